@@ -1,0 +1,39 @@
+# Sallyport on Debian 12. Every target installs what it needs (make deps) and runs as root.
+# The Go toolchain is the one that scripts/go finds.
+SHELL := /bin/bash
+GO := scripts/go
+export CGO_ENABLED := 1
+
+FUZZTIME ?= 5m
+KEEP ?=
+JSON ?=
+
+.DEFAULT_GOAL := build
+.PHONY: help deps build test demo bench fuzz lint clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+deps: ## install Debian packages and the Go toolchain; nothing to do costs a fraction of a second
+	@scripts/deps
+
+build: deps ## build bin/sallyport
+	$(GO) build -trimpath -o bin/sallyport ./cmd/sallyport
+
+test: build ## lint and run every test, the lab ones included
+	@scripts/test
+
+demo: build ## two gateways, a tunnel, ping and iperf3, and what was on the wire; KEEP=1 leaves it up
+	@bin/sallyport lab demo $(if $(KEEP),--keep)
+
+bench: build ## cycles per packet beside the floor; JSON=FILE also writes the rows there
+	@bin/sallyport lab bench $(if $(JSON),--json $(JSON))
+
+fuzz: build ## every Go fuzz target and the C fuzzers, FUZZTIME each (default 5m)
+	@scripts/fuzz $(FUZZTIME)
+
+lint: deps ## gofmt, go vet, staticcheck; C with -Wall -Wextra -Werror and clang-tidy
+	@scripts/lint
+
+clean: ## remove what was built; downloads in the cache folder stay
+	rm -rf bin
