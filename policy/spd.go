@@ -1,0 +1,95 @@
+package policy
+
+import "fmt"
+
+// Verdict is what happens to a packet that an entry matches. The zero value blocks.
+type Verdict int
+
+// The verdicts. A filter that negotiates yields Protect in its outbound and Require in its inbound direction.
+const (
+	VerdictBlock   Verdict = iota
+	VerdictProtect         // must leave through the tunnel
+	VerdictRequire         // must have come through the tunnel; in clear it is dropped
+	VerdictPermit
+)
+
+// String is the word that `show filters` prints.
+func (v Verdict) String() string {
+	switch v {
+	case VerdictBlock:
+		return "block"
+	case VerdictProtect:
+		return "protect"
+	case VerdictRequire:
+		return "require"
+	case VerdictPermit:
+		return "permit"
+	default:
+		return fmt.Sprintf("Verdict(%d)", int(v))
+	}
+}
+
+// Entry is one specific filter of a compiled policy.
+type Entry struct {
+	ID     uint32 // never 0; the same over recompiles for the same rule, filter, direction and expansion, so counters survive
+	Weight uint32 // specificity as people read it: heavier means more specific, see weight.go
+	Rank   uint32 // strict order for a classifier: 1 is the weakest entry, no two are equal, at most MaxEntries
+
+	Rule, FilterList string
+	FilterName       string // the filter's name, or its text where it has none
+	Mirror           bool   // the reverse direction of the filter
+
+	Source, Destination         AddrRange
+	Protocol                    uint8 // 0 is any
+	SourcePort, DestinationPort PortRange
+	Ports                       PortGroup // roles of the receiving port
+	Verdict                     Verdict
+	Tunnel                      string // Child SA, for Protect and Require
+}
+
+// Matches reports whether a packet received on a port of this role is the entry's.
+func (e *Entry) Matches(p Packet, port PortGroup) bool {
+	return e.Ports&port != 0 &&
+		e.Source.Contains(p.Source) && e.Destination.Contains(p.Destination) &&
+		(e.Protocol == 0 || e.Protocol == p.Protocol) &&
+		e.SourcePort.matches(p.SourcePort, p.HasPorts) && e.DestinationPort.matches(p.DestinationPort, p.HasPorts)
+}
+
+// selector is the entry's traffic seen from the gateway's side.
+func (e *Entry) selector() Selector {
+	if e.Verdict == VerdictRequire {
+		return Selector{Local: e.Destination, Remote: e.Source, Protocol: e.Protocol, LocalPort: e.DestinationPort, RemotePort: e.SourcePort}
+	}
+	return Selector{Local: e.Source, Remote: e.Destination, Protocol: e.Protocol, LocalPort: e.SourcePort, RemotePort: e.DestinationPort}
+}
+
+// SPD is a compiled policy. It is never changed after Compile, so any number of readers may share it.
+type SPD struct {
+	Policy        string
+	Entries       []Entry // descending rank, hence descending weight
+	DefaultAction ActionKind
+	Exemptions    []Exemption
+	NeedsIKE      bool // an entry needs a tunnel
+}
+
+// Match is the most specific entry for a packet received on a port of this role: the naive oracle of every classifier
+// (S-015). Without one DefaultAction decides.
+func (s *SPD) Match(p Packet, port PortGroup) (e *Entry, ok bool) {
+	for i := range s.Entries {
+		if s.Entries[i].Matches(p, port) {
+			return &s.Entries[i], true
+		}
+	}
+	return nil, false
+}
+
+// Selectors is the traffic of a tunnel in the order of weight, as IKE proposes it.
+func (s *SPD) Selectors(tunnel string) []Selector {
+	var selectors []Selector
+	for i := range s.Entries {
+		if e := &s.Entries[i]; e.Verdict == VerdictProtect && e.Tunnel == tunnel {
+			selectors = append(selectors, e.selector())
+		}
+	}
+	return selectors
+}
