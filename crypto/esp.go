@@ -1,0 +1,164 @@
+package crypto
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+)
+
+// What Open finds wrong with a packet, besides ErrICV.
+var (
+	// ErrShort means fewer octets than the smallest packet of the suite has.
+	ErrShort = errors.New("ESP packet too short")
+	// ErrAlignment means a ciphertext that is not a whole number of cipher blocks.
+	ErrAlignment = errors.New("ESP ciphertext not a multiple of the cipher block")
+	// ErrPadding means a pad length beyond the packet or padding other than 1, 2, 3...
+	ErrPadding = errors.New("ESP padding wrong")
+	// ErrSPI means a packet of another SA.
+	ErrSPI = errors.New("ESP packet of another SA")
+)
+
+const (
+	espHeaderLen  = 8 // SPI, sequence number
+	espTrailerLen = 2 // pad length, next header
+)
+
+// ESP is one direction of an ESP SA (RFC 4303): the reference for the fast path.
+// It keeps no sequence number and no replay window; both are the caller's.
+type ESP struct {
+	suite      Suite
+	spi        uint32
+	esn        bool
+	protection protection
+}
+
+// ESPOption changes how NewESP sets up the SA.
+type ESPOption func(*ESP)
+
+// WithESN makes the SA use 64-bit extended sequence numbers (RFC 4303 section
+// 2.2.1) when on is true.
+func WithESN(on bool) ESPOption { return func(e *ESP) { e.esn = on } }
+
+// NewESP makes an SA from key material in the order of RFC 7296 section 2.17: cipher
+// key, salt, integrity key. It keeps copies of the keys until Wipe.
+func NewESP(s Suite, spi uint32, keymat Secret, options ...ESPOption) (*ESP, error) {
+	protection, err := newProtection(s, keymat.Bytes())
+	if err != nil {
+		return nil, fmt.Errorf("ESP SA %#08x: %w", spi, err)
+	}
+	e := &ESP{suite: s, spi: spi, protection: protection}
+	for _, option := range options {
+		option(e)
+	}
+	return e, nil
+}
+
+// Wipe clears the salt and the integrity key and drops the cipher, whose key
+// schedule is out of reach. The SA is unusable afterwards.
+func (e *ESP) Wipe() { e.protection.wipe() }
+
+// DeriveIV is the IV rule of the fast path. AEAD: the 64-bit sequence number. CBC: the
+// sequence number, padded with 8 zero octets to a block, encrypted under the SA's
+// key.
+func (e *ESP) DeriveIV(seq uint64) []byte { return e.protection.deriveIV(seq) }
+
+// Seal makes the packet from the SPI to the ICV. With a nil iv DeriveIV gives it.
+// Padding is the least that aligns the packet.
+func (e *ESP) Seal(seq uint64, iv, payload []byte, nextHeader uint8) ([]byte, error) {
+	if !e.esn && seq>>32 != 0 {
+		return nil, fmt.Errorf("ESP SA %#08x: sequence number %d beyond 32 bits, rekey or use ESN", e.spi, seq)
+	}
+	if iv == nil {
+		iv = e.DeriveIV(seq)
+	}
+	if len(iv) != e.suite.IVLen() {
+		return nil, fmt.Errorf("ESP SA %#08x: IV of %d octets, %s takes %d", e.spi, len(iv), e.suite, e.suite.IVLen())
+	}
+	header := make([]byte, espHeaderLen)
+	binary.BigEndian.PutUint32(header, e.spi)
+	binary.BigEndian.PutUint32(header[4:], uint32(seq))
+
+	plaintext := appendTrailer(append([]byte(nil), payload...), e.suite.BlockSize(), nextHeader)
+	before, after := e.authenticated(header, uint32(seq>>32))
+	return e.protection.seal(header, before, iv, plaintext, after), nil
+}
+
+// Open checks and decrypts a packet that starts with the SPI and ends with the
+// ICV. SeqHigh is the upper half of the sequence number as the replay window
+// infers it (RFC 4303 appendix A), 0 without ESN. The checks run in the order
+// length, SPI, ICV, padding, and the error wraps the one that failed.
+func (e *ESP) Open(packet []byte, seqHigh uint32) (payload []byte, nextHeader uint8, seq uint32, err error) {
+	if err := e.checkLength(len(packet)); err != nil {
+		return nil, 0, 0, err
+	}
+	if spi := binary.BigEndian.Uint32(packet); spi != e.spi {
+		return nil, 0, 0, fmt.Errorf("%w: SPI %#08x, expected %#08x", ErrSPI, spi, e.spi)
+	}
+	seq = binary.BigEndian.Uint32(packet[4:])
+	before, after := e.authenticated(packet[:espHeaderLen], seqHigh)
+	plaintext, err := e.protection.open(before, packet[espHeaderLen:], after)
+	if err != nil {
+		return nil, 0, 0, fmt.Errorf("ESP SA %#08x sequence number %d: %w", e.spi, seq, err)
+	}
+	payload, nextHeader, err = splitTrailer(plaintext)
+	if err != nil {
+		return nil, 0, 0, fmt.Errorf("ESP SA %#08x sequence number %d: %w", e.spi, seq, err)
+	}
+	return payload, nextHeader, seq, nil
+}
+
+func (e *ESP) checkLength(length int) error {
+	fixed := espHeaderLen + e.suite.IVLen() + e.suite.ICVLen()
+	least := fixed + e.suite.BlockSize()
+	if e.suite.AEAD() {
+		// A peer that does not align is heard all the same: GCM has no blocks.
+		least = fixed + espTrailerLen
+	}
+	if length < least {
+		return fmt.Errorf("%w: %d octets, %s needs %d at least", ErrShort, length, e.suite, least)
+	}
+	if text := length - fixed; !e.suite.AEAD() && text%e.suite.BlockSize() != 0 {
+		return fmt.Errorf("%w: %d octets, block %d", ErrAlignment, text, e.suite.BlockSize())
+	}
+	return nil
+}
+
+// authenticated gives the octets that the ICV covers in front of the IV and behind
+// the ciphertext. With ESN the upper half of the sequence number is covered but not
+// sent: a combined-mode cipher has it between SPI and lower half (RFC 4106 section
+// 5), an HMAC behind the next header field (RFC 4303 section 2.2.1).
+func (e *ESP) authenticated(header []byte, seqHigh uint32) (before, after []byte) {
+	if !e.esn {
+		return header, nil
+	}
+	high := binary.BigEndian.AppendUint32(nil, seqHigh)
+	if !e.suite.AEAD() {
+		return header, high
+	}
+	return join(join(header[:4], high), header[4:]), nil
+}
+
+// appendTrailer adds padding 1, 2, 3..., the pad length and the next header, so
+// that the whole is a multiple of block (RFC 4303 section 2.4).
+func appendTrailer(plaintext []byte, block int, nextHeader uint8) []byte {
+	padLen := (block - (len(plaintext)+espTrailerLen)%block) % block
+	for i := 1; i <= padLen; i++ {
+		plaintext = append(plaintext, byte(i))
+	}
+	return append(plaintext, byte(padLen), nextHeader)
+}
+
+// splitTrailer undoes appendTrailer for any pad length.
+func splitTrailer(plaintext []byte) (payload []byte, nextHeader uint8, err error) {
+	end := len(plaintext) - espTrailerLen
+	padLen, nextHeader := int(plaintext[end]), plaintext[end+1]
+	if padLen > end {
+		return nil, 0, fmt.Errorf("%w: pad length %d, only %d octets before it", ErrPadding, padLen, end)
+	}
+	for i, octet := range plaintext[end-padLen : end] {
+		if int(octet) != i+1 {
+			return nil, 0, fmt.Errorf("%w: octet %d is %d, expected %d", ErrPadding, i+1, octet, i+1)
+		}
+	}
+	return plaintext[:end-padLen], nextHeader, nil
+}

@@ -1,0 +1,116 @@
+package crypto
+
+import (
+	"crypto/aes"
+	"errors"
+	"fmt"
+	"io"
+)
+
+// ErrEncryptedPayload means an Encrypted payload whose body cannot be one: too
+// short, not in whole blocks, or with a pad length beyond its plaintext. It says
+// nothing about who sent it unless the ICV was checked before, which the order of
+// Open's checks tells.
+var ErrEncryptedPayload = errors.New("malformed Encrypted payload")
+
+// IKECipher protects the Encrypted payloads that one side of an IKE SA sends, with
+// SK_e and SK_a of that side: AES-CBC with HMAC by RFC 7296 section 3.14, AES-GCM by
+// RFC 5282. What it seals and opens is the body of the payload, IV | ciphertext |
+// ICV. Both forms authenticate aad, the message from the first octet of the IKE
+// header to the last of the generic header of the Encrypted payload, with its final
+// lengths: ask Overhead first, write the headers, then Seal.
+//
+// The AEAD IV is a counter inside, so there must be only one sealing IKECipher
+// for a key, ever.
+type IKECipher struct {
+	suite      Suite
+	protection protection
+	sealed     uint64 // messages so far, the AEAD IV of the last one
+}
+
+// NewIKECipher takes SK_e (with the salt at its end for AEAD) and SK_a (empty for
+// AEAD). It keeps copies of the keys until Wipe.
+func NewIKECipher(s Suite, encrKey, integKey Secret) (*IKECipher, error) {
+	if want := s.KeyLen() + s.SaltLen(); encrKey.Len() != want {
+		return nil, fmt.Errorf("IKE cipher %s: SK_e of %d octets, expected %d", s, encrKey.Len(), want)
+	}
+	keymat := join(encrKey.Bytes(), integKey.Bytes())
+	defer Wipe(keymat)
+	protection, err := newProtection(s, keymat)
+	if err != nil {
+		return nil, fmt.Errorf("IKE cipher %s: %w", s, err)
+	}
+	return &IKECipher{suite: s, protection: protection}, nil
+}
+
+// Suite returns what the cipher was made for.
+func (c *IKECipher) Suite() Suite { return c.suite }
+
+// Wipe clears the salt and the integrity key and drops the cipher, whose key
+// schedule is out of reach. The IKECipher is unusable afterwards.
+func (c *IKECipher) Wipe() { c.protection.wipe() }
+
+// Overhead is how many octets the payload body is longer than a plaintext of the
+// given length: IV, padding, pad length, ICV. The Encrypted payload is then 4 (generic
+// header) + plaintextLen + Overhead(plaintextLen) octets long.
+func (c *IKECipher) Overhead(plaintextLen int) int {
+	return c.suite.IVLen() + c.padLen(plaintextLen) + 1 + c.suite.ICVLen()
+}
+
+// padLen fills up the last block. AEAD needs no padding (RFC 5282 section 3).
+func (c *IKECipher) padLen(plaintextLen int) int {
+	if c.suite.AEAD() {
+		return 0
+	}
+	return (aes.BlockSize - (plaintextLen+1)%aes.BlockSize) % aes.BlockSize
+}
+
+// Seal appends the body to dst. Random gives the IV of AES-CBC and is not read for
+// AEAD; its error is the only one.
+func (c *IKECipher) Seal(dst, aad, plaintext []byte, random io.Reader) ([]byte, error) {
+	iv, err := c.nextIV(random)
+	if err != nil {
+		return nil, fmt.Errorf("IV for %s: %w", c.suite, err)
+	}
+	padLen := c.padLen(len(plaintext))
+	padded := make([]byte, len(plaintext)+padLen+1)
+	defer Wipe(padded)
+	copy(padded, plaintext)
+	padded[len(padded)-1] = byte(padLen)
+	return c.protection.seal(dst, aad, iv, padded, nil), nil
+}
+
+// nextIV counts for AEAD, where an IV must not repeat (RFC 5282 section 3.1), and
+// draws for CBC, where it must not be predictable (RFC 7296 section 3.14).
+func (c *IKECipher) nextIV(random io.Reader) ([]byte, error) {
+	c.sealed++
+	if c.suite.AEAD() {
+		return c.protection.deriveIV(c.sealed), nil
+	}
+	iv := make([]byte, c.suite.IVLen())
+	_, err := io.ReadFull(random, iv)
+	return iv, err
+}
+
+// Open checks the ICV over aad and body and returns the plaintext without padding.
+// Padding may have any content and length (RFC 7296 section 3.14). The error wraps
+// ErrICV or ErrEncryptedPayload.
+func (c *IKECipher) Open(aad, body []byte) ([]byte, error) {
+	text := len(body) - c.suite.IVLen() - c.suite.ICVLen()
+	if text < 1 {
+		return nil, fmt.Errorf("%w: body of %d octets, %s needs %d at least",
+			ErrEncryptedPayload, len(body), c.suite, c.suite.IVLen()+1+c.suite.ICVLen())
+	}
+	if !c.suite.AEAD() && text%aes.BlockSize != 0 {
+		return nil, fmt.Errorf("%w: ciphertext of %d octets, expected whole blocks of %d", ErrEncryptedPayload, text, aes.BlockSize)
+	}
+	padded, err := c.protection.open(aad, body, nil)
+	if err != nil {
+		return nil, err
+	}
+	end := len(padded) - 1
+	if padLen := int(padded[end]); padLen > end {
+		return nil, fmt.Errorf("%w: pad length %d, only %d octets before it", ErrEncryptedPayload, padLen, end)
+	}
+	return padded[:end-int(padded[end])], nil
+}

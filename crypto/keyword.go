@@ -1,0 +1,108 @@
+package crypto
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// keyword is one word of the proposal language. The words are those strongSwan
+// uses, because operators know them.
+type keyword struct {
+	name    string
+	kind    TransformType
+	id      uint16
+	keyBits int
+}
+
+func (k keyword) transform() Transform {
+	return Transform{Type: k.kind, ID: k.id, KeyBits: uint16(k.keyBits)}
+}
+
+// The first word for an algorithm is the one that String writes; later ones are
+// other spellings of it.
+var keywordTable = []keyword{
+	{"aes128gcm16", TransformEncr, uint16(EncrAESGCM16), 128},
+	{"aes192gcm16", TransformEncr, uint16(EncrAESGCM16), 192},
+	{"aes256gcm16", TransformEncr, uint16(EncrAESGCM16), 256},
+	{"aes128gcm12", TransformEncr, uint16(EncrAESGCM12), 128},
+	{"aes192gcm12", TransformEncr, uint16(EncrAESGCM12), 192},
+	{"aes256gcm12", TransformEncr, uint16(EncrAESGCM12), 256},
+	{"aes128gcm8", TransformEncr, uint16(EncrAESGCM8), 128},
+	{"aes192gcm8", TransformEncr, uint16(EncrAESGCM8), 192},
+	{"aes256gcm8", TransformEncr, uint16(EncrAESGCM8), 256},
+	{"aes128", TransformEncr, uint16(EncrAESCBC), 128},
+	{"aes192", TransformEncr, uint16(EncrAESCBC), 192},
+	{"aes256", TransformEncr, uint16(EncrAESCBC), 256},
+	{"sha1", TransformInteg, uint16(IntegHMACSHA1), 0},
+	{"sha256", TransformInteg, uint16(IntegHMACSHA256), 0},
+	{"sha384", TransformInteg, uint16(IntegHMACSHA384), 0},
+	{"sha512", TransformInteg, uint16(IntegHMACSHA512), 0},
+	{"prfsha1", TransformPRF, uint16(PRFHMACSHA1), 0},
+	{"prfsha256", TransformPRF, uint16(PRFHMACSHA256), 0},
+	{"prfsha384", TransformPRF, uint16(PRFHMACSHA384), 0},
+	{"prfsha512", TransformPRF, uint16(PRFHMACSHA512), 0},
+	{"modp2048", TransformDH, uint16(DHMODP2048), 0},
+	{"ecp256", TransformDH, uint16(DHECP256), 0},
+	{"ecp384", TransformDH, uint16(DHECP384), 0},
+	{"curve25519", TransformDH, uint16(DHCurve25519), 0},
+	{"noesn", TransformESN, uint16(ESNNo), 0},
+	{"esn", TransformESN, uint16(ESNYes), 0},
+
+	{"aes", TransformEncr, uint16(EncrAESCBC), 128},
+	{"aes128gcm", TransformEncr, uint16(EncrAESGCM16), 128},
+	{"aes192gcm", TransformEncr, uint16(EncrAESGCM16), 192},
+	{"aes256gcm", TransformEncr, uint16(EncrAESGCM16), 256},
+	{"aes128gcm128", TransformEncr, uint16(EncrAESGCM16), 128},
+	{"aes192gcm128", TransformEncr, uint16(EncrAESGCM16), 192},
+	{"aes256gcm128", TransformEncr, uint16(EncrAESGCM16), 256},
+	{"aes128gcm96", TransformEncr, uint16(EncrAESGCM12), 128},
+	{"aes192gcm96", TransformEncr, uint16(EncrAESGCM12), 192},
+	{"aes256gcm96", TransformEncr, uint16(EncrAESGCM12), 256},
+	{"aes128gcm64", TransformEncr, uint16(EncrAESGCM8), 128},
+	{"aes192gcm64", TransformEncr, uint16(EncrAESGCM8), 192},
+	{"aes256gcm64", TransformEncr, uint16(EncrAESGCM8), 256},
+	{"sha", TransformInteg, uint16(IntegHMACSHA1), 0},
+	{"sha2_256", TransformInteg, uint16(IntegHMACSHA256), 0},
+	{"sha2_384", TransformInteg, uint16(IntegHMACSHA384), 0},
+	{"sha2_512", TransformInteg, uint16(IntegHMACSHA512), 0},
+	{"x25519", TransformDH, uint16(DHCurve25519), 0},
+}
+
+// parseKeywords splits "a-b-c" and looks each word up. Only words of the given
+// kinds are known to the caller's place; any other is an error that lists them.
+func parseKeywords(text string, kinds ...TransformType) ([]keyword, error) {
+	var words []keyword
+	for name := range strings.SplitSeq(text, "-") {
+		i := slices.IndexFunc(keywordTable, func(k keyword) bool {
+			return k.name == name && slices.Contains(kinds, k.kind)
+		})
+		if i < 0 {
+			return nil, fmt.Errorf("unknown word %q, expected one of %s", name, wordList(kinds...))
+		}
+		words = append(words, keywordTable[i])
+	}
+	return words, nil
+}
+
+// keywordFor returns the canonical word of an algorithm, or its IANA name when
+// it has none.
+func keywordFor(kind TransformType, id uint16, keyBits int) string {
+	for _, k := range keywordTable {
+		if k.kind == kind && k.id == id && k.keyBits == keyBits {
+			return k.name
+		}
+	}
+	return Transform{Type: kind, ID: id, KeyBits: uint16(keyBits)}.String()
+}
+
+// wordList lists the canonical words of some kinds in table order.
+func wordList(kinds ...TransformType) string {
+	var names []string
+	for _, k := range keywordTable {
+		if slices.Contains(kinds, k.kind) && keywordFor(k.kind, k.id, k.keyBits) == k.name {
+			names = append(names, k.name)
+		}
+	}
+	return strings.Join(names, " ")
+}

@@ -1,0 +1,311 @@
+package crypto
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// TransformType is the kind of a transform in an SA payload (RFC 7296 section
+// 3.3.2).
+type TransformType uint8
+
+const (
+	TransformEncr  TransformType = 1
+	TransformPRF   TransformType = 2
+	TransformInteg TransformType = 3
+	TransformDH    TransformType = 4
+	TransformESN   TransformType = 5
+)
+
+// String names the type as error messages use it.
+func (t TransformType) String() string {
+	switch t {
+	case TransformEncr:
+		return "cipher"
+	case TransformPRF:
+		return "PRF"
+	case TransformInteg:
+		return "integrity algorithm"
+	case TransformDH:
+		return "Diffie-Hellman group"
+	case TransformESN:
+		return "sequence number form"
+	}
+	return fmt.Sprintf("transform type %d", uint8(t))
+}
+
+// Transform is one algorithm as the SA payload carries it. KeyBits is the value
+// of the Key Length attribute, 0 for a transform without one.
+type Transform struct {
+	Type    TransformType
+	ID      uint16
+	KeyBits uint16
+}
+
+// String returns the IANA name, with the key length where there is one.
+func (t Transform) String() string {
+	var name string
+	switch t.Type {
+	case TransformEncr:
+		name = EncrID(t.ID).String()
+	case TransformPRF:
+		name = PRFID(t.ID).String()
+	case TransformInteg:
+		name = IntegID(t.ID).String()
+	case TransformDH:
+		name = DHID(t.ID).String()
+	case TransformESN:
+		name = ESNID(t.ID).String()
+	default:
+		name = fmt.Sprintf("%s:%d", t.Type, t.ID)
+	}
+	if t.KeyBits != 0 {
+		name += fmt.Sprintf("-%d", t.KeyBits)
+	}
+	return name
+}
+
+// Protocol is a security protocol identifier (RFC 7296 section 3.3.1).
+type Protocol uint8
+
+const (
+	ProtocolIKE Protocol = 1
+	ProtocolESP Protocol = 3
+)
+
+// String returns the name of the protocol.
+func (p Protocol) String() string {
+	switch p {
+	case ProtocolIKE:
+		return "IKE"
+	case ProtocolESP:
+		return "ESP"
+	}
+	return fmt.Sprintf("protocol %d", uint8(p))
+}
+
+// Cipher is an encryption algorithm with its key length.
+type Cipher struct {
+	Encr    EncrID
+	KeyBits int
+}
+
+// Proposal is what one side offers or accepts: of each kind a list in order of
+// preference, of which the peers agree on one each. All ciphers are AEAD and
+// Integ is empty, or none is and it is not: RFC 7296 section 3.3 wants the two
+// families in proposals of their own.
+//
+// An IKE proposal has PRF and DH and no ESN. An ESP proposal has ESN and no PRF;
+// its DH list, if any, asks for perfect forward secrecy.
+type Proposal struct {
+	Protocol Protocol
+	Ciphers  []Cipher
+	Integ    []IntegID
+	PRF      []PRFID
+	DH       []DHID
+	ESN      []ESNID
+}
+
+// IKEProposal is a Proposal whose Protocol is ProtocolIKE.
+type IKEProposal = Proposal
+
+// ESPProposal is a Proposal whose Protocol is ProtocolESP.
+type ESPProposal = Proposal
+
+// ParseIKEProposal reads "aes128gcm16-prfsha256-ecp256". As in strongSwan several
+// words of a kind list alternatives, and a proposal without a PRF takes those of
+// the hashes it names for integrity: "aes256-sha256-modp2048". With an AEAD such
+// a hash serves as PRF only: "aes256gcm16-sha384-ecp384".
+func ParseIKEProposal(text string) (IKEProposal, error) {
+	p := Proposal{Protocol: ProtocolIKE}
+	err := p.parse(text, TransformEncr, TransformInteg, TransformPRF, TransformDH)
+	if err != nil {
+		return Proposal{}, fmt.Errorf("IKE proposal %q: %w", text, err)
+	}
+	return p, nil
+}
+
+// ParseESPProposal reads "aes128gcm16", "aes256-sha256", "aes128gcm16-ecp256" (new
+// Diffie-Hellman exchange with each rekey) or "aes128-sha256-esn". Without "esn"
+// the proposal offers 32-bit sequence numbers only.
+func ParseESPProposal(text string) (ESPProposal, error) {
+	p := Proposal{Protocol: ProtocolESP}
+	err := p.parse(text, TransformEncr, TransformInteg, TransformDH, TransformESN)
+	if err != nil {
+		return Proposal{}, fmt.Errorf("ESP proposal %q: %w", text, err)
+	}
+	return p, nil
+}
+
+func (p *Proposal) parse(text string, kinds ...TransformType) error {
+	words, err := parseKeywords(text, kinds...)
+	if err != nil {
+		return err
+	}
+	for _, word := range words {
+		if slices.Contains(p.Transforms(), word.transform()) {
+			return fmt.Errorf("%q names %s a second time", word.name, word.transform())
+		}
+		p.add(word)
+	}
+	p.derive()
+	return p.Validate()
+}
+
+func (p *Proposal) add(word keyword) {
+	switch word.kind {
+	case TransformEncr:
+		p.Ciphers = append(p.Ciphers, Cipher{EncrID(word.id), word.keyBits})
+	case TransformInteg:
+		p.Integ = append(p.Integ, IntegID(word.id))
+	case TransformPRF:
+		p.PRF = append(p.PRF, PRFID(word.id))
+	case TransformDH:
+		p.DH = append(p.DH, DHID(word.id))
+	case TransformESN:
+		p.ESN = append(p.ESN, ESNID(word.id))
+	}
+}
+
+// derive fills in what the words leave open.
+func (p *Proposal) derive() {
+	if p.Protocol == ProtocolESP {
+		if len(p.ESN) == 0 {
+			p.ESN = []ESNID{ESNNo}
+		}
+		return
+	}
+	if len(p.PRF) > 0 {
+		return
+	}
+	for _, id := range p.Integ {
+		if row, ok := integByID(id); ok {
+			p.PRF = append(p.PRF, row.prf)
+		}
+	}
+	if aead, classic := p.families(); aead && !classic {
+		p.Integ = nil
+	}
+}
+
+func (p Proposal) families() (aead, classic bool) {
+	for _, c := range p.Ciphers {
+		if c.Encr.AEAD() {
+			aead = true
+		} else {
+			classic = true
+		}
+	}
+	return aead, classic
+}
+
+// Validate reports the first rule that the proposal breaks.
+func (p Proposal) Validate() error {
+	aead, classic := p.families()
+	switch {
+	case len(p.Ciphers) == 0:
+		return fmt.Errorf("no cipher, expected one of %s", wordList(TransformEncr))
+	case aead && classic:
+		return fmt.Errorf("AEAD and other ciphers in one proposal, write two proposals")
+	case aead && len(p.Integ) > 0:
+		return fmt.Errorf("%s protects integrity itself, remove %s", p.Ciphers[0].Encr, p.Integ[0])
+	case classic && len(p.Integ) == 0:
+		return fmt.Errorf("%s needs an integrity algorithm, expected one of %s", p.Ciphers[0].Encr, wordList(TransformInteg))
+	case p.Protocol == ProtocolIKE && len(p.PRF) == 0:
+		return fmt.Errorf("no PRF, expected one of %s", wordList(TransformPRF))
+	case p.Protocol == ProtocolIKE && len(p.DH) == 0:
+		return fmt.Errorf("no Diffie-Hellman group, expected one of %s", wordList(TransformDH))
+	}
+	for _, s := range p.Suites() {
+		if err := s.Validate(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Suites lists the suites the proposal can end in, in order of preference: the
+// cipher decides before the integrity algorithm.
+func (p Proposal) Suites() []Suite {
+	var suites []Suite
+	for _, c := range p.Ciphers {
+		if len(p.Integ) == 0 {
+			suites = append(suites, Suite{Encr: c.Encr, KeyBits: c.KeyBits})
+		}
+		for _, integ := range p.Integ {
+			suites = append(suites, Suite{Encr: c.Encr, KeyBits: c.KeyBits, Integ: integ})
+		}
+	}
+	return suites
+}
+
+// Transforms lists the proposal as an SA payload carries it, kind by kind in the
+// order of the transform types.
+func (p Proposal) Transforms() []Transform {
+	var list []Transform
+	for _, c := range p.Ciphers {
+		list = append(list, Transform{TransformEncr, uint16(c.Encr), uint16(c.KeyBits)})
+	}
+	for _, id := range p.PRF {
+		list = append(list, Transform{Type: TransformPRF, ID: uint16(id)})
+	}
+	for _, id := range p.Integ {
+		list = append(list, Transform{Type: TransformInteg, ID: uint16(id)})
+	}
+	for _, id := range p.DH {
+		list = append(list, Transform{Type: TransformDH, ID: uint16(id)})
+	}
+	for _, id := range p.ESN {
+		list = append(list, Transform{Type: TransformESN, ID: uint16(id)})
+	}
+	return list
+}
+
+// String returns the keyword form; parsing it gives an equal proposal.
+func (p Proposal) String() string {
+	var names []string
+	for _, t := range p.Transforms() {
+		names = append(names, keywordFor(t.Type, t.ID, int(t.KeyBits)))
+	}
+	return strings.Join(names, "-")
+}
+
+// DefaultIKEProposals is what an IKE SA offers when the configuration does not
+// say: AES-GCM first, then AES-CBC for peers without it.
+func DefaultIKEProposals() []IKEProposal {
+	groups := []DHID{DHECP256, DHCurve25519, DHECP384, DHMODP2048}
+	return []IKEProposal{
+		{
+			Protocol: ProtocolIKE,
+			Ciphers:  []Cipher{{EncrAESGCM16, 128}, {EncrAESGCM16, 256}},
+			PRF:      []PRFID{PRFHMACSHA256, PRFHMACSHA384, PRFHMACSHA512},
+			DH:       groups,
+		},
+		{
+			Protocol: ProtocolIKE,
+			Ciphers:  []Cipher{{EncrAESCBC, 128}, {EncrAESCBC, 256}},
+			Integ:    []IntegID{IntegHMACSHA256, IntegHMACSHA384, IntegHMACSHA512},
+			PRF:      []PRFID{PRFHMACSHA256, PRFHMACSHA384, PRFHMACSHA512},
+			DH:       slices.Clone(groups),
+		},
+	}
+}
+
+// DefaultESPProposals is what a Child SA offers when the configuration does not
+// say: AES-GCM first. SHA-1 is for those who ask for it.
+func DefaultESPProposals() []ESPProposal {
+	return []ESPProposal{
+		{
+			Protocol: ProtocolESP,
+			Ciphers:  []Cipher{{EncrAESGCM16, 128}, {EncrAESGCM16, 256}},
+			ESN:      []ESNID{ESNNo},
+		},
+		{
+			Protocol: ProtocolESP,
+			Ciphers:  []Cipher{{EncrAESCBC, 128}, {EncrAESCBC, 256}},
+			Integ:    []IntegID{IntegHMACSHA256, IntegHMACSHA384, IntegHMACSHA512},
+			ESN:      []ESNID{ESNNo},
+		},
+	}
+}
