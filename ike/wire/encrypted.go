@@ -1,0 +1,88 @@
+package wire
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"golang.org/x/crypto/cryptobyte"
+)
+
+var errEmptyBody = errors.New("no body, expected IV, ciphertext and ICV")
+
+// Encrypted is an SK payload, RFC 7296 3.14: always the last of its message.
+type Encrypted struct {
+	FirstPayload PayloadType // the first payload inside; PayloadNone when there is none
+	Body         []byte      // IV, ciphertext with padding and pad length, ICV; the cipher knows where one ends and the next begins
+	// AAD is the message from its first octet up to Body: the associated data of an AEAD (RFC 5282 5.1); with Body it is what a separate
+	// integrity algorithm covers, all but the ICV. Parse fills it; Marshal ignores it.
+	AAD []byte
+}
+
+func (p *Encrypted) PayloadType() PayloadType { return PayloadEncrypted }
+func (p *Encrypted) String() string           { return PayloadEncrypted.String() }
+
+func (p *Encrypted) check() error {
+	if len(p.Body) == 0 {
+		return errEmptyBody
+	}
+	return nil
+}
+
+func (p *Encrypted) read(body *cryptobyte.String) error {
+	p.Body = rest(body)
+	return nil
+}
+
+func (p *Encrypted) write(body *cryptobyte.Builder) { body.AddBytes(p.Body) }
+
+// EncryptedPrefix gives the octets of a message up to the body of its SK payload, which is its only payload in clear: the associated data to seal
+// the body with, and, with the body of body octets appended, the datagram.
+func EncryptedPrefix(h Header, first PayloadType, body int) ([]byte, error) {
+	length := HeaderLength + payloadHeaderLength + body
+	b, err := h.append(make([]byte, 0, length), PayloadEncrypted, length)
+	if err != nil {
+		return nil, err
+	}
+	b = append(b, byte(first), 0)
+	return binary.BigEndian.AppendUint16(b, uint16(payloadHeaderLength+body)), nil
+}
+
+// Fragment is an SKF payload, RFC 7383 2.5: one piece of the chain that an SK payload would hold, encrypted on its own.
+type Fragment struct {
+	FirstPayload  PayloadType // in the first fragment the first payload of the whole chain, PayloadNone in the others
+	Number, Total uint16      // Number counts from 1 to Total
+	Body          []byte      // as in Encrypted
+	AAD           []byte      // as in Encrypted; takes in Number and Total
+}
+
+func (p *Fragment) PayloadType() PayloadType { return PayloadFragment }
+func (p *Fragment) String() string           { return fmt.Sprintf("SKF(%d/%d)", p.Number, p.Total) }
+
+func (p *Fragment) check() error {
+	switch {
+	case p.Number == 0 || p.Number > p.Total:
+		return fmt.Errorf("fragment number %d of %d, expected 1 to the total", p.Number, p.Total)
+	case p.Total > MaxFragments:
+		return fmt.Errorf("%d fragments in total, expected at most %d", p.Total, MaxFragments)
+	case p.Number > 1 && p.FirstPayload != PayloadNone:
+		return fmt.Errorf("fragment number %d names the first payload, expected that of number 1 only", p.Number)
+	case len(p.Body) == 0:
+		return errEmptyBody
+	}
+	return nil
+}
+
+func (p *Fragment) read(body *cryptobyte.String) error {
+	if !body.ReadUint16(&p.Number) || !body.ReadUint16(&p.Total) {
+		return fmt.Errorf("%d octets of body, expected fragment number and total first", len(*body))
+	}
+	p.Body = rest(body)
+	return nil
+}
+
+func (p *Fragment) write(body *cryptobyte.Builder) {
+	body.AddUint16(p.Number)
+	body.AddUint16(p.Total)
+	body.AddBytes(p.Body)
+}
