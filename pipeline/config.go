@@ -1,0 +1,141 @@
+package pipeline
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"time"
+
+	"sallyport/crypto"
+	"sallyport/crypto/cryptodev"
+	"sallyport/pmd/ethdev"
+	"sallyport/pmd/mempool"
+	"sallyport/policy"
+)
+
+// IdleMode is what a worker does when there is nothing to do.
+type IdleMode uint8
+
+const (
+	IdlePoll  IdleMode = iota // poll again at once: lowest latency, a core of its own
+	IdleYield                 // offer the core to others after an empty round
+	IdleSleep                 // sleep some tens of microseconds after a while without work
+)
+
+// String is the keyword of the configuration.
+func (m IdleMode) String() string {
+	switch m {
+	case IdlePoll:
+		return "poll"
+	case IdleYield:
+		return "yield"
+	case IdleSleep:
+		return "sleep"
+	}
+	return fmt.Sprintf("IdleMode(%d)", uint8(m))
+}
+
+// ParseIdleMode reads the keyword of the configuration.
+func ParseIdleMode(word string) (IdleMode, error) {
+	for m := IdlePoll; m <= IdleSleep; m++ {
+		if m.String() == word {
+			return m, nil
+		}
+	}
+	return 0, fmt.Errorf("idle mode %q: want poll, yield or sleep", word)
+}
+
+// PortSpec is a configured and started Ethernet port with Config.Workers receive and transmit queues.
+type PortSpec struct {
+	Name      string
+	Port      ethdev.Port
+	Role      policy.PortGroup // PortsLAN or PortsWAN, never both
+	MAC       net.HardwareAddr
+	MTU       int            // bytes of an IP packet
+	Addresses []netip.Prefix // own address and the attached subnet; IPv4
+}
+
+// Config sizes a data plane. Everything a worker needs is allocated by New: a data core never allocates.
+type Config struct {
+	Ports          []PortSpec
+	Workers        int
+	FlowEntries    int // flow cache entries of each worker, a power of two
+	MaxSAs         int // inbound SAs, a power of two
+	MaxCells       int // tunnels, below 65535
+	MaxAdjacencies int // neighbours on all links together, below 65535
+	Pool           *mempool.Mempool
+	Crypto         *cryptodev.Pool
+	Idle           IdleMode
+}
+
+// CellID names a tunnel in the data plane: the place where the SPD finds the tunnel's current outbound SA. A rekey
+// changes what is in the cell and nothing that points to it.
+type CellID uint32
+
+// CellState is what happens to traffic of a cell without an outbound SA.
+type CellState uint8
+
+const (
+	CellClosed CellState = iota // dropped, reason no_outbound_sa
+	CellHold                    // kept in a bounded queue while Handler.Acquire asks for the SA
+)
+
+// Route sends packets for a prefix to a neighbour. The port is the one whose attached subnet holds Via.
+type Route struct {
+	To  netip.Prefix
+	Via netip.Addr
+}
+
+// Snapshot is the policy and the routes that Apply publishes as one. Attached subnets need no route.
+type Snapshot struct {
+	SPD     *policy.SPD
+	Routes  []Route
+	Tunnels map[string]CellID // the cell of each tunnel name in the SPD
+}
+
+// ChildSA is one direction of a Child SA as IKE negotiated it. The data plane copies what it needs: the caller wipes
+// Keymat when it has no more use for it.
+type ChildSA struct {
+	Cell          CellID
+	SPI           uint32 // inbound: from AllocateSPI; outbound: the peer's
+	Suite         crypto.Suite
+	Keymat        crypto.Secret  // this direction's keys in the order of RFC 7296 section 2.17
+	Local, Remote netip.AddrPort // outer addresses; the ports count only with UDPEncap
+	UDPEncap      bool           // RFC 3948
+	Selectors     []policy.Selector
+	ReplayWindow  int  // packets, a multiple of 64 from 64 to 4096; 0 is DefaultReplayWindow. Inbound only
+	ESN           bool // extended sequence numbers, RFC 4303 section 2.2.1
+	Soft, Hard    Lifetime
+}
+
+// DefaultReplayWindow is the anti-replay window in packets where a ChildSA names none.
+const DefaultReplayWindow = 1024
+
+// Lifetime is how much an SA may carry before Handler.Expire is called. Zero is no limit.
+type Lifetime struct {
+	Packets, Bytes uint64
+}
+
+// Datagram is an IKE message that arrived for one of the gateway's own addresses. Payload belongs to the receiver.
+type Datagram struct {
+	Local, Remote netip.AddrPort
+	Payload       []byte // without the non-ESP marker of RFC 3948 section 2.2
+	NonESPMarker  bool   // there was one
+}
+
+// Handler receives what the data plane cannot settle by itself. Its methods run on the goroutine of Exceptions and must
+// not wait for long: the neighbours of all ports wait with them. They may call any method of the Dataplane.
+type Handler interface {
+	IKE(Datagram)
+	// Acquire asks for an SA for a cell in state CellHold; packet is the one that needs it. It is repeated while
+	// packets keep coming.
+	Acquire(cell CellID, packet policy.Packet)
+	// Expire reports an SA that has used up its soft or hard lifetime, each once. An outbound SA near the end of its
+	// sequence numbers counts as soft expired (S-080).
+	Expire(cell CellID, spi uint32, outbound, hard bool)
+}
+
+// Limits of the slow path that are the same everywhere.
+const (
+	slowPathTick = 100 * time.Millisecond // how often ageing and lifetimes are looked at
+)

@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef SP_DROP_REASONS_H
+#define SP_DROP_REASONS_H
+
+/*
+ * Every reason for which a data core discards a packet: X(symbol, name). The enum, the counters' width and the names that operators see all come from
+ * this one list; Go reads the names through sp_drop_reason_name and never spells them again.
+ */
+#define SP_DROP_REASONS(X) \
+	/* frame and IPv4 header */ \
+	X(SEGMENTS, "segments")                           /* received in several buffers */ \
+	X(TRUNCATED, "truncated")                         /* shorter than the headers it announces */ \
+	X(OTHER_MAC, "other_mac")                         /* unicast to another station's MAC address */ \
+	X(LINK_BROADCAST, "link_broadcast")               /* unicast IP inside a link-layer broadcast (RFC 1812 5.3.4) */ \
+	X(ETHER_TYPE, "ether_type")                       /* neither IPv4, IPv6 nor ARP */ \
+	X(IPV6, "ipv6")                                   /* IPv6 without an IPv6 policy (S-022) */ \
+	X(IP_VERSION, "ip_version")                       /* EtherType IPv4, version field not 4 */ \
+	X(IP_HEADER_LENGTH, "ip_header_length")           /* IHL below 5 or beyond the packet */ \
+	X(IP_TOTAL_LENGTH, "ip_total_length")             /* total length below the header or beyond the frame */ \
+	X(IP_CHECKSUM, "ip_checksum")                     \
+	X(IP_OPTIONS, "ip_options")                       /* malformed, or a source route */ \
+	X(FRAGMENT, "fragment")                           /* a fragment of an IPv4 datagram */ \
+	X(L4_TRUNCATED, "l4_truncated")                   /* no room for the ports of TCP, UDP, SCTP, UDP-Lite or DCCP */ \
+	X(BAD_SOURCE, "bad_source")                       /* 0/8, 127/8, multicast, broadcast or one of our own addresses */ \
+	X(BAD_DESTINATION, "bad_destination")             /* 0/8, 127/8 or 240/4 */ \
+	X(MULTICAST, "multicast")                         \
+	X(BROADCAST, "broadcast")                         /* limited or directed */ \
+	X(TCP_MULTICAST, "tcp_multicast")                 /* TCP to a multicast or broadcast address */ \
+	/* policy */ \
+	X(FILTER_BLOCK, "filter_block")                   \
+	X(NO_FILTER, "no_filter")                         /* nothing matched and the default is block (S-008) */ \
+	X(PROTOCOL_41, "protocol_41")                     /* IPv6 in IPv4 and no filter names protocol 41 (S-022) */ \
+	X(CLEAR_ON_PROTECTED, "clear_on_protected")       /* in clear, but the policy requires a tunnel (S-025) */ \
+	X(PROTECT_FROM_UNPROTECTED, "protect_from_unprotected") /* our side's selector, seen in clear on the unprotected side */ \
+	X(CLEAR_TO_UNPROTECTED, "clear_to_unprotected")   /* decrypted and required, but routed to an unprotected port */ \
+	X(SELECTOR_MISMATCH, "selector_mismatch")         /* outside the SA's negotiated selectors (S-065) */ \
+	/* forwarding */ \
+	X(NO_ROUTE, "no_route")                           \
+	X(TTL_EXPIRED, "ttl_expired")                     \
+	X(MTU_EXCEEDED, "mtu_exceeded")                   \
+	X(NO_NEIGHBOUR, "no_neighbour")                   /* next hop vanished while the packet was under way */ \
+	X(TX_FULL, "tx_full")                             /* transmit queue did not take it */ \
+	X(PUNT_FULL, "punt_full")                         /* ring to the slow path full */ \
+	X(HANDOVER_FULL, "handover_full")                 /* ring to the SA's owner full */ \
+	/* outbound */ \
+	X(NO_OUTBOUND_SA, "no_outbound_sa")               \
+	X(SEQ_EXHAUSTED, "seq_exhausted")                 /* RFC 4303 3.3.3: the counter never cycles (S-080) */ \
+	X(NO_ROOM, "no_room")                             /* head- or tailroom too small for ESP */ \
+	X(CRYPTO_ERROR, "crypto_error")                   /* device refused or failed the operation */ \
+	X(CRYPTO_QUEUE_FULL, "crypto_queue_full")         \
+	/* inbound */ \
+	X(ESP_TRUNCATED, "esp_truncated")                 /* no room for SPI, sequence number, IV, trailer and ICV */ \
+	X(ESP_LENGTH, "esp_length")                       /* ciphertext not a whole number of blocks */ \
+	X(NO_INBOUND_SA, "no_inbound_sa")                 /* unknown SPI (S-063) */ \
+	X(ENCAPSULATION, "encapsulation")                 /* UDP-encapsulated on a plain SA or the reverse */ \
+	X(REPLAY_OLD, "replay_old")                       /* left of the replay window */ \
+	X(REPLAY_DUPLICATE, "replay_duplicate")           \
+	X(AUTH_FAILED, "auth_failed")                     /* ICV wrong */ \
+	X(BAD_PADDING, "bad_padding")                     /* pad length or pad bytes wrong (RFC 4303 2.4) */ \
+	X(NEXT_HEADER, "next_header")                     /* not IPv4-in-ESP */ \
+	X(DUMMY, "dummy")                                 /* traffic-flow-confidentiality packet (RFC 4303 2.6) */ \
+	X(INNER_HEADER, "inner_header")                   /* decrypted IPv4 header malformed */ \
+	X(ECN, "ecn")                                     /* CE outside, not-ECT inside (RFC 6040 4.2) */ \
+	X(NAT_KEEPALIVE, "nat_keepalive")                 /* RFC 3948 2.3 */ \
+	/* packets of our own slow path */ \
+	X(REPLY_UNPROTECTED, "reply_unprotected")         /* reply to a tunnelled packet that no tunnel would carry back */ \
+	X(INJECT_INVALID, "inject_invalid")
+
+enum sp_drop_reason {
+#define SP_DROP_ENUM(symbol, name) SP_DROP_##symbol,
+	SP_DROP_REASONS(SP_DROP_ENUM)
+#undef SP_DROP_ENUM
+	SP_DROP_COUNT
+};
+
+#endif

@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef SP_FASTPATH_H
+#define SP_FASTPATH_H
+
+/*
+ * What Go calls. Unless a line says otherwise a function returns 0 or a negative errno, and may be called by any one control thread at a time (Go holds one lock);
+ * workers never wait for it.
+ */
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "tables.h"
+
+struct sp_dataplane;
+struct sp_snapshot;
+struct sp_sa_in;
+struct sp_sa_out;
+
+/* ---- life ---- */
+
+/* NULL on failure, with the reason in error. Ports must be configured with n_workers queues each way; they may be started before or after. */
+struct sp_dataplane *sp_dataplane_create(const struct sp_config *config, char *error, size_t error_size);
+/* No worker may be running. Frees tables, snapshot, SAs still published and every packet in a ring; sessions and the pool remain the caller's. */
+void sp_dataplane_destroy(struct sp_dataplane *dp);
+
+/* The poll loop: returns after sp_dataplane_stop and after in-flight crypto has drained. The thread should be registered with EAL and pinned. */
+void sp_worker_loop(struct sp_dataplane *dp, uint32_t worker);
+/* One turn of the same loop; returns the number of packets it took from any input. One thread at a time per worker, and none in sp_worker_loop. */
+uint32_t sp_worker_once(struct sp_dataplane *dp, uint32_t worker);
+void sp_dataplane_stop(struct sp_dataplane *dp);
+/* Sets the stop flag back, so that workers may start again. */
+void sp_dataplane_resume(struct sp_dataplane *dp);
+/* Operations inside crypto devices and packets in transmit buffers of this worker: 0 at rest. Call from the worker's thread or while it is stopped. */
+uint32_t sp_worker_in_flight(const struct sp_dataplane *dp, uint32_t worker);
+
+/* ---- grace ---- */
+
+/* A token for "every worker has passed a quiescent state since now". A worker that is in neither loop nor once counts as passed. */
+uint64_t sp_grace_start(struct sp_dataplane *dp);
+/* 1 when the grace period of token is over, 0 when not yet. Never waits. */
+int sp_grace_passed(struct sp_dataplane *dp, uint64_t token);
+/* Waits for a whole grace period. */
+void sp_synchronise(struct sp_dataplane *dp);
+
+/* ---- policy and routes ---- */
+
+struct sp_snapshot *sp_snapshot_build(struct sp_dataplane *dp, const struct sp_snapshot_config *config, char *error, size_t error_size);
+void sp_snapshot_free(struct sp_snapshot *snapshot);
+/* Publishes and bumps the generation; returns the former snapshot (NULL the first time), to be freed after a grace period. */
+struct sp_snapshot *sp_snapshot_publish(struct sp_dataplane *dp, struct sp_snapshot *snapshot);
+/* Forgets every memo of the flow caches. */
+void sp_generation_bump(struct sp_dataplane *dp);
+uint32_t sp_generation(const struct sp_dataplane *dp);
+
+/* ---- SAs and cells ---- */
+
+struct sp_sa_in *sp_sa_in_create(struct sp_dataplane *dp, const struct sp_sa_config *config, char *error, size_t error_size);
+struct sp_sa_out *sp_sa_out_create(struct sp_dataplane *dp, const struct sp_sa_config *config, char *error, size_t error_size);
+/* -EEXIST when the slot of the SPI is taken. */
+int sp_sa_in_publish(struct sp_dataplane *dp, struct sp_sa_in *sa);
+/* Takes the SA out of its slot; NULL when the SPI is not there. Free it after a grace period. */
+struct sp_sa_in *sp_sa_in_retire(struct sp_dataplane *dp, uint32_t spi);
+/* Puts sa (NULL: none) into the cell and returns the former one, to be freed after a grace period. */
+struct sp_sa_out *sp_cell_publish(struct sp_dataplane *dp, uint16_t cell, struct sp_sa_out *sa);
+struct sp_sa_out *sp_cell_current(const struct sp_dataplane *dp, uint16_t cell);
+void sp_cell_set_state(struct sp_dataplane *dp, uint16_t cell, uint8_t state);
+void sp_sa_in_free(struct sp_sa_in *sa);
+void sp_sa_out_free(struct sp_sa_out *sa);
+/* Next hop of the outer packets; takes effect at once. */
+void sp_sa_out_set_adjacency(struct sp_sa_out *sa, uint16_t adjacency);
+uint32_t sp_sa_out_spi(const struct sp_sa_out *sa);
+/* Largest inner IP packet that fits an egress MTU after encapsulation, both in bytes; 0 when none does. */
+uint16_t sp_sa_out_largest_inner(const struct sp_sa_out *sa, uint16_t mtu);
+void sp_sa_in_counters(const struct sp_sa_in *sa, struct sp_sa_counters *out);
+void sp_sa_out_counters(const struct sp_sa_out *sa, struct sp_sa_counters *out);
+/* Bytes of DPDK memory an SA takes beside its session. */
+size_t sp_sa_in_size(uint16_t window, uint32_t n_selectors);
+size_t sp_sa_out_size(uint32_t n_selectors);
+
+/* ---- next hops ---- */
+
+/* Sets the frame header of an adjacency (NULL l2: unresolved). The index keeps its (port, next hop) for life. The former header is freed after a grace period
+ * by a later call of this function or of sp_dataplane_destroy. */
+int sp_adjacency_set(struct sp_dataplane *dp, uint16_t adjacency, uint16_t port, uint32_t next_hop, const uint8_t l2[14]);
+/* (port, next hop) -> adjacency, consulted on a flow-cache miss. Removal wants an unresolved adjacency and a generation bump by the caller. */
+int sp_neighbour_add(struct sp_dataplane *dp, uint16_t port, uint32_t next_hop, uint16_t adjacency);
+int sp_neighbour_remove(struct sp_dataplane *dp, uint16_t port, uint32_t next_hop);
+
+/* ---- rings ---- */
+
+/* Takes up to n packets. One reader thread per worker at a time. */
+uint32_t sp_punt_dequeue(struct sp_dataplane *dp, uint32_t worker, struct sp_exception *out, uint32_t n);
+/* Frees packets that came from sp_punt_dequeue. */
+void sp_packets_free(struct rte_mbuf **mbufs, uint32_t n);
+/* Copies frames into fresh buffers and queues them for the worker; returns how many it took (pool or ring exhausted: fewer). One writer per worker at a time,
+ * shared with sp_release. */
+uint32_t sp_inject(struct sp_dataplane *dp, uint32_t worker, const struct sp_injection *frames, uint32_t n);
+/* Gives held packets back, to be processed again as received; returns how many, the rest remain the caller's. */
+uint32_t sp_release(struct sp_dataplane *dp, uint32_t worker, struct rte_mbuf **mbufs, uint32_t n);
+
+/* ---- counters ---- */
+
+/* Adds up all workers. */
+void sp_port_counters_read(const struct sp_dataplane *dp, uint16_t port, struct sp_port_counters *out);
+void sp_filter_counters_read(const struct sp_dataplane *dp, uint32_t counter, struct sp_filter_counters *out);
+/* Copies entries of the present generation, from flow-cache index *cursor on; returns the number copied and moves *cursor, which is flow_entries at the end. */
+uint32_t sp_flow_dump(const struct sp_dataplane *dp, uint32_t worker, uint32_t *cursor, struct sp_flow_entry *out, uint32_t n);
+/* NULL past the last one. */
+const char *sp_drop_reason_name(uint32_t reason);
+const char *sp_action_name(uint32_t action);
+uint64_t sp_tsc(void);
+uint64_t sp_tsc_hz(void);
+
+#endif

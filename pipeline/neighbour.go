@@ -1,0 +1,247 @@
+package pipeline
+
+import (
+	"encoding/binary"
+	"net"
+	"net/netip"
+	"time"
+)
+
+// A neighbour is a host on an attached link. Its states (RFC 826 for the messages, RFC 4861 section 7.3.2 for the idea):
+//
+//	          packet waits                 answer
+//	(absent) ──────────────► incomplete ───────────► reachable ◄───┐
+//	   ▲                         │                       │ age     │ answer
+//	   └── no answer, attempts ──┘                       ▼         │
+//	   └── no answer, attempts ───────────────────── probing ──────┘
+//
+// An address is learned only from an answer that was asked for, or from a request for one of the port's own addresses:
+// nobody can plant a neighbour by sending unasked announcements.
+type neighbourState uint8
+
+const (
+	neighbourIncomplete neighbourState = iota
+	neighbourReachable
+	neighbourProbing
+)
+
+// neighbourLimits bounds what strangers can make the table hold and send.
+type neighbourLimits struct {
+	entries    int           // neighbours in all
+	incomplete int           // of these, unresolved ones: a scan of an attached subnet must not push the known out
+	held       int           // packets that wait for one neighbour; RFC 1122 section 2.3.2.2 asks for at least one
+	attempts   int           // requests before a neighbour is given up
+	retry      time.Duration // between requests
+	reachable  time.Duration // age at which a known neighbour is asked again, by unicast
+}
+
+func defaultNeighbourLimits(entries int) neighbourLimits {
+	return neighbourLimits{
+		entries:    entries,
+		incomplete: max(entries/2, 1),
+		held:       32,
+		attempts:   3,
+		retry:      time.Second,
+		reachable:  60 * time.Second,
+	}
+}
+
+// neighbourKey names a neighbour: addresses are only unique on their link. Port is an index into Config.Ports.
+type neighbourKey struct {
+	Port    int
+	Address netip.Addr
+}
+
+type macAddress [6]byte
+
+var broadcastMAC = macAddress{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
+
+type neighbour[P any] struct {
+	state    neighbourState
+	mac      macAddress
+	held     []P
+	attempts int
+	next     time.Time // when the entry next does something by itself
+}
+
+// neighbours is the ARP state of all ports. P is a packet handle: the caller owns what the effects hand back.
+type neighbours[P any] struct {
+	limits     neighbourLimits
+	table      map[neighbourKey]*neighbour[P]
+	incomplete int
+}
+
+// neighbourEffects is what the caller has to do, in this order.
+type neighbourEffects[P any] struct {
+	Requests []arpRequest   // to send
+	Resolved []resolved     // adjacencies to publish
+	Cleared  []neighbourKey // adjacencies to withdraw
+	Released []P            // packets that can go on
+	Failed   []P            // packets to drop: nobody answered
+	Refused  []P            // packets to drop: no room to wait
+}
+
+type arpRequest struct {
+	neighbourKey
+	To macAddress // broadcast, or the known address when a neighbour is asked again
+}
+
+type resolved struct {
+	neighbourKey
+	MAC macAddress
+}
+
+func newNeighbours[P any](limits neighbourLimits) *neighbours[P] {
+	return &neighbours[P]{limits: limits, table: map[neighbourKey]*neighbour[P]{}}
+}
+
+// hold takes a packet that has no link-layer address to go to. A neighbour known by now lets it go on at once.
+func (t *neighbours[P]) hold(now time.Time, key neighbourKey, packet P) (e neighbourEffects[P]) {
+	n := t.table[key]
+	switch {
+	case n == nil && (len(t.table) >= t.limits.entries || t.incomplete >= t.limits.incomplete):
+		e.Refused = []P{packet}
+	case n == nil:
+		n = &neighbour[P]{state: neighbourIncomplete, held: []P{packet}, attempts: 1, next: now.Add(t.limits.retry)}
+		t.table[key] = n
+		t.incomplete++
+		e.Requests = []arpRequest{{key, broadcastMAC}}
+	case n.state != neighbourIncomplete:
+		e.Resolved = []resolved{{key, n.mac}}
+		e.Released = []P{packet}
+	case len(n.held) >= t.limits.held:
+		e.Refused = []P{packet}
+	default:
+		n.held = append(n.held, packet)
+	}
+	return e
+}
+
+// answer takes the sender of an ARP reply. It counts only when a request is outstanding.
+func (t *neighbours[P]) answer(now time.Time, key neighbourKey, mac macAddress) (e neighbourEffects[P]) {
+	if n := t.table[key]; n != nil && n.state != neighbourReachable && unicastMAC(mac) {
+		t.learn(now, key, n, mac, &e)
+	}
+	return e
+}
+
+// asked takes the sender of an ARP request for one of our addresses: it is about to talk to us (RFC 826, packet
+// reception), so it is worth an entry while there is room.
+func (t *neighbours[P]) asked(now time.Time, key neighbourKey, mac macAddress) (e neighbourEffects[P]) {
+	if !unicastMAC(mac) {
+		return e
+	}
+	n := t.table[key]
+	if n == nil {
+		if len(t.table) >= t.limits.entries {
+			return e
+		}
+		n = &neighbour[P]{state: neighbourReachable}
+		t.table[key] = n
+	}
+	t.learn(now, key, n, mac, &e)
+	return e
+}
+
+func (t *neighbours[P]) learn(now time.Time, key neighbourKey, n *neighbour[P], mac macAddress, e *neighbourEffects[P]) {
+	if n.state == neighbourIncomplete {
+		t.incomplete--
+	}
+	if n.mac != mac {
+		e.Resolved = []resolved{{key, mac}}
+	}
+	e.Released = n.held
+	n.state, n.mac, n.held, n.attempts = neighbourReachable, mac, nil, 0
+	n.next = now.Add(t.limits.reachable)
+}
+
+// tick repeats requests, asks aged neighbours again and gives up on silent ones.
+func (t *neighbours[P]) tick(now time.Time) (e neighbourEffects[P]) {
+	for key, n := range t.table {
+		if now.Before(n.next) {
+			continue
+		}
+		if n.attempts >= t.limits.attempts {
+			t.remove(key, n, &e)
+			continue
+		}
+		to := broadcastMAC
+		if n.state != neighbourIncomplete {
+			n.state, to = neighbourProbing, n.mac
+		}
+		n.attempts++
+		n.next = now.Add(t.limits.retry)
+		e.Requests = append(e.Requests, arpRequest{key, to})
+	}
+	return e
+}
+
+// flush forgets the neighbours of a port whose link or addresses changed.
+func (t *neighbours[P]) flush(port int) (e neighbourEffects[P]) {
+	for key, n := range t.table {
+		if key.Port == port {
+			t.remove(key, n, &e)
+		}
+	}
+	return e
+}
+
+func (t *neighbours[P]) remove(key neighbourKey, n *neighbour[P], e *neighbourEffects[P]) {
+	if n.state == neighbourIncomplete {
+		t.incomplete--
+	} else {
+		e.Cleared = append(e.Cleared, key)
+	}
+	e.Failed = append(e.Failed, n.held...)
+	delete(t.table, key)
+}
+
+func unicastMAC(m macAddress) bool { return m[0]&1 == 0 && m != macAddress{} }
+
+// ARP operations (RFC 826) and the length of an ARP packet for Ethernet and IPv4.
+const (
+	arpRequestOp = 1
+	arpReplyOp   = 2
+	arpLen       = 28
+)
+
+// arpMessage is an ARP packet for Ethernet and IPv4.
+type arpMessage struct {
+	op                     uint16
+	senderMAC, targetMAC   macAddress
+	senderAddr, targetAddr netip.Addr
+}
+
+// parseARP reads an ARP packet. It refuses other address families, and a sender whose ARP and Ethernet addresses differ.
+func parseARP(frame []byte) (m arpMessage, ok bool) {
+	if len(frame) < etherHeaderLen+arpLen {
+		return m, false
+	}
+	b := frame[etherHeaderLen:]
+	if binary.BigEndian.Uint16(b) != 1 || binary.BigEndian.Uint16(b[2:]) != etherTypeIPv4 || b[4] != 6 || b[5] != 4 {
+		return m, false
+	}
+	m = arpMessage{
+		op:         binary.BigEndian.Uint16(b[6:]),
+		senderMAC:  macAddress(b[8:14]),
+		senderAddr: netip.AddrFrom4([4]byte(b[14:18])),
+		targetMAC:  macAddress(b[18:24]),
+		targetAddr: netip.AddrFrom4([4]byte(b[24:28])),
+	}
+	return m, m.senderMAC == macAddress(frame[6:12])
+}
+
+// frame is the message as an Ethernet frame to the given address.
+func (m arpMessage) frame(to macAddress) []byte {
+	b := make([]byte, arpLen)
+	binary.BigEndian.PutUint16(b, 1)
+	binary.BigEndian.PutUint16(b[2:], etherTypeIPv4)
+	b[4], b[5] = 6, 4
+	binary.BigEndian.PutUint16(b[6:], m.op)
+	s, t := m.senderAddr.As4(), m.targetAddr.As4()
+	copy(b[8:], m.senderMAC[:])
+	copy(b[14:], s[:])
+	copy(b[18:], m.targetMAC[:])
+	copy(b[24:], t[:])
+	return etherFrame(to[:], net.HardwareAddr(m.senderMAC[:]), etherTypeARP, b)
+}

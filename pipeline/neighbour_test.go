@@ -1,0 +1,131 @@
+package pipeline
+
+import (
+	"net/netip"
+	"reflect"
+	"testing"
+	"time"
+)
+
+var (
+	epoch      = time.Date(2026, 11, 21, 0, 0, 0, 0, time.UTC)
+	neighbourA = neighbourKey{Port: 0, Address: netip.MustParseAddr("10.1.0.7")}
+	macA       = macAddress{2, 0, 0, 0, 0, 7}
+	macB       = macAddress{2, 0, 0, 0, 0, 8}
+)
+
+func testNeighbours() *neighbours[string] {
+	limits := defaultNeighbourLimits(4)
+	limits.held = 2
+	return newNeighbours[string](limits)
+}
+
+func same(t *testing.T, what string, got, want any) {
+	t.Helper()
+	if !reflect.DeepEqual(got, want) {
+		t.Fatalf("%s:\n got  %+v\n want %+v", what, got, want)
+	}
+}
+
+func TestNeighbourResolves(t *testing.T) {
+	n := testNeighbours()
+	same(t, "first packet", n.hold(epoch, neighbourA, "p1"), neighbourEffects[string]{Requests: []arpRequest{{neighbourA, broadcastMAC}}})
+	same(t, "second packet waits silently", n.hold(epoch, neighbourA, "p2"), neighbourEffects[string]{})
+	same(t, "the queue is bounded", n.hold(epoch, neighbourA, "p3"), neighbourEffects[string]{Refused: []string{"p3"}})
+	same(t, "answer", n.answer(epoch, neighbourA, macA), neighbourEffects[string]{
+		Resolved: []resolved{{neighbourA, macA}}, Released: []string{"p1", "p2"}})
+	same(t, "late packet", n.hold(epoch, neighbourA, "p4"), neighbourEffects[string]{
+		Resolved: []resolved{{neighbourA, macA}}, Released: []string{"p4"}})
+}
+
+func TestNeighbourRetriesAndGivesUp(t *testing.T) {
+	n := testNeighbours()
+	n.hold(epoch, neighbourA, "p1")
+	same(t, "before the retry time", n.tick(epoch.Add(999*time.Millisecond)), neighbourEffects[string]{})
+	for i := 1; i <= 2; i++ {
+		same(t, "retry", n.tick(epoch.Add(time.Duration(i)*time.Second)), neighbourEffects[string]{Requests: []arpRequest{{neighbourA, broadcastMAC}}})
+	}
+	same(t, "silence", n.tick(epoch.Add(3*time.Second)), neighbourEffects[string]{Failed: []string{"p1"}})
+	same(t, "the next packet asks anew", n.hold(epoch.Add(4*time.Second), neighbourA, "p2"), neighbourEffects[string]{Requests: []arpRequest{{neighbourA, broadcastMAC}}})
+}
+
+func TestNeighbourAges(t *testing.T) {
+	n := testNeighbours()
+	n.hold(epoch, neighbourA, "p1")
+	n.answer(epoch, neighbourA, macA)
+	aged := epoch.Add(60 * time.Second)
+	same(t, "asked again by unicast", n.tick(aged), neighbourEffects[string]{Requests: []arpRequest{{neighbourA, macA}}})
+	same(t, "same address", n.answer(aged, neighbourA, macA), neighbourEffects[string]{})
+
+	aged = aged.Add(60 * time.Second)
+	n.tick(aged)
+	same(t, "moved to another address", n.answer(aged, neighbourA, macB), neighbourEffects[string]{Resolved: []resolved{{neighbourA, macB}}})
+
+	aged = aged.Add(60 * time.Second)
+	for i := range 3 {
+		n.tick(aged.Add(time.Duration(i) * time.Second))
+	}
+	same(t, "gone", n.tick(aged.Add(3*time.Second)), neighbourEffects[string]{Cleared: []neighbourKey{neighbourA}})
+}
+
+func TestNeighbourLearnsOnlyWhatItAskedFor(t *testing.T) {
+	n := testNeighbours()
+	same(t, "unasked answer", n.answer(epoch, neighbourA, macB), neighbourEffects[string]{})
+	n.hold(epoch, neighbourA, "p1")
+	same(t, "answer with a group address", n.answer(epoch, neighbourA, broadcastMAC), neighbourEffects[string]{})
+	n.answer(epoch, neighbourA, macA)
+	same(t, "unasked answer cannot move a neighbour", n.answer(epoch, neighbourA, macB), neighbourEffects[string]{})
+	other := neighbourKey{Port: 1, Address: neighbourA.Address}
+	same(t, "a request for us teaches", n.asked(epoch, other, macB), neighbourEffects[string]{Resolved: []resolved{{other, macB}}})
+}
+
+func TestNeighbourTableIsBounded(t *testing.T) {
+	n := testNeighbours()
+	key := func(i byte) neighbourKey { return neighbourKey{Address: netip.AddrFrom4([4]byte{10, 1, 0, i})} }
+	n.hold(epoch, key(1), "a")
+	n.hold(epoch, key(2), "b")
+	same(t, "third unresolved of four", n.hold(epoch, key(3), "c"), neighbourEffects[string]{Refused: []string{"c"}})
+	n.asked(epoch, key(4), macA)
+	n.asked(epoch, key(5), macA)
+	same(t, "table full", n.asked(epoch, key(6), macA), neighbourEffects[string]{})
+	n.answer(epoch, key(1), macB)
+	same(t, "full for packets too", n.hold(epoch, key(7), "d"), neighbourEffects[string]{Refused: []string{"d"}})
+}
+
+func TestNeighbourFlush(t *testing.T) {
+	n := testNeighbours()
+	other := neighbourKey{Port: 1, Address: neighbourA.Address}
+	n.hold(epoch, neighbourA, "p1")
+	n.asked(epoch, other, macB)
+	same(t, "unresolved", n.flush(0), neighbourEffects[string]{Failed: []string{"p1"}})
+	same(t, "resolved", n.flush(1), neighbourEffects[string]{Cleared: []neighbourKey{other}})
+	if n.incomplete != 0 || len(n.table) != 0 {
+		t.Fatalf("left after the flush: %d incomplete, %d in all", n.incomplete, len(n.table))
+	}
+}
+
+func TestARPCodec(t *testing.T) {
+	m := arpMessage{op: arpRequestOp, senderMAC: macA, senderAddr: neighbourA.Address, targetAddr: netip.MustParseAddr("10.1.0.1")}
+	frame := m.frame(broadcastMAC)
+	got, ok := parseARP(frame)
+	if !ok || got != m {
+		t.Fatalf("parseARP: %+v, %v; want %+v", got, ok, m)
+	}
+	for name, change := range map[string]func([]byte){
+		"hardware type":  func(f []byte) { f[15] = 6 },
+		"protocol type":  func(f []byte) { f[17] = 1 },
+		"address length": func(f []byte) { f[19] = 16 },
+		"another sender": func(f []byte) { f[11]++ },
+	} {
+		f := append([]byte(nil), frame...)
+		change(f)
+		if _, ok := parseARP(f); ok {
+			t.Errorf("%s: accepted", name)
+		}
+	}
+	for n := range frame {
+		if _, ok := parseARP(frame[:n]); ok {
+			t.Errorf("accepted %d of %d bytes", n, len(frame))
+		}
+	}
+}

@@ -1,0 +1,281 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef SP_TABLES_H
+#define SP_TABLES_H
+
+/*
+ * The shapes that Go and C share: configuration that Go hands over as flat arrays, packets that cross a ring, counters, flow-cache entries. Addresses and ports
+ * are in host byte order unless a name ends in _be. Sizes are asserted here and in layout_test.go.
+ */
+
+#include <stdint.h>
+
+#include "drop_reasons.h"
+
+struct rte_mbuf;
+struct rte_mempool;
+
+#define SP_MAX_PORTS 32                 /* DPDK port ids, RTE_MAX_ETHPORTS of the distribution's build */
+#define SP_PORT_LOCAL SP_MAX_PORTS      /* pseudo in-port of packets that our own slow path originates */
+#define SP_PORT_SLOTS (SP_MAX_PORTS + 1)
+#define SP_MAX_WORKERS 64
+#define SP_MAX_CRYPTO_DEVICES 8
+#define SP_PORT_ADDRESSES 8             /* own IPv4 addresses per port */
+#define SP_BURST 32
+
+#define SP_NO_CELL UINT16_MAX           /* arrived in clear, or no tunnel */
+#define SP_NO_ADJACENCY UINT16_MAX
+#define SP_MBUF_PRIVATE_SIZE 320        /* bytes the mbuf pool must reserve for struct sp_mbuf_priv */
+#define SP_WINDOW_MAX 65472             /* largest replay window in packets: multiples of 64 */
+
+/* One bit each, so that a filter can name a set of them. */
+enum sp_role {
+	SP_ROLE_PROTECTED = 1,
+	SP_ROLE_UNPROTECTED = 2,
+	SP_ROLE_LOCAL = 4,
+};
+
+/* Same order as policy.Verdict. */
+enum sp_verdict {
+	SP_VERDICT_PERMIT,
+	SP_VERDICT_BLOCK,
+	SP_VERDICT_PROTECT,
+	SP_VERDICT_REQUIRE,
+};
+
+enum sp_cell_state {
+	SP_CELL_CLOSED, /* no SA: drop no_outbound_sa */
+	SP_CELL_HOLD,   /* no SA: punt ACQUIRE */
+};
+
+enum sp_idle {
+	SP_IDLE_POLL,  /* never leave the core */
+	SP_IDLE_YIELD, /* sched_yield after an empty loop */
+	SP_IDLE_SLEEP, /* nap 50 us after a run of empty loops */
+};
+
+/* Why a packet is in the punt ring. HELD kinds wait: Go must release or discard them; the others are Go's for good. */
+enum sp_punt {
+	SP_PUNT_ARP,         /* delivered: whole frame */
+	SP_PUNT_IKE,         /* delivered: IKE datagram to an own address */
+	SP_PUNT_LOCAL,       /* delivered: other permitted packet to an own address */
+	SP_PUNT_NEIGHBOUR,   /* held: `adjacency` unresolved, or SP_NO_ADJACENCY and (out_port, next_hop) needs one */
+	SP_PUNT_ACQUIRE,     /* held: `cell` has no SA */
+	SP_PUNT_TTL_EXPIRED, /* already counted as a drop: answer with ICMP time exceeded, then free */
+	SP_PUNT_TOO_BIG,     /* already counted as a drop: answer with ICMP fragmentation needed (`mtu`) if DF is set, then free */
+};
+
+enum sp_inject {
+	SP_INJECT_RAW,          /* complete Ethernet frame for `port` */
+	SP_INJECT_ROUTE_LOCAL,  /* IP packet of our own IKE: route and adjacency, no filter */
+	SP_INJECT_REPLY_TUNNEL, /* IP packet of ours that must leave protected: classified as role LOCAL, only PROTECT is accepted */
+};
+
+enum sp_sa_kind {
+	SP_SA_AEAD_CPU,   /* rte_cryptodev_sym_cpu_crypto_process */
+	SP_SA_AEAD_ASYNC, /* enqueue and dequeue */
+	SP_SA_CBC_ASYNC,  /* AES-CBC with HMAC, enqueue and dequeue */
+};
+
+/* What a flow-cache entry decided. */
+enum sp_action {
+	SP_ACTION_DROP,     /* `reason` */
+	SP_ACTION_FORWARD,  /* through `adjacency`, in clear */
+	SP_ACTION_OUTBOUND, /* into the tunnel of `cell` */
+	SP_ACTION_LOCAL,    /* deliver to the slow path */
+	SP_ACTION_IKE,      /* deliver to IKE */
+	SP_ACTION_INBOUND,  /* ESP, or ESP in UDP, for an own address */
+};
+
+/* ---- start-up ---- */
+
+struct sp_port_config {
+	uint16_t port;      /* DPDK port id; worker w owns rx and tx queue w of every port */
+	uint8_t role;       /* SP_ROLE_PROTECTED or SP_ROLE_UNPROTECTED */
+	uint8_t rx_checksum; /* not 0: the port's IPv4 checksum verdict in ol_flags can be trusted */
+	uint8_t mac[6];
+	uint16_t mtu;       /* bytes of IP packet */
+};
+
+struct sp_config {
+	uint32_t n_ports;
+	struct sp_port_config ports[SP_MAX_PORTS];
+	uint32_t n_workers;
+	uint32_t flow_entries;    /* per worker, power of two */
+	uint32_t max_sas;         /* inbound slots, power of two: slot = SPI & (max_sas - 1) */
+	uint32_t max_cells;       /* < 65535 */
+	uint32_t max_adjacencies; /* < 65535 */
+	uint32_t max_filters;     /* filter counters; slot 0 is the default action's */
+	uint32_t punt_entries;    /* per worker, power of two */
+	uint32_t inject_entries;  /* per worker, power of two */
+	uint32_t handover_entries; /* per worker, power of two */
+	uint32_t n_crypto_devices; /* those used with enqueue and dequeue; worker w owns queue pair w of each */
+	uint8_t crypto_devices[SP_MAX_CRYPTO_DEVICES];
+	uint8_t idle;             /* enum sp_idle */
+	int32_t socket;           /* NUMA node of the tables */
+	struct rte_mempool *pool; /* private size >= SP_MBUF_PRIVATE_SIZE */
+};
+
+/* ---- snapshot ---- */
+
+/* One ACL rule: an address prefix pair, ports and protocol. Several rules may lead to one entry (ranges expanded to prefixes). */
+struct sp_rule {
+	uint32_t source, destination;
+	uint8_t source_bits, destination_bits; /* prefix length */
+	uint8_t protocol;                      /* 0 any */
+	uint8_t roles;                         /* set of enum sp_role */
+	uint16_t source_port_first, source_port_last;
+	uint16_t destination_port_first, destination_port_last;
+	uint32_t entry;                        /* index into entries; the lowest matching index wins */
+};
+
+struct sp_entry {
+	uint32_t counter; /* filter counter slot, 1..max_filters-1 */
+	uint16_t cell;    /* PROTECT and REQUIRE */
+	uint8_t verdict;  /* enum sp_verdict */
+	uint8_t protocol; /* the filter's protocol, 0 any */
+};
+
+struct sp_route {
+	uint32_t prefix;
+	uint32_t next_hop; /* 0: on link, the destination itself */
+	uint16_t port;
+	uint8_t bits;
+};
+
+struct sp_own_address {
+	uint32_t address;
+	uint16_t port;
+	uint8_t bits; /* prefix length of the attached subnet: gives the directed broadcast address */
+};
+
+struct sp_snapshot_config {
+	const struct sp_rule *rules;
+	const struct sp_entry *entries;   /* descending weight */
+	const struct sp_route *routes;    /* attached subnets included */
+	const struct sp_own_address *addresses;
+	uint32_t n_rules, n_entries, n_routes, n_addresses;
+	uint8_t default_verdict;          /* SP_VERDICT_PERMIT or SP_VERDICT_BLOCK */
+	uint8_t needs_ike;                /* the IKE exemption is in force */
+};
+
+/* ---- SAs ---- */
+
+/* Negotiated traffic selector, in the packet's direction: source and destination as the inner packet of this SA carries them. */
+struct sp_selector {
+	uint32_t source_first, source_last;
+	uint32_t destination_first, destination_last;
+	uint16_t source_port_first, source_port_last;
+	uint16_t destination_port_first, destination_port_last;
+	uint8_t protocol; /* 0 any */
+	uint8_t reserved[3];
+};
+_Static_assert(sizeof(struct sp_selector) == 28, "sp_selector layout");
+
+/* Both directions. Selectors are copied. */
+struct sp_sa_config {
+	void *session;          /* rte_cryptodev session, alive until the SA's grace period is over */
+	const struct sp_selector *selectors;
+	uint64_t first_sequence; /* outbound: first number to send, 1 for a new SA */
+	uint32_t n_selectors;
+	uint32_t spi;
+	uint32_t salt_be;       /* AEAD: the 4 bytes as they stand in memory (RFC 4106 4) */
+	uint32_t source, destination;         /* outer addresses */
+	uint16_t source_port, destination_port; /* UDP encapsulation only */
+	uint16_t cell;
+	uint16_t adjacency;     /* outbound: next hop of the outer packet, or SP_NO_ADJACENCY */
+	uint16_t window;        /* inbound: replay window in packets, a multiple of 64, at most SP_WINDOW_MAX; 0 turns replay protection off */
+	uint8_t kind;           /* enum sp_sa_kind */
+	uint8_t device;         /* cryptodev id */
+	uint8_t iv_length, icv_length, block;
+	uint8_t udp;            /* not 0: RFC 3948 */
+	uint8_t esn;            /* not 0: RFC 4303 2.2.1 */
+	uint8_t owner;          /* inbound: worker */
+};
+
+/* Drops that an inbound SA counts of its own, in this order. */
+enum sp_sa_drop {
+	SP_SA_DROP_REPLAY_OLD,
+	SP_SA_DROP_REPLAY_DUPLICATE,
+	SP_SA_DROP_AUTH_FAILED,
+	SP_SA_DROP_MALFORMED, /* length, padding, next header, inner header, ECN */
+	SP_SA_DROP_SELECTOR_MISMATCH,
+	SP_SA_DROP_CRYPTO,
+	SP_SA_DROP_COUNT
+};
+
+struct sp_sa_counters {
+	uint64_t packets, bytes; /* inner IP packets that passed, their bytes */
+	uint64_t last_use;       /* TSC of the last burst that used it, 0 never */
+	uint64_t sequence;       /* outbound: last number reserved; inbound: highest authenticated */
+	uint64_t drops[SP_SA_DROP_COUNT];
+};
+
+/* ---- flow cache ---- */
+
+/* Key of the flow cache, compared as 16 bytes. in_cell: SP_NO_CELL when the packet arrived in clear. */
+struct sp_flow_key {
+	uint32_t source, destination;
+	uint16_t source_port, destination_port;
+	uint8_t protocol;
+	uint8_t role;
+	uint16_t in_cell;
+};
+_Static_assert(sizeof(struct sp_flow_key) == 16, "sp_flow_key layout");
+
+/* A memo of a policy decision, valid while `generation` is the dataplane's (S-021): never state that lets a reverse packet in. */
+struct sp_flow_entry {
+	struct sp_flow_key key;
+	uint32_t generation; /* 0: never used */
+	uint32_t filter;     /* filter counter slot */
+	uint32_t cell;       /* OUTBOUND */
+	uint16_t adjacency;  /* FORWARD */
+	uint8_t action;      /* enum sp_action */
+	uint8_t reason;      /* DROP: enum sp_drop_reason */
+};
+_Static_assert(sizeof(struct sp_flow_entry) == 32, "sp_flow_entry layout: two to a cache line");
+
+/* ---- counters ---- */
+
+/* At rest: received = forwarded + delivered + sum of drops + held - released, where Go's own discards of held packets stand beside `released`. */
+struct sp_port_counters {
+	uint64_t received, received_bytes;       /* as in-port */
+	uint64_t forwarded, forwarded_bytes;     /* as in-port, handed to a transmit queue; bytes as transmitted */
+	uint64_t delivered;                      /* as in-port, Go's for good */
+	uint64_t held, released;                 /* as in-port, HELD punts and their reinjection */
+	uint64_t transmitted, transmitted_bytes; /* as out-port */
+	uint64_t drops[SP_DROP_COUNT];           /* as in-port */
+};
+
+struct sp_filter_counters {
+	uint64_t packets, bytes; /* IP packets that the filter decided, their bytes */
+};
+
+/* ---- rings ---- */
+
+/* One packet from the punt ring. `data` is the frame as received; for a decrypted packet (in_cell set) the IP packet begins at l3_offset and what stands before it is void. */
+struct sp_exception {
+	struct rte_mbuf *mbuf;
+	uint8_t *data;
+	uint32_t length;     /* bytes from data */
+	uint32_t next_hop;   /* NEIGHBOUR */
+	uint32_t filter;     /* filter counter slot that decided, 0 none */
+	uint16_t l3_offset;
+	uint16_t in_port;
+	uint16_t out_port;   /* NEIGHBOUR */
+	uint16_t in_cell;
+	uint16_t cell;       /* ACQUIRE */
+	uint16_t adjacency;  /* NEIGHBOUR */
+	uint16_t mtu;        /* TOO_BIG: largest IP packet that would have passed */
+	uint8_t kind;        /* enum sp_punt */
+	uint8_t reserved;
+};
+
+struct sp_injection {
+	const uint8_t *data;
+	uint32_t length;
+	uint16_t port;    /* RAW: egress */
+	uint8_t kind;     /* enum sp_inject */
+	uint8_t reserved;
+};
+
+#endif
