@@ -1,0 +1,208 @@
+package ike
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"slices"
+	"time"
+
+	"sallyport/crypto"
+	"sallyport/policy"
+)
+
+// Config is all that an Engine is told from outside.
+type Config struct {
+	// Random feeds SPIs, nonces, private values, cookies and jitter. The same octets and the same events give the same messages.
+	Random io.Reader
+	Peers  []Peer
+	Limits Limits
+	// AllocateSPI reserves an inbound SPI in the data plane for a Child SA under negotiation. The engine answers each reservation with
+	// InstallInbound and later RemoveInbound, or with ReleaseSPI. An error ends that negotiation only.
+	AllocateSPI func(peer, child string) (uint32, error)
+	// LastInbound is when the inbound SA with this SPI last accepted a packet, the zero time if never. It spares liveness checks
+	// (RFC 7296 2.4) and counts for IdleTimeout. Nil: the engine sees IKE messages only.
+	LastInbound func(spi uint32) time.Time
+	// LastOutbound is when the Child SA of this inbound SPI last sent a packet, the zero time if never. Nil: IdleTimeout sees inbound only.
+	LastOutbound func(spi uint32) time.Time
+}
+
+// Start says who begins the negotiation of a Child SA.
+type Start uint8
+
+const (
+	// StartAlways keeps the Child SA up: it is negotiated at start and again whenever it ends.
+	StartAlways Start = iota
+	// StartOnDemand negotiates at the first packet (Acquire) or when the peer asks.
+	StartOnDemand
+)
+
+// String is the word of the configuration.
+func (s Start) String() string {
+	if s == StartOnDemand {
+		return "on-demand"
+	}
+	return "always"
+}
+
+// Peer is one row of the PAD (RFC 4301 4.4.3): whom we speak to, how both prove who they are, and what may be negotiated.
+type Peer struct {
+	Name          string
+	Local, Remote netip.Addr
+	LocalID       Identity // zero: Local
+	RemoteID      Identity // zero: Remote
+	PSK           crypto.Secret
+	IKEProposals  []crypto.IKEProposal // in order of preference; empty: crypto.DefaultIKEProposals
+	Children      []Child
+	DPDDelay      time.Duration // silence before a liveness check; 0: DefaultDPDDelay, negative: no checks
+	RekeyTime     time.Duration // of the IKE SA, 0: DefaultIKERekey. The SA ends a tenth later if the rekey fails.
+}
+
+// Child is one Child SA of a peer, named as the policy rule it serves.
+type Child struct {
+	Name         string
+	Selectors    []policy.Selector    // what the rule protects, seen from us
+	ESPProposals []crypto.ESPProposal // in order of preference; empty: crypto.DefaultESPProposals
+	Start        Start
+	RekeyTime    time.Duration // 0: DefaultChildRekey. The SA ends a tenth later if the rekey fails.
+	IdleTimeout  time.Duration // without traffic the SA is deleted (S-081); 0: DefaultIdleTimeout, negative: never. Not for StartAlways.
+	ReplayWindow int           // packets, handed to the data plane as it is
+}
+
+// Defaults of Peer and Child.
+const (
+	DefaultDPDDelay    = 30 * time.Second
+	DefaultIKERekey    = 8 * time.Hour   // S-076
+	DefaultChildRekey  = time.Hour       // RFC 4301 gives no number; the field's habit
+	DefaultIdleTimeout = 5 * time.Minute // S-081
+)
+
+// Limits bounds what peers, and strangers in a peer's name, can make the engine hold or do. Zero fields take the defaults.
+type Limits struct {
+	HalfOpen            int           // IKE SAs in all that a peer began and did not authenticate: 1000
+	HalfOpenPerAddress  int           // the same of one address without an established IKE SA: 35 (S-085)
+	HalfOpenEstablished int           // the same of one address and port with an established IKE SA: 5 (S-084)
+	HalfOpenTimeout     time.Duration // after which such an IKE SA is forgotten: 30 s
+	CookieThreshold     int           // half-open IKE SAs from which on a COOKIE is demanded (RFC 7296 2.6): 64; negative: always
+	CookieLifetime      time.Duration // of a cookie secret; a cookie is good for one to two of them: 30 s
+	ChildrenPerIKE      int           // Child SAs on one IKE SA: 128
+	UnprotectedReplies  int           // error replies to strangers, and liveness checks they can cause, a second: 10
+
+	Retransmit Retransmit
+	RetryMin   time.Duration // before a failed negotiation starts again, doubled each time: 1 s
+	RetryMax   time.Duration // up to this: 60 s
+	RekeyGrace time.Duration // how long a replaced inbound SA still takes packets in flight: 5 s
+	RekeyGuard time.Duration // how long we wait for a peer's delete of what its rekey made redundant: 30 s
+}
+
+// Retransmit is the back-off of a request without response (RFC 7296 2.4).
+type Retransmit struct {
+	Base   time.Duration // wait after the first sending: 500 ms
+	Factor float64       // growth of the wait: 1.8
+	Max    time.Duration // longest wait: 10 s
+	Tries  int           // sendings in all before giving up: 12, about 80 s with the other defaults
+	Jitter float64       // part of each wait that is random, to spread load: 0.1
+}
+
+func orDefault[T int | time.Duration | float64](value *T, fallback T) {
+	if *value == 0 {
+		*value = fallback
+	}
+}
+
+func (l Limits) withDefaults() Limits {
+	orDefault(&l.HalfOpen, 1000)
+	orDefault(&l.HalfOpenPerAddress, 35)
+	orDefault(&l.HalfOpenEstablished, 5)
+	orDefault(&l.HalfOpenTimeout, 30*time.Second)
+	orDefault(&l.CookieThreshold, 64)
+	orDefault(&l.CookieLifetime, 30*time.Second)
+	orDefault(&l.ChildrenPerIKE, 128)
+	orDefault(&l.UnprotectedReplies, 10)
+	orDefault(&l.Retransmit.Base, 500*time.Millisecond)
+	orDefault(&l.Retransmit.Factor, 1.8)
+	orDefault(&l.Retransmit.Max, 10*time.Second)
+	orDefault(&l.Retransmit.Tries, 12)
+	orDefault(&l.Retransmit.Jitter, 0.1)
+	orDefault(&l.RetryMin, time.Second)
+	orDefault(&l.RetryMax, time.Minute)
+	orDefault(&l.RekeyGrace, 5*time.Second)
+	orDefault(&l.RekeyGuard, 30*time.Second)
+	return l
+}
+
+func (p Peer) withDefaults() Peer {
+	if p.LocalID.IsZero() {
+		p.LocalID = AddressIdentity(p.Local)
+	}
+	if p.RemoteID.IsZero() {
+		p.RemoteID = AddressIdentity(p.Remote)
+	}
+	if len(p.IKEProposals) == 0 {
+		p.IKEProposals = crypto.DefaultIKEProposals()
+	}
+	orDefault(&p.DPDDelay, DefaultDPDDelay)
+	orDefault(&p.RekeyTime, DefaultIKERekey)
+	p.Children = slices.Clone(p.Children)
+	for i := range p.Children {
+		c := &p.Children[i]
+		if len(c.ESPProposals) == 0 {
+			c.ESPProposals = crypto.DefaultESPProposals()
+		}
+		orDefault(&c.RekeyTime, DefaultChildRekey)
+		orDefault(&c.IdleTimeout, DefaultIdleTimeout)
+		if c.Start == StartAlways {
+			c.IdleTimeout = -1
+		}
+	}
+	return p
+}
+
+// ValidatePeers reports everything that would keep the peers from being told apart or from negotiating, joined. NewEngine and Reconfigure
+// rely on it having passed.
+func ValidatePeers(peers []Peer) error {
+	var errs []error
+	seen := map[string]bool{}
+	for i, p := range peers {
+		p = p.withDefaults()
+		if seen[p.Name] {
+			errs = append(errs, fmt.Errorf("peer %q: the name is used twice, expected a name of its own", p.Name))
+		}
+		seen[p.Name] = true
+		if !p.Local.IsValid() || !p.Remote.IsValid() || p.Local.Is4() != p.Remote.Is4() {
+			errs = append(errs, fmt.Errorf("peer %q: local %v and remote %v, expected two addresses of one IP version", p.Name, p.Local, p.Remote))
+		}
+		if p.PSK.Len() == 0 {
+			errs = append(errs, fmt.Errorf("peer %q: the pre-shared key is empty, expected at least one octet", p.Name))
+		}
+		for _, other := range peers[:i] {
+			other = other.withDefaults()
+			if other.Local == p.Local && other.Remote == p.Remote && other.LocalID == p.LocalID && other.RemoteID == p.RemoteID {
+				errs = append(errs, fmt.Errorf("peer %q: addresses and identities equal those of peer %q, expected a difference", p.Name, other.Name))
+			}
+		}
+		errs = append(errs, validateChildren(p)...)
+	}
+	return errors.Join(errs...)
+}
+
+func validateChildren(p Peer) []error {
+	var errs []error
+	seen := map[string]bool{}
+	for _, c := range p.Children {
+		if seen[c.Name] {
+			errs = append(errs, fmt.Errorf("peer %q: child %q is there twice, expected a name of its own", p.Name, c.Name))
+		}
+		seen[c.Name] = true
+		if len(c.Selectors) == 0 || len(c.Selectors) > maxSelectors {
+			errs = append(errs, fmt.Errorf("peer %q: child %q has %d selectors, expected 1 to %d", p.Name, c.Name, len(c.Selectors), maxSelectors))
+		}
+	}
+	for _, proposal := range p.IKEProposals {
+		if err := proposal.Validate(); err != nil {
+			errs = append(errs, fmt.Errorf("peer %q: IKE proposal: %w", p.Name, err))
+		}
+	}
+	return errs
+}

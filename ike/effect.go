@@ -1,0 +1,68 @@
+package ike
+
+import (
+	"net/netip"
+	"time"
+
+	"sallyport/crypto"
+	"sallyport/policy"
+)
+
+// Effect is what the engine wants done outside, one of the types below. Effects are carried out in the order given: the order within a Step is
+// what keeps a rekey free of loss.
+type Effect interface{ effect() }
+
+type (
+	// Send is a datagram to send. NonESPMarker asks for the four zero octets of RFC 3948 2.2 in front.
+	Send struct {
+		Local, Remote netip.AddrPort
+		Payload       []byte
+		NonESPMarker  bool
+	}
+	// Arm asks for a Tick at this time and replaces the time asked for before. The zero time asks for none.
+	Arm struct{ At time.Time }
+	// InstallInbound makes the data plane accept a new SPI.
+	InstallInbound struct {
+		Peer, Child string
+		SA          ChildSA
+	}
+	// InstallOutbound makes the data plane send by this SA from now on, in place of the one that the child sent by until now.
+	InstallOutbound struct {
+		Peer, Child string
+		SA          ChildSA
+	}
+	// RemoveInbound ends an inbound SA; its SPI is free again.
+	RemoveInbound struct {
+		Peer, Child string
+		SPI         uint32
+	}
+	// RemoveOutbound ends an outbound SA. When a later InstallOutbound has replaced it, nothing but its memory is left to end.
+	RemoveOutbound struct {
+		Peer, Child string
+		SPI         uint32
+	}
+	// ReleaseSPI gives back an SPI from Config.AllocateSPI that was never installed.
+	ReleaseSPI struct{ SPI uint32 }
+)
+
+// ChildSA is one direction of a Child SA as the data plane needs it. The keys belong to the receiver, who wipes them when they are installed.
+type ChildSA struct {
+	SPI           uint32
+	PairSPI       uint32 // inbound SPI of the pair, the name of the Child SA toward the engine
+	Suite         crypto.Suite
+	Keymat        crypto.Secret  // cipher key, salt, integrity key (RFC 7296 2.17)
+	Local, Remote netip.AddrPort // outer addresses; the ports count with UDPEncap only
+	UDPEncap      bool           // ESP in UDP (RFC 3948)
+	Selectors     []policy.Selector
+	ReplayWindow  int
+	ESN           bool
+}
+
+func (Send) effect()            {}
+func (Arm) effect()             {}
+func (InstallInbound) effect()  {}
+func (InstallOutbound) effect() {}
+func (RemoveInbound) effect()   {}
+func (RemoveOutbound) effect()  {}
+func (ReleaseSPI) effect()      {}
+func (Fact) effect()            {}

@@ -1,0 +1,54 @@
+package ike
+
+import (
+	"net/netip"
+
+	"sallyport/policy"
+)
+
+// Event is what happened outside the engine: one of the types below.
+type Event interface{ event() }
+
+type (
+	// Datagram is an IKE message from UDP port 500 or 4500, the non-ESP marker of port 4500 removed.
+	Datagram struct {
+		Local, Remote netip.AddrPort
+		Payload       []byte
+	}
+	// Tick says that the time asked for by Arm has come. More of them than asked for do no harm.
+	Tick struct{}
+	// Initiate brings up a Child SA, or with an empty Child all of the peer's. It ends the rest that Terminate ordered.
+	Initiate struct{ Peer, Child string }
+	// Acquire reports a packet that waits for a Child SA. Any number of them lead to one negotiation.
+	Acquire struct {
+		Peer, Child string
+		Packet      *policy.Packet
+	}
+	// Expire reports that the Child SA with this inbound SPI has used up its packets or bytes: soft means rekey now, hard means it is dead.
+	// Outbound counts are reported under the inbound SPI of the same pair (ChildSA.PairSPI).
+	Expire struct {
+		SPI  uint32
+		Hard bool
+	}
+	// InstallFailed reports that the data plane refused InstallInbound or InstallOutbound of the Child SA with this inbound SPI.
+	InstallFailed struct {
+		SPI    uint32
+		Reason string
+	}
+	// Terminate deletes all SAs of a peer and starts none again until Initiate. What the peer begins is still answered.
+	Terminate struct{ Peer string }
+	// Rekey replaces the keys of a Child SA, or with an empty Child those of the IKE SA.
+	Rekey struct{ Peer, Child string }
+	// Reconfigure replaces the list of peers. Peers that are gone or changed lose their SAs by delete; the others notice nothing.
+	Reconfigure struct{ Peers []Peer }
+)
+
+func (Datagram) event()      {}
+func (Tick) event()          {}
+func (Initiate) event()      {}
+func (Acquire) event()       {}
+func (Expire) event()        {}
+func (InstallFailed) event() {}
+func (Terminate) event()     {}
+func (Rekey) event()         {}
+func (Reconfigure) event()   {}

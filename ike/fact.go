@@ -1,0 +1,145 @@
+package ike
+
+import (
+	"net/netip"
+	"time"
+
+	"sallyport/policy"
+)
+
+// Fact is one entry of the stream of IKE facts for logs, metrics and tests. It holds no key. Fields that do not apply are zero.
+type Fact struct {
+	Time    time.Time
+	Kind    FactKind
+	Peer    string // empty for datagrams that belong to no peer
+	Child   string // empty for facts about the IKE SA
+	Reason  Reason // for Failed, Refused, Dropped and the deleted kinds
+	Detail  string // for people: what was offered, what came back
+	Local   netip.AddrPort
+	Remote  netip.AddrPort
+	Role    Role
+	SPIi    uint64 // of the IKE SA
+	SPIr    uint64
+	SPIIn   uint32 // of the Child SA
+	SPIOut  uint32
+	Suite   string // chosen algorithms as keywords
+	Tries   int    // for Retransmitted: sendings so far
+	Message uint32 // message id, for Retransmitted and Dropped
+
+	Selectors []policy.Selector // for ChildEstablished
+}
+
+// FactKind says what happened.
+type FactKind uint8
+
+const (
+	NegotiationStarted FactKind = iota + 1 // an IKE SA is being negotiated, by us or by the peer (Role)
+	Retransmitted                          // a request was sent again
+	IKEEstablished                         // both sides are authenticated
+	IKERekeyed                             // a new IKE SA took over the children of the old one
+	IKEDeleted                             // an IKE SA that was established is gone (Reason says by whom)
+	ChildEstablished                       // a Child SA is installed
+	ChildRekeyed                           // a Child SA is installed in place of an older one
+	ChildDeleted                           // a Child SA is gone (Reason says by whom)
+	Failed                                 // a negotiation ended without result (Reason, Detail)
+	Refused                                // a request was refused by a limit (Reason)
+	Dropped                                // a datagram was dropped (Reason)
+	AddressChanged                         // the peer moved behind its NAT (Remote is the new address)
+)
+
+var factNames = [...]string{
+	NegotiationStarted: "negotiation_started", Retransmitted: "retransmitted", IKEEstablished: "ike_established", IKERekeyed: "ike_rekeyed",
+	IKEDeleted: "ike_deleted", ChildEstablished: "child_established", ChildRekeyed: "child_rekeyed", ChildDeleted: "child_deleted",
+	Failed: "failed", Refused: "refused", Dropped: "dropped", AddressChanged: "address_changed",
+}
+
+// String is the name in logs and metrics.
+func (k FactKind) String() string { return factNames[k] }
+
+// Role says who began the exchange that made an SA.
+type Role uint8
+
+const (
+	RoleNone Role = iota
+	RoleInitiator
+	RoleResponder
+)
+
+// String is the word that show uses.
+func (r Role) String() string {
+	switch r {
+	case RoleInitiator:
+		return "initiator"
+	case RoleResponder:
+		return "responder"
+	}
+	return ""
+}
+
+// Reason is why something failed, was refused, dropped or deleted. It is a closed list, fit for a metric's label; most values are also the
+// counter that the requirements name.
+type Reason string
+
+// Reasons for Dropped: datagrams that change nothing.
+const (
+	DropNoPolicy   Reason = "ike_no_policy"      // S-040: no peer covers the addresses
+	DropShort      Reason = "ike_short"          // less than a header
+	DropMalformed  Reason = "ike_malformed"      // unauthenticated and not to be parsed
+	DropVersion    Reason = "ike_version"        // not IKEv2
+	DropCritical   Reason = "ike_critical"       // unauthenticated with an unknown critical payload
+	DropExchange   Reason = "ike_exchange"       // not an exchange for the state of its IKE SA
+	DropUnknownSPI Reason = "ike_unknown_spi"    // no such IKE SA
+	DropMessageID  Reason = "ike_message_id"     // outside the window
+	DropIntegrity  Reason = "ike_integrity"      // ICV or decryption failed
+	DropCleartext  Reason = "ike_cleartext"      // unprotected where protection is due; a hint at most
+	DropAddress    Reason = "ike_address"        // authentic, from an address that the NAT rules do not allow
+	DropNoState    Reason = "ike_no_state"       // retransmission for an IKE SA that is past it
+	DropInternal   Reason = "ike_no_random_data" // Config.Random failed
+)
+
+// Reasons for Refused: limits.
+const (
+	RefuseHalfOpen       Reason = "ike_limit_half_open"   // in all
+	RefuseNew            Reason = "ike_limit_new"         // S-085: per address without an established IKE SA
+	RefuseEstablished    Reason = "ike_limit_established" // S-084: per address and port with one
+	RefuseCookie         Reason = "ike_cookie_demanded"   // answered with COOKIE, nothing kept
+	RefuseRate           Reason = "ike_limit_replies"     // error reply or liveness check withheld
+	RefuseChildren       Reason = "ike_limit_children"    // Child SAs on one IKE SA
+	RefuseSPI            Reason = "ike_no_spi"            // the data plane has no SPI left
+	RefuseChildSelectors Reason = "ike_child_exists"      // a Child SA of the rule exists with other selectors
+)
+
+// Reasons for Failed.
+const (
+	FailTimeout         Reason = "timeout"               // no response to the last retransmission
+	FailProposal        Reason = "no_proposal_chosen"    // by either side
+	FailKE              Reason = "invalid_ke"            // no common group, or an invalid public value
+	FailAuthentication  Reason = "authentication_failed" // key or identity
+	FailSelectors       Reason = "ts_unacceptable"       // no common traffic
+	FailSyntax          Reason = "invalid_syntax"        // authenticated, and against the rules
+	FailCritical        Reason = "unsupported_critical_payload"
+	FailVersion         Reason = "invalid_major_version"
+	FailNoAdditionalSAs Reason = "no_additional_sas"
+	FailTemporary       Reason = "temporary_failure" // the peer is busy; tried again
+	FailNotFound        Reason = "child_sa_not_found"
+	FailPeer            Reason = "peer_error"     // another error notification, in Detail
+	FailCookie          Reason = "cookie_loop"    // the peer answers nothing but COOKIE or INVALID_KE_PAYLOAD
+	FailInstall         Reason = "install_failed" // the data plane refused the keys
+	FailMode            Reason = "mode_refused"   // the peer insists on transport mode
+	FailInternal        Reason = "internal_error" // Detail says what
+)
+
+// Reasons for IKEDeleted and ChildDeleted.
+const (
+	DeletedByPeer     Reason = "deleted_by_peer"
+	DeletedByOperator Reason = "deleted_by_operator"
+	DeletedReconfig   Reason = "reconfigured"
+	DeletedRekeyed    Reason = "rekeyed"         // replaced by a successor
+	DeletedRedundant  Reason = "redundant"       // the loser of a simultaneous negotiation (RFC 7296 2.8)
+	DeletedExpired    Reason = "lifetime"        // hard lifetime, the rekey had failed
+	DeletedIdle       Reason = "idle"            // S-081
+	DeletedDead       Reason = "peer_dead"       // no answer to a liveness check or another request
+	DeletedInitial    Reason = "initial_contact" // the peer started anew (RFC 7296 2.4)
+	DeletedFailed     Reason = "failed"          // a Failed fact says why
+	DeletedWithIKE    Reason = "ike_deleted"     // the IKE SA ended and its children with it
+)
