@@ -59,3 +59,6 @@ func (m *Message) String() string {
 	b.WriteByte(']')
 	return b.String()
 }
+
+// MarshalText makes the encoders of logs, JSON among them, print String instead of the content.
+func (m *Message) MarshalText() ([]byte, error) { return []byte(m.String()), nil }

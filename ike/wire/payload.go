@@ -123,8 +123,7 @@ func (c *chain) readPayload() (Payload, error) {
 	c.next = PayloadType(next)
 	p := newPayload(current)
 	if p == nil {
-		critical := flags&criticalBit != 0
-		if critical {
+		if flags&criticalBit != 0 {
 			return nil, &CriticalError{Type: current}
 		}
 		p = &Unknown{Type: current}
@@ -193,7 +192,13 @@ func MarshalPayloads(payloads []Payload) (first PayloadType, b []byte, err error
 		first = payloads[0].PayloadType()
 	}
 	b, err = chain.Bytes()
-	return first, b, err
+	if err == nil && len(b) > MaxMessage {
+		err = fmt.Errorf("ike message: %d octets of payloads to send, expected at most %d", len(b), MaxMessage)
+	}
+	if err != nil {
+		return PayloadNone, nil, err
+	}
+	return first, b, nil
 }
 
 func writePayload(chain *cryptobyte.Builder, p Payload, next PayloadType) error {

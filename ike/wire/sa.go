@@ -87,7 +87,7 @@ func (t *Transform) check() error {
 	for _, a := range t.Attributes {
 		switch {
 		case a.Type == attributeKeyLength:
-			return fmt.Errorf("key length attribute of %d octets in the long form or more than once, expected one in the short form", len(a.Value))
+			return fmt.Errorf("a key length attribute is zero, repeated or in the long form, expected at most one, in the short form")
 		case a.Type >= attributeShort:
 			return fmt.Errorf("attribute type %d, expected at most 15 bits", a.Type)
 		case a.Short && len(a.Value) != 2:
