@@ -15,6 +15,24 @@ type Suite struct {
 	Integ   IntegID // IntegNone for AEAD
 }
 
+// Suites lists every valid suite, each cipher with each integrity algorithm it
+// can go with, in the order of the registry.
+func Suites() []Suite {
+	var suites []Suite
+	for _, row := range encrTable {
+		for _, bits := range row.keyBits {
+			if row.icv > 0 {
+				suites = append(suites, Suite{Encr: row.id, KeyBits: bits})
+				continue
+			}
+			for _, integ := range integTable {
+				suites = append(suites, Suite{Encr: row.id, KeyBits: bits, Integ: integ.id})
+			}
+		}
+	}
+	return suites
+}
+
 // ParseSuite reads one cipher and, where it needs one, one integrity algorithm:
 // "aes128gcm16", "aes256-sha256".
 func ParseSuite(text string) (Suite, error) {

@@ -1,0 +1,70 @@
+#include "device.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include <rte_cryptodev.h>
+#include <rte_errno.h>
+#include <rte_lcore.h>
+
+int spcrypto_eal_running(void)
+{
+	return rte_lcore_count() > 0;
+}
+
+int spcrypto_configure(uint8_t id, uint16_t queue_pairs, int socket, struct spcrypto_device *out)
+{
+	struct rte_cryptodev_config config;
+	struct rte_cryptodev_info info;
+	int ret;
+
+	rte_cryptodev_info_get(id, &info);
+	out->driver = info.driver_name;
+	out->max_queue_pairs = RTE_MIN(info.max_nb_queue_pairs, (unsigned int)UINT16_MAX);
+	out->cpu = (info.feature_flags & RTE_CRYPTODEV_FF_SYM_CPU_CRYPTO) != 0;
+	out->chaining = (info.feature_flags & RTE_CRYPTODEV_FF_SYM_OPERATION_CHAINING) != 0;
+	if (out->max_queue_pairs < queue_pairs)
+		return -ENOSPC;
+
+	memset(&config, 0, sizeof(config));
+	config.socket_id = socket;
+	config.nb_queue_pairs = queue_pairs;
+	config.ff_disable = RTE_CRYPTODEV_FF_ASYMMETRIC_CRYPTO;
+	ret = rte_cryptodev_configure(id, &config);
+	if (ret < 0)
+		return ret;
+	out->session_size = rte_cryptodev_sym_get_private_session_size(id);
+	return 0;
+}
+
+int spcrypto_start(uint8_t id, uint16_t queue_pairs, uint32_t descriptors, int socket, struct rte_mempool *sessions)
+{
+	struct rte_cryptodev_qp_conf config;
+	uint16_t queue_pair;
+	int ret;
+
+	memset(&config, 0, sizeof(config));
+	config.nb_descriptors = descriptors;
+	config.mp_session = sessions;
+	for (queue_pair = 0; queue_pair < queue_pairs; queue_pair++) {
+		ret = rte_cryptodev_queue_pair_setup(id, queue_pair, &config, socket);
+		if (ret < 0)
+			return ret;
+	}
+	return rte_cryptodev_start(id);
+}
+
+int spcrypto_close(uint8_t id)
+{
+	rte_cryptodev_stop(id);
+	return rte_cryptodev_close(id);
+}
+
+struct rte_mempool *spcrypto_session_pool(const char *name, uint32_t count, uint32_t session_size, int socket, int *error)
+{
+	/* No per-lcore cache: sessions are made by control threads, which have none. */
+	struct rte_mempool *pool = rte_cryptodev_sym_session_pool_create(name, count, session_size, 0, 0, socket);
+
+	*error = pool == NULL ? -rte_errno : 0;
+	return pool;
+}

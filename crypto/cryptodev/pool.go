@@ -1,0 +1,259 @@
+package cryptodev
+
+/*
+#cgo pkg-config: libdpdk
+#cgo CFLAGS: -O2 -Wall -Wextra -Werror -DALLOW_EXPERIMENTAL_API
+
+#include <stdlib.h>
+#include <rte_bus_vdev.h>
+#include <rte_cryptodev.h>
+#include "device.h"
+*/
+import "C"
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"unsafe"
+
+	"sallyport/crypto"
+)
+
+// DefaultDevices are the software devices that Open creates when it is given none,
+// in order of preference.
+func DefaultDevices() []string {
+	return []string{"crypto_aesni_gcm0", "crypto_aesni_mb0", "crypto_openssl0"}
+}
+
+// queueDescriptors is the length of a queue pair. A worker has at most a few bursts
+// in flight, and a software device works them off while they are dequeued.
+const queueDescriptors = 1024
+
+// SocketAny lets DPDK choose the NUMA node.
+const SocketAny = C.SOCKET_ID_ANY
+
+// Options says what Open sets up.
+type Options struct {
+	// Devices names the crypto devices in order of preference: virtual ones with
+	// their arguments, as in "crypto_aesni_mb0,socket_id=0", and PCI devices that the
+	// EAL has probed, by address. Each named device must open. Empty means those of
+	// DefaultDevices that this machine has.
+	Devices []string
+	// QueuePairs is how many workers there are: worker n uses queue pair n.
+	QueuePairs int
+	// Sessions is how many sessions can exist at once, two for each SA pair.
+	Sessions int
+	// Socket is the NUMA node of queues and sessions, SocketAny where it is of no
+	// account.
+	Socket int
+}
+
+// device is an open crypto device.
+type device struct {
+	name     string
+	driver   string
+	id       uint8
+	created  bool // by us, so ours to remove
+	cpu      bool
+	chaining bool
+	size     uint32 // of its part of a session, octets
+	live     int    // sessions on it
+}
+
+// Pool is a set of running crypto devices and the memory their sessions come from.
+// Its methods may be called from any goroutine.
+type Pool struct {
+	mu         sync.Mutex
+	devices    []*device
+	missing    []DeviceInfo // default devices that this machine does not have
+	sessions   *C.struct_rte_mempool
+	queuePairs int
+	capacity   int
+	live       int
+}
+
+// ErrSessions means that every session the pool was opened for is in use.
+var ErrSessions = errors.New("no crypto session left")
+
+// poolNumber keeps the names of session pools apart within the process.
+var poolNumber atomic.Uint32
+
+// Open creates, configures and starts the devices.
+func Open(options Options) (*Pool, error) {
+	if options.QueuePairs < 1 || options.QueuePairs > 1<<16-1 || options.Sessions < 1 {
+		return nil, fmt.Errorf("crypto devices: %d queue pairs and %d sessions asked, at least 1 of each is needed",
+			options.QueuePairs, options.Sessions)
+	}
+	if C.spcrypto_eal_running() == 0 {
+		return nil, errors.New("crypto devices: the EAL is not running, start it first")
+	}
+	pool := &Pool{queuePairs: options.QueuePairs, capacity: options.Sessions}
+	if err := pool.open(options); err != nil {
+		return nil, errors.Join(fmt.Errorf("crypto devices: %w", err), pool.Close())
+	}
+	return pool, nil
+}
+
+func (p *Pool) open(options Options) error {
+	names, optional := options.Devices, false
+	if len(names) == 0 {
+		names, optional = DefaultDevices(), true
+	}
+	var size uint32
+	for _, name := range names {
+		dev, err := openDevice(name, options)
+		if err != nil {
+			if !optional {
+				return err
+			}
+			p.missing = append(p.missing, DeviceInfo{Name: name, Missing: err.Error()})
+			continue
+		}
+		p.devices = append(p.devices, dev)
+		size = max(size, dev.size)
+	}
+	if len(p.devices) == 0 {
+		return fmt.Errorf("none of %s is on this machine: %s", strings.Join(names, ", "), p.missing[0].Missing)
+	}
+	if err := p.createSessionPool(size, options.Socket); err != nil {
+		return err
+	}
+	for _, dev := range p.devices {
+		ret := C.spcrypto_start(C.uint8_t(dev.id), C.uint16_t(options.QueuePairs), queueDescriptors,
+			C.int(options.Socket), p.sessions)
+		if ret < 0 {
+			return fmt.Errorf("%s: start with %d queue pairs of %d: %w", dev.name, options.QueuePairs, queueDescriptors, errno(ret))
+		}
+	}
+	return nil
+}
+
+// openDevice finds or creates a device and configures it. A device that it created
+// does not outlive a failure.
+func openDevice(spec string, options Options) (*device, error) {
+	name, arguments, _ := strings.Cut(spec, ",")
+	cName := C.CString(name)
+	defer C.free(unsafe.Pointer(cName))
+
+	dev := &device{name: name}
+	id := C.rte_cryptodev_get_dev_id(cName)
+	if id < 0 {
+		// The driver's own default of 8 queue pairs would cap the workers.
+		arguments = strings.TrimPrefix(fmt.Sprintf("%s,max_nb_queue_pairs=%d", arguments, options.QueuePairs), ",")
+		cArguments := C.CString(arguments)
+		defer C.free(unsafe.Pointer(cArguments))
+		if ret := C.rte_vdev_init(cName, cArguments); ret < 0 {
+			return nil, fmt.Errorf("%s: creating it with %q: %w; is its driver installed and the name right?", name, arguments, errno(ret))
+		}
+		dev.created = true
+		id = C.rte_cryptodev_get_dev_id(cName)
+	}
+	if id < 0 {
+		return nil, errors.Join(fmt.Errorf("%s: not a crypto device", name), dev.remove())
+	}
+	dev.id = uint8(id)
+
+	var about C.struct_spcrypto_device
+	ret := C.spcrypto_configure(C.uint8_t(id), C.uint16_t(options.QueuePairs), C.int(options.Socket), &about)
+	if ret < 0 {
+		err := fmt.Errorf("%s: configuring %d queue pairs, it has %d: %w", name, options.QueuePairs, about.max_queue_pairs, errno(ret))
+		return nil, errors.Join(err, dev.remove())
+	}
+	dev.driver = C.GoString(about.driver)
+	dev.cpu, dev.chaining = about.cpu != 0, about.chaining != 0
+	dev.size = uint32(about.session_size)
+	return dev, nil
+}
+
+// createSessionPool makes one pool for all devices, with elements for the largest:
+// which device gets how many sessions is known only when they are made.
+func (p *Pool) createSessionPool(size uint32, socket int) error {
+	name := C.CString(fmt.Sprintf("crypto_sessions_%d", poolNumber.Add(1)))
+	defer C.free(unsafe.Pointer(name))
+	var ret C.int
+	p.sessions = C.spcrypto_session_pool(name, C.uint32_t(p.capacity), C.uint32_t(size), C.int(socket), &ret)
+	if p.sessions == nil {
+		return fmt.Errorf("memory for %d sessions of %d octets: %w; give DPDK more memory or lower the number of SAs",
+			p.capacity, size, errno(ret))
+	}
+	return nil
+}
+
+// Close stops and removes the devices. It refuses while sessions live, because a
+// worker may be using them.
+func (p *Pool) Close() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.live > 0 {
+		return fmt.Errorf("crypto devices: %d sessions not freed, free them before closing", p.live)
+	}
+	var errs []error
+	for _, dev := range p.devices {
+		if ret := C.spcrypto_close(C.uint8_t(dev.id)); ret < 0 {
+			errs = append(errs, fmt.Errorf("%s: close: %w", dev.name, errno(ret)))
+		}
+		errs = append(errs, dev.remove())
+	}
+	p.devices = nil
+	C.rte_mempool_free(p.sessions)
+	p.sessions = nil
+	return errors.Join(errs...)
+}
+
+// remove deletes a virtual device that openDevice created.
+func (d *device) remove() error {
+	if !d.created {
+		return nil
+	}
+	name := C.CString(d.name)
+	defer C.free(unsafe.Pointer(name))
+	if ret := C.rte_vdev_uninit(name); ret < 0 {
+		return fmt.Errorf("%s: removing it: %w", d.name, errno(ret))
+	}
+	return nil
+}
+
+// errno turns a negative return value into the error it stands for.
+func errno(ret C.int) error { return syscall.Errno(-ret) }
+
+// DeviceInfo is what an operator may want to know of a device.
+type DeviceInfo struct {
+	Name       string
+	Driver     string `json:",omitempty"`
+	CPU        bool   // offers cpu-crypto
+	QueuePairs int
+	Sessions   int            // live on it
+	Suites     []crypto.Suite `json:"-"` // that it can do
+	Refused    []Refusal      `json:",omitempty"`
+	Missing    string         `json:",omitempty"` // why the device is not there
+}
+
+// Refusal says why a device does not do a suite.
+type Refusal struct {
+	Suite  crypto.Suite `json:"-"`
+	Reason string
+}
+
+// Describe lists the devices in order of preference, then the default ones that this
+// machine does not have.
+func (p *Pool) Describe() []DeviceInfo {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var list []DeviceInfo
+	for _, dev := range p.devices {
+		info := DeviceInfo{Name: dev.name, Driver: dev.driver, CPU: dev.cpu, QueuePairs: p.queuePairs, Sessions: dev.live}
+		for _, s := range crypto.Suites() {
+			if reason := dev.refuses(s, false); reason != "" {
+				info.Refused = append(info.Refused, Refusal{s, reason})
+			} else {
+				info.Suites = append(info.Suites, s)
+			}
+		}
+		list = append(list, info)
+	}
+	return append(list, p.missing...)
+}

@@ -1,0 +1,46 @@
+/* The symmetric transforms of ESP as DPDK describes them, and sessions made of them. */
+#ifndef SALLYPORT_CRYPTODEV_SESSION_H
+#define SALLYPORT_CRYPTODEV_SESSION_H
+
+#include <stdint.h>
+
+#include <rte_crypto.h>
+#include <rte_crypto_sym.h>
+#include <rte_mempool.h>
+
+/* The IV of an operation stands right behind it, in the private area. */
+#define SPCRYPTO_IV_OFFSET (sizeof(struct rte_crypto_op) + sizeof(struct rte_crypto_sym_op))
+
+/* Lengths in octets. For AEAD integ_key_length is 0 and aead is the algorithm; for a
+ * chain cipher and auth are, and aad_length is 0. */
+struct spcrypto_transform {
+	uint8_t is_aead;
+	enum rte_crypto_aead_algorithm aead;
+	enum rte_crypto_cipher_algorithm cipher;
+	enum rte_crypto_auth_algorithm auth;
+	uint16_t key_length;
+	uint16_t integ_key_length;
+	uint16_t iv_length; /* as the device takes it: with the salt for AEAD */
+	uint16_t icv_length;
+	uint16_t aad_length;
+};
+
+enum spcrypto_refusal {
+	SPCRYPTO_ACCEPTED,
+	SPCRYPTO_NO_AEAD,
+	SPCRYPTO_NO_AEAD_SIZE,
+	SPCRYPTO_NO_CIPHER,
+	SPCRYPTO_NO_CIPHER_SIZE,
+	SPCRYPTO_NO_AUTH,
+	SPCRYPTO_NO_AUTH_SIZE,
+};
+
+/* Asks the capabilities of the device. */
+enum spcrypto_refusal spcrypto_check(uint8_t id, const struct spcrypto_transform *transform);
+
+/* Keys are read in place and not kept: encr_key of key_length, integ_key of
+ * integ_key_length. On failure returns NULL and sets *error to a negative errno. */
+void *spcrypto_session_create(uint8_t id, const struct spcrypto_transform *transform, const uint8_t *encr_key,
+			      const uint8_t *integ_key, int encrypt, struct rte_mempool *sessions, int *error);
+
+#endif
