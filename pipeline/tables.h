@@ -24,7 +24,7 @@ struct rte_mempool;
 
 #define SP_NO_CELL UINT16_MAX           /* arrived in clear, or no tunnel */
 #define SP_NO_ADJACENCY UINT16_MAX
-#define SP_MBUF_PRIVATE_SIZE 320        /* bytes the mbuf pool must reserve for struct sp_mbuf_priv */
+#define SP_MBUF_PRIVATE_SIZE 256        /* bytes the mbuf pool must reserve for struct sp_mbuf_priv */
 #define SP_WINDOW_MAX 65472             /* largest replay window in packets: multiples of 64 */
 
 /* One bit each, so that a filter can name a set of them. */
@@ -155,7 +155,8 @@ struct sp_snapshot_config {
 	const struct sp_own_address *addresses;
 	uint32_t n_rules, n_entries, n_routes, n_addresses;
 	uint8_t default_verdict;          /* SP_VERDICT_PERMIT or SP_VERDICT_BLOCK */
-	uint8_t needs_ike;                /* the IKE exemption is in force */
+	uint8_t needs_ike;                /* the IKE exemption is in force (S-034) */
+	uint32_t ike_counter;             /* filter counter slot of that exemption */
 };
 
 /* ---- SAs ---- */
