@@ -85,7 +85,7 @@ func (c Config) arguments(hugePages bool) []string {
 		"sallyport",
 		// One lcore, on the main core. Data cores run goroutines' threads that register themselves.
 		fmt.Sprintf("--lcores=0@%d", c.MainCore),
-		"--in-memory", "--no-telemetry", "--file-prefix=" + c.FilePrefix,
+		"--no-telemetry", "--file-prefix=" + c.FilePrefix,
 		"-m", strconv.Itoa(c.MemoryMB),
 		"--log-level=" + c.LogLevel,
 	}
@@ -93,8 +93,11 @@ func (c Config) arguments(hugePages bool) []string {
 		// The level above is a ceiling; most drivers stay at notice unless asked.
 		args = append(args, "--log-level=*:"+c.LogLevel)
 	}
-	if !hugePages {
-		args = append(args, "--no-huge")
+	// Nothing on disk, nothing shared. --in-memory says both, but not together with --no-huge, which has no files anyway.
+	if hugePages {
+		args = append(args, "--in-memory")
+	} else {
+		args = append(args, "--no-huge", "--no-shconf")
 	}
 	if len(c.AllowPCI) == 0 {
 		args = append(args, "--no-pci")
