@@ -5,8 +5,8 @@ package cryptodev
 #cgo CFLAGS: -O2 -Wall -Wextra -Werror -DALLOW_EXPERIMENTAL_API
 
 #include <stdlib.h>
-#include <rte_bus_vdev.h>
 #include <rte_cryptodev.h>
+#include <rte_dev.h>
 #include "device.h"
 */
 import "C"
@@ -79,6 +79,9 @@ type Pool struct {
 // ErrSessions means that every session the pool was opened for is in use.
 var ErrSessions = errors.New("no crypto session left")
 
+// vdevBus is the bus of virtual devices. It is never freed.
+var vdevBus = C.CString("vdev")
+
 // poolNumber keeps the names of session pools apart within the process.
 var poolNumber atomic.Uint32
 
@@ -146,7 +149,7 @@ func openDevice(spec string, options Options) (*device, error) {
 		arguments = strings.TrimPrefix(fmt.Sprintf("%s,max_nb_queue_pairs=%d", arguments, options.QueuePairs), ",")
 		cArguments := C.CString(arguments)
 		defer C.free(unsafe.Pointer(cArguments))
-		if ret := C.rte_vdev_init(cName, cArguments); ret < 0 {
+		if ret := C.rte_eal_hotplug_add(vdevBus, cName, cArguments); ret < 0 {
 			return nil, fmt.Errorf("%s: creating it with %q: %w; is its driver installed and the name right?", name, arguments, errno(ret))
 		}
 		dev.created = true
@@ -211,7 +214,7 @@ func (d *device) remove() error {
 	}
 	name := C.CString(d.name)
 	defer C.free(unsafe.Pointer(name))
-	if ret := C.rte_vdev_uninit(name); ret < 0 {
+	if ret := C.rte_eal_hotplug_remove(vdevBus, name); ret < 0 {
 		return fmt.Errorf("%s: removing it: %w", d.name, errno(ret))
 	}
 	return nil
