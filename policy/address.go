@@ -3,6 +3,7 @@ package policy
 import (
 	"encoding/binary"
 	"fmt"
+	"math/big"
 	"math/bits"
 	"net/netip"
 )
@@ -105,8 +106,6 @@ func (r AddrRange) String() string {
 // uint128 is the distance between two addresses; 128 bits hold any, as the distance of a range to itself is 0.
 type uint128 struct{ high, low uint64 }
 
-func (u uint128) less(v uint128) bool { return u.high < v.high || u.high == v.high && u.low < v.low }
-
 // span is the number of addresses in the range less one.
 func (r AddrRange) span() uint128 {
 	first, last := r.First.As16(), r.Last.As16()
@@ -122,6 +121,14 @@ func (r AddrRange) spanBits() int {
 		return 64 + bits.Len64(span.high)
 	}
 	return bits.Len64(span.low)
+}
+
+// size is the number of addresses, up to 2^128.
+func (r AddrRange) size() *big.Int {
+	span := r.span()
+	size := new(big.Int).SetUint64(span.high)
+	size.Lsh(size, 64).Add(size, new(big.Int).SetUint64(span.low))
+	return size.Add(size, big.NewInt(1))
 }
 
 // AddressSpec is one side of a filter as an operator writes it. Its zero value is any address of either IP version.

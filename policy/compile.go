@@ -26,26 +26,22 @@ func (b box) reversed() box {
 // draft is an entry on its way into the SPD.
 type draft struct {
 	Entry
-	forward  box       // the filter as written, also for its mirror image
-	declared PortGroup // the port group of the rule, of which the entry may apply to a part
 	kind     ActionKind
-}
-
-// conflictKey is what two filters must share to be in conflict (S-017).
-type conflictKey struct {
-	traffic box
-	ports   PortGroup
+	forward  box         // the filter as written, also for its mirror image
+	claimed  PortGroup   // roles for which the rule speaks, of which the entry may apply to a part
+	specific specificity // set by weigh
 }
 
 // Compile checks the whole set and turns its active policy into specific filters in the order of their weight. It
 // returns every error it finds, joined; with an error there is no SPD. The result depends on the contents of the set
 // only, not on the order of its lists (S-007).
 func Compile(set *Set, env Environment) (*SPD, []Warning, error) {
-	if err := validate(set, env); err != nil {
+	known := newIndex(set)
+	if err := validate(set, known, env); err != nil {
 		return nil, nil, err
 	}
-	active := set.policy(set.Active)
-	drafts, warnings := expandPolicy(set, active, env)
+	active := known.policies[set.Active]
+	drafts, warnings := expandPolicy(known, active, env)
 	drafts, conflicts, err := settleConflicts(drafts)
 	if err != nil {
 		return nil, nil, err
@@ -67,11 +63,11 @@ func Compile(set *Set, env Environment) (*SPD, []Warning, error) {
 	}
 	assignIDs(spd)
 	slices.SortFunc(warnings, func(a, b Warning) int { return strings.Compare(a.Message, b.Message) })
-	return spd, warnings, nil
+	return spd, slices.CompactFunc(warnings, func(a, b Warning) bool { return a.Message == b.Message }), nil
 }
 
 // expandPolicy turns the generic filters of the policy's rules into drafts.
-func expandPolicy(set *Set, active *Policy, env Environment) ([]*draft, []Warning) {
+func expandPolicy(known *index, active *Policy, env Environment) ([]*draft, []Warning) {
 	var drafts []*draft
 	var warnings []Warning
 	if active.DefaultAction == ActionPermit {
@@ -79,7 +75,7 @@ func expandPolicy(set *Set, active *Policy, env Environment) ([]*draft, []Warnin
 	}
 	for i := range active.Rules {
 		rule := &active.Rules[i]
-		list, action := set.filterList(rule.FilterList), set.filterAction(rule.FilterAction)
+		list, action := known.lists[rule.FilterList], known.actions[rule.FilterAction]
 		if list.Updated.IsZero() {
 			warnings = append(warnings, Warning{Rules: []string{rule.Name},
 				Message: fmt.Sprintf("filter list %q has no date of its last review (updated)", list.Name)})
@@ -93,7 +89,7 @@ func expandPolicy(set *Set, active *Policy, env Environment) ([]*draft, []Warnin
 			drafts = append(drafts, expanded...)
 		}
 	}
-	return drafts, slices.CompactFunc(warnings, func(a, b Warning) bool { return a.Message == b.Message })
+	return drafts, warnings
 }
 
 // expandFilter is the specific filters of one generic filter: one per pair of addresses of the same IP version, and
@@ -122,7 +118,7 @@ func expandFilter(rule *Rule, list *FilterList, f *Filter, action *FilterAction,
 
 // newDraft is the outbound form of an entry without its traffic.
 func newDraft(rule *Rule, list *FilterList, f *Filter, action *FilterAction) *draft {
-	d := &draft{kind: action.Kind, declared: rule.ports()}
+	d := &draft{kind: action.Kind, claimed: rule.ports()}
 	d.Rule, d.FilterList, d.FilterName, d.Ports = rule.Name, list.Name, f.label(), rule.ports()
 	switch action.Kind {
 	case ActionNegotiate:
@@ -176,58 +172,65 @@ func assignIDs(spd *SPD) {
 	}
 }
 
-// settleConflicts keeps one draft for each piece of traffic: the most restrictive (S-017).
+// settleConflicts leaves one action for each piece of traffic and port role: the most restrictive (S-017).
 func settleConflicts(drafts []*draft) ([]*draft, []Warning, error) {
-	groups := map[conflictKey][]*draft{}
+	groups := map[box][]*draft{}
 	for _, d := range drafts {
-		key := conflictKey{traffic: d.traffic(), ports: d.declared}
-		groups[key] = append(groups[key], d)
+		groups[d.traffic()] = append(groups[d.traffic()], d)
 	}
 	var kept []*draft
 	var warnings []Warning
 	var errs []error
 	for _, group := range groups {
 		slices.SortFunc(group, compareRank)
-		winners, groupWarnings, err := settle(group)
+		winners, groupWarnings, groupErrs := settle(group)
 		kept = append(kept, winners...)
 		warnings = append(warnings, groupWarnings...)
-		errs = append(errs, err)
+		errs = append(errs, groupErrs...)
 	}
-	slices.SortFunc(errs, func(a, b error) int { return strings.Compare(errorText(a), errorText(b)) })
-	slices.SortFunc(warnings, func(a, b Warning) int { return strings.Compare(a.Message, b.Message) })
-	warnings = slices.CompactFunc(warnings, func(a, b Warning) bool { return a.Message == b.Message })
+	slices.SortFunc(errs, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
 	return kept, warnings, errors.Join(errs...)
 }
 
-func errorText(err error) string {
-	if err == nil {
-		return ""
-	}
-	return err.Error()
-}
-
-// settle decides a group of drafts with the same traffic, sorted with the most restrictive first. Protect and Require
-// for the same traffic are not in conflict: they are the two directions of a filter that is its own mirror image.
-func settle(group []*draft) (kept []*draft, warnings []Warning, err error) {
-	first := map[Verdict]*draft{}
+// settle decides a group of drafts with the same traffic, sorted with the most restrictive first. A draft loses the port
+// roles that a more restrictive action has claimed, and the same action of another rule adds nothing. Protect and
+// Require are no conflict: they are the two directions of a filter that is its own mirror image.
+func settle(group []*draft) (kept []*draft, warnings []Warning, errs []error) {
 	for _, d := range group {
-		winner := group[0]
-		switch same := first[d.Verdict]; {
-		case d.kind != winner.kind:
-			warnings = append(warnings, Warning{Rules: []string{winner.Rule, d.Rule}, Message: fmt.Sprintf(
-				"rules %q and %q disagree on %s: %s holds over %s because it is more restrictive", winner.Rule, d.Rule, d.describe(), winner.kind, d.kind)})
-		case same == nil:
-			first[d.Verdict] = d
+		for _, winner := range kept {
+			switch {
+			case d.claimed&winner.claimed == 0 || d.Ports == 0:
+			case winner.kind != d.kind:
+				d.Ports &^= winner.claimed
+				warnings = append(warnings, Warning{Rules: []string{winner.Rule, d.Rule}, Message: fmt.Sprintf(
+					"rules %q and %q disagree on %s: %s holds over %s because it is more restrictive", winner.Rule, d.Rule, d.describe(), winner.kind, d.kind)})
+			case winner.Verdict != d.Verdict:
+			case winner.Tunnel != d.Tunnel:
+				errs = append(errs, fmt.Errorf("rules %q and %q protect the same traffic (%s) with different tunnels, %q and %q: leave one of them out",
+					winner.Rule, d.Rule, d.describe(), winner.Tunnel, d.Tunnel))
+			default:
+				d.Ports &^= winner.claimed
+				warnings = append(warnings, redundant(winner, d)...)
+			}
+		}
+		if d.Ports != 0 {
 			kept = append(kept, d)
-		case same.Tunnel != d.Tunnel:
-			err = errors.Join(err, fmt.Errorf("rules %q and %q protect the same traffic %s with different tunnels (%s and %s): leave one of them out",
-				same.Rule, d.Rule, d.describe(), same.Tunnel, d.Tunnel))
-		case same.Rule != d.Rule:
-			warnings = append(warnings, Warning{Rules: []string{same.Rule, d.Rule}, Message: fmt.Sprintf(
-				"rules %q and %q both %s %s: the second adds nothing", same.Rule, d.Rule, d.kind, d.describe())})
 		}
 	}
-	return kept, warnings, err
+	return kept, warnings, errs
+}
+
+// redundant warns that two filters say the same, unless they are one filter that expanded to the same traffic twice.
+func redundant(winner, d *draft) []Warning {
+	switch {
+	case winner.Rule != d.Rule:
+		return []Warning{{Rules: []string{winner.Rule, d.Rule}, Message: fmt.Sprintf(
+			"rules %q and %q both %s %s: one of them adds nothing", winner.Rule, d.Rule, d.kind, d.describe())}}
+	case winner.FilterName != d.FilterName:
+		return []Warning{{Rules: []string{d.Rule}, Message: fmt.Sprintf(
+			"rule %q: filters %q and %q of list %q both cover %s: one of them adds nothing", d.Rule, winner.FilterName, d.FilterName, d.FilterList, d.describe())}}
+	}
+	return nil
 }
 
 // describe is the draft's traffic for a message.

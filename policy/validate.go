@@ -3,14 +3,15 @@ package policy
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
 )
 
 // validate checks all of a set, the policies that are not active included, and returns every error, joined.
-func validate(set *Set, env Environment) error {
-	v := &validator{set: set}
+func validate(set *Set, known *index, env Environment) error {
+	v := &validator{index: known}
 	v.names("policy", len(set.Policies), func(i int) string { return set.Policies[i].Name })
 	v.names("filter list", len(set.FilterLists), func(i int) string { return set.FilterLists[i].Name })
 	v.names("filter action", len(set.FilterActions), func(i int) string { return set.FilterActions[i].Name })
@@ -23,8 +24,8 @@ func validate(set *Set, env Environment) error {
 	for i := range set.Policies {
 		v.policy(&set.Policies[i])
 	}
-	if set.policy(set.Active) == nil {
-		v.fail("active policy %q does not exist: expected %s", set.Active, oneOf(policyNames(set)))
+	if known.policies[set.Active] == nil {
+		v.fail("active policy %q does not exist: expected %s", set.Active, oneOf(v.index.policies))
 	}
 	for _, address := range env.LocalAddresses {
 		if err := HostRange(address).Validate(); err != nil {
@@ -35,8 +36,8 @@ func validate(set *Set, env Environment) error {
 }
 
 type validator struct {
-	set  *Set
-	errs []error
+	index *index
+	errs  []error
 }
 
 func (v *validator) fail(format string, args ...any) {
@@ -116,12 +117,12 @@ func (v *validator) policy(p *Policy) {
 }
 
 func (v *validator) rule(where string, rule *Rule) {
-	list, action := v.set.filterList(rule.FilterList), v.set.filterAction(rule.FilterAction)
+	list, action := v.index.lists[rule.FilterList], v.index.actions[rule.FilterAction]
 	if list == nil {
-		v.fail("%s: filter list %q does not exist: expected %s", where, rule.FilterList, oneOf(filterListNames(v.set)))
+		v.fail("%s: filter list %q does not exist: expected %s", where, rule.FilterList, oneOf(v.index.lists))
 	}
 	if action == nil {
-		v.fail("%s: filter action %q does not exist: expected %s", where, rule.FilterAction, oneOf(filterActionNames(v.set)))
+		v.fail("%s: filter action %q does not exist: expected %s", where, rule.FilterAction, oneOf(v.index.actions))
 	}
 	if rule.Ports > PortsAll {
 		v.fail("%s: expected ports lan, wan or all, found %s", where, rule.Ports)
@@ -170,55 +171,32 @@ func isGroup(r AddrRange) bool {
 }
 
 // oneOf lists the known names for an error message.
-func oneOf(names []string) string {
-	if len(names) == 0 {
+func oneOf[T any](known map[string]T) string {
+	if len(known) == 0 {
 		return "one that is defined, and none is"
 	}
-	slices.Sort(names)
-	return "one of " + strings.Join(names, ", ")
+	return "one of " + strings.Join(slices.Sorted(maps.Keys(known)), ", ")
 }
 
-func policyNames(set *Set) (names []string) {
+// index finds the parts of a set by name.
+type index struct {
+	policies map[string]*Policy
+	lists    map[string]*FilterList
+	actions  map[string]*FilterAction
+}
+
+func newIndex(set *Set) *index {
+	x := &index{policies: map[string]*Policy{}, lists: map[string]*FilterList{}, actions: map[string]*FilterAction{}}
 	for i := range set.Policies {
-		names = append(names, set.Policies[i].Name)
+		x.policies[set.Policies[i].Name] = &set.Policies[i]
 	}
-	return names
-}
-
-func filterListNames(set *Set) (names []string) {
 	for i := range set.FilterLists {
-		names = append(names, set.FilterLists[i].Name)
+		x.lists[set.FilterLists[i].Name] = &set.FilterLists[i]
 	}
-	return names
-}
-
-func filterActionNames(set *Set) (names []string) {
 	for i := range set.FilterActions {
-		names = append(names, set.FilterActions[i].Name)
+		x.actions[set.FilterActions[i].Name] = &set.FilterActions[i]
 	}
-	return names
-}
-
-// policy, filterList and filterAction find by name, or return nil.
-func (s *Set) policy(name string) *Policy {
-	if i := slices.IndexFunc(s.Policies, func(p Policy) bool { return p.Name == name }); i >= 0 {
-		return &s.Policies[i]
-	}
-	return nil
-}
-
-func (s *Set) filterList(name string) *FilterList {
-	if i := slices.IndexFunc(s.FilterLists, func(l FilterList) bool { return l.Name == name }); i >= 0 {
-		return &s.FilterLists[i]
-	}
-	return nil
-}
-
-func (s *Set) filterAction(name string) *FilterAction {
-	if i := slices.IndexFunc(s.FilterActions, func(a FilterAction) bool { return a.Name == name }); i >= 0 {
-		return &s.FilterActions[i]
-	}
-	return nil
+	return x
 }
 
 // ports is the rule's port group with its default.

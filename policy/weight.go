@@ -3,6 +3,7 @@ package policy
 import (
 	"cmp"
 	"fmt"
+	"math/big"
 	"math/bits"
 	"slices"
 )
@@ -13,19 +14,19 @@ import (
 //	9 bits  address bits that are fixed, source and destination together: 0 to 64 for IPv4, 0 to 256 for IPv6
 //	1 bit   the protocol is fixed
 //	6 bits  port bits that are fixed, source and destination together: 0 to 32
-//	15 bits step among filters equal in all the above, for ranges that are no prefix: 0 unless there are such ranges
-//	1 bit   the rule is limited to the ports of one role
+//	16 bits step among filters equal in all the above
 //
-// The first three round to powers of two. The step makes the order exact: it counts the distinct exact sizes.
+// The first three count whole bits, as a prefix has them. The step makes the order exact where ranges are no prefixes:
+// it counts the distinct exact sizes, so it is 0 throughout a policy of prefixes and single ports.
 const (
-	weightGroupBits   = 1
-	weightStepBits    = 15
-	weightStepShift   = weightGroupBits
-	weightPortsShift  = weightStepShift + weightStepBits
+	weightStepBits    = 16
+	weightPortsShift  = weightStepBits
 	weightProtoShift  = weightPortsShift + 6
 	weightAddrShift   = weightProtoShift + 1
 	maxWeightStep     = 1<<weightStepBits - 1
 	weightPortsMask   = 1<<6 - 1
+	maxAddressBits    = 2 * 128
+	maxPortBits       = 2 * 16
 	addressBitsUnused = 9 + weightAddrShift - 32 // a compile-time check that the layout fills 32 bits
 )
 
@@ -40,81 +41,68 @@ func DescribeWeight(weight uint32) string {
 	if ports := weight >> weightPortsShift & weightPortsMask; ports != 0 {
 		text += fmt.Sprintf(", %d port bits", ports)
 	}
-	if step := weight >> weightStepShift & maxWeightStep; step != 0 {
+	if step := weight & maxWeightStep; step != 0 {
 		text += fmt.Sprintf(", step %d", step)
-	}
-	if weight&1 != 0 {
-		text += ", one port group"
 	}
 	return text
 }
 
-// fixedBits is the part of the weight above the step.
-func (d *draft) fixedBits() uint32 {
-	width := d.Source.First.BitLen()
-	addressBits := 2*width - d.Source.spanBits() - d.Destination.spanBits()
-	portBits := 32 - portSpanBits(d.SourcePort) - portSpanBits(d.DestinationPort)
-	weight := uint32(addressBits)<<weightAddrShift | uint32(portBits)<<weightPortsShift
-	if d.Protocol != 0 {
-		weight |= 1 << weightProtoShift
-	}
-	return weight
+// specificity is what the weight of a box is made of.
+type specificity struct {
+	fixed     uint32   // the weight without its step
+	addresses *big.Int // number of address pairs, as a fraction of the power of two above it, in units of 2^-256
+	ports     uint64   // number of port pairs, as a fraction of the power of two above it, in units of 2^-32
 }
+
+// specificity of the box. A box inside another of the same fixed weight has fewer address pairs, or as many and fewer
+// port pairs: with the same powers of two, the fractions order as the numbers do. They are the same for a box and its
+// mirror image.
+func (b box) specificity() specificity {
+	freeAddressBits := b.Source.spanBits() + b.Destination.spanBits()
+	freePortBits := portSpanBits(b.SourcePort) + portSpanBits(b.DestinationPort)
+	fixed := uint32(2*b.Source.First.BitLen()-freeAddressBits)<<weightAddrShift | uint32(maxPortBits-freePortBits)<<weightPortsShift
+	if b.Protocol != 0 {
+		fixed |= 1 << weightProtoShift
+	}
+	pairs := new(big.Int).Mul(b.Source.size(), b.Destination.size())
+	return specificity{
+		fixed:     fixed,
+		addresses: pairs.Lsh(pairs, uint(maxAddressBits-freeAddressBits)),
+		ports:     b.SourcePort.size() * b.DestinationPort.size() << (maxPortBits - freePortBits),
+	}
+}
+
+// size is the number of ports in the range, at most 2^16.
+func (r PortRange) size() uint64 { return uint64(r.Last-r.First) + 1 }
 
 // portSpanBits is the base-2 logarithm of the number of ports, rounded up.
 func portSpanBits(r PortRange) int { return bits.Len16(r.Last - r.First) }
 
-// compareSize orders two drafts by the exact sizes of their ranges, the larger one first. The smaller range of a pair is
-// compared before the larger, which makes the order the same for a filter and its mirror image; a strict subset is
-// smaller in one of the two and larger in neither.
-func compareSize(a, b *draft) int {
-	aSmall, aLarge := sorted(a.Source.span(), a.Destination.span())
-	bSmall, bLarge := sorted(b.Source.span(), b.Destination.span())
-	aPortSmall, aPortLarge := sortedPorts(a.SourcePort, a.DestinationPort)
-	bPortSmall, bPortLarge := sortedPorts(b.SourcePort, b.DestinationPort)
-	return cmp.Or(
-		compareSpan(bSmall, aSmall), compareSpan(bLarge, aLarge),
-		cmp.Compare(bPortSmall, aPortSmall), cmp.Compare(bPortLarge, aPortLarge),
-	)
+// compareSize orders specificities of the same fixed weight, the larger traffic first.
+func compareSize(a, b specificity) int {
+	return cmp.Or(b.addresses.Cmp(a.addresses), cmp.Compare(b.ports, a.ports))
 }
 
-func sorted(a, b uint128) (small, large uint128) {
-	if b.less(a) {
-		return b, a
-	}
-	return a, b
-}
-
-func sortedPorts(a, b PortRange) (small, large uint16) {
-	aSpan, bSpan := a.Last-a.First, b.Last-b.First
-	return min(aSpan, bSpan), max(aSpan, bSpan)
-}
-
-func compareSpan(a, b uint128) int {
-	return cmp.Or(cmp.Compare(a.high, b.high), cmp.Compare(a.low, b.low))
-}
-
-// weigh gives every draft its weight and puts them in descending order of rank.
+// weigh gives every draft its weight and rank, and puts the heaviest first.
 func weigh(drafts []*draft) error {
+	for _, d := range drafts {
+		d.specific = d.traffic().specificity()
+	}
 	slices.SortFunc(drafts, func(a, b *draft) int {
-		return cmp.Or(cmp.Compare(a.fixedBits(), b.fixedBits()), compareSize(a, b))
+		return cmp.Or(cmp.Compare(a.specific.fixed, b.specific.fixed), compareSize(a.specific, b.specific))
 	})
 	step := uint32(0)
 	for i, d := range drafts {
-		fixed := d.fixedBits()
 		switch {
-		case i == 0 || drafts[i-1].fixedBits() != fixed:
+		case i == 0 || drafts[i-1].specific.fixed != d.specific.fixed:
 			step = 0
-		case compareSize(drafts[i-1], d) != 0:
+		case compareSize(drafts[i-1].specific, d.specific) != 0:
 			step++
 		}
 		if step > maxWeightStep {
-			return fmt.Errorf("more than %d filters with ranges of different sizes between the same two powers of two: write the ranges as prefixes", maxWeightStep)
+			return fmt.Errorf("more than %d filters whose ranges differ in size by less than a factor of 2: write the ranges as prefixes", maxWeightStep)
 		}
-		d.Weight = fixed | step<<weightStepShift
-		if d.declared != PortsAll {
-			d.Weight |= 1
-		}
+		d.Weight = d.specific.fixed | step
 	}
 	slices.SortFunc(drafts, compareRank)
 	for i, d := range drafts {
@@ -131,7 +119,6 @@ func compareRank(a, b *draft) int {
 		cmp.Compare(b.Weight, a.Weight),
 		cmp.Compare(a.Verdict, b.Verdict),
 		compareBox(a.forward, b.forward),
-		cmp.Compare(a.declared, b.declared),
 		cmp.Compare(a.Rule, b.Rule),
 		cmp.Compare(a.FilterList, b.FilterList),
 		cmp.Compare(a.FilterName, b.FilterName),
