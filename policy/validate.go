@@ -178,7 +178,7 @@ func oneOf[T any](known map[string]T) string {
 	return "one of " + strings.Join(slices.Sorted(maps.Keys(known)), ", ")
 }
 
-// index finds the parts of a set by name.
+// index finds the parts of a set by name, the first where a name is there twice.
 type index struct {
 	policies map[string]*Policy
 	lists    map[string]*FilterList
@@ -187,13 +187,13 @@ type index struct {
 
 func newIndex(set *Set) *index {
 	x := &index{policies: map[string]*Policy{}, lists: map[string]*FilterList{}, actions: map[string]*FilterAction{}}
-	for i := range set.Policies {
+	for i := len(set.Policies) - 1; i >= 0; i-- {
 		x.policies[set.Policies[i].Name] = &set.Policies[i]
 	}
-	for i := range set.FilterLists {
+	for i := len(set.FilterLists) - 1; i >= 0; i-- {
 		x.lists[set.FilterLists[i].Name] = &set.FilterLists[i]
 	}
-	for i := range set.FilterActions {
+	for i := len(set.FilterActions) - 1; i >= 0; i-- {
 		x.actions[set.FilterActions[i].Name] = &set.FilterActions[i]
 	}
 	return x
