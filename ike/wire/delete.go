@@ -48,10 +48,11 @@ func (p *Delete) read(body *cryptobyte.String) error {
 	if size == 0 && count != 0 {
 		return fmt.Errorf("%d SPIs for IKE, expected none", count)
 	}
-	for range count {
-		var spi uint32
-		body.ReadUint32(&spi)
-		p.SPIs = append(p.SPIs, spi)
+	if count > 0 {
+		p.SPIs = make([]uint32, count)
+	}
+	for i := range p.SPIs {
+		body.ReadUint32(&p.SPIs[i])
 	}
 	return nil
 }

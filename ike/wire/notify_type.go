@@ -28,21 +28,24 @@ const (
 
 // Statuses.
 const (
-	NotifyInitialContact                NotifyType = 16384
-	NotifySetWindowSize                 NotifyType = 16385
-	NotifyAdditionalTSPossible          NotifyType = 16386
-	NotifyIPCompSupported               NotifyType = 16387
-	NotifyNATDetectionSourceIP          NotifyType = 16388
-	NotifyNATDetectionDestinationIP     NotifyType = 16389
-	NotifyCookie                        NotifyType = 16390
-	NotifyUseTransportMode              NotifyType = 16391
-	NotifyHTTPCertLookupSupported       NotifyType = 16392
-	NotifyRekeySA                       NotifyType = 16393
-	NotifyESPTFCPaddingNotSupported     NotifyType = 16394
-	NotifyNonFirstFragmentsAlso         NotifyType = 16395
-	NotifyFragmentationSupported        NotifyType = 16430 // RFC 7383 2.3
-	NotifySignatureHashAlgorithms       NotifyType = 16431 // RFC 7427 4
-	notifyMOBIKESupported               NotifyType = 16396 // RFC 4555; the rest only to read peers' messages in logs
+	NotifyInitialContact            NotifyType = 16384
+	NotifySetWindowSize             NotifyType = 16385
+	NotifyAdditionalTSPossible      NotifyType = 16386
+	NotifyIPCompSupported           NotifyType = 16387
+	NotifyNATDetectionSourceIP      NotifyType = 16388
+	NotifyNATDetectionDestinationIP NotifyType = 16389
+	NotifyCookie                    NotifyType = 16390
+	NotifyUseTransportMode          NotifyType = 16391
+	NotifyHTTPCertLookupSupported   NotifyType = 16392
+	NotifyRekeySA                   NotifyType = 16393
+	NotifyESPTFCPaddingNotSupported NotifyType = 16394
+	NotifyNonFirstFragmentsAlso     NotifyType = 16395
+	NotifyFragmentationSupported    NotifyType = 16430 // RFC 7383 2.3
+	NotifySignatureHashAlgorithms   NotifyType = 16431 // RFC 7427 4
+
+	// The rest is here for the names only: peers send it and logs show it.
+	notifyMOBIKESupported               NotifyType = 16396 // RFC 4555
+	notifyNoAdditionalAddresses         NotifyType = 16399 // RFC 4555
 	notifyMultipleAuthSupported         NotifyType = 16404 // RFC 4739
 	notifyRedirectSupported             NotifyType = 16406 // RFC 5685
 	notifyEAPOnlyAuthentication         NotifyType = 16417 // RFC 5998
@@ -88,6 +91,7 @@ var notifyNames = map[NotifyType]string{
 	NotifySignatureHashAlgorithms:   "SIGNATURE_HASH_ALGORITHMS",
 
 	notifyMOBIKESupported:               "MOBIKE_SUPPORTED",
+	notifyNoAdditionalAddresses:         "NO_ADDITIONAL_ADDRESSES",
 	notifyMultipleAuthSupported:         "MULTIPLE_AUTH_SUPPORTED",
 	notifyRedirectSupported:             "REDIRECT_SUPPORTED",
 	notifyEAPOnlyAuthentication:         "EAP_ONLY_AUTHENTICATION",

@@ -26,9 +26,9 @@ type messageKind struct {
 type negotiated int
 
 const (
-	negotiateNothing negotiated = iota
-	negotiateIKE                // the SPIs are in the header (RFC 7296 3.3.1)
-	negotiateIKERekey           // the SPIs of the new IKE SA are in the proposals
+	negotiateNothing  negotiated = iota
+	negotiateIKE                 // the SPIs are in the header (RFC 7296 3.3.1)
+	negotiateIKERekey            // the SPIs of the new IKE SA are in the proposals
 	negotiateChild
 )
 
@@ -57,7 +57,8 @@ var (
 		{PayloadNotify, 0, many}, {PayloadVendorID, 0, many}}}
 	rekeyChildRequest = messageKind{name: "CREATE_CHILD_SA request to rekey a Child SA", encrypted: true, protocol: negotiateChild, rules: []rule{
 		{PayloadNotify, 1, many}, // REKEY_SA
-		{PayloadSA, 1, 1}, {PayloadNonce, 1, 1}, {PayloadKE, 0, 1}, {PayloadTSi, 1, 1}, {PayloadTSr, 1, 1}, {PayloadVendorID, 0, many}}}
+		{PayloadSA, 1, 1}, {PayloadNonce, 1, 1}, {PayloadKE, 0, 1}, {PayloadTSi, 1, 1}, {PayloadTSr, 1, 1}, {PayloadConfiguration, 0, 1},
+		{PayloadVendorID, 0, many}}}
 	childResponse = messageKind{name: "CREATE_CHILD_SA response for a Child SA", encrypted: true, response: true, protocol: negotiateChild, rules: []rule{
 		{PayloadSA, 1, 1}, {PayloadNonce, 1, 1}, {PayloadKE, 0, 1}, {PayloadTSi, 1, 1}, {PayloadTSr, 1, 1}, {PayloadConfiguration, 0, 1},
 		{PayloadNotify, 0, many}, {PayloadVendorID, 0, many}}}
@@ -95,7 +96,7 @@ func kindOf(exchange ExchangeType, response bool, payloads []Payload) *messageKi
 		}
 		return &authRefusal
 	case ExchangeCreateChildSA:
-		ike := sa != nil && sa.Proposals[0].Protocol == ProtocolIKE
+		ike := sa != nil && len(sa.Proposals) > 0 && sa.Proposals[0].Protocol == ProtocolIKE
 		switch {
 		case response && sa == nil:
 			return &createRefusal
@@ -165,8 +166,8 @@ func (k *messageKind) checkProposals(proposals []Proposal) error {
 	if k.response && len(proposals) != 1 {
 		return fmt.Errorf("%s has %d proposals, expected the one chosen", k.name, len(proposals))
 	}
-	if !k.response && proposals[0].Number != 1 {
-		return fmt.Errorf("%s numbers its proposals from %d, expected from 1", k.name, proposals[0].Number)
+	if !k.response && (len(proposals) == 0 || proposals[0].Number != 1) {
+		return fmt.Errorf("%s has no proposal number 1, expected them numbered from 1", k.name)
 	}
 	for _, p := range proposals {
 		ike := p.Protocol == ProtocolIKE

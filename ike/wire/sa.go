@@ -196,15 +196,17 @@ func keyBits(a Attribute) uint16 {
 }
 
 func (a *Attribute) read(s *cryptobyte.String) error {
+	const valueLength = 2 // of the short form; in the long form these two octets are the length
 	var kind, length uint16
-	if !s.ReadUint16(&kind) || !s.ReadUint16(&length) {
-		return fmt.Errorf("%d octets left for an attribute, expected at least 4", len(*s))
+	if !s.ReadUint16(&kind) || len(*s) < valueLength {
+		return fmt.Errorf("the transform ends within an attribute, expected at least 4 octets")
 	}
 	a.Type, a.Short = kind&^attributeShort, kind&attributeShort != 0
 	if a.Short {
-		a.Value = []byte{byte(length >> 8), byte(length)}
+		a.Value = take(s, valueLength)
 		return nil
 	}
+	s.ReadUint16(&length)
 	if int(length) > len(*s) {
 		return fmt.Errorf("attribute %d has %d octets, but only %d are left", a.Type, length, len(*s))
 	}
