@@ -64,6 +64,18 @@ func (n *Namespace) serve(ready chan<- error) {
 	}
 }
 
+// quiet are the settings of a fresh namespace. IPv4's are copied from the host's by the kernel, so
+// that a host which forwards would make every namespace forward.
+var quiet = []struct{ path, value string }{
+	{"net/ipv6/conf/all/disable_ipv6", "1"},
+	{"net/ipv6/conf/default/disable_ipv6", "1"},
+	{"net/ipv4/ip_forward", "0"}, // first: it resets the others
+	{"net/ipv4/conf/all/rp_filter", "0"},
+	{"net/ipv4/conf/default/rp_filter", "0"},
+	{"net/ipv4/conf/all/send_redirects", "0"},
+	{"net/ipv4/conf/default/send_redirects", "0"},
+}
+
 // enter makes the namespace and moves the calling thread there.
 func (n *Namespace) enter() error {
 	handle, err := netns.NewNamed(n.Name)
@@ -71,8 +83,8 @@ func (n *Namespace) enter() error {
 		return err
 	}
 	defer handle.Close()
-	for _, scope := range []string{"all", "default"} {
-		if err := writeSysctl("net/ipv6/conf/"+scope+"/disable_ipv6", "1"); err != nil && !errors.Is(err, os.ErrNotExist) {
+	for _, s := range quiet {
+		if err := writeSysctl(s.path, s.value); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return err
 		}
 	}

@@ -1,0 +1,9 @@
+// Package peers runs IPsec implementations that are not ours for the lab's interoperability tests:
+// strongSwan with its ESP in user space, as a daemon in a namespace, and the Linux kernel with its own
+// ESP, as a User-mode Linux guest on a namespace's interface, alone with manual keys or with strongSwan
+// in it.
+//
+// Reading order: strongswan.go and strongswanconf.go run the daemon anywhere a Machine can run
+// commands, raw.go reads what it reports, root.go and guest.go make and run the guest, manual.go gives
+// its kernel keys by hand.
+package peers

@@ -1,0 +1,36 @@
+#!/bin/sh
+# First process of a guest. Its root is the host's own file system, read-only, under an overlay in
+# memory: the guest runs the host's programs and leaves no trace. The kernel command line names the
+# host's folder of this guest ("guest=") and of its kernel's modules ("modules=").
+export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root
+if [ "${1:-}" != inside ]; then
+  mount -t proc proc /proc
+  modules=$(tr ' ' '\n' </proc/cmdline | sed -n 's/^modules=//p')
+  guest=$(tr ' ' '\n' </proc/cmdline | sed -n 's/^guest=//p')
+  mount -t tmpfs tmpfs /mnt
+  mkdir /mnt/upper /mnt/work /mnt/root
+  while read -r module; do insmod "$modules/$module"; done <"$guest/modules"
+  mount -t overlay -o lowerdir=/,upperdir=/mnt/upper,workdir=/mnt/work overlay /mnt/root || echo o >/proc/sysrq-trigger
+  mount -t proc proc /mnt/root/proc
+  mount -t sysfs sysfs /mnt/root/sys
+  mount -t devtmpfs devtmpfs /mnt/root/dev
+  mount -t tmpfs tmpfs /mnt/root/run
+  mount -t tmpfs tmpfs /mnt/root/tmp
+  mkdir /mnt/root/i
+  mount -t hostfs -o "$guest" none /mnt/root/i
+  exec chroot /mnt/root /bin/sh /i/init.sh inside
+fi
+ip link set lo up
+: >/i/ready
+# The host puts command.N in place by a rename; the answer is complete when status.N appears.
+n=1
+while :; do
+  if [ -e /i/command.$n ]; then
+    sh /i/command.$n >/i/output.$n 2>/i/errors.$n </dev/null
+    echo $? >/i/status.part
+    mv /i/status.part /i/status.$n
+    n=$((n + 1))
+  else
+    sleep 0.02
+  fi
+done
