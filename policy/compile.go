@@ -28,7 +28,6 @@ type draft struct {
 	Entry
 	kind     ActionKind
 	forward  box         // the filter as written, also for its mirror image
-	claimed  PortGroup   // roles for which the rule speaks, of which the entry may apply to a part
 	specific specificity // set by weigh
 }
 
@@ -118,12 +117,11 @@ func expandFilter(rule *Rule, list *FilterList, f *Filter, action *FilterAction,
 
 // newDraft is the outbound form of an entry without its traffic.
 func newDraft(rule *Rule, list *FilterList, f *Filter, action *FilterAction) *draft {
-	d := &draft{kind: action.Kind, claimed: rule.ports()}
+	d := &draft{kind: action.Kind}
 	d.Rule, d.FilterList, d.FilterName, d.Ports = rule.Name, list.Name, f.label(), rule.ports()
 	switch action.Kind {
 	case ActionNegotiate:
-		// Only what comes from the protected side may enter a tunnel: a forged source on the unprotected side may not.
-		d.Verdict, d.Tunnel, d.Ports = VerdictProtect, rule.Tunnel, PortsLAN
+		d.Verdict, d.Tunnel = VerdictProtect, rule.Tunnel
 	case ActionPermit:
 		d.Verdict = VerdictPermit
 	default:
@@ -141,8 +139,7 @@ func (d *draft) reverse() {
 	d.Mirror = true
 	d.setTraffic(d.forward.reversed())
 	if d.Verdict == VerdictProtect {
-		// On every port: traffic that claims to come from behind the peer is not to be believed on the protected side either.
-		d.Verdict, d.Ports = VerdictRequire, PortsAll
+		d.Verdict = VerdictRequire
 	}
 }
 
@@ -193,23 +190,22 @@ func settleConflicts(drafts []*draft) ([]*draft, []Warning, error) {
 }
 
 // settle decides a group of drafts with the same traffic, sorted with the most restrictive first. A draft loses the port
-// roles that a more restrictive action has claimed, and the same action of another rule adds nothing. Protect and
-// Require are no conflict: they are the two directions of a filter that is its own mirror image.
+// roles that a more restrictive action has taken, and the same action of another rule adds nothing.
 func settle(group []*draft) (kept []*draft, warnings []Warning, errs []error) {
 	for _, d := range group {
 		for _, winner := range kept {
 			switch {
-			case d.claimed&winner.claimed == 0 || d.Ports == 0:
+			case d.Ports&winner.Ports == 0:
 			case winner.kind != d.kind:
-				d.Ports &^= winner.claimed
+				d.Ports &^= winner.Ports
 				warnings = append(warnings, Warning{Rules: []string{winner.Rule, d.Rule}, Message: fmt.Sprintf(
 					"rules %q and %q disagree on %s: %s holds over %s because it is more restrictive", winner.Rule, d.Rule, d.describe(), winner.kind, d.kind)})
-			case winner.Verdict != d.Verdict:
+			case winner.Verdict != d.Verdict: // Require and Protect, see divide
 			case winner.Tunnel != d.Tunnel:
 				errs = append(errs, fmt.Errorf("rules %q and %q protect the same traffic (%s) with different tunnels, %q and %q: leave one of them out",
 					winner.Rule, d.Rule, d.describe(), winner.Tunnel, d.Tunnel))
 			default:
-				d.Ports &^= winner.claimed
+				d.Ports &^= winner.Ports
 				warnings = append(warnings, redundant(winner, d)...)
 			}
 		}
@@ -217,7 +213,24 @@ func settle(group []*draft) (kept []*draft, warnings []Warning, errs []error) {
 			kept = append(kept, d)
 		}
 	}
-	return kept, warnings, errs
+	return divide(kept), warnings, errs
+}
+
+// divide tells the two directions of a filter apart that is its own mirror image, such as any to any: what comes from
+// the protected side is outbound, what comes from the unprotected side is inbound.
+func divide(settled []*draft) []*draft {
+	roles := map[Verdict]PortGroup{VerdictRequire: PortsWAN, VerdictProtect: PortsLAN}
+	mirrorImages := slices.ContainsFunc(settled, func(d *draft) bool { return d.Verdict == VerdictRequire }) &&
+		slices.ContainsFunc(settled, func(d *draft) bool { return d.Verdict == VerdictProtect })
+	if !mirrorImages {
+		return settled
+	}
+	for _, d := range settled {
+		if role, divided := roles[d.Verdict]; divided {
+			d.Ports &= role
+		}
+	}
+	return slices.DeleteFunc(settled, func(d *draft) bool { return d.Ports == 0 })
 }
 
 // redundant warns that two filters say the same, unless they are one filter that expanded to the same traffic twice.

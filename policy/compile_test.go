@@ -225,14 +225,14 @@ func TestPortGroups(t *testing.T) {
 	}
 }
 
-// A filter that negotiates protects what comes from the protected side, and requires protection of the reverse
-// direction; a forged local source on the unprotected side must not get into the tunnel.
+// A filter that negotiates protects its direction and requires protection of the reverse one, on every port: a forged
+// source meets the same entry, and not a weaker one that may permit it.
 func TestNegotiateHasTwoDirections(t *testing.T) {
 	filter := Filter{Source: spec("10.1.0.0/24"), Destination: spec("10.2.0.0/24"), Protocol: 6, DestinationPort: PortRange{80, 80}}
 	spd, _ := mustCompile(t, setOf(ruleText{name: "r", kind: ActionNegotiate, tunnel: "site-b", filter: filter}), Environment{})
 	out, back := tcp("10.1.0.5:1000", "10.2.0.5:80"), tcp("10.2.0.5:80", "10.1.0.5:1000")
 	wantVerdict(t, spd, out, PortsLAN, "protect")
-	wantVerdict(t, spd, out, PortsWAN, "none")
+	wantVerdict(t, spd, out, PortsWAN, "protect")
 	wantVerdict(t, spd, back, PortsWAN, "require")
 	wantVerdict(t, spd, back, PortsLAN, "require")
 	want := Selector{Local: network("10.1.0.0/24"), Remote: network("10.2.0.0/24"), Protocol: 6, LocalPort: AnyPort, RemotePort: PortRange{80, 80}}

@@ -56,7 +56,7 @@ func TestConflictsPerPortRole(t *testing.T) {
 		lan, wan string
 	}{
 		{"permit on lan inside block on all", []ruleText{{"a", ActionPermit, filter, PortsLAN, ""}, {"b", ActionBlock, filter, PortsAll, ""}}, "block", "block"},
-		{"permit on lan inside negotiate", []ruleText{{"a", ActionPermit, filter, PortsLAN, ""}, {"b", ActionNegotiate, filter, PortsAll, "t"}}, "protect", "none"},
+		{"permit on lan inside negotiate", []ruleText{{"a", ActionPermit, filter, PortsLAN, ""}, {"b", ActionNegotiate, filter, PortsAll, "t"}}, "protect", "protect"},
 		{"block on lan inside permit on all", []ruleText{{"a", ActionBlock, filter, PortsLAN, ""}, {"b", ActionPermit, filter, PortsAll, ""}}, "block", "permit"},
 		{"block on lan beside permit on wan", []ruleText{{"a", ActionBlock, filter, PortsLAN, ""}, {"b", ActionPermit, filter, PortsWAN, ""}}, "block", "permit"},
 	} {

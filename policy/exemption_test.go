@@ -78,10 +78,10 @@ func TestRows(t *testing.T) {
 	if first := rows[0]; first.Rule != "(exempt)" || first.ID != spd.Exemptions[0].ID || first.Destination != "10.1.0.1" || first.DestinationPort != "500" {
 		t.Errorf("first row %+v", first)
 	}
-	entry := rows[len(rows)-3]
-	want := Row{ID: spd.Entries[0].ID, Weight: spd.Entries[0].Weight, Specificity: "48 address bits", Rule: "r", FilterList: "list-r",
+	entry := rows[len(rows)-2]
+	want := Row{ID: spd.Entries[1].ID, Weight: spd.Entries[1].Weight, Specificity: "48 address bits", Rule: "r", FilterList: "list-r",
 		Filter: "10.1.0.0/24 > 10.2.0.0/24 one-way", Source: "10.1.0.0/24", Destination: "10.2.0.0/24", Protocol: "any",
-		SourcePort: "any", DestinationPort: "any", Ports: "lan", Verdict: "protect", Tunnel: "t"}
+		SourcePort: "any", DestinationPort: "any", Ports: "all", Verdict: "protect", Tunnel: "t"}
 	if entry != want {
 		t.Errorf("entry row\n%+v, want\n%+v", entry, want)
 	}

@@ -2,6 +2,7 @@ package policy
 
 import (
 	"math/big"
+	"slices"
 	"testing"
 )
 
@@ -12,7 +13,7 @@ func restate(set *Set, env Environment, p Packet, port PortGroup) (Verdict, bool
 	var best *candidate
 	candidates := candidatesFor(set, env, p, port)
 	for _, c := range candidates {
-		if c.annulled(candidates) || !c.applies {
+		if c.annulled(candidates) || c.otherDirection(candidates, port) {
 			continue
 		}
 		if best == nil || c.beats(best) {
@@ -30,7 +31,6 @@ type candidate struct {
 	filter              Filter
 	kind                ActionKind
 	verdict             Verdict
-	applies             bool // on the packet's port; one that does not still annuls weaker actions for the same traffic
 }
 
 func candidatesFor(set *Set, env Environment, p Packet, port PortGroup) (all []*candidate) {
@@ -48,7 +48,7 @@ func candidatesFor(set *Set, env Environment, p Packet, port PortGroup) (all []*
 		for _, f := range lists[rule.FilterList].Filters {
 			kind := kinds[rule.FilterAction]
 			if c := fits(f, env, p); c != nil {
-				c.kind, c.applies = kind, kind != ActionNegotiate || port == PortsLAN
+				c.kind = kind
 				c.verdict = map[ActionKind]Verdict{ActionBlock: VerdictBlock, ActionPermit: VerdictPermit, ActionNegotiate: VerdictProtect}[kind]
 				all = append(all, c)
 			}
@@ -57,7 +57,7 @@ func candidatesFor(set *Set, env Environment, p Packet, port PortGroup) (all []*
 			}
 			f.Source, f.Destination, f.SourcePort, f.DestinationPort = f.Destination, f.Source, f.DestinationPort, f.SourcePort
 			if c := fits(f, env, p); c != nil {
-				c.kind, c.applies = kind, true
+				c.kind = kind
 				c.verdict = map[ActionKind]Verdict{ActionBlock: VerdictBlock, ActionPermit: VerdictPermit, ActionNegotiate: VerdictRequire}[kind]
 				all = append(all, c)
 			}
@@ -111,15 +111,22 @@ func fits(f Filter, env Environment, p Packet) *candidate {
 // annulled is whether a more restrictive action was written for exactly the same traffic (S-017).
 func (c *candidate) annulled(all []*candidate) bool {
 	restrictive := map[ActionKind]int{ActionPermit: 0, ActionNegotiate: 1, ActionBlock: 2}
-	for _, other := range all {
-		f, g := c.filter, other.filter
-		same := c.source == other.source && c.destination == other.destination && f.Protocol == g.Protocol &&
-			f.SourcePort == g.SourcePort && f.DestinationPort == g.DestinationPort
-		if same && restrictive[other.kind] > restrictive[c.kind] {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(all, func(other *candidate) bool {
+		return c.sameTraffic(other) && restrictive[other.kind] > restrictive[c.kind]
+	})
+}
+
+// otherDirection is whether the port settles that the packet goes the other way, where addresses and ports do not.
+func (c *candidate) otherDirection(all []*candidate, port PortGroup) bool {
+	opposite := map[Verdict]Verdict{VerdictProtect: VerdictRequire, VerdictRequire: VerdictProtect}[c.verdict]
+	bothWays := opposite != 0 && slices.ContainsFunc(all, func(other *candidate) bool { return c.sameTraffic(other) && other.verdict == opposite })
+	return bothWays && (c.verdict == VerdictProtect) != (port == PortsLAN)
+}
+
+func (c *candidate) sameTraffic(other *candidate) bool {
+	f, g := c.filter, other.filter
+	return c.source == other.source && c.destination == other.destination && f.Protocol == g.Protocol &&
+		f.SourcePort == g.SourcePort && f.DestinationPort == g.DestinationPort
 }
 
 func (c *candidate) beats(other *candidate) bool {
@@ -141,7 +148,7 @@ func (c *candidate) beats(other *candidate) bool {
 			return new(big.Int).Mul(portCount(c.filter.SourcePort), portCount(c.filter.DestinationPort))
 		},
 		func(c *candidate) *big.Int {
-			return big.NewInt(map[Verdict]int64{VerdictBlock: 0, VerdictProtect: 1, VerdictRequire: 2, VerdictPermit: 3}[c.verdict])
+			return big.NewInt(map[Verdict]int64{VerdictBlock: 0, VerdictRequire: 1, VerdictProtect: 2, VerdictPermit: 3}[c.verdict])
 		},
 	} {
 		if order := measure(c).Cmp(measure(other)); order != 0 {

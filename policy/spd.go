@@ -5,11 +5,12 @@ import "fmt"
 // Verdict is what happens to a packet that an entry matches. The zero value blocks.
 type Verdict int
 
-// The verdicts. A filter that negotiates yields Protect in its outbound and Require in its inbound direction.
+// The verdicts, the most restrictive first. A filter that negotiates yields Protect in its outbound and Require in its
+// inbound direction.
 const (
 	VerdictBlock   Verdict = iota
-	VerdictProtect         // must leave through the tunnel
 	VerdictRequire         // must have come through the tunnel; in clear it is dropped
+	VerdictProtect         // must leave through the tunnel; in clear on an unprotected port its source is forged and it is dropped
 	VerdictPermit
 )
 
