@@ -60,8 +60,9 @@ func (p *Configuration) read(body *cryptobyte.String) error {
 		}
 		var a ConfigAttribute
 		var length uint16
+		left := len(*body)
 		if !body.ReadUint16(&a.Type) || !body.ReadUint16(&length) {
-			return fmt.Errorf("%d octets left for an attribute, expected at least 4", len(*body))
+			return fmt.Errorf("%d octets left for an attribute, expected at least 4", left)
 		}
 		a.Type &^= configReservedBit
 		if int(length) > len(*body) {

@@ -74,8 +74,9 @@ func (p *Fragment) check() error {
 }
 
 func (p *Fragment) read(body *cryptobyte.String) error {
+	found := len(*body)
 	if !body.ReadUint16(&p.Number) || !body.ReadUint16(&p.Total) {
-		return fmt.Errorf("%d octets of body, expected fragment number and total first", len(*body))
+		return fmt.Errorf("%d octets of body, expected the 4 of fragment number and total first", found)
 	}
 	p.Body = rest(body)
 	return nil

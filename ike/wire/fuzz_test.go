@@ -1,6 +1,10 @@
 package wire
 
-import "testing"
+import (
+	"bytes"
+	"encoding/binary"
+	"testing"
+)
 
 // checkParse parses a datagram; when that succeeds, what it gives must come out in as many octets and parse to the same again.
 func checkParse(t *testing.T, datagram []byte) {
@@ -63,7 +67,16 @@ func FuzzParse(f *testing.F) {
 	for _, sample := range samples(f) {
 		f.Add(sample)
 	}
-	f.Fuzz(checkParse)
+	f.Fuzz(func(t *testing.T, b []byte) {
+		checkParse(t, b)
+		// Once more with a header that holds, for what lies behind it.
+		if len(b) >= HeaderLength {
+			valid := bytes.Clone(b)
+			valid[17] = Major << 4
+			binary.BigEndian.PutUint32(valid[24:], uint32(len(b)))
+			checkParse(t, valid)
+		}
+	})
 }
 
 func FuzzParsePayloads(f *testing.F) {

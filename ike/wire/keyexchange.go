@@ -23,8 +23,9 @@ func (p *KE) check() error {
 }
 
 func (p *KE) read(body *cryptobyte.String) error {
+	found := len(*body)
 	if !body.ReadUint16(&p.Group) || !body.Skip(2) {
-		return fmt.Errorf("%d octets of body, expected at least 4", len(*body))
+		return fmt.Errorf("%d octets of body, expected at least 4", found)
 	}
 	p.Data = rest(body)
 	return nil

@@ -84,6 +84,7 @@ type chain struct {
 	message []byte // the octets the chain ends with, for the AAD of an SK payload; nil inside SK
 	next    PayloadType
 	unread  cryptobyte.String
+	body    cryptobyte.String // of the payload being read; here, so that it costs one allocation a chain and not one a payload
 }
 
 // read reads the chain to its end. An SK or SKF payload ends it: its next-payload field belongs to what is inside (RFC 7296 3.14).
@@ -115,10 +116,10 @@ func (c *chain) readPayload() (Payload, error) {
 	if length < payloadHeaderLength || int(length)-payloadHeaderLength > len(c.unread) {
 		return nil, syntaxf(current, "length %d, expected %d to the %d left in the message", length, payloadHeaderLength, len(c.unread)+payloadHeaderLength)
 	}
-	body := cryptobyte.String(take(&c.unread, int(length)-payloadHeaderLength))
+	c.body = take(&c.unread, int(length)-payloadHeaderLength)
 	if current == PayloadEncrypted || current == PayloadFragment {
 		c.next = PayloadNone
-		return c.readEncrypted(current, PayloadType(next), body)
+		return c.readEncrypted(current, PayloadType(next))
 	}
 	c.next = PayloadType(next)
 	p := newPayload(current)
@@ -128,32 +129,32 @@ func (c *chain) readPayload() (Payload, error) {
 		}
 		p = &Unknown{Type: current}
 	}
-	return p, readBody(p, body)
+	return p, c.readBody(p)
 }
 
 // readEncrypted reads an SK or SKF payload: only as the last one of a message in clear.
-func (c *chain) readEncrypted(current, first PayloadType, body cryptobyte.String) (Payload, error) {
+func (c *chain) readEncrypted(current, first PayloadType) (Payload, error) {
 	if c.message == nil {
 		return nil, syntaxf(current, "stands inside an encrypted payload, expected it in the clear part of a message only")
 	}
 	if !c.unread.Empty() {
 		return nil, syntaxf(current, "%d octets follow it, expected it last", len(c.unread))
 	}
-	aad := len(c.message) - len(body)
+	aad := len(c.message) - len(c.body)
 	if current == PayloadEncrypted {
 		p := &Encrypted{FirstPayload: first, AAD: slices.Clip(c.message[:aad])}
-		return p, readBody(p, body)
+		return p, c.readBody(p)
 	}
 	// The associated data of a fragment takes in its number and total (RFC 7383 2.5).
 	aad = min(aad+fragmentHeaderLength, len(c.message))
 	p := &Fragment{FirstPayload: first, AAD: slices.Clip(c.message[:aad])}
-	return p, readBody(p, body)
+	return p, c.readBody(p)
 }
 
-func readBody(p Payload, body cryptobyte.String) error {
-	err := p.read(&body)
-	if err == nil && !body.Empty() {
-		err = fmt.Errorf("%d octets after its end, expected none", len(body))
+func (c *chain) readBody(p Payload) error {
+	err := p.read(&c.body)
+	if err == nil && !c.body.Empty() {
+		err = fmt.Errorf("%d octets after its end, expected none", len(c.body))
 	}
 	if err == nil {
 		err = p.check()
@@ -178,20 +179,20 @@ func MarshalPayloads(payloads []Payload) (first PayloadType, b []byte, err error
 	if len(payloads) > MaxPayloads {
 		return PayloadNone, nil, fmt.Errorf("ike message: %d payloads to send, expected at most %d", len(payloads), MaxPayloads)
 	}
-	var chain cryptobyte.Builder
+	var builder cryptobyte.Builder
 	for i, p := range payloads {
 		next := PayloadNone
 		if i+1 < len(payloads) {
 			next = payloads[i+1].PayloadType()
 		}
-		if err := writePayload(&chain, p, next); err != nil {
+		if err := writePayload(&builder, p, next); err != nil {
 			return PayloadNone, nil, fmt.Errorf("ike message: %v payload to send: %w", p.PayloadType(), err)
 		}
 	}
 	if len(payloads) > 0 {
 		first = payloads[0].PayloadType()
 	}
-	b, err = chain.Bytes()
+	b, err = builder.Bytes()
 	if err == nil && len(b) > MaxMessage {
 		err = fmt.Errorf("ike message: %d octets of payloads to send, expected at most %d", len(b), MaxMessage)
 	}
@@ -201,7 +202,7 @@ func MarshalPayloads(payloads []Payload) (first PayloadType, b []byte, err error
 	return first, b, nil
 }
 
-func writePayload(chain *cryptobyte.Builder, p Payload, next PayloadType) error {
+func writePayload(b *cryptobyte.Builder, p Payload, next PayloadType) error {
 	var flags uint8
 	switch p := p.(type) {
 	case *Unknown:
@@ -231,10 +232,10 @@ func writePayload(chain *cryptobyte.Builder, p Payload, next PayloadType) error 
 	if len(body) > math.MaxUint16-payloadHeaderLength {
 		return fmt.Errorf("%d octets of body, expected at most %d", len(body), math.MaxUint16-payloadHeaderLength)
 	}
-	chain.AddUint8(uint8(next))
-	chain.AddUint8(flags)
-	chain.AddUint16(uint16(payloadHeaderLength + len(body)))
-	chain.AddBytes(body)
+	b.AddUint8(uint8(next))
+	b.AddUint8(flags)
+	b.AddUint16(uint16(payloadHeaderLength + len(body)))
+	b.AddBytes(body)
 	return nil
 }
 

@@ -135,8 +135,9 @@ func substructure(s *cryptobyte.String, marker uint8) (inner cryptobyte.String, 
 
 func (p *Proposal) read(s *cryptobyte.String) error {
 	var spi, transforms uint8
+	found := len(*s)
 	if !s.ReadUint8(&p.Number) || !s.ReadUint8((*uint8)(&p.Protocol)) || !s.ReadUint8(&spi) || !s.ReadUint8(&transforms) {
-		return fmt.Errorf("%d octets after its length, expected at least %d", len(*s), proposalHeaderLength-4)
+		return fmt.Errorf("%d octets after its length, expected at least %d", found, proposalHeaderLength-4)
 	}
 	if int(spi) > len(*s) {
 		return fmt.Errorf("SPI of %d octets, but only %d are left", spi, len(*s))
