@@ -53,6 +53,8 @@ type PortSpec struct {
 	MAC       net.HardwareAddr
 	MTU       int            // bytes of an IP packet
 	Addresses []netip.Prefix // own address and the attached subnet; IPv4
+	// RxChecksum says that the port was configured to check IPv4 header checksums: its verdict is then trusted.
+	RxChecksum bool
 }
 
 // Config sizes a data plane. Everything a worker needs is allocated by New: a data core never allocates.
@@ -103,7 +105,7 @@ type ChildSA struct {
 	Local, Remote netip.AddrPort // outer addresses; the ports count only with UDPEncap
 	UDPEncap      bool           // RFC 3948
 	Selectors     []policy.Selector
-	ReplayWindow  int  // packets, a multiple of 64 from 64 to 4096; 0 is DefaultReplayWindow. Inbound only
+	ReplayWindow  int  // packets, rounded up to a multiple of 64; 0 is DefaultReplayWindow. Inbound only
 	ESN           bool // extended sequence numbers, RFC 4303 section 2.2.1
 	Soft, Hard    Lifetime
 }

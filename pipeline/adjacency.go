@@ -1,0 +1,105 @@
+package pipeline
+
+/*
+#include "fastpath.h"
+*/
+import "C"
+
+import (
+	"encoding/binary"
+	"fmt"
+)
+
+// adjacencyTable gives each neighbour an index into the data plane's adjacencies. A memo of a flow, and an SA, holds such
+// an index, so it keeps its meaning until nothing can refer to it any more.
+type adjacencyTable struct {
+	index map[neighbourKey]uint16
+	keys  []neighbourKey // by index
+	free  []uint16
+}
+
+func (t *adjacencyTable) full(limit int) bool { return len(t.free) == 0 && len(t.keys) >= limit }
+
+func (t *adjacencyTable) add(key neighbourKey) uint16 {
+	i := uint16(len(t.keys))
+	if n := len(t.free); n > 0 {
+		i, t.free = t.free[n-1], t.free[:n-1]
+		t.keys[i] = key
+	} else {
+		t.keys = append(t.keys, key)
+	}
+	t.index[key] = i
+	return i
+}
+
+// adjacency is the index of a neighbour, unresolved if it is new.
+func (d *Dataplane) adjacency(key neighbourKey) (uint16, error) {
+	t := &d.slow.adjacencies
+	if i, ok := t.index[key]; ok {
+		return i, nil
+	}
+	if t.full(d.cfg.MaxAdjacencies) {
+		d.reclaimAdjacencies()
+	}
+	if t.full(d.cfg.MaxAdjacencies) {
+		return 0, fmt.Errorf("pipeline: neighbour %s on port %s: all %d adjacencies are in use", key.Address, d.cfg.Ports[key.Port].Name, d.cfg.MaxAdjacencies)
+	}
+	i := t.add(key)
+	port, hop := d.cPort(key.Port), ipv4Number(key.Address)
+	rc := C.sp_adjacency_set(d.c, C.uint16_t(i), port, hop, nil)
+	if rc == 0 {
+		rc = C.sp_neighbour_add(d.c, port, hop, C.uint16_t(i))
+	}
+	if rc != 0 {
+		delete(t.index, key)
+		t.free = append(t.free, i)
+		return 0, fmt.Errorf("pipeline: neighbour %s on port %s: %w", key.Address, d.cfg.Ports[key.Port].Name, errno(rc))
+	}
+	return i, nil
+}
+
+// reclaimAdjacencies frees the indices of neighbours that nobody knows any more and no SA uses. Flows may hold a memo of
+// them, and a worker may be acting on one: the memos end with a new generation and the acts with a grace period, for which
+// this waits. It happens once for each time that as many neighbours as the table holds have come and gone.
+func (d *Dataplane) reclaimAdjacencies() {
+	t := &d.slow.adjacencies
+	used := d.sad.adjacencies()
+	var unused []neighbourKey
+	for key, i := range t.index {
+		if _, known := d.slow.neighbours.table[key]; !known && !used[i] {
+			unused = append(unused, key)
+		}
+	}
+	if len(unused) == 0 {
+		return
+	}
+	for _, key := range unused {
+		C.sp_neighbour_remove(d.c, d.cPort(key.Port), ipv4Number(key.Address))
+		t.free = append(t.free, t.index[key])
+		delete(t.index, key)
+	}
+	C.sp_generation_bump(d.c)
+	C.sp_synchronise(d.c)
+}
+
+// setAdjacency publishes a neighbour's address, or withdraws it when mac is nil.
+func (d *Dataplane) setAdjacency(key neighbourKey, mac *macAddress) error {
+	i, err := d.adjacency(key)
+	if err != nil {
+		return err
+	}
+	var l2 *C.uint8_t
+	if mac != nil {
+		var header [etherHeaderLen]byte
+		copy(header[:], mac[:])
+		copy(header[6:], d.cfg.Ports[key.Port].MAC)
+		binary.BigEndian.PutUint16(header[12:], etherTypeIPv4)
+		l2 = (*C.uint8_t)(&header[0])
+	}
+	if rc := C.sp_adjacency_set(d.c, C.uint16_t(i), d.cPort(key.Port), ipv4Number(key.Address), l2); rc != 0 {
+		return fmt.Errorf("pipeline: adjacency of %s: %w", key.Address, errno(rc))
+	}
+	return nil
+}
+
+func (d *Dataplane) cPort(index int) C.uint16_t { return C.uint16_t(d.cfg.Ports[index].Port) }

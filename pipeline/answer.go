@@ -1,0 +1,240 @@
+package pipeline
+
+/*
+#include "fastpath.h"
+*/
+import "C"
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net/netip"
+	"runtime"
+	"time"
+	"unsafe"
+
+	"sallyport/policy"
+)
+
+// What the slow path sends: answers to packets, ARP requests, IKE. An answer to a packet that arrived in clear goes back in
+// clear to the station that sent it, unless a filter says that it must be protected; an answer to a packet that a
+// tunnel brought goes through a tunnel or not at all.
+
+// handleARP answers requests for our addresses and learns from them and from answers to our own.
+func (d *Dataplane) handleARP(now time.Time, packet punted) {
+	m, ok := parseARP(packet.frame)
+	if !ok || packet.port < 0 {
+		return
+	}
+	spec := &d.cfg.Ports[packet.port]
+	onLink := false
+	for _, a := range spec.Addresses {
+		if a.Addr() == m.senderAddr {
+			return // another station uses our address, or our own frame came back
+		}
+		onLink = onLink || a.Contains(m.senderAddr)
+	}
+	if !spec.owns(m.targetAddr) {
+		return
+	}
+	key := neighbourKey{Port: packet.port, Address: m.senderAddr}
+	switch {
+	case m.op == arpReplyOp && onLink:
+		d.apply(d.slow.neighbours.answer(now, key, m.senderMAC))
+	case m.op == arpRequestOp:
+		own := macAddress(spec.MAC)
+		reply := arpMessage{op: arpReplyOp, senderMAC: own, senderAddr: m.targetAddr, targetMAC: m.senderMAC, targetAddr: m.senderAddr}
+		d.inject(C.SP_INJECT_RAW, packet.port, reply.frame(m.senderMAC))
+		if onLink { // not for a probe (RFC 5227), whose sender is 0.0.0.0
+			d.apply(d.slow.neighbours.asked(now, key, m.senderMAC))
+		}
+	}
+}
+
+func (p *PortSpec) owns(a netip.Addr) bool {
+	for _, own := range p.Addresses {
+		if own.Addr() == a {
+			return true
+		}
+	}
+	return false
+}
+
+// addressToward is the port's address in the subnet of another one, or its first.
+func (p *PortSpec) addressToward(a netip.Addr) (netip.Addr, bool) {
+	for _, own := range p.Addresses {
+		if own.Contains(a) {
+			return own.Addr(), true
+		}
+	}
+	if len(p.Addresses) == 0 {
+		return netip.Addr{}, false
+	}
+	return p.Addresses[0].Addr(), true
+}
+
+func (d *Dataplane) sendARPRequest(r arpRequest) {
+	spec := &d.cfg.Ports[r.Port]
+	source, ok := spec.addressToward(r.Address)
+	if !ok {
+		return
+	}
+	m := arpMessage{op: arpRequestOp, senderMAC: macAddress(spec.MAC), senderAddr: source, targetAddr: r.Address}
+	d.inject(C.SP_INJECT_RAW, r.Port, m.frame(r.To))
+}
+
+// handleLocal answers an echo request. Nothing else that a filter lets through to our own addresses has an answer.
+func (d *Dataplane) handleLocal(now time.Time, packet punted) {
+	if packet.port < 0 || !d.slow.icmpEchoes[packet.port].take(now) {
+		return
+	}
+	if reply, ok := echoReply(packet.ip); ok {
+		d.answer(packet, reply)
+	}
+}
+
+// answerError reports a packet that was dropped for its TTL (mtu 0) or, with DF set, for its length.
+func (d *Dataplane) answerError(now time.Time, packet punted, mtu int) {
+	if packet.port < 0 || mtu > 0 && packet.ip.fragment()&flagDontFragment == 0 {
+		return
+	}
+	source, ok := d.errorSource(packet)
+	if !ok || !mayAnswerWithError(packet.ip) || !d.slow.icmpErrors[packet.port].take(now) {
+		return
+	}
+	var message []byte
+	if mtu > 0 {
+		message, ok = fragmentationNeeded(packet.ip, source, mtu)
+	} else {
+		message, ok = timeExceeded(packet.ip, source)
+	}
+	if ok {
+		d.answer(packet, message)
+	}
+}
+
+// errorSource is the address that an ICMP error comes from: one of the port it arrived by (RFC 1812 section 4.3.2.4), or,
+// when a tunnel brought the packet, one of ours that a tunnel carries to its sender.
+func (d *Dataplane) errorSource(packet punted) (netip.Addr, bool) {
+	to := packet.ip.source()
+	if packet.clear {
+		return d.cfg.Ports[packet.port].addressToward(to)
+	}
+	for i := range d.cfg.Ports {
+		for _, a := range d.cfg.Ports[i].Addresses {
+			if d.answerVerdict(policy.Packet{Source: a.Addr(), Destination: to, Protocol: protocolICMP}) == policy.VerdictProtect {
+				return a.Addr(), true
+			}
+		}
+	}
+	return netip.Addr{}, false
+}
+
+// answer sends an IP packet back to where packet came from.
+func (d *Dataplane) answer(packet punted, ip []byte) {
+	d.identify(ip)
+	switch verdict := d.answerVerdict(packetOf(ip)); {
+	case verdict == policy.VerdictProtect, !packet.clear:
+		d.inject(C.SP_INJECT_REPLY_TUNNEL, -1, ip)
+	case verdict == policy.VerdictPermit:
+		d.inject(C.SP_INJECT_RAW, packet.port, etherFrame(packet.frame[6:12], d.cfg.Ports[packet.port].MAC, etherTypeIPv4, ip))
+	}
+}
+
+// answerVerdict is what the policy says of a packet of our own. An answer needs no filter of its own, since a filter let
+// through what it answers, but it obeys one that blocks or protects it.
+func (d *Dataplane) answerVerdict(p policy.Packet) policy.Verdict {
+	if d.policy.spd == nil {
+		return policy.VerdictPermit
+	}
+	if e, ok := classify(d.policy.spd, p, roleLocal); ok {
+		return e.Verdict
+	}
+	return policy.VerdictPermit
+}
+
+// identify numbers a packet that routers may fragment (RFC 6864 section 4.3).
+func (d *Dataplane) identify(ip ipv4) {
+	if ip.fragment()&flagDontFragment == 0 {
+		d.slow.identifier++
+		binary.BigEndian.PutUint16(ip[4:], d.slow.identifier)
+		setHeaderChecksum(ip)
+	}
+}
+
+// SendUDP sends an IKE message. nonESPMarker puts the marker of RFC 3948 section 2.2 in front of it.
+func (d *Dataplane) SendUDP(local, remote netip.AddrPort, payload []byte, nonESPMarker bool) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.c == nil {
+		return errClosed
+	}
+	if !local.Addr().Is4() || !remote.Addr().Is4() {
+		return fmt.Errorf("pipeline: IKE from %s to %s: want IPv4 addresses", local, remote)
+	}
+	var marker []byte
+	if nonESPMarker {
+		marker = make([]byte, 4)
+	}
+	ip := udpDatagram(local, remote, marker, payload)
+	d.identify(ip)
+	d.countExempt(packetOf(ip), len(ip))
+	if !d.inject(C.SP_INJECT_ROUTE_LOCAL, -1, ip) {
+		return errNoRoom
+	}
+	return nil
+}
+
+var errNoRoom = errors.New("pipeline: no buffer or no room in a worker's ring: the message was not sent")
+
+// inject hands a frame or packet of ours to worker 0. It counts what finds no room: whoever waits for it asks again.
+func (d *Dataplane) inject(kind C.uint8_t, port int, data []byte) bool {
+	var pin runtime.Pinner
+	defer pin.Unpin()
+	in := C.struct_sp_injection{data: (*C.uint8_t)(pinned(&pin, data)), length: C.uint32_t(len(data)), kind: kind}
+	if port >= 0 {
+		in.port = d.cPort(port)
+	}
+	if C.sp_inject(d.c, 0, &in, 1) != 1 {
+		d.slow.lost++
+		return false
+	}
+	return true
+}
+
+// release gives held packets back to the workers that punted them.
+func (d *Dataplane) release(packets []heldMbuf) {
+	for _, p := range packets {
+		m := (*C.struct_rte_mbuf)(p.mbuf)
+		if C.sp_release(d.c, C.uint32_t(p.worker), &m, 1) != 1 {
+			d.discard([]heldMbuf{p}, dropReleaseFull)
+		}
+	}
+}
+
+// discard drops held packets and counts them at their in-port.
+func (d *Dataplane) discard(packets []heldMbuf, reason slowDrop) {
+	for _, p := range packets {
+		d.slow.discards[p.port][reason]++
+		d.free((*C.struct_rte_mbuf)(p.mbuf))
+	}
+}
+
+func (d *Dataplane) free(m *C.struct_rte_mbuf) { C.sp_packets_free(&m, 1) }
+
+// freeAll frees what waits, at the end of the data plane's life.
+func (s *slowPath) freeAll() {
+	var all []heldMbuf
+	for _, n := range s.neighbours.table {
+		all = append(all, n.held...)
+	}
+	for cell := range s.held.cells {
+		all = append(all, s.held.take(cell)...)
+	}
+	s.neighbours.table = map[neighbourKey]*neighbour[heldMbuf]{}
+	for _, p := range all {
+		m := (*C.struct_rte_mbuf)(unsafe.Pointer(p.mbuf))
+		C.sp_packets_free(&m, 1)
+	}
+}

@@ -1,0 +1,252 @@
+package pipeline
+
+/*
+#include "fastpath.h"
+*/
+import "C"
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+
+	"sallyport/crypto"
+	"sallyport/policy"
+)
+
+// slowDrop is why Go dropped a packet that a worker had handed over to wait. The reasons of the workers are C's own.
+type slowDrop uint8
+
+const (
+	dropNeighbourSilent slowDrop = iota // no answer to ARP
+	dropNeighbourFull                   // no room to wait for a neighbour
+	dropHoldFull                        // no room to wait for an SA
+	dropHoldTimeout                     // waited too long for an SA
+	dropCellClosed                      // the tunnel was closed meanwhile
+	dropReleaseFull                     // no room in the ring back to the worker
+	slowDropCount
+)
+
+var slowDropNames = [slowDropCount]string{
+	"neighbour_silent", "neighbour_full", "hold_full", "hold_timeout", "tunnel_closed", "release_full",
+}
+
+// dropNames are the names of the workers' drop reasons, in C's order.
+var dropNames = sync.OnceValue(func() []string {
+	var names []string
+	for i := C.uint32_t(0); ; i++ {
+		name := C.sp_drop_reason_name(i)
+		if name == nil {
+			return names
+		}
+		names = append(names, C.GoString(name))
+	}
+})
+
+// DropReasons lists every reason for which the data plane drops a packet: those of the workers, then those of the slow path.
+func DropReasons() []string { return append(slices.Clone(dropNames()), slowDropNames[:]...) }
+
+// LocalPort is the name of the pseudo-port that packets of the gateway itself come from.
+const LocalPort = "local"
+
+// Counters is everything the data plane counts, each part read at a slightly different moment.
+type Counters struct {
+	Ports   []PortCounters // as in Config.Ports, then LocalPort
+	Filters []FilterCounters
+	SAs     []SACounters
+	// Lost is packets of the gateway itself that found no buffer or no room in a ring.
+	Lost uint64
+}
+
+// PortCounters counts packets by the port they came in by, except Transmitted. A packet that came in was forwarded,
+// delivered to Go for good, or dropped for one reason, or it waits.
+type PortCounters struct {
+	Name                          string
+	Received, ReceivedBytes       uint64
+	Forwarded, ForwardedBytes     uint64
+	Delivered                     uint64
+	Waiting                       uint64            // for a neighbour or an SA, at this moment
+	Transmitted, TransmittedBytes uint64            // as the out-port
+	Drops                         map[string]uint64 // by reason; reasons that did not occur are left out
+}
+
+// FilterCounters counts what a filter of the active policy decided. Exemptions have a Name and no rule.
+type FilterCounters struct {
+	ID    uint32
+	Entry policy.Entry // the zero value for an exemption and for the default action, whose ID is 0
+	Name  string       // of an exemption, or "default action"
+	FilterHits
+}
+
+// SACounters describes an SA and counts what it carried: inner packets and their bytes.
+type SACounters struct {
+	Cell          CellID
+	Tunnel        string
+	SPI           uint32
+	Outbound      bool
+	Suite         crypto.Suite
+	Device        string // crypto device
+	Local, Remote netip.AddrPort
+	UDPEncap      bool
+	Selectors     []policy.Selector
+	ReplayWindow  int
+	Packets       uint64
+	Bytes         uint64
+	Sequence      uint64        // outbound: last used; inbound: highest seen
+	Idle          time.Duration // since the last packet; 0 when there was none yet
+	Drops         map[string]uint64
+}
+
+// saDropNames are the reasons that an inbound SA counts of its own, in the order of enum sp_sa_drop.
+var saDropNames = [C.SP_SA_DROP_COUNT]string{
+	"replay_old", "replay_duplicate", "auth_failed", "malformed", "selector_mismatch", "crypto_error",
+}
+
+// Counters reads all counters.
+func (d *Dataplane) Counters() Counters {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var c Counters
+	if d.c == nil {
+		return c
+	}
+	for i := range d.cfg.Ports {
+		c.Ports = append(c.Ports, d.portCounters(d.cfg.Ports[i].Name, d.cPort(i), i))
+	}
+	c.Ports = append(c.Ports, d.portCounters(LocalPort, C.SP_PORT_LOCAL, len(d.cfg.Ports)))
+	c.Filters = d.filterCounters()
+	c.SAs = d.saCounters()
+	c.Lost = d.slow.lost
+	return c
+}
+
+// SACounters reads the counters of the SAs only.
+func (d *Dataplane) SACounters() []SACounters {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.c == nil {
+		return nil
+	}
+	return d.saCounters()
+}
+
+// Conserved checks that no packet came from nowhere or went missing. It holds at rest: a packet inside a worker, a ring or
+// a crypto device counts as received only.
+func (c *Counters) Conserved() error {
+	var errs []error
+	for i := range c.Ports {
+		p := &c.Ports[i]
+		dropped := uint64(0)
+		for _, n := range p.Drops {
+			dropped += n
+		}
+		if sum := p.Forwarded + p.Delivered + dropped + p.Waiting; p.Received != sum {
+			errs = append(errs, fmt.Errorf("pipeline: port %s: received %d, but forwarded %d + delivered %d + dropped %d + waiting %d = %d",
+				p.Name, p.Received, p.Forwarded, p.Delivered, dropped, p.Waiting, sum))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (d *Dataplane) portCounters(name string, port C.uint16_t, row int) PortCounters {
+	var c C.struct_sp_port_counters
+	C.sp_port_counters_read(d.c, port, &c)
+	p := PortCounters{
+		Name:     name,
+		Received: uint64(c.received), ReceivedBytes: uint64(c.received_bytes),
+		Forwarded: uint64(c.forwarded), ForwardedBytes: uint64(c.forwarded_bytes),
+		Delivered:   uint64(c.delivered),
+		Waiting:     uint64(c.held) - uint64(c.released),
+		Transmitted: uint64(c.transmitted), TransmittedBytes: uint64(c.transmitted_bytes),
+		Drops: map[string]uint64{},
+	}
+	for i, reason := range dropNames() {
+		if n := uint64(c.drops[i]); n > 0 {
+			p.Drops[reason] = n
+		}
+	}
+	for i, reason := range slowDropNames {
+		if n := d.slow.discards[row][i]; n > 0 {
+			p.Drops[reason] = n
+			p.Waiting -= n
+		}
+	}
+	return p
+}
+
+func (d *Dataplane) filterHits(slot uint32) FilterHits {
+	var c C.struct_sp_filter_counters
+	C.sp_filter_counters_read(d.c, C.uint32_t(slot), &c)
+	return FilterHits{Packets: uint64(c.packets), Bytes: uint64(c.bytes)}
+}
+
+func (d *Dataplane) filterCounters() []FilterCounters {
+	list := []FilterCounters{{Name: "default action", FilterHits: d.filterHits(0)}}
+	if d.policy.spd == nil {
+		return list
+	}
+	for _, e := range d.policy.spd.Exemptions {
+		f := FilterCounters{ID: e.ID, Name: e.Name}
+		if hits := d.slow.exempted[e.ID]; hits != nil {
+			f.FilterHits = *hits
+		}
+		list = append(list, f)
+	}
+	for i := range d.policy.spd.Entries {
+		e := &d.policy.spd.Entries[i]
+		s := d.filters.byID[e.ID]
+		hits := d.filterHits(s.slot)
+		hits.Packets -= s.base.Packets
+		hits.Bytes -= s.base.Bytes
+		list = append(list, FilterCounters{ID: e.ID, Entry: *e, FilterHits: hits})
+	}
+	return list
+}
+
+func (d *Dataplane) saCounters() []SACounters {
+	var list []SACounters
+	var c C.struct_sp_sa_counters
+	now, hz := C.sp_tsc(), C.sp_tsc_hz()
+	for _, sa := range d.sad.inbound {
+		C.sp_sa_in_counters(sa.c, &c)
+		s := d.describe(&sa.association, &c, now, hz)
+		s.Drops = map[string]uint64{}
+		for i, name := range saDropNames {
+			if n := uint64(c.drops[i]); n > 0 {
+				s.Drops[name] = n
+			}
+		}
+		list = append(list, s)
+	}
+	for _, sa := range d.sad.outbound {
+		C.sp_sa_out_counters(sa.c, &c)
+		s := d.describe(&sa.association, &c, now, hz)
+		s.Outbound, s.ReplayWindow = true, 0
+		list = append(list, s)
+	}
+	slices.SortFunc(list, func(a, b SACounters) int {
+		if a.Cell != b.Cell {
+			return int(a.Cell) - int(b.Cell)
+		}
+		return int(int64(a.SPI) - int64(b.SPI))
+	})
+	return list
+}
+
+func (d *Dataplane) describe(sa *association, c *C.struct_sp_sa_counters, now, hz C.uint64_t) SACounters {
+	child := &sa.child
+	s := SACounters{
+		Cell: child.Cell, Tunnel: d.cellName(child.Cell), SPI: child.SPI,
+		Suite: child.Suite, Device: sa.session.DeviceName(),
+		Local: child.Local, Remote: child.Remote, UDPEncap: child.UDPEncap,
+		Selectors: slices.Clone(child.Selectors), ReplayWindow: child.ReplayWindow,
+		Packets: uint64(c.packets), Bytes: uint64(c.bytes), Sequence: uint64(c.sequence),
+	}
+	if c.last_use != 0 && now > c.last_use {
+		s.Idle = time.Duration(float64(now-c.last_use) / float64(hz) * float64(time.Second))
+	}
+	return s
+}

@@ -1,0 +1,302 @@
+package pipeline
+
+/*
+#cgo pkg-config: libdpdk
+#cgo CFLAGS: -O3 -Wall -Wextra -Werror -DALLOW_EXPERIMENTAL_API
+#include "fastpath.h"
+*/
+import "C"
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"sync"
+	"unsafe"
+
+	"sallyport/policy"
+)
+
+// Sizes of rings and counters that no one has had a reason to change.
+const (
+	maxFilters      = 1 << 16 // filter counters, slot 0 is the default action's
+	puntEntries     = 1 << 10 // of each worker
+	injectEntries   = 1 << 10
+	handoverEntries = 1 << 10
+	errorTextLen    = 256
+)
+
+// Dataplane is the Go side of the fast path: it fills the tables that workers read and serves what they punt. Its methods
+// may be called by any goroutine; no worker ever waits for one.
+type Dataplane struct {
+	cfg   Config
+	ports map[uint16]int // DPDK port id to index into cfg.Ports
+
+	// mu guards all below and is the one lock that fastpath.h asks control threads to hold.
+	mu       sync.Mutex
+	c        *C.struct_sp_dataplane
+	graves   graveyard
+	policy   published
+	filters  *filterSlots
+	cells    cellTable
+	sad      sad
+	slow     slowPath
+	running  sync.WaitGroup
+	started  bool
+	bursting []bool // workers inside RunBurst
+}
+
+// cellTable names the cells. Cell n is the n-th name.
+type cellTable struct {
+	names  []string
+	states []CellState
+	byName map[string]CellID
+}
+
+// New allocates every table and ring. Ports must have been configured with cfg.Workers queues each way. Until Apply all
+// traffic is dropped.
+func New(cfg Config) (*Dataplane, error) {
+	if err := cfg.validate(); err != nil {
+		return nil, err
+	}
+	spis, err := newSPIAllocator(cfg.MaxSAs, rand.Reader)
+	if err != nil {
+		return nil, err
+	}
+	c := cfg.toC()
+	text := make([]byte, errorTextLen)
+	handle := C.sp_dataplane_create(&c, (*C.char)(unsafe.Pointer(&text[0])), errorTextLen)
+	if handle == nil {
+		return nil, fmt.Errorf("pipeline: %s", cString(text))
+	}
+	d := &Dataplane{
+		cfg:      cfg,
+		ports:    map[uint16]int{},
+		c:        handle,
+		filters:  newFilterSlots(maxFilters),
+		cells:    cellTable{byName: map[string]CellID{}},
+		sad:      newSAD(spis, cfg.Workers),
+		slow:     newSlowPath(&cfg),
+		bursting: make([]bool, cfg.Workers),
+	}
+	for i, p := range cfg.Ports {
+		d.ports[uint16(p.Port)] = i
+	}
+	return d, nil
+}
+
+// Close stops the workers and frees everything but the ports, the mbuf pool and the crypto devices.
+func (d *Dataplane) Close() error {
+	d.Stop()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.c == nil {
+		return nil
+	}
+	d.slow.freeAll()
+	err := d.removeAllSAs()
+	C.sp_synchronise(d.c)
+	err = errors.Join(err, d.graves.bury(func(uint64) bool { return true }))
+	C.sp_dataplane_destroy(d.c)
+	d.c = nil
+	return err
+}
+
+// RunBurst is one turn of a worker's loop on the calling thread: for tests and for machines with a single core. It returns
+// the number of packets taken from any input. One caller at a time for each worker, and none while Start has it running.
+func (d *Dataplane) RunBurst(worker int) (n int, err error) {
+	if err := d.enterBurst(worker); err != nil {
+		return 0, err
+	}
+	n = int(C.sp_worker_once(d.c, C.uint32_t(worker)))
+	d.mu.Lock()
+	d.bursting[worker] = false
+	d.mu.Unlock()
+	return n, nil
+}
+
+func (d *Dataplane) enterBurst(worker int) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	switch {
+	case worker < 0 || worker >= d.cfg.Workers:
+		return fmt.Errorf("pipeline: worker %d: want 0 to %d", worker, d.cfg.Workers-1)
+	case d.c == nil:
+		return errClosed
+	case d.started:
+		return fmt.Errorf("pipeline: worker %d: its loop runs; call Stop before RunBurst", worker)
+	case d.bursting[worker]:
+		return fmt.Errorf("pipeline: worker %d: RunBurst is entered twice", worker)
+	}
+	d.bursting[worker] = true
+	return nil
+}
+
+var errClosed = errors.New("pipeline: the data plane is closed")
+
+// OpenCell gives a tunnel its place in the data plane, in state CellClosed. The same name gives the same cell.
+func (d *Dataplane) OpenCell(name string) (CellID, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if id, ok := d.cells.byName[name]; ok {
+		return id, nil
+	}
+	if len(d.cells.names) >= d.cfg.MaxCells {
+		return 0, fmt.Errorf("pipeline: tunnel %q: all %d cells are in use", name, d.cfg.MaxCells)
+	}
+	id := CellID(len(d.cells.names))
+	d.cells.names = append(d.cells.names, name)
+	d.cells.states = append(d.cells.states, CellClosed)
+	d.cells.byName[name] = id
+	return id, nil
+}
+
+// SetCellState says what happens to the cell's traffic while it has no outbound SA. Closing a cell drops what it held.
+func (d *Dataplane) SetCellState(id CellID, state CellState) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if err := d.checkCell(id); err != nil {
+		return err
+	}
+	d.cells.states[id] = state
+	c := C.uint8_t(C.SP_CELL_CLOSED)
+	if state == CellHold {
+		c = C.SP_CELL_HOLD
+	}
+	C.sp_cell_set_state(d.c, C.uint16_t(id), c)
+	if state == CellClosed {
+		d.discard(d.slow.held.take(id), dropCellClosed)
+	}
+	return nil
+}
+
+func (d *Dataplane) checkCell(id CellID) error {
+	if d.c == nil {
+		return errClosed
+	}
+	if int(id) >= len(d.cells.names) {
+		return fmt.Errorf("pipeline: cell %d: only %d are open, call OpenCell first", id, len(d.cells.names))
+	}
+	return nil
+}
+
+// cellName is the tunnel's name, empty for a cell number that is not one.
+func (d *Dataplane) cellName(id CellID) string {
+	if int(id) < len(d.cells.names) {
+		return d.cells.names[id]
+	}
+	return ""
+}
+
+// validate finds what the C side would refuse or, worse, take.
+func (cfg *Config) validate() error {
+	var errs []error
+	wrong := func(format string, args ...any) { errs = append(errs, fmt.Errorf("pipeline: "+format, args...)) }
+	between := func(what string, n, first, last int) {
+		if n < first || n > last {
+			wrong("%s: %d, want %d to %d", what, n, first, last)
+		}
+	}
+	powerOfTwo := func(what string, n, last int) {
+		between(what, n, 2, last)
+		if n > 0 && n&(n-1) != 0 {
+			wrong("%s: %d, want a power of two", what, n)
+		}
+	}
+	between("ports", len(cfg.Ports), 1, C.SP_MAX_PORTS)
+	between("workers", cfg.Workers, 1, C.SP_MAX_WORKERS)
+	powerOfTwo("flow entries", cfg.FlowEntries, 1<<28)
+	powerOfTwo("inbound SAs", cfg.MaxSAs, 1<<24)
+	between("cells", cfg.MaxCells, 1, C.SP_NO_CELL-1)
+	between("adjacencies", cfg.MaxAdjacencies, 1, C.SP_NO_ADJACENCY-1)
+	if cfg.Pool == nil {
+		wrong("no mbuf pool")
+	}
+	for i := range cfg.Ports {
+		if err := cfg.Ports[i].validate(); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (p *PortSpec) validate() error {
+	switch {
+	case len(p.MAC) != 6:
+		return fmt.Errorf("pipeline: port %s: MAC address of %d bytes, want 6", p.Name, len(p.MAC))
+	case p.Role != policy.PortsLAN && p.Role != policy.PortsWAN:
+		return fmt.Errorf("pipeline: port %s: role %s, want lan or wan", p.Name, p.Role)
+	case p.MTU < 68 || p.MTU > 65535: // RFC 791 section 3.2
+		return fmt.Errorf("pipeline: port %s: MTU %d, want 68 to 65535", p.Name, p.MTU)
+	case len(p.Addresses) > C.SP_PORT_ADDRESSES:
+		return fmt.Errorf("pipeline: port %s: %d addresses, at most %d", p.Name, len(p.Addresses), C.SP_PORT_ADDRESSES)
+	}
+	if i := slices.IndexFunc(p.Addresses, func(a netip.Prefix) bool { return !a.IsValid() || !a.Addr().Is4() }); i >= 0 {
+		return fmt.Errorf("pipeline: port %s: address %s, want IPv4 with a prefix length", p.Name, p.Addresses[i])
+	}
+	return nil
+}
+
+// role is the C bit of the port's role.
+func (p *PortSpec) role() uint8 {
+	if p.Role == policy.PortsLAN {
+		return C.SP_ROLE_PROTECTED
+	}
+	return C.SP_ROLE_UNPROTECTED
+}
+
+func (cfg *Config) toC() C.struct_sp_config {
+	c := C.struct_sp_config{
+		n_ports:          C.uint32_t(len(cfg.Ports)),
+		n_workers:        C.uint32_t(cfg.Workers),
+		flow_entries:     C.uint32_t(cfg.FlowEntries),
+		max_sas:          C.uint32_t(cfg.MaxSAs),
+		max_cells:        C.uint32_t(cfg.MaxCells),
+		max_adjacencies:  C.uint32_t(cfg.MaxAdjacencies),
+		max_filters:      maxFilters,
+		punt_entries:     puntEntries,
+		inject_entries:   injectEntries,
+		handover_entries: handoverEntries,
+		idle:             C.uint8_t(cfg.Idle), // same order as enum sp_idle
+		socket:           C.int32_t(cfg.socket()),
+		pool:             (*C.struct_rte_mempool)(cfg.Pool.Pointer()),
+	}
+	for i := range cfg.Ports {
+		p, to := &cfg.Ports[i], &c.ports[i]
+		to.port, to.role, to.mtu = C.uint16_t(p.Port), C.uint8_t(p.role()), C.uint16_t(p.MTU)
+		if p.RxChecksum {
+			to.rx_checksum = 1
+		}
+		for j, b := range p.MAC {
+			to.mac[j] = C.uint8_t(b)
+		}
+	}
+	for _, device := range cfg.queueDevices() {
+		c.crypto_devices[c.n_crypto_devices] = C.uint8_t(device)
+		c.n_crypto_devices++
+	}
+	return c
+}
+
+// socket is the NUMA node of the first port: tables belong near the queues.
+func (cfg *Config) socket() int { return cfg.Ports[0].Port.Socket() }
+
+// ipv4Number is an IPv4 address in host byte order, as tables.h has it.
+func ipv4Number(a netip.Addr) C.uint32_t {
+	b := a.As4()
+	return C.uint32_t(b[0])<<24 | C.uint32_t(b[1])<<16 | C.uint32_t(b[2])<<8 | C.uint32_t(b[3])
+}
+
+func ipv4Address(n C.uint32_t) netip.Addr {
+	return netip.AddrFrom4([4]byte{byte(n >> 24), byte(n >> 16), byte(n >> 8), byte(n)})
+}
+
+// cString is the text in a buffer that C filled.
+func cString(b []byte) string {
+	if i := slices.Index(b, 0); i >= 0 {
+		b = b[:i]
+	}
+	return string(b)
+}

@@ -1,0 +1,76 @@
+package pipeline
+
+/*
+#include "fastpath.h"
+*/
+import "C"
+
+import (
+	"net/netip"
+
+	"sallyport/policy"
+)
+
+// Flow is a memo in a worker's flow cache: what was decided for a 5-tuple under the present policy.
+type Flow struct {
+	Worker                      int
+	Source, Destination         netip.Addr
+	SourcePort, DestinationPort uint16
+	Protocol                    uint8
+	Role                        string // of the in-port: protected, unprotected, or local
+	InTunnel                    string // the tunnel that brought it; empty when it arrived in clear
+	Action                      string
+	Reason                      string // of a drop
+	OutTunnel                   string // the tunnel that it goes into
+	Filter                      policy.Entry
+	Matched                     bool // Filter is set
+}
+
+var roleNames = map[uint8]string{roleProtected: "protected", roleUnprotected: "unprotected", roleLocal: LocalPort}
+
+// Flows lists up to limit flows of all workers, in no order. Workers go on meanwhile.
+func (d *Dataplane) Flows(limit int) []Flow {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var flows []Flow
+	if d.c == nil {
+		return flows
+	}
+	var batch [256]C.struct_sp_flow_entry
+	for worker := range d.cfg.Workers {
+		cursor := C.uint32_t(0)
+		for len(flows) < limit && int(cursor) < d.cfg.FlowEntries {
+			n := C.sp_flow_dump(d.c, C.uint32_t(worker), &cursor, &batch[0], C.uint32_t(min(len(batch), limit-len(flows))))
+			for i := range int(n) {
+				flows = append(flows, d.flow(worker, &batch[i]))
+			}
+		}
+	}
+	return flows
+}
+
+func (d *Dataplane) flow(worker int, e *C.struct_sp_flow_entry) Flow {
+	f := Flow{
+		Worker:          worker,
+		Source:          ipv4Address(e.key.source),
+		SourcePort:      uint16(e.key.source_port),
+		Destination:     ipv4Address(e.key.destination),
+		DestinationPort: uint16(e.key.destination_port),
+		Protocol:        uint8(e.key.protocol),
+		Role:            roleNames[uint8(e.key.role)],
+		Action:          C.GoString(C.sp_action_name(C.uint32_t(e.action))),
+	}
+	if e.key.in_cell != C.SP_NO_CELL {
+		f.InTunnel = d.cellName(CellID(e.key.in_cell))
+	}
+	switch e.action {
+	case C.SP_ACTION_DROP:
+		f.Reason = dropNames()[e.reason]
+	case C.SP_ACTION_OUTBOUND:
+		f.OutTunnel = d.cellName(CellID(e.cell))
+	}
+	if s := d.filters.bySlot[uint32(e.filter)]; s != nil {
+		f.Filter, f.Matched = s.entry, true
+	}
+	return f
+}

@@ -1,0 +1,40 @@
+package pipeline
+
+/*
+#include "fastpath.h"
+*/
+import "C"
+
+import "errors"
+
+// graveyard holds what workers may still be reading. A grave is freed when its grace period is over; nobody waits for it.
+type graveyard struct {
+	graves []grave
+}
+
+type grave struct {
+	token uint64
+	free  func() error
+}
+
+// bury frees the graves whose grace period has passed, in the order in which they were dug.
+func (g *graveyard) bury(passed func(token uint64) bool) error {
+	var errs []error
+	for len(g.graves) > 0 && passed(g.graves[0].token) {
+		errs = append(errs, g.graves[0].free())
+		g.graves[0] = grave{}
+		g.graves = g.graves[1:]
+	}
+	return errors.Join(errs...)
+}
+
+// retire frees something once no worker can be using it, and now what has come of age. Call it after the thing has been
+// unpublished.
+func (d *Dataplane) retire(free func() error) error {
+	d.graves.graves = append(d.graves.graves, grave{uint64(C.sp_grace_start(d.c)), free})
+	return d.reclaim()
+}
+
+func (d *Dataplane) reclaim() error {
+	return d.graves.bury(func(token uint64) bool { return C.sp_grace_passed(d.c, C.uint64_t(token)) != 0 })
+}

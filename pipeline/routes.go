@@ -1,0 +1,64 @@
+package pipeline
+
+import (
+	"fmt"
+	"net/netip"
+)
+
+// resolveRoutes adds the attached subnets to the routes and finds the port of each next hop. A route to an attached subnet
+// by way of a neighbour is an error: the subnet is nearer.
+func resolveRoutes(ports []PortSpec, routes []Route) ([]hop, error) {
+	var hops []hop
+	seen := map[netip.Prefix]bool{}
+	for i := range ports {
+		for _, a := range ports[i].Addresses {
+			if a.Bits() < 32 && !seen[a.Masked()] {
+				seen[a.Masked()] = true
+				hops = append(hops, hop{to: a.Masked(), port: i})
+			}
+		}
+	}
+	for _, r := range routes {
+		if !r.To.IsValid() || !r.To.Addr().Is4() || !r.Via.Is4() {
+			return nil, fmt.Errorf("pipeline: route to %s via %s: want an IPv4 prefix and an IPv4 address", r.To, r.Via)
+		}
+		if seen[r.To.Masked()] {
+			return nil, fmt.Errorf("pipeline: route to %s: there is one already, or the subnet is attached", r.To)
+		}
+		port, ok := attachedTo(ports, r.Via)
+		if !ok {
+			return nil, fmt.Errorf("pipeline: route to %s: next hop %s is in no port's subnet", r.To, r.Via)
+		}
+		seen[r.To.Masked()] = true
+		hops = append(hops, hop{to: r.To.Masked(), via: r.Via, port: port})
+	}
+	return hops, nil
+}
+
+// attachedTo is the port in whose subnet the address lies, the longest prefix first.
+func attachedTo(ports []PortSpec, address netip.Addr) (port int, ok bool) {
+	longest := -1
+	for i := range ports {
+		for _, a := range ports[i].Addresses {
+			if a.Contains(address) && a.Bits() > longest && a.Addr() != address {
+				port, longest = i, a.Bits()
+			}
+		}
+	}
+	return port, longest >= 0
+}
+
+// nextHop is the naive longest-prefix match: the control plane's lookup and the oracle of the data plane's.
+func nextHop(hops []hop, destination netip.Addr) (key neighbourKey, ok bool) {
+	longest := -1
+	for _, h := range hops {
+		if h.to.Contains(destination) && h.to.Bits() > longest {
+			longest = h.to.Bits()
+			key = neighbourKey{Port: h.port, Address: h.via}
+		}
+	}
+	if longest >= 0 && !key.Address.IsValid() {
+		key.Address = destination
+	}
+	return key, longest >= 0
+}

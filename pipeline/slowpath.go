@@ -1,0 +1,293 @@
+package pipeline
+
+/*
+#include "fastpath.h"
+*/
+import "C"
+
+import (
+	"context"
+	"encoding/binary"
+	"net/netip"
+	"time"
+	"unsafe"
+
+	"sallyport/policy"
+)
+
+// puntBurst is how many packets one crossing into C takes from a worker's punt ring.
+const puntBurst = 64
+
+// slowPath is what Go keeps for the packets that workers hand over. It is guarded by Dataplane.mu.
+type slowPath struct {
+	neighbours  *neighbours[heldMbuf]
+	adjacencies adjacencyTable
+	held        *holdQueue[heldMbuf]
+	icmpErrors  []tokenBucket // by port
+	icmpEchoes  []tokenBucket
+	discards    [][slowDropCount]uint64 // held packets that Go gave up, by port; the last row is the local pseudo-port
+	exempted    map[uint32]*FilterHits  // by exemption id
+	identifier  uint16                  // of the last IPv4 packet we made without DF
+	lost        uint64                  // packets of our own that found no buffer or no room in a ring
+	nextTick    time.Time
+	batch       [puntBurst]C.struct_sp_exception
+}
+
+// heldMbuf is a packet that waits. Who discards it says so in the counters of its in-port.
+type heldMbuf struct {
+	mbuf   unsafe.Pointer
+	worker int
+	port   int // row of discards
+}
+
+// event is a call of the Handler, made after the lock is given back.
+type event func(Handler)
+
+func newSlowPath(cfg *Config) slowPath {
+	s := slowPath{
+		neighbours:  newNeighbours[heldMbuf](defaultNeighbourLimits(cfg.MaxAdjacencies)),
+		adjacencies: adjacencyTable{index: map[neighbourKey]uint16{}},
+		held:        newHoldQueue[heldMbuf](defaultHoldLimits()),
+		discards:    make([][slowDropCount]uint64, len(cfg.Ports)+1),
+		exempted:    map[uint32]*FilterHits{},
+	}
+	for range cfg.Ports {
+		s.icmpErrors = append(s.icmpErrors, newTokenBucket(icmpErrorsPerSecond, icmpErrorBurst))
+		s.icmpEchoes = append(s.icmpEchoes, newTokenBucket(icmpEchoPerSecond, icmpEchoBurst))
+	}
+	return s
+}
+
+// Exceptions serves what the workers punt until ctx ends: ARP, neighbours, ICMP and held packets here, the rest through the
+// handler. One goroutine runs it.
+func (d *Dataplane) Exceptions(ctx context.Context, handler Handler) error {
+	// An idle gateway is looked at 500 times a second; a busy one at once again.
+	const shortest, longest = 50 * time.Microsecond, 2 * time.Millisecond
+	pause := shortest
+	timer := time.NewTimer(pause)
+	defer timer.Stop()
+	for {
+		n, err := d.serve(time.Now(), handler)
+		if err != nil {
+			return err
+		}
+		if n > 0 {
+			pause = shortest
+		} else {
+			pause = min(2*pause, longest)
+		}
+		timer.Reset(pause)
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-timer.C:
+		}
+	}
+}
+
+// serve is one round of Exceptions: it returns the number of packets it took.
+func (d *Dataplane) serve(now time.Time, handler Handler) (int, error) {
+	n, events, err := d.drain(now)
+	for _, e := range events {
+		e(handler)
+	}
+	return n, err
+}
+
+func (d *Dataplane) drain(now time.Time) (total int, events []event, err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.c == nil {
+		return 0, nil, errClosed
+	}
+	for worker := range d.cfg.Workers {
+		n := int(C.sp_punt_dequeue(d.c, C.uint32_t(worker), &d.slow.batch[0], puntBurst))
+		for i := range n {
+			if e := d.dispatch(now, worker, &d.slow.batch[i]); e != nil {
+				events = append(events, e)
+			}
+		}
+		total += n
+	}
+	if !now.Before(d.slow.nextTick) {
+		d.slow.nextTick = now.Add(slowPathTick)
+		events = append(events, d.tick(now)...)
+	}
+	return total, events, nil
+}
+
+// tick ages what the slow path keeps.
+func (d *Dataplane) tick(now time.Time) []event {
+	d.apply(d.slow.neighbours.tick(now))
+	d.discard(d.slow.held.expire(now), dropHoldTimeout)
+	events := d.expireSAs()
+	if err := d.reclaim(); err != nil {
+		d.slow.lost++ // a session that its device would not free: nothing else depends on it
+	}
+	return events
+}
+
+// dispatch settles one punted packet. Kinds that are Go's for good are freed here; the others wait, or go on.
+func (d *Dataplane) dispatch(now time.Time, worker int, x *C.struct_sp_exception) event {
+	packet := d.view(x)
+	held := heldMbuf{mbuf: unsafe.Pointer(x.mbuf), worker: worker, port: d.row(uint16(x.in_port))}
+	switch x.kind {
+	case C.SP_PUNT_NEIGHBOUR:
+		d.awaitNeighbour(now, x, held)
+		return nil
+	case C.SP_PUNT_ACQUIRE:
+		return d.awaitSA(now, CellID(x.cell), packet, held)
+	}
+	var e event
+	switch x.kind {
+	case C.SP_PUNT_ARP:
+		d.handleARP(now, packet)
+	case C.SP_PUNT_IKE:
+		e = d.handleIKE(packet)
+	case C.SP_PUNT_LOCAL:
+		d.handleLocal(now, packet)
+	case C.SP_PUNT_TTL_EXPIRED:
+		d.answerError(now, packet, 0)
+	case C.SP_PUNT_TOO_BIG:
+		d.answerError(now, packet, int(x.mtu))
+	}
+	d.free(x.mbuf)
+	return e
+}
+
+// punted is a packet from the punt ring: its bytes stay in the mbuf.
+type punted struct {
+	frame []byte // from the Ethernet header on; void for a decrypted packet
+	ip    ipv4   // nil when the frame is not IP
+	port  int    // in-port, index into Config.Ports; -1 for the local pseudo-port
+	clear bool   // arrived in clear
+}
+
+func (d *Dataplane) view(x *C.struct_sp_exception) punted {
+	p := punted{
+		frame: unsafe.Slice((*byte)(unsafe.Pointer(x.data)), int(x.length)),
+		port:  -1,
+		clear: x.in_cell == C.SP_NO_CELL,
+	}
+	if i, ok := d.ports[uint16(x.in_port)]; ok {
+		p.port = i
+	}
+	if x.kind != C.SP_PUNT_ARP && int(x.l3_offset) < len(p.frame) {
+		p.ip = ipv4(p.frame[x.l3_offset:])
+	}
+	return p
+}
+
+// row is the row of the discard counters for an in-port.
+func (d *Dataplane) row(port uint16) int {
+	if i, ok := d.ports[port]; ok {
+		return i
+	}
+	return len(d.cfg.Ports)
+}
+
+// awaitNeighbour keeps a packet until its next hop's address is known.
+func (d *Dataplane) awaitNeighbour(now time.Time, x *C.struct_sp_exception, held heldMbuf) {
+	var key neighbourKey
+	if x.adjacency != C.SP_NO_ADJACENCY && int(x.adjacency) < len(d.slow.adjacencies.keys) {
+		key = d.slow.adjacencies.keys[x.adjacency]
+	} else {
+		port, ok := d.ports[uint16(x.out_port)]
+		if !ok {
+			d.discard([]heldMbuf{held}, dropNeighbourFull)
+			return
+		}
+		key = neighbourKey{Port: port, Address: ipv4Address(x.next_hop)}
+	}
+	if _, err := d.adjacency(key); err != nil {
+		d.discard([]heldMbuf{held}, dropNeighbourFull)
+		return
+	}
+	d.apply(d.slow.neighbours.hold(now, key, held))
+}
+
+// apply does what the neighbour table asks for.
+func (d *Dataplane) apply(e neighbourEffects[heldMbuf]) {
+	for _, r := range e.Requests {
+		d.sendARPRequest(r)
+	}
+	for _, r := range e.Resolved {
+		if d.setAdjacency(r.neighbourKey, &r.MAC) != nil {
+			e.Failed, e.Released = append(e.Failed, e.Released...), nil
+		}
+	}
+	for _, key := range e.Cleared {
+		// With no memory for the change the neighbour keeps its old header, and the next tick asks it again.
+		_ = d.setAdjacency(key, nil)
+	}
+	d.release(e.Released)
+	d.discard(e.Failed, dropNeighbourSilent)
+	d.discard(e.Refused, dropNeighbourFull)
+}
+
+// awaitSA keeps a packet until its tunnel is up, and asks for the tunnel.
+func (d *Dataplane) awaitSA(now time.Time, cell CellID, packet punted, held heldMbuf) event {
+	switch {
+	case d.sad.outbound[cell] != nil:
+		d.release([]heldMbuf{held})
+		return nil
+	case d.checkCell(cell) != nil || d.cells.states[cell] == CellClosed:
+		d.discard([]heldMbuf{held}, dropCellClosed)
+		return nil
+	}
+	tuple := packetOf(packet.ip)
+	kept, ask := d.slow.held.push(now, cell, held)
+	if !kept {
+		d.discard([]heldMbuf{held}, dropHoldFull)
+	}
+	if !ask {
+		return nil
+	}
+	return func(h Handler) { h.Acquire(cell, tuple) }
+}
+
+// handleIKE takes an IKE datagram out of its packet.
+func (d *Dataplane) handleIKE(packet punted) event {
+	tuple := packetOf(packet.ip)
+	d.countExempt(tuple, len(packet.ip))
+	udp := packet.ip.payload()
+	if len(udp) < udpHeaderLen {
+		return nil
+	}
+	length := int(binary.BigEndian.Uint16(udp[4:]))
+	if length < udpHeaderLen || length > len(udp) {
+		return nil
+	}
+	udp = udp[:length]
+	if sumField := binary.BigEndian.Uint16(udp[6:]); sumField != 0 && fold(pseudoSum(packet.ip, length)+sum(0, udp)) != 0 {
+		return nil
+	}
+	datagram := Datagram{
+		Local:   netip.AddrPortFrom(tuple.Destination, tuple.DestinationPort),
+		Remote:  netip.AddrPortFrom(tuple.Source, tuple.SourcePort),
+		Payload: append([]byte(nil), udp[udpHeaderLen:]...),
+	}
+	if tuple.DestinationPort == portIKENATT {
+		if len(datagram.Payload) < 4 || binary.BigEndian.Uint32(datagram.Payload) != 0 {
+			return nil
+		}
+		datagram.Payload, datagram.NonESPMarker = datagram.Payload[4:], true
+	}
+	return func(h Handler) { h.IKE(datagram) }
+}
+
+// countExempt counts a packet at the exemption that let it pass. All exempt traffic goes through Go.
+func (d *Dataplane) countExempt(tuple policy.Packet, length int) {
+	if d.policy.spd == nil {
+		return
+	}
+	if e, ok := d.policy.spd.Exempt(tuple); ok {
+		hits := d.slow.exempted[e.ID]
+		if hits == nil {
+			hits = &FilterHits{}
+			d.slow.exempted[e.ID] = hits
+		}
+		hits.Packets++
+		hits.Bytes += uint64(length)
+	}
+}

@@ -1,0 +1,204 @@
+package pipeline
+
+/*
+#include "fastpath.h"
+*/
+import "C"
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"runtime"
+	"unsafe"
+
+	"sallyport/policy"
+)
+
+// published is what Apply made current.
+type published struct {
+	spd    *policy.SPD
+	routes []hop
+}
+
+// hop is a route with its port worked out. A via that is not valid means the destination itself: an attached subnet.
+type hop struct {
+	to   netip.Prefix
+	via  netip.Addr
+	port int // index into Config.Ports
+}
+
+// Apply publishes a policy and the routes. Every packet is judged by the old or by the new snapshot, never by a mixture,
+// and no memo of an old verdict survives. On error nothing changes.
+func (d *Dataplane) Apply(s Snapshot) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.c == nil {
+		return errClosed
+	}
+	routes, err := resolveRoutes(d.cfg.Ports, s.Routes)
+	if err != nil {
+		return err
+	}
+	entries, err := d.cellsOf(s)
+	if err != nil {
+		return err
+	}
+	if err := d.filters.use(s.SPD.Entries, d.filterHits); err != nil {
+		return err
+	}
+	built, err := d.build(s.SPD, entries, routes)
+	if err != nil {
+		return err
+	}
+	former := C.sp_snapshot_publish(d.c, built)
+	d.policy = published{spd: s.SPD, routes: routes}
+	if former != nil {
+		err = d.retire(func() error { C.sp_snapshot_free(former); return nil })
+	}
+	d.routeSAs()
+	return err
+}
+
+// cellsOf finds the cell of each entry, in the order of the entries.
+func (d *Dataplane) cellsOf(s Snapshot) ([]uint16, error) {
+	if s.SPD == nil {
+		return nil, errors.New("pipeline: a snapshot without an SPD: compile a policy first")
+	}
+	cells := make([]uint16, len(s.SPD.Entries))
+	for i := range s.SPD.Entries {
+		e := &s.SPD.Entries[i]
+		cells[i] = C.SP_NO_CELL
+		if e.Verdict != policy.VerdictProtect && e.Verdict != policy.VerdictRequire {
+			continue
+		}
+		id, ok := s.Tunnels[e.Tunnel]
+		if !ok {
+			return nil, fmt.Errorf("pipeline: rule %q needs tunnel %q, which has no cell in the snapshot", e.Rule, e.Tunnel)
+		}
+		if err := d.checkCell(id); err != nil {
+			return nil, err
+		}
+		cells[i] = uint16(id)
+	}
+	return cells, nil
+}
+
+// build turns the policy into flat arrays for one call of C, which copies them.
+func (d *Dataplane) build(spd *policy.SPD, cells []uint16, routes []hop) (*C.struct_sp_snapshot, error) {
+	rules, entries := d.classifier(spd, cells)
+	addresses := d.ownAddresses()
+	hops := make([]C.struct_sp_route, len(routes))
+	for i, r := range routes {
+		hops[i] = C.struct_sp_route{prefix: ipv4Number(r.to.Addr()), bits: C.uint8_t(r.to.Bits()), port: C.uint16_t(d.cfg.Ports[r.port].Port)}
+		if r.via.IsValid() {
+			hops[i].next_hop = ipv4Number(r.via)
+		}
+	}
+	var pin runtime.Pinner
+	defer pin.Unpin()
+	config := C.struct_sp_snapshot_config{
+		n_rules: C.uint32_t(len(rules)), n_entries: C.uint32_t(len(entries)), n_routes: C.uint32_t(len(hops)), n_addresses: C.uint32_t(len(addresses)),
+		rules: pinned(&pin, rules), entries: pinned(&pin, entries), routes: pinned(&pin, hops), addresses: pinned(&pin, addresses),
+		default_verdict: C.SP_VERDICT_BLOCK,
+	}
+	if spd.DefaultAction == policy.ActionPermit {
+		config.default_verdict = C.SP_VERDICT_PERMIT
+	}
+	if spd.NeedsIKE {
+		config.needs_ike = 1
+	}
+	text := make([]byte, errorTextLen)
+	built := C.sp_snapshot_build(d.c, &config, (*C.char)(unsafe.Pointer(&text[0])), errorTextLen)
+	if built == nil {
+		return nil, fmt.Errorf("pipeline: policy %q: %s", spd.Policy, cString(text))
+	}
+	return built, nil
+}
+
+// classifier expands the entries: every entry becomes a verdict, and a rule for each pair of prefixes of its addresses.
+func (d *Dataplane) classifier(spd *policy.SPD, cells []uint16) (rules []C.struct_sp_rule, entries []C.struct_sp_entry) {
+	for i := range spd.Entries {
+		e := &spd.Entries[i]
+		entries = append(entries, C.struct_sp_entry{
+			counter:  C.uint32_t(d.filters.byID[e.ID].slot),
+			cell:     C.uint16_t(cells[i]),
+			verdict:  verdictToC(e.Verdict),
+			protocol: C.uint8_t(e.Protocol),
+		})
+		if !e.Source.Is4() {
+			continue // IPv6 is dropped before the classifier (S-022)
+		}
+		destinations := prefixes(e.Destination)
+		for _, source := range prefixes(e.Source) {
+			for _, destination := range destinations {
+				rules = append(rules, C.struct_sp_rule{
+					source: C.uint32_t(source.address), source_bits: C.uint8_t(source.bits),
+					destination: C.uint32_t(destination.address), destination_bits: C.uint8_t(destination.bits),
+					protocol:          C.uint8_t(e.Protocol),
+					roles:             C.uint8_t(entryRoles(e)),
+					source_port_first: C.uint16_t(e.SourcePort.First), source_port_last: C.uint16_t(e.SourcePort.Last),
+					destination_port_first: C.uint16_t(e.DestinationPort.First), destination_port_last: C.uint16_t(e.DestinationPort.Last),
+					entry: C.uint32_t(i),
+				})
+			}
+		}
+	}
+	return rules, entries
+}
+
+// Roles as the classifier sees them: of the receiving port, or local for packets that the gateway makes itself, which come
+// from the protected side of the IPsec boundary (RFC 4301 section 3.1). Same bits as enum sp_role.
+const (
+	roleProtected   = 1
+	roleUnprotected = 2
+	roleLocal       = 4
+)
+
+// entryRoles is the set of roles an entry speaks for. A protect entry speaks for all of them: what a tunnel decrypted may
+// enter another one, and a forged source in clear on an unprotected port shall meet this entry, which drops it, and not
+// the next weaker one, which may permit it.
+func entryRoles(e *policy.Entry) uint8 {
+	if e.Verdict == policy.VerdictProtect {
+		return roleProtected | roleUnprotected | roleLocal
+	}
+	var roles uint8
+	if e.Ports&policy.PortsLAN != 0 {
+		roles |= roleProtected | roleLocal
+	}
+	if e.Ports&policy.PortsWAN != 0 {
+		roles |= roleUnprotected
+	}
+	return roles
+}
+
+func verdictToC(v policy.Verdict) C.uint8_t {
+	switch v {
+	case policy.VerdictPermit:
+		return C.SP_VERDICT_PERMIT
+	case policy.VerdictProtect:
+		return C.SP_VERDICT_PROTECT
+	case policy.VerdictRequire:
+		return C.SP_VERDICT_REQUIRE
+	}
+	return C.SP_VERDICT_BLOCK
+}
+
+func (d *Dataplane) ownAddresses() []C.struct_sp_own_address {
+	var own []C.struct_sp_own_address
+	for i := range d.cfg.Ports {
+		for _, a := range d.cfg.Ports[i].Addresses {
+			own = append(own, C.struct_sp_own_address{address: ipv4Number(a.Addr()), port: C.uint16_t(d.cfg.Ports[i].Port), bits: C.uint8_t(a.Bits())})
+		}
+	}
+	return own
+}
+
+// pinned is a pointer to the first element that C may follow until the pinner lets go; nil for an empty slice.
+func pinned[T any](pin *runtime.Pinner, s []T) *T {
+	if len(s) == 0 {
+		return nil
+	}
+	pin.Pin(&s[0])
+	return &s[0]
+}

@@ -1,0 +1,36 @@
+package pipeline
+
+import (
+	"encoding/binary"
+
+	"sallyport/policy"
+)
+
+// hasPorts reports the protocols whose header starts with two 16-bit ports: DCCP, SCTP and UDP-Lite as well as TCP and UDP.
+func hasPorts(protocol uint8) bool {
+	switch protocol {
+	case protocolTCP, protocolUDP, 33, 132, 136:
+		return true
+	}
+	return false
+}
+
+// packetOf is the 5-tuple that filters see. Ports are there if the packet carries them in full.
+func packetOf(p ipv4) policy.Packet {
+	t := policy.Packet{Source: p.source(), Destination: p.destination(), Protocol: p.protocol()}
+	if body := p[p.headerLen():]; hasPorts(t.Protocol) && !p.later() && len(body) >= 4 {
+		t.SourcePort, t.DestinationPort, t.HasPorts = binary.BigEndian.Uint16(body), binary.BigEndian.Uint16(body[2:]), true
+	}
+	return t
+}
+
+// classify is the most specific entry for a packet of this role: the naive form of what the fast path's classifier does.
+func classify(spd *policy.SPD, p policy.Packet, role uint8) (e *policy.Entry, ok bool) {
+	for i := range spd.Entries {
+		e := &spd.Entries[i]
+		if entryRoles(e)&role != 0 && e.Matches(p, e.Ports) {
+			return e, true
+		}
+	}
+	return nil, false
+}
