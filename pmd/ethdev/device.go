@@ -12,13 +12,16 @@ type kind struct {
 	driver  string
 	example string
 	needs   []string // arguments of which at least one must be there
+	netif   bool     // its argument iface is a kernel interface that exists before the port and stays after it
+	jumbo   bool     // carries more than the longest frame it tells DPDK, as long as the kernel's interface does
 	queues  string   // argument that sets the number of queue pairs, empty if there is none
 }
 
 // kinds lists the virtual devices. A PCI address is the other form of a device.
 var kinds = []kind{
-	{driver: "net_af_packet", example: "net_af_packet,iface=eth0", needs: []string{"iface"}, queues: "qpairs"},
-	{driver: "net_af_xdp", example: "net_af_xdp,iface=eth0", needs: []string{"iface"}, queues: "queue_count"},
+	{driver: "net_af_packet", example: "net_af_packet,iface=eth0", needs: []string{"iface"}, netif: true, jumbo: true,
+		queues: "qpairs"},
+	{driver: "net_af_xdp", example: "net_af_xdp,iface=eth0", needs: []string{"iface"}, netif: true, queues: "queue_count"},
 	{driver: "net_tap", example: "net_tap,iface=tap0"},
 	{driver: "net_memif", example: "net_memif,role=server,socket=/run/memif.sock", needs: []string{"role", "id", "socket"}},
 	{driver: "net_pcap", example: "net_pcap,rx_pcap=in.pcap,tx_pcap=out.pcap",
@@ -27,10 +30,12 @@ var kinds = []kind{
 	{driver: "net_null", example: "net_null,size=64"},
 }
 
-// separateQueues says of a driver without RSS that it may still have several Rx queues: the kernel spreads flows over the sockets of
-// net_af_packet and the queues of net_af_xdp, and the queues of the others are fed one by one.
-func separateQueues(driver string) bool {
-	return slices.ContainsFunc(kinds, func(k kind) bool { return k.driver == driver })
+// kindOf finds what is known of a driver; nil for those of PCI devices.
+func kindOf(driver string) *kind {
+	if i := slices.IndexFunc(kinds, func(k kind) bool { return k.driver == driver }); i >= 0 {
+		return &kinds[i]
+	}
+	return nil
 }
 
 const pciExample = "0000:00:05.0"
@@ -65,12 +70,9 @@ func parseDevice(text string) (device, error) {
 		}
 		d.name = strings.ToLower(d.name)
 	} else if match := virtualForm.FindStringSubmatch(d.name); match != nil {
-		i := slices.IndexFunc(kinds, func(k kind) bool { return k.driver == match[1] })
-		if i < 0 {
-			return device{}, unknownDevice(text)
-		}
-		d.kind = &kinds[i]
-	} else {
+		d.kind = kindOf(match[1])
+	}
+	if d.kind == nil && !pciForm.MatchString(d.name) {
 		return device{}, unknownDevice(text)
 	}
 	for _, field := range fields[1:] {
@@ -130,3 +132,12 @@ func (d device) withDefault(key string, value any) device {
 
 // numbered says whether a virtual device has its number.
 func (d device) numbered() bool { return d.kind == nil || d.name != d.kind.driver }
+
+// netif is the name of the kernel interface that must be there before the device, empty if there is none.
+func (d device) netif() string {
+	if d.kind == nil || !d.kind.netif {
+		return ""
+	}
+	name, _ := d.argument("iface")
+	return name
+}

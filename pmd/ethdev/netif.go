@@ -1,6 +1,7 @@
 package ethdev
 
 import (
+	"errors"
 	"fmt"
 	"net"
 
@@ -14,8 +15,22 @@ type netif struct {
 	socket int
 }
 
-// openNetif finds an interface in the namespace of the calling thread; index 0 is none.
-func openNetif(index uint32) (*netif, error) {
+// netifByName finds an interface in the namespace of the calling thread.
+func netifByName(name string) (*netif, error) {
+	socket, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("kernel interface %s: socket: %w", name, err)
+	}
+	n := &netif{name: name, socket: socket}
+	if _, err := n.request(unix.SIOCGIFINDEX, nil); err != nil {
+		n.close()
+		return nil, err
+	}
+	return n, nil
+}
+
+// netifByIndex is netifByName by number, with nil for number 0.
+func netifByIndex(index uint32) (*netif, error) {
 	if index == 0 {
 		return nil, nil
 	}
@@ -23,11 +38,17 @@ func openNetif(index uint32) (*netif, error) {
 	if err != nil {
 		return nil, fmt.Errorf("kernel interface %d: %w", index, err)
 	}
-	socket, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	return netifByName(iface.Name)
+}
+
+// raise sets an interface up.
+func raise(name string) error {
+	n, err := netifByName(name)
 	if err != nil {
-		return nil, fmt.Errorf("kernel interface %s: socket: %w", iface.Name, err)
+		return err
 	}
-	return &netif{name: iface.Name, socket: socket}, nil
+	defer n.close()
+	return n.up()
 }
 
 func (n *netif) close() {
@@ -75,9 +96,12 @@ func (n *netif) up() error {
 	return err
 }
 
-// running says whether the interface is up and has a carrier.
+// running says whether the interface is up and has a carrier. One that is gone does not run.
 func (n *netif) running() (bool, error) {
 	now, err := n.request(unix.SIOCGIFFLAGS, nil)
+	if errors.Is(err, unix.ENODEV) {
+		return false, nil
+	}
 	if err != nil {
 		return false, err
 	}

@@ -95,6 +95,12 @@ func Open(cfg PortConfig) (*Device, error) {
 	if err != nil {
 		return nil, fmt.Errorf("port %s: %w", cfg.Name, err)
 	}
+	if name := spec.netif(); name != "" {
+		// The driver's sockets want it up: one bound to an interface that is down fails its first send.
+		if err := raise(name); err != nil {
+			return nil, fmt.Errorf("port %s: %w", cfg.Name, err)
+		}
+	}
 	port, err := attach(spec.tuned(&cfg))
 	if err != nil {
 		return nil, fmt.Errorf("port %s: %w", cfg.Name, err)
@@ -130,7 +136,7 @@ func (d *Device) setup(cfg *PortConfig) error {
 	if d.Name, err = d.Port.Name(); err != nil {
 		return err
 	}
-	if d.netif, err = openNetif(info.InterfaceIndex); err != nil {
+	if d.netif, err = netifByIndex(info.InterfaceIndex); err != nil {
 		return err
 	}
 	options, err := d.options(cfg, &info)
@@ -179,14 +185,16 @@ func (d *Device) options(cfg *PortConfig, info *Info) ([]Option, error) {
 		case types != 0:
 			d.RSS = true
 			options = append(options, OptRSS(types))
-		case !separateQueues(d.Driver):
+		case kindOf(d.Driver) == nil:
+			// The virtual devices need no RSS: the kernel spreads flows over the sockets of net_af_packet and the queues of
+			// net_af_xdp, and the queues of the others are fed one by one.
 			return nil, fmt.Errorf("%d Rx queues, but %s (%s) cannot spread flows over queues (no RSS by IP, TCP or UDP): set 1 Rx queue",
 				cfg.RxQueues, d.Name, d.Driver)
 		}
 	}
 	if d.MTU <= info.mtuLimit() {
 		options = append(options, OptMTU(uint16(d.MTU)))
-	} else if d.netif == nil {
+	} else if known := kindOf(d.Driver); known == nil || !known.jumbo {
 		return nil, fmt.Errorf("MTU of %d bytes, but %s (%s) takes at most %d", d.MTU, d.Name, d.Driver, info.mtuLimit())
 	}
 	return options, nil
@@ -211,9 +219,8 @@ func (d *Device) queues(cfg *PortConfig) error {
 	return nil
 }
 
-// applyMTU makes the MTU true below the driver. Some drivers refuse more than Ethernet's usual MTU although their frames can be
-// longer (net_af_packet, net_tap: a fixed 1518 or 1522): then the kernel's interface gets it directly. Some have no MTU to set:
-// Configure took it.
+// applyMTU makes the MTU true below the driver. A kernel interface gets it directly, because DPDK's check of the longest frame
+// (a fixed 1518 bytes for net_af_packet) stands before the driver's own way. Other drivers may have no MTU to set: Configure took it.
 func (d *Device) applyMTU() error {
 	if d.netif != nil {
 		return d.netif.setMTU(d.MTU)
