@@ -4,6 +4,6 @@
 // in it.
 //
 // Reading order: strongswan.go and strongswanconf.go run the daemon anywhere a Machine can run
-// commands, raw.go reads what it reports, root.go and guest.go make and run the guest, manual.go gives
-// its kernel keys by hand.
+// commands, raw.go reads what it reports, guest.go and modules.go run the guest, manual.go gives its kernel keys
+// by hand.
 package peers

@@ -76,7 +76,7 @@ func StartGuest(ctx context.Context, l *lab.Lab, in *lab.Namespace, name, link s
 
 // prepare writes what the guest reads at boot and returns the folder of its modules.
 func (g *Guest) prepare(ctx context.Context) (string, error) {
-	moduleDir, files, err := modules()
+	moduleDir, err := moduleDir()
 	if err != nil {
 		return "", err
 	}
@@ -88,7 +88,7 @@ func (g *Guest) prepare(ctx context.Context) (string, error) {
 		name string
 		text []byte
 		mode os.FileMode
-	}{{"init.sh", guestInit, 0o700}, {"modules", []byte(strings.Join(files, "\n") + "\n"), 0o600}, {"xstate.c", guestState, 0o600}} {
+	}{{"init.sh", guestInit, 0o700}, {"xstate.c", guestState, 0o600}} {
 		if err := os.WriteFile(filepath.Join(g.HostDir, f.name), f.text, f.mode); err != nil {
 			return "", fmt.Errorf("peers: %w", err)
 		}

@@ -1,7 +1,6 @@
 package peers
 
 import (
-	"slices"
 	"strings"
 	"testing"
 
@@ -35,20 +34,5 @@ func TestGuestRun(t *testing.T) {
 	result, err := s.A.Gateway.Ping(t.Context(), s.B.WANAddress, lab.PingOptions{Count: 3, Interval: 1e7})
 	if err != nil || result.Received != 3 {
 		t.Errorf("ping %+v, error %v: want 3 answers from the guest", result, err)
-	}
-}
-
-// TestLoadOrder proves that a module comes after what it needs, once.
-func TestLoadOrder(t *testing.T) {
-	const dependencies = "k/a.ko: k/b.ko k/c.ko\nk/b.ko: k/c.ko\nk/c.ko:\nk/d.ko: k/c.ko\n"
-	files, err := loadOrder(dependencies, []string{"a", "d"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if want := []string{"k/c.ko", "k/b.ko", "k/a.ko", "k/d.ko"}; !slices.Equal(files, want) {
-		t.Errorf("order %v, want %v", files, want)
-	}
-	if _, err := loadOrder(dependencies, []string{"e"}); err == nil {
-		t.Error("an unknown module was accepted")
 	}
 }

@@ -9,14 +9,15 @@ if [ "${1:-}" != inside ]; then
   guest=$(tr ' ' '\n' </proc/cmdline | sed -n 's/^guest=//p')
   mount -t tmpfs tmpfs /mnt
   mkdir /mnt/upper /mnt/work /mnt/root
-  while read -r module; do insmod "$modules/$module"; done <"$guest/modules"
+  insmod "$modules/kernel/fs/overlayfs/overlay.ko"
   mount -t overlay -o lowerdir=/,upperdir=/mnt/upper,workdir=/mnt/work overlay /mnt/root || echo o >/proc/sysrq-trigger
   mount -t proc proc /mnt/root/proc
   mount -t sysfs sysfs /mnt/root/sys
   mount -t devtmpfs devtmpfs /mnt/root/dev
   mount -t tmpfs tmpfs /mnt/root/run
   mount -t tmpfs tmpfs /mnt/root/tmp
-  mkdir /mnt/root/i
+  mkdir -p /mnt/root/i "/mnt/root/lib/modules/$(uname -r)"
+  mount -t hostfs -o "$modules" none "/mnt/root/lib/modules/$(uname -r)" # the kernel loads the rest as it needs it
   mount -t hostfs -o "$guest" none /mnt/root/i
   exec chroot /mnt/root /bin/sh /i/init.sh inside
 fi
