@@ -19,7 +19,11 @@ type KeyExchange interface {
 	// Shared checks the peer's value by RFC 6989 section 2 and returns g^ir as
 	// the key derivation wants it. An error about the value wraps ErrPeerValue.
 	Shared(peerPublic []byte) (Secret, error)
+	// Wipe clears the private value. Shared fails afterwards.
+	Wipe()
 }
+
+var errWiped = errors.New("the private value was wiped")
 
 type dhRow struct {
 	id       DHID

@@ -76,6 +76,12 @@ func (m *modpExchange) Shared(peerPublic []byte) (Secret, error) {
 	if peer.IsZero()|peer.IsOne()|peer.IsMinusOne(modp2048Modulus) == 1 {
 		return Secret{}, fmt.Errorf("%w: 0, 1 and p-1 are no values of %s", ErrPeerValue, DHMODP2048)
 	}
+	if m.exponent.Len() == 0 {
+		return Secret{}, errWiped
+	}
 	shared := bigmod.NewNat().Exp(peer, m.exponent.Bytes(), modp2048Modulus)
 	return NewSecret(shared.Bytes(modp2048Modulus)), nil
 }
+
+// Wipe clears the exponent.
+func (m *modpExchange) Wipe() { m.exponent.Wipe() }

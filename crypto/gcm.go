@@ -16,8 +16,8 @@ const (
 // of the key material followed by the IV in the packet, the ICV the leading 8, 12
 // or 16 octets of the tag.
 type gcmProtection struct {
-	aead   cipher.AEAD
-	block  cipher.Block
+	aead   func() cipher.AEAD
+	block  func() cipher.Block
 	salt   Secret
 	icvLen int
 }
@@ -27,7 +27,12 @@ func newGCMProtection(block cipher.Block, salt []byte, icvLen int) (*gcmProtecti
 	if err != nil {
 		return nil, err
 	}
-	return &gcmProtection{aead: aead, block: block, salt: NewSecret(append([]byte(nil), salt...)), icvLen: icvLen}, nil
+	return &gcmProtection{
+		aead:   conceal(aead),
+		block:  conceal(block),
+		salt:   NewSecret(append([]byte(nil), salt...)),
+		icvLen: icvLen,
+	}, nil
 }
 
 func (g *gcmProtection) nonce(iv []byte) []byte {
@@ -37,7 +42,7 @@ func (g *gcmProtection) nonce(iv []byte) []byte {
 
 func (g *gcmProtection) seal(dst, header, iv, plaintext, trailer []byte) []byte {
 	dst = append(dst, iv...)
-	dst = g.aead.Seal(dst, g.nonce(iv), plaintext, join(header, trailer))
+	dst = g.aead().Seal(dst, g.nonce(iv), plaintext, join(header, trailer))
 	return dst[:len(dst)-gcmTagLen+g.icvLen]
 }
 
@@ -50,7 +55,7 @@ func (g *gcmProtection) open(header, sealed, trailer []byte) ([]byte, error) {
 	plaintext := make([]byte, len(text))
 	// The first counter block is kept for the tag: SP 800-38D section 7.1, step 3.
 	counter := append(nonce[:gcmNonceLen:gcmNonceLen], 0, 0, 0, 2)
-	cipher.NewCTR(g.block, counter).XORKeyStream(plaintext, text)
+	cipher.NewCTR(g.block(), counter).XORKeyStream(plaintext, text)
 
 	resealed := g.seal(nil, header, iv, plaintext, trailer)
 	if subtle.ConstantTimeCompare(resealed, sealed) != 1 {

@@ -48,13 +48,13 @@ func newProtection(s Suite, keymat []byte) (protection, error) {
 		return newGCMProtection(block, rest, s.ICVLen())
 	}
 	key := NewSecret(append([]byte(nil), rest...))
-	return &cbcHMAC{block: block, hash: s.integ().hash, key: key, icvLen: s.ICVLen()}, nil
+	return &cbcHMAC{block: conceal(block), hash: s.integ().hash, key: key, icvLen: s.ICVLen()}, nil
 }
 
 // cbcHMAC encrypts with AES-CBC (RFC 3602) and then authenticates with a
 // truncated HMAC (RFC 2404, RFC 4868).
 type cbcHMAC struct {
-	block  cipher.Block
+	block  func() cipher.Block
 	hash   func() hash.Hash
 	key    Secret
 	icvLen int
@@ -64,7 +64,7 @@ func (c *cbcHMAC) seal(dst, header, iv, plaintext, trailer []byte) []byte {
 	start := len(dst)
 	dst = append(append(dst, iv...), plaintext...)
 	text := dst[start+len(iv):]
-	cipher.NewCBCEncrypter(c.block, iv).CryptBlocks(text, text)
+	cipher.NewCBCEncrypter(c.block(), iv).CryptBlocks(text, text)
 	return append(dst, c.icv(header, dst[start:], trailer)...)
 }
 
@@ -75,7 +75,7 @@ func (c *cbcHMAC) open(header, sealed, trailer []byte) ([]byte, error) {
 	}
 	iv, text := body[:aes.BlockSize], body[aes.BlockSize:]
 	plaintext := make([]byte, len(text))
-	cipher.NewCBCDecrypter(c.block, iv).CryptBlocks(plaintext, text)
+	cipher.NewCBCDecrypter(c.block(), iv).CryptBlocks(plaintext, text)
 	return plaintext, nil
 }
 
@@ -91,7 +91,7 @@ func (c *cbcHMAC) icv(header, body, trailer []byte) []byte {
 // not have the key and never the same (NIST SP 800-38A appendix C).
 func (c *cbcHMAC) deriveIV(number uint64) []byte {
 	iv := counterBlock(number, aes.BlockSize)
-	c.block.Encrypt(iv, iv)
+	c.block().Encrypt(iv, iv)
 	return iv
 }
 

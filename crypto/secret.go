@@ -15,8 +15,9 @@ const redacted = "[secret]"
 // seen. It prints as "[secret]" under every fmt verb, in slog, JSON and text.
 //
 // A Secret is a handle: copies share the same memory and Wipe clears it for all
-// of them. The octets sit behind a pointer because fmt reads the unexported
-// fields of a struct without asking their methods; it stops at a pointer.
+// of them. The octets sit behind two pointers because fmt reads the unexported
+// fields of a struct without asking their methods. It stops at a pointer, but under
+// a verb that does not fit it follows one.
 //
 // The zero value is an empty Secret.
 type Secret struct {
@@ -24,12 +25,12 @@ type Secret struct {
 }
 
 type heldSecret struct {
-	octets []byte
+	octets *[]byte
 }
 
 // NewSecret takes ownership of b: the caller must neither use nor keep it.
 func NewSecret(b []byte) Secret {
-	return Secret{held: &heldSecret{octets: b}}
+	return Secret{held: &heldSecret{octets: &b}}
 }
 
 // Bytes returns the octets themselves, not a copy. They must not be kept beyond
@@ -38,7 +39,7 @@ func (s Secret) Bytes() []byte {
 	if s.held == nil {
 		return nil
 	}
-	return s.held.octets
+	return *s.held.octets
 }
 
 // Len returns the number of octets.
@@ -59,9 +60,13 @@ func (s Secret) Wipe() {
 	if s.held == nil {
 		return
 	}
-	Wipe(s.held.octets)
-	s.held.octets = nil
+	Wipe(*s.held.octets)
+	*s.held.octets = nil
 }
+
+// conceal hides a value that has a key inside from fmt, which shows no more of a
+// function than its address.
+func conceal[T any](value T) func() T { return func() T { return value } }
 
 // Wipe overwrites b with zeros.
 func Wipe(b []byte) {

@@ -121,21 +121,32 @@ func TestEveryDeviceMakesTheReferencePackets(t *testing.T) {
 func compare(t *testing.T, pool *cryptodev.Pool, s crypto.Suite, esn bool) {
 	random := rand.NewChaCha8([32]byte{1})
 	keymat := keymatFor(s, random)
-	reference, err := crypto.NewESP(s, testSPI, keymat, crypto.WithESN(esn))
+	sealing := session(t, pool, s, keymat, true, esn)
+	opening := session(t, pool, s, keymat, false, esn)
+	compareSessions(t, keymat, sealing, opening)
+	if sealing.CPU {
+		// The same sessions serve operations as well.
+		queuedSealing, queuedOpening := *sealing, *opening
+		queuedSealing.CPU, queuedOpening.CPU = false, false
+		compareSessions(t, keymat, &queuedSealing, &queuedOpening)
+	}
+}
+
+func compareSessions(t *testing.T, keymat crypto.Secret, sealing, opening *cryptodev.Session) {
+	t.Helper()
+	s, random := sealing.Suite, rand.NewChaCha8([32]byte{7})
+	reference, err := crypto.NewESP(s, testSPI, keymat, crypto.WithESN(sealing.ESN))
 	if err != nil {
 		t.Fatal(err)
 	}
-	salt := keymat.Bytes()[s.KeyLen() : s.KeyLen()+s.SaltLen()]
-	sealing := session(t, pool, s, keymat, true, esn)
-	opening := session(t, pool, s, keymat, false, esn)
-
-	seq := uint64(1)
-	if esn {
-		seq = 1<<32 - 20 // the sizes cross into a new upper half
+	first := uint64(1)
+	if sealing.ESN {
+		first = 1<<32 - 20 // the sizes cross into a new upper half
 	}
-	var clear, sealed, wanted [][]byte
+	var texts, wanted [][]byte
 	var toSeal, toOpen []*devicetest.Packet
-	for _, size := range sizes() {
+	for i, size := range sizes() {
+		seq := first + uint64(i)
 		payload := make([]byte, size)
 		_, _ = random.Read(payload)
 		want, err := reference.Seal(seq, nil, payload, ipv4)
@@ -143,25 +154,28 @@ func compare(t *testing.T, pool *cryptodev.Pool, s crypto.Suite, esn bool) {
 			t.Fatal(err)
 		}
 		layout := devicetest.Layout(s, testSPI, seq, payload, ipv4)
-		clear, wanted = append(clear, bytes.Clone(layout)), append(wanted, want)
+		texts, wanted = append(texts, bytes.Clone(text(s, layout))), append(wanted, want)
 		toSeal = append(toSeal, &devicetest.Packet{Octets: layout, SeqHigh: uint32(seq >> 32)})
 		toOpen = append(toOpen, &devicetest.Packet{Octets: bytes.Clone(want), SeqHigh: uint32(seq >> 32)})
-		sealed = append(sealed, layout)
-		seq++
 	}
+	salt := keymat.Bytes()[s.KeyLen() : s.KeyLen()+s.SaltLen()]
 	mustRun(t, sealing, 0, salt, toSeal)
 	mustRun(t, opening, queuePairs-1, salt, toOpen)
-	for i := range wanted {
-		if !toSeal[i].OK || !bytes.Equal(sealed[i], wanted[i]) {
-			t.Fatalf("payload of %d octets sealed (ok %t):\n%x\nreference:\n%x", sizes()[i], toSeal[i].OK, sealed[i], wanted[i])
+	for i, size := range sizes() {
+		if !toSeal[i].OK || !bytes.Equal(toSeal[i].Octets, wanted[i]) {
+			t.Fatalf("payload of %d octets sealed (ok %t):\n%x\nreference:\n%x", size, toSeal[i].OK, toSeal[i].Octets, wanted[i])
 		}
-		text := clear[i][8+s.IVLen() : len(clear[i])-s.ICVLen()]
-		opened := toOpen[i].Octets[8+s.IVLen() : len(clear[i])-s.ICVLen()]
-		if !toOpen[i].OK || !bytes.Equal(opened, text) {
-			t.Fatalf("payload of %d octets opened (ok %t):\n%x\nexpected:\n%x", sizes()[i], toOpen[i].OK, opened, text)
+		if opened := text(s, toOpen[i].Octets); !toOpen[i].OK || !bytes.Equal(opened, texts[i]) {
+			t.Fatalf("payload of %d octets opened (ok %t):\n%x\nexpected:\n%x", size, toOpen[i].OK, opened, texts[i])
 		}
 	}
-	refuseChanged(t, opening, salt, wanted[40], uint32((seq-uint64(len(wanted))+40)>>32))
+	const middle = 40
+	refuseChanged(t, opening, salt, wanted[middle], toOpen[middle].SeqHigh)
+}
+
+// text is the part of a packet between IV and ICV.
+func text(s crypto.Suite, packet []byte) []byte {
+	return packet[8+s.IVLen() : len(packet)-s.ICVLen()]
 }
 
 // refuseChanged flips a bit in each part of a good packet, and in the sequence number that

@@ -1,0 +1,260 @@
+package crypto
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"testing"
+)
+
+const (
+	testSPI        = 0x10203040
+	testNextHeader = 4
+)
+
+// testKeymat gives distinct octets, so that a key taken from the wrong place shows.
+func testKeymat(s Suite) Secret {
+	keymat := make([]byte, s.KeymatLen())
+	for i := range keymat {
+		keymat[i] = byte(0x80 + i)
+	}
+	return NewSecret(keymat)
+}
+
+func newTestESP(t *testing.T, s Suite, options ...ESPOption) *ESP {
+	t.Helper()
+	esp, err := NewESP(s, testSPI, testKeymat(s), options...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return esp
+}
+
+// eachSuite runs a test for every suite with and without ESN.
+func eachSuite(t *testing.T, test func(t *testing.T, s Suite, esn bool)) {
+	for _, s := range Suites() {
+		for _, esn := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s/esn=%t", s, esn), func(t *testing.T) { test(t, s, esn) })
+		}
+	}
+}
+
+func TestESPSealOpen(t *testing.T) {
+	eachSuite(t, func(t *testing.T, s Suite, esn bool) {
+		esp := newTestESP(t, s, WithESN(esn))
+		random := rand.NewChaCha8([32]byte{1})
+		seq := uint64(1<<32 - 60)
+		if esn {
+			seq = 7<<32 - 60 // passes into the next upper half
+		}
+		for size := range 120 {
+			if !esn && seq>>32 != 0 {
+				seq = 1
+			}
+			payload := make([]byte, size)
+			_, _ = random.Read(payload)
+			packet, err := esp.Seal(seq, nil, payload, testNextHeader)
+			if err != nil {
+				t.Fatal(err)
+			}
+			checkShape(t, s, esp, packet, seq, size)
+			opened, header, low, err := esp.Open(packet, uint32(seq>>32))
+			if err != nil || header != testNextHeader || low != uint32(seq) || !bytes.Equal(opened, payload) {
+				t.Fatalf("size %d: payload %x next header %d sequence number %d error %v", size, opened, header, low, err)
+			}
+			seq++
+		}
+	})
+}
+
+// checkShape checks what RFC 4303 section 2 says of a packet without a key.
+func checkShape(t *testing.T, s Suite, esp *ESP, packet []byte, seq uint64, size int) {
+	t.Helper()
+	if spi := binary.BigEndian.Uint32(packet); spi != testSPI {
+		t.Fatalf("SPI %#x", spi)
+	}
+	if low := binary.BigEndian.Uint32(packet[4:]); low != uint32(seq) {
+		t.Fatalf("sequence number %d, expected %d", low, uint32(seq))
+	}
+	same(t, "IV", packet[8:8+s.IVLen()], esp.DeriveIV(seq))
+	padded := len(packet) - 8 - s.IVLen() - s.ICVLen()
+	if padded%s.BlockSize() != 0 || padded < size+2 || padded >= size+2+s.BlockSize() {
+		t.Fatalf("%d octets of ciphertext for a payload of %d and blocks of %d", padded, size, s.BlockSize())
+	}
+}
+
+// TestESPTamper flips each bit of a packet: none may pass, and never with another error
+// than the one for its place.
+func TestESPTamper(t *testing.T) {
+	eachSuite(t, func(t *testing.T, s Suite, esn bool) {
+		esp := newTestESP(t, s, WithESN(esn))
+		packet, err := esp.Seal(9, nil, []byte("payload to be tampered with"), testNextHeader)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for bit := range len(packet) * 8 {
+			changed := bytes.Clone(packet)
+			changed[bit/8] ^= 1 << (bit % 8)
+			want := ErrICV
+			if bit/8 < 4 {
+				want = ErrSPI
+			}
+			payload, _, _, err := esp.Open(changed, 0)
+			if !errors.Is(err, want) || payload != nil {
+				t.Fatalf("bit %d: payload %x, error %v, expected %v", bit, payload, err, want)
+			}
+		}
+		_, _, _, err = esp.Open(packet, 1)
+		if esn && !errors.Is(err, ErrICV) {
+			t.Errorf("wrong upper half of the sequence number: error %v", err)
+		}
+		other, err := NewESP(s, testSPI, NewSecret(make([]byte, s.KeymatLen())), WithESN(esn))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, _, _, err := other.Open(packet, 0); !errors.Is(err, ErrICV) {
+			t.Errorf("another key: error %v", err)
+		}
+		if _, _, _, err := newTestESP(t, s, WithESN(!esn)).Open(packet, 0); !errors.Is(err, ErrICV) {
+			t.Errorf("ESN on one side only: error %v", err)
+		}
+	})
+}
+
+func TestESPLength(t *testing.T) {
+	eachSuite(t, func(t *testing.T, s Suite, esn bool) {
+		esp := newTestESP(t, s, WithESN(esn))
+		packet, err := esp.Seal(1, nil, nil, testNextHeader)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for length := range packet {
+			_, _, _, err := esp.Open(packet[:length], 0)
+			// The smallest AEAD packet that can be is 2 octets shorter than an aligned one.
+			if aligned := s.AEAD() && length >= len(packet)-2; !aligned && !errors.Is(err, ErrShort) || err == nil {
+				t.Fatalf("%d of %d octets: error %v", length, len(packet), err)
+			}
+		}
+		for extra := 1; extra <= 15; extra++ {
+			_, _, _, err := esp.Open(append(bytes.Clone(packet), make([]byte, extra)...), 0)
+			if s.AEAD() && !errors.Is(err, ErrICV) || !s.AEAD() && !errors.Is(err, ErrAlignment) {
+				t.Errorf("%d octets too many: error %v", extra, err)
+			}
+		}
+	})
+}
+
+// TestESPPadding seals plaintexts whose trailer is wrong: the ICV is good, so that the
+// padding check is what refuses them.
+func TestESPPadding(t *testing.T) {
+	trailers := map[string]struct {
+		tail []byte
+		want error
+	}{
+		"longest that is right": {[]byte{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 14, testNextHeader}, nil},
+		"none":                  {[]byte{9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 0, testNextHeader}, nil},
+		"all zero":              {[]byte{9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 0, 0, 2, testNextHeader}, ErrPadding},
+		"starts at zero":        {[]byte{9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 0, 1, 2, testNextHeader}, ErrPadding},
+		"last octet off":        {[]byte{9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 1, 2, 4, 3, testNextHeader}, ErrPadding},
+		"one too long":          {[]byte{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, testNextHeader}, ErrPadding},
+		"far too long":          {[]byte{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 255, testNextHeader}, ErrPadding},
+	}
+	for _, s := range Suites() {
+		esp := newTestESP(t, s)
+		for name, c := range trailers {
+			header := binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint32(nil, testSPI), 1)
+			packet := esp.protection.seal(header, header, esp.DeriveIV(1), c.tail, nil)
+			if _, _, _, err := esp.Open(packet, 0); !errors.Is(err, c.want) {
+				t.Errorf("%s: padding %s: error %v, expected %v", s, name, err, c.want)
+			}
+		}
+	}
+}
+
+// TestDeriveIV checks the IV rule that the fast path shares: the number itself for AEAD,
+// and for CBC what ciphering a zero IV and the nonce block gives.
+func TestDeriveIV(t *testing.T) {
+	for _, s := range Suites() {
+		esp := newTestESP(t, s)
+		seen := map[string]bool{}
+		for _, seq := range []uint64{0, 1, 2, 1<<32 - 1, 1 << 32, 0x0102030405060708} {
+			iv := esp.DeriveIV(seq)
+			if len(iv) != s.IVLen() || seen[string(iv)] {
+				t.Errorf("%s: IV %x for sequence number %d", s, iv, seq)
+			}
+			seen[string(iv)] = true
+		}
+		if s.AEAD() {
+			same(t, s.String(), esp.DeriveIV(0x0102030405060708), []byte{1, 2, 3, 4, 5, 6, 7, 8})
+			continue
+		}
+		nonce := append(binary.BigEndian.AppendUint64(nil, 5), make([]byte, 8)...)
+		ciphered := esp.protection.seal(nil, nil, make([]byte, 16), nonce, nil)
+		same(t, s.String(), esp.DeriveIV(5), ciphered[16:32])
+	}
+}
+
+func TestESPErrors(t *testing.T) {
+	gcm := Suite{Encr: EncrAESGCM16, KeyBits: 128}
+	if _, err := NewESP(gcm, testSPI, NewSecret(make([]byte, 16))); err == nil {
+		t.Error("key material without salt was taken")
+	}
+	if _, err := NewESP(Suite{Encr: EncrAESCBC, KeyBits: 128}, testSPI, NewSecret(make([]byte, 16))); err == nil {
+		t.Error("AES-CBC without integrity was taken")
+	}
+	esp := newTestESP(t, gcm)
+	if _, err := esp.Seal(1<<32, nil, nil, testNextHeader); err == nil {
+		t.Error("a 33-bit sequence number was sealed without ESN")
+	}
+	if _, err := esp.Seal(1, make([]byte, 12), nil, testNextHeader); err == nil {
+		t.Error("an IV of 12 octets was taken")
+	}
+}
+
+func TestNewESPKeepsNoReferenceToKeymat(t *testing.T) {
+	for _, s := range Suites() {
+		keymat := testKeymat(s)
+		esp, err := NewESP(s, testSPI, keymat)
+		if err != nil {
+			t.Fatal(err)
+		}
+		keymat.Wipe()
+		want, err := newTestESP(t, s).Seal(1, nil, []byte("x"), testNextHeader)
+		if err != nil {
+			t.Fatal(err)
+		}
+		found, err := esp.Seal(1, nil, []byte("x"), testNextHeader)
+		if err != nil {
+			t.Fatal(err)
+		}
+		same(t, s.String(), found, want)
+	}
+}
+
+// FuzzESPOpen wants an error or a payload from whatever comes, never a panic.
+func FuzzESPOpen(f *testing.F) {
+	suites := Suites()
+	for i, s := range suites {
+		esp, err := NewESP(s, testSPI, testKeymat(s))
+		if err != nil {
+			f.Fatal(err)
+		}
+		packet, err := esp.Seal(1, nil, []byte("seed"), testNextHeader)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(uint8(i), false, packet)
+	}
+	f.Fuzz(func(t *testing.T, which uint8, esn bool, packet []byte) {
+		s := suites[int(which)%len(suites)]
+		esp, err := NewESP(s, testSPI, testKeymat(s), WithESN(esn))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if payload, _, _, err := esp.Open(packet, 0); err != nil && payload != nil {
+			t.Errorf("payload %x beside error %v", payload, err)
+		}
+	})
+}
