@@ -1,0 +1,200 @@
+package crypto
+
+import (
+	"reflect"
+	"strings"
+	"testing"
+)
+
+func TestSuiteText(t *testing.T) {
+	for _, s := range Suites() {
+		parsed, err := ParseSuite(s.String())
+		if err != nil || parsed != s {
+			t.Errorf("%q parses to %v, error %v", s, parsed, err)
+		}
+	}
+	for text, want := range map[string]string{
+		"aes": "", "aes-sha": "aes128-sha1", "sha256-aes256": "aes256-sha256", "aes128gcm": "aes128gcm16",
+		"aes256gcm128": "aes256gcm16", "aes192gcm64": "aes192gcm8", "aes128-sha2_512": "aes128-sha512",
+		"aes128gcm16-sha1": "", "aes128": "", "sha1": "", "": "", "-": "", "aes128-aes256-sha1": "", "aes128-sha1-sha256": "",
+		"AES128-sha1": "", "aes128-sha1-modp2048": "", "3des-sha1": "", "aes128-sha1 ": "",
+	} {
+		s, err := ParseSuite(text)
+		if want == "" && err == nil || want != "" && (err != nil || s.String() != want) {
+			t.Errorf("%q parses to %q, error %v, expected %q", text, s, err, want)
+		}
+	}
+}
+
+func TestSuiteLengths(t *testing.T) {
+	type lengths struct{ key, salt, integ, keymat, iv, icv, block int }
+	for text, want := range map[string]lengths{
+		"aes128gcm16":   {16, 4, 0, 20, 8, 16, 4},
+		"aes192gcm12":   {24, 4, 0, 28, 8, 12, 4},
+		"aes256gcm8":    {32, 4, 0, 36, 8, 8, 4},
+		"aes128-sha1":   {16, 0, 20, 36, 16, 12, 16},
+		"aes192-sha256": {24, 0, 32, 56, 16, 16, 16},
+		"aes256-sha384": {32, 0, 48, 80, 16, 24, 16},
+		"aes256-sha512": {32, 0, 64, 96, 16, 32, 16},
+	} {
+		s, err := ParseSuite(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		found := lengths{s.KeyLen(), s.SaltLen(), s.IntegKeyLen(), s.KeymatLen(), s.IVLen(), s.ICVLen(), s.BlockSize()}
+		if found != want {
+			t.Errorf("%s: %+v, expected %+v", text, found, want)
+		}
+		if aead := strings.Contains(text, "gcm"); s.AEAD() != aead {
+			t.Errorf("%s: AEAD %t", text, s.AEAD())
+		}
+	}
+}
+
+// TestTransformNumbers checks the registry against the numbers of IANA's IKEv2 registry.
+func TestTransformNumbers(t *testing.T) {
+	for word, want := range map[string]Transform{
+		"aes128": {1, 12, 128}, "aes256": {1, 12, 256}, "aes128gcm8": {1, 18, 128}, "aes128gcm12": {1, 19, 128},
+		"aes192gcm16": {1, 20, 192}, "prfsha1": {2, 2, 0}, "prfsha256": {2, 5, 0}, "prfsha384": {2, 6, 0},
+		"prfsha512": {2, 7, 0}, "sha1": {3, 2, 0}, "sha256": {3, 12, 0}, "sha384": {3, 13, 0}, "sha512": {3, 14, 0},
+		"modp2048": {4, 14, 0}, "ecp256": {4, 19, 0}, "ecp384": {4, 20, 0}, "curve25519": {4, 31, 0},
+		"noesn": {5, 0, 0}, "esn": {5, 1, 0},
+	} {
+		found, err := parseKeywords(word, want.Type)
+		if err != nil || found[0].transform() != want {
+			t.Errorf("%s is %v, error %v, expected %+v", word, found, err, want)
+		}
+		if name := want.String(); strings.Contains(name, "_0") || name == "" {
+			t.Errorf("%s has the name %q", word, name)
+		}
+	}
+	// Every word stands for something that exists.
+	for _, k := range keywordTable {
+		known := false
+		switch k.kind {
+		case TransformEncr:
+			_, known = encrByID(EncrID(k.id))
+		case TransformInteg:
+			_, known = integByID(IntegID(k.id))
+		case TransformPRF:
+			_, known = prfByID(PRFID(k.id))
+		case TransformDH:
+			_, known = dhByID(DHID(k.id))
+		case TransformESN:
+			known = k.id <= 1
+		}
+		if !known {
+			t.Errorf("word %q stands for %v, which is not in the registry", k.name, k.transform())
+		}
+	}
+}
+
+func TestParseProposals(t *testing.T) {
+	ike, esp := ParseIKEProposal, ParseESPProposal
+	cases := []struct {
+		parse func(string) (Proposal, error)
+		text  string
+		want  string // canonical form, or part of the error after "error: "
+	}{
+		{ike, "aes128gcm16-prfsha256-ecp256", "aes128gcm16-prfsha256-ecp256"},
+		{ike, "aes128-aes256-sha256-ecp256", "aes128-aes256-prfsha256-sha256-ecp256"},
+		{ike, "aes128-sha256-sha1-modp2048-x25519", "aes128-prfsha256-prfsha1-sha256-sha1-modp2048-curve25519"},
+		{ike, "ecp256-prfsha384-aes256gcm16", "aes256gcm16-prfsha384-ecp256"},
+		{ike, "aes256gcm16-sha384-ecp384", "aes256gcm16-prfsha384-ecp384"},
+		{ike, "aes256-sha512-prfsha256-modp2048", "aes256-prfsha256-sha512-modp2048"},
+		{ike, "aes128gcm16-ecp256", "error: no PRF, expected one of prfsha1 prfsha256"},
+		{ike, "aes128-sha256", "error: no Diffie-Hellman group, expected one of modp2048"},
+		{ike, "aes128-prfsha256-ecp256", "error: needs an integrity algorithm, expected one of sha1"},
+		{ike, "sha256-ecp256", "error: no cipher, expected one of aes128gcm16"},
+		{ike, "aes128gcm16-aes128-sha256-ecp256", "error: AEAD and other ciphers in one proposal"},
+		{ike, "aes128gcm16-sha256-prfsha256-ecp256", "error: protects integrity itself, remove AUTH_HMAC_SHA2_256_128"},
+		{ike, "aes128gcm16-prfsha256-ecp256-esn", `error: unknown word "esn"`},
+		{ike, "aes128gcm16-prfsha256-ecp521", `error: unknown word "ecp521", expected one of aes128gcm16`},
+		{ike, "aes128gcm16-prfsha256-ecp256-ecp256", "error: a second time"},
+		{ike, "aes128gcm16-aes128gcm-prfsha256-ecp256", "error: a second time"},
+		{ike, "", `error: unknown word ""`},
+		{esp, "aes128gcm16", "aes128gcm16-noesn"},
+		{esp, "aes256-sha256", "aes256-sha256-noesn"},
+		{esp, "aes128gcm16-aes256gcm16-ecp256", "aes128gcm16-aes256gcm16-ecp256-noesn"},
+		{esp, "aes128-sha256-noesn", "aes128-sha256-noesn"},
+		{esp, "aes128-sha1-esn-noesn", "aes128-sha1-esn-noesn"},
+		{esp, "aes128gcm16-sha256", "error: protects integrity itself, remove AUTH_HMAC_SHA2_256_128"},
+		{esp, "aes128", "error: needs an integrity algorithm"},
+		{esp, "aes128gcm16-aes128-sha1", "error: AEAD and other ciphers in one proposal"},
+		{esp, "aes128gcm16-prfsha256", `error: unknown word "prfsha256"`},
+		{esp, "esn", "error: no cipher"},
+	}
+	for _, c := range cases {
+		p, err := c.parse(c.text)
+		if part, isError := strings.CutPrefix(c.want, "error: "); isError {
+			if err == nil || !strings.Contains(err.Error(), part) || !strings.Contains(err.Error(), `proposal "`+c.text+`"`) {
+				t.Errorf("%q: error %v, expected one about %q", c.text, err, part)
+			}
+			continue
+		}
+		if err != nil || p.String() != c.want {
+			t.Errorf("%q is %q, error %v, expected %q", c.text, p, err, c.want)
+			continue
+		}
+		if again, err := c.parse(p.String()); err != nil || !reflect.DeepEqual(again, p) {
+			t.Errorf("%q parses to %q, error %v", p, again, err)
+		}
+	}
+}
+
+func TestProposalTransforms(t *testing.T) {
+	p, err := ParseIKEProposal("aes128-aes256-sha256-ecp256-curve25519")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []Transform{{1, 12, 128}, {1, 12, 256}, {2, 5, 0}, {3, 12, 0}, {4, 19, 0}, {4, 31, 0}}
+	if found := p.Transforms(); !reflect.DeepEqual(found, want) {
+		t.Errorf("transforms %v, expected %v", found, want)
+	}
+	var names []string
+	for _, s := range p.Suites() {
+		names = append(names, s.String())
+	}
+	if found := strings.Join(names, " "); found != "aes128-sha256 aes256-sha256" {
+		t.Errorf("suites %s", found)
+	}
+}
+
+// TestDefaultProposals checks that the defaults are sound and that AES-GCM is first.
+func TestDefaultProposals(t *testing.T) {
+	for _, c := range []struct {
+		parse func(string) (Proposal, error)
+		list  []Proposal
+	}{{ParseIKEProposal, DefaultIKEProposals()}, {ParseESPProposal, DefaultESPProposals()}} {
+		if first := c.list[0].Ciphers[0]; first != (Cipher{EncrAESGCM16, 128}) {
+			t.Errorf("%s: the first cipher is %v", c.list[0].Protocol, first)
+		}
+		for _, p := range c.list {
+			if again, err := c.parse(p.String()); err != nil || !reflect.DeepEqual(again, p) {
+				t.Errorf("default %q parses to %q, error %v", p, again, err)
+			}
+		}
+	}
+	DefaultIKEProposals()[0].DH[0] = 0
+	if DefaultIKEProposals()[0].DH[0] == 0 {
+		t.Error("a caller can change the defaults")
+	}
+}
+
+// FuzzParseProposal wants what parses to print as what parses to the same.
+func FuzzParseProposal(f *testing.F) {
+	f.Add("aes128gcm16-prfsha256-ecp256")
+	f.Add("aes128-aes256-sha256-modp2048-esn")
+	f.Add("-")
+	f.Fuzz(func(t *testing.T, text string) {
+		for _, parse := range []func(string) (Proposal, error){ParseIKEProposal, ParseESPProposal} {
+			p, err := parse(text)
+			if err != nil {
+				continue
+			}
+			if again, err := parse(p.String()); err != nil || !reflect.DeepEqual(again, p) {
+				t.Errorf("%q is %q, which parses to %q, error %v", text, p, again, err)
+			}
+		}
+	})
+}
