@@ -73,4 +73,7 @@ enum sp_drop_reason {
 	SP_DROP_COUNT
 };
 
+#define SP_PASS 0xff /* in place of a reason: nothing speaks against the packet */
+_Static_assert(SP_DROP_COUNT < SP_PASS, "drop reasons fit a byte");
+
 #endif

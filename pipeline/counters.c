@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* What the control thread reads while workers run: each word is one relaxed load, so a sum may be a burst apart from its parts until the workers rest. */
+
+#include <rte_cycles.h>
+
+#include "dataplane.h"
+
+static uint64_t load(const uint64_t *counter)
+{
+	return __atomic_load_n(counter, __ATOMIC_RELAXED);
+}
+
+void sp_port_counters_read(const struct sp_dataplane *dp, uint16_t port, struct sp_port_counters *out)
+{
+	uint64_t *sum = (uint64_t *)out;
+
+	*out = (struct sp_port_counters){0};
+	if (port >= SP_PORT_SLOTS)
+		return;
+	for (uint32_t i = 0; i < dp->n_workers; i++) {
+		const uint64_t *part = (const uint64_t *)&dp->workers[i]->counters[port];
+
+		for (uint32_t j = 0; j < sizeof(*out) / sizeof(*sum); j++)
+			sum[j] += load(&part[j]);
+	}
+}
+
+void sp_filter_counters_read(const struct sp_dataplane *dp, uint32_t counter, struct sp_filter_counters *out)
+{
+	*out = (struct sp_filter_counters){0};
+	if (counter >= dp->max_filters)
+		return;
+	for (uint32_t i = 0; i < dp->n_workers; i++) {
+		out->packets += load(&dp->workers[i]->filters[counter].packets);
+		out->bytes += load(&dp->workers[i]->filters[counter].bytes);
+	}
+}
+
+void sp_sa_in_counters(const struct sp_sa_in *sa, struct sp_sa_counters *out)
+{
+	out->packets = load(&sa->packets);
+	out->bytes = load(&sa->bytes);
+	out->last_use = load(&sa->last_use);
+	out->sequence = load(&sa->replay.top);
+	for (uint32_t i = 0; i < SP_SA_DROP_COUNT; i++)
+		out->drops[i] = __atomic_load_n(&sa->drops[i], __ATOMIC_RELAXED);
+}
+
+void sp_sa_out_counters(const struct sp_sa_out *sa, struct sp_sa_counters *out)
+{
+	out->packets = load(&sa->packets);
+	out->bytes = load(&sa->bytes);
+	out->last_use = load(&sa->last_use);
+	out->sequence = load(&sa->sequence);
+	for (uint32_t i = 0; i < SP_SA_DROP_COUNT; i++)
+		out->drops[i] = load(&sa->drops[i]);
+}
+
+/* A worker may be rewriting the entry: a copy whose generation changed meanwhile is not shown. */
+uint32_t sp_flow_dump(const struct sp_dataplane *dp, uint32_t worker, uint32_t *cursor, struct sp_flow_entry *out, uint32_t n)
+{
+	const struct sp_flow_entry *flows = dp->workers[worker]->flows;
+	uint32_t generation = sp_generation(dp);
+	uint32_t copied = 0;
+
+	while (*cursor < dp->flow_entries && copied < n) {
+		const struct sp_flow_entry *e = &flows[(*cursor)++];
+
+		if (__atomic_load_n(&e->generation, __ATOMIC_ACQUIRE) != generation)
+			continue;
+		out[copied++] = *e;
+	}
+	return copied;
+}
+
+static const char *const drop_names[] = {
+#define SP_DROP_NAME(symbol, name) [SP_DROP_##symbol] = name,
+	SP_DROP_REASONS(SP_DROP_NAME)
+#undef SP_DROP_NAME
+};
+
+const char *sp_drop_reason_name(uint32_t reason)
+{
+	return reason < SP_DROP_COUNT ? drop_names[reason] : NULL;
+}
+
+const char *sp_action_name(uint32_t action)
+{
+	static const char *const names[] = {
+		[SP_ACTION_DROP] = "drop",   [SP_ACTION_FORWARD] = "forward", [SP_ACTION_OUTBOUND] = "protect",
+		[SP_ACTION_LOCAL] = "local", [SP_ACTION_IKE] = "ike",         [SP_ACTION_INBOUND] = "decrypt",
+	};
+
+	return action < RTE_DIM(names) ? names[action] : NULL;
+}
+
+uint64_t sp_tsc(void)
+{
+	return rte_rdtsc();
+}
+
+uint64_t sp_tsc_hz(void)
+{
+	return rte_get_tsc_hz();
+}

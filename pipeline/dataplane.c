@@ -1,0 +1,353 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* Creation and end of a data plane, grace periods and next hops: the control thread's side of the tables. */
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <rte_cycles.h>
+#include <rte_errno.h>
+#include <rte_hash.h>
+#include <rte_malloc.h>
+
+#include "dataplane.h"
+
+void *sp_fail(char *error, size_t size, const char *format, ...)
+{
+	va_list arguments;
+
+	va_start(arguments, format);
+	vsnprintf(error, size, format, arguments);
+	va_end(arguments);
+	return NULL;
+}
+
+void sp_object_name(struct sp_dataplane *dp, char name[32])
+{
+	snprintf(name, 32, "sp%08x_%u", (uint32_t)(uintptr_t)dp, dp->serial++);
+}
+
+/* ---- grace ---- */
+
+uint64_t sp_grace_start(struct sp_dataplane *dp)
+{
+	return rte_rcu_qsbr_start(dp->rcu);
+}
+
+int sp_grace_passed(struct sp_dataplane *dp, uint64_t token)
+{
+	return rte_rcu_qsbr_check(dp->rcu, token, false);
+}
+
+void sp_synchronise(struct sp_dataplane *dp)
+{
+	rte_rcu_qsbr_synchronize(dp->rcu, RTE_QSBR_THRID_INVALID);
+}
+
+/* Frees what has waited long enough, everything if forced. */
+static void reclaim(struct sp_dataplane *dp, int force)
+{
+	struct sp_deferred **link = &dp->deferred;
+
+	while (*link != NULL) {
+		struct sp_deferred *d = *link;
+
+		if (!force && !sp_grace_passed(dp, d->token)) {
+			link = &d->next;
+			continue;
+		}
+		*link = d->next;
+		rte_free(d->object);
+		rte_free(d);
+	}
+}
+
+void sp_free_later(struct sp_dataplane *dp, void *object)
+{
+	struct sp_deferred *d = rte_zmalloc("sp_deferred", sizeof(*d), 0);
+
+	reclaim(dp, 0);
+	if (d == NULL) {
+		/* out of memory for the note: wait instead, on the control thread */
+		sp_synchronise(dp);
+		rte_free(object);
+		return;
+	}
+	d->object = object;
+	d->token = sp_grace_start(dp);
+	d->next = dp->deferred;
+	dp->deferred = d;
+}
+
+/* ---- next hops ---- */
+
+int sp_adjacency_set(struct sp_dataplane *dp, uint16_t index, uint16_t port, uint32_t next_hop, const uint8_t l2[14])
+{
+	struct sp_adjacency *fresh = NULL, *former;
+
+	if (index >= dp->max_adjacencies || port >= SP_MAX_PORTS || !dp->ports[port].present)
+		return -EINVAL;
+	if (l2 != NULL) {
+		fresh = rte_zmalloc_socket("sp_adjacency", sizeof(*fresh), 0, dp->socket);
+		if (fresh == NULL)
+			return -ENOMEM;
+		memcpy(fresh->l2, l2, SP_L2_LENGTH);
+		fresh->port = port;
+		fresh->mtu = dp->ports[port].mtu;
+		fresh->next_hop = next_hop;
+	}
+	former = __atomic_exchange_n(&dp->adjacencies[index], fresh, __ATOMIC_ACQ_REL);
+	if (former != NULL)
+		sp_free_later(dp, former);
+	return 0;
+}
+
+int sp_neighbour_add(struct sp_dataplane *dp, uint16_t port, uint32_t next_hop, uint16_t adjacency)
+{
+	struct sp_neighbour_key key = {.port = port, .next_hop = next_hop};
+
+	if (adjacency >= dp->max_adjacencies)
+		return -EINVAL;
+	return rte_hash_add_key_data(dp->neighbours, &key, (void *)(uintptr_t)adjacency);
+}
+
+int sp_neighbour_remove(struct sp_dataplane *dp, uint16_t port, uint32_t next_hop)
+{
+	struct sp_neighbour_key key = {.port = port, .next_hop = next_hop};
+	int32_t position = rte_hash_del_key(dp->neighbours, &key);
+
+	return position < 0 ? position : 0;
+}
+
+static int create_neighbours(struct sp_dataplane *dp, char *error, size_t size)
+{
+	char name[32];
+	struct rte_hash_parameters parameters = {
+		.name = name,
+		.entries = RTE_MAX(dp->max_adjacencies, 8u), /* one bucket at least */
+		.key_len = sizeof(struct sp_neighbour_key),
+		.socket_id = dp->socket,
+		.extra_flag = RTE_HASH_EXTRA_FLAGS_RW_CONCURRENCY_LF | RTE_HASH_EXTRA_FLAGS_EXT_TABLE,
+	};
+	struct rte_hash_rcu_config rcu = {.v = dp->rcu, .mode = RTE_HASH_QSBR_MODE_DQ};
+
+	sp_object_name(dp, name);
+	dp->neighbours = rte_hash_create(&parameters);
+	if (dp->neighbours == NULL || rte_hash_rcu_qsbr_add(dp->neighbours, &rcu) != 0) {
+		sp_fail(error, size, "neighbour table of %u entries: %s", dp->max_adjacencies, rte_strerror(rte_errno));
+		return -1;
+	}
+	return 0;
+}
+
+/* ---- creation ---- */
+
+static int power_of_two(uint32_t n)
+{
+	return n != 0 && (n & (n - 1)) == 0;
+}
+
+static int config_valid(const struct sp_config *c, char *error, size_t size)
+{
+	if (c->n_ports == 0 || c->n_ports > SP_MAX_PORTS || c->n_workers == 0 || c->n_workers > SP_MAX_WORKERS ||
+	    c->n_crypto_devices > SP_MAX_CRYPTO_DEVICES) {
+		sp_fail(error, size, "%u ports (1 to %u), %u workers (1 to %u), %u crypto devices (up to %u)", c->n_ports, SP_MAX_PORTS, c->n_workers, SP_MAX_WORKERS,
+			c->n_crypto_devices, SP_MAX_CRYPTO_DEVICES);
+		return 0;
+	}
+	if (!power_of_two(c->flow_entries) || c->flow_entries < 2 || !power_of_two(c->max_sas) || !power_of_two(c->punt_entries) || !power_of_two(c->inject_entries) ||
+	    !power_of_two(c->handover_entries)) {
+		sp_fail(error, size, "flow_entries %u, max_sas %u, ring sizes %u, %u, %u: want powers of two", c->flow_entries, c->max_sas, c->punt_entries,
+			c->inject_entries, c->handover_entries);
+		return 0;
+	}
+	if (c->max_cells == 0 || c->max_cells >= SP_NO_CELL || c->max_adjacencies == 0 || c->max_adjacencies >= SP_NO_ADJACENCY || c->max_filters == 0) {
+		sp_fail(error, size, "%u cells, %u adjacencies (1 to 65534 each), %u filter counters (at least 1)", c->max_cells, c->max_adjacencies, c->max_filters);
+		return 0;
+	}
+	if (c->pool == NULL || rte_pktmbuf_priv_size(c->pool) < SP_MBUF_PRIVATE_SIZE) {
+		sp_fail(error, size, "mbuf pool: want a private area of at least %u bytes per mbuf", SP_MBUF_PRIVATE_SIZE);
+		return 0;
+	}
+	return 1;
+}
+
+static void *allocate(const struct sp_dataplane *dp, size_t n, size_t size)
+{
+	return rte_zmalloc_socket("sp_dataplane", n * size, RTE_CACHE_LINE_SIZE, dp->socket);
+}
+
+static int create_ports(struct sp_dataplane *dp, const struct sp_config *c, char *error, size_t size)
+{
+	for (uint32_t i = 0; i < c->n_ports; i++) {
+		const struct sp_port_config *from = &c->ports[i];
+		struct sp_port *port;
+
+		if (from->port >= SP_MAX_PORTS || dp->ports[from->port].present || !rte_eth_dev_is_valid_port(from->port)) {
+			sp_fail(error, size, "port %u of the configuration: DPDK port %u does not exist or is named twice", i, from->port);
+			return -1;
+		}
+		if (from->role != SP_ROLE_PROTECTED && from->role != SP_ROLE_UNPROTECTED) {
+			sp_fail(error, size, "DPDK port %u: role %u, want protected (%u) or unprotected (%u)", from->port, from->role, SP_ROLE_PROTECTED,
+				SP_ROLE_UNPROTECTED);
+			return -1;
+		}
+		port = &dp->ports[from->port];
+		memcpy(&port->mac, from->mac, sizeof(from->mac));
+		port->mtu = from->mtu;
+		port->role = from->role;
+		port->rx_checksum = from->rx_checksum;
+		port->present = 1;
+	}
+	return 0;
+}
+
+static struct rte_ring *create_ring(struct sp_dataplane *dp, uint32_t entries, unsigned int flags)
+{
+	char name[32];
+
+	sp_object_name(dp, name);
+	return rte_ring_create(name, entries, dp->socket, flags | RING_F_EXACT_SZ);
+}
+
+/* The pointers of a cpu-crypto call that never change. */
+static void wire_vector(struct sp_cpu_vector *v)
+{
+	for (uint32_t i = 0; i < SP_BURST; i++) {
+		v->sgl[i].vec = &v->data[i];
+		v->sgl[i].num = 1;
+		v->iv[i].va = v->iv_bytes[i];
+	}
+}
+
+static int create_worker(struct sp_dataplane *dp, const struct sp_config *c, uint16_t id, char *error, size_t size)
+{
+	struct sp_worker *w = allocate(dp, 1, sizeof(*w));
+
+	if (w == NULL)
+		goto no_memory;
+	dp->workers[id] = w;
+	w->dp = dp;
+	w->id = id;
+	w->shared = c->n_workers > 1;
+	w->flow_mask = c->flow_entries / 2 - 1;
+	w->flows = allocate(dp, c->flow_entries, sizeof(*w->flows));
+	w->filters = allocate(dp, c->max_filters, sizeof(*w->filters));
+	w->punt = create_ring(dp, c->punt_entries, RING_F_SP_ENQ | RING_F_SC_DEQ);
+	w->inject = create_ring(dp, c->inject_entries, RING_F_SP_ENQ | RING_F_SC_DEQ);
+	w->handover = create_ring(dp, c->handover_entries, RING_F_SC_DEQ);
+	if (w->flows == NULL || w->filters == NULL || w->punt == NULL || w->inject == NULL || w->handover == NULL)
+		goto no_memory;
+	for (uint32_t i = 0; i < c->n_ports; i++)
+		w->ports[w->n_ports++] = c->ports[i].port;
+	for (uint32_t i = 0; i < c->n_crypto_devices; i++)
+		w->devices[w->n_devices++].device = c->crypto_devices[i];
+	wire_vector(&w->cpu);
+	rte_rcu_qsbr_thread_register(dp->rcu, id);
+	return 0;
+
+no_memory:
+	sp_fail(error, size, "worker %u: no DPDK memory for %u flow entries, %u filter counters and rings of %u, %u and %u", id, c->flow_entries, c->max_filters,
+		c->punt_entries, c->inject_entries, c->handover_entries);
+	return -1;
+}
+
+static int create_tables(struct sp_dataplane *dp, const struct sp_config *c, char *error, size_t size)
+{
+	static const struct sp_snapshot_config closed = {.default_verdict = SP_VERDICT_BLOCK};
+
+	dp->sad_mask = c->max_sas - 1;
+	dp->sad = allocate(dp, c->max_sas, sizeof(*dp->sad));
+	dp->cells = allocate(dp, c->max_cells, sizeof(*dp->cells));
+	dp->adjacencies = allocate(dp, c->max_adjacencies, sizeof(*dp->adjacencies));
+	dp->rcu = allocate(dp, 1, rte_rcu_qsbr_get_memsize(c->n_workers));
+	if (dp->sad == NULL || dp->cells == NULL || dp->adjacencies == NULL || dp->rcu == NULL) {
+		sp_fail(error, size, "tables for %u SAs, %u cells, %u adjacencies: no DPDK memory", c->max_sas, c->max_cells, c->max_adjacencies);
+		return -1;
+	}
+	rte_rcu_qsbr_init(dp->rcu, c->n_workers);
+	if (create_neighbours(dp, error, size) != 0)
+		return -1;
+	/* until a policy is applied nothing passes */
+	dp->snapshot = sp_snapshot_build(dp, &closed, error, size);
+	dp->generation = 1;
+	return dp->snapshot == NULL ? -1 : 0;
+}
+
+struct sp_dataplane *sp_dataplane_create(const struct sp_config *c, char *error, size_t error_size)
+{
+	struct sp_dataplane *dp;
+
+	if (!config_valid(c, error, error_size))
+		return NULL;
+	dp = rte_zmalloc_socket("sp_dataplane", sizeof(*dp), RTE_CACHE_LINE_SIZE, c->socket);
+	if (dp == NULL)
+		return sp_fail(error, error_size, "data plane: no DPDK memory for %zu bytes", sizeof(*dp));
+	dp->socket = c->socket;
+	dp->pool = c->pool;
+	dp->n_workers = c->n_workers;
+	dp->max_cells = c->max_cells;
+	dp->max_adjacencies = c->max_adjacencies;
+	dp->max_filters = c->max_filters;
+	dp->flow_entries = c->flow_entries;
+	dp->idle = c->idle;
+	if (create_ports(dp, c, error, error_size) != 0 || create_tables(dp, c, error, error_size) != 0) {
+		sp_dataplane_destroy(dp);
+		return NULL;
+	}
+	for (uint32_t i = 0; i < c->n_workers; i++) {
+		if (create_worker(dp, c, (uint16_t)i, error, error_size) != 0) {
+			sp_dataplane_destroy(dp);
+			return NULL;
+		}
+	}
+	return dp;
+}
+
+/* ---- end ---- */
+
+static void free_ring(struct rte_ring *ring)
+{
+	void *m;
+
+	if (ring == NULL)
+		return;
+	while (rte_ring_dequeue(ring, &m) == 0)
+		rte_pktmbuf_free(m);
+	rte_ring_free(ring);
+}
+
+static void destroy_worker(struct sp_worker *w)
+{
+	if (w == NULL)
+		return;
+	free_ring(w->punt);
+	free_ring(w->inject);
+	free_ring(w->handover);
+	rte_free(w->flows);
+	rte_free(w->filters);
+	rte_free(w);
+}
+
+void sp_dataplane_destroy(struct sp_dataplane *dp)
+{
+	if (dp == NULL)
+		return;
+	for (uint32_t i = 0; i < dp->n_workers; i++)
+		destroy_worker(dp->workers[i]);
+	for (uint32_t i = 0; dp->sad != NULL && i <= dp->sad_mask; i++)
+		sp_sa_in_free(dp->sad[i]);
+	for (uint32_t i = 0; dp->cells != NULL && i < dp->max_cells; i++)
+		sp_sa_out_free(dp->cells[i].sa);
+	for (uint32_t i = 0; dp->adjacencies != NULL && i < dp->max_adjacencies; i++)
+		rte_free(dp->adjacencies[i]);
+	reclaim(dp, 1);
+	sp_snapshot_free(dp->snapshot);
+	rte_hash_free(dp->neighbours);
+	rte_free(dp->rcu);
+	rte_free(dp->sad);
+	rte_free(dp->cells);
+	rte_free(dp->adjacencies);
+	rte_free(dp);
+}

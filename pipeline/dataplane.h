@@ -1,0 +1,259 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef SP_DATAPLANE_H
+#define SP_DATAPLANE_H
+
+/* The C side's own structures: what a worker reads per packet, hot fields of a structure together in whole cache lines. Go sees none of this. */
+
+#include <rte_crypto.h>
+#include <rte_cryptodev.h>
+#include <rte_ethdev.h>
+#include <rte_mbuf.h>
+#include <rte_rcu_qsbr.h>
+#include <rte_ring.h>
+
+#include "fastpath.h"
+
+struct rte_acl_ctx;
+struct rte_hash;
+struct rte_rib;
+
+_Static_assert(SP_MAX_PORTS == RTE_MAX_ETHPORTS, "in-port ids are DPDK port ids");
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "header fields are composed for little-endian");
+
+#define SP_TX_BUFFER 64
+#define SP_L2_LENGTH 14
+#define SP_IPV4_LENGTH 20
+#define SP_UDP_LENGTH 8
+#define SP_ESP_LENGTH 8     /* SPI and sequence number (RFC 4303 2) */
+#define SP_IV_MAX 16
+#define SP_ICV_MAX 32
+
+/* ---- next hops and policy ---- */
+
+/* A resolved next hop. Immutable: a change publishes another one. Storing 16 bytes of l2 in front of an IP header and writing the header afterwards costs one store. */
+struct sp_adjacency {
+	uint8_t l2[16];
+	uint16_t port;
+	uint16_t mtu;
+	uint32_t next_hop;
+};
+
+/* Key of the neighbour hash. */
+struct sp_neighbour_key {
+	uint32_t port;
+	uint32_t next_hop;
+};
+
+struct sp_port_addresses {
+	uint32_t n;
+	uint32_t address[SP_PORT_ADDRESSES];
+};
+
+/* Immutable after publication. */
+struct sp_snapshot {
+	struct sp_port_addresses port[SP_MAX_PORTS];
+	uint8_t default_verdict;
+	uint8_t needs_ike;
+	uint32_t ike_counter;
+	uint32_t n_entries, n_routes, n_local;
+	struct rte_acl_ctx *acl;   /* NULL: no rules */
+	struct rte_rib *rib;       /* NULL: no routes; value = index into routes */
+	struct sp_entry *entries;
+	struct sp_route *routes;
+	uint32_t *local;           /* own addresses, ascending */
+	uint32_t *broadcast;       /* directed broadcast addresses, one per local address, 0 where the subnet has none */
+};
+
+/* ---- SAs ---- */
+
+struct sp_sa_out {
+	/* read once per run of packets */
+	void *session;
+	uint32_t spi_be;
+	uint32_t salt_be;
+	uint32_t checksum;         /* one's complement sum of the outer header's constant words */
+	uint32_t n_selectors;
+	uint64_t sequence_limit;   /* last number that may be sent */
+	uint16_t cell;
+	uint16_t adjacency;        /* written by the control thread */
+	uint8_t kind, device;
+	uint8_t iv_length, icv_length;
+	uint8_t block_mask;        /* padded length = (n + mask) & ~mask, mask = block - 1 */
+	uint8_t header_length;     /* outer IP, UDP, ESP and IV */
+	uint8_t udp, esn;
+	uint8_t reserved[16];
+	/* outer IPv4 and UDP as they are sent; total length, TOS, DF, ID, checksum and UDP length are filled in per packet */
+	uint8_t header[SP_IPV4_LENGTH + SP_UDP_LENGTH] __rte_cache_aligned;
+
+	uint64_t sequence __rte_cache_aligned; /* last number reserved */
+	uint64_t packets, bytes, last_use;
+	uint64_t drops[SP_SA_DROP_COUNT];
+
+	struct sp_selector selectors[] __rte_cache_aligned;
+};
+_Static_assert(sizeof(struct sp_sa_out) + 4 * sizeof(struct sp_selector) <= 512, "an outbound SA takes at most 512 bytes");
+
+/* Anti-replay window as a ring of words (RFC 6479): one word more than the window, rounded up to a power of two. */
+struct sp_replay {
+	uint64_t top;              /* highest sequence number authenticated */
+	uint64_t *bitmap;
+	uint32_t window;           /* packets; 0: off */
+	uint32_t word_mask;
+};
+
+struct sp_sa_in {
+	void *session;
+	uint32_t spi;
+	uint32_t salt_be;
+	struct sp_replay replay;
+	uint32_t n_selectors;
+	uint16_t cell;
+	uint8_t kind, device;
+	uint8_t iv_length, icv_length;
+	uint8_t block_mask;
+	uint8_t udp, esn, owner;
+	struct sp_selector *selectors; /* behind the bitmap */
+
+	uint64_t packets __rte_cache_aligned;
+	uint64_t bytes, last_use;
+	uint32_t drops[SP_SA_DROP_COUNT];
+
+	uint64_t bitmap[] __rte_cache_aligned;
+};
+_Static_assert(sizeof(struct sp_sa_in) + 256 + 4 * sizeof(struct sp_selector) <= 512, "an inbound SA with a window of 1024 packets takes at most 512 bytes");
+
+struct sp_cell {
+	struct sp_sa_out *sa;
+	uint8_t state;
+} __rte_cache_aligned;
+
+/* ---- mbuf private area: what crosses a ring or a crypto device with a packet ---- */
+
+struct sp_mbuf_priv {
+	/* slow-path rings */
+	uint8_t kind;      /* enum sp_punt */
+	uint8_t inject;    /* enum sp_inject, packets of ours */
+	uint8_t fresh;     /* packets of ours: not counted as received yet */
+	uint8_t decrypted; /* async inbound: which finish function */
+	uint8_t outer_tos;
+	uint16_t in_cell, cell, adjacency, out_port, mtu;
+	uint32_t filter, next_hop;
+	/* crypto devices */
+	void *sa;
+	uint64_t sequence;
+	uint8_t *payload;  /* first byte after the IV */
+	uint32_t payload_length; /* ciphertext bytes */
+
+	struct rte_crypto_op op __rte_aligned(64);
+	struct rte_crypto_sym_op sym;
+	uint8_t iv[SP_IV_MAX];
+	uint8_t aad[16];   /* zero-padded: devices may read whole blocks */
+	uint8_t digest[SP_ICV_MAX];
+};
+_Static_assert(sizeof(struct sp_mbuf_priv) <= SP_MBUF_PRIVATE_SIZE, "sp_mbuf_priv fits the private area");
+_Static_assert(offsetof(struct sp_mbuf_priv, sym) == offsetof(struct sp_mbuf_priv, op) + sizeof(struct rte_crypto_op), "the symmetric op follows its op");
+
+/* Where sessions find their IV, from the start of the op. */
+#define SP_IV_OFFSET (offsetof(struct sp_mbuf_priv, iv) - offsetof(struct sp_mbuf_priv, op))
+_Static_assert(SP_IV_OFFSET == sizeof(struct rte_crypto_op) + sizeof(struct rte_crypto_sym_op), "IV offset agreed with crypto/cryptodev");
+
+/* Writes a message for the operator into error; returns NULL, so that a constructor can end with it. */
+void *sp_fail(char *error, size_t size, const char *format, ...) __rte_format_printf(3, 4);
+/* A name that no other DPDK object of this process has, at most 21 characters. */
+void sp_object_name(struct sp_dataplane *dp, char name[32]);
+/* Frees an rte_malloc object after a grace period. */
+void sp_free_later(struct sp_dataplane *dp, void *object);
+
+static inline struct sp_mbuf_priv *sp_priv(struct rte_mbuf *m)
+{
+	return (struct sp_mbuf_priv *)rte_mbuf_to_priv(m);
+}
+
+/* ---- a worker ---- */
+
+struct sp_port {
+	uint64_t mac;        /* 6 bytes as loaded from a frame */
+	uint16_t mtu;
+	uint8_t role;
+	uint8_t rx_checksum;
+	uint8_t present;
+};
+
+/* Packets on their way out of one port. What the counters need is noted here: after transmission the mbufs are no longer ours. */
+struct sp_tx_buffer {
+	uint32_t n;
+	struct rte_mbuf *mbufs[SP_TX_BUFFER];
+	uint16_t in_port[SP_TX_BUFFER];
+	uint16_t length[SP_TX_BUFFER];
+};
+
+/* Arguments of one cpu-crypto call. The pointers between the arrays never change: only lengths and contents do. */
+struct sp_cpu_vector {
+	struct rte_crypto_vec data[SP_BURST];
+	struct rte_crypto_sgl sgl[SP_BURST];
+	struct rte_crypto_va_iova_ptr iv[SP_BURST], aad[SP_BURST], digest[SP_BURST];
+	int32_t status[SP_BURST];
+	uint8_t iv_bytes[SP_BURST][SP_IV_MAX];
+	uint8_t aad_bytes[SP_BURST][16];
+};
+
+struct sp_async_queue {
+	uint64_t enqueued, completed; /* operations since start */
+	uint64_t epoch_mark;          /* `enqueued` when the pending epoch was noted */
+	uint8_t device;
+};
+
+struct sp_worker {
+	struct sp_dataplane *dp;
+	const struct sp_snapshot *snapshot; /* of this burst */
+	uint64_t now;                       /* TSC of this turn */
+	uint32_t generation;                /* of this burst */
+	uint32_t flow_mask;                 /* buckets - 1 */
+	struct sp_flow_entry *flows;        /* two to a bucket */
+	uint16_t id;                        /* also its queue on every port and device, and its RCU thread */
+	uint8_t shared;                     /* other workers exist: counters of outbound SAs need atomics */
+	uint8_t online;
+	uint16_t n_ports;
+	uint16_t ports[SP_MAX_PORTS];
+	uint32_t n_devices;
+	uint32_t in_flight;                 /* operations inside crypto devices */
+	uint64_t pending_epoch;             /* RCU token to report once the operations of its time are done, 0 none */
+	struct sp_async_queue devices[SP_MAX_CRYPTO_DEVICES];
+	struct rte_ring *punt, *inject, *handover;
+	struct sp_filter_counters *filters;
+	struct sp_port_counters counters[SP_PORT_SLOTS];
+	struct sp_cpu_vector cpu __rte_cache_aligned;
+	struct sp_tx_buffer tx[SP_MAX_PORTS] __rte_cache_aligned;
+} __rte_cache_aligned;
+
+/* ---- the whole ---- */
+
+/* A former adjacency that waits for its grace period. */
+struct sp_deferred {
+	struct sp_deferred *next;
+	void *object;
+	uint64_t token;
+};
+
+struct sp_dataplane {
+	struct sp_port ports[SP_MAX_PORTS];
+	struct sp_snapshot *snapshot;
+	uint32_t generation;
+	uint32_t sad_mask;
+	struct sp_sa_in **sad;             /* slot = SPI & sad_mask */
+	struct sp_cell *cells;
+	struct sp_adjacency **adjacencies; /* NULL: unresolved */
+	struct rte_hash *neighbours;       /* (port, next hop) -> adjacency */
+	struct sp_worker *workers[SP_MAX_WORKERS];
+	struct rte_rcu_qsbr *rcu;
+	struct rte_mempool *pool;
+	uint32_t n_workers, max_cells, max_adjacencies, max_filters, flow_entries;
+	uint8_t idle;
+	uint8_t stop;
+
+	struct sp_deferred *deferred;      /* control side only */
+	uint32_t serial;                   /* names of DPDK objects */
+	int32_t socket;
+};
+
+#endif

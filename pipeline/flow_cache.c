@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Stage 3: exact match on addresses, ports, protocol, role and tunnel of arrival. An entry is a memo of a decision that the classifier would take again, and valid only in
+ * the generation that took it (S-021).
+ */
+
+#include <nmmintrin.h>
+
+#include "stages.h"
+
+static __rte_always_inline uint32_t flow_hash(const struct sp_packet *p)
+{
+	uint64_t h = _mm_crc32_u64(0, p->words[0]);
+
+	return (uint32_t)_mm_crc32_u64(h, p->words[1]);
+}
+
+static __rte_always_inline int flow_matches(const struct sp_flow_entry *e, const struct sp_packet *p, uint32_t generation)
+{
+	uint64_t key[2];
+
+	memcpy(key, &e->key, sizeof(key));
+	return ((key[0] ^ p->words[0]) | (key[1] ^ p->words[1]) | (e->generation ^ generation)) == 0;
+}
+
+static __rte_always_inline void flow_apply(struct sp_packet *p, const struct sp_flow_entry *e)
+{
+	p->filter = e->filter;
+	p->cell = (uint16_t)e->cell;
+	p->adjacency = e->adjacency;
+	p->action = e->action;
+	p->reason = e->reason;
+}
+
+/* The newest memo of a bucket stands first; the older one gives way. */
+static void flow_insert(struct sp_worker *w, struct sp_flow_entry *bucket, const struct sp_packet *p)
+{
+	if (bucket[0].generation == w->generation)
+		bucket[1] = bucket[0];
+	bucket[0] = (struct sp_flow_entry){
+		.key = p->key,
+		.generation = w->generation,
+		.filter = p->filter,
+		.cell = p->cell,
+		.adjacency = p->adjacency,
+		.action = p->action,
+		.reason = p->reason,
+	};
+}
+
+static void flow_misses(struct sp_worker *w, struct sp_packet *packets, const uint32_t *missed, const uint32_t *bucket, uint32_t n)
+{
+	struct sp_packet *misses[SP_BURST];
+	uint8_t memo[SP_BURST];
+
+	for (uint32_t i = 0; i < n; i++)
+		misses[i] = &packets[missed[i]];
+	sp_classify_misses(w, misses, memo, n);
+	for (uint32_t i = 0; i < n; i++)
+		if (memo[i])
+			flow_insert(w, &w->flows[bucket[missed[i]]], misses[i]);
+}
+
+void sp_flow_verdicts(struct sp_worker *w, struct sp_packet *packets, uint32_t n)
+{
+	uint32_t bucket[SP_BURST], missed[SP_BURST], n_missed = 0;
+
+	for (uint32_t i = 0; i < n; i++) {
+		bucket[i] = (flow_hash(&packets[i]) & w->flow_mask) * 2;
+		rte_prefetch0(&w->flows[bucket[i]]);
+	}
+	for (uint32_t i = 0; i < n; i++) {
+		const struct sp_flow_entry *e = &w->flows[bucket[i]];
+
+		if (likely(flow_matches(&e[0], &packets[i], w->generation)))
+			flow_apply(&packets[i], &e[0]);
+		else if (flow_matches(&e[1], &packets[i], w->generation))
+			flow_apply(&packets[i], &e[1]);
+		else
+			missed[n_missed++] = i;
+	}
+	if (unlikely(n_missed > 0))
+		flow_misses(w, packets, missed, bucket, n_missed);
+}

@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef SP_IPV4_H
+#define SP_IPV4_H
+
+/* IPv4 header arithmetic (RFC 791). Fields are read and written in place through memcpy-sized accesses: headers are not aligned. */
+
+#include <stdint.h>
+#include <string.h>
+
+#include <rte_byteorder.h>
+
+#define SP_PROTOCOL_TCP 6
+#define SP_PROTOCOL_UDP 17
+#define SP_PROTOCOL_DCCP 33
+#define SP_PROTOCOL_IPV6 41
+#define SP_PROTOCOL_ESP 50
+#define SP_PROTOCOL_NONE 59
+#define SP_PROTOCOL_SCTP 132
+#define SP_PROTOCOL_UDPLITE 136
+#define SP_NEXT_HEADER_IPV4 4
+
+#define SP_IPV4_DF 0x4000
+#define SP_IPV4_FRAGMENT 0x3fff /* more fragments, and the offset */
+
+#define SP_ECN_MASK 3
+#define SP_ECN_CE 3
+
+static inline uint16_t sp_load16(const uint8_t *p)
+{
+	uint16_t v;
+
+	memcpy(&v, p, sizeof(v));
+	return v;
+}
+
+static inline uint32_t sp_load32(const uint8_t *p)
+{
+	uint32_t v;
+
+	memcpy(&v, p, sizeof(v));
+	return v;
+}
+
+static inline uint64_t sp_load64(const uint8_t *p)
+{
+	uint64_t v;
+
+	memcpy(&v, p, sizeof(v));
+	return v;
+}
+
+static inline void sp_store16(uint8_t *p, uint16_t v)
+{
+	memcpy(p, &v, sizeof(v));
+}
+
+static inline void sp_store32(uint8_t *p, uint32_t v)
+{
+	memcpy(p, &v, sizeof(v));
+}
+
+static inline void sp_store64(uint8_t *p, uint64_t v)
+{
+	memcpy(p, &v, sizeof(v));
+}
+
+/* One's complement sum folded to 16 bits (RFC 1071); byte order is that of the words summed. */
+static inline uint16_t sp_fold(uint64_t sum)
+{
+	sum = (sum & 0xffffffff) + (sum >> 32);
+	sum = (sum & 0xffff) + (sum >> 16);
+	sum = (sum & 0xffff) + (sum >> 16);
+	sum = (sum & 0xffff) + (sum >> 16);
+	return (uint16_t)sum;
+}
+
+/* Sum of a header of `words` 32-bit words, at least 5. */
+static inline uint64_t sp_ipv4_sum(const uint8_t *l3, uint32_t words)
+{
+	uint64_t sum = (uint64_t)sp_load32(l3) + sp_load32(l3 + 4) + sp_load32(l3 + 8) + sp_load32(l3 + 12) + sp_load32(l3 + 16);
+
+	for (uint32_t i = 5; i < words; i++)
+		sum += sp_load32(l3 + 4 * i);
+	return sum;
+}
+
+/* Replaces the checksum for one 16-bit word that changed, all as they stand in memory (RFC 1624 eqn. 3). */
+static inline void sp_ipv4_checksum_adjust(uint8_t *l3, uint16_t before, uint16_t after)
+{
+	uint32_t sum = (uint16_t)~sp_load16(l3 + 10) + (uint32_t)(uint16_t)~before + after;
+
+	sp_store16(l3 + 10, (uint16_t)~sp_fold(sum));
+}
+
+static inline void sp_ipv4_decrement_ttl(uint8_t *l3)
+{
+	uint16_t before = sp_load16(l3 + 8);
+	uint16_t after = (uint16_t)(before - 1); /* TTL is the low byte of the word in memory */
+
+	sp_store16(l3 + 8, after);
+	sp_ipv4_checksum_adjust(l3, before, after);
+}
+
+static inline int sp_has_ports(uint8_t protocol)
+{
+	return protocol == SP_PROTOCOL_TCP || protocol == SP_PROTOCOL_UDP || protocol == SP_PROTOCOL_SCTP || protocol == SP_PROTOCOL_DCCP ||
+	       protocol == SP_PROTOCOL_UDPLITE;
+}
+
+#endif

@@ -1,0 +1,276 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* Snapshots of policy, routes and own addresses: built here by the control thread, immutable once published. */
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <rte_acl.h>
+#include <rte_errno.h>
+#include <rte_malloc.h>
+#include <rte_rib.h>
+
+#include "classify.h"
+#include "dataplane.h"
+
+RTE_ACL_RULE_DEF(acl_rule, SP_ACL_FIELDS);
+
+#define FIELD(index, kind, bytes, group, member) \
+	{ .type = RTE_ACL_FIELD_TYPE_##kind, .size = bytes, .field_index = index, .input_index = group, .offset = offsetof(struct sp_acl_key, member) }
+
+static const struct rte_acl_field_def acl_fields[SP_ACL_FIELDS] = {
+	FIELD(SP_ACL_PROTOCOL, BITMASK, 1, 0, protocol),
+	FIELD(SP_ACL_SOURCE, MASK, 4, 1, source_be),
+	FIELD(SP_ACL_DESTINATION, MASK, 4, 2, destination_be),
+	FIELD(SP_ACL_SOURCE_PORT, RANGE, 2, 3, source_port_be),
+	FIELD(SP_ACL_DESTINATION_PORT, RANGE, 2, 3, destination_port_be),
+	FIELD(SP_ACL_ROLE, BITMASK, 4, 4, role_be),
+};
+
+/* A packet has one of three roles, one bit each: value and mask of a comparison that holds for a set of them. */
+static void role_match(uint8_t roles, uint32_t *value, uint32_t *mask)
+{
+	const uint32_t all = SP_ROLE_PROTECTED | SP_ROLE_UNPROTECTED | SP_ROLE_LOCAL;
+
+	roles &= all;
+	if (roles == all) {
+		*value = 0;
+		*mask = 0;
+	} else if ((roles & (roles - 1)) == 0) {
+		*value = roles;
+		*mask = roles;
+	} else {
+		*value = 0;
+		*mask = all & ~(uint32_t)roles;
+	}
+}
+
+static void fill_rule(struct acl_rule *r, const struct sp_rule *from, uint32_t n_entries)
+{
+	*r = (struct acl_rule){
+		.data = {
+			.category_mask = 1,
+			.priority = (int32_t)(n_entries - from->entry),
+			.userdata = from->entry + 1, /* 0 means no match */
+		},
+	};
+	r->field[SP_ACL_PROTOCOL].value.u8 = from->protocol;
+	r->field[SP_ACL_PROTOCOL].mask_range.u8 = from->protocol ? UINT8_MAX : 0;
+	r->field[SP_ACL_SOURCE].value.u32 = from->source;
+	r->field[SP_ACL_SOURCE].mask_range.u32 = from->source_bits;
+	r->field[SP_ACL_DESTINATION].value.u32 = from->destination;
+	r->field[SP_ACL_DESTINATION].mask_range.u32 = from->destination_bits;
+	r->field[SP_ACL_SOURCE_PORT].value.u16 = from->source_port_first;
+	r->field[SP_ACL_SOURCE_PORT].mask_range.u16 = from->source_port_last;
+	r->field[SP_ACL_DESTINATION_PORT].value.u16 = from->destination_port_first;
+	r->field[SP_ACL_DESTINATION_PORT].mask_range.u16 = from->destination_port_last;
+	role_match(from->roles, &r->field[SP_ACL_ROLE].value.u32, &r->field[SP_ACL_ROLE].mask_range.u32);
+}
+
+static int rule_valid(const struct sp_rule *r, uint32_t n_entries)
+{
+	return r->entry < n_entries && r->source_bits <= 32 && r->destination_bits <= 32 && r->source_port_first <= r->source_port_last &&
+	       r->destination_port_first <= r->destination_port_last && r->roles != 0;
+}
+
+static int build_acl(struct sp_dataplane *dp, struct sp_snapshot *s, const struct sp_snapshot_config *config, char *error, size_t size)
+{
+	char name[32];
+	struct rte_acl_param param = {
+		.name = name,
+		.socket_id = dp->socket,
+		.rule_size = RTE_ACL_RULE_SZ(SP_ACL_FIELDS),
+		.max_rule_num = config->n_rules,
+	};
+	struct rte_acl_config build = {.num_categories = 1, .num_fields = SP_ACL_FIELDS};
+	int r;
+
+	if (config->n_rules == 0)
+		return 0;
+	sp_object_name(dp, name);
+	s->acl = rte_acl_create(&param);
+	if (s->acl == NULL) {
+		sp_fail(error, size, "classifier for %u rules: %s", config->n_rules, rte_strerror(rte_errno));
+		return -1;
+	}
+	for (uint32_t i = 0; i < config->n_rules; i++) {
+		struct acl_rule rule;
+
+		if (!rule_valid(&config->rules[i], config->n_entries)) {
+			sp_fail(error, size, "rule %u of %u: entry %u of %u, prefixes /%u and /%u, port ranges or roles out of bounds", i, config->n_rules,
+				config->rules[i].entry, config->n_entries, config->rules[i].source_bits, config->rules[i].destination_bits);
+			return -1;
+		}
+		fill_rule(&rule, &config->rules[i], config->n_entries);
+		r = rte_acl_add_rules(s->acl, (struct rte_acl_rule *)&rule, 1);
+		if (r != 0) {
+			sp_fail(error, size, "rule %u of %u: %s", i, config->n_rules, rte_strerror(-r));
+			return -1;
+		}
+	}
+	memcpy(build.defs, acl_fields, sizeof(acl_fields));
+	r = rte_acl_build(s->acl, &build);
+	if (r != 0) {
+		sp_fail(error, size, "compiling %u rules: %s", config->n_rules, rte_strerror(-r));
+		return -1;
+	}
+	return 0;
+}
+
+static int build_routes(struct sp_dataplane *dp, struct sp_snapshot *s, const struct sp_snapshot_config *config, char *error, size_t size)
+{
+	char name[32];
+	/* each prefix may add a node where it branches off another */
+	struct rte_rib_conf conf = {.max_nodes = (int)(2 * config->n_routes + 1)};
+
+	s->n_routes = config->n_routes;
+	if (config->n_routes == 0)
+		return 0;
+	sp_object_name(dp, name);
+	s->rib = rte_rib_create(name, dp->socket, &conf);
+	if (s->rib == NULL) {
+		sp_fail(error, size, "table for %u routes: %s", config->n_routes, rte_strerror(rte_errno));
+		return -1;
+	}
+	for (uint32_t i = 0; i < config->n_routes; i++) {
+		const struct sp_route *route = &config->routes[i];
+		struct rte_rib_node *node = NULL;
+
+		if (route->bits <= 32 && route->port < SP_MAX_PORTS && dp->ports[route->port].present)
+			node = rte_rib_insert(s->rib, route->prefix, route->bits);
+		if (node == NULL || rte_rib_set_nh(node, i) != 0) {
+			sp_fail(error, size, "route %u of %u (%08x/%u, port %u): prefix given twice, no such port, or no memory", i, config->n_routes, route->prefix,
+				route->bits, route->port);
+			return -1;
+		}
+	}
+	memcpy(s->routes, config->routes, config->n_routes * sizeof(*s->routes));
+	return 0;
+}
+
+static int compare_addresses(const void *a, const void *b)
+{
+	const struct sp_own_address *x = a, *y = b;
+
+	return x->address < y->address ? -1 : x->address > y->address;
+}
+
+static uint32_t broadcast_of(const struct sp_own_address *a)
+{
+	return a->bits >= 31 ? 0 : a->address | UINT32_MAX >> a->bits;
+}
+
+static int build_addresses(struct sp_dataplane *dp, struct sp_snapshot *s, const struct sp_snapshot_config *config, char *error, size_t size)
+{
+	struct sp_own_address *sorted;
+
+	s->n_local = config->n_addresses;
+	if (config->n_addresses == 0)
+		return 0;
+	sorted = calloc(config->n_addresses, sizeof(*sorted));
+	if (sorted == NULL) {
+		sp_fail(error, size, "%u own addresses: no memory", config->n_addresses);
+		return -1;
+	}
+	memcpy(sorted, config->addresses, config->n_addresses * sizeof(*sorted));
+	qsort(sorted, config->n_addresses, sizeof(*sorted), compare_addresses);
+	for (uint32_t i = 0; i < config->n_addresses; i++) {
+		const struct sp_own_address *a = &sorted[i];
+		struct sp_port_addresses *port;
+
+		if (a->bits > 32 || a->port >= SP_MAX_PORTS || !dp->ports[a->port].present || s->port[a->port].n == SP_PORT_ADDRESSES) {
+			sp_fail(error, size, "own address %08x/%u: no port %u, or more than %u addresses on it", a->address, a->bits, a->port, SP_PORT_ADDRESSES);
+			free(sorted);
+			return -1;
+		}
+		port = &s->port[a->port];
+		port->address[port->n++] = a->address;
+		s->local[i] = a->address;
+		s->broadcast[i] = broadcast_of(a);
+	}
+	free(sorted);
+	return 0;
+}
+
+static int copy_entries(struct sp_dataplane *dp, struct sp_snapshot *s, const struct sp_snapshot_config *config, char *error, size_t size)
+{
+	s->n_entries = config->n_entries;
+	for (uint32_t i = 0; i < config->n_entries; i++) {
+		const struct sp_entry *e = &config->entries[i];
+		int tunnel = e->verdict == SP_VERDICT_PROTECT || e->verdict == SP_VERDICT_REQUIRE;
+
+		if (e->verdict > SP_VERDICT_REQUIRE || e->counter >= dp->max_filters || (tunnel && e->cell >= dp->max_cells)) {
+			sp_fail(error, size, "entry %u of %u: verdict %u, counter slot %u (of %u) or cell %u (of %u) out of bounds", i, config->n_entries, e->verdict,
+				e->counter, dp->max_filters, e->cell, dp->max_cells);
+			return -1;
+		}
+		s->entries[i] = *e;
+	}
+	return 0;
+}
+
+static void *allocate(struct sp_dataplane *dp, size_t n, size_t size)
+{
+	return rte_zmalloc_socket("sp_snapshot", RTE_MAX(n, (size_t)1) * size, RTE_CACHE_LINE_SIZE, dp->socket);
+}
+
+struct sp_snapshot *sp_snapshot_build(struct sp_dataplane *dp, const struct sp_snapshot_config *config, char *error, size_t error_size)
+{
+	struct sp_snapshot *s = allocate(dp, 1, sizeof(*s));
+
+	if (s == NULL)
+		return sp_fail(error, error_size, "snapshot: no DPDK memory for %zu bytes", sizeof(*s));
+	s->entries = allocate(dp, config->n_entries, sizeof(*s->entries));
+	s->routes = allocate(dp, config->n_routes, sizeof(*s->routes));
+	s->local = allocate(dp, config->n_addresses, sizeof(*s->local));
+	s->broadcast = allocate(dp, config->n_addresses, sizeof(*s->broadcast));
+	s->default_verdict = config->default_verdict;
+	s->needs_ike = config->needs_ike;
+	s->ike_counter = config->ike_counter;
+	if (s->entries == NULL || s->routes == NULL || s->local == NULL || s->broadcast == NULL) {
+		sp_snapshot_free(s);
+		return sp_fail(error, error_size, "snapshot of %u entries, %u routes, %u addresses: no DPDK memory", config->n_entries, config->n_routes,
+			       config->n_addresses);
+	}
+	if (config->ike_counter >= dp->max_filters) {
+		sp_snapshot_free(s);
+		return sp_fail(error, error_size, "IKE exemption: counter slot %u of %u", config->ike_counter, dp->max_filters);
+	}
+	if (copy_entries(dp, s, config, error, error_size) != 0 || build_acl(dp, s, config, error, error_size) != 0 ||
+	    build_routes(dp, s, config, error, error_size) != 0 || build_addresses(dp, s, config, error, error_size) != 0) {
+		sp_snapshot_free(s);
+		return NULL;
+	}
+	return s;
+}
+
+void sp_snapshot_free(struct sp_snapshot *s)
+{
+	if (s == NULL)
+		return;
+	rte_acl_free(s->acl);
+	rte_rib_free(s->rib);
+	rte_free(s->entries);
+	rte_free(s->routes);
+	rte_free(s->local);
+	rte_free(s->broadcast);
+	rte_free(s);
+}
+
+struct sp_snapshot *sp_snapshot_publish(struct sp_dataplane *dp, struct sp_snapshot *snapshot)
+{
+	struct sp_snapshot *former = __atomic_exchange_n(&dp->snapshot, snapshot, __ATOMIC_ACQ_REL);
+
+	sp_generation_bump(dp);
+	return former;
+}
+
+void sp_generation_bump(struct sp_dataplane *dp)
+{
+	__atomic_fetch_add(&dp->generation, 1, __ATOMIC_RELEASE);
+}
+
+uint32_t sp_generation(const struct sp_dataplane *dp)
+{
+	return __atomic_load_n(&dp->generation, __ATOMIC_ACQUIRE);
+}

@@ -1,0 +1,240 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* Between a data core and the slow path: what a worker hands to Go, and what Go hands back. Rings have one writer and one reader; a full ring is a counted drop. */
+
+#include "ipv4.h"
+#include "mbuf.h"
+#include "stages.h"
+
+static int punt(struct sp_worker *w, struct rte_mbuf *m, enum sp_punt kind)
+{
+	sp_priv(m)->kind = (uint8_t)kind;
+	return rte_ring_sp_enqueue(w->punt, m) == 0;
+}
+
+void sp_punt_delivered(struct sp_worker *w, struct rte_mbuf *m, enum sp_punt kind, uint16_t in_cell, uint32_t filter)
+{
+	uint16_t in_port = m->port;
+	struct sp_mbuf_priv *priv = sp_priv(m);
+
+	priv->in_cell = in_cell;
+	priv->filter = filter;
+	if (likely(punt(w, m, kind)))
+		w->counters[in_port].delivered++;
+	else
+		sp_drop(w, m, SP_DROP_PUNT_FULL);
+}
+
+static void describe(const struct sp_packet *p)
+{
+	struct sp_mbuf_priv *priv = sp_priv(p->mbuf);
+
+	priv->in_cell = p->key.in_cell;
+	priv->filter = p->filter;
+	priv->cell = p->cell;
+	priv->adjacency = p->adjacency;
+	priv->out_port = p->out_port;
+	priv->next_hop = p->next_hop;
+}
+
+void sp_punt_held(struct sp_worker *w, const struct sp_packet *p, enum sp_punt kind)
+{
+	uint16_t in_port = p->mbuf->port;
+
+	describe(p);
+	if (likely(punt(w, p->mbuf, kind)))
+		w->counters[in_port].held++;
+	else
+		sp_drop(w, p->mbuf, SP_DROP_PUNT_FULL);
+}
+
+void sp_punt_dropped(struct sp_worker *w, const struct sp_packet *p, enum sp_punt kind, uint16_t mtu)
+{
+	uint16_t in_port = p->mbuf->port;
+
+	w->counters[in_port].drops[kind == SP_PUNT_TTL_EXPIRED ? SP_DROP_TTL_EXPIRED : SP_DROP_MTU_EXCEEDED]++;
+	describe(p);
+	sp_priv(p->mbuf)->mtu = mtu;
+	if (unlikely(!punt(w, p->mbuf, kind)))
+		rte_pktmbuf_free(p->mbuf);
+}
+
+uint32_t sp_punt_dequeue(struct sp_dataplane *dp, uint32_t worker, struct sp_exception *out, uint32_t n)
+{
+	struct rte_mbuf *mbufs[SP_BURST];
+	uint32_t total = 0;
+
+	while (total < n) {
+		uint32_t taken = rte_ring_sc_dequeue_burst(dp->workers[worker]->punt, (void **)mbufs, RTE_MIN(n - total, (uint32_t)SP_BURST), NULL);
+
+		if (taken == 0)
+			break;
+		for (uint32_t i = 0; i < taken; i++) {
+			const struct sp_mbuf_priv *priv = sp_priv(mbufs[i]);
+
+			out[total++] = (struct sp_exception){
+				.mbuf = mbufs[i],
+				.data = rte_pktmbuf_mtod(mbufs[i], uint8_t *),
+				.length = mbufs[i]->data_len,
+				.next_hop = priv->next_hop,
+				.filter = priv->filter,
+				.l3_offset = SP_L2_LENGTH,
+				.in_port = mbufs[i]->port,
+				.out_port = priv->out_port,
+				.in_cell = priv->in_cell,
+				.cell = priv->cell,
+				.adjacency = priv->adjacency,
+				.mtu = priv->mtu,
+				.kind = priv->kind,
+			};
+		}
+	}
+	return total;
+}
+
+void sp_packets_free(struct rte_mbuf **mbufs, uint32_t n)
+{
+	rte_pktmbuf_free_bulk(mbufs, n);
+}
+
+/* ---- from Go ---- */
+
+static struct rte_mbuf *copy_frame(struct sp_dataplane *dp, const struct sp_injection *frame)
+{
+	uint32_t head = frame->kind == SP_INJECT_RAW ? 0 : SP_L2_LENGTH;
+	struct rte_mbuf *m = rte_pktmbuf_alloc(dp->pool);
+	uint8_t *start;
+
+	if (m == NULL)
+		return NULL;
+	sp_mbuf_unpoison(m);
+	start = (uint8_t *)rte_pktmbuf_append(m, 0);
+	if (head + frame->length > rte_pktmbuf_tailroom(m)) {
+		rte_pktmbuf_free(m);
+		return NULL;
+	}
+	sp_mbuf_bounds(m, start, head + frame->length);
+	memset(start, 0, head);
+	memcpy(start + head, frame->data, frame->length);
+	m->port = SP_PORT_LOCAL;
+	sp_priv(m)->inject = frame->kind;
+	sp_priv(m)->fresh = 1;
+	sp_priv(m)->out_port = frame->port;
+	sp_priv(m)->in_cell = SP_NO_CELL;
+	return m;
+}
+
+uint32_t sp_inject(struct sp_dataplane *dp, uint32_t worker, const struct sp_injection *frames, uint32_t n)
+{
+	for (uint32_t i = 0; i < n; i++) {
+		struct rte_mbuf *m = copy_frame(dp, &frames[i]);
+
+		if (m == NULL)
+			return i;
+		if (rte_ring_sp_enqueue(dp->workers[worker]->inject, m) != 0) {
+			rte_pktmbuf_free(m);
+			return i;
+		}
+	}
+	return n;
+}
+
+uint32_t sp_release(struct sp_dataplane *dp, uint32_t worker, struct rte_mbuf **mbufs, uint32_t n)
+{
+	return rte_ring_sp_enqueue_burst(dp->workers[worker]->inject, (void **)mbufs, n, NULL);
+}
+
+static void transmit_raw(struct sp_worker *w, struct rte_mbuf *m)
+{
+	uint16_t port = sp_priv(m)->out_port;
+
+	if (port >= SP_MAX_PORTS || !w->dp->ports[port].present || m->data_len < SP_L2_LENGTH || m->data_len > w->dp->ports[port].mtu + SP_L2_LENGTH)
+		sp_drop(w, m, SP_DROP_INJECT_INVALID);
+	else
+		sp_transmit(w, port, m);
+}
+
+/* An IP packet behind SP_L2_LENGTH void bytes: ours, or one that came out of a tunnel. */
+static int parse_behind_l2(struct sp_worker *w, struct sp_packet *p, struct rte_mbuf *m, uint8_t role, uint16_t in_cell)
+{
+	uint8_t *l3 = rte_pktmbuf_mtod_offset(m, uint8_t *, SP_L2_LENGTH);
+
+	if (m->data_len < SP_L2_LENGTH || sp_parse_inner(w, p, m, l3, m->data_len - SP_L2_LENGTH, role, in_cell) != SP_PASS) {
+		sp_drop(w, m, SP_DROP_INJECT_INVALID);
+		return 0;
+	}
+	return 1;
+}
+
+/* IKE of ours: it has a route or it has none, and no filter is asked (S-031). */
+static void route_local(struct sp_worker *w, struct rte_mbuf *m)
+{
+	struct sp_packet p = {0};
+	struct sp_packet *list = &p;
+
+	if (!parse_behind_l2(w, &p, m, SP_ROLE_LOCAL, SP_NO_CELL))
+		return;
+	p.cell = SP_NO_CELL;
+	sp_route(w, &p, 0);
+	if (p.action == SP_ACTION_FORWARD)
+		sp_forward(w, &list, 1);
+	else
+		sp_drop(w, m, p.reason);
+}
+
+static void process_one(struct sp_worker *w, struct rte_mbuf *m, uint8_t role, uint16_t in_cell)
+{
+	struct sp_packet p;
+
+	if (parse_behind_l2(w, &p, m, role, in_cell))
+		sp_process(w, &p, 1);
+}
+
+static void originate(struct sp_worker *w, struct rte_mbuf *m)
+{
+	switch (sp_priv(m)->inject) {
+	case SP_INJECT_RAW:
+		transmit_raw(w, m);
+		break;
+	case SP_INJECT_ROUTE_LOCAL:
+		route_local(w, m);
+		break;
+	case SP_INJECT_REPLY_TUNNEL:
+		process_one(w, m, SP_ROLE_LOCAL, SP_NO_CELL);
+		break;
+	default:
+		sp_drop(w, m, SP_DROP_INJECT_INVALID);
+	}
+}
+
+/* Held packets go the way they came, our own ones the way they were sent. */
+static void injected(struct sp_worker *w, struct rte_mbuf *m)
+{
+	struct sp_port_counters *counters = &w->counters[m->port];
+	struct sp_mbuf_priv *priv = sp_priv(m);
+
+	if (priv->fresh) {
+		priv->fresh = 0;
+		counters->received++;
+		counters->received_bytes += m->data_len;
+		originate(w, m);
+		return;
+	}
+	counters->released++;
+	if (m->port == SP_PORT_LOCAL)
+		originate(w, m);
+	else if (priv->in_cell != SP_NO_CELL)
+		process_one(w, m, w->dp->ports[m->port].role, priv->in_cell);
+	else
+		sp_ingest(w, m->port, &m, 1, 0);
+}
+
+uint32_t sp_inject_poll(struct sp_worker *w)
+{
+	struct rte_mbuf *mbufs[SP_BURST];
+	uint32_t n = rte_ring_sc_dequeue_burst(w->inject, (void **)mbufs, SP_BURST, NULL);
+
+	for (uint32_t i = 0; i < n; i++)
+		injected(w, mbufs[i]);
+	return n;
+}

@@ -1,0 +1,206 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* SAs and the cells that hold outbound ones: created and retired by the control thread, used by workers until a grace period has passed. */
+
+#include <string.h>
+
+#include <rte_malloc.h>
+
+#include "dataplane.h"
+#include "ipv4.h"
+
+#define OUTER_TTL 64
+
+static uint32_t replay_words(uint16_t window)
+{
+	return rte_align32pow2(window / 64u + 1u);
+}
+
+size_t sp_sa_in_size(uint16_t window, uint32_t n_selectors)
+{
+	return RTE_CACHE_LINE_ROUNDUP(sizeof(struct sp_sa_in) + replay_words(window) * sizeof(uint64_t) + n_selectors * sizeof(struct sp_selector));
+}
+
+size_t sp_sa_out_size(uint32_t n_selectors)
+{
+	return RTE_CACHE_LINE_ROUNDUP(sizeof(struct sp_sa_out) + n_selectors * sizeof(struct sp_selector));
+}
+
+static int device_known(const struct sp_dataplane *dp, uint8_t device)
+{
+	const struct sp_worker *w = dp->workers[0];
+
+	for (uint32_t i = 0; i < w->n_devices; i++)
+		if (w->devices[i].device == device)
+			return 1;
+	return 0;
+}
+
+static int lengths_valid(const struct sp_sa_config *c)
+{
+	if (c->kind == SP_SA_CBC_ASYNC)
+		return c->iv_length == SP_IV_MAX && c->block == 16 && c->icv_length >= 12 && c->icv_length <= SP_ICV_MAX;
+	return c->iv_length == 8 && c->block == 4 && c->icv_length >= 8 && c->icv_length <= 16;
+}
+
+/* 1 when the parts that both directions share make sense, else 0 with the reason in error. */
+static int config_valid(const struct sp_dataplane *dp, const struct sp_sa_config *c, char *error, size_t size)
+{
+	if (c->session == NULL || c->kind > SP_SA_CBC_ASYNC || !lengths_valid(c)) {
+		sp_fail(error, size, "SA %08x: session missing, or kind %u with IV %u, ICV %u, block %u bytes", c->spi, c->kind, c->iv_length, c->icv_length, c->block);
+		return 0;
+	}
+	if (c->kind != SP_SA_AEAD_CPU && !device_known(dp, c->device)) {
+		sp_fail(error, size, "SA %08x: crypto device %u has no queue pairs for the workers", c->spi, c->device);
+		return 0;
+	}
+	if (c->cell >= dp->max_cells || c->n_selectors == 0 || c->spi < 256) {
+		sp_fail(error, size, "SA %08x: cell %u of %u, %u selectors (want at least 1), SPI at least 256 (RFC 4303 2.1)", c->spi, c->cell, dp->max_cells,
+			c->n_selectors);
+		return 0;
+	}
+	return 1;
+}
+
+struct sp_sa_in *sp_sa_in_create(struct sp_dataplane *dp, const struct sp_sa_config *c, char *error, size_t error_size)
+{
+	struct sp_sa_in *sa;
+
+	if (!config_valid(dp, c, error, error_size))
+		return NULL;
+	if (c->window % 64 != 0 || c->window > SP_WINDOW_MAX || c->owner >= dp->n_workers)
+		return sp_fail(error, error_size, "inbound SA %08x: replay window %u (want a multiple of 64, at most %u), owner %u of %u workers", c->spi, c->window,
+			       SP_WINDOW_MAX, c->owner, dp->n_workers);
+	sa = rte_zmalloc_socket("sp_sa_in", sp_sa_in_size(c->window, c->n_selectors), RTE_CACHE_LINE_SIZE, dp->socket);
+	if (sa == NULL)
+		return sp_fail(error, error_size, "inbound SA %08x: no DPDK memory for %zu bytes", c->spi, sp_sa_in_size(c->window, c->n_selectors));
+	sa->session = c->session;
+	sa->spi = c->spi;
+	sa->salt_be = c->salt_be;
+	sa->replay.bitmap = sa->bitmap;
+	sa->replay.window = c->window;
+	sa->replay.word_mask = replay_words(c->window) - 1;
+	sa->selectors = (struct sp_selector *)(sa->bitmap + replay_words(c->window));
+	sa->n_selectors = c->n_selectors;
+	memcpy(sa->selectors, c->selectors, c->n_selectors * sizeof(*c->selectors));
+	sa->cell = c->cell;
+	sa->kind = c->kind;
+	sa->device = c->device;
+	sa->iv_length = c->iv_length;
+	sa->icv_length = c->icv_length;
+	sa->block_mask = (uint8_t)(c->block - 1);
+	sa->udp = c->udp != 0;
+	sa->esn = c->esn != 0;
+	sa->owner = c->owner;
+	return sa;
+}
+
+/* Everything of the outer header that no packet changes (RFC 4301 5.1.2.1, RFC 3948 2.1). */
+static void fill_header(struct sp_sa_out *sa, const struct sp_sa_config *c)
+{
+	uint8_t *ip = sa->header, *udp = sa->header + SP_IPV4_LENGTH;
+
+	ip[0] = 0x45;
+	ip[8] = OUTER_TTL;
+	ip[9] = c->udp ? SP_PROTOCOL_UDP : SP_PROTOCOL_ESP;
+	sp_store32(ip + 12, rte_cpu_to_be_32(c->source));
+	sp_store32(ip + 16, rte_cpu_to_be_32(c->destination));
+	sp_store16(udp, rte_cpu_to_be_16(c->source_port));
+	sp_store16(udp + 2, rte_cpu_to_be_16(c->destination_port));
+	sa->checksum = sp_fold(sp_ipv4_sum(ip, SP_IPV4_LENGTH / 4));
+}
+
+struct sp_sa_out *sp_sa_out_create(struct sp_dataplane *dp, const struct sp_sa_config *c, char *error, size_t error_size)
+{
+	struct sp_sa_out *sa;
+
+	if (!config_valid(dp, c, error, error_size))
+		return NULL;
+	if (c->first_sequence == 0)
+		return sp_fail(error, error_size, "outbound SA %08x: first sequence number 0, want at least 1 (RFC 4303 3.3.3)", c->spi);
+	sa = rte_zmalloc_socket("sp_sa_out", sp_sa_out_size(c->n_selectors), RTE_CACHE_LINE_SIZE, dp->socket);
+	if (sa == NULL)
+		return sp_fail(error, error_size, "outbound SA %08x: no DPDK memory for %zu bytes", c->spi, sp_sa_out_size(c->n_selectors));
+	sa->session = c->session;
+	sa->spi_be = rte_cpu_to_be_32(c->spi);
+	sa->salt_be = c->salt_be;
+	sa->n_selectors = c->n_selectors;
+	memcpy(sa->selectors, c->selectors, c->n_selectors * sizeof(*c->selectors));
+	sa->cell = c->cell;
+	sa->adjacency = c->adjacency;
+	sa->kind = c->kind;
+	sa->device = c->device;
+	sa->iv_length = c->iv_length;
+	sa->icv_length = c->icv_length;
+	sa->block_mask = (uint8_t)(c->block - 1);
+	sa->udp = c->udp != 0;
+	sa->esn = c->esn != 0;
+	sa->header_length = (uint8_t)(SP_IPV4_LENGTH + (sa->udp ? SP_UDP_LENGTH : 0) + SP_ESP_LENGTH + sa->iv_length);
+	sa->sequence = c->first_sequence - 1;
+	/* reservations beyond the limit are never sent, and leave room for the counter not to wrap at 64 bits either */
+	sa->sequence_limit = sa->esn ? UINT64_MAX >> 1 : UINT32_MAX;
+	fill_header(sa, c);
+	return sa;
+}
+
+int sp_sa_in_publish(struct sp_dataplane *dp, struct sp_sa_in *sa)
+{
+	struct sp_sa_in **slot = &dp->sad[sa->spi & dp->sad_mask];
+
+	if (__atomic_load_n(slot, __ATOMIC_RELAXED) != NULL)
+		return -EEXIST;
+	__atomic_store_n(slot, sa, __ATOMIC_RELEASE);
+	return 0;
+}
+
+struct sp_sa_in *sp_sa_in_retire(struct sp_dataplane *dp, uint32_t spi)
+{
+	struct sp_sa_in **slot = &dp->sad[spi & dp->sad_mask];
+	struct sp_sa_in *sa = __atomic_load_n(slot, __ATOMIC_RELAXED);
+
+	if (sa == NULL || sa->spi != spi)
+		return NULL;
+	__atomic_store_n(slot, NULL, __ATOMIC_RELEASE);
+	return sa;
+}
+
+struct sp_sa_out *sp_cell_publish(struct sp_dataplane *dp, uint16_t cell, struct sp_sa_out *sa)
+{
+	return __atomic_exchange_n(&dp->cells[cell].sa, sa, __ATOMIC_ACQ_REL);
+}
+
+struct sp_sa_out *sp_cell_current(const struct sp_dataplane *dp, uint16_t cell)
+{
+	return __atomic_load_n(&dp->cells[cell].sa, __ATOMIC_ACQUIRE);
+}
+
+void sp_cell_set_state(struct sp_dataplane *dp, uint16_t cell, uint8_t state)
+{
+	__atomic_store_n(&dp->cells[cell].state, state, __ATOMIC_RELAXED);
+}
+
+void sp_sa_in_free(struct sp_sa_in *sa)
+{
+	if (sa == NULL)
+		return;
+	explicit_bzero(&sa->salt_be, sizeof(sa->salt_be));
+	rte_free(sa);
+}
+
+void sp_sa_out_free(struct sp_sa_out *sa)
+{
+	if (sa == NULL)
+		return;
+	explicit_bzero(&sa->salt_be, sizeof(sa->salt_be));
+	rte_free(sa);
+}
+
+void sp_sa_out_set_adjacency(struct sp_sa_out *sa, uint16_t adjacency)
+{
+	__atomic_store_n(&sa->adjacency, adjacency, __ATOMIC_RELAXED);
+}
+
+uint32_t sp_sa_out_spi(const struct sp_sa_out *sa)
+{
+	return rte_be_to_cpu_32(sa->spi_be);
+}

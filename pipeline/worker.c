@@ -1,0 +1,241 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Stage 1 and the frame around all others: the poll loop of a data core. One turn takes a burst from every input, runs it through the stages to its end, flushes
+ * the transmit buffers and reports to RCU. Nothing here waits for the control plane, and nothing allocates.
+ */
+
+#include <sched.h>
+#include <time.h>
+
+#include <rte_cycles.h>
+
+#include "stages.h"
+
+#define EMPTY_TURNS_BEFORE_NAP 64
+#define NAP_NANOSECONDS 50000
+
+/* Filters count what they decide; neighbours in a burst mostly share theirs. */
+static void count_filters(struct sp_worker *w, const struct sp_packet *packets, uint32_t n)
+{
+	uint32_t start = 0;
+
+	while (start < n) {
+		uint32_t filter = packets[start].filter, end = start;
+		uint64_t bytes = 0;
+
+		while (end < n && packets[end].filter == filter)
+			bytes += packets[end++].length;
+		w->filters[filter].packets += end - start;
+		w->filters[filter].bytes += bytes;
+		start = end;
+	}
+}
+
+void sp_process(struct sp_worker *w, struct sp_packet *packets, uint32_t n)
+{
+	struct sp_packet *outbound[SP_BURST], *forward[SP_BURST];
+	struct sp_esp inbound[SP_BURST];
+	uint32_t n_outbound = 0, n_forward = 0, n_inbound = 0;
+
+	sp_flow_verdicts(w, packets, n);
+	count_filters(w, packets, n);
+	for (uint32_t i = 0; i < n; i++) {
+		struct sp_packet *p = &packets[i];
+
+		switch (p->action) {
+		case SP_ACTION_OUTBOUND:
+			outbound[n_outbound++] = p;
+			break;
+		case SP_ACTION_FORWARD:
+			forward[n_forward++] = p;
+			break;
+		case SP_ACTION_INBOUND:
+			n_inbound += (uint32_t)sp_demux_esp(w, p, &inbound[n_inbound]);
+			break;
+		case SP_ACTION_LOCAL:
+			sp_punt_delivered(w, p->mbuf, SP_PUNT_LOCAL, p->key.in_cell, p->filter);
+			break;
+		case SP_ACTION_IKE:
+			sp_punt_delivered(w, p->mbuf, SP_PUNT_IKE, SP_NO_CELL, p->filter);
+			break;
+		default:
+			sp_drop(w, p->mbuf, p->reason);
+		}
+	}
+	if (n_outbound > 0)
+		sp_outbound(w, outbound, n_outbound);
+	if (n_forward > 0)
+		sp_forward(w, forward, n_forward);
+	if (n_inbound > 0)
+		sp_inbound(w, inbound, n_inbound);
+}
+
+static uint32_t poll_ports(struct sp_worker *w)
+{
+	struct rte_mbuf *mbufs[SP_BURST];
+	uint32_t total = 0;
+
+	for (uint32_t i = 0; i < w->n_ports; i++) {
+		uint32_t n = rte_eth_rx_burst(w->ports[i], w->id, mbufs, SP_BURST);
+
+		if (n > 0)
+			sp_ingest(w, w->ports[i], mbufs, n, 1);
+		total += n;
+	}
+	return total;
+}
+
+/* ESP that other workers received for SAs of ours. */
+static uint32_t poll_handover(struct sp_worker *w)
+{
+	struct rte_mbuf *mbufs[SP_BURST];
+	uint32_t n = rte_ring_sc_dequeue_burst(w->handover, (void **)mbufs, SP_BURST, NULL);
+	uint32_t start = 0;
+
+	for (uint32_t i = 1; i <= n; i++) {
+		if (i < n && mbufs[i]->port == mbufs[start]->port)
+			continue;
+		sp_ingest(w, mbufs[start]->port, mbufs + start, i - start, 0);
+		start = i;
+	}
+	return n;
+}
+
+static void go_online(struct sp_worker *w)
+{
+	if (w->online)
+		return;
+	rte_rcu_qsbr_thread_online(w->dp->rcu, w->id);
+	w->online = 1;
+}
+
+static void go_offline(struct sp_worker *w)
+{
+	rte_rcu_qsbr_thread_offline(w->dp->rcu, w->id);
+	w->online = 0;
+	w->pending_epoch = 0;
+}
+
+/*
+ * Between turns a worker holds nothing but what its crypto devices hold. While they do, it may not report the newest epoch: it notes the epoch and how much each device
+ * had taken by then, and reports that epoch once they have completed as much. Queue pairs complete in order.
+ */
+static void report_quiescent(struct sp_worker *w)
+{
+	struct rte_rcu_qsbr *rcu = w->dp->rcu;
+	uint64_t token;
+
+	if (likely(w->in_flight == 0)) {
+		rte_rcu_qsbr_quiescent(rcu, w->id);
+		w->pending_epoch = 0;
+		return;
+	}
+	if (w->pending_epoch != 0) {
+		for (uint32_t i = 0; i < w->n_devices; i++)
+			if (w->devices[i].completed < w->devices[i].epoch_mark)
+				return;
+		__atomic_store_n(&rcu->qsbr_cnt[w->id].cnt, w->pending_epoch, __ATOMIC_RELEASE);
+		w->pending_epoch = 0;
+	}
+	token = __atomic_load_n(&rcu->token, __ATOMIC_ACQUIRE);
+	if (token == __atomic_load_n(&rcu->qsbr_cnt[w->id].cnt, __ATOMIC_RELAXED))
+		return;
+	w->pending_epoch = token;
+	for (uint32_t i = 0; i < w->n_devices; i++)
+		w->devices[i].epoch_mark = w->devices[i].enqueued;
+}
+
+/* Publication order is snapshot, then generation: whoever sees the new generation sees the new snapshot. */
+static void enter_generation(struct sp_worker *w)
+{
+	w->generation = __atomic_load_n(&w->dp->generation, __ATOMIC_ACQUIRE);
+	w->snapshot = __atomic_load_n(&w->dp->snapshot, __ATOMIC_ACQUIRE);
+	w->now = rte_rdtsc();
+}
+
+static uint32_t turn(struct sp_worker *w)
+{
+	uint32_t n;
+
+	enter_generation(w);
+	n = poll_ports(w);
+	n += sp_inject_poll(w);
+	n += poll_handover(w);
+	if (w->in_flight > 0)
+		n += sp_async_complete(w);
+	sp_tx_flush(w);
+	return n;
+}
+
+uint32_t sp_worker_once(struct sp_dataplane *dp, uint32_t worker)
+{
+	struct sp_worker *w = dp->workers[worker];
+	uint32_t n;
+
+	go_online(w);
+	n = turn(w);
+	if (w->in_flight > 0)
+		report_quiescent(w);
+	else
+		go_offline(w);
+	return n;
+}
+
+static void idle(const struct sp_dataplane *dp, uint32_t empty_turns)
+{
+	static const struct timespec nap = {.tv_nsec = NAP_NANOSECONDS};
+
+	if (dp->idle == SP_IDLE_YIELD)
+		sched_yield();
+	else if (dp->idle == SP_IDLE_SLEEP && empty_turns >= EMPTY_TURNS_BEFORE_NAP)
+		nanosleep(&nap, NULL);
+	else
+		rte_pause();
+}
+
+/* Takes back what the devices still hold; nothing new comes in. */
+static void drain(struct sp_worker *w)
+{
+	while (w->in_flight > 0) {
+		enter_generation(w);
+		sp_async_complete(w);
+		sp_tx_flush(w);
+		report_quiescent(w);
+	}
+}
+
+void sp_worker_loop(struct sp_dataplane *dp, uint32_t worker)
+{
+	struct sp_worker *w = dp->workers[worker];
+	uint32_t empty_turns = 0;
+
+	go_online(w);
+	while (likely(!__atomic_load_n(&dp->stop, __ATOMIC_RELAXED))) {
+		uint32_t n = turn(w);
+
+		report_quiescent(w);
+		if (likely(n > 0)) {
+			empty_turns = 0;
+		} else {
+			idle(dp, ++empty_turns);
+		}
+	}
+	drain(w);
+	go_offline(w);
+}
+
+uint32_t sp_worker_in_flight(const struct sp_dataplane *dp, uint32_t worker)
+{
+	return dp->workers[worker]->in_flight;
+}
+
+void sp_dataplane_stop(struct sp_dataplane *dp)
+{
+	__atomic_store_n(&dp->stop, 1, __ATOMIC_RELAXED);
+}
+
+void sp_dataplane_resume(struct sp_dataplane *dp)
+{
+	__atomic_store_n(&dp->stop, 0, __ATOMIC_RELAXED);
+}
