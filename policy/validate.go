@@ -9,27 +9,24 @@ import (
 	"strings"
 )
 
-// validate checks all of a set, the policies that are not active included, and returns every error, joined.
+// validate checks all of a set, the policies that are not active included, and returns a Problem for every mistake, joined.
 func validate(set *Set, known *index, env Environment) error {
 	v := &validator{index: known}
-	v.names("policy", len(set.Policies), func(i int) string { return set.Policies[i].Name })
-	v.names("filter list", len(set.FilterLists), func(i int) string { return set.FilterLists[i].Name })
-	v.names("filter action", len(set.FilterActions), func(i int) string { return set.FilterActions[i].Name })
 	for i := range set.FilterLists {
-		v.filterList(&set.FilterLists[i])
+		v.filterList(i, &set.FilterLists[i])
 	}
 	for i := range set.FilterActions {
-		v.filterAction(&set.FilterActions[i])
+		v.filterAction(i, &set.FilterActions[i])
 	}
 	for i := range set.Policies {
-		v.policy(&set.Policies[i])
+		v.policy(i, &set.Policies[i])
 	}
 	if known.policies[set.Active] == nil {
-		v.fail("active policy %q does not exist: expected %s", set.Active, oneOf(v.index.policies))
+		v.fail(at(PartSet, 0, 0, "active policy"), "", "expected %s, found %q", oneOf(known.policies), set.Active)
 	}
 	for _, address := range env.LocalAddresses {
 		if err := HostRange(address).Validate(); err != nil {
-			v.fail("local address %s: %w", address, err)
+			v.fail(at(PartSet, 0, 0, "local address %s", address), "", "%s", err)
 		}
 	}
 	return errors.Join(v.errs...)
@@ -40,109 +37,122 @@ type validator struct {
 	errs  []error
 }
 
-func (v *validator) fail(format string, args ...any) {
-	v.errs = append(v.errs, fmt.Errorf(format, args...))
+func (v *validator) fail(where Problem, field, format string, args ...any) {
+	where.Field, where.Text = field, fmt.Sprintf(format, args...)
+	v.errs = append(v.errs, &where)
 }
 
-// names demands that every name of a kind is given and given once.
-func (v *validator) names(kind string, n int, name func(int) string) {
-	seen := map[string]bool{}
-	for i := range n {
-		switch {
-		case name(i) == "":
-			v.fail("%s number %d has no name", kind, i+1)
-		case seen[name(i)]:
-			v.fail("%s %q is defined twice: names are unique", kind, name(i))
-		}
-		seen[name(i)] = true
+// name demands that a name is given, and that no part before has it.
+func (v *validator) name(where Problem, name string, isFirst bool) {
+	switch {
+	case name == "":
+		v.fail(where, "Name", "expected a name, found none")
+	case !isFirst:
+		v.fail(where, "Name", "expected a name of its own, found %q for the second time", name)
 	}
 }
 
-func (v *validator) filterList(list *FilterList) {
-	where := fmt.Sprintf("filter list %q", list.Name)
+func (v *validator) filterList(i int, list *FilterList) {
+	where := at(PartFilterList, i, 0, "filter list %q", list.Name)
+	v.name(where, list.Name, v.index.lists[list.Name] == list)
 	if len(list.Filters) == 0 {
-		v.fail("%s has no filters: expected at least one", where)
+		v.fail(where, "Filters", "expected at least one filter, found none")
 	}
 	seen := map[string]bool{}
-	for i := range list.Filters {
-		f := &list.Filters[i]
+	for j := range list.Filters {
+		f := &list.Filters[j]
+		where := at(PartFilter, i, j, "filter list %q, filter %q", list.Name, f.label())
 		if seen[f.label()] {
-			v.fail("%s: filter %q is there twice", where, f.label())
+			v.fail(where, "", "expected filters that differ, found %q for the second time", f.label())
 		}
 		seen[f.label()] = true
-		v.filter(fmt.Sprintf("%s, filter %q", where, f.label()), f)
+		v.filter(where, f)
 	}
 }
 
-func (v *validator) filter(where string, f *Filter) {
-	for _, spec := range []AddressSpec{f.Source, f.Destination} {
-		if spec.kind == addressRange {
-			if err := spec.span.Validate(); err != nil {
-				v.fail("%s: %w", where, err)
+func (v *validator) filter(where Problem, f *Filter) {
+	for _, side := range []struct {
+		field string
+		spec  AddressSpec
+	}{{"Source", f.Source}, {"Destination", f.Destination}} {
+		if side.spec.kind == addressRange {
+			if err := side.spec.span.Validate(); err != nil {
+				v.fail(where, side.field, "%s", err)
 			}
 		}
 	}
 	if f.Source.kind == addressRange && f.Destination.kind == addressRange && f.Source.span.Is4() != f.Destination.span.Is4() {
-		v.fail("%s: source %s and destination %s are of different IP versions", where, f.Source, f.Destination)
+		v.fail(where, "Destination", "expected the IP version of the source %s, found %s", f.Source, f.Destination)
 	}
-	for _, ports := range []PortRange{f.sourcePort(), f.destinationPort()} {
-		if ports.Last < ports.First {
-			v.fail("%s: port range %d-%d is backwards: expected the lower port first", where, ports.First, ports.Last)
+	for _, side := range []struct {
+		field string
+		ports PortRange
+	}{{"SourcePort", f.sourcePort()}, {"DestinationPort", f.destinationPort()}} {
+		if side.ports.Last < side.ports.First {
+			v.fail(where, side.field, "expected the lower port first, found %s", side.ports)
 		}
-		if ports != AnyPort && !protocolHasPorts(f.Protocol) {
-			v.fail("%s: port %s needs a protocol with ports (tcp, udp, sctp, udplite), found protocol %s", where, ports, ProtocolName(f.Protocol))
+		if side.ports != AnyPort && !protocolHasPorts(f.Protocol) {
+			v.fail(where, side.field, "expected a protocol that has ports (tcp, udp, sctp, udplite) with port %s, found protocol %s", side.ports, ProtocolName(f.Protocol))
 		}
 	}
 }
 
-func (v *validator) filterAction(action *FilterAction) {
+func (v *validator) filterAction(i int, action *FilterAction) {
+	where := at(PartFilterAction, i, 0, "filter action %q", action.Name)
+	v.name(where, action.Name, v.index.actions[action.Name] == action)
 	switch {
 	case action.Kind < ActionBlock || action.Kind > ActionPermit:
-		v.fail("filter action %q: expected permit, block or negotiate, found %s", action.Name, action.Kind)
+		v.fail(where, "Kind", "expected permit, block or negotiate, found %s", action.Kind)
 	case action.Kind == ActionNegotiate && len(action.Methods) == 0:
-		v.fail("filter action %q negotiates: expected at least one ESP proposal, found none", action.Name)
+		v.fail(where, "Methods", "expected at least one ESP proposal for negotiate, found none")
 	case action.Kind != ActionNegotiate && len(action.Methods) != 0:
-		v.fail("filter action %q is %s: ESP proposals belong to negotiate only", action.Name, action.Kind)
+		v.fail(where, "Methods", "expected ESP proposals for negotiate only, found some for %s", action.Kind)
 	}
 }
 
-func (v *validator) policy(p *Policy) {
+func (v *validator) policy(i int, p *Policy) {
+	where := at(PartPolicy, i, 0, "policy %q", p.Name)
+	v.name(where, p.Name, v.index.policies[p.Name] == p)
 	if p.DefaultAction != ActionBlock && p.DefaultAction != ActionPermit {
-		v.fail("policy %q: expected default action block or permit, found %s", p.Name, p.DefaultAction)
+		v.fail(where, "DefaultAction", "expected block or permit, found %s", p.DefaultAction)
 	}
-	v.names(fmt.Sprintf("policy %q: rule", p.Name), len(p.Rules), func(i int) string { return p.Rules[i].Name })
-	for i := range p.Rules {
-		v.rule(fmt.Sprintf("policy %q, rule %q", p.Name, p.Rules[i].Name), &p.Rules[i])
+	seen := map[string]bool{}
+	for j := range p.Rules {
+		rule := &p.Rules[j]
+		where := at(PartRule, i, j, "policy %q, rule %q", p.Name, rule.Name)
+		v.name(where, rule.Name, !seen[rule.Name])
+		seen[rule.Name] = true
+		v.rule(where, rule)
 	}
 }
 
-func (v *validator) rule(where string, rule *Rule) {
+func (v *validator) rule(where Problem, rule *Rule) {
 	list, action := v.index.lists[rule.FilterList], v.index.actions[rule.FilterAction]
 	if list == nil {
-		v.fail("%s: filter list %q does not exist: expected %s", where, rule.FilterList, oneOf(v.index.lists))
+		v.fail(where, "FilterList", "expected %s, found %q", oneOf(v.index.lists), rule.FilterList)
 	}
 	if action == nil {
-		v.fail("%s: filter action %q does not exist: expected %s", where, rule.FilterAction, oneOf(v.index.actions))
+		v.fail(where, "FilterAction", "expected %s, found %q", oneOf(v.index.actions), rule.FilterAction)
 	}
 	if rule.Ports > PortsAll {
-		v.fail("%s: expected ports lan, wan or all, found %s", where, rule.Ports)
+		v.fail(where, "Ports", "expected lan, wan or all, found %s", rule.Ports)
 	}
 	switch {
 	case action == nil:
 	case action.Kind != ActionNegotiate && rule.Tunnel != "":
-		v.fail("%s: action %q is %s and uses no tunnel, found tunnel %q", where, action.Name, action.Kind, rule.Tunnel)
+		v.fail(where, "Tunnel", "expected no tunnel, because action %q is %s, found %q", action.Name, action.Kind, rule.Tunnel)
 	case action.Kind == ActionNegotiate:
 		v.negotiated(where, rule, list)
 	}
 }
 
 // negotiated checks what only a rule that negotiates demands.
-func (v *validator) negotiated(where string, rule *Rule, list *FilterList) {
+func (v *validator) negotiated(where Problem, rule *Rule, list *FilterList) {
 	if rule.Tunnel == "" {
-		v.fail("%s: its action negotiates, expected a tunnel, found none", where)
+		v.fail(where, "Tunnel", "expected a tunnel, because its action negotiates, found none")
 	}
 	if rule.ports() != PortsAll {
-		v.fail("%s: its action negotiates, so traffic enters on lan ports and returns on wan ports: expected ports all, found %s", where, rule.Ports)
+		v.fail(where, "Ports", "expected all, because its action negotiates and what leaves by one side returns by the other, found %s", rule.Ports)
 	}
 	if list == nil {
 		return
@@ -150,11 +160,11 @@ func (v *validator) negotiated(where string, rule *Rule, list *FilterList) {
 	for i := range list.Filters {
 		f := &list.Filters[i]
 		if f.Protocol == protocolNames["rsvp"] { // S-037
-			v.fail("%s: filter %q: protocol 46 (rsvp) cannot be negotiated, only permitted or blocked", where, f.label())
+			v.fail(where, "FilterList", "expected filters that can be negotiated, found %q: protocol 46 (rsvp) can only be permitted or blocked", f.label())
 		}
 		for _, spec := range []AddressSpec{f.Source, f.Destination} { // S-105
 			if spec.kind == addressRange && isGroup(spec.span) {
-				v.fail("%s: filter %q: multicast and broadcast (%s) cannot be negotiated, only permitted or blocked", where, f.label(), spec)
+				v.fail(where, "FilterList", "expected filters that can be negotiated, found %q: multicast and broadcast (%s) can only be permitted or blocked", f.label(), spec)
 			}
 		}
 	}
@@ -173,7 +183,7 @@ func isGroup(r AddrRange) bool {
 // oneOf lists the known names for an error message.
 func oneOf[T any](known map[string]T) string {
 	if len(known) == 0 {
-		return "one that is defined, and none is"
+		return "one that is defined (none is)"
 	}
 	return "one of " + strings.Join(slices.Sorted(maps.Keys(known)), ", ")
 }

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"errors"
 	"net/netip"
 	"strings"
 	"testing"
@@ -38,28 +39,28 @@ func TestAllErrorsAtOnce(t *testing.T) {
 		t.Fatal("no error")
 	}
 	for _, want := range []string{
-		`filter list "bad" is defined twice`,
-		`filter action number 4 has no name`,
-		`filter list "empty" has no filters`,
-		`filter "versions": source 10.0.0.0/8 and destination 2001:db8::/32 are of different IP versions`,
-		`filter "ports": port 80 needs a protocol with ports`,
-		`filter "backwards": port range 9-2 is backwards`,
-		`filter "backwards" is there twice`,
+		`filter list "bad": expected a name of its own, found "bad" for the second time`,
+		`filter action "": expected a name, found none`,
+		`filter list "empty": expected at least one filter, found none`,
+		`filter "versions": expected the IP version of the source 10.0.0.0/8, found 2001:db8::/32`,
+		`filter "ports": expected a protocol that has ports (tcp, udp, sctp, udplite) with port 80, found protocol any`,
+		`filter "backwards": expected the lower port first, found 9-2`,
+		`filter "backwards": expected filters that differ`,
 		`filter "backwards": address range has no first`,
-		`filter action "protect" negotiates: expected at least one ESP proposal`,
-		`filter action "permit" is permit: ESP proposals belong to negotiate only`,
+		`filter action "protect": expected at least one ESP proposal for negotiate, found none`,
+		`filter action "permit": expected ESP proposals for negotiate only, found some for permit`,
 		`filter action "odd": expected permit, block or negotiate, found ActionKind(9)`,
-		`policy "p": expected default action block or permit, found negotiate`,
-		`rule "dangling": filter list "lost" does not exist: expected one of bad, empty`,
-		`rule "dangling": filter action "gone" does not exist`,
-		`rule "no-tunnel": its action negotiates, expected a tunnel, found none`,
-		`rule "no-tunnel": its action negotiates, so traffic enters on lan ports and returns on wan ports: expected ports all, found lan`,
-		`rule "no-tunnel": filter "rsvp": protocol 46 (rsvp) cannot be negotiated`,
-		`rule "no-tunnel": filter "group": multicast and broadcast (239.1.0.0/16) cannot be negotiated`,
-		`rule "no-tunnel": filter "broadcast": multicast and broadcast (255.255.255.255) cannot be negotiated`,
-		`rule "tunnel": action "permit" is permit and uses no tunnel, found tunnel "t"`,
-		`rule "tunnel": expected ports lan, wan or all, found PortGroup(8)`,
-		`active policy "none" does not exist: expected one of p`,
+		`policy "p": expected block or permit, found negotiate`,
+		`rule "dangling": expected one of bad, empty, found "lost"`,
+		`rule "dangling": expected one of`,
+		`rule "no-tunnel": expected a tunnel, because its action negotiates, found none`,
+		`rule "no-tunnel": expected all, because its action negotiates`,
+		`rule "no-tunnel": expected filters that can be negotiated, found "rsvp": protocol 46 (rsvp)`,
+		`rule "no-tunnel": expected filters that can be negotiated, found "group": multicast and broadcast (239.1.0.0/16)`,
+		`rule "no-tunnel": expected filters that can be negotiated, found "broadcast": multicast and broadcast (255.255.255.255)`,
+		`rule "tunnel": expected no tunnel, because action "permit" is permit, found "t"`,
+		`rule "tunnel": expected lan, wan or all, found PortGroup(8)`,
+		`active policy: expected one of p, found "none"`,
 		`local address`,
 	} {
 		if !strings.Contains(err.Error(), want) {
@@ -68,5 +69,16 @@ func TestAllErrorsAtOnce(t *testing.T) {
 	}
 	if t.Failed() {
 		t.Log(err)
+	}
+}
+
+// A problem leads to the place where it was written.
+func TestProblemHasAPlace(t *testing.T) {
+	set := setOf(ruleText{name: "a", kind: ActionPermit, filter: Filter{Source: Any(), Destination: Any()}})
+	set.FilterLists = append(set.FilterLists, FilterList{Name: "second", Filters: []Filter{{}, {Name: "f", DestinationPort: PortRange{80, 80}}}})
+	_, _, err := Compile(set, Environment{})
+	var p *Problem
+	if !errors.As(err, &p) || p.Part != PartFilter || p.Index != 1 || p.Item != 1 || p.Field != "DestinationPort" {
+		t.Errorf("problem %+v of error %v", p, err)
 	}
 }
