@@ -1,0 +1,129 @@
+package config
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+	"time"
+
+	"sallyport/crypto"
+	"sallyport/ike"
+)
+
+const (
+	minRekey = 10 * time.Second   // a shorter life is a typing error, and a flood of negotiations
+	maxRekey = 7 * 24 * time.Hour // so that keys do change
+	maxDelay = 24 * time.Hour
+)
+
+// buildPeers makes the PAD (RFC 4301, section 4.4.3). The Child SAs come later, from the active policy.
+func (b *builder) buildPeers() {
+	names := map[string]string{}
+	b.peers = map[string]int{}
+	for i := range b.raw.Peers {
+		raw, key := &b.raw.Peers[i], fmt.Sprintf("peers[%d]", i)
+		b.name(key+".name", raw.Name, names)
+		b.peers[raw.Name] = i
+		b.endpoints(key, raw)
+		peer := ike.Peer{
+			Name: raw.Name, Local: raw.Local, Remote: raw.Remote, LocalID: raw.LocalID, RemoteID: raw.RemoteID,
+			DPDDelay:  orNever(b.delay(key+".dpd_delay", raw.DPDDelay)),
+			RekeyTime: b.rekey(key+".ike_rekey", raw.IKERekey),
+			PSK:       b.psk(key+".auth", raw, i),
+		}
+		b.rekey(key+".child_rekey", raw.ChildRekey)
+		b.delay(key+".idle_timeout", raw.IdleTimeout)
+		b.within(key+".replay_window", raw.ReplayWindow, 64, maxReplay, "packets")
+		for _, proposal := range raw.IKEProposals {
+			peer.IKEProposals = append(peer.IKEProposals, crypto.IKEProposal(proposal))
+		}
+		if len(raw.IKEProposals) == 0 {
+			peer.IKEProposals = crypto.DefaultIKEProposals()
+		}
+		b.sameIdentities(key, &peer)
+		b.config.Peers = append(b.config.Peers, peer)
+	}
+}
+
+// endpoints checks the outer addresses of a peer's tunnels (S-005).
+func (b *builder) endpoints(key string, raw *filePeer) {
+	if raw.Local.IsValid() && b.portOf(func(p netip.Prefix) bool { return p.Addr() == raw.Local }) == nil {
+		var own []string
+		for _, a := range b.config.Environment.LocalAddresses {
+			own = append(own, a.String())
+		}
+		b.add(key+".local", "expected an address of a port (%s), found %s", strings.Join(own, ", "), raw.Local)
+	}
+	if raw.Remote.IsValid() && b.portOf(func(p netip.Prefix) bool { return p.Addr() == raw.Remote }) != nil {
+		b.add(key+".remote", "expected the address of another gateway, found %s, which is this one's own", raw.Remote)
+	}
+}
+
+// sameIdentities refuses a peer that cannot be told from an earlier one.
+func (b *builder) sameIdentities(key string, peer *ike.Peer) {
+	if peer.LocalID.IsZero() && peer.Local.IsValid() {
+		peer.LocalID = ike.AddressIdentity(peer.Local)
+	}
+	if peer.RemoteID.IsZero() && peer.Remote.IsValid() {
+		peer.RemoteID = ike.AddressIdentity(peer.Remote)
+	}
+	for _, other := range b.config.Peers {
+		if peer.Local.IsValid() && other.Local == peer.Local && other.Remote == peer.Remote && other.LocalID == peer.LocalID && other.RemoteID == peer.RemoteID {
+			b.add(key, "expected other addresses or identities than those of peer %q, found the same: the two cannot be told apart", other.Name)
+		}
+	}
+}
+
+func (b *builder) rekey(key string, d time.Duration) time.Duration {
+	if d < minRekey || d > maxRekey {
+		b.add(key, "expected a time from %s to %s, found %s", minRekey, maxRekey, d)
+	}
+	return d
+}
+
+// delay checks a time whose zero means never.
+func (b *builder) delay(key string, d time.Duration) time.Duration {
+	if d != 0 && d < time.Second || d > maxDelay {
+		b.add(key, "expected 0s (never) or a time from 1s to %s, found %s", maxDelay, d)
+	}
+	return d
+}
+
+// orNever turns the zero of the file into the negative value by which package ike knows never.
+func orNever(d time.Duration) time.Duration {
+	if d == 0 {
+		return -1
+	}
+	return d
+}
+
+// psk reads the preshared key of a peer and refuses weak ones (S-067).
+func (b *builder) psk(key string, raw *filePeer, index int) crypto.Secret {
+	if raw.Auth.PSKFile == "" {
+		if b.lines[key+".psk_file"] != 0 {
+			b.add(key+".psk_file", "expected the name of a file that holds the preshared key, found nothing")
+		}
+		return crypto.Secret{}
+	}
+	psk, err := readPSK(b.path, raw.Auth.PSKFile, b.machine.UID)
+	if err != nil {
+		b.add(key+".psk_file", "%s", err)
+		return crypto.Secret{}
+	}
+	const allow = "; for a lab, auth.allow_weak_psk: true lets it pass"
+	weakness := pskWeakness(psk.Bytes())
+	for j := range b.config.Peers[:index] {
+		if b.config.Peers[j].PSK.Len() > 0 && b.config.Peers[j].PSK.Equal(psk) {
+			weakness = fmt.Sprintf("expected a preshared key of its own, found that of peer %q: each of the two could pose as the other", b.config.Peers[j].Name)
+		}
+	}
+	switch {
+	case weakness != "" && !raw.Auth.AllowWeakPSK:
+		b.add(key+".psk_file", "%s", weakness+allow)
+	case weakness != "":
+		b.warn("peer %q has a weak preshared key, and allow_weak_psk lets it pass: %s", raw.Name, weakness)
+	default: // S-068
+		b.warn("peer %q authenticates by preshared key: a certificate is the stronger method", raw.Name)
+	}
+	return psk
+}

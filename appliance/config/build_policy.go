@@ -1,0 +1,173 @@
+package config
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"sallyport/crypto"
+	"sallyport/ike"
+	"sallyport/policy"
+)
+
+// policy makes the policy set, compiles the active policy and gives each peer its Child SAs.
+func (b *builder) policy() {
+	set := &policy.Set{Active: b.raw.ActivePolicy}
+	for i := range b.raw.FilterLists {
+		set.FilterLists = append(set.FilterLists, b.filterList(&b.raw.FilterLists[i]))
+	}
+	proposals := map[string][]crypto.ESPProposal{}
+	for i := range b.raw.FilterActions {
+		raw := &b.raw.FilterActions[i]
+		action := policy.FilterAction{Name: raw.Name, Kind: raw.Action}
+		proposals[raw.Name] = espProposals(raw)
+		for _, p := range proposals[raw.Name] {
+			action.Methods = append(action.Methods, p.String())
+		}
+		set.FilterActions = append(set.FilterActions, action)
+	}
+	for i := range b.raw.Policies {
+		set.Policies = append(set.Policies, b.rules(fmt.Sprintf("policies[%d]", i), &b.raw.Policies[i]))
+	}
+	spd, warnings, err := policy.Compile(set, b.config.Environment)
+	b.addPolicyErrors(err)
+	b.config.Policy, b.config.SPD = set, spd
+	for _, w := range warnings {
+		b.warn("%s", w)
+	}
+	if spd != nil {
+		b.children(proposals)
+	}
+}
+
+func (b *builder) filterList(raw *fileFilterList) policy.FilterList {
+	list := policy.FilterList{Name: raw.Name, Updated: time.Time(raw.Updated)}
+	for _, f := range raw.Filters {
+		list.Filters = append(list.Filters, policy.Filter{
+			Name: f.Name, Source: f.Source, Destination: f.Destination, Protocol: uint8(f.Protocol),
+			SourcePort: f.SourcePort, DestinationPort: f.DestinationPort, Mirrored: f.Mirrored,
+		})
+	}
+	return list
+}
+
+// espProposals is what an action that negotiates offers.
+func espProposals(raw *fileFilterAction) []crypto.ESPProposal {
+	if len(raw.ESPProposals) == 0 && raw.Action == policy.ActionNegotiate {
+		return crypto.DefaultESPProposals()
+	}
+	var proposals []crypto.ESPProposal
+	for _, p := range raw.ESPProposals {
+		proposals = append(proposals, crypto.ESPProposal(p))
+	}
+	return proposals
+}
+
+// rules makes a policy. The Child SA of a rule that negotiates is named as the rule.
+func (b *builder) rules(key string, raw *filePolicy) policy.Policy {
+	p := policy.Policy{Name: raw.Name, Description: raw.Description, DefaultAction: raw.DefaultAction}
+	for i, r := range raw.Rules {
+		peerKey := fmt.Sprintf("%s.rules[%d].peer", key, i)
+		rule := policy.Rule{Name: r.Name, FilterList: r.FilterList, FilterAction: r.FilterAction, Ports: r.Ports}
+		action := slices.IndexFunc(b.raw.FilterActions, func(a fileFilterAction) bool { return a.Name == r.FilterAction })
+		negotiates := action >= 0 && b.raw.FilterActions[action].Action == policy.ActionNegotiate
+		_, known := b.peers[r.Peer]
+		switch {
+		case r.Peer != "" && !known:
+			b.add(peerKey, "expected a peer (%s), found %q", list(sortedKeys(b.peers)), r.Peer)
+		case negotiates && r.Peer == "":
+			b.add(peerKey, "is missing: action %q negotiates and needs a peer (%s)", r.FilterAction, list(sortedKeys(b.peers)))
+		case action >= 0 && !negotiates && r.Peer != "":
+			b.add(peerKey, "expected no peer, because action %q is %s, found %q", r.FilterAction, b.raw.FilterActions[action].Action, r.Peer)
+		}
+		if negotiates {
+			rule.Tunnel = r.Name
+		}
+		p.Rules = append(p.Rules, rule)
+	}
+	return p
+}
+
+func list(names []string) string {
+	if len(names) == 0 {
+		return "none is defined"
+	}
+	return strings.Join(names, ", ")
+}
+
+// children gives each peer a Child SA for every rule of the active policy that negotiates with it.
+func (b *builder) children(proposals map[string][]crypto.ESPProposal) {
+	active := slices.IndexFunc(b.raw.Policies, func(p filePolicy) bool { return p.Name == b.raw.ActivePolicy })
+	for i, r := range b.raw.Policies[active].Rules {
+		index, has := b.peers[r.Peer]
+		if !has {
+			continue
+		}
+		raw, peer := &b.raw.Peers[index], &b.config.Peers[index]
+		// The data plane carries IPv4; the IPv6 half of "any" is not offered to the peer.
+		selectors := slices.DeleteFunc(b.config.SPD.Selectors(r.Name), func(s policy.Selector) bool { return !s.Local.Is4() })
+		if len(selectors) == 0 {
+			b.add(fmt.Sprintf("policies[%d].rules[%d]", active, i), "expected IPv4 traffic to protect, found none: its filters are for IPv6, or other rules take all of their traffic")
+			continue
+		}
+		peer.Children = append(peer.Children, ike.Child{
+			Name: r.Name, Selectors: selectors, ESPProposals: proposals[r.FilterAction], Start: raw.Start,
+			RekeyTime: raw.ChildRekey, IdleTimeout: orNever(raw.IdleTimeout), ReplayWindow: raw.ReplayWindow,
+		})
+	}
+	for i := range b.config.Peers {
+		if len(b.config.Peers[i].Children) == 0 {
+			b.warn("peer %q is named by no rule of the active policy", b.config.Peers[i].Name)
+		}
+	}
+	if len(b.errors) == 0 {
+		if err := ike.ValidatePeers(b.config.Peers); err != nil {
+			b.add("peers", "%s", err)
+		}
+	}
+}
+
+// policyKeys are the keys of the parts and fields of a policy.Set.
+var policyKeys = map[string]string{
+	"Name": "name", "FilterList": "filter_list", "FilterAction": "filter_action", "Tunnel": "peer", "Ports": "ports",
+	"Source": "source", "Destination": "destination", "SourcePort": "source_port", "DestinationPort": "destination_port",
+	"Filters": "filters", "Methods": "esp_proposals", "Kind": "action", "DefaultAction": "default_action",
+}
+
+// addPolicyErrors reports what package policy found, each at its key.
+func (b *builder) addPolicyErrors(err error) {
+	switch e := err.(type) {
+	case nil:
+	case interface{ Unwrap() []error }:
+		for _, one := range e.Unwrap() {
+			b.addPolicyErrors(one)
+		}
+	case *policy.Problem:
+		b.add(problemKey(e), "%s", e.Text)
+	default:
+		b.add("policies", "%s", err)
+	}
+}
+
+func problemKey(p *policy.Problem) string {
+	key := ""
+	switch p.Part {
+	case policy.PartFilterList:
+		key = fmt.Sprintf("filter_lists[%d]", p.Index)
+	case policy.PartFilter:
+		key = fmt.Sprintf("filter_lists[%d].filters[%d]", p.Index, p.Item)
+	case policy.PartFilterAction:
+		key = fmt.Sprintf("filter_actions[%d]", p.Index)
+	case policy.PartPolicy:
+		key = fmt.Sprintf("policies[%d]", p.Index)
+	case policy.PartRule:
+		key = fmt.Sprintf("policies[%d].rules[%d]", p.Index, p.Item)
+	default:
+		return "active_policy"
+	}
+	if p.Field != "" {
+		key += "." + policyKeys[p.Field]
+	}
+	return key
+}

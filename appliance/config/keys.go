@@ -1,0 +1,232 @@
+package config
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"reflect"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// maxNodes bounds what aliases in a file can multiply to.
+const maxNodes = 1 << 20
+
+// parse reads the file as one YAML document; nil after an error that leaves nothing to check.
+func (r *report) parse(data []byte) *yaml.Node {
+	decoder := yaml.NewDecoder(bytes.NewReader(data))
+	var document, more yaml.Node
+	switch err := decoder.Decode(&document); {
+	case errors.Is(err, io.EOF):
+		r.add("", "the file is empty: expected a configuration")
+		return nil
+	case err != nil:
+		r.add("", "not valid YAML: %s", strings.TrimPrefix(err.Error(), "yaml: "))
+		return nil
+	}
+	if err := decoder.Decode(&more); !errors.Is(err, io.EOF) {
+		r.add("", "expected one YAML document, found something after it (after a line ---)")
+	}
+	return resolve(document.Content[0])
+}
+
+// walker holds a YAML tree against a Go structure and builds the tree that mapstructure decodes: known keys only,
+// defaults filled in, text as it was written (an identity 010 is not the number 8).
+type walker struct {
+	*report
+	nodes int
+}
+
+// checkKeys is the tree of the file, with everything that cannot be decoded reported and left out.
+func (r *report) checkKeys(root *yaml.Node) map[string]any {
+	r.lines = map[string]int{}
+	w := &walker{report: r}
+	tree, _ := w.mapping(root, reflect.TypeFor[fileRoot](), "").(map[string]any)
+	return tree
+}
+
+// value is the node as a value for the type, or nil where it cannot be one.
+func (w *walker) value(node *yaml.Node, want reflect.Type, path string) any {
+	if w.nodes++; w.nodes > maxNodes {
+		w.add("", "more than %d values: expected a configuration file, without aliases that multiply", maxNodes)
+		return nil
+	}
+	switch {
+	case isText(want):
+		return w.text(node, path)
+	case want.Kind() == reflect.Struct:
+		return w.mapping(node, want, path)
+	case want.Kind() == reflect.Slice:
+		return w.sequence(node, want, path)
+	case want.Kind() == reflect.Bool:
+		return scalar[bool](w, node, path, "true or false")
+	case want.Kind() == reflect.Int:
+		return scalar[int](w, node, path, "a whole number")
+	}
+	panic(fmt.Sprintf("config: no rule for type %s of key %s", want, path))
+}
+
+func (w *walker) text(node *yaml.Node, path string) any {
+	if node.Kind != yaml.ScalarNode {
+		w.add(path, "expected text, found %s", describe(node))
+		return nil
+	}
+	return node.Value
+}
+
+func scalar[T any](w *walker, node *yaml.Node, path, expected string) any {
+	var value T
+	if node.Kind != yaml.ScalarNode || node.Decode(&value) != nil {
+		w.add(path, "expected %s, found %s", expected, describe(node))
+		return nil
+	}
+	return value
+}
+
+func (w *walker) sequence(node *yaml.Node, want reflect.Type, path string) any {
+	if node.Kind != yaml.SequenceNode {
+		w.add(path, "expected a list, found %s", describe(node))
+		return nil
+	}
+	list := []any{}
+	for i, item := range node.Content {
+		item = resolve(item)
+		itemPath := fmt.Sprintf("%s[%d]", path, i)
+		w.lines[itemPath] = item.Line
+		if isNull(item) {
+			w.add(itemPath, "expected a value, found nothing after the dash")
+			list = append(list, nil)
+			continue
+		}
+		list = append(list, w.value(item, want.Elem(), itemPath))
+	}
+	return list
+}
+
+func (w *walker) mapping(node *yaml.Node, want reflect.Type, path string) any {
+	tree := map[string]any{}
+	var pairs []pair
+	switch {
+	case node == nil:
+	case node.Kind == yaml.MappingNode:
+		pairs = w.pairs(node, path)
+	default:
+		w.add(path, "expected keys with values, found %s", describe(node))
+		return nil
+	}
+	fields := fieldsOf(want)
+	for _, p := range pairs {
+		key := join(path, p.key.Value)
+		field, known := fields[p.key.Value]
+		if !known {
+			w.lines[key] = p.key.Line
+			w.add(key, "%s", w.unknown(p.key.Value, path, fields))
+			continue
+		}
+		if _, again := w.lines[key]; again {
+			w.addAt(p.key.Line, key, "the key is there twice, first in line %d: leave one", w.lines[key])
+			continue
+		}
+		w.lines[key] = p.key.Line
+		if !isNull(p.value) {
+			tree[p.key.Value] = w.value(p.value, field.Type, key)
+		}
+	}
+	w.complete(tree, fields, path)
+	return tree
+}
+
+// complete fills in the defaults of keys that are not there, and reports the required ones.
+func (w *walker) complete(tree map[string]any, fields map[string]reflect.StructField, path string) {
+	for name, field := range fields {
+		if _, there := tree[name]; there {
+			continue
+		}
+		key := join(path, name)
+		if expected, required := field.Tag.Lookup("required"); required {
+			w.add(key, "is missing: expected %s", expected)
+			continue
+		}
+		if text, has := field.Tag.Lookup("default"); has {
+			var value any
+			if isText(field.Type) {
+				value = text
+			} else if err := yaml.Unmarshal([]byte(text), &value); err != nil {
+				panic(fmt.Sprintf("config: default of %s: %v", key, err))
+			}
+			tree[name] = value
+		} else if field.Type.Kind() == reflect.Struct && !isText(field.Type) {
+			tree[name] = w.mapping(nil, field.Type, key)
+		}
+	}
+}
+
+// unknown says what to do about a key that does not exist.
+func (w *walker) unknown(name, path string, fields map[string]reflect.StructField) string {
+	if why, refused := refusedKeys[join(schemaPath(path), name)]; refused {
+		return "there is no such key: " + why
+	}
+	known := sortedKeys(fields)
+	if near := nearest(name, known); near != "" {
+		return fmt.Sprintf("unknown key: did you mean %s?", near)
+	}
+	return "unknown key: expected one of " + strings.Join(known, ", ")
+}
+
+// pair is one key of a mapping with its value.
+type pair struct{ key, value *yaml.Node }
+
+// pairs lists a mapping.
+func (w *walker) pairs(node *yaml.Node, path string) []pair {
+	var pairs []pair
+	for i := 0; i+1 < len(node.Content); i += 2 {
+		key, value := resolve(node.Content[i]), resolve(node.Content[i+1])
+		if key.Kind != yaml.ScalarNode {
+			w.addAt(key.Line, path, "expected a word as key, found %s", describe(key))
+			continue
+		}
+		pairs = append(pairs, pair{key, value})
+	}
+	return pairs
+}
+
+// resolve follows an alias (*name) to its anchor.
+func resolve(node *yaml.Node) *yaml.Node {
+	if node.Kind == yaml.AliasNode {
+		return node.Alias
+	}
+	return node
+}
+
+// fieldsOf finds the fields of a structure by key.
+func fieldsOf(structure reflect.Type) map[string]reflect.StructField {
+	fields := map[string]reflect.StructField{}
+	for _, field := range reflect.VisibleFields(structure) {
+		fields[field.Tag.Get("mapstructure")] = field
+	}
+	return fields
+}
+
+// isNull reports whether the node is a key's empty value, which is as good as no key.
+func isNull(node *yaml.Node) bool { return node.Kind == yaml.ScalarNode && node.Tag == "!!null" }
+
+// describe is what was found, for a message. Values are quoted: they may be anything.
+func describe(node *yaml.Node) string {
+	switch node.Kind {
+	case yaml.MappingNode:
+		return "keys with values"
+	case yaml.SequenceNode:
+		return "a list"
+	default:
+		return fmt.Sprintf("%q", node.Value)
+	}
+}
+
+func join(path, name string) string {
+	if path == "" {
+		return name
+	}
+	return path + "." + name
+}

@@ -1,0 +1,175 @@
+package config
+
+import (
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+
+	"sallyport/crypto"
+	"sallyport/ike"
+	"sallyport/policy"
+)
+
+// Types of values that need a parser of their own. The others are those of the packages that use them.
+type (
+	hugePages    string
+	idleMode     string
+	dpdkLogLevel string
+	logFormat    string
+	socketPath   string
+	portRole     policy.PortGroup
+	portAddress  netip.Prefix // an address with the length of its subnet's prefix
+	network      netip.Prefix // a prefix without host bits
+	protocol     uint8
+	reviewDate   time.Time
+	ikeProposal  crypto.IKEProposal
+	espProposal  crypto.ESPProposal
+)
+
+// parsers reads each type from text. An error says what was expected and what was found.
+var parsers = map[reflect.Type]func(string) (any, error){}
+
+func register[T any](parse func(string) (T, error)) {
+	parsers[reflect.TypeFor[T]()] = func(text string) (any, error) { return parse(text) }
+}
+
+func init() {
+	registerWord[hugePages]("auto", "on", "off")
+	registerWord[idleMode]("poll", "yield", "sleep")
+	registerWord[dpdkLogLevel]("error", "warning", "notice", "info", "debug")
+	registerWord[logFormat]("text", "json")
+	register(parseSocketPath)
+	register(parseRole)
+	register(parsePortAddress)
+	register(parseNetwork)
+	register(parseAddress)
+	register(parseListen)
+	register(parseDuration)
+	register(parseLevel)
+	register(parseReviewDate)
+	register(parseStart)
+	register(ike.ParseIdentity)
+	register(policy.ParseAddressSpec)
+	register(policy.ParsePortRange)
+	register(policy.ParsePortGroup)
+	register(policy.ParseActionKind)
+	register(func(text string) (protocol, error) { p, err := policy.ParseProtocol(text); return protocol(p), err })
+	register(func(text string) (ikeProposal, error) {
+		p, err := crypto.ParseIKEProposal(text)
+		return ikeProposal(p), err
+	})
+	register(func(text string) (espProposal, error) {
+		p, err := crypto.ParseESPProposal(text)
+		return espProposal(p), err
+	})
+}
+
+// registerWord registers a type that takes one of a few words.
+func registerWord[T ~string](words ...string) {
+	register(func(text string) (T, error) {
+		if !slices.Contains(words, text) {
+			return "", fmt.Errorf("expected %s or %s, found %q", strings.Join(words[:len(words)-1], ", "), words[len(words)-1], text)
+		}
+		return T(text), nil
+	})
+}
+
+// maxSocketPath is the longest path of a Unix socket on Linux in bytes (unix(7)), its ending NUL not counted.
+const maxSocketPath = 107
+
+func parseSocketPath(text string) (socketPath, error) {
+	switch {
+	case !filepath.IsAbs(text):
+		return "", fmt.Errorf("expected an absolute path, found %q", text)
+	case len(text) > maxSocketPath:
+		return "", fmt.Errorf("expected a path of at most %d bytes, found one of %d", maxSocketPath, len(text))
+	}
+	return socketPath(text), nil
+}
+
+func parseRole(text string) (portRole, error) {
+	switch text {
+	case "protected":
+		return portRole(policy.PortsLAN), nil
+	case "unprotected":
+		return portRole(policy.PortsWAN), nil
+	}
+	return 0, fmt.Errorf("expected protected or unprotected, found %q", text)
+}
+
+func parsePortAddress(text string) (portAddress, error) {
+	p, err := netip.ParsePrefix(text)
+	if err != nil || !p.Addr().Is4() || !p.Addr().IsGlobalUnicast() && !p.Addr().IsLinkLocalUnicast() {
+		return portAddress{}, fmt.Errorf("expected a unicast IPv4 address with the prefix length of its subnet (10.1.0.1/24), found %q", text)
+	}
+	subnet := policy.RangeOf(p)
+	if p.Bits() < 31 && (p.Addr() == subnet.First || p.Addr() == subnet.Last) {
+		return portAddress{}, fmt.Errorf("expected the address of a host in its subnet, found %s, which is the first or last of %s", p.Addr(), subnet)
+	}
+	return portAddress(p), nil
+}
+
+func parseNetwork(text string) (network, error) {
+	p, err := netip.ParsePrefix(text)
+	if err != nil || !p.Addr().Is4() {
+		return network{}, fmt.Errorf("expected an IPv4 prefix (10.9.0.0/16, 0.0.0.0/0), found %q", text)
+	}
+	if masked := p.Masked(); masked != p {
+		return network{}, fmt.Errorf("expected a prefix without host bits, found %s: did you mean %s?", text, masked)
+	}
+	return network(p), nil
+}
+
+func parseAddress(text string) (netip.Addr, error) {
+	a, err := netip.ParseAddr(text)
+	if err != nil || !a.Is4() || !a.IsGlobalUnicast() && !a.IsLinkLocalUnicast() {
+		return netip.Addr{}, fmt.Errorf("expected a unicast IPv4 address (192.0.2.1), found %q", text)
+	}
+	return a, nil
+}
+
+func parseListen(text string) (netip.AddrPort, error) {
+	a, err := netip.ParseAddrPort(text)
+	if err != nil || a.Port() == 0 {
+		return netip.AddrPort{}, fmt.Errorf("expected an address and a TCP port (127.0.0.1:9433), found %q", text)
+	}
+	return a, nil
+}
+
+func parseDuration(text string) (time.Duration, error) {
+	d, err := time.ParseDuration(text)
+	if err != nil || d < 0 {
+		return 0, fmt.Errorf("expected a time with its unit (500ms, 30s, 5m, 8h), found %q", text)
+	}
+	return d, nil
+}
+
+func parseLevel(text string) (slog.Level, error) {
+	levels := map[string]slog.Level{"debug": slog.LevelDebug, "info": slog.LevelInfo, "warn": slog.LevelWarn, "error": slog.LevelError}
+	if level, known := levels[text]; known {
+		return level, nil
+	}
+	return 0, fmt.Errorf("expected debug, info, warn or error, found %q", text)
+}
+
+func parseReviewDate(text string) (reviewDate, error) {
+	t, err := time.Parse(time.DateOnly, text)
+	if err != nil {
+		return reviewDate{}, fmt.Errorf("expected a date (2026-11-21), found %q", text)
+	}
+	return reviewDate(t), nil
+}
+
+func parseStart(text string) (ike.Start, error) {
+	for _, start := range []ike.Start{ike.StartAlways, ike.StartOnDemand} {
+		if start.String() == text {
+			return start, nil
+		}
+	}
+	return 0, fmt.Errorf("expected always or on-demand, found %q", text)
+}
