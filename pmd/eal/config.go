@@ -29,10 +29,13 @@ type Config struct {
 }
 
 var (
-	pciAddress = regexp.MustCompile(`^([0-9a-fA-F]{4}:)?[0-9a-fA-F]{2}:[0-9a-fA-F]{2}\.[0-7]$`)
+	pciForm    = regexp.MustCompile(`^([0-9a-fA-F]{4}:)?[0-9a-fA-F]{2}:[0-9a-fA-F]{2}\.[0-7]$`)
 	prefixForm = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
 	vdevForm   = regexp.MustCompile(`^[a-z][a-z0-9_]*(,.*)?$`)
 )
+
+// IsPCIAddress says whether the text has the form of a PCI device's address, with or without a domain.
+func IsPCIAddress(text string) bool { return pciForm.MatchString(text) }
 
 // withDefaults fills in what was left open.
 func (c Config) withDefaults() Config {
@@ -69,7 +72,7 @@ func (c Config) validate() error {
 		}
 	}
 	for _, address := range c.AllowPCI {
-		if !pciAddress.MatchString(address) {
+		if !IsPCIAddress(address) {
 			errs = append(errs, fmt.Errorf("PCI address %q, expected the form 0000:00:05.0", address))
 		}
 	}

@@ -75,7 +75,8 @@ func chooseHugePages(mode string, memoryMB int, pools []hugePagePool) (use bool,
 	for _, pool := range pools {
 		freeKB += pool.pageKB * pool.free
 	}
-	enough := freeKB >= uint64(memoryMB)*1024
+	wantedKB := uint64(memoryMB) * 1024
+	enough := freeKB >= wantedKB
 	found := fmt.Sprintf("%d MB of huge pages are free, %d MB are wanted", freeKB/1024, memoryMB)
 	switch mode {
 	case HugePagesOff:
@@ -84,20 +85,20 @@ func chooseHugePages(mode string, memoryMB int, pools []hugePagePool) (use bool,
 		if enough {
 			return true, found, nil
 		}
-		return false, found + "; " + reserveAdvice(memoryMB, pools), nil
+		return false, found + "; " + reserveAdvice(wantedKB-freeKB, pools), nil
 	case HugePagesOn:
 		if enough {
 			return true, found, nil
 		}
 		return false, "", fmt.Errorf("huge pages are required but %s; %s, or set huge_pages to %s", found,
-			reserveAdvice(memoryMB, pools), HugePagesAuto)
+			reserveAdvice(wantedKB-freeKB, pools), HugePagesAuto)
 	}
 	return false, "", fmt.Errorf("huge pages: %q, expected %s, %s or %s", mode, HugePagesAuto, HugePagesOn, HugePagesOff)
 }
 
-// reserveAdvice names the command that reserves memoryMB in the smallest pages the kernel has: those can be reserved at any
-// time, the larger ones often at boot only.
-func reserveAdvice(memoryMB int, pools []hugePagePool) string {
+// reserveAdvice names what reserves the missing kilobytes in the smallest pages the kernel has: those can be reserved at any time,
+// the larger ones often at boot only.
+func reserveAdvice(missingKB uint64, pools []hugePagePool) string {
 	if len(pools) == 0 {
 		return "this kernel has no huge pages"
 	}
@@ -105,6 +106,6 @@ func reserveAdvice(memoryMB int, pools []hugePagePool) string {
 	for _, pool := range pools {
 		pageKB = min(pageKB, pool.pageKB)
 	}
-	pages := (uint64(memoryMB)*1024 + pageKB - 1) / pageKB
-	return fmt.Sprintf("to have them, reserve %d more: add that to %s/hugepages-%dkB/nr_hugepages", pages, hugePageDir, pageKB)
+	pages := (missingKB + pageKB - 1) / pageKB
+	return fmt.Sprintf("to have them, add %d to %s/hugepages-%dkB/nr_hugepages", pages, hugePageDir, pageKB)
 }

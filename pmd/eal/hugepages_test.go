@@ -29,15 +29,15 @@ func TestChooseHugePages(t *testing.T) {
 		fails    bool
 	}{
 		{"none reserved", "auto", 512, pagesFS(map[string][2]string{"2048kB": {"0", "0"}}), false,
-			"0 MB of huge pages are free, 512 MB are wanted; to have them, reserve 256 more: add that to " +
+			"0 MB of huge pages are free, 512 MB are wanted; to have them, add 256 to " +
 				"/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages", false},
 		{"enough", "auto", 512, pagesFS(map[string][2]string{"2048kB": {"256", "0"}}), true, "512 MB of huge pages are free", false},
-		{"one page short", "auto", 512, pagesFS(map[string][2]string{"2048kB": {"255", "0"}}), false, "510 MB", false},
+		{"one page short", "auto", 512, pagesFS(map[string][2]string{"2048kB": {"255", "0"}}), false, "add 1 to", false},
 		{"promised to others", "auto", 512, pagesFS(map[string][2]string{"2048kB": {"256", "1"}}), false, "510 MB", false},
 		{"sizes add up", "auto", 1536, pagesFS(map[string][2]string{"2048kB": {"256", "0"}, "1048576kB": {"1", "0"}}), true,
 			"1536 MB of huge pages are free", false},
 		{"advice is for the small pages", "auto", 3000, pagesFS(map[string][2]string{"1048576kB": {"0", "0"}, "2048kB": {"0", "0"}}),
-			false, "reserve 1500 more", false},
+			false, "add 1500 to /sys/kernel/mm/hugepages/hugepages-2048kB/", false},
 		{"kernel without", "auto", 512, fstest.MapFS{}, false, "this kernel has no huge pages", false},
 		{"turned off", "off", 512, pagesFS(map[string][2]string{"2048kB": {"9999", "0"}}), false, "turned off", false},
 		{"required and there", "on", 512, pagesFS(map[string][2]string{"2048kB": {"256", "0"}}), true, "512 MB", false},

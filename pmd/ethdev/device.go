@@ -5,6 +5,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"sallyport/pmd/eal"
 )
 
 // kind is a driver that Open knows how to treat.
@@ -40,10 +42,7 @@ func kindOf(driver string) *kind {
 
 const pciExample = "0000:00:05.0"
 
-var (
-	pciForm     = regexp.MustCompile(`^([0-9a-fA-F]{4}:)?[0-9a-fA-F]{2}:[0-9a-fA-F]{2}\.[0-7]$`)
-	virtualForm = regexp.MustCompile(`^(net_[a-z_]*[a-z])([0-9]*)$`)
-)
+var virtualForm = regexp.MustCompile(`^(net_[a-z_]*[a-z])([0-9]*)$`)
 
 // argument is one key=value of a device string.
 type argument struct{ key, value string }
@@ -55,16 +54,21 @@ type device struct {
 	arguments []argument
 }
 
-// ParseDevice checks a device string without opening anything. The error names the allowed forms.
-func ParseDevice(text string) error {
-	_, err := parseDevice(text)
-	return err
+// ParseDevice checks a device string without opening anything; the error names the allowed forms. For a PCI device it returns the
+// address, which belongs into eal.Config.AllowPCI.
+func ParseDevice(text string) (pciAddress string, err error) {
+	d, err := parseDevice(text)
+	if err != nil || d.kind != nil {
+		return "", err
+	}
+	return d.name, nil
 }
 
 func parseDevice(text string) (device, error) {
 	fields := strings.Split(text, ",")
 	d := device{name: fields[0]}
-	if pciForm.MatchString(d.name) {
+	isPCI := eal.IsPCIAddress(d.name)
+	if isPCI {
 		if strings.Count(d.name, ":") == 1 {
 			d.name = "0000:" + d.name // the form DPDK gives the port's name
 		}
@@ -72,7 +76,7 @@ func parseDevice(text string) (device, error) {
 	} else if match := virtualForm.FindStringSubmatch(d.name); match != nil {
 		d.kind = kindOf(match[1])
 	}
-	if d.kind == nil && !pciForm.MatchString(d.name) {
+	if d.kind == nil && !isPCI {
 		return device{}, unknownDevice(text)
 	}
 	for _, field := range fields[1:] {

@@ -44,3 +44,14 @@ func TestParseDevice(t *testing.T) {
 		}
 	}
 }
+
+func TestParseDeviceNamesPCIAddress(t *testing.T) {
+	for text, want := range map[string]string{"0A:00.1,x=1": "0000:0a:00.1", "net_null0": ""} {
+		if got, err := ParseDevice(text); err != nil || got != want {
+			t.Errorf("%s: %q, %v; want %q", text, got, err, want)
+		}
+	}
+	if _, err := ParseDevice("wan0"); err == nil {
+		t.Error("an unknown device was taken")
+	}
+}

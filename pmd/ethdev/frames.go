@@ -21,7 +21,7 @@ const (
 	defaultSlot = 2048 // slot of the driver and of Ethernet's usual MTU, in bytes
 	slotStep    = 1024 // larger slots are multiples of this, so that a few of them fill a block of whole pages
 	pageSize    = 4096
-	// slots is the number of frames in each direction's ring and queue. 1024 hold 100 microseconds at 10 Mpps.
+	// slots is the number of frames in each direction's ring of a queue: 1 ms at 1 Mpps, more than AF_PACKET carries.
 	slots = 1024
 )
 
