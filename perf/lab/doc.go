@@ -2,10 +2,10 @@
 // peers in them, and watches what they put on the wire.
 //
 // Reading order: lab.go owns everything that must be cleaned up; namespace.go and process.go are
-// what a lab is made of; sites.go is the topology of two sites and the wide-area network between
-// them; capture.go, ring.go and tally.go watch that network; gateway.go and control.go run a
-// Sallyport gateway and ask it for its state; traffic.go sends pings and streams; demo.go puts all
-// of it together.
+// what a lab is made of; sites.go and link.go are the topology of two sites and the wide-area
+// network between them; capture.go, ring.go, pcap.go and tally.go watch that network; gateway.go runs
+// a Sallyport gateway and asks it for its state; traffic.go sends pings and streams; demo.go puts all of
+// it together.
 //
 // Nothing of a lab outlives its process: children die with the thread that started them, and names
 // left in /run/netns by a killed run are swept by the next one.

@@ -77,6 +77,9 @@ func (l *Lab) Defer(step func() error) {
 // of it up. KeptInstructions says how to look around and how to clean.
 func (l *Lab) Keep() { l.keep = true }
 
+// Unkeep takes Keep back: Close removes everything again.
+func (l *Lab) Unkeep() { l.keep = false }
+
 // Close stops every process, removes every namespace and file, and reports what could not be undone.
 // Closing twice is harmless.
 func (l *Lab) Close() error {

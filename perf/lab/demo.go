@@ -1,0 +1,184 @@
+package lab
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"text/tabwriter"
+	"time"
+)
+
+// Options of the demo.
+type Options struct {
+	Binary string    // the sallyport program; this one when empty
+	Keep   bool      // leave everything up for looking around
+	Out    io.Writer // progress and the table
+}
+
+// Traffic of the demo.
+const (
+	demoPings       = 50
+	demoPingPeriod  = 20 * time.Millisecond
+	demoStream      = 4 * time.Second
+	demoDatagram    = 1200 // octets
+	demoUDPRate     = 50   // Mbit/s
+	demoTunnelLimit = 60 * time.Second
+	// demoSnap is how much of each frame the capture looks at, in octets: all headers, and the marker
+	// of a ping that went out in clear.
+	demoSnap   = 192
+	demoMarker = "not-for-the-wan!"
+)
+
+// RunDemo shows two gateways carrying traffic between two LANs and checks what crossed the network
+// between them: only ESP, IKE and ARP. It cleans up after itself, also when it fails or ctx ends.
+func RunDemo(ctx context.Context, o Options) (err error) {
+	if o.Binary == "" {
+		if o.Binary, err = os.Executable(); err != nil {
+			return fmt.Errorf("lab: finding the sallyport program: %w", err)
+		}
+	}
+	fmt.Fprintln(o.Out, "making namespaces lan-a, gw-a, wan, gw-b, lan-b")
+	s, err := NewSites(ctx, RawGateway, RawGateway)
+	if err != nil {
+		return err
+	}
+	if o.Keep {
+		s.Keep()
+	}
+	defer func() { err = errors.Join(err, finishDemo(ctx, s, o)) }()
+
+	capture, err := s.Capture(CaptureOptions{Path: filepath.Join(s.Dir, "wan.pcap"), Snap: demoSnap, Marker: []byte(demoMarker)})
+	if err != nil {
+		return err
+	}
+	gateways, err := startPair(s, GatewayOptions{Binary: o.Binary, PSK: rand.Text()})
+	if err != nil {
+		return err
+	}
+	result, err := demoTraffic(ctx, s, gateways, o.Out)
+	if err != nil {
+		return err
+	}
+	if result.sentA, result.sentB, err = capture.Stop(); err != nil {
+		return err
+	}
+	result.print(o.Out)
+	return result.verdict()
+}
+
+// finishDemo leaves the lab up when that was asked for and nobody interrupted, else removes it.
+func finishDemo(ctx context.Context, s *Sites, o Options) error {
+	if ctx.Err() != nil {
+		s.Unkeep()
+	} else if o.Keep {
+		s.KeptInstructions(o.Out)
+	}
+	return s.Close()
+}
+
+// startPair starts both gateways with the same options.
+func startPair(s *Sites, o GatewayOptions) ([2]*Gateway, error) {
+	a, err := s.StartGateway(s.A, o)
+	if err != nil {
+		return [2]*Gateway{}, err
+	}
+	b, err := s.StartGateway(s.B, o)
+	return [2]*Gateway{a, b}, err
+}
+
+// demoResult is everything the table shows.
+type demoResult struct {
+	setup        time.Duration // from the start of the gateways to the tunnel
+	suite        string
+	ping         PingResult
+	tcp, udp     StreamResult
+	packets      [2]uint64 // sent through the tunnel by gw-a and gw-b
+	sentA, sentB Tally
+}
+
+// demoTraffic waits for the tunnel, sends pings and streams, and reads the gateways' accounts.
+func demoTraffic(ctx context.Context, s *Sites, gateways [2]*Gateway, out io.Writer) (demoResult, error) {
+	var r demoResult
+	started := time.Now()
+	for _, g := range gateways {
+		sas, err := g.WaitTunnel(ctx, out, demoTunnelLimit)
+		if err != nil {
+			return r, err
+		}
+		r.suite = sas[0].Suite
+	}
+	r.setup = time.Since(started)
+
+	var err error
+	fmt.Fprintf(out, "ping from lan-a to lan-b, %d times\n", demoPings)
+	r.ping, err = s.A.Host.Ping(ctx, s.B.HostAddress, PingOptions{Count: demoPings, Interval: demoPingPeriod, Pattern: demoMarker})
+	if err != nil {
+		return r, err
+	}
+	fmt.Fprintf(out, "iperf3 over TCP for %v\n", demoStream)
+	if r.tcp, err = s.A.Host.Stream(ctx, "tcp", s.B.Host, s.B.HostAddress, StreamOptions{Time: demoStream}); err != nil {
+		return r, err
+	}
+	fmt.Fprintf(out, "iperf3 over UDP for %v, %d-octet datagrams at %d Mbit/s\n", demoStream, demoDatagram, demoUDPRate)
+	r.udp, err = s.A.Host.Stream(ctx, "udp", s.B.Host, s.B.HostAddress,
+		StreamOptions{Time: demoStream, UDP: true, Datagram: demoDatagram, Mbps: demoUDPRate})
+	if err != nil {
+		return r, err
+	}
+	for i, g := range gateways {
+		if _, err := g.Counters(ctx); err != nil {
+			return r, err
+		}
+		sas, err := g.SAs(ctx)
+		if err != nil {
+			return r, err
+		}
+		for _, sa := range sas {
+			if sa.Direction == "outbound" {
+				r.packets[i] += sa.Packets
+			}
+		}
+	}
+	return r, nil
+}
+
+// print writes the table.
+func (r demoResult) print(out io.Writer) {
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w)
+	fmt.Fprintf(w, "tunnel\tup after %.1f s, %s\n", r.setup.Seconds(), r.suite)
+	fmt.Fprintf(w, "ping\t%d sent, %d answered\n", r.ping.Sent, r.ping.Received)
+	fmt.Fprintf(w, "TCP\t%.0f Mbit/s\n", r.tcp.Mbps)
+	fmt.Fprintf(w, "UDP\t%.0f Mbit/s, %d of %d datagrams lost\n", r.udp.Mbps, r.udp.Lost, r.udp.Packets)
+	fmt.Fprintf(w, "packets\t%d into the tunnel by gw-a, %d by gw-b; counters add up\n", r.packets[0], r.packets[1])
+	fmt.Fprintf(w, "on the wire\tgw-a: %v\n", r.sentA)
+	fmt.Fprintf(w, "\tgw-b: %v\n", r.sentB)
+	_ = w.Flush()
+}
+
+// verdict is what must hold of the result, whatever the machine's speed.
+func (r demoResult) verdict() error {
+	var errs []error
+	if r.ping.Lost() != 0 {
+		errs = append(errs, fmt.Errorf("lab: %d of %d pings were not answered", r.ping.Lost(), r.ping.Sent))
+	}
+	if r.tcp.Mbps <= 0 || r.udp.Mbps <= 0 {
+		errs = append(errs, fmt.Errorf("lab: expected throughput, found %.1f Mbit/s TCP and %.1f UDP", r.tcp.Mbps, r.udp.Mbps))
+	}
+	for _, side := range []struct {
+		name string
+		sent Tally
+	}{{"gw-a", r.sentA}, {"gw-b", r.sentB}} {
+		if side.sent.Clear > 0 || side.sent.Marked > 0 {
+			errs = append(errs, fmt.Errorf("lab: %s sent traffic of the LANs in clear: %v", side.name, side.sent))
+		}
+		if side.sent.Protected() < demoPings || side.sent.IKE == 0 {
+			errs = append(errs, fmt.Errorf("lab: expected at least %d ESP packets and IKE from %s, captured %v", demoPings, side.name, side.sent))
+		}
+	}
+	return errors.Join(errs...)
+}
