@@ -10,8 +10,9 @@ import (
 var (
 	// ErrShort means fewer octets than the smallest packet of the suite has.
 	ErrShort = errors.New("ESP packet too short")
-	// ErrAlignment means a ciphertext that is not a whole number of cipher blocks.
-	ErrAlignment = errors.New("ESP ciphertext not a multiple of the cipher block")
+	// ErrAlignment means a ciphertext that is not a whole number of cipher blocks, or of
+	// 4 octets where the cipher has none (RFC 4303 section 2.4).
+	ErrAlignment = errors.New("ESP ciphertext not aligned")
 	// ErrPadding means a pad length beyond the packet or padding other than 1, 2, 3...
 	ErrPadding = errors.New("ESP padding wrong")
 	// ErrSPI means a packet of another SA.
@@ -108,17 +109,12 @@ func (e *ESP) Open(packet []byte, seqHigh uint32) (payload []byte, nextHeader ui
 }
 
 func (e *ESP) checkLength(length int) error {
-	fixed := espHeaderLen + e.suite.IVLen() + e.suite.ICVLen()
-	least := fixed + e.suite.BlockSize()
-	if e.suite.AEAD() {
-		// A peer that does not align is heard all the same: GCM has no blocks.
-		least = fixed + espTrailerLen
+	fixed, block := espHeaderLen+e.suite.IVLen()+e.suite.ICVLen(), e.suite.BlockSize()
+	if length < fixed+block {
+		return fmt.Errorf("%w: %d octets, %s needs %d at least", ErrShort, length, e.suite, fixed+block)
 	}
-	if length < least {
-		return fmt.Errorf("%w: %d octets, %s needs %d at least", ErrShort, length, e.suite, least)
-	}
-	if text := length - fixed; !e.suite.AEAD() && text%e.suite.BlockSize() != 0 {
-		return fmt.Errorf("%w: %d octets, block %d", ErrAlignment, text, e.suite.BlockSize())
+	if text := length - fixed; text%block != 0 {
+		return fmt.Errorf("%w: %d octets, expected a multiple of %d", ErrAlignment, text, block)
 	}
 	return nil
 }

@@ -88,6 +88,9 @@ func (s Suite) String() string {
 	return text
 }
 
+// MarshalText gives JSON and the like the form of String.
+func (s Suite) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
 // AEAD reports whether one algorithm does both encryption and integrity.
 func (s Suite) AEAD() bool { return s.Encr.AEAD() }
 

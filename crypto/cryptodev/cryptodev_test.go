@@ -262,6 +262,52 @@ func TestMissingDevices(t *testing.T) {
 	}
 }
 
+// TestDefaultDeviceMissing opens the default devices while one of them is taken: the others
+// serve, and Describe says what happened to it.
+func TestDefaultDeviceMissing(t *testing.T) {
+	taken := open(t, "crypto_openssl0")
+	pool := open(t)
+	list := pool.Describe()
+	if len(list) != 3 || list[0].Missing != "" || list[1].Missing != "" {
+		t.Fatalf("devices %+v", list)
+	}
+	if last := list[2]; last.Name != "crypto_openssl0" || !strings.Contains(last.Missing, "busy") {
+		t.Errorf("the taken device is described as %+v", last)
+	}
+	if taken.Describe()[0].Driver != "crypto_openssl" {
+		t.Errorf("the pool that has it describes it as %+v", taken.Describe()[0])
+	}
+}
+
+// TestManyWorkers opens more queue pairs than the drivers make by themselves and uses the
+// last one.
+func TestManyWorkers(t *testing.T) {
+	const workers = 20
+	pool, err := cryptodev.Open(cryptodev.Options{QueuePairs: workers, Sessions: 2, Socket: cryptodev.SocketAny})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := pool.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	s := crypto.Suite{Encr: crypto.EncrAESCBC, KeyBits: 256, Integ: crypto.IntegHMACSHA256}
+	keymat := keymatFor(s, rand.NewChaCha8([32]byte{8}))
+	reference, err := crypto.NewESP(s, testSPI, keymat)
+	if err != nil {
+		t.Fatal(err)
+	}
+	packet := &devicetest.Packet{Octets: devicetest.Layout(s, testSPI, 1, []byte("last worker"), ipv4)}
+	mustRun(t, session(t, pool, s, keymat, true, false), workers-1, nil, []*devicetest.Packet{packet})
+	if payload, _, _, err := reference.Open(packet.Octets, 0); err != nil || string(payload) != "last worker" {
+		t.Errorf("queue pair %d: %q, error %v", workers-1, payload, err)
+	}
+	if info := pool.Describe()[1]; info.QueuePairs != workers || info.Sessions != 1 {
+		t.Errorf("described as %+v", info)
+	}
+}
+
 func TestNoDeviceSaysWhoRefused(t *testing.T) {
 	pool := open(t, "crypto_aesni_gcm0")
 	s := crypto.Suite{Encr: crypto.EncrAESCBC, KeyBits: 128, Integ: crypto.IntegHMACSHA1}

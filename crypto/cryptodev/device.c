@@ -41,13 +41,13 @@ int spcrypto_start(uint8_t id, uint16_t queue_pairs, uint32_t descriptors, int s
 {
 	struct rte_cryptodev_qp_conf config;
 	uint16_t queue_pair;
-	int ret;
 
 	memset(&config, 0, sizeof(config));
 	config.nb_descriptors = descriptors;
 	config.mp_session = sessions;
 	for (queue_pair = 0; queue_pair < queue_pairs; queue_pair++) {
-		ret = rte_cryptodev_queue_pair_setup(id, queue_pair, &config, socket);
+		int ret = rte_cryptodev_queue_pair_setup(id, queue_pair, &config, socket);
+
 		if (ret < 0)
 			return ret;
 	}

@@ -226,18 +226,18 @@ func errno(ret C.int) error { return syscall.Errno(-ret) }
 // DeviceInfo is what an operator may want to know of a device.
 type DeviceInfo struct {
 	Name       string
-	Driver     string `json:",omitempty"`
-	CPU        bool   // offers cpu-crypto
+	Driver     string
+	CPU        bool // offers cpu-crypto
 	QueuePairs int
 	Sessions   int            // live on it
-	Suites     []crypto.Suite `json:"-"` // that it can do
-	Refused    []Refusal      `json:",omitempty"`
-	Missing    string         `json:",omitempty"` // why the device is not there
+	Suites     []crypto.Suite // that it can do
+	Refused    []Refusal
+	Missing    string // why the device is not there
 }
 
 // Refusal says why a device does not do a suite.
 type Refusal struct {
-	Suite  crypto.Suite `json:"-"`
+	Suite  crypto.Suite
 	Reason string
 }
 

@@ -1,0 +1,82 @@
+package crypto
+
+import "fmt"
+
+// TransformType is the kind of a transform in an SA payload (RFC 7296 section
+// 3.3.2).
+type TransformType uint8
+
+const (
+	TransformEncr  TransformType = 1
+	TransformPRF   TransformType = 2
+	TransformInteg TransformType = 3
+	TransformDH    TransformType = 4
+	TransformESN   TransformType = 5
+)
+
+// String names the type as error messages use it.
+func (t TransformType) String() string {
+	switch t {
+	case TransformEncr:
+		return "cipher"
+	case TransformPRF:
+		return "PRF"
+	case TransformInteg:
+		return "integrity algorithm"
+	case TransformDH:
+		return "Diffie-Hellman group"
+	case TransformESN:
+		return "sequence number form"
+	}
+	return fmt.Sprintf("transform type %d", uint8(t))
+}
+
+// Transform is one algorithm as the SA payload carries it. KeyBits is the value
+// of the Key Length attribute, 0 for a transform without one.
+type Transform struct {
+	Type    TransformType
+	ID      uint16
+	KeyBits uint16
+}
+
+// String returns the IANA name, with the key length where there is one.
+func (t Transform) String() string {
+	var name string
+	switch t.Type {
+	case TransformEncr:
+		name = EncrID(t.ID).String()
+	case TransformPRF:
+		name = PRFID(t.ID).String()
+	case TransformInteg:
+		name = IntegID(t.ID).String()
+	case TransformDH:
+		name = DHID(t.ID).String()
+	case TransformESN:
+		name = ESNID(t.ID).String()
+	default:
+		name = fmt.Sprintf("%s:%d", t.Type, t.ID)
+	}
+	if t.KeyBits != 0 {
+		name += fmt.Sprintf("-%d", t.KeyBits)
+	}
+	return name
+}
+
+// Protocol is a security protocol identifier (RFC 7296 section 3.3.1).
+type Protocol uint8
+
+const (
+	ProtocolIKE Protocol = 1
+	ProtocolESP Protocol = 3
+)
+
+// String returns the name of the protocol.
+func (p Protocol) String() string {
+	switch p {
+	case ProtocolIKE:
+		return "IKE"
+	case ProtocolESP:
+		return "ESP"
+	}
+	return fmt.Sprintf("protocol %d", uint8(p))
+}
