@@ -236,7 +236,7 @@ func TestNegotiateHasTwoDirections(t *testing.T) {
 	wantVerdict(t, spd, back, PortsWAN, "require")
 	wantVerdict(t, spd, back, PortsLAN, "require")
 	want := Selector{Local: network("10.1.0.0/24"), Remote: network("10.2.0.0/24"), Protocol: 6, LocalPort: AnyPort, RemotePort: PortRange{80, 80}}
-	if got := spd.Selectors("site-b"); len(got) != 1 || got[0] != want {
+	if got := spd.Selectors()["site-b"]; len(got) != 1 || got[0] != want {
 		t.Errorf("selectors of the tunnel: %v, want %v", got, want)
 	}
 	for _, e := range spd.Entries {

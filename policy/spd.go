@@ -84,12 +84,12 @@ func (s *SPD) Match(p Packet, port PortGroup) (e *Entry, ok bool) {
 	return nil, false
 }
 
-// Selectors is the traffic of a tunnel in the order of weight, as IKE proposes it.
-func (s *SPD) Selectors(tunnel string) []Selector {
-	var selectors []Selector
+// Selectors is the traffic of each tunnel in the order of weight, as IKE proposes it.
+func (s *SPD) Selectors() map[string][]Selector {
+	selectors := map[string][]Selector{}
 	for i := range s.Entries {
-		if e := &s.Entries[i]; e.Verdict == VerdictProtect && e.Tunnel == tunnel {
-			selectors = append(selectors, e.selector())
+		if e := &s.Entries[i]; e.Verdict == VerdictProtect {
+			selectors[e.Tunnel] = append(selectors[e.Tunnel], e.selector())
 		}
 	}
 	return selectors

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"math/bits"
 	"net/netip"
+	"regexp"
 	"slices"
 
 	"sallyport/policy"
@@ -12,16 +13,15 @@ import (
 
 // Bounds that the data plane has too; here they are reported with the key.
 const (
-	minMTU        = 68      // bytes, RFC 791 section 3.2
-	maxMTU        = 9728    // bytes: jumbo frames of all common equipment
-	minMemoryMB   = 64      // below it the tables of the data plane have no room
-	maxTable      = 1 << 28 // entries
-	maxSlots      = 1 << 24 // inbound SAs: the rest of the SPI is random
-	maxIDs        = 65534   // tunnels, neighbours: 16-bit numbers with one reserved
-	maxWorkers    = 64
-	maxPorts      = 32
-	maxReplay     = 8192 // packets
-	maxNameLength = 64
+	minMTU      = 68      // bytes, RFC 791 section 3.2
+	maxMTU      = 9728    // bytes: jumbo frames of all common equipment
+	minMemoryMB = 64      // below it the tables of the data plane have no room
+	maxTable    = 1 << 28 // entries
+	maxSlots    = 1 << 24 // inbound SAs: the rest of the SPI is random
+	maxIDs      = 65534   // tunnels, neighbours: 16-bit numbers with one reserved
+	maxWorkers  = 64
+	maxPorts    = 32
+	maxReplay   = 8192 // packets
 )
 
 // builder turns a decoded file into a Config. A zero value has been reported already where it is not valid.
@@ -30,7 +30,7 @@ type builder struct {
 	raw     *fileRoot
 	machine Machine
 	config  *Config
-	peers   map[string]int // peers by name
+	peers   map[string]int // index by name
 }
 
 func (b *builder) build() {
@@ -50,14 +50,15 @@ func (b *builder) warn(format string, args ...any) {
 	b.config.Warnings = append(b.config.Warnings, fmt.Sprintf(format, args...))
 }
 
+var nameForm = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
+
 // name checks a name that commands, metrics and logs show, and that no other of its kind has. others maps the names seen
-// so far to their keys; nil where there is only one.
+// so far to their keys; nil where it does not matter here.
 func (b *builder) name(key, name string, others map[string]string) {
-	printable := func(r rune) bool { return r > ' ' && r < 0x7f }
 	switch {
-	case name == "" && b.lines[key] == 0: // missing, reported
-	case name == "" || len(name) > maxNameLength || slices.ContainsFunc([]rune(name), func(r rune) bool { return !printable(r) }):
-		b.add(key, "expected a name of 1 to %d ASCII characters without spaces, found %q", maxNameLength, name)
+	case b.lines[key] == 0: // missing: reported, or allowed
+	case !nameForm.MatchString(name):
+		b.add(key, "expected a name of 1 to 64 letters, digits, dots, hyphens and underscores, found %q", name)
 	case others[name] != "":
 		b.add(key, "expected a name of its own, found %q, which %s has already", name, others[name])
 	case others != nil:
@@ -96,6 +97,11 @@ func (b *builder) dataplane() {
 		LogLevel:      string(raw.LogLevel),
 	}
 	b.cores()
+	for i, device := range raw.CryptoDevices {
+		if !pciForm.MatchString(device) && !cryptoForm.MatchString(device) {
+			b.add(fmt.Sprintf("dataplane.crypto_devices[%d]", i), "expected a virtual device (crypto_aesni_gcm0) or a PCI address, found %q", device)
+		}
+	}
 }
 
 // cores checks that the main core and the workers have cores, and each its own where there are enough.
@@ -114,7 +120,7 @@ func (b *builder) cores() {
 		case core == d.MainCore && len(b.machine.Cores) > 1:
 			b.add(key, "expected another core than main_core, found %d for both: a worker would starve the slow path, and this machine has %d cores", core, len(b.machine.Cores))
 		case core == d.MainCore && d.Idle == "poll":
-			b.warn("the worker shares core %d with everything else and polls without rest: set dataplane.idle to sleep", core)
+			b.warn("the worker on core %d shares it with everything else and never rests: set dataplane.idle to sleep", core)
 		}
 	}
 }
@@ -144,15 +150,27 @@ func formatCores(cores []int) string {
 	return text
 }
 
+// Devices as DPDK names them: PCI addresses, and virtual devices with their arguments.
+var (
+	pciForm      = regexp.MustCompile(`^([0-9a-fA-F]{4}:)?[0-9a-fA-F]{2}:[0-9a-fA-F]{2}\.[0-7]$`)
+	ethernetForm = regexp.MustCompile(`^(net|eth)_[a-z0-9_]+(,.*)?$`)
+	cryptoForm   = regexp.MustCompile(`^crypto_[a-z0-9_]+(,.*)?$`)
+)
+
 func (b *builder) ports() {
 	if n := len(b.raw.Ports); n > maxPorts {
 		b.add("ports", "expected at most %d ports, found %d", maxPorts, n)
+		b.raw.Ports = b.raw.Ports[:maxPorts]
 	}
 	names, devices := map[string]string{}, map[string]string{}
 	for i, raw := range b.raw.Ports {
 		key := fmt.Sprintf("ports[%d]", i)
 		b.name(key+".name", raw.Name, names)
-		if other := devices[raw.Device]; other != "" && raw.Device != "" {
+		switch other := devices[raw.Device]; {
+		case b.lines[key+".device"] == 0:
+		case !pciForm.MatchString(raw.Device) && !ethernetForm.MatchString(raw.Device):
+			b.add(key+".device", "expected a PCI address (0000:00:05.0) or a virtual device (net_af_packet0,iface=lan0), found %q", raw.Device)
+		case other != "":
 			b.add(key+".device", "expected a device of its own, found %q, which %s has already", raw.Device, other)
 		}
 		devices[raw.Device] = key
@@ -190,7 +208,7 @@ func (b *builder) portAddress(key string, address netip.Prefix) {
 	}
 }
 
-// portOf is the port that has the address, or whose subnet has it.
+// portOf is the port with an address that matches.
 func (b *builder) portOf(matches func(netip.Prefix) bool) *Port {
 	for i := range b.config.Ports {
 		if slices.ContainsFunc(b.config.Ports[i].Addresses, func(p netip.Prefix) bool { return p.IsValid() && matches(p) }) {
@@ -202,6 +220,7 @@ func (b *builder) portOf(matches func(netip.Prefix) bool) *Port {
 
 func (b *builder) routes() {
 	seen := map[network]string{}
+	portsSound := !b.anyWithin("ports") // what follows from a wrong port is no news
 	for i, raw := range b.raw.Routes {
 		key := fmt.Sprintf("routes[%d]", i)
 		to := netip.Prefix(raw.To)
@@ -213,7 +232,7 @@ func (b *builder) routes() {
 			switch {
 			case slices.Contains(b.config.Environment.LocalAddresses, raw.Via):
 				b.add(key+".via", "expected the address of another router, found %s, which is the gateway's own", raw.Via)
-			case b.portOf(func(p netip.Prefix) bool { return p.Contains(raw.Via) }) == nil:
+			case portsSound && b.portOf(func(p netip.Prefix) bool { return p.Contains(raw.Via) }) == nil:
 				b.add(key+".via", "expected an address on the subnet of a port (%s), found %s", b.subnets(), raw.Via)
 			}
 		}

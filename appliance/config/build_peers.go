@@ -1,6 +1,7 @@
 package config
 
 import (
+	"crypto/sha256"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -18,7 +19,8 @@ const (
 
 // buildPeers makes the PAD (RFC 4301, section 4.4.3). The Child SAs come later, from the active policy.
 func (b *builder) buildPeers() {
-	names := map[string]string{}
+	names, pairs := map[string]string{}, map[identityPair]string{}
+	keyOwners := map[[sha256.Size]byte]string{}
 	b.peers = map[string]int{}
 	for i := range b.raw.Peers {
 		raw, key := &b.raw.Peers[i], fmt.Sprintf("peers[%d]", i)
@@ -29,7 +31,7 @@ func (b *builder) buildPeers() {
 			Name: raw.Name, Local: raw.Local, Remote: raw.Remote, LocalID: raw.LocalID, RemoteID: raw.RemoteID,
 			DPDDelay:  orNever(b.delay(key+".dpd_delay", raw.DPDDelay)),
 			RekeyTime: b.rekey(key+".ike_rekey", raw.IKERekey),
-			PSK:       b.psk(key+".auth", raw, i),
+			PSK:       b.psk(key+".auth", raw, keyOwners),
 		}
 		b.rekey(key+".child_rekey", raw.ChildRekey)
 		b.delay(key+".idle_timeout", raw.IdleTimeout)
@@ -40,14 +42,14 @@ func (b *builder) buildPeers() {
 		if len(raw.IKEProposals) == 0 {
 			peer.IKEProposals = crypto.DefaultIKEProposals()
 		}
-		b.sameIdentities(key, &peer)
+		b.identities(key, &peer, pairs)
 		b.config.Peers = append(b.config.Peers, peer)
 	}
 }
 
 // endpoints checks the outer addresses of a peer's tunnels (S-005).
 func (b *builder) endpoints(key string, raw *filePeer) {
-	if raw.Local.IsValid() && b.portOf(func(p netip.Prefix) bool { return p.Addr() == raw.Local }) == nil {
+	if raw.Local.IsValid() && !b.anyWithin("ports") && b.portOf(func(p netip.Prefix) bool { return p.Addr() == raw.Local }) == nil {
 		var own []string
 		for _, a := range b.config.Environment.LocalAddresses {
 			own = append(own, a.String())
@@ -59,19 +61,25 @@ func (b *builder) endpoints(key string, raw *filePeer) {
 	}
 }
 
-// sameIdentities refuses a peer that cannot be told from an earlier one.
-func (b *builder) sameIdentities(key string, peer *ike.Peer) {
+// identityPair is what tells one peer from another.
+type identityPair struct {
+	local, remote     netip.Addr
+	localID, remoteID ike.Identity
+}
+
+// identities fills in the addresses where there are no identities, and refuses a peer that cannot be told from another.
+func (b *builder) identities(key string, peer *ike.Peer, others map[identityPair]string) {
 	if peer.LocalID.IsZero() && peer.Local.IsValid() {
 		peer.LocalID = ike.AddressIdentity(peer.Local)
 	}
 	if peer.RemoteID.IsZero() && peer.Remote.IsValid() {
 		peer.RemoteID = ike.AddressIdentity(peer.Remote)
 	}
-	for _, other := range b.config.Peers {
-		if peer.Local.IsValid() && other.Local == peer.Local && other.Remote == peer.Remote && other.LocalID == peer.LocalID && other.RemoteID == peer.RemoteID {
-			b.add(key, "expected other addresses or identities than those of peer %q, found the same: the two cannot be told apart", other.Name)
-		}
+	pair := identityPair{peer.Local, peer.Remote, peer.LocalID, peer.RemoteID}
+	if other, same := others[pair]; same && peer.Local.IsValid() && peer.Remote.IsValid() {
+		b.add(key, "expected other addresses or identities than those of peer %q, found the same: the two cannot be told apart", other)
 	}
+	others[pair] = peer.Name
 }
 
 func (b *builder) rekey(key string, d time.Duration) time.Duration {
@@ -97,8 +105,8 @@ func orNever(d time.Duration) time.Duration {
 	return d
 }
 
-// psk reads the preshared key of a peer and refuses weak ones (S-067).
-func (b *builder) psk(key string, raw *filePeer, index int) crypto.Secret {
+// psk reads the preshared key of a peer and refuses weak ones (S-067). owners knows the peers by the digest of their keys.
+func (b *builder) psk(key string, raw *filePeer, owners map[[sha256.Size]byte]string) crypto.Secret {
 	if raw.Auth.PSKFile == "" {
 		if b.lines[key+".psk_file"] != 0 {
 			b.add(key+".psk_file", "expected the name of a file that holds the preshared key, found nothing")
@@ -112,11 +120,11 @@ func (b *builder) psk(key string, raw *filePeer, index int) crypto.Secret {
 	}
 	const allow = "; for a lab, auth.allow_weak_psk: true lets it pass"
 	weakness := pskWeakness(psk.Bytes())
-	for j := range b.config.Peers[:index] {
-		if b.config.Peers[j].PSK.Len() > 0 && b.config.Peers[j].PSK.Equal(psk) {
-			weakness = fmt.Sprintf("expected a preshared key of its own, found that of peer %q: each of the two could pose as the other", b.config.Peers[j].Name)
-		}
+	digest := sha256.Sum256(psk.Bytes())
+	if owner, shared := owners[digest]; shared {
+		weakness = fmt.Sprintf("expected a preshared key of its own, found that of peer %q: each of the two could pose as the other", owner)
 	}
+	owners[digest] = raw.Name
 	switch {
 	case weakness != "" && !raw.Auth.AllowWeakPSK:
 		b.add(key+".psk_file", "%s", weakness+allow)

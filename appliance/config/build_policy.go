@@ -13,13 +13,19 @@ import (
 
 // policy makes the policy set, compiles the active policy and gives each peer its Child SAs.
 func (b *builder) policy() {
+	for _, key := range []string{"filter_lists", "filter_actions", "policies"} {
+		if b.isBroken(key) {
+			return // every reference would dangle
+		}
+	}
 	set := &policy.Set{Active: b.raw.ActivePolicy}
 	for i := range b.raw.FilterLists {
-		set.FilterLists = append(set.FilterLists, b.filterList(&b.raw.FilterLists[i]))
+		set.FilterLists = append(set.FilterLists, b.filterList(fmt.Sprintf("filter_lists[%d]", i), &b.raw.FilterLists[i]))
 	}
 	proposals := map[string][]crypto.ESPProposal{}
 	for i := range b.raw.FilterActions {
 		raw := &b.raw.FilterActions[i]
+		b.name(fmt.Sprintf("filter_actions[%d].name", i), raw.Name, nil)
 		action := policy.FilterAction{Name: raw.Name, Kind: raw.Action}
 		proposals[raw.Name] = espProposals(raw)
 		for _, p := range proposals[raw.Name] {
@@ -37,13 +43,29 @@ func (b *builder) policy() {
 		b.warn("%s", w)
 	}
 	if spd != nil {
+		b.warnIPv6()
 		b.children(proposals)
 	}
 }
 
-func (b *builder) filterList(raw *fileFilterList) policy.FilterList {
+// warnIPv6 says which rules ask for more than the data plane does: it carries IPv4 and drops IPv6.
+func (b *builder) warnIPv6() {
+	warned := map[string]bool{}
+	for i := range b.config.SPD.Entries {
+		e := &b.config.SPD.Entries[i]
+		meant := !e.Source.Is4() && (e.Source != policy.AnyIPv6() || e.Destination != policy.AnyIPv6())
+		if meant && e.Verdict != policy.VerdictBlock && !warned[e.Rule] {
+			b.warn("rule %q has filters for IPv6, which the data plane drops", e.Rule)
+			warned[e.Rule] = true
+		}
+	}
+}
+
+func (b *builder) filterList(key string, raw *fileFilterList) policy.FilterList {
+	b.name(key+".name", raw.Name, nil)
 	list := policy.FilterList{Name: raw.Name, Updated: time.Time(raw.Updated)}
-	for _, f := range raw.Filters {
+	for i, f := range raw.Filters {
+		b.name(fmt.Sprintf("%s.filters[%d].name", key, i), f.Name, nil)
 		list.Filters = append(list.Filters, policy.Filter{
 			Name: f.Name, Source: f.Source, Destination: f.Destination, Protocol: uint8(f.Protocol),
 			SourcePort: f.SourcePort, DestinationPort: f.DestinationPort, Mirrored: f.Mirrored,
@@ -67,7 +89,9 @@ func espProposals(raw *fileFilterAction) []crypto.ESPProposal {
 // rules makes a policy. The Child SA of a rule that negotiates is named as the rule.
 func (b *builder) rules(key string, raw *filePolicy) policy.Policy {
 	p := policy.Policy{Name: raw.Name, Description: raw.Description, DefaultAction: raw.DefaultAction}
+	b.name(key+".name", raw.Name, nil)
 	for i, r := range raw.Rules {
+		b.name(fmt.Sprintf("%s.rules[%d].name", key, i), r.Name, nil)
 		peerKey := fmt.Sprintf("%s.rules[%d].peer", key, i)
 		rule := policy.Rule{Name: r.Name, FilterList: r.FilterList, FilterAction: r.FilterAction, Ports: r.Ports}
 		action := slices.IndexFunc(b.raw.FilterActions, func(a fileFilterAction) bool { return a.Name == r.FilterAction })
@@ -98,6 +122,7 @@ func list(names []string) string {
 
 // children gives each peer a Child SA for every rule of the active policy that negotiates with it.
 func (b *builder) children(proposals map[string][]crypto.ESPProposal) {
+	traffic := b.config.SPD.Selectors()
 	active := slices.IndexFunc(b.raw.Policies, func(p filePolicy) bool { return p.Name == b.raw.ActivePolicy })
 	for i, r := range b.raw.Policies[active].Rules {
 		index, has := b.peers[r.Peer]
@@ -106,7 +131,7 @@ func (b *builder) children(proposals map[string][]crypto.ESPProposal) {
 		}
 		raw, peer := &b.raw.Peers[index], &b.config.Peers[index]
 		// The data plane carries IPv4; the IPv6 half of "any" is not offered to the peer.
-		selectors := slices.DeleteFunc(b.config.SPD.Selectors(r.Name), func(s policy.Selector) bool { return !s.Local.Is4() })
+		selectors := slices.DeleteFunc(traffic[r.Name], func(s policy.Selector) bool { return !s.Local.Is4() })
 		if len(selectors) == 0 {
 			b.add(fmt.Sprintf("policies[%d].rules[%d]", active, i), "expected IPv4 traffic to protect, found none: its filters are for IPv6, or other rules take all of their traffic")
 			continue

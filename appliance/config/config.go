@@ -90,7 +90,7 @@ func Load(path string) (*Config, error) {
 
 // Parse checks a configuration for a machine. Key files are read relative to the folder of path.
 func Parse(path string, data []byte, machine Machine) (*Config, error) {
-	report := &report{path: path}
+	report := newReport(path)
 	root := report.parse(data)
 	if root == nil {
 		return nil, report.err()

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"reflect"
 
 	"github.com/go-viper/mapstructure/v2"
@@ -47,6 +48,10 @@ func (r *report) addDecodeErrors(err error) {
 	case *mapstructure.DecodeError:
 		r.add(e.Name(), "%s", e.Unwrap())
 	default:
+		if cause := errors.Unwrap(err); cause != nil {
+			r.addDecodeErrors(cause)
+			return
+		}
 		r.add("", "%s", err)
 	}
 }

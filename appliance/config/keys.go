@@ -41,7 +41,6 @@ type walker struct {
 
 // checkKeys is the tree of the file, with everything that cannot be decoded reported and left out.
 func (r *report) checkKeys(root *yaml.Node) map[string]any {
-	r.lines = map[string]int{}
 	w := &walker{report: r}
 	tree, _ := w.mapping(root, reflect.TypeFor[fileRoot](), "").(map[string]any)
 	return tree
@@ -61,25 +60,25 @@ func (w *walker) value(node *yaml.Node, want reflect.Type, path string) any {
 	case want.Kind() == reflect.Slice:
 		return w.sequence(node, want, path)
 	case want.Kind() == reflect.Bool:
-		return scalar[bool](w, node, path, "true or false")
+		return scalar[bool](w, node, path, "!!bool", "true or false")
 	case want.Kind() == reflect.Int:
-		return scalar[int](w, node, path, "a whole number")
+		return scalar[int](w, node, path, "!!int", "a whole number")
 	}
 	panic(fmt.Sprintf("config: no rule for type %s of key %s", want, path))
 }
 
 func (w *walker) text(node *yaml.Node, path string) any {
 	if node.Kind != yaml.ScalarNode {
-		w.add(path, "expected text, found %s", describe(node))
+		w.breakAt(path, "expected text, found %s", describe(node))
 		return nil
 	}
 	return node.Value
 }
 
-func scalar[T any](w *walker, node *yaml.Node, path, expected string) any {
+func scalar[T any](w *walker, node *yaml.Node, path, tag, expected string) any {
 	var value T
-	if node.Kind != yaml.ScalarNode || node.Decode(&value) != nil {
-		w.add(path, "expected %s, found %s", expected, describe(node))
+	if node.Kind != yaml.ScalarNode || node.ShortTag() != tag || node.Decode(&value) != nil {
+		w.breakAt(path, "expected %s, found %s", expected, describe(node))
 		return nil
 	}
 	return value
@@ -87,7 +86,7 @@ func scalar[T any](w *walker, node *yaml.Node, path, expected string) any {
 
 func (w *walker) sequence(node *yaml.Node, want reflect.Type, path string) any {
 	if node.Kind != yaml.SequenceNode {
-		w.add(path, "expected a list, found %s", describe(node))
+		w.breakAt(path, "expected a list, found %s", describe(node))
 		return nil
 	}
 	list := []any{}
@@ -96,7 +95,7 @@ func (w *walker) sequence(node *yaml.Node, want reflect.Type, path string) any {
 		itemPath := fmt.Sprintf("%s[%d]", path, i)
 		w.lines[itemPath] = item.Line
 		if isNull(item) {
-			w.add(itemPath, "expected a value, found nothing after the dash")
+			w.breakAt(itemPath, "expected a value, found nothing after the dash")
 			list = append(list, nil)
 			continue
 		}
@@ -113,7 +112,7 @@ func (w *walker) mapping(node *yaml.Node, want reflect.Type, path string) any {
 	case node.Kind == yaml.MappingNode:
 		pairs = w.pairs(node, path)
 	default:
-		w.add(path, "expected keys with values, found %s", describe(node))
+		w.breakAt(path, "expected keys with values, found %s", describe(node))
 		return nil
 	}
 	fields := fieldsOf(want)
@@ -140,7 +139,8 @@ func (w *walker) mapping(node *yaml.Node, want reflect.Type, path string) any {
 
 // complete fills in the defaults of keys that are not there, and reports the required ones.
 func (w *walker) complete(tree map[string]any, fields map[string]reflect.StructField, path string) {
-	for name, field := range fields {
+	for _, name := range sortedKeys(fields) {
+		field := fields[name]
 		if _, there := tree[name]; there {
 			continue
 		}

@@ -32,16 +32,18 @@ type report struct {
 	path   string
 	lines  map[string]int // of every key that the file has
 	errors []*Error
-	faulty map[string]bool // keys with an error, whose values are not to be judged again
+	faulty map[string]bool // keys with an error: what follows from it is no news
+	broken map[string]bool // keys whose values are not of the right kind, which says nothing of the keys inside
 }
 
-// add notes a mistake. A key is reported once: what follows from its first mistake is no news.
+func newReport(path string) *report {
+	return &report{path: path, lines: map[string]int{}, faulty: map[string]bool{}, broken: map[string]bool{}}
+}
+
+// add notes a mistake, the first one of a key.
 func (r *report) add(key, format string, args ...any) {
-	if r.faulty[key] {
+	if r.faulty[key] || r.isBroken(key) {
 		return
-	}
-	if r.faulty == nil {
-		r.faulty = map[string]bool{}
 	}
 	r.faulty[key] = true
 	r.errors = append(r.errors, &Error{File: r.path, Line: r.line(key), Key: key, Text: fmt.Sprintf(format, args...)})
@@ -52,13 +54,37 @@ func (r *report) addAt(line int, key, format string, args ...any) {
 	r.errors = append(r.errors, &Error{File: r.path, Line: line, Key: key, Text: fmt.Sprintf(format, args...)})
 }
 
+// breakAt notes that a value is not of the right kind.
+func (r *report) breakAt(key, format string, args ...any) {
+	r.add(key, format, args...)
+	r.broken[key] = true
+}
+
+// isBroken reports whether the key, or one around it, has a value of the wrong kind.
+func (r *report) isBroken(key string) bool {
+	for ; key != ""; key = parent(key) {
+		if r.broken[key] {
+			return true
+		}
+	}
+	return false
+}
+
+// anyWithin reports whether there is a mistake at the key or inside its value.
+func (r *report) anyWithin(key string) bool {
+	return slices.ContainsFunc(r.errors, func(e *Error) bool { return strings.HasPrefix(e.Key, key) })
+}
+
+// parent is the key around a key, "" at the top.
+func parent(key string) string { return key[:max(strings.LastIndexAny(key, ".["), 0)] }
+
 // line is where the key, or the nearest key around it, stands in the file.
 func (r *report) line(key string) int {
 	for key != "" {
 		if line, known := r.lines[key]; known {
 			return line
 		}
-		key = key[:max(strings.LastIndexAny(key, ".["), 0)]
+		key = parent(key)
 	}
 	return 0
 }
