@@ -1,17 +1,178 @@
 package ike
 
-import "time"
+import (
+	"encoding/binary"
+	"fmt"
+	"io"
+	"net/netip"
+	"time"
+)
 
 // Engine holds every IKE SA of the gateway. It is not safe for concurrent use: one goroutine steps it.
-type Engine struct{}
+type Engine struct {
+	cfg    Config
+	limits Limits
 
-// NewEngine takes a configuration that ValidatePeers has passed.
-func NewEngine(cfg Config) *Engine { return &Engine{} }
+	now     time.Time // of the Step under way, its number, and the effects it has had so far
+	steps   uint64
+	effects []Effect
+	armed   time.Time
 
-// Step takes one event at a time and returns what is to be done about it.
-func (e *Engine) Step(now time.Time, ev Event) []Effect { return nil }
+	timers   timers
+	peers    []*peer // as configured
+	byName   map[string]*peer
+	byPath   map[path][]*peer
+	touched  []*peer             // whose wants may have changed in this Step
+	sas      map[uint64]*ikeSA   // by our SPI
+	inits    map[digest]*ikeSA   // by the IKE_SA_INIT request that a peer began them with
+	children map[uint32]*childSA // installed, by our inbound SPI
+	halfOpen halfOpen
+	cookies  cookies
+	departed departed
+	replies  bucket
+}
 
-// Snapshot describes every peer and IKE SA.
-func (e *Engine) Snapshot() []SAInfo { return nil }
+// NewEngine takes a configuration whose peers ValidatePeers has passed. Nothing happens before the first Step: a Tick begins the work.
+func NewEngine(cfg Config) *Engine {
+	e := &Engine{
+		cfg: cfg, limits: cfg.Limits.withDefaults(),
+		sas: map[uint64]*ikeSA{}, inits: map[digest]*ikeSA{}, children: map[uint32]*childSA{},
+		halfOpen: newHalfOpen(), departed: newDeparted(),
+	}
+	e.replies.perSecond = e.limits.UnprotectedReplies
+	for _, p := range cfg.Peers {
+		e.peers = append(e.peers, newPeer(e, p))
+	}
+	e.index()
+	return e
+}
 
-const maxSelectors = 128
+// Step takes one event at a time and returns what is to be done about it, in order. Now must not go backwards. The effects, and the keys in
+// them, belong to the caller.
+func (e *Engine) Step(now time.Time, ev Event) []Effect {
+	e.now, e.effects = now, nil
+	e.steps++
+	switch ev := ev.(type) {
+	case Datagram:
+		e.receive(ev)
+	case Initiate:
+		e.withPeer(ev.Peer, func(p *peer) { p.initiate(ev.Child) })
+	case Acquire:
+		e.withPeer(ev.Peer, func(p *peer) { p.acquire(ev.Child, ev.Packet) })
+	case Terminate:
+		e.withPeer(ev.Peer, (*peer).terminate)
+	case Rekey:
+		e.withPeer(ev.Peer, func(p *peer) { p.rekey(ev.Child) })
+	case Expire:
+		e.withChild(ev.SPI, func(c *childSA) { c.expire(ev.Hard) })
+	case InstallFailed:
+		e.withChild(ev.SPI, func(c *childSA) { c.installFailed(ev.Reason) })
+	case Reconfigure:
+		e.reconfigure(ev.Peers)
+	case Tick:
+	}
+	e.timers.run(now)
+	for i := 0; i < len(e.touched); i++ { // grows as it goes
+		e.touched[i].touched = false
+		e.touched[i].pursue()
+	}
+	e.touched = nil
+	if next := e.timers.next(); !next.Equal(e.armed) {
+		e.armed = next
+		e.effect(Arm{At: next})
+	}
+	effects := e.effects
+	e.effects = nil
+	return effects
+}
+
+func (e *Engine) withPeer(name string, do func(*peer)) {
+	if p := e.byName[name]; p != nil {
+		do(p)
+	}
+}
+
+func (e *Engine) withChild(spi uint32, do func(*childSA)) {
+	if c := e.children[spi]; c != nil {
+		do(c)
+	}
+}
+
+// reconfigure keeps the peers that are the same, with all their SAs, and lets go of the others.
+func (e *Engine) reconfigure(configured []Peer) {
+	before, kept := e.peers, map[*peer]bool{}
+	e.peers = nil
+	for _, cfg := range configured {
+		p := e.byName[cfg.Name]
+		switch {
+		case p == nil:
+			p = newPeer(e, cfg)
+		case samePeer(p.cfg, cfg.withDefaults()):
+			kept[p] = true
+		default:
+			p = newPeer(e, cfg)
+			p.pause() // lets the delete of the old SAs reach the peer first
+		}
+		e.peers = append(e.peers, p)
+	}
+	e.index()
+	for _, p := range before {
+		if !kept[p] {
+			p.retire()
+		}
+	}
+}
+
+// path is what the first datagram of a peer tells about it.
+type path struct{ local, remote netip.Addr }
+
+func (e *Engine) index() {
+	e.byName, e.byPath = map[string]*peer{}, map[path][]*peer{}
+	for _, p := range e.peers {
+		at := path{p.cfg.Local, p.cfg.Remote}
+		e.byName[p.cfg.Name] = p
+		e.byPath[at] = append(e.byPath[at], p)
+	}
+}
+
+// candidates are the peers that an IKE SA between these addresses may turn out to be with; IDi decides (RFC 7296 2.15).
+func (e *Engine) candidates(d Datagram) []*peer {
+	return e.byPath[path{d.Local.Addr(), d.Remote.Addr()}]
+}
+
+func (e *Engine) effect(ef Effect) { e.effects = append(e.effects, ef) }
+
+func (e *Engine) fact(f Fact) {
+	f.Time = e.now
+	e.effect(f)
+}
+
+// send sends a datagram; what leaves by another port than 500 carries the non-ESP marker (RFC 3948 2.2).
+func (e *Engine) send(local, remote netip.AddrPort, payload []byte) {
+	e.effect(Send{Local: local, Remote: remote, Payload: payload, NonESPMarker: local.Port() != portIKE})
+}
+
+// random gives n octets. An engine without randomness must not go on: every key would be known.
+func (e *Engine) random(n int) []byte {
+	b := make([]byte, n)
+	if _, err := io.ReadFull(e.cfg.Random, b); err != nil {
+		panic(fmt.Sprintf("ike: Config.Random gave no %d octets: %v", n, err))
+	}
+	return b
+}
+
+// jitter shortens d by a random part of at most the given share.
+func (e *Engine) jitter(d time.Duration, share float64) time.Duration {
+	part := float64(binary.BigEndian.Uint32(e.random(4))) / (1 << 32)
+	return d - time.Duration(part*share*float64(d))
+}
+
+// newSPI draws an SPI for an IKE SA. It is never zero (RFC 7296 3.1).
+func (e *Engine) newSPI() uint64 {
+	for {
+		spi := binary.BigEndian.Uint64(e.random(8))
+		if spi != 0 && e.sas[spi] == nil {
+			return spi
+		}
+	}
+}

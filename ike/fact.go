@@ -82,19 +82,17 @@ type Reason string
 
 // Reasons for Dropped: datagrams that change nothing.
 const (
-	DropNoPolicy   Reason = "ike_no_policy"      // S-040: no peer covers the addresses
-	DropShort      Reason = "ike_short"          // less than a header
-	DropMalformed  Reason = "ike_malformed"      // unauthenticated and not to be parsed
-	DropVersion    Reason = "ike_version"        // not IKEv2
-	DropCritical   Reason = "ike_critical"       // unauthenticated with an unknown critical payload
-	DropExchange   Reason = "ike_exchange"       // not an exchange for the state of its IKE SA
-	DropUnknownSPI Reason = "ike_unknown_spi"    // no such IKE SA
-	DropMessageID  Reason = "ike_message_id"     // outside the window
-	DropIntegrity  Reason = "ike_integrity"      // ICV or decryption failed
-	DropCleartext  Reason = "ike_cleartext"      // unprotected where protection is due; a hint at most
-	DropAddress    Reason = "ike_address"        // authentic, from an address that the NAT rules do not allow
-	DropNoState    Reason = "ike_no_state"       // retransmission for an IKE SA that is past it
-	DropInternal   Reason = "ike_no_random_data" // Config.Random failed
+	DropNoPolicy   Reason = "ike_no_policy"   // S-040: no peer covers the addresses
+	DropShort      Reason = "ike_short"       // less than a header
+	DropMalformed  Reason = "ike_malformed"   // unauthenticated and not to be parsed
+	DropVersion    Reason = "ike_version"     // not IKEv2
+	DropCritical   Reason = "ike_critical"    // unauthenticated with an unknown critical payload
+	DropExchange   Reason = "ike_exchange"    // not an exchange for the state of its IKE SA
+	DropUnknownSPI Reason = "ike_unknown_spi" // no such IKE SA
+	DropMessageID  Reason = "ike_message_id"  // outside the window
+	DropIntegrity  Reason = "ike_integrity"   // ICV or decryption failed
+	DropCleartext  Reason = "ike_cleartext"   // unprotected where protection is due; a hint at most
+	DropNoState    Reason = "ike_no_state"    // retransmission for an IKE SA that is past it
 )
 
 // Reasons for Refused: limits.

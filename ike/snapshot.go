@@ -2,6 +2,7 @@ package ike
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 
 	"sallyport/policy"
@@ -39,4 +40,62 @@ type ChildInfo struct {
 	Selectors            []policy.Selector
 	Established, RekeyAt time.Time
 	Outbound             bool // packets leave by this SA; after a rekey the older one only receives
+}
+
+// Snapshot describes every IKE SA of every peer, and the peers that have none. Half-open ones that a peer has begun are left out.
+func (e *Engine) Snapshot() []SAInfo {
+	var list []SAInfo
+	for _, p := range e.peers {
+		if len(p.sas) == 0 {
+			list = append(list, p.info())
+		}
+		for _, sa := range p.sas {
+			list = append(list, sa.info())
+		}
+	}
+	return list
+}
+
+// info is what is known of the peer apart from its IKE SAs.
+func (p *peer) info() SAInfo {
+	info := SAInfo{Peer: p.cfg.Name, State: "idle", LocalID: p.cfg.LocalID.String(), RemoteID: p.cfg.RemoteID.String(),
+		Local: netip.AddrPortFrom(p.cfg.Local, portIKE), Remote: netip.AddrPortFrom(p.cfg.Remote, portIKE),
+		LastFailure: p.lastFailure, LastFailedAt: p.lastFailedAt, Starts: p.starts, RetransmitsOut: p.resent, Duplicates: p.repeats}
+	if p.down {
+		info.State = "down"
+	}
+	if p.retry.pending() {
+		info.NextAttempt = p.retry.at
+	}
+	return info
+}
+
+func (sa *ikeSA) info() SAInfo {
+	info := sa.peer.info()
+	info.State, info.Role = sa.state.String(), sa.role
+	info.SPIi, info.SPIr = sa.spis()
+	info.Local, info.Remote = sa.local, sa.remote
+	info.NATLocal, info.NATRemote = sa.natLocal, sa.natRemote
+	info.Established, info.RekeyAt = sa.established, sa.rekeyAt
+	info.NextSend, info.NextReceive = sa.tasks.nextSend, sa.tasks.nextReceive
+	if sa.keys != nil {
+		info.Proposal = sa.chosen.String()
+	}
+	if x := sa.tasks.active; x != nil {
+		info.Outstanding = x.kind.String()
+	}
+	for _, c := range sa.children {
+		info.Children = append(info.Children, c.info())
+	}
+	return info
+}
+
+func (c *childSA) info() ChildInfo {
+	info := ChildInfo{Name: c.slot.cfg.Name, State: c.state.String(), Role: c.role, SPIIn: c.spiIn, SPIOut: c.spiOut,
+		Suite: c.chosen.suite.String(), ESN: c.chosen.esn, UDPEncap: c.udp, Selectors: slices.Clone(c.selectors),
+		Established: c.established, RekeyAt: c.rekeyAt, Outbound: c.slot.outbound == c}
+	if c.chosen.dh != 0 {
+		info.PFS = c.chosen.dh.String()
+	}
+	return info
 }

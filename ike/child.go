@@ -1,0 +1,266 @@
+package ike
+
+import (
+	"slices"
+	"time"
+
+	"sallyport/crypto"
+	"sallyport/ike/wire"
+	"sallyport/policy"
+)
+
+// childState says where a Child SA is in its life.
+//
+//	installed ──> childActive ──> childReplaced ──> childDeleting ──> childGone
+//	                   │     rekeyed,         our delete      its response,
+//	                   │     or redundant                     or the peer's delete
+//	                   └────────────────────────>│
+//
+// How a rekey loses no packet. The side that begins it installs both directions of the new SA when the response comes: the peer has
+// its inbound half since before it answered. Then it deletes the old SA. The side that answers installs its inbound half before it answers
+// and keeps sending by the old SA, which its peer still takes; it moves to the new one when the peer shows that it has it installed, by
+// the delete of the old one or by a packet through the new one. A replaced inbound SA takes packets for RekeyGrace beyond its delete, for those that
+// overtake or lag behind on their way.
+type childState uint8
+
+const (
+	childActive childState = iota
+	childReplaced
+	childDeleting
+	childGone
+)
+
+var childStateNames = [...]string{"installed", "replaced", "deleting", "gone"}
+
+func (s childState) String() string { return childStateNames[s] }
+
+// sending says what has become of the outbound half.
+type sending uint8
+
+const (
+	sendNotYet  sending = iota
+	sendCurrent         // installed, and in the data plane's cell until another takes its place
+	sendOver            // removed, or never to be installed
+)
+
+// childSA is one Child SA: an ESP SA in each direction.
+type childSA struct {
+	slot  *slot
+	ike   *ikeSA // the one that controls it; changes when that is rekeyed
+	role  Role   // who began the exchange that made it
+	state childState
+
+	spiIn, spiOut uint32
+	chosen        chosen
+	selectors     []policy.Selector
+	keyIn, keyOut crypto.Secret // until installed
+	lowestNonce   []byte        // of the two that made it (RFC 7296 2.8.1)
+	udp           bool          // ESP in UDP
+
+	sending     sending
+	replacedFor Reason
+	successor   *childSA // set by the peer's rekey: the one that takes over when this one is deleted
+
+	established, rekeyAt time.Time
+
+	life  timer // rekey, then the end
+	again timer // a rekey that was put off
+	watch timer // idle; replaced: how long the delete may take
+}
+
+// install puts a new Child SA into its slot and its inbound half into the data plane.
+func (c *childSA) install() {
+	e, s := c.engine(), c.slot
+	c.established = e.now
+	c.ike.children = append(c.ike.children, c)
+	s.children = append(s.children, c)
+	e.children[c.spiIn] = c
+	e.effect(InstallInbound{Peer: s.peer.cfg.Name, Child: s.cfg.Name, SA: c.half(c.spiIn, &c.keyIn)})
+	c.rekeyAt = e.now.Add(e.jitter(s.cfg.RekeyTime, rekeyJitter))
+	e.timers.set(&c.life, c.rekeyAt, c.rekeyDue)
+	c.watchIdle()
+	s.succeeded()
+}
+
+// installOutbound makes packets leave by this Child SA. It happens once in its life.
+func (c *childSA) installOutbound() {
+	c.sending = sendCurrent
+	c.slot.outbound = c
+	c.engine().effect(InstallOutbound{Peer: c.slot.peer.cfg.Name, Child: c.slot.cfg.Name, SA: c.half(c.spiOut, &c.keyOut)})
+}
+
+// half describes one direction and hands its key over.
+func (c *childSA) half(spi uint32, key *crypto.Secret) ChildSA {
+	sa := ChildSA{SPI: spi, PairSPI: c.spiIn, Suite: c.chosen.suite, Keymat: *key, Local: c.ike.local, Remote: c.ike.remote, UDPEncap: c.udp,
+		Selectors: slices.Clone(c.selectors), ReplayWindow: c.slot.cfg.ReplayWindow, ESN: c.chosen.esn}
+	*key = crypto.Secret{}
+	return sa
+}
+
+// stopSending takes the outbound half out of use. What else the slot has takes its place first.
+func (c *childSA) stopSending() {
+	e, was := c.engine(), c.sending
+	c.sending = sendOver
+	c.keyOut.Wipe()
+	if c.slot.outbound == c {
+		c.slot.outbound = nil
+		c.slot.elect()
+	}
+	if was == sendCurrent {
+		e.effect(RemoveOutbound{Peer: c.slot.peer.cfg.Name, Child: c.slot.cfg.Name, SPI: c.spiOut})
+	}
+}
+
+// remove ends a Child SA. Its inbound half lives on for the grace time.
+func (c *childSA) remove(reason Reason, grace time.Duration) {
+	if c.state == childGone {
+		return
+	}
+	e, s := c.engine(), c.slot
+	c.state = childGone
+	for _, t := range []*timer{&c.life, &c.again, &c.watch} {
+		e.timers.stop(t)
+	}
+	s.children = slices.DeleteFunc(s.children, func(other *childSA) bool { return other == c })
+	c.ike.children = slices.DeleteFunc(c.ike.children, func(other *childSA) bool { return other == c })
+	delete(e.children, c.spiIn)
+	c.stopSending()
+	gone := RemoveInbound{Peer: s.peer.cfg.Name, Child: s.cfg.Name, SPI: c.spiIn}
+	if grace > 0 {
+		e.timers.set(&timer{}, e.now.Add(grace), func() { e.effect(gone) })
+	} else {
+		e.effect(gone)
+	}
+	f := c.fact(ChildDeleted)
+	f.Reason = reason
+	e.fact(f)
+	s.peer.touch()
+}
+
+// replace marks a Child SA as one whose place another has taken. Ours says that its delete is ours to send, at once; otherwise the peer has
+// RekeyGuard for it.
+func (c *childSA) replace(reason Reason, ours bool) {
+	if c.state != childActive {
+		return
+	}
+	e := c.engine()
+	c.state, c.replacedFor = childReplaced, reason
+	e.timers.stop(&c.again)
+	if ours {
+		c.delete(reason)
+		return
+	}
+	since := e.now
+	var check func()
+	check = func() {
+		switch heard := e.cfg.LastInbound; {
+		case e.now.Sub(since) >= e.limits.RekeyGuard:
+			c.delete(reason)
+			return
+		case heard != nil && c.successor != nil && c.successor.state == childActive && !heard(c.successor.spiIn).IsZero():
+			if c.slot.outbound == c && c.successor.sending == sendNotYet {
+				c.successor.installOutbound()
+			}
+		}
+		e.timers.set(&c.watch, e.now.Add(time.Second), check)
+	}
+	e.timers.set(&c.watch, e.now.Add(time.Second), check)
+}
+
+// delete begins the delete of a Child SA with the peer (RFC 7296 1.4.1).
+func (c *childSA) delete(reason Reason) {
+	if c.state == childDeleting || c.state == childGone {
+		return
+	}
+	if c.ike.state != stateEstablished {
+		c.remove(reason, 0) // goes with its IKE SA
+		return
+	}
+	c.state = childDeleting
+	c.stopSending()
+	c.ike.tasks.enqueue(wire.ExchangeInformational, &deleteChild{child: c, reason: reason})
+}
+
+// grace is how long the inbound half must outlive its delete.
+func (c *childSA) grace() time.Duration {
+	if c.replacedFor != "" {
+		return c.engine().limits.RekeyGrace
+	}
+	return 0
+}
+
+// rekeyDue renews the Child SA, and ends it later if that does not come about.
+func (c *childSA) rekeyDue() {
+	c.engine().timers.set(&c.life, hardEnd(c.established, c.slot.cfg.RekeyTime), func() { c.expire(true) })
+	c.rekey()
+}
+
+// rekey begins to replace the Child SA, once.
+func (c *childSA) rekey() {
+	switch t := c.slot.negotiating; {
+	case c.state != childActive || t != nil && t.old == c:
+	case c.ike.state != stateEstablished || t != nil:
+		c.rekeyLater(0)
+	default:
+		c.ike.tasks.enqueue(wire.ExchangeCreateChildSA, newChildInitiator(c.slot, c))
+	}
+}
+
+// rekeyLater tries again after a refusal that may pass (RFC 7296 2.25).
+func (c *childSA) rekeyLater(failures int) {
+	if c.state == childActive {
+		e := c.engine()
+		delay := min(e.limits.RetryMin<<min(failures, 16), e.limits.RetryMax)
+		e.timers.set(&c.again, e.now.Add(e.jitter(delay, retryJitter)), c.rekey)
+	}
+}
+
+// expire handles the end of a lifetime, in time or in packets and bytes.
+func (c *childSA) expire(hard bool) {
+	if hard {
+		c.delete(DeletedExpired)
+		return
+	}
+	c.rekey()
+}
+
+// installFailed gives up a Child SA that the data plane does not take.
+func (c *childSA) installFailed(detail string) {
+	f := c.fact(Failed)
+	f.Reason, f.Detail = FailInstall, detail
+	c.engine().fact(f)
+	c.slot.failed(FailInstall, detail)
+	c.delete(DeletedFailed)
+}
+
+// watchIdle deletes a Child SA that nobody uses (S-081).
+func (c *childSA) watchIdle() {
+	limit := c.slot.cfg.IdleTimeout
+	if limit < 0 {
+		return
+	}
+	e := c.engine()
+	last := c.established
+	for _, used := range []func(uint32) time.Time{e.cfg.LastInbound, e.cfg.LastOutbound} {
+		if used == nil {
+			continue
+		}
+		if t := used(c.spiIn); t.After(last) {
+			last = t
+		}
+	}
+	if due := last.Add(limit); due.After(e.now) {
+		e.timers.set(&c.watch, due, c.watchIdle)
+		return
+	}
+	c.delete(DeletedIdle)
+}
+
+func (c *childSA) engine() *Engine { return c.slot.peer.engine }
+
+// fact begins a Fact about the Child SA.
+func (c *childSA) fact(kind FactKind) Fact {
+	f := c.ike.fact(kind)
+	f.Child, f.Role, f.SPIIn, f.SPIOut, f.Suite = c.slot.cfg.Name, c.role, c.spiIn, c.spiOut, c.chosen.String()
+	return f
+}

@@ -1,0 +1,498 @@
+package ike
+
+import (
+	"bytes"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"sallyport/crypto"
+	"sallyport/ike/wire"
+	"sallyport/policy"
+)
+
+// link joins two engines, a and b, with a wire whose every datagram a test can deliver, drop, duplicate or reorder, a fake clock, and a data plane
+// at each end that checks what the engine orders. ESP packets travel on the same wire, so that a test sees whether one is ever lost.
+type link struct {
+	t     testing.TB
+	now   time.Time
+	a, b  *end
+	wire  []packet // in flight, oldest first
+	nat   func(from netip.AddrPort) netip.AddrPort
+	lost  int // ESP packets that arrived where nobody took them
+	taken int
+}
+
+// packet is an IKE datagram, or with a cell an ESP packet.
+type packet struct {
+	to            *end
+	source, dest  netip.AddrPort
+	payload       []byte
+	esp           bool
+	spi           uint32
+	key           []byte
+	retransmitted bool
+}
+
+// end is one gateway: an engine and the model of a data plane.
+type end struct {
+	name      string
+	link      *link
+	engine    *Engine
+	cfg       Config
+	armed     time.Time
+	facts     []Fact
+	nextSPI   uint32
+	allocated map[uint32]bool
+	inbound   map[uint32]ChildSA
+	outbound  map[uint32]ChildSA
+	cells     map[string]uint32
+	heard     map[uint32]time.Time
+	sentBy    map[uint32]time.Time
+	keysSeen  map[string]bool
+	noSPI     bool // the data plane is full
+	effects   []Effect
+}
+
+var (
+	start  = time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
+	addrA  = netip.MustParseAddr("192.0.2.1")
+	addrB  = netip.MustParseAddr("192.0.2.2")
+	stranr = netip.MustParseAddrPort("198.51.100.9:500")
+)
+
+// seeded is a reproducible source of octets.
+func seeded(seed byte) *rand.ChaCha8 { return rand.NewChaCha8([32]byte{seed}) }
+
+func selector(local, remote string) policy.Selector {
+	return policy.Selector{Local: policy.RangeOf(netip.MustParsePrefix(local)), Remote: policy.RangeOf(netip.MustParsePrefix(remote)),
+		LocalPort: policy.AnyPort, RemotePort: policy.AnyPort}
+}
+
+func mirrored(list []policy.Selector) []policy.Selector {
+	var m []policy.Selector
+	for _, s := range list {
+		m = append(m, policy.Selector{Local: s.Remote, Remote: s.Local, Protocol: s.Protocol, LocalPort: s.RemotePort, RemotePort: s.LocalPort})
+	}
+	return m
+}
+
+func ikeProposals(t testing.TB, texts ...string) []crypto.IKEProposal {
+	t.Helper()
+	var list []crypto.IKEProposal
+	for _, text := range texts {
+		p, err := crypto.ParseIKEProposal(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		list = append(list, p)
+	}
+	return list
+}
+
+func espProposals(t testing.TB, texts ...string) []crypto.ESPProposal {
+	t.Helper()
+	var list []crypto.ESPProposal
+	for _, text := range texts {
+		p, err := crypto.ParseESPProposal(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		list = append(list, p)
+	}
+	return list
+}
+
+// sideA and sideB are the two halves of one tunnel; a begins.
+func sideA(t testing.TB) Config {
+	return Config{Random: seeded(1), Peers: []Peer{{
+		Name: "b", Local: addrA, Remote: addrB, PSK: crypto.NewSecret([]byte("correct horse")),
+		IKEProposals: ikeProposals(t, "aes128gcm16-prfsha256-curve25519"),
+		Children:     []Child{{Name: "net", Selectors: []policy.Selector{selector("10.1.0.0/24", "10.2.0.0/24")}, ReplayWindow: 1024}},
+	}}}
+}
+
+func sideB(t testing.TB) Config {
+	return Config{Random: seeded(2), Peers: []Peer{{
+		Name: "a", Local: addrB, Remote: addrA, PSK: crypto.NewSecret([]byte("correct horse")),
+		IKEProposals: ikeProposals(t, "aes128gcm16-prfsha256-curve25519"),
+		Children: []Child{{Name: "net", Selectors: []policy.Selector{selector("10.2.0.0/24", "10.1.0.0/24")}, Start: StartOnDemand,
+			IdleTimeout: -1, ReplayWindow: 1024}},
+	}}}
+}
+
+// join makes a link of the usual two sides, changed by the functions given (which may be nil).
+func join(t testing.TB, changeA, changeB func(*Config)) *link {
+	t.Helper()
+	l := &link{t: t, now: start}
+	for _, side := range []struct {
+		cfg    Config
+		change func(*Config)
+		name   string
+		at     **end
+		base   uint32
+	}{{sideA(t), changeA, "a", &l.a, 0xa0000000}, {sideB(t), changeB, "b", &l.b, 0xb0000000}} {
+		if side.change != nil {
+			side.change(&side.cfg)
+		}
+		if err := ValidatePeers(side.cfg.Peers); err != nil {
+			t.Fatal(err)
+		}
+		n := &end{name: side.name, link: l, nextSPI: side.base}
+		*side.at = n
+		n.boot(side.cfg)
+	}
+	return l
+}
+
+// boot starts an end with nothing in it, as after power-on.
+func (n *end) boot(cfg Config) {
+	n.cfg = cfg
+	n.allocated, n.inbound, n.outbound = map[uint32]bool{}, map[uint32]ChildSA{}, map[uint32]ChildSA{}
+	n.cells, n.keysSeen = map[string]uint32{}, map[string]bool{}
+	n.heard, n.sentBy = map[uint32]time.Time{}, map[uint32]time.Time{}
+	cfg.AllocateSPI = n.allocate
+	cfg.LastInbound = func(spi uint32) time.Time { return n.heard[spi] }
+	cfg.LastOutbound = func(spi uint32) time.Time { return n.sentBy[spi] }
+	n.engine = NewEngine(cfg)
+	n.armed = time.Time{}
+}
+
+func (n *end) allocate(string, string) (uint32, error) {
+	if n.noSPI {
+		return 0, fmt.Errorf("all 4096 slots in use")
+	}
+	n.nextSPI++
+	n.allocated[n.nextSPI] = true
+	return n.nextSPI, nil
+}
+
+// step gives the engine an event and carries out what it orders.
+func (n *end) step(ev Event) []Effect {
+	effects := n.engine.Step(n.link.now, ev)
+	n.effects = append(n.effects, effects...)
+	for _, ef := range effects {
+		n.do(ef)
+	}
+	return effects
+}
+
+func (n *end) do(ef Effect) {
+	t := n.link.t
+	t.Helper()
+	switch ef := ef.(type) {
+	case Send:
+		if ef.NonESPMarker != (ef.Local.Port() != 500) {
+			t.Errorf("%s: non-ESP marker %t on port %d", n.name, ef.NonESPMarker, ef.Local.Port())
+		}
+		n.link.put(n, ef.Local, ef.Remote, packet{payload: ef.Payload})
+	case Arm:
+		n.armed = ef.At
+	case InstallInbound:
+		if !n.allocated[ef.SA.SPI] || n.inbound[ef.SA.SPI].SPI != 0 {
+			t.Errorf("%s: installs inbound %#x, which is not reserved or installed already", n.name, ef.SA.SPI)
+		}
+		n.checkKey(ef.SA)
+		n.inbound[ef.SA.SPI] = ef.SA
+	case InstallOutbound:
+		n.checkKey(ef.SA)
+		n.outbound[ef.SA.SPI] = ef.SA
+		n.cells[ef.Child] = ef.SA.SPI
+	case RemoveInbound:
+		if n.inbound[ef.SPI].SPI == 0 {
+			t.Errorf("%s: removes inbound %#x, which is not installed", n.name, ef.SPI)
+		}
+		delete(n.inbound, ef.SPI)
+		delete(n.allocated, ef.SPI)
+	case RemoveOutbound:
+		if n.outbound[ef.SPI].SPI == 0 {
+			t.Errorf("%s: removes outbound %#x, which is not installed", n.name, ef.SPI)
+		}
+		delete(n.outbound, ef.SPI)
+		if n.cells[ef.Child] == ef.SPI {
+			delete(n.cells, ef.Child)
+		}
+	case ReleaseSPI:
+		if !n.allocated[ef.SPI] || n.inbound[ef.SPI].SPI != 0 {
+			t.Errorf("%s: releases SPI %#x, which is not reserved or installed", n.name, ef.SPI)
+		}
+		delete(n.allocated, ef.SPI)
+	case Fact:
+		n.facts = append(n.facts, ef)
+	}
+}
+
+// checkKey holds a key against the suite, and against being installed twice: sequence numbers would begin anew under it.
+func (n *end) checkKey(sa ChildSA) {
+	n.link.t.Helper()
+	if sa.Keymat.Len() != sa.Suite.KeymatLen() {
+		n.link.t.Errorf("%s: SPI %#x has %d octets of keys, %v takes %d", n.name, sa.SPI, sa.Keymat.Len(), sa.Suite, sa.Suite.KeymatLen())
+	}
+	if n.keysSeen[string(sa.Keymat.Bytes())] {
+		n.link.t.Errorf("%s: SPI %#x: key installed a second time", n.name, sa.SPI)
+	}
+	n.keysSeen[string(sa.Keymat.Bytes())] = true
+}
+
+// put sends something on its way, through the NAT if there is one before a.
+func (l *link) put(from *end, source, dest netip.AddrPort, p packet) {
+	p.to = l.b
+	if from == l.b {
+		p.to = l.a
+	}
+	p.source, p.dest = source, dest
+	l.wire = append(l.wire, p)
+}
+
+// deliver hands the i-th packet in flight to its receiver.
+func (l *link) deliver(i int) {
+	p := l.wire[i]
+	l.wire = slices.Delete(l.wire, i, i+1)
+	l.arrive(p)
+}
+
+func (l *link) arrive(p packet) {
+	if p.esp {
+		in, ok := p.to.inbound[p.spi]
+		if ok && bytes.Equal(in.Keymat.Bytes(), p.key) {
+			l.taken++
+			p.to.heard[p.spi] = l.now
+			return
+		}
+		l.lost++
+		return
+	}
+	if l.nat != nil {
+		p.source, p.dest = l.translate(p)
+		if !p.dest.IsValid() {
+			return
+		}
+	}
+	p.to.step(Datagram{Local: p.dest, Remote: p.source, Payload: slices.Clone(p.payload)})
+}
+
+// translate is a NAT before a: b sees a at nat(a), and what b sends there arrives at a.
+func (l *link) translate(p packet) (source, dest netip.AddrPort) {
+	if p.to == l.b {
+		return l.nat(p.source), p.dest
+	}
+	for _, port := range []uint16{500, 4500} {
+		if inside := netip.AddrPortFrom(addrA, port); l.nat(inside) == p.dest {
+			return p.source, inside
+		}
+	}
+	return p.source, netip.AddrPort{}
+}
+
+// traffic sends an ESP packet each way where there is an SA to send by.
+func (l *link) traffic() {
+	for _, n := range []*end{l.a, l.b} {
+		for _, child := range slices.Sorted(keys(n.cells)) {
+			sa := n.outbound[n.cells[child]]
+			n.sentBy[sa.PairSPI] = l.now
+			l.put(n, sa.Local, sa.Remote, packet{esp: true, spi: sa.SPI, key: sa.Keymat.Bytes()})
+		}
+	}
+}
+
+func keys[K comparable, V any](m map[K]V) func(func(K) bool) {
+	return func(yield func(K) bool) {
+		for k := range m {
+			if !yield(k) {
+				return
+			}
+		}
+	}
+}
+
+// run delivers in order until nothing is in flight.
+func (l *link) run() {
+	l.t.Helper()
+	for n := 0; len(l.wire) > 0; n++ {
+		if n > 100000 {
+			l.t.Fatal("the two ends never stop talking")
+		}
+		l.deliver(0)
+	}
+}
+
+// advance moves the clock to each deadline in turn until d has passed, delivering everything in between.
+func (l *link) advance(d time.Duration) {
+	l.t.Helper()
+	l.run()
+	for until := l.now.Add(d); l.tick(until); {
+		l.run()
+	}
+}
+
+// tick moves the clock to the next deadline, at most until the given time, and reports whether there was one.
+func (l *link) tick(until time.Time) bool {
+	next := until
+	for _, n := range []*end{l.a, l.b} {
+		if !n.armed.IsZero() && n.armed.Before(next) {
+			next = n.armed
+		}
+	}
+	if next.After(l.now) {
+		l.now = next
+	}
+	for _, n := range []*end{l.a, l.b} {
+		if !n.armed.IsZero() && !n.armed.After(l.now) {
+			n.armed = time.Time{}
+			n.step(Tick{})
+		}
+	}
+	return l.now.Before(until)
+}
+
+// begin lets both ends do what they do at start. What that is depends on the configuration.
+func (l *link) begin() {
+	l.a.step(Tick{})
+	l.b.step(Tick{})
+}
+
+// up brings the tunnel up and insists on it.
+func up(t testing.TB, changeA, changeB func(*Config)) *link {
+	t.Helper()
+	l := join(t, changeA, changeB)
+	l.begin()
+	l.run()
+	l.established("net")
+	return l
+}
+
+// established insists on exactly one IKE SA and one Child SA of each name, the same at both ends, in use.
+func (l *link) established(children ...string) {
+	l.t.Helper()
+	l.consistent()
+	for _, n := range []*end{l.a, l.b} {
+		var found []string
+		for _, sa := range n.engine.Snapshot() {
+			if sa.State != "established" {
+				l.t.Errorf("%s: IKE SA is %s (%s), expected established", n.name, sa.State, sa.LastFailure)
+			}
+			for _, c := range sa.Children {
+				found = append(found, c.Name)
+				if !c.Outbound || n.cells[c.Name] != c.SPIOut {
+					l.t.Errorf("%s: packets of %s do not leave by its Child SA %#x", n.name, c.Name, c.SPIOut)
+				}
+			}
+		}
+		slices.Sort(found)
+		if !slices.Equal(found, children) {
+			l.t.Errorf("%s: children %v, expected %v", n.name, found, children)
+		}
+		if got := len(n.engine.Snapshot()); got != 1 {
+			l.t.Errorf("%s: %d IKE SAs, expected 1", n.name, got)
+		}
+	}
+}
+
+// consistent is the invariant of a quiet wire: no SA is there on one side only, no SPI is forgotten, nothing is there twice.
+func (l *link) consistent() {
+	l.t.Helper()
+	if a, b := l.a.ikeSAs(), l.b.ikeSAs(); !slices.Equal(a, b) {
+		l.t.Errorf("IKE SAs differ: a has %v, b has %v", a, b)
+	}
+	for _, pair := range [][2]*end{{l.a, l.b}, {l.b, l.a}} {
+		from, to := pair[0], pair[1]
+		for spi, sa := range from.outbound {
+			in, ok := to.inbound[spi]
+			if !ok || !bytes.Equal(in.Keymat.Bytes(), sa.Keymat.Bytes()) || in.UDPEncap != sa.UDPEncap || in.ESN != sa.ESN {
+				l.t.Errorf("%s sends by SPI %#x, which %s does not have or has otherwise", from.name, spi, to.name)
+			}
+			if !sameSelectors(sa.Selectors, mirrored(in.Selectors)) {
+				l.t.Errorf("SPI %#x: %s protects %v, %s takes %v", spi, from.name, sa.Selectors, to.name, in.Selectors)
+			}
+		}
+		if len(from.outbound) != len(to.inbound) {
+			l.t.Errorf("%s has %d outbound SAs, %s has %d inbound", from.name, len(from.outbound), to.name, len(to.inbound))
+		}
+		if len(from.allocated) != len(from.inbound) {
+			l.t.Errorf("%s: %d SPIs reserved, %d installed", from.name, len(from.allocated), len(from.inbound))
+		}
+		if len(from.cells) != len(from.outbound) {
+			l.t.Errorf("%s: %d outbound SAs for %d cells", from.name, len(from.outbound), len(from.cells))
+		}
+		if h := from.engine.halfOpen; h.total != 0 || len(h.byAddress) != 0 || len(h.byPort) != 0 {
+			l.t.Errorf("%s: half-open count %+v, expected none", from.name, h)
+		}
+	}
+}
+
+func sameSelectors(x, y []policy.Selector) bool { return covers(x, y) && covers(y, x) }
+
+// ikeSAs lists the SPI pairs of the established IKE SAs.
+func (n *end) ikeSAs() []string {
+	var list []string
+	for _, sa := range n.engine.Snapshot() {
+		if sa.SPIi != 0 {
+			list = append(list, fmt.Sprintf("%x-%x %s", sa.SPIi, sa.SPIr, sa.State))
+		}
+	}
+	slices.Sort(list)
+	return list
+}
+
+// count is how many facts of a kind, and of a reason if one is given, an end has reported.
+func (n *end) count(kind FactKind, reason Reason) int {
+	found := 0
+	for _, f := range n.facts {
+		if f.Kind == kind && (reason == "" || f.Reason == reason) {
+			found++
+		}
+	}
+	return found
+}
+
+func (n *end) expect(kind FactKind, reason Reason, times int) {
+	n.link.t.Helper()
+	if got := n.count(kind, reason); got != times {
+		n.link.t.Errorf("%s: %d facts %v %s, expected %d\n%s", n.name, got, kind, reason, times, n.story())
+	}
+}
+
+// story is the list of facts, for failures.
+func (n *end) story() string {
+	var b strings.Builder
+	for _, f := range n.facts {
+		fmt.Fprintf(&b, "  %s %v %s %s %s\n", f.Time.Format("15:04:05.000"), f.Kind, f.Child, f.Reason, f.Detail)
+	}
+	return b.String()
+}
+
+// header of the i-th packet in flight.
+func (l *link) header(i int) wire.Header {
+	h, err := wire.ParseHeader(l.wire[i].payload)
+	if err != nil {
+		l.t.Fatalf("packet %d in flight: %v", i, err)
+	}
+	return h
+}
+
+// expectWire insists on what is in flight: "a: IKE_SA_INIT request 0".
+func (l *link) expectWire(expected ...string) {
+	l.t.Helper()
+	var found []string
+	for i, p := range l.wire {
+		if p.esp {
+			continue
+		}
+		from, h := "a", l.header(i)
+		if p.to == l.a {
+			from = "b"
+		}
+		kind := "request"
+		if h.Response() {
+			kind = "response"
+		}
+		found = append(found, fmt.Sprintf("%s: %v %s %d", from, h.Exchange, kind, h.MessageID))
+	}
+	if !slices.Equal(found, expected) {
+		l.t.Fatalf("in flight:\n  %s\nexpected:\n  %s", strings.Join(found, "\n  "), strings.Join(expected, "\n  "))
+	}
+}

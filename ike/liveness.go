@@ -1,0 +1,85 @@
+package ike
+
+import (
+	"time"
+
+	"sallyport/ike/wire"
+)
+
+// liveness is a request without content: any response proves that the peer still has the IKE SA (RFC 7296 2.4).
+type liveness struct{}
+
+func (*liveness) build(*message) error   { return nil }
+func (*liveness) process(*message) error { return nil }
+func (*liveness) abandon()               {}
+
+// watchLiveness checks on the peer whenever it has been silent for its DPDDelay, ESP included.
+func (sa *ikeSA) watchLiveness() {
+	delay := sa.peer.cfg.DPDDelay
+	if delay < 0 {
+		return
+	}
+	e := sa.engine
+	due := sa.lastSign().Add(delay)
+	if !due.After(e.now) {
+		sa.probe()
+		due = e.now.Add(delay)
+	}
+	e.timers.set(&sa.watch, due, sa.watchLiveness)
+}
+
+// lastSign is when the peer last proved to be alive.
+func (sa *ikeSA) lastSign() time.Time {
+	last := sa.lastHeard
+	if heard := sa.engine.cfg.LastInbound; heard != nil {
+		for _, c := range sa.children {
+			if t := heard(c.spiIn); t.After(last) {
+				last = t
+			}
+		}
+	}
+	return last
+}
+
+// probe begins a liveness check unless a request is on its way, whose response says the same.
+func (sa *ikeSA) probe() {
+	if sa.state == stateEstablished && sa.tasks.active == nil {
+		sa.tasks.enqueue(wire.ExchangeInformational, &liveness{})
+	}
+}
+
+// hintPause is the least time between two liveness checks on an IKE SA at a stranger's word.
+const hintPause = 10 * time.Second
+
+// hint takes an unprotected notification that claims to know better whether an SA exists. It proves nothing, and causes no more than a
+// liveness check now and then (RFC 7296 2.4).
+func (sa *ikeSA) hint(m *wire.Message) {
+	e := sa.engine
+	if wire.FindNotify(m.Payloads, wire.NotifyInvalidIKESPI) == nil && wire.FindNotify(m.Payloads, wire.NotifyInvalidSPI) == nil {
+		return
+	}
+	if !sa.lastHint.IsZero() && e.now.Sub(sa.lastHint) < hintPause || !e.replies.take(e.now) {
+		f := sa.fact(Refused)
+		f.Reason = RefuseRate
+		e.fact(f)
+		return
+	}
+	sa.lastHint = e.now
+	sa.probe()
+}
+
+// hint takes an unprotected notification that names no IKE SA of ours, only perhaps the Child SA that a packet of ours came with (RFC 7296 1.5).
+func (p *peer) hint(m *wire.Message) {
+	n := wire.FindNotify(m.Payloads, wire.NotifyInvalidSPI)
+	if n == nil || len(n.Data) != 4 {
+		return
+	}
+	for _, s := range p.slots {
+		for _, c := range s.children {
+			if string(spi4(c.spiOut)) == string(n.Data) {
+				c.ike.hint(m)
+				return
+			}
+		}
+	}
+}

@@ -1,0 +1,197 @@
+package ike
+
+import (
+	"reflect"
+	"slices"
+	"time"
+
+	"sallyport/crypto"
+	"sallyport/ike/wire"
+	"sallyport/policy"
+)
+
+// peer is a configured peer with what it has: IKE SAs and, by child, Child SAs.
+type peer struct {
+	engine *Engine
+	cfg    Peer
+	slots  []*slot  // one for each configured child
+	sas    []*ikeSA // in the order they were begun
+
+	down    bool // by the operator: nothing is begun from here
+	retired bool // no longer configured
+	touched bool // waits for pursue at the end of the Step
+
+	failures int   // in a row
+	retry    timer // pending: not before
+
+	lastFailure             string
+	lastFailedAt            time.Time
+	starts, resent, repeats uint64 // negotiations begun, requests sent again, requests received again
+}
+
+func newPeer(e *Engine, cfg Peer) *peer {
+	p := &peer{engine: e, cfg: cfg.withDefaults()}
+	for _, c := range p.cfg.Children {
+		p.slots = append(p.slots, &slot{peer: p, cfg: c})
+	}
+	p.touch()
+	return p
+}
+
+// samePeer compares two configurations, with defaults, without telling where their keys differ.
+func samePeer(a, b Peer) bool {
+	same := a.PSK.Equal(b.PSK)
+	a.PSK, b.PSK = crypto.Secret{}, crypto.Secret{}
+	return same && reflect.DeepEqual(a, b)
+}
+
+// touch asks for pursue at the end of the Step.
+func (p *peer) touch() {
+	if !p.touched {
+		p.touched = true
+		p.engine.touched = append(p.engine.touched, p)
+	}
+}
+
+// pursue begins the negotiations that the peer's children need and lack.
+func (p *peer) pursue() {
+	if p.down || p.retired {
+		return
+	}
+	needed := slices.DeleteFunc(slices.Clone(p.slots), func(s *slot) bool { return !s.needed() })
+	if len(needed) == 0 {
+		return
+	}
+	if sa := p.carrier(); sa != nil {
+		for _, s := range needed {
+			sa.tasks.enqueue(wire.ExchangeCreateChildSA, newChildInitiator(s, nil))
+		}
+		return
+	}
+	if p.retry.pending() || p.busy() {
+		return
+	}
+	p.starts++
+	newInitiator(p)
+}
+
+// carrier is the IKE SA for new exchanges, the youngest established one, or nil.
+func (p *peer) carrier() *ikeSA {
+	for _, sa := range slices.Backward(p.sas) {
+		if sa.state == stateEstablished {
+			return sa
+		}
+	}
+	return nil
+}
+
+// busy reports whether an IKE SA of ours is coming, or one is going and a new one had better wait for that.
+func (p *peer) busy() bool {
+	return slices.ContainsFunc(p.sas, func(sa *ikeSA) bool {
+		return sa.state == stateInit || sa.state == stateAuth || sa.state == stateDeleting
+	})
+}
+
+func (p *peer) alwaysUp() bool {
+	return slices.ContainsFunc(p.slots, func(s *slot) bool { return s.cfg.Start == StartAlways })
+}
+
+func (p *peer) slot(name string) *slot {
+	if i := slices.IndexFunc(p.slots, func(s *slot) bool { return s.cfg.Name == name }); i >= 0 {
+		return p.slots[i]
+	}
+	return nil
+}
+
+// initiate is the operator's wish to have a child up now, whatever failed before.
+func (p *peer) initiate(child string) {
+	p.down = false
+	p.engine.timers.stop(&p.retry)
+	for _, s := range p.slots {
+		if child == "" || s.cfg.Name == child {
+			s.wanted = true
+			p.engine.timers.stop(&s.retry)
+		}
+	}
+	p.touch()
+}
+
+func (p *peer) acquire(child string, packet *policy.Packet) {
+	if s := p.slot(child); s != nil && s.outbound == nil && !p.down {
+		s.wanted, s.packet = true, packet
+		p.touch()
+	}
+}
+
+func (p *peer) rekey(child string) {
+	if child == "" {
+		if sa := p.carrier(); sa != nil {
+			sa.rekey()
+		}
+		return
+	}
+	if s := p.slot(child); s != nil && s.live() != nil {
+		s.live().rekey()
+	}
+}
+
+func (p *peer) terminate() {
+	p.down = true
+	p.endAll(DeletedByOperator)
+}
+
+func (p *peer) retire() {
+	p.retired = true
+	p.endAll(DeletedReconfig)
+}
+
+func (p *peer) endAll(reason Reason) {
+	p.engine.timers.stop(&p.retry)
+	for _, s := range p.slots {
+		s.wanted = false
+		p.engine.timers.stop(&s.retry)
+	}
+	for _, sa := range slices.Clone(p.sas) {
+		sa.terminate(reason)
+	}
+}
+
+// failed notes that a negotiation failed and sets the pause before the next: doubled each time, with jitter so that both ends do not meet again.
+func (p *peer) failed(reason Reason, detail string) {
+	p.noteFailure(reason, detail)
+	p.failures++
+	p.wait(&p.retry, p.failures)
+	for _, s := range p.slots {
+		s.wanted = false // a packet that still waits will ask again
+	}
+}
+
+func (p *peer) noteFailure(reason Reason, detail string) {
+	p.lastFailure, p.lastFailedAt = string(reason)+": "+detail, p.engine.now
+}
+
+// wait sets a retry timer for the given number of failures in a row.
+func (p *peer) wait(t *timer, failures int) {
+	e := p.engine
+	delay := e.limits.RetryMin << min(max(failures-1, 0), 16)
+	e.timers.set(t, e.now.Add(e.jitter(min(delay, e.limits.RetryMax), retryJitter)), p.touch)
+}
+
+const retryJitter = 0.5
+
+// pause keeps the peer from being called for the least of those times.
+func (p *peer) pause() { p.wait(&p.retry, 1) }
+
+func (p *peer) succeeded() {
+	p.failures = 0
+	p.engine.timers.stop(&p.retry)
+}
+
+// lost takes note that an IKE SA is closed.
+func (p *peer) lost(sa *ikeSA) {
+	p.sas = slices.DeleteFunc(p.sas, func(other *ikeSA) bool { return other == sa })
+	if !sa.established.IsZero() && p.carrier() == nil && !p.retry.pending() && !p.retired {
+		p.pause()
+	}
+	p.touch()
+}

@@ -1,0 +1,179 @@
+package ike
+
+import (
+	"errors"
+	"net/netip"
+
+	"sallyport/ike/wire"
+)
+
+// The ports of IKE (RFC 7296 section 2).
+const (
+	portIKE  = 500
+	portNATT = 4500 // with ESP in UDP beside it, once a NAT was found
+)
+
+// receive finds the IKE SA of a datagram. What has none, and anything wrong before the ICV was checked, is dropped and counted; some of it
+// gets an unprotected answer at a limited rate (RFC 7296 2.21).
+func (e *Engine) receive(d Datagram) {
+	d.Local, d.Remote = unmap(d.Local), unmap(d.Remote)
+	h, err := wire.ParseHeader(d.Payload)
+	var version *wire.VersionError
+	switch {
+	case errors.Is(err, wire.ErrTooShort):
+		e.drop(d, h, DropShort)
+	case errors.As(err, &version):
+		e.otherVersion(d, h, version)
+	case err != nil:
+		e.drop(d, h, DropMalformed)
+	case h.Exchange == wire.ExchangeIKESAInit && !h.Response():
+		e.initRequest(d, h)
+	default:
+		e.forSA(d, h)
+	}
+}
+
+func unmap(a netip.AddrPort) netip.AddrPort { return netip.AddrPortFrom(a.Addr().Unmap(), a.Port()) }
+
+func (e *Engine) forSA(d Datagram, h wire.Header) {
+	sa := e.lookup(h)
+	switch {
+	case sa == nil:
+		e.strange(d, h)
+	case h.Response():
+		sa.tasks.response(d, h)
+	default:
+		sa.tasks.request(d, h)
+	}
+}
+
+// lookup finds an IKE SA by the SPI that is ours: the initiator's, unless the message comes from the original initiator.
+func (e *Engine) lookup(h wire.Header) *ikeSA {
+	local, remote, role := h.InitiatorSPI, h.ResponderSPI, RoleInitiator
+	if h.FromInitiator() {
+		local, remote, role = h.ResponderSPI, h.InitiatorSPI, RoleResponder
+	}
+	sa := e.sas[local]
+	if sa == nil || sa.role != role || sa.remoteSPI != 0 && sa.remoteSPI != remote {
+		return nil
+	}
+	return sa
+}
+
+// strange handles a datagram for no IKE SA of ours. A request from where a peer may be is told so, which lets a peer that has missed our
+// restart check on us soon (RFC 7296 2.21.4).
+func (e *Engine) strange(d Datagram, h wire.Header) {
+	if response := e.departed.find(d); response != nil {
+		e.send(d.Local, d.Remote, response)
+		return
+	}
+	peers := e.candidates(d)
+	if len(peers) == 0 {
+		e.drop(d, h, DropNoPolicy)
+		return
+	}
+	e.drop(d, h, DropUnknownSPI)
+	if h.Response() {
+		return
+	}
+	if m, err := wire.Parse(d.Payload); err == nil && wire.Find[*wire.Encrypted](m.Payloads) == nil {
+		for _, p := range peers {
+			p.hint(m)
+		}
+		return
+	}
+	e.answerUnprotected(d, h, wire.NewNotify(wire.NotifyInvalidIKESPI, nil))
+}
+
+// otherVersion answers a request of a higher major version with ours (RFC 7296 2.5). IKEv1 gets silence.
+func (e *Engine) otherVersion(d Datagram, h wire.Header, version *wire.VersionError) {
+	if len(e.candidates(d)) == 0 {
+		e.drop(d, h, DropNoPolicy)
+		return
+	}
+	e.drop(d, h, DropVersion)
+	if version.Major > wire.Major && !h.Response() && h.InitiatorSPI != 0 {
+		e.answerUnprotected(d, h, wire.InvalidMajorVersion())
+	}
+}
+
+func (e *Engine) answerUnprotected(d Datagram, h wire.Header, n *wire.Notify) {
+	if !e.replies.take(e.now) {
+		e.fact(Fact{Kind: Refused, Reason: RefuseRate, Local: d.Local, Remote: d.Remote})
+		return
+	}
+	e.answerClear(d, h, n)
+}
+
+func (e *Engine) answerClear(d Datagram, h wire.Header, n *wire.Notify) {
+	m := wire.Message{Header: answerTo(h), Payloads: []wire.Payload{n}}
+	if b, err := m.Marshal(); err == nil { // a header that was parsed can be written
+		e.send(d.Local, d.Remote, b)
+	}
+}
+
+func (e *Engine) drop(d Datagram, h wire.Header, reason Reason) {
+	f := Fact{Kind: Dropped, Reason: reason, Local: d.Local, Remote: d.Remote, SPIi: h.InitiatorSPI, SPIr: h.ResponderSPI, Message: h.MessageID}
+	if sa := e.lookup(h); sa != nil {
+		f.Peer = sa.peerName()
+	}
+	e.fact(f)
+}
+
+// initRequest admits a new IKE SA or does not, in the order of what each check costs us: address, retransmission, limits, syntax, cookie, and
+// only then state and a Diffie-Hellman computation.
+func (e *Engine) initRequest(d Datagram, h wire.Header) {
+	peers := e.candidates(d)
+	if len(peers) == 0 {
+		e.drop(d, h, DropNoPolicy)
+		return
+	}
+	id := digestOf(d)
+	if sa := e.inits[id]; sa != nil {
+		sa.tasks.repeatInit(d, h)
+		return
+	}
+	established := anyEstablished(peers)
+	if reason := e.refuse(d.Remote, established); reason != "" {
+		e.fact(Fact{Kind: Refused, Reason: reason, Local: d.Local, Remote: d.Remote, SPIi: h.InitiatorSPI})
+		return
+	}
+	sa := newResponder(e, d, h, peers)
+	m, err := sa.open(d)
+	if err != nil {
+		e.drop(d, h, err.(*unauthenticated).reason)
+		if n := wire.NotifyFor(err); n != nil && n.Type == wire.NotifyUnsupportedCriticalPayload {
+			e.answerUnprotected(d, h, n)
+		}
+		return
+	}
+	if e.demandCookie(d, m) {
+		return
+	}
+	sa.initDigest = id
+	sa.tasks.handle(d, m)
+}
+
+// demandCookie answers with COOKIE when there are many half-open IKE SAs and the request does not prove its address (RFC 7296 2.6).
+func (e *Engine) demandCookie(d Datagram, m *message) bool {
+	if e.halfOpen.total < e.limits.CookieThreshold {
+		return false
+	}
+	e.cookies.rotate(e)
+	nonce := wire.Find[*wire.Nonce](m.Payloads).Data
+	if n, ok := m.Payloads[0].(*wire.Notify); ok && n.Type == wire.NotifyCookie && e.cookies.valid(n.Data, d, m.InitiatorSPI, nonce) {
+		return false
+	}
+	e.fact(Fact{Kind: Refused, Reason: RefuseCookie, Local: d.Local, Remote: d.Remote, SPIi: m.InitiatorSPI})
+	e.answerClear(d, m.Header, wire.Cookie(e.cookies.make(d, m.InitiatorSPI, nonce)))
+	return true
+}
+
+func anyEstablished(peers []*peer) bool {
+	for _, p := range peers {
+		if p.carrier() != nil {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,368 @@
+package ike
+
+import (
+	"errors"
+	"net/netip"
+	"slices"
+	"time"
+
+	"sallyport/ike/wire"
+)
+
+// saState says where an IKE SA is in its life.
+//
+//	       we initiate                                   the peer initiates
+//	            │                                                │ IKE_SA_INIT request
+//	      stateInit                                        stateHalfOpen
+//	            │ IKE_SA_INIT response                           │
+//	      stateAuth                                              │ IKE_AUTH request
+//	            │ IKE_AUTH response                              │
+//	            └────────────> stateEstablished <────────────────┤
+//	                             │          │                    │ CREATE_CHILD_SA that rekeys
+//	another IKE SA took its place│          │ our delete         │ an established IKE SA begins
+//	                    stateReplaced ──> stateDeleting          │ here, for both sides
+//	                             │          │
+//	          the peer's delete, │          │ its response
+//	                             └> stateClosed
+//
+// Every state goes to stateClosed at a failure. A replaced IKE SA answers requests and begins none but its delete: it lost to a rekey or is the
+// redundant one of two that were made at once (RFC 7296 2.8.2), and the side that began the winner or the loser deletes it.
+type saState uint8
+
+const (
+	stateInit saState = iota
+	stateAuth
+	stateHalfOpen
+	stateEstablished
+	stateReplaced
+	stateDeleting
+	stateClosed
+)
+
+var stateNames = [...]string{"init", "auth", "half-open", "established", "replaced", "deleting", "closed"}
+
+func (s saState) String() string { return stateNames[s] }
+
+// ikeSA is one IKE SA.
+type ikeSA struct {
+	engine *Engine
+	peer   *peer   // nil until a responder knows who the initiator is
+	among  []*peer // until then: who it may be
+	state  saState
+	role   Role // who began the exchange that made it
+	tasks  taskManager
+
+	// processing is set while tasks read a message: what they order must wait until all of them have, and until the answer has left.
+	processing bool
+
+	localSPI, remoteSPI uint64
+	local, remote       netip.AddrPort
+	natLocal, natRemote bool // a NAT stands before us, before the peer
+
+	chosen chosen
+	keys   *ikeKeys
+	ni, nr []byte
+
+	initRequest, initResponse []byte // until IKE_AUTH has covered them
+	initDigest                digest // of the request, for a responder
+
+	children []*childSA
+
+	createdIn, establishedIn uint64 // the Steps: finer than time
+	established, rekeyAt     time.Time
+	lastHeard                time.Time // an authenticated message
+	lastHint                 time.Time // a liveness check begun at a stranger's word
+	replacedFor              Reason    // why another took its place
+
+	rekeyFailures int // in a row
+
+	life  timer // rekey, then the end
+	again timer // a rekey that was put off
+	watch timer // liveness; half-open or replaced: how long it may wait
+}
+
+func newIKESA(e *Engine, role Role, local, remote netip.AddrPort) *ikeSA {
+	sa := &ikeSA{engine: e, role: role, local: local, remote: remote, createdIn: e.steps, lastHeard: e.now}
+	sa.tasks.sa = sa
+	return sa
+}
+
+// newInitiator begins an IKE SA with a peer.
+func newInitiator(p *peer) *ikeSA {
+	sa := newIKESA(p.engine, RoleInitiator, netip.AddrPortFrom(p.cfg.Local, portIKE), netip.AddrPortFrom(p.cfg.Remote, portIKE))
+	sa.peer, sa.state = p, stateInit
+	sa.localSPI = p.engine.newSPI()
+	sa.register()
+	sa.engine.fact(sa.fact(NegotiationStarted))
+	sa.tasks.enqueue(wire.ExchangeIKESAInit, &initInitiator{})
+	return sa
+}
+
+// newResponder prepares an IKE SA for a peer's first request. It becomes known to the engine when the request proves acceptable.
+func newResponder(e *Engine, d Datagram, h wire.Header, among []*peer) *ikeSA {
+	sa := newIKESA(e, RoleResponder, d.Local, d.Remote)
+	sa.among, sa.state, sa.remoteSPI = among, stateHalfOpen, h.InitiatorSPI
+	return sa
+}
+
+// register makes an IKE SA known under its SPI.
+func (sa *ikeSA) register() {
+	sa.engine.sas[sa.localSPI] = sa
+	if sa.peer != nil {
+		sa.peer.sas = append(sa.peer.sas, sa)
+	}
+}
+
+// halfOpened registers a responder's IKE SA and counts it until it is authenticated or given up.
+func (sa *ikeSA) halfOpened() {
+	e := sa.engine
+	sa.register()
+	e.inits[sa.initDigest] = sa
+	e.halfOpen.add(sa.remote, 1)
+	e.timers.set(&sa.watch, e.now.Add(e.limits.HalfOpenTimeout), func() {
+		sa.fail(failf(FailTimeout, "no IKE_AUTH request within %v", e.limits.HalfOpenTimeout))
+	})
+	e.fact(sa.fact(NegotiationStarted))
+}
+
+func (sa *ikeSA) spis() (initiator, responder uint64) {
+	if sa.role == RoleInitiator {
+		return sa.localSPI, sa.remoteSPI
+	}
+	return sa.remoteSPI, sa.localSPI
+}
+
+// expects says which requests of the peer make sense in the present state.
+func (sa *ikeSA) expects(kind wire.ExchangeType) bool {
+	switch sa.state {
+	case stateHalfOpen:
+		return kind == wire.ExchangeIKEAuth
+	case stateEstablished, stateReplaced, stateDeleting:
+		return kind == wire.ExchangeCreateChildSA || kind == wire.ExchangeInformational
+	}
+	return false
+}
+
+// responders are the tasks that answer a request.
+func (sa *ikeSA) responders(m *message) []task {
+	switch m.Exchange {
+	case wire.ExchangeIKESAInit:
+		return []task{&initResponder{}}
+	case wire.ExchangeIKEAuth:
+		return []task{&authResponder{}, &childResponder{first: true}}
+	case wire.ExchangeCreateChildSA:
+		if wire.Find[*wire.SA](m.Payloads).Proposals[0].Protocol == wire.ProtocolIKE {
+			return []task{&rekeyResponder{}}
+		}
+		return []task{&childResponder{}}
+	}
+	return []task{&informationalResponder{}}
+}
+
+// establish begins the life of an IKE SA whose peer is authenticated.
+func (sa *ikeSA) establish() {
+	e := sa.engine
+	if sa.state == stateHalfOpen {
+		e.halfOpen.add(sa.remote, -1)
+	}
+	sa.state, sa.established, sa.establishedIn = stateEstablished, e.now, e.steps
+	sa.initRequest, sa.initResponse = nil, nil
+	sa.keys.wipeAuth()
+	sa.rekeyAt = e.now.Add(e.jitter(sa.peer.cfg.RekeyTime, rekeyJitter))
+	e.timers.set(&sa.life, sa.rekeyAt, sa.rekeyDue)
+	sa.watchLiveness()
+	sa.peer.succeeded()
+	sa.peer.touch()
+}
+
+// Lifetimes are shortened by up to rekeyJitter, so that many SAs made at once, and the two ends of one, do not rekey at once; hardLifetime
+// after the nominal time an SA ends, rekeyed or not.
+const (
+	rekeyJitter  = 0.1
+	hardLifetime = 1.1
+)
+
+func hardEnd(from time.Time, nominal time.Duration) time.Time {
+	return from.Add(time.Duration(hardLifetime * float64(nominal)))
+}
+
+// rekeyDue renews the IKE SA, or lets it end when nobody uses it (S-076).
+func (sa *ikeSA) rekeyDue() {
+	e := sa.engine
+	e.timers.set(&sa.life, hardEnd(sa.established, sa.peer.cfg.RekeyTime), func() { sa.terminate(DeletedExpired) })
+	if sa.state != stateEstablished {
+		return
+	}
+	if len(sa.children) == 0 && !sa.peer.alwaysUp() {
+		sa.terminate(DeletedIdle)
+		return
+	}
+	sa.rekey()
+}
+
+func (sa *ikeSA) rekey() {
+	if sa.state == stateEstablished && !sa.tasks.pending(isRekeyIKE) {
+		sa.tasks.enqueue(wire.ExchangeCreateChildSA, &rekeyInitiator{})
+	}
+}
+
+// heard notes an authenticated message: the peer lives, and where it is (RFC 7296 2.23).
+func (sa *ikeSA) heard(d Datagram, request bool) {
+	sa.lastHeard = sa.engine.now
+	if d.Local == sa.local && d.Remote == sa.remote {
+		return
+	}
+	switch {
+	case sa.state == stateHalfOpen && request && (d.Remote.Addr() == sa.remote.Addr() || sa.natRemote):
+		// IKE_AUTH: the initiator has moved to port 4500, with or without a NAT.
+		sa.engine.halfOpen.add(sa.remote, -1)
+		sa.engine.halfOpen.add(d.Remote, 1)
+		sa.local, sa.remote = d.Local, d.Remote
+	case sa.natRemote && !sa.natLocal && sa.state >= stateEstablished:
+		sa.moved(d)
+	}
+}
+
+// moved follows a peer whose NAT gave it another address or port. The Child SAs follow by rekey: an outbound SA is installed once and
+// never again, for a second time would begin its sequence numbers, and so its nonces, anew.
+func (sa *ikeSA) moved(d Datagram) {
+	sa.local, sa.remote = d.Local, d.Remote
+	sa.engine.fact(sa.fact(AddressChanged))
+	for _, c := range slices.Clone(sa.children) {
+		c.rekey()
+	}
+}
+
+// unanswered ends an IKE SA whose peer does not answer.
+func (sa *ikeSA) unanswered(x *exchange) {
+	if sa.state == stateInit || sa.state == stateAuth {
+		sa.fail(failf(FailTimeout, "no response to %v after %d sendings", x.kind, x.tries))
+		return
+	}
+	if t, ok := x.tasks[0].(*deleteIKE); ok {
+		sa.close(t.reason)
+		return
+	}
+	sa.close(DeletedDead)
+}
+
+// fail ends an IKE SA without telling the peer, who knows or cannot be told.
+func (sa *ikeSA) fail(err error) {
+	if sa.state == stateClosed {
+		return
+	}
+	f := sa.fact(Failed)
+	f.Reason, f.Detail = reasonOf(err)
+	sa.engine.fact(f)
+	switch p := sa.peer; {
+	case p == nil: // anybody may have made it fail
+	case sa.role == RoleInitiator || !sa.established.IsZero():
+		p.failed(f.Reason, f.Detail)
+	default:
+		p.noteFailure(f.Reason, f.Detail)
+	}
+	sa.close(DeletedFailed)
+}
+
+// abort ends an IKE SA after an answer of the peer's that we cannot accept. If the peer takes the IKE SA for established it is told
+// (RFC 7296 2.21.2 and 2.21.3).
+func (sa *ikeSA) abort(err error) {
+	var f *failure
+	if sa.keys == nil || errors.As(err, &f) && f.fromPeer || sa.state == stateDeleting {
+		sa.fail(err)
+		return
+	}
+	fact := sa.fact(Failed)
+	fact.Reason, fact.Detail = reasonOf(err)
+	sa.engine.fact(fact)
+	sa.peer.failed(fact.Reason, fact.Detail)
+	why := wire.NotifyInvalidSyntax
+	if fact.Reason == FailAuthentication {
+		why = wire.NotifyAuthenticationFailed
+	}
+	sa.delete(&deleteIKE{reason: DeletedFailed, why: why})
+}
+
+// terminate ends an established IKE SA with a delete; one under negotiation is dropped.
+func (sa *ikeSA) terminate(reason Reason) {
+	switch sa.state {
+	case stateEstablished, stateReplaced:
+		sa.delete(&deleteIKE{reason: reason})
+	case stateInit, stateAuth, stateHalfOpen:
+		sa.close(reason)
+	}
+}
+
+func (sa *ikeSA) delete(t *deleteIKE) {
+	sa.state = stateDeleting
+	for _, t := range []*timer{&sa.life, &sa.again, &sa.watch} {
+		sa.engine.timers.stop(t)
+	}
+	for _, c := range slices.Clone(sa.children) {
+		c.stopSending()
+	}
+	sa.tasks.flush()
+	sa.tasks.enqueue(wire.ExchangeInformational, t)
+	sa.peer.touch()
+}
+
+// close ends an IKE SA here and now, with its children and its keys.
+func (sa *ikeSA) close(reason Reason) {
+	if sa.state == stateClosed {
+		return
+	}
+	e, halfOpen := sa.engine, sa.state == stateHalfOpen
+	sa.state = stateClosed
+	sa.tasks.stop()
+	for _, t := range []*timer{&sa.life, &sa.again, &sa.watch} {
+		e.timers.stop(t)
+	}
+	for _, c := range slices.Clone(sa.children) {
+		c.remove(DeletedWithIKE, 0)
+	}
+	delete(e.sas, sa.localSPI)
+	if e.inits[sa.initDigest] == sa {
+		delete(e.inits, sa.initDigest)
+		if halfOpen {
+			e.halfOpen.add(sa.remote, -1)
+		}
+	}
+	if sa.tasks.lastResponse != nil {
+		e.departed.add(e.now, sa.tasks.lastRequest, sa.tasks.lastResponse)
+	}
+	if sa.keys != nil {
+		sa.keys.wipe()
+	}
+	if !sa.established.IsZero() {
+		f := sa.fact(IKEDeleted)
+		f.Reason = reason
+		e.fact(f)
+	}
+	if p := sa.peer; p != nil {
+		p.lost(sa)
+	}
+}
+
+// countRepeat counts a request that came again.
+func (sa *ikeSA) countRepeat() {
+	if sa.peer != nil {
+		sa.peer.repeats++
+	}
+}
+
+func (sa *ikeSA) peerName() string {
+	switch {
+	case sa.peer != nil:
+		return sa.peer.cfg.Name
+	case len(sa.among) == 1:
+		return sa.among[0].cfg.Name
+	}
+	return ""
+}
+
+// fact begins a Fact about the IKE SA.
+func (sa *ikeSA) fact(kind FactKind) Fact {
+	f := Fact{Kind: kind, Peer: sa.peerName(), Local: sa.local, Remote: sa.remote, Role: sa.role}
+	f.SPIi, f.SPIr = sa.spis()
+	return f
+}

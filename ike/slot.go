@@ -1,0 +1,70 @@
+package ike
+
+import (
+	"slices"
+
+	"sallyport/policy"
+)
+
+// slot is the place of one configured child: the Child SAs that serve it, mostly one, for a moment around a rekey two or three, and of
+// these the one that packets leave by.
+type slot struct {
+	peer     *peer
+	cfg      Child
+	children []*childSA // installed, oldest first
+	outbound *childSA   // the one in the data plane's cell
+
+	wanted      bool           // by an operator or a waiting packet
+	packet      *policy.Packet // that packet
+	negotiating *childInitiator
+
+	failures int
+	retry    timer // pending: not before
+}
+
+// needed reports whether a negotiation must begin: somebody wants the child, it is not there and not on its way.
+func (s *slot) needed() bool {
+	return (s.wanted || s.cfg.Start == StartAlways) && s.live() == nil && s.negotiating == nil && !s.retry.pending()
+}
+
+// live is the youngest Child SA that is not on its way out, or nil.
+func (s *slot) live() *childSA {
+	for _, c := range slices.Backward(s.children) {
+		if c.state == childActive && c.ike.state == stateEstablished {
+			return c
+		}
+	}
+	return nil
+}
+
+// elect fills the data plane's cell when its SA has gone or stopped, with the youngest Child SA that has not been there. None comes back: an
+// outbound SA is installed once in its life (see moved).
+func (s *slot) elect() {
+	if s.outbound != nil {
+		return
+	}
+	for _, usable := range []func(*childSA) bool{
+		func(c *childSA) bool { return c.state == childActive && c.ike.state == stateEstablished },
+		func(c *childSA) bool { return c.state == childActive && c.ike.state == stateReplaced },
+	} {
+		for _, c := range slices.Backward(s.children) {
+			if usable(c) && c.sending == sendNotYet {
+				c.installOutbound()
+				return
+			}
+		}
+	}
+}
+
+// failed notes that a Child SA could not be made on an IKE SA that is well; the next try waits (peer.failed).
+func (s *slot) failed(reason Reason, detail string) {
+	s.wanted = false
+	s.failures++
+	s.peer.noteFailure(reason, detail)
+	s.peer.wait(&s.retry, s.failures)
+}
+
+func (s *slot) succeeded() {
+	s.wanted, s.packet, s.failures = false, nil, 0
+	s.peer.engine.timers.stop(&s.retry)
+}

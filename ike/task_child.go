@@ -1,0 +1,260 @@
+package ike
+
+import (
+	"encoding/binary"
+	"fmt"
+	"slices"
+
+	"sallyport/crypto"
+	"sallyport/ike/wire"
+	"sallyport/policy"
+)
+
+// childInitiator negotiates a Child SA at our wish: the first one in IKE_AUTH (RFC 7296 1.2), a further one (1.3.1), or one in place of an
+// old one (1.3.3).
+type childInitiator struct {
+	first bool // in IKE_AUTH: nonces are those of IKE_SA_INIT, and there is no KE payload
+	slot  *slot
+	old   *childSA // the one to rekey
+
+	spi uint32 // ours, reserved; 0 when not
+	ni  []byte
+	dh  dhInitiator
+
+	// rival is what an exchange of the peer's, begun at the same time, has made for the same purpose.
+	rival *childSA
+}
+
+func newChildInitiator(s *slot, old *childSA) *childInitiator {
+	t := &childInitiator{slot: s, old: old}
+	s.negotiating = t
+	return t
+}
+
+func (t *childInitiator) proposals() []crypto.Proposal {
+	if t.first {
+		return withoutDH(t.slot.cfg.ESPProposals)
+	}
+	return t.slot.cfg.ESPProposals
+}
+
+func (t *childInitiator) build(m *message) error {
+	if err := t.cause(m.sa); err != nil {
+		return err
+	}
+	if err := t.reserve(); err != nil {
+		return err
+	}
+	if t.old != nil {
+		m.add(wire.RekeySA(wire.ProtocolESP, t.old.spiIn))
+	}
+	m.add(offer(t.proposals(), spi4(t.spi)))
+	if t.first {
+		t.ni = m.sa.ni
+	} else {
+		t.ni = m.sa.engine.random(nonceLen)
+		m.add(&wire.Nonce{Data: t.ni})
+		if err := t.dh.add(m, t.proposals()); err != nil {
+			return err
+		}
+	}
+	tsi, tsr := trafficSelectors(true, withPacket(t.slot.cfg.Selectors, t.slot.packet))
+	m.add(tsi, tsr)
+	return nil
+}
+
+// cause finds out whether the Child SA is still wanted, now that the window is free. IKE_AUTH has to carry one: if none is wanted any more, the first.
+func (t *childInitiator) cause(sa *ikeSA) error {
+	switch {
+	case t.first:
+		i := max(0, slices.IndexFunc(sa.peer.slots, (*slot).needed))
+		t.slot = sa.peer.slots[i]
+		t.slot.negotiating = t
+	case sa.state != stateEstablished, t.old != nil && t.old.state != childActive, t.old == nil && t.slot.live() != nil:
+		return errNothingToDo
+	}
+	return nil
+}
+
+// reserve gets an SPI from the data plane.
+func (t *childInitiator) reserve() error {
+	if t.spi != 0 {
+		return nil // kept over errRepeat
+	}
+	p := t.slot.peer
+	spi, err := p.engine.cfg.AllocateSPI(p.cfg.Name, t.slot.cfg.Name)
+	if err == nil {
+		t.spi = spi
+		return nil
+	}
+	p.engine.fact(Fact{Kind: Refused, Reason: RefuseSPI, Peer: p.cfg.Name, Child: t.slot.cfg.Name, Detail: err.Error()})
+	if t.first {
+		return failf(FailNoAdditionalSAs, "no SPI: %v", err)
+	}
+	t.putOff(FailNoAdditionalSAs, err.Error())
+	return errNothingToDo
+}
+
+func (t *childInitiator) process(m *message) error {
+	if wire.Find[*wire.SA](m.Payloads) == nil {
+		return t.refused(m.sa, wire.FindError(m.Payloads))
+	}
+	c, err := t.agree(m)
+	if err != nil {
+		t.unusable(m.sa, err)
+		return nil
+	}
+	t.spi, t.slot.negotiating = 0, nil
+	t.settle(c)
+	return nil
+}
+
+// refused handles the peer's no. The IKE SA goes on without the Child SA (RFC 7296 1.2).
+func (t *childInitiator) refused(sa *ikeSA, n *wire.Notify) error {
+	if n.Type == wire.NotifyInvalidKEPayload && t.dh.asked(n, t.proposals()) {
+		return errRepeat
+	}
+	f := failureOf(n)
+	t.abandon()
+	if t.takeRival() {
+		return nil // the peer's own exchange has done it
+	}
+	if n.Type == wire.NotifyChildSANotFound && t.old != nil {
+		t.old.remove(DeletedByPeer, 0) // RFC 7296 2.25; pursue makes a new one
+		return nil
+	}
+	detail := fmt.Sprintf("%s, we offered %s for %s", f.detail, describeOurs(t.proposals()), describeSelectors(t.slot.cfg.Selectors))
+	if f.reason != FailTemporary {
+		t.fact(sa, f.reason, detail)
+	}
+	t.putOff(f.reason, detail)
+	return nil
+}
+
+// takeRival lets the rival, if there is one, have the place.
+func (t *childInitiator) takeRival() bool {
+	if t.rival == nil || t.rival.state == childGone {
+		return false
+	}
+	if t.old != nil {
+		t.old.successor = t.rival
+		t.old.replace(DeletedRekeyed, false)
+	}
+	t.slot.elect()
+	return true
+}
+
+// putOff schedules another try.
+func (t *childInitiator) putOff(reason Reason, detail string) {
+	t.slot.failed(reason, detail)
+	if t.old != nil {
+		t.old.rekeyLater(t.slot.failures)
+	}
+}
+
+// unusable handles a Child SA that the peer has made and we cannot use: it must be told to remove it.
+func (t *childInitiator) unusable(sa *ikeSA, err error) {
+	reason, detail := reasonOf(err)
+	t.fact(sa, reason, detail)
+	spi := t.spi
+	t.spi, t.slot.negotiating = 0, nil
+	t.putOff(reason, detail)
+	sa.tasks.enqueue(wire.ExchangeInformational, &deleteUnused{engine: sa.engine, spi: spi})
+}
+
+// agree checks the peer's answer and makes the Child SA from it.
+func (t *childInitiator) agree(m *message) (*childSA, error) {
+	sa := m.sa
+	answer := wire.Find[*wire.SA](m.Payloads)
+	choice, err := confirm(t.proposals(), answer, t.dh.group)
+	if err != nil {
+		return nil, failf(FailProposal, "%v", err)
+	}
+	if m.notify(wire.NotifyUseTransportMode) != nil {
+		return nil, failf(FailMode, "peer answered with transport mode, we asked for tunnel mode")
+	}
+	local, remote := endpoints(wire.FindTS(m.Payloads, true)), endpoints(wire.FindTS(m.Payloads, false))
+	selectors := narrow(t.slot.cfg.Selectors, local, remote)
+	if len(selectors) == 0 {
+		return nil, failf(FailSelectors, "peer answered TSi %s and TSr %s, we asked for %s", describeEndpoints(local), describeEndpoints(remote),
+			describeSelectors(t.slot.cfg.Selectors))
+	}
+	shared, err := t.dh.shared(choice, wire.Find[*wire.KE](m.Payloads))
+	if err != nil {
+		return nil, err
+	}
+	defer shared.Wipe()
+	nr := sa.nr
+	if !t.first {
+		nr = wire.Find[*wire.Nonce](m.Payloads).Data
+	}
+	c := newChild(sa, t.slot, RoleInitiator, choice, selectors, t.spi, binary.BigEndian.Uint32(answer.Proposals[0].SPI))
+	c.keyOut, c.keyIn = childKeymat(sa.keys, choice.suite, shared, t.ni, nr)
+	c.lowestNonce = lowest(t.ni, nr)
+	return c, nil
+}
+
+// settle installs the new Child SA and decides what becomes of the old one and of a rival (RFC 7296 2.8.1): of two made at once
+// that with the lowest nonce goes, deleted by the side that began it; the one that began the other deletes the old one.
+func (t *childInitiator) settle(c *childSA) {
+	c.install()
+	kind := ChildEstablished
+	if t.old != nil {
+		kind = ChildRekeyed
+	}
+	c.announce(kind)
+	if t.rival != nil && loses(c.lowestNonce, t.rival.lowestNonce) {
+		t.takeRival()
+		c.replace(DeletedRedundant, true)
+		return
+	}
+	if c.ike.state == stateEstablished {
+		c.installOutbound()
+	}
+	if t.rival != nil {
+		t.rival.replace(DeletedRedundant, false)
+	}
+	if t.old != nil {
+		t.old.replace(DeletedRekeyed, true)
+	}
+}
+
+func (t *childInitiator) abandon() {
+	if t.slot == nil {
+		return
+	}
+	if t.spi != 0 {
+		t.slot.peer.engine.effect(ReleaseSPI{SPI: t.spi})
+		t.spi = 0
+	}
+	if t.slot.negotiating == t {
+		t.slot.negotiating = nil
+		t.slot.peer.touch()
+	}
+}
+
+func (t *childInitiator) fact(sa *ikeSA, reason Reason, detail string) {
+	f := sa.fact(Failed)
+	f.Role, f.Child, f.Reason, f.Detail = RoleInitiator, t.slot.cfg.Name, reason, detail
+	sa.engine.fact(f)
+}
+
+// newChild makes a Child SA that is agreed on and not yet installed.
+func newChild(sa *ikeSA, s *slot, role Role, c chosen, selectors []policy.Selector, in, out uint32) *childSA {
+	return &childSA{slot: s, ike: sa, role: role, chosen: c, selectors: selectors, spiIn: in, spiOut: out, udp: sa.natLocal || sa.natRemote}
+}
+
+func (c *childSA) announce(kind FactKind) {
+	f := c.fact(kind)
+	f.Selectors = slices.Clone(c.selectors)
+	c.engine().fact(f)
+}
+
+// isChildWork spots the tasks that a rekey of the IKE SA must not overtake (RFC 7296 2.25.2).
+func isChildWork(t task) bool {
+	switch t.(type) {
+	case *childInitiator, *deleteChild, *deleteUnused:
+		return true
+	}
+	return false
+}

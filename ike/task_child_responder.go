@@ -1,0 +1,243 @@
+package ike
+
+import (
+	"encoding/binary"
+	"slices"
+
+	"sallyport/crypto"
+	"sallyport/ike/wire"
+	"sallyport/policy"
+)
+
+// childResponder answers a peer that wants a Child SA: the first one in IKE_AUTH, a further one, or one in place of an old one.
+type childResponder struct {
+	first bool
+
+	no       *refusal // what keeps it from being made
+	old      *childSA // the one to be rekeyed
+	rivalOf  *childInitiator
+	replaces *childSA // the peer has forgotten it, as it seems
+
+	made    *childSA
+	offered wire.Proposal
+	nr      []byte
+	ke      *wire.KE
+}
+
+// process makes the Child SA up to its installation. A no concerns the Child SA only (RFC 7296 1.2 and 1.3): build says it.
+func (t *childResponder) process(m *message) error {
+	err := t.admit(m)
+	if err == nil {
+		err = t.negotiate(m)
+	}
+	r, ok := err.(*refusal)
+	if !ok {
+		return err
+	}
+	if r.notify.Type == wire.NotifyInvalidSyntax {
+		return r
+	}
+	t.no = r
+	if r.reason != FailTemporary && !r.goesOn {
+		f := m.sa.fact(Failed)
+		f.Role, f.Reason, f.Detail = RoleResponder, r.reason, r.detail
+		if t.old != nil {
+			f.Child = t.old.slot.cfg.Name
+		}
+		m.sa.engine.fact(f)
+	}
+	return nil
+}
+
+// admit refuses what the state of the IKE SA or of the Child SA to rekey forbids (RFC 7296 2.25).
+func (t *childResponder) admit(m *message) error {
+	sa := m.sa
+	if len(sa.children) >= sa.engine.limits.ChildrenPerIKE {
+		f := sa.fact(Refused)
+		f.Reason = RefuseChildren
+		sa.engine.fact(f)
+		return refuse(wire.NotifyNoAdditionalSAs, FailNoAdditionalSAs, "%d Child SAs on this IKE SA, that is the limit", len(sa.children))
+	}
+	if t.first {
+		return nil
+	}
+	if sa.state != stateEstablished || sa.tasks.inFlight(isRekeyIKE) {
+		return refuse(wire.NotifyTemporaryFailure, FailTemporary, "the IKE SA is being rekeyed or deleted")
+	}
+	n := m.notify(wire.NotifyRekeySA)
+	if n == nil {
+		return nil
+	}
+	protocol, spi, err := n.ChildSPI()
+	if err != nil {
+		return refuse(wire.NotifyInvalidSyntax, FailSyntax, "%v", err)
+	}
+	t.old = sa.childBySPI(spi)
+	switch {
+	case t.old == nil || protocol != wire.ProtocolESP:
+		r := refuse(wire.NotifyChildSANotFound, FailNotFound, "no Child SA with the peer's SPI %#08x to rekey", spi)
+		r.notify = wire.ChildSANotFound(protocol, spi)
+		return r
+	case t.old.state != childActive:
+		return refuse(wire.NotifyTemporaryFailure, FailTemporary, "the Child SA is being deleted")
+	}
+	return nil
+}
+
+// childBySPI finds a Child SA by the peer's inbound SPI.
+func (sa *ikeSA) childBySPI(spi uint32) *childSA {
+	if i := slices.IndexFunc(sa.children, func(c *childSA) bool { return c.spiOut == spi }); i >= 0 {
+		return sa.children[i]
+	}
+	return nil
+}
+
+func (t *childResponder) negotiate(m *message) error {
+	sa := m.sa
+	s, selectors, err := t.chooseSlot(m)
+	if err != nil {
+		return err
+	}
+	ours, offered := s.cfg.ESPProposals, wire.Find[*wire.SA](m.Payloads).Proposals
+	if t.first {
+		ours = withoutDH(ours)
+	}
+	ke := wire.Find[*wire.KE](m.Payloads)
+	choice, proposal, ok := choose(ours, offered, keGroup(ke))
+	if !ok {
+		return refuse(wire.NotifyNoProposalChosen, FailProposal, "peer offered %s for child %s, we accept %s", describe(offered), s.cfg.Name, describeOurs(ours))
+	}
+	t.offered = proposal
+	if err := t.unique(sa, s, selectors); err != nil {
+		return err
+	}
+	var shared crypto.Secret
+	if t.ke, shared, err = answerDH(sa.engine, choice, ke); err != nil {
+		return err
+	}
+	defer shared.Wipe()
+	spi, err := sa.engine.cfg.AllocateSPI(s.peer.cfg.Name, s.cfg.Name)
+	if err != nil {
+		sa.engine.fact(Fact{Kind: Refused, Reason: RefuseSPI, Peer: s.peer.cfg.Name, Child: s.cfg.Name, Detail: err.Error()})
+		return refuse(wire.NotifyNoAdditionalSAs, FailNoAdditionalSAs, "no SPI: %v", err)
+	}
+	ni := sa.ni
+	t.nr = sa.nr
+	if !t.first {
+		ni, t.nr = wire.Find[*wire.Nonce](m.Payloads).Data, sa.engine.random(nonceLen)
+	}
+	t.made = newChild(sa, s, RoleResponder, choice, selectors, spi, binary.BigEndian.Uint32(proposal.SPI))
+	t.made.keyIn, t.made.keyOut = childKeymat(sa.keys, choice.suite, shared, ni, t.nr)
+	t.made.lowestNonce = lowest(ni, t.nr)
+	return nil
+}
+
+// chooseSlot finds the child that the peer means and narrows to it (RFC 7296 2.9): the one whose traffic the offer covers whole; else the
+// one that the first, specific selectors fall into; else the first with any traffic in common.
+func (t *childResponder) chooseSlot(m *message) (*slot, []policy.Selector, error) {
+	remote, local := endpoints(wire.FindTS(m.Payloads, true)), endpoints(wire.FindTS(m.Payloads, false))
+	slots := m.sa.peer.slots
+	if t.old != nil {
+		slots = []*slot{t.old.slot}
+	}
+	var best *slot
+	var bestSelectors []policy.Selector
+	bestRank := 0
+	for _, s := range slots {
+		selectors := narrow(s.cfg.Selectors, local, remote)
+		rank := 0
+		switch {
+		case len(selectors) == 0:
+		case covers(selectors, s.cfg.Selectors):
+			rank = 3
+		case len(narrow(s.cfg.Selectors, local[:1], remote[:1])) > 0:
+			rank = 2
+		default:
+			rank = 1
+		}
+		if rank > bestRank {
+			best, bestSelectors, bestRank = s, selectors, rank
+		}
+	}
+	if best == nil {
+		return nil, nil, refuse(wire.NotifyTSUnacceptable, FailSelectors, "peer wants TSi %s and TSr %s, we have %s",
+			describeEndpoints(remote), describeEndpoints(local), describeSlots(slots))
+	}
+	return best, bestSelectors, nil
+}
+
+func describeSlots(slots []*slot) string {
+	var all []policy.Selector
+	for _, s := range slots {
+		all = append(all, s.cfg.Selectors...)
+	}
+	return describeSelectors(all)
+}
+
+// unique keeps a rule at one Child SA. The peer may be negotiating the same one at the same time (rivals), may not have seen yet that
+// ours has come up (it must look again), or may have lost the old one (then the new one replaces it, if it takes the same traffic).
+func (t *childResponder) unique(sa *ikeSA, s *slot, selectors []policy.Selector) error {
+	ours := s.negotiating
+	if ours != nil && ours.old == t.old && sa.tasks.inFlight(func(other task) bool { return other == task(ours) }) {
+		t.rivalOf = ours
+		return nil
+	}
+	prior := s.live()
+	if t.first || t.old != nil || prior == nil {
+		return nil
+	}
+	e := sa.engine
+	switch {
+	case prior.role == RoleInitiator && e.now.Sub(prior.established) < e.limits.RekeyGrace:
+		return refuse(wire.NotifyTemporaryFailure, FailTemporary, "Child SA for %s has just come up", s.cfg.Name)
+	case !covers(selectors, prior.selectors):
+		f := sa.fact(Refused)
+		f.Child, f.Reason = s.cfg.Name, RefuseChildSelectors
+		e.fact(f)
+		return refuse(wire.NotifyNoAdditionalSAs, FailNoAdditionalSAs, "child %s is up for %s, peer wants another for %s", s.cfg.Name,
+			describeSelectors(prior.selectors), describeSelectors(selectors))
+	}
+	t.replaces = prior
+	return nil
+}
+
+func (t *childResponder) build(m *message) error {
+	if t.no != nil {
+		m.add(t.no.notify)
+		return nil
+	}
+	c := t.made
+	m.add(c.chosen.accept(t.offered, spi4(c.spiIn)))
+	if !t.first {
+		m.add(&wire.Nonce{Data: t.nr})
+	}
+	if t.ke != nil {
+		m.add(t.ke)
+	}
+	tsi, tsr := trafficSelectors(false, c.selectors)
+	m.add(tsi, tsr)
+	c.install() // before the answer leaves: the peer may send at once
+	m.then(t.settle)
+	return nil
+}
+
+// settle decides, once the answer has left, which Child SA packets leave by (childState tells why).
+func (t *childResponder) settle() {
+	kind := ChildEstablished
+	if t.old != nil {
+		kind = ChildRekeyed
+	}
+	t.made.announce(kind)
+	switch {
+	case t.rivalOf != nil:
+		t.rivalOf.rival = t.made
+	case t.old != nil:
+		t.old.successor = t.made
+		t.old.replace(DeletedRekeyed, false)
+	case t.replaces != nil:
+		t.replaces.replace(DeletedRekeyed, true)
+	}
+	t.made.slot.elect()
+}
+
+func (t *childResponder) abandon() {}

@@ -1,0 +1,145 @@
+package ike
+
+import (
+	"slices"
+
+	"sallyport/ike/wire"
+)
+
+// deleteIKE tells the peer that the IKE SA ends, with all its children (RFC 7296 1.4.1).
+type deleteIKE struct {
+	reason Reason
+	why    wire.NotifyType // an error to go with it, or 0
+}
+
+func (t *deleteIKE) build(m *message) error {
+	if t.why != 0 {
+		m.add(wire.NewNotify(t.why, nil))
+	}
+	m.add(&wire.Delete{Protocol: wire.ProtocolIKE})
+	return nil
+}
+
+func (t *deleteIKE) process(m *message) error {
+	m.sa.close(t.reason)
+	return nil
+}
+
+func (t *deleteIKE) abandon() {}
+
+// deleteChild tells the peer that a Child SA ends.
+type deleteChild struct {
+	child  *childSA
+	reason Reason
+}
+
+func (t *deleteChild) build(m *message) error {
+	if t.child.state == childGone {
+		return errNothingToDo
+	}
+	m.add(&wire.Delete{Protocol: wire.ProtocolESP, SPIs: []uint32{t.child.spiIn}})
+	return nil
+}
+
+func (t *deleteChild) process(*message) error {
+	t.child.remove(t.reason, t.child.grace())
+	return nil
+}
+
+func (t *deleteChild) abandon() {}
+
+// deleteUnused tells the peer to remove a Child SA that it made and we could not accept.
+type deleteUnused struct {
+	engine *Engine
+	spi    uint32
+}
+
+func (t *deleteUnused) build(m *message) error {
+	m.add(&wire.Delete{Protocol: wire.ProtocolESP, SPIs: []uint32{t.spi}})
+	return nil
+}
+
+func (t *deleteUnused) process(*message) error {
+	t.abandon()
+	return nil
+}
+
+func (t *deleteUnused) abandon() { t.engine.effect(ReleaseSPI{SPI: t.spi}) }
+
+// informationalResponder answers deletes, liveness checks and notifications.
+type informationalResponder struct {
+	deleted []uint32 // our halves of what the peer deletes
+	closing Reason
+}
+
+func (t *informationalResponder) process(m *message) error {
+	sa := m.sa
+	for _, d := range wire.FindAll[*wire.Delete](m.Payloads) {
+		switch d.Protocol {
+		case wire.ProtocolIKE:
+			t.closing = DeletedByPeer
+		case wire.ProtocolESP:
+			for _, spi := range d.SPIs {
+				t.deleteChild(sa, spi)
+			}
+		}
+	}
+	if m.notify(wire.NotifyAuthenticationFailed) != nil {
+		t.closing = DeletedByPeer // the initiator does not accept who we are (RFC 7296 2.21.2)
+	}
+	if n := m.notify(wire.NotifyInvalidSPI); n != nil && len(n.Data) == 4 {
+		// Our packets arrive at an SA that the peer does not have: its answer to a rekey tells (RFC 7296 1.5).
+		if i := slices.IndexFunc(sa.children, func(c *childSA) bool { return string(spi4(c.spiOut)) == string(n.Data) }); i >= 0 {
+			sa.children[i].rekey()
+		}
+	}
+	return nil
+}
+
+// deleteChild removes both halves and names ours in the answer, unless our own delete of them is on its way and names them (RFC 7296 1.4.1).
+func (t *informationalResponder) deleteChild(sa *ikeSA, spi uint32) {
+	c := sa.childBySPI(spi)
+	if c == nil {
+		return
+	}
+	reason := DeletedByPeer
+	if c.replacedFor != "" {
+		reason = c.replacedFor
+	} else {
+		c.slot.peer.wait(&c.slot.retry, 1) // the peer has a reason; do not bring it back within the same second
+	}
+	if !sa.tasks.inFlight(func(other task) bool { d, ok := other.(*deleteChild); return ok && d.child == c }) {
+		t.deleted = append(t.deleted, c.spiIn)
+	}
+	c.remove(reason, c.grace())
+}
+
+func (t *informationalResponder) build(m *message) error {
+	sa := m.sa
+	if len(t.deleted) > 0 {
+		m.add(&wire.Delete{Protocol: wire.ProtocolESP, SPIs: t.deleted})
+	}
+	if t.closing == "" {
+		return nil
+	}
+	m.then(func() {
+		// A peer that deletes while our rekey is on its way did not notice it; its own has won (RFC 7296 2.8.2).
+		if x := sa.tasks.active; x != nil {
+			if r, ok := x.tasks[0].(*rekeyInitiator); ok && r.rival != nil {
+				sa.handOver(r.rival)
+				r.rival = nil
+				sa.replacedFor = DeletedRekeyed
+			}
+			if d, ok := x.tasks[0].(*deleteIKE); ok {
+				t.closing = d.reason // both ends delete it
+			}
+		}
+		if sa.replacedFor != "" {
+			t.closing = sa.replacedFor
+		}
+		sa.close(t.closing)
+	})
+	return nil
+}
+
+func (t *informationalResponder) abandon() {}

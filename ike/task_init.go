@@ -1,0 +1,166 @@
+package ike
+
+import (
+	"errors"
+	"slices"
+
+	"sallyport/crypto"
+	"sallyport/ike/wire"
+)
+
+// nonceLen is the length of our nonces: at least half the key of any PRF we have, and no less than 16 (RFC 7296 2.10).
+const nonceLen = 32
+
+// initInitiator is our IKE_SA_INIT (RFC 7296 1.2).
+type initInitiator struct {
+	group  crypto.DHID
+	key    crypto.KeyExchange // of that group
+	tried  []crypto.DHID
+	cookie []byte
+}
+
+func (t *initInitiator) build(m *message) error {
+	sa := m.sa
+	ours := sa.peer.cfg.IKEProposals
+	if t.group == 0 {
+		t.group = groups(ours)[0]
+	}
+	if t.key == nil {
+		key, err := crypto.GenerateKey(t.group, sa.engine.cfg.Random)
+		if err != nil {
+			return err
+		}
+		t.key, t.tried = key, append(t.tried, t.group)
+	}
+	if sa.ni == nil {
+		sa.ni = sa.engine.random(nonceLen)
+	}
+	if t.cookie != nil {
+		m.add(wire.Cookie(t.cookie)) // first, and all the rest as before (RFC 7296 2.6)
+	}
+	m.add(offer(ours, nil), &wire.KE{Group: uint16(t.group), Data: t.key.Public()}, &wire.Nonce{Data: sa.ni})
+	m.addNATDetection()
+	return nil
+}
+
+func (t *initInitiator) process(m *message) error {
+	sa := m.sa
+	if n := m.notify(wire.NotifyCookie); n != nil {
+		var err error
+		if t.cookie, err = n.CookieData(); err != nil {
+			return err
+		}
+		return errRepeat
+	}
+	if n := wire.FindError(m.Payloads); n != nil {
+		return t.refused(sa, n)
+	}
+	var err error
+	if sa.chosen, err = confirm(sa.peer.cfg.IKEProposals, wire.Find[*wire.SA](m.Payloads), t.group); err != nil {
+		return failf(FailProposal, "%v", err)
+	}
+	ke := wire.Find[*wire.KE](m.Payloads)
+	if ke.Group != uint16(t.group) || sa.chosen.dh != t.group {
+		return failf(FailKE, "KE payload of group %d and %v chosen, we sent %v", ke.Group, sa.chosen.dh, t.group)
+	}
+	shared, err := t.key.Shared(ke.Data)
+	if err != nil {
+		return failf(FailKE, "%v", err)
+	}
+	defer shared.Wipe()
+	sa.remoteSPI = m.ResponderSPI
+	sa.nr = wire.Find[*wire.Nonce](m.Payloads).Data
+	if sa.keys, err = deriveKeys(sa.chosen, seedInit(sa.chosen.prf, sa.ni, sa.nr, shared), sa.ni, sa.nr, sa.localSPI, sa.remoteSPI, RoleInitiator); err != nil {
+		return err
+	}
+	sa.initResponse = m.raw
+	if sa.detectNAT(m) {
+		// From here on port 4500, and after IKE_AUTH ESP inside UDP (RFC 7296 2.23).
+		sa.local, sa.remote = onPort(sa.local, portNATT), onPort(sa.remote, portNATT)
+	}
+	sa.state = stateAuth
+	sa.tasks.enqueue(wire.ExchangeIKEAuth, &authInitiator{}, &childInitiator{first: true})
+	return nil
+}
+
+// refused handles an error in answer to our first message. It is not authenticated, but so far there is nothing to lose.
+func (t *initInitiator) refused(sa *ikeSA, n *wire.Notify) error {
+	if n.Type != wire.NotifyInvalidKEPayload {
+		f := failureOf(n)
+		f.detail += ", we offered " + describeOurs(sa.peer.cfg.IKEProposals)
+		return f
+	}
+	group, err := n.Group()
+	if err != nil {
+		return err
+	}
+	wanted := crypto.DHID(group)
+	if !slices.Contains(groups(sa.peer.cfg.IKEProposals), wanted) || slices.Contains(t.tried, wanted) {
+		return failf(FailKE, "peer wants %v, we offered %s and tried %v", wanted, describeOurs(sa.peer.cfg.IKEProposals), t.tried)
+	}
+	t.group, t.key = wanted, nil
+	return errRepeat
+}
+
+func (t *initInitiator) abandon() {}
+
+// initResponder answers a peer's IKE_SA_INIT. Until it has accepted, nothing is kept.
+type initResponder struct {
+	offered wire.Proposal // the one that was chosen from
+	public  []byte
+}
+
+func (t *initResponder) process(m *message) error {
+	sa := m.sa
+	ke := wire.Find[*wire.KE](m.Payloads)
+	if err := t.choose(sa, wire.Find[*wire.SA](m.Payloads), ke); err != nil {
+		return err
+	}
+	key, err := crypto.GenerateKey(sa.chosen.dh, sa.engine.cfg.Random)
+	if err != nil {
+		return err
+	}
+	shared, err := key.Shared(ke.Data)
+	if errors.Is(err, crypto.ErrPeerValue) {
+		return &unauthenticated{DropMalformed, err}
+	} else if err != nil {
+		return err
+	}
+	defer shared.Wipe()
+	t.public = key.Public()
+	sa.localSPI = sa.engine.newSPI()
+	sa.ni, sa.nr = wire.Find[*wire.Nonce](m.Payloads).Data, sa.engine.random(nonceLen)
+	if sa.keys, err = deriveKeys(sa.chosen, seedInit(sa.chosen.prf, sa.ni, sa.nr, shared), sa.ni, sa.nr, sa.remoteSPI, sa.localSPI, RoleResponder); err != nil {
+		return err
+	}
+	sa.initRequest = m.raw
+	sa.detectNAT(m)
+	sa.halfOpened()
+	return nil
+}
+
+// choose takes the first proposal that suits one of the peers it may be; which one it is, IKE_AUTH tells and checks again.
+func (t *initResponder) choose(sa *ikeSA, offered *wire.SA, ke *wire.KE) error {
+	for _, p := range sa.among {
+		c, proposal, ok := choose(p.cfg.IKEProposals, offered.Proposals, crypto.DHID(ke.Group))
+		if !ok {
+			continue
+		}
+		if uint16(c.dh) != ke.Group {
+			return askForGroup(c, ke.Group)
+		}
+		sa.chosen, t.offered = c, proposal
+		return nil
+	}
+	return refuse(wire.NotifyNoProposalChosen, FailProposal, "peer offered %s, we accept %s",
+		describe(offered.Proposals), describeOurs(sa.among[0].cfg.IKEProposals))
+}
+
+func (t *initResponder) build(m *message) error {
+	m.add(m.sa.chosen.accept(t.offered, nil), &wire.KE{Group: uint16(m.sa.chosen.dh), Data: t.public}, &wire.Nonce{Data: m.sa.nr})
+	m.InitiatorSPI, m.ResponderSPI = m.sa.spis()
+	m.addNATDetection()
+	return nil
+}
+
+func (t *initResponder) abandon() {}

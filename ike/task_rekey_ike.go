@@ -1,0 +1,219 @@
+package ike
+
+import (
+	"encoding/binary"
+
+	"sallyport/crypto"
+	"sallyport/ike/wire"
+)
+
+// rekeyInitiator makes the IKE SA that takes over from the present one (RFC 7296 1.3.2 and 2.18).
+type rekeyInitiator struct {
+	next *ikeSA
+	dh   dhInitiator
+
+	// rival is what an exchange of the peer's, begun at the same time, has made for the same purpose.
+	rival *ikeSA
+}
+
+func isRekeyIKE(t task) bool {
+	_, ok := t.(*rekeyInitiator)
+	return ok
+}
+
+func (t *rekeyInitiator) build(m *message) error {
+	sa := m.sa
+	if sa.state != stateEstablished {
+		return errNothingToDo
+	}
+	ours := sa.peer.cfg.IKEProposals
+	if t.next == nil {
+		t.next = sa.successor(RoleInitiator)
+	}
+	t.next.ni = sa.engine.random(nonceLen)
+	m.add(offer(ours, spi8(t.next.localSPI)), &wire.Nonce{Data: t.next.ni})
+	return t.dh.add(m, ours)
+}
+
+// successor prepares the next IKE SA: same peer, same path, keys to come.
+func (sa *ikeSA) successor(role Role) *ikeSA {
+	next := newIKESA(sa.engine, role, sa.local, sa.remote)
+	next.peer, next.natLocal, next.natRemote = sa.peer, sa.natLocal, sa.natRemote
+	next.localSPI = sa.engine.newSPI()
+	return next
+}
+
+func (t *rekeyInitiator) process(m *message) error {
+	sa := m.sa
+	answer := wire.Find[*wire.SA](m.Payloads)
+	if answer == nil {
+		return t.refused(sa, wire.FindError(m.Payloads))
+	}
+	if err := t.agree(sa, m, answer); err != nil {
+		return err // a peer that has made an IKE SA which we cannot use is beyond repair by delete
+	}
+	next := t.next
+	next.register()
+	next.establish()
+	if t.rival != nil && loses(next.lowestNonce(), t.rival.lowestNonce()) {
+		sa.handOver(t.rival)
+		sa.standby(DeletedRekeyed, (*ikeSA).terminate)
+		next.terminate(DeletedRedundant)
+		return nil
+	}
+	sa.handOver(next)
+	if t.rival != nil {
+		t.rival.standby(DeletedRedundant, (*ikeSA).close)
+	}
+	sa.terminate(DeletedRekeyed)
+	return nil
+}
+
+func (t *rekeyInitiator) agree(sa *ikeSA, m *message, answer *wire.SA) error {
+	choice, err := confirm(sa.peer.cfg.IKEProposals, answer, t.dh.group)
+	if err != nil || answer.Proposals[0].Protocol != wire.ProtocolIKE {
+		return failf(FailProposal, "rekey of the IKE SA: %v", err)
+	}
+	shared, err := t.dh.shared(choice, wire.Find[*wire.KE](m.Payloads))
+	if err != nil {
+		return err
+	}
+	defer shared.Wipe()
+	return t.next.inherit(sa, choice, shared, wire.Find[*wire.Nonce](m.Payloads).Data, binary.BigEndian.Uint64(answer.Proposals[0].SPI))
+}
+
+// inherit derives the keys of a successor from those of the old IKE SA. The nonce and the SPI are the other side's.
+func (sa *ikeSA) inherit(old *ikeSA, c chosen, shared crypto.Secret, nonce []byte, spi uint64) error {
+	sa.chosen, sa.remoteSPI = c, spi
+	if sa.role == RoleInitiator {
+		sa.nr = nonce
+	} else {
+		sa.ni = nonce
+	}
+	spiI, spiR := sa.spis()
+	var err error
+	sa.keys, err = deriveKeys(c, seedRekey(old.keys, sa.ni, sa.nr, shared), sa.ni, sa.nr, spiI, spiR, sa.role)
+	return err
+}
+
+// refused handles the peer's no: the old IKE SA stays in use until its end, and the rekey is tried again.
+func (t *rekeyInitiator) refused(sa *ikeSA, n *wire.Notify) error {
+	if n.Type == wire.NotifyInvalidKEPayload && t.dh.asked(n, sa.peer.cfg.IKEProposals) {
+		return errRepeat
+	}
+	if t.rival != nil {
+		sa.handOver(t.rival)
+		sa.standby(DeletedRekeyed, (*ikeSA).terminate)
+		return nil
+	}
+	f := failureOf(n)
+	if f.reason != FailTemporary {
+		fact := sa.fact(Failed)
+		fact.Reason, fact.Detail = f.reason, "rekey of the IKE SA: "+f.detail
+		sa.engine.fact(fact)
+	}
+	sa.rekeyFailures++
+	e := sa.engine
+	delay := min(e.limits.RetryMin<<min(sa.rekeyFailures-1, 16), e.limits.RetryMax)
+	e.timers.set(&sa.again, e.now.Add(e.jitter(delay, retryJitter)), sa.rekey)
+	return nil
+}
+
+// abandon lets go of a rival too: it was never more than half of a pair.
+func (t *rekeyInitiator) abandon() {
+	if t.rival != nil && t.rival.state == stateReplaced && t.rival.replacedFor == "" {
+		t.rival.close(DeletedRedundant)
+	}
+}
+
+// handOver moves the children and the waiting exchanges to the IKE SA that takes over (RFC 7296 2.18: it inherits all Child SAs).
+func (sa *ikeSA) handOver(next *ikeSA) {
+	next.state = stateEstablished
+	for _, c := range sa.children {
+		c.ike = next
+	}
+	next.children = append(next.children, sa.children...)
+	sa.children = nil
+	for _, x := range sa.tasks.queue {
+		if isRekeyIKE(x.tasks[0]) {
+			x.abandon()
+			continue
+		}
+		next.tasks.queue = append(next.tasks.queue, x)
+	}
+	sa.tasks.queue = nil
+	f := next.fact(IKERekeyed)
+	f.Suite = next.chosen.String()
+	sa.engine.fact(f)
+	next.tasks.start()
+}
+
+// standby leaves an IKE SA to the peer's delete, for RekeyGuard; then end ends it.
+func (sa *ikeSA) standby(reason Reason, end func(*ikeSA, Reason)) {
+	e := sa.engine
+	sa.state, sa.replacedFor = stateReplaced, reason
+	sa.tasks.flush()
+	e.timers.stop(&sa.life)
+	e.timers.stop(&sa.again)
+	e.timers.set(&sa.watch, e.now.Add(e.limits.RekeyGuard), func() { end(sa, reason) })
+}
+
+// rekeyResponder answers a peer that wants to rekey the IKE SA.
+type rekeyResponder struct {
+	next    *ikeSA
+	offered wire.Proposal
+	ke      *wire.KE
+	rivalOf *rekeyInitiator
+}
+
+func (t *rekeyResponder) process(m *message) error {
+	sa := m.sa
+	busy := sa.state != stateEstablished || sa.tasks.inFlight(isChildWork)
+	sa.tasks.inFlight(func(other task) bool {
+		t.rivalOf, _ = other.(*rekeyInitiator)
+		return t.rivalOf != nil
+	})
+	if busy || t.rivalOf != nil && t.rivalOf.rival != nil {
+		r := refuse(wire.NotifyTemporaryFailure, FailTemporary, "the IKE SA or a Child SA is busy") // RFC 7296 2.25.2
+		r.goesOn = true
+		return r
+	}
+	ours, offered := sa.peer.cfg.IKEProposals, wire.Find[*wire.SA](m.Payloads).Proposals
+	ke := wire.Find[*wire.KE](m.Payloads)
+	choice, proposal, ok := choose(ours, offered, keGroup(ke))
+	if !ok {
+		r := refuse(wire.NotifyNoProposalChosen, FailProposal, "rekey of the IKE SA: peer offered %s, we accept %s", describe(offered), describeOurs(ours))
+		r.goesOn = true
+		return r
+	}
+	answer, shared, err := answerDH(sa.engine, choice, ke)
+	if err != nil {
+		return err
+	}
+	defer shared.Wipe()
+	t.offered, t.ke = proposal, answer
+	t.next = sa.successor(RoleResponder)
+	t.next.nr = sa.engine.random(nonceLen)
+	return t.next.inherit(sa, choice, shared, wire.Find[*wire.Nonce](m.Payloads).Data, binary.BigEndian.Uint64(proposal.SPI))
+}
+
+func (t *rekeyResponder) build(m *message) error {
+	m.add(t.next.chosen.accept(t.offered, spi8(t.next.localSPI)), &wire.Nonce{Data: t.next.nr}, t.ke)
+	t.next.register()
+	m.then(func() { t.settle(m.sa) })
+	return nil
+}
+
+// settle hands over at once, unless our own rekey is on its way: then its response will tell which of the two stays.
+func (t *rekeyResponder) settle(sa *ikeSA) {
+	t.next.establish()
+	if t.rivalOf != nil {
+		t.rivalOf.rival = t.next
+		t.next.state = stateReplaced
+		return
+	}
+	sa.handOver(t.next)
+	sa.standby(DeletedRekeyed, (*ikeSA).terminate)
+}
+
+func (t *rekeyResponder) abandon() {}

@@ -1,0 +1,312 @@
+package ike
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"time"
+
+	"sallyport/ike/wire"
+)
+
+// taskManager runs the exchanges of one IKE SA: it owns the message ids, the window of one request each way, retransmission, and the
+// response kept for a peer that retransmits (RFC 7296 2.1 to 2.3).
+//
+//	  enqueue       window free          response with our id
+//	─────────> queue ─────────> active ───────────────────────> processed ──> next in queue
+//	                              │ ▲                              │
+//	                              └─┘ wait over: sent again        └─ errRepeat: built anew, sent as active
+//	                              │
+//	                              └─ tries used up: the IKE SA is dead
+type taskManager struct {
+	sa          *ikeSA
+	nextSend    uint32
+	nextReceive uint32
+
+	queue  []*exchange
+	active *exchange
+	retry  timer
+
+	lastRequest  digest // and the response it got, for the request before nextReceive
+	lastResponse []byte
+}
+
+// enqueue orders an exchange, to be started at once when the window is free.
+func (tm *taskManager) enqueue(kind wire.ExchangeType, tasks ...task) {
+	tm.queue = append(tm.queue, &exchange{kind: kind, tasks: tasks})
+	tm.start()
+}
+
+// start begins exchanges from the queue until one waits for its response.
+func (tm *taskManager) start() {
+	for tm.active == nil && len(tm.queue) > 0 && !tm.sa.processing && tm.sa.state != stateClosed {
+		x := tm.queue[0]
+		tm.queue = tm.queue[1:]
+		x.id = tm.nextSend
+		err := tm.compose(x)
+		switch {
+		case errors.Is(err, errNothingToDo):
+			x.abandon()
+		case err != nil:
+			x.abandon()
+			tm.sa.fail(err)
+		default:
+			tm.nextSend++
+			tm.active = x
+			tm.transmit()
+		}
+	}
+}
+
+func (tm *taskManager) compose(x *exchange) error {
+	if x.id == math.MaxUint32 {
+		return errors.New("message ids are used up") // RFC 7296 2.2: rekey must come first, and does for any rate of exchanges
+	}
+	m := tm.newMessage(x.kind, x.id, false)
+	for _, t := range x.tasks {
+		if err := t.build(m); err != nil {
+			return err
+		}
+	}
+	var err error
+	if x.datagram, err = tm.sa.seal(m); err != nil {
+		return fmt.Errorf("%v request: %w", x.kind, err)
+	}
+	if x.kind == wire.ExchangeIKESAInit {
+		tm.sa.initRequest = x.datagram
+	}
+	return nil
+}
+
+// transmit sends the active request, and again with growing pauses until the response comes (RFC 7296 2.4).
+func (tm *taskManager) transmit() {
+	e, x, r := tm.sa.engine, tm.active, tm.sa.engine.limits.Retransmit
+	if x.tries >= r.Tries {
+		tm.sa.unanswered(x)
+		return
+	}
+	if x.tries > 0 {
+		f := tm.sa.fact(Retransmitted)
+		f.Tries, f.Message, f.Detail = x.tries+1, x.id, x.kind.String()
+		e.fact(f)
+		tm.sa.peer.resent++
+	}
+	wait := time.Duration(min(float64(r.Base)*math.Pow(r.Factor, float64(x.tries)), float64(r.Max)))
+	x.tries++
+	e.send(tm.sa.local, tm.sa.remote, x.datagram)
+	e.timers.set(&tm.retry, e.now.Add(e.jitter(wait, r.Jitter)), tm.transmit)
+}
+
+// response takes the answer to the active request; anything else is late or forged.
+func (tm *taskManager) response(d Datagram, h wire.Header) {
+	e, x := tm.sa.engine, tm.active
+	if x == nil || h.MessageID != x.id || h.Exchange != x.kind {
+		e.drop(d, h, DropMessageID)
+		return
+	}
+	m, err := tm.sa.open(d)
+	var anybody *unauthenticated
+	if errors.As(err, &anybody) {
+		e.drop(d, h, anybody.reason)
+		return
+	}
+	tm.sa.heard(d, false)
+	e.timers.stop(&tm.retry)
+	tm.active = nil
+	if err == nil {
+		tm.sa.processing = true
+		err = tm.process(x, m)
+		tm.sa.processing = false
+	}
+	switch {
+	case errors.Is(err, errRepeat):
+		tm.again(x)
+	case err != nil:
+		x.abandon()
+		tm.sa.abort(err)
+	}
+	tm.start()
+}
+
+func (tm *taskManager) process(x *exchange, m *message) error {
+	if n := m.notify(wire.NotifyInvalidSyntax); n != nil {
+		return failureOf(n) // and the peer has closed the IKE SA (RFC 7296 2.21.3)
+	}
+	for _, t := range x.tasks {
+		if err := t.process(m); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// again builds an exchange anew. IKE_SA_INIT keeps its message id 0 (RFC 7296 2.6.1), any other takes the next.
+func (tm *taskManager) again(x *exchange) {
+	if x.repeats++; x.repeats > maxRepeats {
+		x.abandon()
+		tm.sa.abort(failf(FailCookie, "peer asked for %v %d times anew", x.kind, x.repeats))
+		return
+	}
+	if x.kind == wire.ExchangeIKESAInit {
+		tm.nextSend = 0
+	}
+	x.tries = 0
+	tm.queue = slices.Insert(tm.queue, 0, x)
+}
+
+// request takes a request of the peer's when it is the next one, or repeats the last response when it is the last one again.
+func (tm *taskManager) request(d Datagram, h wire.Header) {
+	e := tm.sa.engine
+	switch {
+	case h.MessageID+1 == tm.nextReceive && tm.lastResponse != nil:
+		if digestOf(d) != tm.lastRequest {
+			e.drop(d, h, DropMessageID)
+			return
+		}
+		tm.sa.countRepeat()
+		e.send(d.Local, d.Remote, tm.lastResponse)
+		return
+	case h.MessageID != tm.nextReceive:
+		e.drop(d, h, DropMessageID)
+		return
+	case !tm.sa.expects(h.Exchange):
+		e.drop(d, h, DropExchange)
+		return
+	}
+	m, err := tm.sa.open(d)
+	var anybody *unauthenticated
+	if errors.As(err, &anybody) {
+		e.drop(d, h, anybody.reason)
+		return
+	}
+	tm.sa.heard(d, true)
+	if err != nil {
+		tm.answerBroken(d, h, err)
+		return
+	}
+	tm.handle(d, m)
+}
+
+// answerBroken answers an authenticated request that cannot be understood. An unknown critical payload costs the request only (RFC 7296 2.5);
+// bad syntax is a fault on one side that no retry heals, so the IKE SA ends on both (2.21.3).
+func (tm *taskManager) answerBroken(d Datagram, h wire.Header, err error) {
+	n := wire.NotifyFor(err)
+	if n == nil {
+		n = wire.NewNotify(wire.NotifyInvalidSyntax, nil)
+	}
+	m := tm.newMessage(h.Exchange, h.MessageID, true)
+	m.add(n)
+	if n.Type != wire.NotifyUnsupportedCriticalPayload || tm.sa.state == stateHalfOpen {
+		m.then(func() { tm.sa.fail(err) })
+	}
+	tm.reply(d, m)
+}
+
+// handle answers a request that was read.
+func (tm *taskManager) handle(d Datagram, request *message) {
+	sa := tm.sa
+	sa.processing = true
+	answer, err := tm.answer(request)
+	sa.processing = false
+	var anybody *unauthenticated
+	var r *refusal
+	switch {
+	case errors.As(err, &anybody):
+		sa.engine.drop(d, request.Header, anybody.reason)
+		return
+	case errors.As(err, &r):
+		answer = tm.newMessage(request.Exchange, request.MessageID, true)
+		answer.add(r.notify)
+		if !r.goesOn {
+			answer.then(func() { sa.fail(err) })
+		}
+	case err != nil:
+		answer = tm.newMessage(request.Exchange, request.MessageID, true)
+		answer.add(wire.NewNotify(wire.NotifyInvalidSyntax, nil))
+		answer.then(func() { sa.fail(err) })
+	}
+	tm.reply(d, answer)
+}
+
+func (tm *taskManager) newMessage(kind wire.ExchangeType, id uint32, response bool) *message {
+	return &message{sa: tm.sa, Message: wire.Message{Header: tm.sa.header(kind, id, response)}}
+}
+
+func (tm *taskManager) answer(request *message) (*message, error) {
+	tasks := tm.sa.responders(request)
+	for _, t := range tasks {
+		if err := t.process(request); err != nil {
+			return nil, err
+		}
+	}
+	answer := tm.newMessage(request.Exchange, request.MessageID, true)
+	for _, t := range tasks {
+		if err := t.build(answer); err != nil {
+			return nil, err
+		}
+	}
+	return answer, nil
+}
+
+// reply sends a response, keeps it for retransmissions of its request, and then lets happen what had to wait for it.
+func (tm *taskManager) reply(d Datagram, answer *message) {
+	b, err := tm.sa.seal(answer)
+	if err != nil {
+		tm.sa.fail(fmt.Errorf("%v response: %w", answer.Exchange, err))
+		return
+	}
+	tm.nextReceive++
+	if answer.Exchange == wire.ExchangeIKESAInit {
+		tm.sa.initResponse = b // repeatInit keeps account of it
+	} else {
+		tm.lastRequest, tm.lastResponse = digestOf(d), b
+	}
+	tm.sa.engine.send(d.Local, d.Remote, b)
+	for _, do := range answer.after {
+		do()
+	}
+	tm.start()
+}
+
+// repeatInit answers an IKE_SA_INIT request that came before. Once the peer has gone on from there it is an old datagram.
+func (tm *taskManager) repeatInit(d Datagram, h wire.Header) {
+	if tm.sa.state != stateHalfOpen {
+		tm.sa.engine.drop(d, h, DropNoState)
+		return
+	}
+	tm.sa.countRepeat()
+	tm.sa.engine.send(d.Local, d.Remote, tm.sa.initResponse)
+}
+
+// pending reports whether some exchange, waiting or active, has a task that match accepts.
+func (tm *taskManager) pending(match func(task) bool) bool {
+	if tm.active != nil && slices.ContainsFunc(tm.active.tasks, match) {
+		return true
+	}
+	return slices.ContainsFunc(tm.queue, func(x *exchange) bool { return slices.ContainsFunc(x.tasks, match) })
+}
+
+// inFlight reports whether the request that waits for its response has a task that match accepts.
+func (tm *taskManager) inFlight(match func(task) bool) bool {
+	return tm.active != nil && slices.ContainsFunc(tm.active.tasks, match)
+}
+
+// flush drops what waits in the queue.
+func (tm *taskManager) flush() {
+	queue := tm.queue
+	tm.queue = nil
+	for _, x := range queue {
+		x.abandon()
+	}
+}
+
+// stop ends all exchanges.
+func (tm *taskManager) stop() {
+	tm.sa.engine.timers.stop(&tm.retry)
+	if x := tm.active; x != nil {
+		tm.active = nil
+		x.abandon()
+	}
+	tm.flush()
+}
