@@ -26,6 +26,8 @@ func runChild(mode string) int {
 	var log logBuffer
 	cfg := Config{HugePages: HugePagesOff, MemoryMB: 64, MainCore: firstCPU()}
 	switch mode {
+	case childWaits:
+		cfg.Devices = []string{"net_null0"} // Stop closes it
 	case childDevice:
 		cfg.Devices = []string{"crypto_nonesuch0"}
 	case childCore:

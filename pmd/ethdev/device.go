@@ -16,6 +16,7 @@ type kind struct {
 	needs   []string // arguments of which at least one must be there
 	netif   bool     // its argument iface is a kernel interface that exists before the port and stays after it
 	jumbo   bool     // carries more than the longest frame it tells DPDK, as long as the kernel's interface does
+	fill    int      // buffers that each Rx queue takes from the pool for good, beside those of received packets
 	queues  string   // argument that sets the number of queue pairs, empty if there is none
 }
 
@@ -23,7 +24,8 @@ type kind struct {
 var kinds = []kind{
 	{driver: "net_af_packet", example: "net_af_packet,iface=eth0", needs: []string{"iface"}, netif: true, jumbo: true,
 		queues: "qpairs"},
-	{driver: "net_af_xdp", example: "net_af_xdp,iface=eth0", needs: []string{"iface"}, netif: true, queues: "queue_count"},
+	{driver: "net_af_xdp", example: "net_af_xdp,iface=eth0", needs: []string{"iface"}, netif: true, queues: "queue_count",
+		fill: 2048},
 	{driver: "net_tap", example: "net_tap,iface=tap0"},
 	{driver: "net_memif", example: "net_memif,role=server,socket=/run/memif.sock", needs: []string{"role", "id", "socket"}},
 	{driver: "net_pcap", example: "net_pcap,rx_pcap=in.pcap,tx_pcap=out.pcap",

@@ -1,6 +1,12 @@
 package ethdev
 
-import "sallyport/pmd/mempool"
+import (
+	"errors"
+	"fmt"
+	"strconv"
+
+	"sallyport/pmd/mempool"
+)
 
 const (
 	// MinMTU is what every IPv4 link must carry (RFC 791 section 3.2), in bytes.
@@ -58,4 +64,25 @@ func (d device) tuned(cfg *PortConfig) device {
 		d = d.withDefault("framesz", slot).withDefault("blocksz", block).withDefault("framecnt", count)
 	}
 	return d
+}
+
+// checkPool finds what a virtual device would do to the pool without asking: a driver does not compare everything with it.
+func (d device) checkPool(cfg *PortConfig) error {
+	if d.kind == nil {
+		return nil
+	}
+	var errs []error
+	if need := cfg.RxQueues * d.kind.fill; need != 0 && int(cfg.Pool.Size()) <= need {
+		errs = append(errs, fmt.Errorf("device %s: its queues keep %d buffers, expected more than that in pool %q of %d", d, need,
+			cfg.Pool.Name(), cfg.Pool.Size()))
+	}
+	if text, found := d.argument("size"); found && d.kind.driver == "net_null" {
+		// net_null writes packets of this size into the buffers, whatever their room.
+		room := int(cfg.Pool.DataRoom()) - mempool.Headroom
+		if size, err := strconv.Atoi(text); err != nil || size < 1 || size > room {
+			errs = append(errs, fmt.Errorf("device %s: size %s, expected 1 to %d bytes, the room in a buffer of pool %q", d, text, room,
+				cfg.Pool.Name()))
+		}
+	}
+	return errors.Join(errs...)
 }

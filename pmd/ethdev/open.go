@@ -27,7 +27,8 @@ type PortConfig struct {
 	Promiscuous   bool             // receive frames to other MAC addresses
 }
 
-// Offloads says which checks of received packets the hardware does; software does the others.
+// Offloads says which checksums of received packets the device checks: the packet's RTE_MBUF_F_RX_IP_CKSUM_ and L4_CKSUM_ flags say
+// good, bad or unknown. Software checks the others and the unknown ones.
 type Offloads struct {
 	RxIPv4Checksum, RxUDPChecksum, RxTCPChecksum bool
 }
@@ -95,6 +96,9 @@ func Open(cfg PortConfig) (*Device, error) {
 	if err != nil {
 		return nil, fmt.Errorf("port %s: %w", cfg.Name, err)
 	}
+	if err := spec.checkPool(&cfg); err != nil {
+		return nil, fmt.Errorf("port %s: %w", cfg.Name, err)
+	}
 	if name := spec.netif(); name != "" {
 		// The driver's sockets want it up: one bound to an interface that is down fails its first send.
 		if err := raise(name); err != nil {
@@ -160,10 +164,10 @@ func (d *Device) setup(cfg *PortConfig) error {
 			return err
 		}
 	}
-	if err := d.Port.Start(); err != nil {
+	if err := d.netif.up(); err != nil {
 		return err
 	}
-	return d.netif.up()
+	return d.Port.Start() // last: a started port cannot be closed on a later error
 }
 
 // options settles queues, RSS, offloads and MTU against what the driver offers.
