@@ -14,7 +14,7 @@ var ErrPeerValue = errors.New("invalid Diffie-Hellman public value")
 // KeyExchange is one side of one Diffie-Hellman exchange. It is for one exchange
 // only: RFC 7296 section 2.12 reuse of private values is not supported.
 type KeyExchange interface {
-	// Public returns the value for the KE payload, as long as the group says.
+	// Public returns the value for the KE payload. It must not be changed.
 	Public() []byte
 	// Shared checks the peer's value by RFC 6989 section 2 and returns g^ir as
 	// the key derivation wants it. An error about the value wraps ErrPeerValue.

@@ -21,7 +21,7 @@ var ErrEncryptedPayload = errors.New("malformed Encrypted payload")
 // lengths: ask Overhead first, write the headers, then Seal.
 //
 // The AEAD IV is a counter inside, so there must be only one sealing IKECipher
-// for a key, ever.
+// for a key, ever. It is not safe for concurrent use.
 type IKECipher struct {
 	suite      Suite
 	protection protection

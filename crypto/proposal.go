@@ -133,6 +133,8 @@ func (p Proposal) Validate() error {
 		return fmt.Errorf("%s protects integrity itself, remove %s", p.Ciphers[0].Encr, p.Integ[0])
 	case classic && len(p.Integ) == 0:
 		return fmt.Errorf("%s needs an integrity algorithm, expected one of %s", p.Ciphers[0].Encr, wordList(TransformInteg))
+	case p.Protocol == ProtocolESP && len(p.ESN) == 0:
+		return fmt.Errorf("no sequence number form, expected one of %s", wordList(TransformESN))
 	case p.Protocol == ProtocolIKE && len(p.PRF) == 0:
 		return fmt.Errorf("no PRF, expected one of %s", wordList(TransformPRF))
 	case p.Protocol == ProtocolIKE && len(p.DH) == 0:
@@ -141,6 +143,11 @@ func (p Proposal) Validate() error {
 	for _, s := range p.Suites() {
 		if err := s.Validate(); err != nil {
 			return err
+		}
+	}
+	for _, t := range p.Transforms() {
+		if !t.registered() {
+			return fmt.Errorf("%s %s is not supported, expected one of %s", t.Type, t, wordList(t.Type))
 		}
 	}
 	return nil

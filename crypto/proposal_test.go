@@ -160,6 +160,28 @@ func TestProposalTransforms(t *testing.T) {
 	}
 }
 
+// TestProposalValidate breaks a good proposal in ways that no text can.
+func TestProposalValidate(t *testing.T) {
+	for name, spoil := range map[string]func(*Proposal){
+		"no cipher":      func(p *Proposal) { p.Ciphers = nil },
+		"key length":     func(p *Proposal) { p.Ciphers[0].KeyBits = 100 },
+		"unknown cipher": func(p *Proposal) { p.Ciphers[0].Encr = 3 },
+		"unknown PRF":    func(p *Proposal) { p.PRF = append(p.PRF, 1) },
+		"unknown group":  func(p *Proposal) { p.DH = append(p.DH, 2) },
+		"unknown hash":   func(p *Proposal) { p.Integ = append(p.Integ, 1) },
+		"unknown ESN":    func(p *Proposal) { p.ESN = append(p.ESN, 2) },
+		"no ESN in ESP":  func(p *Proposal) { p.Protocol = ProtocolESP },
+	} {
+		p, err := ParseIKEProposal("aes128-sha256-ecp256")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if spoil(&p); p.Validate() == nil {
+			t.Errorf("%s: %v is valid", name, p)
+		}
+	}
+}
+
 // TestDefaultProposals checks that the defaults are sound and that AES-GCM is first.
 func TestDefaultProposals(t *testing.T) {
 	for _, c := range []struct {

@@ -21,6 +21,7 @@ const redacted = "[secret]"
 //
 // The zero value is an empty Secret.
 type Secret struct {
+	_    [0]func() // refuses ==, which would compare handles: use Equal
 	held *heldSecret
 }
 

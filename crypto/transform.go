@@ -1,6 +1,9 @@
 package crypto
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // TransformType is the kind of a transform in an SA payload (RFC 7296 section
 // 3.3.2).
@@ -60,6 +63,11 @@ func (t Transform) String() string {
 		name += fmt.Sprintf("-%d", t.KeyBits)
 	}
 	return name
+}
+
+// registered reports whether this package knows the algorithm with that key length.
+func (t Transform) registered() bool {
+	return slices.ContainsFunc(keywordTable, func(k keyword) bool { return k.transform() == t })
 }
 
 // Protocol is a security protocol identifier (RFC 7296 section 3.3.1).
