@@ -33,7 +33,7 @@ func TestErrors(t *testing.T) {
 		{"name: gw-a", "name: {a: b}", "gw.yaml:1: name: expected text, found keys with values"},
 		{"{workers: [1]}", "{workers: [1.5]}", `gw.yaml:2: dataplane.workers[0]: expected a whole number, found "1.5"`},
 		{"{workers: [1]}", "{memory_mb: 99999999999999999999}", `gw.yaml:2: dataplane.memory_mb: expected a whole number, found "99999999999999999999"`},
-		{"auth: {psk_file: site-b.psk}", "auth: {psk_file: site-b.psk, allow_weak_psk: maybe}", `peers[0].auth.allow_weak_psk: expected true or false, found "maybe"`},
+		{"auth: {psk_file: site-b.psk}", "auth: {psk_file: site-b.psk, allow_weak_psk: maybe}", `peers[0].auth.allow_weak_psk: expected true or false, found text`},
 		{"routes:\n", "routes:\n  -\n", "gw.yaml:7: routes[0]: expected a value, found nothing after the dash"},
 		// names
 		{"name: gw-a", "name: gate way", `gw.yaml:1: name: expected a name of 1 to 64 letters, digits, dots, hyphens and underscores, found "gate way"`},
@@ -115,6 +115,7 @@ func TestErrors(t *testing.T) {
 // The file as a whole may be wrong.
 func TestNotAConfiguration(t *testing.T) {
 	for text, want := range map[string]string{
+		"a: b\nc: [":           "gw.yaml:2: not valid YAML: did not find expected node content",
 		"":                     "the file is empty",
 		"# nothing\n":          "the file is empty",
 		"a: [":                 "not valid YAML",

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"reflect"
+	"regexp"
+	"strconv"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
@@ -23,13 +25,25 @@ func (r *report) parse(data []byte) *yaml.Node {
 		r.add("", "the file is empty: expected a configuration")
 		return nil
 	case err != nil:
-		r.add("", "not valid YAML: %s", strings.TrimPrefix(err.Error(), "yaml: "))
+		r.addSyntaxError(err)
 		return nil
 	}
 	if err := decoder.Decode(&more); !errors.Is(err, io.EOF) {
 		r.add("", "expected one YAML document, found something after it (after a line ---)")
 	}
 	return resolve(document.Content[0])
+}
+
+// syntaxError is how the YAML package words an error.
+var syntaxError = regexp.MustCompile(`^yaml: (?:line (\d+): )?(.*)`)
+
+func (r *report) addSyntaxError(err error) {
+	parts := syntaxError.FindStringSubmatch(err.Error())
+	if parts == nil {
+		parts = []string{"", "", err.Error()}
+	}
+	line, _ := strconv.Atoi(parts[1]) // 0 without one
+	r.addAt(line, "", "not valid YAML: %s", parts[2])
 }
 
 // walker holds a YAML tree against a Go structure and builds the tree that mapstructure decodes: known keys only,
@@ -69,7 +83,7 @@ func (w *walker) value(node *yaml.Node, want reflect.Type, path string) any {
 
 func (w *walker) text(node *yaml.Node, path string) any {
 	if node.Kind != yaml.ScalarNode {
-		w.breakAt(path, "expected text, found %s", describe(node))
+		w.breakAt(path, "expected text, found %s", found(node, path))
 		return nil
 	}
 	return node.Value
@@ -78,7 +92,7 @@ func (w *walker) text(node *yaml.Node, path string) any {
 func scalar[T any](w *walker, node *yaml.Node, path, tag, expected string) any {
 	var value T
 	if node.Kind != yaml.ScalarNode || node.ShortTag() != tag || node.Decode(&value) != nil {
-		w.breakAt(path, "expected %s, found %s", expected, describe(node))
+		w.breakAt(path, "expected %s, found %s", expected, found(node, path))
 		return nil
 	}
 	return value
@@ -86,7 +100,7 @@ func scalar[T any](w *walker, node *yaml.Node, path, tag, expected string) any {
 
 func (w *walker) sequence(node *yaml.Node, want reflect.Type, path string) any {
 	if node.Kind != yaml.SequenceNode {
-		w.breakAt(path, "expected a list, found %s", describe(node))
+		w.breakAt(path, "expected a list, found %s", found(node, path))
 		return nil
 	}
 	list := []any{}
@@ -112,7 +126,7 @@ func (w *walker) mapping(node *yaml.Node, want reflect.Type, path string) any {
 	case node.Kind == yaml.MappingNode:
 		pairs = w.pairs(node, path)
 	default:
-		w.breakAt(path, "expected keys with values, found %s", describe(node))
+		w.breakAt(path, "expected keys with values, found %s", found(node, path))
 		return nil
 	}
 	fields := fieldsOf(want)
@@ -184,7 +198,7 @@ func (w *walker) pairs(node *yaml.Node, path string) []pair {
 	for i := 0; i+1 < len(node.Content); i += 2 {
 		key, value := resolve(node.Content[i]), resolve(node.Content[i+1])
 		if key.Kind != yaml.ScalarNode {
-			w.addAt(key.Line, path, "expected a word as key, found %s", describe(key))
+			w.addAt(key.Line, path, "expected a word as key, found %s", found(key, path))
 			continue
 		}
 		pairs = append(pairs, pair{key, value})
@@ -212,13 +226,15 @@ func fieldsOf(structure reflect.Type) map[string]reflect.StructField {
 // isNull reports whether the node is a key's empty value, which is as good as no key.
 func isNull(node *yaml.Node) bool { return node.Kind == yaml.ScalarNode && node.Tag == "!!null" }
 
-// describe is what was found, for a message. Values are quoted: they may be anything.
-func describe(node *yaml.Node) string {
-	switch node.Kind {
-	case yaml.MappingNode:
+// found is what was found, for a message. Text is quoted, because it may be anything, but not where it may be a key.
+func found(node *yaml.Node, path string) string {
+	switch {
+	case node.Kind == yaml.MappingNode:
 		return "keys with values"
-	case yaml.SequenceNode:
+	case node.Kind == yaml.SequenceNode:
 		return "a list"
+	case strings.Contains(path, ".auth"):
+		return "text"
 	default:
 		return fmt.Sprintf("%q", node.Value)
 	}
