@@ -9,10 +9,10 @@ KEEP ?=
 JSON ?=
 
 .DEFAULT_GOAL := build
-.PHONY: help deps build test demo bench fuzz lint clean
+.PHONY: help deps build test demo bench fuzz lint requirements clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 deps: ## install Debian packages and the Go toolchain; nothing to do costs a fraction of a second
 	@scripts/deps
@@ -34,6 +34,9 @@ fuzz: build ## every Go fuzz target and the C fuzzers, FUZZTIME each (default 5m
 
 lint: deps ## gofmt, go vet, staticcheck; C with -Wall -Wextra -Werror and clang-tidy
 	@scripts/lint
+
+requirements: deps ## list requirement rows with and without a test that proves them
+	@$(GO) run ./internal/tools/requirements
 
 clean: ## remove what was built; downloads in the cache folder stay
 	rm -rf bin

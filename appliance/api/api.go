@@ -1,0 +1,165 @@
+// Package api holds the shapes of the control API: JSON over HTTP on a Unix
+// socket. The gateway fills them, `sallyport show` and any other client read
+// them, and neither needs the other's code.
+//
+// Addresses and selectors are text in their usual notation, SPIs are text in
+// hexadecimal with 0x, times are RFC 3339, durations are seconds, counters are
+// numbers since start. No field ever holds a key.
+package api
+
+import (
+	"time"
+
+	"sallyport/policy"
+)
+
+// Paths of the control API. Reading is GET, acting is POST.
+const (
+	PathVersion  = "/v1/version"
+	PathPorts    = "/v1/ports"
+	PathSAs      = "/v1/sas"
+	PathIKE      = "/v1/ike"
+	PathFilters  = "/v1/filters"
+	PathFlows    = "/v1/flows"
+	PathCounters = "/v1/counters"
+	PathDrops    = "/v1/drops"
+	PathUp       = "/v1/up"
+	PathDown     = "/v1/down"
+	PathRekey    = "/v1/rekey"
+)
+
+// Error is the body of every answer that is not 200.
+type Error struct {
+	Message string `json:"error"`
+}
+
+// Version names what runs.
+type Version struct {
+	Gateway   string    `json:"gateway"` // the configuration's name
+	Sallyport string    `json:"sallyport"`
+	Go        string    `json:"go"`
+	DPDK      string    `json:"dpdk"`
+	Started   time.Time `json:"started"`
+	HugePages bool      `json:"huge_pages"`
+}
+
+// Port is a DPDK port as configured and as the driver reports it.
+type Port struct {
+	Name      string   `json:"name"`
+	Device    string   `json:"device"`
+	Driver    string   `json:"driver"`
+	Role      string   `json:"role"` // protected or unprotected
+	MAC       string   `json:"mac"`
+	Addresses []string `json:"addresses"`
+	MTU       int      `json:"mtu"`
+	Link      string   `json:"link"` // up or down
+	SpeedMbps uint32   `json:"speed_mbps"`
+	Queues    int      `json:"queues"`
+	// Hardware counters as the driver keeps them, extended ones included.
+	Xstats []Stat `json:"xstats"`
+}
+
+// Stat is one named driver counter.
+type Stat struct {
+	Name  string `json:"name"`
+	Value uint64 `json:"value"`
+}
+
+// SA is one entry of the SAD: one direction of a Child SA (RFC 4301 4.4.2).
+type SA struct {
+	Peer         string            `json:"peer"`
+	Child        string            `json:"child"`
+	Direction    string            `json:"direction"` // inbound or outbound
+	SPI          string            `json:"spi"`
+	Protocol     string            `json:"protocol"`
+	Mode         string            `json:"mode"`
+	Suite        string            `json:"suite"`
+	Device       string            `json:"device"` // the crypto device that serves it
+	Local        string            `json:"local"`
+	Remote       string            `json:"remote"`
+	UDPEncap     bool              `json:"udp_encapsulation"`
+	Selectors    []string          `json:"selectors"`
+	ReplayWindow int               `json:"replay_window,omitempty"`
+	Sequence     uint64            `json:"sequence"`
+	Packets      uint64            `json:"packets"`
+	Bytes        uint64            `json:"bytes"`
+	Idle         float64           `json:"idle_seconds"`
+	Drops        map[string]uint64 `json:"drops,omitempty"`
+	Established  time.Time         `json:"established,omitzero"`
+	RekeyAt      time.Time         `json:"rekey_at,omitzero"`
+}
+
+// IKE is one IKE SA and its Child SAs, or a peer that has none and why.
+type IKE struct {
+	Peer         string    `json:"peer"`
+	State        string    `json:"state"`
+	Role         string    `json:"role,omitempty"`
+	InitiatorSPI string    `json:"initiator_spi,omitempty"`
+	ResponderSPI string    `json:"responder_spi,omitempty"`
+	Local        string    `json:"local"`
+	Remote       string    `json:"remote"`
+	LocalID      string    `json:"local_id"`
+	RemoteID     string    `json:"remote_id"`
+	Proposal     string    `json:"proposal,omitempty"`
+	NAT          string    `json:"nat,omitempty"`
+	Established  time.Time `json:"established,omitzero"`
+	RekeyAt      time.Time `json:"rekey_at,omitzero"`
+	Children     []string  `json:"children"`
+	LastFailure  string    `json:"last_failure,omitempty"`
+	LastFailedAt time.Time `json:"last_failed_at,omitzero"`
+}
+
+// Filter is one row of the compiled SPD, in match order, with what it matched.
+type Filter struct {
+	policy.Row
+	Packets uint64 `json:"packets"`
+	Bytes   uint64 `json:"bytes"`
+}
+
+// Flow is one remembered decision of a worker's flow cache.
+type Flow struct {
+	Worker      int    `json:"worker"`
+	Arrived     string `json:"arrived"` // protected, unprotected or the Child SA it came through
+	Source      string `json:"source"`
+	Destination string `json:"destination"`
+	Protocol    string `json:"protocol"`
+	Action      string `json:"action"`
+	Detail      string `json:"detail,omitempty"` // Child SA, port or drop reason
+	Filter      string `json:"filter,omitempty"` // rule and filter that decided
+}
+
+// Counters is the account of every packet: for each port that a packet came
+// in by, received = forwarded + delivered + held + the sum of drops.
+type Counters struct {
+	Ports     []PortCounters `json:"ports"`
+	Conserved bool           `json:"conserved"`
+	Imbalance string         `json:"imbalance,omitempty"`
+}
+
+// PortCounters is one port's account. The port "local" stands for packets
+// that the gateway itself originated.
+type PortCounters struct {
+	Name             string            `json:"name"`
+	Received         uint64            `json:"received"`
+	ReceivedBytes    uint64            `json:"received_bytes"`
+	Forwarded        uint64            `json:"forwarded"`
+	ForwardedBytes   uint64            `json:"forwarded_bytes"`
+	Delivered        uint64            `json:"delivered"`
+	Held             uint64            `json:"held"`
+	Drops            map[string]uint64 `json:"drops"`
+	Transmitted      uint64            `json:"transmitted"`
+	TransmittedBytes uint64            `json:"transmitted_bytes"`
+}
+
+// Drop is one line of `show drops`: where, why and how many.
+type Drop struct {
+	Port    string `json:"port"`
+	Reason  string `json:"reason"`
+	Packets uint64 `json:"packets"`
+}
+
+// Action is the body of a POST to up, down or rekey.
+type Action struct {
+	Peer  string `json:"peer"`
+	Child string `json:"child,omitempty"` // empty: all of the peer; for rekey: the IKE SA itself
+}

@@ -1,0 +1,92 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"net/http"
+	"net/url"
+	"syscall"
+	"time"
+)
+
+// Client talks to a running gateway over its control socket.
+type Client struct {
+	socket string
+	http   http.Client
+}
+
+// requestLimit bounds a whole exchange with the gateway.
+const requestLimit = 10 * time.Second
+
+// NewClient returns a client of the gateway that listens on the Unix socket.
+// It connects at the first call.
+func NewClient(socket string) *Client {
+	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, "unix", socket)
+	}
+	return &Client{
+		socket: socket,
+		http:   http.Client{Timeout: requestLimit, Transport: &http.Transport{DialContext: dial}},
+	}
+}
+
+// Get reads path into answer.
+func (c *Client) Get(ctx context.Context, path string, query url.Values, answer any) error {
+	target := url.URL{Scheme: "http", Host: "sallyport", Path: path, RawQuery: query.Encode()}
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, target.String(), nil)
+	if err != nil {
+		return err
+	}
+	return c.do(request, answer)
+}
+
+// Post acts on path with body and reads the answer, if one is wanted.
+func (c *Client) Post(ctx context.Context, path string, body, answer any) error {
+	text, err := json.Marshal(body)
+	if err != nil {
+		return err
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://sallyport"+path, bytes.NewReader(text))
+	if err != nil {
+		return err
+	}
+	request.Header.Set("Content-Type", "application/json")
+	return c.do(request, answer)
+}
+
+func (c *Client) do(request *http.Request, answer any) error {
+	response, err := c.http.Do(request)
+	if err != nil {
+		return c.explain(err)
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		var failure Error
+		if err := json.NewDecoder(response.Body).Decode(&failure); err != nil || failure.Message == "" {
+			return fmt.Errorf("the gateway answered %s to %s", response.Status, request.URL.Path)
+		}
+		return errors.New(failure.Message)
+	}
+	if answer == nil {
+		_, err = io.Copy(io.Discard, response.Body)
+		return err
+	}
+	return json.NewDecoder(response.Body).Decode(answer)
+}
+
+// explain turns the usual reasons for a failed connection into what to do.
+func (c *Client) explain(err error) error {
+	switch {
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
+		return fmt.Errorf("no gateway listens on %s: start one with `sallyport run -c FILE`, or name its socket with --socket", c.socket)
+	case errors.Is(err, fs.ErrPermission):
+		return fmt.Errorf("no permission to open %s: the control socket is its owner's alone (mode 0600); run as that user", c.socket)
+	}
+	return fmt.Errorf("control socket %s: %w", c.socket, err)
+}

@@ -1,0 +1,179 @@
+package appliance
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"syscall"
+	"time"
+
+	"sallyport/appliance/api"
+	"sallyport/ike"
+	"sallyport/pipeline"
+)
+
+// Bounds of the control API: it serves one box's operators, not a crowd.
+const (
+	controlBody    = 64 << 10
+	controlTimeout = 10 * time.Second
+	flowLimit      = 1000    // flows shown when the client names no number
+	maxFlowLimit   = 1 << 20 // and the most it may name
+)
+
+// control serves the control API on a Unix socket with mode 0600.
+type control struct {
+	server   http.Server
+	listener net.Listener
+	log      *slog.Logger
+}
+
+// listenControl binds the socket. A socket file that a dead gateway left is
+// replaced; one that somebody listens on is an error.
+func listenControl(path string, handler http.Handler, log *slog.Logger) (*control, error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return nil, fmt.Errorf("control socket: %w", err)
+	}
+	if err := removeStaleSocket(path); err != nil {
+		return nil, err
+	}
+	// The mask makes the socket private from its first moment on.
+	mask := syscall.Umask(0o177)
+	listener, err := net.Listen("unix", path)
+	syscall.Umask(mask)
+	if err != nil {
+		return nil, fmt.Errorf("control socket %s: %w", path, err)
+	}
+	return &control{
+		listener: listener,
+		log:      log,
+		server: http.Server{
+			Handler:           http.MaxBytesHandler(handler, controlBody),
+			ReadHeaderTimeout: controlTimeout, ReadTimeout: controlTimeout, WriteTimeout: controlTimeout,
+			ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn),
+		},
+	}, nil
+}
+
+func removeStaleSocket(path string) error {
+	info, err := os.Lstat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("control socket: %w", err)
+	}
+	if info.Mode().Type() != fs.ModeSocket {
+		return fmt.Errorf("control socket %s: the path is taken by something that is not a socket; move it away or set control.socket", path)
+	}
+	if conn, err := net.Dial("unix", path); err == nil {
+		conn.Close()
+		return fmt.Errorf("control socket %s: another gateway listens there; stop it or set control.socket", path)
+	}
+	return os.Remove(path)
+}
+
+// serve answers until close.
+func (c *control) serve() {
+	if err := c.server.Serve(c.listener); !errors.Is(err, http.ErrServerClosed) {
+		c.log.Error("control API ended", "error", err)
+	}
+}
+
+// close ends the API; it also removes the socket file.
+func (c *control) close() error { return c.server.Close() }
+
+// controlHandler routes the control API.
+func (g *Gateway) controlHandler() http.Handler {
+	mux := http.NewServeMux()
+	get := func(path string, view func(*http.Request) (any, error)) {
+		mux.HandleFunc("GET "+path, func(w http.ResponseWriter, r *http.Request) {
+			answer, err := view(r)
+			respond(w, answer, err)
+		})
+	}
+	get(api.PathVersion, func(*http.Request) (any, error) { return g.versionView(), nil })
+	get(api.PathPorts, func(*http.Request) (any, error) { return g.portsView() })
+	get(api.PathSAs, func(r *http.Request) (any, error) {
+		negotiated, err := g.negotiator.snapshot(r.Context())
+		return sasView(g.plane.SACounters(), negotiated), err
+	})
+	get(api.PathIKE, func(r *http.Request) (any, error) {
+		negotiated, err := g.negotiator.snapshot(r.Context())
+		return ikeView(negotiated), err
+	})
+	get(api.PathFilters, func(*http.Request) (any, error) { return filtersView(g.spd, g.plane.Counters().Filters), nil })
+	get(api.PathFlows, func(r *http.Request) (any, error) {
+		limit, err := limitOf(r)
+		if err != nil {
+			return nil, err
+		}
+		return flowsView(g.plane.Flows(limit)), nil
+	})
+	get(api.PathCounters, func(*http.Request) (any, error) { return countersView(g.settledCounters()), nil })
+	get(api.PathDrops, func(*http.Request) (any, error) { return dropsView(g.plane.Counters()), nil })
+
+	act := func(path string, event func(api.Action) ike.Event) {
+		mux.HandleFunc("POST "+path, func(w http.ResponseWriter, r *http.Request) {
+			respond(w, struct{}{}, g.act(r, event))
+		})
+	}
+	act(api.PathUp, func(a api.Action) ike.Event { return ike.Initiate{Peer: a.Peer, Child: a.Child} })
+	act(api.PathDown, func(a api.Action) ike.Event { return ike.Terminate{Peer: a.Peer} })
+	act(api.PathRekey, func(a api.Action) ike.Event { return ike.Rekey{Peer: a.Peer, Child: a.Child} })
+	return mux
+}
+
+func (g *Gateway) settledCounters() pipeline.Counters { return settled(g.plane.Counters, time.Sleep) }
+
+// act checks an operator's order and gives it to the engine.
+func (g *Gateway) act(r *http.Request, event func(api.Action) ike.Event) error {
+	var wanted api.Action
+	decoder := json.NewDecoder(r.Body)
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(&wanted); err != nil {
+		return badRequest{fmt.Errorf("expected JSON with peer and child: %w", err)}
+	}
+	if err := g.negotiator.known(wanted.Peer, wanted.Child); err != nil {
+		return badRequest{err}
+	}
+	return g.negotiator.order(r.Context(), event(wanted))
+}
+
+func limitOf(r *http.Request) (int, error) {
+	text := r.URL.Query().Get("limit")
+	if text == "" {
+		return flowLimit, nil
+	}
+	limit, err := strconv.Atoi(text)
+	if err != nil || limit < 1 || limit > maxFlowLimit {
+		return 0, badRequest{fmt.Errorf("limit %q: expected a number from 1 to %d", text, maxFlowLimit)}
+	}
+	return limit, nil
+}
+
+// badRequest is an error of the client's making.
+type badRequest struct{ error }
+
+func respond(w http.ResponseWriter, answer any, err error) {
+	w.Header().Set("Content-Type", "application/json")
+	if err != nil {
+		status := http.StatusInternalServerError
+		if errors.As(err, new(badRequest)) {
+			status = http.StatusBadRequest
+		} else if errors.Is(err, context.Canceled) {
+			status = http.StatusServiceUnavailable
+		}
+		w.WriteHeader(status)
+		answer = api.Error{Message: err.Error()}
+	}
+	// The client may be gone; there is nobody left to tell.
+	_ = json.NewEncoder(w).Encode(answer)
+}

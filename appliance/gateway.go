@@ -1,0 +1,273 @@
+package appliance
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"sallyport/appliance/config"
+	"sallyport/crypto/cryptodev"
+	"sallyport/ike"
+	"sallyport/pipeline"
+	"sallyport/pmd/eal"
+	"sallyport/pmd/ethdev"
+	"sallyport/pmd/mempool"
+	"sallyport/policy"
+)
+
+// goodbye bounds how long a gateway that stops waits for peers to answer its
+// deletes; one that does not answer finds out by its liveness checks.
+const goodbye = 2 * time.Second
+
+// Gateway is a running gateway: every part in the order in which it starts.
+type Gateway struct {
+	cfg     *config.Config
+	log     *slog.Logger
+	started time.Time
+
+	env     *eal.Environment
+	pool    *mempool.Mempool
+	crypto  *cryptodev.Pool
+	devices []*ethdev.Device
+	plane   *pipeline.Dataplane
+	spd     *policy.SPD
+
+	negotiator *negotiator
+	facts      *prometheus.CounterVec
+
+	// undo ends, last first, what has been started.
+	undo []func() error
+}
+
+// Run starts the gateway that cfg describes and carries traffic until ctx ends,
+// then says goodbye to its peers and gives everything back.
+func Run(ctx context.Context, cfg *config.Config, log *slog.Logger) (err error) {
+	g := &Gateway{cfg: cfg, log: log, started: time.Now(), spd: cfg.SPD, facts: newFactCounter()}
+	defer func() { err = errors.Join(err, g.stop()) }()
+	for _, warning := range cfg.Warnings {
+		log.Warn(warning)
+	}
+	for _, start := range []func() error{g.startDPDK, g.openPorts, g.openPlane, g.startWorkers} {
+		if err := start(); err != nil {
+			return err
+		}
+	}
+	return g.serve(ctx)
+}
+
+// stop undoes what was started, last first.
+func (g *Gateway) stop() error {
+	var errs []error
+	for i := len(g.undo) - 1; i >= 0; i-- {
+		errs = append(errs, g.undo[i]())
+	}
+	g.undo = nil
+	return errors.Join(errs...)
+}
+
+func (g *Gateway) onStop(undo func() error) { g.undo = append(g.undo, undo) }
+
+// startDPDK keeps Go's threads off the data cores, then starts the EAL.
+func (g *Gateway) startDPDK() error {
+	shared, err := pipeline.KeepOff(g.cfg.Dataplane.Workers)
+	if err != nil {
+		return err
+	}
+	if shared {
+		g.log.Warn("no core is left for the slow path: workers share theirs with it; give dataplane.workers fewer cores",
+			"workers", g.cfg.Dataplane.Workers)
+	}
+	d := &g.cfg.Dataplane
+	g.env, err = eal.Start(eal.Config{
+		HugePages: d.HugePages, MemoryMB: d.MemoryMB, MainCore: d.MainCore, LogLevel: d.LogLevel, AllowPCI: g.pciPorts(),
+	}, g.log)
+	if err != nil {
+		return err
+	}
+	g.onStop(g.env.Stop)
+	return nil
+}
+
+// pciPorts are the ports that DPDK has to take from the kernel at start.
+func (g *Gateway) pciPorts() []string {
+	var list []string
+	for _, p := range g.cfg.Ports {
+		if eal.IsPCIAddress(p.Device) {
+			list = append(list, p.Device)
+		}
+	}
+	return list
+}
+
+// openPorts makes the buffer pool, sized by the largest MTU, and the ports.
+func (g *Gateway) openPorts() (err error) {
+	mtu := 0
+	for _, p := range g.cfg.Ports {
+		mtu = max(mtu, p.MTU)
+	}
+	g.pool, err = mempool.CreateMbufPool("packets", g.buffers(), ethdev.DataRoom(mtu),
+		mempool.OptCacheSize(mempool.MaxCacheSize/2), mempool.OptPrivateDataSize(pipeline.MbufPrivateSize))
+	if err != nil {
+		return err
+	}
+	g.onStop(func() error { g.pool.Free(); return nil })
+	for _, p := range g.cfg.Ports {
+		device, err := ethdev.Open(ethdev.PortConfig{
+			Name: p.Name, Device: p.Device, MTU: p.MTU, Pool: g.pool,
+			RxQueues: g.workers(), TxQueues: g.workers(), RxDescriptors: descriptors, TxDescriptors: descriptors,
+		})
+		if err != nil {
+			return err
+		}
+		g.onStop(device.Close)
+		g.devices = append(g.devices, device)
+		g.log.Info("port", "port", p.Name, "device", device.Name, "driver", device.Driver, "mac", device.MAC,
+			"mtu", device.MTU, "queues", device.RxQueues, "rss", device.RSS, "rx_ipv4_checksum", device.Offloads.RxIPv4Checksum)
+	}
+	return nil
+}
+
+// descriptors of each receive and transmit queue.
+const descriptors = 1024
+
+// buffers is how many packets the gateway can hold at once: full queues of every
+// port, full rings to and from the slow path, and what waits there for SAs and
+// neighbours.
+func (g *Gateway) buffers() uint32 {
+	const besideQueues = 8192
+	return uint32(2*descriptors*len(g.cfg.Ports)*g.workers() + besideQueues - 1)
+}
+
+func (g *Gateway) workers() int { return len(g.cfg.Dataplane.Workers) }
+
+// openPlane builds the data plane and publishes policy and routes to it.
+func (g *Gateway) openPlane() (err error) {
+	d := &g.cfg.Dataplane
+	g.crypto, err = cryptodev.Open(cryptodev.Options{
+		Devices: d.CryptoDevices, QueuePairs: g.workers(), Sessions: 2 * d.MaxSAs, Socket: cryptodev.SocketAny,
+	})
+	if err != nil {
+		return err
+	}
+	g.onStop(g.crypto.Close)
+	idle, err := pipeline.ParseIdleMode(d.Idle)
+	if err != nil {
+		return err
+	}
+	g.plane, err = pipeline.New(pipeline.Config{
+		Ports: g.portSpecs(), Workers: g.workers(), FlowEntries: d.FlowEntries, MaxSAs: d.MaxSAs,
+		MaxCells: d.MaxTunnels, MaxAdjacencies: d.MaxNeighbours, Pool: g.pool, Crypto: g.crypto, Idle: idle,
+	})
+	if err != nil {
+		return err
+	}
+	g.onStop(g.plane.Close)
+	return g.publish()
+}
+
+func (g *Gateway) portSpecs() []pipeline.PortSpec {
+	specs := make([]pipeline.PortSpec, 0, len(g.devices))
+	for i, device := range g.devices {
+		p := g.cfg.Ports[i]
+		specs = append(specs, pipeline.PortSpec{
+			Name: p.Name, Port: device.Port, Role: p.Role, MAC: device.MAC, MTU: device.MTU,
+			Addresses: p.Addresses, RxChecksum: device.Offloads.RxIPv4Checksum,
+		})
+	}
+	return specs
+}
+
+// publish opens a cell for each Child SA, makes the negotiator that fills them,
+// and publishes the compiled policy with the routes.
+func (g *Gateway) publish() error {
+	cells := make(map[string]pipeline.CellID)
+	for _, peer := range g.cfg.Peers {
+		for _, c := range peer.Children {
+			cell, err := g.plane.OpenCell(c.Name)
+			if err != nil {
+				return err
+			}
+			// A packet without an SA waits, bounded, while one is negotiated.
+			if err := g.plane.SetCellState(cell, pipeline.CellHold); err != nil {
+				return err
+			}
+			cells[c.Name] = cell
+		}
+	}
+	snapshot := pipeline.Snapshot{SPD: g.spd, Tunnels: cells}
+	for _, r := range g.cfg.Routes {
+		snapshot.Routes = append(snapshot.Routes, pipeline.Route{To: r.To, Via: r.Via})
+	}
+	if err := g.plane.Apply(snapshot); err != nil {
+		return err
+	}
+	use := newLastUse(g.plane)
+	g.negotiator = newNegotiator(ike.Config{
+		Random: rand.Reader, Peers: g.cfg.Peers, LastInbound: use.inbound, LastOutbound: use.outbound,
+	}, cells, g.plane, g.observe, g.log)
+	return nil
+}
+
+// observe takes every IKE fact to the log and the metrics.
+func (g *Gateway) observe(f ike.Fact) {
+	logFact(g.log, f)
+	countFact(g.facts, f)
+}
+
+func (g *Gateway) startWorkers() error {
+	if err := g.plane.Start(g.cfg.Dataplane.Workers); err != nil {
+		return err
+	}
+	g.onStop(func() error { g.plane.Stop(); return nil })
+	return nil
+}
+
+// serve runs the slow path, IKE, the control API and the metrics until ctx ends.
+func (g *Gateway) serve(ctx context.Context) error {
+	control, err := listenControl(g.cfg.Control.Socket, g.controlHandler(), g.log)
+	if err != nil {
+		return err
+	}
+	defer control.close()
+	if g.cfg.Metrics.Listen != (netip.AddrPort{}) {
+		metrics, err := listenMetrics(g.cfg.Metrics.Listen.String(), g, g.log)
+		if err != nil {
+			return err
+		}
+		defer metrics.close()
+		go metrics.serve()
+	}
+
+	// The slow path outlives ctx: deletes and their answers travel through it.
+	background, end := context.WithCancel(context.WithoutCancel(ctx))
+	var running sync.WaitGroup
+	defer running.Wait()
+	defer end()
+	broken := make(chan error, 1)
+	running.Go(func() { g.negotiator.run(background) })
+	running.Go(func() {
+		if err := g.plane.Exceptions(background, g.negotiator); err != nil && background.Err() == nil {
+			broken <- fmt.Errorf("slow path: %w", err)
+		}
+	})
+	go control.serve()
+	g.log.Info("gateway runs", "name", g.cfg.Name, "policy", g.spd.Policy, "control", g.cfg.Control.Socket, "version", Version())
+
+	select {
+	case err := <-broken:
+		return err
+	case <-ctx.Done():
+	}
+	g.log.Info("stopping: deleting SAs", "within", goodbye)
+	leaving, cancel := context.WithTimeout(background, goodbye)
+	defer cancel()
+	g.negotiator.closeAll(leaving)
+	return nil
+}

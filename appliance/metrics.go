@@ -1,0 +1,153 @@
+package appliance
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"sallyport/ike"
+)
+
+// ikeFacts counts the event stream of IKE by kind and reason.
+var ikeFactLabels = []string{"peer", "kind", "reason"}
+
+func newFactCounter() *prometheus.CounterVec {
+	return prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "sallyport_ike_facts_total",
+		Help: "IKE facts by peer (empty for strangers), kind and reason.",
+	}, ikeFactLabels)
+}
+
+// countFact counts one fact. Peer names come from the configuration and reasons
+// from a closed list, so strangers cannot make new series.
+func countFact(facts *prometheus.CounterVec, f ike.Fact) {
+	facts.WithLabelValues(f.Peer, f.Kind.String(), string(f.Reason)).Inc()
+}
+
+// description of the gateway's own metrics.
+var (
+	descReceived    = describe("port_received_packets_total", "Packets received, by the port they came in by.", "port")
+	descReceivedB   = describe("port_received_bytes_total", "Bytes received, by the port they came in by.", "port")
+	descForwarded   = describe("port_forwarded_packets_total", "Packets forwarded, by the port they came in by.", "port")
+	descDelivered   = describe("port_delivered_packets_total", "Packets for the gateway itself, by the port they came in by.", "port")
+	descHeld        = describe("port_held_packets", "Packets that wait for an SA or a neighbour, by the port they came in by.", "port")
+	descTransmitted = describe("port_transmitted_packets_total", "Packets transmitted, by the port they left by.", "port")
+	descTransmitB   = describe("port_transmitted_bytes_total", "Bytes transmitted, by the port they left by.", "port")
+	descDrops       = describe("drops_total", "Packets dropped, by the port they came in by and reason.", "port", "reason")
+	descFilter      = describe("filter_packets_total", "Packets decided by a filter.", "id", "rule", "filter", "verdict")
+	descFilterB     = describe("filter_bytes_total", "Bytes decided by a filter.", "id", "rule", "filter", "verdict")
+	descSAPackets   = describe("sa_packets_total", "Packets through an SA.", "child", "direction", "spi")
+	descSABytes     = describe("sa_bytes_total", "Bytes of inner packets through an SA.", "child", "direction", "spi")
+	descSADrops     = describe("sa_drops_total", "Packets of an inbound SA dropped, by reason.", "child", "spi", "reason")
+	descLink        = describe("port_link_up", "1 if the port has a link.", "port")
+	descOverflow    = describe("ike_queue_full_total", "IKE datagrams and acquires dropped because the slow path was busy.")
+	descLost        = describe("slow_path_lost_total", "Packets of the gateway itself that found no buffer or ring space.")
+	descBuffers     = describe("mbufs_in_use", "Packet buffers taken from the pool.")
+)
+
+func describe(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc("sallyport_"+name, help, labels, nil)
+}
+
+// collector reads the gateway's counters whenever it is scraped.
+type collector struct{ gateway *Gateway }
+
+// Describe implements prometheus.Collector: the metrics are not known before
+// they are read, since SAs come and go.
+func (c collector) Describe(ch chan<- *prometheus.Desc) { ch <- descLost }
+
+// Collect implements prometheus.Collector.
+func (c collector) Collect(ch chan<- prometheus.Metric) {
+	counter := func(d *prometheus.Desc, n uint64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(n), labels...)
+	}
+	gauge := func(d *prometheus.Desc, n uint64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, float64(n), labels...)
+	}
+	g := c.gateway
+	counts := g.plane.Counters()
+	for _, p := range counts.Ports {
+		counter(descReceived, p.Received, p.Name)
+		counter(descReceivedB, p.ReceivedBytes, p.Name)
+		counter(descForwarded, p.Forwarded, p.Name)
+		counter(descDelivered, p.Delivered, p.Name)
+		gauge(descHeld, p.Waiting, p.Name)
+		counter(descTransmitted, p.Transmitted, p.Name)
+		counter(descTransmitB, p.TransmittedBytes, p.Name)
+		for reason, n := range p.Drops {
+			counter(descDrops, n, p.Name, reason)
+		}
+	}
+	for _, f := range filtersView(g.spd, counts.Filters) {
+		// An exemption has a row per address with one counter for all.
+		if f.ID == 0 || f.Weight == 0 {
+			continue
+		}
+		counter(descFilter, f.Packets, fmt.Sprint(f.ID), f.Rule, f.Filter, f.Verdict)
+		counter(descFilterB, f.Bytes, fmt.Sprint(f.ID), f.Rule, f.Filter, f.Verdict)
+	}
+	for _, s := range counts.SAs {
+		direction := "inbound"
+		if s.Outbound {
+			direction = "outbound"
+		}
+		counter(descSAPackets, s.Packets, s.Tunnel, direction, spiText(s.SPI))
+		counter(descSABytes, s.Bytes, s.Tunnel, direction, spiText(s.SPI))
+		for reason, n := range s.Drops {
+			counter(descSADrops, n, s.Tunnel, spiText(s.SPI), reason)
+		}
+	}
+	for i, device := range g.devices {
+		up := uint64(0)
+		if link, err := device.Link(); err == nil && link.Up {
+			up = 1
+		}
+		gauge(descLink, up, g.cfg.Ports[i].Name)
+	}
+	counter(descOverflow, g.negotiator.overflow.Load())
+	counter(descLost, counts.Lost)
+	gauge(descBuffers, uint64(g.pool.InUse()))
+}
+
+// metricsServer answers /metrics.
+type metricsServer struct {
+	server   http.Server
+	listener net.Listener
+}
+
+func listenMetrics(address string, g *Gateway, log *slog.Logger) (*metricsServer, error) {
+	registry := prometheus.NewRegistry()
+	for _, c := range []prometheus.Collector{collector{g}, g.facts, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{})} {
+		if err := registry.Register(c); err != nil {
+			return nil, fmt.Errorf("metrics: %w", err)
+		}
+	}
+	listener, err := net.Listen("tcp", address)
+	if err != nil {
+		return nil, fmt.Errorf("metrics.listen %s: %w", address, err)
+	}
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn)}))
+	return &metricsServer{
+		listener: listener,
+		server: http.Server{
+			Handler: mux, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 5 * time.Second, WriteTimeout: 30 * time.Second,
+			ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn),
+		},
+	}, nil
+}
+
+func (m *metricsServer) serve() { _ = m.server.Serve(m.listener) }
+
+func (m *metricsServer) close() error {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	return m.server.Shutdown(ctx)
+}

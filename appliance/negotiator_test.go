@@ -1,0 +1,288 @@
+package appliance
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"sync"
+	"testing"
+	"time"
+
+	"sallyport/crypto"
+	"sallyport/ike"
+	"sallyport/pipeline"
+	"sallyport/policy"
+)
+
+// memoryPlane is the data plane's twin: it keeps what was installed and hands
+// datagrams to the other side's negotiator.
+type memoryPlane struct {
+	mu       sync.Mutex
+	local    netip.Addr
+	other    *negotiator
+	nextSPI  uint32
+	inbound  map[uint32]pipeline.ChildSA
+	outbound map[pipeline.CellID]pipeline.ChildSA
+	states   map[pipeline.CellID]pipeline.CellState
+	reserved map[uint32]bool
+	refuse   error // of the next install
+	sent     [][]byte
+}
+
+func newMemoryPlane(local string, firstSPI uint32) *memoryPlane {
+	return &memoryPlane{
+		local: netip.MustParseAddr(local), nextSPI: firstSPI,
+		inbound: map[uint32]pipeline.ChildSA{}, outbound: map[pipeline.CellID]pipeline.ChildSA{},
+		states: map[pipeline.CellID]pipeline.CellState{}, reserved: map[uint32]bool{},
+	}
+}
+
+func (p *memoryPlane) SendUDP(local, remote netip.AddrPort, payload []byte, marker bool) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.sent = append(p.sent, bytes.Clone(payload))
+	if p.other != nil {
+		p.other.IKE(pipeline.Datagram{Local: remote, Remote: local, Payload: bytes.Clone(payload), NonESPMarker: marker})
+	}
+	return nil
+}
+
+func (p *memoryPlane) AllocateSPI() (uint32, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.nextSPI++
+	p.reserved[p.nextSPI] = true
+	return p.nextSPI, nil
+}
+
+func (p *memoryPlane) ReleaseSPI(spi uint32) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.reserved, spi)
+}
+
+func (p *memoryPlane) install(sa pipeline.ChildSA, keep func(pipeline.ChildSA)) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if err := p.refuse; err != nil {
+		p.refuse = nil
+		return err
+	}
+	sa.Keymat = crypto.NewSecret(bytes.Clone(sa.Keymat.Bytes()))
+	keep(sa)
+	return nil
+}
+
+func (p *memoryPlane) InstallInbound(sa pipeline.ChildSA) error {
+	return p.install(sa, func(sa pipeline.ChildSA) { p.inbound[sa.SPI] = sa })
+}
+
+func (p *memoryPlane) InstallOutbound(sa pipeline.ChildSA) error {
+	return p.install(sa, func(sa pipeline.ChildSA) { p.outbound[sa.Cell] = sa })
+}
+
+func (p *memoryPlane) RemoveInbound(spi uint32) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if _, known := p.inbound[spi]; !known {
+		return fmt.Errorf("no inbound SA %s", spiText(spi))
+	}
+	delete(p.inbound, spi)
+	delete(p.reserved, spi)
+	return nil
+}
+
+func (p *memoryPlane) RemoveOutbound(cell pipeline.CellID, spi uint32) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.outbound[cell].SPI == spi {
+		delete(p.outbound, cell)
+	}
+	return nil
+}
+
+func (p *memoryPlane) SetCellState(cell pipeline.CellID, state pipeline.CellState) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.states[cell] = state
+	return nil
+}
+
+// up reports whether one Child SA is installed in both directions.
+func (p *memoryPlane) up() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.inbound) == 1 && len(p.outbound) == 1
+}
+
+// pair is two negotiators joined by their planes, both running.
+type pair struct {
+	a, b           *negotiator
+	planeA, planeB *memoryPlane
+	logs           bytes.Buffer
+	facts          chan ike.Fact
+}
+
+func newPair(t *testing.T) *pair {
+	t.Helper()
+	p := &pair{planeA: newMemoryPlane("192.0.2.1", 0x1000), planeB: newMemoryPlane("192.0.2.2", 0x2000), facts: make(chan ike.Fact, 1000)}
+	log := slog.New(slog.NewTextHandler(&lockedBuffer{to: &p.logs}, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	make := func(peer, local, remote, ours, theirs string, plane *memoryPlane) *negotiator {
+		cfg := ike.Config{Random: rand.Reader, Peers: []ike.Peer{{
+			Name: peer, Local: netip.MustParseAddr(local), Remote: netip.MustParseAddr(remote),
+			PSK: crypto.NewSecret([]byte("wq7Lk2mXv9RtZ4pLc8HsJ3nYd6BfG")),
+			Children: []ike.Child{{Name: "tunnel", Selectors: []policy.Selector{{
+				Local:     policy.RangeOf(netip.MustParsePrefix(ours)),
+				Remote:    policy.RangeOf(netip.MustParsePrefix(theirs)),
+				LocalPort: policy.AnyPort, RemotePort: policy.AnyPort,
+			}}}},
+		}}}
+		return newNegotiator(cfg, map[string]pipeline.CellID{"tunnel": 7}, plane, func(f ike.Fact) {
+			logFact(log, f)
+			select {
+			case p.facts <- f:
+			default:
+			}
+		}, log)
+	}
+	p.a = make("b", "192.0.2.1", "192.0.2.2", "10.1.0.0/24", "10.2.0.0/24", p.planeA)
+	p.b = make("a", "192.0.2.2", "192.0.2.1", "10.2.0.0/24", "10.1.0.0/24", p.planeB)
+	p.planeA.other, p.planeB.other = p.b, p.a
+
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	running.Go(func() { p.a.run(ctx) })
+	running.Go(func() { p.b.run(ctx) })
+	t.Cleanup(func() { cancel(); running.Wait() })
+	return p
+}
+
+type lockedBuffer struct {
+	mu sync.Mutex
+	to *bytes.Buffer
+}
+
+func (b *lockedBuffer) Write(text []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.to.Write(text)
+}
+
+func eventually(t *testing.T, what string, condition func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); !condition(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("waited in vain for %s", what)
+		}
+	}
+}
+
+func (p *pair) bothUp() bool { return p.planeA.up() && p.planeB.up() }
+
+// initiate starts the tunnel with a packet that needs it, as the data plane does.
+func (p *pair) initiate() {
+	p.a.Acquire(7, policy.Packet{
+		Source: netip.MustParseAddr("10.1.0.5"), Destination: netip.MustParseAddr("10.2.0.6"),
+		Protocol: 17, SourcePort: 4000, DestinationPort: 5000, HasPorts: true,
+	})
+}
+
+func TestAcquireBringsUpTheTunnel(t *testing.T) {
+	p := newPair(t)
+	p.initiate()
+	eventually(t, "a Child SA on both sides", p.bothUp)
+	in, out := p.planeA.inbound, p.planeB.outbound[7]
+	sa, ok := in[out.SPI]
+	if !ok || !sa.Keymat.Equal(out.Keymat) {
+		t.Errorf("expected A's inbound SA to have the SPI and keys of B's outbound SA %s", spiText(out.SPI))
+	}
+	if sa.Cell != 7 || sa.Remote.Addr() != netip.MustParseAddr("192.0.2.2") {
+		t.Errorf("inbound SA in cell %d from %s", sa.Cell, sa.Remote)
+	}
+}
+
+func TestRekeyAndGoodbye(t *testing.T) {
+	p := newPair(t)
+	p.initiate()
+	eventually(t, "a Child SA on both sides", p.bothUp)
+	first := p.planeB.outbound[7].SPI
+	if err := p.a.order(t.Context(), ike.Rekey{Peer: "b", Child: "tunnel"}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "a new outbound SA at the peer", func() bool {
+		p.planeB.mu.Lock()
+		defer p.planeB.mu.Unlock()
+		return p.planeB.outbound[7].SPI != first && len(p.planeB.outbound) == 1
+	})
+	// A soft lifetime of an outbound SA is told by the peer's SPI; the engine finds the pair by it.
+	second := p.planeA.outbound[7].SPI
+	p.a.Expire(7, second, true, false)
+	eventually(t, "another outbound SA after a soft expiry", func() bool {
+		p.planeA.mu.Lock()
+		defer p.planeA.mu.Unlock()
+		return p.planeA.outbound[7].SPI != second
+	})
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+	p.a.closeAll(ctx)
+	eventually(t, "both sides to be without SAs", func() bool {
+		return p.planeA.empty() && p.planeB.empty()
+	})
+	if p.planeA.states[7] != pipeline.CellClosed {
+		t.Error("expected the cell of a peer that was taken down to be closed")
+	}
+}
+
+func (p *memoryPlane) empty() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.inbound) == 0 && len(p.outbound) == 0 && len(p.reserved) == 0
+}
+
+// What the data plane refuses must not leave one side believing in a tunnel.
+func TestRefusedInstallEndsTheChild(t *testing.T) {
+	p := newPair(t)
+	p.planeA.refuse = errors.New("no crypto device can do it")
+	p.initiate()
+	deadline := time.After(10 * time.Second)
+	for {
+		select {
+		case f := <-p.facts:
+			if f.Kind == ike.Failed && f.Reason == ike.FailInstall {
+				return
+			}
+		case <-deadline:
+			t.Fatal("expected a fact that the install failed")
+		}
+	}
+}
+
+// A flood of datagrams fills the inbox and no more (S-089: bounded queue before IKE).
+func TestInboxIsBounded(t *testing.T) {
+	plane := newMemoryPlane("192.0.2.1", 1)
+	n := newNegotiator(ike.Config{Random: rand.Reader}, nil, plane, func(ike.Fact) {}, slog.New(slog.DiscardHandler))
+	const flood = 3 * inboxSize
+	for range flood {
+		n.IKE(pipeline.Datagram{Payload: []byte{1}})
+	}
+	if got := n.overflow.Load(); got != flood-inboxSize {
+		t.Errorf("expected %d datagrams to be refused, found %d", flood-inboxSize, got)
+	}
+}
+
+func TestOrdersNameKnownPeers(t *testing.T) {
+	p := newPair(t)
+	if err := p.a.known("nobody", ""); err == nil || err.Error() != `peer "nobody": expected one of b` {
+		t.Errorf("unexpected: %v", err)
+	}
+	if err := p.a.known("b", "other"); err == nil {
+		t.Error("expected an error for a Child SA that is not configured")
+	}
+	if err := p.a.known("b", "tunnel"); err != nil {
+		t.Error(err)
+	}
+}

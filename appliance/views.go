@@ -1,0 +1,230 @@
+package appliance
+
+import (
+	"cmp"
+	"maps"
+	"net"
+	"net/netip"
+	"runtime"
+	"slices"
+	"strconv"
+	"time"
+
+	"sallyport/appliance/api"
+	"sallyport/ike"
+	"sallyport/pipeline"
+	"sallyport/pmd/eal"
+	"sallyport/policy"
+)
+
+// The views turn what the parts know into the control API's shapes. They hold
+// no lock of their own: each part answers for itself.
+
+func (g *Gateway) versionView() api.Version {
+	return api.Version{
+		Gateway: g.cfg.Name, Sallyport: Version(), Go: runtime.Version(), DPDK: eal.Version(),
+		Started: g.started, HugePages: g.env.HugePages,
+	}
+}
+
+func (g *Gateway) portsView() ([]api.Port, error) {
+	ports := make([]api.Port, 0, len(g.devices))
+	for i, device := range g.devices {
+		configured := g.cfg.Ports[i]
+		link, err := device.Link()
+		if err != nil {
+			return nil, err
+		}
+		xstats, err := device.Port.Xstats()
+		if err != nil {
+			return nil, err
+		}
+		port := api.Port{
+			Name: configured.Name, Device: configured.Device, Driver: device.Driver, Role: roleName(configured.Role),
+			MAC: device.MAC.String(), Addresses: texts(configured.Addresses), MTU: device.MTU,
+			Link: "down", SpeedMbps: link.SpeedMbps, Queues: device.RxQueues,
+		}
+		if link.Up {
+			port.Link = "up"
+		}
+		for _, x := range xstats {
+			port.Xstats = append(port.Xstats, api.Stat{Name: x.Name, Value: x.Value})
+		}
+		ports = append(ports, port)
+	}
+	return ports, nil
+}
+
+// roleName is the word of RFC 4301 for what the policy calls lan or wan.
+func roleName(role policy.PortGroup) string {
+	if role == policy.PortsLAN {
+		return "protected"
+	}
+	return "unprotected"
+}
+
+// texts is each value in its usual notation.
+func texts[T interface{ String() string }](values []T) []string {
+	list := make([]string, 0, len(values))
+	for _, v := range values {
+		list = append(list, v.String())
+	}
+	return list
+}
+
+// sasView joins what the data plane counts with what IKE knows of each SA.
+func sasView(counted []pipeline.SACounters, negotiated []ike.SAInfo) []api.SA {
+	type origin struct {
+		peer  string
+		child ike.ChildInfo
+	}
+	inbound, outbound := map[uint32]origin{}, map[outboundName]origin{}
+	for _, info := range negotiated {
+		for _, c := range info.Children {
+			inbound[c.SPIIn] = origin{info.Peer, c}
+			outbound[outboundName{c.Name, c.SPIOut}] = origin{info.Peer, c}
+		}
+	}
+	sas := make([]api.SA, 0, len(counted))
+	for _, s := range counted {
+		from, direction := inbound[s.SPI], "inbound"
+		if s.Outbound {
+			from, direction = outbound[outboundName{s.Tunnel, s.SPI}], "outbound"
+		}
+		sas = append(sas, api.SA{
+			Peer: from.peer, Child: s.Tunnel, Direction: direction, SPI: spiText(s.SPI),
+			Protocol: "esp", Mode: "tunnel", Suite: s.Suite.String(), Device: s.Device,
+			Local: endpoint(s.Local, s.UDPEncap), Remote: endpoint(s.Remote, s.UDPEncap), UDPEncap: s.UDPEncap,
+			Selectors: texts(s.Selectors), ReplayWindow: s.ReplayWindow, Sequence: s.Sequence,
+			Packets: s.Packets, Bytes: s.Bytes, Idle: s.Idle.Seconds(), Drops: s.Drops,
+			Established: from.child.Established, RekeyAt: from.child.RekeyAt,
+		})
+	}
+	return sas
+}
+
+// outboundName names an outbound SA by its Child SA and the peer's SPI.
+type outboundName struct {
+	child string
+	spi   uint32
+}
+
+// endpoint is an outer address, with the port where ESP runs in UDP.
+func endpoint(a netip.AddrPort, udp bool) string {
+	if udp {
+		return a.String()
+	}
+	return a.Addr().String()
+}
+
+func ikeView(negotiated []ike.SAInfo) []api.IKE {
+	sas := make([]api.IKE, 0, len(negotiated))
+	for _, info := range negotiated {
+		view := api.IKE{
+			Peer: info.Peer, State: info.State, Local: info.Local.String(), Remote: info.Remote.String(),
+			LocalID: info.LocalID, RemoteID: info.RemoteID, Proposal: info.Proposal, NAT: natText(info),
+			Established: info.Established, RekeyAt: info.RekeyAt, Children: []string{},
+			LastFailure: info.LastFailure, LastFailedAt: info.LastFailedAt,
+		}
+		if info.SPIi != 0 {
+			view.Role = info.Role.String()
+			view.InitiatorSPI, view.ResponderSPI = ikeSPIText(info.SPIi), ikeSPIText(info.SPIr)
+		}
+		for _, c := range info.Children {
+			view.Children = append(view.Children, c.Name+":"+c.State)
+		}
+		sas = append(sas, view)
+	}
+	return sas
+}
+
+func natText(info ike.SAInfo) string {
+	switch {
+	case info.NATLocal && info.NATRemote:
+		return "both"
+	case info.NATLocal:
+		return "local"
+	case info.NATRemote:
+		return "remote"
+	}
+	return ""
+}
+
+// filtersView is the SPD in match order, each row with its hits.
+func filtersView(spd *policy.SPD, counted []pipeline.FilterCounters) []api.Filter {
+	hits := map[uint32]pipeline.FilterHits{}
+	for _, c := range counted {
+		hits[c.ID] = c.FilterHits
+	}
+	rows := spd.Rows()
+	filters := make([]api.Filter, 0, len(rows))
+	for _, row := range rows {
+		h := hits[row.ID]
+		filters = append(filters, api.Filter{Row: row, Packets: h.Packets, Bytes: h.Bytes})
+	}
+	return filters
+}
+
+func flowsView(remembered []pipeline.Flow) []api.Flow {
+	flows := make([]api.Flow, 0, len(remembered))
+	for _, f := range remembered {
+		flow := api.Flow{
+			Worker: f.Worker, Arrived: cmp.Or(f.InTunnel, f.Role),
+			Source: hostPort(f.Source, f.SourcePort), Destination: hostPort(f.Destination, f.DestinationPort),
+			Protocol: policy.ProtocolName(f.Protocol), Action: f.Action, Detail: cmp.Or(f.OutTunnel, f.Reason),
+		}
+		if f.Matched {
+			flow.Filter = f.Filter.Rule + "/" + f.Filter.FilterName
+		}
+		flows = append(flows, flow)
+	}
+	return flows
+}
+
+func hostPort(a netip.Addr, port uint16) string {
+	if port == 0 {
+		return a.String()
+	}
+	return net.JoinHostPort(a.String(), strconv.Itoa(int(port)))
+}
+
+func countersView(c pipeline.Counters) api.Counters {
+	view := api.Counters{Ports: make([]api.PortCounters, 0, len(c.Ports)), Conserved: true}
+	if err := c.Conserved(); err != nil {
+		view.Conserved, view.Imbalance = false, err.Error()
+	}
+	for _, p := range c.Ports {
+		view.Ports = append(view.Ports, api.PortCounters{
+			Name: p.Name, Received: p.Received, ReceivedBytes: p.ReceivedBytes,
+			Forwarded: p.Forwarded, ForwardedBytes: p.ForwardedBytes,
+			Delivered: p.Delivered, Held: p.Waiting, Drops: p.Drops,
+			Transmitted: p.Transmitted, TransmittedBytes: p.TransmittedBytes,
+		})
+	}
+	return view
+}
+
+// dropsView lists what was dropped, the most frequent first.
+func dropsView(c pipeline.Counters) []api.Drop {
+	drops := []api.Drop{}
+	for _, p := range c.Ports {
+		for _, reason := range slices.Sorted(maps.Keys(p.Drops)) {
+			drops = append(drops, api.Drop{Port: p.Name, Reason: reason, Packets: p.Drops[reason]})
+		}
+	}
+	slices.SortStableFunc(drops, func(a, b api.Drop) int { return cmp.Compare(b.Packets, a.Packets) })
+	return drops
+}
+
+// settled reads the counters at rest if traffic allows: a packet inside a
+// worker at the moment of reading looks like an imbalance, so an unbalanced
+// reading is taken again a few times before it is reported.
+func settled(read func() pipeline.Counters, pause func(time.Duration)) pipeline.Counters {
+	const readings, between = 5, 20 * time.Millisecond
+	c := read()
+	for i := 1; i < readings && c.Conserved() != nil; i++ {
+		pause(between)
+		c = read()
+	}
+	return c
+}

@@ -1,0 +1,70 @@
+package main
+
+import (
+	"encoding/json"
+	"io"
+	"net/url"
+	"strconv"
+
+	"github.com/spf13/cobra"
+
+	"sallyport/appliance/api"
+)
+
+// showCommand reads one view of the running gateway and prints it.
+func showCommand() *cobra.Command {
+	show := &cobra.Command{
+		Use:   "show",
+		Short: "Show ports, SAs, filters, flows and counters of the running gateway",
+		Args:  cobra.NoArgs,
+		RunE:  func(c *cobra.Command, _ []string) error { return c.Help() },
+	}
+	addSocketFlag(show)
+	show.PersistentFlags().Bool("json", false, "print JSON, for programs")
+
+	flows := view("flows", "Show remembered decisions of the flow caches", api.PathFlows, flowTable)
+	flows.Flags().Int("limit", 1000, "flows to show at the most, over all workers")
+	show.AddCommand(
+		view("ports", "Show ports: device, addresses, link", api.PathPorts, portTable),
+		view("sas", "Show the SAD: each direction of each Child SA", api.PathSAs, saTable),
+		view("ike", "Show peers and their IKE SAs, and why one is missing", api.PathIKE, ikeTable),
+		view("filters", "Show the compiled SPD in match order, with hits", api.PathFilters, filterTable),
+		flows,
+		view("counters", "Show the account of every packet by port", api.PathCounters, counterTable),
+		view("drops", "Show drops by port and reason", api.PathDrops, dropTable),
+	)
+	return show
+}
+
+// view makes a command that gets path as T and prints it as a table or as JSON.
+func view[T any](name, short, path string, table func(io.Writer, T) error) *cobra.Command {
+	return &cobra.Command{
+		Use:   name,
+		Short: short,
+		Args:  cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			gateway, err := client(c)
+			if err != nil {
+				return err
+			}
+			query := url.Values{}
+			if limit, err := c.Flags().GetInt("limit"); err == nil {
+				query.Set("limit", strconv.Itoa(limit))
+			}
+			var answer T
+			if err := gateway.Get(c.Context(), path, query, &answer); err != nil {
+				return err
+			}
+			if asJSON, _ := c.Flags().GetBool("json"); asJSON {
+				return printJSON(c.OutOrStdout(), answer)
+			}
+			return table(c.OutOrStdout(), answer)
+		},
+	}
+}
+
+func printJSON(out io.Writer, v any) error {
+	encoder := json.NewEncoder(out)
+	encoder.SetIndent("", "  ")
+	return encoder.Encode(v)
+}
