@@ -1,0 +1,387 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+#define _GNU_SOURCE /* CPU affinity */
+
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include <rte_cryptodev.h>
+#include <rte_eal.h>
+#include <rte_eth_ring.h>
+
+#include "gateway.h"
+
+#define POOL_MBUFS 1023
+#define RING_ENTRIES 512
+#define ADJACENCY_LAN 0
+#define ADJACENCY_WAN 1
+#define NEXT_LAN (OUR_NET | 9)  /* a host behind us; the peer's host has the same last byte */
+
+struct gateway ours, peer;
+struct rte_mempool *pool;
+
+static struct rte_mempool *sessions;
+static uint8_t device_gcm, device_mb, device_openssl;
+
+/* ---- EAL and devices ---- */
+
+static void start_eal(void)
+{
+	char lcores[32], prefix[48];
+	char *arguments[] = {"fuzz_fastpath", "--no-huge", "--no-shconf", "--no-pci", "--no-telemetry", "-m", "256", prefix, lcores, "--log-level=lib.*:warning",
+			     "--vdev=crypto_aesni_gcm0", "--vdev=crypto_aesni_mb0", "--vdev=crypto_openssl0"};
+	cpu_set_t before;
+	int first = 0;
+
+	CHECK(sched_getaffinity(0, sizeof(before), &before) == 0, "affinity of the process");
+	while (!CPU_ISSET(first, &before))
+		first++;
+	snprintf(lcores, sizeof(lcores), "--lcores=0@%d", first);
+	snprintf(prefix, sizeof(prefix), "--file-prefix=fuzz%d", getpid());
+	CHECK(rte_eal_init((int)RTE_DIM(arguments), arguments) >= 0, "EAL: %s", rte_strerror(rte_errno));
+	sched_setaffinity(0, sizeof(before), &before);
+}
+
+static uint8_t start_device(const char *name)
+{
+	int id = rte_cryptodev_get_dev_id(name);
+	struct rte_cryptodev_config config = {.socket_id = 0, .nb_queue_pairs = 1};
+	struct rte_cryptodev_qp_conf queue = {.nb_descriptors = 256};
+
+	CHECK(id >= 0, "%s missing", name);
+	CHECK(rte_cryptodev_configure((uint8_t)id, &config) == 0, "%s", name);
+	queue.mp_session = sessions;
+	CHECK(rte_cryptodev_queue_pair_setup((uint8_t)id, 0, &queue, 0) == 0, "%s", name);
+	CHECK(rte_cryptodev_start((uint8_t)id) == 0, "%s", name);
+	return (uint8_t)id;
+}
+
+static void start_devices(void)
+{
+	unsigned int largest = 0;
+
+	for (uint8_t id = 0; id < rte_cryptodev_count(); id++)
+		largest = RTE_MAX(largest, rte_cryptodev_sym_get_private_session_size(id));
+	sessions = rte_cryptodev_sym_session_pool_create("sessions", 64, largest, 0, 0, 0);
+	CHECK(sessions != NULL, "session pool");
+	device_gcm = start_device("crypto_aesni_gcm0");
+	device_mb = start_device("crypto_aesni_mb0");
+	device_openssl = start_device("crypto_openssl0");
+}
+
+/* ---- tunnels ---- */
+
+static int is_cbc(enum tunnel t)
+{
+	return t == TUNNEL_CBC_SHA1 || t == TUNNEL_CBC_SHA256 || t == TUNNEL_CBC_SHA256_ESN;
+}
+
+static int is_esn(enum tunnel t)
+{
+	return t == TUNNEL_GCM_ESN || t == TUNNEL_CBC_SHA256_ESN;
+}
+
+static uint8_t device_of(enum tunnel t)
+{
+	if (is_cbc(t))
+		return device_mb;
+	return t == TUNNEL_GCM_ASYNC ? device_openssl : device_gcm;
+}
+
+static void *aead_session(enum tunnel t, uint8_t *key, int encrypt)
+{
+	struct rte_crypto_sym_xform aead = {.type = RTE_CRYPTO_SYM_XFORM_AEAD};
+
+	aead.aead.op = encrypt ? RTE_CRYPTO_AEAD_OP_ENCRYPT : RTE_CRYPTO_AEAD_OP_DECRYPT;
+	aead.aead.algo = RTE_CRYPTO_AEAD_AES_GCM;
+	aead.aead.key.data = key;
+	aead.aead.key.length = 16;
+	aead.aead.iv.offset = SP_IV_OFFSET;
+	aead.aead.iv.length = 12;
+	aead.aead.digest_length = 16;
+	aead.aead.aad_length = is_esn(t) ? 12 : 8;
+	return rte_cryptodev_sym_session_create(device_of(t), &aead, sessions);
+}
+
+static void *cbc_session(enum tunnel t, uint8_t *key, int encrypt)
+{
+	struct rte_crypto_sym_xform cipher = {.type = RTE_CRYPTO_SYM_XFORM_CIPHER}, auth = {.type = RTE_CRYPTO_SYM_XFORM_AUTH};
+
+	cipher.cipher.op = encrypt ? RTE_CRYPTO_CIPHER_OP_ENCRYPT : RTE_CRYPTO_CIPHER_OP_DECRYPT;
+	cipher.cipher.algo = RTE_CRYPTO_CIPHER_AES_CBC;
+	cipher.cipher.key.data = key;
+	cipher.cipher.key.length = 16;
+	cipher.cipher.iv.offset = SP_IV_OFFSET;
+	cipher.cipher.iv.length = 16;
+	auth.auth.op = encrypt ? RTE_CRYPTO_AUTH_OP_GENERATE : RTE_CRYPTO_AUTH_OP_VERIFY;
+	auth.auth.algo = t == TUNNEL_CBC_SHA1 ? RTE_CRYPTO_AUTH_SHA1_HMAC : RTE_CRYPTO_AUTH_SHA256_HMAC;
+	auth.auth.key.data = key;
+	auth.auth.key.length = t == TUNNEL_CBC_SHA1 ? 20 : 32;
+	auth.auth.digest_length = t == TUNNEL_CBC_SHA1 ? 12 : 16;
+	cipher.next = encrypt ? &auth : NULL;
+	auth.next = encrypt ? NULL : &cipher;
+	return rte_cryptodev_sym_session_create(device_mb, encrypt ? &cipher : &auth, sessions);
+}
+
+/* The key of a direction: made of the tunnel and of who sends. */
+static void *session(enum tunnel t, int encrypt, int from_us)
+{
+	uint8_t key[32];
+	void *s;
+
+	memset(key, (int)(0x10 * t + (from_us ? 1 : 2)), sizeof(key));
+	s = is_cbc(t) ? cbc_session(t, key, encrypt) : aead_session(t, key, encrypt);
+	CHECK(s != NULL, "session of tunnel %d", t);
+	return s;
+}
+
+/* What an SA of this gateway carries: its own hosts and, through the hub, those of all other tunnels. */
+static const struct sp_selector *selector_of(const struct gateway *g, enum tunnel t, int outbound)
+{
+	static struct sp_selector s;
+	uint32_t local_first = g == &ours ? 0x0a000000u : PEER_NET(t), local_last = g == &ours ? 0x0affffffu : PEER_NET(t) + 255;
+	uint32_t remote_first = g == &ours ? PEER_NET(t) : 0x0a000000u, remote_last = g == &ours ? PEER_NET(t) + 255 : 0x0affffffu;
+
+	s = (struct sp_selector){.source_port_last = UINT16_MAX, .destination_port_last = UINT16_MAX};
+	s.source_first = outbound ? local_first : remote_first;
+	s.source_last = outbound ? local_last : remote_last;
+	s.destination_first = outbound ? remote_first : local_first;
+	s.destination_last = outbound ? remote_last : local_last;
+	return &s;
+}
+
+struct sp_sa_config tunnel_config(const struct gateway *g, enum tunnel t, int outbound)
+{
+	const struct gateway *other = g == &ours ? &peer : &ours;
+	struct sp_sa_config c = {
+		.session = outbound ? g->encrypt[t] : g->decrypt[t],
+		.selectors = selector_of(g, t, outbound),
+		.n_selectors = 1,
+		.first_sequence = t == TUNNEL_LAST ? UINT32_MAX - 20 : 1,
+		.spi = outbound ? other->spi[t] : g->spi[t],
+		.salt_be = 0x01020304,
+		.source = g->wan,
+		.destination = g->remote,
+		.source_port = 4500,
+		.destination_port = 4500,
+		.cell = (uint16_t)t,
+		.adjacency = ADJACENCY_WAN,
+		.window = 1024,
+		.device = device_of(t),
+		.iv_length = 8,
+		.icv_length = 16,
+		.block = 4,
+		.udp = t == TUNNEL_GCM_UDP,
+		.esn = (uint8_t)is_esn(t),
+	};
+
+	c.kind = t == TUNNEL_GCM_ASYNC ? SP_SA_AEAD_ASYNC : SP_SA_AEAD_CPU;
+	if (is_cbc(t)) {
+		c.kind = SP_SA_CBC_ASYNC;
+		c.iv_length = 16;
+		c.block = 16;
+		c.icv_length = t == TUNNEL_CBC_SHA1 ? 12 : 16;
+	}
+	return c;
+}
+
+static void install(struct gateway *g, enum tunnel t)
+{
+	struct sp_sa_config in = tunnel_config(g, t, 0), out;
+	char error[256] = "";
+	struct sp_sa_in *sa_in = sp_sa_in_create(g->dp, &in, error, sizeof(error));
+	struct sp_sa_out *sa_out;
+
+	CHECK(sa_in != NULL, "%s", error);
+	sp_sa_in_free(sp_sa_in_retire(g->dp, g->spi[t]));
+	CHECK(sp_sa_in_publish(g->dp, sa_in) == 0, "SPI %08x", g->spi[t]);
+	out = tunnel_config(g, t, 1);
+	sa_out = sp_sa_out_create(g->dp, &out, error, sizeof(error));
+	CHECK(sa_out != NULL, "%s", error);
+	sp_sa_out_free(sp_cell_publish(g->dp, (uint16_t)t, sa_out));
+}
+
+void tunnel_reset(enum tunnel t)
+{
+	/* no worker runs between two turns: nothing to wait for before the former SAs go */
+	install(&ours, t);
+	install(&peer, t);
+}
+
+/* ---- policy ---- */
+
+struct policy {
+	struct sp_rule rules[64];
+	struct sp_entry entries[64];
+	uint32_t n;
+};
+
+static void add(struct policy *p, uint8_t verdict, uint16_t cell, uint32_t source, uint8_t source_bits, uint32_t destination, uint8_t destination_bits, uint8_t protocol)
+{
+	p->entries[p->n] = (struct sp_entry){.counter = p->n + 1, .cell = cell, .verdict = verdict, .protocol = protocol};
+	p->rules[p->n] = (struct sp_rule){
+		.source = source,
+		.destination = destination,
+		.source_bits = source_bits,
+		.destination_bits = destination_bits,
+		.protocol = protocol,
+		.roles = SP_ROLE_PROTECTED | SP_ROLE_UNPROTECTED | SP_ROLE_LOCAL,
+		.source_port_last = UINT16_MAX,
+		.destination_port_last = UINT16_MAX,
+		.entry = p->n,
+	};
+	p->n++;
+}
+
+static void our_policy(struct policy *p)
+{
+	add(p, SP_VERDICT_BLOCK, SP_NO_CELL, BLOCKED_HOST, 32, 0, 0, 0);
+	add(p, SP_VERDICT_PERMIT, SP_NO_CELL, OUR_NET, 24, OUR_LAN, 32, 1);
+	for (uint32_t t = 0; t < CELLS; t++) {
+		/* hub and spoke: whatever network of ours or of another tunnel it comes from */
+		add(p, SP_VERDICT_PROTECT, (uint16_t)t, 0x0a000000, 8, PEER_NET(t), 24, 0);
+		add(p, SP_VERDICT_REQUIRE, (uint16_t)t, PEER_NET(t), 24, OUR_NET, 24, 0);
+	}
+	add(p, SP_VERDICT_PERMIT, SP_NO_CELL, OUR_NET, 24, CLEAR_NET, 24, 0);
+	add(p, SP_VERDICT_PERMIT, SP_NO_CELL, CLEAR_NET, 24, OUR_NET, 24, 0);
+	add(p, SP_VERDICT_PERMIT, SP_NO_CELL, OUR_WAN, 24, OUR_WAN, 32, 1);
+}
+
+static void peer_policy(struct policy *p)
+{
+	for (uint32_t t = 0; t < TUNNELS; t++) {
+		add(p, SP_VERDICT_PROTECT, (uint16_t)t, PEER_NET(t), 24, 0x0a000000, 8, 0);
+		add(p, SP_VERDICT_REQUIRE, (uint16_t)t, 0x0a000000, 8, PEER_NET(t), 24, 0);
+	}
+}
+
+void gateway_publish(struct gateway *g)
+{
+	static struct policy p;
+	char error[256] = "";
+	struct sp_route routes[] = {
+		{.prefix = 0x0a000000, .bits = 8, .port = g->port[PROTECTED], .next_hop = NEXT_LAN},
+		{.prefix = 0xc0000200, .bits = 24, .port = g->port[UNPROTECTED]},
+		{.prefix = 0, .bits = 0, .port = g->port[UNPROTECTED], .next_hop = g->remote},
+		/* a way for decrypted packets to go astray: REQUIRE must not let them */
+		{.prefix = OUR_NET | 200, .bits = 32, .port = g->port[UNPROTECTED], .next_hop = g->remote},
+	};
+	struct sp_own_address addresses[] = {
+		{.address = g->wan, .port = g->port[UNPROTECTED], .bits = 24},
+		{.address = g == &ours ? OUR_LAN : PEER_NET(0) | 1, .port = g->port[PROTECTED], .bits = 24},
+	};
+	struct sp_snapshot_config c = {
+		.rules = p.rules,
+		.entries = p.entries,
+		.routes = routes,
+		.addresses = addresses,
+		.n_routes = RTE_DIM(routes),
+		.n_addresses = RTE_DIM(addresses),
+		.default_verdict = SP_VERDICT_BLOCK,
+		.needs_ike = 1,
+	};
+	struct sp_snapshot *s;
+
+	p.n = 0;
+	if (g == &ours)
+		our_policy(&p);
+	else
+		peer_policy(&p);
+	c.n_rules = p.n;
+	c.n_entries = p.n;
+	s = sp_snapshot_build(g->dp, &c, error, sizeof(error));
+	CHECK(s != NULL, "%s", error);
+	sp_snapshot_free(sp_snapshot_publish(g->dp, s));
+}
+
+void gateway_neighbours(struct gateway *g, int up)
+{
+	static const uint8_t l2[SP_L2_LENGTH] = {2, 0, 0, 0, 0, 9, 2, 0, 0, 0, 0, 8, 8, 0};
+
+	CHECK(sp_adjacency_set(g->dp, ADJACENCY_LAN, g->port[PROTECTED], NEXT_LAN, up ? l2 : NULL) == 0, "adjacency");
+	CHECK(sp_adjacency_set(g->dp, ADJACENCY_WAN, g->port[UNPROTECTED], g->remote, up ? l2 : NULL) == 0, "adjacency");
+}
+
+/* ---- ports ---- */
+
+static void create_port(struct gateway *g, enum side side, const char *name)
+{
+	struct rte_eth_conf config = {0};
+	char ring[32];
+	int port;
+
+	snprintf(ring, sizeof(ring), "%s_rx", name);
+	g->rx[side] = rte_ring_create(ring, RING_ENTRIES, 0, RING_F_SP_ENQ | RING_F_SC_DEQ);
+	snprintf(ring, sizeof(ring), "%s_tx", name);
+	g->tx[side] = rte_ring_create(ring, RING_ENTRIES, 0, RING_F_SP_ENQ | RING_F_SC_DEQ);
+	CHECK(g->rx[side] != NULL && g->tx[side] != NULL, "rings of %s", name);
+	port = rte_eth_from_rings(name, &g->rx[side], 1, &g->tx[side], 1, 0);
+	CHECK(port >= 0, "port %s", name);
+	g->port[side] = (uint16_t)port;
+	CHECK(rte_eth_dev_configure(g->port[side], 1, 1, &config) == 0, "port %s", name);
+	CHECK(rte_eth_rx_queue_setup(g->port[side], 0, 64, 0, NULL, pool) == 0, "port %s", name);
+	CHECK(rte_eth_tx_queue_setup(g->port[side], 0, 64, 0, NULL) == 0, "port %s", name);
+	CHECK(rte_eth_dev_start(g->port[side]) == 0, "port %s", name);
+}
+
+static void create_gateway(struct gateway *g, const char *lan, const char *wan)
+{
+	struct sp_config c = {
+		.n_ports = 2,
+		.n_workers = 1,
+		.flow_entries = 64, /* small, so that memos give way */
+		.max_sas = 64,
+		.max_cells = CELLS,
+		.max_adjacencies = 8,
+		.max_filters = 64,
+		.punt_entries = 64,
+		.inject_entries = 64,
+		.handover_entries = 64,
+		.n_crypto_devices = 2,
+		.crypto_devices = {device_mb, device_openssl},
+		.pool = pool,
+	};
+	char error[256] = "";
+
+	create_port(g, PROTECTED, lan);
+	create_port(g, UNPROTECTED, wan);
+	for (uint32_t side = 0; side < SIDES; side++) {
+		memcpy(g->mac[side], (uint8_t[6]){2, 0, 0, 0, (uint8_t)(g == &peer), (uint8_t)side}, 6);
+		c.ports[side] = (struct sp_port_config){
+			.port = g->port[side],
+			.role = side == PROTECTED ? SP_ROLE_PROTECTED : SP_ROLE_UNPROTECTED,
+			.mtu = MTU,
+		};
+		memcpy(c.ports[side].mac, g->mac[side], 6);
+	}
+	g->dp = sp_dataplane_create(&c, error, sizeof(error));
+	CHECK(g->dp != NULL, "%s", error);
+	sp_cell_set_state(g->dp, CELL_HOLD, SP_CELL_HOLD);
+	CHECK(sp_neighbour_add(g->dp, g->port[PROTECTED], NEXT_LAN, ADJACENCY_LAN) >= 0, "neighbour");
+	CHECK(sp_neighbour_add(g->dp, g->port[UNPROTECTED], g->remote, ADJACENCY_WAN) >= 0, "neighbour");
+	gateway_neighbours(g, 1);
+	gateway_publish(g);
+}
+
+void gateways_start(void)
+{
+	start_eal();
+	start_devices();
+	pool = rte_pktmbuf_pool_create("mbufs", POOL_MBUFS, 0, SP_MBUF_PRIVATE_SIZE, RTE_PKTMBUF_HEADROOM + 2048, 0);
+	CHECK(pool != NULL, "mbuf pool");
+	ours.wan = peer.remote = OUR_WAN;
+	peer.wan = ours.remote = PEER_WAN;
+	create_gateway(&ours, "lan_a", "wan_a");
+	create_gateway(&peer, "lan_b", "wan_b");
+	for (enum tunnel t = 0; t < TUNNELS; t++) {
+		ours.spi[t] = 0x10000u + 64 * t + t;
+		peer.spi[t] = 0x20000u + 64 * t + t + 20;
+		ours.encrypt[t] = session(t, 1, 1);
+		ours.decrypt[t] = session(t, 0, 0);
+		peer.encrypt[t] = session(t, 1, 0);
+		peer.decrypt[t] = session(t, 0, 1);
+		tunnel_reset(t);
+	}
+}

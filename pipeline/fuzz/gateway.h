@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef SP_FUZZ_GATEWAY_H
+#define SP_FUZZ_GATEWAY_H
+
+/*
+ * Two gateways in one process for the fuzzer: `ours`, which is under test, and `peer`, its mirror image, which seals what ours must open and opens what ours sealed. Each
+ * has a protected and an unprotected port made of rings, and one tunnel of every kind.
+ */
+
+#include "../dataplane.h"
+
+enum tunnel {
+	TUNNEL_GCM,        /* cpu-crypto */
+	TUNNEL_GCM_ESN,
+	TUNNEL_GCM_UDP,
+	TUNNEL_GCM_ASYNC,
+	TUNNEL_CBC_SHA1,
+	TUNNEL_CBC_SHA256,
+	TUNNEL_CBC_SHA256_ESN,
+	TUNNEL_LAST,       /* first sequence number near the end of the counter */
+	TUNNELS,
+	CELL_HOLD = TUNNELS, /* never has an SA */
+	CELL_CLOSED,
+	CELLS
+};
+
+#define MTU 1500
+#define OUR_NET 0x0a010000u        /* 10.1.0.0/24; tunnel t leads to 10.(16 + t).0.0/24 */
+#define PEER_NET(t) (0x0a100000u + ((uint32_t)(t) << 16))
+#define CLEAR_NET 0xc6336400u      /* 198.51.100.0/24: permitted in clear */
+#define BLOCKED_HOST (OUR_NET | 66)
+#define OUR_WAN 0xc0000201u        /* 192.0.2.1 */
+#define PEER_WAN 0xc0000202u
+#define OUR_LAN (OUR_NET | 1)
+
+enum side { PROTECTED, UNPROTECTED, SIDES };
+
+struct gateway {
+	struct sp_dataplane *dp;
+	uint16_t port[SIDES];
+	struct rte_ring *rx[SIDES], *tx[SIDES];
+	uint8_t mac[SIDES][6];
+	uint32_t wan, remote;          /* outer addresses */
+	uint32_t spi[TUNNELS];         /* inbound */
+	void *encrypt[TUNNELS], *decrypt[TUNNELS];
+	uint64_t discarded[SP_PORT_SLOTS]; /* held packets that the harness, in Go's place, threw away */
+};
+
+extern struct gateway ours, peer;
+extern struct rte_mempool *pool;
+
+/* EAL, devices, ports, policies. Aborts when something is missing. */
+void gateways_start(void);
+/* Fresh SAs on both sides of a tunnel. */
+void tunnel_reset(enum tunnel t);
+/* Fills in one SA's parameters for a gateway. */
+struct sp_sa_config tunnel_config(const struct gateway *g, enum tunnel t, int outbound);
+void gateway_publish(struct gateway *g);
+/* Resolves (or, with up = 0, forgets) the next hops of both ports. */
+void gateway_neighbours(struct gateway *g, int up);
+
+#define CHECK(condition, ...) \
+	do { \
+		if (!(condition)) { \
+			fprintf(stderr, "%s:%d: %s: ", __FILE__, __LINE__, #condition); \
+			fprintf(stderr, __VA_ARGS__); \
+			fputc('\n', stderr); \
+			abort(); \
+		} \
+	} while (0)
+
+#endif
