@@ -1,0 +1,65 @@
+package bench
+
+import (
+	"fmt"
+	"os"
+	"runtime"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"sallyport/pmd/eal"
+)
+
+// Machine is where the figures come from: they mean nothing without it.
+type Machine struct {
+	CPU       string `json:"cpu"`
+	CPUs      int    `json:"cpus"`
+	Core      int    `json:"core"` // the one that was measured
+	Kernel    string `json:"kernel"`
+	DPDK      string `json:"dpdk"`
+	HugePages bool   `json:"huge_pages"`
+}
+
+func describeMachine(core int, hugePages bool) (Machine, error) {
+	var name unix.Utsname
+	if err := unix.Uname(&name); err != nil {
+		return Machine{}, fmt.Errorf("bench: %w", err)
+	}
+	cpu, err := cpuModel()
+	if err != nil {
+		return Machine{}, err
+	}
+	return Machine{
+		CPU: cpu, CPUs: runtime.NumCPU(), Core: core, Kernel: unix.ByteSliceToString(name.Release[:]),
+		DPDK: strings.TrimPrefix(eal.Version(), "DPDK "), HugePages: hugePages,
+	}, nil
+}
+
+func cpuModel() (string, error) {
+	b, err := os.ReadFile("/proc/cpuinfo")
+	if err != nil {
+		return "", fmt.Errorf("bench: %w", err)
+	}
+	var family, model string
+	for line := range strings.Lines(string(b)) {
+		key, value, _ := strings.Cut(line, ":")
+		switch strings.TrimSpace(key) {
+		case "model name":
+			return fmt.Sprintf("%s (family %s model %s)", strings.TrimSpace(value), family, model), nil
+		case "cpu family":
+			family = strings.TrimSpace(value)
+		case "model":
+			model = strings.TrimSpace(value)
+		}
+	}
+	return runtime.GOARCH, nil
+}
+
+func (m Machine) String() string {
+	pages := "huge pages"
+	if !m.HugePages {
+		pages = "no huge pages (--no-huge: figures are worse than a gateway's with them)"
+	}
+	return fmt.Sprintf("%s, %d CPUs, measured on CPU %d; Linux %s; DPDK %s; %s", m.CPU, m.CPUs, m.Core, m.Kernel, m.DPDK, pages)
+}

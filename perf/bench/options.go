@@ -1,0 +1,139 @@
+package bench
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"time"
+
+	"sallyport/crypto"
+	"sallyport/pmd/eal"
+)
+
+// Direction is the side of the tunnel that is measured.
+type Direction string
+
+const (
+	Outbound Direction = "outbound" // clear packets in on the protected port, ESP out on the unprotected one
+	Inbound  Direction = "inbound"  // ESP in on the unprotected port, clear packets out on the protected one
+)
+
+// Options says what Run measures: every combination of algorithm, direction, flows and size. The zero value is the full
+// table for AES-GCM-128.
+type Options struct {
+	Algorithms []string      // suites in the words of the configuration, such as "aes256-sha256"; "all" is every suite. None: aes128gcm16
+	Directions []Direction   // none: both
+	Sizes      []int         // inner IPv4 packets in bytes, header included. None: 64, 512, 1400
+	Flows      []int         // UDP flows that take turns, packet by packet. None: 1, 1000, 100000
+	Tunnels    int           // Child SAs over which the flows are spread evenly; 0 is 1
+	Window     time.Duration // of one measurement; 0 is 50 ms. It lasts longer when one pass over all flows does
+	Windows    int           // measurements of each kind per row; 0 is 15
+	Core       int           // CPU of the measured thread; 0 is the last one that this process may use
+	HugePages  string        // auto, on or off, as in the configuration. Empty is auto, which reserves them for as long as it runs
+	Quick      bool          // few short windows and few rows, where the options above are left open: proves that it works and measures nothing
+	JSON       string        // file for the rows as a JSON array, or empty
+	Out        io.Writer     // for the table; nil is standard output
+}
+
+const (
+	minSize = 28   // IPv4 and UDP headers
+	maxSize = 1422 // leaves room for every suite's encapsulation in an MTU of 1500
+)
+
+func (o Options) withDefaults() Options {
+	sizes, flows, window, windows := []int{64, 512, 1400}, []int{1, 1000, 100000}, 50*time.Millisecond, 15
+	if o.Quick {
+		sizes, flows, window, windows = []int{64, 1400}, []int{1, 1000}, time.Millisecond, 3
+	}
+	if len(o.Algorithms) == 0 {
+		o.Algorithms = []string{"aes128gcm16"}
+	}
+	if len(o.Directions) == 0 {
+		o.Directions = []Direction{Outbound, Inbound}
+	}
+	if len(o.Sizes) == 0 {
+		o.Sizes = sizes
+	}
+	if len(o.Flows) == 0 {
+		o.Flows = flows
+	}
+	o.Tunnels = cmp.Or(o.Tunnels, 1)
+	o.Window = cmp.Or(o.Window, window)
+	o.Windows = cmp.Or(o.Windows, windows)
+	o.HugePages = cmp.Or(o.HugePages, eal.HugePagesAuto)
+	if o.Out == nil {
+		o.Out = os.Stdout
+	}
+	return o
+}
+
+// load is what one row measures.
+type load struct {
+	suite     crypto.Suite
+	direction Direction
+	size      int // bytes of an inner packet
+	flows     int
+	tunnels   int
+}
+
+func (l load) String() string {
+	return fmt.Sprintf("%s %s %d bytes %d flows", l.direction, l.suite, l.size, l.flows)
+}
+
+// loads lists the rows in the order of the table, or all that is wrong with the options.
+func (o *Options) loads() ([]load, error) {
+	suites, err := o.suites()
+	errs := []error{err}
+	wrong := func(format string, args ...any) { errs = append(errs, fmt.Errorf("bench: "+format, args...)) }
+	for _, d := range o.Directions {
+		if d != Outbound && d != Inbound {
+			wrong("direction %q: want %s or %s", d, Outbound, Inbound)
+		}
+	}
+	for _, size := range o.Sizes {
+		if size < minSize || size > maxSize {
+			wrong("inner packets of %d bytes: want %d to %d", size, minSize, maxSize)
+		}
+	}
+	for _, flows := range o.Flows {
+		if flows < 1 || flows > maxFlows {
+			wrong("%d flows: want 1 to %d", flows, maxFlows)
+		}
+	}
+	if o.Tunnels < 1 || o.Tunnels > maxTunnels {
+		wrong("%d tunnels: want 1 to %d", o.Tunnels, maxTunnels)
+	}
+	if o.Window < 0 || o.Windows < 1 {
+		wrong("%d windows of %s: want at least 1, of a time above 0", o.Windows, o.Window)
+	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
+	var list []load
+	for _, suite := range suites {
+		for _, direction := range o.Directions {
+			for _, flows := range o.Flows {
+				for _, size := range o.Sizes {
+					list = append(list, load{suite, direction, size, flows, min(o.Tunnels, flows)})
+				}
+			}
+		}
+	}
+	return list, nil
+}
+
+func (o *Options) suites() ([]crypto.Suite, error) {
+	if slices.Equal(o.Algorithms, []string{"all"}) {
+		return crypto.Suites(), nil
+	}
+	var suites []crypto.Suite
+	var errs []error
+	for _, word := range o.Algorithms {
+		suite, err := crypto.ParseSuite(word)
+		suites, errs = append(suites, suite), append(errs, err)
+	}
+	return suites, errors.Join(errs...)
+}

@@ -1,0 +1,53 @@
+package bench
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+)
+
+const tableHeading = `
+                                                       cycles per packet              floor         = source + crypto          ratio
+direction  algorithm       size   flows tunnels   Mpps   Gbps  median (min-max)   median (min-max)                   median (min-max)
+`
+
+func printHeading(w io.Writer, m Machine, o *Options) {
+	fmt.Fprintf(w, "%s\n", m)
+	fmt.Fprintf(w, "floor: packets from net_pcap (infinite_rx) and freed, plus the crypto device alone over the same bytes\n")
+	fmt.Fprintf(w, "one worker; %d windows of each, alternating, of %s or one pass over all flows; inner packet sizes in bytes; Gbps of inner packets\n",
+		o.Windows, o.Window)
+	fmt.Fprint(w, tableHeading)
+}
+
+func printRow(w io.Writer, r *Row) {
+	fmt.Fprintf(w, "%-10s %-14s %5d %7d %7d %6.2f %6.2f  %6.0f (%.0f-%.0f)   %6.0f (%.0f-%.0f) = %4.0f + %4.0f   %5.2f (%.2f-%.2f)\n",
+		r.Direction, r.Algorithm, r.Size, r.Flows, r.Tunnels, r.Mpps, r.Gbps,
+		r.CyclesPerPacket, r.CyclesPerPacketMin, r.CyclesPerPacketMax,
+		r.FloorCyclesPerPacket, r.FloorCyclesPerPacketMin, r.FloorCyclesPerPacketMax, r.SourceCyclesPerPacket, r.CryptoCyclesPerPacket,
+		r.Ratio, r.RatioMin, r.RatioMax)
+}
+
+// printFooter says what an SA weighs.
+func printFooter(w io.Writer, rows []Row) {
+	largest := map[string]float64{}
+	for _, r := range rows {
+		largest[r.Direction] = max(largest[r.Direction], r.SABytes)
+	}
+	for _, d := range []Direction{Outbound, Inbound} {
+		if bytes, ok := largest[string(d)]; ok {
+			fmt.Fprintf(w, "an %s SA takes %.0f bytes of DPDK memory beside its crypto session\n", d, bytes)
+		}
+	}
+}
+
+func writeJSON(name string, rows []Row) error {
+	b, err := json.MarshalIndent(rows, "", "  ")
+	if err != nil {
+		return fmt.Errorf("bench: %w", err)
+	}
+	if err := os.WriteFile(name, append(b, '\n'), 0o644); err != nil {
+		return fmt.Errorf("bench: %w", err)
+	}
+	return nil
+}

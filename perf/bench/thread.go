@@ -1,0 +1,74 @@
+package bench
+
+import (
+	"fmt"
+	"runtime"
+
+	"golang.org/x/sys/unix"
+
+	"sallyport/pmd/eal"
+)
+
+// thread is a data core: an operating-system thread with a CPU of its own that DPDK knows. Functions run on it one by one.
+type thread struct {
+	work chan func()
+	done chan struct{}
+}
+
+func newThread(core int) (*thread, error) {
+	t := &thread{work: make(chan func()), done: make(chan struct{})}
+	ready := make(chan error)
+	go t.run(core, ready)
+	if err := <-ready; err != nil {
+		return nil, err
+	}
+	return t, nil
+}
+
+// run never unlocks its thread, so the thread's affinity ends with it.
+func (t *thread) run(core int, ready chan<- error) {
+	defer close(t.done)
+	runtime.LockOSThread()
+	var only unix.CPUSet
+	only.Set(core)
+	if err := unix.SchedSetaffinity(0, &only); err != nil {
+		ready <- fmt.Errorf("bench: measuring on CPU %d: %w: want one that is online and allowed to this process", core, err)
+		return
+	}
+	if _, err := eal.RegisterThread(); err != nil {
+		ready <- fmt.Errorf("bench: %w", err)
+		return
+	}
+	defer eal.UnregisterThread()
+	ready <- nil
+	for f := range t.work {
+		f()
+	}
+}
+
+// do runs f on the thread and waits for it.
+func (t *thread) do(f func() error) error {
+	result := make(chan error, 1)
+	t.work <- func() { result <- f() }
+	return <-result
+}
+
+func (t *thread) stop() {
+	close(t.work)
+	<-t.done
+}
+
+// lastCore is the CPU with the highest number that this process may use: interrupts and the system's own work prefer low ones.
+func lastCore() (int, error) {
+	var allowed unix.CPUSet
+	if err := unix.SchedGetaffinity(0, &allowed); err != nil {
+		return 0, fmt.Errorf("bench: reading the CPU affinity: %w", err)
+	}
+	last := 0
+	for cpu := range len(allowed) * 64 {
+		if allowed.IsSet(cpu) {
+			last = cpu
+		}
+	}
+	return last, nil
+}

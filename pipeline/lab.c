@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* The worker of a gateway under measurement: the same turns, from a file that never ends. */
+
+#include "lab.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include <rte_cycles.h>
+
+#include "dataplane.h"
+
+/* A source in memory is never empty: so many turns without a packet mean that it has none, or that no buffer is free. */
+#define EMPTY_TURNS 100000
+
+static uint64_t received(const struct sp_worker *w)
+{
+	uint64_t sum = 0;
+
+	for (uint32_t i = 0; i < w->n_ports; i++)
+		sum += w->counters[w->ports[i]].received;
+	return sum;
+}
+
+static int run_pass(struct sp_dataplane *dp, struct sp_worker *w, uint64_t pass)
+{
+	uint64_t end = received(w) + pass;
+	uint32_t empty = 0;
+
+	while (received(w) < end) {
+		empty = sp_worker_once(dp, w->id) == 0 ? empty + 1 : 0;
+		if (unlikely(empty == EMPTY_TURNS))
+			return -ENODATA;
+	}
+	return received(w) == end ? 0 : -EPROTO;
+}
+
+static void rewind_replay(struct sp_dataplane *dp)
+{
+	for (uint32_t slot = 0; slot <= dp->sad_mask; slot++) {
+		struct sp_sa_in *sa = dp->sad[slot];
+
+		if (sa == NULL)
+			continue;
+		sa->replay.top = 0;
+		memset(sa->replay.bitmap, 0, (sa->replay.word_mask + 1) * sizeof(*sa->replay.bitmap));
+	}
+}
+
+int sp_lab_run(struct sp_dataplane *dp, uint32_t worker, uint64_t pass, uint64_t cycles, uint64_t *packets, uint64_t *spent)
+{
+	struct sp_worker *w = dp->workers[worker];
+	uint64_t start = rte_rdtsc();
+
+	*packets = 0;
+	do {
+		int r = run_pass(dp, w, pass);
+
+		if (r != 0)
+			return r;
+		/* a stopped loop does nothing but drain */
+		sp_dataplane_stop(dp);
+		sp_worker_loop(dp, worker);
+		sp_dataplane_resume(dp);
+		rewind_replay(dp);
+		*packets += pass;
+		*spent = rte_rdtsc() - start;
+	} while (*spent < cycles);
+	return 0;
+}
