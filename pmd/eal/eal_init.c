@@ -1,7 +1,5 @@
 #include "eal_init.h"
 
-#include "log.h"
-
 #include <errno.h>
 #include <rte_cpuflags.h>
 #include <rte_eal.h>
@@ -22,13 +20,8 @@ error_of(int result)
 int
 sp_eal_init(int argc, char **argv)
 {
-	int result;
-
 	rte_errno = 0;
-	sp_log_take_stderr();
-	result = error_of(rte_eal_init(argc, argv));
-	sp_log_give_stderr();
-	return result;
+	return error_of(rte_eal_init(argc, argv));
 }
 
 int

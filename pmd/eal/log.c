@@ -10,7 +10,7 @@
 
 static int log_fd = -1;
 static uint32_t log_lost;
-static FILE *alert_stream;
+static FILE *print_stream;
 static FILE *process_stderr;
 
 static int
@@ -30,17 +30,20 @@ send_record(uint32_t level, const char *text, size_t length, int flags)
 static ssize_t
 write_log(void *cookie, const char *text, size_t length)
 {
-	int level = rte_log_cur_msg_loglevel();
+	uint32_t level = (uint32_t)rte_log_cur_msg_loglevel();
 
-	if (send_record(level > 0 ? (uint32_t)level : RTE_LOG_NOTICE, text, length, MSG_DONTWAIT) != 0)
+	// rte_panic aborts after this line: nobody would read the record.
+	if (level <= RTE_LOG_CRIT && write(STDERR_FILENO, text, length) < 0)
+		return -1;
+	if (send_record(level, text, length, MSG_DONTWAIT) != 0)
 		__atomic_add_fetch(&log_lost, 1, __ATOMIC_RELAXED);
 	return (ssize_t)length;
 }
 
 static ssize_t
-write_alert(void *cookie, const char *text, size_t length)
+write_print(void *cookie, const char *text, size_t length)
 {
-	if (send_record(RTE_LOG_ALERT, text, length, MSG_DONTWAIT) != 0)
+	if (send_record(RTE_LOG_WARNING, text, length, MSG_DONTWAIT) != 0)
 		__atomic_add_fetch(&log_lost, 1, __ATOMIC_RELAXED);
 	return (ssize_t)length;
 }
@@ -49,14 +52,14 @@ int
 sp_log_open(int fd)
 {
 	static const cookie_io_functions_t log_functions = {.write = write_log};
-	static const cookie_io_functions_t alert_functions = {.write = write_alert};
+	static const cookie_io_functions_t print_functions = {.write = write_print};
 	FILE *log_stream = fopencookie(NULL, "w", log_functions);
 
-	alert_stream = fopencookie(NULL, "w", alert_functions);
-	if (log_stream == NULL || alert_stream == NULL)
+	print_stream = fopencookie(NULL, "w", print_functions);
+	if (log_stream == NULL || print_stream == NULL)
 		return -ENOMEM;
-	// rte_vlog flushes after each message; alerts come by plain fprintf.
-	setvbuf(alert_stream, NULL, _IOLBF, BUFSIZ);
+	// rte_vlog flushes after each message; prints come by plain fprintf.
+	setvbuf(print_stream, NULL, _IOLBF, BUFSIZ);
 	log_fd = fd;
 	rte_openlog_stream(log_stream);
 	return 0;
@@ -81,12 +84,12 @@ void
 sp_log_take_stderr(void)
 {
 	process_stderr = stderr;
-	stderr = alert_stream;
+	stderr = print_stream;
 }
 
 void
 sp_log_give_stderr(void)
 {
-	fflush(alert_stream);
+	fflush(print_stream);
 	stderr = process_stderr;
 }

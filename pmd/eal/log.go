@@ -172,6 +172,29 @@ func (s *logSink) drain() {
 	}
 }
 
+// begin starts a capture. While there is one, what C code prints to stderr is captured and logged, too.
+func (s *logSink) begin() *capture {
+	c := &capture{}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.captures) == 0 {
+		C.sp_log_take_stderr()
+	}
+	s.captures = append(s.captures, c)
+	return c
+}
+
+// end stops a capture and returns its last lines.
+func (s *logSink) end(c *capture) []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.captures = slices.DeleteFunc(s.captures, func(other *capture) bool { return other == c })
+	if len(s.captures) == 0 {
+		C.sp_log_give_stderr()
+	}
+	return c.lines[max(0, len(c.lines)-maxCaptured):]
+}
+
 // Explain runs f, a call into DPDK. DPDK gives a number as its error and the reason in its log: when f fails, the warnings and
 // errors logged meanwhile become part of the error.
 func Explain(f func() error) error {
@@ -181,19 +204,13 @@ func Explain(f func() error) error {
 	if s == nil {
 		return f()
 	}
-	c := &capture{}
-	s.mu.Lock()
-	s.captures = append(s.captures, c)
-	s.mu.Unlock()
+	c := s.begin()
 	err := f()
 	if err != nil {
 		s.drain()
 	}
-	s.mu.Lock()
-	s.captures = slices.DeleteFunc(s.captures, func(other *capture) bool { return other == c })
-	s.mu.Unlock()
-	if err == nil || len(c.lines) == 0 {
-		return err
+	if lines := s.end(c); err != nil && len(lines) != 0 {
+		return fmt.Errorf("%w (DPDK says: %s)", err, strings.Join(lines, " | "))
 	}
-	return fmt.Errorf("%w (DPDK says: %s)", err, strings.Join(c.lines[max(0, len(c.lines)-maxCaptured):], " | "))
+	return err
 }

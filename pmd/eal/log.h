@@ -22,7 +22,7 @@ void sp_log_close(void);
 // Sends a mark, waiting for room if need be. 0 or -errno.
 int sp_log_mark(void);
 
-// rte_eal_init writes some fatal messages to stderr; these make them records too, for the time of the call.
+// What C code prints to stderr, such as the EAL's fatal messages and libbpf's, becomes records between these two calls.
 void sp_log_take_stderr(void);
 void sp_log_give_stderr(void);
 

@@ -90,9 +90,7 @@ func TestAFPacketTwoPorts(t *testing.T) {
 	pool := newPool(t, 1500)
 	one := openPort(t, PortConfig{Name: "lan", Device: "net_af_packet,iface=gw", Pool: pool})
 	two := openPort(t, PortConfig{Name: "wan", Device: "net_af_packet,iface=host", Pool: pool})
-	if one.Name != "net_af_packet0" || two.Name != "net_af_packet1" {
-		t.Errorf("names %s and %s", one.Name, two.Name)
-	}
+	checkNumbered(t, one, two)
 	link, err := netlink.LinkByName("host")
 	if err != nil || two.MAC.String() != link.Attrs().HardwareAddr.String() {
 		t.Errorf("MAC %v, interface has %v, %v", two.MAC, link.Attrs().HardwareAddr, err)

@@ -10,14 +10,17 @@ import "C"
 import (
 	"fmt"
 	"sync"
-	"syscall"
 	"unsafe"
 
 	"sallyport/pmd/eal"
 )
 
 // attaching makes the choice of a free number and its use one step.
-var attaching sync.Mutex
+var attaching struct {
+	sync.Mutex
+	// failed has the names that no longer work: net_memif leaves a failed device behind, without a port.
+	failed map[string]bool
+}
 
 // Attach makes the port of a device: a virtual one, which gets a number if its name has none ("net_null" becomes "net_null0"), or
 // a PCI device, which eal.Config.AllowPCI must have. A device over a kernel interface finds it in the network namespace of the
@@ -47,11 +50,15 @@ func attach(d device) (Port, error) {
 		cdevice := C.CString(d.String())
 		defer C.free(unsafe.Pointer(cdevice))
 		if result := C.rte_dev_probe(cdevice); result < 0 {
-			return fmt.Errorf("device %s: %w", d, syscall.Errno(-result))
+			return fmt.Errorf("device %s: %w", d, errorOf(result))
 		}
 		return nil
 	})
 	if err != nil {
+		if attaching.failed == nil {
+			attaching.failed = map[string]bool{}
+		}
+		attaching.failed[d.name] = true
 		return 0, err
 	}
 	if port, found = PortByName(d.name); !found {
@@ -60,11 +67,11 @@ func attach(d device) (Port, error) {
 	return port, nil
 }
 
-// freeName puts the lowest free number behind a driver's name.
+// freeName puts the lowest usable number behind a driver's name.
 func freeName(driver string) string {
 	for number := 0; ; number++ {
 		name := fmt.Sprintf("%s%d", driver, number)
-		if _, taken := PortByName(name); !taken {
+		if _, taken := PortByName(name); !taken && !attaching.failed[name] {
 			return name
 		}
 	}

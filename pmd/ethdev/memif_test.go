@@ -7,10 +7,11 @@ import (
 	"unsafe"
 )
 
-// TestMemif joins two ports through shared memory; the socket between them is abstract and leaves no file.
+// TestMemif joins two ports through shared memory. The socket between them is abstract and leaves no file; its name is new each
+// time because the driver of DPDK 22.11 keeps listening after the port is closed.
 func TestMemif(t *testing.T) {
 	pool := newPool(t, 1500)
-	socket := fmt.Sprintf("socket=sallyport-test-%d", os.Getpid())
+	socket := fmt.Sprintf("socket=sallyport-test-%d-%d", os.Getpid(), poolNumber.Load())
 	server := openPort(t, PortConfig{Name: "server", Device: "net_memif,role=server," + socket, Pool: pool})
 	client := openPort(t, PortConfig{Name: "client", Device: "net_memif,role=client," + socket, Pool: pool})
 	waitLink(t, server, true)

@@ -1,6 +1,7 @@
 package ethdev
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -15,9 +16,7 @@ func TestNull(t *testing.T) {
 	pool := newPool(t, 1500)
 	first := openPort(t, PortConfig{Name: "a", Device: "net_null,size=128,copy=1", Pool: pool})
 	second := openPort(t, PortConfig{Name: "b", Device: "net_null", Pool: pool, RxQueues: 2, TxQueues: 2})
-	if first.Name != "net_null0" || second.Name != "net_null1" || first.Driver != "net_null" {
-		t.Errorf("names %s and %s of driver %s", first.Name, second.Name, first.Driver)
-	}
+	checkNumbered(t, first, second)
 	if frames := receive(t, first, 32, anyFrame); len(frames[0]) != 128 {
 		t.Errorf("a frame of %d bytes, want 128", len(frames[0]))
 	}
@@ -40,6 +39,19 @@ func TestNull(t *testing.T) {
 	}
 	if link, err := first.Link(); err != nil || !link.Up {
 		t.Errorf("link %+v, %v", link, err)
+	}
+}
+
+// checkNumbered has two devices of one driver, opened without numbers, get different ones.
+func checkNumbered(t *testing.T, one, two *Device) {
+	t.Helper()
+	for _, dev := range []*Device{one, two} {
+		if number, found := strings.CutPrefix(dev.Name, dev.Driver); !found || number == "" {
+			t.Errorf("name %s of driver %s has no number", dev.Name, dev.Driver)
+		}
+	}
+	if one.Name == two.Name || one.Port == two.Port {
+		t.Errorf("two devices share the name %s or the port %d", one.Name, one.Port)
 	}
 }
 
@@ -159,11 +171,11 @@ func TestOpenRefuses(t *testing.T) {
 		{PortConfig{Device: "net_null,size=2049", Pool: small}, []string{"size 2049, expected 1 to 2048 bytes"}},
 		{PortConfig{Device: "net_null,size=-1", Pool: small}, []string{"size -1, expected 1 to 2048 bytes"}},
 		{PortConfig{Device: "net_af_xdp,iface=lo", Pool: small}, []string{"its queues keep 2048 buffers, expected more than that in pool"}},
-		{PortConfig{Device: "net_null,sze=1", Pool: pool}, []string{"port x: device net_null0,sze=1: ", "DPDK says: "}},
+		{PortConfig{Device: "net_null,sze=1", Pool: pool}, []string{"port x: device net_null", "DPDK says: "}},
 		{PortConfig{Device: "net_pcap,rx_pcap=/nonexistent.pcap", Pool: pool}, []string{"DPDK says: ", "nonexistent"}},
 		{PortConfig{Device: "0000:ff:1f.7", Pool: pool}, []string{"0000:ff:1f.7"}},
-		{PortConfig{Device: "net_memif,role=server,socket=/nonexistent/x.sock", Pool: pool, MTU: 9000},
-			[]string{"MTU of 9000 bytes, but net_memif0 (net_memif) takes at most 1500"}},
+		{PortConfig{Device: fmt.Sprintf("net_memif,role=client,socket=sallyport-refused-%d", os.Getpid()), Pool: pool, MTU: 9000},
+			[]string{"(net_memif) takes at most 1500"}},
 	} {
 		c.cfg.Name = "x"
 		dev, err := Open(c.cfg)

@@ -10,6 +10,7 @@ package ethdev
 import "C"
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"syscall"
@@ -61,11 +62,19 @@ func OptTxOffloads(offloads uint64) Option {
 	return func(c *C.struct_sp_port_conf) { c.tx_offloads |= C.uint64_t(offloads) }
 }
 
+// errorOf is the error of a negative result: -errno, or the plain -1 of some drivers.
+func errorOf(result C.int) error {
+	if result == -1 {
+		return errors.New("the driver refused")
+	}
+	return syscall.Errno(-result)
+}
+
 // check turns the result of a DPDK call into an error that carries DPDK's own words.
 func (p Port) check(what string, call func() C.int) error {
 	return eal.Explain(func() error {
 		if result := call(); result < 0 {
-			return fmt.Errorf("port %d: %s: %w", p, what, syscall.Errno(-result))
+			return fmt.Errorf("port %d: %s: %w", p, what, errorOf(result))
 		}
 		return nil
 	})
