@@ -164,6 +164,7 @@ func (sa *ikeSA) establish() {
 	e := sa.engine
 	if sa.state == stateHalfOpen {
 		e.halfOpen.add(sa.remote, -1)
+		e.timers.stop(&sa.watch)
 	}
 	sa.state, sa.established, sa.establishedIn = stateEstablished, e.now, e.steps
 	sa.initRequest, sa.initResponse = nil, nil

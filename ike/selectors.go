@@ -43,6 +43,12 @@ func endpoints(ts *wire.TS) []endpoint {
 	return list
 }
 
+// pairOf is the traffic between two ends; one of them may leave the protocol open.
+func pairOf(local, remote endpoint) policy.Selector {
+	return policy.Selector{Local: local.addresses, Remote: remote.addresses, Protocol: max(local.protocol, remote.protocol),
+		LocalPort: local.ports, RemotePort: remote.ports}
+}
+
 // payload lists one side of the selectors as TSi or TSr, without repetition.
 func payload(initiator bool, selectors []policy.Selector, end func(policy.Selector) endpoint) *wire.TS {
 	ts := &wire.TS{Initiator: initiator}

@@ -132,8 +132,8 @@ func (t *childResponder) negotiate(m *message) error {
 	return nil
 }
 
-// chooseSlot finds the child that the peer means and narrows to it (RFC 7296 2.9): the one whose traffic the offer covers whole; else the
-// one that the first, specific selectors fall into; else the first with any traffic in common.
+// chooseSlot finds the child that the peer means and narrows to it (RFC 7296 2.9): best one that the first selectors, which may be those of a
+// waiting packet, lie within; else one whose traffic the offer takes whole; else one with any traffic in common.
 func (t *childResponder) chooseSlot(m *message) (*slot, []policy.Selector, error) {
 	remote, local := endpoints(wire.FindTS(m.Payloads, true)), endpoints(wire.FindTS(m.Payloads, false))
 	slots := m.sa.peer.slots
@@ -145,15 +145,15 @@ func (t *childResponder) chooseSlot(m *message) (*slot, []policy.Selector, error
 	bestRank := 0
 	for _, s := range slots {
 		selectors := narrow(s.cfg.Selectors, local, remote)
-		rank := 0
-		switch {
-		case len(selectors) == 0:
-		case covers(selectors, s.cfg.Selectors):
-			rank = 3
-		case len(narrow(s.cfg.Selectors, local[:1], remote[:1])) > 0:
-			rank = 2
-		default:
-			rank = 1
+		if len(selectors) == 0 {
+			continue
+		}
+		rank := 1
+		if first := pairOf(local[0], remote[0]); covers(s.cfg.Selectors, []policy.Selector{first}) {
+			rank += 2
+		}
+		if covers(selectors, s.cfg.Selectors) {
+			rank++
 		}
 		if rank > bestRank {
 			best, bestSelectors, bestRank = s, selectors, rank

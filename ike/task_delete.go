@@ -102,16 +102,32 @@ func (t *informationalResponder) deleteChild(sa *ikeSA, spi uint32) {
 	if c == nil {
 		return
 	}
-	reason := DeletedByPeer
-	if c.replacedFor != "" {
-		reason = c.replacedFor
-	} else {
-		c.slot.peer.wait(&c.slot.retry, 1) // the peer has a reason; do not bring it back within the same second
+	s := c.slot
+	if s.negotiating != nil && s.negotiating.old == c && s.negotiating.rival != nil {
+		c.replacedFor = DeletedRekeyed // by the peer's own rekey, while ours is on its way
 	}
-	if !sa.tasks.inFlight(func(other task) bool { d, ok := other.(*deleteChild); return ok && d.child == c }) {
+	reason, ours := c.replacedFor, sa.tasks.deleting(c)
+	switch {
+	case ours != nil:
+		reason = ours.reason
+	case reason == "":
+		reason = DeletedByPeer
+		s.peer.wait(&s.retry, 1) // the peer has a reason; do not bring it back within the same second
+	}
+	if ours == nil {
 		t.deleted = append(t.deleted, c.spiIn)
 	}
 	c.remove(reason, c.grace())
+}
+
+// deleting is our delete of the Child SA, if it is on its way.
+func (tm *taskManager) deleting(c *childSA) *deleteChild {
+	if tm.active != nil {
+		if d, ok := tm.active.tasks[0].(*deleteChild); ok && d.child == c {
+			return d
+		}
+	}
+	return nil
 }
 
 func (t *informationalResponder) build(m *message) error {

@@ -1,0 +1,154 @@
+package ike
+
+import (
+	"slices"
+	"testing"
+	"time"
+)
+
+// FuzzLink lets a script of octets drive both engines through the link: what is delivered, lost, repeated, reordered and damaged, what time passes,
+// what operators and data planes want, who is switched off and on. When the network is well again and the wire quiet, the tunnel
+// must stand, alone, the same on both sides.
+func FuzzLink(f *testing.F) {
+	for _, seed := range [][]byte{
+		{}, {0, 0, 0, 0, 0},
+		{1, 0, 0, 0, 0, 8, 9, 0, 0x10, 0, 0x10, 0, 0, 0},             // both begin; both rekey the child
+		{1, 0, 0, 0, 0, 10, 11, 0x10, 0, 0x10, 0, 0, 0, 0},           // both rekey the IKE SA
+		{0, 0, 0, 0, 0, 10, 9, 8, 11, 0x10, 0x20, 1, 2, 3, 0, 0},     // everything crosses, with losses
+		{0, 0, 0, 0, 0, 12, 0, 8, 0, 13, 0, 0, 0},                    // hard ends
+		{2, 0, 0, 0, 0, 14, 0, 0, 16, 0, 0, 0},                       // down and up
+		{3, 0, 0, 0, 0, 18, 5, 0, 0, 0, 19, 4, 4, 4, 4, 0, 0, 0},     // one side is killed, then the other
+		{0, 0, 0, 0, 0, 20, 8, 0, 0, 0, 20, 8, 0, 0, 0},              // no SPI left for a while
+		{4, 2, 0, 2, 0, 0, 2, 3, 0, 8, 2, 0, 3, 0, 7, 7, 7, 0, 0},    // repetition, damage
+		{5, 0, 0, 0, 0, 22, 0, 0, 4, 4, 0, 0, 10, 0, 0, 0, 22, 0, 0}, // another configuration
+		{0, 6, 6, 6, 0, 0, 6, 0, 0, 10, 11, 1, 6, 6, 0, 0, 6, 0, 0},  // long silences
+	} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, script []byte) {
+		if len(script) > 400 {
+			t.Skip("longer than the time for one run allows")
+		}
+		play(t, script)
+	})
+}
+
+func play(t *testing.T, script []byte) {
+	var first byte
+	if len(script) > 0 {
+		first, script = script[0], script[1:]
+	}
+	l := join(t, nil, func(c *Config) {
+		if first&1 != 0 {
+			c.Peers[0].Children[0].Start = StartAlways
+		}
+		if first&2 != 0 {
+			c.Limits.CookieThreshold = -1
+		}
+		if first&4 != 0 {
+			pfs(t)(c)
+		}
+	})
+	if first&4 != 0 {
+		cfg := l.a.cfg
+		pfs(t)(&cfg)
+		l.a.boot(cfg)
+	}
+	l.begin()
+	for _, op := range script {
+		l.op(op)
+	}
+	l.a.noSPI, l.b.noSPI = false, false
+	l.a.step(Initiate{Peer: "b"})
+	l.advance(10 * time.Minute)
+	l.established("net")
+	for _, n := range []*end{l.a, l.b} {
+		e := n.engine
+		if len(e.sas) != 1 || len(e.children) != 1 || len(e.inits) > 1 || len(e.timers.heap) > 8 || len(e.touched) != 0 {
+			t.Errorf("%s holds %d IKE SAs, %d Child SAs, %d requests, %d timers", n.name, len(e.sas), len(e.children), len(e.inits), len(e.timers.heap))
+		}
+	}
+	if t.Failed() {
+		t.Fatalf("a:\n%sb:\n%s", l.a.story(), l.b.story())
+	}
+}
+
+// op carries out one octet of a script. Its low five bits say what, the rest which datagram in flight, counted from the oldest.
+func (l *link) op(op byte) {
+	which := int(op >> 5)
+	if len(l.wire) > 0 {
+		which %= len(l.wire)
+	}
+	sides := [2]*end{l.a, l.b}
+	side := sides[op&1]
+	switch what := op & 0x1f; {
+	case what < 8:
+		l.mishap(what, which)
+	case what < 10:
+		side.rekey(rekeyChild)
+	case what < 12:
+		side.rekey(rekeyIKE)
+	case what < 14:
+		for _, child := range slices.Sorted(keys(side.cells)) {
+			side.step(Expire{SPI: side.outbound[side.cells[child]].PairSPI, Hard: which&1 == 0})
+		}
+	case what < 16:
+		side.step(Terminate{Peer: side.cfg.Peers[0].Name})
+	case what < 18:
+		side.step(Initiate{Peer: side.cfg.Peers[0].Name})
+	case what < 20:
+		side.boot(side.cfg)
+		side.step(Tick{})
+	case what < 22:
+		side.noSPI = !side.noSPI
+	case what < 24:
+		side.reconfigure()
+	case what < 26:
+		for spi := range side.inbound {
+			side.heard[spi] = l.now
+		}
+	case what < 28:
+		side.step(Acquire{Peer: side.cfg.Peers[0].Name, Child: "net"})
+	case what < 30:
+		for _, child := range slices.Sorted(keys(side.cells)) {
+			side.step(InstallFailed{SPI: side.outbound[side.cells[child]].PairSPI, Reason: "fuzz"})
+		}
+	}
+}
+
+// mishap is what the network does with a datagram, or the clock.
+func (l *link) mishap(what byte, which int) {
+	if len(l.wire) == 0 || what >= 4 {
+		pause := []time.Duration{time.Second, 100 * time.Millisecond, 20 * time.Second, 30 * time.Minute}[what&3]
+		l.tick(l.now.Add(pause))
+		return
+	}
+	switch what {
+	case 0:
+		l.deliver(which)
+	case 1:
+		l.wire = slices.Delete(l.wire, which, which+1)
+	case 2:
+		l.wire = append(l.wire, l.wire[which])
+	case 3:
+		bad := l.wire[which]
+		bad.payload = slices.Clone(bad.payload)
+		bad.payload[len(bad.payload)*(which+1)/9] ^= 1
+		l.arrive(bad)
+	}
+	if len(l.wire) > 64 {
+		l.wire = l.wire[:64]
+	}
+}
+
+// reconfigure changes a detail of the peer, or back.
+func (n *end) reconfigure() {
+	peer := n.cfg.Peers[0]
+	if peer.DPDDelay == 0 {
+		peer.DPDDelay = 25 * time.Second
+	} else {
+		peer.DPDDelay = 0
+	}
+	n.cfg.Peers = []Peer{peer}
+	n.step(Reconfigure{Peers: n.cfg.Peers})
+}

@@ -1,0 +1,272 @@
+package ike
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"sallyport/crypto"
+	"sallyport/ike/wire"
+	"sallyport/policy"
+)
+
+func TestDeletesInEveryOrder(t *testing.T) {
+	onDemand := func(c *Config) { c.Peers[0].Children[0].Start, c.Peers[0].Children[0].IdleTimeout = StartOnDemand, -1 }
+	open := func(l *link) {
+		l.a.step(Initiate{Peer: "b"})
+		l.run()
+		l.established("net")
+	}
+	hard := func(n *end) { n.step(Expire{SPI: n.outbound[n.cells["net"]].PairSPI, Hard: true}) }
+	for name, c := range map[string]struct {
+		begin func(*link)
+		left  int // IKE SAs
+	}{
+		"child by a":              {func(l *link) { hard(l.a) }, 1},
+		"child by both":           {func(l *link) { hard(l.a); hard(l.b) }, 1},
+		"IKE by a":                {func(l *link) { l.a.step(Terminate{Peer: "b"}) }, 0},
+		"IKE by b":                {func(l *link) { l.b.step(Terminate{Peer: "a"}) }, 0},
+		"IKE by both":             {func(l *link) { l.a.step(Terminate{Peer: "b"}); l.b.step(Terminate{Peer: "a"}) }, 0},
+		"child by a, IKE by b":    {func(l *link) { hard(l.a); l.b.step(Terminate{Peer: "a"}) }, 0},
+		"child by a, its rekey b": {func(l *link) { hard(l.a); l.b.rekey(rekeyChild) }, 1},
+		"IKE by a, its rekey b":   {func(l *link) { l.a.step(Terminate{Peer: "b"}); l.b.rekey(rekeyIKE) }, 0},
+		"child by a, IKE rekey b": {func(l *link) { hard(l.a); l.b.rekey(rekeyIKE) }, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			play := func() *link {
+				l := join(t, onDemand, nil)
+				l.begin()
+				open(l)
+				c.begin(l)
+				return l
+			}
+			check := func(l *link) {
+				l.lost = 0 // packets by an SA that was deleted may be lost
+				l.consistent()
+				if n := len(l.a.engine.sas); n != c.left {
+					t.Errorf("%d IKE SAs left, expected %d", n, c.left)
+				}
+				if n := len(l.a.inbound); n != 0 {
+					t.Errorf("%d Child SAs left, expected none", n)
+				}
+			}
+			everyOrder(t, play, check)
+			everyLoss(t, play, check)
+		})
+	}
+}
+
+// An always-up child comes back when the peer deletes it, not at once.
+func TestAlwaysComesBack(t *testing.T) {
+	l := up(t, nil, nil)
+	l.b.step(Terminate{Peer: "a"})
+	l.run()
+	l.consistent()
+	if n := len(l.a.engine.sas); n != 0 {
+		t.Errorf("a begins again within the same moment")
+	}
+	l.advance(5 * time.Second)
+	l.established("net")
+	l.a.expect(IKEDeleted, DeletedByPeer, 1)
+	l.b.expect(IKEDeleted, DeletedByOperator, 1)
+}
+
+// Terminate holds until Initiate.
+func TestTerminateHolds(t *testing.T) {
+	l := up(t, nil, nil)
+	l.a.step(Terminate{Peer: "b"})
+	l.advance(time.Hour)
+	l.consistent()
+	if got := l.a.engine.Snapshot()[0].State; got != "down" {
+		t.Errorf("peer is %s, expected down", got)
+	}
+	l.a.step(Initiate{Peer: "b", Child: "net"})
+	l.run()
+	l.established("net")
+}
+
+func TestLiveness(t *testing.T) {
+	l := up(t, func(c *Config) { c.Peers[0].DPDDelay = 20 * time.Second }, func(c *Config) { c.Peers[0].DPDDelay = -1 })
+	sent := len(l.b.effects)
+	l.advance(19 * time.Second)
+	if len(l.b.effects) != sent {
+		t.Error("liveness check before DPDDelay")
+	}
+	l.advance(2 * time.Second)
+	if len(l.b.effects) == sent {
+		t.Error("no liveness check after DPDDelay")
+	}
+	// ESP from the peer is as good a sign.
+	in := l.a.outbound[l.a.cells["net"]].PairSPI
+	sent = len(l.b.effects)
+	for range 20 {
+		l.advance(10 * time.Second)
+		l.a.heard[in] = l.now
+	}
+	if len(l.b.effects) != sent {
+		t.Error("liveness check although ESP arrives")
+	}
+	l.established("net")
+}
+
+// b vanishes: a finds out, and says so; when b is back the tunnel comes back by itself.
+func TestPeerVanishes(t *testing.T) {
+	l := up(t, nil, nil)
+	for until := l.now.Add(5 * time.Minute); l.tick(until); l.wire = nil {
+	}
+	l.a.expect(IKEDeleted, DeletedDead, 1)
+	if len(l.a.cells) != 0 || len(l.a.inbound) != 0 {
+		t.Error("a keeps Child SAs with a peer that does not answer")
+	}
+	if l.a.count(Retransmitted, "") == 0 || l.a.count(Failed, FailTimeout) == 0 {
+		t.Error("no facts about retransmissions or the time-out of new attempts")
+	}
+	l.wire = nil
+	l.advance(2 * time.Minute)
+	l.established("net")
+}
+
+// One side is killed and started again, as a's INITIAL_CONTACT or as a's liveness check shows.
+func TestRestart(t *testing.T) {
+	t.Run("initiator", func(t *testing.T) {
+		l := up(t, nil, nil)
+		old := l.b.ikeSAs()[0]
+		l.a.boot(l.a.cfg)
+		l.a.step(Tick{})
+		l.run()
+		l.established("net")
+		l.b.expect(IKEDeleted, DeletedInitial, 1)
+		if l.b.ikeSAs()[0] == old {
+			t.Error("b kept the old IKE SA")
+		}
+	})
+	t.Run("responder", func(t *testing.T) {
+		l := up(t, nil, nil)
+		l.b.boot(l.b.cfg)
+		l.b.step(Tick{})
+		l.advance(3 * time.Minute)
+		l.established("net")
+		l.a.expect(IKEDeleted, DeletedDead, 1)
+	})
+	t.Run("both always", func(t *testing.T) {
+		l := up(t, nil, func(c *Config) { c.Peers[0].Children[0].Start = StartAlways })
+		l.b.boot(l.b.cfg)
+		l.b.step(Tick{})
+		l.run()
+		l.established("net")
+	})
+}
+
+// INITIAL_CONTACT counts for its identity pair only.
+func TestInitialContactSparesOthers(t *testing.T) {
+	second := func(c *Config) {
+		p := c.Peers[0]
+		p.Name, p.LocalID = p.Name+"2", Identity{wire.IDFQDN, "two.example"}
+		p.Children = slices.Clone(p.Children)
+		p.Children[0].Name, p.Children[0].Selectors = "net2", []policy.Selector{selector("10.7.0.0/24", "10.8.0.0/24")}
+		c.Peers = append(c.Peers, p)
+	}
+	l := join(t, second, func(c *Config) {
+		second(c)
+		p := &c.Peers[1]
+		p.RemoteID, p.LocalID = p.LocalID, Identity{}
+		p.Children[0].Selectors = mirrored(p.Children[0].Selectors)
+	})
+	l.begin()
+	l.run()
+	for _, n := range []*end{l.a, l.b} {
+		if got := len(n.ikeSAs()); got != 2 {
+			t.Errorf("%s has %d IKE SAs, expected one for each identity", n.name, got)
+		}
+		n.expect(IKEDeleted, "", 0)
+	}
+	l.consistent()
+}
+
+func TestIdle(t *testing.T) {
+	l := join(t, func(c *Config) { c.Peers[0].Children[0].Start = StartOnDemand }, nil)
+	l.begin()
+	l.a.step(Acquire{Peer: "b", Child: "net"})
+	l.run()
+	l.established("net")
+	pair := l.a.outbound[l.a.cells["net"]].PairSPI
+	l.advance(200 * time.Second)
+	l.a.sentBy[pair] = l.now
+	l.advance(299 * time.Second)
+	l.established("net")
+	l.advance(2 * time.Second) // S-081: 300 s after the last packet
+	l.consistent()
+	l.a.expect(ChildDeleted, DeletedIdle, 1)
+	// The IKE SA without children is not renewed (S-076).
+	l.advance(9 * time.Hour)
+	l.a.expect(IKERekeyed, "", 0)
+	if n := len(l.a.engine.sas); n != 0 {
+		t.Errorf("%d IKE SAs after the lifetime of an idle one", n)
+	}
+}
+
+func TestReconfigure(t *testing.T) {
+	l := up(t, nil, nil)
+	cfg := sideA(t)
+	l.a.step(Reconfigure{Peers: cfg.Peers}) // equal, from other memory
+	l.run()
+	l.established("net")
+	l.a.expect(IKEDeleted, "", 0)
+
+	cfg.Peers[0].PSK = crypto.NewSecret([]byte("new key"))
+	l.a.step(Reconfigure{Peers: cfg.Peers})
+	l.run()
+	l.a.expect(IKEDeleted, DeletedReconfig, 1)
+	l.b.expect(IKEDeleted, DeletedByPeer, 1)
+	l.consistent()
+	cfgB := sideB(t)
+	cfgB.Peers[0].PSK = cfg.Peers[0].PSK
+	l.b.step(Reconfigure{Peers: cfgB.Peers})
+	l.advance(2 * time.Minute)
+	l.established("net")
+
+	l.a.step(Reconfigure{})
+	l.run()
+	l.b.expect(IKEDeleted, DeletedByPeer, 2)
+	if len(l.a.engine.sas)+len(l.a.inbound)+len(l.a.engine.Snapshot()) != 0 {
+		t.Error("something is left of a peer that is no longer configured")
+	}
+}
+
+func TestInstallFailed(t *testing.T) {
+	l := up(t, nil, nil)
+	l.b.step(InstallFailed{SPI: l.b.outbound[l.b.cells["net"]].PairSPI, Reason: "no crypto session left"})
+	l.run()
+	l.consistent()
+	l.b.expect(Failed, FailInstall, 1)
+	l.advance(time.Minute)
+	l.established("net")
+}
+
+// Nothing that leaves the engine for people or metrics holds a key; nothing keeps one after the end.
+func TestKeysAreWiped(t *testing.T) {
+	l := up(t, nil, nil)
+	sa := l.a.engine.byName["b"].carrier()
+	k := sa.keys
+	if k.pi.Len() != 0 || k.pr.Len() != 0 {
+		t.Error("SK_p outlives IKE_AUTH")
+	}
+	l.a.step(Terminate{Peer: "b"})
+	l.run()
+	if k.d.Len() != 0 {
+		t.Error("SK_d outlives its IKE SA")
+	}
+
+	l = join(t, nil, func(c *Config) { c.Peers[0].PSK = crypto.NewSecret([]byte("other")) })
+	l.begin()
+	l.deliver(0)
+	l.deliver(0)
+	var rejected *ikeSA
+	for _, sa := range l.b.engine.sas {
+		rejected = sa
+	}
+	l.run()
+	if rejected.keys.d.Len() != 0 || rejected.keys.pi.Len() != 0 {
+		t.Error("keys of a rejected IKE SA are kept")
+	}
+}

@@ -1,0 +1,109 @@
+package ike
+
+import (
+	"net/netip"
+	"testing"
+	"time"
+)
+
+// masquerade puts a behind a NAT that maps its ports to others of an address of its own.
+func (l *link) masquerade(address string, base uint16) {
+	public := netip.MustParseAddr(address)
+	l.nat = func(from netip.AddrPort) netip.AddrPort { return netip.AddrPortFrom(public, base+from.Port()%1000) }
+}
+
+// behind makes b expect a at the address of the NAT, by a's name.
+func behind(address string) func(*Config) {
+	return func(c *Config) {
+		c.Peers[0].Remote, c.Peers[0].RemoteID = netip.MustParseAddr(address), AddressIdentity(addrA)
+	}
+}
+
+// IKE_SA_INIT on 500, IKE_AUTH and all after it on 4500, ESP inside UDP (RFC 7296 2.23, S-092).
+func TestNATBeforeInitiator(t *testing.T) {
+	l := join(t, nil, behind("203.0.113.7"))
+	l.masquerade("203.0.113.7", 20000)
+	l.begin()
+	l.run()
+	l.established("net")
+	a, b := l.a.engine.Snapshot()[0], l.b.engine.Snapshot()[0]
+	if a.Local.Port() != 4500 || a.Remote.Port() != 4500 || !a.NATLocal || a.NATRemote {
+		t.Errorf("a: %v to %v, NAT here %t, there %t", a.Local, a.Remote, a.NATLocal, a.NATRemote)
+	}
+	mapped := netip.MustParseAddrPort("203.0.113.7:20500")
+	if b.Local.Port() != 4500 || b.Remote != mapped || b.NATLocal || !b.NATRemote {
+		t.Errorf("b: %v to %v, NAT here %t, there %t", b.Local, b.Remote, b.NATLocal, b.NATRemote)
+	}
+	out := l.b.outbound[l.b.cells["net"]]
+	if !out.UDPEncap || out.Remote != mapped || !a.Children[0].UDPEncap {
+		t.Errorf("b sends ESP to %v, inside UDP %t", out.Remote, out.UDPEncap)
+	}
+
+	// The NAT forgets its mapping. The next authenticated message shows the new one, and the Child SA follows by rekey.
+	l.masquerade("203.0.113.7", 30000)
+	forged := Datagram{Local: b.Local, Remote: netip.MustParseAddrPort("198.51.100.1:4500"), Payload: forgedRequest(l.b)}
+	l.b.step(forged)
+	if got := l.b.engine.Snapshot()[0].Remote; got != mapped {
+		t.Fatalf("b follows a forged message to %v", got)
+	}
+	l.advance(time.Minute)
+	moved := netip.MustParseAddrPort("203.0.113.7:30500")
+	if got := l.b.engine.Snapshot()[0].Remote; got != moved {
+		t.Errorf("b knows a at %v, expected %v", got, moved)
+	}
+	if out := l.b.outbound[l.b.cells["net"]]; out.Remote != moved {
+		t.Errorf("b sends ESP to %v, expected %v", out.Remote, moved)
+	}
+	l.established("net")
+	l.b.expect(AddressChanged, "", 1)
+}
+
+// forgedRequest is the peer's next request with a wrong ICV.
+func forgedRequest(n *end) []byte {
+	sa := n.engine.byName[n.cfg.Peers[0].Name].carrier()
+	b := make([]byte, 80)
+	copy(b, spi8(sa.remoteSPI))
+	copy(b[8:], spi8(sa.localSPI))
+	b[16], b[17], b[18], b[19] = 46, 0x20, 37, 0x08
+	b[23] = byte(sa.tasks.nextReceive)
+	b[27] = 80
+	b[31] = 52
+	return b
+}
+
+// Without a NAT an authentic message from elsewhere is answered where it came from and moves nothing.
+func TestNoFollowingWithoutNAT(t *testing.T) {
+	l := up(t, nil, nil)
+	elsewhere := netip.MustParseAddrPort("198.51.100.1:500")
+	l.a.step(Rekey{Peer: "b", Child: "net"})
+	p := l.wire[0]
+	l.wire = nil
+	for _, ef := range l.b.step(Datagram{Local: p.dest, Remote: elsewhere, Payload: p.payload}) {
+		if s, ok := ef.(Send); ok && s.Remote != elsewhere {
+			t.Errorf("answer goes to %v, the request came from %v", s.Remote, elsewhere)
+		}
+	}
+	if got := l.b.engine.Snapshot()[0].Remote; got.Addr() != addrA {
+		t.Errorf("b follows to %v", got)
+	}
+	l.advance(time.Minute)
+	l.established("net")
+}
+
+// A peer that moves to 4500 without a NAT is answered there; ESP stays plain.
+func TestFloatWithoutNAT(t *testing.T) {
+	l := join(t, nil, nil)
+	l.begin()
+	l.deliver(0)
+	l.deliver(0)
+	for len(l.wire) > 0 {
+		p := l.wire[0]
+		l.wire = l.wire[1:]
+		p.source, p.dest = onPort(p.source, 4500), onPort(p.dest, 4500)
+		l.arrive(p)
+	}
+	b := l.b.engine.Snapshot()[0]
+	if b.Local.Port() != 4500 || b.Remote.Port() != 4500 || b.Children[0].UDPEncap {
+		t.Errorf("b: %v to %v, ESP inside UDP %t", b.Local, b.Remote, b.Children[0].UDPEncap)
+	}
+}
