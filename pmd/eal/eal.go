@@ -59,7 +59,7 @@ func Start(cfg Config, log *slog.Logger) (*Environment, error) {
 		return nil, err
 	}
 	if !started.CompareAndSwap(false, true) {
-		return nil, errors.New("DPDK was started before in this process and can be started only once; use the first Environment, or a new process")
+		return nil, errors.New("DPDK was started before in this process and starts only once; use the first Environment, or a new process")
 	}
 	env := &Environment{HugePages: huge, Reason: why, Args: cfg.arguments(huge), MainCore: cfg.MainCore,
 		stop: make(chan struct{}), stopped: make(chan error, 1)}
@@ -119,25 +119,28 @@ func (e *Environment) initialize() error {
 	if err := unix.SchedSetaffinity(0, &main); err != nil {
 		return fmt.Errorf("main core %d: %w: expected a CPU that is online and allowed to this process", e.MainCore, err)
 	}
-	// The EAL keeps pointers into its arguments, so they are never freed.
-	argv := make([]*C.char, len(e.Args)+1)
-	for i, arg := range e.Args {
-		argv[i] = C.CString(arg)
-	}
-	cargv := (**C.char)(C.calloc(C.size_t(len(argv)), C.sizeof_uintptr_t))
-	copy(unsafe.Slice(cargv, len(argv)), argv)
-	code := C.sp_eal_init(C.int(len(e.Args)), cargv)
+	code := C.sp_eal_init(C.int(len(e.Args)), cArguments(e.Args))
 	if err := unix.SchedSetaffinity(0, &before); err != nil {
 		return fmt.Errorf("restoring the CPU affinity: %w", err)
+	}
+	var errs []error
+	if code != 0 {
+		errs = append(errs, fmt.Errorf("starting DPDK with %q: %w", strings.Join(e.Args[1:], " "), syscall.Errno(-code)))
 	}
 	// The EAL makes a runtime directory even when it has nothing to put there. Removed now, none stays after a kill.
 	if dir := C.GoString(C.rte_eal_get_runtime_dir()); dir != "" {
 		if err := os.Remove(dir); err != nil && !errors.Is(err, os.ErrNotExist) {
-			return fmt.Errorf("DPDK's empty runtime directory: %w", err)
+			errs = append(errs, fmt.Errorf("removing DPDK's empty runtime directory: %w", err))
 		}
 	}
-	if code != 0 {
-		return fmt.Errorf("starting DPDK with %q: %w", strings.Join(e.Args[1:], " "), syscall.Errno(-code))
+	return errors.Join(errs...)
+}
+
+// cArguments makes an argv. It is never freed: the EAL keeps pointers into its arguments.
+func cArguments(args []string) **C.char {
+	argv := (**C.char)(C.calloc(C.size_t(len(args)+1), C.sizeof_uintptr_t))
+	for i, slots := 0, unsafe.Slice(argv, len(args)); i < len(args); i++ {
+		slots[i] = C.CString(args[i])
 	}
-	return nil
+	return argv
 }

@@ -188,7 +188,7 @@ func TestInterruptThreadIsOnMainCore(t *testing.T) {
 
 func TestSecondStartIsRefused(t *testing.T) {
 	if _, err := Start(Config{HugePages: HugePagesOff}, slog.New(slog.DiscardHandler)); err == nil ||
-		!strings.Contains(err.Error(), "only once") {
+		!strings.Contains(err.Error(), "starts only once") {
 		t.Errorf("got %v", err)
 	}
 }
