@@ -11,7 +11,6 @@ import (
 	"testing"
 
 	"sallyport/appliance/config"
-	"sallyport/policy"
 )
 
 var keyFile = regexp.MustCompile(`psk_file: ([a-z0-9.-]+)`)
@@ -64,7 +63,9 @@ func TestSitesFitTogether(t *testing.T) {
 		t.Errorf("proposals of %+v and %+v", atA, atB)
 	}
 	s := atB.Children[0].Selectors[0]
-	if want := (policy.Selector{Local: s.Remote, Remote: s.Local, LocalPort: s.RemotePort, RemotePort: s.LocalPort}); atA.Children[0].Selectors[0] != want {
+	want := s
+	want.Local, want.Remote = s.Remote, s.Local
+	if atA.Children[0].Selectors[0] != want {
 		t.Errorf("selectors %s and %s", atA.Children[0].Selectors[0], s)
 	}
 }

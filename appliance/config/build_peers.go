@@ -130,8 +130,6 @@ func (b *builder) psk(key string, raw *filePeer, owners map[[sha256.Size]byte]st
 		b.add(key+".psk_file", "%s", weakness+allow)
 	case weakness != "":
 		b.warn("peer %q has a weak preshared key, and allow_weak_psk lets it pass: %s", raw.Name, weakness)
-	default: // S-068
-		b.warn("peer %q authenticates by preshared key: a certificate is the stronger method", raw.Name)
 	}
 	return psk
 }

@@ -141,15 +141,27 @@ func (b *builder) children(proposals map[string][]crypto.ESPProposal) {
 			RekeyTime: raw.ChildRekey, IdleTimeout: orNever(raw.IdleTimeout), ReplayWindow: raw.ReplayWindow,
 		})
 	}
-	for i := range b.config.Peers {
-		if len(b.config.Peers[i].Children) == 0 {
-			b.warn("peer %q is named by no rule of the active policy", b.config.Peers[i].Name)
-		}
-	}
+	b.warnPeers()
 	if len(b.errors) == 0 {
 		if err := ike.ValidatePeers(b.config.Peers); err != nil {
 			b.add("peers", "%s", err)
 		}
+	}
+}
+
+// warnPeers says which peers no rule names, and which rules rest on a preshared key (S-068).
+func (b *builder) warnPeers() {
+	for i := range b.config.Peers {
+		peer := &b.config.Peers[i]
+		var rules []string
+		for _, c := range peer.Children {
+			rules = append(rules, c.Name)
+		}
+		if len(rules) == 0 {
+			b.warn("peer %q is named by no rule of the active policy", peer.Name)
+			continue
+		}
+		b.warn("peer %q of %s authenticates by preshared key: a certificate is the stronger method", peer.Name, strings.Join(rules, ", "))
 	}
 }
 

@@ -162,7 +162,7 @@ func TestSmallPrint(t *testing.T) {
 // What an operator should know at every start is said, and no more.
 // S-008, S-068
 func TestWarnings(t *testing.T) {
-	const notice = "preshared key: a certificate"
+	const notice = `peer "site-b" of to-site-b authenticates by preshared key: a certificate`
 	for _, test := range []struct{ old, new, want string }{
 		{"name: gw-a", "name: gw-a", ""},
 		{"    updated: 2026-11-21\n", "", `"lan-to-lan" has no date`},

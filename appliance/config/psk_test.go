@@ -39,7 +39,7 @@ func TestWeakKeys(t *testing.T) {
 			t.Errorf("key %q: error %v, want %q", key, err, want)
 		}
 		c, err := withKey(t, key, allowed)
-		if err != nil || len(c.Warnings) != 1 || !strings.Contains(c.Warnings[0], "weak") || strings.Contains(c.Warnings[0], key) {
+		if err != nil || len(c.Warnings) != 2 || !strings.Contains(c.Warnings[0], "weak") || strings.Contains(c.Warnings[0], key) {
 			t.Errorf("key %q allowed: %v, %v", key, c, err)
 		}
 	}
