@@ -108,6 +108,8 @@ type ChildSA struct {
 	ReplayWindow  int  // packets, rounded up to a multiple of 64; 0 is DefaultReplayWindow. Inbound only
 	ESN           bool // extended sequence numbers, RFC 4303 section 2.2.1
 	Soft, Hard    Lifetime
+
+	firstSequence uint64 // outbound: where to start, 0 means 1; tests begin near the end (S-080)
 }
 
 // DefaultReplayWindow is the anti-replay window in packets where a ChildSA names none.
@@ -137,7 +139,5 @@ type Handler interface {
 	Expire(cell CellID, spi uint32, outbound, hard bool)
 }
 
-// Limits of the slow path that are the same everywhere.
-const (
-	slowPathTick = 100 * time.Millisecond // how often ageing and lifetimes are looked at
-)
+// slowPathTick is how often ageing and lifetimes are looked at.
+const slowPathTick = 100 * time.Millisecond

@@ -184,17 +184,11 @@ func (d *Dataplane) filterHits(slot uint32) FilterHits {
 }
 
 func (d *Dataplane) filterCounters() []FilterCounters {
-	list := []FilterCounters{{Name: "default action", FilterHits: d.filterHits(0)}}
+	list := []FilterCounters{{Name: "default action", FilterHits: d.filterHits(defaultActionSlot)}}
 	if d.policy.spd == nil {
 		return list
 	}
-	for _, e := range d.policy.spd.Exemptions {
-		f := FilterCounters{ID: e.ID, Name: e.Name}
-		if hits := d.slow.exempted[e.ID]; hits != nil {
-			f.FilterHits = *hits
-		}
-		list = append(list, f)
-	}
+	list = append(list, d.exemptionCounters()...)
 	for i := range d.policy.spd.Entries {
 		e := &d.policy.spd.Entries[i]
 		s := d.filters.byID[e.ID]
@@ -202,6 +196,30 @@ func (d *Dataplane) filterCounters() []FilterCounters {
 		hits.Packets -= s.base.Packets
 		hits.Bytes -= s.base.Bytes
 		list = append(list, FilterCounters{ID: e.ID, Entry: *e, FilterHits: hits})
+	}
+	return list
+}
+
+// exemptionCounters are Go's counts, since IKE datagrams pass through here. Only workers see ESP in UDP, which the exemption
+// of port 4500 lets in: it is what they counted for both ports less what came to port 500.
+func (d *Dataplane) exemptionCounters() []FilterCounters {
+	var list []FilterCounters
+	natt := d.filterHits(ikeExemptionSlot)
+	for _, e := range d.policy.spd.Exemptions {
+		f := FilterCounters{ID: e.ID, Name: e.Name}
+		if hits := d.slow.exempted[e.ID]; hits != nil {
+			f.FilterHits = *hits
+		}
+		if e.Name == "ike-inbound" {
+			natt.Packets -= f.Packets
+			natt.Bytes -= f.Bytes
+		}
+		list = append(list, f)
+	}
+	for i := range list {
+		if list[i].Name == "ike-natt-inbound" {
+			list[i].FilterHits = natt
+		}
 	}
 	return list
 }

@@ -16,6 +16,8 @@ import (
 	"sync"
 	"unsafe"
 
+	"sallyport/pmd/ethdev"
+	"sallyport/pmd/mempool"
 	"sallyport/policy"
 )
 
@@ -27,6 +29,16 @@ const (
 	handoverEntries = 1 << 10
 	errorTextLen    = 256
 )
+
+// MbufPrivateSize is the private area in bytes that the mbuf pool must have (mempool.OptPrivateDataSize).
+const MbufPrivateSize = C.SP_MBUF_PRIVATE_SIZE
+
+// DataRoom is the data room in bytes that the mbufs need when the largest MTU of all ports is mtu: buffers are never
+// chained. Behind the frame there is room for ESP's padding and ICV, so that a packet grows where it lies.
+func DataRoom(mtu int) uint16 {
+	const grow = 128
+	return max(ethdev.DataRoom(mtu), uint16(min(mempool.Headroom+etherHeaderLen+mtu+grow, 65535)))
+}
 
 // Dataplane is the Go side of the fast path: it fills the tables that workers read and serves what they punt. Its methods
 // may be called by any goroutine; no worker ever waits for one.

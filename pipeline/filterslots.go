@@ -12,7 +12,7 @@ type filterSlots struct {
 	byID   map[uint32]*filterSlot
 	bySlot map[uint32]*filterSlot
 	fresh  uint32   // the next slot that nobody has had
-	size   uint32   // slots in all, slot 0 included
+	size   uint32   // slots in all, the reserved ones included
 	gone   []uint32 // ids that are not in the policy, the longest gone first
 }
 
@@ -28,14 +28,21 @@ type FilterHits struct {
 	Packets, Bytes uint64
 }
 
+// The slots below firstFilterSlot are the default action's and the IKE exemption's.
+const (
+	defaultActionSlot = 0
+	ikeExemptionSlot  = 1
+	firstFilterSlot   = 2
+)
+
 func newFilterSlots(size uint32) *filterSlots {
-	return &filterSlots{byID: map[uint32]*filterSlot{}, bySlot: map[uint32]*filterSlot{}, fresh: 1, size: size}
+	return &filterSlots{byID: map[uint32]*filterSlot{}, bySlot: map[uint32]*filterSlot{}, fresh: firstFilterSlot, size: size}
 }
 
 // use makes the entries the active ones. count reads what a slot has counted so far.
 func (f *filterSlots) use(entries []policy.Entry, count func(slot uint32) FilterHits) error {
-	if uint64(len(entries)) >= uint64(f.size) {
-		return fmt.Errorf("pipeline: %d specific filters, at most %d can be counted", len(entries), f.size-1)
+	if uint64(len(entries)) > uint64(f.size-firstFilterSlot) {
+		return fmt.Errorf("pipeline: %d specific filters, at most %d can be counted", len(entries), f.size-firstFilterSlot)
 	}
 	wanted := make(map[uint32]bool, len(entries))
 	for i := range entries {

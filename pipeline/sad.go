@@ -131,7 +131,7 @@ func (d *Dataplane) InstallOutbound(child ChildSA) error {
 		return err
 	}
 	err := d.withConfig(&sa.association, true, func(config *C.struct_sp_sa_config, text *C.char) int32 {
-		config.adjacency, config.first_sequence = C.uint16_t(sa.adjacency), 1
+		config.adjacency, config.first_sequence = C.uint16_t(sa.adjacency), C.uint64_t(max(child.firstSequence, 1))
 		if sa.c = C.sp_sa_out_create(d.c, config, text, errorTextLen); sa.c == nil {
 			return -1
 		}

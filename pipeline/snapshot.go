@@ -101,6 +101,7 @@ func (d *Dataplane) build(spd *policy.SPD, cells []uint16, routes []hop) (*C.str
 		n_rules: C.uint32_t(len(rules)), n_entries: C.uint32_t(len(entries)), n_routes: C.uint32_t(len(hops)), n_addresses: C.uint32_t(len(addresses)),
 		rules: pinned(&pin, rules), entries: pinned(&pin, entries), routes: pinned(&pin, hops), addresses: pinned(&pin, addresses),
 		default_verdict: C.SP_VERDICT_BLOCK,
+		ike_counter:     ikeExemptionSlot,
 	}
 	if spd.DefaultAction == policy.ActionPermit {
 		config.default_verdict = C.SP_VERDICT_PERMIT

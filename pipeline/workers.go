@@ -70,6 +70,12 @@ func (d *Dataplane) work(worker, core int, ready chan<- error) {
 	C.sp_worker_loop(d.c, C.uint32_t(worker))
 }
 
+// InFlight is the number of packets inside the worker's crypto devices. Callers of RunBurst go on until it is 0 before they
+// take the data plane to be at rest.
+func (d *Dataplane) InFlight(worker int) int {
+	return int(C.sp_worker_in_flight(d.c, C.uint32_t(worker)))
+}
+
 // Stop ends the worker loops and returns when the last has left. Packets still in a ring stay there.
 func (d *Dataplane) Stop() {
 	d.mu.Lock()

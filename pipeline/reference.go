@@ -1,0 +1,291 @@
+package pipeline
+
+import (
+	"encoding/binary"
+	"net/netip"
+
+	"sallyport/crypto"
+	"sallyport/policy"
+)
+
+// reference is the data plane once more, in plain Go and with no thought of speed: every packet function of the C fast path
+// has its mirror here. Tests send the same frames through both and compare outputs byte for byte and drop reasons by name.
+// It keeps no cache: each packet is judged anew.
+type reference struct {
+	ports      []PortSpec
+	spd        *policy.SPD
+	routes     []hop
+	tunnels    map[string]CellID
+	cells      map[CellID]*referenceCell
+	inbound    map[uint32]*referenceIn
+	neighbours map[neighbourKey]macAddress // the resolved ones
+}
+
+type referenceCell struct {
+	state CellState
+	out   *referenceOut
+}
+
+type referenceOut struct {
+	child    ChildSA
+	esp      *crypto.ESP
+	sequence uint64 // last used
+}
+
+type referenceIn struct {
+	child  ChildSA
+	esp    *crypto.ESP
+	window referenceWindow
+}
+
+// disposition is where a packet ends.
+type disposition string
+
+const (
+	packetForwarded disposition = "forwarded"
+	packetDropped   disposition = "dropped"
+	packetARP       disposition = "arp"
+	packetIKE       disposition = "ike"
+	packetLocal     disposition = "local"
+	packetNeighbour disposition = "neighbour" // held
+	packetAcquire   disposition = "acquire"   // held
+)
+
+// outcome is everything that can be seen of a packet's end.
+type outcome struct {
+	Disposition disposition
+	Reason      string // of a drop
+	Port        int    // egress, when forwarded
+	Frame       []byte // when forwarded
+	MTU         int    // with the reason mtu_exceeded
+}
+
+func dropped(reason string) outcome { return outcome{Disposition: packetDropped, Reason: reason} }
+
+// journey is a packet on its way through the reference.
+type journey struct {
+	ip     ipv4
+	tuple  policy.Packet
+	role   uint8
+	inCell int // the tunnel that brought it, or arrivedClear
+}
+
+const arrivedClear = -1
+
+func (j *journey) clear() bool { return j.inCell == arrivedClear }
+
+func (p *PortSpec) referenceRole() uint8 {
+	if p.Role == policy.PortsLAN {
+		return roleProtected
+	}
+	return roleUnprotected
+}
+
+// process takes a frame received on a port to its end.
+func (r *reference) process(port int, frame []byte) outcome {
+	if len(frame) < etherHeaderLen {
+		return dropped("truncated")
+	}
+	group := frame[0]&1 != 0
+	if !group && string(frame[:6]) != string(r.ports[port].MAC) {
+		return dropped("other_mac")
+	}
+	switch binary.BigEndian.Uint16(frame[12:]) {
+	case etherTypeARP:
+		return outcome{Disposition: packetARP}
+	case etherTypeIPv6:
+		return dropped("ipv6")
+	case etherTypeIPv4:
+	default:
+		return dropped("ether_type")
+	}
+	ip, reason := parseIPv4(frame[etherHeaderLen:])
+	if reason != "" {
+		return dropped(reason)
+	}
+	if group && !r.groupDestination(ip.destination()) {
+		return dropped("link_broadcast")
+	}
+	j := &journey{ip: ip, tuple: packetOf(ip), role: r.ports[port].referenceRole(), inCell: arrivedClear}
+	if j.tuple.Protocol == protocolESP && r.ports[port].owns(j.tuple.Destination) {
+		return r.decapsulate(j, ip.payload(), false)
+	}
+	return r.judge(j)
+}
+
+// parseIPv4 checks a header and cuts the packet to its length. The reason is empty when nothing speaks against it.
+func parseIPv4(b []byte) (p ipv4, reason string) {
+	if len(b) < ipv4HeaderLen {
+		return nil, "truncated"
+	}
+	p = ipv4(b)
+	switch {
+	case b[0]>>4 != 4:
+		return nil, "ip_version"
+	case p.headerLen() < ipv4HeaderLen || p.headerLen() > len(b):
+		return nil, "ip_header_length"
+	case !optionsSound(b[ipv4HeaderLen:p.headerLen()]):
+		return nil, "ip_options"
+	case p.totalLen() < p.headerLen() || p.totalLen() > len(b):
+		return nil, "ip_total_length"
+	case checksum(b[:p.headerLen()]) != 0:
+		return nil, "ip_checksum"
+	case p.fragmented():
+		return nil, "fragment"
+	case hasPorts(p.protocol()) && p.totalLen()-p.headerLen() < 4:
+		return nil, "l4_truncated"
+	}
+	return p[:p.totalLen()], ""
+}
+
+// optionsSound refuses source routes and options whose lengths do not fit (RFC 791 section 3.1).
+func optionsSound(b []byte) bool {
+	for len(b) > 0 {
+		switch {
+		case b[0] == 0:
+			return true
+		case b[0] == 1:
+			b = b[1:]
+		case b[0] == 131, b[0] == 137, len(b) < 2, b[1] < 2, int(b[1]) > len(b):
+			return false
+		default:
+			b = b[b[1]:]
+		}
+	}
+	return true
+}
+
+// judge finds the verdict of a packet and carries it out.
+func (r *reference) judge(j *journey) outcome {
+	if reason := r.badAddress(j); reason != "" {
+		return dropped(reason)
+	}
+	local := r.own(j.tuple.Destination)
+	if local && j.clear() && j.role != roleLocal {
+		if j.tuple.Protocol == protocolESP {
+			return r.decapsulate(j, j.ip.payload(), false)
+		}
+		// S-031, S-033, S-034
+		if t := j.tuple; r.spd.NeedsIKE && t.Protocol == protocolUDP {
+			switch {
+			case t.DestinationPort == portIKENATT:
+				return r.demultiplex(j)
+			case t.SourcePort == portIKE && t.DestinationPort == portIKE:
+				return outcome{Disposition: packetIKE}
+			}
+		}
+	}
+	e, ok := classify(r.spd, j.tuple, j.role)
+	if j.tuple.Protocol == 41 && (!ok || e.Protocol != 41) { // S-022
+		return dropped("protocol_41")
+	}
+	if !ok {
+		if r.spd.DefaultAction != policy.ActionPermit { // S-008
+			return dropped("no_filter")
+		}
+		return r.deliver(j, local, false)
+	}
+	switch e.Verdict {
+	case policy.VerdictPermit:
+		return r.deliver(j, local, false)
+	case policy.VerdictProtect:
+		return r.protect(j, r.tunnels[e.Tunnel])
+	case policy.VerdictRequire:
+		return r.require(j, r.tunnels[e.Tunnel], local)
+	}
+	return dropped("filter_block")
+}
+
+func (r *reference) require(j *journey, cell CellID, local bool) outcome {
+	switch {
+	case !j.clear() && j.inCell == int(cell):
+		return r.deliver(j, local, true)
+	case j.role == roleLocal:
+		return dropped("reply_unprotected")
+	case j.clear():
+		return dropped("clear_on_protected")
+	}
+	return dropped("selector_mismatch")
+}
+
+// badAddress is why the addresses of a packet cannot be, empty when they can.
+func (r *reference) badAddress(j *journey) string {
+	s, d := j.tuple.Source.As4(), j.tuple.Destination.As4()
+	source, destination := j.tuple.Source, j.tuple.Destination
+	if j.role != roleLocal && (s[0] == 0 || s[0] == 127 || s[0] >= 224 || r.own(source) || r.broadcast(source)) {
+		return "bad_source"
+	}
+	group, all := destination.IsMulticast(), d == [4]byte{255, 255, 255, 255} || r.broadcast(destination)
+	switch {
+	case (group || all) && j.tuple.Protocol == protocolTCP:
+		return "tcp_multicast"
+	case group:
+		return "multicast"
+	case all:
+		return "broadcast"
+	case d[0] == 0 || d[0] == 127 || d[0] >= 240:
+		return "bad_destination"
+	}
+	return ""
+}
+
+func (r *reference) own(a netip.Addr) bool {
+	for i := range r.ports {
+		if r.ports[i].owns(a) {
+			return true
+		}
+	}
+	return false
+}
+
+// broadcast reports the directed broadcast address of an attached subnet. A /31 has none (RFC 3021).
+func (r *reference) broadcast(a netip.Addr) bool {
+	for i := range r.ports {
+		for _, p := range r.ports[i].Addresses {
+			if p.Bits() < 31 && a == policy.RangeOf(p).Last {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func (r *reference) groupDestination(a netip.Addr) bool { return a.As4()[0] >= 224 || r.broadcast(a) }
+
+// deliver hands a permitted packet to the gateway itself or sends it on.
+func (r *reference) deliver(j *journey, local, onlyProtected bool) outcome {
+	switch {
+	case j.role == roleLocal:
+		return dropped("reply_unprotected")
+	case local:
+		return outcome{Disposition: packetLocal}
+	}
+	key, ok := nextHop(r.routes, j.tuple.Destination)
+	switch {
+	case !ok:
+		return dropped("no_route")
+	case onlyProtected && r.ports[key.Port].Role != policy.PortsLAN:
+		return dropped("clear_to_unprotected")
+	}
+	mac, ok := r.neighbours[key]
+	switch {
+	case !ok:
+		return outcome{Disposition: packetNeighbour}
+	case j.ip.ttl() <= 1:
+		return dropped("ttl_expired")
+	case len(j.ip) > r.ports[key.Port].MTU:
+		return outcome{Disposition: packetDropped, Reason: "mtu_exceeded", MTU: r.ports[key.Port].MTU}
+	}
+	return r.transmit(key.Port, mac, decrementTTL(j.ip))
+}
+
+func (r *reference) transmit(port int, mac macAddress, ip []byte) outcome {
+	return outcome{Disposition: packetForwarded, Port: port, Frame: etherFrame(mac[:], r.ports[port].MAC, etherTypeIPv4, ip)}
+}
+
+func decrementTTL(p ipv4) ipv4 {
+	p = append(ipv4(nil), p...)
+	p[8]--
+	setHeaderChecksum(p)
+	return p
+}
