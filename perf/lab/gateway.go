@@ -161,18 +161,24 @@ func (g *Gateway) SAs(ctx context.Context) ([]api.SA, error) {
 	return all, nil
 }
 
-// WaitTunnel waits for exactly one Child SA, in both directions.
+// WaitTunnel waits for a Child SA in both directions. Two gateways that both start at once may make
+// two tunnels (RFC 7296 section 2.8.1 resolves that for rekeys only), so more than one will do.
 func (g *Gateway) WaitTunnel(ctx context.Context, progress io.Writer, limit time.Duration) ([]api.SA, error) {
 	var found []api.SA
 	err := Until(ctx, progress, "gw-"+g.Site.Name+" to have its tunnel", limit, func() (bool, error) {
 		var err error
 		found, err = g.SAs(ctx)
-		return len(found) == 2 && found[0].Direction != found[1].Direction, err
+		return hasDirection(found, "inbound") && hasDirection(found, "outbound"), err
 	})
 	if err != nil {
 		return nil, fmt.Errorf("%w\n%s", err, g.Diagnosis(ctx))
 	}
 	return found, nil
+}
+
+// hasDirection tells whether one of the SAs has the direction.
+func hasDirection(all []api.SA, direction string) bool {
+	return slices.ContainsFunc(all, func(sa api.SA) bool { return sa.Direction == direction })
 }
 
 // WaitGone waits until the gateway holds no SA.

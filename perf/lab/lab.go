@@ -1,7 +1,6 @@
 package lab
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -11,7 +10,6 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -47,11 +45,11 @@ func New() (*Lab, error) {
 	if os.Geteuid() != 0 {
 		return nil, errors.New("lab: expected root, which namespaces and packet sockets need; run it as root")
 	}
-	if err := sweep(); err != nil {
+	if err := errors.Join(shareNamespaceDir(), sweep()); err != nil {
 		return nil, err
 	}
 	l := &Lab{Name: fmt.Sprintf("sp-%d-%d", os.Getpid(), labs.Add(1))}
-	lock, err := takeLock(filepath.Join(stateDir, l.Name))
+	lock, err := takeLock(filepath.Join(stateDir, l.Name), unix.LOCK_EX)
 	if err != nil {
 		return nil, err
 	}
@@ -119,93 +117,4 @@ func (l *Lab) KeptInstructions(w io.Writer) {
 	fmt.Fprintf(w, "  look:  ip netns exec %s tcpdump -ni br0\n", l.Name+"-wan")
 	fmt.Fprintf(w, "  clean: for n in %s; do ip netns pids $n | xargs -r kill -9; ip netns del $n; done; rm -rf %s %s\n",
 		all, l.Dir, filepath.Join(stateDir, l.Name+keptSuffix))
-}
-
-// takeLock creates path and holds it for as long as this process lives.
-func takeLock(path string) (*os.File, error) {
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return nil, fmt.Errorf("lab: %w", err)
-	}
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
-	if err != nil {
-		return nil, fmt.Errorf("lab: %w", err)
-	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		return nil, errors.Join(fmt.Errorf("lab: expected %s to be free: %w", path, err), f.Close())
-	}
-	return f, nil
-}
-
-// sweep removes what labs of dead processes left: their processes died with them, names do not.
-func sweep() error {
-	entries, err := os.ReadDir(stateDir)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("lab: looking for leftovers: %w", err)
-	}
-	var errs []error
-	for _, e := range entries {
-		if !strings.HasSuffix(e.Name(), keptSuffix) {
-			errs = append(errs, sweepOne(e.Name()))
-		}
-	}
-	return errors.Join(errs...)
-}
-
-// sweepOne removes the lab called name unless its owner lives.
-func sweepOne(name string) error {
-	path := filepath.Join(stateDir, name)
-	lock, err := takeLock(path)
-	if err != nil {
-		return nil // alive, or another sweep is at it
-	}
-	defer lock.Close()
-	dir, err := os.ReadFile(path)
-	if err != nil {
-		return nil // that other sweep has finished
-	}
-	var errs []error
-	left, _ := filepath.Glob(filepath.Join(namespaceDir, name+"-*"))
-	for _, ns := range left {
-		errs = append(errs, removeNamespace(filepath.Base(ns)))
-	}
-	// The folder is only trusted to be ours when its name says so.
-	if d := strings.TrimSpace(string(dir)); strings.HasPrefix(filepath.Base(d), name+"-") {
-		errs = append(errs, os.RemoveAll(d))
-	}
-	return errors.Join(append(errs, os.Remove(path))...)
-}
-
-// pollInterval is how often Until looks again.
-const pollInterval = 25 * time.Millisecond
-
-// Until polls condition until it holds, for at most limit, and says on progress what it waits for.
-// A condition's error ends the wait; what it could not see yet is (false, nil).
-func Until(ctx context.Context, progress io.Writer, what string, limit time.Duration, condition func() (bool, error)) error {
-	if progress != nil {
-		fmt.Fprintf(progress, "waiting for %s\n", what)
-	}
-	deadline, cancel := context.WithTimeout(ctx, limit)
-	defer cancel()
-	tick := time.NewTicker(pollInterval)
-	defer tick.Stop()
-	for {
-		ok, err := condition()
-		if err != nil {
-			return fmt.Errorf("waiting for %s: %w", what, err)
-		}
-		if ok {
-			return nil
-		}
-		select {
-		case <-tick.C:
-		case <-deadline.Done():
-			if ctx.Err() != nil {
-				return ctx.Err()
-			}
-			return fmt.Errorf("expected %s within %v, it did not come", what, limit)
-		}
-	}
 }

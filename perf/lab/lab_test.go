@@ -173,7 +173,18 @@ func TestMain(m *testing.M) {
 	if os.Getenv(childVariable) != "" {
 		labChild()
 	}
-	os.Exit(m.Run())
+	os.Exit(runTests(m))
+}
+
+// runTests gives the tests a scratch folder and removes it.
+func runTests(m *testing.M) int {
+	dir, err := os.MkdirTemp("", "sallyport-lab-test-")
+	if err != nil {
+		panic(err)
+	}
+	defer os.RemoveAll(dir)
+	ScratchDir = dir
+	return m.Run()
 }
 
 // labChild is the life of a process that will be killed with a lab up.

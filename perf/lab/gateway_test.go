@@ -1,0 +1,210 @@
+package lab_test
+
+import (
+	"context"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"sallyport/perf/lab"
+)
+
+// build makes the gateway's program once for all tests of this package.
+var build = sync.OnceValues(func() (string, error) {
+	path := filepath.Join(lab.ScratchDir, "sallyport")
+	out, err := exec.Command("go", "build", "-o", path, "sallyport/cmd/sallyport").CombinedOutput()
+	if err != nil {
+		return "", errors.New(string(out))
+	}
+	return path, nil
+})
+
+// binary returns the gateway's program.
+func binary(t *testing.T) string {
+	t.Helper()
+	path, err := build()
+	if err != nil {
+		t.Fatalf("building the gateway: %v", err)
+	}
+	return path
+}
+
+// newSites makes the topology and takes it down with the test.
+func newSites(t *testing.T, a, b lab.GatewayKind) *lab.Sites {
+	t.Helper()
+	s, err := lab.NewSites(t.Context(), a, b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+// TestDemo runs the demo as a person would see it.
+func TestDemo(t *testing.T) {
+	var out strings.Builder
+	if err := lab.RunDemo(t.Context(), lab.Options{Binary: binary(t), Out: &out}); err != nil {
+		t.Fatalf("%v\n%s", err, &out)
+	}
+	for _, want := range []string{"waiting for", "tunnel", "Mbit/s", "clear 0"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("expected %q in the demo's output:\n%s", want, &out)
+		}
+	}
+}
+
+// cancelWriter cancels a context when what is written holds a text.
+type cancelWriter struct {
+	text   string
+	cancel context.CancelFunc
+}
+
+func (w cancelWriter) Write(b []byte) (int, error) {
+	if strings.Contains(string(b), w.text) {
+		w.cancel()
+	}
+	return len(b), nil
+}
+
+// TestDemoInterrupted proves that Ctrl-C ends the demo at once and leaves nothing.
+func TestDemoInterrupted(t *testing.T) {
+	before := namespaces(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	err := lab.RunDemo(ctx, lab.Options{Binary: binary(t), Out: cancelWriter{"waiting for", cancel}})
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("error %v, want that of the cancelled context", err)
+	}
+	if after := namespaces(t); after != before {
+		t.Errorf("namespaces of this process before %q, after %q", before, after)
+	}
+}
+
+// namespaces lists what this process has in /run/netns.
+func namespaces(t *testing.T) string {
+	t.Helper()
+	names, err := filepath.Glob(lab.OwnNamespaces(os.Getpid()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.Join(names, " ")
+}
+
+// pair is two gateways of ours with a capture between them.
+type pair struct {
+	*lab.Sites
+	a, b    *lab.Gateway
+	capture *lab.Capture
+}
+
+// newPair starts both gateways; b has its own way to start the tunnel.
+func newPair(t *testing.T, a, b lab.GatewayOptions) *pair {
+	t.Helper()
+	p := &pair{Sites: newSites(t, lab.RawGateway, lab.RawGateway)}
+	var err error
+	if p.capture, err = p.Capture(lab.CaptureOptions{Snap: 256}); err != nil {
+		t.Fatal(err)
+	}
+	a.Binary, a.PSK = binary(t), testPSK
+	b.Binary, b.PSK = binary(t), testPSK
+	if p.b, err = p.StartGateway(p.B, b); err != nil {
+		t.Fatal(err)
+	}
+	if p.a, err = p.StartGateway(p.A, a); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("gw-a: %s\ngw-b: %s", p.a.Diagnosis(context.Background()), p.b.Diagnosis(context.Background()))
+		}
+	})
+	return p
+}
+
+// noClear ends the capture and wants nothing clear and nothing missed.
+func (p *pair) noClear(t *testing.T) {
+	t.Helper()
+	a, b, err := p.capture.Stop()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, sent := range map[string]lab.Tally{"a": a, "b": b} {
+		if sent.Clear != 0 || sent.Lost != 0 || sent.Protected() == 0 {
+			t.Errorf("site %s sent %v, want ESP and nothing clear", name, sent)
+		}
+	}
+}
+
+// TestOnDemandTunnel: the first packet is held while the tunnel is made, and is not lost.
+func TestOnDemandTunnel(t *testing.T) {
+	p := newPair(t, lab.GatewayOptions{Start: "on-demand"}, lab.GatewayOptions{Start: "on-demand"})
+	for _, g := range []*lab.Gateway{p.a, p.b} {
+		err := lab.Until(t.Context(), nil, "a gateway to answer", tunnelLimit, func() (bool, error) {
+			_, err := g.IKE(t.Context())
+			return err == nil, g.Process.Alive()
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	const count = 10
+	result, err := p.A.Host.Ping(t.Context(), p.B.HostAddress, lab.PingOptions{Count: count, Interval: 50 * time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if result.Lost() != 0 {
+		t.Errorf("ping that asks for the tunnel: %+v, want %d answers", result, count)
+	}
+	p.noClear(t)
+}
+
+// TestKilledGatewayComesBack: a gateway that is killed and started again has its tunnel back by
+// itself, whichever side it is, and nothing clear is sent meanwhile.
+func TestKilledGatewayComesBack(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		victim func(*pair) *lab.Gateway
+	}{
+		{"the initiator", func(p *pair) *lab.Gateway { return p.a }},
+		{"the responder", func(p *pair) *lab.Gateway { return p.b }},
+	} {
+		t.Run(strings.ReplaceAll(c.name, " ", "-"), func(t *testing.T) {
+			p := newPair(t, lab.GatewayOptions{LivenessTime: time.Second}, lab.GatewayOptions{Start: "on-demand", LivenessTime: time.Second})
+			for _, g := range []*lab.Gateway{p.a, p.b} {
+				if _, err := g.WaitTunnel(t.Context(), nil, tunnelLimit); err != nil {
+					t.Fatal(err)
+				}
+			}
+			// Traffic never ends: it is what would leak.
+			flood := lab.PingOptions{Count: 1 << 20, Interval: pingPeriod}
+			for name, ends := range map[string][2]*lab.Site{"a-to-b": {p.A, p.B}, "b-to-a": {p.B, p.A}} {
+				if _, err := ends[0].Host.StartPing(name, ends[1].HostAddress, flood); err != nil {
+					t.Fatal(err)
+				}
+			}
+			victim := c.victim(p)
+			victim.Kill()
+			if err := victim.Restart(); err != nil {
+				t.Fatal(err)
+			}
+			// Until one ping is answered again, end to end.
+			err := lab.Until(t.Context(), nil, "pings to be answered again", 2*time.Minute, func() (bool, error) {
+				result, err := p.A.Host.Ping(t.Context(), p.B.HostAddress, lab.PingOptions{Count: 3, Interval: pingPeriod})
+				return result.Received == 3, err
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			p.noClear(t)
+		})
+	}
+}
