@@ -144,6 +144,14 @@ func TestRestart(t *testing.T) {
 		l := up(t, nil, nil)
 		l.b.boot(l.b.cfg)
 		l.b.step(Tick{})
+		l.advance(35 * time.Second) // the liveness check after 30 s, answered with INVALID_IKE_SPI
+		l.established("net")
+		l.a.expect(IKEDeleted, DeletedDead, 1)
+	})
+	t.Run("responder, hints lost", func(t *testing.T) {
+		l := up(t, nil, func(c *Config) { c.Limits.UnprotectedReplies = -1 })
+		l.b.boot(l.b.cfg)
+		l.b.step(Tick{})
 		l.advance(3 * time.Minute)
 		l.established("net")
 		l.a.expect(IKEDeleted, DeletedDead, 1)
@@ -155,6 +163,26 @@ func TestRestart(t *testing.T) {
 		l.run()
 		l.established("net")
 	})
+}
+
+// A forged INVALID_IKE_SPI while the network loses everything begins a negotiation, and ends nothing that answers again.
+func TestForgedHintDuringLoss(t *testing.T) {
+	l := up(t, nil, nil)
+	sa := l.a.engine.byName["b"].carrier()
+	l.a.rekey(rekeyChild)
+	for range 4 {
+		l.wire = nil
+		l.tick(l.now.Add(10 * time.Second))
+	}
+	h := sa.header(wire.ExchangeCreateChildSA, 2, true)
+	h.Flags ^= wire.FlagInitiator
+	forged, _ := (&wire.Message{Header: h, Payloads: []wire.Payload{wire.NewNotify(wire.NotifyInvalidIKESPI, nil)}}).Marshal()
+	l.a.step(Datagram{Local: at(addrA, 500), Remote: at(addrB, 500), Payload: forged})
+	if sa.state != stateEstablished || len(l.a.cells) != 1 {
+		t.Error("a forged datagram has ended something")
+	}
+	l.advance(2 * time.Minute)
+	l.established("net")
 }
 
 // INITIAL_CONTACT counts for its identity pair only.

@@ -52,10 +52,15 @@ func (sa *ikeSA) probe() {
 const hintPause = 10 * time.Second
 
 // hint takes an unprotected notification that claims to know better whether an SA exists. It proves nothing, and causes no more than a
-// liveness check now and then (RFC 7296 2.4).
+// liveness check now and then (RFC 7296 2.4); when that goes unanswered too, a negotiation beside what there is.
 func (sa *ikeSA) hint(m *wire.Message) {
 	e := sa.engine
-	if wire.FindNotify(m.Payloads, wire.NotifyInvalidIKESPI) == nil && wire.FindNotify(m.Payloads, wire.NotifyInvalidSPI) == nil {
+	unknown := wire.FindNotify(m.Payloads, wire.NotifyInvalidIKESPI) != nil
+	if !unknown && wire.FindNotify(m.Payloads, wire.NotifyInvalidSPI) == nil {
+		return
+	}
+	if x := sa.tasks.active; unknown && x != nil && x.tries >= suspectTries && sa.state == stateEstablished {
+		sa.becomeSuspect()
 		return
 	}
 	if !sa.lastHint.IsZero() && e.now.Sub(sa.lastHint) < hintPause || !e.replies.take(e.now) {
@@ -66,6 +71,22 @@ func (sa *ikeSA) hint(m *wire.Message) {
 	}
 	sa.lastHint = e.now
 	sa.probe()
+}
+
+// suspectTries is how often a request has been sent in vain before a stranger's word counts for more than a liveness check.
+const suspectTries = 3
+
+// becomeSuspect begins another IKE SA with a peer that seems to have started anew. Retransmission goes on; nothing ends until the peer has
+// authenticated itself on the new one, or has not answered on this one to the last.
+func (sa *ikeSA) becomeSuspect() {
+	if sa.suspect {
+		return
+	}
+	sa.suspect = true
+	for _, c := range sa.children {
+		c.slot.wanted = true
+	}
+	sa.peer.touch()
 }
 
 // hint takes an unprotected notification that names no IKE SA of ours, only perhaps the Child SA that a packet of ours came with (RFC 7296 1.5).

@@ -78,7 +78,7 @@ func (p *peer) pursue() {
 // carrier is the IKE SA for new exchanges, the youngest established one, or nil.
 func (p *peer) carrier() *ikeSA {
 	for _, sa := range slices.Backward(p.sas) {
-		if sa.state == stateEstablished {
+		if sa.usable() {
 			return sa
 		}
 	}

@@ -66,15 +66,21 @@ type ikeSA struct {
 	initRequest, initResponse []byte // until IKE_AUTH has covered them
 	initDigest                digest // of the request, for a responder
 
-	children []*childSA
+	children    []*childSA
+	predecessor *ikeSA // whose rekey of ours will tell whether this one, the peer's, is its successor
 
 	createdIn, establishedIn uint64 // the Steps: finer than time
 	established, rekeyAt     time.Time
 	lastHeard                time.Time // an authenticated message
 	lastHint                 time.Time // a liveness check begun at a stranger's word
 	replacedFor              Reason    // why another took its place
+	endedFor                 Reason    // why we delete it
 
 	rekeyFailures int // in a row
+
+	// suspect is set while a request goes unanswered and somebody says that the peer does not know this IKE SA. It is then still kept, but
+	// another is begun beside it; if that gets through, the peer has started anew.
+	suspect bool
 
 	life  timer // rekey, then the end
 	again timer // a rekey that was put off
@@ -209,7 +215,7 @@ func (sa *ikeSA) rekey() {
 
 // heard notes an authenticated message: the peer lives, and where it is (RFC 7296 2.23).
 func (sa *ikeSA) heard(d Datagram, request bool) {
-	sa.lastHeard = sa.engine.now
+	sa.lastHeard, sa.suspect = sa.engine.now, false
 	if d.Local == sa.local && d.Remote == sa.remote {
 		return
 	}
@@ -234,14 +240,17 @@ func (sa *ikeSA) moved(d Datagram) {
 	}
 }
 
+// usable reports whether new exchanges may begin here.
+func (sa *ikeSA) usable() bool { return sa.state == stateEstablished && !sa.suspect }
+
 // unanswered ends an IKE SA whose peer does not answer.
 func (sa *ikeSA) unanswered(x *exchange) {
 	if sa.state == stateInit || sa.state == stateAuth {
 		sa.fail(failf(FailTimeout, "no response to %v after %d sendings", x.kind, x.tries))
 		return
 	}
-	if t, ok := x.tasks[0].(*deleteIKE); ok {
-		sa.close(t.reason)
+	if sa.state == stateDeleting {
+		sa.close(sa.endedFor)
 		return
 	}
 	sa.close(DeletedDead)
@@ -295,7 +304,7 @@ func (sa *ikeSA) terminate(reason Reason) {
 }
 
 func (sa *ikeSA) delete(t *deleteIKE) {
-	sa.state = stateDeleting
+	sa.state, sa.endedFor = stateDeleting, t.reason
 	for _, t := range []*timer{&sa.life, &sa.again, &sa.watch} {
 		sa.engine.timers.stop(t)
 	}
@@ -313,7 +322,7 @@ func (sa *ikeSA) close(reason Reason) {
 		return
 	}
 	e, halfOpen := sa.engine, sa.state == stateHalfOpen
-	sa.state = stateClosed
+	sa.state, sa.predecessor = stateClosed, nil
 	sa.tasks.stop()
 	for _, t := range []*timer{&sa.life, &sa.again, &sa.watch} {
 		e.timers.stop(t)

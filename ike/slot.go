@@ -30,7 +30,7 @@ func (s *slot) needed() bool {
 // live is the youngest Child SA that is not on its way out, or nil.
 func (s *slot) live() *childSA {
 	for _, c := range slices.Backward(s.children) {
-		if c.state == childActive && c.ike.state == stateEstablished {
+		if c.state == childActive && c.ike.usable() {
 			return c
 		}
 	}
@@ -44,8 +44,10 @@ func (s *slot) elect() {
 		return
 	}
 	for _, usable := range []func(*childSA) bool{
-		func(c *childSA) bool { return c.state == childActive && c.ike.state == stateEstablished },
-		func(c *childSA) bool { return c.state == childActive && c.ike.state == stateReplaced },
+		func(c *childSA) bool { return c.state == childActive && c.ike.usable() },
+		func(c *childSA) bool {
+			return c.state == childActive && (c.ike.suspect || c.ike.state == stateReplaced)
+		},
 	} {
 		for _, c := range slices.Backward(s.children) {
 			if usable(c) && c.sending == sendNotYet {

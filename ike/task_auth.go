@@ -141,6 +141,10 @@ func (sa *ikeSA) settleDuplicates() {
 		if other == sa || other.state != stateEstablished || sa.state != stateEstablished {
 			continue
 		}
+		if other.suspect {
+			other.close(DeletedDead) // the peer has answered here, and does not there
+			continue
+		}
 		loser := other
 		if loses(sa.lowestNonce(), other.lowestNonce()) {
 			loser = sa

@@ -21,6 +21,9 @@ type childInitiator struct {
 	ni  []byte
 	dh  dhInitiator
 
+	// deadSPIs are those that the peer deletes while its answer with one of them, it may be, is still on its way.
+	deadSPIs []uint32
+
 	// rival is what an exchange of the peer's, begun at the same time, has made for the same purpose.
 	rival *childSA
 }
@@ -189,6 +192,9 @@ func (t *childInitiator) agree(m *message) (*childSA, error) {
 		nr = wire.Find[*wire.Nonce](m.Payloads).Data
 	}
 	c := newChild(sa, t.slot, RoleInitiator, choice, selectors, t.spi, binary.BigEndian.Uint32(answer.Proposals[0].SPI))
+	if slices.Contains(t.deadSPIs, c.spiOut) {
+		return nil, failf(FailPeer, "peer has deleted the Child SA before we knew of it")
+	}
 	c.keyOut, c.keyIn = childKeymat(sa.keys, choice.suite, shared, t.ni, nr)
 	c.lowestNonce = lowest(t.ni, nr)
 	return c, nil
@@ -249,6 +255,22 @@ func (c *childSA) announce(kind FactKind) {
 	f.Selectors = slices.Clone(c.selectors)
 	c.engine().fact(f)
 }
+
+// creating is our making of a Child SA, if it is on its way.
+func (tm *taskManager) creating() *childInitiator {
+	if tm.active == nil {
+		return nil
+	}
+	for _, t := range tm.active.tasks {
+		if t, ok := t.(*childInitiator); ok {
+			return t
+		}
+	}
+	return nil
+}
+
+// maxDeadSPIs bounds what a peer can make deadSPIs hold. It has no more than one reason to name any.
+const maxDeadSPIs = 16
 
 // isChildWork spots the tasks that a rekey of the IKE SA must not overtake (RFC 7296 2.25.2).
 func isChildWork(t task) bool {

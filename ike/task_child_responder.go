@@ -74,6 +74,8 @@ func (t *childResponder) admit(m *message) error {
 	}
 	t.old = sa.childBySPI(spi)
 	switch {
+	case t.old == nil && sa.tasks.creating() != nil:
+		return refuse(wire.NotifyTemporaryFailure, FailTemporary, "it may be the Child SA whose making is on its way")
 	case t.old == nil || protocol != wire.ProtocolESP:
 		r := refuse(wire.NotifyChildSANotFound, FailNotFound, "no Child SA with the peer's SPI %#08x to rekey", spi)
 		r.notify = wire.ChildSANotFound(protocol, spi)
@@ -84,10 +86,13 @@ func (t *childResponder) admit(m *message) error {
 	return nil
 }
 
-// childBySPI finds a Child SA by the peer's inbound SPI.
+// childBySPI finds a Child SA by the peer's inbound SPI. On an IKE SA that the peer already takes for the successor the children may still be
+// with its predecessor, as long as our own rekey of that is on its way.
 func (sa *ikeSA) childBySPI(spi uint32) *childSA {
-	if i := slices.IndexFunc(sa.children, func(c *childSA) bool { return c.spiOut == spi }); i >= 0 {
-		return sa.children[i]
+	for ; sa != nil; sa = sa.predecessor {
+		if i := slices.IndexFunc(sa.children, func(c *childSA) bool { return c.spiOut == spi }); i >= 0 {
+			return sa.children[i]
+		}
 	}
 	return nil
 }

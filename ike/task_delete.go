@@ -100,6 +100,9 @@ func (t *informationalResponder) process(m *message) error {
 func (t *informationalResponder) deleteChild(sa *ikeSA, spi uint32) {
 	c := sa.childBySPI(spi)
 	if c == nil {
+		if own := sa.tasks.creating(); own != nil && len(own.deadSPIs) < maxDeadSPIs {
+			own.deadSPIs = append(own.deadSPIs, spi)
+		}
 		return
 	}
 	s := c.slot
@@ -146,11 +149,11 @@ func (t *informationalResponder) build(m *message) error {
 				r.rival = nil
 				sa.replacedFor = DeletedRekeyed
 			}
-			if d, ok := x.tasks[0].(*deleteIKE); ok {
-				t.closing = d.reason // both ends delete it
-			}
 		}
-		if sa.replacedFor != "" {
+		switch {
+		case sa.endedFor != "": // both ends delete it
+			t.closing = sa.endedFor
+		case sa.replacedFor != "":
 			t.closing = sa.replacedFor
 		}
 		sa.close(t.closing)

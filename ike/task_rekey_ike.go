@@ -52,21 +52,33 @@ func (t *rekeyInitiator) process(m *message) error {
 	if err := t.agree(sa, m, answer); err != nil {
 		return err // a peer that has made an IKE SA which we cannot use is beyond repair by delete
 	}
-	next := t.next
-	next.register()
-	next.establish()
+	t.next.register()
+	t.next.establish()
+	t.settle(sa)
+	return nil
+}
+
+// settle hands over to the new IKE SA or to a rival, whichever has not the lowest nonce (RFC 7296 2.8.2). The loser is deleted by the side that
+// began it, the old IKE SA by the side that began the winner.
+func (t *rekeyInitiator) settle(sa *ikeSA) {
+	ending, next := sa.state == stateDeleting, t.next
 	if t.rival != nil && loses(next.lowestNonce(), t.rival.lowestNonce()) {
 		sa.handOver(t.rival)
-		sa.standby(DeletedRekeyed, (*ikeSA).terminate)
 		next.terminate(DeletedRedundant)
-		return nil
+		next = t.rival
+		if !ending {
+			sa.standby(DeletedRekeyed, (*ikeSA).terminate)
+		}
+	} else {
+		sa.handOver(next)
+		if t.rival != nil {
+			t.rival.standby(DeletedRedundant, (*ikeSA).close)
+		}
+		sa.terminate(DeletedRekeyed)
 	}
-	sa.handOver(next)
-	if t.rival != nil {
-		t.rival.standby(DeletedRedundant, (*ikeSA).close)
+	if ending {
+		next.terminate(sa.endedFor) // what was asked for while the rekey was on its way
 	}
-	sa.terminate(DeletedRekeyed)
-	return nil
 }
 
 func (t *rekeyInitiator) agree(sa *ikeSA, m *message, answer *wire.SA) error {
@@ -128,20 +140,24 @@ func (t *rekeyInitiator) abandon() {
 
 // handOver moves the children and the waiting exchanges to the IKE SA that takes over (RFC 7296 2.18: it inherits all Child SAs).
 func (sa *ikeSA) handOver(next *ikeSA) {
-	next.state = stateEstablished
+	next.state, next.predecessor = stateEstablished, nil
 	for _, c := range sa.children {
 		c.ike = next
 	}
 	next.children = append(next.children, sa.children...)
 	sa.children = nil
-	for _, x := range sa.tasks.queue {
-		if isRekeyIKE(x.tasks[0]) {
-			x.abandon()
-			continue
-		}
-		next.tasks.queue = append(next.tasks.queue, x)
-	}
+	queue := sa.tasks.queue
 	sa.tasks.queue = nil
+	for _, x := range queue {
+		switch x.tasks[0].(type) {
+		case *rekeyInitiator:
+			x.abandon()
+		case *deleteIKE:
+			sa.tasks.queue = append(sa.tasks.queue, x)
+		default:
+			next.tasks.queue = append(next.tasks.queue, x)
+		}
+	}
 	f := next.fact(IKERekeyed)
 	f.Suite = next.chosen.String()
 	sa.engine.fact(f)
@@ -151,7 +167,7 @@ func (sa *ikeSA) handOver(next *ikeSA) {
 // standby leaves an IKE SA to the peer's delete, for RekeyGuard; then end ends it.
 func (sa *ikeSA) standby(reason Reason, end func(*ikeSA, Reason)) {
 	e := sa.engine
-	sa.state, sa.replacedFor = stateReplaced, reason
+	sa.state, sa.replacedFor, sa.predecessor = stateReplaced, reason, nil
 	sa.tasks.flush()
 	e.timers.stop(&sa.life)
 	e.timers.stop(&sa.again)
@@ -209,7 +225,7 @@ func (t *rekeyResponder) settle(sa *ikeSA) {
 	t.next.establish()
 	if t.rivalOf != nil {
 		t.rivalOf.rival = t.next
-		t.next.state = stateReplaced
+		t.next.state, t.next.predecessor = stateReplaced, sa
 		return
 	}
 	sa.handOver(t.next)
