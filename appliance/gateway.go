@@ -128,7 +128,7 @@ func (g *Gateway) openPorts() (err error) {
 		}
 		g.onStop(device.Close)
 		g.devices = append(g.devices, device)
-		g.log.Info("port", "port", p.Name, "device", device.Name, "driver", device.Driver, "mac", device.MAC,
+		g.log.Info("port", "port", p.Name, "device", device.Name, "driver", device.Driver, "mac", device.MAC.String(),
 			"mtu", device.MTU, "queues", device.RxQueues, "rss", device.RSS, "rx_ipv4_checksum", device.Offloads.RxIPv4Checksum)
 	}
 	return nil

@@ -135,7 +135,7 @@ func newPair(t *testing.T) *pair {
 		cfg := ike.Config{Random: rand.Reader, Peers: []ike.Peer{{
 			Name: peer, Local: netip.MustParseAddr(local), Remote: netip.MustParseAddr(remote),
 			PSK: crypto.NewSecret([]byte("wq7Lk2mXv9RtZ4pLc8HsJ3nYd6BfG")),
-			Children: []ike.Child{{Name: "tunnel", Selectors: []policy.Selector{{
+			Children: []ike.Child{{Name: "tunnel", Start: ike.StartOnDemand, Selectors: []policy.Selector{{
 				Local:     policy.RangeOf(netip.MustParsePrefix(ours)),
 				Remote:    policy.RangeOf(netip.MustParsePrefix(theirs)),
 				LocalPort: policy.AnyPort, RemotePort: policy.AnyPort,
@@ -229,6 +229,11 @@ func TestRekeyAndGoodbye(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 	defer cancel()
 	p.a.closeAll(ctx)
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Log(p.logs.String())
+		}
+	})
 	eventually(t, "both sides to be without SAs", func() bool {
 		return p.planeA.empty() && p.planeB.empty()
 	})

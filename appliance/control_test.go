@@ -1,0 +1,182 @@
+package appliance
+
+import (
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"sallyport/appliance/api"
+	"sallyport/crypto"
+	"sallyport/ike"
+	"sallyport/pipeline"
+)
+
+func TestControlSocketIsPrivate(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "run", "control.sock")
+	handler := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		respond(w, api.Version{Gateway: "gw-a"}, nil)
+	})
+	c, err := listenControl(path, handler, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	served := make(chan struct{})
+	go func() { defer close(served); c.serve() }()
+	info, err := os.Stat(path)
+	if err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("expected mode 0600, found %v, %v", info.Mode(), err)
+	}
+	var version api.Version
+	if err := api.NewClient(path).Get(t.Context(), api.PathVersion, nil, &version); err != nil || version.Gateway != "gw-a" {
+		t.Errorf("expected gw-a, found %q, %v", version.Gateway, err)
+	}
+	if _, err := listenControl(path, handler, slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), "another gateway listens") {
+		t.Errorf("expected a second gateway to be refused, found %v", err)
+	}
+	if err := c.close(); err != nil {
+		t.Error(err)
+	}
+	<-served
+	if _, err := os.Stat(path); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the socket is still there: %v", err)
+	}
+}
+
+// A socket that a killed gateway left behind must not keep its successor from
+// starting; a file that is no socket must not be lost.
+func TestStaleSocketIsReplaced(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "control.sock")
+	listener, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	listener.SetUnlinkOnClose(false)
+	listener.Close()
+	c, err := listenControl(path, http.NotFoundHandler(), slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.listener.Close()
+
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, []byte("precious"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := listenControl(file, http.NotFoundHandler(), slog.New(slog.DiscardHandler)); err == nil {
+		t.Error("expected a path that is no socket to be refused")
+	}
+	if text, _ := os.ReadFile(file); string(text) != "precious" {
+		t.Errorf("the file now holds %q", text)
+	}
+}
+
+func TestClientSaysWhatToDo(t *testing.T) {
+	err := api.NewClient(filepath.Join(t.TempDir(), "none.sock")).Get(t.Context(), api.PathPorts, nil, nil)
+	if err == nil || !strings.Contains(err.Error(), "sallyport run -c FILE") {
+		t.Errorf("expected advice to start a gateway, found %v", err)
+	}
+}
+
+func TestBadOrders(t *testing.T) {
+	g := &Gateway{negotiator: newPair(t).a}
+	handler := g.controlHandler()
+	for _, c := range []struct{ path, body, want string }{
+		{api.PathUp, `{"peer":"nobody"}`, `expected one of b`},
+		{api.PathUp, `{"peer":"b","child":"x"}`, `expected one of tunnel`},
+		{api.PathRekey, `{"peer":"b","colour":"red"}`, `unknown field`},
+		{api.PathDown, `not JSON`, `expected JSON`},
+		{api.PathDown, ``, `expected JSON`},
+	} {
+		answer := httptest.NewRecorder()
+		handler.ServeHTTP(answer, httptest.NewRequest(http.MethodPost, c.path, strings.NewReader(c.body)))
+		if answer.Code != http.StatusBadRequest || !strings.Contains(answer.Body.String(), c.want) {
+			t.Errorf("%s %s: expected 400 with %q, found %d %s", c.path, c.body, c.want, answer.Code, answer.Body)
+		}
+	}
+	answer := httptest.NewRecorder()
+	handler.ServeHTTP(answer, httptest.NewRequest(http.MethodGet, api.PathUp, nil))
+	if answer.Code != http.StatusMethodNotAllowed {
+		t.Errorf("GET %s: expected 405, found %d", api.PathUp, answer.Code)
+	}
+	for _, limit := range []string{"0", "-1", "x", "99999999999"} {
+		answer := httptest.NewRecorder()
+		handler.ServeHTTP(answer, httptest.NewRequest(http.MethodGet, api.PathFlows+"?limit="+limit, nil))
+		if answer.Code != http.StatusBadRequest {
+			t.Errorf("limit %s: expected 400, found %d", limit, answer.Code)
+		}
+	}
+}
+
+func TestIKEViewNamesPeersWithoutAnSA(t *testing.T) {
+	p := newPair(t)
+	infos, err := p.a.snapshot(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	views := ikeView(infos)
+	if len(views) != 1 || views[0].Peer != "b" || views[0].InitiatorSPI != "" {
+		t.Errorf("expected peer b without an IKE SA, found %+v", views)
+	}
+}
+
+func TestSAViewJoinsCountersAndNegotiation(t *testing.T) {
+	suite, err := crypto.ParseSuite("aes128gcm16")
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := time.Date(2026, 11, 21, 3, 0, 0, 0, time.UTC)
+	negotiated := []ike.SAInfo{{Peer: "b", Children: []ike.ChildInfo{{Name: "tunnel", SPIIn: 1, SPIOut: 2, Established: at}}}}
+	counted := []pipeline.SACounters{
+		{Tunnel: "tunnel", SPI: 1, Suite: suite, Packets: 10},
+		{Tunnel: "tunnel", SPI: 2, Suite: suite, Outbound: true, Packets: 20},
+		{Tunnel: "tunnel", SPI: 9, Suite: suite}, // on its way out: IKE no longer knows it
+	}
+	views := sasView(counted, negotiated)
+	if len(views) != 3 {
+		t.Fatalf("expected 3 SAs, found %d", len(views))
+	}
+	for i, want := range []api.SA{
+		{Peer: "b", Direction: "inbound", SPI: "0x00000001", Packets: 10, Established: at},
+		{Peer: "b", Direction: "outbound", SPI: "0x00000002", Packets: 20, Established: at},
+		{Peer: "", Direction: "inbound", SPI: "0x00000009"},
+	} {
+		got := views[i]
+		if got.Peer != want.Peer || got.Direction != want.Direction || got.SPI != want.SPI || got.Packets != want.Packets || !got.Established.Equal(want.Established) {
+			t.Errorf("SA %d: expected %+v, found %+v", i, want, got)
+		}
+	}
+	if text, err := json.Marshal(views); err != nil || strings.Contains(string(text), "key") {
+		t.Errorf("expected JSON without keys, found %s, %v", text, err)
+	}
+}
+
+// A reading in the middle of a burst looks unbalanced; at rest it is not.
+func TestCountersSettle(t *testing.T) {
+	readings := 0
+	read := func() pipeline.Counters {
+		readings++
+		c := pipeline.Counters{Ports: []pipeline.PortCounters{{Name: "lan", Received: 5, Forwarded: 5}}}
+		if readings < 3 {
+			c.Ports[0].Received = 6
+		}
+		return c
+	}
+	c := settled(read, func(time.Duration) {})
+	if view := countersView(c); !view.Conserved || readings != 3 {
+		t.Errorf("expected a balanced third reading, found %+v after %d", view, readings)
+	}
+	lost := func() pipeline.Counters {
+		return pipeline.Counters{Ports: []pipeline.PortCounters{{Name: "lan", Received: 1}}}
+	}
+	if view := countersView(settled(lost, func(time.Duration) {})); view.Conserved || !strings.Contains(view.Imbalance, "lan") {
+		t.Errorf("expected a lost packet to be reported, found %+v", view)
+	}
+}
