@@ -56,7 +56,7 @@ func (b *bed) close() error {
 func (b *bed) onClose(f func() error) { b.undo = append(b.undo, f) }
 
 func (b *bed) build(file string) error {
-	// No fresh mbuf pool may stay behind the ports that hold its buffers, so it is the first and goes last.
+	// The pool is freed last, because the source holds its file in buffers of the pool.
 	pool, err := mempool.CreateMbufPool("bench", uint32(b.load.pass()+sparePackets), ethdev.DataRoom(mtu),
 		mempool.OptCacheSize(bufferCache), mempool.OptPrivateDataSize(pipeline.MbufPrivateSize))
 	if err != nil {

@@ -72,12 +72,12 @@ func (o *Options) run(ctx context.Context, loads []load, folder string, cpu int,
 	if _, err := pipeline.KeepOff([]int{cpu}); err != nil {
 		return err
 	}
-	core, err := newThread(cpu)
+	core, err := newThread(cpu, !o.Quick)
 	if err != nil {
 		return err
 	}
 	defer core.stop()
-	machine, err := describeMachine(cpu, hugePages)
+	machine, err := describeMachine(cpu, core.realTime, hugePages)
 	if err != nil {
 		return err
 	}

@@ -18,10 +18,11 @@ type Machine struct {
 	Core      int    `json:"core"` // the one that was measured
 	Kernel    string `json:"kernel"`
 	DPDK      string `json:"dpdk"`
+	RealTime  bool   `json:"real_time"` // the measured thread had real-time priority
 	HugePages bool   `json:"huge_pages"`
 }
 
-func describeMachine(core int, hugePages bool) (Machine, error) {
+func describeMachine(core int, realTime, hugePages bool) (Machine, error) {
 	var name unix.Utsname
 	if err := unix.Uname(&name); err != nil {
 		return Machine{}, fmt.Errorf("bench: %w", err)
@@ -31,7 +32,7 @@ func describeMachine(core int, hugePages bool) (Machine, error) {
 		return Machine{}, err
 	}
 	return Machine{
-		CPU: cpu, CPUs: runtime.NumCPU(), Core: core, Kernel: unix.ByteSliceToString(name.Release[:]),
+		CPU: cpu, CPUs: runtime.NumCPU(), Core: core, RealTime: realTime, Kernel: unix.ByteSliceToString(name.Release[:]),
 		DPDK: strings.TrimPrefix(eal.Version(), "DPDK "), HugePages: hugePages,
 	}, nil
 }
@@ -61,5 +62,9 @@ func (m Machine) String() string {
 	if !m.HugePages {
 		pages = "no huge pages (--no-huge: figures are worse than a gateway's with them)"
 	}
-	return fmt.Sprintf("%s, %d CPUs, measured on CPU %d; Linux %s; DPDK %s; %s", m.CPU, m.CPUs, m.Core, m.Kernel, m.DPDK, pages)
+	priority := "with real-time priority"
+	if !m.RealTime {
+		priority = "without real-time priority (others may take it away)"
+	}
+	return fmt.Sprintf("%s, %d CPUs, measured on CPU %d %s; Linux %s; DPDK %s; %s", m.CPU, m.CPUs, m.Core, priority, m.Kernel, m.DPDK, pages)
 }

@@ -9,14 +9,16 @@ import (
 	"sallyport/pmd/eal"
 )
 
-// thread is a data core: an operating-system thread with a CPU of its own that DPDK knows. Functions run on it one by one.
+// thread is a data core: an operating-system thread on a CPU of its own that DPDK knows. Functions run on it one by one.
 type thread struct {
-	work chan func()
-	done chan struct{}
+	work     chan func()
+	done     chan struct{}
+	realTime bool // nothing else runs on the CPU while the thread does
 }
 
-func newThread(core int) (*thread, error) {
-	t := &thread{work: make(chan func()), done: make(chan struct{})}
+// newThread starts it, with real-time priority if that is wanted and this process may.
+func newThread(core int, realTime bool) (*thread, error) {
+	t := &thread{work: make(chan func()), done: make(chan struct{}), realTime: realTime}
 	ready := make(chan error)
 	go t.run(core, ready)
 	if err := <-ready; err != nil {
@@ -40,6 +42,9 @@ func (t *thread) run(core int, ready chan<- error) {
 		return
 	}
 	defer eal.UnregisterThread()
+	if t.realTime {
+		t.realTime = unix.SchedSetAttr(0, &unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_FIFO, Priority: 1}, 0) == nil
+	}
 	ready <- nil
 	for f := range t.work {
 		f()
