@@ -55,16 +55,19 @@ type rule struct {
 }
 
 type rigOptions struct {
-	workers int
-	mtu     int
-	crypto  *cryptodev.Pool
-	rules   []rule
-	permit  bool // default action
-	maxSAs  int
-	flows   int
-	cells   int
-	hops    int // adjacencies
-	addWAN  []netip.Prefix
+	workers  int
+	mtu      int
+	crypto   *cryptodev.Pool
+	rules    []rule
+	permit   bool // default action
+	maxSAs   int
+	flows    int
+	cells    int
+	hops     int // adjacencies
+	addWAN   []netip.Prefix
+	lan, wan string     // own addresses with prefix lengths
+	host     netip.Addr // neighbour on the lan
+	peer     netip.Addr // neighbour on the wan
 }
 
 type rig struct {
@@ -112,6 +115,9 @@ func newRig(t *testing.T, o rigOptions) *rig {
 	if o.mtu == 0 {
 		o.mtu = 1500
 	}
+	if o.lan == "" {
+		o.lan, o.wan, o.host, o.peer = "10.1.0.1/24", "192.0.2.1/24", lanHost, peer
+	}
 	if o.crypto == nil {
 		o.crypto = defaultCrypto
 	}
@@ -126,8 +132,8 @@ func newRig(t *testing.T, o rigOptions) *rig {
 		t.Fatal(err)
 	}
 	specs := []PortSpec{
-		{Name: "lan", Role: policy.PortsLAN, MAC: lanMAC[:], Addresses: []netip.Prefix{netip.MustParsePrefix("10.1.0.1/24")}},
-		{Name: "wan", Role: policy.PortsWAN, MAC: wanMAC[:], Addresses: append([]netip.Prefix{netip.MustParsePrefix("192.0.2.1/24")}, o.addWAN...)},
+		{Name: "lan", Role: policy.PortsLAN, MAC: lanMAC[:], Addresses: []netip.Prefix{netip.MustParsePrefix(o.lan)}},
+		{Name: "wan", Role: policy.PortsWAN, MAC: wanMAC[:], Addresses: append([]netip.Prefix{netip.MustParsePrefix(o.wan)}, o.addWAN...)},
 	}
 	for i := range specs {
 		specs[i].MTU = o.mtu
@@ -142,8 +148,8 @@ func newRig(t *testing.T, o rigOptions) *rig {
 	r.ref = &reference{ports: specs, tunnels: map[string]CellID{}, cells: map[CellID]*referenceCell{},
 		inbound: map[uint32]*referenceIn{}, neighbours: map[neighbourKey]macAddress{}}
 	r.applyRules(o.rules...)
-	r.announce(lan, lanHost, hostMAC)
-	r.announce(wan, peer, peerMAC)
+	r.announce(lan, o.host, hostMAC)
+	r.announce(wan, o.peer, peerMAC)
 	return r
 }
 
@@ -225,7 +231,7 @@ func (r *rig) applyRules(rules ...rule) {
 			r.cell(e.Tunnel)
 		}
 	}
-	routes := []Route{{To: netip.MustParsePrefix("0.0.0.0/0"), Via: peer}, {To: netip.MustParsePrefix("10.1.128.0/17"), Via: lanHost}}
+	routes := []Route{{To: netip.MustParsePrefix("0.0.0.0/0"), Via: r.options.peer}, {To: netip.MustParsePrefix("10.1.128.0/17"), Via: r.options.host}}
 	if err := r.d.Apply(Snapshot{SPD: spd, Routes: routes, Tunnels: r.ref.tunnels}); err != nil {
 		r.t.Fatal(err)
 	}
