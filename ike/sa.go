@@ -207,8 +207,14 @@ func (sa *ikeSA) rekeyDue() {
 	sa.rekey()
 }
 
+// rekey begins to replace the IKE SA, once. It waits for the peer to finish what it has begun with a Child SA: peers have been seen to forget
+// that over a rekey of the IKE SA, where RFC 7296 2.25.2 has them refuse it.
 func (sa *ikeSA) rekey() {
-	if sa.state == stateEstablished && !sa.tasks.pending(isRekeyIKE) {
+	switch e := sa.engine; {
+	case sa.state != stateEstablished || sa.tasks.pending(isRekeyIKE):
+	case slices.ContainsFunc(sa.children, func(c *childSA) bool { return c.state == childReplaced }):
+		e.timers.set(&sa.again, e.now.Add(e.jitter(e.limits.RetryMin, retryJitter)), sa.rekey)
+	default:
 		sa.tasks.enqueue(wire.ExchangeCreateChildSA, &rekeyInitiator{})
 	}
 }

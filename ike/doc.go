@@ -1,0 +1,21 @@
+// Package ike negotiates: IKEv2 (RFC 7296) as initiator and responder, with pre-shared keys.
+//
+// [Engine] is a function, Step(now, event) -> effects, with no socket, clock or goroutine inside. Time and randomness come from outside, so
+// equal events and equal random octets give equal datagrams, and a test joins two engines by a slice of messages. Whoever runs it
+// carries out the effects in their order: that order is what keeps a rekey free of loss.
+//
+// What is where, from the outside in:
+//
+//	config.go event.go effect.go fact.go identity.go snapshot.go   what a caller sees
+//	engine.go timer.go                                             Step, the deadlines
+//	receive.go admission.go cookie.go departed.go                  a datagram finds its IKE SA, or is refused before it costs much
+//	peer.go slot.go                                                what a peer should have: IKE SAs; for each rule one Child SA in use
+//	sa.go child.go liveness.go nat.go                              the life of an IKE SA and of a Child SA: state diagrams stand here
+//	taskmanager.go task.go message.go                              exchanges: message ids, window, retransmission; sealing and opening
+//	task_init.go task_auth.go                                      IKE_SA_INIT, IKE_AUTH
+//	task_child.go task_child_responder.go task_rekey_ike.go        CREATE_CHILD_SA, and the Child SA of IKE_AUTH
+//	task_delete.go                                                 INFORMATIONAL
+//	keys.go keyexchange.go proposal.go selectors.go                key schedules, Diffie-Hellman, choice of algorithms, narrowing
+//
+// Package wire is the codec.
+package ike
