@@ -148,7 +148,7 @@ func (d *Dataplane) answerVerdict(p policy.Packet) policy.Verdict {
 	if d.policy.spd == nil {
 		return policy.VerdictPermit
 	}
-	if e, ok := classify(d.policy.spd, p, roleLocal); ok {
+	if e, ok := d.policy.spd.Match(p, portGroup(roleLocal)); ok {
 		return e.Verdict
 	}
 	return policy.VerdictPermit

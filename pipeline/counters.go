@@ -97,6 +97,7 @@ type SACounters struct {
 	Bytes         uint64
 	Sequence      uint64        // outbound: last used; inbound: highest seen
 	Idle          time.Duration // since the last packet; 0 when there was none yet
+	Memory        int           // bytes of DPDK memory beside the crypto session
 	Drops         map[string]uint64
 }
 
@@ -231,6 +232,7 @@ func (d *Dataplane) saCounters() []SACounters {
 	for _, sa := range d.sad.inbound {
 		C.sp_sa_in_counters(sa.c, &c)
 		s := d.describe(&sa.association, &c, now, hz)
+		s.Memory = int(C.sp_sa_in_size(C.uint16_t(sa.child.ReplayWindow), C.uint32_t(len(selectors4(sa.child.Selectors)))))
 		s.Drops = map[string]uint64{}
 		for i, name := range saDropNames {
 			if n := uint64(c.drops[i]); n > 0 {
@@ -243,6 +245,7 @@ func (d *Dataplane) saCounters() []SACounters {
 		C.sp_sa_out_counters(sa.c, &c)
 		s := d.describe(&sa.association, &c, now, hz)
 		s.Outbound, s.ReplayWindow = true, 0
+		s.Memory = int(C.sp_sa_out_size(C.uint32_t(len(selectors4(sa.child.Selectors)))))
 		list = append(list, s)
 	}
 	slices.SortFunc(list, func(a, b SACounters) int {

@@ -202,6 +202,16 @@ func (d *Dataplane) cellName(id CellID) string {
 	return ""
 }
 
+// Generation counts what made every memo of the flow caches void: policies, and changes of an SA's selectors.
+func (d *Dataplane) Generation() uint32 {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.c == nil {
+		return 0
+	}
+	return uint32(C.sp_generation(d.c))
+}
+
 // validate finds what the C side would refuse or, worse, take.
 func (cfg *Config) validate() error {
 	var errs []error

@@ -175,7 +175,7 @@ func (r *reference) judge(j *journey) outcome {
 			}
 		}
 	}
-	e, ok := classify(r.spd, j.tuple, j.role)
+	e, ok := r.spd.Match(j.tuple, portGroup(j.role))
 	if j.tuple.Protocol == 41 && (!ok || e.Protocol != 41) { // S-022
 		return dropped("protocol_41")
 	}

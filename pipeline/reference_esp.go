@@ -22,7 +22,10 @@ func (r *reference) protect(j *journey, id CellID) outcome {
 	sa := cell.out
 	key, ok := nextHop(r.routes, sa.child.Remote.Addr())
 	mac, resolved := r.neighbours[key]
-	if !ok || !resolved {
+	switch {
+	case !ok:
+		return dropped("no_route")
+	case !resolved:
 		return outcome{Disposition: packetNeighbour}
 	}
 	mtu := r.ports[key.Port].MTU

@@ -156,13 +156,8 @@ const (
 	roleLocal       = 4
 )
 
-// entryRoles is the set of roles an entry speaks for. A protect entry speaks for all of them: what a tunnel decrypted may
-// enter another one, and a forged source in clear on an unprotected port shall meet this entry, which drops it, and not
-// the next weaker one, which may permit it.
+// entryRoles is the set of roles an entry speaks for.
 func entryRoles(e *policy.Entry) uint8 {
-	if e.Verdict == policy.VerdictProtect {
-		return roleProtected | roleUnprotected | roleLocal
-	}
 	var roles uint8
 	if e.Ports&policy.PortsLAN != 0 {
 		roles |= roleProtected | roleLocal
@@ -171,6 +166,14 @@ func entryRoles(e *policy.Entry) uint8 {
 		roles |= roleUnprotected
 	}
 	return roles
+}
+
+// portGroup is the port role that filters see for a role of the data plane.
+func portGroup(role uint8) policy.PortGroup {
+	if role == roleUnprotected {
+		return policy.PortsWAN
+	}
+	return policy.PortsLAN
 }
 
 func verdictToC(v policy.Verdict) C.uint8_t {

@@ -23,14 +23,3 @@ func packetOf(p ipv4) policy.Packet {
 	}
 	return t
 }
-
-// classify is the most specific entry for a packet of this role: the naive form of what the fast path's classifier does.
-func classify(spd *policy.SPD, p policy.Packet, role uint8) (e *policy.Entry, ok bool) {
-	for i := range spd.Entries {
-		e := &spd.Entries[i]
-		if entryRoles(e)&role != 0 && e.Matches(p, e.Ports) {
-			return e, true
-		}
-	}
-	return nil, false
-}

@@ -1,0 +1,38 @@
+// Package pipeline is the data plane of the gateway: a fast path in C that runs on the data cores, and the Go side that fills
+// its tables and serves its exceptions.
+//
+// # A packet's journey
+//
+// Each stage is a file. A worker takes a burst of packets through them, from the first to the last, before it takes another:
+//
+//  1. worker.c: the loop of a data core. Polls each port, then what Go and other workers handed over, then crypto devices.
+//  2. parse.c: Ethernet and IPv4. What is malformed is a counted drop; ARP goes to Go; ESP for an own address to stage 7.
+//  3. flow_cache.c: the memo of what was decided for a 5-tuple and port role, never state that admits a reverse packet.
+//  4. classify.c: on a miss, the compiled policy, the route and the next hop.
+//  5. punt.c: packets for Go, by ring: IKE, packets to own addresses, packets that wait for a neighbour or an SA.
+//  6. outbound.c: a tunnel's packets, encapsulated, numbered and encrypted.
+//  7. inbound.c: ESP for us, with the replay window of replay.h: decrypted, checked against its SA, back to stage 3.
+//  8. crypto_cpu.c and crypto_async.c: the two ways to a crypto device.
+//  9. transmit.c: next hop, link-layer header, transmit queue.
+//
+// dataplane.h, stages.h, classify.h, mbuf.h and ipv4.h are the workers' own shapes and helpers. publish.c and sa.c change
+// the tables under the workers' feet, dataplane.c makes them and counters.c reads the counts. tables.h and drop_reasons.h
+// are the shapes and names that both sides share; fastpath.h and lab.h are what Go calls.
+//
+// # The Go side
+//
+//   - config.go: the exported types. dataplane.go: New, Close, cells. workers.go: threads and cores.
+//   - snapshot.go: policy and routes to C arrays, with ranges.go, routes.go and filterslots.go. reclaim.go: grace periods.
+//   - sad.go: SAs, with spi.go for inbound SPIs. lifetime.go: when they have carried enough.
+//   - slowpath.go: what workers punt, dispatched. neighbour.go: ARP state. adjacency.go: its indices. hold.go: packets that
+//     wait for an SA. icmp.go, tokenbucket.go: messages about packets. answer.go: what is sent in answer, and IKE.
+//   - counters.go, flows.go: what operators see. layout.go: Go and C agree on sizes.
+//   - packet.go, tuple.go: headers. reference.go, reference_esp.go: all packet functions once more in plain Go, which tests
+//     compare the fast path with. lab.go with lab.c: what the benchmark needs and a gateway never calls.
+//
+// # Rules
+//
+// A data core runs no Go, waits for nobody and allocates nothing after New. Each packet has one end and each drop one
+// reason: received = forwarded + delivered + dropped + waiting, for every port (Counters.Conserved). Tables are published by
+// pointer; what they replace is freed when no worker can be reading it. Time is an argument of everything in Go that ages.
+package pipeline
