@@ -58,6 +58,7 @@ type childSA struct {
 	udp           bool          // ESP in UDP
 
 	sending     sending
+	notInbound  bool // the data plane has refused the inbound half
 	replacedFor Reason
 	successor   *childSA // set by the peer's rekey: the one that takes over when this one is deleted
 
@@ -125,7 +126,10 @@ func (c *childSA) remove(reason Reason, grace time.Duration) {
 	c.ike.children = slices.DeleteFunc(c.ike.children, func(other *childSA) bool { return other == c })
 	delete(e.children, c.spiIn)
 	c.stopSending()
-	gone := RemoveInbound{Peer: s.peer.cfg.Name, Child: s.cfg.Name, SPI: c.spiIn}
+	gone := Effect(RemoveInbound{Peer: s.peer.cfg.Name, Child: s.cfg.Name, SPI: c.spiIn})
+	if c.notInbound {
+		gone = ReleaseSPI{SPI: c.spiIn}
+	}
 	if grace > 0 {
 		e.timers.set(&timer{}, e.now.Add(grace), func() { e.effect(gone) })
 	} else {
@@ -225,7 +229,13 @@ func (c *childSA) expire(hard bool) {
 }
 
 // installFailed gives up a Child SA that the data plane does not take.
-func (c *childSA) installFailed(detail string) {
+func (c *childSA) installFailed(inbound bool, detail string) {
+	if inbound {
+		c.notInbound = true
+	} else if c.sending == sendCurrent {
+		c.sending = sendOver
+		c.slot.outbound = nil
+	}
 	f := c.fact(Failed)
 	f.Reason, f.Detail = FailInstall, detail
 	c.engine().fact(f)
@@ -235,11 +245,10 @@ func (c *childSA) installFailed(detail string) {
 
 // watchIdle deletes a Child SA that nobody uses (S-081).
 func (c *childSA) watchIdle() {
-	limit := c.slot.cfg.IdleTimeout
-	if limit < 0 {
+	e, limit := c.engine(), c.slot.cfg.IdleTimeout
+	if limit < 0 || e.cfg.LastInbound == nil && e.cfg.LastOutbound == nil {
 		return
 	}
-	e := c.engine()
 	last := c.established
 	for _, used := range []func(uint32) time.Time{e.cfg.LastInbound, e.cfg.LastOutbound} {
 		if used == nil {

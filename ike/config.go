@@ -24,7 +24,8 @@ type Config struct {
 	// LastInbound is when the inbound SA with this SPI last accepted a packet, the zero time if never. It spares liveness checks
 	// (RFC 7296 2.4) and counts for IdleTimeout. Nil: the engine sees IKE messages only.
 	LastInbound func(spi uint32) time.Time
-	// LastOutbound is when the Child SA of this inbound SPI last sent a packet, the zero time if never. Nil: IdleTimeout sees inbound only.
+	// LastOutbound is when the Child SA of this inbound SPI last sent a packet, the zero time if never. Nil: IdleTimeout sees inbound
+	// only, and does nothing when LastInbound is nil as well.
 	LastOutbound func(spi uint32) time.Time
 }
 

@@ -66,7 +66,7 @@ func (e *Engine) Step(now time.Time, ev Event) []Effect {
 	case Expire:
 		e.withChild(ev.SPI, func(c *childSA) { c.expire(ev.Hard) })
 	case InstallFailed:
-		e.withChild(ev.SPI, func(c *childSA) { c.installFailed(ev.Reason) })
+		e.withChild(ev.SPI, func(c *childSA) { c.installFailed(ev.Inbound, ev.Reason) })
 	case Reconfigure:
 		e.reconfigure(ev.Peers)
 	case Tick:

@@ -30,10 +30,12 @@ type (
 		SPI  uint32
 		Hard bool
 	}
-	// InstallFailed reports that the data plane refused InstallInbound or InstallOutbound of the Child SA with this inbound SPI.
+	// InstallFailed reports that the data plane refused InstallInbound or InstallOutbound of the Child SA with this inbound SPI
+	// (ChildSA.PairSPI). What was refused is not removed again: an inbound SPI comes back by ReleaseSPI.
 	InstallFailed struct {
-		SPI    uint32
-		Reason string
+		SPI     uint32
+		Inbound bool
+		Reason  string
 	}
 	// Terminate deletes all SAs of a peer and starts none again until Initiate. What the peer begins is still answered.
 	Terminate struct{ Peer string }

@@ -58,7 +58,9 @@ func play(t *testing.T, script []byte) {
 	for _, op := range script {
 		l.op(op)
 	}
-	l.a.noSPI, l.b.noSPI = false, false
+	for _, n := range []*end{l.a, l.b} {
+		n.noSPI, n.refuseIn, n.refuseOut = false, false, false
+	}
 	l.a.step(Initiate{Peer: "b"})
 	l.advance(10 * time.Minute)
 	l.established("net")
@@ -110,9 +112,9 @@ func (l *link) op(op byte) {
 	case what < 28:
 		side.step(Acquire{Peer: side.cfg.Peers[0].Name, Child: "net"})
 	case what < 30:
-		for _, child := range slices.Sorted(keys(side.cells)) {
-			side.step(InstallFailed{SPI: side.outbound[side.cells[child]].PairSPI, Reason: "fuzz"})
-		}
+		side.refuseIn = true
+	default:
+		side.refuseOut = true
 	}
 }
 

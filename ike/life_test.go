@@ -261,14 +261,32 @@ func TestReconfigure(t *testing.T) {
 	}
 }
 
+// The data plane refuses a direction of a Child SA, of the first one or at a rekey: it goes on both sides, and another is made.
 func TestInstallFailed(t *testing.T) {
-	l := up(t, nil, nil)
-	l.b.step(InstallFailed{SPI: l.b.outbound[l.b.cells["net"]].PairSPI, Reason: "no crypto session left"})
-	l.run()
-	l.consistent()
-	l.b.expect(Failed, FailInstall, 1)
-	l.advance(time.Minute)
-	l.established("net")
+	for name, refuse := range map[string]func(*link){
+		"a inbound":  func(l *link) { l.a.refuseIn = true },
+		"a outbound": func(l *link) { l.a.refuseOut = true },
+		"b inbound":  func(l *link) { l.b.refuseIn = true },
+		"b outbound": func(l *link) { l.b.refuseOut = true },
+		"b both":     func(l *link) { l.b.refuseIn, l.b.refuseOut = true, true },
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := join(t, nil, nil)
+			refuse(l)
+			l.begin()
+			l.run()
+			l.consistent()
+			if l.a.count(Failed, FailInstall)+l.b.count(Failed, FailInstall) == 0 {
+				t.Error("no fact says what failed")
+			}
+			l.advance(2 * time.Minute)
+			l.established("net")
+			refuse(l)
+			l.a.rekey(rekeyChild)
+			l.advance(2 * time.Minute)
+			l.established("net")
+		})
+	}
 }
 
 // Nothing that leaves the engine for people or metrics holds a key; nothing keeps one after the end.

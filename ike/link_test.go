@@ -29,13 +29,12 @@ type link struct {
 
 // packet is an IKE datagram, or with a cell an ESP packet.
 type packet struct {
-	to            *end
-	source, dest  netip.AddrPort
-	payload       []byte
-	esp           bool
-	spi           uint32
-	key           []byte
-	retransmitted bool
+	to           *end
+	source, dest netip.AddrPort
+	payload      []byte
+	esp          bool
+	spi          uint32
+	key          []byte
 }
 
 // end is one gateway: an engine and the model of a data plane.
@@ -55,6 +54,10 @@ type end struct {
 	sentBy    map[uint32]time.Time
 	keysSeen  map[string]bool
 	noSPI     bool // the data plane is full
+	refuseIn  bool // it refuses the next inbound SA, or
+	refuseOut bool // outbound SA
+	refused   []InstallFailed
+	never     map[uint32]bool // outbound SPIs refused
 	effects   []Effect
 }
 
@@ -154,6 +157,7 @@ func (n *end) boot(cfg Config) {
 	n.cfg = cfg
 	n.allocated, n.inbound, n.outbound = map[uint32]bool{}, map[uint32]ChildSA{}, map[uint32]ChildSA{}
 	n.cells, n.keysSeen = map[string]uint32{}, map[string]bool{}
+	n.never, n.refused = map[uint32]bool{}, nil
 	n.heard, n.sentBy = map[uint32]time.Time{}, map[uint32]time.Time{}
 	cfg.AllocateSPI = n.allocate
 	cfg.LastInbound = func(spi uint32) time.Time { return n.heard[spi] }
@@ -178,6 +182,11 @@ func (n *end) step(ev Event) []Effect {
 	for _, ef := range effects {
 		n.do(ef)
 	}
+	for len(n.refused) > 0 {
+		failed := n.refused[0]
+		n.refused = n.refused[1:]
+		effects = append(effects, n.step(failed)...)
+	}
 	return effects
 }
 
@@ -197,9 +206,18 @@ func (n *end) do(ef Effect) {
 			t.Errorf("%s: installs inbound %#x, which is not reserved or installed already", n.name, ef.SA.SPI)
 		}
 		n.checkKey(ef.SA)
+		if n.refuseIn {
+			n.refuseIn, n.refused = false, append(n.refused, InstallFailed{SPI: ef.SA.PairSPI, Inbound: true, Reason: "refused"})
+			return
+		}
 		n.inbound[ef.SA.SPI] = ef.SA
 	case InstallOutbound:
 		n.checkKey(ef.SA)
+		if n.refuseOut {
+			n.never[ef.SA.SPI] = true
+			n.refuseOut, n.refused = false, append(n.refused, InstallFailed{SPI: ef.SA.PairSPI, Reason: "refused"})
+			return
+		}
 		n.outbound[ef.SA.SPI] = ef.SA
 		n.cells[ef.Child] = ef.SA.SPI
 	case RemoveInbound:
@@ -209,7 +227,7 @@ func (n *end) do(ef Effect) {
 		delete(n.inbound, ef.SPI)
 		delete(n.allocated, ef.SPI)
 	case RemoveOutbound:
-		if n.outbound[ef.SPI].SPI == 0 {
+		if n.outbound[ef.SPI].SPI == 0 && !n.never[ef.SPI] {
 			t.Errorf("%s: removes outbound %#x, which is not installed", n.name, ef.SPI)
 		}
 		delete(n.outbound, ef.SPI)

@@ -38,7 +38,7 @@ func (s *slot) live() *childSA {
 }
 
 // elect fills the data plane's cell when its SA has gone or stopped, with the youngest Child SA that has not been there. None comes back: an
-// outbound SA is installed once in its life (see moved).
+// outbound SA is installed once in its life (see moved). If only such a one is left it gets new keys.
 func (s *slot) elect() {
 	if s.outbound != nil {
 		return
@@ -55,6 +55,9 @@ func (s *slot) elect() {
 				return
 			}
 		}
+	}
+	if c := s.live(); c != nil && c.sending == sendCurrent {
+		c.rekey()
 	}
 }
 

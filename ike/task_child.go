@@ -72,7 +72,9 @@ func (t *childInitiator) cause(sa *ikeSA) error {
 	case t.first:
 		i := max(0, slices.IndexFunc(sa.peer.slots, (*slot).needed))
 		t.slot = sa.peer.slots[i]
-		t.slot.negotiating = t
+		if t.slot.negotiating == nil {
+			t.slot.negotiating = t
+		}
 	case sa.state != stateEstablished, t.old != nil && t.old.state != childActive, t.old == nil && t.slot.live() != nil:
 		return errNothingToDo
 	}
@@ -107,7 +109,8 @@ func (t *childInitiator) process(m *message) error {
 		t.unusable(m.sa, err)
 		return nil
 	}
-	t.spi, t.slot.negotiating = 0, nil
+	t.spi = 0
+	t.done()
 	t.settle(c)
 	return nil
 }
@@ -160,7 +163,8 @@ func (t *childInitiator) unusable(sa *ikeSA, err error) {
 	reason, detail := reasonOf(err)
 	t.fact(sa, reason, detail)
 	spi := t.spi
-	t.spi, t.slot.negotiating = 0, nil
+	t.spi = 0
+	t.done()
 	t.putOff(reason, detail)
 	sa.tasks.enqueue(wire.ExchangeInformational, &deleteUnused{engine: sa.engine, spi: spi})
 }
@@ -233,6 +237,12 @@ func (t *childInitiator) abandon() {
 		t.slot.peer.engine.effect(ReleaseSPI{SPI: t.spi})
 		t.spi = 0
 	}
+	t.done()
+}
+
+// done makes way for another negotiation. IKE_AUTH has to carry a Child SA even if one is under way on another IKE SA: then that one keeps
+// the place.
+func (t *childInitiator) done() {
 	if t.slot.negotiating == t {
 		t.slot.negotiating = nil
 		t.slot.peer.touch()
