@@ -152,7 +152,11 @@ func (n *negotiator) carryOut(effect ike.Effect) *ike.InstallFailed {
 	case ike.Arm:
 		n.arm(e.At)
 	case ike.InstallInbound:
-		return n.install(e.Peer, e.Child, e.SA, n.plane.InstallInbound)
+		failed := n.install(e.Peer, e.Child, e.SA, n.plane.InstallInbound)
+		if failed != nil {
+			failed.Inbound = true // its SPI comes back by ReleaseSPI
+		}
+		return failed
 	case ike.InstallOutbound:
 		n.pairs[outboundSA{n.cells[e.Child], e.SA.SPI}] = e.SA.PairSPI
 		return n.install(e.Peer, e.Child, e.SA, n.plane.InstallOutbound)
