@@ -183,6 +183,7 @@ func ValidatePeers(peers []Peer) error {
 				errs = append(errs, fmt.Errorf("peer %q: addresses and identities equal those of peer %q, expected a difference", p.Name, other.Name))
 			}
 		}
+		errs = append(errs, validateNegotiation(fmt.Sprintf("peer %q", p.Name), p.RekeyTime, p.IKEProposals)...)
 		errs = append(errs, validateChildren(p)...)
 	}
 	return errors.Join(errs...)
@@ -192,17 +193,28 @@ func validateChildren(p Peer) []error {
 	var errs []error
 	seen := map[string]bool{}
 	for _, c := range p.Children {
+		where := fmt.Sprintf("peer %q: child %q", p.Name, c.Name)
 		if seen[c.Name] {
-			errs = append(errs, fmt.Errorf("peer %q: child %q is there twice, expected a name of its own", p.Name, c.Name))
+			errs = append(errs, fmt.Errorf("%s is there twice, expected a name of its own", where))
 		}
 		seen[c.Name] = true
 		if len(c.Selectors) == 0 || len(c.Selectors) > maxSelectors {
-			errs = append(errs, fmt.Errorf("peer %q: child %q has %d selectors, expected 1 to %d", p.Name, c.Name, len(c.Selectors), maxSelectors))
+			errs = append(errs, fmt.Errorf("%s has %d selectors, expected 1 to %d", where, len(c.Selectors), maxSelectors))
 		}
+		errs = append(errs, validateNegotiation(where, c.RekeyTime, c.ESPProposals)...)
 	}
-	for _, proposal := range p.IKEProposals {
+	return errs
+}
+
+// validateNegotiation checks what an IKE SA and a Child SA have in common.
+func validateNegotiation(where string, rekey time.Duration, proposals []crypto.Proposal) []error {
+	var errs []error
+	if rekey < 0 {
+		errs = append(errs, fmt.Errorf("%s: rekey time %v, expected a positive duration", where, rekey))
+	}
+	for _, proposal := range proposals {
 		if err := proposal.Validate(); err != nil {
-			errs = append(errs, fmt.Errorf("peer %q: IKE proposal: %w", p.Name, err))
+			errs = append(errs, fmt.Errorf("%s: proposal %s: %w", where, proposal, err))
 		}
 	}
 	return errs

@@ -367,3 +367,30 @@ func TestDeterministic(t *testing.T) {
 		t.Error("equal randomness and equal events gave other datagrams")
 	}
 }
+
+func TestIPv6Peers(t *testing.T) {
+	six := func(local, remote string) func(*Config) {
+		return func(c *Config) {
+			c.Peers[0].Local, c.Peers[0].Remote = netip.MustParseAddr(local), netip.MustParseAddr(remote)
+		}
+	}
+	l := up(t, six("2001:db8::1", "2001:db8::2"), six("2001:db8::2", "2001:db8::1"))
+	if info := l.b.engine.Snapshot()[0]; info.NATLocal || info.NATRemote || info.RemoteID != "2001:db8::1" {
+		t.Errorf("%+v", info)
+	}
+	l.a.rekey(rekeyIKE)
+	l.advance(time.Minute)
+	l.established("net")
+}
+
+// One negotiation of two engines joined in memory, both ends counted: IKE_SA_INIT, IKE_AUTH, delete.
+func BenchmarkNegotiation(b *testing.B) {
+	l := join(b, nil, nil)
+	for b.Loop() {
+		l.a.step(Initiate{Peer: "b"})
+		l.run()
+		l.a.step(Terminate{Peer: "b"})
+		l.run()
+		l.a.facts, l.b.facts, l.a.effects, l.b.effects = nil, nil, nil, nil
+	}
+}

@@ -150,9 +150,11 @@ func (t *childInitiator) takeRival() bool {
 	return true
 }
 
-// putOff schedules another try.
+// putOff schedules another try. A packet that waits goes on waiting only if the peer has said that it is just busy.
 func (t *childInitiator) putOff(reason Reason, detail string) {
+	wanted := t.slot.wanted && reason == FailTemporary
 	t.slot.failed(reason, detail)
+	t.slot.wanted = wanted
 	if t.old != nil {
 		t.old.rekeyLater(t.slot.failures)
 	}

@@ -1,0 +1,89 @@
+package ike
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"sallyport/crypto"
+	"sallyport/ike/wire"
+)
+
+func TestParseIdentity(t *testing.T) {
+	for text, kind := range map[string]wire.IDType{
+		"192.0.2.1": wire.IDIPv4Address, "2001:db8::1": wire.IDIPv6Address, "gw-a.example": wire.IDFQDN, "admin@example.org": wire.IDRFC822Address,
+	} {
+		id, err := ParseIdentity(text)
+		if err != nil || id.Type != kind || id.String() != text {
+			t.Errorf("%q: %v %v, %v", text, id.Type, id, err)
+		}
+	}
+	for _, text := range []string{"", "with space", "tab\t", "grüße.example", "fe80::1%eth0 x"} {
+		if id, err := ParseIdentity(text); err == nil {
+			t.Errorf("%q: %v, expected an error", text, id)
+		}
+	}
+	if got := (Identity{wire.IDFQDN, "a\nb"}).String(); strings.Contains(got, "\n") {
+		t.Errorf("a peer's identity writes %q into logs", got)
+	}
+}
+
+func TestValidatePeers(t *testing.T) {
+	for name, change := range map[string]func(*[]Peer){
+		"name twice":            func(p *[]Peer) { *p = append(*p, (*p)[0]) },
+		"same identities":       func(p *[]Peer) { twin := (*p)[0]; twin.Name = "twin"; *p = append(*p, twin) },
+		"no key":                func(p *[]Peer) { (*p)[0].PSK = crypto.Secret{} },
+		"no address":            func(p *[]Peer) { (*p)[0].Remote = netip.Addr{} },
+		"two IP versions":       func(p *[]Peer) { (*p)[0].Remote = netip.MustParseAddr("2001:db8::1") },
+		"child twice":           func(p *[]Peer) { (*p)[0].Children = append((*p)[0].Children, (*p)[0].Children[0]) },
+		"child without traffic": func(p *[]Peer) { (*p)[0].Children[0].Selectors = nil },
+		"negative lifetime":     func(p *[]Peer) { (*p)[0].RekeyTime = -time.Second },
+		"broken IKE proposal":   func(p *[]Peer) { (*p)[0].IKEProposals = []crypto.IKEProposal{{}} },
+		"broken ESP proposal":   func(p *[]Peer) { (*p)[0].Children[0].ESPProposals = []crypto.ESPProposal{{}} },
+		"negative child's life": func(p *[]Peer) { (*p)[0].Children[0].RekeyTime = -time.Second },
+	} {
+		peers := sideA(t).Peers
+		change(&peers)
+		if err := ValidatePeers(peers); err == nil {
+			t.Errorf("%s: accepted", name)
+		}
+	}
+	if err := ValidatePeers(sideA(t).Peers); err != nil {
+		t.Error(err)
+	}
+}
+
+// What goes to logs, metrics and show holds no key, whatever verb prints it.
+func TestNoSecretInFacts(t *testing.T) {
+	l := up(t, nil, func(c *Config) { c.Limits.CookieThreshold = -1 })
+	l.a.rekey(rekeyChild)
+	l.a.rekey(rekeyIKE)
+	l.advance(time.Minute)
+	var all strings.Builder
+	for _, n := range []*end{l.a, l.b} {
+		for _, f := range n.facts {
+			fmt.Fprintf(&all, "%+v %#v %s\n", f, f, f.Kind)
+		}
+		fmt.Fprintf(&all, "%+v %#v\n", n.engine.Snapshot(), n.engine.Snapshot())
+		for _, ef := range n.effects {
+			if _, sent := ef.(Send); !sent {
+				fmt.Fprintf(&all, "%+v\n", ef)
+			}
+		}
+		fmt.Fprintf(&all, "%+v\n", n.cfg.Peers)
+	}
+	if strings.Contains(all.String(), "correct horse") || strings.Contains(all.String(), fmt.Sprintf("%x", "correct horse")) {
+		t.Error("the pre-shared key is printed")
+	}
+	for _, n := range []*end{l.a, l.b} {
+		for key := range n.keysSeen {
+			for _, form := range []string{fmt.Sprintf("%x", key), fmt.Sprint([]byte(key)[:8])[1:]} {
+				if strings.Contains(all.String(), form) {
+					t.Error("a key is printed")
+				}
+			}
+		}
+	}
+}
