@@ -18,7 +18,8 @@ type adjacencyTable struct {
 	free  []uint16
 }
 
-func (t *adjacencyTable) full(limit int) bool { return len(t.free) == 0 && len(t.keys) >= limit }
+// left is how many neighbours can still be added.
+func (t *adjacencyTable) left(limit int) int { return len(t.free) + limit - len(t.keys) }
 
 func (t *adjacencyTable) add(key neighbourKey) uint16 {
 	i := uint16(len(t.keys))
@@ -38,10 +39,10 @@ func (d *Dataplane) adjacency(key neighbourKey) (uint16, error) {
 	if i, ok := t.index[key]; ok {
 		return i, nil
 	}
-	if t.full(d.cfg.MaxAdjacencies) {
+	if t.left(d.cfg.MaxAdjacencies) == 0 {
 		d.reclaimAdjacencies()
 	}
-	if t.full(d.cfg.MaxAdjacencies) {
+	if t.left(d.cfg.MaxAdjacencies) == 0 {
 		return 0, fmt.Errorf("pipeline: neighbour %s on port %s: all %d adjacencies are in use", key.Address, d.cfg.Ports[key.Port].Name, d.cfg.MaxAdjacencies)
 	}
 	i := t.add(key)
@@ -59,27 +60,28 @@ func (d *Dataplane) adjacency(key neighbourKey) (uint16, error) {
 }
 
 // reclaimAdjacencies frees the indices of neighbours that nobody knows any more and no SA uses. Flows may hold a memo of
-// them, and a worker may be acting on one: the memos end with a new generation and the acts with a grace period, for which
-// this waits. It happens once for each time that as many neighbours as the table holds have come and gone.
+// them, and a worker may be acting on one: the memos end with a new generation and the acts with a grace period, after
+// which the indices are free. Nobody waits for that: a packet that needs one before is dropped.
 func (d *Dataplane) reclaimAdjacencies() {
 	t := &d.slow.adjacencies
 	used := d.sad.adjacencies()
-	var unused []neighbourKey
+	var indices []uint16
 	for key, i := range t.index {
-		if _, known := d.slow.neighbours.table[key]; !known && !used[i] {
-			unused = append(unused, key)
+		if _, known := d.slow.neighbours.table[key]; known || used[i] {
+			continue
 		}
-	}
-	if len(unused) == 0 {
-		return
-	}
-	for _, key := range unused {
 		C.sp_neighbour_remove(d.c, d.cPort(key.Port), ipv4Number(key.Address))
-		t.free = append(t.free, t.index[key])
+		indices = append(indices, i)
 		delete(t.index, key)
 	}
+	if len(indices) == 0 {
+		return
+	}
 	C.sp_generation_bump(d.c)
-	C.sp_synchronise(d.c)
+	d.retire(func() error {
+		t.free = append(t.free, indices...)
+		return nil
+	})
 }
 
 // setAdjacency publishes a neighbour's address, or withdraws it when mac is nil.

@@ -107,13 +107,20 @@ func (d *Dataplane) Close() error {
 	if d.c == nil {
 		return nil
 	}
+	if slices.Contains(d.bursting, true) {
+		return errors.New("pipeline: Close while a worker is inside RunBurst: end that first")
+	}
+	C.sp_dataplane_stop(d.c)
+	for worker := range d.cfg.Workers {
+		C.sp_worker_loop(d.c, C.uint32_t(worker)) // stopped: it only takes back what crypto devices hold
+	}
 	d.slow.freeAll()
-	err := d.removeAllSAs()
+	d.removeAllSAs()
 	C.sp_synchronise(d.c)
-	err = errors.Join(err, d.graves.bury(func(uint64) bool { return true }))
+	d.graves.bury(func(uint64) bool { return true })
 	C.sp_dataplane_destroy(d.c)
 	d.c = nil
-	return err
+	return d.graves.failed
 }
 
 // RunBurst is one turn of a worker's loop on the calling thread: for tests and for machines with a single core. It returns

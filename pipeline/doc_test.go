@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// The journey in doc.go names files that exist, and every file of the package is named.
+// The journey in doc.go names files that exist, and every file with code is named.
 func TestDocNamesTheFiles(t *testing.T) {
 	text, err := os.ReadFile("doc.go")
 	if err != nil {
@@ -21,7 +21,7 @@ func TestDocNamesTheFiles(t *testing.T) {
 			t.Errorf("doc.go names %s: %v", name, err)
 		}
 	}
-	sources, err := filepath.Glob("*.[gc]*")
+	sources, err := filepath.Glob("*.[gc]*") // .go and .c
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,6 +10,7 @@ import "errors"
 // graveyard holds what workers may still be reading. A grave is freed when its grace period is over; nobody waits for it.
 type graveyard struct {
 	graves []grave
+	failed error // of freeing; Close reports it
 }
 
 type grave struct {
@@ -18,23 +19,21 @@ type grave struct {
 }
 
 // bury frees the graves whose grace period has passed, in the order in which they were dug.
-func (g *graveyard) bury(passed func(token uint64) bool) error {
-	var errs []error
+func (g *graveyard) bury(passed func(token uint64) bool) {
 	for len(g.graves) > 0 && passed(g.graves[0].token) {
-		errs = append(errs, g.graves[0].free())
-		g.graves[0] = grave{}
+		first := g.graves[0]
 		g.graves = g.graves[1:]
+		g.failed = errors.Join(g.failed, first.free())
 	}
-	return errors.Join(errs...)
 }
 
 // retire frees something once no worker can be using it, and now what has come of age. Call it after the thing has been
 // unpublished.
-func (d *Dataplane) retire(free func() error) error {
+func (d *Dataplane) retire(free func() error) {
 	d.graves.graves = append(d.graves.graves, grave{uint64(C.sp_grace_start(d.c)), free})
-	return d.reclaim()
+	d.reclaim()
 }
 
-func (d *Dataplane) reclaim() error {
-	return d.graves.bury(func(token uint64) bool { return C.sp_grace_passed(d.c, C.uint64_t(token)) != 0 })
+func (d *Dataplane) reclaim() {
+	d.graves.bury(func(token uint64) bool { return C.sp_grace_passed(d.c, C.uint64_t(token)) != 0 })
 }

@@ -146,9 +146,9 @@ func (d *Dataplane) InstallOutbound(child ChildSA) error {
 	if former == nil || !slices.Equal(former.child.Selectors, child.Selectors) {
 		C.sp_generation_bump(d.c) // a memo may say selector_mismatch
 	}
-	err = d.retireOutbound(former)
+	d.retireOutbound(former)
 	d.release(d.slow.held.take(child.Cell))
-	return err
+	return nil
 }
 
 // RemoveInbound makes packets with the SPI unacceptable and gives the SPI back once no worker can be using the SA.
@@ -158,18 +158,19 @@ func (d *Dataplane) RemoveInbound(spi uint32) error {
 	if d.c == nil {
 		return errClosed
 	}
-	return d.removeInbound(spi)
-}
-
-func (d *Dataplane) removeInbound(spi uint32) error {
-	sa := d.sad.inbound[spi]
-	if sa == nil {
+	if d.sad.inbound[spi] == nil {
 		return fmt.Errorf("pipeline: no inbound SA %#08x to remove", spi)
 	}
+	d.removeInbound(spi)
+	return nil
+}
+
+func (d *Dataplane) removeInbound(spi uint32) {
+	sa := d.sad.inbound[spi]
 	C.sp_sa_in_retire(d.c, C.uint32_t(spi))
 	delete(d.sad.inbound, spi)
 	d.sad.owned[sa.owner]--
-	return d.retire(func() error {
+	d.retire(func() error {
 		C.sp_sa_in_free(sa.c)
 		d.sad.spis.release(spi)
 		return d.cfg.Crypto.Free(sa.session)
@@ -184,38 +185,37 @@ func (d *Dataplane) RemoveOutbound(cell CellID, spi uint32) error {
 	if err := d.checkCell(cell); err != nil {
 		return err
 	}
-	return d.removeOutbound(cell, spi)
+	d.removeOutbound(cell, spi)
+	return nil
 }
 
-func (d *Dataplane) removeOutbound(cell CellID, spi uint32) error {
+func (d *Dataplane) removeOutbound(cell CellID, spi uint32) {
 	sa := d.sad.outbound[cell]
 	if sa == nil || sa.child.SPI != spi {
-		return nil
+		return
 	}
 	C.sp_cell_publish(d.c, C.uint16_t(cell), nil)
 	delete(d.sad.outbound, cell)
-	return d.retireOutbound(sa)
+	d.retireOutbound(sa)
 }
 
-func (d *Dataplane) retireOutbound(sa *outboundSA) error {
+func (d *Dataplane) retireOutbound(sa *outboundSA) {
 	if sa == nil {
-		return nil
+		return
 	}
-	return d.retire(func() error {
+	d.retire(func() error {
 		C.sp_sa_out_free(sa.c)
 		return d.cfg.Crypto.Free(sa.session)
 	})
 }
 
-func (d *Dataplane) removeAllSAs() error {
-	var errs []error
+func (d *Dataplane) removeAllSAs() {
 	for _, spi := range slices.Collect(maps.Keys(d.sad.inbound)) {
-		errs = append(errs, d.removeInbound(spi))
+		d.removeInbound(spi)
 	}
 	for cell, sa := range maps.Clone(d.sad.outbound) {
-		errs = append(errs, d.removeOutbound(cell, sa.child.SPI))
+		d.removeOutbound(cell, sa.child.SPI)
 	}
-	return errors.Join(errs...)
 }
 
 func (d *Dataplane) checkChild(child *ChildSA) error {

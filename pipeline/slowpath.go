@@ -120,11 +120,11 @@ func (d *Dataplane) drain(now time.Time) (total int, events []event, err error) 
 func (d *Dataplane) tick(now time.Time) []event {
 	d.apply(d.slow.neighbours.tick(now))
 	d.discard(d.slow.held.expire(now), dropHoldTimeout)
-	events := d.expireSAs()
-	if err := d.reclaim(); err != nil {
-		d.slow.lost++ // a session that its device would not free: nothing else depends on it
+	if d.slow.adjacencies.left(d.cfg.MaxAdjacencies) < d.cfg.MaxAdjacencies/4 {
+		d.reclaimAdjacencies()
 	}
-	return events
+	d.reclaim()
+	return d.expireSAs()
 }
 
 // dispatch settles one punted packet. Kinds that are Go's for good are freed here; the others wait, or go on.

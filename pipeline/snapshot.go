@@ -54,10 +54,10 @@ func (d *Dataplane) Apply(s Snapshot) error {
 	former := C.sp_snapshot_publish(d.c, built)
 	d.policy = published{spd: s.SPD, routes: routes}
 	if former != nil {
-		err = d.retire(func() error { C.sp_snapshot_free(former); return nil })
+		d.retire(func() error { C.sp_snapshot_free(former); return nil })
 	}
 	d.routeSAs()
-	return err
+	return nil
 }
 
 // cellsOf finds the cell of each entry, in the order of the entries.

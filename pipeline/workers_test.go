@@ -1,13 +1,18 @@
 package pipeline
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net/netip"
 	"runtime"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"sallyport/policy"
 )
 
 // With two workers, ESP that reaches the worker that does not own its SA is handed over, and one window judges all.
@@ -98,8 +103,7 @@ func randomFrame(random *rand.Rand, near *referenceOut) []byte {
 
 // Workers on their own threads: traffic passes, policies and SAs change under it, Stop ends it, and Start begins again.
 func TestStartStop(t *testing.T) {
-	r := newRig(t, rigOptions{workers: 2})
-	r.d.cfg.Idle = IdleSleep
+	r := newRig(t, rigOptions{workers: 2, idle: IdleSleep})
 	cores := allowedCores(t)
 	start := func() {
 		t.Helper()
@@ -143,6 +147,72 @@ func TestStartStop(t *testing.T) {
 	waitFor(t, "a packet after the second start", func() bool { return len(r.sent(wan)) == 1 })
 	r.d.Stop()
 }
+
+// Close takes back what is inside crypto devices, rings and queues, and a closed data plane says so.
+func TestCloseWithPacketsInFlight(t *testing.T) {
+	r := newRig(t, rigOptions{})
+	r.outbound(r.child("site", "aes128-sha256", false))
+	r.setCell("other", CellHold)
+	for range 5 {
+		r.enqueue(0, lan, fromHost(tcp(lanHost, farHost)), fromHost(packetOfLength(stranger, lanOwn, 1, 60)))
+	}
+	if _, err := r.d.RunBurst(0); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.d.SendUDP(wanPort, peerPort, []byte("unsent"), false); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(r.d.Close(), r.d.Close()); err != nil {
+		t.Error(err)
+	}
+	for what, err := range map[string]error{"Apply": r.d.Apply(Snapshot{}), "SendUDP": r.d.SendUDP(wanPort, peerPort, nil, false), "SetCellState": r.d.SetCellState(0, CellHold)} {
+		if !errors.Is(err, errClosed) {
+			t.Errorf("%s after Close: %v", what, err)
+		}
+	}
+}
+
+// Exceptions serves running workers: a host asks for the gateway's address and pings it, IKE and an acquire reach the
+// handler, and the end of the context ends it.
+func TestExceptions(t *testing.T) {
+	r := newRig(t, rigOptions{idle: IdleYield, now: time.Now(), rules: []rule{siteRule, {name: "ping", source: "any", destination: "my", protocol: 1}}})
+	cell := r.cell("site")
+	r.setCell("site", CellHold)
+	if err := r.d.Start(allowedCores(t)[:1]); err != nil {
+		t.Fatal(err)
+	}
+	defer r.d.Stop()
+	ctx, cancel := context.WithCancel(context.Background())
+	handler, ended := make(events, 16), make(chan error, 1)
+	go func() { ended <- r.d.Exceptions(ctx, handler) }()
+	r.enqueue(0, lan,
+		arpMessage{op: arpRequestOp, senderMAC: macB, senderAddr: stranger, targetAddr: lanOwn}.frame(broadcastMAC),
+		etherFrame(lanMAC[:], macB[:], etherTypeIPv4, icmpPacket(stranger, lanOwn, icmpEcho, 30)))
+	answers := 0
+	waitFor(t, "two answers", func() bool { answers += len(r.sent(lan)); return answers == 2 })
+	r.enqueue(0, wan, fromPeer(udpDatagram(netip.AddrPortFrom(peer, 500), netip.AddrPortFrom(wanOwn, 500), []byte("hello"))))
+	if got := <-handler; got != "ike hello" {
+		t.Errorf("got %s", got)
+	}
+	r.enqueue(0, lan, fromHost(tcp(lanHost, farHost)))
+	if got, want := <-handler, fmt.Sprintf("acquire %d", cell); got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+	r.outbound(r.child("site", "aes128gcm16", false))
+	waitFor(t, "the held packet", func() bool { return len(r.sent(wan)) == 1 })
+	cancel()
+	if err := <-ended; !errors.Is(err, context.Canceled) {
+		t.Errorf("Exceptions returned %v", err)
+	}
+	r.d.Stop()
+}
+
+// events is a Handler that writes down what it hears.
+type events chan string
+
+func (e events) IKE(d Datagram)                            { e <- "ike " + string(d.Payload) }
+func (e events) Acquire(cell CellID, _ policy.Packet)      { e <- fmt.Sprint("acquire ", cell) }
+func (e events) Expire(_ CellID, spi uint32, _, hard bool) { e <- fmt.Sprint("expire ", spi, hard) }
 
 // waitFor polls for something that happens on another thread.
 func waitFor(t *testing.T, what string, done func() bool) {

@@ -1,0 +1,139 @@
+package pipeline
+
+import (
+	"bytes"
+	"testing"
+)
+
+// Whole bursts of one flow leave in order, whatever their length, and a bad packet in the middle takes no other with it.
+func TestBursts(t *testing.T) {
+	for _, suite := range []string{"aes128gcm16", "aes256gcm16", "aes128-sha1", "aes256-sha512"} {
+		t.Run(suite, func(t *testing.T) {
+			r := newRig(t, rigOptions{})
+			r.outbound(r.child("site", suite, false))
+			near := r.inbound(r.child("site", suite, true))
+			for n := 1; n <= 97; n += 4 {
+				var out, in [][]byte
+				for range n {
+					size := 20 + r.random.IntN(1300)
+					out = append(out, fromHost(packetOfLength(lanHost, farHost, 253, size)))
+					near.sequence++
+					e := near.encapsulate(packetOfLength(farHost, lanHost, 253, size), near.sequence)
+					if r.random.IntN(8) == 0 {
+						e[ipv4HeaderLen+espHeaderLen+r.random.IntN(len(e)-ipv4HeaderLen-espHeaderLen)] ^= 0x40
+					}
+					in = append(in, fromPeer(e))
+				}
+				r.compareBurst(lan, out)
+				r.compareBurst(wan, in)
+			}
+		})
+	}
+}
+
+// Bursts in which the packets of several tunnels alternate.
+func TestInterleavedTunnels(t *testing.T) {
+	second := rule{name: "to-second", source: "10.1.0.0/16", destination: "10.3.0.0/16", tunnel: "second"}
+	r := newRig(t, rigOptions{rules: []rule{siteRule, second}})
+	other := farHost.As4()
+	other[1] = 3
+	third := address4(number4(other))
+	wide := siteSelectors(func(s *policySelector) { s.Local, s.Remote = anyIPv4, anyIPv4 })
+	var nears []*referenceOut
+	for tunnel, suite := range map[string]string{"site": "aes128gcm16", "second": "aes256gcm16"} {
+		in, out := r.child(tunnel, suite, true), r.child(tunnel, suite, false)
+		in.Selectors, out.Selectors = wide, wide
+		nears = append(nears, r.inbound(in))
+		r.outbound(out)
+	}
+	for range 40 {
+		var out, in [][]byte
+		for range 32 {
+			far := farHost
+			if r.random.IntN(2) == 0 {
+				far = third
+			}
+			out = append(out, fromHost(tcp(lanHost, far)))
+			near := nears[r.random.IntN(2)]
+			near.sequence++
+			in = append(in, fromPeer(near.encapsulate(tcp(far, lanHost), near.sequence)))
+		}
+		r.compareBurst(lan, out)
+		r.compareBurst(wan, in) // about half come through the wrong tunnel
+	}
+}
+
+// compareBurst sends frames at once and compares what left, in order, and the drop reasons in all.
+func (r *rig) compareBurst(port int, frames [][]byte) {
+	r.t.Helper()
+	before := r.tally()
+	r.enqueue(0, port, frames...)
+	r.settle()
+	after := ends(before, r.tally())
+	expected := map[string]int{}
+	var want [2][][]byte
+	for _, f := range frames {
+		o := r.ref.process(port, f)
+		if o.Disposition == packetForwarded {
+			expected["forwarded"]++
+			want[o.Port] = append(want[o.Port], o.Frame)
+		} else {
+			expected[o.Reason]++
+		}
+	}
+	same(r.t, "ends", after, expected)
+	for i := range want {
+		got := r.sent(i)
+		if len(got) != len(want[i]) {
+			r.t.Fatalf("%d frames left by port %d, want %d", len(got), i, len(want[i]))
+		}
+		for j := range got {
+			if !bytes.Equal(got[j], want[i][j]) {
+				r.t.Fatalf("frame %d of port %d:\n got  % x\n want % x", j, i, got[j], want[i][j])
+			}
+		}
+	}
+}
+
+// An SA with extended sequence numbers sends across 2^32.
+func TestESNAcrossTheWrap(t *testing.T) {
+	for _, suite := range []string{"aes128gcm16", "aes128-sha256"} {
+		r := newRig(t, rigOptions{})
+		child := r.child("site", suite, false)
+		child.ESN, child.firstSequence = true, 1<<32-3
+		far := r.outbound(child)
+		far.window.accept(1<<32 - 4)
+		for range 8 {
+			r.opened(far, r.wantForward(lan, fromHost(tcp(lanHost, farHost)), wan), 60)
+		}
+	}
+}
+
+// What strangers can send to the Go side must not stop it: no input makes a parser panic, and an answer is always sound.
+func FuzzPackets(f *testing.F) {
+	f.Add([]byte(tcp(lanHost, farHost)))
+	f.Add([]byte(icmpPacket(lanHost, lanOwn, icmpEcho, 8)))
+	f.Add(udpDatagram(peerPort, wanPort, []byte("IKE")))
+	f.Add(arpMessage{op: arpRequestOp, senderMAC: macA, senderAddr: lanHost, targetAddr: lanOwn}.frame(broadcastMAC))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if m, ok := parseARP(b); ok && !bytes.Equal(m.frame(macAddress(b[:6])), b[:etherHeaderLen+arpLen]) {
+			t.Errorf("ARP % x is not what was parsed from % x", m.frame(macAddress(b[:6])), b)
+		}
+		p, reason := parseIPv4(b)
+		if reason != "" {
+			return
+		}
+		packetOf(p)
+		for _, build := range []func() ([]byte, bool){
+			func() ([]byte, bool) { return echoReply(p) },
+			func() ([]byte, bool) { return timeExceeded(p, lanOwn) },
+			func() ([]byte, bool) { return fragmentationNeeded(p, lanOwn, 1400) },
+		} {
+			if answer, ok := build(); ok {
+				if a, reason := parseIPv4(answer); reason != "" || checksum(a.payload()) != 0 || a.destination() != p.source() {
+					t.Errorf("answer % x to % x: %s", answer, b, reason)
+				}
+			}
+		}
+	})
+}
