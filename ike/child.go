@@ -86,7 +86,7 @@ func (c *childSA) install() {
 // installOutbound makes packets leave by this Child SA. It happens once in its life.
 func (c *childSA) installOutbound() {
 	c.sending = sendCurrent
-	c.slot.outbound = c
+	c.slot.former, c.slot.outbound = c.slot.outbound, c
 	c.engine().effect(InstallOutbound{Peer: c.slot.peer.cfg.Name, Child: c.slot.cfg.Name, SA: c.half(c.spiOut, &c.keyOut)})
 }
 
@@ -123,6 +123,9 @@ func (c *childSA) remove(reason Reason, grace time.Duration) {
 		e.timers.stop(t)
 	}
 	s.children = slices.DeleteFunc(s.children, func(other *childSA) bool { return other == c })
+	if s.former == c {
+		s.former = nil
+	}
 	c.ike.children = slices.DeleteFunc(c.ike.children, func(other *childSA) bool { return other == c })
 	delete(e.children, c.spiIn)
 	c.stopSending()
@@ -228,18 +231,25 @@ func (c *childSA) expire(hard bool) {
 	c.rekey()
 }
 
-// installFailed gives up a Child SA that the data plane does not take.
+// installFailed gives up a Child SA that the data plane does not take. The cell keeps the outbound SA that it had, if that is still there.
 func (c *childSA) installFailed(inbound bool, detail string) {
-	if inbound {
+	s := c.slot
+	switch {
+	case inbound:
 		c.notInbound = true
-	} else if c.sending == sendCurrent {
+	case c.sending == sendCurrent:
 		c.sending = sendOver
-		c.slot.outbound = nil
+		if s.outbound == c {
+			s.outbound = nil
+			if s.former != nil && s.former.sending == sendCurrent {
+				s.outbound = s.former
+			}
+		}
 	}
 	f := c.fact(Failed)
 	f.Reason, f.Detail = FailInstall, detail
 	c.engine().fact(f)
-	c.slot.failed(FailInstall, detail)
+	s.failed(FailInstall, detail)
 	c.delete(DeletedFailed)
 }
 

@@ -66,7 +66,7 @@ func (e *Engine) Step(now time.Time, ev Event) []Effect {
 	case Expire:
 		e.withChild(ev.SPI, func(c *childSA) { c.expire(ev.Hard) })
 	case InstallFailed:
-		e.withChild(ev.SPI, func(c *childSA) { c.installFailed(ev.Inbound, ev.Reason) })
+		e.installFailed(ev)
 	case Reconfigure:
 		e.reconfigure(ev.Peers)
 	case Tick:
@@ -95,6 +95,17 @@ func (e *Engine) withPeer(name string, do func(*peer)) {
 func (e *Engine) withChild(spi uint32, do func(*childSA)) {
 	if c := e.children[spi]; c != nil {
 		do(c)
+	}
+}
+
+// installFailed finds the Child SA that the data plane refused. One that was removed in the very Step that made it has only its SPI left to give
+// back.
+func (e *Engine) installFailed(ev InstallFailed) {
+	switch c := e.children[ev.SPI]; {
+	case c != nil:
+		c.installFailed(ev.Inbound, ev.Reason)
+	case ev.Inbound:
+		e.effect(ReleaseSPI{SPI: ev.SPI})
 	}
 }
 

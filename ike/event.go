@@ -31,7 +31,8 @@ type (
 		Hard bool
 	}
 	// InstallFailed reports that the data plane refused InstallInbound or InstallOutbound of the Child SA with this inbound SPI
-	// (ChildSA.PairSPI). What was refused is not removed again: an inbound SPI comes back by ReleaseSPI.
+	// (ChildSA.PairSPI). What was refused is not removed again: an inbound SPI comes back by ReleaseSPI. A refused InstallOutbound has
+	// left in place what the child sent by before.
 	InstallFailed struct {
 		SPI     uint32
 		Inbound bool

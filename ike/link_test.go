@@ -207,6 +207,7 @@ func (n *end) do(ef Effect) {
 		}
 		n.checkKey(ef.SA)
 		if n.refuseIn {
+			n.never[ef.SA.SPI] = true
 			n.refuseIn, n.refused = false, append(n.refused, InstallFailed{SPI: ef.SA.PairSPI, Inbound: true, Reason: "refused"})
 			return
 		}
@@ -221,6 +222,9 @@ func (n *end) do(ef Effect) {
 		n.outbound[ef.SA.SPI] = ef.SA
 		n.cells[ef.Child] = ef.SA.SPI
 	case RemoveInbound:
+		if n.never[ef.SPI] {
+			return // refused within the same Step
+		}
 		if n.inbound[ef.SPI].SPI == 0 {
 			t.Errorf("%s: removes inbound %#x, which is not installed", n.name, ef.SPI)
 		}

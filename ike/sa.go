@@ -63,6 +63,10 @@ type ikeSA struct {
 	keys   *ikeKeys
 	ni, nr []byte
 
+	// origin is the first IKE SA of a line of rekeys: what settles duplicates must be the same at both ends, however far either has come with
+	// a rekey.
+	origin origin
+
 	initRequest, initResponse []byte // until IKE_AUTH has covered them
 	initDigest                digest // of the request, for a responder
 
@@ -85,6 +89,11 @@ type ikeSA struct {
 	life  timer // rekey, then the end
 	again timer // a rekey that was put off
 	watch timer // liveness; half-open or replaced: how long it may wait
+}
+
+type origin struct {
+	role   Role
+	lowest []byte // nonce
 }
 
 func newIKESA(e *Engine, role Role, local, remote netip.AddrPort) *ikeSA {

@@ -13,6 +13,7 @@ type slot struct {
 	cfg      Child
 	children []*childSA // installed, oldest first
 	outbound *childSA   // the one in the data plane's cell
+	former   *childSA   // the one before it
 
 	wanted      bool           // by an operator or a waiting packet
 	packet      *policy.Packet // that packet

@@ -1,6 +1,7 @@
 package ike
 
 import (
+	"bytes"
 	"crypto/subtle"
 	"slices"
 
@@ -118,6 +119,7 @@ func verify(sa *ikeSA, auth *wire.Auth, psk, skP crypto.Secret, firstMessage, no
 // authenticated establishes the IKE SA, and settles which one stays if there are two.
 func (sa *ikeSA) authenticated() {
 	sa.establish()
+	sa.origin = origin{sa.role, sa.lowestNonce()}
 	f := sa.fact(IKEEstablished)
 	f.Suite = sa.chosen.String()
 	sa.engine.fact(f)
@@ -138,7 +140,8 @@ func (p *peer) initialContact(sa *ikeSA) {
 // with the lowest of the four nonces goes, and the side that began it deletes it.
 func (sa *ikeSA) settleDuplicates() {
 	for _, other := range slices.Clone(sa.peer.sas) {
-		if other == sa || other.state != stateEstablished || sa.state != stateEstablished {
+		sameLine := bytes.Equal(other.origin.lowest, sa.origin.lowest) // a rekey, which settles that by itself
+		if sameLine || other.state != stateEstablished || sa.state != stateEstablished {
 			continue
 		}
 		if other.suspect {
@@ -146,10 +149,10 @@ func (sa *ikeSA) settleDuplicates() {
 			continue
 		}
 		loser := other
-		if loses(sa.lowestNonce(), other.lowestNonce()) {
+		if loses(sa.origin.lowest, other.origin.lowest) {
 			loser = sa
 		}
-		if loser.role == RoleInitiator {
+		if loser.origin.role == RoleInitiator {
 			loser.terminate(DeletedRedundant)
 		} else {
 			loser.standby(DeletedRedundant, (*ikeSA).terminate)

@@ -144,7 +144,7 @@ func (t *informationalResponder) build(m *message) error {
 	m.then(func() {
 		// A peer that deletes while our rekey is on its way did not notice it; its own has won (RFC 7296 2.8.2).
 		if x := sa.tasks.active; x != nil {
-			if r, ok := x.tasks[0].(*rekeyInitiator); ok && r.rival != nil {
+			if r, ok := x.tasks[0].(*rekeyInitiator); ok && r.rivalLives() {
 				sa.handOver(r.rival)
 				r.rival = nil
 				sa.replacedFor = DeletedRekeyed

@@ -38,7 +38,7 @@ func (t *rekeyInitiator) build(m *message) error {
 // successor prepares the next IKE SA: same peer, same path, keys to come.
 func (sa *ikeSA) successor(role Role) *ikeSA {
 	next := newIKESA(sa.engine, role, sa.local, sa.remote)
-	next.peer, next.natLocal, next.natRemote = sa.peer, sa.natLocal, sa.natRemote
+	next.peer, next.natLocal, next.natRemote, next.origin = sa.peer, sa.natLocal, sa.natRemote, sa.origin
 	next.localSPI = sa.engine.newSPI()
 	return next
 }
@@ -63,15 +63,20 @@ func (t *rekeyInitiator) process(m *message) error {
 func (t *rekeyInitiator) settle(sa *ikeSA) {
 	ending, next := sa.state == stateDeleting, t.next
 	if t.rival != nil && loses(next.lowestNonce(), t.rival.lowestNonce()) {
-		sa.handOver(t.rival)
-		next.terminate(DeletedRedundant)
-		next = t.rival
+		if t.rivalLives() {
+			sa.handOver(t.rival)
+			next.terminate(DeletedRedundant)
+			next = t.rival
+		} else {
+			sa.handOver(next) // for the peer all that went with the rival
+			next.terminate(DeletedRedundant)
+		}
 		if !ending {
 			sa.standby(DeletedRekeyed, (*ikeSA).terminate)
 		}
 	} else {
 		sa.handOver(next)
-		if t.rival != nil {
+		if t.rivalLives() {
 			t.rival.standby(DeletedRedundant, (*ikeSA).close)
 		}
 		sa.terminate(DeletedRekeyed)
@@ -113,7 +118,7 @@ func (t *rekeyInitiator) refused(sa *ikeSA, n *wire.Notify) error {
 	if n.Type == wire.NotifyInvalidKEPayload && t.dh.asked(n, sa.peer.cfg.IKEProposals) {
 		return errRepeat
 	}
-	if t.rival != nil {
+	if t.rivalLives() {
 		sa.handOver(t.rival)
 		sa.standby(DeletedRekeyed, (*ikeSA).terminate)
 		return nil
@@ -131,6 +136,9 @@ func (t *rekeyInitiator) refused(sa *ikeSA, n *wire.Notify) error {
 	return nil
 }
 
+// rivalLives reports whether there is a rival that neither side has deleted in the meantime.
+func (t *rekeyInitiator) rivalLives() bool { return t.rival != nil && t.rival.state != stateClosed }
+
 // abandon lets go of a rival too: it was never more than half of a pair.
 func (t *rekeyInitiator) abandon() {
 	if t.rival != nil && t.rival.state == stateReplaced && t.rival.replacedFor == "" {
@@ -140,7 +148,10 @@ func (t *rekeyInitiator) abandon() {
 
 // handOver moves the children and the waiting exchanges to the IKE SA that takes over (RFC 7296 2.18: it inherits all Child SAs).
 func (sa *ikeSA) handOver(next *ikeSA) {
-	next.state, next.predecessor = stateEstablished, nil
+	if next.state == stateReplaced { // a rival, until now; one that is being deleted takes the children with it
+		next.state = stateEstablished
+	}
+	next.predecessor = nil
 	for _, c := range sa.children {
 		c.ike = next
 	}
@@ -161,11 +172,18 @@ func (sa *ikeSA) handOver(next *ikeSA) {
 	f := next.fact(IKERekeyed)
 	f.Suite = next.chosen.String()
 	sa.engine.fact(f)
+	next.settleDuplicates()
 	next.tasks.start()
+	for _, s := range sa.peer.slots {
+		s.elect()
+	}
 }
 
 // standby leaves an IKE SA to the peer's delete, for RekeyGuard; then end ends it.
 func (sa *ikeSA) standby(reason Reason, end func(*ikeSA, Reason)) {
+	if sa.state == stateDeleting {
+		return // it is on its way out already
+	}
 	e := sa.engine
 	sa.state, sa.replacedFor, sa.predecessor = stateReplaced, reason, nil
 	sa.tasks.flush()
