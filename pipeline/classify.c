@@ -18,8 +18,8 @@
 
 static void verdict_drop(struct sp_packet *p, uint8_t reason)
 {
-	p->action = SP_ACTION_DROP;
-	p->reason = reason;
+	p->verdict.action = SP_ACTION_DROP;
+	p->verdict.reason = reason;
 }
 
 /* Index of an own address, or -1. */
@@ -103,12 +103,12 @@ static int settle_without_filter(struct sp_worker *w, struct sp_packet *p, int *
 	if (!*local || !clear || k->role == SP_ROLE_LOCAL)
 		return 0;
 	if (k->protocol == SP_PROTOCOL_ESP) {
-		p->action = SP_ACTION_INBOUND;
+		p->verdict.action = SP_ACTION_INBOUND;
 		return 1;
 	}
 	if (ike_exempt(s, k)) {
-		p->filter = s->ike_counter;
-		p->action = k->destination_port == IKE_NAT_PORT ? SP_ACTION_INBOUND : SP_ACTION_IKE;
+		p->verdict.filter = s->ike_counter;
+		p->verdict.action = k->destination_port == IKE_NAT_PORT ? SP_ACTION_INBOUND : SP_ACTION_IKE;
 		return 1;
 	}
 	return 0;
@@ -133,15 +133,15 @@ uint8_t sp_route(struct sp_worker *w, struct sp_packet *p, int require_protected
 		verdict_drop(p, SP_DROP_CLEAR_TO_UNPROTECTED);
 		return 1;
 	}
-	p->action = SP_ACTION_FORWARD;
+	p->verdict.action = SP_ACTION_FORWARD;
 	p->out_port = route->port;
 	p->next_hop = route->next_hop ? route->next_hop : p->key.destination;
 	key = (struct sp_neighbour_key){.port = route->port, .next_hop = p->next_hop};
 	if (rte_hash_lookup_data(w->dp->neighbours, &key, &data) < 0) {
-		p->adjacency = SP_NO_ADJACENCY;
+		p->verdict.adjacency = SP_NO_ADJACENCY;
 		return 0; /* Go will add it: ask again then */
 	}
-	p->adjacency = (uint16_t)(uintptr_t)data;
+	p->verdict.adjacency = (uint16_t)(uintptr_t)data;
 	return 1;
 }
 
@@ -153,14 +153,14 @@ static uint8_t deliver_or_route(struct sp_worker *w, struct sp_packet *p, int lo
 	}
 	if (!local)
 		return sp_route(w, p, require_protected);
-	p->action = SP_ACTION_LOCAL;
+	p->verdict.action = SP_ACTION_LOCAL;
 	return 1;
 }
 
 /* No filter matched. */
 static uint8_t default_verdict(struct sp_worker *w, struct sp_packet *p, int local)
 {
-	p->filter = 0;
+	p->verdict.filter = 0;
 	if (p->key.protocol == SP_PROTOCOL_IPV6) {
 		verdict_drop(p, SP_DROP_PROTOCOL_41);
 		return 1;
@@ -176,7 +176,7 @@ static uint8_t entry_verdict(struct sp_worker *w, struct sp_packet *p, const str
 	const struct sp_flow_key *k = &p->key;
 	int clear = k->in_cell == SP_NO_CELL;
 
-	p->filter = e->counter;
+	p->verdict.filter = e->counter;
 	/* IPv6 inside IPv4 slips past IPv4 filters unless one names it (S-022) */
 	if (k->protocol == SP_PROTOCOL_IPV6 && e->protocol != SP_PROTOCOL_IPV6) {
 		verdict_drop(p, SP_DROP_PROTOCOL_41);
@@ -191,8 +191,8 @@ static uint8_t entry_verdict(struct sp_worker *w, struct sp_packet *p, const str
 			verdict_drop(p, SP_DROP_PROTECT_FROM_UNPROTECTED);
 			return 1;
 		}
-		p->action = SP_ACTION_OUTBOUND;
-		p->cell = e->cell;
+		p->verdict.action = SP_ACTION_OUTBOUND;
+		p->verdict.cell = e->cell;
 		return 1;
 	case SP_VERDICT_REQUIRE:
 		if (!clear && k->in_cell == e->cell)
@@ -243,10 +243,10 @@ void sp_classify_misses(struct sp_worker *w, struct sp_packet **misses, uint8_t 
 	for (uint32_t i = 0; i < n; i++) {
 		struct sp_packet *p = misses[i];
 
-		p->filter = 0;
-		p->cell = SP_NO_CELL;
-		p->adjacency = SP_NO_ADJACENCY;
-		p->reason = 0;
+		p->verdict.filter = 0;
+		p->verdict.cell = SP_NO_CELL;
+		p->verdict.adjacency = SP_NO_ADJACENCY;
+		p->verdict.reason = 0;
 		memo[i] = 1;
 		if (settle_without_filter(w, p, &local[n_open]))
 			continue;

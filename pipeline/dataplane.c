@@ -194,7 +194,7 @@ static int create_ports(struct sp_dataplane *dp, const struct sp_config *c, char
 			return -1;
 		}
 		port = &dp->ports[from->port];
-		memcpy(&port->mac, from->mac, sizeof(from->mac));
+		memcpy((uint8_t *)&port->mac + 2, from->mac, sizeof(from->mac));
 		port->mtu = from->mtu;
 		port->role = from->role;
 		port->rx_checksum = from->rx_checksum;

@@ -30,7 +30,7 @@ _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "header fields are com
 
 /* ---- next hops and policy ---- */
 
-/* A resolved next hop. Immutable: a change publishes another one. Storing 16 bytes of l2 in front of an IP header and writing the header afterwards costs one store. */
+/* A resolved next hop. Immutable: a change publishes another one. */
 struct sp_adjacency {
 	uint8_t l2[16];
 	uint16_t port;
@@ -66,6 +66,18 @@ struct sp_snapshot {
 
 /* ---- SAs ---- */
 
+/*
+ * A selector as vector lanes in the layout of sp_flow_key: addresses as 32-bit lanes, ports and protocol as 16-bit lanes. A value v lies in its range when
+ * v - first <= span, unsigned; an open lane has the full span.
+ */
+struct sp_selector_lanes {
+	uint32_t first_address[2];
+	uint16_t first[4];
+	uint32_t span_address[2];
+	uint16_t span[4];
+};
+_Static_assert(sizeof(struct sp_selector_lanes) == 2 * sizeof(struct sp_flow_key), "two vectors");
+
 struct sp_sa_out {
 	/* read once per run of packets */
 	void *session;
@@ -81,17 +93,16 @@ struct sp_sa_out {
 	uint8_t block_mask;        /* padded length = (n + mask) & ~mask, mask = block - 1 */
 	uint8_t header_length;     /* outer IP, UDP, ESP and IV */
 	uint8_t udp, esn;
-	uint8_t reserved[16];
-	/* outer IPv4 and UDP as they are sent; total length, TOS, DF, ID, checksum and UDP length are filled in per packet */
-	uint8_t header[SP_IPV4_LENGTH + SP_UDP_LENGTH] __rte_cache_aligned;
+	/* outer IPv4, UDP and SPI as they are sent; total length, TOS, DF, ID, checksum and UDP length are filled in per packet */
+	uint8_t header[SP_IPV4_LENGTH + SP_UDP_LENGTH + 4] __rte_cache_aligned;
 
 	uint64_t sequence __rte_cache_aligned; /* last number reserved */
 	uint64_t packets, bytes, last_use;
 	uint64_t drops[SP_SA_DROP_COUNT];
 
-	struct sp_selector selectors[] __rte_cache_aligned;
+	struct sp_selector_lanes selectors[] __rte_cache_aligned;
 };
-_Static_assert(sizeof(struct sp_sa_out) + 4 * sizeof(struct sp_selector) <= 512, "an outbound SA takes at most 512 bytes");
+_Static_assert(sizeof(struct sp_sa_out) + 4 * sizeof(struct sp_selector_lanes) <= 512, "an outbound SA takes at most 512 bytes");
 
 /* Anti-replay window as a ring of words (RFC 6479): one word more than the window, rounded up to a power of two. */
 struct sp_replay {
@@ -112,7 +123,7 @@ struct sp_sa_in {
 	uint8_t iv_length, icv_length;
 	uint8_t block_mask;
 	uint8_t udp, esn, owner;
-	struct sp_selector *selectors; /* behind the bitmap */
+	struct sp_selector_lanes *selectors; /* behind the bitmap */
 
 	uint64_t packets __rte_cache_aligned;
 	uint64_t bytes, last_use;
@@ -120,7 +131,7 @@ struct sp_sa_in {
 
 	uint64_t bitmap[] __rte_cache_aligned;
 };
-_Static_assert(sizeof(struct sp_sa_in) + 256 + 4 * sizeof(struct sp_selector) <= 512, "an inbound SA with a window of 1024 packets takes at most 512 bytes");
+_Static_assert(sizeof(struct sp_sa_in) + 256 + 4 * sizeof(struct sp_selector_lanes) <= 512, "an inbound SA with a window of 1024 packets takes at most 512 bytes");
 
 struct sp_cell {
 	struct sp_sa_out *sa;
@@ -172,7 +183,7 @@ static inline struct sp_mbuf_priv *sp_priv(struct rte_mbuf *m)
 /* ---- a worker ---- */
 
 struct sp_port {
-	uint64_t mac;        /* 6 bytes as loaded from a frame */
+	uint64_t mac;        /* 6 bytes as loaded from a frame, shifted left to the top */
 	uint16_t mtu;
 	uint8_t role;
 	uint8_t rx_checksum;

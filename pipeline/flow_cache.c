@@ -18,35 +18,24 @@ static __rte_always_inline uint32_t flow_hash(const struct sp_packet *p)
 
 static __rte_always_inline int flow_matches(const struct sp_flow_entry *e, const struct sp_packet *p, uint32_t generation)
 {
-	uint64_t key[2];
+	__m128i same = _mm_cmpeq_epi8(_mm_loadu_si128((const __m128i *)&e->key), _mm_loadu_si128((const __m128i *)p->words));
 
-	memcpy(key, &e->key, sizeof(key));
-	return ((key[0] ^ p->words[0]) | (key[1] ^ p->words[1]) | (e->generation ^ generation)) == 0;
+	return _mm_movemask_epi8(same) == 0xffff && e->generation == generation;
 }
 
 static __rte_always_inline void flow_apply(struct sp_packet *p, const struct sp_flow_entry *e)
 {
-	p->filter = e->filter;
-	p->cell = (uint16_t)e->cell;
-	p->adjacency = e->adjacency;
-	p->action = e->action;
-	p->reason = e->reason;
+	memcpy(&p->verdict, &e->generation, sizeof(p->verdict));
 }
 
 /* The newest memo of a bucket stands first; the older one gives way. */
-static void flow_insert(struct sp_worker *w, struct sp_flow_entry *bucket, const struct sp_packet *p)
+static void flow_insert(struct sp_worker *w, struct sp_flow_entry *bucket, struct sp_packet *p)
 {
 	if (bucket[0].generation == w->generation)
 		bucket[1] = bucket[0];
-	bucket[0] = (struct sp_flow_entry){
-		.key = p->key,
-		.generation = w->generation,
-		.filter = p->filter,
-		.cell = p->cell,
-		.adjacency = p->adjacency,
-		.action = p->action,
-		.reason = p->reason,
-	};
+	p->verdict.generation = w->generation;
+	bucket[0].key = p->key;
+	memcpy(&bucket[0].generation, &p->verdict, sizeof(p->verdict));
 }
 
 static void flow_misses(struct sp_worker *w, struct sp_packet *packets, const uint32_t *missed, const uint32_t *bucket, uint32_t n)

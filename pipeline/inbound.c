@@ -6,7 +6,7 @@
  */
 
 #include "ipv4.h"
-#include "mbuf.h"
+#include "parse.h"
 #include "replay.h"
 #include "stages.h"
 
@@ -22,64 +22,68 @@ static void sa_drop(struct sp_worker *w, struct sp_sa_in *sa, struct rte_mbuf *m
 	sp_drop(w, m, reason);
 }
 
-static void replay_drop(struct sp_worker *w, struct sp_sa_in *sa, struct rte_mbuf *m, uint8_t reason)
+/* Which of the SA's own counters a reason belongs to. */
+static enum sp_sa_drop sa_drop_kind(uint8_t reason)
 {
-	sa_drop(w, sa, m, reason, reason == SP_DROP_REPLAY_DUPLICATE ? SP_SA_DROP_REPLAY_DUPLICATE : SP_SA_DROP_REPLAY_OLD);
+	switch (reason) {
+	case SP_DROP_REPLAY_OLD:
+		return SP_SA_DROP_REPLAY_OLD;
+	case SP_DROP_REPLAY_DUPLICATE:
+		return SP_SA_DROP_REPLAY_DUPLICATE;
+	case SP_DROP_SELECTOR_MISMATCH:
+		return SP_SA_DROP_SELECTOR_MISMATCH;
+	default:
+		return SP_SA_DROP_MALFORMED;
+	}
 }
 
-/* Everything that can be known before the ICV. Returns 1 when the packet deserves crypto. */
-static __rte_always_inline int admit(struct sp_worker *w, struct sp_sa_in *sa, struct sp_esp *p)
+/* Everything that can be known before the ICV: SP_PASS or the reason to drop. */
+static __rte_always_inline uint8_t admit(const struct sp_sa_in *sa, struct sp_esp *p, uint32_t overhead)
 {
-	uint32_t overhead = esp_overhead(sa);
-	uint8_t reason;
-
-	if (unlikely(p->udp != sa->udp)) {
-		sa_drop(w, sa, p->mbuf, SP_DROP_ENCAPSULATION, SP_SA_DROP_MALFORMED);
-		return 0;
-	}
-	if (unlikely(p->length < overhead + sa->block_mask + 1u)) {
-		sa_drop(w, sa, p->mbuf, SP_DROP_ESP_TRUNCATED, SP_SA_DROP_MALFORMED);
-		return 0;
-	}
-	if (unlikely((p->length - overhead) & sa->block_mask)) {
-		sa_drop(w, sa, p->mbuf, SP_DROP_ESP_LENGTH, SP_SA_DROP_MALFORMED);
-		return 0;
-	}
+	if (unlikely(p->udp != sa->udp))
+		return SP_DROP_ENCAPSULATION;
+	if (unlikely(p->length < overhead + sa->block_mask + 1u))
+		return SP_DROP_ESP_TRUNCATED;
+	if (unlikely((p->length - overhead) & sa->block_mask))
+		return SP_DROP_ESP_LENGTH;
 	p->sequence = sp_replay_sequence(&sa->replay, rte_be_to_cpu_32(sp_load32(p->esp + 4)), sa->esn);
-	reason = sp_replay_check(&sa->replay, p->sequence);
-	if (unlikely(reason != SP_PASS)) {
-		replay_drop(w, sa, p->mbuf, reason);
-		return 0;
-	}
-	return 1;
+	return sp_replay_check(&sa->replay, p->sequence);
 }
 
-/* AES-GCM (RFC 4106). Packets whose ICV is right come to the front; returns their number. */
-static uint32_t decrypt_cpu(struct sp_worker *w, struct sp_sa_in *sa, struct sp_esp *packets, uint32_t n)
+/* AES-GCM (RFC 4106): nonce = salt and IV, AAD = SPI and sequence number, with ESN its high half between them (section 5). */
+static __rte_always_inline void fill_vector(struct sp_cpu_vector *v, const struct sp_sa_in *sa, const struct sp_esp *packets, uint32_t n)
 {
-	struct sp_cpu_vector *v = &w->cpu;
-	uint32_t overhead = esp_overhead(sa);
-	uint32_t good;
+	const uint32_t salt_be = sa->salt_be, overhead = esp_overhead(sa);
+	const int esn = sa->esn;
 
 	for (uint32_t i = 0; i < n; i++) {
-		struct sp_esp *p = &packets[i];
+		const struct sp_esp *p = &packets[i];
 		uint32_t cipher = p->length - overhead;
 		uint8_t *payload = p->esp + SP_ESP_LENGTH + 8;
 
 		v->data[i].base = payload;
 		v->data[i].len = cipher;
 		v->digest[i].va = payload + cipher;
-		sp_store32(v->iv_bytes[i], sa->salt_be);
+		v->aad[i].va = p->esp;
+		sp_store32(v->iv_bytes[i], salt_be);
 		sp_store64(v->iv_bytes[i] + 4, sp_load64(p->esp + SP_ESP_LENGTH));
-		if (likely(!sa->esn)) {
-			v->aad[i].va = p->esp;
-		} else {
+		if (unlikely(esn)) {
 			v->aad[i].va = v->aad_bytes[i];
 			sp_store32(v->aad_bytes[i], sp_load32(p->esp));
 			sp_store64(v->aad_bytes[i] + 4, rte_cpu_to_be_64(p->sequence));
 		}
 	}
+}
+
+/* Decrypts. Packets whose ICV is right come to the front; returns their number. */
+static uint32_t decrypt_cpu(struct sp_worker *w, struct sp_sa_in *sa, struct sp_esp *packets, uint32_t n)
+{
+	struct sp_cpu_vector *v = &w->cpu;
+	uint32_t good;
+
+	fill_vector(v, sa, packets, n);
 	good = sp_cpu_process(w, sa->device, sa->session, n);
+
 	if (likely(good == n))
 		return n;
 	good = 0;
@@ -94,93 +98,104 @@ static uint32_t decrypt_cpu(struct sp_worker *w, struct sp_sa_in *sa, struct sp_
 	return good;
 }
 
-/* Inner packet and its length from the decrypted payload (RFC 4303 2.4 to 2.6); SP_PASS or the reason to drop. */
-static __rte_always_inline uint8_t open_trailer(const struct sp_sa_in *sa, const struct sp_esp *p, uint8_t **inner, uint32_t *length)
+/* Padding, pad length and next header at the end of a block of 4 (RFC 4303 2.4), by pad length. */
+static const uint64_t plain_trailer[4] = {0x0400, 0x040101, 0x04020201, 0x0403030201};
+
+/* The trailer in full: SP_PASS or the reason to drop (RFC 4303 2.4 to 2.6). */
+static __rte_noinline uint8_t check_trailer(const uint8_t *payload, uint32_t cipher)
 {
-	uint8_t *payload = p->esp + SP_ESP_LENGTH + sa->iv_length;
-	uint32_t cipher = p->length - esp_overhead(sa);
 	uint32_t pad = payload[cipher - 2];
 	uint8_t next_header = payload[cipher - 1];
 
-	if (unlikely(pad + 2 > cipher))
+	if (pad + 2 > cipher)
 		return SP_DROP_BAD_PADDING;
 	for (uint32_t i = 1; i <= pad; i++)
-		if (unlikely(payload[cipher - 2 - pad + i - 1] != i))
+		if (payload[cipher - 2 - pad + i - 1] != i)
 			return SP_DROP_BAD_PADDING;
-	if (unlikely(next_header != SP_NEXT_HEADER_IPV4))
-		return next_header == SP_PROTOCOL_NONE ? SP_DROP_DUMMY : SP_DROP_NEXT_HEADER;
-	*inner = payload;
-	*length = cipher - 2 - pad;
-	return SP_PASS;
+	if (next_header == SP_NEXT_HEADER_IPV4)
+		return SP_PASS;
+	return next_header == SP_PROTOCOL_NONE ? SP_DROP_DUMMY : SP_DROP_NEXT_HEADER;
+}
+
+/* As check_trailer; the shortest padding, which most senders use, takes one comparison. The 8 bytes are there: ESP header and IV precede the payload. */
+static __rte_always_inline uint8_t open_trailer(const uint8_t *payload, uint32_t cipher)
+{
+	uint64_t tail = sp_load64(payload + cipher - 8);
+	uint32_t pad = tail >> 48 & 0xff;
+
+	if (likely(pad < RTE_DIM(plain_trailer) && tail >> (48 - 8 * pad) == plain_trailer[pad]))
+		return SP_PASS;
+	return check_trailer(payload, cipher);
 }
 
 /* Congestion marked outside is carried inside (RFC 6040 4.2); a sender that cannot hear it loses the packet. */
-static uint8_t propagate_congestion(struct sp_packet *p)
+static __rte_noinline uint8_t propagate_congestion(uint8_t *l3)
 {
-	uint16_t before;
-	uint8_t ecn = p->tos & SP_ECN_MASK;
+	uint16_t before = sp_load16(l3);
+	uint8_t ecn = l3[1] & SP_ECN_MASK;
 
 	if (ecn == SP_ECN_CE)
 		return SP_PASS;
 	if (ecn == 0)
 		return SP_DROP_ECN;
-	before = sp_load16(p->l3);
-	p->tos |= SP_ECN_CE;
-	p->l3[1] = p->tos;
-	sp_ipv4_checksum_adjust(p->l3, before, sp_load16(p->l3));
+	l3[1] |= SP_ECN_CE;
+	sp_ipv4_checksum_adjust(l3, before, sp_load16(l3));
 	return SP_PASS;
 }
 
 /* One authenticated packet: SP_PASS and a packet ready for the classifier, or the reason to drop. */
-static __rte_always_inline uint8_t decapsulate(struct sp_worker *w, const struct sp_sa_in *sa, const struct sp_esp *p, struct sp_packet *out)
+static __rte_always_inline uint8_t decapsulate(const struct sp_sa_in *sa, const struct sp_esp *p, struct sp_packet *out, uint8_t role, uint32_t head, uint32_t overhead)
 {
-	uint8_t *inner = NULL;
-	uint32_t length = 0;
-	uint8_t reason = open_trailer(sa, p, &inner, &length);
+	uint8_t *inner = p->esp + head;
+	uint32_t cipher = p->length - overhead, length;
+	uint8_t reason = open_trailer(inner, cipher);
+	struct sp_header h;
 
 	if (unlikely(reason != SP_PASS))
 		return reason;
-	reason = sp_parse_inner(w, out, p->mbuf, inner, length, w->dp->ports[p->mbuf->port].role, sa->cell);
-	if (unlikely(reason != SP_PASS))
-		return reason == SP_DROP_FRAGMENT ? reason : SP_DROP_INNER_HEADER;
+	length = cipher - 2 - inner[cipher - 2];
+	if (unlikely(length < SP_IPV4_LENGTH || !sp_header_plain(&h, inner, length, 0) ||
+		     !sp_packet_plain(out, p->mbuf, inner, &h, sp_key_origin(role, sa->cell)))) {
+		reason = sp_parse_ipv4(out, p->mbuf, inner, length, role, sa->cell);
+		if (reason != SP_PASS)
+			return reason == SP_DROP_FRAGMENT ? reason : SP_DROP_INNER_HEADER;
+	}
 	if (unlikely((p->outer_tos & SP_ECN_MASK) == SP_ECN_CE)) {
-		reason = propagate_congestion(out);
+		reason = propagate_congestion(inner);
 		if (reason != SP_PASS)
 			return reason;
 	}
-	sp_mbuf_bounds(p->mbuf, inner - SP_L2_LENGTH, SP_L2_LENGTH + out->length);
-	if (unlikely(!sp_selected(sa->selectors, sa->n_selectors, &out->key)))
-		return SP_DROP_SELECTOR_MISMATCH;
-	return SP_PASS;
+	return likely(sp_selected(sa->selectors, sa->n_selectors, out)) ? SP_PASS : SP_DROP_SELECTOR_MISMATCH;
 }
 
 void sp_inbound_finish(struct sp_worker *w, struct sp_sa_in *sa, struct sp_esp *packets, uint32_t n)
 {
-	struct sp_packet inner[SP_BURST];
-	uint32_t n_inner = 0;
+	const uint32_t head = SP_ESP_LENGTH + sa->iv_length, overhead = esp_overhead(sa);
+	struct sp_packet inner[SP_BURST], *out = inner;
 	uint64_t bytes = 0;
 
+	/* large packets of a burst push each other out of the nearest cache while they are decrypted */
 	for (uint32_t i = 0; i < n; i++) {
-		struct sp_esp *p = &packets[i];
+		rte_prefetch0(packets[i].esp + head);
+		rte_prefetch0(packets[i].esp + packets[i].length - sa->icv_length - 8);
+	}
+	for (struct sp_esp *p = packets; p < packets + n; p++) {
 		uint8_t reason = sp_replay_update(&sa->replay, p->sequence);
 
+		if (likely(reason == SP_PASS))
+			reason = decapsulate(sa, p, out, w->dp->ports[p->mbuf->port].role, head, overhead);
 		if (unlikely(reason != SP_PASS)) {
-			replay_drop(w, sa, p->mbuf, reason);
+			sa_drop(w, sa, p->mbuf, reason, sa_drop_kind(reason));
 			continue;
 		}
-		reason = decapsulate(w, sa, p, &inner[n_inner]);
-		if (unlikely(reason != SP_PASS)) {
-			sa_drop(w, sa, p->mbuf, reason, reason == SP_DROP_SELECTOR_MISMATCH ? SP_SA_DROP_SELECTOR_MISMATCH : SP_SA_DROP_MALFORMED);
-			continue;
-		}
-		bytes += inner[n_inner].length;
-		n_inner++;
+		bytes += out->length;
+		out++;
 	}
-	sa->packets += n_inner;
+	sa->packets += (uint64_t)(out - inner);
 	sa->bytes += bytes;
 	sa->last_use = w->now;
-	if (likely(n_inner > 0))
-		sp_process(w, inner, n_inner);
+	if (likely(out != inner))
+		sp_process(w, inner, (uint32_t)(out - inner));
 }
 
 /* An SA belongs to one worker, which alone moves its window. The packet is parsed again there. */
@@ -200,7 +215,7 @@ static void hand_over(struct sp_worker *w, uint8_t owner, struct sp_esp *packets
 static void inbound_run(struct sp_worker *w, uint32_t spi, struct sp_esp *packets, uint32_t n)
 {
 	struct sp_sa_in *sa = __atomic_load_n(&w->dp->sad[spi & w->dp->sad_mask], __ATOMIC_ACQUIRE);
-	uint32_t admitted = 0;
+	uint32_t overhead, admitted = 0;
 
 	if (unlikely(sa == NULL || sa->spi != spi)) {
 		for (uint32_t i = 0; i < n; i++)
@@ -211,9 +226,18 @@ static void inbound_run(struct sp_worker *w, uint32_t spi, struct sp_esp *packet
 		hand_over(w, sa->owner, packets, n);
 		return;
 	}
-	for (uint32_t i = 0; i < n; i++)
-		if (likely(admit(w, sa, &packets[i])))
-			packets[admitted++] = packets[i];
+	overhead = esp_overhead(sa);
+	for (uint32_t i = 0; i < n; i++) {
+		uint8_t reason = admit(sa, &packets[i], overhead);
+
+		if (unlikely(reason != SP_PASS)) {
+			sa_drop(w, sa, packets[i].mbuf, reason, sa_drop_kind(reason));
+			continue;
+		}
+		if (unlikely(admitted != i))
+			packets[admitted] = packets[i];
+		admitted++;
+	}
 	if (unlikely(admitted == 0))
 		return;
 	if (likely(sa->kind == SP_SA_AEAD_CPU)) {
@@ -226,22 +250,14 @@ static void inbound_run(struct sp_worker *w, uint32_t spi, struct sp_esp *packet
 
 void sp_inbound(struct sp_worker *w, struct sp_esp *packets, uint32_t n)
 {
-	uint32_t spi[SP_BURST + 1];
-	uint32_t long_enough = 0, start = 0;
+	uint32_t start = 0;
 
-	for (uint32_t i = 0; i < n; i++) {
-		if (unlikely(packets[i].length < SP_ESP_LENGTH)) {
-			sp_drop(w, packets[i].mbuf, SP_DROP_ESP_TRUNCATED);
-			continue;
-		}
-		packets[long_enough] = packets[i];
-		spi[long_enough] = rte_be_to_cpu_32(sp_load32(packets[i].esp));
-		long_enough++;
-	}
-	for (uint32_t i = 1; i <= long_enough; i++) {
-		if (i < long_enough && spi[i] == spi[start])
-			continue;
-		inbound_run(w, spi[start], packets + start, i - start);
-		start = i;
+	while (start < n) {
+		uint32_t spi_be = sp_load32(packets[start].esp), end = start + 1;
+
+		while (end < n && sp_load32(packets[end].esp) == spi_be)
+			end++;
+		inbound_run(w, rte_be_to_cpu_32(spi_be), packets + start, end - start);
+		start = end;
 	}
 }

@@ -7,6 +7,7 @@
 #include <stdint.h>
 #include <string.h>
 
+#include <rte_branch_prediction.h>
 #include <rte_byteorder.h>
 
 #define SP_PROTOCOL_TCP 6
@@ -24,6 +25,12 @@
 
 #define SP_ECN_MASK 3
 #define SP_ECN_CE 3
+
+/* Bytes of a header whose first byte is there. */
+static inline uint32_t sp_ipv4_header_length(const uint8_t *l3)
+{
+	return (l3[0] & 15u) * 4;
+}
 
 static inline uint16_t sp_load16(const uint8_t *p)
 {
@@ -64,14 +71,15 @@ static inline void sp_store64(uint8_t *p, uint64_t v)
 	memcpy(p, &v, sizeof(v));
 }
 
-/* One's complement sum folded to 16 bits (RFC 1071); byte order is that of the words summed. */
+/* Folds a one's complement sum to 16 bits (RFC 1071): adding a rotated copy leaves the sum of the halves, carry included, in the high half. */
 static inline uint16_t sp_fold(uint64_t sum)
 {
-	sum = (sum & 0xffffffff) + (sum >> 32);
-	sum = (sum & 0xffff) + (sum >> 16);
-	sum = (sum & 0xffff) + (sum >> 16);
-	sum = (sum & 0xffff) + (sum >> 16);
-	return (uint16_t)sum;
+	uint32_t half;
+
+	sum += sum >> 32 | sum << 32;
+	half = (uint32_t)(sum >> 32);
+	half += half >> 16 | half << 16;
+	return (uint16_t)(half >> 16);
 }
 
 /* Sum of a header of `words` 32-bit words, at least 5. */
@@ -92,19 +100,19 @@ static inline void sp_ipv4_checksum_adjust(uint8_t *l3, uint16_t before, uint16_
 	sp_store16(l3 + 10, (uint16_t)~sp_fold(sum));
 }
 
+/* TTL is the low byte of its word in memory: the word falls by one, so the checksum rises by one (RFC 1624), skipping 0xffff, which is no sum's complement. */
 static inline void sp_ipv4_decrement_ttl(uint8_t *l3)
 {
-	uint16_t before = sp_load16(l3 + 8);
-	uint16_t after = (uint16_t)(before - 1); /* TTL is the low byte of the word in memory */
+	uint32_t word = sp_load32(l3 + 8);
+	uint32_t checksum = (word >> 16) + 1;
 
-	sp_store16(l3 + 8, after);
-	sp_ipv4_checksum_adjust(l3, before, after);
+	checksum += checksum >= 0xffff;
+	sp_store32(l3 + 8, ((word - 1) & 0xffff) | checksum << 16);
 }
 
-static inline int sp_has_ports(uint8_t protocol)
+static inline int sp_has_ports(uint32_t protocol)
 {
-	return protocol == SP_PROTOCOL_TCP || protocol == SP_PROTOCOL_UDP || protocol == SP_PROTOCOL_SCTP || protocol == SP_PROTOCOL_DCCP ||
-	       protocol == SP_PROTOCOL_UDPLITE;
+	return protocol == SP_PROTOCOL_TCP || protocol == SP_PROTOCOL_UDP || protocol == SP_PROTOCOL_DCCP || protocol == SP_PROTOCOL_SCTP || protocol == SP_PROTOCOL_UDPLITE;
 }
 
 #endif

@@ -1,88 +1,79 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Stage 2: Ethernet and IPv4 headers of a burst. Every read stands behind a comparison with the bytes that are there. */
+/*
+ * Stage 2: Ethernet and IPv4 headers of a burst. Every read stands behind a comparison with the bytes that are there. The common packet takes sp_header_plain of parse.h;
+ * whatever that declines is looked at again from the start, in full, for the reason.
+ */
 
 #include "ipv4.h"
 #include "mbuf.h"
+#include "parse.h"
 #include "stages.h"
 
 #define ETHER_TYPE_IPV4 RTE_BE16(0x0800)
 #define ETHER_TYPE_ARP RTE_BE16(0x0806)
 #define ETHER_TYPE_IPV6 RTE_BE16(0x86dd)
 
-#define MAC_MASK 0xffffffffffffull
+#define MAC_BITS_UNUSED 16 /* of the 8 bytes loaded for 6 */
 #define MAC_GROUP 1ull
+
+#define OPTION_END 0
+#define OPTION_NOP 1
+#define OPTION_LOOSE_ROUTE 131
+#define OPTION_STRICT_ROUTE 137
 
 /* Walks the options: SP_PASS unless one is malformed or routes by source (RFC 791 3.1). */
 static uint8_t check_options(const uint8_t *option, const uint8_t *end)
 {
-	while (option < end && *option != 0) {
-		if (*option == 1) {
+	while (option < end && *option != OPTION_END) {
+		if (*option == OPTION_NOP) {
 			option++;
 			continue;
 		}
-		if (*option == 131 || *option == 137 || end - option < 2 || option[1] < 2 || option[1] > end - option)
+		if (*option == OPTION_LOOSE_ROUTE || *option == OPTION_STRICT_ROUTE || end - option < 2 || option[1] < 2 || option[1] > end - option)
 			return SP_DROP_IP_OPTIONS;
 		option += option[1];
 	}
 	return SP_PASS;
 }
 
-/* Fills packet from the header at l3, of which `available` bytes are in the buffer. */
-static __rte_always_inline uint8_t parse_ipv4(struct sp_packet *packet, struct rte_mbuf *m, uint8_t *l3, uint32_t available, uint8_t role, uint16_t in_cell,
-					      int verify)
+uint8_t sp_parse_ipv4(struct sp_packet *packet, struct rte_mbuf *m, uint8_t *l3, uint32_t available, uint8_t role, uint16_t in_cell)
 {
-	uint32_t header, total, ports = 0;
-	uint64_t addresses;
-	uint8_t protocol;
+	struct sp_header h;
+	uint32_t header, ports = 0;
+	uint8_t reason;
 
-	if (unlikely(available < SP_IPV4_LENGTH))
+	if (available < SP_IPV4_LENGTH)
 		return SP_DROP_TRUNCATED;
-	header = (l3[0] & 15u) * 4;
-	total = rte_be_to_cpu_16(sp_load16(l3 + 2));
-	if (unlikely(l3[0] != 0x45)) {
-		uint8_t reason;
-
-		if (l3[0] >> 4 != 4)
-			return SP_DROP_IP_VERSION;
-		if (header < SP_IPV4_LENGTH || header > available)
-			return SP_DROP_IP_HEADER_LENGTH;
-		reason = check_options(l3 + SP_IPV4_LENGTH, l3 + header);
-		if (reason != SP_PASS)
-			return reason;
-	}
-	if (unlikely(total < header || total > available))
+	if (l3[0] >> 4 != 4)
+		return SP_DROP_IP_VERSION;
+	header = sp_ipv4_header_length(l3);
+	if (header < SP_IPV4_LENGTH || header > available)
+		return SP_DROP_IP_HEADER_LENGTH;
+	reason = check_options(l3 + SP_IPV4_LENGTH, l3 + header);
+	if (reason != SP_PASS)
+		return reason;
+	h.total = rte_be_to_cpu_16(sp_load16(l3 + 2));
+	if (h.total < header || h.total > available)
 		return SP_DROP_IP_TOTAL_LENGTH;
-	if (verify && unlikely(sp_fold(sp_ipv4_sum(l3, header / 4)) != 0xffff))
+	if (sp_fold(sp_ipv4_sum(l3, header / 4)) != 0xffff)
 		return SP_DROP_IP_CHECKSUM;
-	if (unlikely(sp_load16(l3 + 6) & RTE_BE16(SP_IPV4_FRAGMENT)))
+	if (sp_load16(l3 + 6) & RTE_BE16(SP_IPV4_FRAGMENT))
 		return SP_DROP_FRAGMENT;
-
-	protocol = l3[9];
-	if (likely(sp_has_ports(protocol))) {
-		if (unlikely(total - header < 4))
+	if (sp_has_ports(l3[9])) {
+		if (h.total - header < 4)
 			return SP_DROP_L4_TRUNCATED;
-		ports = rte_be_to_cpu_32(sp_load32(l3 + header));
+		ports = sp_load32(l3 + header);
 	}
-	addresses = rte_be_to_cpu_64(sp_load64(l3 + 12));
-	packet->mbuf = m;
-	packet->l3 = l3;
-	packet->words[0] = addresses >> 32 | addresses << 32;
-	packet->words[1] = ports >> 16 | (ports & 0xffff) << 16 | (uint64_t)protocol << 32 | (uint64_t)role << 40 | (uint64_t)in_cell << 48;
-	packet->length = (uint16_t)total;
-	packet->header_length = (uint8_t)header;
-	packet->tos = l3[1];
-	packet->link_group = 0;
+	h.second = sp_load64(l3 + 8);
+	h.destination = sp_load32(l3 + 16);
+	sp_packet_fill(packet, m, l3, &h, ports, sp_key_origin(role, in_cell));
 	return SP_PASS;
 }
 
-uint8_t sp_parse_inner(struct sp_worker *w __rte_unused, struct sp_packet *packet, struct rte_mbuf *m, uint8_t *l3, uint32_t available, uint8_t role,
-		       uint16_t in_cell)
-{
-	return parse_ipv4(packet, m, l3, available, role, in_cell, 1);
-}
+/* ---- frames ---- */
 
-/* A unicast packet in a link-layer group frame is not ours to forward (RFC 1812 5.3.4); group destinations are left to the classifier. */
+/* Group addresses are for the classifier to refuse; anything else in a link-layer group frame is not ours to forward (RFC 1812 5.3.4). */
 static int group_destination(const struct sp_worker *w, uint32_t destination)
 {
 	const struct sp_snapshot *s = w->snapshot;
@@ -95,9 +86,43 @@ static int group_destination(const struct sp_worker *w, uint32_t destination)
 	return 0;
 }
 
-enum frame { FRAME_GONE, FRAME_CLASSIFY, FRAME_ESP };
+/* Anything but a plain IPv4 packet addressed to this station. Returns 1 with the packet parsed, or disposes of it and returns 0. */
+static __rte_noinline int unusual_frame(struct sp_worker *w, const struct sp_port *port, struct rte_mbuf *m, struct sp_packet *packet)
+{
+	uint8_t *frame = rte_pktmbuf_mtod(m, uint8_t *);
+	uint8_t reason = SP_PASS;
+	uint64_t station;
+	uint16_t type;
 
-static __rte_always_inline int own_address(const struct sp_port_addresses *own, uint32_t address)
+	if (m->nb_segs != 1) {
+		sp_drop(w, m, SP_DROP_SEGMENTS);
+		return 0;
+	}
+	if (m->data_len < SP_L2_LENGTH) {
+		sp_drop(w, m, SP_DROP_TRUNCATED);
+		return 0;
+	}
+	station = sp_load64(frame) << MAC_BITS_UNUSED;
+	type = sp_load16(frame + 12);
+	if (station != port->mac && !(station >> MAC_BITS_UNUSED & MAC_GROUP)) {
+		reason = SP_DROP_OTHER_MAC;
+	} else if (type == ETHER_TYPE_ARP) {
+		sp_punt_frame(w, m, SP_PUNT_ARP, 0);
+		return 0;
+	} else if (type != ETHER_TYPE_IPV4) {
+		reason = type == ETHER_TYPE_IPV6 ? SP_DROP_IPV6 : SP_DROP_ETHER_TYPE;
+	} else {
+		reason = sp_parse_ipv4(packet, m, frame + SP_L2_LENGTH, m->data_len - SP_L2_LENGTH, port->role, SP_NO_CELL);
+		if (reason == SP_PASS && station != port->mac && !group_destination(w, packet->key.destination))
+			reason = SP_DROP_LINK_BROADCAST;
+	}
+	if (reason == SP_PASS)
+		return 1;
+	sp_drop(w, m, reason);
+	return 0;
+}
+
+static int own_address(const struct sp_port_addresses *own, uint32_t address)
 {
 	for (uint32_t i = 0; i < own->n; i++)
 		if (own->address[i] == address)
@@ -105,102 +130,83 @@ static __rte_always_inline int own_address(const struct sp_port_addresses *own, 
 	return 0;
 }
 
-/* Not an IPv4 frame for this station. */
-static __rte_noinline void other_frame(struct sp_worker *w, struct rte_mbuf *m, uint64_t destination, uint64_t mac)
+/* The common frame: one segment, for this station, an IPv4 header without options, not a fragment. */
+static __rte_always_inline int plain_frame(const struct rte_mbuf *m, const uint8_t *frame, uint64_t mac, int verified, struct sp_header *h)
 {
-	uint16_t type = sp_load16(rte_pktmbuf_mtod_offset(m, uint8_t *, 12));
-
-	if (!(destination & MAC_GROUP) && destination != mac)
-		sp_drop(w, m, SP_DROP_OTHER_MAC);
-	else if (type == ETHER_TYPE_ARP)
-		sp_punt_delivered(w, m, SP_PUNT_ARP, SP_NO_CELL, 0);
-	else if (type == ETHER_TYPE_IPV6)
-		sp_drop(w, m, SP_DROP_IPV6);
-	else
-		sp_drop(w, m, SP_DROP_ETHER_TYPE);
+	return m->nb_segs == 1 && m->data_len >= SP_L2_LENGTH + SP_IPV4_LENGTH && sp_load64(frame) << MAC_BITS_UNUSED == mac &&
+	       sp_load16(frame + 12) == ETHER_TYPE_IPV4 && sp_header_plain(h, frame + SP_L2_LENGTH, m->data_len - SP_L2_LENGTH, verified);
 }
 
-static __rte_always_inline enum frame parse_frame(struct sp_worker *w, const struct sp_port *port, const struct sp_port_addresses *own, struct rte_mbuf *m,
-						  struct sp_packet *packet, struct sp_esp *esp)
+/* The hot way in: ESP for the port it arrived on needs no policy decision before it is decrypted. Returns 0 for anything else. */
+static __rte_always_inline int plain_esp(struct rte_mbuf *m, uint8_t *l3, const struct sp_header *h, uint32_t own_be, struct sp_esp *esp)
 {
-	uint8_t *frame = rte_pktmbuf_mtod(m, uint8_t *);
-	uint64_t destination;
-	uint8_t reason;
-
-	if (unlikely(m->nb_segs != 1)) {
-		sp_drop(w, m, SP_DROP_SEGMENTS);
-		return FRAME_GONE;
-	}
-	if (unlikely(m->data_len < SP_L2_LENGTH)) {
-		sp_drop(w, m, SP_DROP_TRUNCATED);
-		return FRAME_GONE;
-	}
-	destination = sp_load64(frame) & MAC_MASK;
-	if (unlikely(sp_load16(frame + 12) != ETHER_TYPE_IPV4 || (destination != port->mac && !(destination & MAC_GROUP)))) {
-		other_frame(w, m, destination, port->mac);
-		return FRAME_GONE;
-	}
-	reason = parse_ipv4(packet, m, frame + SP_L2_LENGTH, m->data_len - SP_L2_LENGTH, port->role, SP_NO_CELL,
-			    !(port->rx_checksum && (m->ol_flags & RTE_MBUF_F_RX_IP_CKSUM_MASK) == RTE_MBUF_F_RX_IP_CKSUM_GOOD));
-	if (unlikely(destination & MAC_GROUP) && reason == SP_PASS && !group_destination(w, packet->key.destination))
-		reason = SP_DROP_LINK_BROADCAST;
-	if (unlikely(reason != SP_PASS)) {
-		sp_drop(w, m, reason);
-		return FRAME_GONE;
-	}
-	/* the hot way in: ESP for the port it arrived on needs no policy decision before it is decrypted */
-	if (packet->key.protocol == SP_PROTOCOL_ESP && likely(own_address(own, packet->key.destination)))
-		return sp_demux_esp(w, packet, esp) ? FRAME_ESP : FRAME_GONE;
-	return FRAME_CLASSIFY;
+	if (sp_header_protocol(h) != SP_PROTOCOL_ESP || h->destination != own_be || h->total < SP_IPV4_LENGTH + SP_ESP_LENGTH)
+		return 0;
+	esp->mbuf = m;
+	esp->esp = l3 + SP_IPV4_LENGTH;
+	esp->length = h->total - SP_IPV4_LENGTH;
+	esp->outer_tos = h->tos;
+	esp->udp = 0;
+	return 1;
 }
 
 void sp_ingest(struct sp_worker *w, uint16_t port_id, struct rte_mbuf **mbufs, uint32_t n, int count)
 {
 	const struct sp_port *port = &w->dp->ports[port_id];
 	const struct sp_port_addresses *own = &w->snapshot->port[port_id];
-	struct sp_packet packets[SP_BURST];
-	struct sp_esp esp[SP_BURST];
-	uint32_t n_packets = 0, n_esp = 0, bytes = 0;
+	const uint64_t mac = port->mac, origin = sp_key_origin(port->role, SP_NO_CELL);
+	const uint32_t own_be = rte_cpu_to_be_32(own->address[0]); /* 0, which no packet is for, if the port has none */
+	const int trust = port->rx_checksum;
+	struct sp_packet packets[SP_BURST], *packet = packets;
+	struct sp_esp inbound[SP_BURST], *esp = inbound;
+	uint32_t bytes = 0;
 
 	for (uint32_t i = 0; i < n; i++)
 		rte_prefetch0(rte_pktmbuf_mtod(mbufs[i], void *));
 	for (uint32_t i = 0; i < n; i++) {
-		mbufs[i]->port = port_id;
-		bytes += mbufs[i]->pkt_len;
-		switch (parse_frame(w, port, own, mbufs[i], &packets[n_packets], &esp[n_esp])) {
-		case FRAME_CLASSIFY:
-			n_packets++;
-			break;
-		case FRAME_ESP:
-			n_esp++;
-			break;
-		case FRAME_GONE:
-			break;
+		struct rte_mbuf *m = mbufs[i];
+		uint8_t *frame = rte_pktmbuf_mtod(m, uint8_t *);
+		int verified = trust && (m->ol_flags & RTE_MBUF_F_RX_IP_CKSUM_MASK) == RTE_MBUF_F_RX_IP_CKSUM_GOOD;
+		struct sp_header h;
+
+		m->port = port_id;
+		bytes += m->pkt_len;
+		if (likely(plain_frame(m, frame, mac, verified, &h))) {
+			if (plain_esp(m, frame + SP_L2_LENGTH, &h, own_be, esp)) {
+				esp++;
+				continue;
+			}
+			if (likely(sp_packet_plain(packet, m, frame + SP_L2_LENGTH, &h, origin))) {
+				packet++;
+				continue;
+			}
 		}
+		if (!unusual_frame(w, port, m, packet))
+			continue;
+		if (packet->key.protocol == SP_PROTOCOL_ESP && own_address(own, packet->key.destination))
+			esp += sp_demux_esp(w, packet, esp);
+		else
+			packet++;
 	}
 	if (count) {
 		w->counters[port_id].received += n;
 		w->counters[port_id].received_bytes += bytes;
 	}
-	if (n_esp > 0)
-		sp_inbound(w, esp, n_esp);
-	if (n_packets > 0)
-		sp_process(w, packets, n_packets);
+	if (esp != inbound)
+		sp_inbound(w, inbound, (uint32_t)(esp - inbound));
+	if (packet != packets)
+		sp_process(w, packets, (uint32_t)(packet - packets));
 }
+
+/* ---- ESP ---- */
 
 /* ESP in UDP (RFC 3948 2): a keepalive, IKE behind a non-ESP marker, or ESP. */
 static int demux_udp(struct sp_worker *w, const struct sp_packet *packet, struct sp_esp *esp)
 {
-	uint32_t available = packet->length - packet->header_length;
-	const uint8_t *udp = packet->l3 + packet->header_length;
-	uint32_t length;
+	const uint8_t *udp = (const uint8_t *)esp->esp;
+	uint32_t length = esp->length < SP_UDP_LENGTH ? 0 : rte_be_to_cpu_16(sp_load16(udp + 4));
 
-	if (available < SP_UDP_LENGTH) {
-		sp_drop(w, packet->mbuf, SP_DROP_L4_TRUNCATED);
-		return 0;
-	}
-	length = rte_be_to_cpu_16(sp_load16(udp + 4));
-	if (length < SP_UDP_LENGTH || length > available) {
+	if (length < SP_UDP_LENGTH || length > esp->length) {
 		sp_drop(w, packet->mbuf, SP_DROP_L4_TRUNCATED);
 		return 0;
 	}
@@ -210,22 +216,28 @@ static int demux_udp(struct sp_worker *w, const struct sp_packet *packet, struct
 		return 0;
 	}
 	if (length >= 4 && sp_load32(udp + SP_UDP_LENGTH) == 0) {
-		sp_punt_delivered(w, packet->mbuf, SP_PUNT_IKE, SP_NO_CELL, packet->filter);
+		sp_punt_frame(w, packet->mbuf, SP_PUNT_IKE, packet->verdict.filter);
 		return 0;
 	}
-	esp->esp = packet->l3 + packet->header_length + SP_UDP_LENGTH;
+	esp->esp += SP_UDP_LENGTH;
 	esp->length = length;
 	return 1;
 }
 
 int sp_demux_esp(struct sp_worker *w, const struct sp_packet *packet, struct sp_esp *esp)
 {
+	uint32_t header = sp_ipv4_header_length(packet->l3);
+
 	esp->mbuf = packet->mbuf;
-	esp->outer_tos = packet->tos;
+	esp->esp = packet->l3 + header;
+	esp->length = packet->length - header;
+	esp->outer_tos = packet->l3[1];
 	esp->udp = packet->key.protocol == SP_PROTOCOL_UDP;
-	if (unlikely(esp->udp))
-		return demux_udp(w, packet, esp);
-	esp->esp = packet->l3 + packet->header_length;
-	esp->length = packet->length - packet->header_length;
+	if (unlikely(esp->udp) && !demux_udp(w, packet, esp))
+		return 0;
+	if (unlikely(esp->length < SP_ESP_LENGTH)) {
+		sp_drop(w, packet->mbuf, SP_DROP_ESP_TRUNCATED);
+		return 0;
+	}
 	return 1;
 }

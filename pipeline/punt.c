@@ -12,29 +12,45 @@ static int punt(struct sp_worker *w, struct rte_mbuf *m, enum sp_punt kind)
 	return rte_ring_sp_enqueue(w->punt, m) == 0;
 }
 
-void sp_punt_delivered(struct sp_worker *w, struct rte_mbuf *m, enum sp_punt kind, uint16_t in_cell, uint32_t filter)
+/* Hands over for good. */
+static void deliver(struct sp_worker *w, struct rte_mbuf *m, enum sp_punt kind)
 {
 	uint16_t in_port = m->port;
-	struct sp_mbuf_priv *priv = sp_priv(m);
 
-	priv->in_cell = in_cell;
-	priv->filter = filter;
 	if (likely(punt(w, m, kind)))
 		w->counters[in_port].delivered++;
 	else
 		sp_drop(w, m, SP_DROP_PUNT_FULL);
 }
 
+void sp_punt_frame(struct sp_worker *w, struct rte_mbuf *m, enum sp_punt kind, uint32_t filter)
+{
+	struct sp_mbuf_priv *priv = sp_priv(m);
+
+	priv->in_cell = SP_NO_CELL;
+	priv->filter = filter;
+	deliver(w, m, kind);
+}
+
+/* Notes what the slow path needs to know. A decrypted packet loses what was around it. */
 static void describe(const struct sp_packet *p)
 {
 	struct sp_mbuf_priv *priv = sp_priv(p->mbuf);
 
 	priv->in_cell = p->key.in_cell;
-	priv->filter = p->filter;
-	priv->cell = p->cell;
-	priv->adjacency = p->adjacency;
+	priv->filter = p->verdict.filter;
+	priv->cell = (uint16_t)p->verdict.cell;
+	priv->adjacency = p->verdict.adjacency;
 	priv->out_port = p->out_port;
 	priv->next_hop = p->next_hop;
+	if (p->key.in_cell != SP_NO_CELL)
+		sp_mbuf_bounds(p->mbuf, p->l3 - SP_L2_LENGTH, SP_L2_LENGTH + (uint32_t)p->length);
+}
+
+void sp_punt_delivered(struct sp_worker *w, const struct sp_packet *p, enum sp_punt kind)
+{
+	describe(p);
+	deliver(w, p->mbuf, kind);
 }
 
 void sp_punt_held(struct sp_worker *w, const struct sp_packet *p, enum sp_punt kind)
@@ -159,7 +175,7 @@ static int parse_behind_l2(struct sp_worker *w, struct sp_packet *p, struct rte_
 {
 	uint8_t *l3 = rte_pktmbuf_mtod_offset(m, uint8_t *, SP_L2_LENGTH);
 
-	if (m->data_len < SP_L2_LENGTH || sp_parse_inner(w, p, m, l3, m->data_len - SP_L2_LENGTH, role, in_cell) != SP_PASS) {
+	if (m->data_len < SP_L2_LENGTH || sp_parse_ipv4(p, m, l3, m->data_len - SP_L2_LENGTH, role, in_cell) != SP_PASS) {
 		sp_drop(w, m, SP_DROP_INJECT_INVALID);
 		return 0;
 	}
@@ -174,12 +190,12 @@ static void route_local(struct sp_worker *w, struct rte_mbuf *m)
 
 	if (!parse_behind_l2(w, &p, m, SP_ROLE_LOCAL, SP_NO_CELL))
 		return;
-	p.cell = SP_NO_CELL;
+	p.verdict.cell = SP_NO_CELL;
 	sp_route(w, &p, 0);
-	if (p.action == SP_ACTION_FORWARD)
+	if (p.verdict.action == SP_ACTION_FORWARD)
 		sp_forward(w, &list, 1);
 	else
-		sp_drop(w, m, p.reason);
+		sp_drop(w, m, p.verdict.reason);
 }
 
 static void process_one(struct sp_worker *w, struct rte_mbuf *m, uint8_t role, uint16_t in_cell)

@@ -18,12 +18,12 @@ static uint32_t replay_words(uint16_t window)
 
 size_t sp_sa_in_size(uint16_t window, uint32_t n_selectors)
 {
-	return RTE_CACHE_LINE_ROUNDUP(sizeof(struct sp_sa_in) + replay_words(window) * sizeof(uint64_t) + n_selectors * sizeof(struct sp_selector));
+	return RTE_CACHE_LINE_ROUNDUP(sizeof(struct sp_sa_in) + replay_words(window) * sizeof(uint64_t) + n_selectors * sizeof(struct sp_selector_lanes));
 }
 
 size_t sp_sa_out_size(uint32_t n_selectors)
 {
-	return RTE_CACHE_LINE_ROUNDUP(sizeof(struct sp_sa_out) + n_selectors * sizeof(struct sp_selector));
+	return RTE_CACHE_LINE_ROUNDUP(sizeof(struct sp_sa_out) + n_selectors * sizeof(struct sp_selector_lanes));
 }
 
 static int device_known(const struct sp_dataplane *dp, uint8_t device)
@@ -62,6 +62,21 @@ static int config_valid(const struct sp_dataplane *dp, const struct sp_sa_config
 	return 1;
 }
 
+static void fill_selectors(struct sp_selector_lanes *lanes, const struct sp_sa_config *c)
+{
+	for (uint32_t i = 0; i < c->n_selectors; i++) {
+		const struct sp_selector *s = &c->selectors[i];
+
+		lanes[i] = (struct sp_selector_lanes){
+			.first_address = {s->source_first, s->destination_first},
+			.first = {s->source_port_first, s->destination_port_first, s->protocol, 0},
+			.span_address = {s->source_last - s->source_first, s->destination_last - s->destination_first},
+			.span = {(uint16_t)(s->source_port_last - s->source_port_first), (uint16_t)(s->destination_port_last - s->destination_port_first),
+				 s->protocol ? 0 : UINT16_MAX, 0},
+		};
+	}
+}
+
 struct sp_sa_in *sp_sa_in_create(struct sp_dataplane *dp, const struct sp_sa_config *c, char *error, size_t error_size)
 {
 	struct sp_sa_in *sa;
@@ -80,9 +95,9 @@ struct sp_sa_in *sp_sa_in_create(struct sp_dataplane *dp, const struct sp_sa_con
 	sa->replay.bitmap = sa->bitmap;
 	sa->replay.window = c->window;
 	sa->replay.word_mask = replay_words(c->window) - 1;
-	sa->selectors = (struct sp_selector *)(sa->bitmap + replay_words(c->window));
+	sa->selectors = (struct sp_selector_lanes *)(sa->bitmap + replay_words(c->window));
 	sa->n_selectors = c->n_selectors;
-	memcpy(sa->selectors, c->selectors, c->n_selectors * sizeof(*c->selectors));
+	fill_selectors(sa->selectors, c);
 	sa->cell = c->cell;
 	sa->kind = c->kind;
 	sa->device = c->device;
@@ -95,19 +110,22 @@ struct sp_sa_in *sp_sa_in_create(struct sp_dataplane *dp, const struct sp_sa_con
 	return sa;
 }
 
-/* Everything of the outer header that no packet changes (RFC 4301 5.1.2.1, RFC 3948 2.1). */
+/* Everything up to the SPI that no packet changes (RFC 4301 5.1.2.1, RFC 3948 2.1). */
 static void fill_header(struct sp_sa_out *sa, const struct sp_sa_config *c)
 {
 	uint8_t *ip = sa->header, *udp = sa->header + SP_IPV4_LENGTH;
 
-	ip[0] = 0x45;
 	ip[8] = OUTER_TTL;
 	ip[9] = c->udp ? SP_PROTOCOL_UDP : SP_PROTOCOL_ESP;
 	sp_store32(ip + 12, rte_cpu_to_be_32(c->source));
 	sp_store32(ip + 16, rte_cpu_to_be_32(c->destination));
-	sp_store16(udp, rte_cpu_to_be_16(c->source_port));
-	sp_store16(udp + 2, rte_cpu_to_be_16(c->destination_port));
-	sa->checksum = sp_fold(sp_ipv4_sum(ip, SP_IPV4_LENGTH / 4));
+	if (c->udp) {
+		sp_store16(udp, rte_cpu_to_be_16(c->source_port));
+		sp_store16(udp + 2, rte_cpu_to_be_16(c->destination_port));
+	}
+	sp_store32(c->udp ? udp + SP_UDP_LENGTH : udp, sa->spi_be);
+	/* the first 8 bytes are the packet's own */
+	sa->checksum = sp_fold((uint64_t)sp_load32(ip + 8) + sp_load32(ip + 12) + sp_load32(ip + 16));
 }
 
 struct sp_sa_out *sp_sa_out_create(struct sp_dataplane *dp, const struct sp_sa_config *c, char *error, size_t error_size)
@@ -125,7 +143,7 @@ struct sp_sa_out *sp_sa_out_create(struct sp_dataplane *dp, const struct sp_sa_c
 	sa->spi_be = rte_cpu_to_be_32(c->spi);
 	sa->salt_be = c->salt_be;
 	sa->n_selectors = c->n_selectors;
-	memcpy(sa->selectors, c->selectors, c->n_selectors * sizeof(*c->selectors));
+	fill_selectors(sa->selectors, c);
 	sa->cell = c->cell;
 	sa->adjacency = c->adjacency;
 	sa->kind = c->kind;

@@ -4,27 +4,33 @@
 
 /* What the stages hand to each other, and their entry points in packet order. */
 
+#include <smmintrin.h>
+
 #include "dataplane.h"
 
-/* One IPv4 packet between parse and its verdict. `key` is composed as two words, because a wide load after narrow stores would stall. */
+/* The second half of a flow-cache entry, copied as a whole. */
+struct sp_decision {
+	uint32_t generation;
+	uint32_t filter;
+	uint32_t cell;
+	uint16_t adjacency;
+	uint8_t action, reason;
+};
+_Static_assert(sizeof(struct sp_decision) == sizeof(struct sp_flow_entry) - offsetof(struct sp_flow_entry, generation), "a verdict is what an entry holds");
+_Static_assert(offsetof(struct sp_decision, reason) == offsetof(struct sp_flow_entry, reason) - offsetof(struct sp_flow_entry, generation), "in the same places");
+
+/* One IPv4 packet between parse and its verdict. `words` are the key: composed as two words, because a wide load after narrow stores would stall. */
 struct sp_packet {
-	struct rte_mbuf *mbuf;
-	uint8_t *l3;
 	union {
 		struct sp_flow_key key;
 		uint64_t words[2];
 	};
-	uint32_t filter;       /* from here on: the verdict */
-	uint16_t cell;
-	uint16_t adjacency;
-	uint8_t action, reason;
-	uint16_t length;       /* IP total length */
-	uint8_t header_length; /* IP header, bytes */
-	uint8_t tos;
-	uint8_t pad_length;    /* outbound: ESP padding, bytes */
-	uint8_t link_group;    /* arrived as link-layer multicast or broadcast */
+	struct sp_decision verdict;
+	uint8_t *l3;
 	uint32_t next_hop;     /* FORWARD without an adjacency: what must be resolved */
 	uint16_t out_port;
+	uint16_t length;       /* IP total length; the mbuf may hold more, before and behind */
+	struct rte_mbuf *mbuf;
 } __rte_cache_aligned;
 _Static_assert(sizeof(struct sp_packet) == 64, "sp_packet is one cache line");
 
@@ -33,15 +39,15 @@ struct sp_esp {
 	struct rte_mbuf *mbuf;
 	uint8_t *esp;          /* SPI */
 	uint64_t sequence;
-	uint32_t length;       /* from the SPI to the last byte of the ICV */
+	uint32_t length;       /* from the SPI to the last byte of the ICV, at least SP_ESP_LENGTH */
 	uint8_t outer_tos;
 	uint8_t udp;
 };
 
 /* parse.c: frames as received from a port; count is 0 for packets that were counted before (handed over, released). */
 void sp_ingest(struct sp_worker *w, uint16_t port, struct rte_mbuf **mbufs, uint32_t n, int count);
-/* parse.c: a packet without a link-layer header of its own (decrypted or ours); fills all of packet but the verdict. */
-uint8_t sp_parse_inner(struct sp_worker *w, struct sp_packet *packet, struct rte_mbuf *m, uint8_t *l3, uint32_t available, uint8_t role, uint16_t in_cell);
+/* parse.c: the header at l3, of which `available` bytes are in the buffer, checked in full: SP_PASS and all of packet but the verdict, or the reason to drop. */
+uint8_t sp_parse_ipv4(struct sp_packet *packet, struct rte_mbuf *m, uint8_t *l3, uint32_t available, uint8_t role, uint16_t in_cell);
 /* parse.c: ESP or ESP-in-UDP to an own address; fills esp and returns 1, or disposes of the packet and returns 0. */
 int sp_demux_esp(struct sp_worker *w, const struct sp_packet *packet, struct sp_esp *esp);
 
@@ -71,13 +77,16 @@ uint32_t sp_async_complete(struct sp_worker *w);
 
 /* transmit.c */
 void sp_forward(struct sp_worker *w, struct sp_packet **packets, uint32_t n);
-/* Encrypted packets whose outer IP header begins SP_L2_LENGTH into the frame. */
+/* Complete frames. */
+void sp_transmit_run(struct sp_worker *w, uint16_t port, struct rte_mbuf **mbufs, uint32_t n);
+/* Packets from asynchronous encryption, whose outer IP header begins SP_L2_LENGTH into the frame. */
 void sp_transmit_esp(struct sp_worker *w, const struct sp_sa_out *sa, struct rte_mbuf **mbufs, uint32_t n);
 void sp_tx_flush_port(struct sp_worker *w, uint16_t port);
 void sp_tx_flush(struct sp_worker *w);
 
-/* punt.c */
-void sp_punt_delivered(struct sp_worker *w, struct rte_mbuf *m, enum sp_punt kind, uint16_t in_cell, uint32_t filter);
+/* punt.c: frames as received, and packets for us out of the classifier */
+void sp_punt_frame(struct sp_worker *w, struct rte_mbuf *m, enum sp_punt kind, uint32_t filter);
+void sp_punt_delivered(struct sp_worker *w, const struct sp_packet *packet, enum sp_punt kind);
 void sp_punt_held(struct sp_worker *w, const struct sp_packet *packet, enum sp_punt kind);
 /* Counts the drop and lets Go have the packet for an ICMP error if the ring has room. */
 void sp_punt_dropped(struct sp_worker *w, const struct sp_packet *packet, enum sp_punt kind, uint16_t mtu);
@@ -92,16 +101,20 @@ static inline void sp_drop(struct sp_worker *w, struct rte_mbuf *m, uint8_t reas
 	rte_pktmbuf_free(m);
 }
 
+static __rte_always_inline void sp_tx_append(struct sp_tx_buffer *tx, uint32_t i, struct rte_mbuf *m)
+{
+	tx->mbufs[i] = m;
+	tx->in_port[i] = m->port;
+	tx->length[i] = m->data_len;
+}
+
 static inline void sp_transmit(struct sp_worker *w, uint16_t port, struct rte_mbuf *m)
 {
 	struct sp_tx_buffer *tx = &w->tx[port];
 
 	if (unlikely(tx->n == SP_TX_BUFFER))
 		sp_tx_flush_port(w, port);
-	tx->mbufs[tx->n] = m;
-	tx->in_port[tx->n] = m->port;
-	tx->length[tx->n] = m->data_len;
-	tx->n++;
+	sp_tx_append(tx, tx->n++, m);
 }
 
 static inline struct sp_adjacency *sp_adjacency_get(const struct sp_worker *w, uint16_t index)
@@ -120,21 +133,21 @@ static inline void sp_add(const struct sp_worker *w, uint64_t *counter, uint64_t
 		__atomic_store_n(counter, *counter + n, __ATOMIC_RELAXED);
 }
 
-static inline int sp_selector_matches(const struct sp_selector *s, const struct sp_flow_key *k)
+/* Whether any of n selectors holds the packet's addresses, protocol and ports. Role and tunnel of arrival are no part of a selector. */
+static __rte_always_inline int sp_selected(const struct sp_selector_lanes *s, uint32_t n, const struct sp_packet *p)
 {
-	/* one subtraction and comparison per range: below the first wraps around above the last */
-	return (k->source - s->source_first <= s->source_last - s->source_first) &
-	       (k->destination - s->destination_first <= s->destination_last - s->destination_first) &
-	       ((uint16_t)(k->source_port - s->source_port_first) <= (uint16_t)(s->source_port_last - s->source_port_first)) &
-	       ((uint16_t)(k->destination_port - s->destination_port_first) <= (uint16_t)(s->destination_port_last - s->destination_port_first)) &
-	       ((s->protocol == 0) | (s->protocol == k->protocol));
-}
+	const __m128i selector_fields = _mm_set_epi64x(0x000000ffffffffff, -1);
+	__m128i key = _mm_and_si128(_mm_loadu_si128((const __m128i *)p->words), selector_fields);
 
-static inline int sp_selected(const struct sp_selector *s, uint32_t n, const struct sp_flow_key *k)
-{
-	for (uint32_t i = 0; i < n; i++)
-		if (likely(sp_selector_matches(&s[i], k)))
+	for (uint32_t i = 0; i < n; i++) {
+		__m128i first = _mm_loadu_si128((const __m128i *)&s[i]), span = _mm_loadu_si128((const __m128i *)&s[i] + 1);
+		__m128i address = _mm_sub_epi32(key, first), other = _mm_sub_epi16(key, first);
+		__m128i address_in = _mm_cmpeq_epi32(_mm_min_epu32(address, span), address);
+		__m128i other_in = _mm_cmpeq_epi16(_mm_min_epu16(other, span), other);
+
+		if (likely(_mm_movemask_epi8(_mm_blend_epi16(address_in, other_in, 0xf0)) == 0xffff))
 			return 1;
+	}
 	return 0;
 }
 

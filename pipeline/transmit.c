@@ -6,47 +6,60 @@
 #include "mbuf.h"
 #include "stages.h"
 
-/* Stores 16 bytes in front of the IP header: the last two are the header's first, so the header is written, or rewritten, afterwards. */
-static __rte_always_inline void store_l2(uint8_t *l3, const struct sp_adjacency *next)
+/* Disposes of a packet that cannot leave. */
+static __rte_noinline void reject(struct sp_worker *w, const struct sp_packet *p, const struct sp_adjacency *next)
 {
-	uint16_t first = sp_load16(l3);
-
-	memcpy(l3 - SP_L2_LENGTH, next->l2, sizeof(next->l2));
-	sp_store16(l3, first);
-}
-
-/* A packet that leaves in clear, because a filter permitted it or because it came out of its tunnel. */
-static void forward_one(struct sp_worker *w, struct sp_packet *p)
-{
-	const struct sp_adjacency *next = sp_adjacency_get(w, p->adjacency);
-
-	if (unlikely(next == NULL)) {
-		sp_punt_held(w, p, SP_PUNT_NEIGHBOUR);
-		return;
-	}
-	if (likely(p->key.role != SP_ROLE_LOCAL)) {
-		if (unlikely(p->l3[8] <= 1)) {
-			sp_punt_dropped(w, p, SP_PUNT_TTL_EXPIRED, 0);
-			return;
-		}
-		if (unlikely(p->length > next->mtu)) {
-			sp_punt_dropped(w, p, SP_PUNT_TOO_BIG, next->mtu);
-			return;
-		}
-		sp_ipv4_decrement_ttl(p->l3);
-	} else if (unlikely(p->length > next->mtu)) {
+	if (p->key.role == SP_ROLE_LOCAL)
 		sp_drop(w, p->mbuf, SP_DROP_MTU_EXCEEDED);
-		return;
-	}
-	sp_mbuf_bounds(p->mbuf, p->l3 - SP_L2_LENGTH, SP_L2_LENGTH + (uint32_t)p->length);
-	store_l2(p->l3, next);
-	sp_transmit(w, next->port, p->mbuf);
+	else if (p->l3[8] <= 1)
+		sp_punt_dropped(w, p, SP_PUNT_TTL_EXPIRED, 0);
+	else
+		sp_punt_dropped(w, p, SP_PUNT_TOO_BIG, next->mtu);
 }
 
+/* Packets that leave in clear, because a filter permitted them or because they came out of their tunnel. */
 void sp_forward(struct sp_worker *w, struct sp_packet **packets, uint32_t n)
 {
+	const struct sp_adjacency *next = NULL;
+	struct sp_tx_buffer *tx = NULL;
+	uint16_t adjacency = SP_NO_ADJACENCY;
+
+	for (uint32_t i = 0; i < n; i++) {
+		struct sp_packet *p = packets[i];
+		int transit = p->key.role != SP_ROLE_LOCAL;
+
+		if (unlikely(p->verdict.adjacency != adjacency)) {
+			adjacency = p->verdict.adjacency;
+			next = sp_adjacency_get(w, adjacency);
+			tx = next != NULL ? &w->tx[next->port] : NULL;
+		}
+		if (unlikely(next == NULL)) {
+			sp_punt_held(w, p, SP_PUNT_NEIGHBOUR);
+			continue;
+		}
+		if (unlikely((p->l3[8] <= 1 && transit) || p->length > next->mtu)) {
+			reject(w, p, next);
+			continue;
+		}
+		if (likely(transit))
+			sp_ipv4_decrement_ttl(p->l3);
+		sp_mbuf_bounds(p->mbuf, p->l3 - SP_L2_LENGTH, SP_L2_LENGTH + (uint32_t)p->length);
+		memcpy(p->l3 - SP_L2_LENGTH, next->l2, SP_L2_LENGTH);
+		if (unlikely(tx->n == SP_TX_BUFFER))
+			sp_tx_flush_port(w, next->port);
+		sp_tx_append(tx, tx->n++, p->mbuf);
+	}
+}
+
+void sp_transmit_run(struct sp_worker *w, uint16_t port, struct rte_mbuf **mbufs, uint32_t n)
+{
+	struct sp_tx_buffer *tx = &w->tx[port];
+
+	if (unlikely(tx->n + n > SP_TX_BUFFER))
+		sp_tx_flush_port(w, port);
 	for (uint32_t i = 0; i < n; i++)
-		forward_one(w, packets[i]);
+		sp_tx_append(tx, tx->n + i, mbufs[i]);
+	tx->n += n;
 }
 
 void sp_transmit_esp(struct sp_worker *w, const struct sp_sa_out *sa, struct rte_mbuf **mbufs, uint32_t n)
@@ -63,7 +76,7 @@ void sp_transmit_esp(struct sp_worker *w, const struct sp_sa_out *sa, struct rte
 			sp_drop(w, mbufs[i], SP_DROP_MTU_EXCEEDED);
 			continue;
 		}
-		store_l2(rte_pktmbuf_mtod_offset(mbufs[i], uint8_t *, SP_L2_LENGTH), next);
+		memcpy(rte_pktmbuf_mtod(mbufs[i], uint8_t *), next->l2, SP_L2_LENGTH);
 		sp_transmit(w, next->port, mbufs[i]);
 	}
 }

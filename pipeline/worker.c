@@ -15,21 +15,21 @@
 #define EMPTY_TURNS_BEFORE_NAP 64
 #define NAP_NANOSECONDS 50000
 
-/* Filters count what they decide; neighbours in a burst mostly share theirs. */
-static void count_filters(struct sp_worker *w, const struct sp_packet *packets, uint32_t n)
+/* Packets that neither leave nor wait: those for us, and the refused. */
+static void finish_here(struct sp_worker *w, const struct sp_packet *p)
 {
-	uint32_t start = 0;
+	if (p->verdict.action == SP_ACTION_LOCAL)
+		sp_punt_delivered(w, p, SP_PUNT_LOCAL);
+	else if (p->verdict.action == SP_ACTION_IKE)
+		sp_punt_delivered(w, p, SP_PUNT_IKE);
+	else
+		sp_drop(w, p->mbuf, p->verdict.reason);
+}
 
-	while (start < n) {
-		uint32_t filter = packets[start].filter, end = start;
-		uint64_t bytes = 0;
-
-		while (end < n && packets[end].filter == filter)
-			bytes += packets[end++].length;
-		w->filters[filter].packets += end - start;
-		w->filters[filter].bytes += bytes;
-		start = end;
-	}
+static void count_filter(struct sp_worker *w, uint32_t filter, uint64_t packets, uint64_t bytes)
+{
+	w->filters[filter].packets += packets;
+	w->filters[filter].bytes += bytes;
 }
 
 void sp_process(struct sp_worker *w, struct sp_packet *packets, uint32_t n)
@@ -37,32 +37,32 @@ void sp_process(struct sp_worker *w, struct sp_packet *packets, uint32_t n)
 	struct sp_packet *outbound[SP_BURST], *forward[SP_BURST];
 	struct sp_esp inbound[SP_BURST];
 	uint32_t n_outbound = 0, n_forward = 0, n_inbound = 0;
+	uint32_t filter, first = 0;
+	uint64_t bytes = 0;
 
 	sp_flow_verdicts(w, packets, n);
-	count_filters(w, packets, n);
+	filter = packets[0].verdict.filter;
 	for (uint32_t i = 0; i < n; i++) {
 		struct sp_packet *p = &packets[i];
 
-		switch (p->action) {
-		case SP_ACTION_OUTBOUND:
-			outbound[n_outbound++] = p;
-			break;
-		case SP_ACTION_FORWARD:
-			forward[n_forward++] = p;
-			break;
-		case SP_ACTION_INBOUND:
-			n_inbound += (uint32_t)sp_demux_esp(w, p, &inbound[n_inbound]);
-			break;
-		case SP_ACTION_LOCAL:
-			sp_punt_delivered(w, p->mbuf, SP_PUNT_LOCAL, p->key.in_cell, p->filter);
-			break;
-		case SP_ACTION_IKE:
-			sp_punt_delivered(w, p->mbuf, SP_PUNT_IKE, SP_NO_CELL, p->filter);
-			break;
-		default:
-			sp_drop(w, p->mbuf, p->reason);
+		/* filters count what they decide; neighbours in a burst mostly share theirs */
+		if (unlikely(p->verdict.filter != filter)) {
+			count_filter(w, filter, i - first, bytes);
+			filter = p->verdict.filter;
+			first = i;
+			bytes = 0;
 		}
+		bytes += p->length;
+		if (p->verdict.action == SP_ACTION_OUTBOUND)
+			outbound[n_outbound++] = p;
+		else if (p->verdict.action == SP_ACTION_FORWARD)
+			forward[n_forward++] = p;
+		else if (p->verdict.action == SP_ACTION_INBOUND)
+			n_inbound += (uint32_t)sp_demux_esp(w, p, &inbound[n_inbound]);
+		else
+			finish_here(w, p);
 	}
+	count_filter(w, filter, n - first, bytes);
 	if (n_outbound > 0)
 		sp_outbound(w, outbound, n_outbound);
 	if (n_forward > 0)
@@ -160,8 +160,10 @@ static uint32_t turn(struct sp_worker *w)
 
 	enter_generation(w);
 	n = poll_ports(w);
-	n += sp_inject_poll(w);
-	n += poll_handover(w);
+	if (unlikely(!rte_ring_empty(w->inject)))
+		n += sp_inject_poll(w);
+	if (unlikely(!rte_ring_empty(w->handover)))
+		n += poll_handover(w);
 	if (w->in_flight > 0)
 		n += sp_async_complete(w);
 	sp_tx_flush(w);

@@ -307,8 +307,10 @@ static void check_clear(const uint8_t *frame, uint32_t length)
 	source = rte_be_to_cpu_32(sp_load32(l3 + 12));
 	destination = rte_be_to_cpu_32(sp_load32(l3 + 16));
 	CHECK(sp_fold(sp_ipv4_sum(l3, l3[0] & 15)) == 0xffff, "wrong header checksum");
-	CHECK(destination >> 24 != 10, "clear packet %08x -> %08x", source, destination);
-	CHECK(source >> 24 != 10 || (source >> 8 == OUR_NET >> 8 && destination >> 8 == CLEAR_NET >> 8), "clear packet %08x -> %08x", source, destination);
+	if (source >> 8 == CLEAR_NET >> 8 || destination >> 8 == CLEAR_NET >> 8)
+		CHECK(source >> 8 == OUR_NET >> 8 || destination >> 8 == OUR_NET >> 8, "clear packet %08x -> %08x", source, destination);
+	else
+		CHECK(source >> 24 != 10 && destination >> 24 != 10, "clear packet %08x -> %08x", source, destination);
 	CHECK(source != BLOCKED_HOST, "packet of the blocked host");
 }
 

@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef SP_PARSE_H
+#define SP_PARSE_H
+
+/* The IPv4 header of the common packet: no options, no fragment. Loaded as words and taken apart in registers; used for received and for decrypted packets. */
+
+#include "ipv4.h"
+#include "stages.h"
+
+/* The part of a flow key that says where a packet comes from. */
+static inline uint64_t sp_key_origin(uint8_t role, uint16_t in_cell)
+{
+	return (uint64_t)role << 40 | (uint64_t)in_cell << 48;
+}
+
+/* The fixed header as loaded. */
+struct sp_header {
+	uint64_t second;      /* TTL, protocol, checksum, source */
+	uint32_t destination;
+	uint32_t total;       /* length of the packet, host order */
+	uint8_t tos;
+};
+
+static __rte_always_inline uint8_t sp_header_protocol(const struct sp_header *h)
+{
+	return (uint8_t)(h->second >> 8);
+}
+
+/* ports as loaded, 0 if there are none */
+static __rte_always_inline void sp_packet_fill(struct sp_packet *packet, struct rte_mbuf *m, uint8_t *l3, const struct sp_header *h, uint32_t ports,
+					       uint64_t origin)
+{
+	uint64_t low = rte_be_to_cpu_32((uint32_t)(h->second >> 32)) | (uint64_t)rte_be_to_cpu_32(h->destination) << 32;
+
+	ports = rte_be_to_cpu_32(ports);
+	/* volatile: gcc would gather the two words in a vector register first, at four times the instructions */
+	*(volatile uint64_t *)&packet->words[0] = low;
+	*(volatile uint64_t *)&packet->words[1] = (ports >> 16 | ports << 16) | (h->second & 0xff00) << 24 | origin;
+	packet->mbuf = m;
+	packet->l3 = l3;
+	packet->length = (uint16_t)h->total;
+}
+
+/*
+ * Returns 0 for whatever is not plain and right: sp_parse_ipv4 then knows the reason. Of the header at l3 `available` bytes are there, at least SP_IPV4_LENGTH;
+ * verified: its checksum is known to be right.
+ */
+static __rte_always_inline int sp_header_plain(struct sp_header *h, const uint8_t *l3, uint32_t available, int verified)
+{
+	const uint64_t shape_mask = (uint64_t)RTE_BE16(SP_IPV4_FRAGMENT) << 48 | 0xff;
+	uint64_t first = sp_load64(l3), sum; /* version, IHL, TOS, total length, ID, fragment */
+
+	h->second = sp_load64(l3 + 8);
+	h->destination = sp_load32(l3 + 16);
+	h->total = rte_be_to_cpu_16((uint16_t)(first >> 16));
+	h->tos = (uint8_t)(first >> 8);
+	if (unlikely((first & shape_mask) != 0x45))
+		return 0;
+	if (unlikely(h->total - SP_IPV4_LENGTH > available - SP_IPV4_LENGTH)) /* also when below SP_IPV4_LENGTH */
+		return 0;
+	sum = first + h->second;
+	sum += sum < first; /* the carry, end around */
+	sum += h->destination;
+	sum += sum < h->destination;
+	return likely(sp_fold(sum) == 0xffff) || verified;
+}
+
+/* The rest of a plain packet; 0 if its ports are cut off. */
+static __rte_always_inline int sp_packet_plain(struct sp_packet *packet, struct rte_mbuf *m, uint8_t *l3, const struct sp_header *h, uint64_t origin)
+{
+	uint32_t ports = 0;
+
+	if (likely(sp_has_ports(sp_header_protocol(h)))) {
+		if (unlikely(h->total < SP_IPV4_LENGTH + 4))
+			return 0;
+		ports = sp_load32(l3 + SP_IPV4_LENGTH);
+	}
+	sp_packet_fill(packet, m, l3, h, ports, origin);
+	return 1;
+}
+
+#endif
