@@ -154,7 +154,7 @@ void sp_async_decrypt(struct sp_worker *w, struct sp_sa_in *sa, struct sp_esp *p
 	sa->drops[SP_SA_DROP_CRYPTO] += submit(w, sa->device, ops, n);
 }
 
-/* Ops of one outbound SA. */
+/* Ops of one outbound SA and in-port. */
 static void complete_encrypt(struct sp_worker *w, struct sp_sa_out *sa, struct rte_crypto_op **ops, uint32_t n)
 {
 	struct rte_mbuf *mbufs[SP_BURST];
@@ -176,7 +176,7 @@ static void complete_encrypt(struct sp_worker *w, struct sp_sa_out *sa, struct r
 	sp_transmit_esp(w, sa, mbufs, good);
 }
 
-/* Ops of one inbound SA. */
+/* Ops of one inbound SA and in-port. */
 static void complete_decrypt(struct sp_worker *w, struct sp_sa_in *sa, struct rte_crypto_op **ops, uint32_t n)
 {
 	struct sp_esp packets[SP_BURST];
@@ -213,9 +213,10 @@ static void complete(struct sp_worker *w, struct rte_crypto_op **ops, uint32_t n
 	uint32_t start = 0;
 
 	for (uint32_t i = 1; i <= n; i++) {
+		const struct rte_mbuf *m = ops[start]->sym->m_src;
 		struct sp_mbuf_priv *priv = sp_priv(ops[start]->sym->m_src);
 
-		if (i < n && sp_priv(ops[i]->sym->m_src)->sa == priv->sa)
+		if (i < n && sp_priv(ops[i]->sym->m_src)->sa == priv->sa && ops[i]->sym->m_src->port == m->port)
 			continue;
 		if (priv->decrypted)
 			complete_decrypt(w, priv->sa, ops + start, i - start);

@@ -241,6 +241,8 @@ static int create_worker(struct sp_dataplane *dp, const struct sp_config *c, uin
 		goto no_memory;
 	for (uint32_t i = 0; i < c->n_ports; i++)
 		w->ports[w->n_ports++] = c->ports[i].port;
+	for (uint32_t i = 0; i < w->n_ports; i++)
+		w->burst[i] = SP_BURST;
 	for (uint32_t i = 0; i < c->n_crypto_devices; i++)
 		w->devices[w->n_devices++].device = c->crypto_devices[i];
 	wire_vector(&w->cpu);

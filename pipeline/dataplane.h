@@ -190,12 +190,15 @@ struct sp_port {
 	uint8_t present;
 };
 
-/* Packets on their way out of one port. What the counters need is noted here: after transmission the mbufs are no longer ours. */
+/*
+ * Packets on their way out of one port. After transmission the mbufs are no longer ours, so their in-port is credited for what was noted before, less what the
+ * queue did not take. All packets in the buffer have the same in-port: another one flushes it first.
+ */
 struct sp_tx_buffer {
+	uint64_t bytes;
 	uint32_t n;
+	uint16_t in_port;
 	struct rte_mbuf *mbufs[SP_TX_BUFFER];
-	uint16_t in_port[SP_TX_BUFFER];
-	uint16_t length[SP_TX_BUFFER];
 };
 
 /* Arguments of one cpu-crypto call. The pointers between the arrays never change: only lengths and contents do. */
@@ -226,6 +229,7 @@ struct sp_worker {
 	uint8_t online;
 	uint16_t n_ports;
 	uint16_t ports[SP_MAX_PORTS];
+	uint16_t burst[SP_MAX_PORTS];       /* packets to ask a port for, by index into ports */
 	uint32_t n_devices;
 	uint32_t in_flight;                 /* operations inside crypto devices */
 	uint64_t pending_epoch;             /* RCU token to report once the operations of its time are done, 0 none */

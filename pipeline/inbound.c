@@ -144,7 +144,7 @@ static __rte_noinline uint8_t propagate_congestion(uint8_t *l3)
 }
 
 /* One authenticated packet: SP_PASS and a packet ready for the classifier, or the reason to drop. */
-static __rte_always_inline uint8_t decapsulate(const struct sp_sa_in *sa, const struct sp_esp *p, struct sp_packet *out, uint8_t role, uint32_t head, uint32_t overhead)
+static __rte_always_inline uint8_t decapsulate(const struct sp_sa_in *sa, const struct sp_esp *p, struct sp_packet *out, uint64_t origin, uint32_t head, uint32_t overhead)
 {
 	uint8_t *inner = p->esp + head;
 	uint32_t cipher = p->length - overhead, length;
@@ -155,8 +155,8 @@ static __rte_always_inline uint8_t decapsulate(const struct sp_sa_in *sa, const 
 		return reason;
 	length = cipher - 2 - inner[cipher - 2];
 	if (unlikely(length < SP_IPV4_LENGTH || !sp_header_plain(&h, inner, length, 0) ||
-		     !sp_packet_plain(out, p->mbuf, inner, &h, sp_key_origin(role, sa->cell)))) {
-		reason = sp_parse_ipv4(out, p->mbuf, inner, length, role, sa->cell);
+		     !sp_packet_plain(out, p->mbuf, inner, &h, origin))) {
+		reason = sp_parse_ipv4(out, p->mbuf, inner, length, origin);
 		if (reason != SP_PASS)
 			return reason == SP_DROP_FRAGMENT ? reason : SP_DROP_INNER_HEADER;
 	}
@@ -171,9 +171,13 @@ static __rte_always_inline uint8_t decapsulate(const struct sp_sa_in *sa, const 
 void sp_inbound_finish(struct sp_worker *w, struct sp_sa_in *sa, struct sp_esp *packets, uint32_t n)
 {
 	const uint32_t head = SP_ESP_LENGTH + sa->iv_length, overhead = esp_overhead(sa);
+	uint64_t origin;
 	struct sp_packet inner[SP_BURST], *out = inner;
 	uint64_t bytes = 0;
 
+	if (unlikely(n == 0))
+		return;
+	origin = sp_key_origin(w->dp->ports[packets[0].mbuf->port].role, sa->cell);
 	/* large packets of a burst push each other out of the nearest cache while they are decrypted */
 	for (uint32_t i = 0; i < n; i++) {
 		rte_prefetch0(packets[i].esp + head);
@@ -183,7 +187,7 @@ void sp_inbound_finish(struct sp_worker *w, struct sp_sa_in *sa, struct sp_esp *
 		uint8_t reason = sp_replay_update(&sa->replay, p->sequence);
 
 		if (likely(reason == SP_PASS))
-			reason = decapsulate(sa, p, out, w->dp->ports[p->mbuf->port].role, head, overhead);
+			reason = decapsulate(sa, p, out, origin, head, overhead);
 		if (unlikely(reason != SP_PASS)) {
 			sa_drop(w, sa, p->mbuf, reason, sa_drop_kind(reason));
 			continue;

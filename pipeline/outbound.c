@@ -79,15 +79,15 @@ static __rte_always_inline void write_trailer(uint8_t *trailer, uint32_t pad, in
 }
 
 /*
- * Turns packets into ESP still to be encrypted, numbered from `sequence` on; returns how many, in mbufs. Compiled once for each kind of SA, so that the lengths
+ * Turns packets into ESP still to be encrypted, numbered from `sequence` on; returns how many, in mbufs, and in *frames the bytes of their frames. Compiled once for each kind of SA, so that the lengths
  * of a kind are constants.
  */
 static __rte_always_inline uint32_t encapsulate(struct sp_worker *w, struct sp_sa_out *sa, const struct sp_adjacency *next, struct sp_packet **packets,
-						struct rte_mbuf **mbufs, uint64_t sequence, uint32_t n, enum sp_sa_kind kind)
+						struct rte_mbuf **mbufs, uint64_t sequence, uint32_t n, uint64_t *frames, enum sp_sa_kind kind)
 {
 	const int cbc = kind == SP_SA_CBC_ASYNC;
 	const uint32_t block_mask = cbc ? 15 : 3, header = sa->header_length, icv = sa->icv_length, mtu = next->mtu;
-	uint64_t bytes = 0;
+	uint64_t bytes = 0, outer_bytes = 0;
 	uint32_t good = 0;
 
 	for (uint32_t i = 0; i < n; i++) {
@@ -117,11 +117,13 @@ static __rte_always_inline uint32_t encapsulate(struct sp_worker *w, struct sp_s
 			sp_priv(m)->payload_length = cipher;
 		}
 		bytes += p->length;
+		outer_bytes += total;
 		mbufs[good++] = m;
 		sequence++;
 	}
 	sp_add(w, &sa->packets, good);
 	sp_add(w, &sa->bytes, bytes);
+	*frames = outer_bytes + (uint64_t)good * SP_L2_LENGTH;
 	return good;
 }
 
@@ -147,7 +149,7 @@ static __rte_always_inline void fill_vector(struct sp_cpu_vector *v, const struc
 	}
 }
 
-static void seal_cpu(struct sp_worker *w, struct sp_sa_out *sa, const struct sp_adjacency *next, struct rte_mbuf **mbufs, uint64_t sequence, uint32_t n)
+static void seal_cpu(struct sp_worker *w, struct sp_sa_out *sa, const struct sp_adjacency *next, struct rte_mbuf **mbufs, uint64_t sequence, uint32_t n, uint64_t frames)
 {
 	uint32_t good;
 
@@ -156,14 +158,16 @@ static void seal_cpu(struct sp_worker *w, struct sp_sa_out *sa, const struct sp_
 	if (unlikely(good != n)) {
 		good = 0;
 		for (uint32_t i = 0; i < n; i++) {
-			if (w->cpu.status[i] == 0)
+			if (w->cpu.status[i] == 0) {
 				mbufs[good++] = mbufs[i];
-			else
-				sp_drop(w, mbufs[i], SP_DROP_CRYPTO_ERROR); /* may be half encrypted: never sent */
+				continue;
+			}
+			frames -= mbufs[i]->pkt_len;
+			sp_drop(w, mbufs[i], SP_DROP_CRYPTO_ERROR); /* may be half encrypted: never sent */
 		}
 		sp_add(w, &sa->drops[SP_SA_DROP_CRYPTO], n - good);
 	}
-	sp_transmit_run(w, next->port, mbufs, good);
+	sp_transmit_run(w, next->port, mbufs, good, frames);
 }
 
 /* Takes n numbers off the counter and returns the first; lowers *n to those that the SA may still send (RFC 4303 3.3.3). */
@@ -180,21 +184,21 @@ static uint64_t reserve(struct sp_worker *w, struct sp_sa_out *sa, struct sp_pac
 static void seal(struct sp_worker *w, struct sp_sa_out *sa, const struct sp_adjacency *next, struct sp_packet **packets, uint32_t n)
 {
 	struct rte_mbuf *mbufs[SP_BURST];
-	uint64_t sequence = reserve(w, sa, packets, &n);
+	uint64_t sequence = reserve(w, sa, packets, &n), frames;
 
 	if (likely(sa->kind == SP_SA_AEAD_CPU))
-		n = encapsulate(w, sa, next, packets, mbufs, sequence, n, SP_SA_AEAD_CPU);
+		n = encapsulate(w, sa, next, packets, mbufs, sequence, n, &frames, SP_SA_AEAD_CPU);
 	else if (sa->kind == SP_SA_AEAD_ASYNC)
-		n = encapsulate(w, sa, next, packets, mbufs, sequence, n, SP_SA_AEAD_ASYNC);
+		n = encapsulate(w, sa, next, packets, mbufs, sequence, n, &frames, SP_SA_AEAD_ASYNC);
 	else
-		n = encapsulate(w, sa, next, packets, mbufs, sequence, n, SP_SA_CBC_ASYNC);
+		n = encapsulate(w, sa, next, packets, mbufs, sequence, n, &frames, SP_SA_CBC_ASYNC);
 	if (likely(!w->shared))
 		__atomic_store_n(&sa->sequence, sequence - 1 + n, __ATOMIC_RELAXED);
 	if (unlikely(n == 0))
 		return;
 	sa->last_use = w->now;
 	if (likely(sa->kind == SP_SA_AEAD_CPU))
-		seal_cpu(w, sa, next, mbufs, sequence, n);
+		seal_cpu(w, sa, next, mbufs, sequence, n, frames);
 	else
 		sp_async_encrypt(w, sa, mbufs, n);
 }

@@ -37,7 +37,7 @@ static uint8_t check_options(const uint8_t *option, const uint8_t *end)
 	return SP_PASS;
 }
 
-uint8_t sp_parse_ipv4(struct sp_packet *packet, struct rte_mbuf *m, uint8_t *l3, uint32_t available, uint8_t role, uint16_t in_cell)
+uint8_t sp_parse_ipv4(struct sp_packet *packet, struct rte_mbuf *m, uint8_t *l3, uint32_t available, uint64_t origin)
 {
 	struct sp_header h;
 	uint32_t header, ports = 0;
@@ -67,7 +67,7 @@ uint8_t sp_parse_ipv4(struct sp_packet *packet, struct rte_mbuf *m, uint8_t *l3,
 	}
 	h.second = sp_load64(l3 + 8);
 	h.destination = sp_load32(l3 + 16);
-	sp_packet_fill(packet, m, l3, &h, ports, sp_key_origin(role, in_cell));
+	sp_packet_fill(packet, m, l3, &h, ports, origin);
 	return SP_PASS;
 }
 
@@ -112,7 +112,7 @@ static __rte_noinline int unusual_frame(struct sp_worker *w, const struct sp_por
 	} else if (type != ETHER_TYPE_IPV4) {
 		reason = type == ETHER_TYPE_IPV6 ? SP_DROP_IPV6 : SP_DROP_ETHER_TYPE;
 	} else {
-		reason = sp_parse_ipv4(packet, m, frame + SP_L2_LENGTH, m->data_len - SP_L2_LENGTH, port->role, SP_NO_CELL);
+		reason = sp_parse_ipv4(packet, m, frame + SP_L2_LENGTH, m->data_len - SP_L2_LENGTH, sp_key_origin(port->role, SP_NO_CELL));
 		if (reason == SP_PASS && station != port->mac && !group_destination(w, packet->key.destination))
 			reason = SP_DROP_LINK_BROADCAST;
 	}
@@ -150,7 +150,7 @@ static __rte_always_inline int plain_esp(struct rte_mbuf *m, uint8_t *l3, const 
 	return 1;
 }
 
-void sp_ingest(struct sp_worker *w, uint16_t port_id, struct rte_mbuf **mbufs, uint32_t n, int count)
+uint32_t sp_ingest(struct sp_worker *w, uint16_t port_id, struct rte_mbuf **mbufs, uint32_t n, int count)
 {
 	const struct sp_port *port = &w->dp->ports[port_id];
 	const struct sp_port_addresses *own = &w->snapshot->port[port_id];
@@ -196,6 +196,7 @@ void sp_ingest(struct sp_worker *w, uint16_t port_id, struct rte_mbuf **mbufs, u
 		sp_inbound(w, inbound, (uint32_t)(esp - inbound));
 	if (packet != packets)
 		sp_process(w, packets, (uint32_t)(packet - packets));
+	return bytes;
 }
 
 /* ---- ESP ---- */

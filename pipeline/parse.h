@@ -7,12 +7,6 @@
 #include "ipv4.h"
 #include "stages.h"
 
-/* The part of a flow key that says where a packet comes from. */
-static inline uint64_t sp_key_origin(uint8_t role, uint16_t in_cell)
-{
-	return (uint64_t)role << 40 | (uint64_t)in_cell << 48;
-}
-
 /* The fixed header as loaded. */
 struct sp_header {
 	uint64_t second;      /* TTL, protocol, checksum, source */
@@ -58,10 +52,7 @@ static __rte_always_inline int sp_header_plain(struct sp_header *h, const uint8_
 		return 0;
 	if (unlikely(h->total - SP_IPV4_LENGTH > available - SP_IPV4_LENGTH)) /* also when below SP_IPV4_LENGTH */
 		return 0;
-	sum = first + h->second;
-	sum += sum < first; /* the carry, end around */
-	sum += h->destination;
-	sum += sum < h->destination;
+	sum = (uint32_t)first + (first >> 32) + (uint32_t)h->second + (h->second >> 32) + h->destination;
 	return likely(sp_fold(sum) == 0xffff) || verified;
 }
 

@@ -167,7 +167,7 @@ static void transmit_raw(struct sp_worker *w, struct rte_mbuf *m)
 	if (port >= SP_MAX_PORTS || !w->dp->ports[port].present || m->data_len < SP_L2_LENGTH || m->data_len > w->dp->ports[port].mtu + SP_L2_LENGTH)
 		sp_drop(w, m, SP_DROP_INJECT_INVALID);
 	else
-		sp_transmit(w, port, m);
+		sp_transmit_run(w, port, &m, 1, m->pkt_len);
 }
 
 /* An IP packet behind SP_L2_LENGTH void bytes: ours, or one that came out of a tunnel. */
@@ -175,7 +175,7 @@ static int parse_behind_l2(struct sp_worker *w, struct sp_packet *p, struct rte_
 {
 	uint8_t *l3 = rte_pktmbuf_mtod_offset(m, uint8_t *, SP_L2_LENGTH);
 
-	if (m->data_len < SP_L2_LENGTH || sp_parse_ipv4(p, m, l3, m->data_len - SP_L2_LENGTH, role, in_cell) != SP_PASS) {
+	if (m->data_len < SP_L2_LENGTH || sp_parse_ipv4(p, m, l3, m->data_len - SP_L2_LENGTH, sp_key_origin(role, in_cell)) != SP_PASS) {
 		sp_drop(w, m, SP_DROP_INJECT_INVALID);
 		return 0;
 	}

@@ -44,10 +44,10 @@ struct sp_esp {
 	uint8_t udp;
 };
 
-/* parse.c: frames as received from a port; count is 0 for packets that were counted before (handed over, released). */
-void sp_ingest(struct sp_worker *w, uint16_t port, struct rte_mbuf **mbufs, uint32_t n, int count);
+/* parse.c: frames as received from a port; count is 0 for packets that were counted before (handed over, released). Returns their bytes. */
+uint32_t sp_ingest(struct sp_worker *w, uint16_t port, struct rte_mbuf **mbufs, uint32_t n, int count);
 /* parse.c: the header at l3, of which `available` bytes are in the buffer, checked in full: SP_PASS and all of packet but the verdict, or the reason to drop. */
-uint8_t sp_parse_ipv4(struct sp_packet *packet, struct rte_mbuf *m, uint8_t *l3, uint32_t available, uint8_t role, uint16_t in_cell);
+uint8_t sp_parse_ipv4(struct sp_packet *packet, struct rte_mbuf *m, uint8_t *l3, uint32_t available, uint64_t origin);
 /* parse.c: ESP or ESP-in-UDP to an own address; fills esp and returns 1, or disposes of the packet and returns 0. */
 int sp_demux_esp(struct sp_worker *w, const struct sp_packet *packet, struct sp_esp *esp);
 
@@ -58,13 +58,13 @@ void sp_flow_verdicts(struct sp_worker *w, struct sp_packet *packets, uint32_t n
 void sp_classify_misses(struct sp_worker *w, struct sp_packet **misses, uint8_t *memo, uint32_t n);
 uint8_t sp_route(struct sp_worker *w, struct sp_packet *p, int require_protected);
 
-/* worker.c: verdicts, then each packet to its next stage. Packets end forwarded, punted or dropped. */
+/* worker.c: verdicts, then each packet to its next stage. All packets have the same in-port; they end forwarded, punted or dropped. */
 void sp_process(struct sp_worker *w, struct sp_packet *packets, uint32_t n);
 
 /* outbound.c, inbound.c */
 void sp_outbound(struct sp_worker *w, struct sp_packet **packets, uint32_t n);
 void sp_inbound(struct sp_worker *w, struct sp_esp *packets, uint32_t n);
-/* The half after crypto: packets whose ICV was right, all of one SA. */
+/* The half after crypto: packets whose ICV was right, all of one SA and in-port. */
 void sp_inbound_finish(struct sp_worker *w, struct sp_sa_in *sa, struct sp_esp *packets, uint32_t n);
 
 /* crypto_cpu.c: the vector's first n elements; returns the number that succeeded, failures in status. */
@@ -77,9 +77,9 @@ uint32_t sp_async_complete(struct sp_worker *w);
 
 /* transmit.c */
 void sp_forward(struct sp_worker *w, struct sp_packet **packets, uint32_t n);
-/* Complete frames. */
-void sp_transmit_run(struct sp_worker *w, uint16_t port, struct rte_mbuf **mbufs, uint32_t n);
-/* Packets from asynchronous encryption, whose outer IP header begins SP_L2_LENGTH into the frame. */
+/* Complete frames of one in-port, `bytes` long together. */
+void sp_transmit_run(struct sp_worker *w, uint16_t port, struct rte_mbuf **mbufs, uint32_t n, uint64_t bytes);
+/* Packets of one in-port from asynchronous encryption, whose outer IP header begins SP_L2_LENGTH into the frame. */
 void sp_transmit_esp(struct sp_worker *w, const struct sp_sa_out *sa, struct rte_mbuf **mbufs, uint32_t n);
 void sp_tx_flush_port(struct sp_worker *w, uint16_t port);
 void sp_tx_flush(struct sp_worker *w);
@@ -95,26 +95,33 @@ uint32_t sp_inject_poll(struct sp_worker *w);
 
 /* ---- helpers of every stage ---- */
 
+/* The part of a flow key that says where a packet comes from, as sp_parse_ipv4 wants it. */
+static inline uint64_t sp_key_origin(uint8_t role, uint16_t in_cell)
+{
+	return (uint64_t)role << 40 | (uint64_t)in_cell << 48;
+}
+
 static inline void sp_drop(struct sp_worker *w, struct rte_mbuf *m, uint8_t reason)
 {
 	w->counters[m->port].drops[reason]++;
 	rte_pktmbuf_free(m);
 }
 
-static __rte_always_inline void sp_tx_append(struct sp_tx_buffer *tx, uint32_t i, struct rte_mbuf *m)
-{
-	tx->mbufs[i] = m;
-	tx->in_port[i] = m->port;
-	tx->length[i] = m->data_len;
-}
-
-static inline void sp_transmit(struct sp_worker *w, uint16_t port, struct rte_mbuf *m)
+/* The transmit buffer of a port with room for n packets of one in-port. */
+static inline struct sp_tx_buffer *sp_tx_reserve(struct sp_worker *w, uint16_t port, uint16_t in_port, uint32_t n)
 {
 	struct sp_tx_buffer *tx = &w->tx[port];
 
-	if (unlikely(tx->n == SP_TX_BUFFER))
+	if (unlikely(tx->n + n > SP_TX_BUFFER || (tx->n > 0 && tx->in_port != in_port)))
 		sp_tx_flush_port(w, port);
-	sp_tx_append(tx, tx->n++, m);
+	tx->in_port = in_port;
+	return tx;
+}
+
+static __rte_always_inline void sp_tx_append(struct sp_tx_buffer *tx, struct rte_mbuf *m, uint32_t length)
+{
+	tx->mbufs[tx->n++] = m;
+	tx->bytes += length;
 }
 
 static inline struct sp_adjacency *sp_adjacency_get(const struct sp_worker *w, uint16_t index)

@@ -17,21 +17,23 @@ static __rte_noinline void reject(struct sp_worker *w, const struct sp_packet *p
 		sp_punt_dropped(w, p, SP_PUNT_TOO_BIG, next->mtu);
 }
 
-/* Packets that leave in clear, because a filter permitted them or because they came out of their tunnel. */
+/* Packets that leave in clear, because a filter permitted them or because they came out of their tunnel. All have one in-port. */
 void sp_forward(struct sp_worker *w, struct sp_packet **packets, uint32_t n)
 {
 	const struct sp_adjacency *next = NULL;
 	struct sp_tx_buffer *tx = NULL;
-	uint16_t adjacency = SP_NO_ADJACENCY;
+	uint16_t adjacency = SP_NO_ADJACENCY, in_port = packets[0]->mbuf->port;
 
 	for (uint32_t i = 0; i < n; i++) {
 		struct sp_packet *p = packets[i];
+		uint32_t length = SP_L2_LENGTH + (uint32_t)p->length;
 		int transit = p->key.role != SP_ROLE_LOCAL;
 
 		if (unlikely(p->verdict.adjacency != adjacency)) {
 			adjacency = p->verdict.adjacency;
 			next = sp_adjacency_get(w, adjacency);
-			tx = next != NULL ? &w->tx[next->port] : NULL;
+			if (next != NULL)
+				tx = sp_tx_reserve(w, next->port, in_port, n - i);
 		}
 		if (unlikely(next == NULL)) {
 			sp_punt_held(w, p, SP_PUNT_NEIGHBOUR);
@@ -43,70 +45,54 @@ void sp_forward(struct sp_worker *w, struct sp_packet **packets, uint32_t n)
 		}
 		if (likely(transit))
 			sp_ipv4_decrement_ttl(p->l3);
-		sp_mbuf_bounds(p->mbuf, p->l3 - SP_L2_LENGTH, SP_L2_LENGTH + (uint32_t)p->length);
+		sp_mbuf_bounds(p->mbuf, p->l3 - SP_L2_LENGTH, length);
 		memcpy(p->l3 - SP_L2_LENGTH, next->l2, SP_L2_LENGTH);
-		if (unlikely(tx->n == SP_TX_BUFFER))
-			sp_tx_flush_port(w, next->port);
-		sp_tx_append(tx, tx->n++, p->mbuf);
+		sp_tx_append(tx, p->mbuf, length);
 	}
 }
 
-void sp_transmit_run(struct sp_worker *w, uint16_t port, struct rte_mbuf **mbufs, uint32_t n)
+void sp_transmit_run(struct sp_worker *w, uint16_t port, struct rte_mbuf **mbufs, uint32_t n, uint64_t bytes)
 {
-	struct sp_tx_buffer *tx = &w->tx[port];
+	struct sp_tx_buffer *tx;
 
-	if (unlikely(tx->n + n > SP_TX_BUFFER))
-		sp_tx_flush_port(w, port);
-	for (uint32_t i = 0; i < n; i++)
-		sp_tx_append(tx, tx->n + i, mbufs[i]);
+	if (unlikely(n == 0))
+		return;
+	tx = sp_tx_reserve(w, port, mbufs[0]->port, n);
+	memcpy(tx->mbufs + tx->n, mbufs, n * sizeof(*mbufs));
 	tx->n += n;
+	tx->bytes += bytes;
 }
 
 void sp_transmit_esp(struct sp_worker *w, const struct sp_sa_out *sa, struct rte_mbuf **mbufs, uint32_t n)
 {
 	/* looked up again: with asynchronous crypto time has passed */
 	const struct sp_adjacency *next = sp_adjacency_get(w, __atomic_load_n(&sa->adjacency, __ATOMIC_RELAXED));
+	uint32_t good = 0;
+	uint64_t bytes = 0;
 
 	for (uint32_t i = 0; i < n; i++) {
+		struct rte_mbuf *m = mbufs[i];
+
 		if (unlikely(next == NULL)) {
-			sp_drop(w, mbufs[i], SP_DROP_NO_NEIGHBOUR);
+			sp_drop(w, m, SP_DROP_NO_NEIGHBOUR);
 			continue;
 		}
-		if (unlikely(mbufs[i]->data_len > next->mtu + SP_L2_LENGTH)) {
-			sp_drop(w, mbufs[i], SP_DROP_MTU_EXCEEDED);
+		if (unlikely(m->data_len > next->mtu + SP_L2_LENGTH)) {
+			sp_drop(w, m, SP_DROP_MTU_EXCEEDED);
 			continue;
 		}
-		memcpy(rte_pktmbuf_mtod(mbufs[i], uint8_t *), next->l2, SP_L2_LENGTH);
-		sp_transmit(w, next->port, mbufs[i]);
+		memcpy(rte_pktmbuf_mtod(m, uint8_t *), next->l2, SP_L2_LENGTH);
+		bytes += m->data_len;
+		mbufs[good++] = m;
 	}
-}
-
-/* Credits the in-ports of packets that were sent. */
-static void count_forwarded(struct sp_worker *w, const struct sp_tx_buffer *tx, uint16_t port, uint32_t sent)
-{
-	struct sp_port_counters *out = &w->counters[port];
-	uint64_t total = 0;
-	uint32_t start = 0;
-
-	while (start < sent) {
-		uint16_t in_port = tx->in_port[start];
-		uint64_t bytes = 0;
-		uint32_t end = start;
-
-		while (end < sent && tx->in_port[end] == in_port)
-			bytes += tx->length[end++];
-		w->counters[in_port].forwarded += end - start;
-		w->counters[in_port].forwarded_bytes += bytes;
-		total += bytes;
-		start = end;
-	}
-	out->transmitted += sent;
-	out->transmitted_bytes += total;
+	if (likely(good > 0))
+		sp_transmit_run(w, next->port, mbufs, good, bytes);
 }
 
 void sp_tx_flush_port(struct sp_worker *w, uint16_t port)
 {
 	struct sp_tx_buffer *tx = &w->tx[port];
+	struct sp_port_counters *in = &w->counters[tx->in_port], *out = &w->counters[port];
 	uint32_t sent = 0;
 
 #ifdef SP_POISON
@@ -121,12 +107,16 @@ void sp_tx_flush_port(struct sp_worker *w, uint16_t port)
 			break;
 		sent += taken;
 	}
-	count_forwarded(w, tx, port, sent);
 	for (uint32_t i = sent; i < tx->n; i++) {
-		w->counters[tx->in_port[i]].drops[SP_DROP_TX_FULL]++;
-		rte_pktmbuf_free(tx->mbufs[i]);
+		tx->bytes -= tx->mbufs[i]->pkt_len;
+		sp_drop(w, tx->mbufs[i], SP_DROP_TX_FULL);
 	}
+	in->forwarded += sent;
+	in->forwarded_bytes += tx->bytes;
+	out->transmitted += sent;
+	out->transmitted_bytes += tx->bytes;
 	tx->n = 0;
+	tx->bytes = 0;
 }
 
 void sp_tx_flush(struct sp_worker *w)
