@@ -11,12 +11,15 @@ import (
 //
 //	          packet waits                 answer
 //	(absent) ──────────────► incomplete ───────────► reachable ◄───┐
-//	   ▲                         │                       │ age     │ answer
+//	   ▲                         │                       │ age,    │ answer from
+//	   │                         │                       │ dispute │ the known MAC
 //	   └── no answer, attempts ──┘                       ▼         │
 //	   └── no answer, attempts ───────────────────── probing ──────┘
 //
 // An address is learned only from an answer that was asked for, or from a request for one of the port's own addresses:
-// nobody can plant a neighbour by sending unasked announcements.
+// nobody can plant a neighbour by sending unasked announcements. Nor can anybody take a known neighbour's place while that
+// answers: who asks in its name from another MAC starts a dispute, the known MAC is asked, and keeps its place unless it
+// is silent.
 type neighbourState uint8
 
 const (
@@ -117,16 +120,18 @@ func (t *neighbours[P]) hold(now time.Time, key neighbourKey, packet P) (e neigh
 	return e
 }
 
-// answer takes the sender of an ARP reply. It counts only when a request is outstanding.
+// answer takes the sender of an ARP reply. It counts only when a request is outstanding, and only from the one who was
+// asked.
 func (t *neighbours[P]) answer(now time.Time, key neighbourKey, mac macAddress) (e neighbourEffects[P]) {
-	if n := t.table[key]; n != nil && n.state != neighbourReachable && unicastMAC(mac) {
+	n := t.table[key]
+	if n != nil && unicastMAC(mac) && (n.state == neighbourIncomplete || n.state == neighbourProbing && n.mac == mac) {
 		t.learn(now, key, n, mac, &e)
 	}
 	return e
 }
 
 // asked takes the sender of an ARP request for one of our addresses: it is about to talk to us (RFC 826, packet
-// reception), so it is worth an entry while there is room.
+// reception), so it is worth an entry while there is room. RFC 826 would also have it replace what is known.
 func (t *neighbours[P]) asked(now time.Time, key neighbourKey, mac macAddress) (e neighbourEffects[P]) {
 	if !unicastMAC(mac) {
 		return e
@@ -136,11 +141,29 @@ func (t *neighbours[P]) asked(now time.Time, key neighbourKey, mac macAddress) (
 		if len(t.table) >= t.limits.entries {
 			return e
 		}
-		n = &neighbour[P]{state: neighbourReachable}
+		n = &neighbour[P]{state: neighbourReachable, mac: mac}
 		t.table[key] = n
+		e.Resolved = []resolved{{key, mac}}
+	}
+	if n.state != neighbourIncomplete && n.mac != mac {
+		if n.state == neighbourReachable { // else the known one has been asked already
+			t.ask(now, key, n, &e)
+		}
+		return e
 	}
 	t.learn(now, key, n, mac, &e)
 	return e
+}
+
+// ask sends a neighbour one request: to all while its address is unknown, and then to that address alone.
+func (t *neighbours[P]) ask(now time.Time, key neighbourKey, n *neighbour[P], e *neighbourEffects[P]) {
+	to := broadcastMAC
+	if n.state != neighbourIncomplete {
+		n.state, to = neighbourProbing, n.mac
+	}
+	n.attempts++
+	n.next = now.Add(t.limits.retry)
+	e.Requests = append(e.Requests, arpRequest{key, to})
 }
 
 func (t *neighbours[P]) learn(now time.Time, key neighbourKey, n *neighbour[P], mac macAddress, e *neighbourEffects[P]) {
@@ -165,13 +188,7 @@ func (t *neighbours[P]) tick(now time.Time) (e neighbourEffects[P]) {
 			t.remove(key, n, &e)
 			continue
 		}
-		to := broadcastMAC
-		if n.state != neighbourIncomplete {
-			n.state, to = neighbourProbing, n.mac
-		}
-		n.attempts++
-		n.next = now.Add(t.limits.retry)
-		e.Requests = append(e.Requests, arpRequest{key, to})
+		t.ask(now, key, n, &e)
 	}
 	return e
 }

@@ -59,13 +59,36 @@ func TestNeighbourAges(t *testing.T) {
 
 	aged = aged.Add(60 * time.Second)
 	n.tick(aged)
-	same(t, "moved to another address", n.answer(aged, neighbourA, macB), neighbourEffects[string]{Resolved: []resolved{{neighbourA, macB}}})
-
-	aged = aged.Add(60 * time.Second)
-	for i := range 3 {
+	same(t, "an answer from elsewhere", n.answer(aged, neighbourA, macB), neighbourEffects[string]{})
+	for i := 1; i < 3; i++ {
 		n.tick(aged.Add(time.Duration(i) * time.Second))
 	}
 	same(t, "gone", n.tick(aged.Add(3*time.Second)), neighbourEffects[string]{Cleared: []neighbourKey{neighbourA}})
+	n.hold(aged, neighbourA, "p2")
+	same(t, "moved to another address", n.answer(aged, neighbourA, macB), neighbourEffects[string]{Resolved: []resolved{{neighbourA, macB}}, Released: []string{"p2"}})
+}
+
+// Who asks in a known neighbour's name from another address gets its place only when the neighbour is silent, and
+// causes no more than one question at a time.
+func TestNeighbourDispute(t *testing.T) {
+	n := testNeighbours()
+	n.hold(epoch, neighbourA, "p1")
+	n.answer(epoch, neighbourA, macA)
+	now := epoch.Add(time.Second)
+	same(t, "claim", n.asked(now, neighbourA, macB), neighbourEffects[string]{Requests: []arpRequest{{neighbourA, macA}}})
+	same(t, "second claim", n.asked(now, neighbourA, macB), neighbourEffects[string]{})
+	same(t, "the claimant's answer", n.answer(now, neighbourA, macB), neighbourEffects[string]{})
+	same(t, "packets go where they went", n.hold(now, neighbourA, "p2"), neighbourEffects[string]{Resolved: []resolved{{neighbourA, macA}}, Released: []string{"p2"}})
+	same(t, "the neighbour's answer", n.answer(now, neighbourA, macA), neighbourEffects[string]{})
+	same(t, "settled", n.tick(now.Add(59*time.Second)), neighbourEffects[string]{})
+	same(t, "its own request", n.asked(now, neighbourA, macA), neighbourEffects[string]{})
+
+	n.asked(now, neighbourA, macB)
+	for i := 1; i < 3; i++ {
+		same(t, "asked again", n.tick(now.Add(time.Duration(i)*time.Second)), neighbourEffects[string]{Requests: []arpRequest{{neighbourA, macA}}})
+	}
+	same(t, "silent", n.tick(now.Add(3*time.Second)), neighbourEffects[string]{Cleared: []neighbourKey{neighbourA}})
+	same(t, "replaced", n.asked(now.Add(3*time.Second), neighbourA, macB), neighbourEffects[string]{Resolved: []resolved{{neighbourA, macB}}})
 }
 
 func TestNeighbourLearnsOnlyWhatItAskedFor(t *testing.T) {

@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"net/netip"
@@ -105,11 +106,24 @@ func TestARPUnsolicited(t *testing.T) {
 	r.wantForward(wan, fromPeer(packetOfLength(outside, lanHost, 253, 60)), lan) // still to hostMAC
 }
 
-// A neighbour that moves and says so when it asks for us is followed.
+// Who asks for us in a neighbour's name from another station does not get its traffic. The neighbour is asked first; when it
+// has moved, and is silent where it was, it is followed.
 func TestNeighbourMoves(t *testing.T) {
 	r := newRig(t, rigOptions{rules: []rule{{name: "all", source: "any", destination: "any"}}})
 	p := fromPeer(packetOfLength(netip.MustParseAddr("198.51.100.9"), lanHost, 253, 60))
 	r.wantForward(wan, p, lan)
+	r.arp(lan, arpMessage{op: arpRequestOp, senderMAC: macB, senderAddr: lanHost, targetAddr: lanOwn}, broadcastMAC)
+	question := arpMessage{op: arpRequestOp, senderMAC: lanMAC, senderAddr: lanOwn, targetAddr: lanHost}.frame(hostMAC)
+	if got := r.sent(lan); len(got) != 2 || !bytes.Equal(got[1], question) {
+		t.Errorf("after a claim % x was sent, want an answer and % x", got, question)
+	}
+	r.wantForward(wan, p, lan) // still to hostMAC
+	for range 4 {
+		r.serveAll()
+		r.settle()
+		r.now = r.now.Add(time.Second)
+	}
+	r.sent(lan)
 	r.announce(lan, lanHost, macB)
 	r.wantForward(wan, p, lan)
 }
