@@ -23,6 +23,9 @@ type GatewayOptions struct {
 	ESPProposal  string        // aes128gcm16 when empty
 	IKEProposal  string        // aes128gcm16-prfsha256-ecp256 when empty
 	LivenessTime time.Duration // the peer is asked after this long in silence; 30 s when 0
+	LogLevel     string        // info when empty
+	LogFormat    string        // text when empty
+	Metrics      string        // where Prometheus reads, in the gateway's namespace; nowhere when empty
 }
 
 // Gateway is a Sallyport gateway of one site.
@@ -66,6 +69,8 @@ policies:
     rules: [{name: ` + ChildName + `, filter_list: both-lans, filter_action: protect, peer: ` + PeerName + `}]
 active_policy: site-to-site
 control: {socket: {{.Socket}}}
+log: {level: {{.LogLevel}}, format: {{.LogFormat}}}
+{{if .Metrics}}metrics: {listen: {{.Metrics}}}{{end}}
 `))
 
 // gatewayConfValues fill gatewayConf.
@@ -82,7 +87,8 @@ func (s *Sites) StartGateway(site *Site, o GatewayOptions) (*Gateway, error) {
 	for _, d := range []struct {
 		field *string
 		value string
-	}{{&o.Start, "always"}, {&o.ESPProposal, "aes128gcm16"}, {&o.IKEProposal, "aes128gcm16-prfsha256-ecp256"}} {
+	}{{&o.Start, "always"}, {&o.ESPProposal, "aes128gcm16"}, {&o.IKEProposal, "aes128gcm16-prfsha256-ecp256"},
+		{&o.LogLevel, "info"}, {&o.LogFormat, "text"}} {
 		if *d.field == "" {
 			*d.field = d.value
 		}
@@ -94,7 +100,7 @@ func (s *Sites) StartGateway(site *Site, o GatewayOptions) (*Gateway, error) {
 	if err := g.writeConfiguration(); err != nil {
 		return nil, err
 	}
-	g.API = api.NewClient(g.path("sock"))
+	g.API = api.NewClient(g.Socket())
 	return g, g.start()
 }
 
@@ -102,6 +108,9 @@ func (s *Sites) StartGateway(site *Site, o GatewayOptions) (*Gateway, error) {
 func (g *Gateway) path(extension string) string {
 	return filepath.Join(g.sites.Dir, "gw-"+g.Site.Name+"."+extension)
 }
+
+// Socket is the gateway's control socket, for commands that talk to it.
+func (g *Gateway) Socket() string { return g.path("sock") }
 
 // writeConfiguration writes the configuration and the key file beside it.
 func (g *Gateway) writeConfiguration() error {
@@ -114,7 +123,7 @@ func (g *Gateway) writeConfiguration() error {
 	}
 	values := gatewayConfValues{GatewayOptions: g.options, Site: g.Site, Peer: g.sites.Peer(g.Site),
 		MainCore: index % cores, Worker: (index + 1) % cores, WANBits: wanPrefixLength,
-		PSKFile: filepath.Base(g.path("psk")), Socket: g.path("sock")}
+		PSKFile: filepath.Base(g.path("psk")), Socket: g.Socket()}
 	var text strings.Builder
 	if err := gatewayConf.Execute(&text, values); err != nil {
 		return fmt.Errorf("lab: configuration of gw-%s: %w", g.Site.Name, err)

@@ -114,7 +114,7 @@ func (l *Lab) KeptInstructions(w io.Writer) {
 	}
 	all := strings.Join(names, " ")
 	fmt.Fprintf(w, "lab %s stays up; files in %s\n", l.Name, l.Dir)
-	fmt.Fprintf(w, "  look:  ip netns exec %s tcpdump -ni br0\n", l.Name+"-wan")
+	fmt.Fprintf(w, "  look:  ip netns exec %s tcpdump -ni %s\n", l.Name+"-wan", wanBridge)
 	fmt.Fprintf(w, "  clean: for n in %s; do ip netns pids $n | xargs -r kill -9; ip netns del $n; done; rm -rf %s %s\n",
 		all, l.Dir, filepath.Join(stateDir, l.Name+keptSuffix))
 }

@@ -161,7 +161,8 @@ func (n *Namespace) AddRoute(to netip.Prefix, via netip.Addr) error {
 func (n *Namespace) AddBridge(name string, links ...string) error {
 	attributes := netlink.NewLinkAttrs()
 	attributes.Name = name
-	bridge := &netlink.Bridge{LinkAttrs: attributes}
+	snooping := false // a bridge that snoops on multicast announces itself with IGMP
+	bridge := &netlink.Bridge{LinkAttrs: attributes, MulticastSnooping: &snooping}
 	if err := n.links.LinkAdd(bridge); err != nil {
 		return fmt.Errorf("lab: namespace %s: bridge %s: %w", n.Name, name, err)
 	}

@@ -45,6 +45,9 @@ const (
 	KernelGateway
 )
 
+// wanBridge joins the sites' links in the WAN.
+const wanBridge = "br0"
+
 // wanPrefixLength is that of the network both gateways stand in (RFC 5737 TEST-NET-1).
 const wanPrefixLength = 24
 
@@ -86,7 +89,7 @@ func (s *Sites) build(ctx context.Context, a, b GatewayKind) error {
 			return err
 		}
 	}
-	return s.WAN.AddBridge("br0", s.A.wanPort(), s.B.wanPort())
+	return s.WAN.AddBridge(wanBridge, s.A.wanPort(), s.B.wanPort())
 }
 
 // wanPort is the site's link in the WAN namespace.

@@ -1,0 +1,134 @@
+package lab
+
+import (
+	"errors"
+	"fmt"
+	"net"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// RawPort is a packet socket on one link of a namespace. It puts frames onto the link as they are,
+// which no protocol stack would send, and has what the link receives, whoever it is for.
+type RawPort struct {
+	fd   int
+	link string
+}
+
+// rawPortBuffer is how many octets of frames wait for Receive, the kernel's own overhead included: some
+// ten thousand small frames.
+const rawPortBuffer = 64 << 20
+
+// RawPort opens a packet socket on a link; the lab closes it.
+func (n *Namespace) RawPort(link string) (*RawPort, error) {
+	p := &RawPort{link: link}
+	if err := n.Do(p.open); err != nil {
+		return nil, fmt.Errorf("lab: packet socket on %s in %s: %w", link, n.Name, err)
+	}
+	n.lab.Defer(func() error { return unix.Close(p.fd) })
+	return p, nil
+}
+
+// RawLAN is the host's side of the site's LAN: what is sent there arrives at the gateway's protected port.
+func (s *Site) RawLAN() (*RawPort, error) { return s.Host.RawPort(hostLink) }
+
+// RawWAN is the WAN's side of a site's link: what is sent there arrives at the gateway's unprotected port,
+// and what is received there is what that gateway sends.
+func (s *Sites) RawWAN(site *Site) (*RawPort, error) { return s.WAN.RawPort(site.wanPort()) }
+
+// open makes the socket in the calling thread's namespace.
+func (p *RawPort) open() error {
+	device, err := net.InterfaceByName(p.link)
+	if err != nil {
+		return err
+	}
+	p.fd, err = unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0) // deaf until bound
+	if err != nil {
+		return err
+	}
+	every := uint16(unix.ETH_P_ALL)
+	err = errors.Join(
+		unix.SetsockoptInt(p.fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, rawPortBuffer),
+		unix.SetsockoptInt(p.fd, unix.SOL_PACKET, unix.PACKET_IGNORE_OUTGOING, 1),
+		unix.Bind(p.fd, &unix.SockaddrLinklayer{Protocol: every<<8 | every>>8, Ifindex: device.Index}),
+	)
+	if err != nil {
+		return errors.Join(err, unix.Close(p.fd))
+	}
+	return nil
+}
+
+// Send puts one frame onto the link.
+func (p *RawPort) Send(frame []byte) error {
+	for {
+		_, err := unix.Write(p.fd, frame)
+		switch err {
+		case nil:
+			return nil
+		case unix.EAGAIN: // the other end has not taken earlier frames yet
+			fds := []unix.PollFd{{Fd: int32(p.fd), Events: unix.POLLOUT}}
+			if _, err := unix.Poll(fds, -1); err != nil && err != unix.EINTR {
+				return fmt.Errorf("lab: waiting to send on %s: %w", p.link, err)
+			}
+		case unix.EINTR:
+		default:
+			return fmt.Errorf("lab: sending %d octets on %s: %w", len(frame), p.link, err)
+		}
+	}
+}
+
+// Receive returns the frames that the link has received since the last call, without waiting. It is an error
+// when the kernel had to drop one.
+func (p *RawPort) Receive() ([][]byte, error) {
+	var frames [][]byte
+	buffer := make([]byte, wholeFrame)
+	for {
+		n, err := unix.Read(p.fd, buffer)
+		if err == unix.EAGAIN {
+			break
+		}
+		if err == unix.EINTR {
+			continue
+		}
+		if err != nil {
+			return frames, fmt.Errorf("lab: receiving on %s: %w", p.link, err)
+		}
+		frames = append(frames, append([]byte(nil), buffer[:n]...))
+	}
+	statistics, err := unix.GetsockoptTpacketStats(p.fd, unix.SOL_PACKET, unix.PACKET_STATISTICS)
+	if err != nil {
+		return frames, fmt.Errorf("lab: PACKET_STATISTICS on %s: %w", p.link, err)
+	}
+	if statistics.Drops > 0 {
+		return frames, fmt.Errorf("lab: expected to see every frame on %s, the kernel dropped %d: receive more often", p.link, statistics.Drops)
+	}
+	return frames, nil
+}
+
+// Unplug takes a site's link out of the WAN: what the site sends is seen at its RawWAN and goes no further.
+func (s *Sites) Unplug(site *Site) error {
+	return s.changeWAN(site, s.WAN.links.LinkSetNoMaster)
+}
+
+// Plug puts a site's link into the WAN again.
+func (s *Sites) Plug(site *Site) error {
+	return s.changeWAN(site, func(link netlink.Link) error {
+		bridge, err := s.WAN.links.LinkByName(wanBridge)
+		if err != nil {
+			return err
+		}
+		return s.WAN.links.LinkSetMaster(link, bridge)
+	})
+}
+
+func (s *Sites) changeWAN(site *Site, change func(netlink.Link) error) error {
+	link, err := s.WAN.links.LinkByName(site.wanPort())
+	if err == nil {
+		err = change(link)
+	}
+	if err != nil {
+		return fmt.Errorf("lab: link of site %s in the WAN: %w", site.Name, err)
+	}
+	return nil
+}
