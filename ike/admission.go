@@ -49,6 +49,19 @@ func (e *Engine) refuse(from netip.AddrPort, established bool) Reason {
 	return ""
 }
 
+// trusts reports whether a request may cost a Diffie-Hellman computation and a half-open IKE SA without proof of its address. It may not when
+// there are many of them, when they come fast (one with a bad public value costs the computation and leaves nothing to count), or when half of what
+// an address with an established IKE SA is granted is taken: the rest is for the peer itself, whoever sends in its name (S-088).
+func (e *Engine) trusts(from netip.AddrPort, established bool) bool {
+	switch h := &e.halfOpen; {
+	case h.total >= e.limits.CookieThreshold:
+		return false
+	case established && h.byPort[from] >= e.limits.HalfOpenEstablished/2:
+		return false
+	}
+	return e.unproven.take(e.now)
+}
+
 // bucket lets a number of things happen each second and no more.
 type bucket struct {
 	perSecond int

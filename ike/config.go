@@ -85,7 +85,7 @@ type Limits struct {
 	HalfOpenPerAddress  int           // the same of one address without an established IKE SA: 35 (S-085)
 	HalfOpenEstablished int           // the same of one address and port with an established IKE SA: 5 (S-084)
 	HalfOpenTimeout     time.Duration // after which such an IKE SA is forgotten: 30 s
-	CookieThreshold     int           // half-open IKE SAs from which on a COOKIE is demanded (RFC 7296 2.6): 32, so that a flood in a peer's name leaves room for the peer; negative: always
+	CookieThreshold     int           // half-open IKE SAs, or requests within a second, from which on a COOKIE is demanded (RFC 7296 2.6): 32, so that a flood in a peer's name leaves room for the peer; negative: always
 	CookieLifetime      time.Duration // of a cookie secret; a cookie is good for one to two of them: 30 s
 	ChildrenPerIKE      int           // Child SAs on one IKE SA: 128
 	UnprotectedReplies  int           // error replies to strangers, and liveness checks they can cause, a second: 10

@@ -30,6 +30,7 @@ type Engine struct {
 	cookies  cookies
 	departed departed
 	replies  bucket
+	unproven bucket // IKE_SA_INIT requests without a cookie
 }
 
 // NewEngine takes a configuration whose peers ValidatePeers has passed. Nothing happens before the first Step: a Tick begins the work.
@@ -39,7 +40,7 @@ func NewEngine(cfg Config) *Engine {
 		sas: map[uint64]*ikeSA{}, inits: map[digest]*ikeSA{}, children: map[uint32]*childSA{},
 		halfOpen: newHalfOpen(), departed: newDeparted(),
 	}
-	e.replies.perSecond = e.limits.UnprotectedReplies
+	e.replies.perSecond, e.unproven.perSecond = e.limits.UnprotectedReplies, e.limits.CookieThreshold
 	for _, p := range cfg.Peers {
 		e.peers = append(e.peers, newPeer(e, p))
 	}

@@ -98,11 +98,18 @@ func (e *Engine) otherVersion(d Datagram, h wire.Header, version *wire.VersionEr
 }
 
 func (e *Engine) answerUnprotected(d Datagram, h wire.Header, n *wire.Notify) {
-	if !e.replies.take(e.now) {
-		e.fact(Fact{Kind: Refused, Reason: RefuseRate, Local: d.Local, Remote: d.Remote})
-		return
+	if e.mayReply(d) {
+		e.answerClear(d, h, n)
 	}
-	e.answerClear(d, h, n)
+}
+
+// mayReply limits the errors that strangers are told, and with them what they can write into the log.
+func (e *Engine) mayReply(d Datagram) bool {
+	if e.replies.take(e.now) {
+		return true
+	}
+	e.fact(Fact{Kind: Refused, Reason: RefuseRate, Local: d.Local, Remote: d.Remote})
+	return false
 }
 
 func (e *Engine) answerClear(d Datagram, h wire.Header, n *wire.Notify) {
@@ -147,16 +154,16 @@ func (e *Engine) initRequest(d Datagram, h wire.Header) {
 		}
 		return
 	}
-	if e.demandCookie(d, m) {
+	if e.demandCookie(d, m, established) {
 		return
 	}
 	sa.initDigest = id
 	sa.tasks.handle(d, m)
 }
 
-// demandCookie answers with COOKIE when there are many half-open IKE SAs and the request does not prove its address (RFC 7296 2.6).
-func (e *Engine) demandCookie(d Datagram, m *message) bool {
-	if e.halfOpen.total < e.limits.CookieThreshold {
+// demandCookie answers with COOKIE when the request must prove its address and does not (RFC 7296 2.6).
+func (e *Engine) demandCookie(d Datagram, m *message, established bool) bool {
+	if e.trusts(d.Remote, established) {
 		return false
 	}
 	e.cookies.rotate(e)

@@ -216,6 +216,9 @@ func (tm *taskManager) handle(d Datagram, request *message) {
 		sa.engine.drop(d, request.Header, anybody.reason)
 		return
 	case errors.As(err, &r):
+		if sa.keys == nil && !r.goesOn && !sa.engine.mayReply(d) {
+			return
+		}
 		answer = tm.newMessage(request.Exchange, request.MessageID, true)
 		answer.add(r.notify)
 		if !r.goesOn {

@@ -1,0 +1,107 @@
+package ike
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"sallyport/ike/wire"
+)
+
+// changedInit is initFrom with its payloads changed.
+func changedInit(t testing.TB, seed byte, change func(m *wire.Message)) []byte {
+	t.Helper()
+	m, err := wire.Parse(initFrom(t, seed))
+	if err != nil {
+		t.Fatal(err)
+	}
+	change(m)
+	b, err := m.Marshal()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// notified reports whether one of the datagrams carries, in clear, a notification of the type.
+func notified(t testing.TB, sent []Send, kind wire.NotifyType) bool {
+	t.Helper()
+	return slices.ContainsFunc(sent, func(s Send) bool {
+		m, err := wire.Parse(s.Payload)
+		return err == nil && wire.FindNotify(m.Payloads, kind) != nil
+	})
+}
+
+// proven sends b an IKE_SA_INIT request from the address of a, again with the cookie if there comes one, and reports whether b went on with it.
+func (l *link) proven(request []byte) bool {
+	l.t.Helper()
+	for {
+		sent := answers(l.b.step(Datagram{Local: at(addrB, 500), Remote: at(addrA, 500), Payload: request}))
+		if !notified(l.t, sent, wire.NotifyCookie) {
+			return len(sent) > 0
+		}
+		answer, _ := wire.Parse(sent[0].Payload)
+		m, err := wire.Parse(request)
+		if err == nil {
+			m.Payloads = slices.Insert(m.Payloads, 0, answer.Payloads[0])
+			request, err = m.Marshal()
+		}
+		if err != nil {
+			l.t.Fatal(err)
+		}
+	}
+}
+
+// A public value of low order costs the Diffie-Hellman computation that finds it out, and leaves no half-open IKE SA to count. Without proof of the
+// address there are few of them.
+func TestBadPublicValuesNeedACookie(t *testing.T) {
+	l := join(t, nil, nil)
+	cookies := 0
+	bad := changedInit(t, 9, func(m *wire.Message) { clear(wire.Find[*wire.KE](m.Payloads).Data) })
+	for range 1000 {
+		if notified(t, answers(l.b.step(Datagram{Local: at(addrB, 500), Remote: at(addrA, 500), Payload: bad})), wire.NotifyCookie) {
+			cookies++
+		}
+	}
+	if computed := l.b.count(Dropped, DropMalformed); computed != 32 || cookies != 968 {
+		t.Errorf("%d Diffie-Hellman computations and %d cookies for 1000 requests, expected 32 and 968", computed, cookies)
+	}
+	l.begin()
+	l.run()
+	l.established("net")
+}
+
+// S-088: IKE_SA_INIT requests in the name of a peer that is connected do not keep it from connecting anew.
+func TestSpoofedInitsLeaveRoomForAnEstablishedPeer(t *testing.T) {
+	l := up(t, nil, nil)
+	for i := range 100 {
+		l.b.step(Datagram{Local: at(addrB, 500), Remote: at(addrA, 500), Payload: initFrom(t, byte(100+i))})
+	}
+	l.wire = nil // the answers never reach who asked
+	l.a.boot(l.a.cfg)
+	l.a.step(Tick{})
+	l.run()
+	l.b.expect(IKEEstablished, "", 2)
+	l.advance(time.Minute)
+	l.established("net")
+}
+
+// A stranger's IKE_SA_INIT that has no chance fails aloud a few times a second and no more: each failure is a line of the log.
+func TestRefusedInitsAreLimited(t *testing.T) {
+	l := join(t, nil, nil)
+	foreign := changedInit(t, 9, func(m *wire.Message) {
+		for i := range wire.Find[*wire.SA](m.Payloads).Proposals[0].Transforms {
+			wire.Find[*wire.SA](m.Payloads).Proposals[0].Transforms[i].ID = 999
+		}
+	})
+	total := 0
+	l.b.engine.limits.CookieThreshold, l.b.engine.unproven.perSecond = 2000, 2000
+	for range 1000 {
+		total += len(answers(l.b.step(Datagram{Local: at(addrB, 500), Remote: at(addrA, 500), Payload: foreign})))
+	}
+	if total != 10 {
+		t.Errorf("%d answers within a moment, expected 10", total)
+	}
+	l.b.expect(Failed, FailProposal, 10)
+	l.b.expect(Refused, RefuseRate, 990)
+}
