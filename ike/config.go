@@ -174,6 +174,10 @@ func ValidatePeers(peers []Peer) error {
 		if !p.Local.IsValid() || !p.Remote.IsValid() || p.Local.Is4() != p.Remote.Is4() {
 			errs = append(errs, fmt.Errorf("peer %q: local %v and remote %v, expected two addresses of one IP version", p.Name, p.Local, p.Remote))
 		}
+		if p.LocalID == p.RemoteID {
+			// Our own messages, sent back to us, would pass as the peer's: one key serves both directions.
+			errs = append(errs, fmt.Errorf("peer %q: both ends are %v, expected two identities", p.Name, p.LocalID))
+		}
 		if p.PSK.Len() == 0 {
 			errs = append(errs, fmt.Errorf("peer %q: the pre-shared key is empty, expected at least one octet", p.Name))
 		}

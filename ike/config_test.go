@@ -34,6 +34,7 @@ func TestValidatePeers(t *testing.T) {
 	for name, change := range map[string]func(*[]Peer){
 		"name twice":            func(p *[]Peer) { *p = append(*p, (*p)[0]) },
 		"same identities":       func(p *[]Peer) { twin := (*p)[0]; twin.Name = "twin"; *p = append(*p, twin) },
+		"one identity":          func(p *[]Peer) { (*p)[0].LocalID = AddressIdentity(addrB) },
 		"no key":                func(p *[]Peer) { (*p)[0].PSK = crypto.Secret{} },
 		"no address":            func(p *[]Peer) { (*p)[0].Remote = netip.Addr{} },
 		"two IP versions":       func(p *[]Peer) { (*p)[0].Remote = netip.MustParseAddr("2001:db8::1") },

@@ -1,6 +1,7 @@
 package ike
 
 import (
+	"net/netip"
 	"slices"
 	"testing"
 	"time"
@@ -104,4 +105,28 @@ func TestRefusedInitsAreLimited(t *testing.T) {
 	}
 	l.b.expect(Failed, FailProposal, 10)
 	l.b.expect(Refused, RefuseRate, 990)
+}
+
+// Our own messages, sent back to us as if the peer had sent them, authenticate nobody: our identity is not the peer's. A configuration where it is
+// is refused, for there it would be our own key that they prove.
+func TestReflection(t *testing.T) {
+	for _, expected := range []netip.Addr{addrA, addrB} {
+		l := join(t, nil, nil)
+		cfg := sideA(t)
+		cfg.Peers[0].RemoteID = AddressIdentity(expected)
+		l.a.boot(cfg)
+		l.a.step(Tick{})
+		for range 100 {
+			if len(l.wire) == 0 {
+				break
+			}
+			p := l.wire[0]
+			l.wire = l.wire[1:]
+			l.a.step(Datagram{Local: at(addrA, p.source.Port()), Remote: at(addrB, p.dest.Port()), Payload: p.payload})
+		}
+		established, valid := l.a.count(IKEEstablished, "") > 0, ValidatePeers(cfg.Peers) == nil
+		if established && valid || valid != (expected == addrB) {
+			t.Errorf("expecting %v as the peer: configuration valid %t, established with ourselves %t", expected, valid, established)
+		}
+	}
 }
