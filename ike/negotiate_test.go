@@ -92,11 +92,14 @@ func TestInvalidKE(t *testing.T) {
 	l.b.expect(Failed, "", 0)
 }
 
+// beliefTime is how long an error in answer to IKE_SA_INIT waits for a better answer, and less than the shortest pause before another try.
+const beliefTime = 500 * time.Millisecond
+
 // A responder that wants one group after the other must not keep the initiator busy.
 func TestInvalidKENeverAgreed(t *testing.T) {
 	l := join(t, nil, func(c *Config) { c.Peers[0].IKEProposals = ikeProposals(t, "aes128gcm16-prfsha256-ecp384") })
 	l.begin()
-	l.run()
+	l.advance(beliefTime)
 	l.a.expect(Failed, FailProposal, 1)
 	l.consistent()
 }
@@ -123,7 +126,7 @@ func TestFailures(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			l := join(t, c.changeA, c.changeB)
 			l.begin()
-			l.run()
+			l.advance(beliefTime)
 			l.a.expect(Failed, c.reasonA, 1)
 			l.b.expect(Failed, c.reasonB, 1)
 			l.consistent()

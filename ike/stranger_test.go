@@ -130,3 +130,48 @@ func TestReflection(t *testing.T) {
 		}
 	}
 }
+
+// Errors that somebody on the path puts before the peer's answer to IKE_SA_INIT do not end the negotiation (RFC 7296 2.21.1). Without a better answer
+// they do.
+func TestForgedInitAnswers(t *testing.T) {
+	sa := offer(ikeProposals(t, "aes128gcm16-prfsha256-curve25519"), nil)
+	nonce, null := &wire.Nonce{Data: make([]byte, 32)}, &wire.KE{Group: 31, Data: make([]byte, 32)}
+	for name, c := range map[string]struct {
+		spi      uint64
+		payloads []wire.Payload
+		reason   Reason
+	}{
+		"no proposal":       {0, []wire.Payload{wire.NewNotify(wire.NotifyNoProposalChosen, nil)}, FailProposal},
+		"syntax":            {0, []wire.Payload{wire.NewNotify(wire.NotifyInvalidSyntax, nil)}, FailSyntax},
+		"unknown error":     {0, []wire.Payload{wire.NewNotify(8191, nil)}, FailPeer},
+		"group not offered": {0, []wire.Payload{wire.InvalidKEPayload(14)}, FailKE},
+		"endless cookie":    {0, []wire.Payload{wire.Cookie(make([]byte, wire.MaxCookie+1))}, FailSyntax},
+		"null public value": {7, []wire.Payload{sa, null, nonce}, FailKE},
+		"no SPI":            {0, []wire.Payload{sa, null, nonce}, FailSyntax},
+	} {
+		t.Run(name, func(t *testing.T) {
+			forge := func(l *link) {
+				m := wire.Message{Header: answerTo(l.header(0)), Payloads: c.payloads}
+				m.ResponderSPI = c.spi
+				b, err := m.Marshal()
+				if err != nil {
+					t.Fatal(err)
+				}
+				l.a.step(Datagram{Local: at(addrA, 500), Remote: at(addrB, 500), Payload: b})
+			}
+			l := join(t, nil, nil)
+			l.begin()
+			forge(l)
+			l.run()
+			l.established("net")
+			l.a.expect(Failed, "", 0)
+
+			l = join(t, nil, nil)
+			l.begin()
+			forge(l)
+			l.wire = nil
+			l.advance(beliefTime)
+			l.a.expect(Failed, c.reason, 1)
+		})
+	}
+}

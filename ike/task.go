@@ -28,6 +28,7 @@ type exchange struct {
 	datagram []byte
 	tries    int
 	repeats  int
+	refused  error // IKE_SA_INIT: what a response said that anybody may have sent
 }
 
 func (x *exchange) abandon() {

@@ -59,6 +59,9 @@ func (t *initInitiator) process(m *message) error {
 	if sa.chosen, err = confirm(sa.peer.cfg.IKEProposals, wire.Find[*wire.SA](m.Payloads), t.group); err != nil {
 		return failf(FailProposal, "%v", err)
 	}
+	if m.ResponderSPI == 0 {
+		return failf(FailSyntax, "the responder's SPI is zero, expected a number that names the IKE SA") // RFC 7296 3.1
+	}
 	ke := wire.Find[*wire.KE](m.Payloads)
 	if ke.Group != uint16(t.group) || sa.chosen.dh != t.group {
 		return failf(FailKE, "KE payload of group %d and %v chosen, we sent %v", ke.Group, sa.chosen.dh, t.group)
@@ -83,7 +86,7 @@ func (t *initInitiator) process(m *message) error {
 	return nil
 }
 
-// refused handles an error in answer to our first message. It is not authenticated, but so far there is nothing to lose.
+// refused handles an error in answer to our first message. It is not authenticated: response waits for a better one.
 func (t *initInitiator) refused(sa *ikeSA, n *wire.Notify) error {
 	if n.Type != wire.NotifyInvalidKEPayload {
 		f := failureOf(n)

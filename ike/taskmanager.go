@@ -16,7 +16,8 @@ import (
 //	  enqueue       window free          response with our id
 //	─────────> queue ─────────> active ───────────────────────> processed ──> next in queue
 //	                              │ ▲                              │
-//	                              └─┘ wait over: sent again        └─ errRepeat: built anew, sent as active
+//	                              └─┘ wait over: sent again        ├─ errRepeat: built anew, sent as active
+//	                              │                                └─ IKE_SA_INIT refused: active, and if nothing better comes the end
 //	                              │
 //	                              └─ tries used up: the IKE SA is dead
 type taskManager struct {
@@ -82,7 +83,11 @@ func (tm *taskManager) compose(x *exchange) error {
 // transmit sends the active request, and again with growing pauses until the response comes (RFC 7296 2.4).
 func (tm *taskManager) transmit() {
 	e, x, r := tm.sa.engine, tm.active, tm.sa.engine.limits.Retransmit
-	if x.tries >= r.Tries {
+	switch {
+	case x.refused != nil:
+		tm.sa.fail(x.refused)
+		return
+	case x.tries >= r.Tries:
 		tm.sa.unanswered(x)
 		return
 	}
@@ -119,9 +124,15 @@ func (tm *taskManager) response(d Datagram, h wire.Header) {
 		err = tm.process(x, m)
 		tm.sa.processing = false
 	}
+	if errors.Is(err, errRepeat) {
+		err = tm.again(x)
+	}
 	switch {
-	case errors.Is(err, errRepeat):
-		tm.again(x)
+	case err != nil && x.kind == wire.ExchangeIKESAInit:
+		// Nobody has signed it. It counts when nothing better has come by the time of the next sending (RFC 7296 2.21.1).
+		x.refused, tm.active = err, x
+		e.timers.set(&tm.retry, tm.retry.at, tm.transmit)
+		return
 	case err != nil:
 		x.abandon()
 		tm.sa.abort(err)
@@ -142,17 +153,16 @@ func (tm *taskManager) process(x *exchange, m *message) error {
 }
 
 // again builds an exchange anew. IKE_SA_INIT keeps its message id 0 (RFC 7296 2.6.1), any other takes the next.
-func (tm *taskManager) again(x *exchange) {
+func (tm *taskManager) again(x *exchange) error {
 	if x.repeats++; x.repeats > maxRepeats {
-		x.abandon()
-		tm.sa.abort(failf(FailCookie, "peer asked for %v %d times anew", x.kind, x.repeats))
-		return
+		return failf(FailCookie, "peer asked for %v %d times anew", x.kind, x.repeats)
 	}
 	if x.kind == wire.ExchangeIKESAInit {
 		tm.nextSend = 0
 	}
-	x.tries = 0
+	x.tries, x.refused = 0, nil
 	tm.queue = slices.Insert(tm.queue, 0, x)
+	return nil
 }
 
 // request takes a request of the peer's when it is the next one, or repeats the last response when it is the last one again.
