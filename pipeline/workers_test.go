@@ -121,9 +121,9 @@ func TestStartStop(t *testing.T) {
 	}
 	near := r.inbound(r.child("site", "aes128gcm16", true))
 	r.outbound(r.child("site", "aes128-sha256", false))
-	received := func() uint64 { c := r.d.Counters(); return c.Ports[lan].Received + c.Ports[wan].Received }
+	received := func(c Counters) uint64 { return c.Ports[lan].Received + c.Ports[wan].Received }
 	for round := range 50 {
-		base := received()
+		base := received(r.d.Counters())
 		for w := range 2 {
 			near.sequence++
 			r.enqueue(w, lan, fromHost(tcp(lanHost, farHost)))
@@ -135,7 +135,7 @@ func TestStartStop(t *testing.T) {
 		}
 		waitFor(t, "the packets of a round", func() bool {
 			c := r.d.Counters()
-			return received() == base+4 && c.Conserved() == nil
+			return received(c) == base+4 && c.Conserved() == nil
 		})
 	}
 	r.d.Stop()
