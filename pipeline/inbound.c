@@ -38,16 +38,16 @@ static enum sp_sa_drop sa_drop_kind(uint8_t reason)
 }
 
 /* Everything that can be known before the ICV: SP_PASS or the reason to drop. */
-static __rte_always_inline uint8_t admit(const struct sp_sa_in *sa, struct sp_esp *p, uint32_t overhead)
+static __rte_always_inline uint8_t admit(const struct sp_replay *replay, struct sp_esp *p, uint32_t overhead, uint32_t block_mask, int udp, int esn)
 {
-	if (unlikely(p->udp != sa->udp))
+	if (unlikely(p->udp != udp))
 		return SP_DROP_ENCAPSULATION;
-	if (unlikely(p->length < overhead + sa->block_mask + 1u))
+	if (unlikely(p->length < overhead + block_mask + 1))
 		return SP_DROP_ESP_TRUNCATED;
-	if (unlikely((p->length - overhead) & sa->block_mask))
+	if (unlikely((p->length - overhead) & block_mask))
 		return SP_DROP_ESP_LENGTH;
-	p->sequence = sp_replay_sequence(&sa->replay, rte_be_to_cpu_32(sp_load32(p->esp + 4)), sa->esn);
-	return sp_replay_check(&sa->replay, p->sequence);
+	p->sequence = sp_replay_sequence(replay, rte_be_to_cpu_32(sp_load32(p->esp + 4)), esn);
+	return sp_replay_check(replay, p->sequence);
 }
 
 /* AES-GCM (RFC 4106): nonce = salt and IV, AAD = SPI and sequence number, with ESN its high half between them (section 5). */
@@ -178,11 +178,6 @@ void sp_inbound_finish(struct sp_worker *w, struct sp_sa_in *sa, struct sp_esp *
 	if (unlikely(n == 0))
 		return;
 	origin = sp_key_origin(w->dp->ports[packets[0].mbuf->port].role, sa->cell);
-	/* large packets of a burst push each other out of the nearest cache while they are decrypted */
-	for (uint32_t i = 0; i < n; i++) {
-		rte_prefetch0(packets[i].esp + head);
-		rte_prefetch0(packets[i].esp + packets[i].length - sa->icv_length - 8);
-	}
 	for (struct sp_esp *p = packets; p < packets + n; p++) {
 		uint8_t reason = sp_replay_update(&sa->replay, p->sequence);
 
@@ -215,11 +210,32 @@ static void hand_over(struct sp_worker *w, uint8_t owner, struct sp_esp *packets
 		sp_drop(w, mbufs[i], SP_DROP_HANDOVER_FULL);
 }
 
+/* Moves the packets that deserve crypto to the front; returns their number. */
+static uint32_t admit_run(struct sp_worker *w, struct sp_sa_in *sa, struct sp_esp *packets, uint32_t n)
+{
+	const struct sp_replay replay = sa->replay; /* nobody moves the window meanwhile */
+	const uint32_t overhead = esp_overhead(sa), block_mask = sa->block_mask;
+	const int udp = sa->udp, esn = sa->esn;
+	struct sp_esp *good = packets;
+
+	for (struct sp_esp *p = packets; p < packets + n; p++) {
+		uint8_t reason = admit(&replay, p, overhead, block_mask, udp, esn);
+
+		if (unlikely(reason != SP_PASS)) {
+			sa_drop(w, sa, p->mbuf, reason, sa_drop_kind(reason));
+			continue;
+		}
+		if (unlikely(good != p))
+			*good = *p;
+		good++;
+	}
+	return (uint32_t)(good - packets);
+}
+
 /* Packets of one SPI. */
 static void inbound_run(struct sp_worker *w, uint32_t spi, struct sp_esp *packets, uint32_t n)
 {
 	struct sp_sa_in *sa = __atomic_load_n(&w->dp->sad[spi & w->dp->sad_mask], __ATOMIC_ACQUIRE);
-	uint32_t overhead, admitted = 0;
 
 	if (unlikely(sa == NULL || sa->spi != spi)) {
 		for (uint32_t i = 0; i < n; i++)
@@ -230,25 +246,14 @@ static void inbound_run(struct sp_worker *w, uint32_t spi, struct sp_esp *packet
 		hand_over(w, sa->owner, packets, n);
 		return;
 	}
-	overhead = esp_overhead(sa);
-	for (uint32_t i = 0; i < n; i++) {
-		uint8_t reason = admit(sa, &packets[i], overhead);
-
-		if (unlikely(reason != SP_PASS)) {
-			sa_drop(w, sa, packets[i].mbuf, reason, sa_drop_kind(reason));
-			continue;
-		}
-		if (unlikely(admitted != i))
-			packets[admitted] = packets[i];
-		admitted++;
-	}
-	if (unlikely(admitted == 0))
+	n = admit_run(w, sa, packets, n);
+	if (unlikely(n == 0))
 		return;
 	if (likely(sa->kind == SP_SA_AEAD_CPU)) {
-		admitted = decrypt_cpu(w, sa, packets, admitted);
-		sp_inbound_finish(w, sa, packets, admitted);
+		n = decrypt_cpu(w, sa, packets, n);
+		sp_inbound_finish(w, sa, packets, n);
 	} else {
-		sp_async_decrypt(w, sa, packets, admitted);
+		sp_async_decrypt(w, sa, packets, n);
 	}
 }
 

@@ -100,14 +100,17 @@ static inline void sp_ipv4_checksum_adjust(uint8_t *l3, uint16_t before, uint16_
 	sp_store16(l3 + 10, (uint16_t)~sp_fold(sum));
 }
 
-/* TTL is the low byte of its word in memory: the word falls by one, so the checksum rises by one (RFC 1624), skipping 0xffff, which is no sum's complement. */
+/*
+ * TTL, protocol and checksum are one word in memory, TTL lowest and checksum highest. TTL falls by one, so the checksum rises by one (RFC 1624): together that is an
+ * addition of 0xffff. A checksum that would reach 0xffff, which is no sum's complement, takes one more for the carry that goes around.
+ */
 static inline void sp_ipv4_decrement_ttl(uint8_t *l3)
 {
 	uint32_t word = sp_load32(l3 + 8);
-	uint32_t checksum = (word >> 16) + 1;
 
-	checksum += checksum >= 0xffff;
-	sp_store32(l3 + 8, ((word - 1) & 0xffff) | checksum << 16);
+	if (unlikely(word >= 0xfffe0000))
+		word += 0x10000;
+	sp_store32(l3 + 8, word + 0xffff);
 }
 
 static inline int sp_has_ports(uint32_t protocol)

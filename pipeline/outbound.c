@@ -87,6 +87,7 @@ static __rte_always_inline uint32_t encapsulate(struct sp_worker *w, struct sp_s
 {
 	const int cbc = kind == SP_SA_CBC_ASYNC;
 	const uint32_t block_mask = cbc ? 15 : 3, header = sa->header_length, icv = sa->icv_length, mtu = next->mtu;
+	const int transit = packets[0]->key.role != SP_ROLE_LOCAL; /* one in-port, so one role */
 	uint64_t bytes = 0, outer_bytes = 0;
 	uint32_t good = 0;
 
@@ -96,7 +97,6 @@ static __rte_always_inline uint32_t encapsulate(struct sp_worker *w, struct sp_s
 		uint8_t *inner = p->l3, *outer = inner - header;
 		uint32_t cipher = (p->length + 2u + block_mask) & ~block_mask;
 		uint32_t total = header + cipher + icv;
-		int transit = p->key.role != SP_ROLE_LOCAL;
 
 		if (unlikely(!sp_selected(sa->selectors, sa->n_selectors, p) || (inner[8] <= 1 && transit) || total > mtu ||
 			     sp_mbuf_before(m, inner) < SP_L2_LENGTH + header || sp_mbuf_after(m, inner) < cipher + icv)) {

@@ -161,16 +161,17 @@ uint32_t sp_ingest(struct sp_worker *w, uint16_t port_id, struct rte_mbuf **mbuf
 	struct sp_esp inbound[SP_BURST], *esp = inbound;
 	uint32_t bytes = 0;
 
-	for (uint32_t i = 0; i < n; i++)
-		rte_prefetch0(rte_pktmbuf_mtod(mbufs[i], void *));
 	for (uint32_t i = 0; i < n; i++) {
-		struct rte_mbuf *m = mbufs[i];
+		rte_prefetch0(rte_pktmbuf_mtod(mbufs[i], void *));
+		mbufs[i]->port = port_id;
+		bytes += mbufs[i]->pkt_len;
+	}
+	for (struct rte_mbuf **next = mbufs; next < mbufs + n; next++) {
+		struct rte_mbuf *m = *next;
 		uint8_t *frame = rte_pktmbuf_mtod(m, uint8_t *);
 		int verified = trust && (m->ol_flags & RTE_MBUF_F_RX_IP_CKSUM_MASK) == RTE_MBUF_F_RX_IP_CKSUM_GOOD;
 		struct sp_header h;
 
-		m->port = port_id;
-		bytes += m->pkt_len;
 		if (likely(plain_frame(m, frame, mac, verified, &h))) {
 			if (plain_esp(m, frame + SP_L2_LENGTH, &h, own_be, esp)) {
 				esp++;

@@ -42,21 +42,21 @@ static inline uint8_t sp_replay_check(const struct sp_replay *r, uint64_t sequen
 /* Checks again and marks the number; SP_PASS, or the reason to drop. */
 static inline uint8_t sp_replay_update(struct sp_replay *r, uint64_t sequence)
 {
-	uint8_t reason = sp_replay_check(r, sequence);
-
-	if (unlikely(reason != SP_PASS))
-		return reason;
 	if (likely(sequence > r->top)) {
 		uint64_t words = (sequence >> 6) - (r->top >> 6);
 
-		if (words > r->word_mask + 1u)
+		if (unlikely(words > r->word_mask + 1u))
 			words = r->word_mask + 1u;
 		for (uint64_t i = 0; i < words; i++)
 			r->bitmap[((sequence >> 6) - i) & r->word_mask] = 0;
 		__atomic_store_n(&r->top, sequence, __ATOMIC_RELAXED);
+	} else {
+		uint8_t reason = sp_replay_check(r, sequence);
+
+		if (unlikely(reason != SP_PASS))
+			return reason;
 	}
-	if (r->window != 0)
-		r->bitmap[(sequence >> 6) & r->word_mask] |= 1ull << (sequence & 63);
+	r->bitmap[(sequence >> 6) & r->word_mask] |= 1ull << (sequence & 63); /* of no consequence with the window off */
 	return SP_PASS;
 }
 

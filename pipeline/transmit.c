@@ -23,11 +23,11 @@ void sp_forward(struct sp_worker *w, struct sp_packet **packets, uint32_t n)
 	const struct sp_adjacency *next = NULL;
 	struct sp_tx_buffer *tx = NULL;
 	uint16_t adjacency = SP_NO_ADJACENCY, in_port = packets[0]->mbuf->port;
+	const int transit = packets[0]->key.role != SP_ROLE_LOCAL; /* one in-port, so one role */
 
 	for (uint32_t i = 0; i < n; i++) {
 		struct sp_packet *p = packets[i];
 		uint32_t length = SP_L2_LENGTH + (uint32_t)p->length;
-		int transit = p->key.role != SP_ROLE_LOCAL;
 
 		if (unlikely(p->verdict.adjacency != adjacency)) {
 			adjacency = p->verdict.adjacency;
