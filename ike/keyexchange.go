@@ -31,6 +31,7 @@ func (x *dhInitiator) add(m *message, proposals []crypto.Proposal) error {
 	if x.tried == nil {
 		x.tried = map[crypto.DHID]bool{}
 	}
+	x.wipe()
 	x.key, x.tried[x.group] = key, true
 	m.add(&wire.KE{Group: uint16(x.group), Data: key.Public()})
 	return nil
@@ -59,11 +60,19 @@ func (x *dhInitiator) shared(c chosen, ke *wire.KE) (crypto.Secret, error) {
 	case c.dh == 0 || ke == nil || x.key == nil || c.dh != x.group || ke.Group != uint16(c.dh):
 		return crypto.Secret{}, failf(FailKE, "KE payload does not fit %v, which was chosen", c.dh)
 	}
+	defer x.wipe()
 	secret, err := x.key.Shared(ke.Data)
 	if err != nil {
 		return crypto.Secret{}, failf(FailKE, "%v", err)
 	}
 	return secret, nil
+}
+
+// wipe ends the private value: found later, it would open all that its exchange has protected (RFC 7296 2.12).
+func (x *dhInitiator) wipe() {
+	if x.key != nil {
+		x.key.Wipe()
+	}
 }
 
 // answerDH makes our half of the exchange that the choice asks for: our KE payload, nil when none, and the shared secret.
@@ -81,6 +90,7 @@ func answerDH(e *Engine, c chosen, ke *wire.KE) (*wire.KE, crypto.Secret, error)
 	if err != nil {
 		return nil, crypto.Secret{}, err
 	}
+	defer key.Wipe()
 	secret, err := key.Shared(ke.Data)
 	if errors.Is(err, crypto.ErrPeerValue) {
 		return nil, crypto.Secret{}, refuse(wire.NotifyInvalidSyntax, FailKE, "%v", err)

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"sallyport/crypto"
 	"sallyport/ike/wire"
 )
 
@@ -174,4 +175,69 @@ func TestForgedInitAnswers(t *testing.T) {
 			l.a.expect(Failed, c.reason, 1)
 		})
 	}
+}
+
+// Somebody on the path can use up the repetitions of IKE_SA_INIT. The peer's answer to the last of them still counts.
+func TestForgedRepetitions(t *testing.T) {
+	l := join(t, func(c *Config) { c.Peers[0].IKEProposals = ikeProposals(t, "aes128gcm16-prfsha256-curve25519-ecp256") }, nil)
+	l.begin()
+	forge := func(payload ...wire.Payload) {
+		m := wire.Message{Header: answerTo(l.header(len(l.wire) - 1)), Payloads: payload}
+		m.ResponderSPI = 7
+		b, err := m.Marshal()
+		if err != nil {
+			t.Fatal(err)
+		}
+		l.a.step(Datagram{Local: at(addrA, 500), Remote: at(addrB, 500), Payload: b})
+	}
+	for range maxRepeats {
+		forge(wire.Cookie([]byte("forged")))
+	}
+	forge(wire.InvalidKEPayload(uint16(crypto.DHECP256)))
+	forge(offer(ikeProposals(t, "aes128gcm16-prfsha256-ecp256"), nil), &wire.KE{Group: uint16(crypto.DHECP256), Data: make([]byte, 64)},
+		&wire.Nonce{Data: make([]byte, 32)})
+	l.wire = l.wire[len(l.wire)-1:]
+	l.run()
+	l.established("net")
+	l.a.expect(Failed, "", 0)
+}
+
+// Private values of Diffie-Hellman end with their exchange: who takes the gateway later cannot read what was said before.
+func TestPrivateValuesAreWiped(t *testing.T) {
+	of := func(task task) crypto.KeyExchange {
+		switch task := task.(type) {
+		case *initInitiator:
+			return task.key
+		case *childInitiator:
+			return task.dh.key
+		case *rekeyInitiator:
+			return task.dh.key
+		}
+		return nil
+	}
+	pfs := func(c *Config) { c.Peers[0].Children[0].ESPProposals = espProposals(t, "aes128gcm16-curve25519") }
+	other, err := crypto.GenerateKey(crypto.DHCurve25519, seeded(9))
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := join(t, pfs, pfs)
+	for _, begin := range []func(){l.begin, func() { l.a.rekey(rekeyChild) }, func() { l.a.rekey(rekeyIKE) }} {
+		begin()
+		var under []task
+		for _, sa := range l.a.engine.sas {
+			if x := sa.tasks.active; x != nil {
+				under = append(under, x.tasks...)
+			}
+		}
+		if len(under) != 1 {
+			t.Fatalf("%d tasks under way, expected 1", len(under))
+		}
+		key := of(under[0])
+		l.run()
+		if _, err := key.Shared(other.Public()); err == nil {
+			t.Errorf("%T: the private value is still there", under[0])
+		}
+	}
+	l.advance(time.Minute)
+	l.established("net")
 }

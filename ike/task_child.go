@@ -245,6 +245,7 @@ func (t *childInitiator) abandon() {
 // done makes way for another negotiation. IKE_AUTH has to carry a Child SA even if one is under way on another IKE SA: then that one keeps
 // the place.
 func (t *childInitiator) done() {
+	t.dh.wipe()
 	if t.slot.negotiating == t {
 		t.slot.negotiating = nil
 		t.slot.peer.touch()

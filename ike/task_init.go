@@ -15,6 +15,7 @@ const nonceLen = 32
 type initInitiator struct {
 	group  crypto.DHID
 	key    crypto.KeyExchange // of that group
+	wanted crypto.DHID        // the group that the peer asks for, 0 when none
 	tried  []crypto.DHID
 	cookie []byte
 }
@@ -22,7 +23,11 @@ type initInitiator struct {
 func (t *initInitiator) build(m *message) error {
 	sa := m.sa
 	ours := sa.peer.cfg.IKEProposals
-	if t.group == 0 {
+	switch {
+	case t.wanted != 0:
+		t.abandon() // the key of the other group
+		t.group, t.key, t.wanted = t.wanted, nil, 0
+	case t.group == 0:
 		t.group = groups(ours)[0]
 	}
 	if t.key == nil {
@@ -76,6 +81,7 @@ func (t *initInitiator) process(m *message) error {
 	if sa.keys, err = deriveKeys(sa.chosen, seedInit(sa.chosen.prf, sa.ni, sa.nr, shared), sa.ni, sa.nr, sa.localSPI, sa.remoteSPI, RoleInitiator); err != nil {
 		return err
 	}
+	t.key.Wipe()
 	sa.initResponse = m.raw
 	if sa.detectNAT(m) {
 		// From here on port 4500, and after IKE_AUTH ESP inside UDP (RFC 7296 2.23).
@@ -101,11 +107,15 @@ func (t *initInitiator) refused(sa *ikeSA, n *wire.Notify) error {
 	if !slices.Contains(groups(sa.peer.cfg.IKEProposals), wanted) || slices.Contains(t.tried, wanted) {
 		return failf(FailKE, "peer wants %v, we offered %s and tried %v", wanted, describeOurs(sa.peer.cfg.IKEProposals), t.tried)
 	}
-	t.group, t.key = wanted, nil
+	t.wanted = wanted
 	return errRepeat
 }
 
-func (t *initInitiator) abandon() {}
+func (t *initInitiator) abandon() {
+	if t.key != nil {
+		t.key.Wipe()
+	}
+}
 
 // initResponder answers a peer's IKE_SA_INIT. Until it has accepted, nothing is kept.
 type initResponder struct {
@@ -123,6 +133,7 @@ func (t *initResponder) process(m *message) error {
 	if err != nil {
 		return err
 	}
+	defer key.Wipe()
 	shared, err := key.Shared(ke.Data)
 	if errors.Is(err, crypto.ErrPeerValue) {
 		return &unauthenticated{DropMalformed, err}

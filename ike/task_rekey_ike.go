@@ -118,6 +118,7 @@ func (t *rekeyInitiator) refused(sa *ikeSA, n *wire.Notify) error {
 	if n.Type == wire.NotifyInvalidKEPayload && t.dh.asked(n, sa.peer.cfg.IKEProposals) {
 		return errRepeat
 	}
+	t.dh.wipe()
 	if t.rivalLives() {
 		sa.handOver(t.rival)
 		sa.standby(DeletedRekeyed, (*ikeSA).terminate)
@@ -141,6 +142,7 @@ func (t *rekeyInitiator) rivalLives() bool { return t.rival != nil && t.rival.st
 
 // abandon lets go of a rival too: it was never more than half of a pair.
 func (t *rekeyInitiator) abandon() {
+	t.dh.wipe()
 	if t.rival != nil && t.rival.state == stateReplaced && t.rival.replacedFor == "" {
 		t.rival.close(DeletedRedundant)
 	}
