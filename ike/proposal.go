@@ -98,8 +98,8 @@ func (c chosen) has(t wire.Transform) bool {
 	return false
 }
 
-// choose picks the first of our proposals that some offered one satisfies. Among groups it prefers that of the KE payload that came with the
-// offer, which saves a round trip (RFC 7296 2.7 leaves the choice to the responder).
+// choose picks the first of our proposals that some offered one satisfies. Among groups it prefers that of an authenticated KE payload that came
+// with the offer, 0 when there is none: that saves a round trip (RFC 7296 2.7 leaves the choice to the responder).
 func choose(ours []crypto.Proposal, offered []wire.Proposal, keGroup crypto.DHID) (chosen, wire.Proposal, bool) {
 	for _, our := range ours {
 		for _, their := range offered {

@@ -241,3 +241,22 @@ func TestPrivateValuesAreWiped(t *testing.T) {
 	l.advance(time.Minute)
 	l.established("net")
 }
+
+// Somebody on the path who asks for a weaker group in the peer's name does not get it: the peer prefers the stronger as well (RFC 7296 2.7).
+func TestForgedGroup(t *testing.T) {
+	both := func(c *Config) { c.Peers[0].IKEProposals = ikeProposals(t, "aes128gcm16-prfsha256-ecp384-modp2048") }
+	l := join(t, both, both)
+	l.begin()
+	h := answerTo(l.header(0))
+	b, err := (&wire.Message{Header: h, Payloads: []wire.Payload{wire.InvalidKEPayload(uint16(crypto.DHMODP2048))}}).Marshal()
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.wire = nil
+	l.a.step(Datagram{Local: at(addrA, 500), Remote: at(addrB, 500), Payload: b})
+	l.advance(time.Minute)
+	l.established("net")
+	if group := l.a.engine.byName["b"].carrier().chosen.dh; group != crypto.DHECP384 {
+		t.Errorf("%v, expected %v", group, crypto.DHECP384)
+	}
+}

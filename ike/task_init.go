@@ -153,10 +153,11 @@ func (t *initResponder) process(m *message) error {
 	return nil
 }
 
-// choose takes the first proposal that suits one of the peers it may be; which one it is, IKE_AUTH tells and checks again.
+// choose takes the first proposal that suits one of the peers it may be; which one it is, IKE_AUTH tells and checks again. The group that the KE
+// payload is of has no advantage here: anybody may have asked the initiator for it (RFC 7296 2.7).
 func (t *initResponder) choose(sa *ikeSA, offered *wire.SA, ke *wire.KE) error {
 	for _, p := range sa.among {
-		c, proposal, ok := choose(p.cfg.IKEProposals, offered.Proposals, crypto.DHID(ke.Group))
+		c, proposal, ok := choose(p.cfg.IKEProposals, offered.Proposals, 0)
 		if !ok {
 			continue
 		}
