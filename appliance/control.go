@@ -87,8 +87,15 @@ func (c *control) serve() {
 	}
 }
 
-// close ends the API; it also removes the socket file.
-func (c *control) close() error { return c.server.Close() }
+// close ends the API, also one that has not served yet; it also removes the
+// socket file. Closing twice is harmless.
+func (c *control) close() error {
+	err := c.server.Close()
+	if closing := c.listener.Close(); !errors.Is(closing, net.ErrClosed) {
+		err = errors.Join(err, closing)
+	}
+	return err
+}
 
 // controlHandler routes the control API.
 func (g *Gateway) controlHandler() http.Handler {
@@ -107,7 +114,11 @@ func (g *Gateway) controlHandler() http.Handler {
 	})
 	get(api.PathIKE, func(r *http.Request) (any, error) {
 		negotiated, err := g.negotiator.snapshot(r.Context())
-		return ikeView(negotiated), err
+		if err != nil {
+			return nil, err
+		}
+		down, err := g.portsWithoutLink()
+		return ikeView(negotiated, down), err
 	})
 	get(api.PathFilters, func(*http.Request) (any, error) { return filtersView(g.spd, g.plane.Counters().Filters), nil })
 	get(api.PathFlows, func(r *http.Request) (any, error) {

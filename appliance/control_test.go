@@ -1,12 +1,14 @@
 package appliance
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -14,6 +16,7 @@ import (
 	"time"
 
 	"sallyport/appliance/api"
+	"sallyport/appliance/config"
 	"sallyport/crypto"
 	"sallyport/ike"
 	"sallyport/pipeline"
@@ -121,9 +124,60 @@ func TestIKEViewNamesPeersWithoutAnSA(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	views := ikeView(infos)
+	views := ikeView(infos, nil)
 	if len(views) != 1 || views[0].Peer != "b" || views[0].InitiatorSPI != "" {
 		t.Errorf("expected peer b without an IKE SA, found %+v", views)
+	}
+}
+
+// A port without a link and an unanswered request are why an IKE SA is missing.
+func TestIKEViewNamesObstacles(t *testing.T) {
+	local := netip.MustParseAddrPort("192.0.2.1:500")
+	at := time.Date(2026, 11, 21, 3, 0, 0, 0, time.UTC)
+	infos := []ike.SAInfo{{Peer: "b", Local: local, Outstanding: "IKE_SA_INIT", RetransmitsOut: 5, NextAttempt: at}}
+	got := ikeView(infos, map[netip.Addr]string{local.Addr(): "wan"})[0]
+	if got.DownPort != "wan" || got.Outstanding != "IKE_SA_INIT" || got.Resent != 5 || !got.NextAttempt.Equal(at) {
+		t.Errorf("expected port wan, IKE_SA_INIT, 5 sent again and a next attempt, found %+v", got)
+	}
+	if got := ikeView(infos, nil)[0]; got.DownPort != "" {
+		t.Errorf("expected no port without a link, found %q", got.DownPort)
+	}
+}
+
+// A second gateway on the same control socket ends before it starts DPDK: it
+// would take packets from the ports of the first.
+func TestSecondGatewayTouchesNothing(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "control.sock")
+	first, err := listenControl(path, http.NotFoundHandler(), slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer first.close()
+	var said bytes.Buffer
+	cfg := &config.Config{Control: config.Control{Socket: path}}
+	err = Run(t.Context(), cfg, slog.New(slog.NewTextHandler(&said, nil)))
+	if err == nil || !strings.Contains(err.Error(), "another gateway listens") || said.Len() != 0 {
+		t.Errorf("expected a refusal before anything starts, found %v and\n%s", err, said.String())
+	}
+	if _, err := os.Stat(path); err != nil {
+		t.Errorf("the first gateway's socket: %v", err)
+	}
+}
+
+// A gateway that fails before it serves takes its socket away too.
+func TestControlThatNeverServedIsRemoved(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "control.sock")
+	c, err := listenControl(path, http.NotFoundHandler(), slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if err := c.close(); err != nil {
+			t.Error(err)
+		}
+	}
+	if _, err := os.Stat(path); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the socket is still there: %v", err)
 	}
 }
 

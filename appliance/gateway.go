@@ -39,6 +39,7 @@ type Gateway struct {
 	plane   *pipeline.Dataplane
 	spd     *policy.SPD
 
+	control    *control
 	negotiator *negotiator
 	facts      *prometheus.CounterVec
 
@@ -54,7 +55,7 @@ func Run(ctx context.Context, cfg *config.Config, log *slog.Logger) (err error) 
 	for _, warning := range cfg.Warnings {
 		log.Warn(warning)
 	}
-	for _, start := range []func() error{g.startDPDK, g.openPorts, g.openPlane, g.startWorkers} {
+	for _, start := range []func() error{g.openControl, g.startDPDK, g.openPorts, g.openPlane, g.startWorkers} {
 		if err := start(); err != nil {
 			return err
 		}
@@ -73,6 +74,18 @@ func (g *Gateway) stop() error {
 }
 
 func (g *Gateway) onStop(undo func() error) { g.undo = append(g.undo, undo) }
+
+// openControl binds the control socket before anything else is touched: a second
+// gateway by mistake must end before it takes packets from the ports of the first.
+// Requests wait until the gateway serves.
+func (g *Gateway) openControl() (err error) {
+	g.control, err = listenControl(g.cfg.Control.Socket, g.controlHandler(), g.log)
+	if err != nil {
+		return err
+	}
+	g.onStop(g.control.close)
+	return nil
+}
 
 // startDPDK keeps Go's threads off the data cores, then starts the EAL.
 func (g *Gateway) startDPDK() error {
@@ -231,11 +244,7 @@ func (g *Gateway) startWorkers() error {
 
 // serve runs the slow path, IKE, the control API and the metrics until ctx ends.
 func (g *Gateway) serve(ctx context.Context) error {
-	control, err := listenControl(g.cfg.Control.Socket, g.controlHandler(), g.log)
-	if err != nil {
-		return err
-	}
-	defer control.close()
+	defer g.control.close() // before the data plane, whose counters it reads
 	if g.cfg.Metrics.Listen != (netip.AddrPort{}) {
 		metrics, err := listenMetrics(g.cfg.Metrics.Listen.String(), g, g.log)
 		if err != nil {
@@ -257,7 +266,7 @@ func (g *Gateway) serve(ctx context.Context) error {
 			broken <- fmt.Errorf("slow path: %w", err)
 		}
 	})
-	go control.serve()
+	go g.control.serve()
 	g.log.Info("gateway runs", "name", g.cfg.Name, "policy", g.spd.Policy, "control", g.cfg.Control.Socket, "version", Version())
 
 	select {

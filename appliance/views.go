@@ -117,14 +117,35 @@ func endpoint(a netip.AddrPort, udp bool) string {
 	return a.Addr().String()
 }
 
-func ikeView(negotiated []ike.SAInfo) []api.IKE {
+// portsWithoutLink names the ports without a link by their addresses.
+func (g *Gateway) portsWithoutLink() (map[netip.Addr]string, error) {
+	down := map[netip.Addr]string{}
+	for i, device := range g.devices {
+		link, err := device.Link()
+		if err != nil {
+			return nil, err
+		}
+		if link.Up {
+			continue
+		}
+		for _, a := range g.cfg.Ports[i].Addresses {
+			down[a.Addr()] = g.cfg.Ports[i].Name
+		}
+	}
+	return down, nil
+}
+
+// ikeView shows each IKE SA, each peer without one, and why that may be; down
+// names the ports without a link.
+func ikeView(negotiated []ike.SAInfo, down map[netip.Addr]string) []api.IKE {
 	sas := make([]api.IKE, 0, len(negotiated))
 	for _, info := range negotiated {
 		view := api.IKE{
 			Peer: info.Peer, State: info.State, Local: info.Local.String(), Remote: info.Remote.String(),
 			LocalID: info.LocalID, RemoteID: info.RemoteID, Proposal: info.Proposal, NAT: natText(info),
 			Established: info.Established, RekeyAt: info.RekeyAt, Children: []string{},
-			LastFailure: info.LastFailure, LastFailedAt: info.LastFailedAt,
+			LastFailure: info.LastFailure, LastFailedAt: info.LastFailedAt, DownPort: down[info.Local.Addr()],
+			Outstanding: info.Outstanding, Resent: info.RetransmitsOut, NextAttempt: info.NextAttempt,
 		}
 		if info.SPIi != 0 {
 			view.Role = info.Role.String()

@@ -107,6 +107,11 @@ type IKE struct {
 	Children     []string  `json:"children"`
 	LastFailure  string    `json:"last_failure,omitempty"`
 	LastFailedAt time.Time `json:"last_failed_at,omitzero"`
+	// What stands in the way at this moment.
+	DownPort    string    `json:"down_port,omitempty"`   // the port of Local, if it has no link
+	Outstanding string    `json:"outstanding,omitempty"` // the exchange that waits for a response
+	Resent      uint64    `json:"resent"`                // requests to this peer sent again since start
+	NextAttempt time.Time `json:"next_attempt,omitzero"` // of a negotiation after a failed one
 }
 
 // Filter is one row of the compiled SPD, in match order, with what it matched.

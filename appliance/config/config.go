@@ -83,7 +83,7 @@ type Log struct {
 func Load(path string) (*Config, error) {
 	data, err := os.ReadFile(path)
 	if err != nil {
-		return nil, fmt.Errorf("configuration: %w", err)
+		return nil, fmt.Errorf("configuration: %w; name the file with -c FILE", err)
 	}
 	return Parse(path, data, ThisMachine())
 }
