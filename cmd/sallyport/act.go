@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -12,7 +13,7 @@ import (
 func actCommands() []*cobra.Command {
 	commands := []*cobra.Command{
 		action("up PEER [CHILD]", "Start negotiating with a peer", api.PathUp),
-		action("down PEER", "Delete the SAs with a peer and start none until up", api.PathDown),
+		action("down PEER", "Delete the SAs with a peer and start none until up; the peer may start new ones", api.PathDown),
 		action("rekey PEER [CHILD]", "Rekey the IKE SA with a peer, or one of its Child SAs", api.PathRekey),
 	}
 	for _, c := range commands {
@@ -25,7 +26,7 @@ func action(use, short, path string) *cobra.Command {
 	return &cobra.Command{
 		Use:   use,
 		Short: short,
-		Args:  cobra.RangeArgs(1, len(strings.Fields(use))-1),
+		Args:  between(1, len(strings.Fields(use))-1),
 		RunE: func(c *cobra.Command, args []string) error {
 			gateway, err := client(c)
 			if err != nil {
@@ -37,5 +38,15 @@ func action(use, short, path string) *cobra.Command {
 			}
 			return gateway.Post(c.Context(), path, wanted, nil)
 		},
+	}
+}
+
+// between takes fewest to most arguments and otherwise shows how the command is used.
+func between(fewest, most int) cobra.PositionalArgs {
+	return func(c *cobra.Command, args []string) error {
+		if len(args) < fewest || len(args) > most {
+			return fmt.Errorf("expected sallyport %s, found %d arguments", c.Use, len(args))
+		}
+		return nil
 	}
 }

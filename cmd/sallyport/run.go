@@ -65,7 +65,7 @@ with its place and what was expected. It changes nothing and needs no DPDK port.
 		for _, warning := range cfg.Warnings {
 			fmt.Fprintln(out, "warning:", warning)
 		}
-		_, err = fmt.Fprintf(out, "%s: good: %d ports, %d peers, policy %s with %d filters\n",
+		_, err = fmt.Fprintf(out, "%s: good; ports: %d, peers: %d, filters of policy %s with their mirrors: %d\n",
 			*path, len(cfg.Ports), len(cfg.Peers), cfg.SPD.Policy, len(cfg.SPD.Entries))
 		return err
 	}

@@ -41,38 +41,79 @@ func portTable(out io.Writer, ports []api.Port) error {
 	return t.flush()
 }
 
+// saTable has no addresses, which the peer's line of ikeTable has; AGE and REKEY
+// are the times since the SA was made and until it is replaced.
 func saTable(out io.Writer, sas []api.SA) error {
-	t := newTable(out, "PEER", "CHILD", "DIRECTION", "SPI", "SUITE", "LOCAL", "REMOTE", "PACKETS", "BYTES", "DROPS", "AGE", "REKEY IN", "SELECTORS")
+	t := newTable(out, "PEER", "CHILD", "DIR", "SPI", "SUITE", "PACKETS", "BYTES", "DROPS", "AGE", "REKEY", "SELECTORS")
 	now := time.Now()
 	for _, s := range sas {
-		t.row(s.Peer, s.Child, s.Direction, s.SPI, s.Suite, s.Local, s.Remote,
+		t.row(s.Peer, s.Child, strings.TrimSuffix(s.Direction, "bound"), s.SPI, s.Suite,
 			number(s.Packets), number(s.Bytes), number(sum(s.Drops)),
 			since(now, s.Established), until(now, s.RekeyAt), strings.Join(s.Selectors, ", "))
 	}
 	return t.flush()
 }
 
+// ikeTable has no SPIs, which are in the JSON and the log, so that it fits a
+// terminal; below it stands what is in the way of each peer.
 func ikeTable(out io.Writer, sas []api.IKE) error {
-	t := newTable(out, "PEER", "STATE", "ROLE", "SPI", "LOCAL", "REMOTE", "PROPOSAL", "AGE", "REKEY IN", "CHILDREN", "LAST FAILURE")
+	t := newTable(out, "PEER", "STATE", "ROLE", "LOCAL", "REMOTE", "PROPOSAL", "AGE", "REKEY IN", "CHILDREN")
 	now := time.Now()
+	var notes []string
 	for _, s := range sas {
-		spis := ""
-		if s.InitiatorSPI != "" {
-			spis = s.InitiatorSPI + "/" + s.ResponderSPI
+		t.row(s.Peer, s.State, s.Role, strings.TrimSuffix(s.Local, ikePort), strings.TrimSuffix(s.Remote, ikePort), s.Proposal,
+			since(now, s.Established), until(now, s.RekeyAt), strings.Join(s.Children, " "))
+		for _, note := range obstacles(s, now) {
+			// A peer has one line for all of its IKE SAs.
+			if line := s.Peer + ": " + note; !slices.Contains(notes, line) {
+				notes = append(notes, line)
+			}
 		}
-		t.row(s.Peer, s.State, s.Role, spis, s.Local, s.Remote, s.Proposal,
-			since(now, s.Established), until(now, s.RekeyAt), strings.Join(s.Children, " "), s.LastFailure)
+	}
+	if err := t.flush(); err != nil || len(notes) == 0 {
+		return err
+	}
+	_, err := fmt.Fprintf(out, "\n%s\n", strings.Join(notes, "\n"))
+	return err
+}
+
+// ikePort is the end of an IKE address that goes without saying (RFC 7296 section 2).
+const ikePort = ":500"
+
+// obstacles says why a peer has no tunnel, or had none a while ago.
+func obstacles(s api.IKE, now time.Time) []string {
+	var notes []string
+	if s.DownPort != "" {
+		notes = append(notes, fmt.Sprintf("port %s has no link", s.DownPort))
+	}
+	if s.Outstanding != "" {
+		notes = append(notes, fmt.Sprintf("no response yet to %s; %d requests sent again since start", s.Outstanding, s.Resent))
+	}
+	if s.LastFailure != "" {
+		notes = append(notes, fmt.Sprintf("last failure %s ago: %s", since(now, s.LastFailedAt), s.LastFailure))
+	}
+	if !s.NextAttempt.IsZero() {
+		notes = append(notes, "next attempt in "+until(now, s.NextAttempt))
+	}
+	return notes
+}
+
+// filterTable has no column for the Child SA, which has its rule's name.
+func filterTable(out io.Writer, filters []api.Filter) error {
+	t := newTable(out, "WEIGHT", "VERDICT", "SOURCE", "DESTINATION", "PROTOCOL", "PORTS", "RULE", "FILTER", "PACKETS", "BYTES")
+	for _, f := range filters {
+		t.row(strconv.FormatUint(uint64(f.Weight), 10), f.Verdict, withPort(f.Source, f.SourcePort), withPort(f.Destination, f.DestinationPort),
+			f.Protocol, f.Ports, f.Rule, f.Filter, number(f.Packets), number(f.Bytes))
 	}
 	return t.flush()
 }
 
-func filterTable(out io.Writer, filters []api.Filter) error {
-	t := newTable(out, "WEIGHT", "VERDICT", "CHILD", "SOURCE", "PORT", "DESTINATION", "PORT", "PROTOCOL", "PORTS", "RULE", "FILTER", "PACKETS", "BYTES")
-	for _, f := range filters {
-		t.row(strconv.FormatUint(uint64(f.Weight), 10), f.Verdict, f.Tunnel,
-			f.Source, f.SourcePort, f.Destination, f.DestinationPort, f.Protocol, f.Ports, f.Rule, f.Filter, number(f.Packets), number(f.Bytes))
+// withPort is addresses with the UDP or TCP port that a filter wants, if it does.
+func withPort(addresses, port string) string {
+	if port == "" || port == "any" {
+		return addresses
 	}
-	return t.flush()
+	return addresses + ":" + port
 }
 
 func flowTable(out io.Writer, flows []api.Flow) error {
