@@ -1,6 +1,7 @@
 package ike
 
 import (
+	"math/rand/v2"
 	"net/netip"
 	"slices"
 	"testing"
@@ -8,6 +9,7 @@ import (
 
 	"sallyport/crypto"
 	"sallyport/ike/wire"
+	"sallyport/policy"
 )
 
 // changedInit is initFrom with its payloads changed.
@@ -259,4 +261,72 @@ func TestForgedGroup(t *testing.T) {
 	if group := l.a.engine.byName["b"].carrier().chosen.dh; group != crypto.DHECP384 {
 		t.Errorf("%v, expected %v", group, crypto.DHECP384)
 	}
+}
+
+// Whoever has answered or sent IKE_SA_INIT has keys and may say anything inside SK, long before IKE_AUTH: nothing is established by it, and what it
+// may end is its own.
+func TestStrangersWithKeys(t *testing.T) {
+	r := rand.New(rand.NewPCG(5, 6))
+	for i := range 1000 {
+		l := join(t, nil, nil)
+		l.begin()
+		l.deliver(0)
+		l.deliver(0)
+		l.wire = nil // IKE_AUTH, which a test of strangers does without
+		to := []*end{l.a, l.b}[i%2]
+		for _, sa := range to.engine.sas {
+			twin := *sa
+			keys := *sa.keys
+			keys.in, keys.out = keys.out, keys.in
+			twin.keys, twin.localSPI, twin.remoteSPI, twin.role = &keys, sa.remoteSPI, sa.localSPI, RoleInitiator+RoleResponder-sa.role
+			for range 4 {
+				if sa.state == stateClosed {
+					break
+				}
+				kind := wire.ExchangeIKEAuth + wire.ExchangeType(r.IntN(3))
+				m := &message{sa: &twin, Message: wire.Message{Header: twin.header(kind, uint32(r.IntN(3)), r.IntN(2) == 0), Payloads: randomPayloads(t, r)}}
+				if b, err := twin.seal(m); err == nil {
+					to.step(Datagram{Local: sa.local, Remote: sa.remote, Payload: b})
+				}
+			}
+		}
+		for _, n := range []*end{l.a, l.b} {
+			n.expect(IKEEstablished, "", 0)
+			if len(n.inbound)+len(n.outbound) != 0 {
+				t.Fatal("a Child SA for a stranger")
+			}
+		}
+	}
+}
+
+// randomPayloads draws some payloads, well formed each, but not together.
+func randomPayloads(t testing.TB, r *rand.Rand) (list []wire.Payload) {
+	octets := func(n int) []byte {
+		b := make([]byte, n)
+		for i := range b {
+			b[i] = byte(r.Uint32())
+		}
+		return b
+	}
+	tsi, tsr := trafficSelectors(true, []policy.Selector{selector("10.1.0.0/24", "10.2.0.0/24")})
+	proof := &wire.Auth{Method: wire.AuthSharedKeyMIC, Data: octets(32)}
+	switch r.IntN(3) { // mostly something that the rules of IKE_AUTH let through
+	case 0:
+		list = append(list, idPayload(AddressIdentity(addrA), true), proof, offer(espProposals(t, "aes128gcm16"), octets(4)), tsi, tsr)
+	case 1:
+		list = append(list, idPayload(AddressIdentity(addrB), false), proof, offer(espProposals(t, "aes128gcm16"), octets(4)), tsi, tsr)
+	}
+	for range r.IntN(4) {
+		all := []wire.Payload{
+			idPayload(AddressIdentity(addrA), true), idPayload(AddressIdentity(addrB), false), &wire.ID{Initiator: true, Type: wire.IDKeyID, Data: octets(9)},
+			proof, &wire.Auth{Method: wire.AuthMethod(r.Uint32()), Data: octets(1)},
+			offer(espProposals(t, "aes128gcm16"), octets(4)), offer(ikeProposals(t, "aes128gcm16-prfsha256-curve25519"), octets(8)), tsi, tsr,
+			&wire.Nonce{Data: octets(32)}, &wire.KE{Group: 31, Data: octets(32)}, &wire.Delete{Protocol: wire.ProtocolIKE},
+			&wire.Delete{Protocol: wire.ProtocolESP, SPIs: []uint32{0xa0000001, 0xb0000001}}, wire.NewNotify(wire.NotifyInitialContact, nil),
+			wire.NewNotify(wire.NotifyType(r.IntN(50)), octets(r.IntN(5))), wire.NewNotify(wire.NotifyType(16384+r.IntN(60)), octets(r.IntN(5))),
+			wire.RekeySA(wire.ProtocolESP, r.Uint32()), &wire.Unknown{Type: 200, Critical: r.IntN(2) == 0, Body: octets(3)}, &wire.EAP{},
+		}
+		list = append(list, all[r.IntN(len(all))])
+	}
+	return list
 }
