@@ -154,8 +154,10 @@ static __rte_always_inline uint8_t decapsulate(const struct sp_sa_in *sa, const 
 	if (unlikely(reason != SP_PASS))
 		return reason;
 	length = cipher - 2 - inner[cipher - 2];
-	if (unlikely(length < SP_IPV4_LENGTH || !sp_header_plain(&h, inner, length, 0) ||
+	if (unlikely(length - SP_IPV4_LENGTH > cipher || !sp_header_plain(&h, inner, length, 0) ||
 		     !sp_packet_plain(out, p->mbuf, inner, &h, origin))) {
+		if (length > cipher) /* one block of 4, and a byte of the IV that looked like padding before it */
+			return SP_DROP_BAD_PADDING;
 		reason = sp_parse_ipv4(out, p->mbuf, inner, length, origin);
 		if (reason != SP_PASS)
 			return reason == SP_DROP_FRAGMENT ? reason : SP_DROP_INNER_HEADER;

@@ -228,6 +228,14 @@ func TestTrailers(t *testing.T) {
 	}
 }
 
+// Padding lies inside the ciphertext: the last byte of the IV, a 1 here, is no part of it.
+func TestPaddingReachesIntoTheIV(t *testing.T) {
+	r := newRig(t, rigOptions{})
+	child := r.child("site", "aes128gcm16", true)
+	r.inbound(child)
+	r.wantDrop(wan, sealRaw(t, child, 257, []byte{2, 3, 3, 4}), "bad_padding")
+}
+
 // Whatever is inside a sound ESP packet, the fast path ends it as the reference does.
 func TestInnerGarbage(t *testing.T) {
 	r := newRig(t, rigOptions{rules: []rule{siteRule, {name: "web", source: "10.2.0.0/16", destination: "10.1.0.7", protocol: 6, block: true}}})
