@@ -43,13 +43,16 @@ func RunDemo(ctx context.Context, o Options) (err error) {
 	}
 	fmt.Fprintln(o.Out, "making namespaces lan-a, gw-a, wan, gw-b, lan-b")
 	s, err := NewSites(ctx, RawGateway, RawGateway)
+	if err != nil && ctx.Err() != nil {
+		return interrupted(ctx)
+	}
 	if err != nil {
 		return err
 	}
 	if o.Keep {
 		s.Keep()
 	}
-	defer func() { err = errors.Join(err, finishDemo(ctx, s, o)) }()
+	defer func() { err = finishDemo(ctx, s, o, err) }()
 
 	capture, err := s.Capture(CaptureOptions{Path: filepath.Join(s.Dir, "wan.pcap"), Snap: demoSnap, Marker: []byte(demoMarker)})
 	if err != nil {
@@ -70,24 +73,66 @@ func RunDemo(ctx context.Context, o Options) (err error) {
 	return result.verdict()
 }
 
-// finishDemo leaves the lab up when that was asked for and nobody interrupted, else removes it.
-func finishDemo(ctx context.Context, s *Sites, o Options) error {
+// finishDemo leaves the lab up when that was asked for and nobody interrupted, else removes it. Whoever
+// interrupts the demo is not shown failed as what was interrupted.
+func finishDemo(ctx context.Context, s *Sites, o Options, failed error) error {
 	if ctx.Err() != nil {
 		s.Unkeep()
-	} else if o.Keep {
+		if err := s.Close(); err != nil {
+			return err
+		}
+		return interrupted(ctx)
+	}
+	if o.Keep {
+		s.tour(o)
 		s.KeptInstructions(o.Out)
 	}
-	return s.Close()
+	return errors.Join(failed, s.Close())
+}
+
+// interrupted is the error of a demo that somebody ended and that has cleaned up.
+func interrupted(ctx context.Context) error {
+	return fmt.Errorf("lab: interrupted (%w); the demo's gateways, namespaces and files are removed", ctx.Err())
+}
+
+// tour says what there is to see in a demo that stays up.
+func (s *Sites) tour(o Options) {
+	show := fmt.Sprintf("%s show ike --socket %s", o.Binary, filepath.Join(s.Dir, "gw-a.sock"))
+	fmt.Fprintf(o.Out, "\n  talk:  ip netns exec %s ping %s\n", s.A.Host.Name, s.B.HostAddress)
+	fmt.Fprintf(o.Out, "  ask:   %s    # also sas, counters, flows; gw-b.sock is the other gateway\n", show)
 }
 
 // startPair starts both gateways with the same options.
 func startPair(s *Sites, o GatewayOptions) ([2]*Gateway, error) {
-	a, err := s.StartGateway(s.A, o)
-	if err != nil {
-		return [2]*Gateway{}, err
+	var pair [2]*Gateway
+	s.Defer(func() error { return removeRuntimeDirs(pair[:]) }) // before the gateways start, so after they are killed
+	for i, site := range []*Site{s.A, s.B} {
+		gateway, err := s.StartGateway(site, o)
+		if err != nil {
+			return pair, err
+		}
+		pair[i] = gateway
 	}
-	b, err := s.StartGateway(s.B, o)
-	return [2]*Gateway{a, b}, err
+	return pair, nil
+}
+
+// runtimeDir is where DPDK makes a folder for each gateway, named by its process. A gateway removes
+// its own as soon as DPDK has started; one that is killed earlier leaves it, empty.
+const runtimeDir = "/var/run/dpdk"
+
+// removeRuntimeDirs removes what killed gateways left there.
+func removeRuntimeDirs(gateways []*Gateway) error {
+	var errs []error
+	for _, g := range gateways {
+		if g == nil {
+			continue
+		}
+		path := filepath.Join(runtimeDir, fmt.Sprintf("sallyport-%d", g.Process.PID()))
+		if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+			errs = append(errs, fmt.Errorf("lab: %w", err))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // demoResult is everything the table shows.

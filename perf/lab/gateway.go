@@ -46,9 +46,10 @@ const (
 	ChildName = "lan-to-lan"
 )
 
-// gatewayConf is the configuration of one site's gateway.
+// gatewayConf is the configuration of one site's gateway. Huge pages are off: what there are of them may be enough for each of
+// two gateways, or for somebody else's too, and not for all that start at once.
 var gatewayConf = template.Must(template.New("gateway.yaml").Parse(`name: gw-{{.Site.Name}}
-dataplane: {main_core: {{.MainCore}}, workers: [{{.Worker}}], idle: sleep}
+dataplane: {main_core: {{.MainCore}}, workers: [{{.Worker}}], idle: sleep, huge_pages: off}
 ports:
   - {name: lan, device: "net_af_packet0,iface=` + LANLink + `", role: protected, addresses: [{{.Site.LANAddress}}/{{.Site.LAN.Bits}}]}
   - {name: wan, device: "net_af_packet1,iface=` + WANLink + `", role: unprotected, addresses: [{{.Site.WANAddress}}/{{.WANBits}}]}

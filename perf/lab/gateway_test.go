@@ -84,6 +84,9 @@ func TestDemoInterrupted(t *testing.T) {
 	if !errors.Is(err, context.Canceled) {
 		t.Errorf("error %v, want that of the cancelled context", err)
 	}
+	if err == nil || strings.Count(err.Error(), "\n") != 0 || !strings.Contains(err.Error(), "interrupted") {
+		t.Errorf("error %v, want one line that says the demo was interrupted", err)
+	}
 	if after := namespaces(t); after != before {
 		t.Errorf("namespaces of this process before %q, after %q", before, after)
 	}

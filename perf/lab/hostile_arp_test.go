@@ -54,16 +54,10 @@ func testARP(t *testing.T, r *hostileRig) {
 		} {
 			t.Run(link.port+" "+lie.name, func(t *testing.T) {
 				r.inject(t, link.port, slices.Repeat([][]byte{lie.frame}, 20))
-				if _, err := link.raw.Receive(); err != nil { // what was sent before
-					t.Fatal(err)
-				}
+				r.received(t, link.raw) // what was sent before
 				r.ping(t)
-				frames, err := link.raw.Receive()
-				if err != nil {
-					t.Fatal(err)
-				}
 				seen := 0
-				for _, f := range frames {
+				for _, f := range r.received(t, link.raw) {
 					if !link.neighbourSees(f) {
 						continue
 					}
@@ -94,15 +88,9 @@ func testARP(t *testing.T, r *hostileRig) {
 // hostMAC is the address of the host of site A, learned as anybody on its LAN would.
 func hostMAC(t *testing.T, r *hostileRig) net.HardwareAddr {
 	t.Helper()
-	if _, err := r.lan.Receive(); err != nil {
-		t.Fatal(err)
-	}
+	r.received(t, r.lan)
 	r.ping(t)
-	frames, err := r.lan.Receive()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, f := range frames {
+	for _, f := range r.received(t, r.lan) {
 		if isPacket(f, r.B.HostAddress, r.A.HostAddress, protocolICMP) {
 			return net.HardwareAddr(slices.Clone(f[:6]))
 		}

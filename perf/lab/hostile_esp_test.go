@@ -114,7 +114,7 @@ func (r *hostileRig) windowTop(t *testing.T) uint64 {
 // silentPacket goes from the far host into the tunnel and has no answer: an echo reply that nobody waits for.
 func (r *hostileRig) silentPacket(t *testing.T) []byte {
 	t.Helper()
-	return ether(portMAC(t, r.b, lanPort), etherIPv4, ipv4(r.B.HostAddress, r.A.HostAddress, protocolICMP, echoReply()))
+	return ether(portMAC(t, r.b, lanPort), etherIPv4, ipv4(r.B.HostAddress, r.A.HostAddress, protocolICMP, echoMessage(0, 0, 0)))
 }
 
 // held has the other gateway send pings into its tunnel while its link is out of the WAN: true packets that gw-a
@@ -145,14 +145,6 @@ func (r *hostileRig) held(t *testing.T, count int) [][]byte {
 		t.Fatalf("captured %d packets of the tunnel, want %d: %v", len(frames), count, err)
 	}
 	return frames
-}
-
-// echoReply is an ICMP message of 64 octets.
-func echoReply() []byte {
-	b := make([]byte, 64)
-	b[4], b[5] = 0x12, 0x34
-	put16(b[2:], ^onesSum(0, b))
-	return b
 }
 
 // outer changes the IPv4 header of an ESP frame and makes its checksum right.
