@@ -30,9 +30,12 @@ func PRFPlus(id PRFID, key, seed []byte, n int) []byte {
 	out := make([]byte, 0, n+row.size)
 	var block []byte
 	for counter := byte(1); len(out) < n; counter++ {
-		block = PRF(id, key, block, seed, []byte{counter})
+		next := PRF(id, key, block, seed, []byte{counter})
+		Wipe(block)
+		block = next
 		out = append(out, block...)
 	}
+	Wipe(block)
 	Wipe(out[n:])
 	return out[:n:n]
 }
