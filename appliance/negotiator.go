@@ -158,8 +158,11 @@ func (n *negotiator) carryOut(effect ike.Effect) *ike.InstallFailed {
 		}
 		return failed
 	case ike.InstallOutbound:
-		n.pairs[outboundSA{n.cells[e.Child], e.SA.SPI}] = e.SA.PairSPI
-		return n.install(e.Peer, e.Child, e.SA, n.plane.InstallOutbound)
+		failed := n.install(e.Peer, e.Child, e.SA, n.plane.InstallOutbound)
+		if failed == nil { // the engine removes nothing that was refused
+			n.pairs[outboundSA{n.cells[e.Child], e.SA.SPI}] = e.SA.PairSPI
+		}
+		return failed
 	case ike.RemoveInbound:
 		n.report("remove inbound SA", e.Peer, e.Child, e.SPI, n.plane.RemoveInbound(e.SPI))
 	case ike.RemoveOutbound:

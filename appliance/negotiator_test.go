@@ -291,3 +291,14 @@ func TestOrdersNameKnownPeers(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// The engine does not remove what was refused, so nothing may be kept of it.
+func TestRefusedOutboundLeavesNothing(t *testing.T) {
+	plane := newMemoryPlane("192.0.2.1", 0x1000)
+	plane.refuse = errors.New("no memory")
+	n := newNegotiator(ike.Config{Random: rand.Reader}, map[string]pipeline.CellID{"tunnel": 7}, plane, func(ike.Fact) {}, slog.New(slog.DiscardHandler))
+	failed := n.carryOut(ike.InstallOutbound{Child: "tunnel", SA: ike.ChildSA{SPI: 5, PairSPI: 6}})
+	if failed == nil || failed.SPI != 6 || len(n.pairs) != 0 {
+		t.Errorf("refusal %+v and pairs %v kept, expected that of SPI 6 and none", failed, n.pairs)
+	}
+}
