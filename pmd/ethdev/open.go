@@ -102,7 +102,7 @@ func Open(cfg PortConfig) (*Device, error) {
 	if name := spec.netif(); name != "" {
 		// The driver's sockets want it up: one bound to an interface that is down fails its first send.
 		if err := raise(name); err != nil {
-			return nil, fmt.Errorf("port %s: %w", cfg.Name, err)
+			return nil, fmt.Errorf("port %s: %w; \"ip link\" lists the interfaces of this network namespace", cfg.Name, err)
 		}
 	}
 	port, err := attach(spec.tuned(&cfg))
