@@ -120,3 +120,52 @@ func TestUnusableAuthAnswers(t *testing.T) {
 		})
 	}
 }
+
+// A peer that names a new SA by an SPI that no message can carry, or by one that names another SA already, is refused on both sides.
+func TestUnusableSPIs(t *testing.T) {
+	nonce := &wire.Nonce{Data: make([]byte, 32)}
+	tsi, tsr := trafficSelectors(true, []policy.Selector{selector("10.1.0.0/24", "10.2.0.0/24")})
+	init, err := wire.Parse(initFrom(t, 3))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ke := wire.Find[*wire.KE](init.Payloads)
+	child := func(spi func(*childSA) uint32) func(*childSA) []wire.Payload {
+		return func(c *childSA) []wire.Payload {
+			return []wire.Payload{offer(espProposals(t, "aes128gcm16"), spi4(spi(c))), nonce, tsi, tsr}
+		}
+	}
+	for name, c := range map[string]struct {
+		what     Rekey
+		payloads func(*childSA) []wire.Payload
+	}{
+		"zero":     {rekeyChild, child(func(*childSA) uint32 { return 0 })},
+		"reserved": {rekeyChild, child(func(*childSA) uint32 { return 255 })},
+		"in use":   {rekeyChild, child(func(c *childSA) uint32 { return c.spiOut })},
+		"IKE zero": {rekeyIKE, func(*childSA) []wire.Payload {
+			return []wire.Payload{offer(ikeProposals(t, "aes128gcm16-prfsha256-curve25519"), spi8(0)), nonce, ke}
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := up(t, nil, nil)
+			l.a.rekey(c.what)
+			l.substitute(c.payloads(l.a.engine.byName["b"].slots[0].children[0])...)
+			l.a.expect(Failed, FailSyntax, 1)
+			l.advance(5 * time.Minute)
+			l.established("net")
+
+			l = up(t, nil, nil)
+			old := l.b.engine.byName["a"].slots[0].children[0]
+			payloads := c.payloads(old)
+			if c.what == rekeyChild {
+				payloads = append(payloads, wire.RekeySA(wire.ProtocolESP, old.spiOut))
+			}
+			if answer := l.ask(wire.ExchangeCreateChildSA, payloads...); len(answer) != 0 {
+				t.Errorf("b answered %v, expected INVALID_SYNTAX", answer)
+			}
+			l.b.expect(Failed, FailSyntax, 1)
+			l.advance(5 * time.Minute)
+			l.established("net")
+		})
+	}
+}

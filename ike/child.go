@@ -69,6 +69,14 @@ type childSA struct {
 	watch timer // idle; replaced: how long the delete may take
 }
 
+// lastReservedSPI is the last of those that no packet may carry (RFC 4303 2.1).
+const lastReservedSPI = 255
+
+// mayUse reports whether the peer may name a Child SA so: a delete by an SPI that names two could end the wrong one.
+func (sa *ikeSA) mayUse(spiOut uint32) bool {
+	return spiOut > lastReservedSPI && sa.childBySPI(spiOut) == nil
+}
+
 // install puts a new Child SA into its slot and its inbound half into the data plane.
 func (c *childSA) install() {
 	e, s := c.engine(), c.slot

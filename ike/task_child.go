@@ -198,6 +198,9 @@ func (t *childInitiator) agree(m *message) (*childSA, error) {
 		nr = wire.Find[*wire.Nonce](m.Payloads).Data
 	}
 	c := newChild(sa, t.slot, RoleInitiator, choice, selectors, t.spi, binary.BigEndian.Uint32(answer.Proposals[0].SPI))
+	if !sa.mayUse(c.spiOut) {
+		return nil, failf(FailSyntax, "peer's SPI %#08x is reserved or in use, expected a new one above %#x", c.spiOut, lastReservedSPI)
+	}
 	if slices.Contains(t.deadSPIs, c.spiOut) {
 		return nil, failf(FailPeer, "peer has deleted the Child SA before we knew of it")
 	}

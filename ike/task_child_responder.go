@@ -113,6 +113,10 @@ func (t *childResponder) negotiate(m *message) error {
 		return refuse(wire.NotifyNoProposalChosen, FailProposal, "peer offered %s for child %s, we accept %s", describe(offered), s.cfg.Name, describeOurs(ours))
 	}
 	t.offered = proposal
+	out := binary.BigEndian.Uint32(proposal.SPI)
+	if !sa.mayUse(out) {
+		return refuse(wire.NotifyInvalidSyntax, FailSyntax, "peer's SPI %#08x is reserved or in use, expected a new one above %#x", out, lastReservedSPI)
+	}
 	if err := t.unique(sa, s, selectors); err != nil {
 		return err
 	}
@@ -131,7 +135,7 @@ func (t *childResponder) negotiate(m *message) error {
 	if !t.first {
 		ni, t.nr = wire.Find[*wire.Nonce](m.Payloads).Data, sa.engine.random(nonceLen)
 	}
-	t.made = newChild(sa, s, RoleResponder, choice, selectors, spi, binary.BigEndian.Uint32(proposal.SPI))
+	t.made = newChild(sa, s, RoleResponder, choice, selectors, spi, out)
 	t.made.keyIn, t.made.keyOut = childKeymat(sa.keys, choice.suite, shared, ni, t.nr)
 	t.made.lowestNonce = lowest(ni, t.nr)
 	return nil

@@ -101,6 +101,9 @@ func (t *rekeyInitiator) agree(sa *ikeSA, m *message, answer *wire.SA) error {
 
 // inherit derives the keys of a successor from those of the old IKE SA. The nonce and the SPI are the other side's.
 func (sa *ikeSA) inherit(old *ikeSA, c chosen, shared crypto.Secret, nonce []byte, spi uint64) error {
+	if spi == 0 {
+		return refuse(wire.NotifyInvalidSyntax, FailSyntax, "the peer's SPI for the new IKE SA is zero, expected a number that names it") // RFC 7296 3.1
+	}
 	sa.chosen, sa.remoteSPI = c, spi
 	if sa.role == RoleInitiator {
 		sa.nr = nonce
