@@ -330,3 +330,43 @@ func randomPayloads(t testing.TB, r *rand.Rand) (list []wire.Payload) {
 	}
 	return list
 }
+
+// Two peers behind one address, each with its own identity and key: neither is taken for the other, and what one says ends nothing of the other's.
+func TestTwoPeersAtOneAddress(t *testing.T) {
+	first, second := Identity{Type: wire.IDFQDN, Data: "first.example"}, Identity{Type: wire.IDFQDN, Data: "second.example"}
+	firstKey, secondKey := crypto.NewSecret([]byte("correct horse")), crypto.NewSecret([]byte("battery staple"))
+	for name, c := range map[string]struct {
+		id   Identity
+		key  crypto.Secret
+		peer string // that b takes it for
+	}{
+		"first": {first, firstKey, "a"}, "second": {second, secondKey, "twin"},
+		"first with the second's key": {first, secondKey, ""}, "second with the first's key": {second, firstKey, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := join(t, func(cfg *Config) { cfg.Peers[0].LocalID = first }, func(cfg *Config) {
+				twin := cfg.Peers[0]
+				cfg.Peers[0].RemoteID = first
+				twin.Name, twin.RemoteID, twin.PSK = "twin", second, secondKey
+				twin.Children = []Child{{Name: "other", Selectors: []policy.Selector{selector("10.2.0.0/24", "10.1.0.0/24")}, Start: StartOnDemand, IdleTimeout: -1}}
+				cfg.Peers = append(cfg.Peers, twin)
+			})
+			l.begin()
+			l.run()
+			before := l.b.engine.byName["a"].carrier()
+			cfg := sideA(t)
+			cfg.Random, cfg.Peers[0].LocalID, cfg.Peers[0].PSK = l.a.cfg.Random, c.id, c.key
+			l.a.boot(cfg)
+			l.a.step(Tick{})
+			l.run()
+			for _, p := range l.b.engine.peers {
+				if fresh := p.carrier() != nil && p.carrier() != before; fresh != (p.cfg.Name == c.peer) {
+					t.Errorf("peer %s has a new IKE SA: %t", p.cfg.Name, fresh)
+				}
+			}
+			if kept := before.state == stateEstablished; kept != (c.peer != "a") {
+				t.Errorf("the first peer's IKE SA lives: %t", kept)
+			}
+		})
+	}
+}
