@@ -28,6 +28,10 @@ func factLevel(kind ike.FactKind) slog.Level {
 
 // logFact writes a fact as one log line with the attributes that apply to it.
 func logFact(log *slog.Logger, f ike.Fact) {
+	level := factLevel(f.Kind)
+	if !log.Enabled(context.Background(), level) {
+		return // before any text is made: strangers cause facts at will
+	}
 	var attrs []any
 	add := func(key string, value any, present bool) {
 		if present {
@@ -47,5 +51,5 @@ func logFact(log *slog.Logger, f ike.Fact) {
 	add("suite", f.Suite, f.Suite != "")
 	add("tries", f.Tries, f.Tries != 0)
 	add("selectors", f.Selectors, len(f.Selectors) > 0)
-	log.Log(context.Background(), factLevel(f.Kind), f.Kind.String(), attrs...)
+	log.Log(context.Background(), level, f.Kind.String(), attrs...)
 }
