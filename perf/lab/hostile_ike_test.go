@@ -168,8 +168,8 @@ func (r *hostileRig) dropped(t *testing.T, frames [][]byte) (reasons map[string]
 		t.Fatal(err)
 	}
 	before := r.facts(t, "dropped")
-	// A bunch fits into the queue before IKE, so nothing is lost there while each is waited for.
-	for _, some := range slices.Collect(slices.Chunk(frames, bunch)) {
+	// Half of what the queue before the slow path holds: nothing is lost there while each bunch is waited for.
+	for some := range slices.Chunk(frames, 4*slowBunch) {
 		at := total(r.facts(t, "dropped"))
 		r.inject(t, wanPort, some)
 		err := lab.Until(t.Context(), nil, "IKE to drop the datagrams", takeLimit, func() (bool, error) {

@@ -147,6 +147,9 @@ func (r *hostileRig) raw(port string) *lab.RawPort {
 // bunch is how many frames gw-a gets at once: fewer than the receive ring of its port holds.
 const bunch = 400
 
+// slowBunch is how many frames for its slow path gw-a gets at once: fewer than fit into any queue on the way there and back.
+const slowBunch = 32
+
 // inject sends frames to a port of gw-a and waits until it has taken them all.
 func (r *hostileRig) inject(t *testing.T, port string, frames [][]byte) {
 	t.Helper()
