@@ -144,7 +144,9 @@ static inline void sp_add(const struct sp_worker *w, uint64_t *counter, uint64_t
 static __rte_always_inline int sp_selected(const struct sp_selector_lanes *s, uint32_t n, const struct sp_packet *p)
 {
 	const __m128i selector_fields = _mm_set_epi64x(0x000000ffffffffff, -1);
-	__m128i key = _mm_and_si128(_mm_loadu_si128((const __m128i *)p->words), selector_fields);
+	/* in halves: the two words may have been stored a moment ago, and one wide load would wait for them to reach the cache */
+	__m128i halves = _mm_castps_si128(_mm_loadh_pi(_mm_castsi128_ps(_mm_loadl_epi64((const __m128i *)&p->words[0])), (const __m64 *)&p->words[1]));
+	__m128i key = _mm_and_si128(halves, selector_fields);
 
 	for (uint32_t i = 0; i < n; i++) {
 		__m128i first = _mm_loadu_si128((const __m128i *)&s[i]), span = _mm_loadu_si128((const __m128i *)&s[i] + 1);

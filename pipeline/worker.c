@@ -14,7 +14,6 @@
 
 #define EMPTY_TURNS_BEFORE_NAP 64
 #define NAP_NANOSECONDS 50000
-#define LARGE_PACKET 700 /* bytes, on average of a burst */
 
 /* Packets that neither leave nor wait: those for us, and the refused. */
 static void finish_here(struct sp_worker *w, const struct sp_packet *p)
@@ -73,9 +72,16 @@ void sp_process(struct sp_worker *w, struct sp_packet *packets, uint32_t n)
 }
 
 /*
- * One burst from each port. A burst of large packets is asked to be half as long next time: what one stage touched should still be in the nearest cache when the
- * next one comes to it.
+ * How many packets to ask a port for next, after n packets of so many bytes: what one stage touched should still be in the nearest cache when the next one comes to it,
+ * packets and what the driver moves for them.
  */
+static uint16_t next_burst(uint32_t n, uint32_t bytes)
+{
+	if (bytes > n * 1024)
+		return SP_BURST / 4;
+	return bytes > n * 300 ? SP_BURST / 2 : SP_BURST;
+}
+
 static uint32_t poll_ports(struct sp_worker *w)
 {
 	struct rte_mbuf *mbufs[SP_BURST];
@@ -86,7 +92,7 @@ static uint32_t poll_ports(struct sp_worker *w)
 
 		if (n == 0)
 			continue;
-		w->burst[i] = sp_ingest(w, w->ports[i], mbufs, n, 1) > n * LARGE_PACKET ? SP_BURST / 2 : SP_BURST;
+		w->burst[i] = next_burst(n, sp_ingest(w, w->ports[i], mbufs, n, 1));
 		total += n;
 	}
 	return total;
