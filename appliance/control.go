@@ -39,7 +39,7 @@ type control struct {
 // replaced; one that somebody listens on is an error.
 func listenControl(path string, handler http.Handler, log *slog.Logger) (*control, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return nil, fmt.Errorf("control socket: %w", err)
+		return nil, fmt.Errorf("control socket: %w%s", err, permissionAdvice(err))
 	}
 	if err := removeStaleSocket(path); err != nil {
 		return nil, err
@@ -49,7 +49,7 @@ func listenControl(path string, handler http.Handler, log *slog.Logger) (*contro
 	listener, err := net.Listen("unix", path)
 	syscall.Umask(mask)
 	if err != nil {
-		return nil, fmt.Errorf("control socket %s: %w", path, err)
+		return nil, fmt.Errorf("control socket %s: %w%s", path, err, permissionAdvice(err))
 	}
 	return &control{
 		listener: listener,
@@ -60,6 +60,15 @@ func listenControl(path string, handler http.Handler, log *slog.Logger) (*contro
 			ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 		},
 	}, nil
+}
+
+// permissionAdvice ends an error about the socket, the first that a gateway
+// without root's powers meets.
+func permissionAdvice(err error) string {
+	if errors.Is(err, fs.ErrPermission) {
+		return "; run the gateway as root"
+	}
+	return ""
 }
 
 func removeStaleSocket(path string) error {

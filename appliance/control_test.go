@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -161,6 +162,16 @@ func TestSecondGatewayTouchesNothing(t *testing.T) {
 	}
 	if _, err := os.Stat(path); err != nil {
 		t.Errorf("the first gateway's socket: %v", err)
+	}
+}
+
+func TestPermissionAdvice(t *testing.T) {
+	denied := &net.OpError{Op: "listen", Err: os.NewSyscallError("bind", syscall.EACCES)}
+	if got := permissionAdvice(denied); !strings.Contains(got, "as root") {
+		t.Errorf("expected advice to run as root, found %q", got)
+	}
+	if got := permissionAdvice(syscall.EADDRINUSE); got != "" {
+		t.Errorf("expected no advice about permissions, found %q", got)
 	}
 }
 

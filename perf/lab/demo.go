@@ -84,8 +84,9 @@ func finishDemo(ctx context.Context, s *Sites, o Options, failed error) error {
 		return interrupted(ctx)
 	}
 	if o.Keep {
-		s.tour(o)
+		fmt.Fprintln(o.Out)
 		s.KeptInstructions(o.Out)
+		s.tour(o)
 	}
 	return errors.Join(failed, s.Close())
 }
@@ -98,7 +99,7 @@ func interrupted(ctx context.Context) error {
 // tour says what there is to see in a demo that stays up.
 func (s *Sites) tour(o Options) {
 	show := fmt.Sprintf("%s show ike --socket %s", o.Binary, filepath.Join(s.Dir, "gw-a.sock"))
-	fmt.Fprintf(o.Out, "\n  talk:  ip netns exec %s ping %s\n", s.A.Host.Name, s.B.HostAddress)
+	fmt.Fprintf(o.Out, "  talk:  ip netns exec %s ping %s\n", s.A.Host.Name, s.B.HostAddress)
 	fmt.Fprintf(o.Out, "  ask:   %s    # also sas, counters, flows; gw-b.sock is the other gateway\n", show)
 }
 
