@@ -33,6 +33,7 @@ type neighbourLimits struct {
 	entries    int           // neighbours in all
 	incomplete int           // of these, unresolved ones: a scan of an attached subnet must not push the known out
 	held       int           // packets that wait for one neighbour; RFC 1122 section 2.3.2.2 asks for at least one
+	total      int           // packets that wait for any: a scan must not take all buffers from the ports
 	attempts   int           // requests before a neighbour is given up
 	retry      time.Duration // between requests
 	reachable  time.Duration // age at which a known neighbour is asked again, by unicast
@@ -43,6 +44,7 @@ func defaultNeighbourLimits(entries int) neighbourLimits {
 		entries:    entries,
 		incomplete: max(entries/2, 1),
 		held:       32,
+		total:      1024,
 		attempts:   3,
 		retry:      time.Second,
 		reachable:  60 * time.Second,
@@ -72,6 +74,7 @@ type neighbours[P any] struct {
 	limits     neighbourLimits
 	table      map[neighbourKey]*neighbour[P]
 	incomplete int
+	held       int // packets that wait, of all neighbours
 }
 
 // neighbourEffects is what the caller has to do, in this order.
@@ -105,19 +108,28 @@ func (t *neighbours[P]) hold(now time.Time, key neighbourKey, packet P) (e neigh
 	case n == nil && (len(t.table) >= t.limits.entries || t.incomplete >= t.limits.incomplete):
 		e.Refused = []P{packet}
 	case n == nil:
-		n = &neighbour[P]{state: neighbourIncomplete, held: []P{packet}, attempts: 1, next: now.Add(t.limits.retry)}
+		n = &neighbour[P]{state: neighbourIncomplete, attempts: 1, next: now.Add(t.limits.retry)}
 		t.table[key] = n
 		t.incomplete++
 		e.Requests = []arpRequest{{key, broadcastMAC}}
+		t.keep(n, packet, &e)
 	case n.state != neighbourIncomplete:
 		e.Resolved = []resolved{{key, n.mac}}
 		e.Released = []P{packet}
-	case len(n.held) >= t.limits.held:
-		e.Refused = []P{packet}
 	default:
-		n.held = append(n.held, packet)
+		t.keep(n, packet, &e)
 	}
 	return e
+}
+
+// keep lets a packet wait if there is room. The neighbour is asked in either case: the next packet will know the way.
+func (t *neighbours[P]) keep(n *neighbour[P], packet P, e *neighbourEffects[P]) {
+	if len(n.held) >= t.limits.held || t.held >= t.limits.total {
+		e.Refused = []P{packet}
+		return
+	}
+	n.held = append(n.held, packet)
+	t.held++
 }
 
 // answer takes the sender of an ARP reply. It counts only when a request is outstanding, and only from the one who was
@@ -174,6 +186,7 @@ func (t *neighbours[P]) learn(now time.Time, key neighbourKey, n *neighbour[P], 
 		e.Resolved = []resolved{{key, mac}}
 	}
 	e.Released = n.held
+	t.held -= len(n.held)
 	n.state, n.mac, n.held, n.attempts = neighbourReachable, mac, nil, 0
 	n.next = now.Add(t.limits.reachable)
 }
@@ -210,6 +223,7 @@ func (t *neighbours[P]) remove(key neighbourKey, n *neighbour[P], e *neighbourEf
 		e.Cleared = append(e.Cleared, key)
 	}
 	e.Failed = append(e.Failed, n.held...)
+	t.held -= len(n.held)
 	delete(t.table, key)
 }
 

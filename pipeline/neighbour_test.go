@@ -115,6 +115,36 @@ func TestNeighbourTableIsBounded(t *testing.T) {
 	same(t, "full for packets too", n.hold(epoch, key(7), "d"), neighbourEffects[string]{Refused: []string{"d"}})
 }
 
+// However many neighbours are asked for, the packets that wait for all of them are bounded; the asking goes on.
+func TestNeighbourPacketsAreBounded(t *testing.T) {
+	limits := defaultNeighbourLimits(1024)
+	n := newNeighbours[int](limits)
+	key := func(i int) neighbourKey {
+		return neighbourKey{Address: netip.AddrFrom4([4]byte{10, 1, byte(i >> 8), byte(i)})}
+	}
+	waiting, requests := 0, 0
+	for host := range limits.incomplete {
+		for i := range limits.held {
+			e := n.hold(epoch, key(host), i)
+			waiting += 1 - len(e.Refused)
+			requests += len(e.Requests)
+		}
+	}
+	if waiting != limits.total || requests != limits.incomplete {
+		t.Errorf("%d packets wait for %d neighbours, want %d for %d", waiting, requests, limits.total, limits.incomplete)
+	}
+	released := n.answer(epoch, key(0), macA).Released
+	failed := 0
+	for i := 1; i <= limits.attempts; i++ {
+		failed += len(n.tick(epoch.Add(time.Duration(i) * time.Second)).Failed)
+	}
+	if len(released) != limits.held || failed != limits.total-limits.held {
+		t.Errorf("%d released and %d failed, want %d and the rest of %d", len(released), failed, limits.held, limits.total)
+	}
+	same(t, "room again", n.hold(epoch, key(1), 7), neighbourEffects[int]{Requests: []arpRequest{{key(1), broadcastMAC}}})
+	same(t, "waiting", n.held, 1)
+}
+
 func TestNeighbourFlush(t *testing.T) {
 	n := testNeighbours()
 	other := neighbourKey{Port: 1, Address: neighbourA.Address}
