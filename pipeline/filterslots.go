@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"fmt"
+	"slices"
 
 	"sallyport/policy"
 )
@@ -37,6 +38,16 @@ const (
 
 func newFilterSlots(size uint32) *filterSlots {
 	return &filterSlots{byID: map[uint32]*filterSlot{}, bySlot: map[uint32]*filterSlot{}, fresh: firstFilterSlot, size: size}
+}
+
+// clone is a copy that can change while this one stays what the published policy counts in.
+func (f *filterSlots) clone() *filterSlots {
+	c := &filterSlots{byID: make(map[uint32]*filterSlot, len(f.byID)), bySlot: make(map[uint32]*filterSlot, len(f.bySlot)), fresh: f.fresh, size: f.size, gone: slices.Clone(f.gone)}
+	for id, s := range f.byID {
+		own := *s
+		c.byID[id], c.bySlot[s.slot] = &own, &own
+	}
+	return c
 }
 
 // use makes the entries the active ones. count reads what a slot has counted so far.

@@ -193,6 +193,23 @@ func TestFilterSlotsAreReused(t *testing.T) {
 	}
 }
 
+// A policy that cannot be applied leaves the counters of the one that stays, also when it would have needed their slots.
+func TestCountersAfterARefusedPolicy(t *testing.T) {
+	r := newRig(t, rigOptions{})
+	entries := r.d.policy.spd.Entries
+	r.d.filters = newFilterSlots(firstFilterSlot + uint32(len(entries)))
+	if err := r.d.filters.use(entries, r.d.filterHits); err != nil {
+		t.Fatal(err)
+	}
+	before := r.d.Counters().Filters
+	other := compileRules(t, false, []rule{{name: "other", source: "10.1.0.0/24", destination: "198.51.100.0/24"}}, r.cfg.Ports)
+	other.Entries[0].Ports = 0 // for no port: the classifier refuses it
+	if err := r.d.Apply(Snapshot{SPD: other}); err == nil {
+		t.Fatal("a filter for no port was applied")
+	}
+	same(t, "filters", r.d.Counters().Filters, before)
+}
+
 // A peer that no route reaches, hub and spoke, and the ways out of a tunnel.
 func TestTunnelRouting(t *testing.T) {
 	spoke := rule{name: "to-spoke", source: "10.2.0.0/16", destination: "10.3.0.0/16", tunnel: "spoke"}

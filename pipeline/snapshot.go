@@ -44,15 +44,16 @@ func (d *Dataplane) Apply(s Snapshot) error {
 	if err != nil {
 		return err
 	}
-	if err := d.filters.use(s.SPD.Entries, d.filterHits); err != nil {
+	filters := d.filters.clone()
+	if err := filters.use(s.SPD.Entries, d.filterHits); err != nil {
 		return err
 	}
-	built, err := d.build(s.SPD, entries, routes)
+	built, err := d.build(s.SPD, filters, entries, routes)
 	if err != nil {
 		return err
 	}
 	former := C.sp_snapshot_publish(d.c, built)
-	d.policy = published{spd: s.SPD, routes: routes}
+	d.policy, d.filters = published{spd: s.SPD, routes: routes}, filters
 	if former != nil {
 		d.retire(func() error { C.sp_snapshot_free(former); return nil })
 	}
@@ -85,8 +86,8 @@ func (d *Dataplane) cellsOf(s Snapshot) ([]uint16, error) {
 }
 
 // build turns the policy into flat arrays for one call of C, which copies them.
-func (d *Dataplane) build(spd *policy.SPD, cells []uint16, routes []hop) (*C.struct_sp_snapshot, error) {
-	rules, entries := d.classifier(spd, cells)
+func (d *Dataplane) build(spd *policy.SPD, filters *filterSlots, cells []uint16, routes []hop) (*C.struct_sp_snapshot, error) {
+	rules, entries := classifier(spd, filters, cells)
 	addresses := d.ownAddresses()
 	hops := make([]C.struct_sp_route, len(routes))
 	for i, r := range routes {
@@ -118,11 +119,11 @@ func (d *Dataplane) build(spd *policy.SPD, cells []uint16, routes []hop) (*C.str
 }
 
 // classifier expands the entries: every entry becomes a verdict, and a rule for each pair of prefixes of its addresses.
-func (d *Dataplane) classifier(spd *policy.SPD, cells []uint16) (rules []C.struct_sp_rule, entries []C.struct_sp_entry) {
+func classifier(spd *policy.SPD, filters *filterSlots, cells []uint16) (rules []C.struct_sp_rule, entries []C.struct_sp_entry) {
 	for i := range spd.Entries {
 		e := &spd.Entries[i]
 		entries = append(entries, C.struct_sp_entry{
-			counter:  C.uint32_t(d.filters.byID[e.ID].slot),
+			counter:  C.uint32_t(filters.byID[e.ID].slot),
 			cell:     C.uint16_t(cells[i]),
 			verdict:  verdictToC(e.Verdict),
 			protocol: C.uint8_t(e.Protocol),
