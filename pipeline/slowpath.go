@@ -149,7 +149,9 @@ func (d *Dataplane) dispatch(now time.Time, worker int, x *C.struct_sp_exception
 	case C.SP_PUNT_TTL_EXPIRED:
 		d.answerError(now, packet, 0)
 	case C.SP_PUNT_TOO_BIG:
-		d.answerError(now, packet, int(x.mtu))
+		if x.mtu > 0 { // else the tunnel has no room for a header on this link, and no length would help
+			d.answerError(now, packet, int(x.mtu))
+		}
 	}
 	d.free(x.mbuf)
 	return e

@@ -274,6 +274,15 @@ func fragmentationNeededOnTheWire(t *testing.T, suite string, udp bool) {
 	}
 }
 
+// A link too small for the tunnel's own headers: no length that the sender could choose would fit, so there is no answer.
+func TestTunnelWithoutRoom(t *testing.T) {
+	r := newRig(t, rigOptions{mtu: 80})
+	r.outbound(r.child("site", "aes256-sha512", false))
+	if o, answers := r.check(lan, fromHost(packetOfLength(lanHost, farHost, 253, 40))); o.Reason != "mtu_exceeded" || o.MTU != 0 || len(answers[lan]) != 0 {
+		t.Errorf("%+v, answers % x", o, answers[lan])
+	}
+}
+
 // Errors are rate limited: a flood of dying packets is no flood of messages (RFC 1812 section 4.3.2.8).
 func TestICMPErrorsAreLimited(t *testing.T) {
 	r := newRig(t, rigOptions{rules: []rule{{name: "all", source: "any", destination: "any"}}})
