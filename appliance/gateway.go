@@ -55,7 +55,7 @@ func Run(ctx context.Context, cfg *config.Config, log *slog.Logger) (err error) 
 	for _, warning := range cfg.Warnings {
 		log.Warn(warning)
 	}
-	for _, start := range []func() error{g.openControl, g.startDPDK, g.openPorts, g.openPlane, g.startWorkers} {
+	for _, start := range []func() error{forbidCoreDumps, g.openControl, g.startDPDK, g.openPorts, g.openPlane, g.startWorkers} {
 		if err := start(); err != nil {
 			return err
 		}
