@@ -31,7 +31,7 @@ uint32_t sp_worker_once(struct sp_dataplane *dp, uint32_t worker);
 void sp_dataplane_stop(struct sp_dataplane *dp);
 /* Sets the stop flag back, so that workers may start again. */
 void sp_dataplane_resume(struct sp_dataplane *dp);
-/* Operations inside crypto devices and packets in transmit buffers of this worker: 0 at rest. Call from the worker's thread or while it is stopped. */
+/* Operations inside crypto devices of this worker: 0 at rest. Call from the worker's thread or while it is stopped. */
 uint32_t sp_worker_in_flight(const struct sp_dataplane *dp, uint32_t worker);
 
 /* ---- grace ---- */
@@ -47,7 +47,7 @@ void sp_synchronise(struct sp_dataplane *dp);
 
 struct sp_snapshot *sp_snapshot_build(struct sp_dataplane *dp, const struct sp_snapshot_config *config, char *error, size_t error_size);
 void sp_snapshot_free(struct sp_snapshot *snapshot);
-/* Publishes and bumps the generation; returns the former snapshot (NULL the first time), to be freed after a grace period. */
+/* Publishes and bumps the generation; returns the former snapshot (the first time the closed one of creation), to be freed after a grace period. */
 struct sp_snapshot *sp_snapshot_publish(struct sp_dataplane *dp, struct sp_snapshot *snapshot);
 /* Forgets every memo of the flow caches. */
 void sp_generation_bump(struct sp_dataplane *dp);

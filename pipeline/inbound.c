@@ -5,6 +5,7 @@
  * is classified as having come out of its tunnel. Other packets of the burst move the window between check and update, which is why both ask.
  */
 
+#include "esp.h"
 #include "ipv4.h"
 #include "parse.h"
 #include "replay.h"
@@ -98,9 +99,6 @@ static uint32_t decrypt_cpu(struct sp_worker *w, struct sp_sa_in *sa, struct sp_
 	return good;
 }
 
-/* Padding, pad length and next header at the end of a block of 4 (RFC 4303 2.4), by pad length. */
-static const uint64_t plain_trailer[4] = {0x0400, 0x040101, 0x04020201, 0x0403030201};
-
 /* The trailer in full: SP_PASS or the reason to drop (RFC 4303 2.4 to 2.6). */
 static __rte_noinline uint8_t check_trailer(const uint8_t *payload, uint32_t cipher)
 {
@@ -123,7 +121,7 @@ static __rte_always_inline uint8_t open_trailer(const uint8_t *payload, uint32_t
 	uint64_t tail = sp_load64(payload + cipher - 8);
 	uint32_t pad = tail >> 48 & 0xff;
 
-	if (likely(pad < RTE_DIM(plain_trailer) && tail >> (48 - 8 * pad) == plain_trailer[pad]))
+	if (likely(pad < RTE_DIM(sp_esp_trailer) && tail >> (48 - 8 * pad) == sp_esp_trailer[pad]))
 		return SP_PASS;
 	return check_trailer(payload, cipher);
 }

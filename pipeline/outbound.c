@@ -5,12 +5,11 @@
  * All that can speak against a packet is asked before a byte of it changes, so that whoever answers with ICMP sees it as it came.
  */
 
+#include "esp.h"
 #include "ipv4.h"
 #include "mbuf.h"
 #include "stages.h"
 
-/* Padding, pad length and next header of a block of 4 (RFC 4303 2.4), by pad length; what exceeds the trailer lands where the ICV will be. */
-static const uint64_t aead_trailer[4] = {0x0400, 0x040101, 0x04020201, 0x0403030201};
 static const uint8_t cbc_padding[SP_IV_MAX] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
 
 uint16_t sp_sa_out_largest_inner(const struct sp_sa_out *sa, uint16_t mtu)
@@ -70,7 +69,8 @@ static __rte_always_inline void write_headers(const struct sp_sa_out *sa, const 
 static __rte_always_inline void write_trailer(uint8_t *trailer, uint32_t pad, int cbc)
 {
 	if (!cbc) {
-		sp_store64(trailer, aead_trailer[pad]);
+		/* what exceeds the trailer lands where the ICV will be */
+		sp_store64(trailer, sp_esp_trailer[pad]);
 		return;
 	}
 	memcpy(trailer, cbc_padding, pad);
@@ -79,8 +79,8 @@ static __rte_always_inline void write_trailer(uint8_t *trailer, uint32_t pad, in
 }
 
 /*
- * Turns packets into ESP still to be encrypted, numbered from `sequence` on; returns how many, in mbufs, and in *frames the bytes of their frames. Compiled once for each kind of SA, so that the lengths
- * of a kind are constants.
+ * Turns packets into ESP still to be encrypted, numbered from `sequence` on; returns how many, in mbufs, and in *frames the bytes of their frames. Compiled once for
+ * each kind of SA, so that the lengths of a kind are constants.
  */
 static __rte_always_inline uint32_t encapsulate(struct sp_worker *w, struct sp_sa_out *sa, const struct sp_adjacency *next, struct sp_packet **packets,
 						struct rte_mbuf **mbufs, uint64_t sequence, uint32_t n, uint64_t *frames, enum sp_sa_kind kind)

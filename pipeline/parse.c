@@ -205,7 +205,7 @@ uint32_t sp_ingest(struct sp_worker *w, uint16_t port_id, struct rte_mbuf **mbuf
 /* ESP in UDP (RFC 3948 2): a keepalive, IKE behind a non-ESP marker, or ESP. */
 static int demux_udp(struct sp_worker *w, const struct sp_packet *packet, struct sp_esp *esp)
 {
-	const uint8_t *udp = (const uint8_t *)esp->esp;
+	const uint8_t *udp = esp->esp;
 	uint32_t length = esp->length < SP_UDP_LENGTH ? 0 : rte_be_to_cpu_16(sp_load16(udp + 4));
 
 	if (length < SP_UDP_LENGTH || length > esp->length) {
