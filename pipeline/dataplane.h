@@ -4,6 +4,7 @@
 
 /* The C side's own structures: what a worker reads per packet, hot fields of a structure together in whole cache lines. Go sees none of this. */
 
+#include <intel-ipsec-mb.h>
 #include <rte_crypto.h>
 #include <rte_cryptodev.h>
 #include <rte_ethdev.h>
@@ -81,6 +82,7 @@ _Static_assert(sizeof(struct sp_selector_lanes) == 2 * sizeof(struct sp_flow_key
 struct sp_sa_out {
 	/* read once per run of packets */
 	void *session;
+	aes_gcm_enc_dec_t gcm;     /* DIRECT */
 	uint32_t spi_be;
 	uint32_t salt_be;
 	uint32_t checksum;         /* one's complement sum of the outer header's constant words */
@@ -114,6 +116,7 @@ struct sp_replay {
 
 struct sp_sa_in {
 	void *session;
+	aes_gcm_enc_dec_t gcm;     /* DIRECT */
 	uint32_t spi;
 	uint32_t salt_be;
 	struct sp_replay replay;
@@ -123,15 +126,19 @@ struct sp_sa_in {
 	uint8_t iv_length, icv_length;
 	uint8_t block_mask;
 	uint8_t udp, esn, owner;
-	struct sp_selector_lanes *selectors; /* behind the bitmap */
 
 	uint64_t packets __rte_cache_aligned;
 	uint64_t bytes, last_use;
 	uint32_t drops[SP_SA_DROP_COUNT];
 
-	uint64_t bitmap[] __rte_cache_aligned;
+	uint64_t bitmap[] __rte_cache_aligned; /* the selectors stand behind it */
 };
 _Static_assert(sizeof(struct sp_sa_in) + 256 + 4 * sizeof(struct sp_selector_lanes) <= 512, "an inbound SA with a window of 1024 packets takes at most 512 bytes");
+
+static inline struct sp_selector_lanes *sp_sa_in_selectors(struct sp_sa_in *sa)
+{
+	return (struct sp_selector_lanes *)(sa->bitmap + sa->replay.word_mask + 1);
+}
 
 struct sp_cell {
 	struct sp_sa_out *sa;
@@ -211,6 +218,14 @@ struct sp_cpu_vector {
 	uint8_t aad_bytes[SP_BURST][16];
 };
 
+/* What a call of libIPSec_MB for one packet needs beside the packet. */
+struct sp_gcm_scratch {
+	struct gcm_context_data context;
+	uint8_t iv[16] __rte_aligned(16);
+	uint8_t aad[16] __rte_aligned(16);
+	uint8_t icv[16];
+};
+
 struct sp_async_queue {
 	uint64_t enqueued, completed; /* operations since start */
 	uint64_t epoch_mark;          /* `enqueued` when the pending epoch was noted */
@@ -237,6 +252,7 @@ struct sp_worker {
 	struct rte_ring *punt, *inject, *handover;
 	struct sp_filter_counters *filters;
 	struct sp_port_counters counters[SP_PORT_SLOTS];
+	struct sp_gcm_scratch gcm;
 	struct sp_cpu_vector cpu __rte_cache_aligned;
 	struct sp_tx_buffer tx[SP_MAX_PORTS] __rte_cache_aligned;
 } __rte_cache_aligned;

@@ -12,7 +12,7 @@
 //  5. punt.c: packets for Go, by ring: IKE, packets to own addresses, packets that wait for a neighbour or an SA.
 //  6. outbound.c: a tunnel's packets, encapsulated, numbered and encrypted.
 //  7. inbound.c: ESP for us, with the replay window of replay.h: decrypted, checked against its SA, back to stage 3.
-//  8. crypto_cpu.c and crypto_async.c: the two ways to a crypto device.
+//  8. crypto_direct.c: AES-GCM by the library itself. crypto_cpu.c and crypto_async.c: the two ways to a crypto device.
 //  9. transmit.c: next hop, link-layer header, transmit queue.
 //
 // dataplane.h, stages.h, classify.h, mbuf.h and ipv4.h are the workers' own shapes and helpers. publish.c and sa.c change

@@ -4,13 +4,15 @@ import (
 	"fmt"
 	"testing"
 
+	"sallyport/crypto"
 	"sallyport/crypto/cryptodev"
 )
 
 // Every suite that a tunnel can have.
 var allSuites = func() []string {
-	list := []string{"aes128gcm16", "aes192gcm16", "aes256gcm16"}
+	var list []string
 	for _, cipher := range []string{"aes128", "aes192", "aes256"} {
+		list = append(list, cipher+"gcm8", cipher+"gcm12", cipher+"gcm16")
 		for _, integrity := range []string{"sha1", "sha256", "sha384", "sha512"} {
 			list = append(list, cipher+"-"+integrity)
 		}
@@ -31,29 +33,67 @@ func innerSizes() []int {
 	return append(sizes, 8999, 9000)
 }
 
-// Fast path and reference agree on every byte, for every suite and size, both ways, plain and in UDP, with the devices
-// that a gateway prefers and with the fallback.
-func TestESPDifferential(t *testing.T) {
-	devices := map[string]*cryptodev.Pool{"default": defaultCrypto, "openssl": fallbackCrypto}
-	for device, pool := range devices {
-		for _, suite := range allSuites {
-			for _, udp := range []bool{false, true} {
-				t.Run(fmt.Sprintf("%s/%s/udp=%v", device, suite, udp), func(t *testing.T) {
-					r := newRig(t, rigOptions{mtu: 9200, crypto: pool})
-					differential(r, suite, udp, false)
-				})
+// cryptoWays are the ways that a packet of AES-GCM can take: the library itself, cpu-crypto, enqueue and dequeue.
+func cryptoWays() map[string]*cryptodev.Pool {
+	return map[string]*cryptodev.Pool{"default": defaultCrypto, "cpu": cpuCrypto, "openssl": fallbackCrypto}
+}
+
+// A test that believes to take a way must be on it.
+func TestCryptoWays(t *testing.T) {
+	suite, err := crypto.ParseSuite("aes128gcm16")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for way, pool := range cryptoWays() {
+		session, err := pool.NewSession(suite, crypto.NewSecret(make([]byte, suite.KeymatLen())), true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if session.Direct != (way == "default") || session.CPU != (way == "cpu") {
+			t.Errorf("%s is on %s (direct %t, cpu-crypto %t)", way, session.DeviceName(), session.Direct, session.CPU)
+		}
+		if err := pool.Free(session); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// eachWay runs a test for the suites, on each way that can do them: crypto_openssl has whole ICVs of AES-GCM only.
+func eachWay(t *testing.T, suites []string, run func(t *testing.T, pool *cryptodev.Pool, suite string)) {
+	t.Helper()
+	for way, pool := range cryptoWays() {
+		can := map[string]bool{}
+		for _, device := range pool.Describe() {
+			for _, suite := range device.Suites {
+				can[suite.String()] = true
+			}
+		}
+		for _, suite := range suites {
+			if can[suite] {
+				t.Run(way+"/"+suite, func(t *testing.T) { run(t, pool, suite) })
 			}
 		}
 	}
 }
 
+// Fast path and reference agree on every byte, for every suite and size, both ways, plain and in UDP, however the packet
+// is encrypted.
+func TestESPDifferential(t *testing.T) {
+	eachWay(t, allSuites, func(t *testing.T, pool *cryptodev.Pool, suite string) {
+		for _, udp := range []bool{false, true} {
+			t.Run(fmt.Sprintf("udp=%v", udp), func(t *testing.T) {
+				differential(newRig(t, rigOptions{mtu: 9200, crypto: pool}), suite, udp, false)
+			})
+		}
+	})
+}
+
 // Extended sequence numbers change what the ICV covers.
 func TestESPDifferentialESN(t *testing.T) {
-	for _, suite := range []string{"aes128gcm16", "aes256-sha256", "aes128-sha512"} {
-		t.Run(suite, func(t *testing.T) {
-			differential(newRig(t, rigOptions{mtu: 9200}), suite, false, true)
-		})
-	}
+	suites := []string{"aes128gcm16", "aes192gcm12", "aes256gcm8", "aes256-sha256", "aes128-sha512"}
+	eachWay(t, suites, func(t *testing.T, pool *cryptodev.Pool, suite string) {
+		differential(newRig(t, rigOptions{mtu: 9200, crypto: pool}), suite, false, true)
+	})
 }
 
 func differential(r *rig, suite string, udp, esn bool) {

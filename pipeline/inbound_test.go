@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"sallyport/crypto"
+	"sallyport/crypto/cryptodev"
 )
 
 // Every replay decision over window sizes: the fast path's ring of words against a plain set of numbers.
@@ -112,26 +113,30 @@ func TestUnknownSPI(t *testing.T) {
 
 // A flip of any byte from the sequence number to the end of the ICV is found, and costs no sequence number.
 func TestTamperedBytes(t *testing.T) {
-	for _, suite := range []string{"aes128gcm16", "aes256-sha256", "aes128-sha1", "aes192-sha512"} {
+	suites := []string{"aes128gcm16", "aes192gcm12", "aes256gcm8", "aes256-sha256", "aes128-sha1", "aes192-sha512"}
+	eachWay(t, suites, func(t *testing.T, pool *cryptodev.Pool, suite string) {
 		for _, udp := range []bool{false, true} {
-			r := newRig(t, rigOptions{})
-			child := r.child("site", suite, true)
-			child.UDPEncap = udp
-			near := r.inbound(child)
-			frame := fromPeer(near.encapsulate(packetOfLength(farHost, lanHost, 253, 90), 9))
-			first := etherHeaderLen + ipv4HeaderLen
-			if udp {
-				first += udpHeaderLen
-			}
-			for i := first + 4; i < len(frame); i++ {
-				forged := append([]byte(nil), frame...)
-				forged[i] ^= 1 << r.random.IntN(8)
-				r.wantDrop(wan, forged, "auth_failed")
-			}
-			r.wantForward(wan, frame, lan)
-			r.wantDrop(wan, frame, "replay_duplicate")
+			tamper(newRig(t, rigOptions{crypto: pool}), suite, udp)
 		}
+	})
+}
+
+func tamper(r *rig, suite string, udp bool) {
+	child := r.child("site", suite, true)
+	child.UDPEncap = udp
+	near := r.inbound(child)
+	frame := fromPeer(near.encapsulate(packetOfLength(farHost, lanHost, 253, 90), 9))
+	first := etherHeaderLen + ipv4HeaderLen
+	if udp {
+		first += udpHeaderLen
 	}
+	for i := first + 4; i < len(frame); i++ {
+		forged := append([]byte(nil), frame...)
+		forged[i] ^= 1 << r.random.IntN(8)
+		r.wantDrop(wan, forged, "auth_failed")
+	}
+	r.wantForward(wan, frame, lan)
+	r.wantDrop(wan, frame, "replay_duplicate")
 }
 
 // ESP cut short at any length is a counted drop.

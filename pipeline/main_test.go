@@ -11,9 +11,11 @@ import (
 	"sallyport/pmd/ethdev"
 )
 
-// Crypto devices of the tests: those that a gateway takes by itself, and the fallback alone.
+// Crypto devices of the tests: those that a gateway takes by itself, with AES-GCM by libIPSec_MB directly; one that
+// does AES-GCM by cpu-crypto; and the fallback, which does all by enqueue and dequeue.
 var (
 	defaultCrypto  *cryptodev.Pool
+	cpuCrypto      *cryptodev.Pool
 	fallbackCrypto *cryptodev.Pool
 )
 
@@ -40,6 +42,12 @@ func runTests(m *testing.M) (code int) {
 		return code
 	}
 	defer func() { fail(defaultCrypto.Close()) }()
+	options.Devices = []string{"crypto_aesni_mb_cpu"}
+	if cpuCrypto, err = cryptodev.Open(options); err != nil {
+		fail(err)
+		return code
+	}
+	defer func() { fail(cpuCrypto.Close()) }()
 	options.Devices = []string{"crypto_openssl_fallback"}
 	if fallbackCrypto, err = cryptodev.Open(options); err != nil {
 		fail(err)

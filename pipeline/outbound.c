@@ -111,7 +111,7 @@ static __rte_always_inline uint32_t encapsulate(struct sp_worker *w, struct sp_s
 		if (kind == SP_SA_AEAD_CPU) {
 			w->cpu.data[good].base = inner;
 			w->cpu.data[good].len = cipher;
-		} else {
+		} else if (kind != SP_SA_AEAD_DIRECT) {
 			sp_priv(m)->sequence = sequence;
 			sp_priv(m)->payload = inner;
 			sp_priv(m)->payload_length = cipher;
@@ -186,7 +186,9 @@ static void seal(struct sp_worker *w, struct sp_sa_out *sa, const struct sp_adja
 	struct rte_mbuf *mbufs[SP_BURST];
 	uint64_t sequence = reserve(w, sa, packets, &n), frames;
 
-	if (likely(sa->kind == SP_SA_AEAD_CPU))
+	if (likely(sa->kind == SP_SA_AEAD_DIRECT))
+		n = encapsulate(w, sa, next, packets, mbufs, sequence, n, &frames, SP_SA_AEAD_DIRECT);
+	else if (sa->kind == SP_SA_AEAD_CPU)
 		n = encapsulate(w, sa, next, packets, mbufs, sequence, n, &frames, SP_SA_AEAD_CPU);
 	else if (sa->kind == SP_SA_AEAD_ASYNC)
 		n = encapsulate(w, sa, next, packets, mbufs, sequence, n, &frames, SP_SA_AEAD_ASYNC);
@@ -197,10 +199,14 @@ static void seal(struct sp_worker *w, struct sp_sa_out *sa, const struct sp_adja
 	if (unlikely(n == 0))
 		return;
 	sa->last_use = w->now;
-	if (likely(sa->kind == SP_SA_AEAD_CPU))
+	if (likely(sa->kind == SP_SA_AEAD_DIRECT)) {
+		sp_direct_encrypt(w, sa, mbufs, sequence, n);
+		sp_transmit_run(w, next->port, mbufs, n, frames);
+	} else if (sa->kind == SP_SA_AEAD_CPU) {
 		seal_cpu(w, sa, next, mbufs, sequence, n, frames);
-	else
+	} else {
 		sp_async_encrypt(w, sa, mbufs, n);
+	}
 }
 
 static void without_sa(struct sp_worker *w, const struct sp_cell *cell, struct sp_packet **packets, uint32_t n)

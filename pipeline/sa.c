@@ -50,7 +50,11 @@ static int config_valid(const struct sp_dataplane *dp, const struct sp_sa_config
 		sp_fail(error, size, "SA %08x: session missing, or kind %u with IV %u, ICV %u, block %u bytes", c->spi, c->kind, c->iv_length, c->icv_length, c->block);
 		return 0;
 	}
-	if (c->kind != SP_SA_AEAD_CPU && !device_known(dp, c->device)) {
+	if ((c->gcm != NULL) != (c->kind == SP_SA_AEAD_DIRECT)) {
+		sp_fail(error, size, "SA %08x: a function of AES-GCM belongs to kind %u alone, found kind %u", c->spi, SP_SA_AEAD_DIRECT, c->kind);
+		return 0;
+	}
+	if (c->kind != SP_SA_AEAD_DIRECT && c->kind != SP_SA_AEAD_CPU && !device_known(dp, c->device)) {
 		sp_fail(error, size, "SA %08x: crypto device %u has no queue pairs for the workers", c->spi, c->device);
 		return 0;
 	}
@@ -90,14 +94,14 @@ struct sp_sa_in *sp_sa_in_create(struct sp_dataplane *dp, const struct sp_sa_con
 	if (sa == NULL)
 		return sp_fail(error, error_size, "inbound SA %08x: no DPDK memory for %zu bytes", c->spi, sp_sa_in_size(c->window, c->n_selectors));
 	sa->session = c->session;
+	sa->gcm = (aes_gcm_enc_dec_t)c->gcm;
 	sa->spi = c->spi;
 	sa->salt_be = c->salt_be;
 	sa->replay.bitmap = sa->bitmap;
 	sa->replay.window = c->window;
 	sa->replay.word_mask = replay_words(c->window) - 1;
-	sa->selectors = (struct sp_selector_lanes *)(sa->bitmap + replay_words(c->window));
 	sa->n_selectors = c->n_selectors;
-	fill_selectors(sa->selectors, c);
+	fill_selectors(sp_sa_in_selectors(sa), c);
 	sa->cell = c->cell;
 	sa->kind = c->kind;
 	sa->device = c->device;
@@ -140,6 +144,7 @@ struct sp_sa_out *sp_sa_out_create(struct sp_dataplane *dp, const struct sp_sa_c
 	if (sa == NULL)
 		return sp_fail(error, error_size, "outbound SA %08x: no DPDK memory for %zu bytes", c->spi, sp_sa_out_size(c->n_selectors));
 	sa->session = c->session;
+	sa->gcm = (aes_gcm_enc_dec_t)c->gcm;
 	sa->spi_be = rte_cpu_to_be_32(c->spi);
 	sa->salt_be = c->salt_be;
 	sa->n_selectors = c->n_selectors;

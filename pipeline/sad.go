@@ -261,6 +261,7 @@ func (d *Dataplane) withConfig(sa *association, outbound bool, create func(*C.st
 	defer pin.Unpin()
 	config := C.struct_sp_sa_config{
 		session:          sa.session.Handle,
+		gcm:              sa.session.GCM,
 		selectors:        pinned(&pin, selectors),
 		n_selectors:      C.uint32_t(len(selectors)),
 		spi:              C.uint32_t(child.SPI),
@@ -297,6 +298,8 @@ func (d *Dataplane) withConfig(sa *association, outbound bool, create func(*C.st
 
 func sessionKind(s *cryptodev.Session) C.uint8_t {
 	switch {
+	case s.Direct:
+		return C.SP_SA_AEAD_DIRECT
 	case s.CPU:
 		return C.SP_SA_AEAD_CPU
 	case s.Suite.AEAD():
@@ -352,13 +355,16 @@ func (d *Dataplane) routeSAs() {
 }
 
 // queueDevices lists the crypto devices that workers use by enqueue and dequeue: all but those that do nothing but AEAD
-// in the worker's own thread.
+// in the worker's own thread, and libIPSec_MB, which is no device.
 func (cfg *Config) queueDevices() []uint8 {
 	if cfg.Crypto == nil {
 		return nil
 	}
 	var ids []uint8
 	for _, device := range cfg.Crypto.Describe() {
+		if device.Direct {
+			continue
+		}
 		queued := false
 		for _, suite := range device.Suites {
 			queued = queued || !device.CPU || !suite.AEAD()

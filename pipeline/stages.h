@@ -69,6 +69,10 @@ void sp_inbound_finish(struct sp_worker *w, struct sp_sa_in *sa, struct sp_esp *
 
 /* crypto_cpu.c: the vector's first n elements; returns the number that succeeded, failures in status. */
 uint32_t sp_cpu_process(struct sp_worker *w, uint8_t device, void *session, uint32_t n);
+/* crypto_direct.c: packets that are ESP but for the encryption, in mbufs, numbered from `sequence` on. */
+void sp_direct_encrypt(struct sp_worker *w, const struct sp_sa_out *sa, struct rte_mbuf **mbufs, uint64_t sequence, uint32_t n);
+/* crypto_direct.c: returns a bit for each packet whose ICV was wrong. */
+uint32_t sp_direct_decrypt(struct sp_worker *w, const struct sp_sa_in *sa, const struct sp_esp *packets, uint32_t n);
 /* crypto_async.c: mbufs with priv->sa, sequence, payload and payload_length filled. */
 void sp_async_encrypt(struct sp_worker *w, struct sp_sa_out *sa, struct rte_mbuf **mbufs, uint32_t n);
 void sp_async_decrypt(struct sp_worker *w, struct sp_sa_in *sa, struct sp_esp *packets, uint32_t n);

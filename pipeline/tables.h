@@ -71,9 +71,10 @@ enum sp_inject {
 };
 
 enum sp_sa_kind {
-	SP_SA_AEAD_CPU,   /* rte_cryptodev_sym_cpu_crypto_process */
-	SP_SA_AEAD_ASYNC, /* enqueue and dequeue */
-	SP_SA_CBC_ASYNC,  /* AES-CBC with HMAC, enqueue and dequeue */
+	SP_SA_AEAD_DIRECT, /* libIPSec_MB's function with an expanded key */
+	SP_SA_AEAD_CPU,    /* rte_cryptodev_sym_cpu_crypto_process */
+	SP_SA_AEAD_ASYNC,  /* enqueue and dequeue */
+	SP_SA_CBC_ASYNC,   /* AES-CBC with HMAC, enqueue and dequeue */
 };
 
 /* What a flow-cache entry decided. */
@@ -174,7 +175,8 @@ _Static_assert(sizeof(struct sp_selector) == 28, "sp_selector layout");
 
 /* Both directions. Selectors are copied. */
 struct sp_sa_config {
-	void *session;          /* rte_cryptodev session, alive until the SA's grace period is over */
+	void *session;          /* rte_cryptodev session or, for DIRECT, struct gcm_key_data; alive until the SA's grace period is over */
+	void *gcm;              /* DIRECT: aes_gcm_enc_dec_t, in the SA's direction; NULL for the others */
 	const struct sp_selector *selectors;
 	uint64_t first_sequence; /* outbound: first number to send, 1 for a new SA */
 	uint32_t n_selectors;

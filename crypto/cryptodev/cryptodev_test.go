@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -66,9 +67,20 @@ func open(t *testing.T, devices ...string) *cryptodev.Pool {
 	return pool
 }
 
-func session(t *testing.T, pool *cryptodev.Pool, s crypto.Suite, keymat crypto.Secret, encrypt, esn bool) *cryptodev.Session {
+// described is what the pool says of one of its devices.
+func described(t *testing.T, pool *cryptodev.Pool, name string) cryptodev.DeviceInfo {
 	t.Helper()
-	made, err := pool.NewSession(s, keymat, encrypt, cryptodev.WithESN(esn))
+	list := pool.Describe()
+	i := slices.IndexFunc(list, func(d cryptodev.DeviceInfo) bool { return d.Name == name })
+	if i < 0 {
+		t.Fatalf("no %s among %+v", name, list)
+	}
+	return list[i]
+}
+
+func session(t *testing.T, pool *cryptodev.Pool, s crypto.Suite, keymat crypto.Secret, encrypt bool, options ...cryptodev.SessionOption) *cryptodev.Session {
+	t.Helper()
+	made, err := pool.NewSession(s, keymat, encrypt, options...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -105,24 +117,45 @@ func TestEveryDeviceMakesTheReferencePackets(t *testing.T) {
 	for _, name := range cryptodev.DefaultDevices() {
 		t.Run(name, func(t *testing.T) {
 			pool := open(t, name)
-			info := pool.Describe()[0]
+			info := described(t, pool, name)
 			if len(info.Suites) == 0 {
 				t.Fatalf("%s can do nothing: %v", name, info.Refused)
 			}
 			for _, s := range info.Suites {
 				for _, esn := range []bool{false, true} {
-					t.Run(fmt.Sprintf("%s/esn=%t", s, esn), func(t *testing.T) { compare(t, pool, s, esn) })
+					t.Run(fmt.Sprintf("%s/esn=%t", s, esn), func(t *testing.T) {
+						compare(t, pool, s, name, cryptodev.WithESN(esn), cryptodev.ViaDevice())
+					})
 				}
 			}
 		})
 	}
 }
 
-func compare(t *testing.T, pool *cryptodev.Pool, s crypto.Suite, esn bool) {
+// TestLibraryMakesTheReferencePackets is the same for libIPSec_MB without a device.
+func TestLibraryMakesTheReferencePackets(t *testing.T) {
+	pool := open(t, "crypto_aesni_gcm0")
+	info := described(t, pool, "ipsec_mb")
+	if !info.Direct || len(info.Suites) != 9 {
+		t.Fatalf("described as %+v, expected AES-GCM with 3 keys and 3 ICVs", info)
+	}
+	for _, s := range info.Suites {
+		for _, esn := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s/esn=%t", s, esn), func(t *testing.T) {
+				compare(t, pool, s, "ipsec_mb", cryptodev.WithESN(esn))
+			})
+		}
+	}
+}
+
+func compare(t *testing.T, pool *cryptodev.Pool, s crypto.Suite, device string, options ...cryptodev.SessionOption) {
 	random := rand.NewChaCha8([32]byte{1})
 	keymat := keymatFor(s, random)
-	sealing := session(t, pool, s, keymat, true, esn)
-	opening := session(t, pool, s, keymat, false, esn)
+	sealing := session(t, pool, s, keymat, true, options...)
+	opening := session(t, pool, s, keymat, false, options...)
+	if sealing.DeviceName() != device || opening.DeviceName() != device {
+		t.Fatalf("sessions on %s and %s, expected %s", sealing.DeviceName(), opening.DeviceName(), device)
+	}
 	compareSessions(t, keymat, sealing, opening)
 	if sealing.CPU {
 		// The same sessions serve operations as well.
@@ -216,21 +249,22 @@ func TestDeviceChoice(t *testing.T) {
 	pool := open(t, cryptodev.DefaultDevices()...)
 	random := rand.NewChaCha8([32]byte{2})
 	for _, s := range crypto.Suites() {
-		want, cpu := "crypto_aesni_mb0", false
-		if s.AEAD() {
-			want, cpu = "crypto_aesni_gcm0", true
-		}
-		made, err := pool.NewSession(s, keymatFor(s, random), true)
-		if err != nil {
-			t.Errorf("%s: %v", s, err)
-			continue
-		}
-		if made.DeviceName() != want || made.CPU != cpu {
-			t.Errorf("%s is on %s (cpu-crypto %t), expected %s (%t)", s, made.DeviceName(), made.CPU, want, cpu)
-		}
-		if err := pool.Free(made); err != nil {
-			t.Error(err)
-		}
+		t.Run(s.String(), func(t *testing.T) { deviceChoice(t, pool, s, keymatFor(s, random)) })
+	}
+}
+
+func deviceChoice(t *testing.T, pool *cryptodev.Pool, s crypto.Suite, keymat crypto.Secret) {
+	want, wantVia := "crypto_aesni_mb0", "crypto_aesni_mb0"
+	if s.AEAD() {
+		want, wantVia = "ipsec_mb", "crypto_aesni_gcm0"
+	}
+	made := session(t, pool, s, keymat, true)
+	if made.DeviceName() != want || made.Direct != s.AEAD() || made.CPU {
+		t.Errorf("%s is on %s (direct %t, cpu-crypto %t), expected %s", s, made.DeviceName(), made.Direct, made.CPU, want)
+	}
+	via := session(t, pool, s, keymat, true, cryptodev.ViaDevice())
+	if via.DeviceName() != wantVia || via.Direct || via.CPU != s.AEAD() {
+		t.Errorf("%s via a device is on %s (direct %t, cpu-crypto %t), expected %s", s, via.DeviceName(), via.Direct, via.CPU, wantVia)
 	}
 }
 
@@ -245,6 +279,8 @@ func TestMissingDevices(t *testing.T) {
 	}{
 		{[]string{"crypto_aesni_mb0", "crypto_openssl0"}, "aes128gcm16", "crypto_aesni_mb0", true},
 		{[]string{"crypto_openssl0"}, "aes256gcm16", "crypto_openssl0", false},
+		{[]string{"crypto_openssl0", "crypto_aesni_gcm0"}, "aes128gcm16", "crypto_openssl0", false},
+		{[]string{"crypto_aesni_gcm0", "crypto_openssl0"}, "aes256gcm12", "ipsec_mb", false},
 		{[]string{"crypto_aesni_gcm0", "crypto_openssl0"}, "aes256-sha256", "crypto_openssl0", false},
 		{[]string{"crypto_openssl0", "crypto_aesni_mb0"}, "aes128-sha1", "crypto_openssl0", false},
 	}
@@ -254,7 +290,7 @@ func TestMissingDevices(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			made := session(t, open(t, c.devices...), s, keymatFor(s, rand.NewChaCha8([32]byte{3})), true, false)
+			made := session(t, open(t, c.devices...), s, keymatFor(s, rand.NewChaCha8([32]byte{3})), true)
 			if made.DeviceName() != c.device || made.CPU != c.cpu {
 				t.Errorf("on %s (cpu-crypto %t), expected %s (%t)", made.DeviceName(), made.CPU, c.device, c.cpu)
 			}
@@ -268,10 +304,10 @@ func TestDefaultDeviceMissing(t *testing.T) {
 	taken := open(t, "crypto_openssl0")
 	pool := open(t)
 	list := pool.Describe()
-	if len(list) != 3 || list[0].Missing != "" || list[1].Missing != "" {
+	if len(list) != 4 || list[0].Missing != "" || list[1].Missing != "" || list[2].Missing != "" {
 		t.Fatalf("devices %+v", list)
 	}
-	if last := list[2]; last.Name != "crypto_openssl0" || !strings.Contains(last.Missing, "busy") {
+	if last := list[3]; last.Name != "crypto_openssl0" || !strings.Contains(last.Missing, "busy") {
 		t.Errorf("the taken device is described as %+v", last)
 	}
 	if taken.Describe()[0].Driver != "crypto_openssl" {
@@ -299,11 +335,11 @@ func TestManyWorkers(t *testing.T) {
 		t.Fatal(err)
 	}
 	packet := &devicetest.Packet{Octets: devicetest.Layout(s, testSPI, 1, []byte("last worker"), ipv4)}
-	mustRun(t, session(t, pool, s, keymat, true, false), workers-1, nil, []*devicetest.Packet{packet})
+	mustRun(t, session(t, pool, s, keymat, true), workers-1, nil, []*devicetest.Packet{packet})
 	if payload, _, _, err := reference.Open(packet.Octets, 0); err != nil || string(payload) != "last worker" {
 		t.Errorf("queue pair %d: %q, error %v", workers-1, payload, err)
 	}
-	if info := pool.Describe()[1]; info.QueuePairs != workers || info.Sessions != 1 {
+	if info := described(t, pool, "crypto_aesni_mb0"); info.QueuePairs != workers || info.Sessions != 1 {
 		t.Errorf("described as %+v", info)
 	}
 }
@@ -385,10 +421,15 @@ func TestSessionErrors(t *testing.T) {
 
 // TestFreeClearsKeys looks for the key in the session's memory before and after Free.
 func TestFreeClearsKeys(t *testing.T) {
+	t.Run("ipsec_mb", func(t *testing.T) { freeClearsKeys(t) })
+	t.Run("crypto_aesni_gcm0", func(t *testing.T) { freeClearsKeys(t, cryptodev.ViaDevice()) })
+}
+
+func freeClearsKeys(t *testing.T, options ...cryptodev.SessionOption) {
 	pool := open(t, "crypto_aesni_gcm0")
 	s := crypto.Suite{Encr: crypto.EncrAESGCM16, KeyBits: 128}
 	keymat := keymatFor(s, rand.NewChaCha8([32]byte{6}))
-	made, err := pool.NewSession(s, keymat, true)
+	made, err := pool.NewSession(s, keymat, true, options...)
 	if err != nil {
 		t.Fatal(err)
 	}

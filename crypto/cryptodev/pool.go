@@ -60,8 +60,9 @@ type device struct {
 	created  bool // by us, so ours to remove
 	cpu      bool
 	chaining bool
-	size     uint32 // of its part of a session, octets
-	live     int    // sessions on it
+	size     uint32  // of its part of a session, octets
+	live     int     // sessions on it
+	direct   *direct // takes its AES-GCM sessions, nil if it keeps them
 }
 
 // Pool is a set of running crypto devices and the memory their sessions come from.
@@ -69,7 +70,7 @@ type device struct {
 type Pool struct {
 	mu         sync.Mutex
 	devices    []*device
-	missing    []DeviceInfo // default devices that this machine does not have
+	missing    []DeviceInfo // default devices that this machine does not have, and why libIPSec_MB is not called directly
 	sessions   *C.struct_rte_mempool
 	queuePairs int
 	capacity   int
@@ -123,6 +124,9 @@ func (p *Pool) open(options Options) error {
 		return fmt.Errorf("none of %s is on this machine: %s", strings.Join(names, ", "), p.missing[0].Missing)
 	}
 	if err := p.createSessionPool(size, options.Socket); err != nil {
+		return err
+	}
+	if err := p.openDirect(options.Socket); err != nil {
 		return err
 	}
 	for _, dev := range p.devices {
@@ -196,6 +200,9 @@ func (p *Pool) Close() error {
 	}
 	var errs []error
 	for _, dev := range p.devices {
+		if dev.direct != nil {
+			dev.direct.close()
+		}
 		if ret := C.spcrypto_close(C.uint8_t(dev.id)); ret < 0 {
 			errs = append(errs, fmt.Errorf("%s: close: %w", dev.name, errno(ret)))
 		}
@@ -228,6 +235,7 @@ type DeviceInfo struct {
 	Name       string
 	Driver     string
 	CPU        bool // offers cpu-crypto
+	Direct     bool // no device, but libIPSec_MB itself
 	QueuePairs int
 	Sessions   int            // live on it
 	Suites     []crypto.Suite // that it can do
@@ -241,13 +249,16 @@ type Refusal struct {
 	Reason string
 }
 
-// Describe lists the devices in order of preference, then the default ones that this
-// machine does not have.
+// Describe lists the devices in order of preference, libIPSec_MB before the device whose
+// sessions it takes, then what this machine does not have.
 func (p *Pool) Describe() []DeviceInfo {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	var list []DeviceInfo
 	for _, dev := range p.devices {
+		if dev.direct != nil {
+			list = append(list, dev.direct.describe())
+		}
 		info := DeviceInfo{Name: dev.name, Driver: dev.driver, CPU: dev.cpu, QueuePairs: p.queuePairs, Sessions: dev.live}
 		for _, s := range crypto.Suites() {
 			if reason := dev.refuses(s, false); reason != "" {

@@ -30,19 +30,29 @@ const (
 	aadLenESN = 12
 )
 
-// Session is one direction of one SA on one device.
+// Session is one direction of one SA on one device, or with libIPSec_MB itself.
 type Session struct {
-	Device  uint8          // rte_cryptodev id
-	Handle  unsafe.Pointer // the session for cpu-crypto or for operations
-	CPU     bool           // true: cpu-crypto; false: queue pair of the worker's index
+	Device  uint8          // rte_cryptodev id, of no account if Direct
+	Handle  unsafe.Pointer // the session for cpu-crypto or for operations; Direct: struct gcm_key_data
+	GCM     unsafe.Pointer // Direct: aes_gcm_enc_dec_t of the key's length, in the direction of the session
+	Direct  bool           // true: GCM is called with the key; Suite is AES-GCM
+	CPU     bool           // true: cpu-crypto; false, unless Direct: queue pair of the worker's index
 	Suite   crypto.Suite
 	ESN     bool
 	Encrypt bool
-	device  *device
+
+	viaDevice bool
+	device    *device
+	direct    *direct
 }
 
-// DeviceName is the name of the device in the configuration.
-func (s *Session) DeviceName() string { return s.device.name }
+// DeviceName is the name of the device in the configuration, or ipsec_mb for the library.
+func (s *Session) DeviceName() string {
+	if s.Direct {
+		return directName
+	}
+	return s.device.name
+}
 
 // SessionOption changes what NewSession asks for.
 type SessionOption func(*Session)
@@ -50,6 +60,10 @@ type SessionOption func(*Session)
 // WithESN makes the session authenticate 64-bit sequence numbers when on is true. Only
 // AEAD sessions differ: their associated data is 12 octets instead of 8.
 func WithESN(on bool) SessionOption { return func(s *Session) { s.ESN = on } }
+
+// ViaDevice keeps the session on a crypto device where NewSession would prefer to have
+// libIPSec_MB called directly.
+func ViaDevice() SessionOption { return func(s *Session) { s.viaDevice = true } }
 
 // ErrNoDevice means that no device can do the suite. The SA must not carry traffic.
 var ErrNoDevice = errors.New("no crypto device can do it")
@@ -78,7 +92,7 @@ func (p *Pool) NewSession(s crypto.Suite, keymat crypto.Secret, encrypt bool, op
 	for _, dev := range p.devices {
 		reason := dev.refuses(s, session.ESN)
 		if reason == "" {
-			err := dev.createSession(session, keymat.Bytes(), p.sessions)
+			err := dev.newSession(session, keymat.Bytes(), p.sessions)
 			if err == nil {
 				p.live++
 				return session, nil
@@ -98,13 +112,29 @@ func (p *Pool) Free(s *Session) error {
 	if s.Handle == nil {
 		return errors.New("crypto session: freed already or never made")
 	}
-	if ret := C.rte_cryptodev_sym_session_free(C.uint8_t(s.Device), s.Handle); ret < 0 {
-		return fmt.Errorf("crypto session on %s: free: %w", s.device.name, errno(ret))
+	if s.Direct {
+		s.direct.free(s)
+	} else if err := s.device.freeSession(s); err != nil {
+		return err
 	}
 	s.Handle = nil
-	s.device.live--
 	p.live--
 	return nil
+}
+
+func (d *device) freeSession(s *Session) error {
+	if ret := C.rte_cryptodev_sym_session_free(C.uint8_t(s.Device), s.Handle); ret < 0 {
+		return fmt.Errorf("crypto session on %s: free: %w", d.name, errno(ret))
+	}
+	d.live--
+	return nil
+}
+
+func (d *device) newSession(s *Session, keymat []byte, pool *C.struct_rte_mempool) error {
+	if d.direct != nil && s.Suite.AEAD() && !s.viaDevice {
+		return d.direct.createSession(s, keymat)
+	}
+	return d.createSession(s, keymat, pool)
 }
 
 func (d *device) createSession(s *Session, keymat []byte, pool *C.struct_rte_mempool) error {

@@ -169,7 +169,7 @@ func (b *bed) start(file string, sink ethdev.Port, pool *mempool.Mempool, device
 
 // newFloor gives the crypto device the same packets without a gateway around it.
 func (b *bed) newFloor(pool *mempool.Mempool, devices *cryptodev.Pool, spi uint32, keymat crypto.Secret) error {
-	session, err := devices.NewSession(b.load.suite, keymat, b.load.direction == Outbound)
+	session, err := devices.NewSession(b.load.suite, keymat, b.load.direction == Outbound, cryptodev.ViaDevice())
 	if err != nil {
 		return err
 	}

@@ -24,6 +24,7 @@ struct rte_mempool *pool;
 
 static struct rte_mempool *sessions;
 static uint8_t device_gcm, device_mb, device_openssl;
+static struct IMB_MGR *library;
 
 /* ---- EAL and devices ---- */
 
@@ -66,6 +67,9 @@ static void start_devices(void)
 		largest = RTE_MAX(largest, rte_cryptodev_sym_get_private_session_size(id));
 	sessions = rte_cryptodev_sym_session_pool_create("sessions", 64, largest, 0, 0, 0);
 	CHECK(sessions != NULL, "session pool");
+	library = alloc_mb_mgr(0);
+	CHECK(library != NULL, "libIPSec_MB");
+	init_mb_mgr_auto(library, NULL);
 	device_gcm = start_device("crypto_aesni_gcm0");
 	device_mb = start_device("crypto_aesni_mb0");
 	device_openssl = start_device("crypto_openssl0");
@@ -81,6 +85,11 @@ static int is_cbc(enum tunnel t)
 static int is_esn(enum tunnel t)
 {
 	return t == TUNNEL_GCM_ESN || t == TUNNEL_CBC_SHA256_ESN;
+}
+
+static int is_direct(enum tunnel t)
+{
+	return t == TUNNEL_GCM || t == TUNNEL_GCM_ESN;
 }
 
 static uint8_t device_of(enum tunnel t)
@@ -103,6 +112,16 @@ static void *aead_session(enum tunnel t, uint8_t *key, int encrypt)
 	aead.aead.digest_length = 16;
 	aead.aead.aad_length = is_esn(t) ? 12 : 8;
 	return rte_cryptodev_sym_session_create(device_of(t), &aead, sessions);
+}
+
+/* Expanded keys, one a tunnel and sender, as many as there can be. */
+static void *direct_session(const uint8_t *key)
+{
+	static struct gcm_key_data keys[TUNNELS * 4];
+	static uint32_t used;
+
+	IMB_AES128_GCM_PRE(library, key, &keys[used]);
+	return &keys[used++];
 }
 
 static void *cbc_session(enum tunnel t, uint8_t *key, int encrypt)
@@ -132,7 +151,10 @@ static void *session(enum tunnel t, int encrypt, int from_us)
 	void *s;
 
 	memset(key, (int)(0x10 * t + (from_us ? 1 : 2)), sizeof(key));
-	s = is_cbc(t) ? cbc_session(t, key, encrypt) : aead_session(t, key, encrypt);
+	if (is_direct(t))
+		s = direct_session(key);
+	else
+		s = is_cbc(t) ? cbc_session(t, key, encrypt) : aead_session(t, key, encrypt);
 	CHECK(s != NULL, "session of tunnel %d", t);
 	return s;
 }
@@ -178,6 +200,10 @@ struct sp_sa_config tunnel_config(const struct gateway *g, enum tunnel t, int ou
 	};
 
 	c.kind = t == TUNNEL_GCM_ASYNC ? SP_SA_AEAD_ASYNC : SP_SA_AEAD_CPU;
+	if (is_direct(t)) {
+		c.kind = SP_SA_AEAD_DIRECT;
+		c.gcm = (void *)(outbound ? library->gcm128_enc : library->gcm128_dec);
+	}
 	if (is_cbc(t)) {
 		c.kind = SP_SA_CBC_ASYNC;
 		c.iv_length = 16;

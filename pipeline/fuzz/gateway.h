@@ -10,14 +10,14 @@
 #include "../dataplane.h"
 
 enum tunnel {
-	TUNNEL_GCM,        /* cpu-crypto */
-	TUNNEL_GCM_ESN,
-	TUNNEL_GCM_UDP,
-	TUNNEL_GCM_ASYNC,
+	TUNNEL_GCM,        /* libIPSec_MB itself */
+	TUNNEL_GCM_ESN,    /* libIPSec_MB itself */
+	TUNNEL_GCM_UDP,    /* cpu-crypto */
+	TUNNEL_GCM_ASYNC,  /* enqueue and dequeue, as CBC */
 	TUNNEL_CBC_SHA1,
 	TUNNEL_CBC_SHA256,
 	TUNNEL_CBC_SHA256_ESN,
-	TUNNEL_LAST,       /* first sequence number near the end of the counter */
+	TUNNEL_LAST,       /* cpu-crypto; first sequence number near the end of the counter */
 	TUNNELS,
 	CELL_HOLD = TUNNELS, /* never has an SA */
 	CELL_CLOSED,

@@ -74,7 +74,7 @@ func Layout(s crypto.Suite, spi uint32, seq uint64, payload []byte, nextHeader u
 // the SA, empty for a chain.
 func (r *Runner) Run(s *cryptodev.Session, queuePair int, salt []byte, packets []*Packet) error {
 	session := C.struct_dt_session{
-		handle: s.Handle, device: C.uint8_t(s.Device), queue_pair: C.uint16_t(queuePair),
+		handle: s.Handle, gcm: s.GCM, device: C.uint8_t(s.Device), queue_pair: C.uint16_t(queuePair),
 		cpu: flag(s.CPU), aead: flag(s.Suite.AEAD()), encrypt: flag(s.Encrypt), esn: flag(s.ESN),
 		iv_offset: cryptodev.IVOffset, iv_length: C.uint16_t(s.Suite.IVLen()), icv_length: C.uint16_t(s.Suite.ICVLen()),
 	}

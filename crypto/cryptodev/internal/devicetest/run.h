@@ -10,6 +10,7 @@
 #define DT_MAX_PACKET 10000
 #define DT_AAD_MAX 12
 #define DT_SALT_LEN 4
+#define DT_ICV_MAX 16
 
 struct dt_pools {
 	struct rte_mempool *mbufs;
@@ -18,6 +19,7 @@ struct dt_pools {
 
 struct dt_session {
 	void *handle;
+	void *gcm; /* function of a session without a device, else NULL */
 	uint8_t device;
 	uint8_t cpu;
 	uint8_t aead;
