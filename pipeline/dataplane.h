@@ -106,12 +106,13 @@ struct sp_sa_out {
 };
 _Static_assert(sizeof(struct sp_sa_out) + 4 * sizeof(struct sp_selector_lanes) <= 512, "an outbound SA takes at most 512 bytes");
 
-/* Anti-replay window as a ring of words (RFC 6479): one word more than the window, rounded up to a power of two. */
+/* Anti-replay window as a ring of words (RFC 6479), one word more than the window has. */
 struct sp_replay {
 	uint64_t top;              /* highest sequence number authenticated */
 	uint64_t *bitmap;
 	uint32_t window;           /* packets; 0: off */
-	uint32_t word_mask;
+	uint16_t words;
+	uint16_t at;               /* the word that holds the top's bit */
 };
 
 struct sp_sa_in {
@@ -133,11 +134,11 @@ struct sp_sa_in {
 
 	uint64_t bitmap[] __rte_cache_aligned; /* the selectors stand behind it */
 };
-_Static_assert(sizeof(struct sp_sa_in) + 256 + 4 * sizeof(struct sp_selector_lanes) <= 512, "an inbound SA with a window of 1024 packets takes at most 512 bytes");
+_Static_assert(sizeof(struct sp_sa_in) + 17 * sizeof(uint64_t) + sizeof(struct sp_selector_lanes) <= 384, "an inbound SA with a window of 1024 packets takes at most 512 bytes, the 128 of DPDK's allocator included");
 
 static inline struct sp_selector_lanes *sp_sa_in_selectors(struct sp_sa_in *sa)
 {
-	return (struct sp_selector_lanes *)(sa->bitmap + sa->replay.word_mask + 1);
+	return (struct sp_selector_lanes *)(sa->bitmap + sa->replay.words);
 }
 
 struct sp_cell {

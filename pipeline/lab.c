@@ -44,7 +44,8 @@ static void rewind_replay(struct sp_dataplane *dp)
 		if (sa == NULL)
 			continue;
 		sa->replay.top = 0;
-		memset(sa->replay.bitmap, 0, (sa->replay.word_mask + 1) * sizeof(*sa->replay.bitmap));
+		sa->replay.at = 0;
+		memset(sa->replay.bitmap, 0, sa->replay.words * sizeof(*sa->replay.bitmap));
 	}
 }
 

@@ -25,6 +25,14 @@ static inline uint64_t sp_replay_sequence(const struct sp_replay *r, uint32_t lo
 	return ((low >= bottom && high > 0 ? high - 1 : high) << 32) | low;
 }
 
+/* Where the bit of a number inside the window stands. */
+static inline uint32_t sp_replay_word(const struct sp_replay *r, uint64_t sequence)
+{
+	uint32_t back = (uint32_t)((r->top >> 6) - (sequence >> 6)); /* < words */
+
+	return r->at >= back ? r->at - back : r->at + r->words - back;
+}
+
 /* SP_PASS, or the reason to drop. */
 static inline uint8_t sp_replay_check(const struct sp_replay *r, uint64_t sequence)
 {
@@ -34,29 +42,43 @@ static inline uint8_t sp_replay_check(const struct sp_replay *r, uint64_t sequen
 		return SP_PASS;
 	if (unlikely(r->top - sequence >= r->window))
 		return SP_DROP_REPLAY_OLD;
-	if (unlikely(r->bitmap[(sequence >> 6) & r->word_mask] >> (sequence & 63) & 1))
+	if (unlikely(r->bitmap[sp_replay_word(r, sequence)] >> (sequence & 63) & 1))
 		return SP_DROP_REPLAY_DUPLICATE;
 	return SP_PASS;
+}
+
+/* Moves the top to a higher number: words that it passes are cleared. */
+static inline void sp_replay_advance(struct sp_replay *r, uint64_t sequence)
+{
+	uint64_t words = (sequence >> 6) - (r->top >> 6);
+	uint32_t at = r->at;
+
+	if (unlikely(words > r->words))
+		words = r->words;
+	for (uint64_t i = 0; i < words; i++) {
+		at = at + 1u == r->words ? 0 : at + 1u;
+		r->bitmap[at] = 0;
+	}
+	r->at = (uint16_t)at;
+	__atomic_store_n(&r->top, sequence, __ATOMIC_RELAXED);
 }
 
 /* Checks again and marks the number; SP_PASS, or the reason to drop. */
 static inline uint8_t sp_replay_update(struct sp_replay *r, uint64_t sequence)
 {
-	if (likely(sequence > r->top)) {
-		uint64_t words = (sequence >> 6) - (r->top >> 6);
+	uint32_t word;
 
-		if (unlikely(words > r->word_mask + 1u))
-			words = r->word_mask + 1u;
-		for (uint64_t i = 0; i < words; i++)
-			r->bitmap[((sequence >> 6) - i) & r->word_mask] = 0;
-		__atomic_store_n(&r->top, sequence, __ATOMIC_RELAXED);
+	if (likely(sequence > r->top)) {
+		sp_replay_advance(r, sequence);
+		word = r->at;
 	} else {
 		uint8_t reason = sp_replay_check(r, sequence);
 
-		if (unlikely(reason != SP_PASS))
+		if (reason != SP_PASS || r->window == 0)
 			return reason;
+		word = sp_replay_word(r, sequence);
 	}
-	r->bitmap[(sequence >> 6) & r->word_mask] |= 1ull << (sequence & 63); /* of no consequence with the window off */
+	r->bitmap[word] |= 1ull << (sequence & 63);
 	return SP_PASS;
 }
 

@@ -13,7 +13,7 @@
 
 static uint32_t replay_words(uint16_t window)
 {
-	return rte_align32pow2(window / 64u + 1u);
+	return window / 64u + 1u;
 }
 
 size_t sp_sa_in_size(uint16_t window, uint32_t n_selectors)
@@ -99,7 +99,7 @@ struct sp_sa_in *sp_sa_in_create(struct sp_dataplane *dp, const struct sp_sa_con
 	sa->salt_be = c->salt_be;
 	sa->replay.bitmap = sa->bitmap;
 	sa->replay.window = c->window;
-	sa->replay.word_mask = replay_words(c->window) - 1;
+	sa->replay.words = (uint16_t)replay_words(c->window);
 	sa->n_selectors = c->n_selectors;
 	fill_selectors(sp_sa_in_selectors(sa), c);
 	sa->cell = c->cell;
