@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"io"
 	"maps"
 	"net"
+	"net/http"
 	"net/netip"
 	"os/exec"
 	"reflect"
@@ -316,9 +318,32 @@ func metrics(t *testing.T, g *lab.Gateway) string {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), changeLimit)
 	defer cancel()
-	out, err := g.Site.Gateway.Run(ctx, "curl", "--silent", "--show-error", "--fail", "http://"+metricsAddress+"/metrics")
+	// The connection is made on the namespace's thread; after that it works from anywhere.
+	var conn net.Conn
+	err := g.Site.Gateway.Do(func() (err error) {
+		conn, err = (&net.Dialer{}).DialContext(ctx, "tcp", metricsAddress)
+		return err
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return out
+	defer conn.Close()
+	client := http.Client{Transport: &http.Transport{
+		DialContext: func(context.Context, string, string) (net.Conn, error) { return conn, nil },
+	}}
+	defer client.CloseIdleConnections()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+metricsAddress+"/metrics", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	response, err := client.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	out, err := io.ReadAll(response.Body)
+	if err != nil || response.StatusCode != http.StatusOK {
+		t.Fatalf("%s: %s, %v", metricsAddress, response.Status, err)
+	}
+	return string(out)
 }
