@@ -249,7 +249,7 @@ func parseARP(frame []byte) (m arpMessage, ok bool) {
 		return m, false
 	}
 	b := frame[etherHeaderLen:]
-	if binary.BigEndian.Uint16(b) != 1 || binary.BigEndian.Uint16(b[2:]) != etherTypeIPv4 || b[4] != 6 || b[5] != 4 {
+	if binary.BigEndian.Uint16(frame[etherHeaderLen-2:]) != etherTypeARP || binary.BigEndian.Uint16(b) != 1 || binary.BigEndian.Uint16(b[2:]) != etherTypeIPv4 || b[4] != 6 || b[5] != 4 {
 		return m, false
 	}
 	m = arpMessage{
