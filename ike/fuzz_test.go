@@ -26,10 +26,7 @@ func FuzzLink(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, script []byte) {
-		if len(script) > 400 {
-			t.Skip("longer than the time for one run allows")
-		}
-		play(t, script)
+		play(t, script[:min(len(script), 400)]) // more would take too long for one run
 	})
 }
 
