@@ -21,8 +21,11 @@ type Client struct {
 	http   http.Client
 }
 
-// requestLimit bounds a whole exchange with the gateway.
-const requestLimit = 10 * time.Second
+// Bounds of a whole exchange with the gateway.
+const (
+	requestLimit = 10 * time.Second
+	changeLimit  = 2 * time.Minute // of one that compiles a policy, with others before it
+)
 
 // NewClient returns a client of the gateway that listens on the Unix socket.
 // It connects at the first call.
@@ -32,13 +35,15 @@ func NewClient(socket string) *Client {
 	}
 	return &Client{
 		socket: socket,
-		http:   http.Client{Timeout: requestLimit, Transport: &http.Transport{DialContext: dial}},
+		http:   http.Client{Transport: &http.Transport{DialContext: dial}},
 	}
 }
 
 // Get reads path into answer.
 func (c *Client) Get(ctx context.Context, path string, query url.Values, answer any) error {
 	target := url.URL{Scheme: "http", Host: "sallyport", Path: path, RawQuery: query.Encode()}
+	ctx, cancel := context.WithTimeout(ctx, requestLimit)
+	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, target.String(), nil)
 	if err != nil {
 		return err
@@ -48,6 +53,24 @@ func (c *Client) Get(ctx context.Context, path string, query url.Values, answer 
 
 // Post acts on path with body and reads the answer, if one is wanted.
 func (c *Client) Post(ctx context.Context, path string, body, answer any) error {
+	ctx, cancel := context.WithTimeout(ctx, requestLimit)
+	defer cancel()
+	return c.post(ctx, path, body, answer)
+}
+
+// Change asks for a change of the policy in force. Where the gateway refuses
+// the configuration, the error is a *Refused.
+func (c *Client) Change(ctx context.Context, path string, body any) (*Change, error) {
+	ctx, cancel := context.WithTimeout(ctx, changeLimit)
+	defer cancel()
+	var change Change
+	if err := c.post(ctx, path, body, &change); err != nil {
+		return nil, err
+	}
+	return &change, nil
+}
+
+func (c *Client) post(ctx context.Context, path string, body, answer any) error {
 	text, err := json.Marshal(body)
 	if err != nil {
 		return err
@@ -66,6 +89,13 @@ func (c *Client) do(request *http.Request, answer any) error {
 		return c.explain(err)
 	}
 	defer response.Body.Close()
+	if response.StatusCode == http.StatusUnprocessableEntity {
+		var change Change
+		if err := json.NewDecoder(response.Body).Decode(&change); err != nil {
+			return fmt.Errorf("the gateway refused the configuration; its reasons cannot be read: %w", err)
+		}
+		return &Refused{Errors: change.Errors}
+	}
 	if response.StatusCode != http.StatusOK {
 		var failure Error
 		if err := json.NewDecoder(response.Body).Decode(&failure); err != nil || failure.Message == "" {

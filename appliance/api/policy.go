@@ -1,0 +1,124 @@
+package api
+
+import (
+	"time"
+)
+
+// Policies is what is stored, and which of it is in force.
+type Policies struct {
+	Active     string    `json:"active"` // empty: none, nothing passes
+	Level      string    `json:"exemption_level"`
+	IKE        bool      `json:"ike_enabled"`
+	Generation uint64    `json:"generation"` // policies published since start
+	Changed    time.Time `json:"changed"`    // when the last of them was
+	Stored     []Policy  `json:"policies"`
+}
+
+// Policy is one stored policy.
+type Policy struct {
+	Name           string  `json:"name"`
+	Description    string  `json:"description,omitempty"`
+	Active         bool    `json:"active"`
+	Sample         bool    `json:"sample"`
+	DefaultAction  string  `json:"default_action"`
+	RefreshSeconds float64 `json:"refresh_seconds"` // how often the file is looked at; 0: at SIGHUP only
+	Rules          []Rule  `json:"rules"`           // the default response rule last
+	Origin         string  `json:"origin,omitempty"`
+}
+
+// Rule is one rule of a policy. The default response rule is named <Default
+// Response> and has the list <Dynamic>; only it can be off.
+type Rule struct {
+	Name         string   `json:"name"`
+	Enabled      bool     `json:"enabled"`
+	FilterList   string   `json:"filter_list"`
+	FilterAction string   `json:"filter_action"`
+	Action       string   `json:"action"` // permit, block or negotiate
+	Methods      []string `json:"methods,omitempty"`
+	AuthMethods  []string `json:"auth_methods,omitempty"`
+	Ports        string   `json:"ports"`
+	Origin       string   `json:"origin,omitempty"`
+}
+
+// Exemptions is what passes whatever the filters say.
+type Exemptions struct {
+	Level   string      `json:"level"`    // that was asked for
+	InForce string      `json:"in_force"` // that the gateway runs with
+	Rows    []Exemption `json:"rows"`
+}
+
+// Exemption is one row: traffic of one kind in one direction.
+type Exemption struct {
+	ID      uint32   `json:"id"`
+	Name    string   `json:"name"`
+	Inbound bool     `json:"inbound"`
+	Filters []string `json:"filters"`
+	InForce bool     `json:"in_force"`
+	Why     string   `json:"why,omitempty"` // it is not in force
+	Packets uint64   `json:"packets"`
+	Bytes   uint64   `json:"bytes"`
+}
+
+// SAD is every SA: those of IKE (main mode), the IPsec SAs (quick mode), one
+// for each direction, and the soft ones.
+type SAD struct {
+	MainMode  []IKE    `json:"mm_sas"`
+	QuickMode []SA     `json:"qm_sas"`
+	Soft      []SoftSA `json:"soft_sas"`
+}
+
+// SoftSA is leave to speak in clear with a peer that knows no IPsec: an SAD
+// entry without a transform (S-046).
+type SoftSA struct {
+	Peer      string  `json:"peer"`
+	Selector  string  `json:"selector"`
+	Operation string  `json:"operation"` // none
+	Age       float64 `json:"age_seconds"`
+	Remaining float64 `json:"remaining_seconds"`
+}
+
+// Explanation is what the gateway would do with a packet now, and why. Policy
+// is what the compiled policy says, Dataplane what the tables of the workers
+// say; the two never differ, and Disagreement says it if they do.
+type Explanation struct {
+	Packet    string `json:"packet"`
+	Port      string `json:"port"`                // it comes in by; local: the gateway's own
+	InTunnel  string `json:"in_tunnel,omitempty"` // and through this Child SA
+	Policy    string `json:"policy"`              // the name of the one in force
+	Forwarded bool   `json:"forwarded"`           // it leaves the gateway now, in clear or through an SA
+
+	Exemptions []ExemptionCheck `json:"exemptions"`
+	Matches    []Filter         `json:"matches"` // in the order of weight; the first decides unless an exemption does
+	Winner     *Filter          `json:"winner,omitempty"`
+	Exempted   string           `json:"exempted,omitempty"` // name of the exemption that decides
+
+	Verdict      string `json:"verdict"` // of the policy: permit, block, protect, ...
+	Action       string `json:"action"`  // of the data plane: forward, protect, drop, hold, deliver, ...
+	Reason       string `json:"reason,omitempty"`
+	Disagreement string `json:"disagreement,omitempty"`
+
+	Tunnel    string       `json:"tunnel,omitempty"` // Child SA
+	CellState string       `json:"cell_state,omitempty"`
+	SA        *SA          `json:"sa,omitempty"`      // the packet would use
+	SoftSA    *SoftSA      `json:"soft_sa,omitempty"` // the packet would use
+	OutPort   string       `json:"out_port,omitempty"`
+	NextHop   string       `json:"next_hop,omitempty"`
+	Neighbour string       `json:"neighbour,omitempty"` // its MAC address, or why there is none
+	Cached    []CachedFlow `json:"cached,omitempty"`
+}
+
+// ExemptionCheck is an exemption held against a packet.
+type ExemptionCheck struct {
+	Name    string `json:"name"`
+	InForce bool   `json:"in_force"`
+	Matches bool   `json:"matches"`
+	Why     string `json:"why"`
+}
+
+// CachedFlow is what a worker's flow cache holds for the packet.
+type CachedFlow struct {
+	Worker  int    `json:"worker"`
+	Action  string `json:"action"`
+	Reason  string `json:"reason,omitempty"`
+	Current bool   `json:"current"` // false: of an older policy, decided anew at the next packet
+}
