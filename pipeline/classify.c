@@ -5,11 +5,10 @@
  * a source is dropped whatever a filter permits, and only then do filters speak.
  */
 
-#include <rte_acl.h>
 #include <rte_hash.h>
 #include <rte_rib.h>
 
-#include "classify.h"
+#include "acl.h"
 #include "ipv4.h"
 #include "stages.h"
 
@@ -212,11 +211,7 @@ static uint8_t entry_verdict(struct sp_worker *w, struct sp_packet *p, const str
 static void match_filters(const struct sp_snapshot *s, struct sp_packet **packets, uint32_t *result, uint32_t n)
 {
 	struct sp_acl_key keys[SP_BURST];
-	const uint8_t *data[SP_BURST];
 
-	memset(result, 0, n * sizeof(*result));
-	if (s->acl == NULL)
-		return;
 	for (uint32_t i = 0; i < n; i++) {
 		const struct sp_flow_key *k = &packets[i]->key;
 
@@ -228,9 +223,8 @@ static void match_filters(const struct sp_snapshot *s, struct sp_packet **packet
 			.destination_port_be = rte_cpu_to_be_16(k->destination_port),
 			.role_be = rte_cpu_to_be_32(k->role),
 		};
-		data[i] = (const uint8_t *)&keys[i];
 	}
-	rte_acl_classify(s->acl, data, result, n, 1);
+	sp_acl_match(s->acl, keys, result, n);
 }
 
 void sp_classify_misses(struct sp_worker *w, struct sp_packet **misses, uint8_t *memo, uint32_t n)

@@ -14,9 +14,9 @@
 
 #include "fastpath.h"
 
-struct rte_acl_ctx;
 struct rte_hash;
 struct rte_rib;
+struct sp_acl;
 
 _Static_assert(SP_MAX_PORTS == RTE_MAX_ETHPORTS, "in-port ids are DPDK port ids");
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "header fields are composed for little-endian");
@@ -57,7 +57,7 @@ struct sp_snapshot {
 	uint8_t needs_ike;
 	uint32_t ike_counter;
 	uint32_t n_entries, n_routes, n_local;
-	struct rte_acl_ctx *acl;   /* NULL: no rules */
+	struct sp_acl *acl, *acl6; /* filters of IPv4 and IPv6, NULL: none */
 	struct rte_rib *rib;       /* NULL: no routes; value = index into routes */
 	struct sp_entry *entries;
 	struct sp_route *routes;

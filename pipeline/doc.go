@@ -8,15 +8,15 @@
 //  1. worker.c: the loop of a data core. Polls each port, then what Go and other workers handed over, then crypto devices.
 //  2. parse.c: Ethernet and IPv4. What is malformed is a counted drop; ARP goes to Go; ESP for an own address to stage 7.
 //  3. flow_cache.c: the memo of what was decided for a 5-tuple and port role, never state that admits a reverse packet.
-//  4. classify.c: on a miss, the compiled policy, the route and the next hop.
+//  4. classify.c: on a miss, the compiled policy, which acl_match.c asks, the route and the next hop.
 //  5. punt.c: packets for Go, by ring: IKE, packets to own addresses, packets that wait for a neighbour or an SA.
 //  6. outbound.c: a tunnel's packets, encapsulated, numbered and encrypted.
 //  7. inbound.c: ESP for us, with the replay window of replay.h: decrypted, checked against its SA, back to stage 3.
 //  8. crypto_direct.c: AES-GCM by the library itself. crypto_cpu.c and crypto_async.c: the two ways to a crypto device.
 //  9. transmit.c: next hop, link-layer header, transmit queue.
 //
-// dataplane.h, stages.h, classify.h, mbuf.h and ipv4.h are the workers' own shapes and helpers. publish.c and sa.c change
-// the tables under the workers' feet, dataplane.c makes them and counters.c reads the counts. tables.h and drop_reasons.h
+// dataplane.h, stages.h, acl.h, mbuf.h and ipv4.h are the workers' own shapes and helpers. publish.c, acl.c and sa.c
+// change the tables under the workers' feet, dataplane.c makes them and counters.c reads the counts. tables.h and drop_reasons.h
 // are the shapes and names that both sides share; fastpath.h and lab.h are what Go calls.
 //
 // # The Go side

@@ -5,116 +5,18 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include <rte_acl.h>
 #include <rte_errno.h>
 #include <rte_malloc.h>
 #include <rte_rib.h>
 
-#include "classify.h"
+#include "acl.h"
 #include "dataplane.h"
 
-RTE_ACL_RULE_DEF(acl_rule, SP_ACL_FIELDS);
-
-#define FIELD(index, kind, bytes, group, member) \
-	{ .type = RTE_ACL_FIELD_TYPE_##kind, .size = bytes, .field_index = index, .input_index = group, .offset = offsetof(struct sp_acl_key, member) }
-
-static const struct rte_acl_field_def acl_fields[SP_ACL_FIELDS] = {
-	FIELD(SP_ACL_PROTOCOL, BITMASK, 1, 0, protocol),
-	FIELD(SP_ACL_SOURCE, MASK, 4, 1, source_be),
-	FIELD(SP_ACL_DESTINATION, MASK, 4, 2, destination_be),
-	FIELD(SP_ACL_SOURCE_PORT, RANGE, 2, 3, source_port_be),
-	FIELD(SP_ACL_DESTINATION_PORT, RANGE, 2, 3, destination_port_be),
-	FIELD(SP_ACL_ROLE, BITMASK, 4, 4, role_be),
-};
-
-/* A packet has one of three roles, one bit each: value and mask of a comparison that holds for a set of them. */
-static void role_match(uint8_t roles, uint32_t *value, uint32_t *mask)
+static int build_filters(struct sp_dataplane *dp, struct sp_snapshot *s, const struct sp_snapshot_config *config, char *error, size_t size)
 {
-	const uint32_t all = SP_ROLE_PROTECTED | SP_ROLE_UNPROTECTED | SP_ROLE_LOCAL;
-
-	roles &= all;
-	if (roles == all) {
-		*value = 0;
-		*mask = 0;
-	} else if ((roles & (roles - 1)) == 0) {
-		*value = roles;
-		*mask = roles;
-	} else {
-		*value = 0;
-		*mask = all & ~(uint32_t)roles;
-	}
-}
-
-static void fill_rule(struct acl_rule *r, const struct sp_rule *from, uint32_t n_entries)
-{
-	*r = (struct acl_rule){
-		.data = {
-			.category_mask = 1,
-			.priority = (int32_t)(n_entries - from->entry),
-			.userdata = from->entry + 1, /* 0 means no match */
-		},
-	};
-	r->field[SP_ACL_PROTOCOL].value.u8 = from->protocol;
-	r->field[SP_ACL_PROTOCOL].mask_range.u8 = from->protocol ? UINT8_MAX : 0;
-	r->field[SP_ACL_SOURCE].value.u32 = from->source;
-	r->field[SP_ACL_SOURCE].mask_range.u32 = from->source_bits;
-	r->field[SP_ACL_DESTINATION].value.u32 = from->destination;
-	r->field[SP_ACL_DESTINATION].mask_range.u32 = from->destination_bits;
-	r->field[SP_ACL_SOURCE_PORT].value.u16 = from->source_port_first;
-	r->field[SP_ACL_SOURCE_PORT].mask_range.u16 = from->source_port_last;
-	r->field[SP_ACL_DESTINATION_PORT].value.u16 = from->destination_port_first;
-	r->field[SP_ACL_DESTINATION_PORT].mask_range.u16 = from->destination_port_last;
-	role_match(from->roles, &r->field[SP_ACL_ROLE].value.u32, &r->field[SP_ACL_ROLE].mask_range.u32);
-}
-
-static int rule_valid(const struct sp_rule *r, uint32_t n_entries)
-{
-	return r->entry < n_entries && r->source_bits <= 32 && r->destination_bits <= 32 && r->source_port_first <= r->source_port_last &&
-	       r->destination_port_first <= r->destination_port_last && r->roles != 0;
-}
-
-static int build_acl(struct sp_dataplane *dp, struct sp_snapshot *s, const struct sp_snapshot_config *config, char *error, size_t size)
-{
-	char name[32];
-	struct rte_acl_param param = {
-		.name = name,
-		.socket_id = dp->socket,
-		.rule_size = RTE_ACL_RULE_SZ(SP_ACL_FIELDS),
-		.max_rule_num = config->n_rules,
-	};
-	struct rte_acl_config build = {.num_categories = 1, .num_fields = SP_ACL_FIELDS};
-	int r;
-
-	if (config->n_rules == 0)
-		return 0;
-	sp_object_name(dp, name);
-	s->acl = rte_acl_create(&param);
-	if (s->acl == NULL) {
-		sp_fail(error, size, "classifier for %u rules: %s", config->n_rules, rte_strerror(rte_errno));
+	if (sp_acl_build(dp, SP_IPV4, &config->rules, config->n_entries, &s->acl, error, size) != 0)
 		return -1;
-	}
-	for (uint32_t i = 0; i < config->n_rules; i++) {
-		struct acl_rule rule;
-
-		if (!rule_valid(&config->rules[i], config->n_entries)) {
-			sp_fail(error, size, "rule %u of %u: entry %u of %u, prefixes /%u and /%u, port ranges or roles out of bounds", i, config->n_rules,
-				config->rules[i].entry, config->n_entries, config->rules[i].source_bits, config->rules[i].destination_bits);
-			return -1;
-		}
-		fill_rule(&rule, &config->rules[i], config->n_entries);
-		r = rte_acl_add_rules(s->acl, (struct rte_acl_rule *)&rule, 1);
-		if (r != 0) {
-			sp_fail(error, size, "rule %u of %u: %s", i, config->n_rules, rte_strerror(-r));
-			return -1;
-		}
-	}
-	memcpy(build.defs, acl_fields, sizeof(acl_fields));
-	r = rte_acl_build(s->acl, &build);
-	if (r != 0) {
-		sp_fail(error, size, "compiling %u rules: %s", config->n_rules, rte_strerror(-r));
-		return -1;
-	}
-	return 0;
+	return sp_acl_build(dp, SP_IPV6, &config->rules6, config->n_entries, &s->acl6, error, size);
 }
 
 static int build_routes(struct sp_dataplane *dp, struct sp_snapshot *s, const struct sp_snapshot_config *config, char *error, size_t size)
@@ -236,7 +138,7 @@ struct sp_snapshot *sp_snapshot_build(struct sp_dataplane *dp, const struct sp_s
 		sp_snapshot_free(s);
 		return sp_fail(error, error_size, "IKE exemption: counter slot %u of %u", config->ike_counter, dp->max_filters);
 	}
-	if (copy_entries(dp, s, config, error, error_size) != 0 || build_acl(dp, s, config, error, error_size) != 0 ||
+	if (copy_entries(dp, s, config, error, error_size) != 0 || build_filters(dp, s, config, error, error_size) != 0 ||
 	    build_routes(dp, s, config, error, error_size) != 0 || build_addresses(dp, s, config, error, error_size) != 0) {
 		sp_snapshot_free(s);
 		return NULL;
@@ -248,7 +150,8 @@ void sp_snapshot_free(struct sp_snapshot *s)
 {
 	if (s == NULL)
 		return;
-	rte_acl_free(s->acl);
+	sp_acl_free(s->acl);
+	sp_acl_free(s->acl6);
 	rte_rib_free(s->rib);
 	rte_free(s->entries);
 	rte_free(s->routes);

@@ -1,32 +1,81 @@
 package pipeline
 
 import (
+	"encoding/binary"
 	"math/bits"
+	"net/netip"
 
 	"sallyport/policy"
 )
 
-// prefix4 is an IPv4 prefix in host byte order.
-type prefix4 struct {
-	address uint32
-	bits    uint8
+// prefix is an address prefix in words of 32 bits, the most significant first: one for IPv4, four for IPv6.
+type prefix struct {
+	address [4]uint32
+	bits    int
 }
 
-// prefixes covers an address range with the fewest prefixes: the classifier knows prefixes only. At most 62 are needed.
-func prefixes(r policy.AddrRange) []prefix4 {
-	first, last := uint64(number4(r.First.As4())), uint64(number4(r.Last.As4()))
-	var covered []prefix4
-	for first <= last {
+// prefixes covers an address range with the fewest prefixes: the classifier knows prefixes only. At most 62 are needed for
+// IPv4 and 254 for IPv6.
+func prefixes(r policy.AddrRange) []prefix {
+	first, last := numberOf(r.First), numberOf(r.Last)
+	width := r.First.BitLen()
+	var covered []prefix
+	for {
 		// The largest block that starts at first and ends at or before last.
-		host := 32
-		if first != 0 {
-			host = bits.TrailingZeros64(first)
+		host := min(first.trailingZeros(), width)
+		end := first.withLow(host)
+		for last.less(end) {
+			host--
+			end = first.withLow(host)
 		}
-		host = min(host, bits.Len64(last-first+1)-1)
-		covered = append(covered, prefix4{uint32(first), uint8(32 - host)})
-		first += 1 << host
+		covered = append(covered, prefix{first.words(width), width - host})
+		if end == last {
+			return covered
+		}
+		first = end.next()
 	}
-	return covered
+}
+
+// number is an address as an integer of 128 bits.
+type number struct{ high, low uint64 }
+
+func numberOf(a netip.Addr) number {
+	if a.Is4() {
+		return number{low: uint64(number4(a.As4()))}
+	}
+	b := a.As16()
+	return number{binary.BigEndian.Uint64(b[:8]), binary.BigEndian.Uint64(b[8:])}
+}
+
+func (n number) trailingZeros() int {
+	if n.low != 0 {
+		return bits.TrailingZeros64(n.low)
+	}
+	return 64 + bits.TrailingZeros64(n.high)
+}
+
+// withLow is n with its lowest bits set.
+func (n number) withLow(host int) number {
+	if host < 64 {
+		return number{n.high, n.low | (1<<host - 1)}
+	}
+	return number{n.high | (1<<(host-64) - 1), ^uint64(0)}
+}
+
+func (n number) less(m number) bool {
+	return n.high < m.high || n.high == m.high && n.low < m.low
+}
+
+func (n number) next() number {
+	low, carry := bits.Add64(n.low, 1, 0)
+	return number{n.high + carry, low}
+}
+
+func (n number) words(width int) [4]uint32 {
+	if width == 32 {
+		return [4]uint32{uint32(n.low)}
+	}
+	return [4]uint32{uint32(n.high >> 32), uint32(n.high), uint32(n.low >> 32), uint32(n.low)}
 }
 
 func number4(b [4]byte) uint32 {

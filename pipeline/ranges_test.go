@@ -12,30 +12,63 @@ func address4(n uint32) netip.Addr {
 	return netip.AddrFrom4([4]byte{byte(n >> 24), byte(n >> 16), byte(n >> 8), byte(n)})
 }
 
+// randomAddress often has long runs of equal bits, where ranges fall into few and into many prefixes.
+func randomAddress(random *rand.Rand, size int) netip.Addr {
+	b := make([]byte, size)
+	for i := range b {
+		b[i] = []byte{0, 255, 128, 1, byte(random.Uint32())}[random.IntN(5)]
+	}
+	a, _ := netip.AddrFromSlice(b)
+	return a
+}
+
+// asPrefix is what the classifier gets, as the library's type.
+func asPrefix(p prefix, size int) netip.Prefix {
+	b := make([]byte, 0, 16)
+	for _, word := range p.address {
+		b = append(b, byte(word>>24), byte(word>>16), byte(word>>8), byte(word))
+	}
+	a, _ := netip.AddrFromSlice(b[:size])
+	return netip.PrefixFrom(a, p.bits)
+}
+
 // The prefixes of a range are in order, adjoin, begin and end where the range does, and are the fewest: no two adjoining
 // ones could be one.
 func TestPrefixesCoverTheRange(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
-	ranges := [][2]uint32{{0, 0xffffffff}, {0, 0}, {0xffffffff, 0xffffffff}, {1, 0xfffffffe}, {0x0a000000, 0x0affffff}, {0x0a000001, 0x0a000006}}
-	for range 20000 {
-		a, b := random.Uint32()>>random.UintN(32), random.Uint32()>>random.UintN(32)
-		ranges = append(ranges, [2]uint32{min(a, b), max(a, b)})
+	ranges := []policy.AddrRange{policy.AnyIPv4(), policy.AnyIPv6()}
+	for _, r := range [][2]string{
+		{"0.0.0.0", "0.0.0.0"}, {"255.255.255.255", "255.255.255.255"}, {"0.0.0.1", "255.255.255.254"}, {"10.0.0.0", "10.255.255.255"},
+		{"10.0.0.1", "10.0.0.6"}, {"::", "::"}, {"::1", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:fffe"}, {"2001:db8::", "2001:db8::1:0:0:0"},
+	} {
+		ranges = append(ranges, policy.AddrRange{First: netip.MustParseAddr(r[0]), Last: netip.MustParseAddr(r[1])})
+	}
+	for i := range 20000 {
+		size := []int{4, 16}[i%2]
+		a, b := randomAddress(random, size), randomAddress(random, size)
+		if b.Less(a) {
+			a, b = b, a
+		}
+		ranges = append(ranges, policy.AddrRange{First: a, Last: b})
 	}
 	for _, r := range ranges {
-		list := prefixes(policy.AddrRange{First: address4(r[0]), Last: address4(r[1])})
-		next := uint64(r[0])
+		size := r.First.BitLen() / 8
+		list := prefixes(r)
+		next := r.First
 		for i, p := range list {
-			size := uint64(1) << (32 - p.bits)
-			if uint64(p.address) != next || next%size != 0 {
-				t.Fatalf("%08x-%08x: prefix %d is %08x/%d, want one that starts at %08x", r[0], r[1], i, p.address, p.bits, next)
+			found := asPrefix(p, size)
+			if found.Addr() != next || found.Masked() != found {
+				t.Fatalf("%s: prefix %d is %s, want one that starts at %s", r, i, found, next)
 			}
-			if i > 0 && list[i-1].bits == p.bits && list[i-1].address%uint32(min(2*size, 1<<31)) == 0 && size < 1<<31 {
-				t.Fatalf("%08x-%08x: prefixes %d and %d could be one", r[0], r[1], i-1, i)
+			if i > 0 && list[i-1].bits == p.bits && p.bits > 0 {
+				if before := asPrefix(list[i-1], size); netip.PrefixFrom(before.Addr(), p.bits-1).Masked().Contains(found.Addr()) {
+					t.Fatalf("%s: prefixes %s and %s could be one", r, before, found)
+				}
 			}
-			next += size
+			next = policy.RangeOf(found).Last.Next()
 		}
-		if next != uint64(r[1])+1 || len(list) > 62 {
-			t.Fatalf("%08x-%08x: %d prefixes end at %08x", r[0], r[1], len(list), next)
+		if next != r.Last.Next() || len(list) > 2*r.First.BitLen()-2 && r.First != r.Last {
+			t.Fatalf("%s: %d prefixes end before %s", r, len(list), next)
 		}
 	}
 }

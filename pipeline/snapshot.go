@@ -87,7 +87,7 @@ func (d *Dataplane) cellsOf(s Snapshot) ([]uint16, error) {
 
 // build turns the policy into flat arrays for one call of C, which copies them.
 func (d *Dataplane) build(spd *policy.SPD, filters *filterSlots, cells []uint16, routes []hop) (*C.struct_sp_snapshot, error) {
-	rules, entries := classifier(spd, filters, cells)
+	rules, rules6, entries := classifier(spd, filters, cells)
 	addresses := d.ownAddresses()
 	hops := make([]C.struct_sp_route, len(routes))
 	for i, r := range routes {
@@ -99,8 +99,10 @@ func (d *Dataplane) build(spd *policy.SPD, filters *filterSlots, cells []uint16,
 	var pin runtime.Pinner
 	defer pin.Unpin()
 	config := C.struct_sp_snapshot_config{
-		n_rules: C.uint32_t(len(rules)), n_entries: C.uint32_t(len(entries)), n_routes: C.uint32_t(len(hops)), n_addresses: C.uint32_t(len(addresses)),
-		rules: pinned(&pin, rules), entries: pinned(&pin, entries), routes: pinned(&pin, hops), addresses: pinned(&pin, addresses),
+		n_entries: C.uint32_t(len(entries)), n_routes: C.uint32_t(len(hops)), n_addresses: C.uint32_t(len(addresses)),
+		rules:   C.struct_sp_rules{rule: pinned(&pin, rules), n: C.uint32_t(len(rules))},
+		rules6:  C.struct_sp_rules{rule: pinned(&pin, rules6), n: C.uint32_t(len(rules6))},
+		entries: pinned(&pin, entries), routes: pinned(&pin, hops), addresses: pinned(&pin, addresses),
 		default_verdict: C.SP_VERDICT_BLOCK,
 		ike_counter:     ikeExemptionSlot,
 	}
@@ -118,8 +120,9 @@ func (d *Dataplane) build(spd *policy.SPD, filters *filterSlots, cells []uint16,
 	return built, nil
 }
 
-// classifier expands the entries: every entry becomes a verdict, and a rule for each pair of prefixes of its addresses.
-func classifier(spd *policy.SPD, filters *filterSlots, cells []uint16) (rules []C.struct_sp_rule, entries []C.struct_sp_entry) {
+// classifier expands the entries: every entry becomes a verdict, and a rule of its IP version for each pair of prefixes of
+// its addresses.
+func classifier(spd *policy.SPD, filters *filterSlots, cells []uint16) (rules, rules6 []C.struct_sp_rule, entries []C.struct_sp_entry) {
 	for i := range spd.Entries {
 		e := &spd.Entries[i]
 		entries = append(entries, C.struct_sp_entry{
@@ -128,25 +131,38 @@ func classifier(spd *policy.SPD, filters *filterSlots, cells []uint16) (rules []
 			verdict:  verdictToC(e.Verdict),
 			protocol: C.uint8_t(e.Protocol),
 		})
-		if !e.Source.Is4() {
-			continue // IPv6 is dropped before the classifier (S-022)
-		}
-		destinations := prefixes(e.Destination)
-		for _, source := range prefixes(e.Source) {
-			for _, destination := range destinations {
-				rules = append(rules, C.struct_sp_rule{
-					source: C.uint32_t(source.address), source_bits: C.uint8_t(source.bits),
-					destination: C.uint32_t(destination.address), destination_bits: C.uint8_t(destination.bits),
-					protocol:          C.uint8_t(e.Protocol),
-					roles:             C.uint8_t(entryRoles(e)),
-					source_port_first: C.uint16_t(e.SourcePort.First), source_port_last: C.uint16_t(e.SourcePort.Last),
-					destination_port_first: C.uint16_t(e.DestinationPort.First), destination_port_last: C.uint16_t(e.DestinationPort.Last),
-					entry: C.uint32_t(i),
-				})
-			}
+		if e.Source.Is4() {
+			rules = appendRules(rules, e, i)
+		} else {
+			rules6 = appendRules(rules6, e, i)
 		}
 	}
-	return rules, entries
+	return rules, rules6, entries
+}
+
+func appendRules(rules []C.struct_sp_rule, e *policy.Entry, entry int) []C.struct_sp_rule {
+	destinations := prefixes(e.Destination)
+	for _, source := range prefixes(e.Source) {
+		for _, destination := range destinations {
+			rules = append(rules, C.struct_sp_rule{
+				source: words(source.address), source_bits: C.uint8_t(source.bits),
+				destination: words(destination.address), destination_bits: C.uint8_t(destination.bits),
+				protocol:          C.uint8_t(e.Protocol),
+				roles:             C.uint8_t(entryRoles(e)),
+				source_port_first: C.uint16_t(e.SourcePort.First), source_port_last: C.uint16_t(e.SourcePort.Last),
+				destination_port_first: C.uint16_t(e.DestinationPort.First), destination_port_last: C.uint16_t(e.DestinationPort.Last),
+				entry: C.uint32_t(entry),
+			})
+		}
+	}
+	return rules
+}
+
+func words(address [4]uint32) (w [4]C.uint32_t) {
+	for i, word := range address {
+		w[i] = C.uint32_t(word)
+	}
+	return w
 }
 
 // Roles as the classifier sees them: of the receiving port, or local for packets that the gateway makes itself, which come

@@ -118,15 +118,28 @@ struct sp_config {
 
 /* ---- snapshot ---- */
 
-/* One ACL rule: an address prefix pair, ports and protocol. Several rules may lead to one entry (ranges expanded to prefixes). */
+enum sp_ip {
+	SP_IPV4,
+	SP_IPV6,
+};
+
+/*
+ * What rte_acl compares: a pair of address prefixes, ports and protocol. Several rules may lead to one entry (ranges expanded to prefixes). An address is in words,
+ * the most significant first: one of IPv4, four of IPv6.
+ */
 struct sp_rule {
-	uint32_t source, destination;
+	uint32_t source[4], destination[4];
 	uint8_t source_bits, destination_bits; /* prefix length */
 	uint8_t protocol;                      /* 0 any */
 	uint8_t roles;                         /* set of enum sp_role */
 	uint16_t source_port_first, source_port_last;
 	uint16_t destination_port_first, destination_port_last;
 	uint32_t entry;                        /* index into entries; the lowest matching index wins */
+};
+
+struct sp_rules {
+	const struct sp_rule *rule;
+	uint32_t n;
 };
 
 struct sp_entry {
@@ -150,11 +163,11 @@ struct sp_own_address {
 };
 
 struct sp_snapshot_config {
-	const struct sp_rule *rules;
+	struct sp_rules rules, rules6;    /* of IPv4 and of IPv6, both into the same entries */
 	const struct sp_entry *entries;   /* descending weight */
 	const struct sp_route *routes;    /* attached subnets included */
 	const struct sp_own_address *addresses;
-	uint32_t n_rules, n_entries, n_routes, n_addresses;
+	uint32_t n_entries, n_routes, n_addresses;
 	uint8_t default_verdict;          /* SP_VERDICT_PERMIT or SP_VERDICT_BLOCK */
 	uint8_t needs_ike;                /* the IKE exemption is in force (S-034) */
 	uint32_t ike_counter;             /* filter counter slot of that exemption */

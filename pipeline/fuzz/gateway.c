@@ -248,8 +248,8 @@ static void add(struct policy *p, uint8_t verdict, uint16_t cell, uint32_t sourc
 {
 	p->entries[p->n] = (struct sp_entry){.counter = p->n + 1, .cell = cell, .verdict = verdict, .protocol = protocol};
 	p->rules[p->n] = (struct sp_rule){
-		.source = source,
-		.destination = destination,
+		.source = {source},
+		.destination = {destination},
 		.source_bits = source_bits,
 		.destination_bits = destination_bits,
 		.protocol = protocol,
@@ -299,7 +299,7 @@ void gateway_publish(struct gateway *g)
 		{.address = g == &ours ? OUR_LAN : PEER_NET(0) | 1, .port = g->port[PROTECTED], .bits = 24},
 	};
 	struct sp_snapshot_config c = {
-		.rules = p.rules,
+		.rules.rule = p.rules,
 		.entries = p.entries,
 		.routes = routes,
 		.addresses = addresses,
@@ -315,7 +315,7 @@ void gateway_publish(struct gateway *g)
 		our_policy(&p);
 	else
 		peer_policy(&p);
-	c.n_rules = p.n;
+	c.rules.n = p.n;
 	c.n_entries = p.n;
 	s = sp_snapshot_build(g->dp, &c, error, sizeof(error));
 	CHECK(s != NULL, "%s", error);

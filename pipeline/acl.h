@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef SP_ACL_H
+#define SP_ACL_H
+
+/*
+ * The filters of one IP version as a table: rules in, the index of the best matching entry out.
+ * The control side builds and frees it, classify.c asks it. Keys are in
+ * network byte order, as rte_acl demands: the first field is one byte, the others stand in groups of four.
+ */
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "tables.h"
+
+struct rte_acl_ctx;
+struct sp_dataplane;
+
+/* Immutable once built. */
+struct sp_acl {
+	struct rte_acl_ctx *context;
+};
+
+struct sp_acl_key {
+	uint8_t protocol;
+	uint8_t reserved[3];
+	uint32_t source_be;
+	uint32_t destination_be;
+	uint16_t source_port_be;
+	uint16_t destination_port_be;
+	uint32_t role_be;
+};
+
+struct sp_acl_key6 {
+	uint8_t protocol;
+	uint8_t reserved[3];
+	uint32_t source_be[4];
+	uint32_t destination_be[4];
+	uint16_t source_port_be;
+	uint16_t destination_port_be;
+	uint32_t role_be;
+};
+
+/* acl.c: a table in *acl, NULL when there are no rules. Of the rules that match a packet the one with the lowest entry wins. Returns -1 with the reason in error. */
+int sp_acl_build(struct sp_dataplane *dp, enum sp_ip ip, const struct sp_rules *rules, uint32_t n_entries, struct sp_acl **acl, char *error, size_t size);
+void sp_acl_free(struct sp_acl *acl);
+
+/* acl_match.c: for each of at most SP_BURST keys the index of its entry + 1, or 0 when no rule matches. A table that is NULL matches nothing. */
+void sp_acl_match(const struct sp_acl *acl, const struct sp_acl_key *keys, uint32_t *result, uint32_t n);
+void sp_acl_match6(const struct sp_acl *acl, const struct sp_acl_key6 *keys, uint32_t *result, uint32_t n);
+
+#endif
