@@ -144,7 +144,8 @@ func ikeView(negotiated []ike.SAInfo, down map[netip.Addr]string) []api.IKE {
 			Peer: info.Peer, State: info.State, Local: info.Local.String(), Remote: info.Remote.String(),
 			LocalID: info.LocalID, RemoteID: info.RemoteID, Proposal: info.Proposal, NAT: natText(info),
 			Established: info.Established, RekeyAt: info.RekeyAt, Children: []string{},
-			LastFailure: info.LastFailure, LastFailedAt: info.LastFailedAt, DownPort: down[info.Local.Addr()],
+			LastFailure: failureText(info.Failure), LastFailedAt: info.Failure.At,
+			PeerFailure: failureText(info.PeerFailure), PeerFailedAt: info.PeerFailure.At, DownPort: down[info.Local.Addr()],
 			Outstanding: info.Outstanding, Resent: info.RetransmitsOut, NextAttempt: info.NextAttempt,
 		}
 		if info.SPIi != 0 {
@@ -157,6 +158,14 @@ func ikeView(negotiated []ike.SAInfo, down map[netip.Addr]string) []api.IKE {
 		sas = append(sas, view)
 	}
 	return sas
+}
+
+// failureText is "reason: detail", empty when nothing has failed.
+func failureText(f ike.Failure) string {
+	if f.Reason == "" {
+		return ""
+	}
+	return string(f.Reason) + ": " + f.Detail
 }
 
 func natText(info ike.SAInfo) string {

@@ -62,7 +62,8 @@ type childSA struct {
 	replacedFor Reason
 	successor   *childSA // set by the peer's rekey: the one that takes over when this one is deleted
 
-	established, rekeyAt time.Time
+	lifetime
+	idleFrom time.Time // idleness counts from here at the earliest
 
 	life  timer // rekey, then the end
 	again timer // a rekey that was put off
@@ -80,12 +81,11 @@ func (sa *ikeSA) mayUse(spiOut uint32) bool {
 // install puts a new Child SA into its slot and its inbound half into the data plane.
 func (c *childSA) install() {
 	e, s := c.engine(), c.slot
-	c.established = e.now
+	c.lifetime, c.idleFrom = e.lifetimeFrom(e.now, s.cfg.RekeyTime), e.now
 	c.ike.children = append(c.ike.children, c)
 	s.children = append(s.children, c)
 	e.children[c.spiIn] = c
 	e.effect(InstallInbound{Peer: s.peer.cfg.Name, Child: s.cfg.Name, SA: c.half(c.spiIn, &c.keyIn)})
-	c.rekeyAt = e.now.Add(e.jitter(s.cfg.RekeyTime, rekeyJitter))
 	e.timers.set(&c.life, c.rekeyAt, c.rekeyDue)
 	c.watchIdle()
 	s.succeeded()
@@ -206,7 +206,7 @@ func (c *childSA) grace() time.Duration {
 
 // rekeyDue renews the Child SA, and ends it later if that does not come about.
 func (c *childSA) rekeyDue() {
-	c.engine().timers.set(&c.life, hardEnd(c.established, c.slot.cfg.RekeyTime), func() { c.expire(true) })
+	c.engine().timers.set(&c.life, c.ends, func() { c.expire(true) })
 	c.rekey()
 }
 
@@ -254,10 +254,10 @@ func (c *childSA) installFailed(inbound bool, detail string) {
 			}
 		}
 	}
-	f := c.fact(Failed)
-	f.Reason, f.Detail = FailInstall, detail
-	c.engine().fact(f)
 	s.failed(FailInstall, detail)
+	f := c.fact(Failed)
+	f.Reason, f.Detail, f.NextAttempt = FailInstall, detail, s.nextAttempt()
+	c.engine().fact(f)
 	c.delete(DeletedFailed)
 }
 
@@ -267,7 +267,7 @@ func (c *childSA) watchIdle() {
 	if limit < 0 || e.cfg.LastInbound == nil && e.cfg.LastOutbound == nil {
 		return
 	}
-	last := c.established
+	last := c.idleFrom
 	for _, used := range []func(uint32) time.Time{e.cfg.LastInbound, e.cfg.LastOutbound} {
 		if used == nil {
 			continue

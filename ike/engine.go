@@ -110,31 +110,6 @@ func (e *Engine) installFailed(ev InstallFailed) {
 	}
 }
 
-// reconfigure keeps the peers that are the same, with all their SAs, and lets go of the others.
-func (e *Engine) reconfigure(configured []Peer) {
-	before, kept := e.peers, map[*peer]bool{}
-	e.peers = nil
-	for _, cfg := range configured {
-		p := e.byName[cfg.Name]
-		switch {
-		case p == nil:
-			p = newPeer(e, cfg)
-		case samePeer(p.cfg, cfg.withDefaults()):
-			kept[p] = true
-		default:
-			p = newPeer(e, cfg)
-			p.pause() // lets the delete of the old SAs reach the peer first
-		}
-		e.peers = append(e.peers, p)
-	}
-	e.index()
-	for _, p := range before {
-		if !kept[p] {
-			p.retire()
-		}
-	}
-}
-
 // path is what the first datagram of a peer tells about it.
 type path struct{ local, remote netip.Addr }
 
@@ -143,7 +118,9 @@ func (e *Engine) index() {
 	for _, p := range e.peers {
 		at := path{p.cfg.Local, p.cfg.Remote}
 		e.byName[p.cfg.Name] = p
-		e.byPath[at] = append(e.byPath[at], p)
+		if len(p.slots) > 0 { // with no rule there is nothing to negotiate, and no answer (S-040)
+			e.byPath[at] = append(e.byPath[at], p)
+		}
 	}
 }
 

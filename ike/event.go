@@ -42,7 +42,8 @@ type (
 	Terminate struct{ Peer string }
 	// Rekey replaces the keys of a Child SA, or with an empty Child those of the IKE SA.
 	Rekey struct{ Peer, Child string }
-	// Reconfigure replaces the list of peers. Peers that are gone or changed lose their SAs by delete; the others notice nothing.
+	// Reconfigure replaces the list of peers. What is gone or negotiated from other settings loses its SAs by delete, down to a single
+	// child; the rest notices nothing. Effects for a child under its name may follow until its last SA has gone.
 	Reconfigure struct{ Peers []Peer }
 )
 

@@ -26,7 +26,8 @@ type Fact struct {
 	Tries   int    // for Retransmitted: sendings so far
 	Message uint32 // message id, for Retransmitted and Dropped
 
-	Selectors []policy.Selector // for ChildEstablished
+	Selectors   []policy.Selector // for ChildEstablished
+	NextAttempt time.Time         // for Failed: when we try again by ourselves, zero when we do not
 }
 
 // FactKind says what happened.

@@ -7,7 +7,7 @@ import (
 )
 
 // FuzzLink lets a script of octets drive both engines through the link: what is delivered, lost, repeated, reordered and damaged, what time passes,
-// what operators and data planes want, who is switched off and on. When the network is well again and the wire quiet, the tunnel
+// what operators, configurations and data planes want, who is switched off and on. When the network is well again and the wire quiet, the tunnel
 // must stand, alone, the same on both sides.
 func FuzzLink(f *testing.F) {
 	for _, seed := range [][]byte{
@@ -21,7 +21,12 @@ func FuzzLink(f *testing.F) {
 		{0, 0, 0, 0, 0, 20, 8, 0, 0, 0, 20, 8, 0, 0, 0},              // no SPI left for a while
 		{4, 2, 0, 2, 0, 0, 2, 3, 0, 8, 2, 0, 3, 0, 7, 7, 7, 0, 0},    // repetition, damage
 		{5, 0, 0, 0, 0, 22, 0, 0, 4, 4, 0, 0, 10, 0, 0, 0, 22, 0, 0}, // another configuration
-		{0, 6, 6, 6, 0, 0, 6, 0, 0, 10, 11, 1, 6, 6, 0, 0, 6, 0, 0},  // long silences
+		// another child, another protection, no child, no peer, and back: in flight, at both ends, during rekeys
+		{0, 0, 0, 0, 0, 0x36, 0, 0x37, 0, 0, 0x96, 0, 0x97, 0, 0, 0xb6, 0, 0, 0x16, 0, 0},
+		{0, 0, 0, 0x36, 0, 0, 0x76, 0, 0, 0x77, 0, 0, 0x56, 4, 0, 0},
+		{0, 0, 0, 0, 0, 8, 9, 0x36, 0x20, 0x37, 0, 0x20, 10, 0xf6, 0, 0, 0, 0x16, 0, 0},
+		{1, 0, 0, 0, 0, 10, 11, 0xb6, 0, 0, 0x97, 0, 0x16, 0, 0xd7, 0, 0, 0x17, 0, 0},
+		{0, 6, 6, 6, 0, 0, 6, 0, 0, 10, 11, 1, 6, 6, 0, 0, 6, 0, 0}, // long silences
 	} {
 		f.Add(seed)
 	}
@@ -51,12 +56,14 @@ func play(t *testing.T, script []byte) {
 		pfs(t)(&cfg)
 		l.a.boot(cfg)
 	}
+	l.a.base, l.b.base = l.a.cfg, l.b.cfg
 	l.begin()
 	for _, op := range script {
 		l.op(op)
 	}
 	for _, n := range []*end{l.a, l.b} {
 		n.noSPI, n.refuseIn, n.refuseOut = false, false, false
+		n.restore()
 	}
 	l.a.step(Initiate{Peer: "b"})
 	l.advance(10 * time.Minute)
@@ -92,22 +99,22 @@ func (l *link) op(op byte) {
 			side.step(Expire{SPI: side.outbound[side.cells[child]].PairSPI, Hard: which&1 == 0})
 		}
 	case what < 16:
-		side.step(Terminate{Peer: side.cfg.Peers[0].Name})
+		side.step(Terminate{Peer: side.base.Peers[0].Name})
 	case what < 18:
-		side.step(Initiate{Peer: side.cfg.Peers[0].Name})
+		side.step(Initiate{Peer: side.base.Peers[0].Name})
 	case what < 20:
 		side.boot(side.cfg)
 		side.step(Tick{})
 	case what < 22:
 		side.noSPI = !side.noSPI
 	case what < 24:
-		side.reconfigure()
+		side.reconfigure(op >> 5)
 	case what < 26:
 		for spi := range side.inbound {
 			side.heard[spi] = l.now
 		}
 	case what < 28:
-		side.step(Acquire{Peer: side.cfg.Peers[0].Name, Child: "net"})
+		side.step(Acquire{Peer: side.base.Peers[0].Name, Child: "net"})
 	case what < 30:
 		side.refuseIn = true
 	default:
@@ -140,14 +147,38 @@ func (l *link) mishap(what byte, which int) {
 	}
 }
 
-// reconfigure changes a detail of the peer, or back.
-func (n *end) reconfigure() {
-	peer := n.cfg.Peers[0]
-	if peer.DPDDelay == 0 {
-		peer.DPDDelay = 25 * time.Second
-	} else {
-		peer.DPDDelay = 0
+// reconfigure changes something of the peer.
+func (n *end) reconfigure(what byte) {
+	if what == 0 || len(n.cfg.Peers) == 0 || len(n.cfg.Peers[0].Children) == 0 {
+		n.restore()
+		return
 	}
-	n.cfg.Peers = []Peer{peer}
+	switch what {
+	case 1:
+		changeChild(n)
+	case 2:
+		n.configure(func(p *Peer) {
+			p.DPDDelay, p.RekeyTime = 25*time.Second, time.Hour
+			for i := range p.Children {
+				p.Children[i].RekeyTime = 10 * time.Minute
+			}
+		})
+	case 3:
+		changeProposals(n)
+	case 4:
+		n.restore()
+		addChild(n)
+	case 5:
+		dropChildren(n)
+	case 6:
+		n.configure(func(p *Peer) { p.IKEProposals = nil }) // the default ones: another identity, negotiable
+	case 7:
+		dropPeer(n)
+	}
+}
+
+// restore configures what the end began with.
+func (n *end) restore() {
+	n.cfg.Peers = n.base.Peers
 	n.step(Reconfigure{Peers: n.cfg.Peers})
 }

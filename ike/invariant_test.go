@@ -18,7 +18,7 @@ func (l *link) established(children ...string) {
 		var found []string
 		for _, sa := range n.engine.Snapshot() {
 			if sa.State != "established" {
-				l.t.Errorf("%s: IKE SA is %s (%s), expected established", n.name, sa.State, sa.LastFailure)
+				l.t.Errorf("%s: IKE SA is %s (%s), expected established", n.name, sa.State, sa.Failure.Detail)
 			}
 			for _, c := range sa.Children {
 				found = append(found, c.Name)

@@ -16,13 +16,15 @@ import (
 // link joins two engines, a and b, with a wire whose every datagram a test can deliver, drop, duplicate or reorder, a fake clock, and a data plane
 // at each end that checks what the engine orders. ESP packets travel on the same wire, so that a test sees whether one is ever lost.
 type link struct {
-	t     testing.TB
-	now   time.Time
-	a, b  *end
-	wire  []packet // in flight, oldest first
-	nat   func(from netip.AddrPort) netip.AddrPort
-	lost  int // ESP packets that arrived where nobody took them
-	taken int
+	t    testing.TB
+	now  time.Time
+	a, b *end
+	wire []packet // in flight, oldest first
+	nat  func(from netip.AddrPort) netip.AddrPort
+	lost int // ESP packets that arrived where nobody took them
+	// The same by the child that they were sent for.
+	lostBy map[string]int
+	taken  int
 }
 
 // packet is an IKE datagram, or with a cell an ESP packet.
@@ -31,6 +33,7 @@ type packet struct {
 	source, dest netip.AddrPort
 	payload      []byte
 	esp          bool
+	child        string
 	spi          uint32
 	key          []byte
 }
@@ -41,6 +44,7 @@ type end struct {
 	link      *link
 	engine    *Engine
 	cfg       Config
+	base      Config // of the fuzzer: what it comes back to
 	armed     time.Time
 	facts     []Fact
 	nextSPI   uint32
@@ -129,7 +133,7 @@ func sideB(t testing.TB) Config {
 // join makes a link of the usual two sides, changed by the functions given (which may be nil).
 func join(t testing.TB, changeA, changeB func(*Config)) *link {
 	t.Helper()
-	l := &link{t: t, now: start}
+	l := &link{t: t, now: start, lostBy: map[string]int{}}
 	for _, side := range []struct {
 		cfg    Config
 		change func(*Config)
@@ -284,6 +288,7 @@ func (l *link) arrive(p packet) {
 			return
 		}
 		l.lost++
+		l.lostBy[p.child]++
 		return
 	}
 	if l.nat != nil {
@@ -314,7 +319,7 @@ func (l *link) traffic() {
 		for _, child := range slices.Sorted(keys(n.cells)) {
 			sa := n.outbound[n.cells[child]]
 			n.sentBy[sa.PairSPI] = l.now
-			l.put(n, sa.Local, sa.Remote, packet{esp: true, spi: sa.SPI, key: sa.Keymat.Bytes()})
+			l.put(n, sa.Local, sa.Remote, packet{esp: true, child: child, spi: sa.SPI, key: sa.Keymat.Bytes()})
 		}
 	}
 }

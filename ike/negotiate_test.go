@@ -130,8 +130,16 @@ func TestFailures(t *testing.T) {
 			l.a.expect(Failed, c.reasonA, 1)
 			l.b.expect(Failed, c.reasonB, 1)
 			l.consistent()
-			if l.a.engine.Snapshot()[0].LastFailure == "" {
-				t.Error("a's snapshot does not say why")
+			ours, theirs := l.a.engine.Snapshot()[0], l.b.engine.Snapshot()[0]
+			if ours.Failure.Reason != c.reasonA || ours.PeerFailure != (Failure{}) {
+				t.Errorf("a's snapshot says %+v, and of b's attempts %+v", ours.Failure, ours.PeerFailure)
+			}
+			if theirs.Failure != (Failure{}) {
+				t.Errorf("b's snapshot says %+v, and it began nothing", theirs.Failure)
+			}
+			failed := l.a.facts[slices.IndexFunc(l.a.facts, func(f Fact) bool { return f.Kind == Failed })]
+			if !failed.NextAttempt.After(l.now.Add(-beliefTime)) || failed.NextAttempt != ours.NextAttempt {
+				t.Errorf("next attempt at %v says the fact, %v the snapshot", failed.NextAttempt, ours.NextAttempt)
 			}
 			// It is tried again, with growing pauses.
 			l.advance(10 * time.Minute)

@@ -14,6 +14,11 @@ const maxOrders = 400
 // SA must be there early enough and stay long enough. Then the clock runs on, and check sees the outcome.
 func everyOrder(t *testing.T, scenario func() *link, check func(*link)) {
 	t.Helper()
+	everyOrderUpTo(t, maxOrders, scenario, check)
+}
+
+func everyOrderUpTo(t *testing.T, limit int, scenario func() *link, check func(*link)) {
+	t.Helper()
 	runs := 0
 	for _, late := range []bool{false, true} {
 		for choices := []int{}; ; {
@@ -42,7 +47,7 @@ func everyOrder(t *testing.T, scenario func() *link, check func(*link)) {
 			for len(choices) > 0 && choices[len(choices)-1]+1 == widths[len(choices)-1] {
 				choices = choices[:len(choices)-1]
 			}
-			if len(choices) == 0 || runs%maxOrders == 0 {
+			if len(choices) == 0 || runs%limit == 0 {
 				break
 			}
 			choices[len(choices)-1]++

@@ -1,11 +1,9 @@
 package ike
 
 import (
-	"reflect"
 	"slices"
 	"time"
 
-	"sallyport/crypto"
 	"sallyport/ike/wire"
 	"sallyport/policy"
 )
@@ -24,25 +22,17 @@ type peer struct {
 	failures int   // in a row
 	retry    timer // pending: not before
 
-	lastFailure             string
-	lastFailedAt            time.Time
-	starts, resent, repeats uint64 // negotiations begun, requests sent again, requests received again
+	failure                 map[Role]Failure // the last one of what we began, and of what the peer began
+	starts, resent, repeats uint64           // negotiations begun, requests sent again, requests received again
 }
 
 func newPeer(e *Engine, cfg Peer) *peer {
-	p := &peer{engine: e, cfg: cfg.withDefaults()}
+	p := &peer{engine: e, cfg: cfg.withDefaults(), failure: map[Role]Failure{}}
 	for _, c := range p.cfg.Children {
 		p.slots = append(p.slots, &slot{peer: p, cfg: c})
 	}
 	p.touch()
 	return p
-}
-
-// samePeer compares two configurations, with defaults, without telling where their keys differ.
-func samePeer(a, b Peer) bool {
-	same := a.PSK.Equal(b.PSK)
-	a.PSK, b.PSK = crypto.Secret{}, crypto.Secret{}
-	return same && reflect.DeepEqual(a, b)
 }
 
 // touch asks for pursue at the end of the Step.
@@ -107,6 +97,11 @@ func (p *peer) slot(name string) *slot {
 func (p *peer) initiate(child string) {
 	p.down = false
 	p.engine.timers.stop(&p.retry)
+	for _, sa := range p.sas {
+		if sa.state == stateAuth {
+			sa.endedFor = ""
+		}
+	}
 	for _, s := range p.slots {
 		if child == "" || s.cfg.Name == child {
 			s.wanted = true
@@ -140,8 +135,12 @@ func (p *peer) terminate() {
 	p.endAll(DeletedByOperator)
 }
 
+// retire ends all that belongs to a peer that is no longer configured.
 func (p *peer) retire() {
 	p.retired = true
+	for _, s := range p.slots {
+		s.retired = true
+	}
 	p.endAll(DeletedReconfig)
 }
 
@@ -157,17 +156,34 @@ func (p *peer) endAll(reason Reason) {
 }
 
 // failed notes that a negotiation failed and sets the pause before the next: doubled each time, with jitter so that both ends do not meet again.
-func (p *peer) failed(reason Reason, detail string) {
-	p.noteFailure(reason, detail)
+// It returns when that next one begins, the zero time if none does by itself.
+func (p *peer) failed(reason Reason, detail string) time.Time {
+	p.noteFailure(RoleInitiator, reason, detail)
 	p.failures++
 	p.wait(&p.retry, p.failures)
 	for _, s := range p.slots {
 		s.wanted = false // a packet that still waits will ask again
 	}
+	if p.down || p.retired || !p.alwaysUp() {
+		return time.Time{}
+	}
+	return p.retry.at
 }
 
-func (p *peer) noteFailure(reason Reason, detail string) {
-	p.lastFailure, p.lastFailedAt = string(reason)+": "+detail, p.engine.now
+// noteFailure remembers the last failure of what this side of the peer began, for Snapshot.
+func (p *peer) noteFailure(role Role, reason Reason, detail string) {
+	p.failure[role] = Failure{Reason: reason, Detail: detail, At: p.engine.now}
+}
+
+// nextAttempt is when the first of the children that are kept up is negotiated again, the zero time if none waits for that.
+func (p *peer) nextAttempt() time.Time {
+	var first time.Time
+	for _, s := range p.slots {
+		if at := s.nextAttempt(); s.live() == nil && !at.IsZero() && (first.IsZero() || at.Before(first)) {
+			first = at
+		}
+	}
+	return first
 }
 
 // wait sets a retry timer for the given number of failures in a row.

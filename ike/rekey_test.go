@@ -14,6 +14,9 @@ var (
 
 // rekey gives an end a Rekey event for its only peer.
 func (n *end) rekey(what Rekey) {
+	if len(n.cfg.Peers) == 0 {
+		return
+	}
 	what.Peer = n.cfg.Peers[0].Name
 	n.step(what)
 }

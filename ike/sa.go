@@ -74,11 +74,11 @@ type ikeSA struct {
 	predecessor *ikeSA // whose rekey of ours will tell whether this one, the peer's, is its successor
 
 	createdIn, establishedIn uint64 // the Steps: finer than time
-	established, rekeyAt     time.Time
-	lastHeard                time.Time // an authenticated message
-	lastHint                 time.Time // a liveness check begun at a stranger's word
-	replacedFor              Reason    // why another took its place
-	endedFor                 Reason    // why we delete it
+	lifetime
+	lastHeard   time.Time // an authenticated message
+	lastHint    time.Time // a liveness check begun at a stranger's word
+	replacedFor Reason    // why another took its place
+	endedFor    Reason    // why we delete it
 
 	rekeyFailures int // in a row
 
@@ -181,31 +181,19 @@ func (sa *ikeSA) establish() {
 		e.halfOpen.add(sa.remote, -1)
 		e.timers.stop(&sa.watch)
 	}
-	sa.state, sa.established, sa.establishedIn = stateEstablished, e.now, e.steps
+	sa.state, sa.lifetime, sa.establishedIn = stateEstablished, e.lifetimeFrom(e.now, sa.peer.cfg.RekeyTime), e.steps
 	sa.initRequest, sa.initResponse = nil, nil
 	sa.keys.wipeAuth()
-	sa.rekeyAt = e.now.Add(e.jitter(sa.peer.cfg.RekeyTime, rekeyJitter))
 	e.timers.set(&sa.life, sa.rekeyAt, sa.rekeyDue)
 	sa.watchLiveness()
 	sa.peer.succeeded()
 	sa.peer.touch()
 }
 
-// Lifetimes are shortened by up to rekeyJitter, so that many SAs made at once, and the two ends of one, do not rekey at once; hardLifetime
-// after the nominal time an SA ends, rekeyed or not.
-const (
-	rekeyJitter  = 0.1
-	hardLifetime = 1.1
-)
-
-func hardEnd(from time.Time, nominal time.Duration) time.Time {
-	return from.Add(time.Duration(hardLifetime * float64(nominal)))
-}
-
 // rekeyDue renews the IKE SA, or lets it end when nobody uses it (S-076).
 func (sa *ikeSA) rekeyDue() {
 	e := sa.engine
-	e.timers.set(&sa.life, hardEnd(sa.established, sa.peer.cfg.RekeyTime), func() { sa.terminate(DeletedExpired) })
+	e.timers.set(&sa.life, sa.ends, func() { sa.terminate(DeletedExpired) })
 	if sa.state != stateEstablished {
 		return
 	}
@@ -278,14 +266,14 @@ func (sa *ikeSA) fail(err error) {
 	}
 	f := sa.fact(Failed)
 	f.Reason, f.Detail = reasonOf(err)
-	sa.engine.fact(f)
 	switch p := sa.peer; {
 	case p == nil: // anybody may have made it fail
 	case sa.role == RoleInitiator || !sa.established.IsZero():
-		p.failed(f.Reason, f.Detail)
+		f.NextAttempt = p.failed(f.Reason, f.Detail)
 	default:
-		p.noteFailure(f.Reason, f.Detail)
+		p.noteFailure(RoleResponder, f.Reason, f.Detail)
 	}
+	sa.engine.fact(f)
 	sa.close(DeletedFailed)
 }
 
@@ -299,8 +287,8 @@ func (sa *ikeSA) abort(err error) {
 	}
 	fact := sa.fact(Failed)
 	fact.Reason, fact.Detail = reasonOf(err)
+	fact.NextAttempt = sa.peer.failed(fact.Reason, fact.Detail)
 	sa.engine.fact(fact)
-	sa.peer.failed(fact.Reason, fact.Detail)
 	why := wire.NotifyInvalidSyntax
 	if fact.Reason == FailAuthentication {
 		why = wire.NotifyAuthenticationFailed
@@ -308,12 +296,15 @@ func (sa *ikeSA) abort(err error) {
 	sa.delete(&deleteIKE{reason: DeletedFailed, why: why})
 }
 
-// terminate ends an established IKE SA with a delete; one under negotiation is dropped.
+// terminate ends an established IKE SA with a delete; one under negotiation is dropped, unless the peer may have it already: then it
+// is deleted when the response to IKE_AUTH has come.
 func (sa *ikeSA) terminate(reason Reason) {
 	switch sa.state {
 	case stateEstablished, stateReplaced:
 		sa.delete(&deleteIKE{reason: reason})
-	case stateInit, stateAuth, stateHalfOpen:
+	case stateAuth:
+		sa.endedFor = reason
+	case stateInit, stateHalfOpen:
 		sa.close(reason)
 	}
 }

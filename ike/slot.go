@@ -2,6 +2,7 @@ package ike
 
 import (
 	"slices"
+	"time"
 
 	"sallyport/policy"
 )
@@ -19,6 +20,7 @@ type slot struct {
 	packet      *policy.Packet // that packet
 	negotiating *childInitiator
 
+	retired  bool // the child is no longer configured, or protects other traffic or in another way
 	failures int
 	retry    timer // pending: not before
 }
@@ -41,7 +43,7 @@ func (s *slot) live() *childSA {
 // elect fills the data plane's cell when its SA has gone or stopped, with the youngest Child SA that has not been there. None comes back: an
 // outbound SA is installed once in its life (see moved). If only such a one is left it gets new keys.
 func (s *slot) elect() {
-	if s.outbound != nil {
+	if s.outbound != nil || s.retired {
 		return
 	}
 	for _, usable := range []func(*childSA) bool{
@@ -66,8 +68,16 @@ func (s *slot) elect() {
 func (s *slot) failed(reason Reason, detail string) {
 	s.wanted = false
 	s.failures++
-	s.peer.noteFailure(reason, detail)
+	s.peer.noteFailure(RoleInitiator, reason, detail)
 	s.peer.wait(&s.retry, s.failures)
+}
+
+// nextAttempt is when the child is negotiated again after a failure, the zero time if that takes a packet, the peer or an operator.
+func (s *slot) nextAttempt() time.Time {
+	if s.cfg.Start != StartAlways || s.retired || s.peer.down || s.peer.retired {
+		return time.Time{}
+	}
+	return later(s.retry.when(), s.peer.retry.when())
 }
 
 func (s *slot) succeeded() {

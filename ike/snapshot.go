@@ -22,10 +22,17 @@ type SAInfo struct {
 	NextSend, NextReceive      uint32 // message ids
 	Outstanding                string // the exchange that waits for a response
 	Children                   []ChildInfo
-	LastFailure                string // of the peer, whichever IKE SA it was on
-	LastFailedAt, NextAttempt  time.Time
-	Starts                     uint64 // negotiations that we began with this peer
-	RetransmitsOut, Duplicates uint64 // of the peer: requests sent again, requests received again
+	Failure, PeerFailure       Failure   // the last of what we began with the peer, and of what it began with us, on any IKE SA
+	NextAttempt                time.Time // after a failure, at a child that is kept up; zero when none waits
+	Starts                     uint64    // negotiations that we began with this peer
+	RetransmitsOut, Duplicates uint64    // of the peer: requests sent again, requests received again
+}
+
+// Failure is why a negotiation ended without result. Its zero value is that none did.
+type Failure struct {
+	Reason Reason
+	Detail string
+	At     time.Time
 }
 
 // ChildInfo is one Child SA as `show sas` prints it.
@@ -60,12 +67,10 @@ func (e *Engine) Snapshot() []SAInfo {
 func (p *peer) info() SAInfo {
 	info := SAInfo{Peer: p.cfg.Name, State: "idle", LocalID: p.cfg.LocalID.String(), RemoteID: p.cfg.RemoteID.String(),
 		Local: netip.AddrPortFrom(p.cfg.Local, portIKE), Remote: netip.AddrPortFrom(p.cfg.Remote, portIKE),
-		LastFailure: p.lastFailure, LastFailedAt: p.lastFailedAt, Starts: p.starts, RetransmitsOut: p.resent, Duplicates: p.repeats}
+		Failure: p.failure[RoleInitiator], PeerFailure: p.failure[RoleResponder], NextAttempt: p.nextAttempt(),
+		Starts: p.starts, RetransmitsOut: p.resent, Duplicates: p.repeats}
 	if p.down {
 		info.State = "down"
-	}
-	if p.retry.pending() {
-		info.NextAttempt = p.retry.at
 	}
 	return info
 }

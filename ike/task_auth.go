@@ -56,7 +56,7 @@ func (t *authResponder) process(m *message) error {
 		return err
 	}
 	if !verify(sa, auth, p.cfg.PSK, sa.keys.pi, sa.initRequest, sa.nr, id) {
-		p.noteFailure(FailAuthentication, "peer does not hold our pre-shared key")
+		p.noteFailure(RoleResponder, FailAuthentication, "peer does not hold our pre-shared key")
 		return refuse(wire.NotifyAuthenticationFailed, FailAuthentication, "peer %v does not hold our pre-shared key (AUTH by %v)", p.cfg.RemoteID, auth.Method)
 	}
 	sa.peer, sa.among = p, nil
@@ -116,13 +116,17 @@ func verify(sa *ikeSA, auth *wire.Auth, psk, skP crypto.Secret, firstMessage, no
 	return auth.Method == wire.AuthSharedKeyMIC && subtle.ConstantTimeCompare(auth.Data, expected) == 1
 }
 
-// authenticated establishes the IKE SA, and settles which one stays if there are two.
+// authenticated establishes the IKE SA, and settles which one stays if there are two. One that was ended meanwhile goes.
 func (sa *ikeSA) authenticated() {
 	sa.establish()
 	sa.origin = origin{sa.role, sa.lowestNonce()}
 	f := sa.fact(IKEEstablished)
 	f.Suite = sa.chosen.String()
 	sa.engine.fact(f)
+	if sa.endedFor != "" {
+		sa.terminate(sa.endedFor)
+		return
+	}
 	sa.settleDuplicates()
 }
 

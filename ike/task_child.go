@@ -75,7 +75,7 @@ func (t *childInitiator) cause(sa *ikeSA) error {
 		if t.slot.negotiating == nil {
 			t.slot.negotiating = t
 		}
-	case sa.state != stateEstablished, t.old != nil && t.old.state != childActive, t.old == nil && t.slot.live() != nil:
+	case t.slot.retired, sa.state != stateEstablished, t.old != nil && t.old.state != childActive, t.old == nil && t.slot.live() != nil:
 		return errNothingToDo
 	}
 	return nil
@@ -101,6 +101,10 @@ func (t *childInitiator) reserve() error {
 }
 
 func (t *childInitiator) process(m *message) error {
+	if t.slot.retired {
+		t.disown(m)
+		return nil
+	}
 	if wire.Find[*wire.SA](m.Payloads) == nil {
 		return t.refused(m.sa, wire.FindError(m.Payloads))
 	}
@@ -130,10 +134,10 @@ func (t *childInitiator) refused(sa *ikeSA, n *wire.Notify) error {
 		return nil
 	}
 	detail := fmt.Sprintf("%s, we offered %s for %s", f.detail, describeOurs(t.proposals()), describeSelectors(t.slot.cfg.Selectors))
+	t.putOff(f.reason, detail)
 	if f.reason != FailTemporary {
 		t.fact(sa, f.reason, detail)
 	}
-	t.putOff(f.reason, detail)
 	return nil
 }
 
@@ -163,11 +167,11 @@ func (t *childInitiator) putOff(reason Reason, detail string) {
 // unusable handles a Child SA that the peer has made and we cannot use: it must be told to remove it.
 func (t *childInitiator) unusable(sa *ikeSA, err error) {
 	reason, detail := reasonOf(err)
-	t.fact(sa, reason, detail)
 	spi := t.spi
 	t.spi = 0
 	t.done()
 	t.putOff(reason, detail)
+	t.fact(sa, reason, detail)
 	sa.tasks.enqueue(wire.ExchangeInformational, &deleteUnused{engine: sa.engine, spi: spi})
 }
 
@@ -257,7 +261,10 @@ func (t *childInitiator) done() {
 
 func (t *childInitiator) fact(sa *ikeSA, reason Reason, detail string) {
 	f := sa.fact(Failed)
-	f.Role, f.Child, f.Reason, f.Detail = RoleInitiator, t.slot.cfg.Name, reason, detail
+	f.Role, f.Child, f.Reason, f.Detail, f.NextAttempt = RoleInitiator, t.slot.cfg.Name, reason, detail, t.slot.nextAttempt()
+	if t.old != nil && t.old.again.pending() {
+		f.NextAttempt = t.old.again.at
+	}
 	sa.engine.fact(f)
 }
 

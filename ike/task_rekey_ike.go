@@ -127,16 +127,16 @@ func (t *rekeyInitiator) refused(sa *ikeSA, n *wire.Notify) error {
 		sa.standby(DeletedRekeyed, (*ikeSA).terminate)
 		return nil
 	}
-	f := failureOf(n)
-	if f.reason != FailTemporary {
-		fact := sa.fact(Failed)
-		fact.Reason, fact.Detail = f.reason, "rekey of the IKE SA: "+f.detail
-		sa.engine.fact(fact)
-	}
 	sa.rekeyFailures++
 	e := sa.engine
 	delay := min(e.limits.RetryMin<<min(sa.rekeyFailures-1, 16), e.limits.RetryMax)
 	e.timers.set(&sa.again, e.now.Add(e.jitter(delay, retryJitter)), sa.rekey)
+	if f := failureOf(n); f.reason != FailTemporary {
+		fact := sa.fact(Failed)
+		fact.Role, fact.Reason, fact.Detail, fact.NextAttempt = RoleInitiator, f.reason, "rekey of the IKE SA: "+f.detail, sa.again.at
+		sa.engine.fact(fact)
+		sa.peer.noteFailure(RoleInitiator, f.reason, fact.Detail)
+	}
 	return nil
 }
 

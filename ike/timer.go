@@ -15,6 +15,14 @@ type timer struct {
 
 func (t *timer) pending() bool { return t.index != 0 }
 
+// when is the deadline, the zero time when not set.
+func (t *timer) when() time.Time {
+	if !t.pending() {
+		return time.Time{}
+	}
+	return t.at
+}
+
 // timers is the set of pending deadlines of an engine.
 type timers struct {
 	heap  timerHeap

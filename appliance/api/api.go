@@ -122,6 +122,8 @@ type IKE struct {
 	Children     []string  `json:"children"`
 	LastFailure  string    `json:"last_failure,omitempty"`
 	LastFailedAt time.Time `json:"last_failed_at,omitzero"`
+	PeerFailure  string    `json:"peer_failure,omitempty"` // the same of what the peer began
+	PeerFailedAt time.Time `json:"peer_failed_at,omitzero"`
 	// What stands in the way at this moment.
 	DownPort    string    `json:"down_port,omitempty"`   // the port of Local, if it has no link
 	Outstanding string    `json:"outstanding,omitempty"` // the exchange that waits for a response

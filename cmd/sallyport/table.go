@@ -92,6 +92,9 @@ func obstacles(s api.IKE, now time.Time) []string {
 	if s.LastFailure != "" {
 		notes = append(notes, fmt.Sprintf("last failure %s ago: %s", since(now, s.LastFailedAt), s.LastFailure))
 	}
+	if s.PeerFailure != "" {
+		notes = append(notes, fmt.Sprintf("the peer's last attempt failed %s ago: %s", since(now, s.PeerFailedAt), s.PeerFailure))
+	}
 	if !s.NextAttempt.IsZero() {
 		notes = append(notes, "next attempt in "+until(now, s.NextAttempt))
 	}

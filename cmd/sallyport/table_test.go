@@ -31,7 +31,8 @@ func TestIKETableSaysWhy(t *testing.T) {
 	refused := api.IKE{Peer: "site-b", State: "established", Role: "initiator", InitiatorSPI: "aa93b95240c230c3", ResponderSPI: "e1662f12dcb113fa",
 		Local: "192.0.2.1:500", Remote: "198.51.100.200:4500", Proposal: "aes128gcm16-prfsha256-ecp256",
 		Established: now.Add(-time.Hour), RekeyAt: now.Add(7*time.Hour + 50*time.Minute),
-		LastFailure: "ts_unacceptable: peer answered TS_UNACCEPTABLE", LastFailedAt: now.Add(-90 * time.Second), NextAttempt: now.Add(time.Minute)}
+		LastFailure: "ts_unacceptable: peer answered TS_UNACCEPTABLE", LastFailedAt: now.Add(-90 * time.Second), NextAttempt: now.Add(time.Minute),
+		PeerFailure: "no_proposal_chosen: peer offered 3DES", PeerFailedAt: now.Add(-time.Hour)}
 	var out strings.Builder
 	if err := ikeTable(&out, []api.IKE{silent, refused, refused}); err != nil {
 		t.Fatal(err)
@@ -41,6 +42,7 @@ func TestIKETableSaysWhy(t *testing.T) {
 		"site-c: port wan has no link\n",
 		"site-c: no response yet to IKE_SA_INIT; 4 requests sent again since start\n",
 		"site-b: last failure 1m30s ago: ts_unacceptable: peer answered TS_UNACCEPTABLE\n",
+		"site-b: the peer's last attempt failed 1h0m0s ago: no_proposal_chosen: peer offered 3DES\n",
 		"site-b: next attempt in ",
 	} {
 		if strings.Count(text, want) != 1 {

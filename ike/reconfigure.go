@@ -1,0 +1,146 @@
+package ike
+
+import (
+	"reflect"
+	"slices"
+
+	"sallyport/crypto"
+	"sallyport/ike/wire"
+)
+
+// reconfigure replaces the list of peers while everything runs. What is the same notices nothing:
+//
+//	a peer that is gone, or is somebody else now        its IKE SAs end by delete, with all on them
+//	a peer that lives, dies or renews otherwise         keeps its IKE SAs; the new times count from now on
+//	a child that is gone, or protects otherwise         its Child SAs end by delete (RFC 7296 1.4.1)
+//	a child that is new, or protects otherwise          is negotiated on the IKE SA that there is
+//	a child that starts, idles or renews otherwise      keeps its Child SAs
+//
+// Where the old configuration has an exchange on its way the peer may already hold its half of what comes of it. Then its response is
+// awaited and what it made is deleted: dropping it here would leave an SA on one side only.
+func (e *Engine) reconfigure(configured []Peer) {
+	before, kept := e.peers, map[*peer]bool{}
+	e.peers = nil
+	for _, cfg := range configured {
+		cfg = cfg.withDefaults()
+		p := e.byName[cfg.Name]
+		switch {
+		case p == nil:
+			p = newPeer(e, cfg)
+		case sameIdentity(p.cfg, cfg):
+			kept[p] = true
+			p.reconfigure(cfg)
+		default:
+			down := p.down
+			p = newPeer(e, cfg)
+			p.down = down
+			p.pause() // lets the delete of the old SAs reach the peer first
+		}
+		e.peers = append(e.peers, p)
+	}
+	e.index()
+	for _, p := range before {
+		if !kept[p] {
+			p.retire()
+		}
+	}
+}
+
+// sameIdentity reports whether what an IKE SA was made from is the same, without telling where the keys differ. The configurations have
+// their defaults.
+func sameIdentity(a, b Peer) bool {
+	same := a.PSK.Equal(b.PSK)
+	for _, p := range []*Peer{&a, &b} {
+		p.PSK, p.Children, p.DPDDelay, p.RekeyTime = crypto.Secret{}, nil, 0, 0
+	}
+	return same && reflect.DeepEqual(a, b)
+}
+
+// sameProtection reports whether what a Child SA was made from is the same.
+func sameProtection(a, b Child) bool {
+	return covers(a.Selectors, b.Selectors) && covers(b.Selectors, a.Selectors) && reflect.DeepEqual(a.ESPProposals, b.ESPProposals)
+}
+
+// reconfigure gives a peer that stays its new times and children.
+func (p *peer) reconfigure(cfg Peer) {
+	was, before := p.cfg, p.slots
+	p.cfg, p.slots = cfg, nil
+	for _, c := range cfg.Children {
+		i := slices.IndexFunc(before, func(s *slot) bool { return s.cfg.Name == c.Name && sameProtection(s.cfg, c) })
+		if i < 0 {
+			p.slots = append(p.slots, &slot{peer: p, cfg: c})
+			continue
+		}
+		before[i].reconfigure(c)
+		p.slots = append(p.slots, before[i])
+	}
+	for _, s := range before {
+		if !slices.Contains(p.slots, s) {
+			s.retire()
+		}
+	}
+	if len(p.slots) == 0 {
+		p.endAll(DeletedReconfig)
+	}
+	for _, sa := range p.sas {
+		if sa.state == stateEstablished {
+			sa.reconfigured(was)
+		}
+	}
+	p.touch()
+}
+
+// reconfigured applies the peer's new times to an established IKE SA.
+func (sa *ikeSA) reconfigured(was Peer) {
+	e, cfg := sa.engine, &sa.peer.cfg
+	if cfg.RekeyTime != was.RekeyTime {
+		sa.lifetime = e.lifetimeFrom(sa.established, cfg.RekeyTime)
+		e.timers.set(&sa.life, sa.rekeyAt, sa.rekeyDue)
+	}
+	if cfg.DPDDelay != was.DPDDelay {
+		e.timers.stop(&sa.watch)
+		sa.watchLiveness()
+	}
+}
+
+// reconfigure applies new times to a child whose Child SAs stay. The replay window counts from the next SA on.
+func (s *slot) reconfigure(cfg Child) {
+	was := s.cfg
+	s.cfg = cfg
+	for _, c := range s.children {
+		if c.state != childActive {
+			continue // its watch and its life serve its end
+		}
+		e := c.engine()
+		if cfg.RekeyTime != was.RekeyTime {
+			c.lifetime = e.lifetimeFrom(c.established, cfg.RekeyTime)
+			e.timers.set(&c.life, c.rekeyAt, c.rekeyDue)
+		}
+		if cfg.IdleTimeout != was.IdleTimeout {
+			e.timers.stop(&c.watch)
+			c.idleFrom = e.now // an SA that was idle for longer than the new limit is not taken by surprise
+			c.watchIdle()
+		}
+	}
+}
+
+// retire ends what serves a child that is no longer configured so. No SA of it becomes the one that packets leave by.
+func (s *slot) retire() {
+	s.retired, s.wanted, s.packet = true, false, nil
+	s.peer.engine.timers.stop(&s.retry)
+	for _, c := range slices.Clone(s.children) {
+		c.delete(DeletedReconfig)
+	}
+}
+
+// disown handles the response to an exchange of ours whose child was retired in the meantime: what the peer has made is deleted, unseen.
+func (t *childInitiator) disown(m *message) {
+	if wire.Find[*wire.SA](m.Payloads) == nil {
+		t.abandon()
+		return
+	}
+	spi := t.spi
+	t.spi = 0
+	t.done()
+	m.sa.tasks.enqueue(wire.ExchangeInformational, &deleteUnused{engine: m.sa.engine, spi: spi})
+}
