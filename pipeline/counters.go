@@ -201,26 +201,19 @@ func (d *Dataplane) filterCounters() []FilterCounters {
 	return list
 }
 
-// exemptionCounters are Go's counts, since IKE datagrams pass through here. Only workers see ESP in UDP, which the exemption
-// of port 4500 lets in: it is what they counted for both ports less what came to port 500.
+// exemptionCounters are Go's counts, since exempt packets pass through here. Only of IKE's inbound row workers see more: ESP
+// in UDP, which comes to port 4500 too.
 func (d *Dataplane) exemptionCounters() []FilterCounters {
 	var list []FilterCounters
-	natt := d.filterHits(ikeExemptionSlot)
 	for _, e := range d.policy.spd.Exemptions {
 		f := FilterCounters{ID: e.ID, Name: e.Name}
 		if hits := d.slow.exempted[e.ID]; hits != nil {
 			f.FilterHits = *hits
 		}
-		if e.Name == "ike-inbound" {
-			natt.Packets -= f.Packets
-			natt.Bytes -= f.Bytes
+		if e.Kind == policy.ExemptIKE && e.Inbound {
+			f.FilterHits = d.filterHits(ikeExemptionSlot)
 		}
 		list = append(list, f)
-	}
-	for i := range list {
-		if list[i].Name == "ike-natt-inbound" {
-			list[i].FilterHits = natt
-		}
 	}
 	return list
 }

@@ -273,7 +273,11 @@ func compileRules(t *testing.T, permit bool, rules []rule, ports []PortSpec) *po
 		}
 		filter := policy.Filter{Source: source, Destination: destination, Protocol: x.protocol, SourcePort: policy.AnyPort, DestinationPort: x.port, Mirrored: !x.oneWay}
 		set.FilterLists = append(set.FilterLists, policy.FilterList{Name: x.name, Updated: epoch, Filters: []policy.Filter{filter}})
-		set.Policies[0].Rules = append(set.Policies[0].Rules, policy.Rule{Name: x.name, FilterList: x.name, FilterAction: action, Tunnel: x.tunnel, Ports: x.ports})
+		r := policy.Rule{Name: x.name, FilterList: x.name, FilterAction: action, Tunnel: x.tunnel, Ports: x.ports}
+		if x.tunnel != "" {
+			r.AuthMethods = []string{"psk"}
+		}
+		set.Policies[0].Rules = append(set.Policies[0].Rules, r)
 	}
 	var own []netip.Addr
 	for _, p := range ports {

@@ -38,7 +38,11 @@ func setOf(rules ...ruleText) *Set {
 			action.Methods = []string{"aes128gcm16"}
 		}
 		set.FilterActions = append(set.FilterActions, action)
-		set.Policies[0].Rules = append(set.Policies[0].Rules, Rule{Name: r.name, FilterList: "list-" + r.name, FilterAction: action.Name, Ports: r.ports, Tunnel: r.tunnel})
+		rule := Rule{Name: r.name, FilterList: "list-" + r.name, FilterAction: action.Name, Ports: r.ports, Tunnel: r.tunnel}
+		if r.kind == ActionNegotiate {
+			rule.AuthMethods = []string{"psk"}
+		}
+		set.Policies[0].Rules = append(set.Policies[0].Rules, rule)
 	}
 	return set
 }

@@ -106,7 +106,7 @@ func randomSet(r *rand.Rand) *Set {
 		action := set.FilterActions[r.IntN(3)]
 		rule := Rule{Name: fmt.Sprintf("rule-%d", i), FilterList: list.Name, FilterAction: action.Name, Ports: PortGroup(r.IntN(4))}
 		if action.Kind == ActionNegotiate {
-			rule.Tunnel, rule.Ports = "tunnel", PortsAll
+			rule.Tunnel, rule.Ports, rule.AuthMethods = "tunnel", PortsAll, []string{"psk"}
 		}
 		p.Rules = append(p.Rules, rule)
 	}

@@ -2,8 +2,6 @@ package policy
 
 import (
 	"fmt"
-	"net/netip"
-	"slices"
 	"strings"
 	"time"
 )
@@ -56,6 +54,20 @@ func (g PortGroup) String() string {
 	}
 }
 
+// Origin is where an operator wrote a thing. Its zero value is nowhere.
+type Origin struct {
+	File string
+	Line int
+}
+
+// String is "file:line", and empty for nowhere.
+func (o Origin) String() string {
+	if o == (Origin{}) {
+		return ""
+	}
+	return fmt.Sprintf("%s:%d", o.File, o.Line)
+}
+
 // Filter is one generic filter. For a rule that negotiates, Source is the local side and Destination the remote side.
 // A mirrored filter also matches the reverse direction (S-018); one that negotiates always does.
 type Filter struct {
@@ -64,6 +76,7 @@ type Filter struct {
 	Protocol                    uint8     // IANA protocol number, 0 is any
 	SourcePort, DestinationPort PortRange // any where zero; limited ports only with a protocol that has ports
 	Mirrored                    bool
+	Origin                      Origin
 }
 
 // sourcePort and destinationPort are the port ranges with their default.
@@ -98,51 +111,55 @@ type FilterList struct {
 	Name    string
 	Updated time.Time
 	Filters []Filter
+	Origin  Origin
 }
 
-// FilterAction is a named action. Methods are ESP proposals in order of preference, for ActionNegotiate only.
+// FilterAction is a named action. All but its name, kind and origin is for ActionNegotiate only.
 type FilterAction struct {
 	Name    string
 	Kind    ActionKind
-	Methods []string
+	Methods []string // ESP proposals in order of preference
+
+	FallbackClear      bool // speak in clear with a peer that answers no IKE (S-025)
+	FallbackClearOnWAN bool // the second key: also through a tunnel and on unprotected ports (S-053)
+	InboundPassthrough bool // accept clear inbound packets until the answer has negotiated (S-026)
+
+	Origin Origin
 }
 
-// Rule joins a filter list with a filter action. Tunnel names the Child SA of an action that negotiates and is empty
-// otherwise. Ports limits the rule to the ports of a role; its zero value means PortsAll.
+// Rule joins a filter list with a filter action. Tunnel names the Child SA of an action that negotiates and AuthMethods
+// are its authentication methods in order of preference; both are empty otherwise. Ports limits the rule to the ports of
+// a role; its zero value means PortsAll.
 type Rule struct {
 	Name         string
 	FilterList   string
 	FilterAction string
 	Tunnel       string
+	AuthMethods  []string
 	Ports        PortGroup
+	Origin       Origin
 }
 
 // Policy is a set of rules. DefaultAction is for traffic that no filter matches: ActionBlock unless an operator says
-// ActionPermit in words (S-008).
+// ActionPermit in words (S-008). A sample is for test and research only (S-010).
 type Policy struct {
 	Name, Description string
+	Sample            bool
 	Rules             []Rule
+	DefaultResponse   DefaultResponse
 	DefaultAction     ActionKind
+	Origin            Origin
 }
 
-// Set is everything an operator wrote. Any number of policies may be stored and exactly one is active (S-001).
+// Set is everything an operator wrote. Any number of policies may be stored and exactly one is active (S-001). Without
+// any policy the set compiles to the closed default: nothing passes (S-012).
 type Set struct {
 	Policies      []Policy
 	FilterLists   []FilterList
 	FilterActions []FilterAction
 	Active        string
-}
-
-// Environment is what Compile has to know about the gateway. When it changes the set is compiled again (S-019).
-type Environment struct {
-	LocalAddresses []netip.Addr
-}
-
-// addresses is the local addresses without duplicates, in address order, so that the order of ports never matters.
-func (e Environment) addresses() []netip.Addr {
-	sorted := slices.Clone(e.LocalAddresses)
-	slices.SortFunc(sorted, netip.Addr.Compare)
-	return slices.Compact(sorted)
+	Exemptions    ExemptionLevel
+	IKEDisabled   bool
 }
 
 // Warning is something that Compile settled on its own and that an operator should know. Rules are the rules concerned.

@@ -92,13 +92,17 @@ func ParseActionKind(text string) (ActionKind, error) {
 	return ActionBlock, fmt.Errorf("expected permit, block or negotiate, found %q", text)
 }
 
-// ParseAddressSpec reads "any", "my" (the gateway's own addresses), an address, a prefix, or "first-last".
+// ParseAddressSpec reads "any", "my" (the gateway's own addresses), an address, a prefix, "first-last", or a DNS name
+// after "dns:".
 func ParseAddressSpec(text string) (AddressSpec, error) {
 	switch strings.ToLower(text) {
 	case "any":
 		return Any(), nil
 	case "my":
 		return MyAddresses(), nil
+	}
+	if len(text) > len(namePrefix) && strings.EqualFold(text[:len(namePrefix)], namePrefix) {
+		return parseName(text[len(namePrefix):])
 	}
 	r, err := ParseAddrRange(text)
 	if err != nil {
@@ -107,7 +111,7 @@ func ParseAddressSpec(text string) (AddressSpec, error) {
 	return Range(r), nil
 }
 
-const addressForms = "an address (10.1.0.7), a prefix (10.1.0.0/16), a range (10.1.0.10-10.1.0.20), my or any"
+const addressForms = "an address (10.1.0.7), a prefix (10.1.0.0/16), a range (10.1.0.10-10.1.0.20), dns:NAME, my or any"
 
 // ParseAddrRange reads an address, a prefix without host bits, or "first-last".
 func ParseAddrRange(text string) (AddrRange, error) {

@@ -2,6 +2,7 @@ package policy
 
 import (
 	"net/netip"
+	"reflect"
 	"strings"
 	"testing"
 )
@@ -82,7 +83,7 @@ func FuzzParseAddressSpec(f *testing.F) {
 			return
 		}
 		again, err := ParseAddressSpec(spec.String())
-		if err != nil || again != spec {
+		if err != nil || !reflect.DeepEqual(again, spec) {
 			t.Errorf("%q reads as %q, which reads as %q, %v", text, spec, again, err)
 		}
 	})

@@ -1,6 +1,9 @@
 package policy
 
-import "fmt"
+import (
+	"fmt"
+	"net/netip"
+)
 
 // Verdict is what happens to a packet that an entry matches. The zero value blocks.
 type Verdict int
@@ -9,6 +12,7 @@ type Verdict int
 // inbound direction.
 const (
 	VerdictBlock   Verdict = iota
+	VerdictStale           // dropped: the own address that the filter or its tunnel rests on has vanished (S-011)
 	VerdictRequire         // must have come through the tunnel; in clear it is dropped
 	VerdictProtect         // must leave through the tunnel; in clear on an unprotected port its source is forged and it is dropped
 	VerdictPermit
@@ -19,6 +23,8 @@ func (v Verdict) String() string {
 	switch v {
 	case VerdictBlock:
 		return "block"
+	case VerdictStale:
+		return "stale"
 	case VerdictProtect:
 		return "protect"
 	case VerdictRequire:
@@ -39,13 +45,21 @@ type Entry struct {
 	Rule, FilterList string
 	FilterName       string // the filter's name, or its text where it has none
 	Mirror           bool   // the reverse direction of the filter
+	Origin           Origin // of the filter
+	RuleOrigin       Origin
 
 	Source, Destination         AddrRange
 	Protocol                    uint8 // 0 is any
 	SourcePort, DestinationPort PortRange
 	Ports                       PortGroup // roles of the receiving port
 	Verdict                     Verdict
-	Tunnel                      string // Child SA, for Protect and Require
+	Tunnel                      string // Child SA, for Protect and Require, and for Stale where it was one of them
+
+	SourceName, DestinationName string // DNS names that the addresses come from (S-020)
+
+	// Passthrough, for Require only: clear packets pass until the tunnel has its SAs (S-026). Fallback, for Protect and
+	// Require: a soft SA may take the tunnel's place where the peer knows no IPsec (S-025).
+	Passthrough, Fallback bool
 }
 
 // Matches reports whether a packet received on a port of this role is the entry's.
@@ -69,8 +83,14 @@ type SPD struct {
 	Policy        string
 	Entries       []Entry // descending rank, hence descending weight
 	DefaultAction ActionKind
-	Exemptions    []Exemption
-	NeedsIKE      bool // an entry needs a tunnel
+	Exemptions    []Exemption // in force; each comes before any entry
+	NeedsIKE      bool        // the policy has something to negotiate, and IKE is enabled
+	MainMode      []MainModeFilter
+	Level         ExemptionLevel
+
+	exemptions  []Exemption  // all that any level has
+	broadcasts  []netip.Addr // of the attached subnets
+	ikeDisabled bool
 }
 
 // Match is the most specific entry for a packet received on a port of this role: the naive oracle of every classifier

@@ -11,7 +11,7 @@ import (
 
 // validate checks all of a set, the policies that are not active included, and returns a Problem for every mistake, joined.
 func validate(set *Set, known *index, env Environment) error {
-	v := &validator{index: known}
+	v := &validator{index: known, broadcasts: env.broadcasts()}
 	for i := range set.FilterLists {
 		v.filterList(i, &set.FilterLists[i])
 	}
@@ -21,8 +21,11 @@ func validate(set *Set, known *index, env Environment) error {
 	for i := range set.Policies {
 		v.policy(i, &set.Policies[i])
 	}
-	if known.policies[set.Active] == nil {
+	if known.policies[set.Active] == nil && (set.Active != "" || len(set.Policies) > 0) {
 		v.fail(at(PartSet, 0, 0, "active policy"), "", "expected %s, found %q", oneOf(known.policies), set.Active)
+	}
+	if !set.Exemptions.isKnown() {
+		v.fail(at(PartSet, 0, 0, "exemptions"), "Exemptions", "expected a level 0 to 3, found %s", set.Exemptions)
 	}
 	for _, address := range env.LocalAddresses {
 		if err := HostRange(address).Validate(); err != nil {
@@ -33,8 +36,9 @@ func validate(set *Set, known *index, env Environment) error {
 }
 
 type validator struct {
-	index *index
-	errs  []error
+	index      *index
+	broadcasts []netip.Addr
+	errs       []error
 }
 
 func (v *validator) fail(where Problem, field, format string, args ...any) {
@@ -66,33 +70,8 @@ func (v *validator) filterList(i int, list *FilterList) {
 			v.fail(where, "", "expected filters that differ, found %q for the second time", f.label())
 		}
 		seen[f.label()] = true
-		v.filter(where, f)
-	}
-}
-
-func (v *validator) filter(where Problem, f *Filter) {
-	for _, side := range []struct {
-		field string
-		spec  AddressSpec
-	}{{"Source", f.Source}, {"Destination", f.Destination}} {
-		if side.spec.kind == addressRange {
-			if err := side.spec.span.Validate(); err != nil {
-				v.fail(where, side.field, "%s", err)
-			}
-		}
-	}
-	if f.Source.kind == addressRange && f.Destination.kind == addressRange && f.Source.span.Is4() != f.Destination.span.Is4() {
-		v.fail(where, "Destination", "expected the IP version of the source %s, found %s", f.Source, f.Destination)
-	}
-	for _, side := range []struct {
-		field string
-		ports PortRange
-	}{{"SourcePort", f.sourcePort()}, {"DestinationPort", f.destinationPort()}} {
-		if side.ports.Last < side.ports.First {
-			v.fail(where, side.field, "expected the lower port first, found %s", side.ports)
-		}
-		if side.ports != AnyPort && !protocolHasPorts(f.Protocol) {
-			v.fail(where, side.field, "expected a protocol that has ports (tcp, udp, sctp, udplite) with port %s, found protocol %s", side.ports, ProtocolName(f.Protocol))
+		for _, fault := range checkFilter(f) {
+			v.fail(where, fault.field, "%s", fault.text)
 		}
 	}
 }
@@ -108,6 +87,21 @@ func (v *validator) filterAction(i int, action *FilterAction) {
 	case action.Kind != ActionNegotiate && len(action.Methods) != 0:
 		v.fail(where, "Methods", "expected ESP proposals for negotiate only, found some for %s", action.Kind)
 	}
+	v.methods(where, "Methods", action.Methods)
+	for _, flag := range []struct {
+		field, key string
+		set        bool
+	}{
+		{"FallbackClear", "fallback_clear", action.FallbackClear}, {"FallbackClearOnWAN", "fallback_clear_on_wan", action.FallbackClearOnWAN},
+		{"InboundPassthrough", "inbound_passthrough", action.InboundPassthrough},
+	} {
+		if flag.set && action.Kind != ActionNegotiate {
+			v.fail(where, flag.field, "expected %s for negotiate only, found it for %s", flag.key, action.Kind)
+		}
+	}
+	if action.FallbackClearOnWAN && !action.FallbackClear {
+		v.fail(where, "FallbackClearOnWAN", "expected fallback_clear too, which it only extends to tunnels and wan ports, found it alone")
+	}
 }
 
 func (v *validator) policy(i int, p *Policy) {
@@ -116,6 +110,7 @@ func (v *validator) policy(i int, p *Policy) {
 	if p.DefaultAction != ActionBlock && p.DefaultAction != ActionPermit {
 		v.fail(where, "DefaultAction", "expected block or permit, found %s", p.DefaultAction)
 	}
+	v.defaultResponse(where, &p.DefaultResponse)
 	seen := map[string]bool{}
 	for j := range p.Rules {
 		rule := &p.Rules[j]
@@ -124,60 +119,6 @@ func (v *validator) policy(i int, p *Policy) {
 		seen[rule.Name] = true
 		v.rule(where, rule)
 	}
-}
-
-func (v *validator) rule(where Problem, rule *Rule) {
-	list, action := v.index.lists[rule.FilterList], v.index.actions[rule.FilterAction]
-	if list == nil {
-		v.fail(where, "FilterList", "expected %s, found %q", oneOf(v.index.lists), rule.FilterList)
-	}
-	if action == nil {
-		v.fail(where, "FilterAction", "expected %s, found %q", oneOf(v.index.actions), rule.FilterAction)
-	}
-	if rule.Ports > PortsAll {
-		v.fail(where, "Ports", "expected lan, wan or all, found %s", rule.Ports)
-	}
-	switch {
-	case action == nil:
-	case action.Kind != ActionNegotiate && rule.Tunnel != "":
-		v.fail(where, "Tunnel", "expected no tunnel, because action %q is %s, found %q", action.Name, action.Kind, rule.Tunnel)
-	case action.Kind == ActionNegotiate:
-		v.negotiated(where, rule, list)
-	}
-}
-
-// negotiated checks what only a rule that negotiates demands.
-func (v *validator) negotiated(where Problem, rule *Rule, list *FilterList) {
-	if rule.Tunnel == "" {
-		v.fail(where, "Tunnel", "expected a tunnel, because its action negotiates, found none")
-	}
-	if rule.ports() != PortsAll {
-		v.fail(where, "Ports", "expected all, because its action negotiates and what leaves by one side returns by the other, found %s", rule.Ports)
-	}
-	if list == nil {
-		return
-	}
-	for i := range list.Filters {
-		f := &list.Filters[i]
-		if f.Protocol == protocolNames["rsvp"] { // S-037
-			v.fail(where, "FilterList", "expected filters that can be negotiated, found %q: protocol 46 (rsvp) can only be permitted or blocked", f.label())
-		}
-		for _, spec := range []AddressSpec{f.Source, f.Destination} { // S-105
-			if spec.kind == addressRange && isGroup(spec.span) {
-				v.fail(where, "FilterList", "expected filters that can be negotiated, found %q: multicast and broadcast (%s) can only be permitted or blocked", f.label(), spec)
-			}
-		}
-	}
-}
-
-// isGroup reports whether all of the range is multicast (S-104; RFC 4291, section 2.7) or the limited broadcast address.
-func isGroup(r AddrRange) bool {
-	for _, group := range []string{"224.0.0.0/4", "255.255.255.255/32", "ff00::/8"} {
-		if RangeOf(netip.MustParsePrefix(group)).ContainsRange(r) {
-			return true
-		}
-	}
-	return false
 }
 
 // oneOf lists the known names for an error message.

@@ -30,7 +30,7 @@ func TestAllErrorsAtOnce(t *testing.T) {
 		},
 		Policies: []Policy{{Name: "p", DefaultAction: ActionNegotiate, Rules: []Rule{
 			{Name: "dangling", FilterList: "lost", FilterAction: "gone"},
-			{Name: "no-tunnel", FilterList: "bad", FilterAction: "protect", Ports: PortsLAN},
+			{Name: "no-tunnel", FilterList: "bad", FilterAction: "protect", Ports: PortsWAN},
 			{Name: "tunnel", FilterList: "bad", FilterAction: "permit", Tunnel: "t", Ports: 8},
 		}}},
 	}
@@ -54,7 +54,7 @@ func TestAllErrorsAtOnce(t *testing.T) {
 		`rule "dangling": expected one of bad, empty, found "lost"`,
 		`rule "dangling": expected one of`,
 		`rule "no-tunnel": expected a tunnel, because its action negotiates, found none`,
-		`rule "no-tunnel": expected all, because its action negotiates`,
+		`rule "no-tunnel": expected lan or all, because its action negotiates`,
 		`rule "no-tunnel": expected filters that can be negotiated, found "rsvp": protocol 46 (rsvp)`,
 		`rule "no-tunnel": expected filters that can be negotiated, found "group": multicast and broadcast (239.1.0.0/16)`,
 		`rule "no-tunnel": expected filters that can be negotiated, found "broadcast": multicast and broadcast (255.255.255.255)`,

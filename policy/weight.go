@@ -83,7 +83,7 @@ func compareSize(a, b specificity) int {
 	return cmp.Or(b.addresses.Cmp(a.addresses), cmp.Compare(b.ports, a.ports))
 }
 
-// weigh gives every draft its weight and rank, and puts the heaviest first.
+// weigh gives every draft its weight and puts the heaviest first.
 func weigh(drafts []*draft) error {
 	for _, d := range drafts {
 		d.specific = d.traffic().specificity()
@@ -105,9 +105,6 @@ func weigh(drafts []*draft) error {
 		d.Weight = d.specific.fixed | step
 	}
 	slices.SortFunc(drafts, compareRank)
-	for i, d := range drafts {
-		d.Rank = uint32(len(drafts) - i)
-	}
 	return nil
 }
 
@@ -122,6 +119,7 @@ func compareRank(a, b *draft) int {
 		cmp.Compare(a.Rule, b.Rule),
 		cmp.Compare(a.FilterList, b.FilterList),
 		cmp.Compare(a.FilterName, b.FilterName),
+		cmp.Compare(a.Tunnel, b.Tunnel),
 		compareBool(a.Mirror, b.Mirror),
 	)
 }

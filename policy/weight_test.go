@@ -31,8 +31,8 @@ func TestStrictSubsetWeighsMore(t *testing.T) {
 				continue
 			}
 			pairs++
-			if a.Weight <= b.Weight || a.Rank <= b.Rank {
-				t.Fatalf("%s is inside %s but weighs %d against %d, rank %d against %d", a.describe(), b.describe(), a.Weight, b.Weight, a.Rank, b.Rank)
+			if a.Weight <= b.Weight {
+				t.Fatalf("%s is inside %s but weighs %d against %d", a.traffic(), b.traffic(), a.Weight, b.Weight)
 			}
 		}
 	}
@@ -61,10 +61,10 @@ func TestWeightIsSymmetricAndAbsoluteForPrefixes(t *testing.T) {
 	}
 	for i := 0; i < len(pairs); i += 2 {
 		if pairs[i].Weight != pairs[i+1].Weight {
-			t.Errorf("%s weighs %d, its mirror image %d", pairs[i].describe(), pairs[i].Weight, pairs[i+1].Weight)
+			t.Errorf("%s weighs %d, its mirror image %d", pairs[i].traffic(), pairs[i].Weight, pairs[i+1].Weight)
 		}
 		if pairs[i].Weight&maxWeightStep != 0 {
-			t.Errorf("%s: weight %s has a step", pairs[i].describe(), DescribeWeight(pairs[i].Weight))
+			t.Errorf("%s: weight %s has a step", pairs[i].traffic(), DescribeWeight(pairs[i].Weight))
 		}
 	}
 }

@@ -106,7 +106,7 @@ func (b *builder) rules(key string, raw *filePolicy) policy.Policy {
 			b.add(peerKey, "expected no peer, because action %q is %s, found %q", r.FilterAction, b.raw.FilterActions[action].Action, r.Peer)
 		}
 		if negotiates {
-			rule.Tunnel = r.Name
+			rule.Tunnel, rule.AuthMethods = r.Name, []string{"psk"}
 		}
 		p.Rules = append(p.Rules, rule)
 	}
@@ -124,7 +124,11 @@ func list(names []string) string {
 func (b *builder) children(proposals map[string][]crypto.ESPProposal) {
 	traffic := b.config.SPD.Selectors()
 	active := slices.IndexFunc(b.raw.Policies, func(p filePolicy) bool { return p.Name == b.raw.ActivePolicy })
-	for i, r := range b.raw.Policies[active].Rules {
+	var rules []fileRule // none in the closed default
+	if active >= 0 {
+		rules = b.raw.Policies[active].Rules
+	}
+	for i, r := range rules {
 		index, has := b.peers[r.Peer]
 		if !has {
 			continue
@@ -170,6 +174,8 @@ var policyKeys = map[string]string{
 	"Name": "name", "FilterList": "filter_list", "FilterAction": "filter_action", "Tunnel": "peer", "Ports": "ports",
 	"Source": "source", "Destination": "destination", "SourcePort": "source_port", "DestinationPort": "destination_port",
 	"Filters": "filters", "Methods": "esp_proposals", "Kind": "action", "DefaultAction": "default_action",
+	"AuthMethods": "auth_methods", "FallbackClear": "fallback_clear", "FallbackClearOnWAN": "fallback_clear_on_wan", "InboundPassthrough": "inbound_passthrough",
+	"DefaultResponse": "default_response",
 }
 
 // addPolicyErrors reports what package policy found, each at its key.

@@ -89,7 +89,7 @@ func TestErrors(t *testing.T) {
 		{"filter_action: protect,", "filter_action: [protect, block],", "gw.yaml:19: policies[0].rules[0].filter_action: expected text, found a list"},
 		{"peer: site-b}", "peer: site-x}", `gw.yaml:19: policies[0].rules[0].peer: expected a peer (site-b), found "site-x"`},
 		{", peer: site-b}", "}", `gw.yaml:19: policies[0].rules[0].peer: is missing: action "protect" negotiates and needs a peer (site-b)`},
-		{"peer: site-b}", "peer: site-b, ports: lan}", "gw.yaml:19: policies[0].rules[0].ports: expected all, because its action negotiates"},
+		{"peer: site-b}", "peer: site-b, ports: wan}", "gw.yaml:19: policies[0].rules[0].ports: expected lan or all, because its action negotiates"},
 		{"active_policy: site", "active_policy: other", `gw.yaml:20: active_policy: expected one of site, found "other"`},
 		{"    rules:", "    default_action: negotiate\n    rules:", "gw.yaml:18: policies[0].default_action: expected block or permit, found negotiate"},
 		{"{source: 10.1.0.0/24,", "{source: 10.1.0.1/24,", "gw.yaml:13: filter_lists[0].filters[0].source: prefix 10.1.0.1/24 has bits set beyond its length"},

@@ -193,7 +193,7 @@ func (b *bed) apply() ([]pipeline.CellID, error) {
 		set.FilterLists = append(set.FilterLists, policy.FilterList{Name: name, Filters: []policy.Filter{{
 			Source: policy.Range(policy.RangeOf(lanHosts)), Destination: policy.Range(policy.RangeOf(remoteNetwork(t))),
 		}}})
-		site.Rules = append(site.Rules, policy.Rule{Name: name, FilterList: name, FilterAction: "protect", Tunnel: name})
+		site.Rules = append(site.Rules, policy.Rule{Name: name, FilterList: name, FilterAction: "protect", Tunnel: name, AuthMethods: []string{"psk"}})
 		cell, err := b.plane.OpenCell(name)
 		if err != nil {
 			return nil, err

@@ -1,0 +1,78 @@
+package policy
+
+import (
+	"cmp"
+	"slices"
+)
+
+// MainModeFilter says between which addresses IKE may speak about protection: the filters that negotiate, less their
+// protocol and ports (S-014). Source is the local side and Destination the remote one.
+type MainModeFilter struct {
+	Weight              uint32
+	Source, Destination AddrRange
+	Rules               []MainModeRule // in the order of their names
+}
+
+// MainModeRule is a rule that gave a main-mode filter.
+type MainModeRule struct {
+	Rule, Tunnel string
+	AuthMethods  []string // in order of preference
+	Origin       Origin
+}
+
+// mainModeFilters is one filter for each pair of addresses that the entries protect, the heaviest first.
+func mainModeFilters(drafts []*draft) []MainModeFilter {
+	rules := map[box][]MainModeRule{}
+	for _, d := range drafts {
+		if d.Verdict != VerdictProtect {
+			continue
+		}
+		pair := box{Source: d.Source, Destination: d.Destination, SourcePort: AnyPort, DestinationPort: AnyPort}
+		rule := MainModeRule{Rule: d.Rule, Tunnel: d.Tunnel, AuthMethods: d.authMethods, Origin: d.RuleOrigin}
+		if !slices.ContainsFunc(rules[pair], func(r MainModeRule) bool { return r.Rule == rule.Rule && r.Tunnel == rule.Tunnel }) {
+			rules[pair] = append(rules[pair], rule)
+		}
+	}
+	filters := make([]MainModeFilter, 0, len(rules))
+	for pair, from := range rules {
+		slices.SortFunc(from, func(a, b MainModeRule) int {
+			return cmp.Or(cmp.Compare(a.Rule, b.Rule), cmp.Compare(a.Tunnel, b.Tunnel))
+		})
+		filters = append(filters, MainModeFilter{Weight: pair.specificity().fixed, Source: pair.Source, Destination: pair.Destination, Rules: from})
+	}
+	slices.SortFunc(filters, func(a, b MainModeFilter) int {
+		return cmp.Or(cmp.Compare(b.Weight, a.Weight),
+			compareBox(box{Source: a.Source, Destination: a.Destination}, box{Source: b.Source, Destination: b.Destination}))
+	})
+	return filters
+}
+
+// MainModeRow is one line of `filters show --mm`.
+type MainModeRow struct {
+	Weight      uint32   `json:"weight"`
+	Specificity string   `json:"specificity"` // the weight in words
+	Source      string   `json:"source"`
+	Destination string   `json:"destination"`
+	Rules       []string `json:"rules"`
+	Tunnels     []string `json:"tunnels"`      // of the rule at the same place
+	AuthMethods []string `json:"auth_methods"` // of all rules, in order of preference
+}
+
+// MainModeRows is the main-mode filters in the order of weight.
+func (s *SPD) MainModeRows() []MainModeRow {
+	rows := make([]MainModeRow, 0, len(s.MainMode))
+	for i := range s.MainMode {
+		f := &s.MainMode[i]
+		row := MainModeRow{Weight: f.Weight, Specificity: DescribeWeight(f.Weight), Source: f.Source.String(), Destination: f.Destination.String()}
+		for _, r := range f.Rules {
+			row.Rules, row.Tunnels = append(row.Rules, r.Rule), append(row.Tunnels, r.Tunnel)
+			for _, method := range r.AuthMethods {
+				if !slices.Contains(row.AuthMethods, method) {
+					row.AuthMethods = append(row.AuthMethods, method)
+				}
+			}
+		}
+		rows = append(rows, row)
+	}
+	return rows
+}
