@@ -83,7 +83,8 @@ func TestSiteIsExplained(t *testing.T) {
 	}
 }
 
-// The unit gives the default control socket its folder, and keys never reach a core dump (S-069).
+// The unit gives the default control socket and the default state their folders, lets a change of policy be written and
+// read again, and keys never reach a core dump (S-069).
 func TestUnit(t *testing.T) {
 	unit, err := os.ReadFile("sallyport.service")
 	if err != nil {
@@ -91,6 +92,8 @@ func TestUnit(t *testing.T) {
 	}
 	for _, want := range []string{
 		"\nRuntimeDirectory=" + strings.TrimPrefix(filepath.Dir(config.DefaultSocket), "/run/") + "\n",
+		"\nStateDirectory=" + strings.TrimPrefix(load(t, "lab.yaml").State, "/var/lib/") + "\n",
+		"\nReadWritePaths=/etc/sallyport\n", "\nExecReload=/bin/kill -HUP $MAINPID\n",
 		"\nLimitCORE=0\n", "\nExecStart=/usr/local/sbin/sallyport run -c /etc/sallyport/sallyport.yaml\n",
 	} {
 		if !strings.Contains(string(unit), want) {

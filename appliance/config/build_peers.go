@@ -26,38 +26,63 @@ func (b *builder) buildPeers() {
 		raw, key := &b.raw.Peers[i], fmt.Sprintf("peers[%d]", i)
 		b.name(key+".name", raw.Name, names)
 		b.peers[raw.Name] = i
-		b.endpoints(key, raw)
+		local, remote := netip.Addr(raw.Local), netip.Addr(raw.Remote)
+		b.endpoints(key, local, remote)
 		peer := ike.Peer{
-			Name: raw.Name, Local: raw.Local, Remote: raw.Remote, LocalID: raw.LocalID, RemoteID: raw.RemoteID,
-			DPDDelay:  orNever(b.delay(key+".dpd_delay", raw.DPDDelay)),
-			RekeyTime: b.rekey(key+".ike_rekey", raw.IKERekey),
-			PSK:       b.psk(key+".auth", raw, keyOwners),
+			Name: raw.Name, Local: local, Remote: remote, LocalID: raw.LocalID, RemoteID: raw.RemoteID,
+			DPDDelay: orNever(b.delay(key+".dpd_delay", raw.DPDDelay)),
+			PSK:      b.psk(key+".auth", raw, keyOwners),
 		}
+		b.keyExchange(key, raw, &peer)
 		b.rekey(key+".child_rekey", raw.ChildRekey)
 		b.delay(key+".idle_timeout", raw.IdleTimeout)
 		b.within(key+".replay_window", raw.ReplayWindow, 64, maxReplay, "packets")
-		for _, proposal := range raw.IKEProposals {
-			peer.IKEProposals = append(peer.IKEProposals, crypto.IKEProposal(proposal))
-		}
-		if len(raw.IKEProposals) == 0 {
-			peer.IKEProposals = crypto.DefaultIKEProposals()
-		}
 		b.identities(key, &peer, pairs)
-		b.config.Peers = append(b.config.Peers, peer)
+		b.config.plan.peers = append(b.config.plan.peers, peer)
+	}
+}
+
+// keyExchange gives a peer its IKE lifetime and proposals: its own, or those of the active policy (S-003).
+func (b *builder) keyExchange(key string, raw *filePeer, peer *ike.Peer) {
+	peer.RekeyTime = ike.DefaultIKERekey
+	proposals := raw.IKEProposals
+	if b.active >= 0 {
+		active := &b.raw.Policies[b.active]
+		peer.RekeyTime = active.KeyExchange.Lifetime
+		if proposals == nil {
+			proposals = active.KeyExchangeMethods
+		}
+	}
+	if b.has(key + ".ike_rekey") {
+		peer.RekeyTime = b.rekey(key+".ike_rekey", raw.IKERekey)
+	}
+	b.someProposals(key+".ike_proposals", raw.IKEProposals != nil, len(raw.IKEProposals))
+	for _, proposal := range proposals {
+		peer.IKEProposals = append(peer.IKEProposals, crypto.IKEProposal(proposal))
+	}
+	if len(proposals) == 0 {
+		peer.IKEProposals = crypto.DefaultIKEProposals()
+	}
+}
+
+// someProposals refuses a list that is there and empty: no methods at all is not what one gets without the key.
+func (b *builder) someProposals(key string, given bool, count int) {
+	if given && count == 0 {
+		b.add(key, "expected at least one proposal, found none: without the key there are good ones")
 	}
 }
 
 // endpoints checks the outer addresses of a peer's tunnels (S-005).
-func (b *builder) endpoints(key string, raw *filePeer) {
-	if raw.Local.IsValid() && !b.anyWithin("ports") && b.portOf(func(p netip.Prefix) bool { return p.Addr() == raw.Local }) == nil {
+func (b *builder) endpoints(key string, local, remote netip.Addr) {
+	if local.IsValid() && !b.anyWithin("ports") && b.portOf(func(p netip.Prefix) bool { return p.Addr() == local }) == nil {
 		var own []string
 		for _, a := range b.config.Environment.LocalAddresses {
 			own = append(own, a.String())
 		}
-		b.add(key+".local", "expected an address of a port (%s), found %s", strings.Join(own, ", "), raw.Local)
+		b.add(key+".local", "expected an address of a port (%s), found %s", strings.Join(own, ", "), local)
 	}
-	if raw.Remote.IsValid() && b.portOf(func(p netip.Prefix) bool { return p.Addr() == raw.Remote }) != nil {
-		b.add(key+".remote", "expected the address of another gateway, found %s, which is this one's own", raw.Remote)
+	if remote.IsValid() && b.portOf(func(p netip.Prefix) bool { return p.Addr() == remote }) != nil {
+		b.add(key+".remote", "expected the address of another gateway, found %s, which is this one's own", remote)
 	}
 }
 
@@ -108,12 +133,12 @@ func orNever(d time.Duration) time.Duration {
 // psk reads the preshared key of a peer and refuses weak ones (S-067). owners knows the peers by the digest of their keys.
 func (b *builder) psk(key string, raw *filePeer, owners map[[sha256.Size]byte]string) crypto.Secret {
 	if raw.Auth.PSKFile == "" {
-		if b.lines[key+".psk_file"] != 0 {
+		if b.has(key + ".psk_file") {
 			b.add(key+".psk_file", "expected the name of a file that holds the preshared key, found nothing")
 		}
 		return crypto.Secret{}
 	}
-	psk, err := readPSK(b.path, raw.Auth.PSKFile, b.machine.UID)
+	psk, err := readPSK(b.path, raw.Auth.PSKFile, b.options.Machine.UID)
 	if err != nil {
 		b.add(key+".psk_file", "%s", err)
 		return crypto.Secret{}

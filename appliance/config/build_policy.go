@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -11,6 +12,9 @@ import (
 	"sallyport/policy"
 )
 
+// maxRefresh is the longest time in seconds after which a file is looked at again: a day.
+const maxRefresh = 24 * 60 * 60
+
 // policy makes the policy set, compiles the active policy and gives each peer its Child SAs.
 func (b *builder) policy() {
 	for _, key := range []string{"filter_lists", "filter_actions", "policies"} {
@@ -18,99 +22,135 @@ func (b *builder) policy() {
 			return // every reference would dangle
 		}
 	}
-	set := &policy.Set{Active: b.raw.ActivePolicy}
+	set := &policy.Set{Active: b.raw.ActivePolicy, Exemptions: b.raw.Exemptions.Level, IKEDisabled: !b.raw.IKE.Enabled}
+	b.resolveNames()
 	for i := range b.raw.FilterLists {
 		set.FilterLists = append(set.FilterLists, b.filterList(fmt.Sprintf("filter_lists[%d]", i), &b.raw.FilterLists[i]))
 	}
-	proposals := map[string][]crypto.ESPProposal{}
+	actions := map[string]*fileFilterAction{}
 	for i := range b.raw.FilterActions {
 		raw := &b.raw.FilterActions[i]
-		b.name(fmt.Sprintf("filter_actions[%d].name", i), raw.Name, nil)
-		action := policy.FilterAction{Name: raw.Name, Kind: raw.Action}
-		proposals[raw.Name] = espProposals(raw)
-		for _, p := range proposals[raw.Name] {
-			action.Methods = append(action.Methods, p.String())
-		}
-		set.FilterActions = append(set.FilterActions, action)
+		set.FilterActions = append(set.FilterActions, b.filterAction(fmt.Sprintf("filter_actions[%d]", i), raw))
+		actions[raw.Name] = raw
 	}
 	for i := range b.raw.Policies {
-		set.Policies = append(set.Policies, b.rules(fmt.Sprintf("policies[%d]", i), &b.raw.Policies[i]))
+		set.Policies = append(set.Policies, b.onePolicy(fmt.Sprintf("policies[%d]", i), &b.raw.Policies[i], actions))
 	}
-	spd, warnings, err := policy.Compile(set, b.config.Environment)
-	b.addPolicyErrors(err)
-	b.config.Policy, b.config.SPD = set, spd
-	for _, w := range warnings {
-		b.warn("%s", w)
-	}
-	if spd != nil {
-		b.warnIPv6()
-		b.children(proposals)
-	}
+	b.config.Policy = set
+	b.activePolicy()
+	b.planChildren(actions)
+	b.compile()
 }
 
-// warnIPv6 says which rules ask for more than the data plane does: it carries IPv4 and drops IPv6.
-func (b *builder) warnIPv6() {
-	warned := map[string]bool{}
-	for i := range b.config.SPD.Entries {
-		e := &b.config.SPD.Entries[i]
-		meant := !e.Source.Is4() && (e.Source != policy.AnyIPv6() || e.Destination != policy.AnyIPv6())
-		if meant && e.Verdict != policy.VerdictBlock && !warned[e.Rule] {
-			b.warn("rule %q has filters for IPv6, which the data plane drops", e.Rule)
-			warned[e.Rule] = true
+// activePolicy checks which policy is in force, and takes from it what holds for the gateway.
+func (b *builder) activePolicy() {
+	switch {
+	case b.active >= 0:
+		active := &b.raw.Policies[b.active]
+		b.config.Refresh = time.Duration(active.RefreshSeconds) * time.Second
+		if active.Sample && !b.options.Lab { // S-010
+			b.add("active_policy", "expected a policy of your own, found %q, which is a sample (sample: true) for tests and not for production: a lab can run it with --lab", active.Name)
 		}
+	case len(b.raw.Policies) > 0 && b.raw.ActivePolicy == "":
+		b.add("active_policy", "is missing: expected the name of the policy in force")
 	}
 }
 
-func (b *builder) filterList(key string, raw *fileFilterList) policy.FilterList {
+func (b *builder) filterAction(key string, raw *fileFilterAction) policy.FilterAction {
 	b.name(key+".name", raw.Name, nil)
-	list := policy.FilterList{Name: raw.Name, Updated: time.Time(raw.Updated)}
-	for i, f := range raw.Filters {
-		b.name(fmt.Sprintf("%s.filters[%d].name", key, i), f.Name, nil)
-		list.Filters = append(list.Filters, policy.Filter{
-			Name: f.Name, Source: f.Source, Destination: f.Destination, Protocol: uint8(f.Protocol),
-			SourcePort: f.SourcePort, DestinationPort: f.DestinationPort, Mirrored: f.Mirrored,
-		})
+	b.someProposals(key+".esp_proposals", raw.ESPProposals != nil, len(raw.ESPProposals))
+	action := policy.FilterAction{
+		Name: raw.Name, Kind: raw.Action, FallbackClear: raw.FallbackClear, FallbackClearOnWAN: raw.FallbackClearOnWAN,
+		InboundPassthrough: raw.InboundPassthrough, Origin: b.origin(key),
 	}
-	return list
+	proposals := raw.ESPProposals
+	if raw.Action == policy.ActionNegotiate || len(proposals) > 0 {
+		action.Methods = methods(proposals)
+	}
+	return action
 }
 
-// espProposals is what an action that negotiates offers.
-func espProposals(raw *fileFilterAction) []crypto.ESPProposal {
-	if len(raw.ESPProposals) == 0 && raw.Action == policy.ActionNegotiate {
+// espProposals is what is offered: the proposals of the file, or good ones where it has none.
+func espProposals(raw []espProposal) []crypto.ESPProposal {
+	if len(raw) == 0 {
 		return crypto.DefaultESPProposals()
 	}
 	var proposals []crypto.ESPProposal
-	for _, p := range raw.ESPProposals {
+	for _, p := range raw {
 		proposals = append(proposals, crypto.ESPProposal(p))
 	}
 	return proposals
 }
 
-// rules makes a policy. The Child SA of a rule that negotiates is named as the rule.
-func (b *builder) rules(key string, raw *filePolicy) policy.Policy {
-	p := policy.Policy{Name: raw.Name, Description: raw.Description, DefaultAction: raw.DefaultAction}
+// methods is the text of what is offered.
+func methods(raw []espProposal) []string {
+	var texts []string
+	for _, p := range espProposals(raw) {
+		texts = append(texts, p.String())
+	}
+	return texts
+}
+
+// authMethods is how both ends authenticate, in order of preference. Without the key it is the preshared key.
+func (b *builder) authMethods(key string, raw []authMethod) []string {
+	if raw == nil {
+		return []string{authPSK}
+	}
+	if len(raw) == 0 { // S-004
+		b.add(key, "expected one or more authentication methods in order of preference, found none")
+	}
+	var methods []string
+	for i, m := range raw {
+		if slices.Contains(raw[:i], m) {
+			b.add(fmt.Sprintf("%s[%d]", key, i), "expected each method once, found %s for the second time", m)
+		}
+		methods = append(methods, string(m))
+	}
+	return methods
+}
+
+func (b *builder) onePolicy(key string, raw *filePolicy, actions map[string]*fileFilterAction) policy.Policy {
 	b.name(key+".name", raw.Name, nil)
-	for i, r := range raw.Rules {
-		b.name(fmt.Sprintf("%s.rules[%d].name", key, i), r.Name, nil)
-		peerKey := fmt.Sprintf("%s.rules[%d].peer", key, i)
-		rule := policy.Rule{Name: r.Name, FilterList: r.FilterList, FilterAction: r.FilterAction, Ports: r.Ports}
-		action := slices.IndexFunc(b.raw.FilterActions, func(a fileFilterAction) bool { return a.Name == r.FilterAction })
-		negotiates := action >= 0 && b.raw.FilterActions[action].Action == policy.ActionNegotiate
-		_, known := b.peers[r.Peer]
-		switch {
-		case r.Peer != "" && !known:
-			b.add(peerKey, "expected a peer (%s), found %q", list(sortedKeys(b.peers)), r.Peer)
-		case negotiates && r.Peer == "":
-			b.add(peerKey, "is missing: action %q negotiates and needs a peer (%s)", r.FilterAction, list(sortedKeys(b.peers)))
-		case action >= 0 && !negotiates && r.Peer != "":
-			b.add(peerKey, "expected no peer, because action %q is %s, found %q", r.FilterAction, b.raw.FilterActions[action].Action, r.Peer)
-		}
-		if negotiates {
-			rule.Tunnel, rule.AuthMethods = r.Name, []string{"psk"}
-		}
-		p.Rules = append(p.Rules, rule)
+	b.within(key+".refresh_seconds", raw.RefreshSeconds, 0, maxRefresh, "seconds")
+	b.rekey(key+".key_exchange.lifetime", raw.KeyExchange.Lifetime)
+	b.someProposals(key+".key_exchange_methods", raw.KeyExchangeMethods != nil, len(raw.KeyExchangeMethods))
+	p := policy.Policy{
+		Name: raw.Name, Description: raw.Description, DefaultAction: raw.DefaultAction, Sample: raw.Sample, Origin: b.origin(key),
+	}
+	response, responseKey := &raw.DefaultResponse, key+".default_response"
+	b.someProposals(responseKey+".esp_proposals", response.ESPProposals != nil, len(response.ESPProposals))
+	p.DefaultResponse = policy.DefaultResponse{
+		Enabled: response.Enabled, Methods: methods(response.ESPProposals),
+		AuthMethods: b.authMethods(responseKey+".auth_methods", response.AuthMethods),
+	}
+	for i := range raw.Rules {
+		p.Rules = append(p.Rules, b.rule(fmt.Sprintf("%s.rules[%d]", key, i), &raw.Rules[i], actions[raw.Rules[i].FilterAction]))
 	}
 	return p
+}
+
+// rule makes a rule. The Child SA of one that negotiates has its name.
+func (b *builder) rule(key string, raw *fileRule, action *fileFilterAction) policy.Rule {
+	b.name(key+".name", raw.Name, nil)
+	rule := policy.Rule{Name: raw.Name, FilterList: raw.FilterList, FilterAction: raw.FilterAction, Ports: raw.Ports, Origin: b.origin(key)}
+	_, known := b.peers[raw.Peer]
+	negotiates := action != nil && action.Action == policy.ActionNegotiate
+	switch {
+	case raw.Peer != "" && !known:
+		b.add(key+".peer", "expected a peer (%s), found %q", list(sortedKeys(b.peers)), raw.Peer)
+	case negotiates && raw.Peer == "":
+		b.add(key+".peer", "is missing: action %q negotiates and needs a peer (%s)", raw.FilterAction, list(sortedKeys(b.peers)))
+	case action != nil && !negotiates && raw.Peer != "":
+		b.add(key+".peer", "expected no peer, because action %q is %s, found %q", raw.FilterAction, action.Action, raw.Peer)
+	}
+	methods := b.authMethods(key+".auth_methods", raw.AuthMethods)
+	if negotiates || raw.AuthMethods != nil {
+		rule.AuthMethods = methods
+	}
+	if negotiates {
+		rule.Tunnel = raw.Name
+	}
+	return rule
 }
 
 func list(names []string) string {
@@ -120,61 +160,64 @@ func list(names []string) string {
 	return strings.Join(names, ", ")
 }
 
-// children gives each peer a Child SA for every rule of the active policy that negotiates with it.
-func (b *builder) children(proposals map[string][]crypto.ESPProposal) {
-	traffic := b.config.SPD.Selectors()
-	active := slices.IndexFunc(b.raw.Policies, func(p filePolicy) bool { return p.Name == b.raw.ActivePolicy })
-	var rules []fileRule // none in the closed default
-	if active >= 0 {
-		rules = b.raw.Policies[active].Rules
+// planChildren notes the Child SA of every rule of the active policy that negotiates.
+func (b *builder) planChildren(actions map[string]*fileFilterAction) {
+	if b.active < 0 {
+		return
 	}
-	for i, r := range rules {
-		index, has := b.peers[r.Peer]
-		if !has {
+	for i, r := range b.raw.Policies[b.active].Rules {
+		peer, has := b.peers[r.Peer]
+		action := actions[r.FilterAction]
+		if !has || action == nil || action.Action != policy.ActionNegotiate {
 			continue
 		}
-		raw, peer := &b.raw.Peers[index], &b.config.Peers[index]
-		// The data plane carries IPv4; the IPv6 half of "any" is not offered to the peer.
-		selectors := slices.DeleteFunc(traffic[r.Name], func(s policy.Selector) bool { return !s.Local.Is4() })
-		if len(selectors) == 0 {
-			b.add(fmt.Sprintf("policies[%d].rules[%d]", active, i), "expected IPv4 traffic to protect, found none: its filters are for IPv6, or other rules take all of their traffic")
-			continue
-		}
-		peer.Children = append(peer.Children, ike.Child{
-			Name: r.Name, Selectors: selectors, ESPProposals: proposals[r.FilterAction], Start: raw.Start,
+		raw := &b.raw.Peers[peer]
+		b.config.plan.children = append(b.config.plan.children, plannedChild{peer: peer, rule: i, child: ike.Child{
+			Name: r.Name, ESPProposals: espProposals(action.ESPProposals), Start: raw.Start,
 			RekeyTime: raw.ChildRekey, IdleTimeout: orNever(raw.IdleTimeout), ReplayWindow: raw.ReplayWindow,
-		})
-	}
-	b.warnPeers()
-	if len(b.errors) == 0 {
-		if err := ike.ValidatePeers(b.config.Peers); err != nil {
-			b.add("peers", "%s", err)
-		}
+		}})
 	}
 }
 
-// warnPeers says which peers no rule names, and which rules rest on a preshared key (S-068).
-func (b *builder) warnPeers() {
-	for i := range b.config.Peers {
-		peer := &b.config.Peers[i]
-		var rules []string
-		for _, c := range peer.Children {
-			rules = append(rules, c.Name)
+// compile compiles the active policy for the addresses of the file.
+func (b *builder) compile() {
+	c := b.config
+	c.plan.ikeOff = map[netip.Addr]string{}
+	for _, port := range c.Ports {
+		for _, address := range port.Addresses {
+			if !port.IKE {
+				c.plan.ikeOff[address.Addr()] = port.Name
+			}
 		}
-		if len(rules) == 0 {
-			b.warn("peer %q is named by no rule of the active policy", peer.Name)
-			continue
-		}
-		b.warn("peer %q of %s authenticates by preshared key: a certificate is the stronger method", peer.Name, strings.Join(rules, ", "))
 	}
+	out, err := c.compile(c.Environment)
+	b.addPolicyErrors(err)
+	if err != nil {
+		return
+	}
+	for _, planned := range out.bare {
+		b.add(fmt.Sprintf("policies[%d].rules[%d]", b.active, planned.rule), "expected traffic to protect, found none: other rules take all of it, or its filters are for an IP version of which the gateway has no address")
+	}
+	if len(b.errors) == 0 {
+		if err := ike.ValidatePeers(out.peers); err != nil {
+			b.add("peers", "%s", oneLine(err))
+		}
+	}
+	c.SPD, c.Peers, c.Environment = out.SPD, out.Peers, out.Environment
+	c.Warnings = append(c.Warnings, out.Warnings...)
+}
+
+// origin is where the thing at the key stands in the file.
+func (b *builder) origin(key string) policy.Origin {
+	return policy.Origin{File: b.path, Line: b.line(key)}
 }
 
 // policyKeys are the keys of the parts and fields of a policy.Set.
 var policyKeys = map[string]string{
 	"Name": "name", "FilterList": "filter_list", "FilterAction": "filter_action", "Tunnel": "peer", "Ports": "ports",
 	"Source": "source", "Destination": "destination", "SourcePort": "source_port", "DestinationPort": "destination_port",
-	"Filters": "filters", "Methods": "esp_proposals", "Kind": "action", "DefaultAction": "default_action",
-	"AuthMethods": "auth_methods", "FallbackClear": "fallback_clear", "FallbackClearOnWAN": "fallback_clear_on_wan", "InboundPassthrough": "inbound_passthrough",
+	"Filters": "filters", "Methods": "esp_proposals", "Kind": "action", "DefaultAction": "default_action", "AuthMethods": "auth_methods",
+	"FallbackClear": "fallback_clear", "FallbackClearOnWAN": "fallback_clear_on_wan", "InboundPassthrough": "inbound_passthrough",
 	"DefaultResponse": "default_response",
 }
 
@@ -187,18 +230,21 @@ func (b *builder) addPolicyErrors(err error) {
 			b.addPolicyErrors(one)
 		}
 	case *policy.Problem:
-		b.add(problemKey(e), "%s", e.Text)
+		b.add(b.problemKey(e), "%s", e.Text)
 	default:
 		b.add("policies", "%s", err)
 	}
 }
 
-func problemKey(p *policy.Problem) string {
+func (b *builder) problemKey(p *policy.Problem) string {
 	key := ""
 	switch p.Part {
 	case policy.PartFilterList:
 		key = fmt.Sprintf("filter_lists[%d]", p.Index)
 	case policy.PartFilter:
+		if b.raw.FilterLists[p.Index].Template != "" {
+			return fmt.Sprintf("filter_lists[%d].template", p.Index)
+		}
 		key = fmt.Sprintf("filter_lists[%d].filters[%d]", p.Index, p.Item)
 	case policy.PartFilterAction:
 		key = fmt.Sprintf("filter_actions[%d]", p.Index)

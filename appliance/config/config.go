@@ -3,8 +3,10 @@ package config
 import (
 	"fmt"
 	"log/slog"
+	"net"
 	"net/netip"
 	"os"
+	"time"
 
 	"sallyport/ike"
 	"sallyport/policy"
@@ -21,16 +23,23 @@ type Config struct {
 	Ports     []Port
 	Routes    []Route
 
-	Peers       []ike.Peer         // each with a Child for every rule of the active policy that names it
-	Policy      *policy.Set        // every policy of the file
+	Policy      *policy.Set // every policy of the file
+	Exemptions  policy.ExemptionLevel
+	IKEEnabled  bool
+	Refresh     time.Duration      // how often the file is looked at for changes; 0 is never
 	Environment policy.Environment // the addresses of all ports
-	SPD         *policy.SPD        // the active policy, compiled
+	SPD         *policy.SPD        // the active policy, compiled for Environment
+	Peers       []ike.Peer         // those of Compiled, for Environment
 
+	State   string // folder for numbered backups and for what DNS names stand for
 	Control Control
 	Metrics Metrics
 	Log     Log
 
 	Warnings []string // what an operator should know of at every start
+
+	names []ResolvedName
+	plan  plan
 }
 
 // Dataplane sizes the data plane.
@@ -55,6 +64,7 @@ type Port struct {
 	Role      policy.PortGroup // PortsLAN for protected, PortsWAN for unprotected
 	Addresses []netip.Prefix   // own address with the length of the attached subnet
 	MTU       int              // bytes of an IP packet
+	IKE       bool             // IKE answers at these addresses and negotiates from them (S-041)
 }
 
 // Route sends packets for a prefix to a neighbour on the subnet of a port.
@@ -79,30 +89,60 @@ type Log struct {
 	Format string // text or json
 }
 
-// Load reads and checks a configuration file for this machine. Its error joins an *Error for every mistake.
+// Options is what a configuration is checked against besides itself.
+type Options struct {
+	Machine Machine
+	Lab     bool // a policy that is a sample may be the active one (S-010)
+
+	// Known is what DNS names stand for already: a name that is in it is not asked for again (S-020).
+	Known map[string][]netip.Addr
+	// Resolver finds the addresses of other names; without one they are mistakes.
+	Resolver Resolver
+	// Now is the time at which they are asked for.
+	Now time.Time
+}
+
+// Load reads and checks a configuration file for this machine, and asks the system's resolver for DNS names. Its error
+// joins an *Error for every mistake.
 func Load(path string) (*Config, error) {
+	return LoadWith(path, Options{Machine: ThisMachine(), Resolver: net.DefaultResolver, Now: time.Now()})
+}
+
+// LoadWith reads a configuration file and checks it as ParseWith does.
+func LoadWith(path string, o Options) (*Config, error) {
 	data, err := os.ReadFile(path)
 	if err != nil {
 		return nil, fmt.Errorf("configuration: %w; name the file with -c FILE", err)
 	}
-	return Parse(path, data, ThisMachine())
+	return ParseWith(path, data, o)
 }
 
-// Parse checks a configuration for a machine. Key files are read relative to the folder of path.
+// Parse checks a configuration for a machine, without asking for DNS names.
 func Parse(path string, data []byte, machine Machine) (*Config, error) {
+	return ParseWith(path, data, Options{Machine: machine})
+}
+
+// ParseWith checks a configuration. Key files are read relative to the folder of path. Its error joins an *Error for
+// every mistake.
+func ParseWith(path string, data []byte, o Options) (*Config, error) {
 	report := newReport(path)
 	root := report.parse(data)
 	if root == nil {
 		return nil, report.err()
 	}
 	raw := report.decode(report.checkKeys(root))
-	b := &builder{report: report, raw: raw, machine: machine, config: &Config{Path: path}}
+	b := &builder{report: report, raw: raw, options: o, config: &Config{Path: path}}
 	b.build()
 	if err := report.err(); err != nil {
-		for i := range b.config.Peers {
-			b.config.Peers[i].PSK.Wipe()
-		}
+		b.config.Wipe()
 		return nil, err
 	}
 	return b.config, nil
+}
+
+// Wipe forgets the keys of a configuration that is no longer used. Peers that Compile has given share them.
+func (c *Config) Wipe() {
+	for i := range c.plan.peers {
+		c.plan.peers[i].PSK.Wipe()
+	}
 }

@@ -142,8 +142,8 @@ func TestTextStaysText(t *testing.T) {
 	}
 }
 
-// Never is 0s in the file and a negative time for package ike; an alias stands for what it names; traffic of either IP
-// version is filtered, and IPv4 is what a tunnel is offered for.
+// Never is 0s in the file and a negative time for package ike; an alias stands for what it names; "any" is traffic of
+// either IP version.
 func TestSmallPrint(t *testing.T) {
 	c := mustParse(t, replaced(t, "auth: {psk_file: site-b.psk}", "auth: {psk_file: site-b.psk}, dpd_delay: 0s, idle_timeout: 0s, start: on-demand"))
 	if peer := c.Peers[0]; peer.DPDDelay >= 0 || peer.Children[0].IdleTimeout >= 0 || peer.Children[0].Start != ike.StartOnDemand {
@@ -154,7 +154,7 @@ func TestSmallPrint(t *testing.T) {
 		t.Errorf("alias for 10.1.0.0/24 is %s", got)
 	}
 	c = mustParse(t, replaced(t, "{source: 10.1.0.0/24, destination: 10.2.0.0/24}", "{source: any, destination: any}"))
-	if selectors := c.Peers[0].Children[0].Selectors; len(selectors) != 1 || !selectors[0].Local.Is4() || len(c.SPD.Entries) != 4 {
+	if selectors := c.Peers[0].Children[0].Selectors; len(selectors) != 2 || selectors[0].Local.Is4() == selectors[1].Local.Is4() || len(c.SPD.Entries) != 4 {
 		t.Errorf("selectors %v, entries %+v", selectors, c.SPD.Entries)
 	}
 }
@@ -165,10 +165,9 @@ func TestWarnings(t *testing.T) {
 	const notice = `peer "site-b" of to-site-b authenticates by preshared key: a certificate`
 	for _, test := range []struct{ old, new, want string }{
 		{"name: gw-a", "name: gw-a", ""},
-		{"    updated: 2026-11-21\n", "", `"lan-to-lan" has no date`},
+		{"    updated: 2026-11-21\n", "", `gw.yaml:11) has no date of its last review (updated)`}, // S-020
 		{"    rules:\n", "    default_action: permit\n    rules:\n", "no filter matches in clear"},
 		{"psk_file: site-b.psk}}", "psk_file: site-b.psk}}\n  - {name: c, local: 192.0.2.1, remote: 192.0.2.3, auth: {psk_file: site-c.psk}}", `peer "c" is named by no rule`},
-		{"{source: 10.1.0.0/24, destination: 10.2.0.0/24}", "{source: 10.1.0.0/24, destination: 10.2.0.0/24}, {source: 2001:db8::/32, destination: any}", "IPv6"},
 	} {
 		c := mustParse(t, replaced(t, test.old, test.new))
 		others := slices.DeleteFunc(slices.Clone(c.Warnings), func(w string) bool { return strings.Contains(w, notice) })

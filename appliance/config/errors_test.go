@@ -57,11 +57,11 @@ func TestErrors(t *testing.T) {
 		{"role: protected", "role: lan", `gw.yaml:4: ports[0].role: expected protected or unprotected, found "lan"`},
 		{"net_af_packet0,iface=lan0", "lan0", `gw.yaml:4: ports[0].device: expected a PCI address (0000:00:05.0) or a virtual device (net_af_packet0,iface=lan0), found "lan0"`},
 		{"net_af_packet1,iface=wan0", "net_af_packet0,iface=lan0", "gw.yaml:5: ports[1].device: expected a device of its own"},
-		{"10.1.0.1/24", "10.1.0.1", `gw.yaml:4: ports[0].addresses[0]: expected a unicast IPv4 address with the prefix length of its subnet (10.1.0.1/24), found "10.1.0.1"`},
+		{"10.1.0.1/24", "10.1.0.1", `gw.yaml:4: ports[0].addresses[0]: expected a unicast address with the prefix length of its subnet (10.1.0.1/24, 2001:db8:1::1/64), found "10.1.0.1"`},
 		{"10.1.0.1/24", "10.1.0.255/24", "gw.yaml:4: ports[0].addresses[0]: expected the address of a host in its subnet, found 10.1.0.255"},
 		{"192.0.2.1/24", "10.1.0.9/16", `gw.yaml:5: ports[1].addresses[0]: expected a subnet of its own, found 10.1.0.0/16, which overlaps 10.1.0.0/24 of port "lan"`},
 		{"192.0.2.1/24", "192.0.2.1/24, 192.0.2.1/24", "gw.yaml:5: ports[1].addresses[1]: expected an address of its own, found 192.0.2.1 for the second time"},
-		{"addresses: [10.1.0.1/24]", "addresses: []", "gw.yaml:4: ports[0].addresses: expected at least one address"},
+		{"addresses: [10.1.0.1/24]", "addresses: []", "gw.yaml:4: ports[0].addresses: expected 1 to 256 addresses, each with its prefix length (10.1.0.1/24), found 0"},
 		{"addresses: [10.1.0.1/24]", "addresses: [10.1.0.1/24], mtu: 50", "gw.yaml:4: ports[0].mtu: expected 68 to 9728 bytes, found 50"},
 		{"10.9.0.0/16", "10.9.0.1/16", "gw.yaml:7: routes[0].to: expected a prefix without host bits, found 10.9.0.1/16: did you mean 10.9.0.0/16?"},
 		{"via: 10.1.0.254", "via: 10.2.0.254", "gw.yaml:7: routes[0].via: expected an address on the subnet of a port (10.1.0.0/24, 192.0.2.0/24), found 10.2.0.254"},
@@ -97,7 +97,7 @@ func TestErrors(t *testing.T) {
 		{"destination: 10.2.0.0/24}", "destination: 10.2.0.0/24, destination_port: 80}", "gw.yaml:13: filter_lists[0].filters[0].destination_port: expected a protocol that has ports"},
 		{"destination: 10.2.0.0/24}", "destination: 10.2.0.0/24, protocol: 300}", "gw.yaml:13: filter_lists[0].filters[0].protocol: expected a protocol"},
 		{"destination: 10.2.0.0/24}", "destination: 239.0.0.0/8}", "gw.yaml:19: policies[0].rules[0].filter_list: expected filters that can be negotiated"}, // S-105
-		{"{source: 10.1.0.0/24, destination: 10.2.0.0/24}", "{source: 2001:db8:1::/48, destination: 2001:db8:2::/48}", "gw.yaml:19: policies[0].rules[0]: expected IPv4 traffic to protect, found none"},
+		{"{source: 10.1.0.0/24, destination: 10.2.0.0/24}", "{source: my, destination: 2001:db8:2::/48}", "gw.yaml:19: policies[0].rules[0]: expected traffic to protect, found none"},
 		{"updated: 2026-11-21", "updated: yesterday", `gw.yaml:12: filter_lists[0].updated: expected a date (2026-11-21), found "yesterday"`},
 		// the rest
 		{"active_policy: site", "active_policy: site\ncontrol: {socket: run.sock}", `gw.yaml:21: control.socket: expected an absolute path, found "run.sock"`},

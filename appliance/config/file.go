@@ -20,8 +20,11 @@ type fileRoot struct {
 	Peers         []filePeer         `mapstructure:"peers"`
 	FilterLists   []fileFilterList   `mapstructure:"filter_lists"`
 	FilterActions []fileFilterAction `mapstructure:"filter_actions"`
-	Policies      []filePolicy       `mapstructure:"policies" required:"at least one policy"`
-	ActivePolicy  string             `mapstructure:"active_policy" required:"the name of the policy in force"`
+	Policies      []filePolicy       `mapstructure:"policies"`
+	ActivePolicy  string             `mapstructure:"active_policy"`
+	Exemptions    fileExemptions     `mapstructure:"exemptions"`
+	IKE           fileIKE            `mapstructure:"ike"`
+	StateDir      absolutePath       `mapstructure:"state_dir" default:"/var/lib/sallyport"`
 	Control       fileControl        `mapstructure:"control"`
 	Metrics       fileMetrics        `mapstructure:"metrics"`
 	Log           fileLog            `mapstructure:"log"`
@@ -47,24 +50,25 @@ type filePort struct {
 	Role      portRole      `mapstructure:"role" required:"protected or unprotected"`
 	Addresses []portAddress `mapstructure:"addresses" required:"at least one address with its prefix length (10.1.0.1/24)"`
 	MTU       int           `mapstructure:"mtu" default:"1500"`
+	IKE       onOff         `mapstructure:"ike" default:"on"`
 }
 
 type fileRoute struct {
-	To  network    `mapstructure:"to" required:"a prefix (10.9.0.0/16, 0.0.0.0/0)"`
+	To  network    `mapstructure:"to" required:"a prefix (10.9.0.0/16, 0.0.0.0/0, 2001:db8:9::/48)"`
 	Via netip.Addr `mapstructure:"via" required:"the address of the next router"`
 }
 
 type filePeer struct {
 	Name         string        `mapstructure:"name" required:"a name for the peer"`
-	Local        netip.Addr    `mapstructure:"local" required:"the gateway's own address toward the peer"`
-	Remote       netip.Addr    `mapstructure:"remote" required:"the peer's address"`
+	Local        outerAddress  `mapstructure:"local" required:"the gateway's own address toward the peer"`
+	Remote       outerAddress  `mapstructure:"remote" required:"the peer's address"`
 	LocalID      ike.Identity  `mapstructure:"local_id"`
 	RemoteID     ike.Identity  `mapstructure:"remote_id"`
 	Auth         fileAuth      `mapstructure:"auth" required:"auth: {psk_file: FILE}"`
 	IKEProposals []ikeProposal `mapstructure:"ike_proposals"`
 	Start        ike.Start     `mapstructure:"start" default:"always"`
 	DPDDelay     time.Duration `mapstructure:"dpd_delay" default:"30s"`
-	IKERekey     time.Duration `mapstructure:"ike_rekey" default:"8h"`
+	IKERekey     time.Duration `mapstructure:"ike_rekey"` // default: the active policy's key_exchange.lifetime
 	ChildRekey   time.Duration `mapstructure:"child_rekey" default:"1h"`
 	IdleTimeout  time.Duration `mapstructure:"idle_timeout" default:"5m"`
 	ReplayWindow int           `mapstructure:"replay_window" default:"1024"`
@@ -76,15 +80,17 @@ type fileAuth struct {
 }
 
 type fileFilterList struct {
-	Name    string       `mapstructure:"name" required:"a name for the filter list"`
-	Updated reviewDate   `mapstructure:"updated"`
-	Filters []fileFilter `mapstructure:"filters" required:"at least one filter"`
+	Name     string               `mapstructure:"name" required:"a name for the filter list"`
+	Updated  reviewDate           `mapstructure:"updated"`
+	Filters  []fileFilter         `mapstructure:"filters"` // these, or a template
+	Template template             `mapstructure:"template"`
+	Servers  []policy.AddressSpec `mapstructure:"servers"`
 }
 
 type fileFilter struct {
 	Name            string             `mapstructure:"name"`
-	Source          policy.AddressSpec `mapstructure:"source" required:"an address, prefix, range, my or any"`
-	Destination     policy.AddressSpec `mapstructure:"destination" required:"an address, prefix, range, my or any"`
+	Source          policy.AddressSpec `mapstructure:"source" required:"an address, prefix, range, my, any or dns:NAME"`
+	Destination     policy.AddressSpec `mapstructure:"destination" required:"an address, prefix, range, my, any or dns:NAME"`
 	Protocol        protocol           `mapstructure:"protocol" default:"any"`
 	SourcePort      policy.PortRange   `mapstructure:"source_port" default:"any"`
 	DestinationPort policy.PortRange   `mapstructure:"destination_port" default:"any"`
@@ -92,24 +98,52 @@ type fileFilter struct {
 }
 
 type fileFilterAction struct {
-	Name         string            `mapstructure:"name" required:"a name for the filter action"`
-	Action       policy.ActionKind `mapstructure:"action" required:"permit, block or negotiate"`
-	ESPProposals []espProposal     `mapstructure:"esp_proposals"`
+	Name               string            `mapstructure:"name" required:"a name for the filter action"`
+	Action             policy.ActionKind `mapstructure:"action" required:"permit, block or negotiate"`
+	ESPProposals       []espProposal     `mapstructure:"esp_proposals"`
+	FallbackClear      bool              `mapstructure:"fallback_clear" default:"false"`
+	FallbackClearOnWAN bool              `mapstructure:"fallback_clear_on_wan" default:"false"`
+	InboundPassthrough bool              `mapstructure:"inbound_passthrough" default:"false"`
 }
 
 type filePolicy struct {
-	Name          string            `mapstructure:"name" required:"a name for the policy"`
-	Description   string            `mapstructure:"description"`
-	Rules         []fileRule        `mapstructure:"rules"`
-	DefaultAction policy.ActionKind `mapstructure:"default_action" default:"block"`
+	Name               string              `mapstructure:"name" required:"a name for the policy"`
+	Description        string              `mapstructure:"description"`
+	Sample             bool                `mapstructure:"sample" default:"false"`
+	RefreshSeconds     int                 `mapstructure:"refresh_seconds" default:"0"`
+	KeyExchange        fileKeyExchange     `mapstructure:"key_exchange"`
+	KeyExchangeMethods []ikeProposal       `mapstructure:"key_exchange_methods"`
+	DefaultResponse    fileDefaultResponse `mapstructure:"default_response"`
+	DefaultAction      policy.ActionKind   `mapstructure:"default_action" default:"block"`
+	Rules              []fileRule          `mapstructure:"rules"`
+}
+
+type fileKeyExchange struct {
+	Lifetime time.Duration `mapstructure:"lifetime" default:"8h"`
+}
+
+// fileDefaultResponse is the rule that every policy has (S-009): its list and its action are fixed.
+type fileDefaultResponse struct {
+	Enabled      bool          `mapstructure:"enabled" default:"false"`
+	ESPProposals []espProposal `mapstructure:"esp_proposals"`
+	AuthMethods  []authMethod  `mapstructure:"auth_methods"`
 }
 
 type fileRule struct {
 	Name         string           `mapstructure:"name" required:"a name for the rule"`
 	FilterList   string           `mapstructure:"filter_list" required:"the name of a filter list"`
 	FilterAction string           `mapstructure:"filter_action" required:"the name of a filter action"`
+	AuthMethods  []authMethod     `mapstructure:"auth_methods"`
 	Peer         string           `mapstructure:"peer"`
 	Ports        policy.PortGroup `mapstructure:"ports" default:"all"`
+}
+
+type fileExemptions struct {
+	Level policy.ExemptionLevel `mapstructure:"level" default:"3"`
+}
+
+type fileIKE struct {
+	Enabled bool `mapstructure:"enabled" default:"true"`
 }
 
 type fileControl struct {
@@ -123,12 +157,4 @@ type fileMetrics struct {
 type fileLog struct {
 	Level  slog.Level `mapstructure:"level" default:"info"`
 	Format logFormat  `mapstructure:"format" default:"text"`
-}
-
-// refusedKeys are keys that people look for and that do not exist for a reason.
-var refusedKeys = map[string]string{
-	"peers[].auth.psk":                  "a key in this file would be read by everyone who reads the configuration, its backups and its history: put it alone into a file with mode 0600 and name that with psk_file",
-	"policies[].rules[].priority":       "the order of rules has no effect: the most specific filter decides",
-	"policies[].rules[].order":          "the order of rules has no effect: the most specific filter decides",
-	"filter_lists[].filters[].priority": "the order of filters has no effect: the most specific filter decides",
 }

@@ -177,18 +177,6 @@ func (w *walker) complete(tree map[string]any, fields map[string]reflect.StructF
 	}
 }
 
-// unknown says what to do about a key that does not exist.
-func (w *walker) unknown(name, path string, fields map[string]reflect.StructField) string {
-	if why, refused := refusedKeys[join(schemaPath(path), name)]; refused {
-		return "there is no such key: " + why
-	}
-	known := sortedKeys(fields)
-	if near := nearest(name, known); near != "" {
-		return fmt.Sprintf("unknown key: did you mean %s?", near)
-	}
-	return "unknown key: expected one of " + strings.Join(known, ", ")
-}
-
 // pair is one key of a mapping with its value.
 type pair struct{ key, value *yaml.Node }
 
@@ -233,7 +221,7 @@ func found(node *yaml.Node, path string) string {
 		return "keys with values"
 	case node.Kind == yaml.SequenceNode:
 		return "a list"
-	case strings.Contains(path, ".auth"):
+	case strings.HasPrefix(schemaPath(path), "peers[].auth"):
 		return "text"
 	default:
 		return fmt.Sprintf("%q", node.Value)

@@ -98,3 +98,6 @@ func (r *report) err() error {
 	}
 	return errors.Join(errs...)
 }
+
+// oneLine is the text of an error without line breaks, so that every mistake stays one line.
+func oneLine(err error) string { return strings.Join(strings.Fields(err.Error()), " ") }

@@ -22,9 +22,14 @@ type (
 	dpdkLogLevel string
 	logFormat    string
 	socketPath   string
+	absolutePath string
+	onOff        string
+	authMethod   string
+	template     string
 	portRole     policy.PortGroup
 	portAddress  netip.Prefix // an address with the length of its subnet's prefix
 	network      netip.Prefix // a prefix without host bits
+	outerAddress netip.Addr   // an end of a tunnel
 	protocol     uint8
 	reviewDate   time.Time
 	ikeProposal  crypto.IKEProposal
@@ -43,11 +48,16 @@ func init() {
 	registerWord[idleMode]("poll", "yield", "sleep")
 	registerWord[dpdkLogLevel]("error", "warning", "notice", "info", "debug")
 	registerWord[logFormat]("text", "json")
+	registerWord[onOff]("on", "off")
+	registerWord[template]("exempt-dns", "exempt-netbios", "exempt-dc")
+	register(parseAuthMethod)
 	register(parseSocketPath)
+	register(parseAbsolutePath)
 	register(parseRole)
 	register(parsePortAddress)
 	register(parseNetwork)
 	register(parseAddress)
+	register(parseOuterAddress)
 	register(parseListen)
 	register(parseDuration)
 	register(parseLevel)
@@ -58,6 +68,7 @@ func init() {
 	register(policy.ParsePortRange)
 	register(policy.ParsePortGroup)
 	register(policy.ParseActionKind)
+	register(policy.ParseExemptionLevel)
 	register(func(text string) (protocol, error) { p, err := policy.ParseProtocol(text); return protocol(p), err })
 	register(func(text string) (ikeProposal, error) {
 		p, err := crypto.ParseIKEProposal(text)
@@ -92,6 +103,13 @@ func parseSocketPath(text string) (socketPath, error) {
 	return socketPath(text), nil
 }
 
+func parseAbsolutePath(text string) (absolutePath, error) {
+	if !filepath.IsAbs(text) || strings.ContainsRune(text, 0) {
+		return "", fmt.Errorf("expected an absolute path, found %q", text)
+	}
+	return absolutePath(filepath.Clean(text)), nil
+}
+
 func parseRole(text string) (portRole, error) {
 	switch text {
 	case "protected":
@@ -102,22 +120,42 @@ func parseRole(text string) (portRole, error) {
 	return 0, fmt.Errorf("expected protected or unprotected, found %q", text)
 }
 
+// parseAuthMethod reads how two gateways prove to each other who they are.
+func parseAuthMethod(text string) (authMethod, error) {
+	if text != authPSK {
+		return "", fmt.Errorf("expected psk, the only method there is, found %q", text)
+	}
+	return authPSK, nil
+}
+
+// authPSK is authentication by preshared key.
+const authPSK = "psk"
+
+// isHost reports whether an address can be a host's: unicast, and written as the IP version it is of.
+func isHost(a netip.Addr) bool {
+	return a.Zone() == "" && !a.Is4In6() && (a.IsGlobalUnicast() || a.IsLinkLocalUnicast())
+}
+
 func parsePortAddress(text string) (portAddress, error) {
 	p, err := netip.ParsePrefix(text)
-	if err != nil || !p.Addr().Is4() || !p.Addr().IsGlobalUnicast() && !p.Addr().IsLinkLocalUnicast() {
-		return portAddress{}, fmt.Errorf("expected a unicast IPv4 address with the prefix length of its subnet (10.1.0.1/24), found %q", text)
+	if err != nil || !isHost(p.Addr()) {
+		return portAddress{}, fmt.Errorf("expected a unicast address with the prefix length of its subnet (10.1.0.1/24, 2001:db8:1::1/64), found %q", text)
 	}
 	subnet := policy.RangeOf(p)
-	if p.Bits() < 31 && (p.Addr() == subnet.First || p.Addr() == subnet.Last) {
+	switch single := p.Addr().BitLen() - 1; {
+	case p.Bits() >= single: // RFC 3021, RFC 6164: both addresses of a link between two routers are hosts'
+	case p.Addr().Is4() && (p.Addr() == subnet.First || p.Addr() == subnet.Last):
 		return portAddress{}, fmt.Errorf("expected the address of a host in its subnet, found %s, which is the first or last of %s", p.Addr(), subnet)
+	case p.Addr() == subnet.First: // RFC 4291, section 2.6.1
+		return portAddress{}, fmt.Errorf("expected the address of a host in its subnet, found %s, which is the anycast address of the routers of %s", p.Addr(), subnet)
 	}
 	return portAddress(p), nil
 }
 
 func parseNetwork(text string) (network, error) {
 	p, err := netip.ParsePrefix(text)
-	if err != nil || !p.Addr().Is4() {
-		return network{}, fmt.Errorf("expected an IPv4 prefix (10.9.0.0/16, 0.0.0.0/0), found %q", text)
+	if err != nil || p.Addr().Is4In6() {
+		return network{}, fmt.Errorf("expected a prefix (10.9.0.0/16, 0.0.0.0/0, 2001:db8:9::/48), found %q", text)
 	}
 	if masked := p.Masked(); masked != p {
 		return network{}, fmt.Errorf("expected a prefix without host bits, found %s: did you mean %s?", text, masked)
@@ -127,10 +165,21 @@ func parseNetwork(text string) (network, error) {
 
 func parseAddress(text string) (netip.Addr, error) {
 	a, err := netip.ParseAddr(text)
-	if err != nil || !a.Is4() || !a.IsGlobalUnicast() && !a.IsLinkLocalUnicast() {
-		return netip.Addr{}, fmt.Errorf("expected a unicast IPv4 address (192.0.2.1), found %q", text)
+	if err != nil || !isHost(a) {
+		return netip.Addr{}, fmt.Errorf("expected a unicast address (192.0.2.1, 2001:db8::1), found %q", text)
 	}
 	return a, nil
+}
+
+func parseOuterAddress(text string) (outerAddress, error) {
+	a, err := netip.ParseAddr(text)
+	switch {
+	case err != nil || !isHost(a):
+		return outerAddress{}, fmt.Errorf("expected a unicast IPv4 address (192.0.2.1), found %q", text)
+	case !a.Is4():
+		return outerAddress{}, fmt.Errorf("expected an IPv4 address, found %s: a tunnel carries IPv6, but between IPv4 addresses only", a)
+	}
+	return outerAddress(a), nil
 }
 
 func parseListen(text string) (netip.AddrPort, error) {

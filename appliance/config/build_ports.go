@@ -1,0 +1,122 @@
+package config
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"sallyport/policy"
+)
+
+func (b *builder) ports() {
+	if n := len(b.raw.Ports); n > maxPorts {
+		b.add("ports", "expected at most %d ports, found %d", maxPorts, n)
+		b.raw.Ports = b.raw.Ports[:maxPorts]
+	}
+	names, devices := map[string]string{}, map[string]string{}
+	for i := range b.raw.Ports {
+		raw, key := &b.raw.Ports[i], fmt.Sprintf("ports[%d]", i)
+		b.name(key+".name", raw.Name, names)
+		b.device(key, raw.Device, devices)
+		port := Port{
+			Name: raw.Name, Device: raw.Device, Role: policy.PortGroup(raw.Role),
+			MTU: b.within(key+".mtu", raw.MTU, minMTU, maxMTU, "bytes"), IKE: raw.IKE == "on",
+		}
+		if n := len(raw.Addresses); n > maxAddresses || n == 0 && b.has(key+".addresses") {
+			b.add(key+".addresses", "expected 1 to %d addresses, each with its prefix length (10.1.0.1/24), found %d", maxAddresses, n)
+			raw.Addresses = raw.Addresses[:min(n, maxAddresses)]
+		}
+		for j, address := range raw.Addresses {
+			b.portAddress(fmt.Sprintf("%s.addresses[%d]", key, j), netip.Prefix(address), raw.MTU)
+			port.Addresses = append(port.Addresses, netip.Prefix(address))
+			if p := netip.Prefix(address); p.IsValid() {
+				b.config.Environment.LocalAddresses = append(b.config.Environment.LocalAddresses, p.Addr())
+				b.config.Environment.Subnets = append(b.config.Environment.Subnets, p.Masked())
+			}
+		}
+		b.config.Ports = append(b.config.Ports, port)
+	}
+	if len(b.raw.Ports) == 0 && b.has("ports") {
+		b.add("ports", "expected at least one port, found none")
+	}
+}
+
+// device checks how a port is opened. others maps the devices seen so far to their ports.
+func (b *builder) device(port, device string, others map[string]string) {
+	switch other := others[device]; {
+	case !b.has(port + ".device"):
+	case !pciForm.MatchString(device) && !ethernetForm.MatchString(device):
+		b.add(port+".device", "expected a PCI address (0000:00:05.0) or a virtual device (net_af_packet0,iface=lan0), found %q", device)
+	case other != "":
+		b.add(port+".device", "expected a device of its own, found %q, which %s has already", device, other)
+	}
+	others[device] = port
+}
+
+// portAddress checks that an address and its subnet are on no other port; on its own port it may share the subnet.
+func (b *builder) portAddress(key string, address netip.Prefix, mtu int) {
+	if !address.IsValid() {
+		return
+	}
+	if address.Addr().Is6() && mtu >= minMTU && mtu < minMTUIPv6 {
+		b.add(key, "expected an mtu of at least %d bytes on a port with an IPv6 address (RFC 8200, section 5), found %d", minMTUIPv6, mtu)
+	}
+	if slices.Contains(b.config.Environment.LocalAddresses, address.Addr()) {
+		b.add(key, "expected an address of its own, found %s for the second time", address.Addr())
+	}
+	for _, other := range b.config.Ports {
+		for _, used := range other.Addresses {
+			if used.IsValid() && used.Overlaps(address) {
+				b.add(key, "expected a subnet of its own, found %s, which overlaps %s of port %q", address.Masked(), used.Masked(), other.Name)
+			}
+		}
+	}
+}
+
+// portOf is the port with an address that matches.
+func (b *builder) portOf(matches func(netip.Prefix) bool) *Port {
+	for i := range b.config.Ports {
+		if slices.ContainsFunc(b.config.Ports[i].Addresses, func(p netip.Prefix) bool { return p.IsValid() && matches(p) }) {
+			return &b.config.Ports[i]
+		}
+	}
+	return nil
+}
+
+func (b *builder) routes() {
+	seen := map[network]string{}
+	portsSound := !b.anyWithin("ports") // what follows from a wrong port is no news
+	for i, raw := range b.raw.Routes {
+		key := fmt.Sprintf("routes[%d]", i)
+		to := netip.Prefix(raw.To)
+		if other := seen[raw.To]; other != "" && to.IsValid() {
+			b.add(key+".to", "expected one route for a prefix, found %s, which %s has already", to, other)
+		}
+		seen[raw.To] = key
+		if raw.Via.IsValid() {
+			switch {
+			case to.IsValid() && to.Addr().Is4() != raw.Via.Is4():
+				b.add(key+".via", "expected a router of the IP version of %s, found %s", to, raw.Via)
+			case slices.Contains(b.config.Environment.LocalAddresses, raw.Via):
+				b.add(key+".via", "expected the address of another router, found %s, which is the gateway's own", raw.Via)
+			case portsSound && b.portOf(func(p netip.Prefix) bool { return p.Contains(raw.Via) }) == nil:
+				b.add(key+".via", "expected an address on the subnet of a port (%s), found %s", b.subnets(), raw.Via)
+			}
+		}
+		b.config.Routes = append(b.config.Routes, Route{To: to, Via: raw.Via})
+	}
+}
+
+// subnets lists the subnets of all ports for a message.
+func (b *builder) subnets() string {
+	text := ""
+	for _, port := range b.config.Ports {
+		for _, address := range port.Addresses {
+			if text != "" {
+				text += ", "
+			}
+			text += address.Masked().String()
+		}
+	}
+	return text
+}

@@ -1,0 +1,131 @@
+package config
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"sallyport/ike"
+	"sallyport/policy"
+)
+
+// plan is what Compile needs of the file beside the policies.
+type plan struct {
+	peers    []ike.Peer            // of the file, without Child SAs
+	children []plannedChild        // of the active policy
+	ikeOff   map[netip.Addr]string // own addresses where IKE is off, each with its port
+}
+
+// plannedChild is the Child SA of a rule that negotiates, without the traffic, which depends on the own addresses.
+type plannedChild struct {
+	peer   int // in plan.peers
+	rule   int // in the active policy
+	policy int
+	child  ike.Child
+}
+
+// Compiled is the active policy of a configuration for one set of own addresses.
+type Compiled struct {
+	SPD         *policy.SPD
+	Environment policy.Environment // what it was compiled for, with the ends of all tunnels
+
+	// Peers are those with which IKE negotiates, each with a Child for every rule of the active policy that names it. A
+	// tunnel of the SPD that no Child here serves gets no SA, and its traffic is dropped: IKE is off, or is off at the
+	// peer's local address, or that address is gone.
+	Peers []ike.Peer
+
+	Warnings []string
+}
+
+// Compile compiles the active policy for other own addresses than those of the file, after an event that changed them
+// (S-011, S-019). The ends of tunnels in env are set here. Rules that are left without traffic to protect warn.
+func (c *Config) Compile(env policy.Environment) (*Compiled, error) {
+	result, err := c.compile(env)
+	if err != nil {
+		return nil, err
+	}
+	out := &result.Compiled
+	for _, planned := range result.bare {
+		out.warn("rule %q has no traffic to protect with the addresses that the gateway has now", planned.child.Name)
+	}
+	return out, ike.ValidatePeers(out.Peers)
+}
+
+// compilation is a Compiled, and what is of interest while it is made.
+type compilation struct {
+	Compiled
+	peers []ike.Peer     // all of the file, those included with which nothing is negotiated
+	bare  []plannedChild // without traffic in the SPD
+}
+
+func (c *Config) compile(env policy.Environment) (*compilation, error) {
+	env.Endpoints = c.plan.endpoints()
+	spd, warnings, err := policy.Compile(c.Policy, env)
+	if err != nil {
+		return nil, err
+	}
+	out := &compilation{Compiled: Compiled{SPD: spd, Environment: env}, peers: slices.Clone(c.plan.peers)}
+	for _, w := range warnings {
+		out.warn("%s", w)
+	}
+	traffic := spd.Selectors()
+	for _, planned := range c.plan.children {
+		child, peer := planned.child, &out.peers[planned.peer]
+		child.Selectors = traffic[child.Name]
+		switch {
+		case len(child.Selectors) > 0:
+			peer.Children = append(peer.Children, child)
+		case slices.Contains(env.LocalAddresses, peer.Local): // else it is stale, and choosePeers says so
+			out.bare = append(out.bare, planned)
+		}
+	}
+	out.choosePeers(c)
+	return out, nil
+}
+
+// endpoints is the local end of every tunnel of the active policy.
+func (p *plan) endpoints() map[string]netip.Addr {
+	ends := map[string]netip.Addr{}
+	for _, planned := range p.children {
+		ends[planned.child.Name] = p.peers[planned.peer].Local
+	}
+	return ends
+}
+
+// choosePeers keeps the peers with which IKE can negotiate and warns of what an operator should know of each. Package
+// policy has warned where IKE is off, and where the end of a tunnel is gone.
+func (out *compilation) choosePeers(c *Config) {
+	for i, peer := range out.peers {
+		rules := strings.Join(c.plan.tunnels(i), ", ")
+		port, off := c.plan.ikeOff[peer.Local]
+		switch {
+		case !c.IKEEnabled || !slices.Contains(out.Environment.LocalAddresses, peer.Local):
+			continue
+		case rules == "":
+			out.warn("peer %q is named by no rule of the active policy", peer.Name)
+		case off: // S-041
+			out.warn("peer %q: IKE is off at port %q, which has its local address %s: what %s protects is dropped", peer.Name, port, peer.Local, rules)
+		default: // S-068
+			out.warn("peer %q of %s authenticates by preshared key: a certificate is the stronger method", peer.Name, rules)
+		}
+		if !off {
+			out.Peers = append(out.Peers, peer)
+		}
+	}
+}
+
+// tunnels names the rules of the active policy that negotiate with the peer.
+func (p *plan) tunnels(peer int) []string {
+	var names []string
+	for _, planned := range p.children {
+		if planned.peer == peer {
+			names = append(names, planned.child.Name)
+		}
+	}
+	return names
+}
+
+func (out *Compiled) warn(format string, args ...any) {
+	out.Warnings = append(out.Warnings, fmt.Sprintf(format, args...))
+}

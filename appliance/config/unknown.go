@@ -1,0 +1,79 @@
+package config
+
+import (
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+)
+
+// unknown says what to do about a key that does not exist.
+func (w *walker) unknown(name, path string, fields map[string]reflect.StructField) string {
+	known := sortedKeys(fields)
+	if why := refusal(schemaPath(path), name); why != "" {
+		return "there is no such key: " + why
+	}
+	near := synonyms[name]
+	if !slices.Contains(known, near) {
+		near = nearest(name, known)
+	}
+	if near != "" {
+		return fmt.Sprintf("unknown key: did you mean %s?", near)
+	}
+	return "unknown key: expected one of " + strings.Join(known, ", ")
+}
+
+// synonyms are the words of other systems for keys of this one that are spelt too differently to be near.
+var synonyms = map[string]string{
+	"src": "source", "dst": "destination", "proto": "protocol", "sport": "source_port", "dport": "destination_port",
+	"src_port": "source_port", "dst_port": "destination_port", "mirror": "mirrored",
+	"list": "filter_list", "action": "filter_action", "interfaces": "ports", "psk": "psk_file", "secret": "psk_file",
+}
+
+// refusal is why a key that people look for does not exist, or "".
+func refusal(parent, name string) string {
+	if why, refused := refusedKeys[join(parent, name)]; refused {
+		return why
+	}
+	if thing, has := unordered[parent]; has && slices.Contains(orderKeys, name) {
+		return fmt.Sprintf("the order of %s has no effect: the most specific filter decides", thing)
+	}
+	if parent == "policies[].rules[]" && slices.Contains(policyLevelKeys, name) {
+		return "it holds for a policy as a whole: write it beside rules"
+	}
+	return ""
+}
+
+// orderKeys are the words by which other systems order rules (S-007).
+var orderKeys = []string{"priority", "order", "weight", "sequence", "seq", "index", "position", "precedence", "rank", "metric", "number"}
+
+// unordered are the things that other systems order, by the key of one.
+var unordered = map[string]string{
+	"policies[]": "policies", "policies[].rules[]": "rules", "filter_lists[]": "filter lists", "filter_lists[].filters[]": "filters",
+	"filter_actions[]": "filter actions",
+}
+
+// policyLevelKeys hold whatever the rules say (S-003). The fifth of them is the policy's name; a rule has its own.
+var policyLevelKeys = []string{"policy_name", "description", "refresh_seconds", "key_exchange", "key_exchange_methods", "default_action", "default_response", "sample"}
+
+const (
+	fixedResponse = "the default response rule answers whom it has not heard of: its list is always <Dynamic> and its action always negotiate; only enabled, esp_proposals and auth_methods can be set"
+	oneList       = "a rule holds exactly one filter list: name it with filter_list, and write a rule for each other one"
+	oneAction     = "a rule holds exactly one filter action: name it with filter_action"
+	peerEnds      = "the ends of a rule's tunnel are local and remote of its peer: name that with peer"
+)
+
+// refusedKeys are keys that people look for and that do not exist for a reason.
+var refusedKeys = map[string]string{
+	"peers[].auth.psk":                          "a key in this file would be read by everyone who reads the configuration, its backups and its history: put it alone into a file with mode 0600 and name that with psk_file",
+	"policies[].rules[].filters":                oneList,
+	"policies[].rules[].filter_lists":           oneList,
+	"policies[].rules[].filter_actions":         oneAction,
+	"policies[].rules[].tunnel":                 peerEnds,
+	"policies[].rules[].tunnel_endpoint":        peerEnds,
+	"policies[].default_response.filter_list":   fixedResponse, // S-009
+	"policies[].default_response.filter_action": fixedResponse,
+	"policies[].default_response.name":          fixedResponse,
+	"policies[].default_response.ports":         fixedResponse,
+	"policies[].default_response.peer":          fixedResponse,
+}
