@@ -1,10 +1,7 @@
 package policy
 
 import (
-	"encoding/binary"
 	"fmt"
-	"math/big"
-	"math/bits"
 	"net/netip"
 )
 
@@ -101,32 +98,4 @@ func (r AddrRange) String() string {
 	default:
 		return r.First.String() + "-" + r.Last.String()
 	}
-}
-
-// uint128 is the distance between two addresses; 128 bits hold any, as the distance of a range to itself is 0.
-type uint128 struct{ high, low uint64 }
-
-// span is the number of addresses in the range less one.
-func (r AddrRange) span() uint128 {
-	first, last := r.First.As16(), r.Last.As16()
-	low, borrow := bits.Sub64(binary.BigEndian.Uint64(last[8:]), binary.BigEndian.Uint64(first[8:]), 0)
-	high, _ := bits.Sub64(binary.BigEndian.Uint64(last[:8]), binary.BigEndian.Uint64(first[:8]), borrow)
-	return uint128{high: high, low: low}
-}
-
-// spanBits is the base-2 logarithm of the number of addresses, rounded up: the host bits of a prefix.
-func (r AddrRange) spanBits() int {
-	span := r.span()
-	if span.high != 0 {
-		return 64 + bits.Len64(span.high)
-	}
-	return bits.Len64(span.low)
-}
-
-// size is the number of addresses, up to 2^128.
-func (r AddrRange) size() *big.Int {
-	span := r.span()
-	size := new(big.Int).SetUint64(span.high)
-	size.Lsh(size, 64).Add(size, new(big.Int).SetUint64(span.low))
-	return size.Add(size, big.NewInt(1))
 }

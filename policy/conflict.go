@@ -96,7 +96,11 @@ func compareSaid(a, b quarrel) int {
 // operator whose two long lists overlap reads one line, not thousands.
 func (q *quarrels) warnings() []Warning {
 	slices.SortFunc(q.all, func(a, b quarrel) int {
-		return cmp.Or(compareSaid(a, b), compareBox(a.loser.traffic(), b.loser.traffic()))
+		if order := compareSaid(a, b); order != 0 {
+			return order
+		}
+		first, second := a.loser.traffic(), b.loser.traffic()
+		return compareBox(&first, &second)
 	})
 	var warnings []Warning
 	for i := 0; i < len(q.all); {

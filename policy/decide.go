@@ -10,7 +10,8 @@ type Decision struct {
 	Why       string
 }
 
-// protocolIPv6 is IPv6 inside IPv4 (RFC 4213). A filter that does not say so by its number is not meant for it (S-022).
+// protocolIPv6 is IPv6 inside another packet (RFC 4213). A filter that does not say so by its number is not meant for it,
+// whatever its addresses are (S-022).
 const protocolIPv6 = 41
 
 // Decide is what the policy says of a packet that is received on a port of this role, in the order of the documents:
@@ -21,32 +22,39 @@ func (s *SPD) Decide(p Packet, port PortGroup) Decision {
 		return Decision{Verdict: VerdictPermit, Exemption: x, Why: fmt.Sprintf("exemption %s passes it before any filter", x.Name)}
 	}
 	e, ok := s.Match(p, port)
+	if !ok {
+		return s.decideDefault(p)
+	}
 	d := Decision{Entry: e}
-	switch {
-	case !ok && s.DefaultAction == ActionPermit && !hidesIPv6(p):
-		d.Verdict, d.Why = VerdictPermit, "no filter matches, and the default action permits"
-	case hidesIPv6(p) && (!ok || e.Protocol != protocolIPv6):
-		d.Why = "IPv6 inside IPv4 (protocol 41) passes only by a filter that names protocol 41"
-	case !ok:
-		d.Why = "no filter matches, and the default action blocks"
-	case s.IsGroup(p.Destination) && (e.Verdict == VerdictProtect || e.Verdict == VerdictRequire):
-		d.Why = fmt.Sprintf("%s would negotiate, and IKE cannot protect multicast or broadcast", e.place())
+	switch negotiates := e.Verdict == VerdictProtect || e.Verdict == VerdictRequire; {
+	case p.Protocol == protocolIPv6 && e.Protocol != protocolIPv6:
+		d.Why = fmt.Sprintf("%s is the most specific that matches, but protocol 41 (IPv6 inside) passes only by a filter that names it: block", e.named())
+	case negotiates && s.IsGroup(p.Destination):
+		d.Why = fmt.Sprintf("%s is the most specific that matches, but IKE cannot protect multicast or broadcast: block", e.named())
 	default:
 		d.Verdict = e.Verdict
-		d.Why = fmt.Sprintf("%s is the most specific that matches: %s", e.place(), e.Verdict)
+		d.Why = fmt.Sprintf("%s is the most specific that matches: %s", e.named(), e.Verdict)
 	}
 	return d
 }
 
-func hidesIPv6(p Packet) bool { return p.Protocol == protocolIPv6 && p.Source.Is4() }
-
-// place names the entry for a message.
-func (e *Entry) place() string {
-	text := fmt.Sprintf("filter %q of rule %q", e.FilterName, e.Rule)
-	if at := e.Origin.String(); at != "" {
-		text += " (" + at + ")"
+// decideDefault is what becomes of a packet that no filter matches. To permit it is a decision about IPv4: IPv6, and IPv6
+// inside another packet, pass only where a filter says so (S-022).
+func (s *SPD) decideDefault(p Packet) Decision {
+	switch {
+	case p.Protocol == protocolIPv6:
+		return Decision{Why: "no filter matches, and protocol 41 (IPv6 inside) passes only by a filter that names it: block"}
+	case s.DefaultAction == ActionPermit && !p.Source.Is4():
+		return Decision{Why: "no filter matches, and the default action permits IPv4 only: block"}
+	case s.DefaultAction == ActionPermit:
+		return Decision{Verdict: VerdictPermit, Why: "no filter matches, and the default action is permit"}
 	}
-	return text
+	return Decision{Why: "no filter matches, and the default action is block"}
+}
+
+// named is the entry for a message.
+func (e *Entry) named() string {
+	return fmt.Sprintf("filter %s of rule %q", quoted(e.FilterName, e.Origin), e.Rule)
 }
 
 // ExemptionCheck is an exemption held against a packet, whether it is in force or not.

@@ -22,27 +22,33 @@ type MainModeRule struct {
 
 // mainModeFilters is one filter for each pair of addresses that the entries protect, the heaviest first.
 func mainModeFilters(drafts []*draft) []MainModeFilter {
-	rules := map[box][]MainModeRule{}
+	filters := make([]MainModeFilter, 0, len(drafts))
+	byPair := make(map[[2]AddrRange]int, len(drafts))
 	for _, d := range drafts {
 		if d.Verdict != VerdictProtect {
 			continue
 		}
-		pair := box{Source: d.Source, Destination: d.Destination, SourcePort: AnyPort, DestinationPort: AnyPort}
-		rule := MainModeRule{Rule: d.Rule, Tunnel: d.Tunnel, AuthMethods: d.authMethods, Origin: d.RuleOrigin}
-		if !slices.ContainsFunc(rules[pair], func(r MainModeRule) bool { return r.Rule == rule.Rule && r.Tunnel == rule.Tunnel }) {
-			rules[pair] = append(rules[pair], rule)
+		pair := [2]AddrRange{d.Source, d.Destination}
+		i, known := byPair[pair]
+		if !known {
+			i = len(filters)
+			byPair[pair] = i
+			filters = append(filters, MainModeFilter{Weight: d.traffic().addressWeight(), Source: d.Source, Destination: d.Destination})
+		}
+		if rules := filters[i].Rules; !slices.ContainsFunc(rules, func(r MainModeRule) bool { return r.Rule == d.Rule && r.Tunnel == d.Tunnel }) {
+			filters[i].Rules = append(rules, MainModeRule{Rule: d.Rule, Tunnel: d.Tunnel, AuthMethods: d.authMethods, Origin: d.RuleOrigin})
 		}
 	}
-	filters := make([]MainModeFilter, 0, len(rules))
-	for pair, from := range rules {
-		slices.SortFunc(from, func(a, b MainModeRule) int {
+	for i := range filters {
+		slices.SortFunc(filters[i].Rules, func(a, b MainModeRule) int {
 			return cmp.Or(cmp.Compare(a.Rule, b.Rule), cmp.Compare(a.Tunnel, b.Tunnel))
 		})
-		filters = append(filters, MainModeFilter{Weight: pair.specificity().fixed, Source: pair.Source, Destination: pair.Destination, Rules: from})
 	}
 	slices.SortFunc(filters, func(a, b MainModeFilter) int {
-		return cmp.Or(cmp.Compare(b.Weight, a.Weight),
-			compareBox(box{Source: a.Source, Destination: a.Destination}, box{Source: b.Source, Destination: b.Destination}))
+		if order := cmp.Compare(b.Weight, a.Weight); order != 0 {
+			return order
+		}
+		return compareBox(&box{Source: a.Source, Destination: a.Destination}, &box{Source: b.Source, Destination: b.Destination})
 	})
 	return filters
 }

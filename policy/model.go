@@ -90,6 +90,11 @@ func orAnyPort(r PortRange) PortRange {
 	return r
 }
 
+// isOwnMirrorImage reports whether the filter is the same in both directions, as any to any is.
+func (f *Filter) isOwnMirrorImage() bool {
+	return f.Source.String() == f.Destination.String() && f.sourcePort() == f.destinationPort()
+}
+
 // label is the filter's name, or its text where it has none.
 func (f *Filter) label() string {
 	if f.Name != "" {

@@ -51,6 +51,9 @@ func (s *SPD) filterRows() []Row {
 func (e *Entry) row() Row {
 	row := box{e.Source, e.Destination, e.Protocol, e.SourcePort, e.DestinationPort}.row()
 	row.ID, row.Weight, row.Specificity = e.ID, e.Weight, DescribeWeight(e.Weight)
+	if e.FilterList == DynamicList {
+		row.Specificity = "after all rules"
+	}
 	row.Rule, row.FilterList, row.Filter, row.Mirror = e.Rule, e.FilterList, e.FilterName, e.Mirror
 	row.SourceName, row.DestinationName = e.SourceName, e.DestinationName
 	row.Ports, row.Verdict, row.Tunnel = e.Ports.String(), e.Verdict.String(), e.Tunnel

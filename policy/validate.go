@@ -59,6 +59,9 @@ func (v *validator) name(where Problem, name string, isFirst bool) {
 func (v *validator) filterList(i int, list *FilterList) {
 	where := at(PartFilterList, i, 0, "filter list %q", list.Name)
 	v.name(where, list.Name, v.index.lists[list.Name] == list)
+	if list.Name == DynamicList {
+		v.fail(where, "Name", "expected another name, because %s is the list of what peers proposed, found %q", DynamicList, list.Name)
+	}
 	if len(list.Filters) == 0 {
 		v.fail(where, "Filters", "expected at least one filter, found none")
 	}

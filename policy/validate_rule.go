@@ -56,6 +56,9 @@ func (v *validator) negotiated(where Problem, rule *Rule, list *FilterList, acti
 	}
 	for i := range list.Filters {
 		f := &list.Filters[i]
+		if rule.ports() == PortsLAN && f.isOwnMirrorImage() {
+			v.fail(where, "Ports", "expected all, because only the side that a packet comes from tells the two directions of filter %q apart, found lan", f.label())
+		}
 		for _, fault := range checkNegotiable(f, v.broadcasts) {
 			v.fail(where, "FilterList", "expected filters that can be negotiated, found %q: %s", f.label(), fault.text)
 		}

@@ -3,8 +3,8 @@ package policy
 import (
 	"cmp"
 	"fmt"
-	"math/big"
 	"math/bits"
+	"net/netip"
 	"slices"
 )
 
@@ -49,9 +49,9 @@ func DescribeWeight(weight uint32) string {
 
 // specificity is what the weight of a box is made of.
 type specificity struct {
-	fixed     uint32   // the weight without its step
-	addresses *big.Int // number of address pairs, as a fraction of the power of two above it, in units of 2^-256
-	ports     uint64   // number of port pairs, as a fraction of the power of two above it, in units of 2^-32
+	fixed     uint32  // the weight without its step
+	addresses uint256 // number of address pairs less one, as a fraction of the power of two above it, in units of 2^-256
+	ports     uint64  // number of port pairs, as a fraction of the power of two above it, in units of 2^-32
 }
 
 // specificity of the box. A box inside another of the same fixed weight has fewer address pairs, or as many and fewer
@@ -60,16 +60,20 @@ type specificity struct {
 func (b box) specificity() specificity {
 	freeAddressBits := b.Source.spanBits() + b.Destination.spanBits()
 	freePortBits := portSpanBits(b.SourcePort) + portSpanBits(b.DestinationPort)
-	fixed := uint32(2*b.Source.First.BitLen()-freeAddressBits)<<weightAddrShift | uint32(maxPortBits-freePortBits)<<weightPortsShift
+	fixed := b.addressWeight() | uint32(maxPortBits-freePortBits)<<weightPortsShift
 	if b.Protocol != 0 {
 		fixed |= 1 << weightProtoShift
 	}
-	pairs := new(big.Int).Mul(b.Source.size(), b.Destination.size())
 	return specificity{
 		fixed:     fixed,
-		addresses: pairs.Lsh(pairs, uint(maxAddressBits-freeAddressBits)),
+		addresses: lastOf(b.Source.span(), b.Destination.span()).scaled(uint(maxAddressBits - freeAddressBits)),
 		ports:     b.SourcePort.size() * b.DestinationPort.size() << (maxPortBits - freePortBits),
 	}
+}
+
+// addressWeight is the part of the weight that the addresses give.
+func (b box) addressWeight() uint32 {
+	return uint32(2*b.Source.First.BitLen()-b.Source.spanBits()-b.Destination.spanBits()) << weightAddrShift
 }
 
 // size is the number of ports in the range, at most 2^16.
@@ -79,8 +83,11 @@ func (r PortRange) size() uint64 { return uint64(r.Last-r.First) + 1 }
 func portSpanBits(r PortRange) int { return bits.Len16(r.Last - r.First) }
 
 // compareSize orders specificities of the same fixed weight, the larger traffic first.
-func compareSize(a, b specificity) int {
-	return cmp.Or(b.addresses.Cmp(a.addresses), cmp.Compare(b.ports, a.ports))
+func compareSize(a, b *specificity) int {
+	if order := b.addresses.compare(a.addresses); order != 0 {
+		return order
+	}
+	return cmp.Compare(b.ports, a.ports)
 }
 
 // weigh gives every draft its weight and puts the heaviest first.
@@ -89,14 +96,17 @@ func weigh(drafts []*draft) error {
 		d.specific = d.traffic().specificity()
 	}
 	slices.SortFunc(drafts, func(a, b *draft) int {
-		return cmp.Or(cmp.Compare(a.specific.fixed, b.specific.fixed), compareSize(a.specific, b.specific))
+		if order := cmp.Compare(a.specific.fixed, b.specific.fixed); order != 0 {
+			return order
+		}
+		return compareSize(&a.specific, &b.specific)
 	})
 	step := uint32(0)
 	for i, d := range drafts {
 		switch {
 		case i == 0 || drafts[i-1].specific.fixed != d.specific.fixed:
 			step = 0
-		case compareSize(drafts[i-1].specific, d.specific) != 0:
+		case compareSize(&drafts[i-1].specific, &d.specific) != 0:
 			step++
 		}
 		if step > maxWeightStep {
@@ -112,10 +122,16 @@ func weigh(drafts []*draft) error {
 // declared in that order); what then remains is told apart by its text, in the direction in which the filter was
 // written so that a filter and its mirror image stand alike, never by its place in a file (S-007).
 func compareRank(a, b *draft) int {
+	if order := cmp.Compare(b.Weight, a.Weight); order != 0 {
+		return order
+	}
+	if order := cmp.Compare(a.Verdict, b.Verdict); order != 0 {
+		return order
+	}
+	if order := compareBox(&a.forward, &b.forward); order != 0 {
+		return order
+	}
 	return cmp.Or(
-		cmp.Compare(b.Weight, a.Weight),
-		cmp.Compare(a.Verdict, b.Verdict),
-		compareBox(a.forward, b.forward),
 		cmp.Compare(a.Rule, b.Rule),
 		cmp.Compare(a.FilterList, b.FilterList),
 		cmp.Compare(a.FilterName, b.FilterName),
@@ -136,10 +152,16 @@ func compareBool(a, b bool) int {
 }
 
 // compareBox is any total order on boxes.
-func compareBox(a, b box) int {
+func compareBox(a, b *box) int {
+	for _, pair := range [...][2]netip.Addr{
+		{a.Source.First, b.Source.First}, {a.Source.Last, b.Source.Last},
+		{a.Destination.First, b.Destination.First}, {a.Destination.Last, b.Destination.Last},
+	} {
+		if order := pair[0].Compare(pair[1]); order != 0 {
+			return order
+		}
+	}
 	return cmp.Or(
-		a.Source.First.Compare(b.Source.First), a.Source.Last.Compare(b.Source.Last),
-		a.Destination.First.Compare(b.Destination.First), a.Destination.Last.Compare(b.Destination.Last),
 		cmp.Compare(a.Protocol, b.Protocol),
 		cmp.Compare(a.SourcePort.First, b.SourcePort.First), cmp.Compare(a.SourcePort.Last, b.SourcePort.Last),
 		cmp.Compare(a.DestinationPort.First, b.DestinationPort.First), cmp.Compare(a.DestinationPort.Last, b.DestinationPort.Last),

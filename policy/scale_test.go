@@ -1,0 +1,61 @@
+package policy
+
+import (
+	"fmt"
+	"net/netip"
+	"testing"
+	"time"
+)
+
+// largeSet is n filters as a large site has them, a quarter each: pairs of hosts, any to a host's port, prefixes, and
+// ranges that are no prefixes; half of them negotiate and half permit.
+func largeSet(n int) *Set {
+	set := &Set{Active: "large", Policies: []Policy{{Name: "large"}}, FilterActions: []FilterAction{
+		{Name: "permit", Kind: ActionPermit}, {Name: "protect", Kind: ActionNegotiate, Methods: []string{"aes128gcm16"}},
+	}}
+	const perList = 100
+	for i := range n {
+		if i%perList == 0 {
+			name := fmt.Sprintf("list-%04d", i/perList)
+			set.FilterLists = append(set.FilterLists, FilterList{Name: name, Updated: time.Unix(1, 0)})
+			rule := Rule{Name: "rule-" + name, FilterList: name, FilterAction: "permit"}
+			if i/perList%2 == 0 {
+				rule.FilterAction, rule.Tunnel, rule.AuthMethods = "protect", name, []string{"psk"}
+			}
+			set.Policies[0].Rules = append(set.Policies[0].Rules, rule)
+		}
+		list := &set.FilterLists[len(set.FilterLists)-1]
+		list.Filters = append(list.Filters, largeFilter(i))
+	}
+	return set
+}
+
+func largeFilter(i int) Filter {
+	high, low := byte(i>>8), byte(i)
+	local, remote := netip.AddrFrom4([4]byte{10, 1, high, low}), netip.AddrFrom4([4]byte{10, 2, high, low})
+	f := Filter{Name: fmt.Sprintf("filter-%d", i), Source: Range(HostRange(local)), Destination: Range(HostRange(remote)), Mirrored: true}
+	switch i % 4 {
+	case 1:
+		f.Source, f.Protocol, f.DestinationPort = Range(AnyIPv4()), protocolTCP, PortRange{First: 443, Last: 443}
+	case 2:
+		f.Source, f.Destination = Range(RangeOf(netip.PrefixFrom(local, 28+i%3))), Range(RangeOf(netip.PrefixFrom(remote, 30)))
+	case 3:
+		f.Destination = Range(AddrRange{First: remote, Last: netip.AddrFrom4([4]byte{10, 3, high, byte(i%7) * 3})})
+	}
+	return f
+}
+
+// BenchmarkCompile is what a change of a large policy costs before the data plane builds its tables.
+func BenchmarkCompile(b *testing.B) {
+	for _, n := range []int{100, 1000, 10000} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			set := largeSet(n)
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, _, err := Compile(set, gatewayEnvironment); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
