@@ -27,24 +27,19 @@ func (d *Dataplane) handleARP(now time.Time, packet punted) {
 	if !ok || packet.port < 0 {
 		return
 	}
-	spec := &d.cfg.Ports[packet.port]
-	onLink := false
-	for _, a := range spec.Addresses {
-		if a.Addr() == m.senderAddr {
-			return // another station uses our address, or our own frame came back
-		}
-		onLink = onLink || a.Contains(m.senderAddr)
-	}
-	if !spec.owns(m.targetAddr) {
+	own := d.policy.own
+	// from our own address: another station uses it, or our own frame came back
+	if own.on(packet.port, m.senderAddr) || !own.on(packet.port, m.targetAddr) {
 		return
 	}
+	onLink := own.attached(packet.port, m.senderAddr)
 	key := neighbourKey{Port: packet.port, Address: m.senderAddr}
 	switch {
 	case m.op == arpReplyOp && onLink:
 		d.apply(d.slow.neighbours.answer(now, key, m.senderMAC))
 	case m.op == arpRequestOp:
-		own := macAddress(spec.MAC)
-		reply := arpMessage{op: arpReplyOp, senderMAC: own, senderAddr: m.targetAddr, targetMAC: m.senderMAC, targetAddr: m.senderAddr}
+		mac := macAddress(d.cfg.Ports[packet.port].MAC)
+		reply := arpMessage{op: arpReplyOp, senderMAC: mac, senderAddr: m.targetAddr, targetMAC: m.senderMAC, targetAddr: m.senderAddr}
 		d.inject(C.SP_INJECT_RAW, packet.port, reply.frame(m.senderMAC))
 		if onLink { // not for a probe (RFC 5227), whose sender is 0.0.0.0
 			d.apply(d.slow.neighbours.asked(now, key, m.senderMAC))
@@ -52,31 +47,9 @@ func (d *Dataplane) handleARP(now time.Time, packet punted) {
 	}
 }
 
-func (p *PortSpec) owns(a netip.Addr) bool {
-	for _, own := range p.Addresses {
-		if own.Addr() == a {
-			return true
-		}
-	}
-	return false
-}
-
-// addressToward is the port's address in the subnet of another one, or its first.
-func (p *PortSpec) addressToward(a netip.Addr) (netip.Addr, bool) {
-	for _, own := range p.Addresses {
-		if own.Contains(a) {
-			return own.Addr(), true
-		}
-	}
-	if len(p.Addresses) == 0 {
-		return netip.Addr{}, false
-	}
-	return p.Addresses[0].Addr(), true
-}
-
 func (d *Dataplane) sendARPRequest(r arpRequest) {
 	spec := &d.cfg.Ports[r.Port]
-	source, ok := spec.addressToward(r.Address)
+	source, ok := d.policy.own.toward(r.Port, r.Address)
 	if !ok {
 		return
 	}
@@ -86,7 +59,7 @@ func (d *Dataplane) sendARPRequest(r arpRequest) {
 
 // handleLocal answers an echo request. Nothing else that a filter lets through to our own addresses has an answer.
 func (d *Dataplane) handleLocal(now time.Time, packet punted) {
-	if packet.port < 0 || !d.slow.icmpEchoes[packet.port].take(now) {
+	if packet.port < 0 || !d.policy.own.has(packet.ip.destination()) || !d.slow.icmpEchoes[packet.port].take(now) {
 		return
 	}
 	if reply, ok := echoReply(packet.ip); ok {
@@ -119,10 +92,10 @@ func (d *Dataplane) answerError(now time.Time, packet punted, mtu int) {
 func (d *Dataplane) errorSource(packet punted) (netip.Addr, bool) {
 	to := packet.ip.source()
 	if packet.clear {
-		return d.cfg.Ports[packet.port].addressToward(to)
+		return d.policy.own.toward(packet.port, to)
 	}
-	for i := range d.cfg.Ports {
-		for _, a := range d.cfg.Ports[i].Addresses {
+	for _, on := range d.policy.own {
+		for _, a := range on {
 			if d.answerVerdict(policy.Packet{Source: a.Addr(), Destination: to, Protocol: protocolICMP}) == policy.VerdictProtect {
 				return a.Addr(), true
 			}
@@ -225,13 +198,7 @@ func (d *Dataplane) free(m *C.struct_rte_mbuf) { C.sp_packets_free(&m, 1) }
 
 // freeAll frees what waits, at the end of the data plane's life.
 func (s *slowPath) freeAll() {
-	var all []heldMbuf
-	for _, n := range s.neighbours.table {
-		all = append(all, n.held...)
-	}
-	for cell := range s.held.cells {
-		all = append(all, s.held.take(cell)...)
-	}
+	all := append(s.neighbours.takeHeld(), s.held.takeAll()...)
 	s.neighbours.table = map[neighbourKey]*neighbour[heldMbuf]{}
 	for _, p := range all {
 		m := (*C.struct_rte_mbuf)(unsafe.Pointer(p.mbuf))

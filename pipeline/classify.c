@@ -12,8 +12,7 @@
 #include "ipv4.h"
 #include "stages.h"
 
-#define IKE_PORT 500
-#define IKE_NAT_PORT 4500
+#define IKE_NAT_PORT 4500 /* shared with ESP in UDP */
 
 static void verdict_drop(struct sp_packet *p, uint8_t reason)
 {
@@ -21,28 +20,44 @@ static void verdict_drop(struct sp_packet *p, uint8_t reason)
 	p->verdict.reason = reason;
 }
 
-/* Index of an own address, or -1. */
-static int local_index(const struct sp_snapshot *s, uint32_t address)
+/* What a destination is to the gateway. */
+enum destination {
+	ELSEWHERE,
+	OWN,
+	MULTICAST,
+	LIMITED_BROADCAST,
+	SUBNET_BROADCAST,   /* to all of the subnet that the packet came from */
+	DIRECTED_BROADCAST, /* to all of another attached subnet (RFC 2644) */
+};
+
+static int own_address(const struct sp_snapshot *s, uint32_t address)
 {
-	uint32_t low = 0, high = s->n_local;
+	uint32_t low = 0, high = s->n_own;
 
 	while (low < high) {
 		uint32_t middle = (low + high) / 2;
 
-		if (s->local[middle] < address)
+		if (s->own[middle].address < address)
 			low = middle + 1;
 		else
 			high = middle;
 	}
-	return low < s->n_local && s->local[low] == address ? (int)low : -1;
+	return low < s->n_own && s->own[low].address == address;
 }
 
-static int directed_broadcast(const struct sp_snapshot *s, uint32_t address)
+/* SUBNET_BROADCAST, DIRECTED_BROADCAST, or ELSEWHERE when the address is no subnet's broadcast address (S-104). */
+static enum destination subnet_broadcast(const struct sp_snapshot *s, uint32_t address, uint16_t in_port)
 {
-	for (uint32_t i = 0; i < s->n_local; i++)
-		if (s->broadcast[i] == address)
-			return 1;
-	return 0;
+	enum destination found = ELSEWHERE;
+
+	for (uint32_t i = 0; i < s->n_own; i++) {
+		if (s->own[i].broadcast != address)
+			continue;
+		if (s->own[i].port == in_port)
+			return SUBNET_BROADCAST;
+		found = DIRECTED_BROADCAST;
+	}
+	return found;
 }
 
 /* 0/8 and 127/8 (RFC 1122 3.2.1.3) */
@@ -53,70 +68,97 @@ static int never_routed(uint32_t address)
 
 static int bad_source(const struct sp_snapshot *s, uint32_t address)
 {
-	return never_routed(address) || address >= 0xe0000000 || local_index(s, address) >= 0 || directed_broadcast(s, address);
+	return never_routed(address) || address >= 0xe0000000 || own_address(s, address) || subnet_broadcast(s, address, SP_PORT_LOCAL) != ELSEWHERE;
 }
 
-static uint8_t bad_destination(const struct sp_snapshot *s, const struct sp_flow_key *k)
+/* What came out of a tunnel came from no attached subnet. */
+static enum destination destination_of(const struct sp_snapshot *s, const struct sp_packet *p)
 {
-	int multicast = k->destination >> 28 == 0xe;
+	uint32_t address = p->key.destination;
+	enum destination broadcast;
 
-	if (multicast || k->destination == UINT32_MAX || directed_broadcast(s, k->destination)) {
-		if (k->protocol == SP_PROTOCOL_TCP)
-			return SP_DROP_TCP_MULTICAST;
-		return multicast ? SP_DROP_MULTICAST : SP_DROP_BROADCAST;
-	}
-	if (never_routed(k->destination) || k->destination >= 0xf0000000)
+	if (address >> 28 == 0xe)
+		return MULTICAST;
+	if (address == UINT32_MAX)
+		return LIMITED_BROADCAST;
+	broadcast = subnet_broadcast(s, address, p->key.in_cell == SP_NO_CELL ? p->mbuf->port : SP_PORT_LOCAL);
+	if (broadcast != ELSEWHERE)
+		return broadcast;
+	return own_address(s, address) ? OWN : ELSEWHERE;
+}
+
+/* SP_PASS, or why no filter is asked about such addresses. */
+static uint8_t check_addresses(const struct sp_snapshot *s, const struct sp_flow_key *k, enum destination to)
+{
+	if (k->role != SP_ROLE_LOCAL && bad_source(s, k->source))
+		return SP_DROP_BAD_SOURCE;
+	if (to >= MULTICAST && k->protocol == SP_PROTOCOL_TCP) /* S-106 */
+		return SP_DROP_TCP_MULTICAST;
+	if (to == DIRECTED_BROADCAST) /* S-107 */
+		return SP_DROP_DIRECTED_BROADCAST;
+	if (to < MULTICAST && (never_routed(k->destination) || k->destination >= 0xf0000000))
 		return SP_DROP_BAD_DESTINATION;
 	return SP_PASS;
 }
 
-/* IKE to an own address passes whatever the filters say, while the policy needs it (S-031, S-033, S-034). */
-static int ike_exempt(const struct sp_snapshot *s, const struct sp_flow_key *k)
+const struct sp_exemption *sp_exempt(const struct sp_snapshot *s, enum sp_ip ip, enum sp_target target, const struct sp_ports_key *k)
 {
-	return s->needs_ike && k->protocol == SP_PROTOCOL_UDP &&
-	       ((k->source_port == IKE_PORT && k->destination_port == IKE_PORT) || k->destination_port == IKE_NAT_PORT);
+	for (const struct sp_exemption *x = s->exemptions; x < s->exemptions + s->n_exemptions; x++) {
+		if (x->target != target || !(x->versions >> ip & 1) || (x->protocol != 0 && x->protocol != k->protocol))
+			continue;
+		if (k->source_port < x->source_port_first || k->source_port > x->source_port_last || k->destination_port < x->destination_port_first ||
+		    k->destination_port > x->destination_port_last)
+			continue;
+		if (x->ike && k->role & SP_KEY_NO_IKE)
+			continue;
+		return x;
+	}
+	return NULL;
+}
+
+/* What is exempt is delivered: an exemption never opens a way through the gateway (S-033). Returns 1 when the verdict stands. */
+static int settle_exempt(const struct sp_snapshot *s, struct sp_packet *p, enum destination to)
+{
+	const struct sp_flow_key *k = &p->key;
+	const struct sp_ports_key ports = {.source_port = k->source_port, .destination_port = k->destination_port, .protocol = k->protocol, .role = k->role};
+	enum sp_target target = to == OWN ? SP_TARGET_OWN : to == MULTICAST ? SP_TARGET_MULTICAST : SP_TARGET_BROADCAST;
+	const struct sp_exemption *x = sp_exempt(s, SP_IPV4, target, &ports);
+
+	if (x == NULL)
+		return 0;
+	p->verdict.filter = x->counter;
+	if (x->ike)
+		p->verdict.action = k->destination_port == IKE_NAT_PORT ? SP_ACTION_INBOUND : SP_ACTION_IKE;
+	else
+		p->verdict.action = to == OWN ? SP_ACTION_LOCAL : SP_ACTION_GROUP;
+	return 1;
 }
 
 /*
  * Checks before the filters. Returns 1 when the verdict stands. ESP for us is decrypted before any filter speaks, but only once: inside a tunnel it is a packet
- * like any other.
+ * like any other, and so is what would be exempt in clear (S-035).
  */
-static int settle_without_filter(struct sp_worker *w, struct sp_packet *p, int *local)
+static int settle_without_filter(const struct sp_snapshot *s, struct sp_packet *p, enum destination to)
 {
-	const struct sp_snapshot *s = w->snapshot;
 	const struct sp_flow_key *k = &p->key;
-	int clear = k->in_cell == SP_NO_CELL;
-	uint8_t reason;
+	uint8_t reason = check_addresses(s, k, to);
 
-	*local = 0;
-	if (k->role != SP_ROLE_LOCAL && bad_source(s, k->source)) {
-		verdict_drop(p, SP_DROP_BAD_SOURCE);
-		return 1;
-	}
-	reason = bad_destination(s, k);
 	if (reason != SP_PASS) {
 		verdict_drop(p, reason);
 		return 1;
 	}
-	*local = local_index(s, k->destination) >= 0;
-	if (!*local || !clear || k->role == SP_ROLE_LOCAL)
+	if (to == ELSEWHERE || k->in_cell != SP_NO_CELL || k->role == SP_ROLE_LOCAL)
 		return 0;
-	if (k->protocol == SP_PROTOCOL_ESP) {
+	if (to == OWN && k->protocol == SP_PROTOCOL_ESP) {
 		p->verdict.action = SP_ACTION_INBOUND;
 		return 1;
 	}
-	if (ike_exempt(s, k)) {
-		p->verdict.filter = s->ike_counter;
-		p->verdict.action = k->destination_port == IKE_NAT_PORT ? SP_ACTION_INBOUND : SP_ACTION_IKE;
-		return 1;
-	}
-	return 0;
+	return settle_exempt(s, p, to);
 }
 
 /* Next hop of a packet; returns whether the decision may be remembered. */
-uint8_t sp_route(struct sp_worker *w, struct sp_packet *p, int require_protected)
+uint8_t sp_route(const struct sp_dataplane *dp, const struct sp_snapshot *s, struct sp_packet *p, int require_protected)
 {
-	const struct sp_snapshot *s = w->snapshot;
 	struct rte_rib_node *node = s->rib ? rte_rib_lookup(s->rib, p->key.destination) : NULL;
 	const struct sp_route *route;
 	struct sp_neighbour_key key;
@@ -128,7 +170,7 @@ uint8_t sp_route(struct sp_worker *w, struct sp_packet *p, int require_protected
 		return 1;
 	}
 	route = &s->routes[index];
-	if (require_protected && w->dp->ports[route->port].role != SP_ROLE_PROTECTED) {
+	if (require_protected && dp->ports[route->port].role != SP_ROLE_PROTECTED) {
 		verdict_drop(p, SP_DROP_CLEAR_TO_UNPROTECTED);
 		return 1;
 	}
@@ -136,7 +178,7 @@ uint8_t sp_route(struct sp_worker *w, struct sp_packet *p, int require_protected
 	p->out_port = route->port;
 	p->next_hop = route->next_hop ? route->next_hop : p->key.destination;
 	key = (struct sp_neighbour_key){.port = route->port, .next_hop = p->next_hop};
-	if (rte_hash_lookup_data(w->dp->neighbours, &key, &data) < 0) {
+	if (rte_hash_lookup_data(dp->neighbours, &key, &data) < 0) {
 		p->verdict.adjacency = SP_NO_ADJACENCY;
 		return 0; /* Go will add it: ask again then */
 	}
@@ -144,67 +186,97 @@ uint8_t sp_route(struct sp_worker *w, struct sp_packet *p, int require_protected
 	return 1;
 }
 
-static uint8_t deliver_or_route(struct sp_worker *w, struct sp_packet *p, int local, int require_protected)
+/* Groups end here: the gateway is one of them, and forwards to none. */
+static uint8_t deliver_or_route(const struct sp_dataplane *dp, const struct sp_snapshot *s, struct sp_packet *p, enum destination to, int require_protected)
 {
 	if (p->key.role == SP_ROLE_LOCAL) {
 		verdict_drop(p, SP_DROP_REPLY_UNPROTECTED);
 		return 1;
 	}
-	if (!local)
-		return sp_route(w, p, require_protected);
-	p->verdict.action = SP_ACTION_LOCAL;
+	if (to == ELSEWHERE)
+		return sp_route(dp, s, p, require_protected);
+	p->verdict.action = to == OWN ? SP_ACTION_LOCAL : SP_ACTION_GROUP;
 	return 1;
 }
 
 /* No filter matched. */
-static uint8_t default_verdict(struct sp_worker *w, struct sp_packet *p, int local)
+static uint8_t default_verdict(const struct sp_dataplane *dp, const struct sp_snapshot *s, struct sp_packet *p, enum destination to)
 {
 	p->verdict.filter = 0;
 	if (p->key.protocol == SP_PROTOCOL_IPV6) {
 		verdict_drop(p, SP_DROP_PROTOCOL_41);
 		return 1;
 	}
-	if (w->snapshot->default_verdict == SP_VERDICT_PERMIT)
-		return deliver_or_route(w, p, local, 0);
+	if (s->default_verdict == SP_VERDICT_PERMIT)
+		return deliver_or_route(dp, s, p, to, 0);
 	verdict_drop(p, SP_DROP_NO_FILTER);
 	return 1;
 }
 
-static uint8_t entry_verdict(struct sp_worker *w, struct sp_packet *p, const struct sp_entry *e, int local)
+/* Our side's traffic goes into its tunnel; from the other side it is spoofed, or a loop through the same tunnel. */
+static uint8_t protect(struct sp_packet *p, const struct sp_entry *e)
+{
+	const struct sp_flow_key *k = &p->key;
+
+	if (k->in_cell == SP_NO_CELL ? (k->role & ~SP_KEY_NO_IKE) == SP_ROLE_UNPROTECTED : k->in_cell == e->cell) {
+		verdict_drop(p, SP_DROP_PROTECT_FROM_UNPROTECTED);
+		return 1;
+	}
+	p->verdict.action = SP_ACTION_OUTBOUND;
+	p->verdict.cell = e->cell;
+	return 1;
+}
+
+/* The other side's traffic must have come by its tunnel. What passes without, until the tunnel is up (S-026), is never remembered: no memo can outlive that moment. */
+static uint8_t require(const struct sp_dataplane *dp, const struct sp_snapshot *s, struct sp_packet *p, const struct sp_entry *e, enum destination to)
 {
 	const struct sp_flow_key *k = &p->key;
 	int clear = k->in_cell == SP_NO_CELL;
 
+	if (!clear && k->in_cell == e->cell)
+		return deliver_or_route(dp, s, p, to, 1);
+	if (k->role == SP_ROLE_LOCAL) {
+		verdict_drop(p, SP_DROP_REPLY_UNPROTECTED);
+		return 1;
+	}
+	if (clear && e->verdict == SP_VERDICT_PASSTHROUGH) {
+		if (__atomic_load_n(&dp->cells[e->cell].sa, __ATOMIC_ACQUIRE) == NULL)
+			deliver_or_route(dp, s, p, to, 1);
+		else
+			verdict_drop(p, SP_DROP_CLEAR_ON_PROTECTED);
+		return 0;
+	}
+	verdict_drop(p, clear ? SP_DROP_CLEAR_ON_PROTECTED : SP_DROP_SELECTOR_MISMATCH);
+	return 1;
+}
+
+static uint8_t entry_verdict(const struct sp_dataplane *dp, const struct sp_snapshot *s, struct sp_packet *p, const struct sp_entry *e, enum destination to)
+{
 	p->verdict.filter = e->counter;
 	/* IPv6 inside IPv4 slips past IPv4 filters unless one names it (S-022) */
-	if (k->protocol == SP_PROTOCOL_IPV6 && e->protocol != SP_PROTOCOL_IPV6) {
+	if (p->key.protocol == SP_PROTOCOL_IPV6 && e->protocol != SP_PROTOCOL_IPV6) {
 		verdict_drop(p, SP_DROP_PROTOCOL_41);
 		return 1;
 	}
 	switch (e->verdict) {
 	case SP_VERDICT_PERMIT:
-		return deliver_or_route(w, p, local, 0);
+		return deliver_or_route(dp, s, p, to, 0);
+	case SP_VERDICT_STALE:
+		verdict_drop(p, SP_DROP_STALE_ENDPOINT);
+		return 1;
 	case SP_VERDICT_PROTECT:
-		/* our side's selector from the other side: spoofed, or a loop through the same tunnel */
-		if (clear ? k->role == SP_ROLE_UNPROTECTED : k->in_cell == e->cell) {
-			verdict_drop(p, SP_DROP_PROTECT_FROM_UNPROTECTED);
-			return 1;
-		}
-		p->verdict.action = SP_ACTION_OUTBOUND;
-		p->verdict.cell = e->cell;
-		return 1;
 	case SP_VERDICT_REQUIRE:
-		if (!clear && k->in_cell == e->cell)
-			return deliver_or_route(w, p, local, 1);
-		if (k->role == SP_ROLE_LOCAL)
-			verdict_drop(p, SP_DROP_REPLY_UNPROTECTED);
-		else
-			verdict_drop(p, clear ? SP_DROP_CLEAR_ON_PROTECTED : SP_DROP_SELECTOR_MISMATCH);
-		return 1;
+	case SP_VERDICT_PASSTHROUGH:
+		break;
 	default:
 		verdict_drop(p, SP_DROP_FILTER_BLOCK);
 		return 1;
 	}
+	if (to >= MULTICAST) { /* S-105 */
+		verdict_drop(p, to == MULTICAST ? SP_DROP_MULTICAST : SP_DROP_BROADCAST);
+		return 1;
+	}
+	return e->verdict == SP_VERDICT_PROTECT ? protect(p, e) : require(dp, s, p, e, to);
 }
 
 /* Packets that filters decide, classified in one call. */
@@ -221,18 +293,17 @@ static void match_filters(const struct sp_snapshot *s, struct sp_packet **packet
 			.destination_be = rte_cpu_to_be_32(k->destination),
 			.source_port_be = rte_cpu_to_be_16(k->source_port),
 			.destination_port_be = rte_cpu_to_be_16(k->destination_port),
-			.role_be = rte_cpu_to_be_32(k->role),
+			.role_be = rte_cpu_to_be_32(k->role & ~(uint32_t)SP_KEY_NO_IKE),
 		};
 	}
 	sp_acl_match(s->acl, keys, result, n);
 }
 
-void sp_classify_misses(struct sp_worker *w, struct sp_packet **misses, uint8_t *memo, uint32_t n)
+void sp_classify_misses(const struct sp_dataplane *dp, const struct sp_snapshot *s, struct sp_packet **misses, uint8_t *memo, uint32_t n)
 {
-	const struct sp_snapshot *s = w->snapshot;
 	struct sp_packet *open[SP_BURST];
 	uint32_t place[SP_BURST], result[SP_BURST], n_open = 0;
-	int local[SP_BURST];
+	enum destination to[SP_BURST];
 
 	for (uint32_t i = 0; i < n; i++) {
 		struct sp_packet *p = misses[i];
@@ -241,8 +312,9 @@ void sp_classify_misses(struct sp_worker *w, struct sp_packet **misses, uint8_t 
 		p->verdict.cell = SP_NO_CELL;
 		p->verdict.adjacency = SP_NO_ADJACENCY;
 		p->verdict.reason = 0;
-		memo[i] = 1;
-		if (settle_without_filter(w, p, &local[n_open]))
+		to[i] = destination_of(s, p);
+		memo[i] = to[i] < SUBNET_BROADCAST; /* which of the two it is depends on the port, and memos know only its role */
+		if (settle_without_filter(s, p, to[i]))
 			continue;
 		place[n_open] = i;
 		open[n_open++] = p;
@@ -251,9 +323,11 @@ void sp_classify_misses(struct sp_worker *w, struct sp_packet **misses, uint8_t 
 		return;
 	match_filters(s, open, result, n_open);
 	for (uint32_t i = 0; i < n_open; i++) {
+		uint32_t at = place[i];
+
 		if (result[i] == 0)
-			memo[place[i]] = default_verdict(w, open[i], local[i]);
+			memo[at] &= default_verdict(dp, s, open[i], to[at]);
 		else
-			memo[place[i]] = entry_verdict(w, open[i], &s->entries[result[i] - 1], local[i]);
+			memo[at] &= entry_verdict(dp, s, open[i], &s->entries[result[i] - 1], to[at]);
 	}
 }

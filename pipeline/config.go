@@ -52,7 +52,7 @@ type PortSpec struct {
 	Role      policy.PortGroup // PortsLAN or PortsWAN, never both
 	MAC       net.HardwareAddr
 	MTU       int            // bytes of an IP packet
-	Addresses []netip.Prefix // own address and the attached subnet; IPv4
+	Addresses []netip.Prefix // own address and the attached subnet; IPv4. In force until a Snapshot brings others
 	// RxChecksum says that the port was configured to check IPv4 header checksums: its verdict is then trusted.
 	RxChecksum bool
 }
@@ -80,6 +80,7 @@ type CellState uint8
 const (
 	CellClosed CellState = iota // dropped, reason no_outbound_sa
 	CellHold                    // kept in a bounded queue while Handler.Acquire asks for the SA
+	CellFailed                  // dropped, reason blocked_negotiation_failed (S-024)
 )
 
 // Route sends packets for a prefix to a neighbour. The port is the one whose attached subnet holds Via.
@@ -88,11 +89,17 @@ type Route struct {
 	Via netip.Addr
 }
 
-// Snapshot is the policy and the routes that Apply publishes as one. Attached subnets need no route.
+// Snapshot is the policy, the routes and the own addresses that Publish puts in force as one. Attached subnets need no
+// route.
 type Snapshot struct {
 	SPD     *policy.SPD
 	Routes  []Route
 	Tunnels map[string]CellID // the cell of each tunnel name in the SPD
+	// Addresses is the own addresses of each port, by its name, where they differ from those of Config; nil: they do not.
+	Addresses map[string][]netip.Prefix
+	// PortIKE is false for a port that takes no IKE: what comes there for UDP 500 and 4500 of the gateway is filtered like
+	// anything else (S-041). A port that is not named takes IKE.
+	PortIKE map[string]bool
 }
 
 // ChildSA is one direction of a Child SA as IKE negotiated it. The data plane copies what it needs: the caller wipes

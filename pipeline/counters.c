@@ -90,6 +90,7 @@ const char *sp_action_name(uint32_t action)
 	static const char *const names[] = {
 		[SP_ACTION_DROP] = "drop",   [SP_ACTION_FORWARD] = "forward", [SP_ACTION_OUTBOUND] = "protect",
 		[SP_ACTION_LOCAL] = "local", [SP_ACTION_IKE] = "ike",         [SP_ACTION_INBOUND] = "decrypt",
+		[SP_ACTION_GROUP] = "group",
 	};
 
 	return action < RTE_DIM(names) ? names[action] : NULL;

@@ -21,17 +21,18 @@ import (
 type slowDrop uint8
 
 const (
-	dropNeighbourSilent slowDrop = iota // no answer to ARP
-	dropNeighbourFull                   // no room to wait for a neighbour
-	dropHoldFull                        // no room to wait for an SA
-	dropHoldTimeout                     // waited too long for an SA
-	dropCellClosed                      // the tunnel was closed meanwhile
-	dropReleaseFull                     // no room in the ring back to the worker
+	dropNeighbourSilent   slowDrop = iota // no answer to ARP
+	dropNeighbourFull                     // no room to wait for a neighbour
+	dropHoldFull                          // no room to wait for an SA
+	dropHoldTimeout                       // waited too long for an SA
+	dropCellClosed                        // the tunnel was closed meanwhile
+	dropNegotiationFailed                 // IKE gave up meanwhile (S-024)
+	dropReleaseFull                       // no room in the ring back to the worker
 	slowDropCount
 )
 
 var slowDropNames = [slowDropCount]string{
-	"neighbour_silent", "neighbour_full", "hold_full", "hold_timeout", "tunnel_closed", "release_full",
+	"neighbour_silent", "neighbour_full", "hold_full", "hold_timeout", "tunnel_closed", "blocked_negotiation_failed", "release_full",
 }
 
 // dropNames are the names of the workers' drop reasons, in C's order.
@@ -46,8 +47,17 @@ var dropNames = sync.OnceValue(func() []string {
 	}
 })
 
-// DropReasons lists every reason for which the data plane drops a packet: those of the workers, then those of the slow path.
-func DropReasons() []string { return append(slices.Clone(dropNames()), slowDropNames[:]...) }
+// DropReasons lists every reason for which the data plane drops a packet: those of the workers, then those that only the
+// slow path has.
+func DropReasons() []string {
+	names := slices.Clone(dropNames())
+	for _, name := range slowDropNames {
+		if !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	return names
+}
 
 // LocalPort is the name of the pseudo-port that packets of the gateway itself come from.
 const LocalPort = "local"
@@ -171,7 +181,7 @@ func (d *Dataplane) portCounters(name string, port C.uint16_t, row int) PortCoun
 	}
 	for i, reason := range slowDropNames {
 		if n := d.slow.discards[row][i]; n > 0 {
-			p.Drops[reason] = n
+			p.Drops[reason] += n // a worker may have the same reason
 			p.Waiting -= n
 		}
 	}
@@ -189,31 +199,18 @@ func (d *Dataplane) filterCounters() []FilterCounters {
 	if d.policy.spd == nil {
 		return list
 	}
-	list = append(list, d.exemptionCounters()...)
-	for i := range d.policy.spd.Entries {
-		e := &d.policy.spd.Entries[i]
-		s := d.filters.byID[e.ID]
-		hits := d.filterHits(s.slot)
-		hits.Packets -= s.base.Packets
-		hits.Bytes -= s.base.Bytes
-		list = append(list, FilterCounters{ID: e.ID, Entry: *e, FilterHits: hits})
-	}
-	return list
-}
-
-// exemptionCounters are Go's counts, since exempt packets pass through here. Only of IKE's inbound row workers see more: ESP
-// in UDP, which comes to port 4500 too.
-func (d *Dataplane) exemptionCounters() []FilterCounters {
-	var list []FilterCounters
-	for _, e := range d.policy.spd.Exemptions {
-		f := FilterCounters{ID: e.ID, Name: e.Name}
-		if hits := d.slow.exempted[e.ID]; hits != nil {
-			f.FilterHits = *hits
-		}
-		if e.Kind == policy.ExemptIKE && e.Inbound {
-			f.FilterHits = d.filterHits(ikeExemptionSlot)
+	for i := range d.policy.spd.Exemptions {
+		e := &d.policy.spd.Exemptions[i]
+		f := FilterCounters{ID: e.ID, Name: e.Name, FilterHits: d.filters.hits(e.ID, d.filterHits)}
+		if sent := d.slow.exempted[e.ID]; sent != nil {
+			f.Packets += sent.Packets
+			f.Bytes += sent.Bytes
 		}
 		list = append(list, f)
+	}
+	for i := range d.policy.spd.Entries {
+		e := &d.policy.spd.Entries[i]
+		list = append(list, FilterCounters{ID: e.ID, Entry: *e, FilterHits: d.filters.hits(e.ID, d.filterHits)})
 	}
 	return list
 }

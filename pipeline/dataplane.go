@@ -25,7 +25,7 @@ import (
 const (
 	maxFilters      = 1 << 16 // filter counters, slot 0 is the default action's
 	puntEntries     = 1 << 10 // of each worker
-	injectEntries   = 1 << 10
+	injectEntries   = 1 << 12 // all that waits comes back at once when a policy is published
 	handoverEntries = 1 << 10
 	errorTextLen    = 256
 )
@@ -47,24 +47,20 @@ type Dataplane struct {
 	ports map[uint16]int // DPDK port id to index into cfg.Ports
 
 	// mu guards all below and is the one lock that fastpath.h asks control threads to hold.
-	mu       sync.Mutex
+	mu sync.Mutex
+	// alive is held while a snapshot is built without mu.
+	alive    sync.RWMutex
 	c        *C.struct_sp_dataplane
 	graves   graveyard
 	policy   published
 	filters  *filterSlots
+	prepared *Prepared // the snapshot that waits for its end, nil for none
 	cells    cellTable
 	sad      sad
 	slow     slowPath
 	running  sync.WaitGroup
 	started  bool
 	bursting []bool // workers inside RunBurst
-}
-
-// cellTable names the cells. Cell n is the n-th name.
-type cellTable struct {
-	names  []string
-	states []CellState
-	byName map[string]CellID
 }
 
 // New allocates every table and ring. Ports must have been configured with cfg.Workers queues each way. Until Apply all
@@ -93,6 +89,7 @@ func New(cfg Config) (*Dataplane, error) {
 		slow:     newSlowPath(&cfg),
 		bursting: make([]bool, cfg.Workers),
 	}
+	d.policy.own, _ = cfg.addressesOf(&Snapshot{})
 	for i, p := range cfg.Ports {
 		d.ports[uint16(p.Port)] = i
 	}
@@ -102,6 +99,8 @@ func New(cfg Config) (*Dataplane, error) {
 // Close stops the workers and frees everything but the ports, the mbuf pool and the crypto devices.
 func (d *Dataplane) Close() error {
 	d.Stop()
+	d.alive.Lock()
+	defer d.alive.Unlock()
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.c == nil {
@@ -113,6 +112,9 @@ func (d *Dataplane) Close() error {
 	C.sp_dataplane_stop(d.c)
 	for worker := range d.cfg.Workers {
 		C.sp_worker_loop(d.c, C.uint32_t(worker)) // stopped: it only takes back what crypto devices hold
+	}
+	if d.prepared != nil {
+		d.prepared.discard()
 	}
 	d.slow.freeAll()
 	d.removeAllSAs()
@@ -154,60 +156,6 @@ func (d *Dataplane) enterBurst(worker int) error {
 }
 
 var errClosed = errors.New("pipeline: the data plane is closed")
-
-// OpenCell gives a tunnel its place in the data plane, in state CellClosed. The same name gives the same cell.
-func (d *Dataplane) OpenCell(name string) (CellID, error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if id, ok := d.cells.byName[name]; ok {
-		return id, nil
-	}
-	if len(d.cells.names) >= d.cfg.MaxCells {
-		return 0, fmt.Errorf("pipeline: tunnel %q: all %d cells are in use", name, d.cfg.MaxCells)
-	}
-	id := CellID(len(d.cells.names))
-	d.cells.names = append(d.cells.names, name)
-	d.cells.states = append(d.cells.states, CellClosed)
-	d.cells.byName[name] = id
-	return id, nil
-}
-
-// SetCellState says what happens to the cell's traffic while it has no outbound SA. Closing a cell drops what it held.
-func (d *Dataplane) SetCellState(id CellID, state CellState) error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if err := d.checkCell(id); err != nil {
-		return err
-	}
-	d.cells.states[id] = state
-	c := C.uint8_t(C.SP_CELL_CLOSED)
-	if state == CellHold {
-		c = C.SP_CELL_HOLD
-	}
-	C.sp_cell_set_state(d.c, C.uint16_t(id), c)
-	if state == CellClosed {
-		d.discard(d.slow.held.take(id), dropCellClosed)
-	}
-	return nil
-}
-
-func (d *Dataplane) checkCell(id CellID) error {
-	if d.c == nil {
-		return errClosed
-	}
-	if int(id) >= len(d.cells.names) {
-		return fmt.Errorf("pipeline: cell %d: only %d are open, call OpenCell first", id, len(d.cells.names))
-	}
-	return nil
-}
-
-// cellName is the tunnel's name, empty for a cell number that is not one.
-func (d *Dataplane) cellName(id CellID) string {
-	if int(id) < len(d.cells.names) {
-		return d.cells.names[id]
-	}
-	return ""
-}
 
 // Generation counts what made every memo of the flow caches void: policies, and changes of an SA's selectors.
 func (d *Dataplane) Generation() uint32 {
@@ -259,11 +207,17 @@ func (p *PortSpec) validate() error {
 		return fmt.Errorf("pipeline: port %s: role %s, want lan or wan", p.Name, p.Role)
 	case p.MTU < 68 || p.MTU > 65535: // RFC 791 section 3.2
 		return fmt.Errorf("pipeline: port %s: MTU %d, want 68 to 65535", p.Name, p.MTU)
-	case len(p.Addresses) > C.SP_PORT_ADDRESSES:
-		return fmt.Errorf("pipeline: port %s: %d addresses, at most %d", p.Name, len(p.Addresses), C.SP_PORT_ADDRESSES)
 	}
-	if i := slices.IndexFunc(p.Addresses, func(a netip.Prefix) bool { return !a.IsValid() || !a.Addr().Is4() }); i >= 0 {
-		return fmt.Errorf("pipeline: port %s: address %s, want IPv4 with a prefix length", p.Name, p.Addresses[i])
+	return validAddresses(p.Name, p.Addresses)
+}
+
+// validAddresses checks the own addresses of a port.
+func validAddresses(port string, own []netip.Prefix) error {
+	if len(own) > C.SP_PORT_ADDRESSES {
+		return fmt.Errorf("pipeline: port %s: %d addresses, at most %d", port, len(own), C.SP_PORT_ADDRESSES)
+	}
+	if i := slices.IndexFunc(own, func(a netip.Prefix) bool { return !a.IsValid() || !a.Addr().Is4() }); i >= 0 {
+		return fmt.Errorf("pipeline: port %s: address %s, want IPv4 with a prefix length", port, own[i])
 	}
 	return nil
 }

@@ -47,22 +47,27 @@ struct sp_neighbour_key {
 
 struct sp_port_addresses {
 	uint32_t n;
+	uint8_t role;        /* of packets that arrive here, as a flow key has it: SP_KEY_NO_IKE included */
 	uint32_t address[SP_PORT_ADDRESSES];
+};
+
+struct sp_own {
+	uint32_t address;
+	uint32_t broadcast;  /* of the attached subnet, 0 where it has none (S-104) */
+	uint16_t port;
 };
 
 /* Immutable after publication. */
 struct sp_snapshot {
 	struct sp_port_addresses port[SP_MAX_PORTS];
 	uint8_t default_verdict;
-	uint8_t needs_ike;
-	uint32_t ike_counter;
-	uint32_t n_entries, n_routes, n_local;
+	uint32_t n_entries, n_routes, n_own, n_exemptions;
 	struct sp_acl *acl, *acl6; /* filters of IPv4 and IPv6, NULL: none */
 	struct rte_rib *rib;       /* NULL: no routes; value = index into routes */
 	struct sp_entry *entries;
 	struct sp_route *routes;
-	uint32_t *local;           /* own addresses, ascending */
-	uint32_t *broadcast;       /* directed broadcast addresses, one per local address, 0 where the subnet has none */
+	struct sp_own *own;        /* ascending addresses */
+	struct sp_exemption *exemptions;
 };
 
 /* ---- SAs ---- */
@@ -143,6 +148,7 @@ static inline struct sp_selector_lanes *sp_sa_in_selectors(struct sp_sa_in *sa)
 
 struct sp_cell {
 	struct sp_sa_out *sa;
+	uint32_t incarnation; /* of the tunnels that had this cell one after the other */
 	uint8_t state;
 } __rte_cache_aligned;
 
@@ -157,6 +163,8 @@ struct sp_mbuf_priv {
 	uint8_t outer_tos;
 	uint16_t in_cell, cell, adjacency, out_port, mtu;
 	uint32_t filter, next_hop;
+	uint32_t generation; /* that judged the packet, HELD kinds */
+	uint32_t incarnation; /* of in_cell */
 	/* crypto devices */
 	void *sa;
 	uint64_t sequence;

@@ -21,12 +21,13 @@
 //
 // # The Go side
 //
-//   - config.go: the exported types. dataplane.go: New, Close, cells. workers.go: threads and cores.
-//   - snapshot.go: policy and routes to C arrays, with ranges.go, routes.go and filterslots.go. reclaim.go: grace periods.
+//   - config.go: the exported types. dataplane.go: New and Close. workers.go: threads and cores. cells.go: tunnels.
+//   - snapshot.go: policy, own addresses and routes, prepared and published. classifier.go: their C form, with addresses.go,
+//     ranges.go, routes.go, exempt.go and filterslots.go. reclaim.go: grace periods.
 //   - sad.go: SAs, with spi.go for inbound SPIs. lifetime.go: when they have carried enough.
 //   - slowpath.go: what workers punt, dispatched. neighbour.go: ARP state. adjacency.go: its indices. hold.go: packets that
 //     wait for an SA. icmp.go, tokenbucket.go: messages about packets. answer.go: what is sent in answer, and IKE.
-//   - counters.go, flows.go: what operators see. layout.go: Go and C agree on sizes.
+//   - counters.go, flows.go, explain.go with explain.c: what operators see. layout.go: Go and C agree on sizes.
 //   - packet.go, tuple.go: headers. reference.go, reference_esp.go: all packet functions once more in plain Go, which tests
 //     compare the fast path with. lab.go with lab.c: what the benchmark needs and a gateway never calls.
 //

@@ -23,8 +23,9 @@
 	X(L4_TRUNCATED, "l4_truncated")                   /* no room for the ports of TCP, UDP, SCTP, UDP-Lite or DCCP */ \
 	X(BAD_SOURCE, "bad_source")                       /* 0/8, 127/8, multicast, broadcast or one of our own addresses */ \
 	X(BAD_DESTINATION, "bad_destination")             /* 0/8, 127/8 or 240/4 */ \
-	X(MULTICAST, "multicast")                         \
-	X(BROADCAST, "broadcast")                         /* limited or directed */ \
+	X(MULTICAST, "multicast")                         /* a filter would protect it, which IKE cannot (S-105) */ \
+	X(BROADCAST, "broadcast")                         /* likewise */ \
+	X(DIRECTED_BROADCAST, "directed_broadcast")       /* to all of an attached subnet, from elsewhere (RFC 2644) */ \
 	X(TCP_MULTICAST, "tcp_multicast")                 /* TCP to a multicast or broadcast address */ \
 	/* policy */ \
 	X(FILTER_BLOCK, "filter_block")                   \
@@ -33,6 +34,7 @@
 	X(CLEAR_ON_PROTECTED, "clear_on_protected")       /* in clear, but the policy requires a tunnel (S-025) */ \
 	X(PROTECT_FROM_UNPROTECTED, "protect_from_unprotected") /* our side's selector, seen in clear on the unprotected side */ \
 	X(CLEAR_TO_UNPROTECTED, "clear_to_unprotected")   /* decrypted and required, but routed to an unprotected port */ \
+	X(STALE_ENDPOINT, "stale_endpoint")               /* the filter's tunnel ends at an address that is no longer ours (S-011) */ \
 	X(SELECTOR_MISMATCH, "selector_mismatch")         /* outside the SA's negotiated selectors (S-065) */ \
 	/* forwarding */ \
 	X(NO_ROUTE, "no_route")                           \
@@ -44,6 +46,7 @@
 	X(HANDOVER_FULL, "handover_full")                 /* ring to the SA's owner full */ \
 	/* outbound */ \
 	X(NO_OUTBOUND_SA, "no_outbound_sa")               \
+	X(BLOCKED_NEGOTIATION_FAILED, "blocked_negotiation_failed") /* no SA, and IKE has given up for now (S-024) */ \
 	X(SEQ_EXHAUSTED, "seq_exhausted")                 /* RFC 4303 3.3.3: the counter never cycles (S-080) */ \
 	X(NO_ROOM, "no_room")                             /* head- or tailroom too small for ESP */ \
 	X(CRYPTO_ERROR, "crypto_error")                   /* device refused or failed the operation */ \
@@ -58,6 +61,7 @@
 	X(AUTH_FAILED, "auth_failed")                     /* ICV wrong */ \
 	X(BAD_PADDING, "bad_padding")                     /* pad length or pad bytes wrong (RFC 4303 2.4) */ \
 	X(NEXT_HEADER, "next_header")                     /* not IPv4-in-ESP */ \
+	X(TUNNEL_CLOSED, "tunnel_closed")                 /* decrypted, and its tunnel was closed while it waited */ \
 	X(DUMMY, "dummy")                                 /* traffic-flow-confidentiality packet (RFC 4303 2.6) */ \
 	X(INNER_HEADER, "inner_header")                   /* decrypted IPv4 header malformed */ \
 	X(ECN, "ecn")                                     /* CE outside, not-ECT inside (RFC 6040 4.2) */ \

@@ -53,6 +53,13 @@ struct sp_snapshot *sp_snapshot_publish(struct sp_dataplane *dp, struct sp_snaps
 void sp_generation_bump(struct sp_dataplane *dp);
 uint32_t sp_generation(const struct sp_dataplane *dp);
 
+/* Copies the published snapshot's entries in match order, from index first on; returns how many. */
+uint32_t sp_snapshot_entries(const struct sp_dataplane *dp, uint32_t first, struct sp_entry *out, uint32_t n);
+/* What would become of a packet that in_port received or, with key->in_cell, the tunnel of a cell brought there. The role of what comes in clear is the port's. */
+void sp_explain(const struct sp_dataplane *dp, const struct sp_flow_key *key, uint16_t in_port, struct sp_explanation *out);
+/* Copies what a worker's flow cache holds for the key, of whatever generation, the newest first; returns how many, at most 2. */
+uint32_t sp_flow_find(const struct sp_dataplane *dp, uint32_t worker, const struct sp_flow_key *key, struct sp_flow_entry out[2]);
+
 /* ---- SAs and cells ---- */
 
 struct sp_sa_in *sp_sa_in_create(struct sp_dataplane *dp, const struct sp_sa_config *config, char *error, size_t error_size);
@@ -65,6 +72,8 @@ struct sp_sa_in *sp_sa_in_retire(struct sp_dataplane *dp, uint32_t spi);
 struct sp_sa_out *sp_cell_publish(struct sp_dataplane *dp, uint16_t cell, struct sp_sa_out *sa);
 struct sp_sa_out *sp_cell_current(const struct sp_dataplane *dp, uint16_t cell);
 void sp_cell_set_state(struct sp_dataplane *dp, uint16_t cell, uint8_t state);
+/* Gives a closed cell to another tunnel: no SA, no held packet and no memo of the former one speaks for the new one. After a grace period since the former one's end. */
+void sp_cell_reuse(struct sp_dataplane *dp, uint16_t cell);
 void sp_sa_in_free(struct sp_sa_in *sa);
 void sp_sa_out_free(struct sp_sa_out *sa);
 /* Next hop of the outer packets; takes effect at once. */

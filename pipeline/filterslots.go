@@ -2,24 +2,24 @@ package pipeline
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 
 	"sallyport/policy"
 )
 
-// filterSlots gives each filter of the SPD a counter in the data plane. A filter keeps its slot over policy changes, so its
-// count survives; the slot of a filter that is gone is given away only when there is no fresh one left.
+// filterSlots gives each filter and each exemption of the SPD a counter in the data plane, by ID. One keeps its slot over
+// policy changes, so its count survives; the slot of one that is gone is given away only when there is no fresh one left.
 type filterSlots struct {
-	byID   map[uint32]*filterSlot
-	bySlot map[uint32]*filterSlot
-	fresh  uint32   // the next slot that nobody has had
-	size   uint32   // slots in all, the reserved ones included
-	gone   []uint32 // ids that are not in the policy, the longest gone first
+	byID  map[uint32]filterSlot
+	fresh uint32   // the next slot that nobody has had
+	size  uint32   // slots in all, the reserved one included
+	gone  []uint32 // ids that are not in the policy, the longest gone first
+	taken []uint32 // ids that take over a slot with this policy
 }
 
 type filterSlot struct {
 	slot   uint32
-	entry  policy.Entry
 	active bool
 	base   FilterHits // what the slot counted for a former owner
 }
@@ -29,76 +29,94 @@ type FilterHits struct {
 	Packets, Bytes uint64
 }
 
-// The slots below firstFilterSlot are the default action's and the IKE exemption's.
+// The slot below firstFilterSlot is the default action's.
 const (
 	defaultActionSlot = 0
-	ikeExemptionSlot  = 1
-	firstFilterSlot   = 2
+	firstFilterSlot   = 1
 )
 
 func newFilterSlots(size uint32) *filterSlots {
-	return &filterSlots{byID: map[uint32]*filterSlot{}, bySlot: map[uint32]*filterSlot{}, fresh: firstFilterSlot, size: size}
+	return &filterSlots{byID: map[uint32]filterSlot{}, fresh: firstFilterSlot, size: size}
 }
 
 // clone is a copy that can change while this one stays what the published policy counts in.
 func (f *filterSlots) clone() *filterSlots {
-	c := &filterSlots{byID: make(map[uint32]*filterSlot, len(f.byID)), bySlot: make(map[uint32]*filterSlot, len(f.bySlot)), fresh: f.fresh, size: f.size, gone: slices.Clone(f.gone)}
-	for id, s := range f.byID {
-		own := *s
-		c.byID[id], c.bySlot[s.slot] = &own, &own
-	}
-	return c
+	return &filterSlots{byID: maps.Clone(f.byID), fresh: f.fresh, size: f.size, gone: slices.Clone(f.gone)}
 }
 
-// use makes the entries the active ones. count reads what a slot has counted so far.
-func (f *filterSlots) use(entries []policy.Entry, count func(slot uint32) FilterHits) error {
-	if uint64(len(entries)) > uint64(f.size-firstFilterSlot) {
-		return fmt.Errorf("pipeline: %d specific filters, at most %d can be counted", len(entries), f.size-firstFilterSlot)
+// countedIDs is everything of an SPD that has a counter.
+func countedIDs(spd *policy.SPD) []uint32 {
+	ids := make([]uint32, 0, len(spd.Exemptions)+len(spd.Entries))
+	for i := range spd.Exemptions {
+		ids = append(ids, spd.Exemptions[i].ID)
 	}
-	wanted := make(map[uint32]bool, len(entries))
-	for i := range entries {
-		wanted[entries[i].ID] = true
+	for i := range spd.Entries {
+		ids = append(ids, spd.Entries[i].ID)
+	}
+	return ids
+}
+
+// use makes these ids the active ones.
+func (f *filterSlots) use(ids []uint32) error {
+	if uint64(len(ids)) > uint64(f.size-firstFilterSlot) {
+		return fmt.Errorf("pipeline: %d specific filters and exemptions, at most %d can be counted", len(ids), f.size-firstFilterSlot)
+	}
+	wanted := make(map[uint32]bool, len(ids))
+	for _, id := range ids {
+		wanted[id] = true
 	}
 	f.settleGone(wanted)
-	for i := range entries {
-		id := entries[i].ID
-		s := f.byID[id]
-		if s == nil {
-			s = &filterSlot{slot: f.take()}
-			s.base = count(s.slot)
-			f.byID[id], f.bySlot[s.slot] = s, s
+	for _, id := range ids {
+		s, known := f.byID[id]
+		if !known {
+			s.slot = f.take(id)
 		}
-		s.entry, s.active = entries[i], true
+		s.active = true
+		f.byID[id] = s
 	}
 	return nil
 }
 
+// begin lets the ids that took over a slot count from zero; count reads what a slot has counted so far. Until the policy
+// is published the former owner goes on counting.
+func (f *filterSlots) begin(count func(slot uint32) FilterHits) {
+	for _, id := range f.taken {
+		s := f.byID[id]
+		s.base = count(s.slot)
+		f.byID[id] = s
+	}
+	f.taken = nil
+}
+
 // settleGone moves ids between active and gone as the wanted set says.
 func (f *filterSlots) settleGone(wanted map[uint32]bool) {
-	kept := f.gone[:0]
-	for _, id := range f.gone {
-		if !wanted[id] {
-			kept = append(kept, id)
-		}
-	}
-	f.gone = kept
+	f.gone = slices.DeleteFunc(f.gone, func(id uint32) bool { return wanted[id] })
 	for id, s := range f.byID {
 		if s.active && !wanted[id] {
 			s.active = false
+			f.byID[id] = s
 			f.gone = append(f.gone, id)
 		}
 	}
 }
 
 // take is a slot that nobody has had, else the one of the filter that has been gone longest.
-func (f *filterSlots) take() uint32 {
+func (f *filterSlots) take(id uint32) uint32 {
 	if f.fresh < f.size {
 		f.fresh++
 		return f.fresh - 1
 	}
-	id := f.gone[0]
+	former := f.gone[0]
 	f.gone = f.gone[1:]
-	slot := f.byID[id].slot
-	delete(f.byID, id)
+	slot := f.byID[former].slot
+	delete(f.byID, former)
+	f.taken = append(f.taken, id)
 	return slot
+}
+
+// hits is what an active filter or exemption has counted.
+func (f *filterSlots) hits(id uint32, count func(slot uint32) FilterHits) FilterHits {
+	s := f.byID[id]
+	hits := count(s.slot)
+	return FilterHits{Packets: hits.Packets - s.base.Packets, Bytes: hits.Bytes - s.base.Bytes}
 }

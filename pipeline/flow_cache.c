@@ -9,11 +9,11 @@
 
 #include "stages.h"
 
-static __rte_always_inline uint32_t flow_hash(const struct sp_packet *p)
+static __rte_always_inline uint32_t flow_hash(const uint64_t words[2])
 {
-	uint64_t h = _mm_crc32_u64(0, p->words[0]);
+	uint64_t h = _mm_crc32_u64(0, words[0]);
 
-	return (uint32_t)_mm_crc32_u64(h, p->words[1]);
+	return (uint32_t)_mm_crc32_u64(h, words[1]);
 }
 
 static __rte_always_inline int flow_matches(const struct sp_flow_entry *e, const struct sp_packet *p, uint32_t generation)
@@ -45,7 +45,7 @@ static void flow_misses(struct sp_worker *w, struct sp_packet *packets, const ui
 
 	for (uint32_t i = 0; i < n; i++)
 		misses[i] = &packets[missed[i]];
-	sp_classify_misses(w, misses, memo, n);
+	sp_classify_misses(w->dp, w->snapshot, misses, memo, n);
 	for (uint32_t i = 0; i < n; i++)
 		if (memo[i])
 			flow_insert(w, &w->flows[bucket[missed[i]]], misses[i]);
@@ -56,7 +56,7 @@ void sp_flow_verdicts(struct sp_worker *w, struct sp_packet *packets, uint32_t n
 	uint32_t bucket[SP_BURST], missed[SP_BURST], n_missed = 0;
 
 	for (uint32_t i = 0; i < n; i++) {
-		bucket[i] = (flow_hash(&packets[i]) & w->flow_mask) * 2;
+		bucket[i] = (flow_hash(packets[i].words) & w->flow_mask) * 2;
 		rte_prefetch0(&w->flows[bucket[i]]);
 	}
 	for (uint32_t i = 0; i < n; i++) {
@@ -71,4 +71,24 @@ void sp_flow_verdicts(struct sp_worker *w, struct sp_packet *packets, uint32_t n
 	}
 	if (unlikely(n_missed > 0))
 		flow_misses(w, packets, missed, bucket, n_missed);
+}
+
+/* The worker goes on meanwhile: an entry that changes while it is copied is not shown. */
+uint32_t sp_flow_find(const struct sp_dataplane *dp, uint32_t worker, const struct sp_flow_key *key, struct sp_flow_entry out[2])
+{
+	const struct sp_worker *w = dp->workers[worker];
+	const struct sp_flow_entry *bucket;
+	uint64_t words[2];
+	uint32_t n = 0;
+
+	memcpy(words, key, sizeof(words));
+	bucket = &w->flows[(flow_hash(words) & w->flow_mask) * 2];
+	for (uint32_t i = 0; i < 2; i++) {
+		struct sp_flow_entry e = bucket[i];
+
+		__atomic_thread_fence(__ATOMIC_ACQUIRE);
+		if (e.generation != 0 && memcmp(&e.key, key, sizeof(*key)) == 0 && memcmp(&e, &bucket[i], sizeof(e)) == 0)
+			out[n++] = e;
+	}
+	return n;
 }

@@ -18,12 +18,14 @@ type Flow struct {
 	SourcePort, DestinationPort uint16
 	Protocol                    uint8
 	Role                        string // of the in-port: protected, unprotected, or local
+	WithoutIKE                  bool   // the in-port takes no IKE
 	InTunnel                    string // the tunnel that brought it; empty when it arrived in clear
 	Action                      string
 	Reason                      string // of a drop
 	OutTunnel                   string // the tunnel that it goes into
 	Filter                      policy.Entry
-	Matched                     bool // Filter is set
+	Matched                     bool   // Filter is set
+	Exemption                   string // the exemption that let it pass; empty when none did
 }
 
 var roleNames = map[uint8]string{roleProtected: "protected", roleUnprotected: "unprotected", roleLocal: LocalPort}
@@ -57,7 +59,8 @@ func (d *Dataplane) flow(worker int, e *C.struct_sp_flow_entry) Flow {
 		Destination:     ipv4Address(e.key.destination),
 		DestinationPort: uint16(e.key.destination_port),
 		Protocol:        uint8(e.key.protocol),
-		Role:            roleNames[uint8(e.key.role)],
+		Role:            roleNames[uint8(e.key.role)&^C.SP_KEY_NO_IKE],
+		WithoutIKE:      e.key.role&C.SP_KEY_NO_IKE != 0,
 		Action:          C.GoString(C.sp_action_name(C.uint32_t(e.action))),
 	}
 	if e.key.in_cell != C.SP_NO_CELL {
@@ -69,8 +72,11 @@ func (d *Dataplane) flow(worker int, e *C.struct_sp_flow_entry) Flow {
 	case C.SP_ACTION_OUTBOUND:
 		f.OutTunnel = d.cellName(CellID(e.cell))
 	}
-	if s := d.filters.bySlot[uint32(e.filter)]; s != nil {
-		f.Filter, f.Matched = s.entry, true
+	switch who := d.policy.bySlot[uint32(e.filter)]; {
+	case who.entry != nil:
+		f.Filter, f.Matched = *who.entry, true
+	case who.exemption != nil:
+		f.Exemption = who.exemption.Name
 	}
 	return f
 }

@@ -70,6 +70,15 @@ func (q *holdQueue[P]) take(cell CellID) []P {
 	return packets
 }
 
+// takeAll empties all queues. Each cell asks for its SA again when it next needs one.
+func (q *holdQueue[P]) takeAll() []P {
+	var all []P
+	for cell := range q.cells {
+		all = append(all, q.take(cell)...)
+	}
+	return all
+}
+
 // expire returns the packets that have waited too long.
 func (q *holdQueue[P]) expire(now time.Time) []P {
 	var expired []P

@@ -31,4 +31,5 @@ var (
 	_ = [1]struct{}{}[C.SP_IDLE_SLEEP-IdleSleep]
 	_ = [1]struct{}{}[C.SP_CELL_CLOSED-CellClosed]
 	_ = [1]struct{}{}[C.SP_CELL_HOLD-CellHold]
+	_ = [1]struct{}{}[C.SP_CELL_FAILED-CellFailed]
 )

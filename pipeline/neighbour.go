@@ -206,10 +206,21 @@ func (t *neighbours[P]) tick(now time.Time) (e neighbourEffects[P]) {
 	return e
 }
 
-// flush forgets the neighbours of a port whose link or addresses changed.
-func (t *neighbours[P]) flush(port int) (e neighbourEffects[P]) {
+// takeHeld empties all queues; the neighbours go on being asked.
+func (t *neighbours[P]) takeHeld() []P {
+	var all []P
+	for _, n := range t.table {
+		all = append(all, n.held...)
+		n.held = nil
+	}
+	t.held = 0
+	return all
+}
+
+// forget removes the neighbours that match, because their link or the port's addresses changed.
+func (t *neighbours[P]) forget(match func(neighbourKey) bool) (e neighbourEffects[P]) {
 	for key, n := range t.table {
-		if key.Port == port {
+		if match(key) {
 			t.remove(key, n, &e)
 		}
 	}

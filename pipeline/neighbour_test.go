@@ -150,8 +150,8 @@ func TestNeighbourFlush(t *testing.T) {
 	other := neighbourKey{Port: 1, Address: neighbourA.Address}
 	n.hold(epoch, neighbourA, "p1")
 	n.asked(epoch, other, macB)
-	same(t, "unresolved", n.flush(0), neighbourEffects[string]{Failed: []string{"p1"}})
-	same(t, "resolved", n.flush(1), neighbourEffects[string]{Cleared: []neighbourKey{other}})
+	same(t, "unresolved", n.forget(func(k neighbourKey) bool { return k.Port == 0 }), neighbourEffects[string]{Failed: []string{"p1"}})
+	same(t, "resolved", n.forget(func(k neighbourKey) bool { return k.Port == 1 }), neighbourEffects[string]{Cleared: []neighbourKey{other}})
 	if n.incomplete != 0 || len(n.table) != 0 {
 		t.Fatalf("left after the flush: %d incomplete, %d in all", n.incomplete, len(n.table))
 	}

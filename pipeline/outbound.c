@@ -211,13 +211,13 @@ static void seal(struct sp_worker *w, struct sp_sa_out *sa, const struct sp_adja
 
 static void without_sa(struct sp_worker *w, const struct sp_cell *cell, struct sp_packet **packets, uint32_t n)
 {
-	int hold = __atomic_load_n(&cell->state, __ATOMIC_RELAXED) == SP_CELL_HOLD;
+	uint8_t reason = sp_without_sa(cell);
 
 	for (uint32_t i = 0; i < n; i++) {
-		if (hold)
+		if (reason == SP_PASS)
 			sp_punt_held(w, packets[i], SP_PUNT_ACQUIRE);
 		else
-			sp_drop(w, packets[i]->mbuf, SP_DROP_NO_OUTBOUND_SA);
+			sp_drop(w, packets[i]->mbuf, reason);
 	}
 }
 

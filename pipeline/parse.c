@@ -80,8 +80,8 @@ static int group_destination(const struct sp_worker *w, uint32_t destination)
 
 	if (destination >= 0xe0000000)
 		return 1;
-	for (uint32_t i = 0; i < s->n_local; i++)
-		if (s->broadcast[i] == destination)
+	for (uint32_t i = 0; i < s->n_own; i++)
+		if (s->own[i].broadcast == destination)
 			return 1;
 	return 0;
 }
@@ -112,7 +112,7 @@ static __rte_noinline int unusual_frame(struct sp_worker *w, const struct sp_por
 	} else if (type != ETHER_TYPE_IPV4) {
 		reason = type == ETHER_TYPE_IPV6 ? SP_DROP_IPV6 : SP_DROP_ETHER_TYPE;
 	} else {
-		reason = sp_parse_ipv4(packet, m, frame + SP_L2_LENGTH, m->data_len - SP_L2_LENGTH, sp_key_origin(port->role, SP_NO_CELL));
+		reason = sp_parse_ipv4(packet, m, frame + SP_L2_LENGTH, m->data_len - SP_L2_LENGTH, sp_key_origin(w->snapshot->port[m->port].role, SP_NO_CELL));
 		if (reason == SP_PASS && station != port->mac && !group_destination(w, packet->key.destination))
 			reason = SP_DROP_LINK_BROADCAST;
 	}
@@ -154,7 +154,7 @@ uint32_t sp_ingest(struct sp_worker *w, uint16_t port_id, struct rte_mbuf **mbuf
 {
 	const struct sp_port *port = &w->dp->ports[port_id];
 	const struct sp_port_addresses *own = &w->snapshot->port[port_id];
-	const uint64_t mac = port->mac, origin = sp_key_origin(port->role, SP_NO_CELL);
+	const uint64_t mac = port->mac, origin = sp_key_origin(own->role, SP_NO_CELL);
 	const uint32_t own_be = rte_cpu_to_be_32(own->address[0]); /* 0, which no packet is for, if the port has none */
 	const int trust = port->rx_checksum;
 	struct sp_packet packets[SP_BURST], *packet = packets;

@@ -160,7 +160,7 @@ func TestIKEDatagrams(t *testing.T) {
 	for _, f := range c.Filters {
 		hits[f.Name] += f.Packets
 	}
-	if hits["ike-inbound"] != 4 || hits["ike-outbound"] != 2 {
+	if hits["ike-inbound"] != 4 || hits["ike-outbound"] != 2 { // the keepalive and the wrong checksum too came in
 		t.Errorf("exemptions: %v", hits)
 	}
 }
@@ -214,7 +214,7 @@ func TestBadFrames(t *testing.T) {
 		change("source "+source, reason, header(func(p ipv4) { a := netip.MustParseAddr(source).As4(); copy(p[12:], a[:]) }))
 	}
 	for destination, reason := range map[string]string{"0.1.2.3": "bad_destination", "127.0.0.1": "bad_destination", "240.0.0.1": "bad_destination",
-		"10.1.0.255": "broadcast", "192.0.2.255": "broadcast", "255.255.255.255": "broadcast", "224.0.0.5": "multicast"} {
+		"10.1.0.255": "", "192.0.2.255": "directed_broadcast", "255.255.255.255": "", "224.0.0.5": ""} {
 		change("destination "+destination, reason, header(func(p ipv4) { p[9] = 253; a := netip.MustParseAddr(destination).As4(); copy(p[16:], a[:]) }))
 	}
 	for n := range len(good) {
@@ -296,6 +296,7 @@ func TestRandomPolicies(t *testing.T) {
 			rules = append(rules, x)
 		}
 		r.applyRules(rules...)
+		r.rejudged()
 		for range 150 {
 			p := packetOfLength(host(), host(), []uint8{6, 17, 253, 41, 1, 47}[random.IntN(6)], 60)
 			for range 2 {

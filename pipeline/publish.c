@@ -66,7 +66,9 @@ static int build_addresses(struct sp_dataplane *dp, struct sp_snapshot *s, const
 {
 	struct sp_own_address *sorted;
 
-	s->n_local = config->n_addresses;
+	s->n_own = config->n_addresses;
+	for (uint32_t i = 0; i < SP_MAX_PORTS; i++)
+		s->port[i].role = dp->ports[i].role | (config->ports_without_ike >> i & 1 ? SP_KEY_NO_IKE : 0);
 	if (config->n_addresses == 0)
 		return 0;
 	sorted = calloc(config->n_addresses, sizeof(*sorted));
@@ -87,8 +89,7 @@ static int build_addresses(struct sp_dataplane *dp, struct sp_snapshot *s, const
 		}
 		port = &s->port[a->port];
 		port->address[port->n++] = a->address;
-		s->local[i] = a->address;
-		s->broadcast[i] = broadcast_of(a);
+		s->own[i] = (struct sp_own){.address = a->address, .broadcast = broadcast_of(a), .port = a->port};
 	}
 	free(sorted);
 	return 0;
@@ -99,14 +100,30 @@ static int copy_entries(struct sp_dataplane *dp, struct sp_snapshot *s, const st
 	s->n_entries = config->n_entries;
 	for (uint32_t i = 0; i < config->n_entries; i++) {
 		const struct sp_entry *e = &config->entries[i];
-		int tunnel = e->verdict == SP_VERDICT_PROTECT || e->verdict == SP_VERDICT_REQUIRE;
+		int tunnel = e->verdict == SP_VERDICT_PROTECT || e->verdict == SP_VERDICT_REQUIRE || e->verdict == SP_VERDICT_PASSTHROUGH;
 
-		if (e->verdict > SP_VERDICT_REQUIRE || e->counter >= dp->max_filters || (tunnel && e->cell >= dp->max_cells)) {
+		if (e->verdict > SP_VERDICT_STALE || e->counter >= dp->max_filters || (tunnel && e->cell >= dp->max_cells)) {
 			sp_fail(error, size, "entry %u of %u: verdict %u, counter slot %u (of %u) or cell %u (of %u) out of bounds", i, config->n_entries, e->verdict,
 				e->counter, dp->max_filters, e->cell, dp->max_cells);
 			return -1;
 		}
 		s->entries[i] = *e;
+	}
+	return 0;
+}
+
+static int copy_exemptions(struct sp_dataplane *dp, struct sp_snapshot *s, const struct sp_snapshot_config *config, char *error, size_t size)
+{
+	s->n_exemptions = config->n_exemptions;
+	for (uint32_t i = 0; i < config->n_exemptions; i++) {
+		const struct sp_exemption *x = &config->exemptions[i];
+
+		if (x->counter >= dp->max_filters || x->target > SP_TARGET_BROADCAST) {
+			sp_fail(error, size, "exemption %u of %u: counter slot %u (of %u) or target %u out of bounds", i, config->n_exemptions, x->counter, dp->max_filters,
+				x->target);
+			return -1;
+		}
+		s->exemptions[i] = *x;
 	}
 	return 0;
 }
@@ -124,21 +141,16 @@ struct sp_snapshot *sp_snapshot_build(struct sp_dataplane *dp, const struct sp_s
 		return sp_fail(error, error_size, "snapshot: no DPDK memory for %zu bytes", sizeof(*s));
 	s->entries = allocate(dp, config->n_entries, sizeof(*s->entries));
 	s->routes = allocate(dp, config->n_routes, sizeof(*s->routes));
-	s->local = allocate(dp, config->n_addresses, sizeof(*s->local));
-	s->broadcast = allocate(dp, config->n_addresses, sizeof(*s->broadcast));
+	s->own = allocate(dp, config->n_addresses, sizeof(*s->own));
+	s->exemptions = allocate(dp, config->n_exemptions, sizeof(*s->exemptions));
 	s->default_verdict = config->default_verdict;
-	s->needs_ike = config->needs_ike;
-	s->ike_counter = config->ike_counter;
-	if (s->entries == NULL || s->routes == NULL || s->local == NULL || s->broadcast == NULL) {
+	if (s->entries == NULL || s->routes == NULL || s->own == NULL || s->exemptions == NULL) {
 		sp_snapshot_free(s);
-		return sp_fail(error, error_size, "snapshot of %u entries, %u routes, %u addresses: no DPDK memory", config->n_entries, config->n_routes,
-			       config->n_addresses);
+		return sp_fail(error, error_size, "snapshot of %u entries, %u routes, %u addresses, %u exemptions: no DPDK memory", config->n_entries, config->n_routes,
+			       config->n_addresses, config->n_exemptions);
 	}
-	if (config->ike_counter >= dp->max_filters) {
-		sp_snapshot_free(s);
-		return sp_fail(error, error_size, "IKE exemption: counter slot %u of %u", config->ike_counter, dp->max_filters);
-	}
-	if (copy_entries(dp, s, config, error, error_size) != 0 || build_filters(dp, s, config, error, error_size) != 0 ||
+	if (copy_entries(dp, s, config, error, error_size) != 0 || copy_exemptions(dp, s, config, error, error_size) != 0 ||
+	    build_filters(dp, s, config, error, error_size) != 0 ||
 	    build_routes(dp, s, config, error, error_size) != 0 || build_addresses(dp, s, config, error, error_size) != 0) {
 		sp_snapshot_free(s);
 		return NULL;
@@ -155,8 +167,8 @@ void sp_snapshot_free(struct sp_snapshot *s)
 	rte_rib_free(s->rib);
 	rte_free(s->entries);
 	rte_free(s->routes);
-	rte_free(s->local);
-	rte_free(s->broadcast);
+	rte_free(s->own);
+	rte_free(s->exemptions);
 	rte_free(s);
 }
 

@@ -33,23 +33,26 @@ void sp_punt_frame(struct sp_worker *w, struct rte_mbuf *m, enum sp_punt kind, u
 }
 
 /* Notes what the slow path needs to know. A decrypted packet loses what was around it. */
-static void describe(const struct sp_packet *p)
+static void describe(const struct sp_worker *w, const struct sp_packet *p)
 {
 	struct sp_mbuf_priv *priv = sp_priv(p->mbuf);
 
+	priv->generation = w->generation;
 	priv->in_cell = p->key.in_cell;
 	priv->filter = p->verdict.filter;
 	priv->cell = (uint16_t)p->verdict.cell;
 	priv->adjacency = p->verdict.adjacency;
 	priv->out_port = p->out_port;
 	priv->next_hop = p->next_hop;
-	if (p->key.in_cell != SP_NO_CELL)
-		sp_mbuf_bounds(p->mbuf, p->l3 - SP_L2_LENGTH, SP_L2_LENGTH + (uint32_t)p->length);
+	if (p->key.in_cell == SP_NO_CELL)
+		return;
+	priv->incarnation = sp_cell_incarnation(w->dp, p->key.in_cell);
+	sp_mbuf_bounds(p->mbuf, p->l3 - SP_L2_LENGTH, SP_L2_LENGTH + (uint32_t)p->length);
 }
 
 void sp_punt_delivered(struct sp_worker *w, const struct sp_packet *p, enum sp_punt kind)
 {
-	describe(p);
+	describe(w, p);
 	deliver(w, p->mbuf, kind);
 }
 
@@ -57,7 +60,7 @@ void sp_punt_held(struct sp_worker *w, const struct sp_packet *p, enum sp_punt k
 {
 	uint16_t in_port = p->mbuf->port;
 
-	describe(p);
+	describe(w, p);
 	if (likely(punt(w, p->mbuf, kind)))
 		w->counters[in_port].held++;
 	else
@@ -69,7 +72,7 @@ void sp_punt_dropped(struct sp_worker *w, const struct sp_packet *p, enum sp_pun
 	uint16_t in_port = p->mbuf->port;
 
 	w->counters[in_port].drops[kind == SP_PUNT_TTL_EXPIRED ? SP_DROP_TTL_EXPIRED : SP_DROP_MTU_EXCEEDED]++;
-	describe(p);
+	describe(w, p);
 	sp_priv(p->mbuf)->mtu = mtu;
 	if (unlikely(!punt(w, p->mbuf, kind)))
 		rte_pktmbuf_free(p->mbuf);
@@ -94,6 +97,7 @@ uint32_t sp_punt_dequeue(struct sp_dataplane *dp, uint32_t worker, struct sp_exc
 				.length = mbufs[i]->data_len,
 				.next_hop = priv->next_hop,
 				.filter = priv->filter,
+				.generation = priv->generation,
 				.l3_offset = SP_L2_LENGTH,
 				.in_port = mbufs[i]->port,
 				.out_port = priv->out_port,
@@ -194,7 +198,7 @@ static void route_local(struct sp_worker *w, struct rte_mbuf *m)
 	if (!parse_behind_l2(w, &p, m, SP_ROLE_LOCAL, SP_NO_CELL))
 		return;
 	p.verdict.cell = SP_NO_CELL;
-	sp_route(w, &p, 0);
+	sp_route(w->dp, w->snapshot, &p, 0);
 	if (p.verdict.action == SP_ACTION_FORWARD)
 		sp_forward(w, &list, 1);
 	else
@@ -226,6 +230,15 @@ static void originate(struct sp_worker *w, struct rte_mbuf *m)
 	}
 }
 
+/* Out of a tunnel that still is the one it was: another tunnel in the same cell must not vouch for the packet. */
+static void process_decrypted(struct sp_worker *w, struct rte_mbuf *m, const struct sp_mbuf_priv *priv)
+{
+	if (priv->incarnation != sp_cell_incarnation(w->dp, priv->in_cell))
+		sp_drop(w, m, SP_DROP_TUNNEL_CLOSED);
+	else
+		process_one(w, m, w->dp->ports[m->port].role, priv->in_cell);
+}
+
 /* Held packets go the way they came, our own ones the way they were sent. */
 static void injected(struct sp_worker *w, struct rte_mbuf *m)
 {
@@ -243,7 +256,7 @@ static void injected(struct sp_worker *w, struct rte_mbuf *m)
 	if (m->port == SP_PORT_LOCAL)
 		originate(w, m);
 	else if (priv->in_cell != SP_NO_CELL)
-		process_one(w, m, w->dp->ports[m->port].role, priv->in_cell);
+		process_decrypted(w, m, priv);
 	else
 		sp_ingest(w, m->port, &m, 1, 0);
 }

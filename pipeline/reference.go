@@ -13,6 +13,8 @@ import (
 // It keeps no cache: each packet is judged anew.
 type reference struct {
 	ports      []PortSpec
+	own        addresses
+	withoutIKE map[int]bool // ports
 	spd        *policy.SPD
 	routes     []hop
 	tunnels    map[string]CellID
@@ -47,6 +49,7 @@ const (
 	packetARP       disposition = "arp"
 	packetIKE       disposition = "ike"
 	packetLocal     disposition = "local"
+	packetGroup     disposition = "group"     // delivered: to a group that the gateway is in
 	packetNeighbour disposition = "neighbour" // held
 	packetAcquire   disposition = "acquire"   // held
 )
@@ -66,6 +69,7 @@ func dropped(reason string) outcome { return outcome{Disposition: packetDropped,
 type journey struct {
 	ip     ipv4
 	tuple  policy.Packet
+	port   int // it arrived by, -1 for the gateway itself
 	role   uint8
 	inCell int // the tunnel that brought it, or arrivedClear
 }
@@ -106,8 +110,8 @@ func (r *reference) process(port int, frame []byte) outcome {
 	if group && !r.groupDestination(ip.destination()) {
 		return dropped("link_broadcast")
 	}
-	j := &journey{ip: ip, tuple: packetOf(ip), role: r.ports[port].referenceRole(), inCell: arrivedClear}
-	if j.tuple.Protocol == protocolESP && r.ports[port].owns(j.tuple.Destination) {
+	j := &journey{ip: ip, tuple: packetOf(ip), port: port, role: r.ports[port].referenceRole(), inCell: arrivedClear}
+	if j.tuple.Protocol == protocolESP && r.own.on(port, j.tuple.Destination) {
 		return r.decapsulate(j, ip.payload(), false)
 	}
 	return r.judge(j)
@@ -155,24 +159,64 @@ func optionsSound(b []byte) bool {
 	return true
 }
 
+// target is what a destination is to the gateway.
+type target int
+
+const (
+	elsewhere         target = iota
+	ownAddress               // of the gateway
+	multicast                // S-104
+	broadcast                // limited, or of the subnet that the packet came from
+	directedBroadcast        // of another attached subnet (RFC 2644)
+)
+
+// targetOf a packet. A /31 or /32 has no broadcast address (RFC 3021). What came out of a tunnel came from no subnet.
+func (r *reference) targetOf(j *journey) target {
+	to := j.tuple.Destination
+	switch {
+	case to.IsMulticast():
+		return multicast
+	case to == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
+		return broadcast
+	case r.subnetBroadcast(to, func(port int) bool { return port == j.port && j.clear() }):
+		return broadcast
+	case r.subnetBroadcast(to, func(int) bool { return true }):
+		return directedBroadcast
+	case r.own.has(to):
+		return ownAddress
+	}
+	return elsewhere
+}
+
+func (r *reference) subnetBroadcast(a netip.Addr, of func(port int) bool) bool {
+	for port := range r.own {
+		for _, p := range r.own[port] {
+			if of(port) && p.Bits() < 31 && a == policy.RangeOf(p).Last {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // judge finds the verdict of a packet and carries it out.
 func (r *reference) judge(j *journey) outcome {
-	if reason := r.badAddress(j); reason != "" {
+	to := r.targetOf(j)
+	if reason := r.badAddress(j, to); reason != "" {
 		return dropped(reason)
 	}
-	local := r.own(j.tuple.Destination)
-	if local && j.clear() && j.role != roleLocal {
-		if j.tuple.Protocol == protocolESP {
+	if to != elsewhere && j.clear() && j.role != roleLocal {
+		if to == ownAddress && j.tuple.Protocol == protocolESP {
 			return r.decapsulate(j, j.ip.payload(), false)
 		}
-		// S-031, S-033, S-034
-		if t := j.tuple; r.spd.NeedsIKE && t.Protocol == protocolUDP {
+		if x := r.exempt(j); x != nil {
 			switch {
-			case t.DestinationPort == portIKENATT:
+			case x.Kind != policy.ExemptIKE:
+				return r.deliver(j, to, false)
+			case j.tuple.DestinationPort == portIKENATT:
 				return r.demultiplex(j)
-			case t.SourcePort == portIKE && t.DestinationPort == portIKE:
-				return outcome{Disposition: packetIKE}
 			}
+			return outcome{Disposition: packetIKE}
 		}
 	}
 	e, ok := r.spd.Match(j.tuple, portGroup(j.role))
@@ -183,25 +227,49 @@ func (r *reference) judge(j *journey) outcome {
 		if r.spd.DefaultAction != policy.ActionPermit { // S-008
 			return dropped("no_filter")
 		}
-		return r.deliver(j, local, false)
+		return r.deliver(j, to, false)
 	}
 	switch e.Verdict {
 	case policy.VerdictPermit:
-		return r.deliver(j, local, false)
-	case policy.VerdictProtect:
-		return r.protect(j, r.tunnels[e.Tunnel])
-	case policy.VerdictRequire:
-		return r.require(j, r.tunnels[e.Tunnel], local)
+		return r.deliver(j, to, false)
+	case policy.VerdictStale: // S-011
+		return dropped("stale_endpoint")
+	case policy.VerdictProtect, policy.VerdictRequire:
+	default:
+		return dropped("filter_block")
 	}
-	return dropped("filter_block")
+	switch {
+	case to == multicast: // S-105
+		return dropped("multicast")
+	case to == broadcast:
+		return dropped("broadcast")
+	case e.Verdict == policy.VerdictProtect:
+		return r.protect(j, r.tunnels[e.Tunnel])
+	}
+	return r.require(j, e, to)
 }
 
-func (r *reference) require(j *journey, cell CellID, local bool) outcome {
+// exempt is the exemption of a packet that arrived in clear for the gateway or a group (S-028 to S-036, S-041).
+func (r *reference) exempt(j *journey) *policy.Exemption {
+	for i := range r.spd.Exemptions {
+		x := &r.spd.Exemptions[i]
+		toUs := x.Inbound || x.Kind == policy.ExemptIPv6
+		if toUs && x.Matches(j.tuple) && !(x.Kind == policy.ExemptIKE && r.withoutIKE[j.port]) {
+			return x
+		}
+	}
+	return nil
+}
+
+func (r *reference) require(j *journey, e *policy.Entry, to target) outcome {
+	cell := r.tunnels[e.Tunnel]
 	switch {
 	case !j.clear() && j.inCell == int(cell):
-		return r.deliver(j, local, true)
+		return r.deliver(j, to, true)
 	case j.role == roleLocal:
 		return dropped("reply_unprotected")
+	case j.clear() && e.Passthrough && r.cells[cell].out == nil: // S-026
+		return r.deliver(j, to, true)
 	case j.clear():
 		return dropped("clear_on_protected")
 	}
@@ -209,56 +277,36 @@ func (r *reference) require(j *journey, cell CellID, local bool) outcome {
 }
 
 // badAddress is why the addresses of a packet cannot be, empty when they can.
-func (r *reference) badAddress(j *journey) string {
+func (r *reference) badAddress(j *journey, to target) string {
 	s, d := j.tuple.Source.As4(), j.tuple.Destination.As4()
-	source, destination := j.tuple.Source, j.tuple.Destination
-	if j.role != roleLocal && (s[0] == 0 || s[0] == 127 || s[0] >= 224 || r.own(source) || r.broadcast(source)) {
+	source := j.tuple.Source
+	if j.role != roleLocal && (s[0] == 0 || s[0] == 127 || s[0] >= 224 || r.own.has(source) || r.subnetBroadcast(source, func(int) bool { return true })) {
 		return "bad_source"
 	}
-	group, all := destination.IsMulticast(), d == [4]byte{255, 255, 255, 255} || r.broadcast(destination)
 	switch {
-	case (group || all) && j.tuple.Protocol == protocolTCP:
+	case to >= multicast && j.tuple.Protocol == protocolTCP: // S-106
 		return "tcp_multicast"
-	case group:
-		return "multicast"
-	case all:
-		return "broadcast"
-	case d[0] == 0 || d[0] == 127 || d[0] >= 240:
+	case to == directedBroadcast: // S-107
+		return "directed_broadcast"
+	case to < multicast && (d[0] == 0 || d[0] == 127 || d[0] >= 240):
 		return "bad_destination"
 	}
 	return ""
 }
 
-func (r *reference) own(a netip.Addr) bool {
-	for i := range r.ports {
-		if r.ports[i].owns(a) {
-			return true
-		}
-	}
-	return false
+func (r *reference) groupDestination(a netip.Addr) bool {
+	return a.As4()[0] >= 224 || r.subnetBroadcast(a, func(int) bool { return true })
 }
-
-// broadcast reports the directed broadcast address of an attached subnet. A /31 has none (RFC 3021).
-func (r *reference) broadcast(a netip.Addr) bool {
-	for i := range r.ports {
-		for _, p := range r.ports[i].Addresses {
-			if p.Bits() < 31 && a == policy.RangeOf(p).Last {
-				return true
-			}
-		}
-	}
-	return false
-}
-
-func (r *reference) groupDestination(a netip.Addr) bool { return a.As4()[0] >= 224 || r.broadcast(a) }
 
 // deliver hands a permitted packet to the gateway itself or sends it on.
-func (r *reference) deliver(j *journey, local, onlyProtected bool) outcome {
+func (r *reference) deliver(j *journey, to target, onlyProtected bool) outcome {
 	switch {
 	case j.role == roleLocal:
 		return dropped("reply_unprotected")
-	case local:
+	case to == ownAddress:
 		return outcome{Disposition: packetLocal}
+	case to != elsewhere:
+		return outcome{Disposition: packetGroup}
 	}
 	key, ok := nextHop(r.routes, j.tuple.Destination)
 	switch {

@@ -16,6 +16,8 @@ func (r *reference) protect(j *journey, id CellID) outcome {
 		return dropped("protect_from_unprotected")
 	case cell.out == nil && cell.state == CellHold:
 		return outcome{Disposition: packetAcquire}
+	case cell.out == nil && cell.state == CellFailed: // S-024
+		return dropped("blocked_negotiation_failed")
 	case cell.out == nil:
 		return dropped("no_outbound_sa")
 	}
@@ -112,7 +114,7 @@ func (r *reference) decapsulate(j *journey, esp []byte, udp bool) outcome {
 	if !selected(sa.child.Selectors, tuple, false) { // S-065
 		return dropped("selector_mismatch")
 	}
-	return r.judge(&journey{ip: inner, tuple: tuple, role: j.role, inCell: int(sa.child.Cell)})
+	return r.judge(&journey{ip: inner, tuple: tuple, port: j.port, role: j.role, inCell: int(sa.child.Cell)})
 }
 
 func (sa *referenceIn) open(outer ipv4, esp []byte, udp bool) (inner ipv4, reason string) {

@@ -45,28 +45,34 @@ var (
 type rule struct {
 	name, source, destination string
 	protocol                  uint8
-	port                      policy.PortRange // destination
+	from, port                policy.PortRange // source and destination; the zero value is any
 	tunnel                    string
 	block, oneWay             bool
+	passthrough               bool // S-026
 	ports                     policy.PortGroup
 }
 
 type rigOptions struct {
-	workers  int
-	mtu      int
-	crypto   *cryptodev.Pool
-	rules    []rule
-	permit   bool // default action
-	maxSAs   int
-	flows    int
-	cells    int
-	hops     int // adjacencies
-	idle     IdleMode
-	now      time.Time // of the slow path at the start
-	addWAN   []netip.Prefix
-	lan, wan string     // own addresses with prefix lengths
-	host     netip.Addr // neighbour on the lan
-	peer     netip.Addr // neighbour on the wan
+	workers int
+	mtu     int
+	crypto  *cryptodev.Pool
+	rules   []rule
+	permit  bool // default action
+	maxSAs  int
+	flows   int
+	cells   int
+	hops    int // adjacencies
+	idle    IdleMode
+	now     time.Time // of the slow path at the start
+	addWAN  []netip.Prefix
+	level   policy.ExemptionLevel
+	noIKE   bool // ike.enabled: false
+	portIKE map[string]bool
+	// endpoints is the own outer addresses of tunnels
+	endpoints map[string]netip.Addr
+	lan, wan  string     // own addresses with prefix lengths
+	host      netip.Addr // neighbour on the lan
+	peer      netip.Addr // neighbour on the wan
 }
 
 type rig struct {
@@ -147,7 +153,7 @@ func newRig(t *testing.T, o rigOptions) *rig {
 		t.Fatal(err)
 	}
 	t.Cleanup(r.close)
-	r.ref = &reference{ports: specs, tunnels: map[string]CellID{}, cells: map[CellID]*referenceCell{},
+	r.ref = &reference{ports: specs, own: r.d.policy.own, tunnels: map[string]CellID{}, cells: map[CellID]*referenceCell{},
 		inbound: map[uint32]*referenceIn{}, neighbours: map[neighbourKey]macAddress{}}
 	r.applyRules(o.rules...)
 	r.announce(lan, o.host, hostMAC)
@@ -229,67 +235,113 @@ func drainRing(q *ring.Ring) [][]byte {
 // applyRules compiles and publishes a policy to both sides. Its tunnels get cells by their names.
 func (r *rig) applyRules(rules ...rule) {
 	r.t.Helper()
-	spd := compileRules(r.t, r.options.permit, rules, r.cfg.Ports)
+	r.publish(r.snapshot(rules...))
+}
+
+// snapshot compiles a policy for the gateway's present addresses.
+func (r *rig) snapshot(rules ...rule) Snapshot {
+	r.t.Helper()
+	spd := r.compile(rules)
 	for _, e := range spd.Entries {
 		if e.Tunnel != "" {
 			r.cell(e.Tunnel)
 		}
 	}
 	routes := []Route{{To: netip.MustParsePrefix("0.0.0.0/0"), Via: r.options.peer}, {To: netip.MustParsePrefix("10.1.128.0/17"), Via: r.options.host}}
-	if err := r.d.Apply(Snapshot{SPD: spd, Routes: routes, Tunnels: r.ref.tunnels}); err != nil {
-		r.t.Fatal(err)
+	s := Snapshot{SPD: spd, Routes: routes, Tunnels: r.ref.tunnels, PortIKE: r.options.portIKE, Addresses: map[string][]netip.Prefix{}}
+	for i := range r.cfg.Ports {
+		s.Addresses[r.cfg.Ports[i].Name] = r.ref.own[i]
 	}
-	r.ref.spd = spd
-	r.ref.routes, _ = resolveRoutes(r.cfg.Ports, routes)
+	return s
 }
 
-func compileRules(t *testing.T, permit bool, rules []rule, ports []PortSpec) *policy.SPD {
-	t.Helper()
-	set := &policy.Set{Active: "test", Policies: []policy.Policy{{Name: "test"}}, FilterActions: []policy.FilterAction{
+// publish puts a snapshot in force on both sides.
+func (r *rig) publish(s Snapshot) {
+	r.t.Helper()
+	if err := r.d.Apply(s); err != nil {
+		r.t.Fatal(err)
+	}
+	r.mirror(s)
+}
+
+// rejudged lets the packets that waited when a policy was published meet it. It returns what left, by port.
+func (r *rig) rejudged() [2][][]byte {
+	r.t.Helper()
+	r.settle()
+	left := [2][][]byte{r.sent(lan), r.sent(wan)}
+	r.serveAll()
+	r.settle()
+	r.sent(lan) // ARP requests
+	r.sent(wan)
+	return left
+}
+
+// mirror gives the reference what has been published.
+func (r *rig) mirror(s Snapshot) {
+	r.ref.spd, r.ref.withoutIKE = s.SPD, map[int]bool{}
+	for i := range r.cfg.Ports {
+		on, said := s.PortIKE[r.cfg.Ports[i].Name]
+		r.ref.withoutIKE[i] = said && !on
+	}
+	r.ref.own, _ = r.cfg.addressesOf(&s)
+	r.ref.routes, _ = resolveRoutes(r.ref.own, s.Routes)
+}
+
+func (r *rig) compile(rules []rule) *policy.SPD {
+	r.t.Helper()
+	set := &policy.Set{Active: "test", Policies: []policy.Policy{{Name: "test"}}, Exemptions: r.options.level, IKEDisabled: r.options.noIKE, FilterActions: []policy.FilterAction{
 		{Name: "permit", Kind: policy.ActionPermit},
 		{Name: "block", Kind: policy.ActionBlock},
 		{Name: "negotiate", Kind: policy.ActionNegotiate, Methods: []string{"aes128gcm16"}},
+		{Name: "passthrough", Kind: policy.ActionNegotiate, Methods: []string{"aes128gcm16"}, InboundPassthrough: true},
 	}}
-	if permit {
+	if r.options.permit {
 		set.Policies[0].DefaultAction = policy.ActionPermit
 	}
 	for _, x := range rules {
-		action := "permit"
-		if x.tunnel != "" {
-			action = "negotiate"
-		} else if x.block {
-			action = "block"
-		}
-		source, err := policy.ParseAddressSpec(x.source)
-		if err != nil {
-			t.Fatal(err)
-		}
-		destination, err := policy.ParseAddressSpec(x.destination)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if x.port == (policy.PortRange{}) {
-			x.port = policy.AnyPort
-		}
-		filter := policy.Filter{Source: source, Destination: destination, Protocol: x.protocol, SourcePort: policy.AnyPort, DestinationPort: x.port, Mirrored: !x.oneWay}
+		filter := policy.Filter{Source: r.addressSpec(x.source), Destination: r.addressSpec(x.destination), Protocol: x.protocol,
+			SourcePort: x.from, DestinationPort: x.port, Mirrored: !x.oneWay}
 		set.FilterLists = append(set.FilterLists, policy.FilterList{Name: x.name, Updated: epoch, Filters: []policy.Filter{filter}})
-		r := policy.Rule{Name: x.name, FilterList: x.name, FilterAction: action, Tunnel: x.tunnel, Ports: x.ports}
-		if x.tunnel != "" {
-			r.AuthMethods = []string{"psk"}
-		}
-		set.Policies[0].Rules = append(set.Policies[0].Rules, r)
+		set.Policies[0].Rules = append(set.Policies[0].Rules, x.policyRule())
 	}
-	var own []netip.Addr
-	for _, p := range ports {
-		for _, a := range p.Addresses {
-			own = append(own, a.Addr())
+	var environment policy.Environment
+	for _, on := range r.ref.own {
+		for _, a := range on {
+			environment.LocalAddresses = append(environment.LocalAddresses, a.Addr())
+			environment.Subnets = append(environment.Subnets, a)
 		}
 	}
-	spd, _, err := policy.Compile(set, policy.Environment{LocalAddresses: own})
+	environment.Endpoints = r.options.endpoints
+	spd, _, err := policy.Compile(set, environment)
 	if err != nil {
-		t.Fatal(err)
+		r.t.Fatal(err)
 	}
 	return spd
+}
+
+func (r *rig) addressSpec(text string) policy.AddressSpec {
+	r.t.Helper()
+	spec, err := policy.ParseAddressSpec(text)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return spec
+}
+
+func (x *rule) policyRule() policy.Rule {
+	rule := policy.Rule{Name: x.name, FilterList: x.name, FilterAction: "permit", Tunnel: x.tunnel, Ports: x.ports}
+	switch {
+	case x.passthrough:
+		rule.FilterAction = "passthrough"
+	case x.tunnel != "":
+		rule.FilterAction = "negotiate"
+	case x.block:
+		rule.FilterAction = "block"
+	}
+	if x.tunnel != "" {
+		rule.AuthMethods = []string{"psk"}
+	}
+	return rule
 }
 
 // cell opens a tunnel on both sides.
@@ -318,7 +370,7 @@ func (r *rig) setCell(name string, state CellState) {
 // announce makes a neighbour known as it happens on a link: the neighbour asks for the gateway's address.
 func (r *rig) announce(port int, address netip.Addr, mac macAddress) {
 	r.t.Helper()
-	own, _ := r.cfg.Ports[port].addressToward(address)
+	own, _ := r.d.policy.own.toward(port, address)
 	r.enqueue(0, port, arpMessage{op: arpRequestOp, senderMAC: mac, senderAddr: address, targetAddr: own}.frame(broadcastMAC))
 	r.settle()
 	r.serveAll()

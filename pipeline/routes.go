@@ -7,14 +7,14 @@ import (
 
 // resolveRoutes adds the attached subnets to the routes and finds the port of each next hop. A route to an attached subnet
 // by way of a neighbour is an error: the subnet is nearer.
-func resolveRoutes(ports []PortSpec, routes []Route) ([]hop, error) {
+func resolveRoutes(own addresses, routes []Route) ([]hop, error) {
 	var hops []hop
 	seen := map[netip.Prefix]bool{}
-	for i := range ports {
-		for _, a := range ports[i].Addresses {
+	for port := range own {
+		for _, a := range own[port] {
 			if a.Bits() < 32 && !seen[a.Masked()] {
 				seen[a.Masked()] = true
-				hops = append(hops, hop{to: a.Masked(), port: i})
+				hops = append(hops, hop{to: a.Masked(), port: port})
 			}
 		}
 	}
@@ -25,7 +25,7 @@ func resolveRoutes(ports []PortSpec, routes []Route) ([]hop, error) {
 		if seen[r.To.Masked()] {
 			return nil, fmt.Errorf("pipeline: route to %s: there is one already, or the subnet is attached", r.To)
 		}
-		port, ok := attachedTo(ports, r.Via)
+		port, ok := attachedTo(own, r.Via)
 		if !ok {
 			return nil, fmt.Errorf("pipeline: route to %s: next hop %s is in no port's subnet", r.To, r.Via)
 		}
@@ -36,10 +36,10 @@ func resolveRoutes(ports []PortSpec, routes []Route) ([]hop, error) {
 }
 
 // attachedTo is the port in whose subnet the address lies, the longest prefix first.
-func attachedTo(ports []PortSpec, address netip.Addr) (port int, ok bool) {
+func attachedTo(own addresses, address netip.Addr) (port int, ok bool) {
 	longest := -1
-	for i := range ports {
-		for _, a := range ports[i].Addresses {
+	for i := range own {
+		for _, a := range own[i] {
 			if a.Contains(address) && a.Bits() > longest && a.Addr() != address {
 				port, longest = i, a.Bits()
 			}

@@ -202,6 +202,13 @@ void sp_cell_set_state(struct sp_dataplane *dp, uint16_t cell, uint8_t state)
 	__atomic_store_n(&dp->cells[cell].state, state, __ATOMIC_RELAXED);
 }
 
+void sp_cell_reuse(struct sp_dataplane *dp, uint16_t cell)
+{
+	sp_cell_set_state(dp, cell, SP_CELL_CLOSED);
+	__atomic_fetch_add(&dp->cells[cell].incarnation, 1, __ATOMIC_RELAXED);
+	sp_generation_bump(dp);
+}
+
 void sp_sa_in_free(struct sp_sa_in *sa)
 {
 	if (sa == NULL)

@@ -222,7 +222,7 @@ func (d *Dataplane) checkChild(child *ChildSA) error {
 	if err := d.checkCell(child.Cell); err != nil {
 		return err
 	}
-	name := d.cells.names[child.Cell]
+	name := d.cellName(child.Cell)
 	switch {
 	case d.cfg.Crypto == nil:
 		return fmt.Errorf("pipeline: SA %#08x of %s: the data plane has no crypto devices", child.SPI, name)
@@ -243,7 +243,7 @@ func (d *Dataplane) checkChild(child *ChildSA) error {
 func (d *Dataplane) newSession(sa *association, encrypt bool) (err error) {
 	sa.session, err = d.cfg.Crypto.NewSession(sa.child.Suite, sa.child.Keymat, encrypt, cryptodev.WithESN(sa.child.ESN))
 	if err != nil {
-		return fmt.Errorf("pipeline: SA %#08x of %s: %w", sa.child.SPI, d.cells.names[sa.child.Cell], err)
+		return fmt.Errorf("pipeline: SA %#08x of %s: %w", sa.child.SPI, d.cellName(sa.child.Cell), err)
 	}
 	return nil
 }
@@ -291,9 +291,9 @@ func (d *Dataplane) withConfig(sa *association, outbound bool, create func(*C.st
 	case rc == 0:
 		return nil
 	case text[0] != 0:
-		return fmt.Errorf("pipeline: SA %#08x of %s: %s", child.SPI, d.cells.names[child.Cell], cString(text))
+		return fmt.Errorf("pipeline: SA %#08x of %s: %s", child.SPI, d.cellName(child.Cell), cString(text))
 	}
-	return fmt.Errorf("pipeline: SA %#08x of %s: %w", child.SPI, d.cells.names[child.Cell], syscall.Errno(-rc))
+	return fmt.Errorf("pipeline: SA %#08x of %s: %w", child.SPI, d.cellName(child.Cell), syscall.Errno(-rc))
 }
 
 func sessionKind(s *cryptodev.Session) C.uint8_t {

@@ -8,7 +8,6 @@ import (
 	"testing"
 
 	"sallyport/crypto"
-	"sallyport/policy"
 )
 
 // Rekey is make before break (S-079): the new inbound SA is added, the outbound one replaced, the old inbound one removed.
@@ -171,11 +170,9 @@ func TestFilterSlotsAreReused(t *testing.T) {
 	f := newFilterSlots(firstFilterSlot + 3)
 	counted := map[uint32]uint64{}
 	use := func(ids ...uint32) error {
-		var entries []policy.Entry
-		for _, id := range ids {
-			entries = append(entries, policy.Entry{ID: id})
-		}
-		return f.use(entries, func(slot uint32) FilterHits { return FilterHits{Packets: counted[slot]} })
+		err := f.use(ids)
+		f.begin(func(slot uint32) FilterHits { return FilterHits{Packets: counted[slot]} })
+		return err
 	}
 	if err := errors.Join(use(1, 2, 3), use(2), use(2, 1)); err != nil {
 		t.Fatal(err)
@@ -185,7 +182,8 @@ func TestFilterSlotsAreReused(t *testing.T) {
 	if err := use(2, 1, 4); err != nil {
 		t.Fatal(err)
 	}
-	if s := f.byID[4]; s.slot != slot3 || s.base.Packets != 7 || f.byID[3] != nil {
+	_, kept := f.byID[3]
+	if s := f.byID[4]; s.slot != slot3 || s.base.Packets != 7 || kept {
 		t.Errorf("filter 4: %+v, want slot %d from 7 on", s, slot3)
 	}
 	if err := use(1, 2, 3, 4); err == nil {
@@ -196,13 +194,13 @@ func TestFilterSlotsAreReused(t *testing.T) {
 // A policy that cannot be applied leaves the counters of the one that stays, also when it would have needed their slots.
 func TestCountersAfterARefusedPolicy(t *testing.T) {
 	r := newRig(t, rigOptions{})
-	entries := r.d.policy.spd.Entries
-	r.d.filters = newFilterSlots(firstFilterSlot + uint32(len(entries)))
-	if err := r.d.filters.use(entries, r.d.filterHits); err != nil {
+	ids := countedIDs(r.d.policy.spd)
+	r.d.filters = newFilterSlots(firstFilterSlot + uint32(len(ids)))
+	if err := r.d.filters.use(ids); err != nil {
 		t.Fatal(err)
 	}
 	before := r.d.Counters().Filters
-	other := compileRules(t, false, []rule{{name: "other", source: "10.1.0.0/24", destination: "198.51.100.0/24"}}, r.cfg.Ports)
+	other := r.snapshot(rule{name: "other", source: "10.1.0.0/24", destination: "198.51.100.0/24"}).SPD
 	other.Entries[0].Ports = 0 // for no port: the classifier refuses it
 	if err := r.d.Apply(Snapshot{SPD: other}); err == nil {
 		t.Fatal("a filter for no port was applied")
@@ -256,7 +254,7 @@ func TestPeerWithoutRoute(t *testing.T) {
 		if err := r.d.Apply(Snapshot{SPD: spd, Routes: routes, Tunnels: r.ref.tunnels}); err != nil {
 			t.Fatal(err)
 		}
-		r.ref.routes, _ = resolveRoutes(r.cfg.Ports, routes)
+		r.ref.routes, _ = resolveRoutes(r.ref.own, routes)
 	}
 	apply()
 	r.outbound(child)

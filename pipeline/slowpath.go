@@ -26,7 +26,7 @@ type slowPath struct {
 	icmpErrors  []tokenBucket // by port
 	icmpEchoes  []tokenBucket
 	discards    [][slowDropCount]uint64 // held packets that Go gave up, by port; the last row is the local pseudo-port
-	exempted    map[uint32]*FilterHits  // by exemption id
+	exempted    map[uint32]*FilterHits  // by exemption id: what we sent
 	identifier  uint16                  // of the last IPv4 packet we made without DF
 	lost        uint64                  // packets of our own that found no buffer or no room in a ring
 	nextTick    time.Time
@@ -131,6 +131,11 @@ func (d *Dataplane) tick(now time.Time) []event {
 func (d *Dataplane) dispatch(now time.Time, worker int, x *C.struct_sp_exception) event {
 	packet := d.view(x)
 	held := heldMbuf{mbuf: unsafe.Pointer(x.mbuf), worker: worker, port: d.row(uint16(x.in_port))}
+	waits := x.kind == C.SP_PUNT_NEIGHBOUR || x.kind == C.SP_PUNT_ACQUIRE
+	if waits && x.generation != C.sp_generation(d.c) {
+		d.release([]heldMbuf{held}) // judged by what is no longer in force: it must not wait for it
+		return nil
+	}
 	switch x.kind {
 	case C.SP_PUNT_NEIGHBOUR:
 		d.awaitNeighbour(now, x, held)
@@ -233,8 +238,11 @@ func (d *Dataplane) awaitSA(now time.Time, cell CellID, packet punted, held held
 	case d.sad.outbound[cell] != nil:
 		d.release([]heldMbuf{held})
 		return nil
-	case d.checkCell(cell) != nil || d.cells.states[cell] == CellClosed:
+	case d.checkCell(cell) != nil || d.cells.cells[cell].state == CellClosed:
 		d.discard([]heldMbuf{held}, dropCellClosed)
+		return nil
+	case d.cells.cells[cell].state == CellFailed:
+		d.discard([]heldMbuf{held}, dropNegotiationFailed)
 		return nil
 	}
 	tuple := packetOf(packet.ip)
@@ -251,7 +259,9 @@ func (d *Dataplane) awaitSA(now time.Time, cell CellID, packet punted, held held
 // handleIKE takes an IKE datagram out of its packet.
 func (d *Dataplane) handleIKE(packet punted) event {
 	tuple := packetOf(packet.ip)
-	d.countExempt(tuple, len(packet.ip))
+	if !d.policy.own.has(tuple.Destination) {
+		return nil // not ours any more since it came
+	}
 	udp := packet.ip.payload()
 	if len(udp) < udpHeaderLen {
 		return nil
@@ -278,7 +288,7 @@ func (d *Dataplane) handleIKE(packet punted) event {
 	return func(h Handler) { h.IKE(datagram) }
 }
 
-// countExempt counts a packet at the exemption that let it pass. All exempt traffic goes through Go.
+// countExempt counts a packet of our own at the exemption that lets it out. What comes in the workers count.
 func (d *Dataplane) countExempt(tuple policy.Packet, length int) {
 	if d.policy.spd == nil {
 		return

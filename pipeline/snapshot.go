@@ -9,16 +9,24 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"runtime"
-	"unsafe"
+	"slices"
 
 	"sallyport/policy"
 )
 
-// published is what Apply made current.
+// published is what the data plane goes by at present.
 type published struct {
 	spd    *policy.SPD
 	routes []hop
+	own    addresses
+	cells  map[CellID]bool    // those that the policy's entries name
+	bySlot map[uint32]counted // who counts in a slot
+}
+
+// counted is a filter or an exemption: one of the two is set.
+type counted struct {
+	entry     *policy.Entry
+	exemption *policy.Exemption
 }
 
 // hop is a route with its port worked out. A via that is not valid means the destination itself: an attached subnet.
@@ -28,44 +36,145 @@ type hop struct {
 	port int // index into Config.Ports
 }
 
-// Apply publishes a policy and the routes. Every packet is judged by the old or by the new snapshot, never by a mixture,
-// and no memo of an old verdict survives. On error nothing changes.
-func (d *Dataplane) Apply(s Snapshot) error {
+// Prepared is a snapshot with everything that can fail behind it: it is published or discarded, once.
+type Prepared struct {
+	d       *Dataplane
+	built   *C.struct_sp_snapshot // nil when it has had its end
+	next    published
+	filters *filterSlots
+}
+
+// Prepare checks a snapshot and builds its tables, while the present one stays in force and nobody waits. One snapshot at a
+// time can be prepared. On error nothing has changed.
+func (d *Dataplane) Prepare(s Snapshot) (*Prepared, error) {
+	d.alive.RLock() // Close waits for the build
+	defer d.alive.RUnlock()
+	p, cells, err := d.reserve(&s)
+	if err != nil {
+		return nil, err
+	}
+	built, err := d.build(p, cells, s.PortIKE)
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.c == nil {
-		return errClosed
-	}
-	routes, err := resolveRoutes(d.cfg.Ports, s.Routes)
 	if err != nil {
-		return err
+		d.prepared = nil
+		return nil, err
 	}
-	entries, err := d.cellsOf(s)
+	p.built = built
+	return p, nil
+}
+
+// reserve checks all but the tables, and keeps others from preparing a snapshot until this one has had its end.
+func (d *Dataplane) reserve(s *Snapshot) (*Prepared, []uint16, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	switch {
+	case d.c == nil:
+		return nil, nil, errClosed
+	case d.prepared != nil:
+		return nil, nil, errors.New("pipeline: another snapshot is prepared: publish or discard that first")
+	case s.SPD == nil:
+		return nil, nil, errors.New("pipeline: a snapshot without an SPD: compile a policy first")
+	}
+	own, err := d.cfg.addressesOf(s)
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
-	filters := d.filters.clone()
-	if err := filters.use(s.SPD.Entries, d.filterHits); err != nil {
-		return err
-	}
-	built, err := d.build(s.SPD, filters, entries, routes)
+	routes, err := resolveRoutes(own, s.Routes)
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
-	former := C.sp_snapshot_publish(d.c, built)
-	d.policy, d.filters = published{spd: s.SPD, routes: routes}, filters
+	if err := d.cfg.knowsPorts(s.PortIKE); err != nil {
+		return nil, nil, err
+	}
+	cells, err := d.cellsOf(s)
+	if err != nil {
+		return nil, nil, err
+	}
+	p := &Prepared{d: d, next: published{spd: s.SPD, routes: routes, own: own, cells: map[CellID]bool{}}, filters: d.filters.clone()}
+	if err := p.filters.use(countedIDs(s.SPD)); err != nil {
+		return nil, nil, err
+	}
+	for _, cell := range cells {
+		if cell != C.SP_NO_CELL {
+			p.next.cells[CellID(cell)] = true
+		}
+	}
+	p.next.bySlot = p.filters.bySlot(s.SPD)
+	d.prepared = p
+	return p, cells, nil
+}
+
+// knowsPorts refuses names of ports that are none.
+func (cfg *Config) knowsPorts(ike map[string]bool) error {
+	for name := range ike {
+		if !slices.ContainsFunc(cfg.Ports, func(p PortSpec) bool { return p.Name == name }) {
+			return fmt.Errorf("pipeline: IKE on port %q: there is no such port", name)
+		}
+	}
+	return nil
+}
+
+// bySlot is who counts where.
+func (f *filterSlots) bySlot(spd *policy.SPD) map[uint32]counted {
+	all := make(map[uint32]counted, len(spd.Exemptions)+len(spd.Entries))
+	for i := range spd.Exemptions {
+		all[f.byID[spd.Exemptions[i].ID].slot] = counted{exemption: &spd.Exemptions[i]}
+	}
+	for i := range spd.Entries {
+		all[f.byID[spd.Entries[i].ID].slot] = counted{entry: &spd.Entries[i]}
+	}
+	return all
+}
+
+// Publish puts the snapshot in force. Every packet is judged by the old or by the new one, never by a mixture, and no memo
+// of an old verdict survives. Packets that wait, for an SA or for a neighbour, are judged anew.
+func (p *Prepared) Publish() {
+	d := p.d
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if p.built == nil {
+		return
+	}
+	former := C.sp_snapshot_publish(d.c, p.built)
+	p.built, d.prepared = nil, nil
+	p.filters.begin(d.filterHits)
+	d.policy, d.filters = p.next, p.filters
 	if former != nil {
 		d.retire(func() error { C.sp_snapshot_free(former); return nil })
 	}
+	d.release(d.slow.held.takeAll())
+	d.release(d.slow.neighbours.takeHeld())
+	d.apply(d.slow.neighbours.forget(func(key neighbourKey) bool { return !d.policy.own.attached(key.Port, key.Address) }))
 	d.routeSAs()
+}
+
+// Discard gives up a snapshot that is not to be published.
+func (p *Prepared) Discard() {
+	p.d.mu.Lock()
+	defer p.d.mu.Unlock()
+	p.discard()
+}
+
+func (p *Prepared) discard() {
+	if p.built != nil {
+		C.sp_snapshot_free(p.built) // no worker has seen it
+		p.built, p.d.prepared = nil, nil
+	}
+}
+
+// Apply prepares a snapshot and publishes it.
+func (d *Dataplane) Apply(s Snapshot) error {
+	p, err := d.Prepare(s)
+	if err != nil {
+		return err
+	}
+	p.Publish()
 	return nil
 }
 
 // cellsOf finds the cell of each entry, in the order of the entries.
-func (d *Dataplane) cellsOf(s Snapshot) ([]uint16, error) {
-	if s.SPD == nil {
-		return nil, errors.New("pipeline: a snapshot without an SPD: compile a policy first")
-	}
+func (d *Dataplane) cellsOf(s *Snapshot) ([]uint16, error) {
 	cells := make([]uint16, len(s.SPD.Entries))
 	for i := range s.SPD.Entries {
 		e := &s.SPD.Entries[i]
@@ -83,143 +192,4 @@ func (d *Dataplane) cellsOf(s Snapshot) ([]uint16, error) {
 		cells[i] = uint16(id)
 	}
 	return cells, nil
-}
-
-// build turns the policy into flat arrays for one call of C, which copies them.
-func (d *Dataplane) build(spd *policy.SPD, filters *filterSlots, cells []uint16, routes []hop) (*C.struct_sp_snapshot, error) {
-	rules, rules6, entries := classifier(spd, filters, cells)
-	addresses := d.ownAddresses()
-	hops := make([]C.struct_sp_route, len(routes))
-	for i, r := range routes {
-		hops[i] = C.struct_sp_route{prefix: ipv4Number(r.to.Addr()), bits: C.uint8_t(r.to.Bits()), port: C.uint16_t(d.cfg.Ports[r.port].Port)}
-		if r.via.IsValid() {
-			hops[i].next_hop = ipv4Number(r.via)
-		}
-	}
-	var pin runtime.Pinner
-	defer pin.Unpin()
-	config := C.struct_sp_snapshot_config{
-		n_entries: C.uint32_t(len(entries)), n_routes: C.uint32_t(len(hops)), n_addresses: C.uint32_t(len(addresses)),
-		rules:   C.struct_sp_rules{rule: pinned(&pin, rules), n: C.uint32_t(len(rules))},
-		rules6:  C.struct_sp_rules{rule: pinned(&pin, rules6), n: C.uint32_t(len(rules6))},
-		entries: pinned(&pin, entries), routes: pinned(&pin, hops), addresses: pinned(&pin, addresses),
-		default_verdict: C.SP_VERDICT_BLOCK,
-		ike_counter:     ikeExemptionSlot,
-	}
-	if spd.DefaultAction == policy.ActionPermit {
-		config.default_verdict = C.SP_VERDICT_PERMIT
-	}
-	if spd.NeedsIKE {
-		config.needs_ike = 1
-	}
-	text := make([]byte, errorTextLen)
-	built := C.sp_snapshot_build(d.c, &config, (*C.char)(unsafe.Pointer(&text[0])), errorTextLen)
-	if built == nil {
-		return nil, fmt.Errorf("pipeline: policy %q: %s", spd.Policy, cString(text))
-	}
-	return built, nil
-}
-
-// classifier expands the entries: every entry becomes a verdict, and a rule of its IP version for each pair of prefixes of
-// its addresses.
-func classifier(spd *policy.SPD, filters *filterSlots, cells []uint16) (rules, rules6 []C.struct_sp_rule, entries []C.struct_sp_entry) {
-	for i := range spd.Entries {
-		e := &spd.Entries[i]
-		entries = append(entries, C.struct_sp_entry{
-			counter:  C.uint32_t(filters.byID[e.ID].slot),
-			cell:     C.uint16_t(cells[i]),
-			verdict:  verdictToC(e.Verdict),
-			protocol: C.uint8_t(e.Protocol),
-		})
-		if e.Source.Is4() {
-			rules = appendRules(rules, e, i)
-		} else {
-			rules6 = appendRules(rules6, e, i)
-		}
-	}
-	return rules, rules6, entries
-}
-
-func appendRules(rules []C.struct_sp_rule, e *policy.Entry, entry int) []C.struct_sp_rule {
-	destinations := prefixes(e.Destination)
-	for _, source := range prefixes(e.Source) {
-		for _, destination := range destinations {
-			rules = append(rules, C.struct_sp_rule{
-				source: words(source.address), source_bits: C.uint8_t(source.bits),
-				destination: words(destination.address), destination_bits: C.uint8_t(destination.bits),
-				protocol:          C.uint8_t(e.Protocol),
-				roles:             C.uint8_t(entryRoles(e)),
-				source_port_first: C.uint16_t(e.SourcePort.First), source_port_last: C.uint16_t(e.SourcePort.Last),
-				destination_port_first: C.uint16_t(e.DestinationPort.First), destination_port_last: C.uint16_t(e.DestinationPort.Last),
-				entry: C.uint32_t(entry),
-			})
-		}
-	}
-	return rules
-}
-
-func words(address [4]uint32) (w [4]C.uint32_t) {
-	for i, word := range address {
-		w[i] = C.uint32_t(word)
-	}
-	return w
-}
-
-// Roles as the classifier sees them: of the receiving port, or local for packets that the gateway makes itself, which come
-// from the protected side of the IPsec boundary (RFC 4301 section 3.1). Same bits as enum sp_role.
-const (
-	roleProtected   = 1
-	roleUnprotected = 2
-	roleLocal       = 4
-)
-
-// entryRoles is the set of roles an entry speaks for.
-func entryRoles(e *policy.Entry) uint8 {
-	var roles uint8
-	if e.Ports&policy.PortsLAN != 0 {
-		roles |= roleProtected | roleLocal
-	}
-	if e.Ports&policy.PortsWAN != 0 {
-		roles |= roleUnprotected
-	}
-	return roles
-}
-
-// portGroup is the port role that filters see for a role of the data plane.
-func portGroup(role uint8) policy.PortGroup {
-	if role == roleUnprotected {
-		return policy.PortsWAN
-	}
-	return policy.PortsLAN
-}
-
-func verdictToC(v policy.Verdict) C.uint8_t {
-	switch v {
-	case policy.VerdictPermit:
-		return C.SP_VERDICT_PERMIT
-	case policy.VerdictProtect:
-		return C.SP_VERDICT_PROTECT
-	case policy.VerdictRequire:
-		return C.SP_VERDICT_REQUIRE
-	}
-	return C.SP_VERDICT_BLOCK
-}
-
-func (d *Dataplane) ownAddresses() []C.struct_sp_own_address {
-	var own []C.struct_sp_own_address
-	for i := range d.cfg.Ports {
-		for _, a := range d.cfg.Ports[i].Addresses {
-			own = append(own, C.struct_sp_own_address{address: ipv4Number(a.Addr()), port: C.uint16_t(d.cfg.Ports[i].Port), bits: C.uint8_t(a.Bits())})
-		}
-	}
-	return own
-}
-
-// pinned is a pointer to the first element that C may follow until the pinner lets go; nil for an empty slice.
-func pinned[T any](pin *runtime.Pinner, s []T) *T {
-	if len(s) == 0 {
-		return nil
-	}
-	pin.Pin(&s[0])
-	return &s[0]
 }

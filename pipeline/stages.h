@@ -34,6 +34,13 @@ struct sp_packet {
 } __rte_cache_aligned;
 _Static_assert(sizeof(struct sp_packet) == 64, "sp_packet is one cache line");
 
+/* The part of a key that both IP versions have. Ports are 0 where there are none. */
+struct sp_ports_key {
+	uint16_t source_port, destination_port;
+	uint8_t protocol;
+	uint8_t role; /* as in a flow key */
+};
+
 /* One ESP packet for us. */
 struct sp_esp {
 	struct rte_mbuf *mbuf;
@@ -54,9 +61,11 @@ int sp_demux_esp(struct sp_worker *w, const struct sp_packet *packet, struct sp_
 /* flow_cache.c: fills in the verdicts, from the cache or through sp_classify_miss. */
 void sp_flow_verdicts(struct sp_worker *w, struct sp_packet *packets, uint32_t n);
 
-/* classify.c: policy, route and next hop; packets[i] is a miss for each index in misses. Sets the verdict; returns in memo whether it may be remembered. */
-void sp_classify_misses(struct sp_worker *w, struct sp_packet **misses, uint8_t *memo, uint32_t n);
-uint8_t sp_route(struct sp_worker *w, struct sp_packet *p, int require_protected);
+/* classify.c: policy, route and next hop of at most SP_BURST packets. Sets the verdicts; returns in memo which may be remembered. Changes nothing else. */
+void sp_classify_misses(const struct sp_dataplane *dp, const struct sp_snapshot *s, struct sp_packet **misses, uint8_t *memo, uint32_t n);
+uint8_t sp_route(const struct sp_dataplane *dp, const struct sp_snapshot *s, struct sp_packet *p, int require_protected);
+/* classify.c: the exemption of a packet that arrived in clear for such a target, NULL when it has none. */
+const struct sp_exemption *sp_exempt(const struct sp_snapshot *s, enum sp_ip ip, enum sp_target target, const struct sp_ports_key *k);
 
 /* worker.c: verdicts, then each packet to its next stage. All packets have the same in-port; they end forwarded, punted or dropped. */
 void sp_process(struct sp_worker *w, struct sp_packet *packets, uint32_t n);
@@ -105,6 +114,13 @@ static inline uint64_t sp_key_origin(uint8_t role, uint16_t in_cell)
 	return (uint64_t)role << 40 | (uint64_t)in_cell << 48;
 }
 
+/* To a group, which the gateway has nothing to say in: it goes no further, so that no flood of it fills the ring that ARP and IKE wait in. */
+static inline void sp_deliver_group(struct sp_worker *w, struct rte_mbuf *m)
+{
+	w->counters[m->port].delivered++;
+	rte_pktmbuf_free(m);
+}
+
 static inline void sp_drop(struct sp_worker *w, struct rte_mbuf *m, uint8_t reason)
 {
 	w->counters[m->port].drops[reason]++;
@@ -128,11 +144,35 @@ static __rte_always_inline void sp_tx_append(struct sp_tx_buffer *tx, struct rte
 	tx->bytes += length;
 }
 
+static inline struct sp_adjacency *sp_adjacency_of(const struct sp_dataplane *dp, uint16_t index)
+{
+	if (unlikely(index >= dp->max_adjacencies))
+		return NULL;
+	return __atomic_load_n(&dp->adjacencies[index], __ATOMIC_ACQUIRE);
+}
+
 static inline struct sp_adjacency *sp_adjacency_get(const struct sp_worker *w, uint16_t index)
 {
-	if (unlikely(index >= w->dp->max_adjacencies))
-		return NULL;
-	return __atomic_load_n(&w->dp->adjacencies[index], __ATOMIC_ACQUIRE);
+	return sp_adjacency_of(w->dp, index);
+}
+
+/* Workers and cells that are given to another tunnel never meet: a grace period lies between the two tunnels. */
+static inline uint32_t sp_cell_incarnation(const struct sp_dataplane *dp, uint16_t cell)
+{
+	return __atomic_load_n(&dp->cells[cell].incarnation, __ATOMIC_RELAXED);
+}
+
+/* What becomes of the packets of a cell that has no SA: the reason to drop them, or SP_PASS when they wait for one. */
+static inline uint8_t sp_without_sa(const struct sp_cell *cell)
+{
+	switch (__atomic_load_n(&cell->state, __ATOMIC_RELAXED)) {
+	case SP_CELL_HOLD:
+		return SP_PASS;
+	case SP_CELL_FAILED:
+		return SP_DROP_BLOCKED_NEGOTIATION_FAILED;
+	default:
+		return SP_DROP_NO_OUTBOUND_SA;
+	}
 }
 
 /* Adds to a counter that the control thread reads and, if shared, other workers write. */

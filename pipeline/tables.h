@@ -34,17 +34,32 @@ enum sp_role {
 	SP_ROLE_LOCAL = 4,
 };
 
-/* Same order as policy.Verdict. */
+/*
+ * A bit beside the role in a flow key: the packet arrived by a port where the gateway takes no IKE (S-041). A memo is keyed by role, not by port, so what a port decides
+ * must stand in the key.
+ */
+#define SP_KEY_NO_IKE 0x80
+
 enum sp_verdict {
 	SP_VERDICT_PERMIT,
 	SP_VERDICT_BLOCK,
 	SP_VERDICT_PROTECT,
 	SP_VERDICT_REQUIRE,
+	SP_VERDICT_PASSTHROUGH, /* as REQUIRE, but in clear too while its cell has no outbound SA (S-026) */
+	SP_VERDICT_STALE,       /* the tunnel's own end has vanished (S-011) */
 };
 
 enum sp_cell_state {
 	SP_CELL_CLOSED, /* no SA: drop no_outbound_sa */
 	SP_CELL_HOLD,   /* no SA: punt ACQUIRE */
+	SP_CELL_FAILED, /* no SA: drop blocked_negotiation_failed (S-024) */
+};
+
+/* What an exempt packet is addressed to: never a host behind the gateway (S-033). */
+enum sp_target {
+	SP_TARGET_OWN,
+	SP_TARGET_MULTICAST,
+	SP_TARGET_BROADCAST,
 };
 
 enum sp_idle {
@@ -85,6 +100,7 @@ enum sp_action {
 	SP_ACTION_LOCAL,    /* deliver to the slow path */
 	SP_ACTION_IKE,      /* deliver to IKE */
 	SP_ACTION_INBOUND,  /* ESP, or ESP in UDP, for an own address */
+	SP_ACTION_GROUP,    /* delivered to the gateway as one of a group: it has nothing to say there */
 };
 
 /* ---- start-up ---- */
@@ -149,6 +165,17 @@ struct sp_entry {
 	uint8_t protocol; /* the filter's protocol, 0 any */
 };
 
+/* Traffic that passes whatever the filters say (S-031). A row of the exemptions is one or several of these, which share its counter. */
+struct sp_exemption {
+	uint32_t counter;
+	uint16_t source_port_first, source_port_last;
+	uint16_t destination_port_first, destination_port_last;
+	uint8_t protocol; /* 0 any */
+	uint8_t target;   /* enum sp_target */
+	uint8_t ike;      /* not 0: for IKE, or for ESP beside it on port 4500 (RFC 3948 2) */
+	uint8_t versions; /* set of IP versions: bit n for n of enum sp_ip */
+};
+
 struct sp_route {
 	uint32_t prefix;
 	uint32_t next_hop; /* 0: on link, the destination itself */
@@ -167,10 +194,10 @@ struct sp_snapshot_config {
 	const struct sp_entry *entries;   /* descending weight */
 	const struct sp_route *routes;    /* attached subnets included */
 	const struct sp_own_address *addresses;
-	uint32_t n_entries, n_routes, n_addresses;
+	const struct sp_exemption *exemptions; /* those in force, of received packets */
+	uint32_t n_entries, n_routes, n_addresses, n_exemptions;
+	uint32_t ports_without_ike;       /* bit n: DPDK port n takes no IKE (S-041) */
 	uint8_t default_verdict;          /* SP_VERDICT_PERMIT or SP_VERDICT_BLOCK */
-	uint8_t needs_ike;                /* the IKE exemption is in force (S-034) */
-	uint32_t ike_counter;             /* filter counter slot of that exemption */
 };
 
 /* ---- SAs ---- */
@@ -250,6 +277,30 @@ struct sp_flow_entry {
 };
 _Static_assert(sizeof(struct sp_flow_entry) == 32, "sp_flow_entry layout: two to a cache line");
 
+/* ---- explanations ---- */
+
+/* Where a packet would end that has room to live and to grow. */
+enum sp_fate {
+	SP_FATE_DROPPED,   /* `reason` */
+	SP_FATE_DELIVERED, /* to the gateway */
+	SP_FATE_SENT,      /* through `adjacency`, in the tunnel of `cell` if there is one */
+	SP_FATE_NEIGHBOUR, /* waits for the next hop's address */
+	SP_FATE_ACQUIRE,   /* waits for an SA of `cell` */
+};
+
+struct sp_explanation {
+	struct sp_flow_key key; /* as the flow cache would have it */
+	uint32_t filter;     /* filter counter slot */
+	uint32_t spi;        /* of the outbound SA, 0 none */
+	uint32_t next_hop;   /* FORWARD */
+	uint16_t cell;       /* OUTBOUND */
+	uint16_t adjacency;  /* FORWARD and OUTBOUND, or SP_NO_ADJACENCY */
+	uint16_t out_port;   /* FORWARD */
+	uint8_t action;      /* enum sp_action: what the classifier says */
+	uint8_t reason;      /* enum sp_drop_reason */
+	uint8_t fate;        /* enum sp_fate */
+};
+
 /* ---- counters ---- */
 
 /* At rest: received = forwarded + delivered + sum of drops + held - released, where Go's own discards of held packets stand beside `released`. */
@@ -275,6 +326,7 @@ struct sp_exception {
 	uint32_t length;     /* bytes from data */
 	uint32_t next_hop;   /* NEIGHBOUR */
 	uint32_t filter;     /* filter counter slot that decided, 0 none */
+	uint32_t generation; /* that judged it, HELD kinds */
 	uint16_t l3_offset;
 	uint16_t in_port;
 	uint16_t out_port;   /* NEIGHBOUR */

@@ -22,6 +22,8 @@ static void finish_here(struct sp_worker *w, const struct sp_packet *p)
 		sp_punt_delivered(w, p, SP_PUNT_LOCAL);
 	else if (p->verdict.action == SP_ACTION_IKE)
 		sp_punt_delivered(w, p, SP_PUNT_IKE);
+	else if (p->verdict.action == SP_ACTION_GROUP)
+		sp_deliver_group(w, p->mbuf);
 	else
 		sp_drop(w, p->mbuf, p->verdict.reason);
 }

@@ -11,6 +11,7 @@
 #include <rte_eal.h>
 #include <rte_eth_ring.h>
 
+#include "../ipv4.h"
 #include "gateway.h"
 
 #define POOL_MBUFS 1023
@@ -298,6 +299,12 @@ void gateway_publish(struct gateway *g)
 		{.address = g->wan, .port = g->port[UNPROTECTED], .bits = 24},
 		{.address = g == &ours ? OUR_LAN : PEER_NET(0) | 1, .port = g->port[PROTECTED], .bits = 24},
 	};
+	static const struct sp_exemption exemptions[] = {
+		{.target = SP_TARGET_OWN, .protocol = SP_PROTOCOL_UDP, .source_port_first = 500, .source_port_last = 500, .destination_port_first = 500,
+		 .destination_port_last = 500, .ike = 1, .versions = 1 << SP_IPV4},
+		{.target = SP_TARGET_OWN, .protocol = SP_PROTOCOL_UDP, .source_port_last = UINT16_MAX, .destination_port_first = 4500,
+		 .destination_port_last = 4500, .ike = 1, .versions = 1 << SP_IPV4},
+	};
 	struct sp_snapshot_config c = {
 		.rules.rule = p.rules,
 		.entries = p.entries,
@@ -306,7 +313,8 @@ void gateway_publish(struct gateway *g)
 		.n_routes = RTE_DIM(routes),
 		.n_addresses = RTE_DIM(addresses),
 		.default_verdict = SP_VERDICT_BLOCK,
-		.needs_ike = 1,
+		.exemptions = exemptions,
+		.n_exemptions = RTE_DIM(exemptions),
 	};
 	struct sp_snapshot *s;
 

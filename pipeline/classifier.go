@@ -1,0 +1,163 @@
+package pipeline
+
+/*
+#include "fastpath.h"
+*/
+import "C"
+
+import (
+	"fmt"
+	"runtime"
+	"unsafe"
+
+	"sallyport/policy"
+)
+
+// build turns the policy into flat arrays for one call of C, which copies them. It may take a second and holds no lock.
+func (d *Dataplane) build(p *Prepared, cells []uint16, ike map[string]bool) (*C.struct_sp_snapshot, error) {
+	spd := p.next.spd
+	rules, rules6, entries := classifier(spd, p.filters, cells)
+	addresses := d.cfg.addressesToC(p.next.own)
+	exemptions := exemptionsToC(spd, p.filters)
+	hops := make([]C.struct_sp_route, len(p.next.routes))
+	for i, r := range p.next.routes {
+		hops[i] = C.struct_sp_route{prefix: ipv4Number(r.to.Addr()), bits: C.uint8_t(r.to.Bits()), port: C.uint16_t(d.cfg.Ports[r.port].Port)}
+		if r.via.IsValid() {
+			hops[i].next_hop = ipv4Number(r.via)
+		}
+	}
+	var pin runtime.Pinner
+	defer pin.Unpin()
+	config := C.struct_sp_snapshot_config{
+		n_entries: C.uint32_t(len(entries)), n_routes: C.uint32_t(len(hops)), n_addresses: C.uint32_t(len(addresses)),
+		n_exemptions: C.uint32_t(len(exemptions)),
+		rules:        C.struct_sp_rules{rule: pinned(&pin, rules), n: C.uint32_t(len(rules))},
+		rules6:       C.struct_sp_rules{rule: pinned(&pin, rules6), n: C.uint32_t(len(rules6))},
+		entries:      pinned(&pin, entries), routes: pinned(&pin, hops), addresses: pinned(&pin, addresses),
+		exemptions:      pinned(&pin, exemptions),
+		default_verdict: C.SP_VERDICT_BLOCK,
+	}
+	for i := range d.cfg.Ports {
+		if on, said := ike[d.cfg.Ports[i].Name]; said && !on {
+			config.ports_without_ike |= 1 << d.cfg.Ports[i].Port
+		}
+	}
+	if spd.DefaultAction == policy.ActionPermit {
+		config.default_verdict = C.SP_VERDICT_PERMIT
+	}
+	text := make([]byte, errorTextLen)
+	built := C.sp_snapshot_build(d.c, &config, (*C.char)(unsafe.Pointer(&text[0])), errorTextLen)
+	if built == nil {
+		return nil, fmt.Errorf("pipeline: policy %q: %s", spd.Policy, cString(text))
+	}
+	return built, nil
+}
+
+// classifier expands the entries: every entry becomes a verdict, and a rule of its IP version for each pair of prefixes of
+// its addresses.
+func classifier(spd *policy.SPD, filters *filterSlots, cells []uint16) (rules, rules6 []C.struct_sp_rule, entries []C.struct_sp_entry) {
+	for i := range spd.Entries {
+		e := &spd.Entries[i]
+		entries = append(entries, C.struct_sp_entry{
+			counter:  C.uint32_t(filters.byID[e.ID].slot),
+			cell:     C.uint16_t(cells[i]),
+			verdict:  verdictToC(e),
+			protocol: C.uint8_t(e.Protocol),
+		})
+		if e.Source.Is4() {
+			rules = appendRules(rules, e, i)
+		} else {
+			rules6 = appendRules(rules6, e, i)
+		}
+	}
+	return rules, rules6, entries
+}
+
+func appendRules(rules []C.struct_sp_rule, e *policy.Entry, entry int) []C.struct_sp_rule {
+	destinations := prefixes(e.Destination)
+	for _, source := range prefixes(e.Source) {
+		for _, destination := range destinations {
+			rules = append(rules, C.struct_sp_rule{
+				source: words(source.address), source_bits: C.uint8_t(source.bits),
+				destination: words(destination.address), destination_bits: C.uint8_t(destination.bits),
+				protocol:          C.uint8_t(e.Protocol),
+				roles:             C.uint8_t(entryRoles(e)),
+				source_port_first: C.uint16_t(e.SourcePort.First), source_port_last: C.uint16_t(e.SourcePort.Last),
+				destination_port_first: C.uint16_t(e.DestinationPort.First), destination_port_last: C.uint16_t(e.DestinationPort.Last),
+				entry: C.uint32_t(entry),
+			})
+		}
+	}
+	return rules
+}
+
+func words(address [4]uint32) (w [4]C.uint32_t) {
+	for i, word := range address {
+		w[i] = C.uint32_t(word)
+	}
+	return w
+}
+
+// Roles as the classifier sees them: of the receiving port, or local for packets that the gateway makes itself, which come
+// from the protected side of the IPsec boundary (RFC 4301 section 3.1). Same bits as enum sp_role.
+const (
+	roleProtected   = 1
+	roleUnprotected = 2
+	roleLocal       = 4
+)
+
+// entryRoles is the set of roles an entry speaks for.
+func entryRoles(e *policy.Entry) uint8 {
+	var roles uint8
+	if e.Ports&policy.PortsLAN != 0 {
+		roles |= roleProtected | roleLocal
+	}
+	if e.Ports&policy.PortsWAN != 0 {
+		roles |= roleUnprotected
+	}
+	return roles
+}
+
+// portGroup is the port role that filters see for a role of the data plane.
+func portGroup(role uint8) policy.PortGroup {
+	if role == roleUnprotected {
+		return policy.PortsWAN
+	}
+	return policy.PortsLAN
+}
+
+func verdictToC(e *policy.Entry) C.uint8_t {
+	switch e.Verdict {
+	case policy.VerdictPermit:
+		return C.SP_VERDICT_PERMIT
+	case policy.VerdictProtect:
+		return C.SP_VERDICT_PROTECT
+	case policy.VerdictRequire:
+		if e.Passthrough {
+			return C.SP_VERDICT_PASSTHROUGH
+		}
+		return C.SP_VERDICT_REQUIRE
+	case policy.VerdictStale:
+		return C.SP_VERDICT_STALE
+	}
+	return C.SP_VERDICT_BLOCK
+}
+
+func (cfg *Config) addressesToC(own addresses) []C.struct_sp_own_address {
+	var all []C.struct_sp_own_address
+	for i := range own {
+		for _, a := range own[i] {
+			all = append(all, C.struct_sp_own_address{address: ipv4Number(a.Addr()), port: C.uint16_t(cfg.Ports[i].Port), bits: C.uint8_t(a.Bits())})
+		}
+	}
+	return all
+}
+
+// pinned is a pointer to the first element that C may follow until the pinner lets go; nil for an empty slice.
+func pinned[T any](pin *runtime.Pinner, s []T) *T {
+	if len(s) == 0 {
+		return nil
+	}
+	pin.Pin(&s[0])
+	return &s[0]
+}

@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * What would become of a packet, for the operator who asks: the published tables, asked through the functions that a worker asks them through. Nothing is counted,
+ * remembered or sent. Called by the control thread, which alone frees what is published, so nothing vanishes meanwhile.
+ */
+
+#include "ipv4.h"
+#include "stages.h"
+
+/* A packet for the tunnel of its cell: the same questions in the same order as outbound.c, but for those that need the packet's length and time to live. */
+static void explain_outbound(const struct sp_dataplane *dp, const struct sp_packet *p, struct sp_explanation *out)
+{
+	const struct sp_cell *cell = &dp->cells[p->verdict.cell];
+	const struct sp_sa_out *sa = __atomic_load_n(&cell->sa, __ATOMIC_ACQUIRE);
+
+	if (sa == NULL) {
+		out->reason = sp_without_sa(cell);
+		out->fate = out->reason == SP_PASS ? SP_FATE_ACQUIRE : SP_FATE_DROPPED;
+		return;
+	}
+	out->spi = rte_be_to_cpu_32(sa->spi_be);
+	out->adjacency = __atomic_load_n(&sa->adjacency, __ATOMIC_RELAXED);
+	out->fate = SP_FATE_DROPPED;
+	if (out->adjacency == SP_NO_ADJACENCY) {
+		out->reason = SP_DROP_NO_ROUTE;
+	} else if (sp_adjacency_of(dp, out->adjacency) == NULL) {
+		out->fate = SP_FATE_NEIGHBOUR;
+	} else if (__atomic_load_n(&sa->sequence, __ATOMIC_RELAXED) >= sa->sequence_limit) {
+		out->reason = SP_DROP_SEQ_EXHAUSTED;
+	} else if (!sp_selected(sa->selectors, sa->n_selectors, p)) {
+		out->reason = SP_DROP_SELECTOR_MISMATCH;
+	} else {
+		out->fate = SP_FATE_SENT;
+	}
+}
+
+static void explain_forward(const struct sp_dataplane *dp, const struct sp_packet *p, struct sp_explanation *out)
+{
+	out->adjacency = p->verdict.adjacency;
+	out->out_port = p->out_port;
+	out->next_hop = p->next_hop;
+	out->fate = sp_adjacency_of(dp, out->adjacency) == NULL ? SP_FATE_NEIGHBOUR : SP_FATE_SENT;
+}
+
+void sp_explain(const struct sp_dataplane *dp, const struct sp_flow_key *key, uint16_t in_port, struct sp_explanation *out)
+{
+	const struct sp_snapshot *s = __atomic_load_n(&dp->snapshot, __ATOMIC_ACQUIRE);
+	struct rte_mbuf m = {.port = in_port};
+	struct sp_packet p = {.key = *key, .mbuf = &m}, *list = &p;
+	uint8_t memo;
+
+	if (in_port < SP_MAX_PORTS && key->in_cell == SP_NO_CELL)
+		p.key.role = s->port[in_port].role;
+	sp_classify_misses(dp, s, &list, &memo, 1);
+	*out = (struct sp_explanation){
+		.key = p.key,
+		.filter = p.verdict.filter,
+		.cell = (uint16_t)p.verdict.cell,
+		.adjacency = SP_NO_ADJACENCY,
+		.action = p.verdict.action,
+		.reason = p.verdict.reason,
+		.fate = SP_FATE_DELIVERED,
+	};
+	switch (p.verdict.action) {
+	case SP_ACTION_DROP:
+		out->fate = SP_FATE_DROPPED;
+		break;
+	case SP_ACTION_OUTBOUND:
+		explain_outbound(dp, &p, out);
+		break;
+	case SP_ACTION_FORWARD:
+		explain_forward(dp, &p, out);
+		break;
+	default:
+		break;
+	}
+}
+
+uint32_t sp_snapshot_entries(const struct sp_dataplane *dp, uint32_t first, struct sp_entry *out, uint32_t n)
+{
+	const struct sp_snapshot *s = __atomic_load_n(&dp->snapshot, __ATOMIC_ACQUIRE);
+
+	if (first >= s->n_entries)
+		return 0;
+	n = RTE_MIN(n, s->n_entries - first);
+	memcpy(out, s->entries + first, n * sizeof(*out));
+	return n;
+}
