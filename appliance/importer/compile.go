@@ -77,7 +77,7 @@ func (f *finisher) set(p *rulebook) (*policy.Set, []*list) {
 	for _, each := range p.rules {
 		compiled := policy.Rule{Name: each.name, FilterList: each.list.name, FilterAction: each.action.name, Ports: each.ports}
 		if each.action.kind == policy.ActionNegotiate {
-			compiled.Tunnel = each.name
+			compiled.Tunnel, compiled.AuthMethods = each.name, []string{"psk"}
 		}
 		set.Policies[0].Rules = append(set.Policies[0].Rules, compiled)
 		if !listed[each.list] {
