@@ -39,7 +39,7 @@ func (b *builder) filter(key string, raw *fileFilter) policy.Filter {
 // templateFilters is what a template and its servers stand for. All of them have the line of the template.
 func (b *builder) templateFilters(key string, raw *fileFilterList) []policy.Filter {
 	switch {
-	case raw.Template == "": // wrong, and reported
+	case raw.Template == "" || b.anyWithin(key+".servers"): // wrong, and reported
 		return nil
 	case len(raw.Servers) == 0:
 		b.add(key+".servers", "is missing: expected the addresses of the servers that template %s is for", raw.Template)

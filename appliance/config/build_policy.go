@@ -51,6 +51,9 @@ func (b *builder) activePolicy() {
 		if active.Sample && !b.options.Lab { // S-010
 			b.add("active_policy", "expected a policy of your own, found %q, which is a sample (sample: true) for tests and not for production: a lab can run it with --lab", active.Name)
 		}
+		if active.DefaultResponse.Enabled {
+			b.warn("policy %q has its default response rule on, but IKE answers no peer yet that no rule names", active.Name)
+		}
 	case len(b.raw.Policies) > 0 && b.raw.ActivePolicy == "":
 		b.add("active_policy", "is missing: expected the name of the policy in force")
 	}
@@ -230,10 +233,19 @@ func (b *builder) addPolicyErrors(err error) {
 			b.addPolicyErrors(one)
 		}
 	case *policy.Problem:
-		b.add(b.problemKey(e), "%s", e.Text)
+		if !b.follows(e) {
+			b.add(b.problemKey(e), "%s", e.Text)
+		}
 	default:
 		b.add("policies", "%s", err)
 	}
+}
+
+// follows reports whether a problem comes of a mistake that is known already: a list that could not be made has no filters,
+// and what a template made of its servers is not in the file.
+func (b *builder) follows(p *policy.Problem) bool {
+	made := p.Part == policy.PartFilterList && p.Field == "Filters" || p.Part == policy.PartFilter && b.raw.FilterLists[p.Index].Template != ""
+	return made && b.anyWithin(fmt.Sprintf("filter_lists[%d]", p.Index))
 }
 
 func (b *builder) problemKey(p *policy.Problem) string {

@@ -11,7 +11,6 @@ import (
 var twoPolicies = strings.Replace(base, "active_policy: site\n", "  - name: open\n    rules: []\nactive_policy: site\n", 1)
 
 // Only the word changes, however the file is written.
-// S-001
 func TestSetActivePolicy(t *testing.T) {
 	for _, test := range []struct{ old, new string }{
 		{"active_policy: site\n", "active_policy: open\n"},
@@ -50,7 +49,6 @@ func TestSetActivePolicy(t *testing.T) {
 }
 
 // A file in one pair of braces, the key first in the file, and an alias for a value.
-// S-001
 func TestSetActivePolicyElsewhere(t *testing.T) {
 	first := "active_policy: site # first\n" + strings.Replace(twoPolicies, "active_policy: site\n", "", 1)
 	aliased := strings.Replace(strings.Replace(twoPolicies, "- name: site\n", "- name: &s site\n", 1), "active_policy: site\n", "active_policy: *s # alias\n", 1)
@@ -114,7 +112,6 @@ func TestSetActivePolicyRefuses(t *testing.T) {
 }
 
 // What a purge leaves is the rest of the file, as it was written, and a gateway that forwards nothing.
-// S-012
 func TestPurge(t *testing.T) {
 	const before = `# Head of the file.
 
@@ -184,7 +181,6 @@ peers:
 }
 
 // The parts may come first or last, in braces, and without a final line break.
-// S-012
 func TestPurgeElsewhere(t *testing.T) {
 	for text, want := range map[string]string{
 		"active_policy: a\nname: x\npolicies:\n- name: a":                "name: x\n",

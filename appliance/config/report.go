@@ -33,11 +33,12 @@ type report struct {
 	lines  map[string]int // of every key that the file has
 	errors []*Error
 	faulty map[string]bool // keys with an error: what follows from it is no news
+	around map[string]bool // keys with an error at them or inside their values
 	broken map[string]bool // keys whose values are not of the right kind, which says nothing of the keys inside
 }
 
 func newReport(path string) *report {
-	return &report{path: path, lines: map[string]int{}, faulty: map[string]bool{}, broken: map[string]bool{}}
+	return &report{path: path, lines: map[string]int{}, faulty: map[string]bool{}, around: map[string]bool{}, broken: map[string]bool{}}
 }
 
 // add notes a mistake, the first one of a key.
@@ -46,12 +47,15 @@ func (r *report) add(key, format string, args ...any) {
 		return
 	}
 	r.faulty[key] = true
-	r.errors = append(r.errors, &Error{File: r.path, Line: r.line(key), Key: key, Text: fmt.Sprintf(format, args...)})
+	r.addAt(r.line(key), key, format, args...)
 }
 
 // addAt notes a mistake at a line that is not the key's own.
 func (r *report) addAt(line int, key, format string, args ...any) {
 	r.errors = append(r.errors, &Error{File: r.path, Line: line, Key: key, Text: fmt.Sprintf(format, args...)})
+	for ; key != "" && !r.around[key]; key = parent(key) {
+		r.around[key] = true
+	}
 }
 
 // breakAt notes that a value is not of the right kind.
@@ -71,9 +75,7 @@ func (r *report) isBroken(key string) bool {
 }
 
 // anyWithin reports whether there is a mistake at the key or inside its value.
-func (r *report) anyWithin(key string) bool {
-	return slices.ContainsFunc(r.errors, func(e *Error) bool { return strings.HasPrefix(e.Key, key) })
-}
+func (r *report) anyWithin(key string) bool { return r.around[key] }
 
 // parent is the key around a key, "" at the top.
 func parent(key string) string { return key[:max(strings.LastIndexAny(key, ".["), 0)] }
