@@ -4,10 +4,12 @@
 
 #include "acl.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include <rte_acl.h>
 #include <rte_errno.h>
+#include <rte_lcore.h>
 #include <rte_malloc.h>
 
 #include "dataplane.h"
@@ -16,8 +18,8 @@
 enum acl_field {
 	FIELD_PROTOCOL,
 	FIELD_ADDRESSES,
-	FIELDS_V4 = FIELD_ADDRESSES + 2 * 1 + 3,
-	FIELDS_V6 = FIELD_ADDRESSES + 2 * 4 + 3,
+	FIELDS_V4 = FIELD_ADDRESSES + 2 * 1 + 2,
+	FIELDS_V6 = FIELD_ADDRESSES + 2 * 4 + 2,
 };
 
 RTE_ACL_RULE_DEF(acl_rule, FIELDS_V6); /* an IPv4 rule leaves the last ones out */
@@ -31,7 +33,6 @@ static const struct rte_acl_field_def fields4[FIELDS_V4] = {
 	FIELD(2, MASK, 4, 2, sp_acl_key, destination_be),
 	FIELD(3, RANGE, 2, 3, sp_acl_key, source_port_be),
 	FIELD(4, RANGE, 2, 3, sp_acl_key, destination_port_be),
-	FIELD(5, BITMASK, 4, 4, sp_acl_key, role_be),
 };
 
 static const struct rte_acl_field_def fields6[FIELDS_V6] = {
@@ -46,7 +47,6 @@ static const struct rte_acl_field_def fields6[FIELDS_V6] = {
 	FIELD(8, MASK, 4, 8, sp_acl_key6, destination_be[3]),
 	FIELD(9, RANGE, 2, 9, sp_acl_key6, source_port_be),
 	FIELD(10, RANGE, 2, 9, sp_acl_key6, destination_port_be),
-	FIELD(11, BITMASK, 4, 10, sp_acl_key6, role_be),
 };
 
 static uint32_t address_words(enum sp_ip ip)
@@ -57,24 +57,6 @@ static uint32_t address_words(enum sp_ip ip)
 static uint32_t field_count(enum sp_ip ip)
 {
 	return ip == SP_IPV6 ? FIELDS_V6 : FIELDS_V4;
-}
-
-/* A packet has one of three roles, one bit each: value and mask of a comparison that holds for a set of them. */
-static void role_match(uint8_t roles, struct rte_acl_field *field)
-{
-	const uint32_t all = SP_ROLE_PROTECTED | SP_ROLE_UNPROTECTED | SP_ROLE_LOCAL;
-
-	roles &= all;
-	if (roles == all) {
-		field->value.u32 = 0;
-		field->mask_range.u32 = 0;
-	} else if ((roles & (roles - 1)) == 0) {
-		field->value.u32 = roles;
-		field->mask_range.u32 = roles;
-	} else {
-		field->value.u32 = 0;
-		field->mask_range.u32 = all & ~(uint32_t)roles;
-	}
 }
 
 /* One field for each word of an address; returns the field behind them. */
@@ -100,7 +82,7 @@ static void fill_rule(struct acl_rule *r, enum sp_ip ip, const struct sp_rule *f
 	struct rte_acl_field *field = r->field + FIELD_ADDRESSES;
 
 	memset(r, 0, sizeof(*r));
-	r->data.category_mask = 1;
+	r->data.category_mask = from->roles;
 	r->data.priority = (int32_t)(n_entries - from->entry);
 	r->data.userdata = from->entry + 1; /* 0 means no match */
 	r->field[FIELD_PROTOCOL].value.u8 = from->protocol;
@@ -108,83 +90,189 @@ static void fill_rule(struct acl_rule *r, enum sp_ip ip, const struct sp_rule *f
 	field = fill_address(field, from->source, address_words(ip), from->source_bits);
 	field = fill_address(field, from->destination, address_words(ip), from->destination_bits);
 	field = fill_ports(field, from->source_port_first, from->source_port_last);
-	field = fill_ports(field, from->destination_port_first, from->destination_port_last);
-	role_match(from->roles, field);
+	fill_ports(field, from->destination_port_first, from->destination_port_last);
 }
 
-static int rule_valid(enum sp_ip ip, const struct sp_rule *r, uint32_t n_entries)
-{
-	uint32_t most = 32 * address_words(ip);
+/* ---- parts ---- */
 
-	return r->entry < n_entries && r->source_bits <= most && r->destination_bits <= most && r->source_port_first <= r->source_port_last &&
-	       r->destination_port_first <= r->destination_port_last && r->roles != 0;
+/*
+ * rte_acl merges rules into tries. Where rules that leave the source open meet rules that leave the destination open, it must spell out every pair of them, and time and
+ * memory grow with the product: above SINGLE_PART rules the two kinds and the others become tables of their own, and none gets more than FULL_PART rules, which bounds
+ * what building takes for a moment. A packet asks them in turn; docs/DESIGN.md has the measurements.
+ */
+#define SINGLE_PART 2048
+#define FULL_PART 8192
+#define LEAST_PART 256 /* below, splitting in two will not help */
+
+enum shape { OPEN_SOURCE, OPEN_DESTINATION, NEITHER, SHAPES };
+
+struct builder {
+	struct sp_dataplane *dp;
+	enum sp_ip ip;
+	const struct sp_rules *rules;
+	uint32_t n_entries;
+	struct sp_acl *acl;
+	uint32_t *order; /* of the rules of one shape */
+	char *error;
+	size_t size;
+};
+
+static enum shape shape_of(const struct builder *b, const struct sp_rule *r)
+{
+	uint32_t few = b->ip == SP_IPV6 ? 16 : 8; /* bits of a prefix that most rules of a policy fall under */
+
+	if (b->rules->n <= SINGLE_PART)
+		return NEITHER;
+	if (r->source_bits < few)
+		return OPEN_SOURCE;
+	return r->destination_bits < few ? OPEN_DESTINATION : NEITHER;
 }
 
-static int add_rules(struct sp_acl *acl, enum sp_ip ip, const struct sp_rules *rules, uint32_t n_entries, char *error, size_t size)
+static int add_rules(const struct builder *b, struct rte_acl_ctx *context, const uint32_t *order, uint32_t n)
 {
-	for (uint32_t i = 0; i < rules->n; i++) {
-		const struct sp_rule *from = &rules->rule[i];
+	for (uint32_t i = 0; i < n; i++) {
 		struct acl_rule rule;
 		int r;
 
-		if (!rule_valid(ip, from, n_entries)) {
-			sp_fail(error, size, "rule %u of %u: entry %u of %u, prefixes /%u and /%u, port ranges or roles out of bounds", i, rules->n,
-				from->entry, n_entries, from->source_bits, from->destination_bits);
+		fill_rule(&rule, b->ip, &b->rules->rule[order[i]], b->n_entries);
+		r = rte_acl_add_rules(context, (struct rte_acl_rule *)&rule, 1);
+		if (r != 0)
+			return r;
+	}
+	return 0;
+}
+
+static int compile(const struct builder *b, struct rte_acl_ctx *context)
+{
+	struct rte_acl_config config = {.num_categories = SP_ACL_CATEGORIES, .num_fields = field_count(b->ip)};
+
+	memcpy(config.defs, b->ip == SP_IPV6 ? fields6 : fields4, config.num_fields * sizeof(config.defs[0]));
+	return rte_acl_build(context, &config);
+}
+
+static int no_memory(const struct builder *b, uint32_t n)
+{
+	const double megabyte = 1 << 20;
+	struct rte_malloc_socket_stats heap = {0};
+
+	rte_malloc_get_socket_stats(b->dp->socket < 0 ? (int)rte_socket_id() : b->dp->socket, &heap);
+	sp_fail(b->error, b->size,
+		"compiling %u of %u rules: no memory: %.1f MB of DPDK memory are free beside the table in force, %.1f MB in one piece: "
+		"raise dataplane.memory_mb, or let fewer address and port ranges overlap",
+		n, b->rules->n, (double)heap.heap_freesz_bytes / megabyte, (double)heap.greatest_free_size / megabyte);
+	return -1;
+}
+
+/* One context for n rules. Returns a negative errno and frees it when it cannot be built. */
+static int build_context(const struct builder *b, const uint32_t *order, uint32_t n, struct rte_acl_ctx **context)
+{
+	char name[32];
+	struct rte_acl_param param = {
+		.name = name,
+		.socket_id = b->dp->socket,
+		.rule_size = RTE_ACL_RULE_SZ(field_count(b->ip)),
+		.max_rule_num = n,
+	};
+	int r;
+
+	sp_object_name(b->dp, name);
+	*context = rte_acl_create(&param);
+	if (*context == NULL)
+		return -rte_errno;
+	r = add_rules(b, *context, order, n);
+	if (r == 0)
+		r = compile(b, *context);
+	if (r != 0)
+		rte_acl_free(*context);
+	return r;
+}
+
+/* Rules that rte_acl cannot bring into its eight tries are no reason to refuse a policy while halves of them can. */
+static int build_part(const struct builder *b, const uint32_t *order, uint32_t n)
+{
+	struct sp_acl_part part = {.first = UINT32_MAX};
+	uint32_t at;
+	int r;
+
+	if (b->acl->n == SP_ACL_PARTS)
+		return no_memory(b, n);
+	r = build_context(b, order, n, &part.context);
+	if (r == -ENOMEM && n >= 2 * LEAST_PART)
+		return build_part(b, order, n / 2) != 0 || build_part(b, order + n / 2, n - n / 2) != 0 ? -1 : 0;
+	if (r == -ENOMEM)
+		return no_memory(b, n);
+	if (r != 0) {
+		sp_fail(b->error, b->size, "compiling %u of %u rules: %s", n, b->rules->n, rte_strerror(-r));
+		return -1;
+	}
+	for (uint32_t i = 0; i < n; i++)
+		part.first = RTE_MIN(part.first, b->rules->rule[order[i]].entry);
+	for (at = b->acl->n++; at > 0 && b->acl->part[at - 1].first > part.first; at--)
+		b->acl->part[at] = b->acl->part[at - 1];
+	b->acl->part[at] = part;
+	return 0;
+}
+
+static int build_shape(const struct builder *b, enum shape shape)
+{
+	/* of all shapes together no more parts than half of what there is room for */
+	uint32_t full = RTE_MAX((uint32_t)FULL_PART, b->rules->n / (SP_ACL_PARTS / 2 - SHAPES) + 1);
+	uint32_t n = 0, parts;
+
+	for (uint32_t i = 0; i < b->rules->n; i++)
+		if (shape_of(b, &b->rules->rule[i]) == shape)
+			b->order[n++] = i;
+	parts = (n + full - 1) / full;
+	for (uint32_t i = 0; i < parts; i++) {
+		uint32_t from = (uint32_t)((uint64_t)n * i / parts), to = (uint32_t)((uint64_t)n * (i + 1) / parts);
+
+		if (build_part(b, b->order + from, to - from) != 0)
 			return -1;
-		}
-		fill_rule(&rule, ip, from, n_entries);
-		r = rte_acl_add_rules(acl->context, (struct rte_acl_rule *)&rule, 1);
-		if (r != 0) {
-			sp_fail(error, size, "rule %u of %u: %s", i, rules->n, rte_strerror(-r));
+	}
+	return 0;
+}
+
+/* ---- the table ---- */
+
+static int check_rules(const struct builder *b)
+{
+	uint32_t most = 32 * address_words(b->ip);
+
+	for (uint32_t i = 0; i < b->rules->n; i++) {
+		const struct sp_rule *r = &b->rules->rule[i];
+
+		if (r->entry >= b->n_entries || r->source_bits > most || r->destination_bits > most || r->source_port_first > r->source_port_last ||
+		    r->destination_port_first > r->destination_port_last || r->roles == 0 || r->roles >> SP_ACL_CATEGORIES != 0) {
+			sp_fail(b->error, b->size, "rule %u of %u: entry %u of %u, prefixes /%u and /%u, port ranges or roles %x out of bounds", i, b->rules->n,
+				r->entry, b->n_entries, r->source_bits, r->destination_bits, r->roles);
 			return -1;
 		}
 	}
 	return 0;
 }
 
-static int compile(struct sp_acl *acl, enum sp_ip ip, char *error, size_t size)
-{
-	struct rte_acl_config config = {.num_categories = 1, .num_fields = field_count(ip)};
-	int r;
-
-	memcpy(config.defs, ip == SP_IPV6 ? fields6 : fields4, config.num_fields * sizeof(config.defs[0]));
-	r = rte_acl_build(acl->context, &config);
-	if (r != 0)
-		sp_fail(error, size, "compiling the rules: %s", rte_strerror(-r));
-	return r;
-}
-
 int sp_acl_build(struct sp_dataplane *dp, enum sp_ip ip, const struct sp_rules *rules, uint32_t n_entries, struct sp_acl **acl, char *error, size_t size)
 {
-	char name[32];
-	struct rte_acl_param param = {
-		.name = name,
-		.socket_id = dp->socket,
-		.rule_size = RTE_ACL_RULE_SZ(field_count(ip)),
-		.max_rule_num = rules->n,
-	};
-	struct sp_acl *built;
+	struct builder b = {.dp = dp, .ip = ip, .rules = rules, .n_entries = n_entries, .error = error, .size = size};
+	int r = 0;
 
 	*acl = NULL;
 	if (rules->n == 0)
 		return 0;
-	built = rte_zmalloc_socket("sp_acl", sizeof(*built), RTE_CACHE_LINE_SIZE, dp->socket);
-	if (built == NULL) {
-		sp_fail(error, size, "classifier: no DPDK memory");
+	if (check_rules(&b) != 0)
+		return -1;
+	b.acl = rte_zmalloc_socket("sp_acl", sizeof(*b.acl), RTE_CACHE_LINE_SIZE, dp->socket);
+	b.order = calloc(rules->n, sizeof(*b.order));
+	if (b.acl == NULL || b.order == NULL)
+		r = no_memory(&b, rules->n);
+	for (int shape = 0; shape < SHAPES && r == 0; shape++)
+		r = build_shape(&b, shape);
+	free(b.order);
+	if (r != 0) {
+		sp_acl_free(b.acl);
 		return -1;
 	}
-	sp_object_name(dp, name);
-	built->context = rte_acl_create(&param);
-	if (built->context == NULL) {
-		sp_fail(error, size, "classifier for %u rules: %s", rules->n, rte_strerror(rte_errno));
-		sp_acl_free(built);
-		return -1;
-	}
-	if (add_rules(built, ip, rules, n_entries, error, size) != 0 || compile(built, ip, error, size) != 0) {
-		sp_acl_free(built);
-		return -1;
-	}
-	*acl = built;
+	*acl = b.acl;
 	return 0;
 }
 
@@ -192,6 +280,7 @@ void sp_acl_free(struct sp_acl *acl)
 {
 	if (acl == NULL)
 		return;
-	rte_acl_free(acl->context);
+	for (uint32_t i = 0; i < acl->n; i++)
+		rte_acl_free(acl->part[i].context);
 	rte_free(acl);
 }

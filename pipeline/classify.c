@@ -293,7 +293,7 @@ static void match_filters(const struct sp_snapshot *s, struct sp_packet **packet
 			.destination_be = rte_cpu_to_be_32(k->destination),
 			.source_port_be = rte_cpu_to_be_16(k->source_port),
 			.destination_port_be = rte_cpu_to_be_16(k->destination_port),
-			.role_be = rte_cpu_to_be_32(k->role & ~(uint32_t)SP_KEY_NO_IKE),
+			.role = k->role & (uint8_t)~SP_KEY_NO_IKE,
 		};
 	}
 	sp_acl_match(s->acl, keys, result, n);
