@@ -61,19 +61,13 @@ type Change struct {
 	Warnings []string      `json:"warnings,omitempty"`
 	Errors   []ConfigError `json:"errors,omitempty"`
 
-	Added   []policy.Row `json:"added,omitempty"`
-	Removed []policy.Row `json:"removed,omitempty"`
-	Changed []RowChange  `json:"changed,omitempty"`
-	Notes   []string     `json:"notes,omitempty"` // changes that are no filter's: default action, exemption level, resolved names
+	Added   []policy.Row       `json:"added,omitempty"`
+	Removed []policy.Row       `json:"removed,omitempty"`
+	Changed []policy.RowChange `json:"changed,omitempty"`
+	Notes   []string           `json:"notes,omitempty"` // changes that are no filter's: default action, exemption level, resolved names
 
 	Ended []EndedSA `json:"ended,omitempty"` // Child SAs that end, one for each that is up
 	Kept  []string  `json:"kept,omitempty"`  // Child SAs that are up and stay, as PEER/CHILD
-}
-
-// RowChange is a filter that is in both policies and differs.
-type RowChange struct {
-	Old policy.Row `json:"old"`
-	New policy.Row `json:"new"`
 }
 
 // ConfigError is one mistake in a configuration.
@@ -124,5 +118,5 @@ type Backup struct {
 	Number int       `json:"number"`
 	Saved  time.Time `json:"saved"` // when another replaced it
 	Policy string    `json:"policy"`
-	Bytes  int64     `json:"bytes"`
+	Bytes  int       `json:"bytes"`
 }

@@ -49,14 +49,15 @@ type Exemptions struct {
 
 // Exemption is one row: traffic of one kind in one direction.
 type Exemption struct {
-	ID      uint32   `json:"id"`
-	Name    string   `json:"name"`
-	Inbound bool     `json:"inbound"`
-	Filters []string `json:"filters"`
-	InForce bool     `json:"in_force"`
-	Why     string   `json:"why,omitempty"` // it is not in force
-	Packets uint64   `json:"packets"`
-	Bytes   uint64   `json:"bytes"`
+	ID        uint32   `json:"id"`
+	Name      string   `json:"name"`
+	Kind      string   `json:"kind"`
+	Direction string   `json:"direction"` // in, out or both
+	Filters   []string `json:"filters"`   // one for each own address, and of each pair of ports
+	InForce   bool     `json:"in_force"`
+	Why       string   `json:"why"` // it is or is not
+	Packets   uint64   `json:"packets"`
+	Bytes     uint64   `json:"bytes"`
 }
 
 // SAD is every SA: those of IKE (main mode), the IPsec SAs (quick mode), one
@@ -81,11 +82,10 @@ type SoftSA struct {
 // is what the compiled policy says, Dataplane what the tables of the workers
 // say; the two never differ, and Disagreement says it if they do.
 type Explanation struct {
-	Packet    string `json:"packet"`
-	Port      string `json:"port"`                // it comes in by; local: the gateway's own
-	InTunnel  string `json:"in_tunnel,omitempty"` // and through this Child SA
-	Policy    string `json:"policy"`              // the name of the one in force
-	Forwarded bool   `json:"forwarded"`           // it leaves the gateway now, in clear or through an SA
+	Packet   string `json:"packet"`
+	Port     string `json:"port"`                // it comes in by; local: the gateway's own
+	InTunnel string `json:"in_tunnel,omitempty"` // and through this Child SA
+	Policy   string `json:"policy"`              // the name of the one in force
 
 	Exemptions []ExemptionCheck `json:"exemptions"`
 	Matches    []Filter         `json:"matches"` // in the order of weight; the first decides unless an exemption does
@@ -93,6 +93,7 @@ type Explanation struct {
 	Exempted   string           `json:"exempted,omitempty"` // name of the exemption that decides
 
 	Verdict      string `json:"verdict"` // of the policy: permit, block, protect, ...
+	Why          string `json:"why"`     // the policy's reason
 	Action       string `json:"action"`  // of the data plane: forward, protect, drop, hold, deliver, ...
 	Reason       string `json:"reason,omitempty"`
 	Disagreement string `json:"disagreement,omitempty"`

@@ -45,7 +45,7 @@ func action(use, short, path string) *cobra.Command {
 func between(fewest, most int) cobra.PositionalArgs {
 	return func(c *cobra.Command, args []string) error {
 		if len(args) < fewest || len(args) > most {
-			return fmt.Errorf("expected sallyport %s, found %d arguments", c.Use, len(args))
+			return fmt.Errorf("expected %s%s, found %d arguments", c.CommandPath(), strings.TrimPrefix(c.Use, c.Name()), len(args))
 		}
 		return nil
 	}

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"io"
 	"log/slog"
 
@@ -11,11 +10,8 @@ import (
 	"sallyport/appliance/config"
 )
 
-// defaultConfig is the configuration that the systemd unit uses.
-const defaultConfig = "/etc/sallyport/sallyport.yaml"
-
-func addConfigFlag(command *cobra.Command) *string {
-	return command.Flags().StringP("config", "c", defaultConfig, "configuration file")
+func addLabFlag(command *cobra.Command) *bool {
+	return command.Flags().Bool("lab", false, "let a sample policy be the active one; never in production")
 }
 
 func runCommand() *cobra.Command {
@@ -24,12 +20,17 @@ func runCommand() *cobra.Command {
 		Short: "Run the gateway until it is told to stop",
 		Long: `Run starts DPDK, the ports, the data cores and IKE as the configuration says,
 and carries traffic until SIGINT or SIGTERM. It then deletes its SAs, so that the
-peers know, and ends.`,
-		Args: cobra.NoArgs,
+peers know, and ends. SIGHUP makes it read its configuration again.
+
+A policy that is marked "sample: true" is for test and research: it runs with
+--lab only.`,
+		Example: `  sallyport run -c gw-a.yaml`,
+		Args:    cobra.NoArgs,
 	}
 	path := addConfigFlag(run)
+	lab := addLabFlag(run)
 	run.RunE = func(c *cobra.Command, _ []string) error {
-		cfg, err := config.Load(*path)
+		cfg, err := load(*path, *lab)
 		if err != nil {
 			return err
 		}
@@ -45,29 +46,4 @@ func newLog(out io.Writer, wanted config.Log) *slog.Logger {
 		return slog.New(slog.NewJSONHandler(out, options))
 	}
 	return slog.New(slog.NewTextHandler(out, options))
-}
-
-func checkCommand() *cobra.Command {
-	check := &cobra.Command{
-		Use:   "check",
-		Short: "Check a configuration without running it",
-		Long: `Check reads a configuration as run would and prints every mistake at once, each
-with its place and what was expected. It changes nothing and needs no DPDK port.`,
-		Args: cobra.NoArgs,
-	}
-	path := addConfigFlag(check)
-	check.RunE = func(c *cobra.Command, _ []string) error {
-		cfg, err := config.Load(*path)
-		if err != nil {
-			return err
-		}
-		out := c.OutOrStdout()
-		for _, warning := range cfg.Warnings {
-			fmt.Fprintln(out, "warning:", warning)
-		}
-		_, err = fmt.Fprintf(out, "%s: good; ports: %d, peers: %d, filters of policy %s with their mirrors: %d\n",
-			*path, len(cfg.Ports), len(cfg.Peers), cfg.SPD.Policy, len(cfg.SPD.Entries))
-		return err
-	}
-	return check
 }

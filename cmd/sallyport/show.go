@@ -4,9 +4,9 @@ import (
 	"encoding/json"
 	"io"
 	"net/url"
-	"strconv"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"sallyport/appliance/api"
 )
@@ -20,7 +20,7 @@ func showCommand() *cobra.Command {
 		RunE:  func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	addSocketFlag(show)
-	show.PersistentFlags().Bool("json", false, "print JSON, for programs")
+	addJSONFlag(show)
 
 	flows := view("flows", "Show remembered decisions of the flow caches", api.PathFlows, flowTable)
 	flows.Flags().Int("limit", 1000, "flows to show at the most, over all workers")
@@ -47,20 +47,43 @@ func view[T any](name, short, path string, table func(io.Writer, T) error) *cobr
 			if err != nil {
 				return err
 			}
-			query := url.Values{}
-			if limit, err := c.Flags().GetInt("limit"); err == nil {
-				query.Set("limit", strconv.Itoa(limit))
-			}
 			var answer T
-			if err := gateway.Get(c.Context(), path, query, &answer); err != nil {
+			if err := gateway.Get(c.Context(), path, queryOf(c), &answer); err != nil {
 				return err
 			}
-			if asJSON, _ := c.Flags().GetBool("json"); asJSON {
-				return printJSON(c.OutOrStdout(), answer)
-			}
-			return table(c.OutOrStdout(), answer)
+			return print(c, answer, table)
 		},
 	}
+}
+
+// queryOf is what a command's own flags ask the gateway for. An empty one asks for
+// nothing, and one that is on or off concerns only what is shown of the answer.
+func queryOf(c *cobra.Command) url.Values {
+	query := url.Values{}
+	c.LocalNonPersistentFlags().VisitAll(func(f *pflag.Flag) {
+		if value := f.Value.String(); f.Value.Type() != "bool" && value != "" {
+			query.Set(f.Name, value)
+		}
+	})
+	return query
+}
+
+func addJSONFlag(command *cobra.Command) {
+	command.PersistentFlags().Bool("json", false, "print JSON, for programs")
+}
+
+// wantsJSON reports whether a command was given --json.
+func wantsJSON(c *cobra.Command) bool {
+	asJSON, err := c.Flags().GetBool("json")
+	return err == nil && asJSON
+}
+
+// print writes an answer as a table, or as JSON where that is wanted.
+func print[T any](c *cobra.Command, answer T, table func(io.Writer, T) error) error {
+	if wantsJSON(c) {
+		return printJSON(c.OutOrStdout(), answer)
+	}
+	return table(c.OutOrStdout(), answer)
 }
 
 func printJSON(out io.Writer, v any) error {

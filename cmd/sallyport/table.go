@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"sallyport/appliance/api"
+	"sallyport/policy"
 )
 
 // table prints aligned columns under a heading line.
@@ -106,9 +108,18 @@ func filterTable(out io.Writer, filters []api.Filter) error {
 	t := newTable(out, "WEIGHT", "VERDICT", "SOURCE", "DESTINATION", "PROTOCOL", "PORTS", "RULE", "FILTER", "PACKETS", "BYTES")
 	for _, f := range filters {
 		t.row(strconv.FormatUint(uint64(f.Weight), 10), f.Verdict, withPort(f.Source, f.SourcePort), withPort(f.Destination, f.DestinationPort),
-			f.Protocol, f.Ports, f.Rule, f.Filter, number(f.Packets), number(f.Bytes))
+			f.Protocol, f.Ports, f.Rule, place(f.Row), number(f.Packets), number(f.Bytes))
 	}
 	return t.flush()
+}
+
+// place is where a filter is written, without the folder, or what it is called
+// where nobody wrote it.
+func place(r policy.Row) string {
+	if r.Origin == "" {
+		return r.Filter
+	}
+	return filepath.Base(r.Origin)
 }
 
 // withPort is addresses with the UDP or TCP port that a filter wants, if it does.
@@ -116,7 +127,7 @@ func withPort(addresses, port string) string {
 	if port == "" || port == "any" {
 		return addresses
 	}
-	return addresses + ":" + port
+	return addresses + "[" + port + "]"
 }
 
 func flowTable(out io.Writer, flows []api.Flow) error {

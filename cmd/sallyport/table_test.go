@@ -76,7 +76,7 @@ func TestTablesFitATerminal(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantFits(t, out.String())
-	for _, want := range []string{"192.0.2.1:4500", " out "} {
+	for _, want := range []string{"192.0.2.1[4500]", " out "} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("expected %q in\n%s", want, out.String())
 		}

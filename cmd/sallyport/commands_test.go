@@ -1,0 +1,269 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"sallyport/appliance/api"
+	"sallyport/policy"
+)
+
+// What the fake gateway has: two policies, of which one is in force.
+var (
+	permitDNS = policy.Row{ID: 7, Weight: 402653184, Specificity: "host to host, protocol, ports", Rule: "dns", FilterList: "names", Filter: "my[any] > 10.1.0.53[53] udp",
+		Source: "10.1.0.1", Destination: "10.1.0.53", Protocol: "udp", SourcePort: "any", DestinationPort: "53", Ports: "all", Verdict: "permit",
+		Origin: "/etc/sallyport/gw-a.yaml:31"}
+	protectLAN = policy.Row{ID: 9, Weight: 318767104, Specificity: "subnet to subnet", Rule: "to-site-b", FilterList: "lan-to-lan", Filter: "10.1.0.0/24 > 10.2.0.0/24",
+		Source: "10.1.0.0/24", Destination: "10.2.0.0/24", Protocol: "any", SourcePort: "any", DestinationPort: "any", Ports: "all", Verdict: "protect",
+		Tunnel: "to-site-b", Origin: "/etc/sallyport/gw-a.yaml:34"}
+	exemptIKE = policy.Row{ID: 3, Specificity: "before all filters", Rule: "(exempt)", Filter: "ike-inbound", Source: "any", Destination: "my",
+		Protocol: "udp", SourcePort: "500|any", DestinationPort: "500|4500", Ports: "all", Verdict: "permit"}
+	theRest = policy.Row{Rule: "(default)", Specificity: "after all filters", Source: "any", Destination: "any", Protocol: "any",
+		SourcePort: "any", DestinationPort: "any", Ports: "all", Verdict: "block"}
+
+	policies = api.Policies{Active: "day", Level: "3", IKE: true, Generation: 4, Stored: []api.Policy{
+		{Name: "day", Description: "Both sites work.", Active: true, DefaultAction: "block", RefreshSeconds: 30, Origin: "gw-a.yaml:40", Rules: []api.Rule{
+			{Name: "to-site-b", Enabled: true, FilterList: "lan-to-lan", FilterAction: "protect", Action: "negotiate", Methods: []string{"aes128gcm16", "aes128-sha256"},
+				AuthMethods: []string{"psk"}, Ports: "all", Origin: "gw-a.yaml:44"},
+			{Name: "dns", Enabled: true, FilterList: "names", FilterAction: "permit", Action: "permit", Ports: "lan", Origin: "gw-a.yaml:45"},
+			{Name: "<Default Response>", FilterList: "<Dynamic>", FilterAction: "Default Response", Action: "negotiate", Ports: "all"}}},
+		{Name: "night", Sample: true, DefaultAction: "permit", Origin: "gw-a.yaml:50"}}}
+
+	changed = api.Change{Applied: true, Policy: "night", Backup: 5,
+		Added: []policy.Row{permitDNS}, Removed: []policy.Row{protectLAN},
+		Changed:  []policy.RowChange{{Old: withVerdict(protectLAN, "permit"), New: withVerdict(protectLAN, "block")}},
+		Notes:    []string{"active policy: night, before day"},
+		Warnings: []string{"filter list names has no updated: date"},
+		Ended:    []api.EndedSA{{Peer: "site-b", Child: "to-site-b", Why: "no rule of the policy needs it any longer"}},
+		Kept:     []string{"site-b/voice", "site-c/all"}}
+	tried = func() api.Change { c := changed; c.Applied, c.Backup = false, 0; return c }()
+
+	explained = api.Explanation{Packet: "tcp 10.1.0.5:40000 > 10.2.0.9:445", Port: "lan", Policy: "day",
+		Exemptions: []api.ExemptionCheck{{Name: "kerberos-udp-request-outbound", Why: "level 3 does not exempt kerberos, only levels 0, 2"},
+			{Name: "ike-inbound", InForce: true, Why: "10.2.0.9 is not the gateway's own"}},
+		Matches: []api.Filter{{Row: protectLAN}, {Row: withVerdict(permitDNS, "permit")}}, Winner: &api.Filter{Row: protectLAN},
+		Verdict: "protect", Action: "protect", Tunnel: "to-site-b", CellState: "open",
+		SA:      &api.SA{Direction: "outbound", SPI: "0xb4923001", Suite: "aes128gcm16", Local: "192.0.2.1", Remote: "192.0.2.2"},
+		OutPort: "wan", NextHop: "192.0.2.2", Neighbour: "02:00:00:00:00:02",
+		Cached: []api.CachedFlow{{Worker: 0, Action: "protect", Current: true}, {Worker: 1, Action: "drop", Reason: "no_filter"}}}
+	dropped = api.Explanation{Packet: "udp 203.0.113.9:9 > 10.1.0.5:9", Port: "wan", Verdict: "block", Action: "drop", Reason: "no_filter",
+		Disagreement: "the worker's table says permit"}
+)
+
+func withVerdict(r policy.Row, verdict string) policy.Row {
+	r.Verdict = verdict
+	return r
+}
+
+// Every command that talks to the gateway: what it asks, and what it prints.
+func TestCommands(t *testing.T) {
+	apply := filepath.Join(t.TempDir(), "new.yaml")
+	if err := os.WriteFile(apply, []byte("name: \"gw-a\"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	filters := []api.Filter{{Row: exemptIKE, Packets: 10, Bytes: 2840}, {Row: permitDNS, Packets: 2, Bytes: 140}, {Row: protectLAN}, {Row: theRest, Packets: 1, Bytes: 60}}
+	exemptions := api.Exemptions{Level: "0", InForce: "3", Rows: []api.Exemption{
+		{ID: 3, Name: "ike-inbound", Kind: "ike", Direction: "in", Filters: []string{"0.0.0.0/0[500] > 192.0.2.1[500] udp", "0.0.0.0/0 > 192.0.2.1[4500] udp"}, InForce: true, Packets: 10, Bytes: 2840},
+		{ID: 5, Name: "rsvp-outbound", Kind: "rsvp", Direction: "out", Filters: []string{"192.0.2.1 > 0.0.0.0/0 rsvp"}, Why: "it would be in force at level 0"},
+		{ID: 6, Name: "rsvp-inbound", Kind: "rsvp", Direction: "in", Filters: []string{"0.0.0.0/0 > 192.0.2.1 rsvp"}, Why: "it would be in force at level 0"}}}
+	mainMode := []policy.MainModeRow{{Weight: 318767104, Source: "10.1.0.0/24", Destination: "10.2.0.0/24", Rules: []string{"admin", "to-site-b"},
+		Tunnels: []string{"admin", "to-site-b"}, AuthMethods: []string{"psk"}}}
+	sad := api.SAD{
+		MainMode: []api.IKE{{Peer: "site-b", State: "established", Role: "initiator", InitiatorSPI: "aa93b95240c230c3", Local: "192.0.2.1:500",
+			Remote: "192.0.2.2:500", Proposal: "aes128gcm16-prfsha256-ecp256", Children: []string{"to-site-b:installed"}}},
+		QuickMode: []api.SA{{Peer: "site-b", Child: "to-site-b", Direction: "outbound", SPI: "0xb4923001", Suite: "aes128gcm16", Packets: 3, Bytes: 252,
+			Selectors: []string{"10.1.0.0/24 === 10.2.0.0/24"}}},
+		Soft: []api.SoftSA{{Peer: "192.0.2.66", Selector: "10.1.0.0/24 === 10.3.0.7", Operation: "none", Age: 12, Remaining: 288}}}
+	saved := time.Date(2026, 11, 21, 9, 30, 0, 0, time.UTC)
+	backups := []api.Backup{{Number: 5, Saved: saved, Policy: "day", Bytes: 2345}, {Number: 4, Saved: saved.Add(-time.Hour), Bytes: 800}}
+
+	for name, c := range map[string]struct {
+		args   string
+		asked  asked
+		answer any
+	}{
+		"policy show":          {"policy show", asked{what: "GET /v1/policy"}, policies},
+		"policy show active":   {"policy show --active", asked{what: "GET /v1/policy"}, policies},
+		"policy show none":     {"policy show", asked{what: "GET /v1/policy"}, api.Policies{Level: "3"}},
+		"policy activate":      {"policy activate night", asked{what: "POST /v1/policy/activate", body: `{"name":"night"}`}, changed},
+		"policy activate dry":  {"policy activate night --dry-run", asked{what: "POST /v1/policy/activate", body: `{"name":"night","dry_run":true}`}, tried},
+		"policy diff":          {"policy diff", asked{what: "POST /v1/config/reload", body: `{"dry_run":true}`}, api.Change{Policy: "day"}},
+		"policy diff file":     {"policy diff " + apply, asked{what: "POST /v1/config/apply", body: `{"text":"name: \"gw-a\"\n","dry_run":true}`}, tried},
+		"policy purge":         {"policy purge", asked{what: "POST /v1/policy/purge", body: `{}`}, api.Change{Applied: true, Backup: 6, Removed: []policy.Row{protectLAN}}},
+		"config apply":         {"config apply " + apply, asked{what: "POST /v1/config/apply", body: `{"text":"name: \"gw-a\"\n"}`}, changed},
+		"config rollback":      {"config rollback", asked{what: "POST /v1/config/rollback", body: `{}`}, changed},
+		"config rollback to 3": {"config rollback 3 --dry-run", asked{what: "POST /v1/config/rollback", body: `{"number":3,"dry_run":true}`}, tried},
+		"config backups":       {"config backups", asked{what: "GET /v1/config/backups"}, backups},
+		"filters show":         {"filters show", asked{what: "GET /v1/filters"}, filters},
+		"filters show all":     {"filters show --all", asked{what: "GET /v1/filters"}, filters},
+		"filters show mm":      {"filters show --mm", asked{what: "GET /v1/filters/mm"}, mainMode},
+		"filters resolve":      {"filters resolve --dry-run", asked{what: "POST /v1/filters/resolve", body: `{"dry_run":true}`}, tried},
+		"exempt show":          {"exempt show --level 0", asked{what: "GET /v1/exemptions", query: "level=0"}, exemptions},
+		"exempt level":         {"exempt level 1", asked{what: "POST /v1/exemptions/level", body: `{"level":"1"}`}, changed},
+		"sa show":              {"sa show", asked{what: "GET /v1/sa"}, sad},
+		"sa show none":         {"sa show", asked{what: "GET /v1/sa"}, api.SAD{}},
+		"address add":          {"address add wan 192.0.2.7/24", asked{what: "POST /v1/addresses", body: `{"port":"wan","address":"192.0.2.7/24"}`}, changed},
+		"address remove": {"address remove wan 192.0.2.1/24 --dry-run",
+			asked{what: "POST /v1/addresses", body: `{"port":"wan","address":"192.0.2.1/24","remove":true,"dry_run":true}`}, tried},
+		"reload": {"reload", asked{what: "POST /v1/config/reload", body: `{}`}, changed},
+		"explain": {"explain --src 10.1.0.5 --dst 10.2.0.9 --proto tcp --sport 40000 --dport 445 --in lan",
+			asked{what: "GET /v1/explain", query: "dport=445&dst=10.2.0.9&in=lan&proto=tcp&sport=40000&src=10.1.0.5"}, explained},
+		"explain dropped": {"explain --src 203.0.113.9 --dst 10.1.0.5 --proto udp",
+			asked{what: "GET /v1/explain", query: "dst=10.1.0.5&proto=udp&src=203.0.113.9"}, dropped},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := newFakeGateway(t, map[string]any{c.asked.what: c.answer})
+			args := strings.Fields(c.args)
+			got := g.ask(t, args...)
+			if got.code != exitGood || got.err != "" {
+				t.Fatalf("exit code %d: %s", got.code, got.err)
+			}
+			if len(g.asked) != 1 || g.asked[0] != c.asked {
+				t.Errorf("the gateway was asked %+v, expected %+v", g.asked, c.asked)
+			}
+			golden(t, goldenName(name, c.answer), got.out)
+
+			asJSON := g.ask(t, append(args, "--json")...)
+			if !json.Valid([]byte(asJSON.out)) || asJSON.code != exitGood {
+				t.Errorf("--json: exit code %d, found\n%s%s", asJSON.code, asJSON.out, asJSON.err)
+			}
+		})
+	}
+}
+
+// goldenName is the file of what a command prints. Changes all print alike.
+func goldenName(name string, answer any) string {
+	if c, ok := answer.(api.Change); ok && len(c.Notes) > 0 {
+		name = "change"
+		if !c.Applied {
+			name = "change dry run"
+		}
+	}
+	return strings.ReplaceAll(name, " ", "-")
+}
+
+// S-001: with --active there is one policy to see.
+func TestPolicyShowActiveShowsOne(t *testing.T) {
+	g := newFakeGateway(t, map[string]any{"GET /v1/policy": policies})
+	var shown api.Policies
+	if err := json.Unmarshal([]byte(g.ask(t, "policy", "show", "--active", "--json").out), &shown); err != nil {
+		t.Fatal(err)
+	}
+	if len(shown.Stored) != 1 || shown.Stored[0].Name != "day" {
+		t.Errorf("found %+v, expected policy day alone", shown.Stored)
+	}
+}
+
+// What scripts rely on: 0 good, 1 failed, 2 the configuration is bad.
+func TestExitCodes(t *testing.T) {
+	refused := &api.Refused{Errors: []api.ConfigError{
+		{File: "gw-a.yaml", Line: 12, Key: "ports[0].mtu", Message: "expected 68 to 9600, found 1"},
+		{File: "gw-a.yaml", Key: "dataplane", Message: "expected no change while the gateway runs"}}}
+	const lines = "gw-a.yaml:12: ports[0].mtu: expected 68 to 9600, found 1\ngw-a.yaml: dataplane: expected no change while the gateway runs\n"
+	g := newFakeGateway(t, map[string]any{
+		"POST /v1/config/apply":    refused,
+		"POST /v1/policy/activate": errors.New("no such thing"),
+	})
+	dir := t.TempDir()
+	file := filepath.Join(dir, "new.yaml")
+	good, err := os.ReadFile("testdata/diff-old.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file, append([]byte("nane: x\n"), good...), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	missing := filepath.Join(dir, "missing.yaml")
+	for args, expected := range map[string]printed{
+		"config apply " + file:         {"", lines, exitBad},
+		"policy diff " + file:          {"", lines, exitBad},
+		"policy activate night":        {"", "sallyport: no such thing\n", exitFailed},
+		"config apply " + missing:      {"", "configuration: open " + missing + ": no such file or directory\n", exitBad},
+		"config rollback x":            {"", "sallyport: backup \"x\": expected a number that `sallyport config backups` lists\n", exitFailed},
+		"explain --src 10.1.0.1":       {"", "sallyport: required flag(s) \"dst\", \"proto\" not set\n", exitFailed},
+		"address add wan":              {"", "sallyport: expected sallyport address add PORT ADDRESS/LENGTH, found 1 arguments\n", exitFailed},
+		"policy show --socket nowhere": {"", "sallyport: no gateway listens on nowhere: start one with `sallyport run -c FILE`, or name its socket with --socket\n", exitFailed},
+	} {
+		if got := g.ask(t, strings.Fields(args)...); got != expected {
+			t.Errorf("%s: found %+v, expected %+v", args, got, expected)
+		}
+	}
+
+	// Mistakes are there for programs too.
+	got := g.ask(t, "config", "apply", file, "--json")
+	var answer api.Change
+	if err := json.Unmarshal([]byte(got.out), &answer); err != nil || len(answer.Errors) != 2 || got.code != exitBad {
+		t.Errorf("exit code %d, %v, found %s", got.code, err, got.out)
+	}
+	for _, command := range [][]string{{"check"}, {"policy", "check"}} {
+		got := sallyport(t, append(command, "-c", file)...)
+		if got.code != exitBad || got.out != "" || !strings.HasPrefix(got.err, file+":1: nane: ") {
+			t.Errorf("%v: found %+v, expected the misspelt key of line 1", command, got)
+		}
+		got = sallyport(t, append(command, "-c", file, "--json")...)
+		answer = api.Change{}
+		if err := json.Unmarshal([]byte(got.out), &answer); err != nil || len(answer.Errors) == 0 || answer.Errors[0].Line != 1 {
+			t.Errorf("%v --json: %v, found %s", command, err, got.out)
+		}
+		if got := sallyport(t, append(command, "-c", missing)...); got.code != exitBad {
+			t.Errorf("%v of a file that is not there: %+v", command, got)
+		}
+	}
+}
+
+// Configurations are compared without a gateway.
+func TestDiffOfFiles(t *testing.T) {
+	old, err := os.ReadFile("testdata/diff-old.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	files := [2]string{filepath.Join(dir, "old.yaml"), filepath.Join(dir, "new.yaml")}
+	revised := strings.NewReplacer("destination: 10.2.0.0/24", "destination: 10.2.0.0/16", "action: permit", "action: block", "port: 53", "port: 5353",
+		"name: office", "name: branch", "active_policy: office", "active_policy: branch").Replace(string(old))
+	for i, text := range []string{string(old), revised} {
+		if err := os.WriteFile(files[i], []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got := sallyport(t, "policy", "diff", files[0], files[1])
+	if got.code != exitGood {
+		t.Fatalf("%+v", got)
+	}
+	golden(t, "policy-diff-files", got.out)
+	if same := sallyport(t, "policy", "diff", files[0], files[0]); same.out != "no filter changes\n" {
+		t.Errorf("a file against itself: %+v", same)
+	}
+	var answer api.Change
+	if err := json.Unmarshal([]byte(sallyport(t, "policy", "diff", files[0], files[1], "--json").out), &answer); err != nil || len(answer.Changed)+len(answer.Added) == 0 {
+		t.Errorf("--json: %v, %+v", err, answer)
+	}
+}
+
+// Every command has words of its own, and every group lists its commands.
+func TestHelp(t *testing.T) {
+	for _, args := range [][]string{{"policy"}, {"config"}, {"filters"}, {"exempt"}, {"sa"}, {"address"}, {"show"}, {"lab"}} {
+		if got := sallyport(t, args...); got.code != exitGood || !strings.Contains(got.out, "Available Commands:") {
+			t.Errorf("%v: %+v", args, got)
+		}
+	}
+	for _, command := range rootCommand().Commands() {
+		if command.Short == "" {
+			t.Errorf("%s has no words", command.Name())
+		}
+	}
+}
+
+// Tables of the policy fit a terminal too.
+func TestPolicyTablesFit(t *testing.T) {
+	var out strings.Builder
+	if err := errors.Join(changeTable(&out, changed), policyTable(&out, policies), explanationTable(&out, explained)); err != nil {
+		t.Fatal(err)
+	}
+	wantFits(t, out.String())
+}

@@ -1,0 +1,157 @@
+package main
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"sallyport/appliance/api"
+)
+
+// explainCommand answers "why?" for one packet.
+func explainCommand() *cobra.Command {
+	explain := view("explain", "Say what the gateway would do with a packet now, and why", api.PathExplain, explanationTable)
+	explain.Long = `Explain asks the running gateway's own tables what would become of a packet at this
+moment: which exemptions were considered and why they do not apply, which filters
+match in the order of weight and where each is written, which one decides, the SA the
+packet would use, the port it would leave by, and what the flow caches remember of its
+flow. It sends nothing, counts nothing and changes nothing.`
+	explain.Example = `  sallyport explain --src 10.1.0.5 --dst 10.2.0.9 --proto tcp --dport 445
+  sallyport explain --src 192.0.2.9 --dst 192.0.2.1 --proto udp --sport 500 --dport 500 --in wan
+  sallyport explain --src 10.1.0.5 --dst 10.2.0.9 --proto icmp --json`
+	flags := explain.Flags()
+	flags.String("src", "", "source address")
+	flags.String("dst", "", "destination address")
+	flags.String("proto", "", "IP protocol: tcp, udp, icmp, another name or a number")
+	flags.String("sport", "", "source port of TCP or UDP")
+	flags.String("dport", "", "destination port of TCP or UDP")
+	flags.String("in", "", "port that the packet comes in by; the gateway's own packets: local (default the port toward the source)")
+	for _, needed := range []string{"src", "dst", "proto"} {
+		if err := explain.MarkFlagRequired(needed); err != nil {
+			panic(err) // the flag is defined above
+		}
+	}
+	addSocketFlag(explain)
+	addJSONFlag(explain)
+	return explain
+}
+
+// explanationTable is the explanation in the order in which a packet is treated.
+func explanationTable(out io.Writer, e api.Explanation) error {
+	arrival := "comes in by port " + e.Port
+	switch {
+	case e.InTunnel != "":
+		arrival += " through the Child SA " + e.InTunnel
+	case e.Port == "local":
+		arrival = "from the gateway itself"
+	}
+	fmt.Fprintf(out, "packet: %s, %s\npolicy: %s\n\n", e.Packet, arrival, cmp.Or(e.Policy, "none, nothing passes"))
+
+	if err := errors.Join(considered(out, e.Exemptions), matching(out, e.Matches)); err != nil {
+		return err
+	}
+	return verdictLines(out, e)
+}
+
+func considered(out io.Writer, exemptions []api.ExemptionCheck) error {
+	fmt.Fprintln(out, "exemptions considered:")
+	t := newTable(out, "EXEMPTION", "IN FORCE", "MATCHES", "WHY")
+	for _, x := range exemptions {
+		t.row(x.Name, yes(x.InForce), yes(x.Matches), x.Why)
+	}
+	return t.flush()
+}
+
+func matching(out io.Writer, filters []api.Filter) error {
+	if len(filters) == 0 {
+		_, err := fmt.Fprintln(out, "\nfilters that match: none")
+		return err
+	}
+	fmt.Fprintln(out, "\nfilters that match, the heaviest first:")
+	t := newTable(out, "WEIGHT", "VERDICT", "SOURCE", "DESTINATION", "PROTOCOL", "PORTS", "RULE", "FILTER LIST", "WRITTEN AT")
+	for _, f := range filters {
+		t.row(fmt.Sprint(f.Weight), f.Verdict, withPort(f.Source, f.SourcePort), withPort(f.Destination, f.DestinationPort),
+			f.Protocol, f.Ports, f.Rule, f.FilterList, f.Origin)
+	}
+	return t.flush()
+}
+
+func yes(is bool) string {
+	if is {
+		return "yes"
+	}
+	return "no"
+}
+
+// verdictLines say what decides and what is done.
+func verdictLines(out io.Writer, e api.Explanation) error {
+	lines := []string{""}
+	add := func(name, text string) { lines = append(lines, fmt.Sprintf("%-11s %s", name+":", text)) }
+	add("decided by", decision(e))
+	add("verdict", e.Verdict)
+	action := e.Action
+	if e.Reason != "" {
+		action += ", " + e.Reason
+	}
+	add("action", action)
+	if e.Tunnel != "" {
+		add("Child SA", e.Tunnel+" ("+cmp.Or(e.CellState, "its state is unknown")+")")
+		add("SA", association(e))
+	}
+	add("leaves by", cmp.Or(e.OutPort, "no port"))
+	if e.NextHop != "" {
+		add("next hop", fmt.Sprintf("%s, %s", e.NextHop, cmp.Or(e.Neighbour, "its MAC address is not known")))
+	}
+	add("flow cache", remembered(e.Cached))
+	if e.Disagreement != "" {
+		add("WARNING", "the policy and the data plane disagree: "+e.Disagreement)
+	}
+	_, err := fmt.Fprintln(out, strings.Join(lines, "\n"))
+	return err
+}
+
+// decision names what decides over the packet.
+func decision(e api.Explanation) string {
+	switch {
+	case e.Exempted != "":
+		return "exemption " + e.Exempted
+	case e.Winner != nil:
+		text := fmt.Sprintf("rule %s, filter %s", e.Winner.Rule, e.Winner.Filter)
+		if e.Winner.Origin != "" {
+			text += ", " + e.Winner.Origin
+		}
+		return text
+	}
+	return "no filter: the default action"
+}
+
+// association names the SA that the packet would use.
+func association(e api.Explanation) string {
+	switch {
+	case e.SA != nil:
+		return fmt.Sprintf("%s %s, %s, %s > %s", e.SA.Direction, e.SA.SPI, e.SA.Suite, e.SA.Local, e.SA.Remote)
+	case e.SoftSA != nil:
+		return fmt.Sprintf("soft, with %s for %s", e.SoftSA.Peer, e.SoftSA.Selector)
+	}
+	return "none yet"
+}
+
+// remembered is what the flow caches hold.
+func remembered(cached []api.CachedFlow) string {
+	var list []string
+	for _, f := range cached {
+		text := fmt.Sprintf("worker %d: %s", f.Worker, f.Action)
+		if f.Reason != "" {
+			text += ", " + f.Reason
+		}
+		if !f.Current {
+			text += " (of an older policy, decided anew at the next packet)"
+		}
+		list = append(list, text)
+	}
+	return cmp.Or(strings.Join(list, "; "), "nothing")
+}
