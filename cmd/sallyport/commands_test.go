@@ -247,7 +247,7 @@ func TestDiffOfFiles(t *testing.T) {
 
 // Every command has words of its own, and every group lists its commands.
 func TestHelp(t *testing.T) {
-	for _, args := range [][]string{{"policy"}, {"config"}, {"filters"}, {"exempt"}, {"sa"}, {"address"}, {"show"}, {"lab"}} {
+	for _, args := range [][]string{{"policy"}, {"config"}, {"filters"}, {"exempt"}, {"sa"}, {"address"}, {"import"}, {"show"}, {"lab"}} {
 		if got := sallyport(t, args...); got.code != exitGood || !strings.Contains(got.out, "Available Commands:") {
 			t.Errorf("%v: %+v", args, got)
 		}
