@@ -144,17 +144,23 @@ func quoted(name string, origin Origin) string {
 }
 
 // divide tells the two directions of a filter apart that is its own mirror image, such as any to any: what comes from
-// the protected side is outbound, what comes from the unprotected side is inbound.
+// the protected side is outbound, what comes from the unprotected side is inbound. On a role that only one of them speaks
+// for there is nothing to tell apart.
 func divide(settled []*draft) []*draft {
-	roles := map[Verdict]PortGroup{VerdictRequire: PortsWAN, VerdictProtect: PortsLAN}
-	mirrorImages := slices.ContainsFunc(settled, func(d *draft) bool { return d.Verdict == VerdictRequire }) &&
-		slices.ContainsFunc(settled, func(d *draft) bool { return d.Verdict == VerdictProtect })
-	if !mirrorImages {
+	roles := map[Verdict]PortGroup{}
+	for _, d := range settled {
+		roles[d.Verdict] |= d.Ports
+	}
+	both := roles[VerdictRequire] & roles[VerdictProtect]
+	if both == 0 {
 		return settled
 	}
 	for _, d := range settled {
-		if role, divided := roles[d.Verdict]; divided {
-			d.Ports &= role
+		switch d.Verdict {
+		case VerdictRequire:
+			d.Ports &^= both & PortsLAN
+		case VerdictProtect:
+			d.Ports &^= both & PortsWAN
 		}
 	}
 	return slices.DeleteFunc(settled, func(d *draft) bool { return d.Ports == 0 })

@@ -103,8 +103,8 @@ func (x *Exemption) mismatch(p Packet) string {
 	case !protocol:
 		return fmt.Sprintf("it is for protocol %s, not for %s", row.Protocol, ProtocolName(p.Protocol))
 	case !p.HasPorts:
-		return "the packet has no ports to tell"
+		return fmt.Sprintf("it is for ports %s to %s, and the packet shows none", row.SourcePort, row.DestinationPort)
 	default:
-		return fmt.Sprintf("it is for port %s to %s, not for %d to %d", row.SourcePort, row.DestinationPort, p.SourcePort, p.DestinationPort)
+		return fmt.Sprintf("it is for ports %s to %s, not for %d to %d", row.SourcePort, row.DestinationPort, p.SourcePort, p.DestinationPort)
 	}
 }

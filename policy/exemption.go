@@ -90,9 +90,12 @@ var (
 	ikePorts = []portPair{{PortRange{portIKE, portIKE}, PortRange{portIKE, portIKE}}, {PortRange{portIKENATT, portIKENATT}, AnyPort}}
 )
 
-// exemptionRows are the 17 filters of level 0 (S-032), in the order in which they are shown and met. What the gateway
-// sends to a group comes before what anybody sends to it, so that each is counted in its own row.
+// exemptionRows are the 17 filters of level 0 (S-032), in the order in which they are shown and met. IKE comes first: a NAT
+// may give a peer any port, Kerberos' too. What the gateway sends to a group comes before what anybody sends to it, so that
+// each is counted in its own row.
 var exemptionRows = []exemptionRow{
+	{"ike-outbound", ExemptIKE, false, protocolUDP, ikePorts},
+	{"ike-inbound", ExemptIKE, true, protocolUDP, ikePorts},
 	{"kerberos-udp-request-outbound", ExemptKerberos, false, protocolUDP, askKerberos},
 	{"kerberos-udp-reply-inbound", ExemptKerberos, true, protocolUDP, askKerberos},
 	{"kerberos-udp-request-inbound", ExemptKerberos, true, protocolUDP, giveKerberos},
@@ -101,8 +104,6 @@ var exemptionRows = []exemptionRow{
 	{"kerberos-tcp-reply-inbound", ExemptKerberos, true, protocolTCP, askKerberos},
 	{"kerberos-tcp-request-inbound", ExemptKerberos, true, protocolTCP, giveKerberos},
 	{"kerberos-tcp-reply-outbound", ExemptKerberos, false, protocolTCP, giveKerberos},
-	{"ike-outbound", ExemptIKE, false, protocolUDP, ikePorts},
-	{"ike-inbound", ExemptIKE, true, protocolUDP, ikePorts},
 	{"rsvp-outbound", ExemptRSVP, false, protocolRSVP, anyPorts},
 	{"rsvp-inbound", ExemptRSVP, true, protocolRSVP, anyPorts},
 	{"multicast-outbound", ExemptMulticast, false, 0, anyPorts},

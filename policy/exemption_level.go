@@ -22,15 +22,15 @@ type ExemptionKind uint8
 
 // The kinds in the order in which they are shown.
 const (
-	ExemptKerberos ExemptionKind = iota
-	ExemptIKE
+	ExemptIKE ExemptionKind = iota
+	ExemptKerberos
 	ExemptRSVP
 	ExemptMulticast
 	ExemptBroadcast
 	ExemptIPv6
 )
 
-var kindNames = [...]string{"Kerberos", "IKE", "RSVP", "multicast", "broadcast", "IPv6"}
+var kindNames = [...]string{"IKE", "Kerberos", "RSVP", "multicast", "broadcast", "IPv6"}
 
 // String is the kind's name.
 func (k ExemptionKind) String() string {
@@ -45,9 +45,9 @@ var levels = [...]struct {
 	level ExemptionLevel
 	kinds []ExemptionKind
 }{
-	{Level0, []ExemptionKind{ExemptKerberos, ExemptIKE, ExemptRSVP, ExemptMulticast, ExemptBroadcast, ExemptIPv6}},
+	{Level0, []ExemptionKind{ExemptIKE, ExemptKerberos, ExemptRSVP, ExemptMulticast, ExemptBroadcast, ExemptIPv6}},
 	{Level1, []ExemptionKind{ExemptIKE, ExemptMulticast, ExemptBroadcast}},
-	{Level2, []ExemptionKind{ExemptKerberos, ExemptIKE, ExemptRSVP}},
+	{Level2, []ExemptionKind{ExemptIKE, ExemptKerberos, ExemptRSVP}},
 	{Level3, []ExemptionKind{ExemptIKE}},
 }
 

@@ -131,7 +131,7 @@ func (d *draft) directions(mirrored bool) []*draft {
 
 func (d *draft) setTraffic(b box) {
 	d.Source, d.Destination, d.Protocol, d.SourcePort, d.DestinationPort = b.Source, b.Destination, b.Protocol, b.SourcePort, b.DestinationPort
-	if b != d.forward {
+	if d.Mirror {
 		d.SourceName, d.DestinationName = d.DestinationName, d.SourceName
 	}
 }

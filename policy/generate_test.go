@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"time"
 )
 
@@ -107,6 +108,9 @@ func randomSet(r *rand.Rand) *Set {
 		rule := Rule{Name: fmt.Sprintf("rule-%d", i), FilterList: list.Name, FilterAction: action.Name, Ports: PortGroup(r.IntN(4))}
 		if action.Kind == ActionNegotiate {
 			rule.Tunnel, rule.Ports, rule.AuthMethods = "tunnel", PortsAll, []string{"psk"}
+			if r.IntN(2) == 0 && !slices.ContainsFunc(list.Filters, func(f Filter) bool { return f.isOwnMirrorImage() }) {
+				rule.Ports = PortsLAN
+			}
 		}
 		p.Rules = append(p.Rules, rule)
 	}

@@ -10,6 +10,15 @@ import (
 // compiler: every filter and direction that fits the packet is a candidate; fewest addresses (whole bits), then a
 // protocol, then fewest ports (whole bits), then fewest addresses and ports exactly; then the most restrictive action.
 func restate(set *Set, env Environment, p Packet, port PortGroup) (Verdict, bool) {
+	best := decidedBy(set, env, p, port)
+	if best == nil {
+		return 0, false
+	}
+	return best.verdict, true
+}
+
+// decidedBy is the filter of the restatement that decides, or nil.
+func decidedBy(set *Set, env Environment, p Packet, port PortGroup) *candidate {
 	var best *candidate
 	candidates := candidatesFor(set, env, p, port)
 	for _, c := range candidates {
@@ -20,10 +29,7 @@ func restate(set *Set, env Environment, p Packet, port PortGroup) (Verdict, bool
 			best = c
 		}
 	}
-	if best == nil {
-		return 0, false
-	}
-	return best.verdict, true
+	return best
 }
 
 type candidate struct {

@@ -1,8 +1,6 @@
 package policy
 
 import (
-	"net/netip"
-	"reflect"
 	"strings"
 	"testing"
 )
@@ -70,43 +68,4 @@ func TestParseWords(t *testing.T) {
 	if _, err := ParsePortGroup("dmz"); err == nil {
 		t.Error("ports dmz: want an error")
 	}
-}
-
-// Whatever parses prints in a form that parses to the same.
-func FuzzParseAddressSpec(f *testing.F) {
-	for _, seed := range []string{"any", "my", "10.0.0.1", "10.0.0.0/8", "10.0.0.3-10.0.0.9", "2001:db8::/32", "::-ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"} {
-		f.Add(seed)
-	}
-	f.Fuzz(func(t *testing.T, text string) {
-		spec, err := ParseAddressSpec(text)
-		if err != nil {
-			return
-		}
-		again, err := ParseAddressSpec(spec.String())
-		if err != nil || !reflect.DeepEqual(again, spec) {
-			t.Errorf("%q reads as %q, which reads as %q, %v", text, spec, again, err)
-		}
-	})
-}
-
-// Sets and packets of every shape compile or fail, and match, without a panic; an active policy with an error has no SPD.
-func FuzzCompile(f *testing.F) {
-	f.Add("10.0.0.0/8", "my", uint8(6), uint16(1), uint16(80), uint8(0), uint8(3), "t")
-	f.Add("::/0", "any", uint8(0), uint16(0), uint16(0), uint8(1), uint8(0), "")
-	f.Add("10.0.0.0/8", "::/0", uint8(46), uint16(9), uint16(2), uint8(7), uint8(9), "t")
-	f.Fuzz(func(t *testing.T, source, destination string, protocol uint8, first, last uint16, kind, ports uint8, tunnel string) {
-		from, _ := ParseAddressSpec(source)
-		to, _ := ParseAddressSpec(destination)
-		set := setOf(ruleText{name: "r", kind: ActionKind(kind), ports: PortGroup(ports), tunnel: tunnel,
-			filter: Filter{Source: from, Destination: to, Protocol: protocol, DestinationPort: PortRange{first, last}}})
-		spd, _, err := Compile(set, gatewayEnvironment)
-		if (err == nil) != (spd != nil) {
-			t.Fatalf("SPD %v with error %v", spd, err)
-		}
-		if spd != nil {
-			spd.Match(Packet{}, PortsLAN)
-			spd.Match(Packet{Source: netip.IPv6Unspecified(), Destination: netip.IPv4Unspecified()}, PortsWAN)
-			spd.Rows()
-		}
-	})
 }

@@ -3,6 +3,7 @@ package policy
 import (
 	"errors"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -80,5 +81,28 @@ func TestProblemHasAPlace(t *testing.T) {
 	var p *Problem
 	if !errors.As(err, &p) || p.Part != PartFilter || p.Index != 1 || p.Item != 1 || p.Field != "DestinationPort" {
 		t.Errorf("problem %+v of error %v", p, err)
+	}
+}
+
+// Methods keep the order in which they were written, of IPsec and of authentication.
+// S-023, S-024: as far as the check of a policy goes.
+func TestMethodsKeepTheirOrder(t *testing.T) {
+	set := setOf(ruleText{name: "r", kind: ActionNegotiate, tunnel: "t", filter: Filter{Source: spec("10.1.0.0/24"), Destination: spec("10.2.0.0/24")}})
+	set.FilterActions[0].Methods = []string{"c", "a", "b"}
+	set.Policies[0].DefaultResponse = DefaultResponse{Enabled: true, Methods: []string{"z", "y"}, AuthMethods: []string{"psk"}}
+	mustCompile(t, set, Environment{})
+	if !slices.Equal(set.FilterActions[0].Methods, []string{"c", "a", "b"}) || !slices.Equal(set.Policies[0].DefaultResponse.Methods, []string{"z", "y"}) {
+		t.Errorf("Compile changed the order of methods: %+v", set)
+	}
+	for _, methods := range [][]string{nil, {"psk", "psk"}, {"certificate"}} {
+		set.Policies[0].Rules[0].AuthMethods = methods
+		if _, _, err := Compile(set, Environment{}); err == nil || !strings.Contains(err.Error(), `rule "r": expected`) {
+			t.Errorf("authentication methods %q: error %v", methods, err)
+		}
+	}
+	set.Policies[0].Rules[0].AuthMethods = []string{"psk"}
+	set.FilterActions[0].Methods = []string{"a", "b", "a"}
+	if _, _, err := Compile(set, Environment{}); err == nil || !strings.Contains(err.Error(), `expected each method once, found "a" for the second time`) {
+		t.Errorf("a method twice: error %v", err)
 	}
 }
