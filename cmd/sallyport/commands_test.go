@@ -21,6 +21,9 @@ var (
 	protectLAN = policy.Row{ID: 9, Weight: 318767104, Specificity: "subnet to subnet", Rule: "to-site-b", FilterList: "lan-to-lan", Filter: "10.1.0.0/24 > 10.2.0.0/24",
 		Source: "10.1.0.0/24", Destination: "10.2.0.0/24", Protocol: "any", SourcePort: "any", DestinationPort: "any", Ports: "all", Verdict: "protect",
 		Tunnel: "to-site-b", Origin: "/etc/sallyport/gw-a.yaml:34"}
+	blockGuests = policy.Row{ID: 11, Weight: 218103808, Specificity: "subnet to any", Rule: "no-guests", FilterList: "guests", Filter: "10.1.0.0/26 > any",
+		Source: "10.1.0.0/26", Destination: "0.0.0.0/0", Protocol: "any", SourcePort: "any", DestinationPort: "any", Ports: "all", Verdict: "block",
+		Origin: "/etc/sallyport/gw-a.yaml:37"}
 	exemptIKE = policy.Row{ID: 3, Specificity: "before all filters", Rule: "(exempt)", Filter: "ike-inbound", Source: "any", Destination: "my",
 		Protocol: "udp", SourcePort: "500|any", DestinationPort: "500|4500", Ports: "all", Verdict: "permit"}
 	theRest = policy.Row{Rule: "(default)", Specificity: "after all filters", Source: "any", Destination: "any", Protocol: "any",
@@ -43,10 +46,12 @@ var (
 		Kept:     []string{"site-b/voice", "site-c/all"}}
 	tried = func() api.Change { c := changed; c.Applied, c.Backup = false, 0; return c }()
 
-	explained = api.Explanation{Packet: "tcp 10.1.0.5:40000 > 10.2.0.9:445", Port: "lan", Policy: "day",
-		Exemptions: []api.ExemptionCheck{{Name: "kerberos-udp-request-outbound", Why: "level 3 does not exempt kerberos, only levels 0, 2"},
+	explained = api.Explanation{Packet: "10.1.0.5:40000 > 10.2.0.9:445 tcp", Port: "lan", Policy: "day",
+		Exemptions: []api.ExemptionCheck{{Name: "kerberos-udp-request-outbound", Why: "level 3 does not exempt Kerberos, only levels 0, 2; it is for my to any"},
+			{Name: "kerberos-udp-reply-inbound", Why: "level 3 does not exempt Kerberos, only levels 0, 2; it is for any to my"},
+			{Name: "kerberos-udp-reply-outbound", Matches: true, Why: "level 3 does not exempt Kerberos, only levels 0, 2"},
 			{Name: "ike-inbound", InForce: true, Why: "10.2.0.9 is not the gateway's own"}},
-		Matches: []api.Filter{{Row: protectLAN}, {Row: withVerdict(permitDNS, "permit")}}, Winner: &api.Filter{Row: protectLAN},
+		Matches: []api.Filter{{Row: protectLAN}, {Row: blockGuests}}, Winner: &api.Filter{Row: protectLAN},
 		Verdict: "protect", Action: "protect", Tunnel: "to-site-b", CellState: "open",
 		SA:      &api.SA{Direction: "outbound", SPI: "0xb4923001", Suite: "aes128gcm16", Local: "192.0.2.1", Remote: "192.0.2.2"},
 		OutPort: "wan", NextHop: "192.0.2.2", Neighbour: "02:00:00:00:00:02",

@@ -57,13 +57,34 @@ func explanationTable(out io.Writer, e api.Explanation) error {
 	return verdictLines(out, e)
 }
 
+// considered has one line for the rows of a kind that are not in force and would
+// not match either; the JSON has every row and both reasons.
 func considered(out io.Writer, exemptions []api.ExemptionCheck) error {
 	fmt.Fprintln(out, "exemptions considered:")
 	t := newTable(out, "EXEMPTION", "IN FORCE", "MATCHES", "WHY")
-	for _, x := range exemptions {
+	for len(exemptions) > 0 {
+		x, same := exemptions[0], 1
+		for same < len(exemptions) && idle(x) && idle(exemptions[same]) && kindOf(exemptions[same]) == kindOf(x) {
+			same++
+		}
+		if same > 1 {
+			x.Name = fmt.Sprintf("%s (%d)", kindOf(x), same)
+		}
+		if idle(x) {
+			x.Why, _, _ = strings.Cut(x.Why, "; ")
+		}
 		t.row(x.Name, yes(x.InForce), yes(x.Matches), x.Why)
+		exemptions = exemptions[same:]
 	}
 	return t.flush()
+}
+
+func idle(x api.ExemptionCheck) bool { return !x.InForce && !x.Matches }
+
+// kindOf is the first word of an exemption's name.
+func kindOf(x api.ExemptionCheck) string {
+	kind, _, _ := strings.Cut(x.Name, "-")
+	return kind
 }
 
 func matching(out io.Writer, filters []api.Filter) error {

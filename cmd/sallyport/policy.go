@@ -66,7 +66,7 @@ func policyTable(out io.Writer, policies api.Policies) error {
 			fmt.Fprintln(out)
 		}
 		fmt.Fprintln(out, policyHeading(p))
-		t := newTable(out, "RULE", "FILTER LIST", "FILTER ACTION", "METHODS", "AUTH", "PORTS", "WRITTEN AT")
+		t := newTable(out, "RULE", "FILTER LIST", "FILTER ACTION", "PORTS", "AUTH", "WRITTEN AT", "METHODS")
 		for _, r := range p.Rules {
 			action := r.FilterAction
 			if action != r.Action {
@@ -75,7 +75,7 @@ func policyTable(out io.Writer, policies api.Policies) error {
 			if !r.Enabled {
 				action = "off"
 			}
-			t.row(r.Name, r.FilterList, action, strings.Join(r.Methods, " "), strings.Join(r.AuthMethods, " "), r.Ports, r.Origin)
+			t.row(r.Name, r.FilterList, action, r.Ports, strings.Join(r.AuthMethods, " "), r.Origin, strings.Join(r.Methods, " "))
 		}
 		if err := t.flush(); err != nil {
 			return err

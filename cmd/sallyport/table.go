@@ -107,10 +107,18 @@ func obstacles(s api.IKE, now time.Time) []string {
 func filterTable(out io.Writer, filters []api.Filter) error {
 	t := newTable(out, "WEIGHT", "VERDICT", "SOURCE", "DESTINATION", "PROTOCOL", "PORTS", "RULE", "FILTER", "PACKETS", "BYTES")
 	for _, f := range filters {
-		t.row(strconv.FormatUint(uint64(f.Weight), 10), f.Verdict, withPort(f.Source, f.SourcePort), withPort(f.Destination, f.DestinationPort),
+		t.row(weight(f.Weight), f.Verdict, withPort(f.Source, f.SourcePort), withPort(f.Destination, f.DestinationPort),
 			f.Protocol, f.Ports, f.Rule, place(f.Row), number(f.Packets), number(f.Bytes))
 	}
 	return t.flush()
+}
+
+// weight is empty for what stands before and after all filters.
+func weight(w uint32) string {
+	if w == 0 {
+		return ""
+	}
+	return strconv.FormatUint(uint64(w), 10)
 }
 
 // place is where a filter is written, without the folder, or what it is called
