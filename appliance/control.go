@@ -23,9 +23,11 @@ import (
 // Bounds of the control API: it serves one box's operators, not a crowd.
 const (
 	controlBody    = 64 << 10
+	configBody     = 16 << 20 // of a request that holds a configuration
 	controlTimeout = 10 * time.Second
-	flowLimit      = 1000    // flows shown when the client names no number
-	maxFlowLimit   = 1 << 20 // and the most it may name
+	changeTimeout  = 2 * time.Minute // of a request that compiles a policy, with others before it
+	flowLimit      = 1000            // flows shown when the client names no number
+	maxFlowLimit   = 1 << 20         // and the most it may name
 )
 
 // control serves the control API on a Unix socket with mode 0600.
@@ -55,7 +57,8 @@ func listenControl(path string, handler http.Handler, log *slog.Logger) (*contro
 		listener: listener,
 		log:      log,
 		server: http.Server{
-			Handler:           http.MaxBytesHandler(handler, controlBody),
+			Handler:           handler,
+			ConnContext:       withCaller,
 			ReadHeaderTimeout: controlTimeout, ReadTimeout: controlTimeout, WriteTimeout: controlTimeout,
 			ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 		},
@@ -129,7 +132,8 @@ func (g *Gateway) controlHandler() http.Handler {
 		down, err := g.portsWithoutLink()
 		return ikeView(negotiated, down), err
 	})
-	get(api.PathFilters, func(*http.Request) (any, error) { return filtersView(g.spd, g.plane.Counters().Filters), nil })
+	get(api.PathFilters, func(*http.Request) (any, error) { return filtersView(g.running().spd, g.plane.Counters().Filters), nil })
+	g.routePolicy(mux, get)
 	get(api.PathFlows, func(r *http.Request) (any, error) {
 		limit, err := limitOf(r)
 		if err != nil {
@@ -140,9 +144,10 @@ func (g *Gateway) controlHandler() http.Handler {
 	get(api.PathCounters, func(*http.Request) (any, error) { return countersView(g.settledCounters()), nil })
 	get(api.PathDrops, func(*http.Request) (any, error) { return dropsView(g.plane.Counters()), nil })
 
+	g.routeChanges(mux)
 	act := func(path string, event func(api.Action) ike.Event) {
 		mux.HandleFunc("POST "+path, func(w http.ResponseWriter, r *http.Request) {
-			respond(w, struct{}{}, g.act(r, event))
+			respond(w, struct{}{}, g.act(w, r, event))
 		})
 	}
 	act(api.PathUp, func(a api.Action) ike.Event { return ike.Initiate{Peer: a.Peer, Child: a.Child} })
@@ -154,17 +159,25 @@ func (g *Gateway) controlHandler() http.Handler {
 func (g *Gateway) settledCounters() pipeline.Counters { return settled(g.plane.Counters, time.Sleep) }
 
 // act checks an operator's order and gives it to the engine.
-func (g *Gateway) act(r *http.Request, event func(api.Action) ike.Event) error {
+func (g *Gateway) act(w http.ResponseWriter, r *http.Request, event func(api.Action) ike.Event) error {
 	var wanted api.Action
-	decoder := json.NewDecoder(r.Body)
-	decoder.DisallowUnknownFields()
-	if err := decoder.Decode(&wanted); err != nil {
-		return badRequest{fmt.Errorf("expected JSON with peer and child: %w", err)}
+	if err := decode(w, r, controlBody, &wanted); err != nil {
+		return err
 	}
 	if err := g.negotiator.known(wanted.Peer, wanted.Child); err != nil {
 		return badRequest{err}
 	}
 	return g.negotiator.order(r.Context(), event(wanted))
+}
+
+// decode reads the body of a request, of at most so many bytes.
+func decode(w http.ResponseWriter, r *http.Request, limit int64, body any) error {
+	decoder := json.NewDecoder(http.MaxBytesReader(w, r.Body, limit))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(body); err != nil {
+		return badRequest{fmt.Errorf("expected JSON of at most %d bytes with the fields of this request: %w", limit, err)}
+	}
+	return nil
 }
 
 func limitOf(r *http.Request) (int, error) {
@@ -186,13 +199,16 @@ func respond(w http.ResponseWriter, answer any, err error) {
 	w.Header().Set("Content-Type", "application/json")
 	if err != nil {
 		status := http.StatusInternalServerError
-		if errors.As(err, new(badRequest)) {
+		answer = api.Error{Message: err.Error()}
+		switch refusal := (*refused)(nil); {
+		case errors.As(err, new(badRequest)):
 			status = http.StatusBadRequest
-		} else if errors.Is(err, context.Canceled) {
+		case errors.As(err, &refusal):
+			status, answer = http.StatusUnprocessableEntity, api.Change{Errors: refusal.errs}
+		case errors.Is(err, context.Canceled):
 			status = http.StatusServiceUnavailable
 		}
 		w.WriteHeader(status)
-		answer = api.Error{Message: err.Error()}
 	}
 	// The client may be gone; there is nobody left to tell.
 	_ = json.NewEncoder(w).Encode(answer)

@@ -7,7 +7,10 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"os"
+	"os/signal"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -19,7 +22,6 @@ import (
 	"sallyport/pmd/eal"
 	"sallyport/pmd/ethdev"
 	"sallyport/pmd/mempool"
-	"sallyport/policy"
 )
 
 // goodbye bounds how long a gateway that stops waits for peers to answer its
@@ -28,7 +30,8 @@ const goodbye = 2 * time.Second
 
 // Gateway is a running gateway: every part in the order in which it starts.
 type Gateway struct {
-	cfg     *config.Config
+	loaded  *Loaded
+	cfg     *config.Config // what cannot change while it runs; for the rest see running
 	log     *slog.Logger
 	started time.Time
 
@@ -37,22 +40,26 @@ type Gateway struct {
 	crypto  *cryptodev.Pool
 	devices []*ethdev.Device
 	plane   *pipeline.Dataplane
-	spd     *policy.SPD
 
 	control    *control
 	negotiator *negotiator
+	manager    *manager
 	facts      *prometheus.CounterVec
 
 	// undo ends, last first, what has been started.
 	undo []func() error
 }
 
-// Run starts the gateway that cfg describes and carries traffic until ctx ends,
-// then says goodbye to its peers and gives everything back.
-func Run(ctx context.Context, cfg *config.Config, log *slog.Logger) (err error) {
-	g := &Gateway{cfg: cfg, log: log, started: time.Now(), spd: cfg.SPD, facts: newFactCounter()}
+// Run starts the gateway of a configuration and carries traffic until ctx ends,
+// then says goodbye to its peers and gives everything back. SIGHUP, and where the
+// policy says so a change of the file, loads the configuration again.
+func Run(ctx context.Context, loaded *Loaded, log *slog.Logger) (err error) {
+	hangup := make(chan os.Signal, 1)
+	signal.Notify(hangup, syscall.SIGHUP)
+	defer signal.Stop(hangup)
+	g := &Gateway{loaded: loaded, cfg: loaded.Config, log: log, started: time.Now(), facts: newFactCounter()}
 	defer func() { err = errors.Join(err, g.stop()) }()
-	for _, warning := range cfg.Warnings {
+	for _, warning := range g.cfg.Warnings {
 		log.Warn(warning)
 	}
 	for _, start := range []func() error{forbidCoreDumps, g.openControl, g.startDPDK, g.openPorts, g.openPlane, g.startWorkers} {
@@ -60,7 +67,7 @@ func Run(ctx context.Context, cfg *config.Config, log *slog.Logger) (err error) 
 			return err
 		}
 	}
-	return g.serve(ctx)
+	return g.serve(ctx, hangup)
 }
 
 // stop undoes what was started, last first.
@@ -160,7 +167,7 @@ func (g *Gateway) buffers() uint32 {
 
 func (g *Gateway) workers() int { return len(g.cfg.Dataplane.Workers) }
 
-// openPlane builds the data plane and publishes policy and routes to it.
+// openPlane builds the data plane and puts the configuration in force.
 func (g *Gateway) openPlane() (err error) {
 	d := &g.cfg.Dataplane
 	g.crypto, err = cryptodev.Open(cryptodev.Options{
@@ -182,7 +189,7 @@ func (g *Gateway) openPlane() (err error) {
 		return err
 	}
 	g.onStop(g.plane.Close)
-	return g.publish()
+	return g.manage()
 }
 
 func (g *Gateway) portSpecs() []pipeline.PortSpec {
@@ -197,36 +204,18 @@ func (g *Gateway) portSpecs() []pipeline.PortSpec {
 	return specs
 }
 
-// publish opens a cell for each Child SA, makes the negotiator that fills them,
-// and publishes the compiled policy with the routes.
-func (g *Gateway) publish() error {
-	cells := make(map[string]pipeline.CellID)
-	for _, peer := range g.cfg.Peers {
-		for _, c := range peer.Children {
-			cell, err := g.plane.OpenCell(c.Name)
-			if err != nil {
-				return err
-			}
-			// A packet without an SA waits, bounded, while one is negotiated.
-			if err := g.plane.SetCellState(cell, pipeline.CellHold); err != nil {
-				return err
-			}
-			cells[c.Name] = cell
-		}
-	}
-	snapshot := pipeline.Snapshot{SPD: g.spd, Tunnels: cells}
-	for _, r := range g.cfg.Routes {
-		snapshot.Routes = append(snapshot.Routes, pipeline.Route{To: r.To, Via: r.Via})
-	}
-	if err := g.plane.Apply(snapshot); err != nil {
-		return err
-	}
+// manage makes the negotiator and the manager, and puts the first policy in force.
+func (g *Gateway) manage() error {
 	use := newLastUse(g.plane)
 	g.negotiator = newNegotiator(ike.Config{
-		Random: rand.Reader, Peers: g.cfg.Peers, LastInbound: use.inbound, LastOutbound: use.outbound,
-	}, cells, g.plane, g.observe, g.log)
-	return nil
+		Random: rand.Reader, LastInbound: use.inbound, LastOutbound: use.outbound,
+	}, g.plane, g.observe, g.log)
+	g.manager = newManager(g.log, g.loaded, g.negotiator, func(s pipeline.Snapshot) (prepared, error) { return g.plane.Prepare(s) })
+	return g.manager.start(g.loaded)
 }
+
+// running is the configuration in force.
+func (g *Gateway) running() *running { return g.manager.running.Load() }
 
 // observe takes every IKE fact to the log and the metrics.
 func (g *Gateway) observe(f ike.Fact) {
@@ -243,7 +232,7 @@ func (g *Gateway) startWorkers() error {
 }
 
 // serve runs the slow path, IKE, the control API and the metrics until ctx ends.
-func (g *Gateway) serve(ctx context.Context) error {
+func (g *Gateway) serve(ctx context.Context, hangup <-chan os.Signal) error {
 	defer g.control.close() // before the data plane, whose counters it reads
 	if g.cfg.Metrics.Listen != (netip.AddrPort{}) {
 		metrics, err := listenMetrics(g.cfg.Metrics.Listen.String(), g, g.log)
@@ -261,13 +250,14 @@ func (g *Gateway) serve(ctx context.Context) error {
 	defer end()
 	broken := make(chan error, 1)
 	running.Go(func() { g.negotiator.run(background) })
+	running.Go(func() { g.manager.watch(ctx, hangup) })
 	running.Go(func() {
 		if err := g.plane.Exceptions(background, g.negotiator); err != nil && background.Err() == nil {
 			broken <- fmt.Errorf("slow path: %w", err)
 		}
 	})
 	go g.control.serve()
-	g.log.Info("gateway runs", "name", g.cfg.Name, "policy", g.spd.Policy, "control", g.cfg.Control.Socket, "version", Version())
+	g.log.Info("gateway runs", "name", g.cfg.Name, "policy", g.running().spd.Policy, "control", g.cfg.Control.Socket, "version", Version())
 
 	select {
 	case err := <-broken:

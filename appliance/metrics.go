@@ -46,6 +46,8 @@ var (
 	descSAPackets   = describe("sa_packets_total", "Packets through an SA.", "child", "direction", "spi")
 	descSABytes     = describe("sa_bytes_total", "Bytes of inner packets through an SA.", "child", "direction", "spi")
 	descSADrops     = describe("sa_drops_total", "Packets of an inbound SA dropped, by reason.", "child", "spi", "reason")
+	descGeneration  = describe("policy_generation", "Policies put in force since start.")
+	descChanged     = describe("policy_changed_timestamp_seconds", "When the policy in force was put there.")
 	descLink        = describe("port_link_up", "1 if the port has a link.", "port")
 	descOverflow    = describe("ike_queue_full_total", "IKE datagrams and acquires dropped because the slow path was busy.")
 	descLost        = describe("slow_path_lost_total", "Packets of the gateway itself that found no buffer or ring space.")
@@ -85,10 +87,12 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 			counter(descDrops, n, p.Name, reason)
 		}
 	}
-	for _, f := range filtersView(g.spd, counts.Filters) {
-		// An exemption has a row per address with one counter for all.
-		if f.ID == 0 || f.Weight == 0 {
-			continue
+	now := g.running()
+	gauge(descGeneration, now.generation)
+	gauge(descChanged, uint64(now.changed.Unix()))
+	for _, f := range filtersView(now.spd, counts.Filters) {
+		if f.ID == 0 {
+			continue // the default action: what it drops is a reason of drops
 		}
 		counter(descFilter, f.Packets, fmt.Sprint(f.ID), f.Rule, f.Filter, f.Verdict)
 		counter(descFilterB, f.Bytes, fmt.Sprint(f.ID), f.Rule, f.Filter, f.Verdict)
@@ -124,7 +128,7 @@ type metricsServer struct {
 
 func listenMetrics(address string, g *Gateway, log *slog.Logger) (*metricsServer, error) {
 	registry := prometheus.NewRegistry()
-	for _, c := range []prometheus.Collector{collector{g}, g.facts, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{})} {
+	for _, c := range []prometheus.Collector{collector{g}, g.facts, g.manager.counter, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{})} {
 		if err := registry.Register(c); err != nil {
 			return nil, fmt.Errorf("metrics: %w", err)
 		}

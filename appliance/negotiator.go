@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -27,7 +28,9 @@ type plane interface {
 	InstallOutbound(sa pipeline.ChildSA) error
 	RemoveInbound(spi uint32) error
 	RemoveOutbound(cell pipeline.CellID, spi uint32) error
+	OpenCell(tunnel string) (pipeline.CellID, error)
 	SetCellState(cell pipeline.CellID, state pipeline.CellState) error
+	CloseCell(cell pipeline.CellID) error
 }
 
 // inboxSize bounds the IKE datagrams and acquires that wait for the slow-path
@@ -40,8 +43,8 @@ const inboxSize = 512
 type negotiator struct {
 	engine *ike.Engine
 	plane  plane
-	cells  map[string]pipeline.CellID // by Child SA
-	names  map[pipeline.CellID]child
+	cells  cellBook
+	names  atomic.Pointer[directory] // read by every goroutine
 	facts  func(ike.Fact)
 	log    *slog.Logger
 
@@ -53,9 +56,18 @@ type negotiator struct {
 	expired []expiry // never dropped: an SA expires once
 	wake    chan struct{}
 
-	// pairs finds the Child SA, by its inbound SPI, of an outbound SA.
-	pairs map[outboundSA]uint32
-	timer *time.Timer
+	// inbound and pairs are what is installed: pairs finds the Child SA, by its
+	// inbound SPI, of an outbound SA.
+	inbound map[uint32]*cell
+	pairs   map[outboundSA]uint32
+	former  []func() // forget keys, once no IKE SA that they belong to is left
+	timer   *time.Timer
+	pause   *time.Timer // until the first pause after a failed negotiation is over
+}
+
+// directory is whom the engine negotiates with. It is never changed, only replaced.
+type directory struct {
+	children map[pipeline.CellID]child
 }
 
 // child is a Child SA's full name.
@@ -74,24 +86,22 @@ type expiry struct {
 	outbound, hard bool
 }
 
-func newNegotiator(cfg ike.Config, cells map[string]pipeline.CellID, p plane, facts func(ike.Fact), log *slog.Logger) *negotiator {
+// newNegotiator makes one that negotiates with nobody until reconfigure.
+func newNegotiator(cfg ike.Config, p plane, facts func(ike.Fact), log *slog.Logger) *negotiator {
 	n := &negotiator{
-		plane: p,
-		cells: cells,
-		names: make(map[pipeline.CellID]child),
-		facts: facts,
-		log:   log,
-		inbox: make(chan ike.Event, inboxSize),
-		calls: make(chan func()),
-		wake:  make(chan struct{}, 1),
-		pairs: make(map[outboundSA]uint32),
-		timer: time.NewTimer(0), // the first tick starts what is configured to be always up
+		plane:   p,
+		cells:   newCellBook(p),
+		facts:   facts,
+		log:     log,
+		inbox:   make(chan ike.Event, inboxSize),
+		calls:   make(chan func()),
+		wake:    make(chan struct{}, 1),
+		inbound: make(map[uint32]*cell),
+		pairs:   make(map[outboundSA]uint32),
+		timer:   time.NewTimer(0),
+		pause:   time.NewTimer(0),
 	}
-	for _, peer := range cfg.Peers {
-		for _, c := range peer.Children {
-			n.names[cells[c.Name]] = child{peer.Name, c.Name}
-		}
-	}
+	n.names.Store(&directory{})
 	cfg.AllocateSPI = func(_, _ string) (uint32, error) { return p.AllocateSPI() }
 	n.engine = ike.NewEngine(cfg)
 	return n
@@ -100,6 +110,7 @@ func newNegotiator(cfg ike.Config, cells map[string]pipeline.CellID, p plane, fa
 // run steps the engine until ctx ends.
 func (n *negotiator) run(ctx context.Context) {
 	defer n.timer.Stop()
+	defer n.pause.Stop()
 	for {
 		select {
 		case <-ctx.Done():
@@ -110,9 +121,12 @@ func (n *negotiator) run(ctx context.Context) {
 			n.expire()
 		case <-n.timer.C:
 			n.step(ike.Tick{})
+		case <-n.pause.C:
+			n.resume()
 		case call := <-n.calls:
 			call()
 		}
+		n.forgetFormer()
 	}
 }
 
@@ -155,24 +169,23 @@ func (n *negotiator) carryOut(effect ike.Effect) *ike.InstallFailed {
 		failed := n.install(e.Peer, e.Child, e.SA, n.plane.InstallInbound)
 		if failed != nil {
 			failed.Inbound = true // its SPI comes back by ReleaseSPI
+			return failed
 		}
-		return failed
+		n.inbound[e.SA.SPI] = n.count(e.Child)
 	case ike.InstallOutbound:
-		failed := n.install(e.Peer, e.Child, e.SA, n.plane.InstallOutbound)
-		if failed == nil { // the engine removes nothing that was refused
-			n.pairs[outboundSA{n.cells[e.Child], e.SA.SPI}] = e.SA.PairSPI
+		if failed := n.install(e.Peer, e.Child, e.SA, n.plane.InstallOutbound); failed != nil {
+			return failed // the engine removes nothing that was refused
 		}
-		return failed
+		n.pairs[outboundSA{n.count(e.Child).id, e.SA.SPI}] = e.SA.PairSPI
 	case ike.RemoveInbound:
-		n.report("remove inbound SA", e.Peer, e.Child, e.SPI, n.plane.RemoveInbound(e.SPI))
+		n.report("remove inbound SA", e.Peer, e.Child, e.SPI, n.removeInbound(e.SPI))
 	case ike.RemoveOutbound:
-		cell := n.cells[e.Child]
-		delete(n.pairs, outboundSA{cell, e.SPI})
-		n.report("remove outbound SA", e.Peer, e.Child, e.SPI, n.plane.RemoveOutbound(cell, e.SPI))
+		n.report("remove outbound SA", e.Peer, e.Child, e.SPI, n.removeOutbound(e.Child, e.SPI))
 	case ike.ReleaseSPI:
 		n.plane.ReleaseSPI(e.SPI)
 	case ike.Fact:
 		n.facts(e)
+		n.pauseAfter(e)
 	default:
 		n.log.Error("IKE effect without an executor", "type", fmt.Sprintf("%T", effect))
 	}
@@ -183,23 +196,79 @@ func (n *negotiator) carryOut(effect ike.Effect) *ike.InstallFailed {
 // keys, which the data plane has copied.
 func (n *negotiator) install(peer, name string, sa ike.ChildSA, into func(pipeline.ChildSA) error) *ike.InstallFailed {
 	defer sa.Keymat.Wipe()
-	err := into(pipeline.ChildSA{
-		Cell:         n.cells[name],
-		SPI:          sa.SPI,
-		Suite:        sa.Suite,
-		Keymat:       sa.Keymat,
-		Local:        sa.Local,
-		Remote:       sa.Remote,
-		UDPEncap:     sa.UDPEncap,
-		Selectors:    sa.Selectors,
-		ReplayWindow: sa.ReplayWindow,
-		ESN:          sa.ESN,
-	})
+	c := n.cells.cells[name]
+	err := fmt.Errorf("tunnel %q has no cell", name)
+	if c != nil {
+		err = into(pipeline.ChildSA{
+			Cell:         c.id,
+			SPI:          sa.SPI,
+			Suite:        sa.Suite,
+			Keymat:       sa.Keymat,
+			Local:        sa.Local,
+			Remote:       sa.Remote,
+			UDPEncap:     sa.UDPEncap,
+			Selectors:    sa.Selectors,
+			ReplayWindow: sa.ReplayWindow,
+			ESN:          sa.ESN,
+		})
+	}
 	if err == nil {
 		return nil
 	}
 	n.report("install SA", peer, name, sa.SPI, err)
 	return &ike.InstallFailed{SPI: sa.PairSPI, Reason: err.Error()}
+}
+
+// count notes one more SA in the cell of a tunnel.
+func (n *negotiator) count(tunnel string) *cell {
+	c := n.cells.cells[tunnel]
+	n.cells.installed(c)
+	return c
+}
+
+func (n *negotiator) removeInbound(spi uint32) error {
+	c := n.inbound[spi]
+	if c == nil {
+		return fmt.Errorf("no inbound SA %s is installed", spiText(spi))
+	}
+	delete(n.inbound, spi)
+	err := n.plane.RemoveInbound(spi) // first: a cell is closed without SAs
+	return errors.Join(err, n.cells.removed(c))
+}
+
+func (n *negotiator) removeOutbound(tunnel string, spi uint32) error {
+	c := n.cells.cells[tunnel]
+	if c == nil {
+		return fmt.Errorf("tunnel %q has no cell", tunnel)
+	}
+	delete(n.pairs, outboundSA{c.id, spi})
+	err := n.plane.RemoveOutbound(c.id, spi)
+	return errors.Join(err, n.cells.removed(c))
+}
+
+// pauseAfter makes the traffic of a peer's tunnels drop, counted as such, while
+// a failed negotiation may not be tried again: it neither waits in vain nor leaves
+// by another way (S-024). An SA that comes up ends that.
+func (n *negotiator) pauseAfter(f ike.Fact) {
+	if f.Peer == "" || f.Kind != ike.Failed && f.Kind != ike.ChildEstablished {
+		return
+	}
+	until := func(tunnel string) time.Time { return n.engine.NotBefore(f.Peer, tunnel) }
+	if err := n.cells.pause(time.Now(), f.Peer, until); err != nil {
+		n.log.Error("pausing the tunnels of a peer", "peer", f.Peer, "error", err)
+	}
+	n.resume()
+}
+
+// resume ends the pauses that are over.
+func (n *negotiator) resume() {
+	next, err := n.cells.resume(time.Now())
+	if err != nil {
+		n.log.Error("ending the pause of a tunnel", "error", err)
+	}
+	if !next.IsZero() {
+		n.pause.Reset(time.Until(next))
+	}
 }
 
 func (n *negotiator) report(what, peer, name string, spi uint32, err error) {
@@ -227,7 +296,7 @@ func (n *negotiator) IKE(d pipeline.Datagram) {
 
 // Acquire takes a packet that waits for its Child SA.
 func (n *negotiator) Acquire(cell pipeline.CellID, packet policy.Packet) {
-	if c, known := n.names[cell]; known {
+	if c, known := n.names.Load().children[cell]; known {
 		n.offer(ike.Acquire{Peer: c.peer, Child: c.name, Packet: &packet})
 	}
 }
@@ -282,59 +351,96 @@ func (n *negotiator) order(ctx context.Context, event ike.Event) error {
 	err := n.do(ctx, func() {
 		switch e := event.(type) {
 		case ike.Initiate:
-			failed = n.setCells(e.Peer, e.Child, pipeline.CellHold)
+			failed = n.cells.order(time.Now(), e.Peer, e.Child, false)
 		case ike.Terminate:
-			failed = n.setCells(e.Peer, "", pipeline.CellClosed)
+			failed = n.cells.order(time.Now(), e.Peer, "", true)
 		}
 		n.step(event)
 	})
 	return errors.Join(err, failed)
 }
 
-// setCells changes the state of the cell of a Child SA, or with an empty name
-// of all of the peer's.
-func (n *negotiator) setCells(peer, name string, state pipeline.CellState) error {
-	var failed error
-	for cell, c := range n.names {
-		if c.peer == peer && (name == "" || c.name == name) {
-			failed = errors.Join(failed, n.plane.SetCellState(cell, state))
+// claim gives tunnels of a change under way their cells; release undoes it.
+func (n *negotiator) claim(ctx context.Context, tunnels []string) (cells map[string]pipeline.CellID, err error) {
+	failed := n.do(ctx, func() { cells, err = n.cells.claim(tunnels) })
+	return cells, errors.Join(failed, err)
+}
+
+func (n *negotiator) release(ctx context.Context, tunnels []string) (err error) {
+	failed := n.do(ctx, func() { err = n.cells.release(tunnels) })
+	return errors.Join(failed, err)
+}
+
+// reconfigure puts a policy in force: the engine learns its peers, and with that
+// the SAs that end leave the data plane; then the cells change to what its
+// tunnels need; then publish lets the workers see it. The tunnels are claimed.
+func (n *negotiator) reconfigure(ctx context.Context, tunnels []string, peers ike.Reconfigure, publish func()) (err error) {
+	failed := n.do(ctx, func() { err = n.adopt(tunnels, peers, publish) })
+	return errors.Join(failed, err)
+}
+
+// adopt is reconfigure on the engine's goroutine, or before there is one.
+func (n *negotiator) adopt(tunnels []string, peers ike.Reconfigure, publish func()) error {
+	names, with := &directory{children: map[pipeline.CellID]child{}}, map[string]string{}
+	for _, p := range peers.Peers {
+		for _, c := range p.Children {
+			names.children[n.cells.cells[c.Name].id] = child{p.Name, c.Name}
+			with[c.Name] = p.Name
 		}
 	}
-	return failed
+	n.names.Store(names)
+	n.step(peers)
+	err := n.cells.adopt(time.Now(), tunnels, with)
+	publish()
+	return errors.Join(err, n.cells.release(tunnels), n.cells.sweepAll())
+}
+
+// forget has wipe called when no IKE SA of a former configuration is left: one
+// that is ending may still need its key.
+func (n *negotiator) forget(ctx context.Context, wipe func()) {
+	_ = n.do(ctx, func() { n.former = append(n.former, wipe) }) // else the process ends, and its memory with it
+}
+
+// forgetFormer wipes what nothing needs any more.
+func (n *negotiator) forgetFormer() {
+	if len(n.former) == 0 || n.engine.Retired() > 0 {
+		return
+	}
+	for _, wipe := range n.former {
+		wipe()
+	}
+	n.former = nil
 }
 
 // known checks that the configuration has the peer and, if named, the child.
 func (n *negotiator) known(peer, name string) error {
-	var peers, children []string
-	for _, c := range n.names {
-		if !slices.Contains(peers, c.peer) {
-			peers = append(peers, c.peer)
-		}
-		if c.peer == peer {
-			children = append(children, c.name)
-		}
-	}
-	slices.Sort(peers)
-	slices.Sort(children)
+	peers := n.names.Load().peers()
+	children := peers[peer]
 	switch {
 	case len(children) == 0:
-		return fmt.Errorf("peer %q: expected one of %s", peer, strings.Join(peers, ", "))
+		return fmt.Errorf("peer %q: expected one of %s", peer, strings.Join(slices.Sorted(maps.Keys(peers)), ", "))
 	case name != "" && !slices.Contains(children, name):
 		return fmt.Errorf("peer %s has no Child SA %q: expected one of %s", peer, name, strings.Join(children, ", "))
 	}
 	return nil
 }
 
+// peers are the children of each peer, in the order of their names.
+func (d *directory) peers() map[string][]string {
+	peers := map[string][]string{}
+	for _, c := range d.children {
+		peers[c.peer] = append(peers[c.peer], c.name)
+	}
+	for _, children := range peers {
+		slices.Sort(children)
+	}
+	return peers
+}
+
 // closeAll deletes every IKE SA and waits, within ctx, for the peers to answer.
 func (n *negotiator) closeAll(ctx context.Context) {
 	const between = 20 * time.Millisecond
-	var peers []string
-	for _, c := range n.names {
-		if !slices.Contains(peers, c.peer) {
-			peers = append(peers, c.peer)
-		}
-	}
-	for _, peer := range peers {
+	for peer := range n.names.Load().peers() {
 		if err := n.order(ctx, ike.Terminate{Peer: peer}); err != nil {
 			return
 		}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/netip"
 	"sync"
 	"testing"
@@ -18,6 +19,9 @@ import (
 	"sallyport/policy"
 )
 
+// firstCell is the number of the cell that a twin opens first.
+const firstCell = 7
+
 // memoryPlane is the data plane's twin: it keeps what was installed and hands
 // datagrams to the other side's negotiator.
 type memoryPlane struct {
@@ -27,7 +31,9 @@ type memoryPlane struct {
 	nextSPI  uint32
 	inbound  map[uint32]pipeline.ChildSA
 	outbound map[pipeline.CellID]pipeline.ChildSA
-	states   map[pipeline.CellID]pipeline.CellState
+	states   map[pipeline.CellID]pipeline.CellState // of open cells
+	cells    map[string]pipeline.CellID
+	nextCell pipeline.CellID
 	reserved map[uint32]bool
 	refuse   error // of the next install
 	sent     [][]byte
@@ -37,7 +43,7 @@ func newMemoryPlane(local string, firstSPI uint32) *memoryPlane {
 	return &memoryPlane{
 		local: netip.MustParseAddr(local), nextSPI: firstSPI,
 		inbound: map[uint32]pipeline.ChildSA{}, outbound: map[pipeline.CellID]pipeline.ChildSA{},
-		states: map[pipeline.CellID]pipeline.CellState{}, reserved: map[uint32]bool{},
+		states: map[pipeline.CellID]pipeline.CellState{}, cells: map[string]pipeline.CellID{}, nextCell: firstCell, reserved: map[uint32]bool{},
 	}
 }
 
@@ -105,6 +111,38 @@ func (p *memoryPlane) RemoveOutbound(cell pipeline.CellID, spi uint32) error {
 	return nil
 }
 
+func (p *memoryPlane) OpenCell(tunnel string) (pipeline.CellID, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	id, open := p.cells[tunnel]
+	if !open {
+		id = p.nextCell
+		p.nextCell++
+		p.cells[tunnel], p.states[id] = id, pipeline.CellClosed
+	}
+	return id, nil
+}
+
+// CloseCell refuses what the real one does.
+func (p *memoryPlane) CloseCell(cell pipeline.CellID) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if _, open := p.states[cell]; !open {
+		return fmt.Errorf("cell %d is not open", cell)
+	}
+	if _, used := p.outbound[cell]; used {
+		return fmt.Errorf("cell %d has an outbound SA", cell)
+	}
+	for spi, sa := range p.inbound {
+		if sa.Cell == cell {
+			return fmt.Errorf("cell %d has inbound SA %s", cell, spiText(spi))
+		}
+	}
+	delete(p.states, cell)
+	maps.DeleteFunc(p.cells, func(_ string, id pipeline.CellID) bool { return id == cell })
+	return nil
+}
+
 func (p *memoryPlane) SetCellState(cell pipeline.CellID, state pipeline.CellState) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -132,7 +170,7 @@ func newPair(t *testing.T) *pair {
 	p := &pair{planeA: newMemoryPlane("192.0.2.1", 0x1000), planeB: newMemoryPlane("192.0.2.2", 0x2000), facts: make(chan ike.Fact, 1000)}
 	log := slog.New(slog.NewTextHandler(&lockedBuffer{to: &p.logs}, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	make := func(peer, local, remote, ours, theirs string, plane *memoryPlane) *negotiator {
-		cfg := ike.Config{Random: rand.Reader, Peers: []ike.Peer{{
+		peers := []ike.Peer{{
 			Name: peer, Local: netip.MustParseAddr(local), Remote: netip.MustParseAddr(remote),
 			PSK: crypto.NewSecret([]byte("wq7Lk2mXv9RtZ4pLc8HsJ3nYd6BfG")),
 			Children: []ike.Child{{Name: "tunnel", Start: ike.StartOnDemand, Selectors: []policy.Selector{{
@@ -140,14 +178,16 @@ func newPair(t *testing.T) *pair {
 				Remote:    policy.RangeOf(netip.MustParsePrefix(theirs)),
 				LocalPort: policy.AnyPort, RemotePort: policy.AnyPort,
 			}}}},
-		}}}
-		return newNegotiator(cfg, map[string]pipeline.CellID{"tunnel": 7}, plane, func(f ike.Fact) {
+		}}
+		n := newNegotiator(ike.Config{Random: rand.Reader}, plane, func(f ike.Fact) {
 			logFact(log, f)
 			select {
 			case p.facts <- f:
 			default:
 			}
 		}, log)
+		adoptAll(t, n, peers)
+		return n
 	}
 	p.a = make("b", "192.0.2.1", "192.0.2.2", "10.1.0.0/24", "10.2.0.0/24", p.planeA)
 	p.b = make("a", "192.0.2.2", "192.0.2.1", "10.2.0.0/24", "10.1.0.0/24", p.planeB)
@@ -161,6 +201,18 @@ func newPair(t *testing.T) *pair {
 	return p
 }
 
+// adoptAll puts peers in force before the negotiator runs.
+func adoptAll(t *testing.T, n *negotiator, peers []ike.Peer) {
+	t.Helper()
+	tunnels := tunnelsOf(&policy.SPD{}, peers)
+	if _, err := n.cells.claim(tunnels); err != nil {
+		t.Fatal(err)
+	}
+	if err := n.adopt(tunnels, ike.Reconfigure{Peers: peers}, func() {}); err != nil {
+		t.Fatal(err)
+	}
+}
+
 type lockedBuffer struct {
 	mu sync.Mutex
 	to *bytes.Buffer
@@ -170,6 +222,12 @@ func (b *lockedBuffer) Write(text []byte) (int, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.to.Write(text)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.to.String()
 }
 
 func eventually(t *testing.T, what string, condition func() bool) {
@@ -269,7 +327,7 @@ func TestRefusedInstallEndsTheChild(t *testing.T) {
 // A flood of datagrams fills the inbox and no more (S-089: bounded queue before IKE).
 func TestInboxIsBounded(t *testing.T) {
 	plane := newMemoryPlane("192.0.2.1", 1)
-	n := newNegotiator(ike.Config{Random: rand.Reader}, nil, plane, func(ike.Fact) {}, slog.New(slog.DiscardHandler))
+	n := newNegotiator(ike.Config{Random: rand.Reader}, plane, func(ike.Fact) {}, slog.New(slog.DiscardHandler))
 	const flood = 3 * inboxSize
 	for range flood {
 		n.IKE(pipeline.Datagram{Payload: []byte{1}})
@@ -296,7 +354,10 @@ func TestOrdersNameKnownPeers(t *testing.T) {
 func TestRefusedOutboundLeavesNothing(t *testing.T) {
 	plane := newMemoryPlane("192.0.2.1", 0x1000)
 	plane.refuse = errors.New("no memory")
-	n := newNegotiator(ike.Config{Random: rand.Reader}, map[string]pipeline.CellID{"tunnel": 7}, plane, func(ike.Fact) {}, slog.New(slog.DiscardHandler))
+	n := newNegotiator(ike.Config{Random: rand.Reader}, plane, func(ike.Fact) {}, slog.New(slog.DiscardHandler))
+	if _, err := n.cells.claim([]string{"tunnel"}); err != nil {
+		t.Fatal(err)
+	}
 	failed := n.carryOut(ike.InstallOutbound{Child: "tunnel", SA: ike.ChildSA{SPI: 5, PairSPI: 6}})
 	if failed == nil || failed.SPI != 6 || len(n.pairs) != 0 {
 		t.Errorf("refusal %+v and pairs %v kept, expected that of SPI 6 and none", failed, n.pairs)

@@ -28,7 +28,7 @@ func (g *Gateway) versionView() api.Version {
 }
 
 func (g *Gateway) portsView() ([]api.Port, error) {
-	ports := make([]api.Port, 0, len(g.devices))
+	ports, own := make([]api.Port, 0, len(g.devices)), g.running().addresses
 	for i, device := range g.devices {
 		configured := g.cfg.Ports[i]
 		link, err := device.Link()
@@ -41,7 +41,7 @@ func (g *Gateway) portsView() ([]api.Port, error) {
 		}
 		port := api.Port{
 			Name: configured.Name, Device: configured.Device, Driver: device.Driver, Role: roleName(configured.Role),
-			MAC: device.MAC.String(), Addresses: texts(configured.Addresses), MTU: device.MTU,
+			MAC: device.MAC.String(), Addresses: texts(own[configured.Name]), MTU: device.MTU,
 			Link: "down", SpeedMbps: link.SpeedMbps, Queues: device.RxQueues,
 		}
 		if link.Up {
@@ -119,7 +119,7 @@ func endpoint(a netip.AddrPort, udp bool) string {
 
 // portsWithoutLink names the ports without a link by their addresses.
 func (g *Gateway) portsWithoutLink() (map[netip.Addr]string, error) {
-	down := map[netip.Addr]string{}
+	down, own := map[netip.Addr]string{}, g.running().addresses
 	for i, device := range g.devices {
 		link, err := device.Link()
 		if err != nil {
@@ -128,7 +128,7 @@ func (g *Gateway) portsWithoutLink() (map[netip.Addr]string, error) {
 		if link.Up {
 			continue
 		}
-		for _, a := range g.cfg.Ports[i].Addresses {
+		for _, a := range own[g.cfg.Ports[i].Name] {
 			down[a.Addr()] = g.cfg.Ports[i].Name
 		}
 	}
@@ -182,15 +182,16 @@ func natText(info ike.SAInfo) string {
 
 // filtersView is the SPD in match order, each row with its hits.
 func filtersView(spd *policy.SPD, counted []pipeline.FilterCounters) []api.Filter {
-	hits := map[uint32]pipeline.FilterHits{}
-	for _, c := range counted {
-		hits[c.ID] = c.FilterHits
+	hits := hitsOf(counted)
+	origins := make(map[uint32]string, len(spd.Entries))
+	for i := range spd.Entries {
+		origins[spd.Entries[i].ID] = spd.Entries[i].RuleOrigin.String()
 	}
 	rows := spd.Rows()
 	filters := make([]api.Filter, 0, len(rows))
 	for _, row := range rows {
 		h := hits[row.ID]
-		filters = append(filters, api.Filter{Row: row, Packets: h.Packets, Bytes: h.Bytes})
+		filters = append(filters, api.Filter{Row: row, RuleOrigin: origins[row.ID], Packets: h.Packets, Bytes: h.Bytes})
 	}
 	return filters
 }

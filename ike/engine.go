@@ -70,6 +70,7 @@ func (e *Engine) Step(now time.Time, ev Event) []Effect {
 		e.installFailed(ev)
 	case Reconfigure:
 		e.reconfigure(ev.Peers)
+		e.closeDeaf(ev.Deaf)
 	case Tick:
 	}
 	e.timers.run(now)

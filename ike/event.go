@@ -44,7 +44,12 @@ type (
 	Rekey struct{ Peer, Child string }
 	// Reconfigure replaces the list of peers. What is gone or negotiated from other settings loses its SAs by delete, down to a single
 	// child; the rest notices nothing. Effects for a child under its name may follow until its last SA has gone.
-	Reconfigure struct{ Peers []Peer }
+	// Deaf says of an own address that no message to it arrives any more: what ends there ends at once, since no answer to its delete
+	// will come. Nil: all are heard.
+	Reconfigure struct {
+		Peers []Peer
+		Deaf  func(local netip.Addr) bool
+	}
 )
 
 func (Datagram) event()      {}

@@ -1,6 +1,8 @@
 package ike
 
 import (
+	"maps"
+	"net/netip"
 	"reflect"
 	"slices"
 
@@ -42,6 +44,19 @@ func (e *Engine) reconfigure(configured []Peer) {
 	for _, p := range before {
 		if !kept[p] {
 			p.retire()
+		}
+	}
+}
+
+// closeDeaf ends the IKE SAs that wait for an answer to their delete where none can arrive. The peer has the delete, or finds out by its
+// liveness checks.
+func (e *Engine) closeDeaf(deaf func(local netip.Addr) bool) {
+	if deaf == nil {
+		return
+	}
+	for _, spi := range slices.Sorted(maps.Keys(e.sas)) {
+		if sa := e.sas[spi]; sa != nil && sa.endedFor != "" && deaf(sa.local.Addr()) {
+			sa.close(sa.endedFor)
 		}
 	}
 }

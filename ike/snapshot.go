@@ -63,6 +63,27 @@ func (e *Engine) Snapshot() []SAInfo {
 	return list
 }
 
+// NotBefore is until when nothing is negotiated for a child, whoever asks for it, because a try failed; the zero time where nothing stands in
+// the way.
+func (e *Engine) NotBefore(peer, child string) time.Time {
+	p := e.byName[peer]
+	if p == nil || p.slot(child) == nil {
+		return time.Time{}
+	}
+	return later(p.slot(child).retry.when(), p.retry.when())
+}
+
+// Retired is the number of IKE SAs of peers that are configured no longer, or otherwise. Until it is 0 their keys are needed.
+func (e *Engine) Retired() int {
+	n := 0
+	for _, sa := range e.sas {
+		if sa.peer != nil && sa.peer.retired {
+			n++
+		}
+	}
+	return n
+}
+
 // info is what is known of the peer apart from its IKE SAs.
 func (p *peer) info() SAInfo {
 	info := SAInfo{Peer: p.cfg.Name, State: "idle", LocalID: p.cfg.LocalID.String(), RemoteID: p.cfg.RemoteID.String(),

@@ -134,8 +134,9 @@ type IKE struct {
 // Filter is one row of the compiled SPD, in match order, with what it matched.
 type Filter struct {
 	policy.Row
-	Packets uint64 `json:"packets"`
-	Bytes   uint64 `json:"bytes"`
+	RuleOrigin string `json:"rule_origin,omitempty"` // FILE:LINE of the rule; Origin is the filter's
+	Packets    uint64 `json:"packets"`
+	Bytes      uint64 `json:"bytes"`
 }
 
 // Flow is one remembered decision of a worker's flow cache.

@@ -4,11 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
-	"time"
 
 	"github.com/spf13/cobra"
 
+	"sallyport/appliance"
 	"sallyport/appliance/api"
 	"sallyport/appliance/config"
 )
@@ -21,12 +20,12 @@ func addConfigFlag(command *cobra.Command) *string {
 }
 
 // load reads a configuration; whatever is wrong with it is a bad configuration.
-func load(path string, lab bool) (*config.Config, error) {
-	cfg, err := config.LoadWith(path, config.Options{Machine: config.ThisMachine(), Lab: lab, Resolver: net.DefaultResolver, Now: time.Now()})
+func load(path string, lab bool) (*appliance.Loaded, error) {
+	loaded, err := appliance.Load(path, lab)
 	if err != nil {
 		return nil, badConfiguration{err}
 	}
-	return cfg, nil
+	return loaded, nil
 }
 
 // checkCommand is `sallyport check` and `sallyport policy check`, which are the same.
@@ -45,13 +44,14 @@ gateway and no DPDK port. It exits with 2 when there is a mistake.`,
 	lab := addLabFlag(check)
 	addJSONFlag(check)
 	check.RunE = func(c *cobra.Command, _ []string) error {
-		cfg, err := load(*path, *lab)
+		loaded, err := load(*path, *lab)
 		if err != nil {
 			if wantsJSON(c) {
 				return errors.Join(err, printJSON(c.OutOrStdout(), api.Change{Errors: mistakes(err)}))
 			}
 			return err
 		}
+		cfg := loaded.Config
 		if wantsJSON(c) {
 			return printJSON(c.OutOrStdout(), api.Change{Policy: cfg.SPD.Policy, Warnings: cfg.Warnings})
 		}

@@ -174,7 +174,7 @@ func diffFiles(c *cobra.Command, oldPath, newPath string) error {
 	if err != nil {
 		return err
 	}
-	d := policy.Diff(before.SPD, after.SPD)
+	d := policy.Diff(before.Config.SPD, after.Config.SPD)
 	compared := api.Change{Policy: d.NewPolicy, Added: d.Added, Removed: d.Removed, Changed: d.Changed}
 	note := func(differs bool, format string, args ...any) {
 		if differs {

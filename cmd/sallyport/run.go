@@ -30,11 +30,11 @@ A policy that is marked "sample: true" is for test and research: it runs with
 	path := addConfigFlag(run)
 	lab := addLabFlag(run)
 	run.RunE = func(c *cobra.Command, _ []string) error {
-		cfg, err := load(*path, *lab)
+		loaded, err := load(*path, *lab)
 		if err != nil {
 			return err
 		}
-		return appliance.Run(c.Context(), cfg, newLog(c.ErrOrStderr(), cfg.Log))
+		return appliance.Run(c.Context(), loaded, newLog(c.ErrOrStderr(), loaded.Config.Log))
 	}
 	return run
 }
