@@ -1,6 +1,9 @@
 package policy
 
 import (
+	"bytes"
+	"encoding/json"
+	"math/rand/v2"
 	"net/netip"
 	"reflect"
 	"slices"
@@ -67,24 +70,50 @@ func wantVerdict(t *testing.T, spd *SPD, p Packet, port PortGroup, want string) 
 	}
 }
 
-// The order of rules, lists, filters and local addresses has no effect.
+// The order of rules, lists, filters, addresses and peers' proposals has no effect: 100 shuffles of a set compile to the
+// same table, byte by byte.
 // S-007
 func TestOrderHasNoEffect(t *testing.T) {
 	r := seeded(4)
 	for range 20 {
-		set := randomSet(r)
-		want, wantWarnings := mustCompile(t, set, universeEnvironment)
+		set, env := randomSet(r), universeEnvironment
+		set.Policies[0].DefaultResponse = DefaultResponse{Enabled: true, Methods: []string{"aes128gcm16"}, AuthMethods: []string{"psk"}}
+		env.Vanished = []netip.Addr{addr("10.0.0.4"), addr("fd00::8")}
+		env.Subnets = []netip.Prefix{netip.MustParsePrefix("10.7.0.0/28"), netip.MustParsePrefix("10.8.0.0/16")}
+		env.Dynamic = []DynamicFilter{dynamic("x", "10.0.0.3/32", "10.0.0.7/32"), dynamic("y", "10.0.0.3/32", "10.0.0.7/32"), dynamic("x", "fd00::7/128", "fd00::/120")}
+		want, wantWarnings := mustCompile(t, set, env)
 		for range 100 {
-			env := Environment{LocalAddresses: slices.Clone(universeEnvironment.LocalAddresses)}
-			r.Shuffle(len(env.LocalAddresses), func(a, b int) {
-				env.LocalAddresses[a], env.LocalAddresses[b] = env.LocalAddresses[b], env.LocalAddresses[a]
-			})
-			got, gotWarnings := mustCompile(t, shuffled(r, set), env)
-			if !reflect.DeepEqual(got, want) || !reflect.DeepEqual(gotWarnings, wantWarnings) {
+			got, gotWarnings := mustCompile(t, shuffled(r, set), shuffledEnvironment(r, env))
+			if !reflect.DeepEqual(got, want) || !reflect.DeepEqual(gotWarnings, wantWarnings) || !bytes.Equal(table(t, got), table(t, want)) {
 				t.Fatalf("shuffled set compiles to\n%+v %v\nwant\n%+v %v", got, gotWarnings, want, wantWarnings)
 			}
 		}
 	}
+}
+
+func shuffledEnvironment(r *rand.Rand, env Environment) Environment {
+	env.LocalAddresses, env.Vanished, env.Subnets, env.Dynamic = mixed(r, env.LocalAddresses), mixed(r, env.Vanished), mixed(r, env.Subnets), mixed(r, env.Dynamic)
+	return env
+}
+
+// mixed is the same things in another order.
+func mixed[T any](r *rand.Rand, things []T) []T {
+	things = slices.Clone(things)
+	r.Shuffle(len(things), func(a, b int) { things[a], things[b] = things[b], things[a] })
+	return things
+}
+
+// table is what operators see of a compiled policy, as bytes.
+func table(t *testing.T, spd *SPD) []byte {
+	t.Helper()
+	text, err := json.Marshal(struct {
+		Rows     []Row
+		MainMode []MainModeRow
+	}{spd.Rows(), spd.MainModeRows()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
 }
 
 // Entries come by descending weight, ranks are 1 to n without gaps, and no ID is 0 or used twice.
@@ -133,8 +162,13 @@ func TestIDsSurviveOtherChanges(t *testing.T) {
 // A filter that is not mirrored matches the stated direction only.
 // S-018
 func TestMirrored(t *testing.T) {
-	filter := Filter{Source: Any(), Destination: spec("10.10.1.2/32")}
-	in, out := tcp("192.0.2.1:1000", "10.10.1.2:80"), tcp("10.10.1.2:80", "192.0.2.1:1000")
+	t.Run("IPv4", func(t *testing.T) { mirrored(t, "10.10.1.2/32", "192.0.2.1:1000", "10.10.1.2:80") })
+	t.Run("IPv6", func(t *testing.T) { mirrored(t, "2001:db8:10::2/128", "[2001:db8:9::1]:1000", "[2001:db8:10::2]:80") })
+}
+
+func mirrored(t *testing.T, host, from, to string) {
+	filter := Filter{Source: Any(), Destination: spec(host)}
+	in, out := tcp(from, to), tcp(to, from)
 	oneWay, _ := mustCompile(t, setOf(ruleText{name: "r", kind: ActionBlock, filter: filter}), Environment{})
 	wantVerdict(t, oneWay, in, PortsWAN, "block")
 	wantVerdict(t, oneWay, out, PortsLAN, "none")
@@ -187,6 +221,30 @@ func TestDefaultAction(t *testing.T) {
 	spd, warnings = mustCompile(t, set, Environment{})
 	if spd.DefaultAction != ActionPermit || len(warnings) != 1 {
 		t.Errorf("default permit: %+v, warnings %v", spd, warnings)
+	}
+}
+
+// A sample policy says at every start that it is one; to refuse it outside the lab is the configuration's part.
+func TestSampleWarns(t *testing.T) {
+	set := setOf()
+	set.Policies[0].Sample = true
+	if _, warnings := mustCompile(t, set, Environment{}); len(warnings) != 1 || !strings.Contains(warnings[0].Message, `policy "test" is a sample`) {
+		t.Errorf("warnings %v", warnings)
+	}
+}
+
+// RSVP is dropped unless a filter permits it, and is never negotiated; in both IP versions.
+// S-037
+func TestRSVP(t *testing.T) {
+	for _, hosts := range [][2]string{{"10.1.0.5", "10.2.0.5"}, {"2001:db8:1::5", "2001:db8:2::5"}} {
+		p := rsvp(hosts[0], hosts[1])
+		closed, _ := mustCompile(t, setOf(), gatewayEnvironment)
+		named := Filter{Source: Range(HostRange(p.Source)), Destination: Range(HostRange(p.Destination)), Protocol: protocolRSVP, Mirrored: true}
+		open, _ := mustCompile(t, setOf(ruleText{name: "r", kind: ActionPermit, filter: named}), gatewayEnvironment)
+		if closed.Decide(p, PortsLAN).Verdict != VerdictBlock || open.Decide(p, PortsLAN).Verdict != VerdictPermit {
+			t.Errorf("RSVP without a filter: %s; with one: %s", closed.Decide(p, PortsLAN).Why, open.Decide(p, PortsLAN).Why)
+		}
+		wantProblem(t, setOf(ruleText{name: "r", kind: ActionNegotiate, tunnel: "t", filter: named}), "protocol 46 (rsvp) can only be permitted or blocked")
 	}
 }
 

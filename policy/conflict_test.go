@@ -1,16 +1,25 @@
 package policy
 
 import (
+	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
 )
 
 // All orders of the three actions for the same traffic compile to the most restrictive, with a warning that names both
-// rules.
+// rules and says which holds and why; in both IP versions.
 // S-017
 func TestMostRestrictiveWins(t *testing.T) {
-	filter := Filter{Source: spec("10.1.0.0/24"), Destination: spec("10.2.0.0/24"), Mirrored: true}
+	t.Run("IPv4", func(t *testing.T) { mostRestrictiveWins(t, "10.1.0.0/24", "10.2.0.0/24", "10.1.0.5:1", "10.2.0.5:1") })
+	t.Run("IPv6", func(t *testing.T) {
+		mostRestrictiveWins(t, "2001:db8:1::/48", "2001:db8:2::/48", "[2001:db8:1::5]:1", "[2001:db8:2::5]:1")
+	})
+}
+
+func mostRestrictiveWins(t *testing.T, local, remote, host, peer string) {
+	filter := Filter{Source: spec(local), Destination: spec(remote), Mirrored: true}
 	permit := ruleText{name: "permit", kind: ActionPermit, filter: filter}
 	block := ruleText{name: "block", kind: ActionBlock, filter: filter}
 	negotiate := ruleText{name: "negotiate", kind: ActionNegotiate, filter: filter, tunnel: "t"}
@@ -31,12 +40,14 @@ func TestMostRestrictiveWins(t *testing.T) {
 		if len(spd.Entries) != 2 {
 			t.Errorf("%v: %d entries, want one per direction", test.rules, len(spd.Entries))
 		}
-		wantVerdict(t, spd, tcp("10.1.0.5:1", "10.2.0.5:1"), PortsLAN, test.out)
-		wantVerdict(t, spd, tcp("10.2.0.5:1", "10.1.0.5:1"), PortsWAN, test.back)
+		wantVerdict(t, spd, tcp(host, peer), PortsLAN, test.out)
+		wantVerdict(t, spd, tcp(peer, host), PortsWAN, test.back)
 		for _, loser := range test.rules {
 			winner := spd.Entries[0].Rule
 			named := slices.ContainsFunc(warnings, func(w Warning) bool {
-				return slices.Equal(w.Rules, []string{winner, loser.name}) && strings.Contains(w.Message, winner) && strings.Contains(w.Message, loser.name)
+				return slices.Equal(w.Rules, []string{winner, loser.name}) &&
+					strings.Contains(w.Message, fmt.Sprintf("rules %q and %q disagree on", winner, loser.name)) &&
+					strings.Contains(w.Message, fmt.Sprintf("%s holds over %s because it is more restrictive", winner, loser.name))
 			})
 			if named != (loser.name != winner) {
 				t.Errorf("winner %s, rule %s: warnings %v", winner, loser.name, warnings)
@@ -93,4 +104,34 @@ func TestRedundantRules(t *testing.T) {
 	if len(warnings) != 0 {
 		t.Errorf("one filter alone: warnings %v", warnings)
 	}
+}
+
+// Two long lists that overlap are one line for the operator, with the places of both rules and the number of filters.
+func TestManyConflictsAreOneWarning(t *testing.T) {
+	set := setOf(ruleText{name: "a", kind: ActionBlock}, ruleText{name: "b", kind: ActionPermit})
+	for i := range set.FilterLists {
+		set.FilterLists[i].Filters = nil
+		for host := range byte(50) {
+			set.FilterLists[i].Filters = append(set.FilterLists[i].Filters, Filter{Source: Any(), Destination: Range(HostRange(netip.AddrFrom4([4]byte{10, 0, 0, host})))})
+		}
+		set.Policies[0].Rules[i].Origin = Origin{File: "site.yaml", Line: 30 + i}
+	}
+	_, warnings := mustCompile(t, set, Environment{})
+	want := `rules "a" (site.yaml:30) and "b" (site.yaml:31) disagree on 0.0.0.0/0 to 10.0.0.0 and 49 more: block holds over permit because it is more restrictive`
+	if len(warnings) != 1 || warnings[0].Message != want {
+		t.Errorf("%q, want %q alone", warnings, want)
+	}
+}
+
+// Where two rules for the same traffic are its two directions on one role only, the other role keeps what it has: no
+// packet falls through to a weaker filter.
+func TestDirectionsOfTwoRules(t *testing.T) {
+	there := Filter{Source: spec("10.1.0.0/24"), Destination: spec("10.2.0.0/24")}
+	back := Filter{Source: there.Destination, Destination: there.Source}
+	spd, _ := mustCompile(t, setOf(
+		ruleText{"lan", ActionNegotiate, there, PortsLAN, "t"}, ruleText{"all", ActionNegotiate, back, PortsAll, "t"},
+		ruleText{"weaker", ActionPermit, Filter{Source: Any(), Destination: Any()}, PortsAll, ""}), Environment{})
+	in := tcp("10.2.0.5:1", "10.1.0.5:1")
+	wantVerdict(t, spd, in, PortsLAN, "protect")
+	wantVerdict(t, spd, in, PortsWAN, "protect")
 }

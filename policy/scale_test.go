@@ -3,6 +3,7 @@ package policy
 import (
 	"fmt"
 	"net/netip"
+	"runtime"
 	"testing"
 	"time"
 )
@@ -57,5 +58,21 @@ func BenchmarkCompile(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+// A policy of 10,000 filters compiles in a small part of what a gateway may use for a change.
+func TestLargePolicyFitsInMemory(t *testing.T) {
+	set := largeSet(10000)
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	spd, warnings := mustCompile(t, set, gatewayEnvironment)
+	runtime.ReadMemStats(&after)
+	if len(spd.Entries) != 20000 || len(warnings) != 0 {
+		t.Errorf("%d entries, want one for each direction of 10,000 filters; warnings %v", len(spd.Entries), warnings)
+	}
+	const limit = 64 << 20 // bytes allocated in all, the garbage of the way included
+	if allocated := after.TotalAlloc - before.TotalAlloc; allocated > limit {
+		t.Errorf("%d MiB allocated, at most %d", allocated>>20, limit>>20)
 	}
 }
