@@ -51,9 +51,9 @@ func (f *finisher) compileOne(p *rulebook, env policy.Environment) {
 	}
 	traffic := spd.Selectors()
 	p.rules = slices.DeleteFunc(p.rules, func(each *rule) bool {
-		idle := each.action.kind == policy.ActionNegotiate && !slices.ContainsFunc(traffic[each.name], func(s policy.Selector) bool { return s.Local.Is4() })
+		idle := each.action.kind == policy.ActionNegotiate && len(traffic[each.name]) == 0
 		if idle {
-			f.lost(each.line, "rule %s is left out: it has no IPv4 traffic to protect that another rule does not take", quote(each.name))
+			f.lost(each.line, "rule %s is left out: it has no traffic to protect that another rule does not take", quote(each.name))
 		}
 		return idle
 	})

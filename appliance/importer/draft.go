@@ -125,7 +125,8 @@ type rulebook struct {
 	line         int
 	name         string
 	about        string
-	ikeLifetime  time.Duration
+	refresh      time.Duration // 0 is never
+	ikeLifetime  time.Duration // 0 is the default
 	ikeProposals []string
 	rules        []*rule
 }

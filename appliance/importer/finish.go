@@ -11,6 +11,9 @@ import (
 // minKeyLength is the shortest preshared key that a configuration takes, in characters (S-067).
 const minKeyLength = 25
 
+// maxOwnAddresses is the most addresses of a port.
+const maxOwnAddresses = 256
+
 // finish makes a configuration of a draft. Any problem reported before or on the way is the end of it.
 func (r *report) finish(d *draft) (*Result, error) {
 	if len(r.problems) > 0 {
@@ -20,10 +23,12 @@ func (r *report) finish(d *draft) (*Result, error) {
 	f.dropEmpty()
 	for _, p := range d.policies {
 		f.dropContested(p)
+		f.splitLarge(p)
 	}
 	f.dropUnused()
 	f.rename()
 	f.fill()
+	f.mergePeers()
 	if len(r.problems) == 0 {
 		f.compile()
 	}
@@ -50,63 +55,6 @@ type finisher struct {
 
 	names    map[string]netip.Addr // what stands for a DNS name while compiling
 	lastName netip.Addr
-}
-
-// dropEmpty leaves out lists without filters, which match nothing, and the rules that use them.
-func (f *finisher) dropEmpty() {
-	for _, p := range f.draft.policies {
-		p.rules = slices.DeleteFunc(p.rules, func(each *rule) bool {
-			empty := len(each.list.filters) == 0
-			if empty {
-				f.lost(each.line, "rule %s is left out: its filter list %s has no filters", quote(each.name), quote(each.list.name))
-			}
-			return empty
-		})
-	}
-	f.draft.lists = slices.DeleteFunc(f.draft.lists, func(l *list) bool {
-		empty := len(l.filters) == 0
-		if empty {
-			f.lost(l.line, "filter list %s is left out: it has no filters", quote(l.name))
-		}
-		return empty
-	})
-}
-
-// dropContested leaves each filter to the first of the rules that negotiate it with different peers: a packet goes to one.
-func (f *finisher) dropContested(p *rulebook) {
-	first := map[string]*rule{}
-	p.rules = slices.DeleteFunc(p.rules, func(each *rule) bool {
-		if each.peer == nil {
-			return false
-		}
-		var own []filter
-		for _, one := range each.list.filters {
-			one.mirrored = true // as every filter of a rule that negotiates is
-			other := first[one.text()]
-			if other == nil || other.peer == each.peer {
-				first[one.text()] = each
-				own = append(own, one)
-				continue
-			}
-			f.lost(one.line, "rules %s and %s (line %d) protect the traffic of this filter with different peers: it stays with the first", quote(other.name), quote(each.name), each.line)
-		}
-		if len(own) > 0 && len(own) < len(each.list.filters) {
-			each.list = &list{line: each.list.line, name: each.list.name, about: each.list.about, filters: own}
-			f.draft.lists = append(f.draft.lists, each.list)
-		}
-		return len(own) == 0
-	})
-}
-
-// dropUnused leaves out the peers that no rule names: a gateway would negotiate with them for nothing.
-func (f *finisher) dropUnused() {
-	named := map[*peer]bool{}
-	for _, p := range f.draft.policies {
-		for _, each := range p.rules {
-			named[each.peer] = true
-		}
-	}
-	f.draft.peers = slices.DeleteFunc(f.draft.peers, func(p *peer) bool { return !named[p] })
 }
 
 // rename gives every part a name of our form.
@@ -167,6 +115,9 @@ func (f *finisher) fill() {
 				}
 			}
 		}
+	}
+	if len(f.wan) > maxOwnAddresses {
+		f.problem(0, "expected at most %d addresses of the gateway's own, found %d: import the file in parts", maxOwnAddresses, len(f.wan))
 	}
 	if !enough {
 		f.problem(0, "expected a configuration that leaves some of the addresses %v free for placeholders: import it in parts", placeholderNetworks)

@@ -1,12 +1,16 @@
 package importer
 
 import (
+	"context"
+	"crypto/sha256"
 	"flag"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"sallyport/appliance/config"
 )
@@ -103,5 +107,15 @@ func parse(t *testing.T, result *Result) (*config.Config, error) {
 			t.Fatal(err)
 		}
 	}
-	return config.Parse(filepath.Join(folder, "gateway.yaml"), result.YAML, config.Machine{Cores: []int{0, 1}, UID: os.Geteuid()})
+	return config.ParseWith(filepath.Join(folder, "gateway.yaml"), result.YAML, config.Options{
+		Machine: config.Machine{Cores: []int{0, 1}, UID: os.Geteuid()}, Resolver: resolver100{}, Now: time.Unix(0, 0),
+	})
+}
+
+// resolver100 finds every name at an address of 100.64.0.0/10.
+type resolver100 struct{}
+
+func (resolver100) LookupNetIP(_ context.Context, _, host string) ([]netip.Addr, error) {
+	digest := sha256.Sum256([]byte(host))
+	return []netip.Addr{netip.AddrFrom4([4]byte{100, 64 | digest[0]&63, digest[1], digest[2]})}, nil
 }

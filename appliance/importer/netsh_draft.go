@@ -81,13 +81,16 @@ func (n *netshDraft) addAction(o *object) {
 	n.draft.actions = append(n.draft.actions, a)
 }
 
+// maxRefresh is the longest time after which a gateway looks at its file again.
+const maxRefresh = 24 * time.Hour
+
 func (n *netshDraft) addPolicy(o *object) {
 	p := &rulebook{line: o.line, name: o.name, about: o.text("description"), ikeProposals: n.ikeProposals(o)}
 	if minutes := n.number(o, "mmlifetime"); minutes > 0 {
 		p.ikeLifetime = n.within(o.at("mmlifetime"), "mmlifetime", time.Duration(minutes)*time.Minute)
 	}
 	if minutes := n.number(o, "pollinginterval"); minutes > 0 {
-		n.info(o.at("pollinginterval"), "pollinginterval: the gateway reads its file when it is told to; refresh_seconds: %d makes it look by itself", minutes*60)
+		p.refresh = min(time.Duration(minutes)*time.Minute, maxRefresh)
 	}
 	if n.number(o, "qmpermm") > 0 {
 		n.lost(o.at("qmpermm"), "qmpermm has no equivalent: the number of tunnels of an IKE SA has no limit")

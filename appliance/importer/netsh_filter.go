@@ -4,9 +4,9 @@ import (
 	"fmt"
 	"math/bits"
 	"net/netip"
-	"regexp"
 	"strconv"
 	"strings"
+	"unicode"
 
 	"sallyport/policy"
 )
@@ -83,14 +83,10 @@ func (s *netshScript) address(o *object, tag, maskTag string) address {
 	return unknown
 }
 
-// dnsName is the form of a host name (RFC 1123, section 2.1); the last label has a letter, which an address has not.
-var (
-	dnsName   = regexp.MustCompile(`^([A-Za-z0-9]([A-Za-z0-9_-]{0,61}[A-Za-z0-9])?\.)*[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?$`)
-	hasLetter = regexp.MustCompile(`[A-Za-z][A-Za-z0-9-]*$`)
-)
-
+// isDNSName reports whether a text is a host name, as the gateway reads one.
 func isDNSName(text string) bool {
-	return len(text) <= 253 && dnsName.MatchString(text) && hasLetter.MatchString(text)
+	_, err := policy.ParseAddressSpec(dnsNamePart + text)
+	return err == nil && strings.ContainsFunc(text, unicode.IsLetter) // 10.0.0.0_ is a mistake
 }
 
 // masked is the addresses that an address and its mask stand for. Without a mask it is the address alone.

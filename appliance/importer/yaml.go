@@ -3,6 +3,7 @@ package importer
 import (
 	"bytes"
 	"fmt"
+	"math/bits"
 	"strconv"
 	"strings"
 	"time"
@@ -19,6 +20,7 @@ const replace = "REPLACE"
 func (f *finisher) yaml() ([]byte, error) {
 	root := mapping()
 	root.add("name", text("gateway"), replace+": the gateway's own name")
+	f.sizesYAML(root)
 	root.add("ports", f.portsYAML(), "")
 	if len(f.draft.peers) > 0 {
 		root.add("peers", f.peersYAML(), "")
@@ -43,6 +45,28 @@ func (f *finisher) yaml() ([]byte, error) {
 		return nil, err
 	}
 	return out.Bytes(), encoder.Close()
+}
+
+// sizesYAML makes room for more tunnels than the data plane has without being told. A reload needs room for as many
+// again, and a rekey for twice the SAs.
+func (f *finisher) sizesYAML(root mappingNode) {
+	const standardTunnels, mostTunnels, mostSAs = 1024, 65534, 1 << 24
+	tunnels := 0
+	for _, p := range f.draft.policies {
+		for _, each := range p.rules {
+			if each.peer != nil {
+				tunnels++
+			}
+		}
+	}
+	if 2*tunnels <= standardTunnels {
+		return
+	}
+	sas := 1 << bits.Len(uint(4*tunnels))
+	sizes := mapping()
+	sizes.add("max_tunnels", plain(strconv.Itoa(min(2*tunnels, mostTunnels))), "")
+	sizes.add("max_sas", plain(strconv.Itoa(min(sas, mostSAs))), "")
+	root.add("dataplane", sizes.Node, "")
 }
 
 func (f *finisher) portsYAML() *yaml.Node {
@@ -162,6 +186,13 @@ func (f *finisher) policiesYAML() *yaml.Node {
 		node := mapping()
 		node.add("name", text(p.name), line(p.line))
 		node.addText("description", oneLine(p.about))
+		if p.refresh > 0 {
+			node.add("refresh_seconds", plain(strconv.Itoa(int(p.refresh/time.Second))), "")
+		}
+		if p.ikeLifetime > 0 {
+			node.add("key_exchange", mapping().flow().add("lifetime", text(shortTime(p.ikeLifetime)), "").Node, "")
+		}
+		node.addWords("key_exchange_methods", p.ikeProposals)
 		node.add("rules", rules, "")
 		policies.Content = append(policies.Content, node.Node)
 	}
