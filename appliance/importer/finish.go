@@ -106,14 +106,7 @@ func (f *finisher) fill() {
 	}
 	for _, l := range f.draft.lists {
 		for i := range l.filters {
-			for _, side := range []*address{&l.filters[i].source, &l.filters[i].destination} {
-				if *side == unknown {
-					host := deal.host()
-					enough = enough && host.IsValid()
-					*side = hostAddress(host)
-					l.filters[i].hole = true
-				}
-			}
+			enough = l.filters[i].fill(deal) && enough
 		}
 	}
 	if len(f.wan) > maxOwnAddresses {
@@ -122,6 +115,24 @@ func (f *finisher) fill() {
 	if !enough {
 		f.problem(0, "expected a configuration that leaves some of the addresses %v free for placeholders: import it in parts", placeholderNetworks)
 	}
+}
+
+// fill puts placeholders of the right IP version into a filter; false where there are none left.
+func (f *filter) fill(deal *placeholders) bool {
+	for _, pair := range [][2]*address{{&f.source, &f.destination}, {&f.destination, &f.source}} {
+		if *pair[0] != unknown {
+			continue
+		}
+		host := deal.host()
+		if other, literal := pair[1].span(); literal && !other.Is4() {
+			host = deal.hostIPv6()
+		}
+		*pair[0], f.hole = hostAddress(host), true
+		if !host.IsValid() {
+			return false
+		}
+	}
+	return true
 }
 
 // portAddress is the first host of a network with its prefix length.

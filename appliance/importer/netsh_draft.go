@@ -138,6 +138,7 @@ func (n *netshDraft) number(o *object, tag string) int {
 // activate chooses the policy in force.
 func (n *netshDraft) activate() {
 	switch {
+	case len(n.draft.policies) == 0 && len(n.problems) > 0: // one of which may be the policy's
 	case len(n.draft.policies) == 0:
 		n.problem(0, "expected at least one policy (add policy name=...), found none")
 	case n.draft.active == nil:

@@ -110,7 +110,7 @@ func (s *netshScript) lifetime(m *methods, line int, parts []string) {
 func (r *report) within(line int, what string, d time.Duration) time.Duration {
 	fitting := min(max(d, minLifetime), maxLifetime)
 	if fitting != d {
-		r.changed(line, "%s of %s is now %s: it may be from %s to %s", what, d, fitting, minLifetime, maxLifetime)
+		r.changed(line, "%s of %s is now %s: it may be from %s to %s", what, shortTime(d), shortTime(fitting), minLifetime, shortTime(maxLifetime))
 	}
 	return fitting
 }

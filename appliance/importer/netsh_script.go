@@ -69,7 +69,7 @@ func (s *netshScript) command(line int, words []word) {
 	entered := len(words)
 	context, words = walk(context, words)
 	if len(words) == 0 {
-		if entered > 0 {
+		if entered > 0 || len(context) > 0 && program {
 			s.enter(line, context)
 		}
 		return

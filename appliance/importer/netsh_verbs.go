@@ -146,8 +146,9 @@ type arguments struct {
 // arguments assigns the words behind a command to its tags. Its messages never show a value: it may be a secret.
 func (s *netshScript) arguments(line int, command string, tags []string, words []word) (*arguments, bool) {
 	args := &arguments{line: line, values: map[string]value{}}
-	sound := true
+	sound, tagged := true, false
 	for i, w := range words {
+		tagged = tagged || w.tagged
 		if !w.tagged && w.value == "?" {
 			s.info(line, "%s ? shows help: left out", command)
 			return nil, false
@@ -157,14 +158,14 @@ func (s *netshScript) arguments(line int, command string, tags []string, words [
 		switch {
 		case w.tagged:
 			tag, found = findByName(tags, w.tag, func(tag *string) string { return *tag })
-		case i < len(tags):
+		case i < len(tags) && !tagged: // behind a tag it is more likely the rest of a value with blanks
 			tag, found = &tags[i], true
 		}
 		switch {
 		case w.tagged && !found:
 			s.problem(line, "%s: expected one of %s, found the tag %s", command, strings.Join(tags, ", "), quote(w.tag))
 			sound = false
-		case !found || !w.tagged && args.has(*tag):
+		case !found:
 			s.problem(line, "%s: expected tag=value, found a value without a tag as number %d: does a value with blanks lack its quotation marks?", command, i+1)
 			sound = false
 		case args.has(*tag) && *tag != "rootca":

@@ -12,6 +12,7 @@ import (
 type placeholders struct {
 	used  map[netip.Prefix]bool
 	hosts netip.Addr // the last address dealt out, not valid before the first
+	ipv6  netip.Addr // likewise
 }
 
 // placeholderNetworks are where placeholders come from, in this order.
@@ -95,4 +96,13 @@ func (p *placeholders) host() netip.Addr {
 		}
 	}
 	return p.hosts
+}
+
+// hostIPv6 deals out an IPv6 address of its own, from the end of the network that documentation has (RFC 3849).
+func (p *placeholders) hostIPv6() netip.Addr {
+	if !p.ipv6.IsValid() {
+		p.ipv6 = netip.MustParseAddr("2001:db8:ffff:ffff::")
+	}
+	p.ipv6 = p.ipv6.Next()
+	return p.ipv6
 }

@@ -65,9 +65,8 @@ func (f *finisher) dropUnused() {
 	f.draft.peers = slices.DeleteFunc(f.draft.peers, func(p *peer) bool { return !named[p] })
 }
 
-// maxSelectors is the most traffic selectors of a tunnel: what the number of them in an IKE payload can say (RFC 7296,
-// section 3.13).
-const maxSelectors = 255
+// maxSelectors is the most traffic selectors of a tunnel that package ike takes.
+const maxSelectors = 128
 
 // splitLarge makes several rules of one whose tunnel would have too many traffic selectors.
 func (f *finisher) splitLarge(p *rulebook) {

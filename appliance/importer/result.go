@@ -67,6 +67,8 @@ type report struct {
 	problems []*Error
 	more     int // problems beyond maxProblems
 	silent   int // notes beyond maxNotes
+
+	truncated bool // the end of the file could not be read: what is missing is no news
 }
 
 func (r *report) note(line int, severity, format string, args ...any) {

@@ -117,7 +117,7 @@ func (s *swanctlDraft) duration(sec *section, key string, standard time.Duration
 func (s *swanctlDraft) lifetime(sec *section, key string, standard time.Duration) time.Duration {
 	lifetime := s.duration(sec, key, standard)
 	if lifetime == 0 {
-		s.changed(sec.at(key), "%s = 0: keys always change, every %s at the latest", key, maxLifetime)
+		s.changed(sec.at(key), "%s = 0: keys always change, every %s at the latest", key, shortTime(maxLifetime))
 		return maxLifetime
 	}
 	return s.within(sec.at(key), key, lifetime)

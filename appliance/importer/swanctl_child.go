@@ -215,7 +215,10 @@ func (s *swanctlDraft) subnet(p *peer, sec *section, key, text string) (address,
 		text = prefix.Masked().String()
 	}
 	span, err := policy.ParseAddrRange(text)
-	return address(span.String()), err
+	if err != nil {
+		return unknown, fmt.Errorf("expected an address, a prefix, a range (10.1.0.10-10.1.0.20) or dynamic, found %s", quote(text))
+	}
+	return address(span.String()), nil
 }
 
 // limit reads the protocol and the port of a traffic selector: tcp/80, udp/1024-65535, icmp, /53.

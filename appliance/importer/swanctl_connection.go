@@ -101,9 +101,9 @@ func (s *swanctlDraft) endpoint(sec *section, key string) netip.Addr {
 				s.lost(sec.at(key), "connection %s: peers of any address are not offered: REPLACE the remote address", quote(sec.name))
 			}
 		case err != nil:
-			s.lost(sec.at(key), "connection %s: %s: expected an IPv4 address, found %s: REPLACE the address of the peer", quote(sec.name), key, quote(text))
+			s.lost(sec.at(key), "connection %s: %s: expected an IPv4 address, found %s, which is left out", quote(sec.name), key, quote(text))
 		case !a.Is4():
-			s.lost(sec.at(key), "connection %s: %s: tunnels over IPv6 are not offered: REPLACE the address of the peer", quote(sec.name), key)
+			s.lost(sec.at(key), "connection %s: %s: tunnels over IPv6 are not offered: %s is left out", quote(sec.name), key, a)
 		case !a.IsGlobalUnicast() && !a.IsLinkLocalUnicast():
 			s.problem(sec.at(key), "%s: expected the address of a gateway, found %s", key, a)
 		case found.IsValid():

@@ -71,6 +71,9 @@ func (p *swanctlParser) parse(text string) *section {
 		p.statement()
 	}
 	for _, s := range p.open[1:] {
+		if p.truncated {
+			break
+		}
 		p.problem(s.line, "section %s has no } to close it", quote(s.name))
 	}
 	return root
@@ -114,8 +117,10 @@ func (p *swanctlParser) statement() {
 	}
 	name, ok := p.name()
 	if !ok {
-		p.problem(line, "expected a section or a setting, found %q", p.rest[0])
-		p.skipLine()
+		if len(p.rest) > 0 { // else a quotation mark was open, which is reported
+			p.problem(line, "expected a section or a setting, found %q", p.rest[0])
+			p.skipLine()
+		}
 		return
 	}
 	if name == "include" && !p.at('=') && !p.at('{') && !p.at(':') {
@@ -278,8 +283,8 @@ func (p *swanctlParser) quoted() (string, bool) {
 		}
 		text.WriteRune(c)
 	}
-	p.problem(line, "the quotation mark of this line has no other to close it")
-	p.rest = nil
+	p.problem(line, "the quotation mark of this line has no other to close it: nothing behind it is read")
+	p.rest, p.truncated = nil, true
 	return "", false
 }
 
