@@ -39,7 +39,9 @@ func (b *builder) policy() {
 	b.config.Policy = set
 	b.activePolicy()
 	b.planChildren(actions)
-	b.compile()
+	if b.more == 0 { // else nobody would read what else is wrong
+		b.compile()
+	}
 }
 
 // activePolicy checks which policy is in force, and takes from it what holds for the gateway.

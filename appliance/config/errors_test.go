@@ -165,3 +165,13 @@ func TestNearest(t *testing.T) {
 		}
 	}
 }
+
+// A file with no end of mistakes has the first of them listed, and the rest counted.
+func TestManyMistakes(t *testing.T) {
+	rules := strings.Repeat("      - {name: x, sorce: y}\n", 700) // each lacks two keys as well
+	_, err := parseBase(t, replaced(t, "    rules:\n", "    rules:\n"+rules))
+	all := err.(interface{ Unwrap() []error }).Unwrap()
+	if last := all[len(all)-1].Error(); len(all) != maxErrors+1 || !strings.HasSuffix(last, "gw.yaml: 1100 more mistakes, which are not listed: correct these first") {
+		t.Errorf("%d errors, the last %s", len(all), last)
+	}
+}

@@ -50,12 +50,20 @@ func (r *report) addSyntaxError(err error) {
 // defaults filled in, text as it was written (an identity 010 is not the number 8).
 type walker struct {
 	*report
-	nodes int
+	nodes   int
+	schemas map[reflect.Type]*schema
+}
+
+// schema is the keys that a structure has.
+type schema struct {
+	fields   map[string]reflect.StructField
+	names    []string       // of the keys, sorted
+	defaults map[string]any // of keys that need not be there
 }
 
 // checkKeys is the tree of the file, with everything that cannot be decoded reported and left out.
 func (r *report) checkKeys(root *yaml.Node) map[string]any {
-	w := &walker{report: r}
+	w := &walker{report: r, schemas: map[reflect.Type]*schema{}}
 	tree, _ := w.mapping(root, reflect.TypeFor[fileRoot](), "").(map[string]any)
 	return tree
 }
@@ -129,13 +137,13 @@ func (w *walker) mapping(node *yaml.Node, want reflect.Type, path string) any {
 		w.breakAt(path, "expected keys with values, found %s", found(node, path))
 		return nil
 	}
-	fields := fieldsOf(want)
+	known := w.schemaOf(want)
 	for _, p := range pairs {
 		key := join(path, p.key.Value)
-		field, known := fields[p.key.Value]
-		if !known {
+		field, has := known.fields[p.key.Value]
+		if !has {
 			w.lines[key] = p.key.Line
-			w.add(key, "%s", w.unknown(p.key.Value, path, fields))
+			w.add(key, "%s", unknown(p.key.Value, path, known.names))
 			continue
 		}
 		if _, again := w.lines[key]; again {
@@ -147,34 +155,51 @@ func (w *walker) mapping(node *yaml.Node, want reflect.Type, path string) any {
 			tree[p.key.Value] = w.value(p.value, field.Type, key)
 		}
 	}
-	w.complete(tree, fields, path)
+	w.complete(tree, known, path)
 	return tree
 }
 
 // complete fills in the defaults of keys that are not there, and reports the required ones.
-func (w *walker) complete(tree map[string]any, fields map[string]reflect.StructField, path string) {
-	for _, name := range sortedKeys(fields) {
-		field := fields[name]
+func (w *walker) complete(tree map[string]any, known *schema, path string) {
+	for _, name := range known.names {
 		if _, there := tree[name]; there {
 			continue
 		}
-		key := join(path, name)
+		field := known.fields[name]
 		if expected, required := field.Tag.Lookup("required"); required {
-			w.add(key, "is missing: expected %s", expected)
-			continue
-		}
-		if text, has := field.Tag.Lookup("default"); has {
-			var value any
-			if isText(field.Type) {
-				value = text
-			} else if err := yaml.Unmarshal([]byte(text), &value); err != nil {
-				panic(fmt.Sprintf("config: default of %s: %v", key, err))
-			}
+			w.add(join(path, name), "is missing: expected %s", expected)
+		} else if value, has := known.defaults[name]; has {
 			tree[name] = value
 		} else if field.Type.Kind() == reflect.Struct && !isText(field.Type) {
-			tree[name] = w.mapping(nil, field.Type, key)
+			tree[name] = w.mapping(nil, field.Type, join(path, name))
 		}
 	}
+}
+
+// schemaOf finds the keys of a structure, once.
+func (w *walker) schemaOf(structure reflect.Type) *schema {
+	if known := w.schemas[structure]; known != nil {
+		return known
+	}
+	known := &schema{fields: map[string]reflect.StructField{}, defaults: map[string]any{}}
+	for _, field := range reflect.VisibleFields(structure) {
+		name := field.Tag.Get("mapstructure")
+		known.fields[name] = field
+		text, has := field.Tag.Lookup("default")
+		if !has {
+			continue
+		}
+		var value any = text
+		if !isText(field.Type) {
+			if err := yaml.Unmarshal([]byte(text), &value); err != nil {
+				panic(fmt.Sprintf("config: default of %s: %v", name, err))
+			}
+		}
+		known.defaults[name] = value
+	}
+	known.names = sortedKeys(known.fields)
+	w.schemas[structure] = known
+	return known
 }
 
 // pair is one key of a mapping with its value.
@@ -200,15 +225,6 @@ func resolve(node *yaml.Node) *yaml.Node {
 		return node.Alias
 	}
 	return node
-}
-
-// fieldsOf finds the fields of a structure by key.
-func fieldsOf(structure reflect.Type) map[string]reflect.StructField {
-	fields := map[string]reflect.StructField{}
-	for _, field := range reflect.VisibleFields(structure) {
-		fields[field.Tag.Get("mapstructure")] = field
-	}
-	return fields
 }
 
 // isNull reports whether the node is a key's empty value, which is as good as no key.

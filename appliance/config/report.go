@@ -27,11 +27,15 @@ func (e *Error) Error() string {
 	return text + ": " + e.Text
 }
 
+// maxErrors is how many mistakes of a file are listed: nobody reads more, and a hostile file can have a million.
+const maxErrors = 1000
+
 // report collects the mistakes of a file.
 type report struct {
 	path   string
-	lines  map[string]int // of every key that the file has
-	errors []*Error
+	lines  map[string]int  // of every key that the file has
+	errors []*Error        // at most maxErrors
+	more   int             // mistakes beyond them
 	faulty map[string]bool // keys with an error: what follows from it is no news
 	around map[string]bool // keys with an error at them or inside their values
 	broken map[string]bool // keys whose values are not of the right kind, which says nothing of the keys inside
@@ -52,7 +56,11 @@ func (r *report) add(key, format string, args ...any) {
 
 // addAt notes a mistake at a line that is not the key's own.
 func (r *report) addAt(line int, key, format string, args ...any) {
-	r.errors = append(r.errors, &Error{File: r.path, Line: line, Key: key, Text: fmt.Sprintf(format, args...)})
+	if len(r.errors) == maxErrors {
+		r.more++
+	} else {
+		r.errors = append(r.errors, &Error{File: r.path, Line: line, Key: key, Text: fmt.Sprintf(format, args...)})
+	}
 	for ; key != "" && !r.around[key]; key = parent(key) {
 		r.around[key] = true
 	}
@@ -97,6 +105,9 @@ func (r *report) err() error {
 	errs := make([]error, len(r.errors))
 	for i, e := range r.errors {
 		errs[i] = e
+	}
+	if r.more > 0 {
+		errs = append(errs, &Error{File: r.path, Text: fmt.Sprintf("%d more mistakes, which are not listed: correct these first", r.more)})
 	}
 	return errors.Join(errs...)
 }

@@ -2,14 +2,12 @@ package config
 
 import (
 	"fmt"
-	"reflect"
 	"slices"
 	"strings"
 )
 
-// unknown says what to do about a key that does not exist.
-func (w *walker) unknown(name, path string, fields map[string]reflect.StructField) string {
-	known := sortedKeys(fields)
+// unknown says what to do about a key that is none of the known ones.
+func unknown(name, path string, known []string) string {
 	if why := refusal(schemaPath(path), name); why != "" {
 		return "there is no such key: " + why
 	}
