@@ -65,12 +65,11 @@ func rowsTo(c *Config) []string {
 // S-020
 func TestNamesAreResolvedOnce(t *testing.T) {
 	r := &fakeResolver{answers: map[string][]string{"host.example": {"10.2.0.3", "10.2.0.1", "10.2.0.2", "10.2.0.1"}}}
-	c, err := parseNames(t, r, nil, "dns:host.example", "dns:HOST.example.", "10.9.0.1")
-	if err == nil {
-		t.Fatal("two filters that are the same were taken")
+	if _, err := parseNames(t, r, nil, "dns:host.example", "dns:HOST.example.", "10.9.0.1"); err == nil {
+		t.Error("two filters that are the same were taken")
 	}
 	r.asked = nil
-	c, err = parseNames(t, r, nil, "dns:HOST.example.", "10.9.0.1")
+	c, err := parseNames(t, r, nil, "dns:HOST.example.", "10.9.0.1")
 	if err != nil {
 		t.Fatal(err)
 	}
