@@ -24,7 +24,9 @@ type Loaded struct {
 
 // Load reads and checks a configuration file for this machine. DNS names in it
 // stand for what they stood for when the gateway last asked (S-020).
-func Load(path string, lab bool) (*Loaded, error) {
+func Load(path string, lab bool) (*Loaded, error) { return load(path, lab, net.DefaultResolver) }
+
+func load(path string, lab bool, resolver config.Resolver) (*Loaded, error) {
 	text, err := os.ReadFile(path)
 	if err != nil {
 		return nil, fmt.Errorf("configuration: %w; name the file with -c FILE", err)
@@ -37,7 +39,7 @@ func Load(path string, lab bool) (*Loaded, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &Loaded{Text: text, Lab: lab, path: path, store: s, resolver: net.DefaultResolver}
+	l := &Loaded{Text: text, Lab: lab, path: path, store: s, resolver: resolver}
 	if l.Config, err = l.parse(text, names.known()); err != nil {
 		return nil, err
 	}

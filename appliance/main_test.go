@@ -11,8 +11,11 @@ import (
 	"sallyport/pmd/ethdev"
 )
 
-// testCrypto is the crypto devices of all gateways of the tests.
-var testCrypto *cryptodev.Pool
+// What all gateways of the tests share.
+var (
+	testEnvironment *eal.Environment
+	testCrypto      *cryptodev.Pool
+)
 
 func TestMain(m *testing.M) { os.Exit(runTests(m)) }
 
@@ -29,6 +32,7 @@ func runTests(m *testing.M) (code int) {
 		fail(err)
 		return code
 	}
+	testEnvironment = env
 	defer func() { fail(env.Stop()) }()
 	if testCrypto, err = cryptodev.Open(cryptodev.Options{QueuePairs: 1, Sessions: 512, Socket: cryptodev.SocketAny}); err != nil {
 		fail(err)

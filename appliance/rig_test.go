@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -17,6 +18,7 @@ import (
 	"unsafe"
 
 	"sallyport/appliance/api"
+	"sallyport/appliance/config"
 	"sallyport/pipeline"
 	"sallyport/pmd/ethdev"
 	"sallyport/pmd/mbuf"
@@ -56,6 +58,8 @@ type rigGateway struct {
 	ports []rigPort
 	logs  *lockedBuffer
 	told  bytes.Buffer
+
+	hangup chan os.Signal
 }
 
 type rigPort struct {
@@ -75,15 +79,21 @@ var rigNumber atomic.Int32
 // is a folder of its own with the files peer.psk and other.psk.
 func newRig(t *testing.T, texts ...string) *rig {
 	t.Helper()
+	return newRigWith(t, net.DefaultResolver, texts...)
+}
+
+// newRigWith has DNS names asked of a resolver of the test's.
+func newRigWith(t *testing.T, resolver config.Resolver, texts ...string) *rig {
+	t.Helper()
 	r := &rig{t: t, arrived: map[string][]packetView{}}
 	for i, text := range texts {
-		r.gateways = append(r.gateways, newRigGateway(t, text, i))
+		r.gateways = append(r.gateways, newRigGateway(t, resolver, text, i))
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	r.stopped = cancel
 	for _, g := range r.gateways {
 		r.finished.Go(func() { g.negotiator.run(ctx) })
-		r.finished.Go(func() { g.manager.watch(ctx, nil) })
+		r.finished.Go(func() { g.manager.watch(ctx, g.hangup) })
 		r.finished.Go(func() {
 			if err := g.plane.Exceptions(ctx, g.negotiator); err != nil && !errors.Is(err, context.Canceled) {
 				t.Error(err)
@@ -96,10 +106,10 @@ func newRig(t *testing.T, texts ...string) *rig {
 	return r
 }
 
-func newRigGateway(t *testing.T, text string, number int) *rigGateway {
+func newRigGateway(t *testing.T, resolver config.Resolver, text string, number int) *rigGateway {
 	t.Helper()
 	dir := t.TempDir()
-	g := &rigGateway{path: filepath.Join(dir, "sallyport.yaml")}
+	g := &rigGateway{path: filepath.Join(dir, "sallyport.yaml"), hangup: make(chan os.Signal)}
 	g.logs = &lockedBuffer{to: &g.told}
 	for name, content := range map[string]string{
 		g.path:                           string(bytes.ReplaceAll([]byte(text), []byte("$DIR"), []byte(dir))),
@@ -111,11 +121,11 @@ func newRigGateway(t *testing.T, text string, number int) *rigGateway {
 			t.Fatal(err)
 		}
 	}
-	loaded, err := Load(g.path, false)
+	loaded, err := load(g.path, false, resolver)
 	if err != nil {
 		t.Fatal(err)
 	}
-	g.Gateway = &Gateway{loaded: loaded, cfg: loaded.Config, started: time.Now(), facts: newFactCounter(),
+	g.Gateway = &Gateway{loaded: loaded, cfg: loaded.Config, started: time.Now(), facts: newFactCounter(), env: testEnvironment,
 		log: slog.New(slog.NewTextHandler(g.logs, &slog.HandlerOptions{Level: slog.LevelDebug}))}
 	g.openPorts(t, number)
 	if err := g.manage(); err != nil {
