@@ -1,0 +1,94 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+)
+
+// policyDoc is the operator's page whose commands are run here, in order, and
+// whose outputs are compared with what they print; -update writes them anew.
+const policyDoc = "../../docs/POLICY.md"
+
+// An operator's page that is not run goes stale. Fenced blocks of it that have a
+// file's name are that file, console blocks are a session on a running gateway.
+func TestPolicyDoc(t *testing.T) {
+	text, err := os.ReadFile(policyDoc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := newSession(t)
+	fence := regexp.MustCompile("(?ms)^```([a-z]+)(?: ([a-z0-9.-]+))?\n(.*?)^```$")
+	for _, block := range fence.FindAllStringSubmatch(string(text), -1) {
+		if block[2] != "" {
+			s.write(block[2], block[3])
+		}
+	}
+	s.start("gw-a.yaml")
+	ran := 0
+	rewritten := fence.ReplaceAllStringFunc(string(text), func(block string) string {
+		part := fence.FindStringSubmatch(block)
+		if part[1] != "console" {
+			return block
+		}
+		commands := regexp.MustCompile(`(?m)^\$ (.*)$`).FindAllStringSubmatch(part[3], -1)
+		ran += len(commands)
+		printed := s.run(commands)
+		if same := stable(printed) == stable(part[3]); !same && !*update {
+			t.Errorf("docs/POLICY.md says\n%s\nand the commands print\n%s\nwrite it with -update if it is right", part[3], printed)
+		} else if same {
+			return block
+		}
+		return "```console\n" + stable(printed) + "```"
+	})
+	if ran < 10 {
+		t.Errorf("%d commands in docs/POLICY.md, expected those that it explains", ran)
+	}
+	if *update {
+		if err := os.WriteFile(policyDoc, []byte(rewritten), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// run has one shell carry out the commands and returns what a terminal would
+// show: each command, and what it printed.
+func (s *session) run(commands [][]string) string {
+	s.t.Helper()
+	const mark = "\x1e"
+	var script strings.Builder
+	for _, c := range commands {
+		// The exit code is there for the next command.
+		fmt.Fprintf(&script, "%s\n__code=$?; printf '%s'; (exit $__code)\n", c[1], mark)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	shell := exec.CommandContext(ctx, "bash", "-c", script.String())
+	shell.Dir, shell.Env = s.dir, s.env
+	out, err := shell.CombinedOutput()
+	if exit := (*exec.ExitError)(nil); err != nil && !errors.As(err, &exit) {
+		s.t.Fatal(err)
+	}
+	outputs := strings.Split(string(out), mark)
+	if len(outputs) != len(commands)+1 {
+		s.t.Fatalf("%d outputs of %d commands:\n%s", len(outputs)-1, len(commands), out)
+	}
+	var text strings.Builder
+	for i, c := range commands {
+		fmt.Fprintf(&text, "$ %s\n%s", c[1], outputs[i])
+	}
+	return strings.ReplaceAll(text.String(), s.dir+"/", "")
+}
+
+// stable puts sample values in the place of what differs from run to run: when a
+// backup was made, and how long the session's folder makes it.
+func stable(text string) string {
+	saved := regexp.MustCompile(`(?m)\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ(  \S+ +)\d+$`)
+	return saved.ReplaceAllString(text, "2026-11-21T09:30:00Z${1}1523")
+}
