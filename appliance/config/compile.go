@@ -19,10 +19,9 @@ type plan struct {
 
 // plannedChild is the Child SA of a rule that negotiates, without the traffic, which depends on the own addresses.
 type plannedChild struct {
-	peer   int // in plan.peers
-	rule   int // in the active policy
-	policy int
-	child  ike.Child
+	peer  int // in plan.peers
+	rule  int // in the active policy
+	child ike.Child
 }
 
 // Compiled is the active policy of a configuration for one set of own addresses.
@@ -49,7 +48,10 @@ func (c *Config) Compile(env policy.Environment) (*Compiled, error) {
 	for _, planned := range result.bare {
 		out.warn("rule %q has no traffic to protect with the addresses that the gateway has now", planned.child.Name)
 	}
-	return out, ike.ValidatePeers(out.Peers)
+	if err := ike.ValidatePeers(out.Peers); err != nil {
+		return nil, err
+	}
+	return out, nil
 }
 
 // compilation is a Compiled, and what is of interest while it is made.
