@@ -12,6 +12,9 @@ import (
 	"sallyport/policy"
 )
 
+// maxSelectors is how many selectors a Child SA may have, as package ike sees it.
+const maxSelectors = 128
+
 // maxRefresh is the longest time in seconds after which a file is looked at again: a day.
 const maxRefresh = 24 * 60 * 60
 
@@ -203,6 +206,13 @@ func (b *builder) compile() {
 	for _, planned := range out.bare {
 		b.add(fmt.Sprintf("policies[%d].rules[%d]", b.active, planned.rule), "expected traffic to protect, found none: other rules take all of it, or its filters are for an IP version of which the gateway has no address")
 	}
+	for _, peer := range out.peers {
+		for _, child := range peer.Children {
+			if n := len(child.Selectors); n > maxSelectors {
+				b.add(b.ruleKey(child.Name)+".filter_list", "expected filters that stand for at most %d pairs of addresses, protocol and ports, because one tunnel carries them all, found %d: use prefixes and ranges, or more rules", maxSelectors, n)
+			}
+		}
+	}
 	if len(b.errors) == 0 {
 		if err := ike.ValidatePeers(out.peers); err != nil {
 			b.add("peers", "%s", oneLine(err))
@@ -210,6 +220,12 @@ func (b *builder) compile() {
 	}
 	c.SPD, c.Peers, c.Environment = out.SPD, out.Peers, out.Environment
 	c.Warnings = append(c.Warnings, out.Warnings...)
+}
+
+// ruleKey is the key of a rule of the active policy.
+func (b *builder) ruleKey(name string) string {
+	i := slices.IndexFunc(b.raw.Policies[b.active].Rules, func(r fileRule) bool { return r.Name == name })
+	return fmt.Sprintf("policies[%d].rules[%d]", b.active, i)
 }
 
 // origin is where the thing at the key stands in the file.

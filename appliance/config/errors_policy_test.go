@@ -1,6 +1,7 @@
 package config
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 )
@@ -188,4 +189,22 @@ func warns(c *Config, words ...string) bool {
 		}
 	}
 	return false
+}
+
+// A tunnel carries a limited number of selectors, which package ike sets.
+func TestTooManySelectors(t *testing.T) {
+	filters := func(n int) string {
+		var all []string
+		for i := range n {
+			all = append(all, fmt.Sprintf("{source: 10.1.0.0/24, destination: 10.2.0.%d}", i))
+		}
+		return replaced(t, "{source: 10.1.0.0/24, destination: 10.2.0.0/24}", strings.Join(all, ", "))
+	}
+	if c := mustParse(t, filters(maxSelectors)); len(c.Peers[0].Children[0].Selectors) != maxSelectors {
+		t.Errorf("%d selectors", len(c.Peers[0].Children[0].Selectors))
+	}
+	_, err := parseBase(t, filters(maxSelectors+1))
+	if err == nil || !strings.Contains(err.Error(), "gw.yaml:19: policies[0].rules[0].filter_list: expected filters that stand for at most 128") || strings.Contains(err.Error(), "\n") {
+		t.Errorf("error %v", err)
+	}
 }

@@ -74,11 +74,14 @@ func TestReference(t *testing.T) {
 	}
 }
 
-// The default socket is the one that commands use without a configuration.
-func TestDefaultSocket(t *testing.T) {
+// The default socket and state folder are those that commands use without a configuration.
+func TestDefaultPaths(t *testing.T) {
 	keys := map[string]string{}
 	keysOf(reflect.TypeFor[fileRoot](), "", keys)
 	if want := "`" + DefaultSocket + "`"; keys["control.socket"] != want {
 		t.Errorf("default of control.socket %s, want %s", keys["control.socket"], want)
+	}
+	if want := "`" + DefaultStateDir + "`"; keys["state_dir"] != want {
+		t.Errorf("default of state_dir %s, want %s", keys["state_dir"], want)
 	}
 }
