@@ -2,6 +2,8 @@ package policy
 
 import (
 	"fmt"
+	"maps"
+	"net/netip"
 	"slices"
 	"strings"
 )
@@ -21,7 +23,7 @@ func Compile(set *Set, env Environment) (*SPD, []Warning, error) {
 	if active == nil { // validate lets none pass only where none is stored
 		active = &Policy{}
 	}
-	c := &compiler{set: set, known: known, active: active, env: env}
+	c := &compiler{set: set, known: known, active: active, env: env, stale: map[string]netip.Addr{}}
 	drafts, err := c.drafts()
 	if err != nil {
 		return nil, nil, err
@@ -39,6 +41,7 @@ type compiler struct {
 	known    *index
 	active   *Policy
 	env      Environment
+	stale    map[string]netip.Addr // tunnels without their own outer address
 	warnings []Warning
 }
 
@@ -58,8 +61,7 @@ func (c *compiler) drafts() ([]*draft, error) {
 		return nil, err
 	}
 	c.warnings = append(append(c.warnings, conflicts...), dynamicConflicts...)
-	c.markStale(drafts)
-	c.markStale(dynamic)
+	c.markStale(slices.Concat(drafts, dynamic))
 	if n := len(drafts) + len(dynamic); n > MaxEntries {
 		return nil, fmt.Errorf("policy %q: %d specific filters, expected at most %d", c.active.Name, n, MaxEntries)
 	}
@@ -78,7 +80,7 @@ func (c *compiler) drafts() ([]*draft, error) {
 func (c *compiler) assemble(drafts []*draft) *SPD {
 	spd := &SPD{
 		Policy: c.active.Name, DefaultAction: c.active.DefaultAction, Entries: make([]Entry, len(drafts)),
-		NeedsIKE: c.active.DefaultResponse.Enabled, MainMode: mainModeFilters(drafts), Level: c.set.Exemptions,
+		NeedsIKE: c.active.DefaultResponse.Enabled, MainMode: mainModeFilters(drafts), Level: c.set.Exemptions, StaleTunnels: c.stale,
 		exemptions: exemptions(c.env), broadcasts: c.env.broadcasts(), ikeDisabled: c.set.IKEDisabled,
 	}
 	for i, d := range drafts {
@@ -98,18 +100,21 @@ func (c *compiler) assemble(drafts []*draft) *SPD {
 
 // markStale blocks what rests on a tunnel whose own outer address has vanished (S-011).
 func (c *compiler) markStale(drafts []*draft) {
-	rules := map[string][]string{}
+	rules := map[string]map[string]bool{}
 	for _, d := range drafts {
 		if d.Tunnel == "" || !c.env.isStale(d.Tunnel) {
 			continue
 		}
 		d.Verdict, d.Passthrough, d.Fallback = VerdictStale, false, false
-		if !slices.Contains(rules[d.Tunnel], d.Rule) {
-			rules[d.Tunnel] = append(rules[d.Tunnel], d.Rule)
+		if rules[d.Tunnel] == nil {
+			rules[d.Tunnel] = map[string]bool{}
 		}
+		rules[d.Tunnel][d.Rule] = true
 	}
-	for tunnel, names := range rules {
+	for tunnel, of := range rules {
+		c.stale[tunnel] = c.env.Endpoints[tunnel]
+		names := slices.Sorted(maps.Keys(of))
 		c.warn(names, "tunnel %q has lost its own address %s: what it protected is dropped until the address is back (%s)",
-			tunnel, c.env.Endpoints[tunnel], ruleList(names))
+			tunnel, c.stale[tunnel], ruleList(names))
 	}
 }

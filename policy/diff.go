@@ -101,15 +101,12 @@ func changedTunnels(old, new map[string][]Selector) []string {
 	return names
 }
 
-func sameSelectors(a, b []Selector) bool {
-	in := map[Selector]bool{}
-	for _, s := range a {
-		in[s] = true
+func sameSelectors(a, b []Selector) bool { return maps.Equal(selectorSet(a), selectorSet(b)) }
+
+func selectorSet(selectors []Selector) map[Selector]bool {
+	set := make(map[Selector]bool, len(selectors))
+	for _, s := range selectors {
+		set[s] = true
 	}
-	for _, s := range b {
-		if !in[s] {
-			return false
-		}
-	}
-	return len(a) == len(b) // an SPD has no selector of a tunnel twice
+	return set
 }

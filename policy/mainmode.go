@@ -22,8 +22,13 @@ type MainModeRule struct {
 
 // mainModeFilters is one filter for each pair of addresses that the entries protect, the heaviest first.
 func mainModeFilters(drafts []*draft) []MainModeFilter {
-	filters := make([]MainModeFilter, 0, len(drafts))
-	byPair := make(map[[2]AddrRange]int, len(drafts))
+	var filters []MainModeFilter
+	byPair := map[[2]AddrRange]int{}
+	type source struct {
+		filter       int
+		rule, tunnel string
+	}
+	seen := map[source]bool{}
 	for _, d := range drafts {
 		if d.Verdict != VerdictProtect {
 			continue
@@ -35,8 +40,9 @@ func mainModeFilters(drafts []*draft) []MainModeFilter {
 			byPair[pair] = i
 			filters = append(filters, MainModeFilter{Weight: d.traffic().addressWeight(), Source: d.Source, Destination: d.Destination})
 		}
-		if rules := filters[i].Rules; !slices.ContainsFunc(rules, func(r MainModeRule) bool { return r.Rule == d.Rule && r.Tunnel == d.Tunnel }) {
-			filters[i].Rules = append(rules, MainModeRule{Rule: d.Rule, Tunnel: d.Tunnel, AuthMethods: d.authMethods, Origin: d.RuleOrigin})
+		if from := (source{i, d.Rule, d.Tunnel}); !seen[from] {
+			seen[from] = true
+			filters[i].Rules = append(filters[i].Rules, MainModeRule{Rule: d.Rule, Tunnel: d.Tunnel, AuthMethods: d.authMethods, Origin: d.RuleOrigin})
 		}
 	}
 	for i := range filters {

@@ -15,15 +15,19 @@ var protocolNames = map[string]uint8{
 
 const knownProtocols = "any, tcp, udp, icmp, icmpv6, sctp, udplite, igmp, ipv6, rsvp, gre, esp, ah, ospf, pim, vrrp or a number 0 to 255"
 
-// ProtocolName is the keyword of an IP protocol number, or the number.
-func ProtocolName(protocol uint8) string {
-	for name, number := range protocolNames {
-		if number == protocol {
-			return name
-		}
+// protocolWords is what ProtocolName says of each number.
+var protocolWords = func() (words [256]string) {
+	for number := range words {
+		words[number] = strconv.Itoa(number)
 	}
-	return strconv.Itoa(int(protocol))
-}
+	for name, number := range protocolNames {
+		words[number] = name
+	}
+	return words
+}()
+
+// ProtocolName is the keyword of an IP protocol number, or the number.
+func ProtocolName(protocol uint8) string { return protocolWords[protocol] }
 
 // ParseProtocol reads a keyword or a number; "any" and "" are 0.
 func ParseProtocol(text string) (uint8, error) {

@@ -80,6 +80,38 @@ func TestDynamicFiltersComeAfterAllRules(t *testing.T) {
 	}
 }
 
+// Whatever peers propose, each packet that had a filter still has the same one.
+// S-009
+func TestDynamicFiltersTakeNothing(t *testing.T) {
+	r := seeded(19)
+	taken := 0
+	for range 200 {
+		set, env := randomSet(r), universeEnvironment
+		set.Policies[0].DefaultResponse = DefaultResponse{Enabled: true, Methods: []string{"aes128gcm16"}, AuthMethods: []string{"psk"}}
+		without, _ := mustCompile(t, set, env)
+		for range 5 {
+			env.Dynamic = append(env.Dynamic, DynamicFilter{Tunnel: []string{"x", "y"}[r.IntN(2)], Selector: randomSelector(randomBox(r))})
+		}
+		with, _ := mustCompile(t, set, env)
+		for range 50 {
+			p, port := randomPacket(r), PortGroup(1+r.IntN(2))
+			before, had := without.Match(p, port)
+			after, has := with.Match(p, port)
+			switch {
+			case had && (!has || after.ID != before.ID):
+				t.Fatalf("%+v on %s was for %+v, now for %+v", p, port, before, after)
+			case !had && has && after.Rule != DefaultResponseRule:
+				t.Fatalf("%+v on %s had no filter, now %+v", p, port, after)
+			case !had && has:
+				taken++
+			}
+		}
+	}
+	if taken < 300 {
+		t.Errorf("only %d packets met a proposal: the test proves little", taken)
+	}
+}
+
 // What a peer proposes cannot make a policy invalid: what cannot be a filter is left out with a warning, and of two
 // tunnels for the same traffic the first by name holds.
 // S-009

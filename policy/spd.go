@@ -87,6 +87,7 @@ type SPD struct {
 	NeedsIKE      bool        // the policy has something to negotiate, and IKE is enabled
 	MainMode      []MainModeFilter
 	Level         ExemptionLevel
+	StaleTunnels  map[string]netip.Addr // that lost their own outer address, and which it was (S-011)
 
 	exemptions  []Exemption  // all that any level has
 	broadcasts  []netip.Addr // of the attached subnets

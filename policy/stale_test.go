@@ -93,6 +93,9 @@ func TestStaleEndpointBlocks(t *testing.T) {
 		wantVerdict(t, spd, tcp("10.1.0.5:1", "10.3.0.5:1"), PortsLAN, "protect")
 		wantVerdict(t, spd, tcp("10.3.0.5:1", "10.1.0.5:1"), PortsWAN, "require")
 		isStale := test.out == VerdictStale
+		if lost := spd.StaleTunnels["to-a"]; (lost == addr("192.0.2.1")) != isStale || len(spd.StaleTunnels) > 1 {
+			t.Errorf("stale %v: tunnels %v", isStale, spd.StaleTunnels)
+		}
 		if _, offered := spd.Selectors()["to-a"]; offered == isStale || len(spd.Selectors()["to-b"]) != 1 || len(spd.MainMode) == 2 == isStale {
 			t.Errorf("stale %v: selectors %v, main mode %+v", isStale, spd.Selectors(), spd.MainMode)
 		}

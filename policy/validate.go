@@ -27,12 +27,22 @@ func validate(set *Set, known *index, env Environment) error {
 	if !set.Exemptions.isKnown() {
 		v.fail(at(PartSet, 0, 0, "exemptions"), "Exemptions", "expected a level 0 to 3, found %s", set.Exemptions)
 	}
-	for _, address := range env.LocalAddresses {
-		if err := HostRange(address).Validate(); err != nil {
-			v.fail(at(PartSet, 0, 0, "local address %s", address), "", "%s", err)
+	v.environment(env)
+	return errors.Join(v.errs...)
+}
+
+// environment checks the addresses that a caller gives. What peers proposed is not checked here: it cannot be an error.
+func (v *validator) environment(env Environment) {
+	for _, group := range []struct {
+		name      string
+		addresses []netip.Addr
+	}{{"local address", env.LocalAddresses}, {"vanished address", env.Vanished}} {
+		for _, address := range group.addresses {
+			if err := HostRange(address).Validate(); err != nil {
+				v.fail(at(PartSet, 0, 0, "%s %s", group.name, address), "", "%s", err)
+			}
 		}
 	}
-	return errors.Join(v.errs...)
 }
 
 type validator struct {
@@ -67,14 +77,13 @@ func (v *validator) filterList(i int, list *FilterList) {
 	}
 	seen := map[string]bool{}
 	for j := range list.Filters {
-		f := &list.Filters[j]
-		where := at(PartFilter, i, j, "filter list %q, filter %q", list.Name, f.label())
-		if seen[f.label()] {
-			v.fail(where, "", "expected filters that differ, found %q for the second time", f.label())
+		label, faults := list.Filters[j].label(), checkFilter(&list.Filters[j])
+		if seen[label] {
+			faults = append(faults, fault{"", fmt.Sprintf("expected filters that differ, found %q for the second time", label)})
 		}
-		seen[f.label()] = true
-		for _, fault := range checkFilter(f) {
-			v.fail(where, fault.field, "%s", fault.text)
+		seen[label] = true
+		for _, fault := range faults {
+			v.fail(at(PartFilter, i, j, "filter list %q, filter %q", list.Name, label), fault.field, "%s", fault.text)
 		}
 	}
 }

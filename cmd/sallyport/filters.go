@@ -69,11 +69,11 @@ it was first used, whatever DNS says later.`,
 	return command
 }
 
-// written is the filters that somebody wrote: those with a weight.
+// written is the filters of rules, a deny-all of weight 0 among them, without exemptions and the default action.
 func written(filters []api.Filter) []api.Filter {
 	list := []api.Filter{}
 	for _, f := range filters {
-		if f.Weight > 0 {
+		if f.FilterList != "" {
 			list = append(list, f)
 		}
 	}
