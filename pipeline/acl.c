@@ -29,22 +29,22 @@ RTE_ACL_RULE_DEF(acl_rule, FIELDS_V6); /* an IPv4 rule leaves the last ones out 
 
 static const struct rte_acl_field_def fields4[FIELDS_V4] = {
 	FIELD(0, BITMASK, 1, 0, sp_acl_key, protocol),
-	FIELD(1, MASK, 4, 1, sp_acl_key, source_be),
-	FIELD(2, MASK, 4, 2, sp_acl_key, destination_be),
+	FIELD(1, RANGE, 4, 1, sp_acl_key, source_be),
+	FIELD(2, RANGE, 4, 2, sp_acl_key, destination_be),
 	FIELD(3, RANGE, 2, 3, sp_acl_key, source_port_be),
 	FIELD(4, RANGE, 2, 3, sp_acl_key, destination_port_be),
 };
 
 static const struct rte_acl_field_def fields6[FIELDS_V6] = {
 	FIELD(0, BITMASK, 1, 0, sp_acl_key6, protocol),
-	FIELD(1, MASK, 4, 1, sp_acl_key6, source_be[0]),
-	FIELD(2, MASK, 4, 2, sp_acl_key6, source_be[1]),
-	FIELD(3, MASK, 4, 3, sp_acl_key6, source_be[2]),
-	FIELD(4, MASK, 4, 4, sp_acl_key6, source_be[3]),
-	FIELD(5, MASK, 4, 5, sp_acl_key6, destination_be[0]),
-	FIELD(6, MASK, 4, 6, sp_acl_key6, destination_be[1]),
-	FIELD(7, MASK, 4, 7, sp_acl_key6, destination_be[2]),
-	FIELD(8, MASK, 4, 8, sp_acl_key6, destination_be[3]),
+	FIELD(1, RANGE, 4, 1, sp_acl_key6, source_be[0]),
+	FIELD(2, RANGE, 4, 2, sp_acl_key6, source_be[1]),
+	FIELD(3, RANGE, 4, 3, sp_acl_key6, source_be[2]),
+	FIELD(4, RANGE, 4, 4, sp_acl_key6, source_be[3]),
+	FIELD(5, RANGE, 4, 5, sp_acl_key6, destination_be[0]),
+	FIELD(6, RANGE, 4, 6, sp_acl_key6, destination_be[1]),
+	FIELD(7, RANGE, 4, 7, sp_acl_key6, destination_be[2]),
+	FIELD(8, RANGE, 4, 8, sp_acl_key6, destination_be[3]),
 	FIELD(9, RANGE, 2, 9, sp_acl_key6, source_port_be),
 	FIELD(10, RANGE, 2, 9, sp_acl_key6, destination_port_be),
 };
@@ -59,13 +59,11 @@ static uint32_t field_count(enum sp_ip ip)
 	return ip == SP_IPV6 ? FIELDS_V6 : FIELDS_V4;
 }
 
-/* One field for each word of an address; returns the field behind them. */
-static struct rte_acl_field *fill_address(struct rte_acl_field *field, const uint32_t *address, uint32_t words, uint32_t bits)
+static struct rte_acl_field *fill_ranges(struct rte_acl_field *field, const uint32_t *first, const uint32_t *last, uint32_t words)
 {
 	for (uint32_t i = 0; i < words; i++, field++) {
-		field->value.u32 = address[i];
-		field->mask_range.u32 = RTE_MIN(bits, 32U);
-		bits -= field->mask_range.u32;
+		field->value.u32 = first[i];
+		field->mask_range.u32 = last[i];
 	}
 	return field;
 }
@@ -87,8 +85,8 @@ static void fill_rule(struct acl_rule *r, enum sp_ip ip, const struct sp_rule *f
 	r->data.userdata = from->entry + 1; /* 0 means no match */
 	r->field[FIELD_PROTOCOL].value.u8 = from->protocol;
 	r->field[FIELD_PROTOCOL].mask_range.u8 = from->protocol ? UINT8_MAX : 0;
-	field = fill_address(field, from->source, address_words(ip), from->source_bits);
-	field = fill_address(field, from->destination, address_words(ip), from->destination_bits);
+	field = fill_ranges(field, from->source_first, from->source_last, address_words(ip));
+	field = fill_ranges(field, from->destination_first, from->destination_last, address_words(ip));
 	field = fill_ports(field, from->source_port_first, from->source_port_last);
 	fill_ports(field, from->destination_port_first, from->destination_port_last);
 }
@@ -102,7 +100,7 @@ static void fill_rule(struct acl_rule *r, enum sp_ip ip, const struct sp_rule *f
  */
 #define SINGLE_PART 2048
 #define FULL_PART 8192
-#define LEAST_PART 256 /* below, splitting in two will not help */
+#define LEAST_PART 16 /* below, splitting in two will not help */
 
 enum shape { OPEN_SOURCE, OPEN_DESTINATION, NEITHER, SHAPES };
 
@@ -119,13 +117,14 @@ struct builder {
 
 static enum shape shape_of(const struct builder *b, const struct sp_rule *r)
 {
-	uint32_t few = b->ip == SP_IPV6 ? 16 : 8; /* bits of a prefix that most rules of a policy fall under */
+	/* as much as a prefix of 8 bits, or of 16 in IPv6, has in the first word: most rules of a policy are narrower */
+	uint32_t open = b->ip == SP_IPV6 ? UINT32_MAX >> 16 : UINT32_MAX >> 8;
 
 	if (b->rules->n <= SINGLE_PART)
 		return NEITHER;
-	if (r->source_bits < few)
+	if (r->source_last[0] - r->source_first[0] > open)
 		return OPEN_SOURCE;
-	return r->destination_bits < few ? OPEN_DESTINATION : NEITHER;
+	return r->destination_last[0] - r->destination_first[0] > open ? OPEN_DESTINATION : NEITHER;
 }
 
 static int add_rules(const struct builder *b, struct rte_acl_ctx *context, const uint32_t *order, uint32_t n)
@@ -215,8 +214,8 @@ static int build_part(const struct builder *b, const uint32_t *order, uint32_t n
 
 static int build_shape(const struct builder *b, enum shape shape)
 {
-	/* of all shapes together no more parts than half of what there is room for */
-	uint32_t full = RTE_MAX((uint32_t)FULL_PART, b->rules->n / (SP_ACL_PARTS / 2 - SHAPES) + 1);
+	/* of all shapes together no more parts than a quarter of what there is room for: some may have to be split */
+	uint32_t full = RTE_MAX((uint32_t)FULL_PART, b->rules->n / (SP_ACL_PARTS / 4 - SHAPES) + 1);
 	uint32_t n = 0, parts;
 
 	for (uint32_t i = 0; i < b->rules->n; i++)
@@ -234,19 +233,25 @@ static int build_shape(const struct builder *b, enum shape shape)
 
 /* ---- the table ---- */
 
+static int rule_valid(const struct builder *b, const struct sp_rule *r)
+{
+	for (uint32_t i = 0; i < address_words(b->ip); i++)
+		if (r->source_first[i] > r->source_last[i] || r->destination_first[i] > r->destination_last[i])
+			return 0;
+	return r->entry < b->n_entries && r->source_port_first <= r->source_port_last && r->destination_port_first <= r->destination_port_last && r->roles != 0 &&
+	       r->roles >> SP_ACL_CATEGORIES == 0;
+}
+
 static int check_rules(const struct builder *b)
 {
-	uint32_t most = 32 * address_words(b->ip);
-
 	for (uint32_t i = 0; i < b->rules->n; i++) {
 		const struct sp_rule *r = &b->rules->rule[i];
 
-		if (r->entry >= b->n_entries || r->source_bits > most || r->destination_bits > most || r->source_port_first > r->source_port_last ||
-		    r->destination_port_first > r->destination_port_last || r->roles == 0 || r->roles >> SP_ACL_CATEGORIES != 0) {
-			sp_fail(b->error, b->size, "rule %u of %u: entry %u of %u, prefixes /%u and /%u, port ranges or roles %x out of bounds", i, b->rules->n,
-				r->entry, b->n_entries, r->source_bits, r->destination_bits, r->roles);
-			return -1;
-		}
+		if (rule_valid(b, r))
+			continue;
+		sp_fail(b->error, b->size, "rule %u of %u: entry %u of %u, roles %x, addresses or ports out of bounds or backwards", i, b->rules->n, r->entry,
+			b->n_entries, r->roles);
+		return -1;
 	}
 	return 0;
 }

@@ -14,7 +14,7 @@
 
 #include "tables.h"
 
-#define SP_ACL_PARTS 32
+#define SP_ACL_PARTS 64
 #define SP_ACL_CATEGORIES 4 /* one for each bit of enum sp_role, and one to spare: rte_acl takes 1 or a multiple of 4 */
 
 struct rte_acl_ctx;

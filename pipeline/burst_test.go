@@ -37,7 +37,7 @@ func TestInterleavedTunnels(t *testing.T) {
 	r := newRig(t, rigOptions{rules: []rule{siteRule, second}})
 	other := farHost.As4()
 	other[1] = 3
-	third := address4(number4(other))
+	third := address4(addressOf(other[:])[0])
 	wide := siteSelectors(func(s *policySelector) { s.Local, s.Remote = anyIPv4, anyIPv4 })
 	var nears []*referenceOut
 	for tunnel, suite := range map[string]string{"site": "aes128gcm16", "second": "aes256gcm16"} {

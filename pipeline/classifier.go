@@ -53,7 +53,7 @@ func (d *Dataplane) build(p *Prepared, cells []uint16, ike map[string]bool) (*C.
 	return built, nil
 }
 
-// classifier expands the entries: every entry becomes a verdict, and a rule of its IP version for each pair of prefixes of
+// classifier expands the entries: every entry becomes a verdict, and a rule of its IP version for each pair of boxes of
 // its addresses.
 func classifier(spd *policy.SPD, filters *filterSlots, cells []uint16) (rules, rules6 []C.struct_sp_rule, entries []C.struct_sp_entry) {
 	for i := range spd.Entries {
@@ -74,28 +74,28 @@ func classifier(spd *policy.SPD, filters *filterSlots, cells []uint16) (rules, r
 }
 
 func appendRules(rules []C.struct_sp_rule, e *policy.Entry, entry int) []C.struct_sp_rule {
-	destinations := prefixes(e.Destination)
-	for _, source := range prefixes(e.Source) {
+	destinations := boxes(e.Destination)
+	for _, source := range boxes(e.Source) {
 		for _, destination := range destinations {
 			rules = append(rules, C.struct_sp_rule{
-				source: words(source.address), source_bits: C.uint8_t(source.bits),
-				destination: words(destination.address), destination_bits: C.uint8_t(destination.bits),
-				protocol:          C.uint8_t(e.Protocol),
-				roles:             C.uint8_t(entryRoles(e)),
+				source_first: source.first.toC(), source_last: source.last.toC(),
+				destination_first: destination.first.toC(), destination_last: destination.last.toC(),
 				source_port_first: C.uint16_t(e.SourcePort.First), source_port_last: C.uint16_t(e.SourcePort.Last),
 				destination_port_first: C.uint16_t(e.DestinationPort.First), destination_port_last: C.uint16_t(e.DestinationPort.Last),
-				entry: C.uint32_t(entry),
+				protocol: C.uint8_t(e.Protocol),
+				roles:    C.uint8_t(entryRoles(e)),
+				entry:    C.uint32_t(entry),
 			})
 		}
 	}
 	return rules
 }
 
-func words(address [4]uint32) (w [4]C.uint32_t) {
-	for i, word := range address {
-		w[i] = C.uint32_t(word)
+func (a address) toC() (words [4]C.uint32_t) {
+	for i, word := range a {
+		words[i] = C.uint32_t(word)
 	}
-	return w
+	return words
 }
 
 // Roles as the classifier sees them: of the receiving port, or local for packets that the gateway makes itself, which come

@@ -25,7 +25,7 @@ void *sp_fail(char *error, size_t size, const char *format, ...)
 
 void sp_object_name(struct sp_dataplane *dp, char name[32])
 {
-	snprintf(name, 32, "sp%08x_%u", (uint32_t)(uintptr_t)dp, dp->serial++);
+	snprintf(name, 32, "sp%08x_%u", (uint32_t)(uintptr_t)dp, __atomic_fetch_add(&dp->serial, 1, __ATOMIC_RELAXED));
 }
 
 /* ---- grace ---- */

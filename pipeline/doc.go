@@ -29,7 +29,7 @@
 //     wait for an SA. icmp.go, tokenbucket.go: messages about packets. answer.go: what is sent in answer, and IKE.
 //   - counters.go, flows.go, explain.go with explain.c: what operators see. layout.go: Go and C agree on sizes.
 //   - packet.go, tuple.go: headers. reference.go, reference_esp.go: all packet functions once more in plain Go, which tests
-//     compare the fast path with. lab.go with lab.c: what the benchmark needs and a gateway never calls.
+//     compare the fast path with. lab.go with lab.c: what the benchmark and tests need and a gateway never calls.
 //
 // # Rules
 //

@@ -70,3 +70,22 @@ int sp_lab_run(struct sp_dataplane *dp, uint32_t worker, uint64_t pass, uint64_t
 	} while (*spent < cycles);
 	return 0;
 }
+
+void sp_lab_match(const struct sp_dataplane *dp, const struct sp_acl_key *keys, uint32_t *result, uint32_t n)
+{
+	for (uint32_t i = 0; i < n; i += SP_BURST)
+		sp_acl_match(dp->snapshot->acl, keys + i, result + i, RTE_MIN(n - i, (uint32_t)SP_BURST));
+}
+
+void sp_lab_match6(const struct sp_dataplane *dp, const struct sp_acl_key6 *keys, uint32_t *result, uint32_t n)
+{
+	for (uint32_t i = 0; i < n; i += SP_BURST)
+		sp_acl_match6(dp->snapshot->acl6, keys + i, result + i, RTE_MIN(n - i, (uint32_t)SP_BURST));
+}
+
+uint32_t sp_lab_parts(const struct sp_dataplane *dp, enum sp_ip ip)
+{
+	const struct sp_acl *acl = ip == SP_IPV6 ? dp->snapshot->acl6 : dp->snapshot->acl;
+
+	return acl == NULL ? 0 : acl->n;
+}

@@ -7,11 +7,14 @@ package pipeline
 import "C"
 
 import (
+	"encoding/binary"
 	"fmt"
 	"net"
 	"net/netip"
 	"slices"
 	"time"
+
+	"sallyport/policy"
 )
 
 // RunFor is RunBurst over and over within one call of C, for the benchmark of perf/bench: until cycles of the time stamp
@@ -49,4 +52,59 @@ func (d *Dataplane) LearnNeighbour(now time.Time, port string, address netip.Add
 	}
 	d.apply(d.slow.neighbours.asked(now, neighbourKey{Port: i, Address: address}, macAddress(mac)))
 	return nil
+}
+
+// matchFilters asks the published filter tables alone, in bursts as workers do: for each packet the index of its entry in
+// the SPD, or -1. All arrive with the same role.
+func (d *Dataplane) matchFilters(packets []policy.Packet, role uint8) []int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var keys []C.struct_sp_acl_key
+	var keys6 []C.struct_sp_acl_key6
+	for _, p := range packets {
+		if p.Source.Is4() {
+			keys = append(keys, C.struct_sp_acl_key{protocol: C.uint8_t(p.Protocol), role: C.uint8_t(role),
+				source_be: wireAddress(p.Source)[0], destination_be: wireAddress(p.Destination)[0],
+				source_port_be: wirePort(p.SourcePort), destination_port_be: wirePort(p.DestinationPort)})
+		} else {
+			keys6 = append(keys6, C.struct_sp_acl_key6{protocol: C.uint8_t(p.Protocol), role: C.uint8_t(role),
+				source_be: wireAddress(p.Source), destination_be: wireAddress(p.Destination),
+				source_port_be: wirePort(p.SourcePort), destination_port_be: wirePort(p.DestinationPort)})
+		}
+	}
+	found, found6 := make([]C.uint32_t, len(keys)), make([]C.uint32_t, len(keys6))
+	if len(keys) > 0 {
+		C.sp_lab_match(d.c, &keys[0], &found[0], C.uint32_t(len(keys)))
+	}
+	if len(keys6) > 0 {
+		C.sp_lab_match6(d.c, &keys6[0], &found6[0], C.uint32_t(len(keys6)))
+	}
+	entries := make([]int, len(packets))
+	for i, p := range packets {
+		list := &found6
+		if p.Source.Is4() {
+			list = &found
+		}
+		entries[i], *list = int((*list)[0])-1, (*list)[1:]
+	}
+	return entries
+}
+
+// filterTables is the number of parts of the published filter tables.
+func (d *Dataplane) filterTables() (ip4, ip6 int) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return int(C.sp_lab_parts(d.c, C.SP_IPV4)), int(C.sp_lab_parts(d.c, C.SP_IPV6))
+}
+
+// wireAddress is an address in words as they stand in a packet.
+func wireAddress(a netip.Addr) (words [4]C.uint32_t) {
+	for b := a.AsSlice(); len(b) > 0; b = b[4:] {
+		words[(a.BitLen()/8-len(b))/4] = C.uint32_t(binary.NativeEndian.Uint32(b))
+	}
+	return words
+}
+
+func wirePort(port uint16) C.uint16_t {
+	return C.uint16_t(binary.NativeEndian.Uint16(binary.BigEndian.AppendUint16(nil, port)))
 }

@@ -2,9 +2,11 @@
 #ifndef SP_LAB_H
 #define SP_LAB_H
 
-/* What the benchmark (perf/bench) needs beyond fastpath.h, and a gateway never calls. */
+/* What the benchmark (perf/bench) and tests need beyond fastpath.h, and a gateway never calls. */
 
 #include <stdint.h>
+
+#include "acl.h"
 
 struct sp_dataplane;
 
@@ -15,5 +17,11 @@ struct sp_dataplane;
  * the file. Same threads as sp_worker_once; no other worker may run, because SAs of every owner are rewound.
  */
 int sp_lab_run(struct sp_dataplane *dp, uint32_t worker, uint64_t pass, uint64_t cycles, uint64_t *packets, uint64_t *spent);
+
+/* The published filters alone, asked in bursts as workers do: for each key the index of its entry + 1, or 0. */
+void sp_lab_match(const struct sp_dataplane *dp, const struct sp_acl_key *keys, uint32_t *result, uint32_t n);
+void sp_lab_match6(const struct sp_dataplane *dp, const struct sp_acl_key6 *keys, uint32_t *result, uint32_t n);
+/* Parts of the published table of an IP version. */
+uint32_t sp_lab_parts(const struct sp_dataplane *dp, enum sp_ip ip);
 
 #endif

@@ -140,17 +140,17 @@ enum sp_ip {
 };
 
 /*
- * What rte_acl compares: a pair of address prefixes, ports and protocol. Several rules may lead to one entry (ranges expanded to prefixes). An address is in words,
- * the most significant first: one of IPv4, four of IPv6.
+ * What rte_acl compares: a range for each word of the addresses, most significant word first (IPv4 has one, IPv6 four), ports and protocol. Several rules may lead to
+ * one entry: an IPv6 range that is no prefix takes up to seven.
  */
 struct sp_rule {
-	uint32_t source[4], destination[4];
-	uint8_t source_bits, destination_bits; /* prefix length */
-	uint8_t protocol;                      /* 0 any */
-	uint8_t roles;                         /* set of enum sp_role */
+	uint32_t source_first[4], source_last[4];
+	uint32_t destination_first[4], destination_last[4];
 	uint16_t source_port_first, source_port_last;
 	uint16_t destination_port_first, destination_port_last;
-	uint32_t entry;                        /* index into entries; the lowest matching index wins */
+	uint8_t protocol; /* 0 any */
+	uint8_t roles;    /* set of enum sp_role */
+	uint32_t entry;   /* index into entries; the lowest matching index wins */
 };
 
 struct sp_rules {

@@ -245,14 +245,19 @@ struct policy {
 	uint32_t n;
 };
 
+static uint32_t host_bits(uint8_t prefix_length)
+{
+	return prefix_length == 32 ? 0 : UINT32_MAX >> prefix_length;
+}
+
 static void add(struct policy *p, uint8_t verdict, uint16_t cell, uint32_t source, uint8_t source_bits, uint32_t destination, uint8_t destination_bits, uint8_t protocol)
 {
 	p->entries[p->n] = (struct sp_entry){.counter = p->n + 1, .cell = cell, .verdict = verdict, .protocol = protocol};
 	p->rules[p->n] = (struct sp_rule){
-		.source = {source},
-		.destination = {destination},
-		.source_bits = source_bits,
-		.destination_bits = destination_bits,
+		.source_first = {source},
+		.source_last = {source | host_bits(source_bits)},
+		.destination_first = {destination},
+		.destination_last = {destination | host_bits(destination_bits)},
 		.protocol = protocol,
 		.roles = SP_ROLE_PROTECTED | SP_ROLE_UNPROTECTED | SP_ROLE_LOCAL,
 		.source_port_last = UINT16_MAX,
