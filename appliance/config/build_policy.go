@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
-	"strings"
 	"time"
 
 	"sallyport/crypto"
@@ -30,25 +29,23 @@ func (b *builder) policy() {
 	for i := range b.raw.FilterLists {
 		set.FilterLists = append(set.FilterLists, b.filterList(fmt.Sprintf("filter_lists[%d]", i), &b.raw.FilterLists[i]))
 	}
-	actions := map[string]*fileFilterAction{}
 	for i := range b.raw.FilterActions {
-		raw := &b.raw.FilterActions[i]
-		set.FilterActions = append(set.FilterActions, b.filterAction(fmt.Sprintf("filter_actions[%d]", i), raw))
-		actions[raw.Name] = raw
+		set.FilterActions = append(set.FilterActions, b.filterAction(fmt.Sprintf("filter_actions[%d]", i), &b.raw.FilterActions[i]))
 	}
+	things := newThings(b)
 	for i := range b.raw.Policies {
-		set.Policies = append(set.Policies, b.onePolicy(fmt.Sprintf("policies[%d]", i), &b.raw.Policies[i], actions))
+		set.Policies = append(set.Policies, b.onePolicy(fmt.Sprintf("policies[%d]", i), &b.raw.Policies[i], things))
 	}
 	b.config.Policy = set
-	b.activePolicy()
-	b.planChildren(actions)
+	b.activePolicy(set)
+	b.planChildren(things.actions)
 	if b.more == 0 { // else nobody would read what else is wrong
 		b.compile()
 	}
 }
 
 // activePolicy checks which policy is in force, and takes from it what holds for the gateway.
-func (b *builder) activePolicy() {
+func (b *builder) activePolicy(set *policy.Set) {
 	switch {
 	case b.active >= 0:
 		active := &b.raw.Policies[b.active]
@@ -61,6 +58,12 @@ func (b *builder) activePolicy() {
 		}
 	case len(b.raw.Policies) > 0 && b.raw.ActivePolicy == "":
 		b.add("active_policy", "is missing: expected the name of the policy in force")
+	case b.raw.ActivePolicy != "":
+		var names []string
+		for i := range set.Policies {
+			names = append(names, set.Policies[i].Name)
+		}
+		b.add("active_policy", "%s", notKnown("policy", b.raw.ActivePolicy, names))
 	}
 }
 
@@ -99,25 +102,7 @@ func methods(raw []espProposal) []string {
 	return texts
 }
 
-// authMethods is how both ends authenticate, in order of preference. Without the key it is the preshared key.
-func (b *builder) authMethods(key string, raw []authMethod) []string {
-	if raw == nil {
-		return []string{authPSK}
-	}
-	if len(raw) == 0 { // S-004
-		b.add(key, "expected one or more authentication methods in order of preference, found none")
-	}
-	var methods []string
-	for i, m := range raw {
-		if slices.Contains(raw[:i], m) {
-			b.add(fmt.Sprintf("%s[%d]", key, i), "expected each method once, found %s for the second time", m)
-		}
-		methods = append(methods, string(m))
-	}
-	return methods
-}
-
-func (b *builder) onePolicy(key string, raw *filePolicy, actions map[string]*fileFilterAction) policy.Policy {
+func (b *builder) onePolicy(key string, raw *filePolicy, things *things) policy.Policy {
 	b.name(key+".name", raw.Name, nil)
 	b.within(key+".refresh_seconds", raw.RefreshSeconds, 0, maxRefresh, "seconds")
 	b.rekey(key+".key_exchange.lifetime", raw.KeyExchange.Lifetime)
@@ -132,59 +117,9 @@ func (b *builder) onePolicy(key string, raw *filePolicy, actions map[string]*fil
 		AuthMethods: b.authMethods(responseKey+".auth_methods", response.AuthMethods),
 	}
 	for i := range raw.Rules {
-		p.Rules = append(p.Rules, b.rule(fmt.Sprintf("%s.rules[%d]", key, i), &raw.Rules[i], actions[raw.Rules[i].FilterAction]))
+		p.Rules = append(p.Rules, b.rule(fmt.Sprintf("%s.rules[%d]", key, i), &raw.Rules[i], things))
 	}
 	return p
-}
-
-// rule makes a rule. The Child SA of one that negotiates has its name.
-func (b *builder) rule(key string, raw *fileRule, action *fileFilterAction) policy.Rule {
-	b.name(key+".name", raw.Name, nil)
-	rule := policy.Rule{Name: raw.Name, FilterList: raw.FilterList, FilterAction: raw.FilterAction, Ports: raw.Ports, Origin: b.origin(key)}
-	_, known := b.peers[raw.Peer]
-	negotiates := action != nil && action.Action == policy.ActionNegotiate
-	switch {
-	case raw.Peer != "" && !known:
-		b.add(key+".peer", "expected a peer (%s), found %q", list(sortedKeys(b.peers)), raw.Peer)
-	case negotiates && raw.Peer == "":
-		b.add(key+".peer", "is missing: action %q negotiates and needs a peer (%s)", raw.FilterAction, list(sortedKeys(b.peers)))
-	case action != nil && !negotiates && raw.Peer != "":
-		b.add(key+".peer", "expected no peer, because action %q is %s, found %q", raw.FilterAction, action.Action, raw.Peer)
-	}
-	methods := b.authMethods(key+".auth_methods", raw.AuthMethods)
-	if negotiates || raw.AuthMethods != nil {
-		rule.AuthMethods = methods
-	}
-	if negotiates {
-		rule.Tunnel = raw.Name
-	}
-	return rule
-}
-
-func list(names []string) string {
-	if len(names) == 0 {
-		return "none is defined"
-	}
-	return strings.Join(names, ", ")
-}
-
-// planChildren notes the Child SA of every rule of the active policy that negotiates.
-func (b *builder) planChildren(actions map[string]*fileFilterAction) {
-	if b.active < 0 {
-		return
-	}
-	for i, r := range b.raw.Policies[b.active].Rules {
-		peer, has := b.peers[r.Peer]
-		action := actions[r.FilterAction]
-		if !has || action == nil || action.Action != policy.ActionNegotiate {
-			continue
-		}
-		raw := &b.raw.Peers[peer]
-		b.config.plan.children = append(b.config.plan.children, plannedChild{peer: peer, rule: i, child: ike.Child{
-			Name: r.Name, ESPProposals: espProposals(action.ESPProposals), Start: raw.Start,
-			RekeyTime: raw.ChildRekey, IdleTimeout: orNever(raw.IdleTimeout), ReplayWindow: raw.ReplayWindow,
-		}})
-	}
 }
 
 // compile compiles the active policy for the addresses of the file.

@@ -8,5 +8,8 @@
 //	decode.go   viper and mapstructure fill the structure; a value of the wrong kind is found here
 //	build*.go   the values are checked against each other and against the machine
 //
+// What a gateway needs while it runs: compile.go compiles the active policy for other own addresses, names.go knows what
+// DNS names stand for, edit.go changes a few words of the text and leaves the rest, restart.go says what cannot change.
+//
 // The keys, their units and defaults are listed in configs/REFERENCE.md, which a test holds against file.go.
 package config

@@ -18,11 +18,7 @@ func SetActivePolicy(text []byte, name string) ([]byte, error) {
 		return nil, err
 	}
 	if names := d.policyNames(); !slices.Contains(names, name) {
-		hint := ""
-		if near := nearest(name, names); near != "" {
-			hint = fmt.Sprintf(": did you mean %s?", near)
-		}
-		return nil, fmt.Errorf("expected a policy of the configuration (%s), found %q%s", list(names), name, hint)
+		return nil, errors.New(notKnown("policy", name, names))
 	}
 	value, err := d.value("active_policy")
 	if err != nil {

@@ -104,7 +104,9 @@ func TestNoOrder(t *testing.T) {
 // S-023
 func TestActions(t *testing.T) {
 	expectErrors(t, []struct{ old, new, want string }{
-		{"action: negotiate", "action: allow", `gw.yaml:15: filter_actions[0].action: expected permit, block or negotiate, found "allow"`},
+		{"action: negotiate", "action: allow", `gw.yaml:15: filter_actions[0].action: expected permit, block or negotiate, found "allow": did you mean permit?`},
+		{"action: negotiate", "action: Drop", `gw.yaml:15: filter_actions[0].action: expected permit, block or negotiate, found "Drop": did you mean block?`},
+		{"action: negotiate", "action: tunnel", `gw.yaml:15: filter_actions[0].action: expected permit, block or negotiate, found "tunnel"`},
 		{"action: negotiate", "action: [permit]", "gw.yaml:15: filter_actions[0].action: expected text, found a list"},
 		{", action: negotiate", "", "gw.yaml:15: filter_actions[0].action: is missing: expected permit, block or negotiate"},
 		{"action: negotiate", "action: negotiate, esp_proposals: []", "gw.yaml:15: filter_actions[0].esp_proposals: expected at least one proposal, found none"},

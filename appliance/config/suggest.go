@@ -1,9 +1,11 @@
 package config
 
 import (
+	"fmt"
 	"maps"
 	"regexp"
 	"slices"
+	"strings"
 )
 
 var listIndex = regexp.MustCompile(`\[\d+\]`)
@@ -26,6 +28,29 @@ func nearest(found string, known []string) string {
 		}
 	}
 	return best
+}
+
+// maxListed is how many known names a message lists.
+const maxListed = 10
+
+// listed is the known names for a message.
+func listed(names []string) string {
+	switch more := len(names) - maxListed; {
+	case len(names) == 0:
+		return "none is defined"
+	case more > 0:
+		return fmt.Sprintf("%s and %d more", strings.Join(names[:maxListed], ", "), more)
+	}
+	return strings.Join(names, ", ")
+}
+
+// notKnown is the message on a name that is none of the known ones.
+func notKnown(kind, name string, known []string) string {
+	text := fmt.Sprintf("expected the name of a %s (%s), found %q", kind, listed(known), name)
+	if near := nearest(name, known); near != "" {
+		text += fmt.Sprintf(": did you mean %s?", near)
+	}
+	return text
 }
 
 // distance is the number of letters to insert, delete or replace to get from a to b (Levenshtein).

@@ -140,7 +140,7 @@ func TestNoPolicies(t *testing.T) {
 		}
 	}
 	for text, want := range map[string]string{
-		before + "active_policy: site\n":                    "gw.yaml:10: active_policy: expected one that is defined (none is), found \"site\"",
+		before + "active_policy: site\n":                    "gw.yaml:10: active_policy: expected the name of a policy (none is defined), found \"site\"",
 		strings.Replace(base, "active_policy: site", "", 1): "gw.yaml: active_policy: is missing: expected the name of the policy in force",
 	} {
 		if _, err := parseBase(t, text); err == nil || !strings.Contains(err.Error(), want) {

@@ -67,7 +67,7 @@ func init() {
 	register(policy.ParseAddressSpec)
 	register(policy.ParsePortRange)
 	register(policy.ParsePortGroup)
-	register(policy.ParseActionKind)
+	register(parseAction)
 	register(policy.ParseExemptionLevel)
 	register(func(text string) (protocol, error) { p, err := policy.ParseProtocol(text); return protocol(p), err })
 	register(func(text string) (ikeProposal, error) {
@@ -118,6 +118,21 @@ func parseRole(text string) (portRole, error) {
 		return portRole(policy.PortsWAN), nil
 	}
 	return 0, fmt.Errorf("expected protected or unprotected, found %q", text)
+}
+
+// actionSynonyms are the words of other systems for the three actions.
+var actionSynonyms = map[string]policy.ActionKind{
+	"allow": policy.ActionPermit, "accept": policy.ActionPermit, "pass": policy.ActionPermit, "bypass": policy.ActionPermit,
+	"deny": policy.ActionBlock, "drop": policy.ActionBlock, "discard": policy.ActionBlock, "reject": policy.ActionBlock,
+	"protect": policy.ActionNegotiate, "secure": policy.ActionNegotiate, "encrypt": policy.ActionNegotiate, "ipsec": policy.ActionNegotiate,
+}
+
+func parseAction(text string) (policy.ActionKind, error) {
+	kind, err := policy.ParseActionKind(text)
+	if meant, known := actionSynonyms[strings.ToLower(text)]; err != nil && known {
+		err = fmt.Errorf("%w: did you mean %s?", err, meant)
+	}
+	return kind, err
 }
 
 // parseAuthMethod reads how two gateways prove to each other who they are.

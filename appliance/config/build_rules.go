@@ -1,0 +1,97 @@
+package config
+
+import (
+	"fmt"
+	"slices"
+
+	"sallyport/ike"
+	"sallyport/policy"
+)
+
+// things is what rules name.
+type things struct {
+	lists   map[string]bool
+	actions map[string]*fileFilterAction
+
+	listNames, actionNames, peerNames []string // sorted
+}
+
+func newThings(b *builder) *things {
+	t := &things{lists: map[string]bool{}, actions: map[string]*fileFilterAction{}, peerNames: sortedKeys(b.peers)}
+	for i := range b.raw.FilterLists {
+		t.lists[b.raw.FilterLists[i].Name] = true
+	}
+	for i := range b.raw.FilterActions {
+		t.actions[b.raw.FilterActions[i].Name] = &b.raw.FilterActions[i]
+	}
+	t.listNames, t.actionNames = sortedKeys(t.lists), sortedKeys(t.actions)
+	return t
+}
+
+// rule makes a rule. The Child SA of one that negotiates has its name.
+func (b *builder) rule(key string, raw *fileRule, things *things) policy.Rule {
+	b.name(key+".name", raw.Name, nil)
+	rule := policy.Rule{Name: raw.Name, FilterList: raw.FilterList, FilterAction: raw.FilterAction, Ports: raw.Ports, Origin: b.origin(key)}
+	action := things.actions[raw.FilterAction]
+	if !things.lists[raw.FilterList] {
+		b.add(key+".filter_list", "%s", notKnown("filter list", raw.FilterList, things.listNames))
+	}
+	if action == nil {
+		b.add(key+".filter_action", "%s", notKnown("filter action", raw.FilterAction, things.actionNames))
+	}
+	_, known := b.peers[raw.Peer]
+	negotiates := action != nil && action.Action == policy.ActionNegotiate
+	switch {
+	case raw.Peer != "" && !known:
+		b.add(key+".peer", "%s", notKnown("peer", raw.Peer, things.peerNames))
+	case negotiates && raw.Peer == "":
+		b.add(key+".peer", "is missing: action %q negotiates and needs a peer (%s)", raw.FilterAction, listed(things.peerNames))
+	case action != nil && !negotiates && raw.Peer != "":
+		b.add(key+".peer", "expected no peer, because action %q is %s, found %q", raw.FilterAction, action.Action, raw.Peer)
+	}
+	methods := b.authMethods(key+".auth_methods", raw.AuthMethods)
+	if negotiates || raw.AuthMethods != nil {
+		rule.AuthMethods = methods
+	}
+	if negotiates {
+		rule.Tunnel = raw.Name
+	}
+	return rule
+}
+
+// planChildren notes the Child SA of every rule of the active policy that negotiates.
+func (b *builder) planChildren(actions map[string]*fileFilterAction) {
+	if b.active < 0 {
+		return
+	}
+	for i, r := range b.raw.Policies[b.active].Rules {
+		peer, has := b.peers[r.Peer]
+		action := actions[r.FilterAction]
+		if !has || action == nil || action.Action != policy.ActionNegotiate {
+			continue
+		}
+		raw := &b.raw.Peers[peer]
+		b.config.plan.children = append(b.config.plan.children, plannedChild{peer: peer, rule: i, child: ike.Child{
+			Name: r.Name, ESPProposals: espProposals(action.ESPProposals), Start: raw.Start,
+			RekeyTime: raw.ChildRekey, IdleTimeout: orNever(raw.IdleTimeout), ReplayWindow: raw.ReplayWindow,
+		}})
+	}
+}
+
+// authMethods is how both ends authenticate, in order of preference. Without the key it is the preshared key.
+func (b *builder) authMethods(key string, raw []authMethod) []string {
+	if raw == nil {
+		return []string{authPSK}
+	}
+	if len(raw) == 0 { // S-004
+		b.add(key, "expected one or more authentication methods in order of preference, found none")
+	}
+	var methods []string
+	for i, m := range raw {
+		if slices.Contains(raw[:i], m) {
+			b.add(fmt.Sprintf("%s[%d]", key, i), "expected each method once, found %s for the second time", m)
+		}
+		methods = append(methods, string(m))
+	}
+	return methods
+}
