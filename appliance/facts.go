@@ -50,6 +50,7 @@ func logFact(log *slog.Logger, f ike.Fact) {
 	add("spi_out", spiText(f.SPIOut), f.SPIOut != 0)
 	add("suite", f.Suite, f.Suite != "")
 	add("tries", f.Tries, f.Tries != 0)
+	add("next_attempt", f.NextAttempt, !f.NextAttempt.IsZero())
 	add("selectors", f.Selectors, len(f.Selectors) > 0)
 	log.Log(context.Background(), level, f.Kind.String(), attrs...)
 }

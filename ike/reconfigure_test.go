@@ -353,6 +353,20 @@ func TestReconfigureWithoutChildren(t *testing.T) {
 	l.established("net")
 }
 
+// The same of a peer that is being negotiated with: its first child never comes up, and it is not let in.
+func TestReconfigureWithoutChildrenDuringAuth(t *testing.T) {
+	l := join(t, func(c *Config) { c.Peers[0].Children[0].Start = StartOnDemand }, func(c *Config) { c.Peers[0].Children[0].Start = StartAlways })
+	l.begin()
+	l.deliver(0)
+	l.deliver(0)
+	l.expectWire("b: IKE_AUTH request 1")
+	dropChildren(l.a)
+	l.run()
+	l.consistent()
+	l.a.expect(IKEEstablished, "", 0)
+	l.b.expect(Failed, FailAuthentication, 1)
+}
+
 // An operator's down outlives changes of the configuration.
 func TestReconfigureKeepsDown(t *testing.T) {
 	for name, change := range map[string]func(*Peer){

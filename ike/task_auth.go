@@ -73,7 +73,7 @@ func identify(sa *ikeSA, idi, idr *wire.ID) (*peer, error) {
 	found := identityOf(idi)
 	for _, p := range sa.among {
 		switch {
-		case p.retired || p.cfg.RemoteID != found:
+		case p.retired || len(p.slots) == 0 || p.cfg.RemoteID != found:
 		case idr != nil && identityOf(idr) != p.cfg.LocalID:
 		case !permits(p.cfg.IKEProposals, sa.chosen):
 		default:

@@ -152,7 +152,7 @@ func goldenName(name string, answer any) string {
 	return strings.ReplaceAll(name, " ", "-")
 }
 
-// S-001: with --active there is one policy to see.
+// With --active there is one policy to see.
 func TestPolicyShowActiveShowsOne(t *testing.T) {
 	g := newFakeGateway(t, map[string]any{"GET /v1/policy": policies})
 	var shown api.Policies

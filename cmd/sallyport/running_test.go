@@ -147,7 +147,7 @@ func TestRollbackRestoresTheTable(t *testing.T) {
 	}
 }
 
-// The 17 filters of level 0 as they are shown (S-032 also asks for their hits, which need packets).
+// S-032: the 17 filters of level 0 as they are shown. Package appliance counts their hits.
 func TestExemptShowLevel0(t *testing.T) {
 	runs(t, storedPolicies)
 	got := sallyport(t, "exempt", "show", "--level", "0")
