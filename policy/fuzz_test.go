@@ -141,8 +141,11 @@ func FuzzDecide(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		s := script(data)
-		set := s.set()
-		spd, _, err := Compile(set, gatewayEnvironment)
+		set, env := s.set(), gatewayEnvironment
+		if s.below(2) == 1 {
+			env.Vanished = []netip.Addr{s.address()}
+		}
+		spd, _, err := Compile(set, env)
 		if (err == nil) != (spd != nil) {
 			t.Fatalf("SPD %v with error %v", spd, err)
 		}
@@ -162,7 +165,7 @@ func FuzzDecide(f *testing.F) {
 			}
 			port := PortGroup(1 + s.below(2))
 			d := spd.Decide(p, port)
-			if want := decideInWords(set, spd, p, port); d.Verdict != want {
+			if want := decideInWords(set, env, spd, p, port); d.Verdict != want {
 				t.Fatalf("%+v on %s: %s (%s), want %s\n%+v", p, port, d.Verdict, d.Why, want, set)
 			}
 			if x := spd.Explain(p, port); x.Decision != d {
@@ -173,19 +176,53 @@ func FuzzDecide(f *testing.F) {
 }
 
 // decideInWords is the verdict from the rules as written; of the compiled policy it asks for what is exempt alone.
-func decideInWords(set *Set, spd *SPD, p Packet, port PortGroup) Verdict {
+func decideInWords(set *Set, env Environment, spd *SPD, p Packet, port PortGroup) Verdict {
 	if _, ok := spd.Exempt(p); ok {
 		return VerdictPermit
 	}
-	filter := decidedBy(set, gatewayEnvironment, p, port)
+	filter := decidedBy(set, env, p, port)
 	isGroup := p.Destination.IsMulticast() || p.Destination == addr("255.255.255.255") || p.Destination == addr("192.0.2.255") || p.Destination == addr("10.1.255.255")
 	switch {
 	case filter == nil && (set.Policies[0].DefaultAction == ActionBlock || p.Source.Is6() || p.Protocol == protocolIPv6):
 		return VerdictBlock
 	case filter == nil:
 		return VerdictPermit
-	case p.Protocol == protocolIPv6 && filter.filter.Protocol != protocolIPv6, isGroup && filter.kind == ActionNegotiate:
+	case p.Protocol == protocolIPv6 && filter.filter.Protocol != protocolIPv6, isGroup && (filter.verdict == VerdictProtect || filter.verdict == VerdictRequire):
 		return VerdictBlock
 	}
 	return filter.verdict
+}
+
+// What peers propose, of whatever shape, neither fails a policy nor takes a packet from its rules.
+func FuzzDynamic(f *testing.F) {
+	for seed := range 20 {
+		f.Add([]byte{0, 2, 3, 0, byte(seed), 1, 1, 0, byte(seed * 7), 4, 0}, "10.0.0.0", "10.0.0.255", "fd00::", "fd00::ff", uint8(seed), uint16(seed), uint16(9))
+	}
+	f.Fuzz(func(t *testing.T, data []byte, localFirst, localLast, remoteFirst, remoteLast string, protocol uint8, first, last uint16) {
+		s := script(data)
+		set := s.set()
+		set.Policies[0].DefaultResponse = DefaultResponse{Enabled: true, Methods: []string{"aes128gcm16"}, AuthMethods: []string{"psk"}}
+		without, _, err := Compile(set, gatewayEnvironment)
+		if err != nil {
+			return
+		}
+		parse := func(text string) netip.Addr {
+			a, _ := netip.ParseAddr(text)
+			return a
+		}
+		env := gatewayEnvironment
+		env.Dynamic = []DynamicFilter{{Tunnel: "x", Selector: Selector{
+			Local: AddrRange{parse(localFirst), parse(localLast)}, Remote: AddrRange{parse(remoteFirst), parse(remoteLast)},
+			Protocol: protocol, LocalPort: PortRange{first, last}, RemotePort: AnyPort}}}
+		with, _, err := Compile(set, env)
+		if err != nil {
+			t.Fatalf("the proposal %+v fails the policy: %v", env.Dynamic, err)
+		}
+		p := Packet{Source: s.address(), Destination: s.address(), Protocol: protocol}
+		if before, had := without.Match(p, PortsLAN); had {
+			if after, has := with.Match(p, PortsLAN); !has || after.ID != before.ID {
+				t.Fatalf("%+v was for %+v, now for %+v", p, before, after)
+			}
+		}
+	})
 }

@@ -45,17 +45,34 @@ func TestSelectorAlgebra(t *testing.T) {
 // S-013
 func TestEachFieldSeparates(t *testing.T) {
 	s := Selector{Local: network("10.1.0.0/24"), Remote: network("10.2.0.0/24"), Protocol: 6, LocalPort: PortRange{1000, 1999}, RemotePort: PortRange{80, 80}}
-	if p := tcp("10.1.0.5:1500", "10.2.0.5:80"); !s.Matches(p, true) {
-		t.Fatalf("%s does not match %+v", s, p)
-	}
-	for _, p := range []Packet{
-		tcp("10.1.1.5:1500", "10.2.0.5:80"), tcp("10.1.0.5:1500", "10.2.1.5:80"), packet(17, "10.1.0.5:1500", "10.2.0.5:80"),
-		tcp("10.1.0.5:2000", "10.2.0.5:80"), tcp("10.1.0.5:1500", "10.2.0.5:81"),
+	for _, v := range []struct{ local, remote, here, outside, there, beyond string }{
+		{"10.1.0.0/24", "10.2.0.0/24", "10.1.0.5", "10.1.1.5", "10.2.0.5", "10.2.1.5"},
+		{"2001:db8:1::/48", "2001:db8:2::/48", "2001:db8:1::5", "2001:db8:11::5", "2001:db8:2::5", "2001:db8:22::5"},
 	} {
-		if s.Matches(p, true) {
-			t.Errorf("%s matches %+v", s, p)
+		filter := Filter{Source: spec(v.local), Destination: spec(v.remote), Protocol: 6, SourcePort: s.LocalPort, DestinationPort: s.RemotePort}
+		spd, _ := mustCompile(t, setOf(ruleText{name: "r", kind: ActionPermit, filter: filter}), Environment{})
+		p := Packet{Source: addr(v.here), Destination: addr(v.there), Protocol: 6, SourcePort: 1500, DestinationPort: 80, HasPorts: true}
+		s.Local, s.Remote = network(v.local), network(v.remote)
+		matches := func(p Packet) [2]bool {
+			_, ok := spd.Match(p, PortsLAN)
+			return [2]bool{s.Matches(p, true), ok}
+		}
+		if matches(p) != [2]bool{true, true} {
+			t.Fatalf("%s does not match %+v", s, p)
+		}
+		for field, change := range map[string]func(p *Packet){
+			"source": func(p *Packet) { p.Source = addr(v.outside) }, "destination": func(p *Packet) { p.Destination = addr(v.beyond) },
+			"protocol": func(p *Packet) { p.Protocol = 17 }, "source port": func(p *Packet) { p.SourcePort = 2000 },
+			"destination port": func(p *Packet) { p.DestinationPort = 81 }, "ports": func(p *Packet) { p.HasPorts = false },
+		} {
+			other := p
+			change(&other)
+			if matches(other) != [2]bool{} {
+				t.Errorf("%s: another %s matches: %+v", s, field, other)
+			}
 		}
 	}
+	s.Local, s.Remote = network("10.1.0.0/24"), network("10.2.0.0/24")
 	if want := "10.1.0.0/24[1000-1999] === 10.2.0.0/24[80] tcp"; s.String() != want {
 		t.Errorf("%q, want %q", s, want)
 	}
