@@ -202,7 +202,7 @@ static uint8_t deliver_or_route(const struct sp_dataplane *dp, const struct sp_s
 /* No filter matched. */
 static uint8_t default_verdict(const struct sp_dataplane *dp, const struct sp_snapshot *s, struct sp_packet *p, enum destination to)
 {
-	p->verdict.filter = 0;
+	p->verdict.filter = SP_COUNTER_DEFAULT;
 	if (p->key.protocol == SP_PROTOCOL_IPV6) {
 		verdict_drop(p, SP_DROP_PROTOCOL_41);
 		return 1;
@@ -308,7 +308,7 @@ void sp_classify_misses(const struct sp_dataplane *dp, const struct sp_snapshot 
 	for (uint32_t i = 0; i < n; i++) {
 		struct sp_packet *p = misses[i];
 
-		p->verdict.filter = 0;
+		p->verdict.filter = SP_COUNTER_NONE;
 		p->verdict.cell = SP_NO_CELL;
 		p->verdict.adjacency = SP_NO_ADJACENCY;
 		p->verdict.reason = 0;

@@ -162,8 +162,8 @@ static int config_valid(const struct sp_config *c, char *error, size_t size)
 			c->inject_entries, c->handover_entries);
 		return 0;
 	}
-	if (c->max_cells == 0 || c->max_cells >= SP_NO_CELL || c->max_adjacencies == 0 || c->max_adjacencies >= SP_NO_ADJACENCY || c->max_filters == 0) {
-		sp_fail(error, size, "%u cells, %u adjacencies (1 to 65534 each), %u filter counters (at least 1)", c->max_cells, c->max_adjacencies, c->max_filters);
+	if (c->max_cells == 0 || c->max_cells >= SP_NO_CELL || c->max_adjacencies == 0 || c->max_adjacencies >= SP_NO_ADJACENCY || c->max_filters <= SP_COUNTER_DEFAULT) {
+		sp_fail(error, size, "%u cells, %u adjacencies (1 to 65534 each), %u filter counters (at least 2)", c->max_cells, c->max_adjacencies, c->max_filters);
 		return 0;
 	}
 	if (c->pool == NULL || rte_pktmbuf_priv_size(c->pool) < SP_MBUF_PRIVATE_SIZE) {

@@ -13,7 +13,7 @@ import (
 type filterSlots struct {
 	byID  map[uint32]filterSlot
 	fresh uint32   // the next slot that nobody has had
-	size  uint32   // slots in all, the reserved one included
+	size  uint32   // slots in all, the reserved ones included
 	gone  []uint32 // ids that are not in the policy, the longest gone first
 	taken []uint32 // ids that take over a slot with this policy
 }
@@ -29,10 +29,10 @@ type FilterHits struct {
 	Packets, Bytes uint64
 }
 
-// The slot below firstFilterSlot is the default action's.
+// The slots below firstFilterSlot are nobody's, for what no filter is asked about, and the default action's.
 const (
-	defaultActionSlot = 0
-	firstFilterSlot   = 1
+	defaultActionSlot = 1
+	firstFilterSlot   = 2
 )
 
 func newFilterSlots(size uint32) *filterSlots {

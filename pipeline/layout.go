@@ -32,4 +32,5 @@ var (
 	_ = [1]struct{}{}[C.SP_CELL_CLOSED-CellClosed]
 	_ = [1]struct{}{}[C.SP_CELL_HOLD-CellHold]
 	_ = [1]struct{}{}[C.SP_CELL_FAILED-CellFailed]
+	_ = [1]struct{}{}[C.SP_COUNTER_DEFAULT-defaultActionSlot]
 )

@@ -3,6 +3,7 @@ package pipeline
 import (
 	"encoding/binary"
 	"fmt"
+	"math/rand/v2"
 	"net/netip"
 	"testing"
 
@@ -64,12 +65,17 @@ func TestFlowCacheNeverGrantsTheReverse(t *testing.T) {
 	same(t, "flows", actions, map[string]string{"10.1.0.7": "protected forward  out", "198.51.100.9": "unprotected drop no_filter "})
 }
 
-// S-006: a rule for one role of ports does not speak for the other.
+// S-006: a rule for one role of ports does not speak for the other: one and the same packet, injected on both.
 func TestPortRoles(t *testing.T) {
 	r := newRig(t, rigOptions{rules: []rule{{name: "lan-only", source: "any", destination: "any", ports: policy.PortsLAN}}})
-	outside := netip.MustParseAddr("198.51.100.9")
-	r.wantForward(lan, fromHost(tcp(lanHost, outside)), wan)
-	r.wantDrop(wan, fromPeer(tcp(outside, lanHost)), "no_filter")
+	p := tcp(netip.MustParseAddr("203.0.113.9"), netip.MustParseAddr("198.51.100.9"))
+	for range 2 { // a miss, then a hit of the flow cache
+		r.wantForward(lan, fromHost(p), wan)
+		r.wantDrop(wan, fromPeer(p), "no_filter")
+	}
+	r.applyRules(rule{name: "wan-only", source: "any", destination: "any", ports: policy.PortsWAN})
+	r.wantDrop(lan, fromHost(p), "no_filter")
+	r.wantForward(wan, fromPeer(p), wan)
 }
 
 // S-022: IPv6, and IPv6 inside IPv4, do not slip past IPv4 filters.
@@ -82,7 +88,8 @@ func TestIPv6IsDropped(t *testing.T) {
 	r.wantForward(lan, fromHost(packetOfLength(lanHost, outside, 41, 60)), wan)
 }
 
-// The IKE exemption: S-031 (IKE only), S-033 (own addresses only), S-034 (its ports, and only when the policy needs it).
+// The IKE exemption in each cell of ports and need (S-034, C-07): own addresses only (S-033), its ports only, and only when
+// the policy needs it.
 func TestIKEExemption(t *testing.T) {
 	outside := netip.MustParseAddr("198.51.100.9")
 	for _, needed := range []bool{true, false} {
@@ -100,9 +107,12 @@ func TestIKEExemption(t *testing.T) {
 			{4500, 4500, wanOwn, true},
 			{1024, 4500, wanOwn, true}, // behind a NAT
 			{500, 500, lanOwn, true},   // an own address too
+			{500, 4500, wanOwn, true},
 			{500, 501, wanOwn, false},
 			{501, 500, wanOwn, false},
 			{4500, 500, wanOwn, false},
+			{4500, 4501, wanOwn, false},
+			{1024, 500, wanOwn, false},
 			{88, 88, wanOwn, false},    // Kerberos
 			{500, 500, lanHost, false}, // S-033: transit
 			{4500, 4500, lanHost, false},
@@ -268,37 +278,11 @@ func TestOptions(t *testing.T) {
 func TestRandomPolicies(t *testing.T) {
 	r := newRig(t, rigOptions{rules: []rule{}, flows: 64})
 	random := r.random
-	address := func() string {
-		base := []string{"10.1.0.", "10.2.0.", "198.51.100.", "203.0.113."}[random.IntN(4)]
-		switch random.IntN(4) {
-		case 0:
-			return fmt.Sprintf("%s%d", base, random.IntN(8)+2)
-		case 1:
-			return fmt.Sprintf("%s%d-%s%d", base, random.IntN(4), base, 4+random.IntN(8))
-		case 2:
-			return base + "0/24"
-		}
-		return "any"
-	}
-	host := func() netip.Addr {
-		bases := []string{"10.1.0.", "10.2.0.", "198.51.100.", "203.0.113."}
-		return netip.MustParseAddr(fmt.Sprintf("%s%d", bases[random.IntN(4)], random.IntN(10)+1))
-	}
 	for range 25 {
-		var rules []rule
-		for i := range 1 + random.IntN(12) {
-			x := rule{name: fmt.Sprintf("r%d", i), source: address(), destination: address(), block: random.IntN(3) == 0, oneWay: random.IntN(2) == 0,
-				protocol: []uint8{0, 0, 6, 17, 253, 41}[random.IntN(6)], ports: policy.PortGroup(1 + random.IntN(3))}
-			if x.protocol == 6 || x.protocol == 17 {
-				x.port.First = uint16(5676 + random.IntN(4))
-				x.port.Last = x.port.First + uint16(random.IntN(3))
-			}
-			rules = append(rules, x)
-		}
-		r.applyRules(rules...)
+		r.applyRules(randomRules(random)...)
 		r.rejudged()
 		for range 150 {
-			p := packetOfLength(host(), host(), []uint8{6, 17, 253, 41, 1, 47}[random.IntN(6)], 60)
+			p := packetOfLength(randomHost(random), randomHost(random), []uint8{6, 17, 253, 41, 1, 47}[random.IntN(6)], 60)
 			for range 2 {
 				if random.IntN(2) == 0 {
 					r.check(lan, fromHost(p))
@@ -308,6 +292,40 @@ func TestRandomPolicies(t *testing.T) {
 			}
 		}
 	}
+}
+
+// The universe of random policies is small, so that filters overlap and packets meet them.
+var randomNets = []string{"10.1.0.", "10.2.0.", "198.51.100.", "203.0.113."}
+
+func randomHost(random *rand.Rand) netip.Addr {
+	return netip.MustParseAddr(fmt.Sprintf("%s%d", randomNets[random.IntN(4)], random.IntN(10)+1))
+}
+
+func randomSpec(random *rand.Rand) string {
+	base := randomNets[random.IntN(4)]
+	switch random.IntN(4) {
+	case 0:
+		return fmt.Sprintf("%s%d", base, random.IntN(8)+2)
+	case 1:
+		return fmt.Sprintf("%s%d-%s%d", base, random.IntN(4), base, 4+random.IntN(8))
+	case 2:
+		return base + "0/24"
+	}
+	return "any"
+}
+
+func randomRules(random *rand.Rand) []rule {
+	var rules []rule
+	for i := range 1 + random.IntN(12) {
+		x := rule{name: fmt.Sprintf("r%d", i), source: randomSpec(random), destination: randomSpec(random), block: random.IntN(3) == 0, oneWay: random.IntN(2) == 0,
+			protocol: []uint8{0, 0, 6, 17, 253, 41}[random.IntN(6)], ports: policy.PortGroup(1 + random.IntN(3))}
+		if x.protocol == 6 || x.protocol == 17 {
+			x.port.First = uint16(5676 + random.IntN(4))
+			x.port.Last = x.port.First + uint16(random.IntN(3))
+		}
+		rules = append(rules, x)
+	}
+	return rules
 }
 
 // Frames of every kind, damaged at random, on either port.

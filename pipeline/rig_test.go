@@ -62,6 +62,7 @@ type rigOptions struct {
 	flows   int
 	cells   int
 	hops    int // adjacencies
+	buffers int // packets in memory
 	idle    IdleMode
 	now     time.Time // of the slow path at the start
 	addWAN  []netip.Prefix
@@ -70,7 +71,8 @@ type rigOptions struct {
 	portIKE map[string]bool
 	// endpoints is the own outer addresses of tunnels
 	endpoints map[string]netip.Addr
-	lan, wan  string     // own addresses with prefix lengths
+	lan, wan  string // own addresses with prefix lengths
+	wanRole   policy.PortGroup
 	host      netip.Addr // neighbour on the lan
 	peer      netip.Addr // neighbour on the wan
 }
@@ -116,7 +118,10 @@ var rigNumber atomic.Int32
 // newRig builds a gateway with its policy applied and its two neighbours known.
 func newRig(t *testing.T, o rigOptions) *rig {
 	t.Helper()
-	o.workers, o.maxSAs, o.flows, o.cells, o.hops = max(o.workers, 1), max(o.maxSAs, 64), max(o.flows, 1024), max(o.cells, 16), max(o.hops, 64)
+	o.workers, o.maxSAs, o.flows, o.cells, o.hops, o.buffers = max(o.workers, 1), max(o.maxSAs, 64), max(o.flows, 1024), max(o.cells, 16), max(o.hops, 64), max(o.buffers, 2047)
+	if o.wanRole == 0 {
+		o.wanRole = policy.PortsWAN
+	}
 	if o.now.IsZero() {
 		o.now = epoch
 	}
@@ -135,13 +140,13 @@ func newRig(t *testing.T, o rigOptions) *rig {
 	n := rigNumber.Add(1)
 	r := &rig{t: t, now: o.now, random: rand.New(rand.NewPCG(uint64(n), 7)), options: o}
 	var err error
-	r.pool, err = mempool.CreateMbufPool(fmt.Sprintf("rig%d", n), 2047, DataRoom(max(o.mtu, 9000)), mempool.OptPrivateDataSize(MbufPrivateSize))
+	r.pool, err = mempool.CreateMbufPool(fmt.Sprintf("rig%d", n), uint32(o.buffers), DataRoom(max(o.mtu, 9000)), mempool.OptPrivateDataSize(MbufPrivateSize))
 	if err != nil {
 		t.Fatal(err)
 	}
 	specs := []PortSpec{
 		{Name: "lan", Role: policy.PortsLAN, MAC: lanMAC[:], Addresses: []netip.Prefix{netip.MustParsePrefix(o.lan)}},
-		{Name: "wan", Role: policy.PortsWAN, MAC: wanMAC[:], Addresses: append([]netip.Prefix{netip.MustParsePrefix(o.wan)}, o.addWAN...)},
+		{Name: "wan", Role: o.wanRole, MAC: wanMAC[:], Addresses: append([]netip.Prefix{netip.MustParsePrefix(o.wan)}, o.addWAN...)},
 	}
 	for i := range specs {
 		specs[i].MTU = o.mtu

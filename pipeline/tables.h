@@ -22,6 +22,8 @@ struct rte_mempool;
 #define SP_PORT_ADDRESSES 8             /* own IPv4 addresses per port */
 #define SP_BURST 32
 
+#define SP_COUNTER_NONE 0               /* filter counter slot of what no filter is asked about */
+#define SP_COUNTER_DEFAULT 1            /* and of what none matches: the default action */
 #define SP_NO_CELL UINT16_MAX           /* arrived in clear, or no tunnel */
 #define SP_NO_ADJACENCY UINT16_MAX
 #define SP_MBUF_PRIVATE_SIZE 256        /* bytes the mbuf pool must reserve for struct sp_mbuf_priv */
@@ -121,7 +123,7 @@ struct sp_config {
 	uint32_t max_sas;         /* inbound slots, power of two: slot = SPI & (max_sas - 1) */
 	uint32_t max_cells;       /* < 65535 */
 	uint32_t max_adjacencies; /* < 65535 */
-	uint32_t max_filters;     /* filter counters; slot 0 is the default action's */
+	uint32_t max_filters;     /* filter counters, SP_COUNTER_DEFAULT included */
 	uint32_t punt_entries;    /* per worker, power of two */
 	uint32_t inject_entries;  /* per worker, power of two */
 	uint32_t handover_entries; /* per worker, power of two */
@@ -159,7 +161,7 @@ struct sp_rules {
 };
 
 struct sp_entry {
-	uint32_t counter; /* filter counter slot, 1..max_filters-1 */
+	uint32_t counter; /* filter counter slot, from SP_COUNTER_DEFAULT + 1 on */
 	uint16_t cell;    /* PROTECT and REQUIRE */
 	uint8_t verdict;  /* enum sp_verdict */
 	uint8_t protocol; /* the filter's protocol, 0 any */

@@ -252,7 +252,7 @@ static uint32_t host_bits(uint8_t prefix_length)
 
 static void add(struct policy *p, uint8_t verdict, uint16_t cell, uint32_t source, uint8_t source_bits, uint32_t destination, uint8_t destination_bits, uint8_t protocol)
 {
-	p->entries[p->n] = (struct sp_entry){.counter = p->n + 1, .cell = cell, .verdict = verdict, .protocol = protocol};
+	p->entries[p->n] = (struct sp_entry){.counter = p->n + SP_COUNTER_DEFAULT + 1, .cell = cell, .verdict = verdict, .protocol = protocol};
 	p->rules[p->n] = (struct sp_rule){
 		.source_first = {source},
 		.source_last = {source | host_bits(source_bits)},

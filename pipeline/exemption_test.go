@@ -1,0 +1,230 @@
+package pipeline
+
+import (
+	"fmt"
+	"net/netip"
+	"testing"
+
+	"sallyport/policy"
+)
+
+// exemptKinds is one packet of each kind that a level may exempt, from the peer to the gateway or to a group.
+func exemptKinds() map[string]ipv4 {
+	return map[string]ipv4{
+		"multicast": udpPacket(peer, netip.MustParseAddr("224.0.0.251"), 5353, 5353),
+		"broadcast": udpPacket(peer, netip.MustParseAddr("192.0.2.255"), 138, 138),
+		"rsvp":      packetOfLength(peer, wanOwn, 46, 60),
+		"kerberos":  udpPacket(peer, wanOwn, 88, 1024),
+		"ike":       udpPacket(peer, wanOwn, 500, 500),
+	}
+}
+
+var denyAll = rule{name: "deny", source: "any", destination: "any", block: true}
+
+// Of one packet of each of the five kinds exactly those pass a block-all policy that the level exempts, each counted at a
+// row of its own. S-028, S-029, S-030, S-031.
+func TestExemptionLevels(t *testing.T) {
+	for level, exempt := range map[policy.ExemptionLevel][]string{
+		policy.Level0: {"multicast", "broadcast", "rsvp", "kerberos", "ike"},
+		policy.Level1: {"multicast", "broadcast", "ike"},
+		policy.Level2: {"rsvp", "kerberos", "ike"},
+		policy.Level3: {"ike"},
+	} {
+		r := newRig(t, rigOptions{level: level, rules: []rule{siteRule, denyAll}})
+		passed := map[string]bool{}
+		for kind, p := range exemptKinds() {
+			o, _ := r.check(wan, fromPeer(p))
+			if o.Disposition != packetDropped {
+				passed[kind] = true
+			} else if o.Reason != "filter_block" {
+				t.Errorf("level %s, %s: %+v", level, kind, o)
+			}
+		}
+		want := map[string]bool{}
+		for _, kind := range exempt {
+			want[kind] = true
+		}
+		same(t, fmt.Sprintf("level %s", level), passed, want)
+		counted := 0
+		for _, f := range r.d.Counters().Filters {
+			if f.Name != "" && f.ID != 0 && f.Packets > 0 {
+				counted++
+				if f.Packets != 1 {
+					t.Errorf("level %s: %s counted %d packets", level, f.Name, f.Packets)
+				}
+			}
+		}
+		if counted != len(exempt) {
+			t.Errorf("level %s: %d rows counted, want %d", level, counted, len(exempt))
+		}
+	}
+}
+
+// Level 0 has 17 rows, each with a counter, and 10 IKE packets raise the IKE row by 10 (S-032).
+func TestExemptionCounters(t *testing.T) {
+	r := newRig(t, rigOptions{level: policy.Level0, rules: []rule{siteRule, denyAll}})
+	hits := func() map[string]uint64 {
+		counts := map[string]uint64{}
+		for _, f := range r.d.Counters().Filters {
+			if f.Name != "" && f.ID != 0 {
+				counts[f.Name] = f.Packets
+			}
+		}
+		return counts
+	}
+	if rows := hits(); len(rows) != 17 {
+		t.Errorf("%d rows: %v", len(rows), rows)
+	}
+	for i := range 10 {
+		if i%2 == 0 {
+			r.check(wan, fromPeer(udpPacket(peer, wanOwn, 500, 500)))
+		} else {
+			r.check(wan, fromPeer(udpDatagram(netip.AddrPortFrom(peer, 33000), netip.AddrPortFrom(wanOwn, 4500), make([]byte, 4), []byte("IKE behind a NAT"))))
+		}
+	}
+	if rows := hits(); rows["ike-inbound"] != 10 {
+		t.Errorf("after 10 IKE packets: %v", rows)
+	}
+	if len(r.seen.ike) != 10 {
+		t.Errorf("%d datagrams reached IKE", len(r.seen.ike))
+	}
+}
+
+// Between other hosts nothing is exempt, at any level (S-033); nor is what a tunnel brought (S-035).
+func TestTransitIsNeverExempt(t *testing.T) {
+	outside := netip.MustParseAddr("198.51.100.9")
+	for _, level := range []policy.ExemptionLevel{policy.Level0, policy.Level1, policy.Level2, policy.Level3} {
+		r := newRig(t, rigOptions{level: level, rules: []rule{siteRule, denyAll}})
+		transit := func(source, destination netip.Addr) []ipv4 {
+			return []ipv4{
+				udpPacket(source, destination, 500, 500), udpPacket(source, destination, 4500, 4500),
+				udpPacket(source, destination, 88, 1024), udpPacket(source, destination, 1024, 88),
+				packetOfLength(source, destination, 46, 60),
+			}
+		}
+		for _, p := range transit(outside, lanHost) {
+			r.wantDrop(wan, fromPeer(p), "filter_block")
+		}
+		for _, p := range transit(lanHost, outside) {
+			r.wantDrop(lan, fromHost(p), "filter_block")
+		}
+		near := r.inbound(r.child("site", "aes128gcm16", true))
+		for _, p := range transit(farHost, lanHost) {
+			near.sequence++
+			r.wantForward(wan, fromPeer(near.encapsulate(p, near.sequence)), lan)
+		}
+		for _, p := range transit(farHost, lanOwn) {
+			near.sequence++
+			if o, _ := r.check(wan, fromPeer(near.encapsulate(p, near.sequence))); o.Disposition != packetLocal {
+				t.Errorf("level %s: from the tunnel to an own address: %+v, want no more than local", level, o)
+			}
+		}
+		if len(r.seen.ike) != 0 {
+			t.Errorf("level %s: IKE got %d datagrams out of a tunnel", level, len(r.seen.ike))
+		}
+	}
+}
+
+// With one-way inbound block and level 3 a sweep from source port 88, or to port 88, finds nothing (S-036).
+func TestKerberosSweep(t *testing.T) {
+	inbound := rule{name: "inbound", source: "any", destination: "my", block: true, oneWay: true}
+	outbound := rule{name: "outbound", source: "my", destination: "any", oneWay: true}
+	r := newRig(t, rigOptions{rules: []rule{inbound, outbound}})
+	for _, protocol := range []uint8{protocolTCP, protocolUDP} {
+		for _, toward := range []bool{false, true} {
+			var frames [][]byte
+			for port := 1; port <= 65535; port++ {
+				p := packetOfLength(peer, wanOwn, protocol, 40)
+				from, to := uint16(88), uint16(port)
+				if toward {
+					from, to = to, from
+				}
+				setPorts(p, from, to)
+				frames = append(frames, fromPeer(p))
+			}
+			before := r.tally()
+			r.flood(wan, frames)
+			same(t, fmt.Sprintf("protocol %d, to port 88: %v", protocol, toward), ends(before, r.tally()), map[string]int{"filter_block": len(frames)})
+		}
+	}
+}
+
+// RSVP needs an explicit permit (S-037): without one it is dropped by default, and it is never negotiated.
+func TestRSVP(t *testing.T) {
+	p := packetOfLength(lanHost, netip.MustParseAddr("198.51.100.9"), 46, 60)
+	r := newRig(t, rigOptions{})
+	r.wantDrop(lan, fromHost(p), "no_filter")
+	r.applyRules(siteRule, rule{name: "rsvp", source: "10.1.0.7", destination: "198.51.100.9", protocol: 46})
+	r.wantForward(lan, fromHost(p), wan)
+}
+
+// A flow that was exempt is filtered from the first packet after the level has changed, while the gateway goes on (S-039).
+func TestLevelChangeFlushesTheCache(t *testing.T) {
+	r := newRig(t, rigOptions{level: policy.Level0, rules: []rule{siteRule, denyAll}})
+	frame := fromPeer(packetOfLength(peer, wanOwn, 46, 60))
+	for range 3 {
+		if o, _ := r.check(wan, frame); o.Disposition != packetLocal {
+			t.Fatalf("%+v", o)
+		}
+	}
+	if flows := r.d.Flows(10); len(flows) != 1 || flows[0].Exemption != "rsvp-inbound" {
+		t.Errorf("flow cache: %+v", flows)
+	}
+	plane := r.d.c
+	r.options.level = policy.Level3
+	r.applyRules(siteRule, denyAll)
+	r.wantDrop(wan, frame, "filter_block")
+	if r.d.c != plane {
+		t.Error("the data plane was started anew")
+	}
+}
+
+// A port that takes no IKE filters it like anything else while another of the same role takes it; a memo of the one does not
+// speak for the other. With IKE off altogether no port takes any. Filters and other traffic work as before (S-041).
+func TestIKEOff(t *testing.T) {
+	o := rigOptions{wanRole: policy.PortsLAN, portIKE: map[string]bool{"lan": false}, rules: []rule{
+		{name: "protect", source: "192.0.2.0/24", destination: "10.2.0.0/16", tunnel: "site", ports: policy.PortsLAN},
+		{name: "out", source: "10.1.0.0/24", destination: "198.51.100.0/24", ports: policy.PortsLAN},
+	}}
+	r := newRig(t, o)
+	elsewhere := netip.MustParseAddr("172.16.0.9")
+	for _, port := range []uint16{500, 4500} {
+		p := udpDatagram(netip.AddrPortFrom(elsewhere, port), netip.AddrPortFrom(wanOwn, port), make([]byte, 4), []byte("IKE"))
+		for range 2 {
+			r.wantDrop(lan, fromHost(p), "no_filter")
+			if o, _ := r.check(wan, fromPeer(p)); o.Disposition != packetIKE {
+				t.Errorf("port %d on the port with IKE: %+v", port, o)
+			}
+		}
+	}
+	r.wantForward(lan, fromHost(tcp(lanHost, netip.MustParseAddr("198.51.100.9"))), wan)
+	r.options.noIKE = true
+	r.applyRules(o.rules...)
+	for _, port := range []uint16{500, 4500} {
+		p := udpPacket(elsewhere, wanOwn, port, port)
+		r.wantDrop(lan, fromHost(p), "no_filter")
+		r.wantDrop(wan, fromPeer(p), "no_filter")
+	}
+	r.wantForward(lan, fromHost(tcp(lanHost, netip.MustParseAddr("198.51.100.9"))), wan)
+	r.wantDrop(wan, fromPeer(tcp(peer, farHost)), "no_outbound_sa")
+	if err := r.d.Apply(Snapshot{SPD: r.ref.spd, Tunnels: r.ref.tunnels, PortIKE: map[string]bool{"dmz": false}}); err == nil {
+		t.Error("IKE off on a port that is not there")
+	}
+}
+
+// setPorts changes the ports of a TCP or UDP packet.
+func setPorts(p ipv4, from, to uint16) {
+	body := p[p.headerLen():]
+	body[0], body[1], body[2], body[3] = byte(from>>8), byte(from), byte(to>>8), byte(to)
+}
+
+// flood sends many frames, as many at a time as a receive ring holds.
+func (r *rig) flood(port int, frames [][]byte) {
+	r.t.Helper()
+	for len(frames) > 0 {
+		n := min(len(frames), 512)
+		r.enqueue(0, port, frames[:n]...)
+		r.settle()
+		frames = frames[n:]
+	}
+}
