@@ -49,15 +49,18 @@ static void rewind_replay(struct sp_dataplane *dp)
 	}
 }
 
-int sp_lab_run(struct sp_dataplane *dp, uint32_t worker, uint64_t pass, uint64_t cycles, uint64_t *packets, uint64_t *spent)
+int sp_lab_run(struct sp_dataplane *dp, uint32_t worker, uint64_t pass, uint64_t cycles, int forget, uint64_t *packets, uint64_t *spent)
 {
 	struct sp_worker *w = dp->workers[worker];
 	uint64_t start = rte_rdtsc();
 
 	*packets = 0;
 	do {
-		int r = run_pass(dp, w, pass);
+		int r;
 
+		if (forget)
+			sp_generation_bump(dp);
+		r = run_pass(dp, w, pass);
 		if (r != 0)
 			return r;
 		/* a stopped loop does nothing but drain */

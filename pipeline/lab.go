@@ -24,11 +24,21 @@ import (
 //
 // The calling goroutine should be locked to a thread that is registered with the EAL and has a core of its own.
 func (d *Dataplane) RunFor(worker int, cycles uint64, pass int) (packets, spent uint64, err error) {
+	return d.runFor(worker, cycles, pass, 0)
+}
+
+// RunMissesFor is RunFor with every flow forgotten before each pass: in a file that holds one packet of each flow, all of
+// them miss the flow cache.
+func (d *Dataplane) RunMissesFor(worker int, cycles uint64, pass int) (packets, spent uint64, err error) {
+	return d.runFor(worker, cycles, pass, 1)
+}
+
+func (d *Dataplane) runFor(worker int, cycles uint64, pass int, forget C.int) (packets, spent uint64, err error) {
 	if err := d.enterBurst(worker); err != nil {
 		return 0, 0, err
 	}
 	var received, took C.uint64_t
-	rc := C.sp_lab_run(d.c, C.uint32_t(worker), C.uint64_t(pass), C.uint64_t(cycles), &received, &took)
+	rc := C.sp_lab_run(d.c, C.uint32_t(worker), C.uint64_t(pass), C.uint64_t(cycles), forget, &received, &took)
 	d.mu.Lock()
 	d.bursting[worker] = false
 	d.mu.Unlock()

@@ -4,7 +4,8 @@
 //
 // Machines drift by a factor of two within a minute, so gateway and floor take turns in short windows of one process, and
 // the figure to look at is their ratio. options.go says what can be measured, traffic.go makes the packets, bed.go the gateway
-// around them, floor.c the loops of the floor, measure.go runs the windows and table.go shows the result.
+// around them, floor.c the loops of the floor, measure.go runs the windows and table.go shows the result. filters.go measures
+// what a policy of many filters costs, with the policy and packets of site.go and the memory of memory.go.
 package bench
 
 import (
@@ -14,6 +15,7 @@ import (
 	"log/slog"
 	"os"
 	"runtime"
+	"slices"
 
 	"sallyport/pipeline"
 	"sallyport/pmd/eal"
@@ -39,7 +41,7 @@ func Run(ctx context.Context, o Options) (err error) {
 			return err
 		}
 	}
-	memory := memoryMB(loads)
+	memory := memoryMB(loads, o.Filters)
 	pages, err := o.reserve(memory)
 	if err != nil {
 		return err
@@ -93,10 +95,36 @@ func (o *Options) run(ctx context.Context, loads []load, folder string, cpu int,
 		rows = append(rows, row)
 	}
 	printFooter(o.Out, rows)
-	if o.JSON == "" {
-		return nil
+	all := make([]any, len(rows))
+	for i := range rows {
+		all[i] = rows[i]
 	}
-	return writeJSON(o.JSON, rows)
+	policies, err := o.runFilters(ctx, folder, core, window, machine)
+	if err != nil || o.JSON == "" {
+		return err
+	}
+	return writeJSON(o.JSON, append(all, policies...))
+}
+
+// runFilters measures and prints policies of many filters.
+func (o *Options) runFilters(ctx context.Context, folder string, core *thread, window uint64, machine Machine) (all []any, err error) {
+	if slices.Contains(o.Filters, 0) {
+		return nil, nil
+	}
+	printFilterHeading(o.Out, o)
+	for _, tunnel := range []bool{false, true} {
+		rows, swap, err := o.measureFilters(ctx, tunnel, folder, core, window, machine)
+		if err != nil {
+			return nil, err
+		}
+		for _, row := range rows {
+			printFilterRow(o.Out, &row)
+			all = append(all, row)
+		}
+		printSwapRow(o.Out, &swap)
+		all = append(all, swap)
+	}
+	return all, nil
 }
 
 func (o *Options) measureLoad(ctx context.Context, l load, folder string, core *thread, window uint64, machine Machine) (row Row, err error) {
@@ -116,18 +144,23 @@ func (o *Options) measureLoad(ctx context.Context, l load, folder string, core *
 }
 
 // memoryMB is what the largest of the loads needs from DPDK.
-func memoryMB(loads []load) int {
+func memoryMB(loads []load, filters []int) int {
 	const (
-		mbufBytes = 256 // header, its place in the pool
-		memoBytes = 32
-		fixed     = 192 // crypto devices, counters, rings, and what does not fit in one piece
-		megabyte  = 1 << 20
+		mbufBytes   = 256 // header, its place in the pool
+		memoBytes   = 32
+		filterBytes = 8192 // of a mirrored filter in the classifier, and to spare
+		fixed       = 192  // crypto devices, counters, rings, and what does not fit in one piece
+		megabyte    = 1 << 20
 	)
-	most := 0
+	tables, needed := 0, 0
+	if largest := slices.Max(filters); largest > 0 {
+		loads = append(slices.Clip(loads), load{flows: siteFlows, tunnels: 1})
+		tables = 2 * largest * filterBytes // tables of two policies
+	}
 	for _, l := range loads {
 		packets := (l.pass() + sparePackets) * (mbufBytes + pipeline.MbufPrivateSize + int(ethdev.DataRoom(mtu)))
 		memos := powerOfTwo(max(flowMemosToFlow*l.flows, leastFlowMemos)) * memoBytes
-		most = max(most, packets+memos+l.tunnels*8192)
+		needed = max(needed, packets+memos+l.tunnels*8192)
 	}
-	return fixed + most/megabyte
+	return fixed + (tables+needed)/megabyte
 }

@@ -6,6 +6,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -21,19 +22,21 @@ func TestTable(t *testing.T) {
 	if err := Run(t.Context(), o); err != nil {
 		t.Fatalf("%v\n%s", err, out.String())
 	}
-	rows := readRows(t, name)
+	rows, policies := splitRows(readRows(t, name))
+	checkPolicies(t, policies)
 	if want := 2 * 2 * 2 * 2; len(rows) != want { // algorithms, directions, flows, sizes
 		t.Fatalf("%d rows, expected %d:\n%s", len(rows), want, out.String())
 	}
 	for _, row := range rows {
 		checkRow(t, row)
 	}
-	for _, part := range []string{"CPU", "Linux", "DPDK", "no huge pages", "cycles per packet", "floor", "ratio", "outbound SA", "inbound SA"} {
+	for _, part := range []string{"CPU", "Linux", "DPDK", "no huge pages", "cycles per packet", "floor", "ratio", "outbound SA", "inbound SA",
+		"flood", "to compile, build and publish"} {
 		if !strings.Contains(out.String(), part) {
 			t.Errorf("the table does not say %q:\n%s", part, out.String())
 		}
 	}
-	if lines := strings.Count(out.String(), "\noutbound ") + strings.Count(out.String(), "\ninbound "); lines != len(rows) {
+	if lines := strings.Count(out.String(), "\noutbound   aes") + strings.Count(out.String(), "\ninbound    aes"); lines != len(rows) {
 		t.Errorf("%d lines in the table for %d rows:\n%s", lines, len(rows), out.String())
 	}
 }
@@ -49,6 +52,67 @@ func readRows(t *testing.T, name string) []map[string]any {
 		t.Fatalf("%v in\n%s", err, b)
 	}
 	return rows
+}
+
+// splitRows parts the main table from that of policies.
+func splitRows(all []map[string]any) (rows, policies []map[string]any) {
+	for _, row := range all {
+		if _, main := row["algorithm"]; main {
+			rows = append(rows, row)
+		} else {
+			policies = append(policies, row)
+		}
+	}
+	return rows, policies
+}
+
+// The table of policies has a row for each size and traffic, whose figures add up, and one for putting the largest policy in
+// force. Run fails by itself when a packet is lost.
+// S-118
+func checkPolicies(t *testing.T, rows []map[string]any) {
+	t.Helper()
+	sizes := map[string][]float64{}
+	swaps := 0
+	for _, row := range rows {
+		number := func(key string) float64 {
+			value, ok := row[key].(float64)
+			if !ok || value <= 0 || math.IsInf(value, 0) {
+				t.Errorf("%s is %v, expected a number above 0 in %v", key, row[key], row)
+			}
+			return value
+		}
+		between := func(key string) {
+			if middle, low, high := number(key), number(key+"_min"), number(key+"_max"); low > middle || middle > high {
+				t.Errorf("%s is %g, expected %g to %g in %v", key, middle, low, high, row)
+			}
+		}
+		if _, swap := row["swap_filters"]; swap {
+			swaps++
+			between("seconds")
+			if number("swap_filters") != 100 || number("memory_mb_target") != swapMB || number("seconds_target") != swapSeconds || number("table_mb") <= 0 {
+				t.Errorf("swap of the largest policy: %v", row)
+			}
+			continue
+		}
+		between("hit_cycles_per_packet")
+		between("miss_cycles_per_packet")
+		traffic, _ := row["traffic"].(string)
+		sizes[traffic] = append(sizes[traffic], number("filters"))
+		if first := len(sizes[traffic]) == 1; first != (number("hit_ratio") == 1) || first == (number("miss_ratio") == 1) {
+			t.Errorf("hits are compared with those at 10 filters and misses with those at 100, found %v", row)
+		}
+		if number("flood_share_target") != floodTarget || number("hit_ratio_target") != hitTarget || number("miss_ratio_target") != missTarget {
+			t.Errorf("targets: %v", row)
+		}
+		// three rounds, each a warming pass and two windows of whole passes, of which the warming ones do not count
+		if n := number("packets"); math.Mod(n, siteFlows) != 0 || n < 2*3*siteFlows {
+			t.Errorf("%g packets, expected whole passes of %d in 3 rounds of 2 windows", n, siteFlows)
+		}
+	}
+	want := map[string][]float64{"permit": {10, 100}, "outbound": {10, 100}}
+	if !reflect.DeepEqual(sizes, want) || swaps != len(want) {
+		t.Errorf("rows for %v and %d swaps, expected %v and one swap each", sizes, swaps, want)
+	}
 }
 
 // checkRow looks at what a reader of the JSON relies on.

@@ -72,6 +72,10 @@ func spreadOf(rounds []round, figure func(round) float64) spread {
 	for i, r := range rounds {
 		values[i] = figure(r)
 	}
+	return spreadOfValues(values)
+}
+
+func spreadOfValues(values []float64) spread {
 	slices.Sort(values)
 	n := len(values)
 	return spread{median: (values[(n-1)/2] + values[n/2]) / 2, min: values[0], max: values[n-1]}

@@ -28,6 +28,7 @@ type Options struct {
 	Directions []Direction   // none: both
 	Sizes      []int         // inner IPv4 packets in bytes, header included. None: 64, 512, 1400
 	Flows      []int         // UDP flows that take turns, packet by packet. None: 1, 1000, 100000
+	Filters    []int         // sizes of the policy for the table of misses; none: 10, 100, 1000, 10000. A 0 leaves that table out
 	Tunnels    int           // Child SAs over which the flows are spread evenly; 0 is 1
 	Window     time.Duration // of one measurement; 0 is 50 ms. It lasts longer when one pass over all flows does
 	Windows    int           // measurements of each kind per row; 0 is 15
@@ -45,8 +46,10 @@ const (
 
 func (o Options) withDefaults() Options {
 	sizes, flows, window, windows := []int{64, 512, 1400}, []int{1, 1000, 100000}, 50*time.Millisecond, 15
+	filters := []int{10, 100, 1000, 10000}
 	if o.Quick {
 		sizes, flows, window, windows = []int{64, 1400}, []int{1, 1000}, time.Millisecond, 3
+		filters = []int{10, 100}
 	}
 	if len(o.Algorithms) == 0 {
 		o.Algorithms = []string{"aes128gcm16"}
@@ -59,6 +62,9 @@ func (o Options) withDefaults() Options {
 	}
 	if len(o.Flows) == 0 {
 		o.Flows = flows
+	}
+	if len(o.Filters) == 0 {
+		o.Filters = filters
 	}
 	o.Tunnels = cmp.Or(o.Tunnels, 1)
 	o.Window = cmp.Or(o.Window, window)
@@ -77,6 +83,7 @@ type load struct {
 	size      int // bytes of an inner packet
 	flows     int
 	tunnels   int
+	site      *site // its filters and packets, where a policy of many filters is measured
 }
 
 func (l load) String() string {
@@ -103,6 +110,11 @@ func (o *Options) loads() ([]load, error) {
 			wrong("%d flows: want 1 to %d", flows, maxFlows)
 		}
 	}
+	for _, filters := range o.Filters {
+		if filters != 0 && (filters < minFilters || filters > maxFilters) {
+			wrong("a policy of %d filters: want %d to %d, or 0 to leave the table out", filters, minFilters, maxFilters)
+		}
+	}
 	if o.Tunnels < 1 || o.Tunnels > maxTunnels {
 		wrong("%d tunnels: want 1 to %d", o.Tunnels, maxTunnels)
 	}
@@ -117,7 +129,7 @@ func (o *Options) loads() ([]load, error) {
 		for _, direction := range o.Directions {
 			for _, flows := range o.Flows {
 				for _, size := range o.Sizes {
-					list = append(list, load{suite, direction, size, flows, min(o.Tunnels, flows)})
+					list = append(list, load{suite: suite, direction: direction, size: size, flows: flows, tunnels: min(o.Tunnels, flows)})
 				}
 			}
 		}

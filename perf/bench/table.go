@@ -41,7 +41,7 @@ func printFooter(w io.Writer, rows []Row) {
 	}
 }
 
-func writeJSON(name string, rows []Row) error {
+func writeJSON(name string, rows []any) error {
 	b, err := json.MarshalIndent(rows, "", "  ")
 	if err != nil {
 		return fmt.Errorf("bench: %w", err)

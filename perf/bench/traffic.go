@@ -47,6 +47,14 @@ func remoteNetwork(t int) netip.Prefix {
 	return netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(128 + t>>8), byte(t), 0}), 24)
 }
 
+// remote is what tunnel t protects.
+func (l load) remote(t int) netip.Prefix {
+	if l.site != nil {
+		return remoteHosts
+	}
+	return remoteNetwork(t)
+}
+
 // pass is the number of packets in the file of a load: whole bursts, each flow equally often.
 func (l load) pass() int {
 	n := l.flows
@@ -58,6 +66,9 @@ func (l load) pass() int {
 
 // innerPacket is packet i of the file before protection. An inbound packet goes the other way.
 func (l load) innerPacket(i int) []byte {
+	if l.site != nil {
+		return l.site.packet(i)
+	}
 	flow := i % l.flows
 	host := 1 + flow%hostsPerLAN
 	local := [4]byte{10, 1, byte(host >> 8), byte(host)}
