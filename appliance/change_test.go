@@ -39,6 +39,7 @@ func siteA() string {
   - {name: high, updated: 2026-11-21, filters: [{source: 10.1.0.0/24, destination: 10.2.0.128/25}]}
   - {name: ping, updated: 2026-11-21, filters: [{source: any, destination: my, protocol: icmp}]}
   - {name: web, updated: 2026-11-21, filters: [{source: 10.1.0.0/24, destination: 198.51.100.0/24}]}
+  - {name: open, updated: 2026-11-21, filters: [{source: 10.1.0.0/24, destination: 203.0.113.0/24}]}
 filter_actions:
   - {name: protect, action: negotiate, esp_proposals: [aes128gcm16]}
   - {name: pass, action: permit}
@@ -56,6 +57,7 @@ policies:
       - {name: nets, filter_list: nets, filter_action: protect, peer: far}
       - {name: ping, filter_list: ping, filter_action: pass}
       - {name: web, filter_list: web, filter_action: drop}
+      - {name: open, filter_list: open, filter_action: pass}
   - name: nothing
     rules:
       - {name: ping, filter_list: ping, filter_action: pass}

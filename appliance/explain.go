@@ -2,8 +2,8 @@ package appliance
 
 import (
 	"cmp"
+	"context"
 	"fmt"
-	"net/http"
 	"net/netip"
 	"net/url"
 	"slices"
@@ -26,9 +26,9 @@ type question struct {
 const ephemeralPort = 49152
 
 // explain asks policy and data plane about a packet.
-func (g *Gateway) explain(r *http.Request) (api.Explanation, error) {
+func (g *Gateway) explain(ctx context.Context, ask url.Values) (api.Explanation, error) {
 	now := g.running()
-	q, err := now.question(r.URL.Query())
+	q, err := now.question(ask)
 	if err != nil {
 		return api.Explanation{}, badRequest{err}
 	}
@@ -36,13 +36,13 @@ func (g *Gateway) explain(r *http.Request) (api.Explanation, error) {
 	if err != nil {
 		return api.Explanation{}, err
 	}
-	negotiated, err := g.negotiator.snapshot(r.Context())
+	negotiated, err := g.negotiator.snapshot(ctx)
 	if err != nil {
 		return api.Explanation{}, err
 	}
 	counters := g.plane.Counters()
 	if g.running() != now {
-		return g.explain(r) // the policy changed in between: the answers would not fit together
+		return g.explain(ctx, ask) // the policy changed in between: the answers would not fit together
 	}
 	rows := map[uint32]api.Filter{}
 	for _, row := range filtersView(now.spd, counters.Filters) {
@@ -167,7 +167,7 @@ func (now *running) explanation(q question, trace pipeline.Trace, rows map[uint3
 	view := api.Explanation{
 		Packet: packetText(q.packet), Port: q.port, InTunnel: q.tunnel, Policy: now.spd.Policy,
 		Exemptions: []api.ExemptionCheck{}, Matches: []api.Filter{},
-		Verdict: said.Decision.Verdict.String(), Why: said.Decision.Why, Action: trace.Action, Reason: trace.Reason,
+		Verdict: said.Decision.Verdict.String(), Why: said.Decision.Why, Action: trace.Action, Reason: trace.Reason, Waits: trace.Waits,
 		Disagreement: disagreement(said.Decision, trace),
 		Tunnel:       trace.Tunnel, CellState: trace.CellState, OutPort: trace.OutPort, Neighbour: trace.Neighbour, Cached: []api.CachedFlow{},
 	}

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/binary"
 	"net/netip"
+
+	"sallyport/policy"
 )
 
 // hostMAC is the address of every host beside a test's gateways.
@@ -14,25 +16,45 @@ const (
 	protoESP, protoUDP  = 50, 17
 )
 
-// udpFrame is a UDP datagram in IPv4 (RFC 791, RFC 768) to a gateway's port.
+// udpFrame is a UDP datagram to a gateway's port.
 func udpFrame(to []byte, source, destination netip.AddrPort, payload []byte) []byte {
-	const ethernet, ip, udp = 14, 20, 8
-	f := make([]byte, ethernet+ip+udp, ethernet+ip+udp+len(payload))
+	const header = 8
+	u := make([]byte, header, header+len(payload))
+	binary.BigEndian.PutUint16(u, source.Port())
+	binary.BigEndian.PutUint16(u[2:], destination.Port())
+	binary.BigEndian.PutUint16(u[4:], uint16(header+len(payload))) // no checksum: RFC 768 allows none
+	return ipv4Frame(to, source.Addr(), destination.Addr(), protoUDP, append(u, payload...))
+}
+
+// packetFrame is a packet of any protocol; its first octets are the ports where it has any.
+func packetFrame(to []byte, p policy.Packet) []byte {
+	if p.Protocol == protoUDP {
+		return udpFrame(to, netip.AddrPortFrom(p.Source, p.SourcePort), netip.AddrPortFrom(p.Destination, p.DestinationPort), nil)
+	}
+	body := make([]byte, 20)
+	if p.HasPorts {
+		binary.BigEndian.PutUint16(body, p.SourcePort)
+		binary.BigEndian.PutUint16(body[2:], p.DestinationPort)
+		body[12] = 5 << 4 // words of a TCP header (RFC 9293 section 3.1)
+	}
+	return ipv4Frame(to, p.Source, p.Destination, p.Protocol, body)
+}
+
+// ipv4Frame is an IPv4 packet (RFC 791) in an Ethernet frame.
+func ipv4Frame(to []byte, source, destination netip.Addr, protocol uint8, body []byte) []byte {
+	const ethernet, ip = 14, 20
+	f := make([]byte, ethernet+ip, ethernet+ip+len(body))
 	copy(f, to)
 	copy(f[6:], hostMAC)
 	binary.BigEndian.PutUint16(f[12:], etherIPv4)
 	h := f[ethernet:]
-	h[0], h[8], h[9] = 0x45, 64, protoUDP
-	binary.BigEndian.PutUint16(h[2:], uint16(ip+udp+len(payload)))
-	src, dst := source.Addr().As4(), destination.Addr().As4()
+	h[0], h[8], h[9] = 0x45, 64, protocol
+	binary.BigEndian.PutUint16(h[2:], uint16(ip+len(body)))
+	src, dst := source.As4(), destination.As4()
 	copy(h[12:], src[:])
 	copy(h[16:], dst[:])
 	binary.BigEndian.PutUint16(h[10:], internetChecksum(h[:ip]))
-	u := h[ip:]
-	binary.BigEndian.PutUint16(u, source.Port())
-	binary.BigEndian.PutUint16(u[2:], destination.Port())
-	binary.BigEndian.PutUint16(u[4:], uint16(udp+len(payload))) // no checksum: RFC 768 allows none
-	return append(f, payload...)
+	return append(f, body...)
 }
 
 // internetChecksum is that of RFC 1071.

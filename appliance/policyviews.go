@@ -19,7 +19,7 @@ func (g *Gateway) routePolicy(_ *http.ServeMux, get func(path string, view func(
 	})
 	get(api.PathSAD, func(r *http.Request) (any, error) { return g.sadView(r) })
 	get(api.PathBackups, func(*http.Request) (any, error) { return g.manager.store.list() })
-	get(api.PathExplain, func(r *http.Request) (any, error) { return g.explain(r) })
+	get(api.PathExplain, func(r *http.Request) (any, error) { return g.explain(r.Context(), r.URL.Query()) })
 }
 
 // The default response rule as it is shown: it is part of every policy, and only

@@ -94,8 +94,9 @@ type Explanation struct {
 
 	Verdict      string `json:"verdict"` // of the policy: permit, block, protect, ...
 	Why          string `json:"why"`     // the policy's reason
-	Action       string `json:"action"`  // of the data plane: forward, protect, drop, hold, deliver, ...
+	Action       string `json:"action"`  // of the data plane: forward, protect, drop, local, ike, group or decrypt
 	Reason       string `json:"reason,omitempty"`
+	Waits        string `json:"waits,omitempty"` // what it has to wait for first: sa, neighbour
 	Disagreement string `json:"disagreement,omitempty"`
 
 	Tunnel    string       `json:"tunnel,omitempty"` // Child SA
