@@ -26,7 +26,8 @@ func FuzzLink(f *testing.F) {
 		{0, 0, 0, 0x36, 0, 0, 0x76, 0, 0, 0x77, 0, 0, 0x56, 4, 0, 0},
 		{0, 0, 0, 0, 0, 8, 9, 0x36, 0x20, 0x37, 0, 0x20, 10, 0xf6, 0, 0, 0, 0x16, 0, 0},
 		{1, 0, 0, 0, 0, 10, 11, 0xb6, 0, 0, 0x97, 0, 0x16, 0, 0xd7, 0, 0, 0x17, 0, 0},
-		{0, 6, 6, 6, 0, 0, 6, 0, 0, 10, 11, 1, 6, 6, 0, 0, 6, 0, 0}, // long silences
+		{8, 0, 0, 0, 0, 8, 9, 0x36, 0x20, 0x37, 0, 0x20, 10, 0x16, 0, 0}, // both IP versions
+		{0, 6, 6, 6, 0, 0, 6, 0, 0, 10, 11, 1, 6, 6, 0, 0, 6, 0, 0},      // long silences
 	} {
 		f.Add(seed)
 	}
@@ -40,22 +41,27 @@ func play(t *testing.T, script []byte) {
 	if len(script) > 0 {
 		first, script = script[0], script[1:]
 	}
-	l := join(t, nil, func(c *Config) {
+	both := func(c *Config) {
+		if first&4 != 0 {
+			pfs(t)(c)
+		}
+		if first&8 != 0 {
+			child := &c.Peers[0].Children[0]
+			child.Selectors = append(slices.Clone(child.Selectors), net6)
+			if c.Peers[0].Local == addrB {
+				child.Selectors[1] = mirrored(child.Selectors[1:])[0]
+			}
+		}
+	}
+	l := join(t, both, func(c *Config) {
+		both(c)
 		if first&1 != 0 {
 			c.Peers[0].Children[0].Start = StartAlways
 		}
 		if first&2 != 0 {
 			c.Limits.CookieThreshold = -1
 		}
-		if first&4 != 0 {
-			pfs(t)(c)
-		}
 	})
-	if first&4 != 0 {
-		cfg := l.a.cfg
-		pfs(t)(&cfg)
-		l.a.boot(cfg)
-	}
 	l.a.base, l.b.base = l.a.cfg, l.b.cfg
 	l.begin()
 	for _, op := range script {

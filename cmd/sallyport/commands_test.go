@@ -52,7 +52,7 @@ var (
 			{Name: "kerberos-udp-reply-outbound", Matches: true, Why: "level 3 does not exempt Kerberos, only levels 0, 2"},
 			{Name: "ike-inbound", InForce: true, Why: "10.2.0.9 is not the gateway's own"}},
 		Matches: []api.Filter{{Row: protectLAN}, {Row: blockGuests}}, Winner: &api.Filter{Row: protectLAN},
-		Verdict: "protect", Action: "protect", Tunnel: "to-site-b", CellState: "open",
+		Verdict: "protect", Action: "protect", Tunnel: "to-site-b", CellState: "up",
 		SA:      &api.SA{Direction: "outbound", SPI: "0xb4923001", Suite: "aes128gcm16", Local: "192.0.2.1", Remote: "192.0.2.2"},
 		OutPort: "wan", NextHop: "192.0.2.2", Neighbour: "02:00:00:00:00:02",
 		Cached: []api.CachedFlow{{Worker: 0, Action: "protect", Current: true}, {Worker: 1, Action: "drop", Reason: "no_filter"}}}

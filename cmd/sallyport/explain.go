@@ -29,7 +29,7 @@ flow. It sends nothing, counts nothing and changes nothing.`
 	flags.String("proto", "", "IP protocol: tcp, udp, icmp, another name or a number")
 	flags.String("sport", "", "source port of TCP or UDP")
 	flags.String("dport", "", "destination port of TCP or UDP")
-	flags.String("in", "", "port that the packet comes in by; the gateway's own packets: local (default the port toward the source)")
+	flags.String("in", "", "port that the packet comes in by, or the Child SA; local for the gateway's own (default the port toward the source)")
 	for _, needed := range []string{"src", "dst", "proto"} {
 		if err := explain.MarkFlagRequired(needed); err != nil {
 			panic(err) // the flag is defined above
@@ -115,17 +115,20 @@ func verdictLines(out io.Writer, e api.Explanation) error {
 	add("decided by", decision(e))
 	add("verdict", e.Verdict)
 	action := e.Action
-	if e.Reason != "" {
+	switch {
+	case e.Reason != "":
 		action += ", " + e.Reason
+	case e.Tunnel != "" && e.CellState == holding:
+		action += ", and until an SA is up the packet waits, within bounds, and has one negotiated"
 	}
 	add("action", action)
 	if e.Tunnel != "" {
-		add("Child SA", e.Tunnel+" ("+cmp.Or(e.CellState, "its state is unknown")+")")
+		add("Child SA", e.Tunnel+", "+e.CellState)
 		add("SA", association(e))
 	}
 	add("leaves by", cmp.Or(e.OutPort, "no port"))
 	if e.NextHop != "" {
-		add("next hop", fmt.Sprintf("%s, %s", e.NextHop, cmp.Or(e.Neighbour, "its MAC address is not known")))
+		add("next hop", e.NextHop+", "+e.Neighbour)
 	}
 	add("flow cache", remembered(e.Cached))
 	if e.Disagreement != "" {
@@ -134,6 +137,9 @@ func verdictLines(out io.Writer, e api.Explanation) error {
 	_, err := fmt.Fprintln(out, strings.Join(lines, "\n"))
 	return err
 }
+
+// holding is the state of a Child SA that is to be negotiated.
+const holding = "hold"
 
 // decision names what decides over the packet.
 func decision(e api.Explanation) string {
