@@ -123,6 +123,19 @@ func TestManyConflictsAreOneWarning(t *testing.T) {
 	}
 }
 
+// Of two rules for the same traffic and tunnel the one without exceptions holds, whatever their names are.
+func TestFewerExceptionsHold(t *testing.T) {
+	filter := Filter{Source: spec("10.1.0.0/24"), Destination: spec("10.2.0.0/24")}
+	set := setOf(ruleText{"a", ActionNegotiate, filter, PortsLAN, "t"}, ruleText{"b", ActionNegotiate, filter, PortsLAN, "t"})
+	set.FilterActions[0].FallbackClear, set.FilterActions[0].FallbackClearOnWAN, set.FilterActions[0].InboundPassthrough = true, true, true
+	spd, _ := mustCompile(t, set, Environment{})
+	for _, e := range spd.Entries {
+		if e.Passthrough || e.Fallback || e.Rule != "b" {
+			t.Errorf("entry %+v", e)
+		}
+	}
+}
+
 // Where two rules for the same traffic are its two directions on one role only, the other role keeps what it has: no
 // packet falls through to a weaker filter.
 func TestDirectionsOfTwoRules(t *testing.T) {

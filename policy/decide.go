@@ -33,7 +33,7 @@ func (s *SPD) Decide(p Packet, port PortGroup) Decision {
 		d.Why = fmt.Sprintf("%s is the most specific that matches, but IKE cannot protect multicast or broadcast: block", e.named())
 	default:
 		d.Verdict = e.Verdict
-		d.Why = fmt.Sprintf("%s is the most specific that matches: %s", e.named(), e.Verdict)
+		d.Why = fmt.Sprintf("%s is the most specific that matches: %s", e.named(), e.says())
 	}
 	return d
 }
@@ -54,7 +54,20 @@ func (s *SPD) decideDefault(p Packet) Decision {
 
 // named is the entry for a message.
 func (e *Entry) named() string {
-	return fmt.Sprintf("filter %s of rule %q", quoted(e.FilterName, e.Origin), e.Rule)
+	return fmt.Sprintf("filter %s of rule %s", quoted(e.FilterName, e.Origin), quoted(e.Rule, e.RuleOrigin))
+}
+
+// says is the entry's verdict for a message.
+func (e *Entry) says() string {
+	switch e.Verdict {
+	case VerdictProtect:
+		return fmt.Sprintf("protect, by tunnel %q", e.Tunnel)
+	case VerdictRequire:
+		return fmt.Sprintf("require, that it came through tunnel %q", e.Tunnel)
+	case VerdictStale:
+		return "stale, because an own address that it rests on has vanished"
+	}
+	return e.Verdict.String()
 }
 
 // ExemptionCheck is an exemption held against a packet, whether it is in force or not.

@@ -144,10 +144,11 @@ func TestProtocol41NeedsItsOwnFilter(t *testing.T) {
 func TestExplanationsAreWords(t *testing.T) {
 	set := setOf(ruleText{name: "web", kind: ActionPermit, filter: Filter{Name: "https", Source: Any(), Destination: spec("10.2.0.0/24"), Protocol: 6,
 		DestinationPort: PortRange{443, 443}, Origin: Origin{File: "site.yaml", Line: 12}}})
+	set.Policies[0].Rules[0].Origin = Origin{File: "site.yaml", Line: 40}
 	set.Exemptions = Level2
 	spd, _ := mustCompile(t, set, gatewayEnvironment)
 	x := spd.Explain(tcp("10.1.0.7:88", "10.2.0.5:443"), PortsLAN)
-	if want := `filter "https" (site.yaml:12) of rule "web" is the most specific that matches: permit`; x.Decision.Why != want {
+	if want := `filter "https" (site.yaml:12) of rule "web" (site.yaml:40) is the most specific that matches: permit`; x.Decision.Why != want {
 		t.Errorf("%q, want %q", x.Decision.Why, want)
 	}
 	said := map[string]string{}

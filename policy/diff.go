@@ -84,7 +84,7 @@ func (r Row) key() rowKey {
 // effect is the row without what may differ though packets are treated alike: its number, its place in the file, and its
 // weight, which follows from its traffic and from what other filters there are.
 func (r Row) effect() Row {
-	r.ID, r.Origin, r.Weight, r.Specificity = 0, "", 0, ""
+	r.ID, r.Origin, r.RuleOrigin, r.Weight, r.Specificity = 0, "", "", 0, ""
 	return r
 }
 

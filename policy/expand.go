@@ -103,7 +103,7 @@ func (c *compiler) expandFilter(f *Filter, like draft) []*draft {
 			d := like
 			d.forward = box{Source: source.span, Destination: destination.span, Protocol: f.Protocol, SourcePort: f.sourcePort(), DestinationPort: f.destinationPort()}
 			if (source.stale || destination.stale) && d.kind != ActionBlock {
-				d.Verdict, d.Tunnel = VerdictStale, ""
+				d.Verdict, d.Tunnel, d.Passthrough, d.Fallback = VerdictStale, "", false, false
 			}
 			drafts = append(drafts, d.directions(f.Mirrored)...)
 		}

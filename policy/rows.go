@@ -21,7 +21,8 @@ type Row struct {
 	Tunnel          string `json:"tunnel,omitempty"`
 	Passthrough     bool   `json:"passthrough,omitempty"`
 	Fallback        bool   `json:"fallback,omitempty"`
-	Origin          string `json:"origin,omitempty"` // file and line of the filter
+	Origin          string `json:"origin,omitempty"`      // file and line of the filter
+	RuleOrigin      string `json:"rule_origin,omitempty"` // and of its rule
 }
 
 // exemptRule is what rows of exemptions have in place of a rule.
@@ -57,7 +58,8 @@ func (e *Entry) row() Row {
 	row.Rule, row.FilterList, row.Filter, row.Mirror = e.Rule, e.FilterList, e.FilterName, e.Mirror
 	row.SourceName, row.DestinationName = e.SourceName, e.DestinationName
 	row.Ports, row.Verdict, row.Tunnel = e.Ports.String(), e.Verdict.String(), e.Tunnel
-	row.Passthrough, row.Fallback, row.Origin = e.Passthrough, e.Fallback, e.Origin.String()
+	row.Passthrough, row.Fallback = e.Passthrough, e.Fallback
+	row.Origin, row.RuleOrigin = e.Origin.String(), e.RuleOrigin.String()
 	return row
 }
 

@@ -119,13 +119,16 @@ func weigh(drafts []*draft) error {
 }
 
 // compareRank orders the heavier draft first. Among equal weights the more restrictive verdict goes first (Verdict is
-// declared in that order); what then remains is told apart by its text, in the direction in which the filter was
+// declared in that order), then what makes fewer exceptions; what then remains is told apart by its text, in the direction in which the filter was
 // written so that a filter and its mirror image stand alike, never by its place in a file (S-007).
 func compareRank(a, b *draft) int {
 	if order := cmp.Compare(b.Weight, a.Weight); order != 0 {
 		return order
 	}
 	if order := cmp.Compare(a.Verdict, b.Verdict); order != 0 {
+		return order
+	}
+	if order := cmp.Or(compareBool(a.Passthrough, b.Passthrough), compareBool(a.Fallback, b.Fallback)); order != 0 {
 		return order
 	}
 	if order := compareBox(&a.forward, &b.forward); order != 0 {
