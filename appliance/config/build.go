@@ -19,7 +19,7 @@ const (
 	maxIDs       = 65534   // tunnels, neighbours: 16-bit numbers with one reserved
 	maxWorkers   = 64
 	maxPorts     = 32
-	maxAddresses = 256  // of a port
+	maxAddresses = 8    // of a port
 	maxReplay    = 8192 // packets
 )
 

@@ -93,6 +93,9 @@ func (b *builder) routes() {
 			b.add(key+".to", "expected one route for a prefix, found %s, which %s has already", to, other)
 		}
 		seen[raw.To] = key
+		if portsSound && to.IsValid() && b.portOf(func(p netip.Prefix) bool { return p.Masked() == to }) != nil {
+			b.add(key+".to", "expected a prefix that is not attached, found %s, which is the subnet of a port and needs no route", to)
+		}
 		if raw.Via.IsValid() {
 			switch {
 			case to.IsValid() && to.Addr().Is4() != raw.Via.Is4():

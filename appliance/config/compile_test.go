@@ -124,6 +124,7 @@ func TestIPv6(t *testing.T) {
 		{"local: 192.0.2.1,", "local: \"2001:db8::1\",", "gw.yaml:9: peers[0].local: expected an IPv4 address, found 2001:db8::1: a tunnel carries IPv6, but between IPv4 addresses only"},
 		{"remote: 192.0.2.2,", "remote: \"2001:db8::2\",", "gw.yaml:9: peers[0].remote: expected an IPv4 address, found 2001:db8::2"},
 		{"addresses: [10.1.0.1/24]", "addresses: [\"2001:db8:1::/64\"]", "gw.yaml:4: ports[0].addresses[0]: expected the address of a host in its subnet, found 2001:db8:1::, which is the anycast address"},
+		{"addresses: [10.1.0.1/24]", "addresses: [\"fe80::1/64\"]", "gw.yaml:4: ports[0].addresses[0]: expected an IPv6 address that is good beyond its link"},
 		{"addresses: [10.1.0.1/24]", "addresses: [\"ff02::1/64\"]", "gw.yaml:4: ports[0].addresses[0]: expected a unicast address"},
 		{"addresses: [10.1.0.1/24]", "addresses: [\"::ffff:10.1.0.1/120\"]", "gw.yaml:4: ports[0].addresses[0]: expected a unicast address"},
 		{"addresses: [10.1.0.1/24]", "addresses: [\"2001:db8:1::1/64\"], mtu: 1279", "gw.yaml:4: ports[0].addresses[0]: expected an mtu of at least 1280 bytes on a port with an IPv6 address (RFC 8200, section 5), found 1279"},

@@ -61,11 +61,12 @@ func TestErrors(t *testing.T) {
 		{"10.1.0.1/24", "10.1.0.255/24", "gw.yaml:4: ports[0].addresses[0]: expected the address of a host in its subnet, found 10.1.0.255"},
 		{"192.0.2.1/24", "10.1.0.9/16", `gw.yaml:5: ports[1].addresses[0]: expected a subnet of its own, found 10.1.0.0/16, which overlaps 10.1.0.0/24 of port "lan"`},
 		{"192.0.2.1/24", "192.0.2.1/24, 192.0.2.1/24", "gw.yaml:5: ports[1].addresses[1]: expected an address of its own, found 192.0.2.1 for the second time"},
-		{"addresses: [10.1.0.1/24]", "addresses: []", "gw.yaml:4: ports[0].addresses: expected 1 to 256 addresses, each with its prefix length (10.1.0.1/24), found 0"},
+		{"addresses: [10.1.0.1/24]", "addresses: []", "gw.yaml:4: ports[0].addresses: expected 1 to 8 addresses, each with its prefix length (10.1.0.1/24), found 0"},
 		{"addresses: [10.1.0.1/24]", "addresses: [10.1.0.1/24], mtu: 50", "gw.yaml:4: ports[0].mtu: expected 68 to 9728 bytes, found 50"},
 		{"10.9.0.0/16", "10.9.0.1/16", "gw.yaml:7: routes[0].to: expected a prefix without host bits, found 10.9.0.1/16: did you mean 10.9.0.0/16?"},
 		{"via: 10.1.0.254", "via: 10.2.0.254", "gw.yaml:7: routes[0].via: expected an address on the subnet of a port (10.1.0.0/24, 192.0.2.0/24), found 10.2.0.254"},
 		{"via: 10.1.0.254", "via: 10.1.0.1", "gw.yaml:7: routes[0].via: expected the address of another router, found 10.1.0.1, which is the gateway's own"},
+		{"10.9.0.0/16", "10.1.0.0/24", "gw.yaml:7: routes[0].to: expected a prefix that is not attached, found 10.1.0.0/24"},
 		{"via: 10.1.0.254}", "via: 10.1.0.254}\n  - {to: 10.9.0.0/16, via: 10.1.0.253}", "gw.yaml:8: routes[1].to: expected one route for a prefix"},
 		// peers
 		{"local: 192.0.2.1,", "local: 192.0.2.7,", "gw.yaml:9: peers[0].local: expected an address of a port (10.1.0.1, 192.0.2.1), found 192.0.2.7"}, // S-005

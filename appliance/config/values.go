@@ -156,6 +156,9 @@ func parsePortAddress(text string) (portAddress, error) {
 	if err != nil || !isHost(p.Addr()) {
 		return portAddress{}, fmt.Errorf("expected a unicast address with the prefix length of its subnet (10.1.0.1/24, 2001:db8:1::1/64), found %q", text)
 	}
+	if p.Addr().Is6() && p.Addr().IsLinkLocalUnicast() {
+		return portAddress{}, fmt.Errorf("expected an IPv6 address that is good beyond its link (2001:db8:1::1/64), found %q", text)
+	}
 	subnet := policy.RangeOf(p)
 	switch single := p.Addr().BitLen() - 1; {
 	case p.Bits() >= single: // RFC 3021, RFC 6164: both addresses of a link between two routers are hosts'
