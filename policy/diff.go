@@ -47,28 +47,30 @@ func Diff(old, new *SPD) Difference {
 		DefaultChanged: old.DefaultAction != new.DefaultAction, LevelChanged: old.Level != new.Level,
 		Tunnels: changedTunnels(old.Selectors(), new.Selectors()),
 	}
-	before := map[rowKey]Row{}
-	oldRows, newRows := old.filterRows(), new.filterRows()
-	for _, row := range oldRows {
-		before[row.key()] = row
+	d.rows(old.filterRows(), new.filterRows())
+	return d
+}
+
+// rows tells the rows apart that were added, removed and changed.
+func (d *Difference) rows(before, after []Row) {
+	gone := make(map[rowKey]int, len(before)) // places in before that after has not met yet
+	for i := range before {
+		gone[before[i].key()] = i
 	}
-	after := map[rowKey]bool{}
-	for _, row := range newRows {
-		after[row.key()] = true
-		was, existed := before[row.key()]
+	for i := range after {
+		row := &after[i]
+		was, existed := gone[row.key()]
+		delete(gone, row.key())
 		switch {
 		case !existed:
-			d.Added = append(d.Added, row)
-		case was.effect() != row.effect():
-			d.Changed = append(d.Changed, RowChange{Old: was, New: row})
+			d.Added = append(d.Added, *row)
+		case before[was].effect() != row.effect():
+			d.Changed = append(d.Changed, RowChange{Old: before[was], New: *row})
 		}
 	}
-	for _, row := range oldRows {
-		if !after[row.key()] {
-			d.Removed = append(d.Removed, row)
-		}
+	for _, i := range slices.Sorted(maps.Values(gone)) {
+		d.Removed = append(d.Removed, before[i])
 	}
-	return d
 }
 
 // rowKey is what makes a row the same one in two policies.
@@ -77,15 +79,16 @@ type rowKey struct {
 	mirror                                  bool
 }
 
-func (r Row) key() rowKey {
+func (r *Row) key() rowKey {
 	return rowKey{r.Rule, r.FilterList, r.Filter, r.Source, r.Destination, r.Mirror}
 }
 
 // effect is the row without what may differ though packets are treated alike: its number, its place in the file, and its
 // weight, which follows from its traffic and from what other filters there are.
-func (r Row) effect() Row {
-	r.ID, r.Origin, r.RuleOrigin, r.Weight, r.Specificity = 0, "", "", 0, ""
-	return r
+func (r *Row) effect() Row {
+	effect := *r
+	effect.ID, effect.Origin, effect.RuleOrigin, effect.Weight, effect.Specificity = 0, "", "", 0, ""
+	return effect
 }
 
 // changedTunnels is the names of the tunnels whose traffic is not the same set of selectors, in order.

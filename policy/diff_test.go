@@ -111,7 +111,7 @@ func TestDiffIsComplete(t *testing.T) {
 			rows[row.key()] = row
 		}
 		for _, change := range d.Changed {
-			if rows[change.Old.key()] != change.Old || change.Old.key() != change.New.key() {
+			if change.Old != rows[change.Old.key()] || change.Old.key() != change.New.key() {
 				t.Fatalf("changed, but was not there: %+v", change)
 			}
 			rows[change.Old.key()] = change.New

@@ -76,3 +76,21 @@ func TestLargePolicyFitsInMemory(t *testing.T) {
 		t.Errorf("%d MiB allocated, at most %d", allocated>>20, limit>>20)
 	}
 }
+
+// BenchmarkDiff is what a dry run of a large policy's change adds.
+func BenchmarkDiff(b *testing.B) {
+	before, _, err := Compile(largeSet(10000), gatewayEnvironment)
+	if err != nil {
+		b.Fatal(err)
+	}
+	after, _, err := Compile(largeSet(9900), gatewayEnvironment)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		if d := Diff(before, after); len(d.Removed) != 200 || len(d.Added)+len(d.Changed) != 0 {
+			b.Fatal("expected the filters that are gone and nothing else")
+		}
+	}
+}
