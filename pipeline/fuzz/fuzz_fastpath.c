@@ -58,6 +58,7 @@ static void receive(struct gateway *g, enum side side, const struct frame *f, ui
 
 	CHECK(m != NULL, "mbuf pool empty: leak");
 	sp_mbuf_unpoison(m);
+	memset(sp_priv(m), (int)(f->length * 37), SP_MBUF_PRIVATE_SIZE); /* reception leaves there what it finds */
 	m->data_off = (uint16_t)headroom;
 	memcpy(rte_pktmbuf_mtod(m, uint8_t *), f->bytes, f->length);
 	m->data_len = (uint16_t)f->length;
@@ -130,7 +131,7 @@ static void op_clear(struct program *p)
 	static struct frame f;
 	uint32_t where = take(p, 1), hosts = take(p, 2), headroom = take(p, 1) & 127;
 	enum side side = where >> 7;
-	uint32_t nets[] = {OUR_NET, CLEAR_NET, OUR_WAN & ~255u, PEER_NET(hosts % CELLS), PEER_NET((hosts >> 4) % CELLS), 0xe0000000, 0x7f000000, 0xffffff00};
+	uint32_t nets[] = {OUR_NET, CLEAR_NET, OUR_WAN & ~255u, PEER_NET(hosts % NETWORKS), PEER_NET((hosts >> 4) % NETWORKS), GROUP_NET(hosts >> 8 & 3), 0x7f000000, 0xffffff00};
 	uint32_t source = nets[where & 7] | hosts >> 8, destination = nets[where >> 3 & 7] | (hosts & 255);
 
 	build(p, &f, ours.mac[side], source, destination);
@@ -314,6 +315,15 @@ static void check_clear(const uint8_t *frame, uint32_t length)
 	CHECK(source != BLOCKED_HOST, "packet of the blocked host");
 }
 
+/* Groups end at the gateway (RFC 2644): nothing for one leaves by any port. */
+static void check_group(const uint8_t *frame)
+{
+	uint32_t destination = rte_be_to_cpu_32(sp_load32(frame + SP_L2_LENGTH + 16));
+
+	if (sp_load16(frame + 12) == RTE_BE16(0x0800))
+		CHECK(destination < 0xe0000000 && destination != (OUR_NET | 255) && destination != (OUR_WAN | 255), "packet for group %08x", destination);
+}
+
 static int is_esp(const uint8_t *frame)
 {
 	const uint8_t *l3 = frame + SP_L2_LENGTH;
@@ -339,6 +349,8 @@ static uint32_t collect(struct gateway *g, enum side side, int to_peer)
 		rte_pktmbuf_free(m);
 		if (side == UNPROTECTED)
 			check_clear(f.bytes, f.length);
+		if (g == &ours)
+			check_group(f.bytes);
 		if (!to_peer || !is_esp(f.bytes))
 			continue;
 		ethernet(f.bytes, peer.mac[UNPROTECTED]);
@@ -348,6 +360,31 @@ static uint32_t collect(struct gateway *g, enum side side, int to_peer)
 	}
 	run(&peer);
 	return passed;
+}
+
+/* A cell goes to another tunnel: what the former one brought and what still waits must not pass for the new one's. */
+static void reuse(enum tunnel t)
+{
+	sp_sa_out_free(sp_cell_publish(ours.dp, (uint16_t)t, NULL));
+	sp_sa_in_free(sp_sa_in_retire(ours.dp, ours.spi[t]));
+	sp_cell_reuse(ours.dp, (uint16_t)t);
+}
+
+/* A question about any packet at all changes no counter. */
+static void explain(struct program *p)
+{
+	struct sp_flow_key key;
+	struct sp_flow_entry found[2];
+	struct sp_explanation x;
+	uint32_t where = take(p, 1);
+	uint16_t in_port = where & 8 ? SP_PORT_LOCAL : ours.port[where & 1];
+
+	take_bytes(p, (uint8_t *)&key, sizeof(key));
+	key.role = where & 8 ? SP_ROLE_LOCAL : SP_ROLE_PROTECTED;
+	key.in_cell = where & 2 ? key.in_cell % CELLS : SP_NO_CELL;
+	sp_explain(ours.dp, &key, in_port, &x);
+	CHECK(x.fate == SP_FATE_DROPPED ? x.reason < SP_DROP_COUNT : x.action != SP_ACTION_DROP, "action %u, reason %u, fate %u", x.action, x.reason, x.fate);
+	sp_flow_find(ours.dp, 0, &x.key, found);
 }
 
 static void op_tables(struct program *p)
@@ -383,8 +420,18 @@ static void op_tables(struct program *p)
 		break;
 	case 7:
 		if (!published)
-			gateway_publish(&ours);
+			gateway_publish(&ours, what >> 4);
 		published = 1;
+		break;
+	case 8:
+		sp_cell_set_state(ours.dp, (uint16_t)t, SP_CELL_FAILED);
+		break;
+	case 9:
+		run(&ours);
+		reuse(t);
+		break;
+	case 10:
+		explain(p);
 		break;
 	default:
 		run(&ours); /* what is queued so far is a burst of its own */
@@ -435,6 +482,8 @@ static void restore(void)
 			tunnel_reset(t);
 	for (uint16_t cell = 0; tables_changed && cell < TUNNELS; cell++)
 		sp_cell_set_state(ours.dp, cell, SP_CELL_CLOSED);
+	if (published)
+		gateway_publish(&ours, 0);
 	tables_changed = 0;
 	published = 0;
 	sp_generation_bump(ours.dp);

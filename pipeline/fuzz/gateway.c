@@ -16,6 +16,7 @@
 
 #define POOL_MBUFS 1023
 #define RING_ENTRIES 512
+#define COUNTER_EXEMPT 63
 #define ADJACENCY_LAN 0
 #define ADJACENCY_WAN 1
 #define NEXT_LAN (OUR_NET | 9)  /* a host behind us; the peer's host has the same last byte */
@@ -90,7 +91,7 @@ static int is_esn(enum tunnel t)
 
 static int is_direct(enum tunnel t)
 {
-	return t == TUNNEL_GCM || t == TUNNEL_GCM_ESN;
+	return t == TUNNEL_GCM || t == TUNNEL_GCM_ESN || t == TUNNEL_GCM_SHORT;
 }
 
 static uint8_t device_of(enum tunnel t)
@@ -200,6 +201,8 @@ struct sp_sa_config tunnel_config(const struct gateway *g, enum tunnel t, int ou
 		.esn = (uint8_t)is_esn(t),
 	};
 
+	if (t == TUNNEL_GCM_SHORT)
+		c.icv_length = 8;
 	c.kind = t == TUNNEL_GCM_ASYNC ? SP_SA_AEAD_ASYNC : SP_SA_AEAD_CPU;
 	if (is_direct(t)) {
 		c.kind = SP_SA_AEAD_DIRECT;
@@ -276,6 +279,12 @@ static void our_policy(struct policy *p)
 		add(p, SP_VERDICT_PROTECT, (uint16_t)t, 0x0a000000, 8, PEER_NET(t), 24, 0);
 		add(p, SP_VERDICT_REQUIRE, (uint16_t)t, PEER_NET(t), 24, OUR_NET, 24, 0);
 	}
+	add(p, SP_VERDICT_PASSTHROUGH, TUNNEL_GCM, PEER_NET(NET_PASSTHROUGH), 24, OUR_NET, 24, 0);
+	add(p, SP_VERDICT_STALE, SP_NO_CELL, 0x0a000000, 8, PEER_NET(NET_STALE), 24, 0);
+	add(p, SP_VERDICT_STALE, SP_NO_CELL, PEER_NET(NET_STALE), 24, OUR_NET, 24, 0);
+	/* groups: one permitted, one that nothing may be negotiated for, others as the exemptions say */
+	add(p, SP_VERDICT_PERMIT, SP_NO_CELL, 0, 0, GROUP_NET(1), 8, 0);
+	add(p, SP_VERDICT_PROTECT, CELL_HOLD, 0, 0, GROUP_NET(2), 8, 0);
 	add(p, SP_VERDICT_PERMIT, SP_NO_CELL, OUR_NET, 24, CLEAR_NET, 24, 0);
 	add(p, SP_VERDICT_PERMIT, SP_NO_CELL, CLEAR_NET, 24, OUR_NET, 24, 0);
 	add(p, SP_VERDICT_PERMIT, SP_NO_CELL, OUR_WAN, 24, OUR_WAN, 32, 1);
@@ -289,7 +298,22 @@ static void peer_policy(struct policy *p)
 	}
 }
 
-void gateway_publish(struct gateway *g)
+#define EXEMPT(to, which, from_first, from_last, to_first, to_last) \
+	{ .counter = COUNTER_EXEMPT, .target = SP_TARGET_##to, .protocol = which, .source_port_first = from_first, .source_port_last = from_last, \
+	  .destination_port_first = to_first, .destination_port_last = to_last, .versions = 1 << SP_IPV4 | 1 << SP_IPV6, .ike = (to_first) == 500 || (to_first) == 4500 }
+
+/* What level 0 exempts. */
+static const struct sp_exemption exemptions[] = {
+	EXEMPT(OWN, SP_PROTOCOL_UDP, 500, 500, 500, 500),
+	EXEMPT(OWN, SP_PROTOCOL_UDP, 0, UINT16_MAX, 4500, 4500),
+	EXEMPT(OWN, SP_PROTOCOL_UDP, 88, 88, 0, UINT16_MAX),
+	EXEMPT(OWN, SP_PROTOCOL_TCP, 0, UINT16_MAX, 88, 88),
+	EXEMPT(OWN, 46, 0, UINT16_MAX, 0, UINT16_MAX),
+	EXEMPT(MULTICAST, 0, 0, UINT16_MAX, 0, UINT16_MAX),
+	EXEMPT(BROADCAST, 0, 0, UINT16_MAX, 0, UINT16_MAX),
+};
+
+void gateway_publish(struct gateway *g, uint32_t how)
 {
 	static struct policy p;
 	char error[256] = "";
@@ -304,12 +328,6 @@ void gateway_publish(struct gateway *g)
 		{.address = g->wan, .port = g->port[UNPROTECTED], .bits = 24},
 		{.address = g == &ours ? OUR_LAN : PEER_NET(0) | 1, .port = g->port[PROTECTED], .bits = 24},
 	};
-	static const struct sp_exemption exemptions[] = {
-		{.target = SP_TARGET_OWN, .protocol = SP_PROTOCOL_UDP, .source_port_first = 500, .source_port_last = 500, .destination_port_first = 500,
-		 .destination_port_last = 500, .ike = 1, .versions = 1 << SP_IPV4},
-		{.target = SP_TARGET_OWN, .protocol = SP_PROTOCOL_UDP, .source_port_last = UINT16_MAX, .destination_port_first = 4500,
-		 .destination_port_last = 4500, .ike = 1, .versions = 1 << SP_IPV4},
-	};
 	struct sp_snapshot_config c = {
 		.rules.rule = p.rules,
 		.entries = p.entries,
@@ -319,7 +337,8 @@ void gateway_publish(struct gateway *g)
 		.n_addresses = RTE_DIM(addresses),
 		.default_verdict = SP_VERDICT_BLOCK,
 		.exemptions = exemptions,
-		.n_exemptions = RTE_DIM(exemptions),
+		.n_exemptions = how & WITHOUT_EXEMPTIONS ? 2 : RTE_DIM(exemptions), /* but for IKE's */
+		.ports_without_ike = how & WITHOUT_IKE ? UINT32_C(1) << g->port[UNPROTECTED] : 0,
 	};
 	struct sp_snapshot *s;
 
@@ -401,7 +420,7 @@ static void create_gateway(struct gateway *g, const char *lan, const char *wan)
 	CHECK(sp_neighbour_add(g->dp, g->port[PROTECTED], NEXT_LAN, ADJACENCY_LAN) >= 0, "neighbour");
 	CHECK(sp_neighbour_add(g->dp, g->port[UNPROTECTED], g->remote, ADJACENCY_WAN) >= 0, "neighbour");
 	gateway_neighbours(g, 1);
-	gateway_publish(g);
+	gateway_publish(g, 0);
 }
 
 void gateways_start(void)

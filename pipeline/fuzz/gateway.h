@@ -18,15 +18,28 @@ enum tunnel {
 	TUNNEL_CBC_SHA256,
 	TUNNEL_CBC_SHA256_ESN,
 	TUNNEL_LAST,       /* cpu-crypto; first sequence number near the end of the counter */
+	TUNNEL_GCM_SHORT,  /* libIPSec_MB itself, ICV of 8 bytes */
 	TUNNELS,
 	CELL_HOLD = TUNNELS, /* never has an SA */
 	CELL_CLOSED,
 	CELLS
 };
 
+/* Networks that PEER_NET leads to beside those of the cells. */
+enum network {
+	NET_PASSTHROUGH = CELLS, /* accepted in clear while TUNNEL_GCM has no SA to answer by */
+	NET_STALE,               /* its tunnel's own end has vanished */
+	NETWORKS
+};
+
+/* How a policy is published. */
+#define WITHOUT_EXEMPTIONS 1
+#define WITHOUT_IKE 2 /* on the unprotected port */
+
 #define MTU 1500
 #define OUR_NET 0x0a010000u        /* 10.1.0.0/24; tunnel t leads to 10.(16 + t).0.0/24 */
 #define PEER_NET(t) (0x0a100000u + ((uint32_t)(t) << 16))
+#define GROUP_NET(n) (0xe0000000u + ((uint32_t)(n) << 24))
 #define CLEAR_NET 0xc6336400u      /* 198.51.100.0/24: permitted in clear */
 #define BLOCKED_HOST (OUR_NET | 66)
 #define OUR_WAN 0xc0000201u        /* 192.0.2.1 */
@@ -55,7 +68,7 @@ void gateways_start(void);
 void tunnel_reset(enum tunnel t);
 /* Fills in one SA's parameters for a gateway. */
 struct sp_sa_config tunnel_config(const struct gateway *g, enum tunnel t, int outbound);
-void gateway_publish(struct gateway *g);
+void gateway_publish(struct gateway *g, uint32_t how);
 /* Resolves (or, with up = 0, forgets) the next hops of both ports. */
 void gateway_neighbours(struct gateway *g, int up);
 
