@@ -66,8 +66,9 @@ func (b *cellBook) release(tunnels []string) (failed error) {
 }
 
 // adopt makes the tunnels those in force; all are claimed. Peers names the peer
-// that IKE negotiates each with. A tunnel that leaves drops what it held.
-func (b *cellBook) adopt(now time.Time, tunnels []string, peers map[string]string) (failed error) {
+// that IKE negotiates each with, and until says when that may be tried again where
+// it was paused. A tunnel that leaves drops what it held.
+func (b *cellBook) adopt(now time.Time, tunnels []string, peers map[string]string, until func(peer, tunnel string) time.Time) (failed error) {
 	wanted := make(map[string]bool, len(tunnels))
 	for _, tunnel := range tunnels {
 		wanted[tunnel] = true
@@ -80,6 +81,9 @@ func (b *cellBook) adopt(now time.Time, tunnels []string, peers map[string]strin
 		}
 		if c.peer != peer {
 			c.peer, c.down, c.failedUntil = peer, false, time.Time{}
+		}
+		if !c.failedUntil.IsZero() {
+			c.failedUntil = until(peer, tunnel)
 		}
 		failed = errors.Join(failed, b.settle(now, c))
 	}
@@ -135,11 +139,11 @@ func (b *cellBook) removed(c *cell) error {
 }
 
 // pause makes traffic of a peer's tunnels drop until a negotiation may be tried
-// again; until says when, for each tunnel, and is zero where it may be now.
-func (b *cellBook) pause(now time.Time, peer string, until func(tunnel string) time.Time) (failed error) {
+// again; until is zero where it may be now.
+func (b *cellBook) pause(now time.Time, peer string, until func(peer, tunnel string) time.Time) (failed error) {
 	for tunnel, c := range b.cells {
 		if c.peer == peer {
-			c.failedUntil = until(tunnel)
+			c.failedUntil = until(peer, tunnel)
 			failed = errors.Join(failed, b.settle(now, c))
 		}
 	}

@@ -307,7 +307,7 @@ func TestRollbackRestoresTheCompiledTable(t *testing.T) {
 	}
 }
 
-// S-012: after a purge the store is empty, every SA is gone, and what would be
+// S-012, C-08: after a purge the store is empty, every SA is gone, and what would be
 // forwarded is dropped.
 func TestPurgeLeavesTheClosedDefault(t *testing.T) {
 	r := newRig(t, siteA(), siteB())

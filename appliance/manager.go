@@ -128,6 +128,10 @@ func (m *manager) transact(ctx context.Context, r request) (*api.Change, error) 
 		p.prepared.Publish()
 		m.running.Store(p.next)
 	})
+	if err != nil {
+		p.prepared.Discard()
+		return nil, fmt.Errorf("the configuration is in the file and comes into force at the next start: %w", err)
+	}
 	if p.next.cfg != before.cfg {
 		m.negotiator.forget(ctx, before.cfg.Wipe)
 	}
@@ -135,9 +139,9 @@ func (m *manager) transact(ctx context.Context, r request) (*api.Change, error) 
 	p.change.Applied = true
 	select {
 	case m.altered <- struct{}{}:
-	default:
+	default: // watch has yet to look at the change before
 	}
-	return &p.change, err
+	return &p.change, nil
 }
 
 // keep writes what a restart must find. Nothing is in force before it is written.

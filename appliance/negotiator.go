@@ -51,6 +51,7 @@ type negotiator struct {
 	inbox    chan ike.Event
 	overflow atomic.Uint64
 	calls    chan func()
+	ended    chan struct{} // closed when run has ended
 
 	mu      sync.Mutex
 	expired []expiry // never dropped: an SA expires once
@@ -95,6 +96,7 @@ func newNegotiator(cfg ike.Config, p plane, facts func(ike.Fact), log *slog.Logg
 		log:     log,
 		inbox:   make(chan ike.Event, inboxSize),
 		calls:   make(chan func()),
+		ended:   make(chan struct{}),
 		wake:    make(chan struct{}, 1),
 		inbound: make(map[uint32]*cell),
 		pairs:   make(map[outboundSA]uint32),
@@ -109,6 +111,7 @@ func newNegotiator(cfg ike.Config, p plane, facts func(ike.Fact), log *slog.Logg
 
 // run steps the engine until ctx ends.
 func (n *negotiator) run(ctx context.Context) {
+	defer close(n.ended)
 	defer n.timer.Stop()
 	defer n.pause.Stop()
 	for {
@@ -130,17 +133,23 @@ func (n *negotiator) run(ctx context.Context) {
 	}
 }
 
-// do runs f on the engine's goroutine and waits for it, unless ctx ends first.
+// do runs f on the engine's goroutine and waits for it, unless ctx or run ends
+// first.
 func (n *negotiator) do(ctx context.Context, f func()) error {
 	done := make(chan struct{})
 	select {
 	case n.calls <- func() { defer close(done); f() }:
 	case <-ctx.Done():
 		return ctx.Err()
+	case <-n.ended:
+		return errStopping
 	}
 	<-done
 	return nil
 }
+
+// errStopping is the answer of a gateway that has ended its negotiations.
+var errStopping = errors.New("the gateway is stopping")
 
 // step gives the engine one event and carries out the effects in order; what
 // the data plane refuses goes back to the engine as an event of its own.
@@ -253,8 +262,7 @@ func (n *negotiator) pauseAfter(f ike.Fact) {
 	if f.Peer == "" || f.Kind != ike.Failed && f.Kind != ike.ChildEstablished {
 		return
 	}
-	until := func(tunnel string) time.Time { return n.engine.NotBefore(f.Peer, tunnel) }
-	if err := n.cells.pause(time.Now(), f.Peer, until); err != nil {
+	if err := n.cells.pause(time.Now(), f.Peer, n.engine.NotBefore); err != nil {
 		n.log.Error("pausing the tunnels of a peer", "peer", f.Peer, "error", err)
 	}
 	n.resume()
@@ -374,9 +382,12 @@ func (n *negotiator) release(ctx context.Context, tunnels []string) (err error) 
 // reconfigure puts a policy in force: the engine learns its peers, and with that
 // the SAs that end leave the data plane; then the cells change to what its
 // tunnels need; then publish lets the workers see it. The tunnels are claimed.
-func (n *negotiator) reconfigure(ctx context.Context, tunnels []string, peers ike.Reconfigure, publish func()) (err error) {
-	failed := n.do(ctx, func() { err = n.adopt(tunnels, peers, publish) })
-	return errors.Join(failed, err)
+func (n *negotiator) reconfigure(ctx context.Context, tunnels []string, peers ike.Reconfigure, publish func()) error {
+	return n.do(ctx, func() {
+		if err := n.adopt(tunnels, peers, publish); err != nil {
+			n.log.Error("cells of the new policy", "error", err)
+		}
+	})
 }
 
 // adopt is reconfigure on the engine's goroutine, or before there is one.
@@ -390,7 +401,7 @@ func (n *negotiator) adopt(tunnels []string, peers ike.Reconfigure, publish func
 	}
 	n.names.Store(names)
 	n.step(peers)
-	err := n.cells.adopt(time.Now(), tunnels, with)
+	err := n.cells.adopt(time.Now(), tunnels, with, n.engine.NotBefore)
 	publish()
 	return errors.Join(err, n.cells.release(tunnels), n.cells.sweepAll())
 }
