@@ -28,7 +28,7 @@ var mayImport = map[string][]string{
 	// appliance composes the product; the lab is above it and never part of it.
 	"appliance": {"policy", "crypto", "pmd", "ike", "pipeline", "offload"},
 	"internal":  {},
-	"configs":   {"appliance"},
+	"configs":   {"appliance", "policy"},
 }
 
 // onlyInTests lists imports that only a test may make, because tests need a

@@ -26,6 +26,29 @@ func (f *finisher) compile() {
 		}
 		f.compileOne(p, env)
 	}
+	f.compileUnused(env)
+}
+
+// compileUnused lets package policy judge the lists that no rule uses, which a configuration has to have right too.
+func (f *finisher) compileUnused(env policy.Environment) {
+	used := map[*list]bool{}
+	for _, p := range f.draft.policies {
+		for _, each := range p.rules {
+			used[each.list] = true
+		}
+	}
+	none := &rulebook{name: "none"}
+	set, _ := f.set(none)
+	var lists []*list
+	for _, l := range f.draft.lists {
+		if !used[l] {
+			lists = append(lists, l)
+			set.FilterLists = append(set.FilterLists, f.policyList(l))
+		}
+	}
+	if _, _, err := policy.Compile(set, env); err != nil {
+		f.addPolicyErrors(none, lists, err)
+	}
 }
 
 func (f *finisher) environment() policy.Environment {

@@ -37,7 +37,6 @@ func (f *finisher) dropContested(p *rulebook) {
 		}
 		var own []filter
 		for _, one := range each.list.filters {
-			one.mirrored = true // as every filter of a rule that negotiates is
 			other := first[one.text()]
 			if other == nil || other.peer == each.peer {
 				first[one.text()] = each
