@@ -27,9 +27,10 @@ func importing(format, what, example string, convert func(name string, data []by
 	command := &cobra.Command{
 		Use:   format + " FILE",
 		Short: "Import " + what,
-		Long: "Import " + what + `. With --output the configuration is written to a new file,
-and preshared keys that the source holds beside it, one a file with mode 0600; they
-are never printed. Exit code 2: FILE cannot be understood, and its lines are named.`,
+		Long: "Import " + what + `.
+With --output the configuration is written to a new file, and preshared keys that the
+source holds beside it, one a file with mode 0600; they are never printed. Exit code
+2: FILE cannot be understood, and its lines are named.`,
 		Example: "  sallyport import " + format + " " + example + " --output gw-a.yaml",
 		Args:    between(1, 1),
 	}

@@ -31,9 +31,7 @@ configuration says it; "sallyport filters show" prints what they compile to.`
 	command := group("policy", "Show, check, compare and change the policy in force", "",
 		show, checkCommand(), activateCommand(), diffCommand(), purgeCommand())
 	addSocketFlag(command)
-	if command.PersistentFlags().Lookup("json") == nil {
-		addJSONFlag(command)
-	}
+	addJSONFlag(command)
 	return command
 }
 
