@@ -67,7 +67,7 @@ func differenceTable(out io.Writer, c api.Change) error {
 	}
 	t := newTable(out, " ", "VERDICT", "SOURCE", "DESTINATION", "PROTOCOL", "PORTS", "RULE", "FILTER")
 	line := func(mark string, r policy.Row) {
-		t.row(mark, r.Verdict, withPort(r.Source, r.SourcePort), withPort(r.Destination, r.DestinationPort), r.Protocol, r.Ports, r.Rule, place(r))
+		t.row(mark, r.Verdict, source(r), destination(r), r.Protocol, r.Ports, r.Rule, place(r))
 	}
 	for _, r := range c.Removed {
 		line("-", r)

@@ -95,7 +95,7 @@ func matching(out io.Writer, filters []api.Filter) error {
 	fmt.Fprintln(out, "\nfilters that match, the heaviest first:")
 	t := newTable(out, "WEIGHT", "VERDICT", "SOURCE", "DESTINATION", "PROTOCOL", "PORTS", "RULE", "FILTER LIST", "WRITTEN AT")
 	for _, f := range filters {
-		t.row(fmt.Sprint(f.Weight), f.Verdict, withPort(f.Source, f.SourcePort), withPort(f.Destination, f.DestinationPort),
+		t.row(fmt.Sprint(f.Weight), f.Verdict, source(f.Row), destination(f.Row),
 			f.Protocol, f.Ports, f.Rule, f.FilterList, f.Origin)
 	}
 	return t.flush()

@@ -107,18 +107,18 @@ func obstacles(s api.IKE, now time.Time) []string {
 func filterTable(out io.Writer, filters []api.Filter) error {
 	t := newTable(out, "WEIGHT", "VERDICT", "SOURCE", "DESTINATION", "PROTOCOL", "PORTS", "RULE", "FILTER", "PACKETS", "BYTES")
 	for _, f := range filters {
-		t.row(weight(f.Weight), f.Verdict, withPort(f.Source, f.SourcePort), withPort(f.Destination, f.DestinationPort),
+		t.row(weight(f.Row), f.Verdict, source(f.Row), destination(f.Row),
 			f.Protocol, f.Ports, f.Rule, place(f.Row), number(f.Packets), number(f.Bytes))
 	}
 	return t.flush()
 }
 
 // weight is empty for what stands before and after all filters.
-func weight(w uint32) string {
-	if w == 0 {
+func weight(r policy.Row) string {
+	if r.FilterList == "" {
 		return ""
 	}
-	return strconv.FormatUint(uint64(w), 10)
+	return strconv.FormatUint(uint64(r.Weight), 10)
 }
 
 // place is where a filter is written, without the folder, or what it is called
@@ -128,6 +128,22 @@ func place(r policy.Row) string {
 		return r.Filter
 	}
 	return filepath.Base(r.Origin)
+}
+
+// source and destination are the sides of a filter, with the DNS name that an address comes from (S-020).
+func source(r policy.Row) string {
+	return withPort(withName(r.Source, r.SourceName), r.SourcePort)
+}
+
+func destination(r policy.Row) string {
+	return withPort(withName(r.Destination, r.DestinationName), r.DestinationPort)
+}
+
+func withName(address, name string) string {
+	if name == "" {
+		return address
+	}
+	return address + " (" + name + ")"
 }
 
 // withPort is addresses with the UDP or TCP port that a filter wants, if it does.

@@ -83,6 +83,24 @@ func TestTablesFitATerminal(t *testing.T) {
 	}
 }
 
+// An address that comes from a DNS name is shown with it, and a deny-all with its weight, which is 0.
+// S-020
+func TestFilterTableShowsNames(t *testing.T) {
+	filters := []api.Filter{
+		{Row: policy.Row{Weight: 7, FilterList: "web", Source: "any", Destination: "192.0.2.3", DestinationName: "www.example", DestinationPort: "443"}},
+		{Row: policy.Row{FilterList: "all", Source: "0.0.0.0/0", Destination: "0.0.0.0/0", Verdict: "block"}},
+		{Row: policy.Row{Rule: "(default)", Source: "any", Destination: "any", Verdict: "block"}},
+	}
+	var out strings.Builder
+	if err := filterTable(&out, written(filters)); err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.Split(strings.TrimSpace(out.String()), "\n")
+	if len(lines) != 3 || !strings.Contains(lines[1], "192.0.2.3 (www.example)[443]") || !strings.HasPrefix(strings.TrimSpace(lines[2]), "0 ") {
+		t.Errorf("expected the name, and two filters:\n%s", out.String())
+	}
+}
+
 // A command that lacks its peer says how it is used.
 func TestActionNamesItsArguments(t *testing.T) {
 	root := rootCommand()
