@@ -128,8 +128,8 @@ func TestCommands(t *testing.T) {
 			if got.code != exitGood || got.err != "" {
 				t.Fatalf("exit code %d: %s", got.code, got.err)
 			}
-			if len(g.asked) != 1 || g.asked[0] != c.asked {
-				t.Errorf("the gateway was asked %+v, expected %+v", g.asked, c.asked)
+			if asked := g.requests(); len(asked) != 1 || asked[0] != c.asked {
+				t.Errorf("the gateway was asked %+v, expected %+v", asked, c.asked)
 			}
 			golden(t, goldenName(name, c.answer), got.out)
 

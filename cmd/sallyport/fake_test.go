@@ -10,6 +10,8 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
+	"sync"
 	"testing"
 
 	"sallyport/appliance/api"
@@ -21,7 +23,16 @@ var update = flag.Bool("update", false, "write what is printed into testdata, in
 type fakeGateway struct {
 	socket  string
 	answers map[string]any // by method and path; an *api.Refused is HTTP 422, an error HTTP 400
-	asked   []asked
+
+	mu    sync.Mutex
+	asked []asked
+}
+
+// requests is what was asked so far.
+func (g *fakeGateway) requests() []asked {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return slices.Clone(g.asked)
 }
 
 // asked is one request, its body as JSON.
@@ -43,7 +54,9 @@ func newFakeGateway(t *testing.T, answers map[string]any) *fakeGateway {
 func (g *fakeGateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	body, _ := io.ReadAll(r.Body)
 	what := r.Method + " " + r.URL.Path
+	g.mu.Lock()
 	g.asked = append(g.asked, asked{what, r.URL.Query().Encode(), string(body)})
+	g.mu.Unlock()
 	answer, known := g.answers[what]
 	switch answered := answer.(type) {
 	case *api.Refused:
