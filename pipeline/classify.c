@@ -2,7 +2,7 @@
 
 /*
  * Stage 4, on a flow-cache miss: what the compiled policy says, and where the packet goes. The order of the checks is part of the policy: an address that cannot be
- * a source is dropped whatever a filter permits, and only then do filters speak.
+ * a source is dropped whatever a filter permits, then come the exemptions, and only then do filters speak.
  */
 
 #include <rte_hash.h>

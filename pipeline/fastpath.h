@@ -45,6 +45,7 @@ void sp_synchronise(struct sp_dataplane *dp);
 
 /* ---- policy and routes ---- */
 
+/* Touches nothing that is published: it may run beside other calls, but not beside itself. */
 struct sp_snapshot *sp_snapshot_build(struct sp_dataplane *dp, const struct sp_snapshot_config *config, char *error, size_t error_size);
 void sp_snapshot_free(struct sp_snapshot *snapshot);
 /* Publishes and bumps the generation; returns the former snapshot (the first time the closed one of creation), to be freed after a grace period. */
