@@ -23,9 +23,16 @@ static __rte_always_inline int flow_matches(const struct sp_flow_entry *e, const
 	return _mm_movemask_epi8(same) == 0xffff && e->generation == generation;
 }
 
-static __rte_always_inline void flow_apply(struct sp_packet *p, const struct sp_flow_entry *e)
+/* The filter's counter is written when the burst is sorted: of many filters most counters are not in the nearest caches by then. */
+static __rte_always_inline void fetch_counter(const struct sp_worker *w, uint32_t filter)
+{
+	__builtin_prefetch(&w->filters[filter], 1);
+}
+
+static __rte_always_inline void flow_apply(const struct sp_worker *w, struct sp_packet *p, const struct sp_flow_entry *e)
 {
 	memcpy(&p->verdict, &e->generation, sizeof(p->verdict));
+	fetch_counter(w, e->filter);
 }
 
 /* The newest memo of a bucket stands first; the older one gives way. */
@@ -46,9 +53,11 @@ static void flow_misses(struct sp_worker *w, struct sp_packet *packets, const ui
 	for (uint32_t i = 0; i < n; i++)
 		misses[i] = &packets[missed[i]];
 	sp_classify_misses(w->dp, w->snapshot, misses, memo, n);
-	for (uint32_t i = 0; i < n; i++)
+	for (uint32_t i = 0; i < n; i++) {
+		fetch_counter(w, misses[i]->verdict.filter);
 		if (memo[i])
 			flow_insert(w, &w->flows[bucket[missed[i]]], misses[i]);
+	}
 }
 
 void sp_flow_verdicts(struct sp_worker *w, struct sp_packet *packets, uint32_t n)
@@ -63,9 +72,9 @@ void sp_flow_verdicts(struct sp_worker *w, struct sp_packet *packets, uint32_t n
 		const struct sp_flow_entry *e = &w->flows[bucket[i]];
 
 		if (likely(flow_matches(&e[0], &packets[i], w->generation)))
-			flow_apply(&packets[i], &e[0]);
+			flow_apply(w, &packets[i], &e[0]);
 		else if (flow_matches(&e[1], &packets[i], w->generation))
-			flow_apply(&packets[i], &e[1]);
+			flow_apply(w, &packets[i], &e[1]);
 		else
 			missed[n_missed++] = i;
 	}
