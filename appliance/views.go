@@ -183,15 +183,11 @@ func natText(info ike.SAInfo) string {
 // filtersView is the SPD in match order, each row with its hits.
 func filtersView(spd *policy.SPD, counted []pipeline.FilterCounters) []api.Filter {
 	hits := hitsOf(counted)
-	origins := make(map[uint32]string, len(spd.Entries))
-	for i := range spd.Entries {
-		origins[spd.Entries[i].ID] = spd.Entries[i].RuleOrigin.String()
-	}
 	rows := spd.Rows()
 	filters := make([]api.Filter, 0, len(rows))
 	for _, row := range rows {
 		h := hits[row.ID]
-		filters = append(filters, api.Filter{Row: row, RuleOrigin: origins[row.ID], Packets: h.Packets, Bytes: h.Bytes})
+		filters = append(filters, api.Filter{Row: row, Packets: h.Packets, Bytes: h.Bytes})
 	}
 	return filters
 }

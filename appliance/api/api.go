@@ -134,9 +134,8 @@ type IKE struct {
 // Filter is one row of the compiled SPD, in match order, with what it matched.
 type Filter struct {
 	policy.Row
-	RuleOrigin string `json:"rule_origin,omitempty"` // FILE:LINE of the rule; Origin is the filter's
-	Packets    uint64 `json:"packets"`
-	Bytes      uint64 `json:"bytes"`
+	Packets uint64 `json:"packets"`
+	Bytes   uint64 `json:"bytes"`
 }
 
 // Flow is one remembered decision of a worker's flow cache.
