@@ -28,7 +28,7 @@ func (cfg *Config) addressesOf(s *Snapshot) (addresses, error) {
 		if !ok {
 			return nil, fmt.Errorf("pipeline: addresses of port %q: there is no such port", name)
 		}
-		if err := validAddresses(name, s.Addresses[name]); err != nil {
+		if err := cfg.Ports[i].validAddresses(s.Addresses[name]); err != nil {
 			return nil, err
 		}
 		for _, a := range s.Addresses[name] {

@@ -46,10 +46,9 @@ func (d *Dataplane) adjacency(key neighbourKey) (uint16, error) {
 		return 0, fmt.Errorf("pipeline: neighbour %s on port %s: all %d adjacencies are in use", key.Address, d.cfg.Ports[key.Port].Name, d.cfg.MaxAdjacencies)
 	}
 	i := t.add(key)
-	port, hop := d.cPort(key.Port), ipv4Number(key.Address)
-	rc := C.sp_adjacency_set(d.c, C.uint16_t(i), port, hop, nil)
+	rc := C.sp_adjacency_set(d.c, C.uint16_t(i), d.cPort(key.Port), nil)
 	if rc == 0 {
-		rc = C.sp_neighbour_add(d.c, port, hop, C.uint16_t(i))
+		rc = d.addNeighbour(key, i)
 	}
 	if rc != 0 {
 		delete(t.index, key)
@@ -57,6 +56,24 @@ func (d *Dataplane) adjacency(key neighbourKey) (uint16, error) {
 		return 0, fmt.Errorf("pipeline: neighbour %s on port %s: %w", key.Address, d.cfg.Ports[key.Port].Name, errno(rc))
 	}
 	return i, nil
+}
+
+// addNeighbour tells workers the index of a neighbour, removeNeighbour that it has none.
+func (d *Dataplane) addNeighbour(key neighbourKey, index uint16) C.int {
+	if key.Address.Is4() {
+		return C.sp_neighbour_add(d.c, d.cPort(key.Port), ipv4Number(key.Address), C.uint16_t(index))
+	}
+	address := ipv6Bytes(key.Address)
+	return C.sp_neighbour_add6(d.c, d.cPort(key.Port), &address[0], C.uint16_t(index))
+}
+
+func (d *Dataplane) removeNeighbour(key neighbourKey) {
+	if key.Address.Is4() {
+		C.sp_neighbour_remove(d.c, d.cPort(key.Port), ipv4Number(key.Address))
+		return
+	}
+	address := ipv6Bytes(key.Address)
+	C.sp_neighbour_remove6(d.c, d.cPort(key.Port), &address[0])
 }
 
 // reclaimAdjacencies frees the indices of neighbours that nobody knows any more and no SA uses. Flows may hold a memo of
@@ -70,7 +87,7 @@ func (d *Dataplane) reclaimAdjacencies() {
 		if _, known := d.slow.neighbours.table[key]; known || used[i] {
 			continue
 		}
-		C.sp_neighbour_remove(d.c, d.cPort(key.Port), ipv4Number(key.Address))
+		d.removeNeighbour(key)
 		indices = append(indices, i)
 		delete(t.index, key)
 	}
@@ -95,10 +112,14 @@ func (d *Dataplane) setAdjacency(key neighbourKey, mac *macAddress) error {
 		var header [etherHeaderLen]byte
 		copy(header[:], mac[:])
 		copy(header[6:], d.cfg.Ports[key.Port].MAC)
-		binary.BigEndian.PutUint16(header[12:], etherTypeIPv4)
+		etherType := uint16(etherTypeIPv4)
+		if key.Address.Is6() {
+			etherType = etherTypeIPv6
+		}
+		binary.BigEndian.PutUint16(header[12:], etherType)
 		l2 = (*C.uint8_t)(&header[0])
 	}
-	if rc := C.sp_adjacency_set(d.c, C.uint16_t(i), d.cPort(key.Port), ipv4Number(key.Address), l2); rc != 0 {
+	if rc := C.sp_adjacency_set(d.c, C.uint16_t(i), d.cPort(key.Port), l2); rc != 0 {
 		return fmt.Errorf("pipeline: adjacency of %s: %w", key.Address, errno(rc))
 	}
 	return nil

@@ -47,10 +47,47 @@ func (d *Dataplane) handleARP(now time.Time, packet punted) {
 	}
 }
 
-func (d *Dataplane) sendARPRequest(r arpRequest) {
+// handleDiscovery is handleARP for IPv6. Workers hand over what is for an address of the port or its solicited-node group.
+func (d *Dataplane) handleDiscovery(now time.Time, packet punted) {
+	m, ok := parseDiscovery(packet.frame, packet.ip)
+	if !ok || packet.port < 0 || d.policy.own.on(packet.port, m.source) {
+		return // another station uses our address, or our own frame came back
+	}
+	ours := d.policy.own.on(packet.port, m.target)
+	switch {
+	case m.advert && !ours:
+		d.advertised(now, packet.port, m)
+	case !m.advert && ours:
+		d.inject(C.SP_INJECT_RAW, packet.port, advertisement(macAddress(d.cfg.Ports[packet.port].MAC), m))
+		if d.policy.own.attached(packet.port, m.source) && m.link != (macAddress{}) {
+			d.apply(d.slow.neighbours.asked(now, neighbourKey{Port: packet.port, Address: m.source}, m.link))
+		}
+	}
+}
+
+// advertised learns from an answer to a solicitation of ours. Without an option it can only confirm what is known (RFC 4861
+// section 7.2.5): whoever was asked by unicast is known by the frame's source.
+func (d *Dataplane) advertised(now time.Time, port int, m discoveryMessage) {
+	key := neighbourKey{Port: port, Address: m.target}
+	known := d.slow.neighbours.table[key]
+	if m.flags&advertSolicited == 0 || known == nil {
+		return
+	}
+	if m.link == (macAddress{}) && known.state != neighbourIncomplete {
+		m.link = m.frameSource
+	}
+	d.apply(d.slow.neighbours.answer(now, key, m.link))
+}
+
+// ask sends a neighbour the question that its table wants asked.
+func (d *Dataplane) ask(r neighbourRequest) {
 	spec := &d.cfg.Ports[r.Port]
 	source, ok := d.policy.own.toward(r.Port, r.Address)
 	if !ok {
+		return
+	}
+	if r.Address.Is6() {
+		d.inject(C.SP_INJECT_RAW, r.Port, solicitation(macAddress(spec.MAC), source, r))
 		return
 	}
 	m := arpMessage{op: arpRequestOp, senderMAC: macAddress(spec.MAC), senderAddr: source, targetAddr: r.Address}
@@ -59,44 +96,71 @@ func (d *Dataplane) sendARPRequest(r arpRequest) {
 
 // handleLocal answers an echo request. Nothing else that a filter lets through to our own addresses has an answer.
 func (d *Dataplane) handleLocal(now time.Time, packet punted) {
-	if packet.port < 0 || !d.policy.own.has(packet.ip.destination()) || !d.slow.icmpEchoes[packet.port].take(now) {
+	if packet.port < 0 || !d.policy.own.has(tupleOf(packet.ip).Destination) || !d.slow.icmpEchoes[packet.port].take(now) {
 		return
 	}
-	if reply, ok := echoReply(packet.ip); ok {
+	var reply []byte
+	var ok bool
+	if isIPv6(packet.ip) {
+		reply, ok = echoReply6(packet.ip)
+	} else {
+		reply, ok = echoReply(packet.ip)
+	}
+	if ok {
 		d.answer(packet, reply)
 	}
 }
 
-// answerError reports a packet that was dropped for its TTL (mtu 0) or, with DF set, for its length.
+// answerError reports a packet that was dropped for its TTL or hop limit (mtu 0) or, unless it might have been fragmented, for
+// its length.
 func (d *Dataplane) answerError(now time.Time, packet punted, mtu int) {
-	if packet.port < 0 || mtu > 0 && packet.ip.fragment()&flagDontFragment == 0 {
+	if packet.port < 0 || mtu > 0 && !isIPv6(packet.ip) && ipv4(packet.ip).fragment()&flagDontFragment == 0 {
 		return
 	}
 	source, ok := d.errorSource(packet)
-	if !ok || !mayAnswerWithError(packet.ip) || !d.slow.icmpErrors[packet.port].take(now) {
+	if !ok || !answerable(packet.ip) || !d.slow.icmpErrors[packet.port].take(now) {
 		return
 	}
-	var message []byte
-	if mtu > 0 {
-		message, ok = fragmentationNeeded(packet.ip, source, mtu)
-	} else {
-		message, ok = timeExceeded(packet.ip, source)
-	}
-	if ok {
+	if message, ok := errorMessage(packet.ip, source, mtu); ok {
 		d.answer(packet, message)
 	}
+}
+
+func answerable(ip []byte) bool {
+	if isIPv6(ip) {
+		return mayAnswerWithError6(ip)
+	}
+	return mayAnswerWithError(ip)
+}
+
+func errorMessage(ip []byte, source netip.Addr, mtu int) (message []byte, ok bool) {
+	switch {
+	case isIPv6(ip) && mtu > 0:
+		message, ok = packetTooBig(ip, source, mtu)
+	case isIPv6(ip):
+		message, ok = timeExceeded6(ip, source)
+	case mtu > 0:
+		message, ok = fragmentationNeeded(ip, source, mtu)
+	default:
+		message, ok = timeExceeded(ip, source)
+	}
+	return message, ok
 }
 
 // errorSource is the address that an ICMP error comes from: one of the port it arrived by (RFC 1812 section 4.3.2.4), or,
 // when a tunnel brought the packet, one of ours that a tunnel carries to its sender.
 func (d *Dataplane) errorSource(packet punted) (netip.Addr, bool) {
-	to := packet.ip.source()
+	to := tupleOf(packet.ip).Source
+	protocol := uint8(protocolICMP)
+	if to.Is6() {
+		protocol = protocolICMPv6
+	}
 	if packet.clear {
 		return d.policy.own.toward(packet.port, to)
 	}
 	for _, on := range d.policy.own {
 		for _, a := range on {
-			if d.answerVerdict(policy.Packet{Source: a.Addr(), Destination: to, Protocol: protocolICMP}) == policy.VerdictProtect {
+			if d.answerVerdict(policy.Packet{Source: a.Addr(), Destination: to, Protocol: protocol}) == policy.VerdictProtect {
 				return a.Addr(), true
 			}
 		}
@@ -106,12 +170,14 @@ func (d *Dataplane) errorSource(packet punted) (netip.Addr, bool) {
 
 // answer sends an IP packet back to where packet came from.
 func (d *Dataplane) answer(packet punted, ip []byte) {
-	d.identify(ip)
-	switch verdict := d.answerVerdict(packetOf(ip)); {
+	if !isIPv6(ip) {
+		d.identify(ip)
+	}
+	switch verdict := d.answerVerdict(tupleOf(ip)); {
 	case verdict == policy.VerdictProtect, !packet.clear:
 		d.inject(C.SP_INJECT_REPLY_TUNNEL, -1, ip)
 	case verdict == policy.VerdictPermit:
-		d.inject(C.SP_INJECT_RAW, packet.port, etherFrame(packet.frame[6:12], d.cfg.Ports[packet.port].MAC, etherTypeIPv4, ip))
+		d.inject(C.SP_INJECT_RAW, packet.port, etherFrame(packet.frame[6:12], d.cfg.Ports[packet.port].MAC, etherTypeOf(ip), ip))
 	}
 }
 

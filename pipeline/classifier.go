@@ -17,15 +17,9 @@ import (
 func (d *Dataplane) build(p *Prepared, cells []uint16, ike map[string]bool) (*C.struct_sp_snapshot, error) {
 	spd := p.next.spd
 	rules, rules6, entries := classifier(spd, p.filters, cells)
-	addresses := d.cfg.addressesToC(p.next.own)
+	addresses, addresses6 := d.cfg.addressesToC(p.next.own)
 	exemptions := exemptionsToC(spd, p.filters)
-	hops := make([]C.struct_sp_route, len(p.next.routes))
-	for i, r := range p.next.routes {
-		hops[i] = C.struct_sp_route{prefix: ipv4Number(r.to.Addr()), bits: C.uint8_t(r.to.Bits()), port: C.uint16_t(d.cfg.Ports[r.port].Port)}
-		if r.via.IsValid() {
-			hops[i].next_hop = ipv4Number(r.via)
-		}
-	}
+	hops, hops6 := d.cfg.hopsToC(p.next.routes)
 	var pin runtime.Pinner
 	defer pin.Unpin()
 	config := C.struct_sp_snapshot_config{
@@ -34,6 +28,8 @@ func (d *Dataplane) build(p *Prepared, cells []uint16, ike map[string]bool) (*C.
 		rules:        C.struct_sp_rules{rule: pinned(&pin, rules), n: C.uint32_t(len(rules))},
 		rules6:       C.struct_sp_rules{rule: pinned(&pin, rules6), n: C.uint32_t(len(rules6))},
 		entries:      pinned(&pin, entries), routes: pinned(&pin, hops), addresses: pinned(&pin, addresses),
+		n_routes6: C.uint32_t(len(hops6)), n_addresses6: C.uint32_t(len(addresses6)),
+		routes6: pinned(&pin, hops6), addresses6: pinned(&pin, addresses6),
 		exemptions:      pinned(&pin, exemptions),
 		default_verdict: C.SP_VERDICT_BLOCK,
 	}
@@ -143,14 +139,39 @@ func verdictToC(e *policy.Entry) C.uint8_t {
 	return C.SP_VERDICT_BLOCK
 }
 
-func (cfg *Config) addressesToC(own addresses) []C.struct_sp_own_address {
-	var all []C.struct_sp_own_address
+func (cfg *Config) addressesToC(own addresses) (all []C.struct_sp_own_address, all6 []C.struct_sp_own_address6) {
 	for i := range own {
+		port := C.uint16_t(cfg.Ports[i].Port)
 		for _, a := range own[i] {
-			all = append(all, C.struct_sp_own_address{address: ipv4Number(a.Addr()), port: C.uint16_t(cfg.Ports[i].Port), bits: C.uint8_t(a.Bits())})
+			if a.Addr().Is4() {
+				all = append(all, C.struct_sp_own_address{address: ipv4Number(a.Addr()), port: port, bits: C.uint8_t(a.Bits())})
+			} else {
+				all6 = append(all6, C.struct_sp_own_address6{address: ipv6Bytes(a.Addr()), port: port})
+			}
 		}
 	}
-	return all
+	return all, all6
+}
+
+// hopsToC is the routes of each IP version.
+func (cfg *Config) hopsToC(routes []hop) (hops []C.struct_sp_route, hops6 []C.struct_sp_route6) {
+	for _, r := range routes {
+		port, bits := C.uint16_t(cfg.Ports[r.port].Port), C.uint8_t(r.to.Bits())
+		if r.to.Addr().Is4() {
+			to := C.struct_sp_route{prefix: ipv4Number(r.to.Addr()), bits: bits, port: port}
+			if r.via.IsValid() {
+				to.next_hop = ipv4Number(r.via)
+			}
+			hops = append(hops, to)
+			continue
+		}
+		to := C.struct_sp_route6{prefix: ipv6Bytes(r.to.Addr()), bits: bits, port: port}
+		if r.via.IsValid() {
+			to.next_hop = ipv6Bytes(r.via)
+		}
+		hops6 = append(hops6, to)
+	}
+	return hops, hops6
 }
 
 // pinned is a pointer to the first element that C may follow until the pinner lets go; nil for an empty slice.

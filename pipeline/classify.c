@@ -9,26 +9,7 @@
 #include <rte_rib.h>
 
 #include "acl.h"
-#include "ipv4.h"
-#include "stages.h"
-
-#define IKE_NAT_PORT 4500 /* shared with ESP in UDP */
-
-static void verdict_drop(struct sp_packet *p, uint8_t reason)
-{
-	p->verdict.action = SP_ACTION_DROP;
-	p->verdict.reason = reason;
-}
-
-/* What a destination is to the gateway. */
-enum destination {
-	ELSEWHERE,
-	OWN,
-	MULTICAST,
-	LIMITED_BROADCAST,
-	SUBNET_BROADCAST,   /* to all of the subnet that the packet came from */
-	DIRECTED_BROADCAST, /* to all of another attached subnet (RFC 2644) */
-};
+#include "classify.h"
 
 static int own_address(const struct sp_snapshot *s, uint32_t address)
 {
@@ -45,17 +26,17 @@ static int own_address(const struct sp_snapshot *s, uint32_t address)
 	return low < s->n_own && s->own[low].address == address;
 }
 
-/* SUBNET_BROADCAST, DIRECTED_BROADCAST, or ELSEWHERE when the address is no subnet's broadcast address (S-104). */
-static enum destination subnet_broadcast(const struct sp_snapshot *s, uint32_t address, uint16_t in_port)
+/* SP_TO_SUBNET, SP_TO_OTHER_SUBNET, or SP_TO_ELSEWHERE when the address is no subnet's broadcast address (S-104). */
+static enum sp_destination subnet_broadcast(const struct sp_snapshot *s, uint32_t address, uint16_t in_port)
 {
-	enum destination found = ELSEWHERE;
+	enum sp_destination found = SP_TO_ELSEWHERE;
 
 	for (uint32_t i = 0; i < s->n_own; i++) {
 		if (s->own[i].broadcast != address)
 			continue;
 		if (s->own[i].port == in_port)
-			return SUBNET_BROADCAST;
-		found = DIRECTED_BROADCAST;
+			return SP_TO_SUBNET;
+		found = SP_TO_OTHER_SUBNET;
 	}
 	return found;
 }
@@ -68,35 +49,35 @@ static int never_routed(uint32_t address)
 
 static int bad_source(const struct sp_snapshot *s, uint32_t address)
 {
-	return never_routed(address) || address >= 0xe0000000 || own_address(s, address) || subnet_broadcast(s, address, SP_PORT_LOCAL) != ELSEWHERE;
+	return never_routed(address) || address >= 0xe0000000 || own_address(s, address) || subnet_broadcast(s, address, SP_PORT_LOCAL) != SP_TO_ELSEWHERE;
 }
 
 /* What came out of a tunnel came from no attached subnet. */
-static enum destination destination_of(const struct sp_snapshot *s, const struct sp_packet *p)
+static enum sp_destination destination_of(const struct sp_snapshot *s, const struct sp_packet *p)
 {
 	uint32_t address = p->key.destination;
-	enum destination broadcast;
+	enum sp_destination broadcast;
 
 	if (address >> 28 == 0xe)
-		return MULTICAST;
+		return SP_TO_MULTICAST;
 	if (address == UINT32_MAX)
-		return LIMITED_BROADCAST;
+		return SP_TO_ALL;
 	broadcast = subnet_broadcast(s, address, p->key.in_cell == SP_NO_CELL ? p->mbuf->port : SP_PORT_LOCAL);
-	if (broadcast != ELSEWHERE)
+	if (broadcast != SP_TO_ELSEWHERE)
 		return broadcast;
-	return own_address(s, address) ? OWN : ELSEWHERE;
+	return own_address(s, address) ? SP_TO_OWN : SP_TO_ELSEWHERE;
 }
 
 /* SP_PASS, or why no filter is asked about such addresses. */
-static uint8_t check_addresses(const struct sp_snapshot *s, const struct sp_flow_key *k, enum destination to)
+static uint8_t check_addresses(const struct sp_snapshot *s, const struct sp_flow_key *k, enum sp_destination to)
 {
 	if (k->role != SP_ROLE_LOCAL && bad_source(s, k->source))
 		return SP_DROP_BAD_SOURCE;
-	if (to >= MULTICAST && k->protocol == SP_PROTOCOL_TCP) /* S-106 */
+	if (to >= SP_TO_MULTICAST && k->protocol == SP_PROTOCOL_TCP) /* S-106 */
 		return SP_DROP_TCP_MULTICAST;
-	if (to == DIRECTED_BROADCAST) /* S-107 */
+	if (to == SP_TO_OTHER_SUBNET) /* S-107 */
 		return SP_DROP_DIRECTED_BROADCAST;
-	if (to < MULTICAST && (never_routed(k->destination) || k->destination >= 0xf0000000))
+	if (to < SP_TO_MULTICAST && (never_routed(k->destination) || k->destination >= 0xf0000000))
 		return SP_DROP_BAD_DESTINATION;
 	return SP_PASS;
 }
@@ -117,20 +98,20 @@ const struct sp_exemption *sp_exempt(const struct sp_snapshot *s, enum sp_ip ip,
 }
 
 /* What is exempt is delivered: an exemption never opens a way through the gateway (S-033). Returns 1 when the verdict stands. */
-static int settle_exempt(const struct sp_snapshot *s, struct sp_packet *p, enum destination to)
+static int settle_exempt(const struct sp_snapshot *s, struct sp_packet *p, enum sp_destination to)
 {
 	const struct sp_flow_key *k = &p->key;
 	const struct sp_ports_key ports = {.source_port = k->source_port, .destination_port = k->destination_port, .protocol = k->protocol, .role = k->role};
-	enum sp_target target = to == OWN ? SP_TARGET_OWN : to == MULTICAST ? SP_TARGET_MULTICAST : SP_TARGET_BROADCAST;
+	enum sp_target target = to == SP_TO_OWN ? SP_TARGET_OWN : to == SP_TO_MULTICAST ? SP_TARGET_MULTICAST : SP_TARGET_BROADCAST;
 	const struct sp_exemption *x = sp_exempt(s, SP_IPV4, target, &ports);
 
 	if (x == NULL)
 		return 0;
 	p->verdict.filter = x->counter;
 	if (x->ike)
-		p->verdict.action = k->destination_port == IKE_NAT_PORT ? SP_ACTION_INBOUND : SP_ACTION_IKE;
+		p->verdict.action = k->destination_port == SP_PORT_IKE_NAT ? SP_ACTION_INBOUND : SP_ACTION_IKE;
 	else
-		p->verdict.action = to == OWN ? SP_ACTION_LOCAL : SP_ACTION_GROUP;
+		p->verdict.action = to == SP_TO_OWN ? SP_ACTION_LOCAL : SP_ACTION_GROUP;
 	return 1;
 }
 
@@ -138,18 +119,18 @@ static int settle_exempt(const struct sp_snapshot *s, struct sp_packet *p, enum 
  * Checks before the filters. Returns 1 when the verdict stands. ESP for us is decrypted before any filter speaks, but only once: inside a tunnel it is a packet
  * like any other, and so is what would be exempt in clear (S-035).
  */
-static int settle_without_filter(const struct sp_snapshot *s, struct sp_packet *p, enum destination to)
+static int settle_without_filter(const struct sp_snapshot *s, struct sp_packet *p, enum sp_destination to)
 {
 	const struct sp_flow_key *k = &p->key;
 	uint8_t reason = check_addresses(s, k, to);
 
 	if (reason != SP_PASS) {
-		verdict_drop(p, reason);
+		sp_verdict_drop(p, reason);
 		return 1;
 	}
-	if (to == ELSEWHERE || k->in_cell != SP_NO_CELL || k->role == SP_ROLE_LOCAL)
+	if (to == SP_TO_ELSEWHERE || k->in_cell != SP_NO_CELL || k->role == SP_ROLE_LOCAL)
 		return 0;
-	if (to == OWN && k->protocol == SP_PROTOCOL_ESP) {
+	if (to == SP_TO_OWN && k->protocol == SP_PROTOCOL_ESP) {
 		p->verdict.action = SP_ACTION_INBOUND;
 		return 1;
 	}
@@ -166,12 +147,12 @@ uint8_t sp_route(const struct sp_dataplane *dp, const struct sp_snapshot *s, str
 	void *data;
 
 	if (node == NULL || rte_rib_get_nh(node, &index) != 0) {
-		verdict_drop(p, SP_DROP_NO_ROUTE);
+		sp_verdict_drop(p, SP_DROP_NO_ROUTE);
 		return 1;
 	}
 	route = &s->routes[index];
 	if (require_protected && dp->ports[route->port].role != SP_ROLE_PROTECTED) {
-		verdict_drop(p, SP_DROP_CLEAR_TO_UNPROTECTED);
+		sp_verdict_drop(p, SP_DROP_CLEAR_TO_UNPROTECTED);
 		return 1;
 	}
 	p->verdict.action = SP_ACTION_FORWARD;
@@ -187,29 +168,29 @@ uint8_t sp_route(const struct sp_dataplane *dp, const struct sp_snapshot *s, str
 }
 
 /* Groups end here: the gateway is one of them, and forwards to none. */
-static uint8_t deliver_or_route(const struct sp_dataplane *dp, const struct sp_snapshot *s, struct sp_packet *p, enum destination to, int require_protected)
+static uint8_t deliver_or_route(const struct sp_dataplane *dp, const struct sp_snapshot *s, struct sp_packet *p, enum sp_destination to, int require_protected)
 {
 	if (p->key.role == SP_ROLE_LOCAL) {
-		verdict_drop(p, SP_DROP_REPLY_UNPROTECTED);
+		sp_verdict_drop(p, SP_DROP_REPLY_UNPROTECTED);
 		return 1;
 	}
-	if (to == ELSEWHERE)
-		return sp_route(dp, s, p, require_protected);
-	p->verdict.action = to == OWN ? SP_ACTION_LOCAL : SP_ACTION_GROUP;
+	if (to == SP_TO_ELSEWHERE)
+		return sp_is_ipv6(p->l3) ? sp_route6(dp, s, sp_packet6(p), require_protected) : sp_route(dp, s, p, require_protected);
+	p->verdict.action = to == SP_TO_OWN ? SP_ACTION_LOCAL : SP_ACTION_GROUP;
 	return 1;
 }
 
 /* No filter matched. */
-static uint8_t default_verdict(const struct sp_dataplane *dp, const struct sp_snapshot *s, struct sp_packet *p, enum destination to)
+static uint8_t default_verdict(const struct sp_dataplane *dp, const struct sp_snapshot *s, struct sp_packet *p, enum sp_destination to)
 {
 	p->verdict.filter = SP_COUNTER_DEFAULT;
 	if (p->key.protocol == SP_PROTOCOL_IPV6) {
-		verdict_drop(p, SP_DROP_PROTOCOL_41);
+		sp_verdict_drop(p, SP_DROP_PROTOCOL_41);
 		return 1;
 	}
 	if (s->default_verdict == SP_VERDICT_PERMIT)
 		return deliver_or_route(dp, s, p, to, 0);
-	verdict_drop(p, SP_DROP_NO_FILTER);
+	sp_verdict_drop(p, SP_DROP_NO_FILTER);
 	return 1;
 }
 
@@ -219,7 +200,7 @@ static uint8_t protect(struct sp_packet *p, const struct sp_entry *e)
 	const struct sp_flow_key *k = &p->key;
 
 	if (k->in_cell == SP_NO_CELL ? (k->role & ~SP_KEY_NO_IKE) == SP_ROLE_UNPROTECTED : k->in_cell == e->cell) {
-		verdict_drop(p, SP_DROP_PROTECT_FROM_UNPROTECTED);
+		sp_verdict_drop(p, SP_DROP_PROTECT_FROM_UNPROTECTED);
 		return 1;
 	}
 	p->verdict.action = SP_ACTION_OUTBOUND;
@@ -228,7 +209,7 @@ static uint8_t protect(struct sp_packet *p, const struct sp_entry *e)
 }
 
 /* The other side's traffic must have come by its tunnel. What passes without, until the tunnel is up (S-026), is never remembered: no memo can outlive that moment. */
-static uint8_t require(const struct sp_dataplane *dp, const struct sp_snapshot *s, struct sp_packet *p, const struct sp_entry *e, enum destination to)
+static uint8_t require(const struct sp_dataplane *dp, const struct sp_snapshot *s, struct sp_packet *p, const struct sp_entry *e, enum sp_destination to)
 {
 	const struct sp_flow_key *k = &p->key;
 	int clear = k->in_cell == SP_NO_CELL;
@@ -236,44 +217,44 @@ static uint8_t require(const struct sp_dataplane *dp, const struct sp_snapshot *
 	if (!clear && k->in_cell == e->cell)
 		return deliver_or_route(dp, s, p, to, 1);
 	if (k->role == SP_ROLE_LOCAL) {
-		verdict_drop(p, SP_DROP_REPLY_UNPROTECTED);
+		sp_verdict_drop(p, SP_DROP_REPLY_UNPROTECTED);
 		return 1;
 	}
 	if (clear && e->verdict == SP_VERDICT_PASSTHROUGH) {
 		if (__atomic_load_n(&dp->cells[e->cell].sa, __ATOMIC_ACQUIRE) == NULL)
 			deliver_or_route(dp, s, p, to, 1);
 		else
-			verdict_drop(p, SP_DROP_CLEAR_ON_PROTECTED);
+			sp_verdict_drop(p, SP_DROP_CLEAR_ON_PROTECTED);
 		return 0;
 	}
-	verdict_drop(p, clear ? SP_DROP_CLEAR_ON_PROTECTED : SP_DROP_SELECTOR_MISMATCH);
+	sp_verdict_drop(p, clear ? SP_DROP_CLEAR_ON_PROTECTED : SP_DROP_SELECTOR_MISMATCH);
 	return 1;
 }
 
-static uint8_t entry_verdict(const struct sp_dataplane *dp, const struct sp_snapshot *s, struct sp_packet *p, const struct sp_entry *e, enum destination to)
+uint8_t sp_entry_verdict(const struct sp_dataplane *dp, const struct sp_snapshot *s, struct sp_packet *p, const struct sp_entry *e, enum sp_destination to)
 {
 	p->verdict.filter = e->counter;
 	/* IPv6 inside IPv4 slips past IPv4 filters unless one names it (S-022) */
 	if (p->key.protocol == SP_PROTOCOL_IPV6 && e->protocol != SP_PROTOCOL_IPV6) {
-		verdict_drop(p, SP_DROP_PROTOCOL_41);
+		sp_verdict_drop(p, SP_DROP_PROTOCOL_41);
 		return 1;
 	}
 	switch (e->verdict) {
 	case SP_VERDICT_PERMIT:
 		return deliver_or_route(dp, s, p, to, 0);
 	case SP_VERDICT_STALE:
-		verdict_drop(p, SP_DROP_STALE_ENDPOINT);
+		sp_verdict_drop(p, SP_DROP_STALE_ENDPOINT);
 		return 1;
 	case SP_VERDICT_PROTECT:
 	case SP_VERDICT_REQUIRE:
 	case SP_VERDICT_PASSTHROUGH:
 		break;
 	default:
-		verdict_drop(p, SP_DROP_FILTER_BLOCK);
+		sp_verdict_drop(p, SP_DROP_FILTER_BLOCK);
 		return 1;
 	}
-	if (to >= MULTICAST) { /* S-105 */
-		verdict_drop(p, to == MULTICAST ? SP_DROP_MULTICAST : SP_DROP_BROADCAST);
+	if (to >= SP_TO_MULTICAST) { /* S-105 */
+		sp_verdict_drop(p, to == SP_TO_MULTICAST ? SP_DROP_MULTICAST : SP_DROP_BROADCAST);
 		return 1;
 	}
 	return e->verdict == SP_VERDICT_PROTECT ? protect(p, e) : require(dp, s, p, e, to);
@@ -303,7 +284,7 @@ void sp_classify_misses(const struct sp_dataplane *dp, const struct sp_snapshot 
 {
 	struct sp_packet *open[SP_BURST];
 	uint32_t place[SP_BURST], result[SP_BURST], n_open = 0;
-	enum destination to[SP_BURST];
+	enum sp_destination to[SP_BURST];
 
 	for (uint32_t i = 0; i < n; i++) {
 		struct sp_packet *p = misses[i];
@@ -313,7 +294,7 @@ void sp_classify_misses(const struct sp_dataplane *dp, const struct sp_snapshot 
 		p->verdict.adjacency = SP_NO_ADJACENCY;
 		p->verdict.reason = 0;
 		to[i] = destination_of(s, p);
-		memo[i] = to[i] < SUBNET_BROADCAST; /* which of the two it is depends on the port, and memos know only its role */
+		memo[i] = to[i] < SP_TO_SUBNET; /* which of the two it is depends on the port, and memos know only its role */
 		if (settle_without_filter(s, p, to[i]))
 			continue;
 		place[n_open] = i;
@@ -328,6 +309,6 @@ void sp_classify_misses(const struct sp_dataplane *dp, const struct sp_snapshot 
 		if (result[i] == 0)
 			memo[at] &= default_verdict(dp, s, open[i], to[at]);
 		else
-			memo[at] &= entry_verdict(dp, s, open[i], &s->entries[result[i] - 1], to[at]);
+			memo[at] &= sp_entry_verdict(dp, s, open[i], &s->entries[result[i] - 1], to[at]);
 	}
 }

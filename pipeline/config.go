@@ -52,7 +52,7 @@ type PortSpec struct {
 	Role      policy.PortGroup // PortsLAN or PortsWAN, never both
 	MAC       net.HardwareAddr
 	MTU       int            // bytes of an IP packet
-	Addresses []netip.Prefix // own address and the attached subnet; IPv4. In force until a Snapshot brings others
+	Addresses []netip.Prefix // own address and the attached subnet, of either IP version. In force until a Snapshot brings others
 	// RxChecksum says that the port was configured to check IPv4 header checksums: its verdict is then trusted.
 	RxChecksum bool
 }

@@ -74,6 +74,27 @@ uint32_t sp_flow_dump(const struct sp_dataplane *dp, uint32_t worker, uint32_t *
 	return copied;
 }
 
+uint32_t sp_flow6_entries(const struct sp_dataplane *dp)
+{
+	return dp->flow6_entries;
+}
+
+uint32_t sp_flow_dump6(const struct sp_dataplane *dp, uint32_t worker, uint32_t *cursor, struct sp_flow_entry6 *out, uint32_t n)
+{
+	const struct sp_flow_entry6 *flows = dp->workers[worker]->flows6;
+	uint32_t generation = sp_generation(dp);
+	uint32_t copied = 0;
+
+	while (*cursor < dp->flow6_entries && copied < n) {
+		const struct sp_flow_entry6 *e = &flows[(*cursor)++];
+
+		if (__atomic_load_n(&e->generation, __ATOMIC_ACQUIRE) != generation)
+			continue;
+		out[copied++] = *e;
+	}
+	return copied;
+}
+
 static const char *const drop_names[] = {
 #define SP_DROP_NAME(symbol, name) [SP_DROP_##symbol] = name,
 	SP_DROP_REASONS(SP_DROP_NAME)

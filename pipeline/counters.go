@@ -21,7 +21,7 @@ import (
 type slowDrop uint8
 
 const (
-	dropNeighbourSilent   slowDrop = iota // no answer to ARP
+	dropNeighbourSilent   slowDrop = iota // no answer to ARP or to a solicitation
 	dropNeighbourFull                     // no room to wait for a neighbour
 	dropHoldFull                          // no room to wait for an SA
 	dropHoldTimeout                       // waited too long for an SA
@@ -222,7 +222,7 @@ func (d *Dataplane) saCounters() []SACounters {
 	for _, sa := range d.sad.inbound {
 		C.sp_sa_in_counters(sa.c, &c)
 		s := d.describe(&sa.association, &c, now, hz)
-		s.Memory = int(C.sp_sa_in_size(C.uint16_t(sa.child.ReplayWindow), C.uint32_t(len(selectors4(sa.child.Selectors)))))
+		s.Memory = int(C.sp_sa_in_size(C.uint16_t(sa.child.ReplayWindow), C.uint32_t(len(selectorsOf(sa.child.Selectors, 4))), C.uint32_t(len(selectorsOf(sa.child.Selectors, 6)))))
 		s.Drops = map[string]uint64{}
 		for i, name := range saDropNames {
 			if n := uint64(c.drops[i]); n > 0 {
@@ -235,7 +235,7 @@ func (d *Dataplane) saCounters() []SACounters {
 		C.sp_sa_out_counters(sa.c, &c)
 		s := d.describe(&sa.association, &c, now, hz)
 		s.Outbound, s.ReplayWindow = true, 0
-		s.Memory = int(C.sp_sa_out_size(C.uint32_t(len(selectors4(sa.child.Selectors)))))
+		s.Memory = int(C.sp_sa_out_size(C.uint32_t(len(selectorsOf(sa.child.Selectors, 4))), C.uint32_t(len(selectorsOf(sa.child.Selectors, 6)))))
 		list = append(list, s)
 	}
 	slices.SortFunc(list, func(a, b SACounters) int {

@@ -82,7 +82,7 @@ void sp_free_later(struct sp_dataplane *dp, void *object)
 
 /* ---- next hops ---- */
 
-int sp_adjacency_set(struct sp_dataplane *dp, uint16_t index, uint16_t port, uint32_t next_hop, const uint8_t l2[14])
+int sp_adjacency_set(struct sp_dataplane *dp, uint16_t index, uint16_t port, const uint8_t l2[14])
 {
 	struct sp_adjacency *fresh = NULL, *former;
 
@@ -95,7 +95,6 @@ int sp_adjacency_set(struct sp_dataplane *dp, uint16_t index, uint16_t port, uin
 		memcpy(fresh->l2, l2, SP_L2_LENGTH);
 		fresh->port = port;
 		fresh->mtu = dp->ports[port].mtu;
-		fresh->next_hop = next_hop;
 	}
 	former = __atomic_exchange_n(&dp->adjacencies[index], fresh, __ATOMIC_ACQ_REL);
 	if (former != NULL)
@@ -120,25 +119,51 @@ int sp_neighbour_remove(struct sp_dataplane *dp, uint16_t port, uint32_t next_ho
 	return position < 0 ? position : 0;
 }
 
-static int create_neighbours(struct sp_dataplane *dp, char *error, size_t size)
+static struct sp_neighbour_key6 neighbour_key6(uint16_t port, const uint8_t next_hop[16])
+{
+	struct sp_neighbour_key6 key = {.port = port};
+
+	memcpy(key.next_hop, next_hop, sizeof(key.next_hop));
+	return key;
+}
+
+int sp_neighbour_add6(struct sp_dataplane *dp, uint16_t port, const uint8_t next_hop[16], uint16_t adjacency)
+{
+	struct sp_neighbour_key6 key = neighbour_key6(port, next_hop);
+
+	if (adjacency >= dp->max_adjacencies)
+		return -EINVAL;
+	return rte_hash_add_key_data(dp->neighbours6, &key, (void *)(uintptr_t)adjacency);
+}
+
+int sp_neighbour_remove6(struct sp_dataplane *dp, uint16_t port, const uint8_t next_hop[16])
+{
+	struct sp_neighbour_key6 key = neighbour_key6(port, next_hop);
+	int32_t position = rte_hash_del_key(dp->neighbours6, &key);
+
+	return position < 0 ? position : 0;
+}
+
+static struct rte_hash *create_neighbours(struct sp_dataplane *dp, uint32_t key_length)
 {
 	char name[32];
 	struct rte_hash_parameters parameters = {
 		.name = name,
 		.entries = RTE_MAX(dp->max_adjacencies, 8u), /* one bucket at least */
-		.key_len = sizeof(struct sp_neighbour_key),
+		.key_len = key_length,
 		.socket_id = dp->socket,
 		.extra_flag = RTE_HASH_EXTRA_FLAGS_RW_CONCURRENCY_LF | RTE_HASH_EXTRA_FLAGS_EXT_TABLE,
 	};
 	struct rte_hash_rcu_config rcu = {.v = dp->rcu, .mode = RTE_HASH_QSBR_MODE_DQ};
+	struct rte_hash *hash;
 
 	sp_object_name(dp, name);
-	dp->neighbours = rte_hash_create(&parameters);
-	if (dp->neighbours == NULL || rte_hash_rcu_qsbr_add(dp->neighbours, &rcu) != 0) {
-		sp_fail(error, size, "neighbour table of %u entries: %s", dp->max_adjacencies, rte_strerror(rte_errno));
-		return -1;
+	hash = rte_hash_create(&parameters);
+	if (hash != NULL && rte_hash_rcu_qsbr_add(hash, &rcu) != 0) {
+		rte_hash_free(hash);
+		return NULL;
 	}
-	return 0;
+	return hash;
 }
 
 /* ---- creation ---- */
@@ -232,12 +257,14 @@ static int create_worker(struct sp_dataplane *dp, const struct sp_config *c, uin
 	w->id = id;
 	w->shared = c->n_workers > 1;
 	w->flow_mask = c->flow_entries / 2 - 1;
+	w->flow6_mask = dp->flow6_entries / 2 - 1;
 	w->flows = allocate(dp, c->flow_entries, sizeof(*w->flows));
+	w->flows6 = allocate(dp, dp->flow6_entries, sizeof(*w->flows6));
 	w->filters = allocate(dp, c->max_filters, sizeof(*w->filters));
 	w->punt = create_ring(dp, c->punt_entries, RING_F_SP_ENQ | RING_F_SC_DEQ);
 	w->inject = create_ring(dp, c->inject_entries, RING_F_SP_ENQ | RING_F_SC_DEQ);
 	w->handover = create_ring(dp, c->handover_entries, RING_F_SC_DEQ);
-	if (w->flows == NULL || w->filters == NULL || w->punt == NULL || w->inject == NULL || w->handover == NULL)
+	if (w->flows == NULL || w->flows6 == NULL || w->filters == NULL || w->punt == NULL || w->inject == NULL || w->handover == NULL)
 		goto no_memory;
 	for (uint32_t i = 0; i < c->n_ports; i++)
 		w->ports[w->n_ports++] = c->ports[i].port;
@@ -269,8 +296,12 @@ static int create_tables(struct sp_dataplane *dp, const struct sp_config *c, cha
 		return -1;
 	}
 	rte_rcu_qsbr_init(dp->rcu, c->n_workers);
-	if (create_neighbours(dp, error, size) != 0)
+	dp->neighbours = create_neighbours(dp, sizeof(struct sp_neighbour_key));
+	dp->neighbours6 = create_neighbours(dp, sizeof(struct sp_neighbour_key6));
+	if (dp->neighbours == NULL || dp->neighbours6 == NULL) {
+		sp_fail(error, size, "neighbour tables of %u entries: %s", dp->max_adjacencies, rte_strerror(rte_errno));
 		return -1;
+	}
 	/* until a policy is applied nothing passes */
 	dp->snapshot = sp_snapshot_build(dp, &closed, error, size);
 	dp->generation = 1;
@@ -293,6 +324,7 @@ struct sp_dataplane *sp_dataplane_create(const struct sp_config *c, char *error,
 	dp->max_adjacencies = c->max_adjacencies;
 	dp->max_filters = c->max_filters;
 	dp->flow_entries = c->flow_entries;
+	dp->flow6_entries = RTE_MAX(c->flow_entries / 2, 2u); /* as many bytes as IPv4's */
 	dp->idle = c->idle;
 	if (create_ports(dp, c, error, error_size) != 0 || create_tables(dp, c, error, error_size) != 0) {
 		sp_dataplane_destroy(dp);
@@ -328,6 +360,7 @@ static void destroy_worker(struct sp_worker *w)
 	free_ring(w->inject);
 	free_ring(w->handover);
 	rte_free(w->flows);
+	rte_free(w->flows6);
 	rte_free(w->filters);
 	rte_free(w);
 }
@@ -347,6 +380,7 @@ void sp_dataplane_destroy(struct sp_dataplane *dp)
 	reclaim(dp, 1);
 	sp_snapshot_free(dp->snapshot);
 	rte_hash_free(dp->neighbours);
+	rte_hash_free(dp->neighbours6);
 	rte_free(dp->rcu);
 	rte_free(dp->sad);
 	rte_free(dp->cells);

@@ -208,16 +208,22 @@ func (p *PortSpec) validate() error {
 	case p.MTU < 68 || p.MTU > 65535: // RFC 791 section 3.2
 		return fmt.Errorf("pipeline: port %s: MTU %d, want 68 to 65535", p.Name, p.MTU)
 	}
-	return validAddresses(p.Name, p.Addresses)
+	return p.validAddresses(p.Addresses)
 }
 
-// validAddresses checks the own addresses of a port.
-func validAddresses(port string, own []netip.Prefix) error {
+// validAddresses checks the own addresses of a port. What IPv6 itself assigns to an interface, a link-local address, the
+// gateway has no use for.
+func (p *PortSpec) validAddresses(own []netip.Prefix) error {
 	if len(own) > C.SP_PORT_ADDRESSES {
-		return fmt.Errorf("pipeline: port %s: %d addresses, at most %d", port, len(own), C.SP_PORT_ADDRESSES)
+		return fmt.Errorf("pipeline: port %s: %d addresses, at most %d", p.Name, len(own), C.SP_PORT_ADDRESSES)
 	}
-	if i := slices.IndexFunc(own, func(a netip.Prefix) bool { return !a.IsValid() || !a.Addr().Is4() }); i >= 0 {
-		return fmt.Errorf("pipeline: port %s: address %s, want IPv4 with a prefix length", port, own[i])
+	for _, a := range own {
+		switch {
+		case !a.IsValid() || a.Addr().Is4In6() || a.Addr().Is6() && !a.Addr().IsGlobalUnicast():
+			return fmt.Errorf("pipeline: port %s: address %s, want IPv4 or IPv6 unicast of more than link-local scope, with a prefix length", p.Name, a)
+		case a.Addr().Is6() && p.MTU < ipv6MinMTU:
+			return fmt.Errorf("pipeline: port %s: IPv6 address %s with an MTU of %d, want at least %d (RFC 8200 section 5)", p.Name, a, p.MTU, ipv6MinMTU)
+		}
 	}
 	return nil
 }
@@ -270,6 +276,14 @@ func (cfg *Config) socket() int { return cfg.Ports[0].Port.Socket() }
 func ipv4Number(a netip.Addr) C.uint32_t {
 	b := a.As4()
 	return C.uint32_t(b[0])<<24 | C.uint32_t(b[1])<<16 | C.uint32_t(b[2])<<8 | C.uint32_t(b[3])
+}
+
+// ipv6Bytes is an IPv6 address as it stands in a packet, as tables.h has it.
+func ipv6Bytes(a netip.Addr) (b [16]C.uint8_t) {
+	for i, x := range a.As16() {
+		b[i] = C.uint8_t(x)
+	}
+	return b
 }
 
 func ipv4Address(n C.uint32_t) netip.Addr {

@@ -17,6 +17,7 @@
 struct rte_hash;
 struct rte_rib;
 struct sp_acl;
+struct rte_rib6;
 
 _Static_assert(SP_MAX_PORTS == RTE_MAX_ETHPORTS, "in-port ids are DPDK port ids");
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "header fields are composed for little-endian");
@@ -36,13 +37,17 @@ struct sp_adjacency {
 	uint8_t l2[16];
 	uint16_t port;
 	uint16_t mtu;
-	uint32_t next_hop;
 };
 
-/* Key of the neighbour hash. */
+/* Keys of the neighbour hashes. */
 struct sp_neighbour_key {
 	uint32_t port;
 	uint32_t next_hop;
+};
+
+struct sp_neighbour_key6 {
+	uint32_t port;
+	uint8_t next_hop[16];
 };
 
 struct sp_port_addresses {
@@ -68,6 +73,11 @@ struct sp_snapshot {
 	struct sp_route *routes;
 	struct sp_own *own;        /* ascending addresses */
 	struct sp_exemption *exemptions;
+	struct rte_rib6 *rib6;     /* NULL: no IPv6 routes */
+	struct sp_route6 *routes6;
+	struct sp_own_address6 *local6;
+	uint32_t n_routes6, n_local6;
+	uint8_t ipv6;              /* an own address or a filter is IPv6; if not, every IPv6 frame is dropped unread */
 };
 
 /* ---- SAs ---- */
@@ -100,6 +110,7 @@ struct sp_sa_out {
 	uint8_t block_mask;        /* padded length = (n + mask) & ~mask, mask = block - 1 */
 	uint8_t header_length;     /* outer IP, UDP, ESP and IV */
 	uint8_t udp, esn;
+	uint32_t n_selectors6;     /* they stand behind the IPv4 ones */
 	/* outer IPv4, UDP and SPI as they are sent; total length, TOS, DF, ID, checksum and UDP length are filled in per packet */
 	uint8_t header[SP_IPV4_LENGTH + SP_UDP_LENGTH + 4] __rte_cache_aligned;
 
@@ -132,18 +143,29 @@ struct sp_sa_in {
 	uint8_t iv_length, icv_length;
 	uint8_t block_mask;
 	uint8_t udp, esn, owner;
+	uint16_t n_selectors6;
 
 	uint64_t packets __rte_cache_aligned;
 	uint64_t bytes, last_use;
 	uint32_t drops[SP_SA_DROP_COUNT];
 
-	uint64_t bitmap[] __rte_cache_aligned; /* the selectors stand behind it */
+	uint64_t bitmap[] __rte_cache_aligned; /* the selectors stand behind it, IPv4 first */
 };
 _Static_assert(sizeof(struct sp_sa_in) + 17 * sizeof(uint64_t) + sizeof(struct sp_selector_lanes) <= 384, "an inbound SA with a window of 1024 packets takes at most 512 bytes, the 128 of DPDK's allocator included");
 
 static inline struct sp_selector_lanes *sp_sa_in_selectors(struct sp_sa_in *sa)
 {
 	return (struct sp_selector_lanes *)(sa->bitmap + sa->replay.words);
+}
+
+static inline const struct sp_selector6 *sp_sa_in_selectors6(struct sp_sa_in *sa)
+{
+	return (const struct sp_selector6 *)(sp_sa_in_selectors(sa) + sa->n_selectors);
+}
+
+static inline const struct sp_selector6 *sp_sa_out_selectors6(const struct sp_sa_out *sa)
+{
+	return (const struct sp_selector6 *)(sa->selectors + sa->n_selectors);
 }
 
 struct sp_cell {
@@ -188,6 +210,9 @@ _Static_assert(SP_IV_OFFSET == sizeof(struct rte_crypto_op) + sizeof(struct rte_
 void *sp_fail(char *error, size_t size, const char *format, ...) __rte_format_printf(3, 4);
 /* A name that no other DPDK object of this process has, at most 21 characters. */
 void sp_object_name(struct sp_dataplane *dp, char name[32]);
+/* publish_ipv6.c: routes and own addresses of IPv6, after the filters; -1 with the reason in error. Whatever happens, sp_snapshot_free6 undoes it. */
+int sp_snapshot_build6(struct sp_dataplane *dp, struct sp_snapshot *s, const struct sp_snapshot_config *config, char *error, size_t size);
+void sp_snapshot_free6(struct sp_snapshot *s);
 /* Frees an rte_malloc object after a grace period. */
 void sp_free_later(struct sp_dataplane *dp, void *object);
 
@@ -248,6 +273,10 @@ struct sp_worker {
 	uint32_t generation;                /* of this burst */
 	uint32_t flow_mask;                 /* buckets - 1 */
 	struct sp_flow_entry *flows;        /* two to a bucket */
+	struct sp_flow_entry6 *flows6;      /* two to a bucket */
+	uint32_t flow6_mask;                /* buckets - 1 */
+	uint32_t n_aside;
+	struct rte_mbuf *aside[SP_BURST];   /* IPv6 frames of the burst at hand, which follow it as one of their own */
 	uint16_t id;                        /* also its queue on every port and device, and its RCU thread */
 	uint8_t shared;                     /* other workers exist: counters of outbound SAs need atomics */
 	uint8_t online;
@@ -284,10 +313,11 @@ struct sp_dataplane {
 	struct sp_cell *cells;
 	struct sp_adjacency **adjacencies; /* NULL: unresolved */
 	struct rte_hash *neighbours;       /* (port, next hop) -> adjacency */
+	struct rte_hash *neighbours6;
 	struct sp_worker *workers[SP_MAX_WORKERS];
 	struct rte_rcu_qsbr *rcu;
 	struct rte_mempool *pool;
-	uint32_t n_workers, max_cells, max_adjacencies, max_filters, flow_entries;
+	uint32_t n_workers, max_cells, max_adjacencies, max_filters, flow_entries, flow6_entries;
 	uint8_t idle;
 	uint8_t stop;
 

@@ -7,16 +7,19 @@
 //
 //  1. worker.c: the loop of a data core. Polls each port, then what Go and other workers handed over, then crypto devices.
 //  2. parse.c: Ethernet and IPv4. What is malformed is a counted drop; ARP goes to Go; ESP for an own address to stage 7.
+//     parse_ipv6.c: IPv6 frames, put aside by parse.c as a burst of their own; neighbour discovery goes to Go.
 //  3. flow_cache.c: the memo of what was decided for a 5-tuple and port role, never state that admits a reverse packet.
-//  4. classify.c: on a miss, the compiled policy, which acl_match.c asks, the route and the next hop.
+//     flow_cache6.c: the same for IPv6, in a table of its own.
+//  4. classify.c: on a miss, the compiled policy, which acl_match.c asks, the route and the next hop. classify6.c: for IPv6.
 //  5. punt.c: packets for Go, by ring: IKE, packets to own addresses, packets that wait for a neighbour or an SA.
 //  6. outbound.c: a tunnel's packets, encapsulated, numbered and encrypted.
 //  7. inbound.c: ESP for us, with the replay window of replay.h: decrypted, checked against its SA, back to stage 3.
+//     inbound6.c: the last step for IPv6 in a tunnel.
 //  8. crypto_direct.c: AES-GCM by the library itself. crypto_cpu.c and crypto_async.c: the two ways to a crypto device.
 //  9. transmit.c: next hop, link-layer header, transmit queue.
 //
-// dataplane.h, stages.h, acl.h, mbuf.h and ipv4.h are the workers' own shapes and helpers. publish.c, acl.c and sa.c
-// change the tables under the workers' feet, dataplane.c makes them and counters.c reads the counts. tables.h and drop_reasons.h
+// dataplane.h, stages.h, acl.h, classify.h, mbuf.h, ipv4.h and ipv6.h are the workers' own shapes and helpers. publish.c,
+// publish_ipv6.c, acl.c and sa.c change the tables under the workers' feet, dataplane.c makes them and counters.c reads the counts. tables.h and drop_reasons.h
 // are the shapes and names that both sides share; fastpath.h and lab.h are what Go calls.
 //
 // # The Go side
@@ -25,11 +28,13 @@
 //   - snapshot.go: policy, own addresses and routes, prepared and published. classifier.go: their C form, with addresses.go,
 //     ranges.go, routes.go, exempt.go and filterslots.go. reclaim.go: grace periods.
 //   - sad.go: SAs, with spi.go for inbound SPIs. lifetime.go: when they have carried enough.
-//   - slowpath.go: what workers punt, dispatched. neighbour.go: ARP state. adjacency.go: its indices. hold.go: packets that
-//     wait for an SA. icmp.go, tokenbucket.go: messages about packets. answer.go: what is sent in answer, and IKE.
+//   - slowpath.go: what workers punt, dispatched. neighbour.go: ARP and the state of neighbours.
+//     discovery.go: the same of IPv6. adjacency.go: indices of neighbours. hold.go: packets that
+//     wait for an SA. icmp.go, icmp6.go, tokenbucket.go: messages about packets. answer.go: what is sent in answer, and IKE.
 //   - counters.go, flows.go, explain.go with explain.c: what operators see. layout.go: Go and C agree on sizes.
-//   - packet.go, tuple.go: headers. reference.go, reference_esp.go: all packet functions once more in plain Go, which tests
-//     compare the fast path with. lab.go with lab.c: what the benchmark and tests need and a gateway never calls.
+//   - packet.go, packet6.go, tuple.go: headers. reference.go, reference6.go, reference_esp.go: all packet functions once more
+//     in plain Go, which tests compare the fast path with. lab.go with lab.c: what the benchmark and tests need and a
+//     gateway never calls.
 //
 // # Rules
 //

@@ -13,16 +13,19 @@
 	X(OTHER_MAC, "other_mac")                         /* unicast to another station's MAC address */ \
 	X(LINK_BROADCAST, "link_broadcast")               /* unicast IP inside a link-layer broadcast (RFC 1812 5.3.4) */ \
 	X(ETHER_TYPE, "ether_type")                       /* neither IPv4, IPv6 nor ARP */ \
-	X(IPV6, "ipv6")                                   /* IPv6 without an IPv6 policy (S-022) */ \
-	X(IP_VERSION, "ip_version")                       /* EtherType IPv4, version field not 4 */ \
+	X(IP_VERSION, "ip_version")                       /* the version field is not the EtherType's */ \
 	X(IP_HEADER_LENGTH, "ip_header_length")           /* IHL below 5 or beyond the packet */ \
 	X(IP_TOTAL_LENGTH, "ip_total_length")             /* total length below the header or beyond the frame */ \
 	X(IP_CHECKSUM, "ip_checksum")                     \
 	X(IP_OPTIONS, "ip_options")                       /* malformed, or a source route */ \
 	X(FRAGMENT, "fragment")                           /* a fragment of an IPv4 datagram */ \
+	X(IPV6_LENGTH, "ipv6_length")                     /* IPv6 payload beyond the frame */ \
+	X(IPV6_EXTENSION, "ipv6_extension")               /* extension headers malformed, out of order or too many, or a jumbogram */ \
+	X(IPV6_ROUTING, "ipv6_routing")                   /* a routing header of type 0 or 2 or with segments left (RFC 5095) */ \
+	X(IPV6_FRAGMENT, "ipv6_fragment")                 /* a fragment of an IPv6 packet */ \
 	X(L4_TRUNCATED, "l4_truncated")                   /* no room for the ports of TCP, UDP, SCTP, UDP-Lite or DCCP */ \
-	X(BAD_SOURCE, "bad_source")                       /* 0/8, 127/8, multicast, broadcast or one of our own addresses */ \
-	X(BAD_DESTINATION, "bad_destination")             /* 0/8, 127/8 or 240/4 */ \
+	X(BAD_SOURCE, "bad_source")                       /* 0/8, 127/8, ::/96, ::ffff:0:0/96, multicast, broadcast or one of our own addresses */ \
+	X(BAD_DESTINATION, "bad_destination")             /* 0/8, 127/8, 240/4, ::/96 or ::ffff:0:0/96 */ \
 	X(MULTICAST, "multicast")                         /* a filter would protect it, which IKE cannot (S-105) */ \
 	X(BROADCAST, "broadcast")                         /* likewise */ \
 	X(DIRECTED_BROADCAST, "directed_broadcast")       /* to all of an attached subnet, from elsewhere (RFC 2644) */ \
@@ -30,6 +33,7 @@
 	/* policy */ \
 	X(FILTER_BLOCK, "filter_block")                   \
 	X(NO_FILTER, "no_filter")                         /* nothing matched and the default is block (S-008) */ \
+	X(IPV6, "ipv6")                                   /* IPv6 that no filter names (S-022) */ \
 	X(PROTOCOL_41, "protocol_41")                     /* IPv6 in IPv4 and no filter names protocol 41 (S-022) */ \
 	X(CLEAR_ON_PROTECTED, "clear_on_protected")       /* in clear, but the policy requires a tunnel (S-025) */ \
 	X(PROTECT_FROM_UNPROTECTED, "protect_from_unprotected") /* our side's selector, seen in clear on the unprotected side */ \
@@ -38,6 +42,7 @@
 	X(SELECTOR_MISMATCH, "selector_mismatch")         /* outside the SA's negotiated selectors (S-065) */ \
 	/* forwarding */ \
 	X(NO_ROUTE, "no_route")                           \
+	X(LINK_LOCAL, "link_local")                       /* to or from fe80::/10 and not for us: never forwarded (RFC 4291 2.5.6) */ \
 	X(TTL_EXPIRED, "ttl_expired")                     \
 	X(MTU_EXCEEDED, "mtu_exceeded")                   \
 	X(NO_NEIGHBOUR, "no_neighbour")                   /* next hop vanished while the packet was under way */ \
@@ -60,10 +65,10 @@
 	X(REPLAY_DUPLICATE, "replay_duplicate")           \
 	X(AUTH_FAILED, "auth_failed")                     /* ICV wrong */ \
 	X(BAD_PADDING, "bad_padding")                     /* pad length or pad bytes wrong (RFC 4303 2.4) */ \
-	X(NEXT_HEADER, "next_header")                     /* not IPv4-in-ESP */ \
+	X(NEXT_HEADER, "next_header")                     /* neither IPv4 nor IPv6 in ESP */ \
 	X(TUNNEL_CLOSED, "tunnel_closed")                 /* decrypted, and its tunnel was closed while it waited */ \
 	X(DUMMY, "dummy")                                 /* traffic-flow-confidentiality packet (RFC 4303 2.6) */ \
-	X(INNER_HEADER, "inner_header")                   /* decrypted IPv4 header malformed */ \
+	X(INNER_HEADER, "inner_header")                   /* decrypted header malformed */ \
 	X(ECN, "ecn")                                     /* CE outside, not-ECT inside (RFC 6040 4.2) */ \
 	X(NAT_KEEPALIVE, "nat_keepalive")                 /* RFC 3948 2.3 */ \
 	/* packets of our own slow path */ \

@@ -5,11 +5,10 @@
  * remembered or sent. Called by the control thread, which alone frees what is published, so nothing vanishes meanwhile.
  */
 
-#include "ipv4.h"
-#include "stages.h"
+#include "classify.h"
 
 /* A packet for the tunnel of its cell: the same questions in the same order as outbound.c, but for those that need the packet's length and time to live. */
-static void explain_outbound(const struct sp_dataplane *dp, const struct sp_packet *p, struct sp_explanation *out)
+static void explain_outbound(const struct sp_dataplane *dp, struct sp_packet *p, struct sp_explanation *out)
 {
 	const struct sp_cell *cell = &dp->cells[p->verdict.cell];
 	const struct sp_sa_out *sa = __atomic_load_n(&cell->sa, __ATOMIC_ACQUIRE);
@@ -28,7 +27,7 @@ static void explain_outbound(const struct sp_dataplane *dp, const struct sp_pack
 		out->fate = SP_FATE_NEIGHBOUR;
 	} else if (__atomic_load_n(&sa->sequence, __ATOMIC_RELAXED) >= sa->sequence_limit) {
 		out->reason = SP_DROP_SEQ_EXHAUSTED;
-	} else if (!sp_selected(sa->selectors, sa->n_selectors, p)) {
+	} else if (!sp_selected_out(sa, p, sp_is_ipv6(p->l3))) {
 		out->reason = SP_DROP_SELECTOR_MISMATCH;
 	} else {
 		out->fate = SP_FATE_SENT;
@@ -43,34 +42,52 @@ static void explain_forward(const struct sp_dataplane *dp, const struct sp_packe
 	out->fate = sp_adjacency_of(dp, out->adjacency) == NULL ? SP_FATE_NEIGHBOUR : SP_FATE_SENT;
 }
 
-void sp_explain(const struct sp_dataplane *dp, const struct sp_flow_key *key, uint16_t in_port, struct sp_explanation *out)
+/* The classifiers look at no byte of the packet but the one that tells its version. */
+static void classify(const struct sp_dataplane *dp, const struct sp_snapshot *s, struct sp_packet6 *packet, const uint8_t *addresses)
+{
+	static uint8_t ipv4 = 0x45, ipv6 = 0x60;
+	struct sp_packet *p = &packet->p;
+	uint8_t memo;
+
+	p->l3 = addresses == NULL ? &ipv4 : &ipv6;
+	if (addresses == NULL) {
+		sp_classify_misses(dp, s, &p, &memo, 1);
+	} else if (s->ipv6) {
+		memcpy(packet->addresses, addresses, sizeof(packet->addresses));
+		sp_classify_misses6(dp, s, &packet, &memo, 1);
+	} else {
+		sp_verdict_drop(p, SP_DROP_IPV6); /* as sp_ingest6 does */
+	}
+}
+
+void sp_explain(const struct sp_dataplane *dp, const struct sp_flow_key *key, const uint8_t *addresses, uint16_t in_port, struct sp_explanation *out)
 {
 	const struct sp_snapshot *s = __atomic_load_n(&dp->snapshot, __ATOMIC_ACQUIRE);
 	struct rte_mbuf m = {.port = in_port};
-	struct sp_packet p = {.key = *key, .mbuf = &m}, *list = &p;
-	uint8_t memo;
+	struct sp_packet6 packet = {.p = {.key = *key, .mbuf = &m}};
+	const struct sp_packet *p = &packet.p;
 
 	if (in_port < SP_MAX_PORTS && key->in_cell == SP_NO_CELL)
-		p.key.role = s->port[in_port].role;
-	sp_classify_misses(dp, s, &list, &memo, 1);
+		packet.p.key.role = s->port[in_port].role;
+	classify(dp, s, &packet, addresses);
 	*out = (struct sp_explanation){
-		.key = p.key,
-		.filter = p.verdict.filter,
-		.cell = (uint16_t)p.verdict.cell,
+		.key = p->key,
+		.filter = p->verdict.filter,
+		.cell = (uint16_t)p->verdict.cell,
 		.adjacency = SP_NO_ADJACENCY,
-		.action = p.verdict.action,
-		.reason = p.verdict.reason,
+		.action = p->verdict.action,
+		.reason = p->verdict.reason,
 		.fate = SP_FATE_DELIVERED,
 	};
-	switch (p.verdict.action) {
+	switch (p->verdict.action) {
 	case SP_ACTION_DROP:
 		out->fate = SP_FATE_DROPPED;
 		break;
 	case SP_ACTION_OUTBOUND:
-		explain_outbound(dp, &p, out);
+		explain_outbound(dp, &packet.p, out);
 		break;
 	case SP_ACTION_FORWARD:
-		explain_forward(dp, &p, out);
+		explain_forward(dp, p, out);
 		break;
 	default:
 		break;

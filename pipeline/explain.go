@@ -75,21 +75,34 @@ func (d *Dataplane) Explain(q Query) (Trace, error) {
 		return Trace{}, err
 	}
 	var x C.struct_sp_explanation
-	C.sp_explain(d.c, &key, port, &x)
-	t := d.trace(&x)
+	wide := wideAddresses(&q.Packet)
+	C.sp_explain(d.c, &key, wide, port, &x)
+	t := d.trace(&x, q.Packet.Destination)
 	for worker := range d.cfg.Workers {
-		t.Cached = append(t.Cached, d.cached(worker, &x.key)...)
+		t.Cached = append(t.Cached, d.cached(worker, &x.key, wide)...)
 	}
 	return t, nil
+}
+
+// wideAddresses is source and destination of an IPv6 packet as they stand in it; nil for IPv4, which has them in its key.
+func wideAddresses(p *policy.Packet) *C.uint8_t {
+	if p.Source.Is4() {
+		return nil
+	}
+	both := [2][16]C.uint8_t{ipv6Bytes(p.Source), ipv6Bytes(p.Destination)}
+	return &both[0][0]
 }
 
 // flowKey is the packet's key but for what the port decides, and its in-port.
 func (d *Dataplane) flowKey(q *Query) (key C.struct_sp_flow_key, port C.uint16_t, err error) {
 	p := &q.Packet
-	if !p.Source.Is4() || !p.Destination.Is4() {
-		return key, 0, fmt.Errorf("pipeline: packet from %s to %s: want two IPv4 addresses", p.Source, p.Destination)
+	if !p.Source.IsValid() || !p.Destination.IsValid() || p.Source.Is4() != p.Destination.Is4() {
+		return key, 0, fmt.Errorf("pipeline: packet from %s to %s: want two addresses of one IP version", p.Source, p.Destination)
 	}
-	key = C.struct_sp_flow_key{source: ipv4Number(p.Source), destination: ipv4Number(p.Destination), protocol: C.uint8_t(p.Protocol), in_cell: C.SP_NO_CELL}
+	key = C.struct_sp_flow_key{protocol: C.uint8_t(p.Protocol), in_cell: C.SP_NO_CELL}
+	if p.Source.Is4() {
+		key.source, key.destination = ipv4Number(p.Source), ipv4Number(p.Destination)
+	}
 	if p.HasPorts {
 		key.source_port, key.destination_port = C.uint16_t(p.SourcePort), C.uint16_t(p.DestinationPort)
 	}
@@ -112,7 +125,7 @@ func (d *Dataplane) flowKey(q *Query) (key C.struct_sp_flow_key, port C.uint16_t
 	return key, d.cPort(i), nil
 }
 
-func (d *Dataplane) trace(x *C.struct_sp_explanation) Trace {
+func (d *Dataplane) trace(x *C.struct_sp_explanation, destination netip.Addr) Trace {
 	t := Trace{Action: C.GoString(C.sp_action_name(C.uint32_t(x.action)))}
 	who := d.policy.bySlot[uint32(x.filter)]
 	t.Entry, t.Exemption = who.entry, who.exemption
@@ -123,7 +136,7 @@ func (d *Dataplane) trace(x *C.struct_sp_explanation) Trace {
 			t.CellState = d.cells.cells[id].state.String()
 		}
 	}
-	d.traceNextHop(x, &t)
+	d.traceNextHop(x, destination, &t)
 	switch x.fate {
 	case C.SP_FATE_DROPPED:
 		t.Action, t.Reason = "drop", dropNames()[x.reason]
@@ -136,11 +149,13 @@ func (d *Dataplane) trace(x *C.struct_sp_explanation) Trace {
 }
 
 // traceNextHop names the neighbour that the packet, or its tunnel's packet, leaves to.
-func (d *Dataplane) traceNextHop(x *C.struct_sp_explanation, t *Trace) {
+func (d *Dataplane) traceNextHop(x *C.struct_sp_explanation, destination netip.Addr, t *Trace) {
 	var key neighbourKey
 	switch {
 	case int(x.adjacency) < len(d.slow.adjacencies.keys):
 		key = d.slow.adjacencies.keys[x.adjacency]
+	case x.action == C.SP_ACTION_FORWARD && destination.Is6():
+		key, _ = nextHop(d.policy.routes, destination) // as for a packet that waits
 	case x.action == C.SP_ACTION_FORWARD:
 		key = neighbourKey{Port: d.ports[uint16(x.out_port)], Address: ipv4Address(x.next_hop)}
 	default:
@@ -153,10 +168,19 @@ func (d *Dataplane) traceNextHop(x *C.struct_sp_explanation, t *Trace) {
 }
 
 // cached is what a worker's flow cache holds for the key.
-func (d *Dataplane) cached(worker int, key *C.struct_sp_flow_key) []CachedFlow {
+func (d *Dataplane) cached(worker int, key *C.struct_sp_flow_key, wide *C.uint8_t) []CachedFlow {
 	var entries [2]C.struct_sp_flow_entry
 	var flows []CachedFlow
-	n := C.sp_flow_find(d.c, C.uint32_t(worker), key, &entries[0])
+	n := C.uint32_t(0)
+	if wide == nil {
+		n = C.sp_flow_find(d.c, C.uint32_t(worker), key, &entries[0])
+	} else {
+		var entries6 [2]C.struct_sp_flow_entry6
+		n = C.sp_flow_find6(d.c, C.uint32_t(worker), key, wide, &entries6[0])
+		for i := range entries6 {
+			entries[i] = narrow(&entries6[i])
+		}
+	}
 	for i := range entries[:n] {
 		e := &entries[i]
 		f := CachedFlow{Worker: worker, Action: C.GoString(C.sp_action_name(C.uint32_t(e.action))), Current: e.generation == C.sp_generation(d.c)}

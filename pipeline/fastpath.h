@@ -57,9 +57,10 @@ uint32_t sp_generation(const struct sp_dataplane *dp);
 /* Copies the published snapshot's entries in match order, from index first on; returns how many. */
 uint32_t sp_snapshot_entries(const struct sp_dataplane *dp, uint32_t first, struct sp_entry *out, uint32_t n);
 /* What would become of a packet that in_port received or, with key->in_cell, the tunnel of a cell brought there. The role of what comes in clear is the port's. */
-void sp_explain(const struct sp_dataplane *dp, const struct sp_flow_key *key, uint16_t in_port, struct sp_explanation *out);
+void sp_explain(const struct sp_dataplane *dp, const struct sp_flow_key *key, const uint8_t *addresses, uint16_t in_port, struct sp_explanation *out);
 /* Copies what a worker's flow cache holds for the key, of whatever generation, the newest first; returns how many, at most 2. */
 uint32_t sp_flow_find(const struct sp_dataplane *dp, uint32_t worker, const struct sp_flow_key *key, struct sp_flow_entry out[2]);
+uint32_t sp_flow_find6(const struct sp_dataplane *dp, uint32_t worker, const struct sp_flow_key *key, const uint8_t *addresses, struct sp_flow_entry6 out[2]);
 
 /* ---- SAs and cells ---- */
 
@@ -85,17 +86,19 @@ uint16_t sp_sa_out_largest_inner(const struct sp_sa_out *sa, uint16_t mtu);
 void sp_sa_in_counters(const struct sp_sa_in *sa, struct sp_sa_counters *out);
 void sp_sa_out_counters(const struct sp_sa_out *sa, struct sp_sa_counters *out);
 /* Bytes of DPDK memory an SA takes beside its session. */
-size_t sp_sa_in_size(uint16_t window, uint32_t n_selectors);
-size_t sp_sa_out_size(uint32_t n_selectors);
+size_t sp_sa_in_size(uint16_t window, uint32_t n_selectors, uint32_t n_selectors6);
+size_t sp_sa_out_size(uint32_t n_selectors, uint32_t n_selectors6);
 
 /* ---- next hops ---- */
 
-/* Sets the frame header of an adjacency (NULL l2: unresolved). The index keeps its (port, next hop) for life. The former header is freed after a grace period
+/* Sets the frame header of an adjacency (NULL l2: unresolved), its EtherType that of the next hop's IP version. The index keeps its (port, next hop) for life. The former header is freed after a grace period
  * by a later call of this function or of sp_dataplane_destroy. */
-int sp_adjacency_set(struct sp_dataplane *dp, uint16_t adjacency, uint16_t port, uint32_t next_hop, const uint8_t l2[14]);
+int sp_adjacency_set(struct sp_dataplane *dp, uint16_t adjacency, uint16_t port, const uint8_t l2[14]);
 /* (port, next hop) -> adjacency, consulted on a flow-cache miss. Removal wants an unresolved adjacency and a generation bump by the caller. */
 int sp_neighbour_add(struct sp_dataplane *dp, uint16_t port, uint32_t next_hop, uint16_t adjacency);
 int sp_neighbour_remove(struct sp_dataplane *dp, uint16_t port, uint32_t next_hop);
+int sp_neighbour_add6(struct sp_dataplane *dp, uint16_t port, const uint8_t next_hop[16], uint16_t adjacency);
+int sp_neighbour_remove6(struct sp_dataplane *dp, uint16_t port, const uint8_t next_hop[16]);
 
 /* ---- rings ---- */
 
@@ -116,6 +119,9 @@ void sp_port_counters_read(const struct sp_dataplane *dp, uint16_t port, struct 
 void sp_filter_counters_read(const struct sp_dataplane *dp, uint32_t counter, struct sp_filter_counters *out);
 /* Copies entries of the present generation, from flow-cache index *cursor on; returns the number copied and moves *cursor, which is flow_entries at the end. */
 uint32_t sp_flow_dump(const struct sp_dataplane *dp, uint32_t worker, uint32_t *cursor, struct sp_flow_entry *out, uint32_t n);
+/* The same of the IPv6 flow cache, which has half as many entries of twice the size. */
+uint32_t sp_flow_dump6(const struct sp_dataplane *dp, uint32_t worker, uint32_t *cursor, struct sp_flow_entry6 *out, uint32_t n);
+uint32_t sp_flow6_entries(const struct sp_dataplane *dp);
 /* NULL past the last one. */
 const char *sp_drop_reason_name(uint32_t reason);
 const char *sp_action_name(uint32_t action);

@@ -7,6 +7,7 @@ import "C"
 
 import (
 	"net/netip"
+	"unsafe"
 
 	"sallyport/policy"
 )
@@ -38,25 +39,57 @@ func (d *Dataplane) Flows(limit int) []Flow {
 	if d.c == nil {
 		return flows
 	}
-	var batch [256]C.struct_sp_flow_entry
 	for worker := range d.cfg.Workers {
-		cursor := C.uint32_t(0)
-		for len(flows) < limit && int(cursor) < d.cfg.FlowEntries {
-			n := C.sp_flow_dump(d.c, C.uint32_t(worker), &cursor, &batch[0], C.uint32_t(min(len(batch), limit-len(flows))))
-			for i := range int(n) {
-				flows = append(flows, d.flow(worker, &batch[i]))
-			}
+		flows = d.appendFlows(flows, worker, limit)
+		flows = d.appendFlows6(flows, worker, limit)
+	}
+	return flows
+}
+
+func (d *Dataplane) appendFlows(flows []Flow, worker, limit int) []Flow {
+	var batch [256]C.struct_sp_flow_entry
+	cursor := C.uint32_t(0)
+	for len(flows) < limit && int(cursor) < d.cfg.FlowEntries {
+		n := C.sp_flow_dump(d.c, C.uint32_t(worker), &cursor, &batch[0], C.uint32_t(min(len(batch), limit-len(flows))))
+		for i := range int(n) {
+			e := &batch[i]
+			f := d.flow(worker, e)
+			f.Source, f.Destination = ipv4Address(e.key.source), ipv4Address(e.key.destination)
+			flows = append(flows, f)
 		}
 	}
 	return flows
 }
 
+func (d *Dataplane) appendFlows6(flows []Flow, worker, limit int) []Flow {
+	var batch [256]C.struct_sp_flow_entry6
+	cursor, entries := C.uint32_t(0), C.sp_flow6_entries(d.c)
+	for len(flows) < limit && cursor < entries {
+		n := C.sp_flow_dump6(d.c, C.uint32_t(worker), &cursor, &batch[0], C.uint32_t(min(len(batch), limit-len(flows))))
+		for i := range int(n) {
+			e := &batch[i]
+			same := narrow(e)
+			f := d.flow(worker, &same)
+			addresses := (*[32]byte)(unsafe.Pointer(&e.addresses))
+			f.Source, f.Destination = netip.AddrFrom16([16]byte(addresses[:16])), netip.AddrFrom16([16]byte(addresses[16:]))
+			flows = append(flows, f)
+		}
+	}
+	return flows
+}
+
+// narrow is a memo of IPv6 as one of IPv4, but for the addresses.
+func narrow(e *C.struct_sp_flow_entry6) C.struct_sp_flow_entry {
+	n := C.struct_sp_flow_entry{generation: e.generation, filter: e.filter, cell: e.cell, adjacency: e.adjacency, action: e.action, reason: e.reason}
+	*(*C.uint64_t)(unsafe.Pointer(&n.key.source_port)) = e.rest
+	return n
+}
+
+// flow is a memo but for the addresses.
 func (d *Dataplane) flow(worker int, e *C.struct_sp_flow_entry) Flow {
 	f := Flow{
 		Worker:          worker,
-		Source:          ipv4Address(e.key.source),
 		SourcePort:      uint16(e.key.source_port),
-		Destination:     ipv4Address(e.key.destination),
 		DestinationPort: uint16(e.key.destination_port),
 		Protocol:        uint8(e.key.protocol),
 		Role:            roleNames[uint8(e.key.role)&^C.SP_KEY_NO_IKE],

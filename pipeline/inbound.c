@@ -6,10 +6,12 @@
  */
 
 #include "esp.h"
-#include "ipv4.h"
+#include "ipv6.h"
 #include "parse.h"
 #include "replay.h"
-#include "stages.h"
+
+#define PASS_IPV6 0xfe /* in place of a reason: an IPv6 packet is inside */
+_Static_assert(PASS_IPV6 != SP_PASS && SP_DROP_COUNT < PASS_IPV6, "no reason is taken for it");
 
 /* Bytes of ESP that are not ciphertext: header, IV, ICV. */
 static inline uint32_t esp_overhead(const struct sp_sa_in *sa)
@@ -36,6 +38,11 @@ static enum sp_sa_drop sa_drop_kind(uint8_t reason)
 	default:
 		return SP_SA_DROP_MALFORMED;
 	}
+}
+
+void sp_sa_in_drop(struct sp_worker *w, struct sp_sa_in *sa, struct rte_mbuf *m, uint8_t reason)
+{
+	sa_drop(w, sa, m, reason, sa_drop_kind(reason));
 }
 
 /* Everything that can be known before the ICV: SP_PASS or the reason to drop. */
@@ -115,7 +122,7 @@ static uint32_t decrypt_direct(struct sp_worker *w, struct sp_sa_in *sa, struct 
 	return good;
 }
 
-/* The trailer in full: SP_PASS or the reason to drop (RFC 4303 2.4 to 2.6). */
+/* The trailer in full: SP_PASS, PASS_IPV6 or the reason to drop (RFC 4303 2.4 to 2.6). */
 static __rte_noinline uint8_t check_trailer(const uint8_t *payload, uint32_t cipher)
 {
 	uint32_t pad = payload[cipher - 2];
@@ -128,6 +135,8 @@ static __rte_noinline uint8_t check_trailer(const uint8_t *payload, uint32_t cip
 			return SP_DROP_BAD_PADDING;
 	if (next_header == SP_NEXT_HEADER_IPV4)
 		return SP_PASS;
+	if (next_header == SP_PROTOCOL_IPV6)
+		return PASS_IPV6;
 	return next_header == SP_PROTOCOL_NONE ? SP_DROP_DUMMY : SP_DROP_NEXT_HEADER;
 }
 
@@ -157,7 +166,7 @@ static __rte_noinline uint8_t propagate_congestion(uint8_t *l3)
 	return SP_PASS;
 }
 
-/* One authenticated packet: SP_PASS and a packet ready for the classifier, or the reason to drop. */
+/* One authenticated packet: SP_PASS and a packet ready for the classifier, PASS_IPV6 for one that inbound6.c takes on, or the reason to drop. */
 static __rte_always_inline uint8_t decapsulate(const struct sp_sa_in *sa, const struct sp_selector_lanes *selectors, const struct sp_esp *p, struct sp_packet *out,
 					     uint64_t origin, uint32_t head, uint32_t overhead)
 {
@@ -191,6 +200,7 @@ void sp_inbound_finish(struct sp_worker *w, struct sp_sa_in *sa, struct sp_esp *
 	const uint32_t head = SP_ESP_LENGTH + sa->iv_length, overhead = esp_overhead(sa);
 	uint64_t origin;
 	struct sp_packet inner[SP_BURST], *out = inner;
+	uint32_t n_ipv6 = 0;
 	uint64_t bytes = 0;
 
 	if (unlikely(n == 0))
@@ -202,6 +212,10 @@ void sp_inbound_finish(struct sp_worker *w, struct sp_sa_in *sa, struct sp_esp *
 		if (likely(reason == SP_PASS))
 			reason = decapsulate(sa, selectors, p, out, origin, head, overhead);
 		if (unlikely(reason != SP_PASS)) {
+			if (reason == PASS_IPV6) {
+				packets[n_ipv6++] = *p; /* to the front, where none waits to be read */
+				continue;
+			}
 			sa_drop(w, sa, p->mbuf, reason, sa_drop_kind(reason));
 			continue;
 		}
@@ -213,6 +227,8 @@ void sp_inbound_finish(struct sp_worker *w, struct sp_sa_in *sa, struct sp_esp *
 	sa->last_use = w->now;
 	if (likely(out != inner))
 		sp_process(w, inner, (uint32_t)(out - inner));
+	if (unlikely(n_ipv6 > 0))
+		sp_inbound6(w, sa, packets, n_ipv6);
 }
 
 /* An SA belongs to one worker, which alone moves its window. The packet is parsed again there. */

@@ -220,7 +220,7 @@ func TestTrailers(t *testing.T) {
 		{"zeros", with(0, 0, 2, 4), "bad_padding"},
 		{"pad length beyond the packet", with(1, 2, 255, 4), "bad_padding"},
 		{"pad length that leaves nothing of the header", with(1, 2, 42, 4), "bad_padding"},
-		{"IPv6 inside", with(1, 2, 2, 41), "next_header"},
+		{"IPv4 under the name of IPv6", with(1, 2, 2, 41), "inner_header"},
 		{"transport mode", with(1, 2, 2, 6), "next_header"},
 		{"dummy", with(1, 2, 2, 59), "dummy"},
 		{"nothing but a trailer", []byte{1, 2, 2, 4}, "inner_header"},

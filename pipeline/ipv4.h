@@ -20,6 +20,7 @@
 #define SP_PROTOCOL_UDPLITE 136
 #define SP_NEXT_HEADER_IPV4 4
 
+#define SP_IPV4_TTL 8 /* byte of the header */
 #define SP_IPV4_DF 0x4000
 #define SP_IPV4_FRAGMENT 0x3fff /* more fragments, and the offset */
 

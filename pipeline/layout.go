@@ -12,11 +12,14 @@ import "unsafe"
 var (
 	_ = [1]struct{}{}[C.sizeof_struct_sp_flow_key-16]
 	_ = [1]struct{}{}[C.sizeof_struct_sp_flow_entry-32]
+	_ = [1]struct{}{}[C.sizeof_struct_sp_flow_entry6-64]
 	_ = [1]struct{}{}[C.sizeof_struct_sp_selector-28]
+	_ = [1]struct{}{}[C.sizeof_struct_sp_selector6-80]
 	_ = [1]struct{}{}[unsafe.Offsetof(C.struct_sp_flow_entry{}.key)]
 	_ = [1]struct{}{}[unsafe.Offsetof(C.struct_sp_flow_entry{}.generation)-16]
 	_ = [1]struct{}{}[unsafe.Offsetof(C.struct_sp_flow_entry{}.adjacency)-28]
 	_ = [1]struct{}{}[unsafe.Offsetof(C.struct_sp_flow_entry{}.reason)-31]
+	_ = [1]struct{}{}[unsafe.Offsetof(C.struct_sp_flow_key{}.source_port)-8]
 	_ = [1]struct{}{}[unsafe.Offsetof(C.struct_sp_flow_key{}.in_cell)-14]
 	_ = [1]struct{}{}[unsafe.Offsetof(C.struct_sp_selector{}.protocol)-24]
 )

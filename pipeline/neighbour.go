@@ -7,7 +7,8 @@ import (
 	"time"
 )
 
-// A neighbour is a host on an attached link. Its states (RFC 826 for the messages, RFC 4861 section 7.3.2 for the idea):
+// A neighbour is a host on an attached link, of either IP version. Its states (RFC 4861 section 7.3.2 for the idea; its
+// messages are discovery.go's, those of RFC 826 are here):
 //
 //	          packet waits                 answer
 //	(absent) ──────────────► incomplete ───────────► reachable ◄───┐
@@ -69,7 +70,7 @@ type neighbour[P any] struct {
 	next     time.Time // when the entry next does something by itself
 }
 
-// neighbours is the ARP state of all ports. P is a packet handle: the caller owns what the effects hand back.
+// neighbours is the state of ARP and of neighbour discovery of all ports. P is a packet handle: the caller owns what the effects hand back.
 type neighbours[P any] struct {
 	limits     neighbourLimits
 	table      map[neighbourKey]*neighbour[P]
@@ -79,15 +80,15 @@ type neighbours[P any] struct {
 
 // neighbourEffects is what the caller has to do, in this order.
 type neighbourEffects[P any] struct {
-	Requests []arpRequest   // to send
-	Resolved []resolved     // adjacencies to publish
-	Cleared  []neighbourKey // adjacencies to withdraw
-	Released []P            // packets that can go on
-	Failed   []P            // packets to drop: nobody answered
-	Refused  []P            // packets to drop: no room to wait
+	Requests []neighbourRequest // to send
+	Resolved []resolved         // adjacencies to publish
+	Cleared  []neighbourKey     // adjacencies to withdraw
+	Released []P                // packets that can go on
+	Failed   []P                // packets to drop: nobody answered
+	Refused  []P                // packets to drop: no room to wait
 }
 
-type arpRequest struct {
+type neighbourRequest struct {
 	neighbourKey
 	To macAddress // broadcast, or the known address when a neighbour is asked again
 }
@@ -111,7 +112,7 @@ func (t *neighbours[P]) hold(now time.Time, key neighbourKey, packet P) (e neigh
 		n = &neighbour[P]{state: neighbourIncomplete, attempts: 1, next: now.Add(t.limits.retry)}
 		t.table[key] = n
 		t.incomplete++
-		e.Requests = []arpRequest{{key, broadcastMAC}}
+		e.Requests = []neighbourRequest{{key, broadcastMAC}}
 		t.keep(n, packet, &e)
 	case n.state != neighbourIncomplete:
 		e.Resolved = []resolved{{key, n.mac}}
@@ -132,7 +133,7 @@ func (t *neighbours[P]) keep(n *neighbour[P], packet P, e *neighbourEffects[P]) 
 	t.held++
 }
 
-// answer takes the sender of an ARP reply. It counts only when a request is outstanding, and only from the one who was
+// answer takes the sender of an ARP reply or of an advertisement. It counts only when a request is outstanding, and only from the one who was
 // asked.
 func (t *neighbours[P]) answer(now time.Time, key neighbourKey, mac macAddress) (e neighbourEffects[P]) {
 	n := t.table[key]
@@ -142,7 +143,7 @@ func (t *neighbours[P]) answer(now time.Time, key neighbourKey, mac macAddress) 
 	return e
 }
 
-// asked takes the sender of an ARP request for one of our addresses: it is about to talk to us (RFC 826, packet
+// asked takes the sender of a request for one of our addresses: it is about to talk to us (RFC 826, packet
 // reception), so it is worth an entry while there is room. RFC 826 would also have it replace what is known.
 func (t *neighbours[P]) asked(now time.Time, key neighbourKey, mac macAddress) (e neighbourEffects[P]) {
 	if !unicastMAC(mac) {
@@ -175,7 +176,7 @@ func (t *neighbours[P]) ask(now time.Time, key neighbourKey, n *neighbour[P], e 
 	}
 	n.attempts++
 	n.next = now.Add(t.limits.retry)
-	e.Requests = append(e.Requests, arpRequest{key, to})
+	e.Requests = append(e.Requests, neighbourRequest{key, to})
 }
 
 func (t *neighbours[P]) learn(now time.Time, key neighbourKey, n *neighbour[P], mac macAddress, e *neighbourEffects[P]) {

@@ -29,7 +29,7 @@ func same(t *testing.T, what string, got, want any) {
 
 func TestNeighbourResolves(t *testing.T) {
 	n := testNeighbours()
-	same(t, "first packet", n.hold(epoch, neighbourA, "p1"), neighbourEffects[string]{Requests: []arpRequest{{neighbourA, broadcastMAC}}})
+	same(t, "first packet", n.hold(epoch, neighbourA, "p1"), neighbourEffects[string]{Requests: []neighbourRequest{{neighbourA, broadcastMAC}}})
 	same(t, "second packet waits silently", n.hold(epoch, neighbourA, "p2"), neighbourEffects[string]{})
 	same(t, "the queue is bounded", n.hold(epoch, neighbourA, "p3"), neighbourEffects[string]{Refused: []string{"p3"}})
 	same(t, "answer", n.answer(epoch, neighbourA, macA), neighbourEffects[string]{
@@ -43,10 +43,10 @@ func TestNeighbourRetriesAndGivesUp(t *testing.T) {
 	n.hold(epoch, neighbourA, "p1")
 	same(t, "before the retry time", n.tick(epoch.Add(999*time.Millisecond)), neighbourEffects[string]{})
 	for i := 1; i <= 2; i++ {
-		same(t, "retry", n.tick(epoch.Add(time.Duration(i)*time.Second)), neighbourEffects[string]{Requests: []arpRequest{{neighbourA, broadcastMAC}}})
+		same(t, "retry", n.tick(epoch.Add(time.Duration(i)*time.Second)), neighbourEffects[string]{Requests: []neighbourRequest{{neighbourA, broadcastMAC}}})
 	}
 	same(t, "silence", n.tick(epoch.Add(3*time.Second)), neighbourEffects[string]{Failed: []string{"p1"}})
-	same(t, "the next packet asks anew", n.hold(epoch.Add(4*time.Second), neighbourA, "p2"), neighbourEffects[string]{Requests: []arpRequest{{neighbourA, broadcastMAC}}})
+	same(t, "the next packet asks anew", n.hold(epoch.Add(4*time.Second), neighbourA, "p2"), neighbourEffects[string]{Requests: []neighbourRequest{{neighbourA, broadcastMAC}}})
 }
 
 func TestNeighbourAges(t *testing.T) {
@@ -54,7 +54,7 @@ func TestNeighbourAges(t *testing.T) {
 	n.hold(epoch, neighbourA, "p1")
 	n.answer(epoch, neighbourA, macA)
 	aged := epoch.Add(60 * time.Second)
-	same(t, "asked again by unicast", n.tick(aged), neighbourEffects[string]{Requests: []arpRequest{{neighbourA, macA}}})
+	same(t, "asked again by unicast", n.tick(aged), neighbourEffects[string]{Requests: []neighbourRequest{{neighbourA, macA}}})
 	same(t, "same address", n.answer(aged, neighbourA, macA), neighbourEffects[string]{})
 
 	aged = aged.Add(60 * time.Second)
@@ -75,7 +75,7 @@ func TestNeighbourDispute(t *testing.T) {
 	n.hold(epoch, neighbourA, "p1")
 	n.answer(epoch, neighbourA, macA)
 	now := epoch.Add(time.Second)
-	same(t, "claim", n.asked(now, neighbourA, macB), neighbourEffects[string]{Requests: []arpRequest{{neighbourA, macA}}})
+	same(t, "claim", n.asked(now, neighbourA, macB), neighbourEffects[string]{Requests: []neighbourRequest{{neighbourA, macA}}})
 	same(t, "second claim", n.asked(now, neighbourA, macB), neighbourEffects[string]{})
 	same(t, "the claimant's answer", n.answer(now, neighbourA, macB), neighbourEffects[string]{})
 	same(t, "packets go where they went", n.hold(now, neighbourA, "p2"), neighbourEffects[string]{Resolved: []resolved{{neighbourA, macA}}, Released: []string{"p2"}})
@@ -85,7 +85,7 @@ func TestNeighbourDispute(t *testing.T) {
 
 	n.asked(now, neighbourA, macB)
 	for i := 1; i < 3; i++ {
-		same(t, "asked again", n.tick(now.Add(time.Duration(i)*time.Second)), neighbourEffects[string]{Requests: []arpRequest{{neighbourA, macA}}})
+		same(t, "asked again", n.tick(now.Add(time.Duration(i)*time.Second)), neighbourEffects[string]{Requests: []neighbourRequest{{neighbourA, macA}}})
 	}
 	same(t, "silent", n.tick(now.Add(3*time.Second)), neighbourEffects[string]{Cleared: []neighbourKey{neighbourA}})
 	same(t, "replaced", n.asked(now.Add(3*time.Second), neighbourA, macB), neighbourEffects[string]{Resolved: []resolved{{neighbourA, macB}}})
@@ -141,7 +141,7 @@ func TestNeighbourPacketsAreBounded(t *testing.T) {
 	if len(released) != limits.held || failed != limits.total-limits.held {
 		t.Errorf("%d released and %d failed, want %d and the rest of %d", len(released), failed, limits.held, limits.total)
 	}
-	same(t, "room again", n.hold(epoch, key(1), 7), neighbourEffects[int]{Requests: []arpRequest{{key(1), broadcastMAC}}})
+	same(t, "room again", n.hold(epoch, key(1), 7), neighbourEffects[int]{Requests: []neighbourRequest{{key(1), broadcastMAC}}})
 	same(t, "waiting", n.held, 1)
 }
 

@@ -6,9 +6,8 @@
  */
 
 #include "esp.h"
-#include "ipv4.h"
+#include "ipv6.h"
 #include "mbuf.h"
-#include "stages.h"
 
 static const uint8_t cbc_padding[SP_IV_MAX] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
 
@@ -24,12 +23,12 @@ uint16_t sp_sa_out_largest_inner(const struct sp_sa_out *sa, uint16_t mtu)
 }
 
 /* Disposes of a packet that may not or cannot enter the SA. */
-static __rte_noinline void reject(struct sp_worker *w, struct sp_sa_out *sa, const struct sp_adjacency *next, const struct sp_packet *p, uint32_t total)
+static __rte_noinline void reject(struct sp_worker *w, struct sp_sa_out *sa, const struct sp_adjacency *next, struct sp_packet *p, uint32_t total)
 {
-	if (!sp_selected(sa->selectors, sa->n_selectors, p)) {
+	if (!sp_selected_out(sa, p, sp_is_ipv6(p->l3))) {
 		sp_add(w, &sa->drops[SP_SA_DROP_SELECTOR_MISMATCH], 1);
 		sp_drop(w, p->mbuf, SP_DROP_SELECTOR_MISMATCH);
-	} else if (p->l3[8] <= 1 && p->key.role != SP_ROLE_LOCAL) {
+	} else if (*sp_hops_left(p->l3) <= 1 && p->key.role != SP_ROLE_LOCAL) {
 		sp_punt_dropped(w, p, SP_PUNT_TTL_EXPIRED, 0);
 	} else if (total > next->mtu) {
 		sp_punt_dropped(w, p, SP_PUNT_TOO_BIG, sp_sa_out_largest_inner(sa, next->mtu));
@@ -38,12 +37,19 @@ static __rte_noinline void reject(struct sp_worker *w, struct sp_sa_out *sa, con
 	}
 }
 
+/* What of an inner header goes outside: DSCP and ECN (RFC 6040 4.1, normal mode) and DF, as the first word of an IPv4 header. Routers may not fragment IPv6 (RFC 8200 4.5). */
+static __rte_always_inline uint64_t copied(const uint8_t *inner, int ipv6)
+{
+	const uint64_t df = (uint64_t)RTE_BE16(SP_IPV4_DF) << 48;
+
+	return ipv6 ? df | (uint64_t)sp_ipv6_traffic_class(inner) << 8 : sp_load64(inner) & (df | 0xff00);
+}
+
 /* Link layer, outer IPv4, UDP, ESP and IV in front of the inner packet, `cipher` bytes of ciphertext to be (RFC 4301 5.1.2.1, RFC 4303 2). */
 static __rte_always_inline void write_headers(const struct sp_sa_out *sa, const struct sp_adjacency *next, const uint8_t *inner, uint8_t *outer, uint32_t total,
-					      uint64_t sequence, int cbc)
+					      uint64_t sequence, int cbc, int ipv6)
 {
-	const uint64_t copied = (uint64_t)RTE_BE16(SP_IPV4_DF) << 48 | 0xff00; /* DF, DSCP and ECN: RFC 6040 4.1, normal mode */
-	uint64_t first = (sp_load64(inner) & copied) | (uint64_t)rte_cpu_to_be_16((uint16_t)total) << 16 | 0x45;
+	uint64_t first = copied(inner, ipv6) | (uint64_t)rte_cpu_to_be_16((uint16_t)total) << 16 | 0x45;
 	uint64_t sequence_be = rte_cpu_to_be_64(sequence);
 	uint8_t *esp = outer + SP_IPV4_LENGTH;
 	uint64_t checksum;
@@ -66,28 +72,29 @@ static __rte_always_inline void write_headers(const struct sp_sa_out *sa, const 
 		sp_store64(esp + 16, 0);
 }
 
-static __rte_always_inline void write_trailer(uint8_t *trailer, uint32_t pad, int cbc)
+static __rte_always_inline void write_trailer(uint8_t *trailer, uint32_t pad, int cbc, int ipv6)
 {
-	if (!cbc) {
+	if (!cbc && !ipv6) {
 		/* what exceeds the trailer lands where the ICV will be */
 		sp_store64(trailer, sp_esp_trailer[pad]);
 		return;
 	}
 	memcpy(trailer, cbc_padding, pad);
 	trailer[pad] = (uint8_t)pad;
-	trailer[pad + 1] = SP_NEXT_HEADER_IPV4;
+	trailer[pad + 1] = ipv6 ? SP_PROTOCOL_IPV6 : SP_NEXT_HEADER_IPV4;
 }
 
 /*
  * Turns packets into ESP still to be encrypted, numbered from `sequence` on; returns how many, in mbufs, and in *frames the bytes of their frames. Compiled once for
- * each kind of SA, so that the lengths of a kind are constants.
+ * each kind of SA and IP version of its packets, so that the lengths of a kind are constants.
  */
 static __rte_always_inline uint32_t encapsulate(struct sp_worker *w, struct sp_sa_out *sa, const struct sp_adjacency *next, struct sp_packet **packets,
-						struct rte_mbuf **mbufs, uint64_t sequence, uint32_t n, uint64_t *frames, enum sp_sa_kind kind)
+						struct rte_mbuf **mbufs, uint64_t sequence, uint32_t n, uint64_t *frames, enum sp_sa_kind kind, int ipv6)
 {
 	const int cbc = kind == SP_SA_CBC_ASYNC;
 	const uint32_t block_mask = cbc ? 15 : 3, header = sa->header_length, icv = sa->icv_length, mtu = next->mtu;
 	const int transit = packets[0]->key.role != SP_ROLE_LOCAL; /* one in-port, so one role */
+	const uint32_t hops = ipv6 ? SP_IPV6_HOP_LIMIT : SP_IPV4_TTL;
 	uint64_t bytes = 0, outer_bytes = 0;
 	uint32_t good = 0;
 
@@ -98,16 +105,18 @@ static __rte_always_inline uint32_t encapsulate(struct sp_worker *w, struct sp_s
 		uint32_t cipher = (p->length + 2u + block_mask) & ~block_mask;
 		uint32_t total = header + cipher + icv;
 
-		if (unlikely(!sp_selected(sa->selectors, sa->n_selectors, p) || (inner[8] <= 1 && transit) || total > mtu ||
+		if (unlikely(!sp_selected_out(sa, p, ipv6) || (inner[hops] <= 1 && transit) || total > mtu ||
 			     sp_mbuf_before(m, inner) < SP_L2_LENGTH + header || sp_mbuf_after(m, inner) < cipher + icv)) {
 			reject(w, sa, next, p, total);
 			continue;
 		}
 		sp_mbuf_bounds(m, outer - SP_L2_LENGTH, SP_L2_LENGTH + total);
-		if (likely(transit))
+		if (ipv6)
+			inner[hops] -= (uint8_t)transit;
+		else if (likely(transit))
 			sp_ipv4_decrement_ttl(inner);
-		write_headers(sa, next, inner, outer, total, sequence, cbc);
-		write_trailer(inner + p->length, cipher - p->length - 2, cbc);
+		write_headers(sa, next, inner, outer, total, sequence, cbc, ipv6);
+		write_trailer(inner + p->length, cipher - p->length - 2, cbc, ipv6);
 		if (kind == SP_SA_AEAD_CPU) {
 			w->cpu.data[good].base = inner;
 			w->cpu.data[good].len = cipher;
@@ -180,20 +189,28 @@ static uint64_t reserve(struct sp_worker *w, struct sp_sa_out *sa, struct sp_pac
 	return last + 1;
 }
 
+static __rte_always_inline uint32_t encapsulate_run(struct sp_worker *w, struct sp_sa_out *sa, const struct sp_adjacency *next, struct sp_packet **packets,
+						    struct rte_mbuf **mbufs, uint64_t sequence, uint32_t n, uint64_t *frames, int ipv6)
+{
+	if (likely(sa->kind == SP_SA_AEAD_DIRECT))
+		return encapsulate(w, sa, next, packets, mbufs, sequence, n, frames, SP_SA_AEAD_DIRECT, ipv6);
+	if (sa->kind == SP_SA_AEAD_CPU)
+		return encapsulate(w, sa, next, packets, mbufs, sequence, n, frames, SP_SA_AEAD_CPU, ipv6);
+	if (sa->kind == SP_SA_AEAD_ASYNC)
+		return encapsulate(w, sa, next, packets, mbufs, sequence, n, frames, SP_SA_AEAD_ASYNC, ipv6);
+	return encapsulate(w, sa, next, packets, mbufs, sequence, n, frames, SP_SA_CBC_ASYNC, ipv6);
+}
+
 /* Packets of one SA. Numbers of packets that are rejected are skipped where other workers may have taken the next ones. */
 static void seal(struct sp_worker *w, struct sp_sa_out *sa, const struct sp_adjacency *next, struct sp_packet **packets, uint32_t n)
 {
 	struct rte_mbuf *mbufs[SP_BURST];
 	uint64_t sequence = reserve(w, sa, packets, &n), frames;
 
-	if (likely(sa->kind == SP_SA_AEAD_DIRECT))
-		n = encapsulate(w, sa, next, packets, mbufs, sequence, n, &frames, SP_SA_AEAD_DIRECT);
-	else if (sa->kind == SP_SA_AEAD_CPU)
-		n = encapsulate(w, sa, next, packets, mbufs, sequence, n, &frames, SP_SA_AEAD_CPU);
-	else if (sa->kind == SP_SA_AEAD_ASYNC)
-		n = encapsulate(w, sa, next, packets, mbufs, sequence, n, &frames, SP_SA_AEAD_ASYNC);
+	if (likely(!sp_is_ipv6(packets[0]->l3)))
+		n = encapsulate_run(w, sa, next, packets, mbufs, sequence, n, &frames, 0);
 	else
-		n = encapsulate(w, sa, next, packets, mbufs, sequence, n, &frames, SP_SA_CBC_ASYNC);
+		n = encapsulate_run(w, sa, next, packets, mbufs, sequence, n, &frames, 1);
 	if (likely(!w->shared))
 		__atomic_store_n(&sa->sequence, sequence - 1 + n, __ATOMIC_RELAXED);
 	if (unlikely(n == 0))
@@ -221,7 +238,7 @@ static void without_sa(struct sp_worker *w, const struct sp_cell *cell, struct s
 	}
 }
 
-/* Packets of one cell. */
+/* Packets of one cell, and of one IP version as all of a burst. */
 static void outbound_run(struct sp_worker *w, struct sp_packet **packets, uint32_t n)
 {
 	const struct sp_cell *cell = &w->dp->cells[packets[0]->verdict.cell];

@@ -5,7 +5,7 @@
  * whatever that declines is looked at again from the start, in full, for the reason.
  */
 
-#include "ipv4.h"
+#include "ipv6.h"
 #include "mbuf.h"
 #include "parse.h"
 #include "stages.h"
@@ -86,7 +86,7 @@ static int group_destination(const struct sp_worker *w, uint32_t destination)
 	return 0;
 }
 
-/* Anything but a plain IPv4 packet addressed to this station. Returns 1 with the packet parsed, or disposes of it and returns 0. */
+/* Anything but a plain IPv4 packet addressed to this station. Returns 1 with the packet parsed, or disposes of it or puts it aside and returns 0. */
 static __rte_noinline int unusual_frame(struct sp_worker *w, const struct sp_port *port, struct rte_mbuf *m, struct sp_packet *packet)
 {
 	uint8_t *frame = rte_pktmbuf_mtod(m, uint8_t *);
@@ -109,8 +109,11 @@ static __rte_noinline int unusual_frame(struct sp_worker *w, const struct sp_por
 	} else if (type == ETHER_TYPE_ARP) {
 		sp_punt_frame(w, m, SP_PUNT_ARP, 0);
 		return 0;
+	} else if (type == ETHER_TYPE_IPV6) {
+		w->aside[w->n_aside++] = m;
+		return 0;
 	} else if (type != ETHER_TYPE_IPV4) {
-		reason = type == ETHER_TYPE_IPV6 ? SP_DROP_IPV6 : SP_DROP_ETHER_TYPE;
+		reason = SP_DROP_ETHER_TYPE;
 	} else {
 		reason = sp_parse_ipv4(packet, m, frame + SP_L2_LENGTH, m->data_len - SP_L2_LENGTH, sp_key_origin(w->snapshot->port[m->port].role, SP_NO_CELL));
 		if (reason == SP_PASS && station != port->mac && !group_destination(w, packet->key.destination))
@@ -197,6 +200,8 @@ uint32_t sp_ingest(struct sp_worker *w, uint16_t port_id, struct rte_mbuf **mbuf
 		sp_inbound(w, inbound, (uint32_t)(esp - inbound));
 	if (packet != packets)
 		sp_process(w, packets, (uint32_t)(packet - packets));
+	if (unlikely(w->n_aside > 0))
+		sp_ingest6(w, port);
 	return bytes;
 }
 

@@ -78,9 +78,10 @@ func TestPortRoles(t *testing.T) {
 	r.wantForward(wan, fromPeer(p), wan)
 }
 
-// S-022: IPv6, and IPv6 inside IPv4, do not slip past IPv4 filters.
+// S-022: IPv6, and IPv6 inside IPv4, do not slip past IPv4 filters. Without an IPv6 filter or address a frame of IPv6 is not
+// even read.
 func TestIPv6IsDropped(t *testing.T) {
-	r := newRig(t, rigOptions{rules: []rule{{name: "all", source: "any", destination: "any"}}})
+	r := newRig(t, rigOptions{rules: []rule{{name: "all", source: "0.0.0.0/0", destination: "0.0.0.0/0"}}})
 	r.wantDrop(lan, etherFrame(lanMAC[:], hostMAC[:], etherTypeIPv6, make([]byte, 60)), "ipv6")
 	outside := netip.MustParseAddr("198.51.100.9")
 	r.wantDrop(lan, fromHost(packetOfLength(lanHost, outside, 41, 60)), "protocol_41")

@@ -151,7 +151,8 @@ struct sp_snapshot *sp_snapshot_build(struct sp_dataplane *dp, const struct sp_s
 	}
 	if (copy_entries(dp, s, config, error, error_size) != 0 || copy_exemptions(dp, s, config, error, error_size) != 0 ||
 	    build_filters(dp, s, config, error, error_size) != 0 ||
-	    build_routes(dp, s, config, error, error_size) != 0 || build_addresses(dp, s, config, error, error_size) != 0) {
+	    build_routes(dp, s, config, error, error_size) != 0 || build_addresses(dp, s, config, error, error_size) != 0 ||
+	    sp_snapshot_build6(dp, s, config, error, error_size) != 0) {
 		sp_snapshot_free(s);
 		return NULL;
 	}
@@ -165,6 +166,7 @@ void sp_snapshot_free(struct sp_snapshot *s)
 	sp_acl_free(s->acl);
 	sp_acl_free(s->acl6);
 	rte_rib_free(s->rib);
+	sp_snapshot_free6(s);
 	rte_free(s->entries);
 	rte_free(s->routes);
 	rte_free(s->own);

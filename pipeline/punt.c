@@ -2,9 +2,8 @@
 
 /* Between a data core and the slow path: what a worker hands to Go, and what Go hands back. Rings have one writer and one reader; a full ring is a counted drop. */
 
-#include "ipv4.h"
+#include "ipv6.h"
 #include "mbuf.h"
-#include "stages.h"
 
 static int punt(struct sp_worker *w, struct rte_mbuf *m, enum sp_punt kind)
 {
@@ -205,11 +204,24 @@ static void route_local(struct sp_worker *w, struct rte_mbuf *m)
 		sp_drop(w, m, p.verdict.reason);
 }
 
+static void process_one6(struct sp_worker *w, struct rte_mbuf *m, uint8_t role, uint16_t in_cell)
+{
+	uint8_t *l3 = rte_pktmbuf_mtod_offset(m, uint8_t *, SP_L2_LENGTH);
+	struct sp_packet6 p;
+
+	if (sp_parse_ipv6(&p, m, l3, m->data_len - SP_L2_LENGTH, sp_key_origin(role, in_cell)) == SP_PASS)
+		sp_process6(w, &p, 1);
+	else
+		sp_drop(w, m, SP_DROP_INJECT_INVALID);
+}
+
 static void process_one(struct sp_worker *w, struct rte_mbuf *m, uint8_t role, uint16_t in_cell)
 {
 	struct sp_packet p;
 
-	if (parse_behind_l2(w, &p, m, role, in_cell))
+	if (m->data_len > SP_L2_LENGTH && sp_is_ipv6(rte_pktmbuf_mtod_offset(m, uint8_t *, SP_L2_LENGTH)))
+		process_one6(w, m, role, in_cell);
+	else if (parse_behind_l2(w, &p, m, role, in_cell))
 		sp_process(w, &p, 1);
 }
 

@@ -47,6 +47,7 @@ const (
 	packetForwarded disposition = "forwarded"
 	packetDropped   disposition = "dropped"
 	packetARP       disposition = "arp"
+	packetDiscovery disposition = "discovery"
 	packetIKE       disposition = "ike"
 	packetLocal     disposition = "local"
 	packetGroup     disposition = "group"     // delivered: to a group that the gateway is in
@@ -67,7 +68,7 @@ func dropped(reason string) outcome { return outcome{Disposition: packetDropped,
 
 // journey is a packet on its way through the reference.
 type journey struct {
-	ip     ipv4
+	ip     []byte // of either version
 	tuple  policy.Packet
 	port   int // it arrived by, -1 for the gateway itself
 	role   uint8
@@ -98,7 +99,7 @@ func (r *reference) process(port int, frame []byte) outcome {
 	case etherTypeARP:
 		return outcome{Disposition: packetARP}
 	case etherTypeIPv6:
-		return dropped("ipv6")
+		return r.process6(port, frame)
 	case etherTypeIPv4:
 	default:
 		return dropped("ether_type")
@@ -201,13 +202,16 @@ func (r *reference) subnetBroadcast(a netip.Addr, of func(port int) bool) bool {
 
 // judge finds the verdict of a packet and carries it out.
 func (r *reference) judge(j *journey) outcome {
+	if isIPv6(j.ip) {
+		return r.judge6(j)
+	}
 	to := r.targetOf(j)
 	if reason := r.badAddress(j, to); reason != "" {
 		return dropped(reason)
 	}
 	if to != elsewhere && j.clear() && j.role != roleLocal {
 		if to == ownAddress && j.tuple.Protocol == protocolESP {
-			return r.decapsulate(j, j.ip.payload(), false)
+			return r.decapsulate(j, ipv4(j.ip).payload(), false)
 		}
 		if x := r.exempt(j); x != nil {
 			switch {
@@ -229,6 +233,11 @@ func (r *reference) judge(j *journey) outcome {
 		}
 		return r.deliver(j, to, false)
 	}
+	return r.obey(j, e, to)
+}
+
+// obey carries out what a filter says of a packet.
+func (r *reference) obey(j *journey, e *policy.Entry, to target) outcome {
 	switch e.Verdict {
 	case policy.VerdictPermit:
 		return r.deliver(j, to, false)
@@ -319,16 +328,16 @@ func (r *reference) deliver(j *journey, to target, onlyProtected bool) outcome {
 	switch {
 	case !ok:
 		return outcome{Disposition: packetNeighbour}
-	case j.ip.ttl() <= 1:
+	case hopsLeft(j.ip) <= 1:
 		return dropped("ttl_expired")
 	case len(j.ip) > r.ports[key.Port].MTU:
 		return outcome{Disposition: packetDropped, Reason: "mtu_exceeded", MTU: r.ports[key.Port].MTU}
 	}
-	return r.transmit(key.Port, mac, decrementTTL(j.ip))
+	return r.transmit(key.Port, mac, decrementHops(j.ip))
 }
 
 func (r *reference) transmit(port int, mac macAddress, ip []byte) outcome {
-	return outcome{Disposition: packetForwarded, Port: port, Frame: etherFrame(mac[:], r.ports[port].MAC, etherTypeIPv4, ip)}
+	return outcome{Disposition: packetForwarded, Port: port, Frame: etherFrame(mac[:], r.ports[port].MAC, etherTypeOf(ip), ip)}
 }
 
 func decrementTTL(p ipv4) ipv4 {

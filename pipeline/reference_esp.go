@@ -35,7 +35,7 @@ func (r *reference) protect(j *journey, id CellID) outcome {
 	switch {
 	case !selected(sa.child.Selectors, j.tuple, true):
 		return dropped("selector_mismatch")
-	case j.ip.ttl() <= 1 && j.role != roleLocal:
+	case hopsLeft(j.ip) <= 1 && j.role != roleLocal:
 		return dropped("ttl_expired")
 	case len(j.ip) > largest:
 		return outcome{Disposition: packetDropped, Reason: "mtu_exceeded", MTU: largest}
@@ -45,13 +45,17 @@ func (r *reference) protect(j *journey, id CellID) outcome {
 	sa.sequence++
 	inner := j.ip
 	if j.role != roleLocal {
-		inner = decrementTTL(inner)
+		inner = decrementHops(inner)
 	}
 	return r.transmit(key.Port, mac, sa.encapsulate(inner, sa.sequence))
 }
 
-func (sa *referenceOut) encapsulate(inner ipv4, sequence uint64) []byte {
-	sealed, err := sa.esp.Seal(sequence, nil, inner, protocolIPv4)
+func (sa *referenceOut) encapsulate(inner []byte, sequence uint64) []byte {
+	next, class, df := uint8(protocolIPv4), inner[1], ipv4(inner).fragment()&flagDontFragment
+	if isIPv6(inner) { // routers may not fragment it
+		next, class, df = protocolIPv6, ipv6(inner).trafficClass(), flagDontFragment
+	}
+	sealed, err := sa.esp.Seal(sequence, nil, inner, next)
 	if err != nil {
 		panic(err) // the sequence number was checked
 	}
@@ -62,8 +66,7 @@ func (sa *referenceOut) encapsulate(inner ipv4, sequence uint64) []byte {
 	b := make([]byte, header+len(sealed))
 	copy(b[header:], sealed)
 	// RFC 6040 section 4.1: ECN and DSCP are copied; DF too (RFC 4301 section 8.1)
-	df := inner.fragment() & flagDontFragment
-	putIPv4(b, inner[1], 64, protocol, df, sa.child.Local.Addr(), sa.child.Remote.Addr())
+	putIPv4(b, class, 64, protocol, df, sa.child.Local.Addr(), sa.child.Remote.Addr())
 	if df == 0 { // RFC 6864 section 4: an ID only where routers may fragment
 		binary.BigEndian.PutUint16(b[4:], uint16(sequence))
 		setHeaderChecksum(b)
@@ -79,7 +82,7 @@ func (sa *referenceOut) encapsulate(inner ipv4, sequence uint64) []byte {
 
 // demultiplex tells apart what arrives on UDP port 4500 (RFC 3948 section 2).
 func (r *reference) demultiplex(j *journey) outcome {
-	udp := j.ip.payload()
+	udp := ipv4(j.ip).payload()
 	if len(udp) < udpHeaderLen {
 		return dropped("l4_truncated")
 	}
@@ -110,14 +113,14 @@ func (r *reference) decapsulate(j *journey, esp []byte, udp bool) outcome {
 	if reason != "" {
 		return dropped(reason)
 	}
-	tuple := packetOf(inner)
+	tuple := tupleOf(inner)
 	if !selected(sa.child.Selectors, tuple, false) { // S-065
 		return dropped("selector_mismatch")
 	}
 	return r.judge(&journey{ip: inner, tuple: tuple, port: j.port, role: j.role, inCell: int(sa.child.Cell)})
 }
 
-func (sa *referenceIn) open(outer ipv4, esp []byte, udp bool) (inner ipv4, reason string) {
+func (sa *referenceIn) open(outer ipv4, esp []byte, udp bool) (inner []byte, reason string) {
 	suite := sa.child.Suite
 	text := len(esp) - espHeaderLen - suite.IVLen() - suite.ICVLen()
 	switch {
@@ -145,21 +148,27 @@ func (sa *referenceIn) open(outer ipv4, esp []byte, udp bool) (inner ipv4, reaso
 		return nil, "bad_padding"
 	case next == 59: // RFC 4303 section 2.6
 		return nil, "dummy"
-	case next != protocolIPv4:
+	case next != protocolIPv4 && next != protocolIPv6:
 		return nil, "next_header"
 	}
-	inner, reason = parseIPv4(payload)
+	if next == protocolIPv6 {
+		inner, reason = parseIPv6(payload)
+	} else {
+		inner, reason = parseIPv4(payload)
+	}
 	switch {
-	case reason == "fragment":
+	case reason == "fragment", reason == "ipv6_fragment":
 		return nil, reason
 	case reason != "":
 		return nil, "inner_header"
+	case next == protocolIPv6:
+		return propagateCongestion6(outer, inner)
 	}
 	return propagateCongestion(outer, inner)
 }
 
 // propagateCongestion carries a mark on the outer packet inside (RFC 6040 section 4.2).
-func propagateCongestion(outer, inner ipv4) (ipv4, string) {
+func propagateCongestion(outer, inner ipv4) ([]byte, string) {
 	const mask, congested = 3, 3
 	switch {
 	case outer[1]&mask != congested || inner[1]&mask == congested:

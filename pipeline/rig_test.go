@@ -65,7 +65,9 @@ type rigOptions struct {
 	buffers int // packets in memory
 	idle    IdleMode
 	now     time.Time // of the slow path at the start
+	addLAN  []netip.Prefix
 	addWAN  []netip.Prefix
+	routes  []Route // beside those that every rig has
 	level   policy.ExemptionLevel
 	noIKE   bool // ike.enabled: false
 	portIKE map[string]bool
@@ -145,7 +147,7 @@ func newRig(t *testing.T, o rigOptions) *rig {
 		t.Fatal(err)
 	}
 	specs := []PortSpec{
-		{Name: "lan", Role: policy.PortsLAN, MAC: lanMAC[:], Addresses: []netip.Prefix{netip.MustParsePrefix(o.lan)}},
+		{Name: "lan", Role: policy.PortsLAN, MAC: lanMAC[:], Addresses: append([]netip.Prefix{netip.MustParsePrefix(o.lan)}, o.addLAN...)},
 		{Name: "wan", Role: o.wanRole, MAC: wanMAC[:], Addresses: append([]netip.Prefix{netip.MustParsePrefix(o.wan)}, o.addWAN...)},
 	}
 	for i := range specs {
@@ -253,6 +255,7 @@ func (r *rig) snapshot(rules ...rule) Snapshot {
 		}
 	}
 	routes := []Route{{To: netip.MustParsePrefix("0.0.0.0/0"), Via: r.options.peer}, {To: netip.MustParsePrefix("10.1.128.0/17"), Via: r.options.host}}
+	routes = append(routes, r.options.routes...)
 	s := Snapshot{SPD: spd, Routes: routes, Tunnels: r.ref.tunnels, PortIKE: r.options.portIKE, Addresses: map[string][]netip.Prefix{}}
 	for i := range r.cfg.Ports {
 		s.Addresses[r.cfg.Ports[i].Name] = r.ref.own[i]

@@ -12,15 +12,15 @@ func resolveRoutes(own addresses, routes []Route) ([]hop, error) {
 	seen := map[netip.Prefix]bool{}
 	for port := range own {
 		for _, a := range own[port] {
-			if a.Bits() < 32 && !seen[a.Masked()] {
+			if !a.IsSingleIP() && !seen[a.Masked()] {
 				seen[a.Masked()] = true
 				hops = append(hops, hop{to: a.Masked(), port: port})
 			}
 		}
 	}
 	for _, r := range routes {
-		if !r.To.IsValid() || !r.To.Addr().Is4() || !r.Via.Is4() {
-			return nil, fmt.Errorf("pipeline: route to %s via %s: want an IPv4 prefix and an IPv4 address", r.To, r.Via)
+		if !r.To.IsValid() || !r.Via.IsValid() || r.To.Addr().Is4() != r.Via.Is4() || r.Via.Is4In6() || r.To.Addr().Is4In6() {
+			return nil, fmt.Errorf("pipeline: route to %s via %s: want a prefix and an address of one IP version", r.To, r.Via)
 		}
 		if seen[r.To.Masked()] {
 			return nil, fmt.Errorf("pipeline: route to %s: there is one already, or the subnet is attached", r.To)

@@ -16,14 +16,19 @@ static uint32_t replay_words(uint16_t window)
 	return window / 64u + 1u;
 }
 
-size_t sp_sa_in_size(uint16_t window, uint32_t n_selectors)
+static size_t selectors_size(uint32_t n_selectors, uint32_t n_selectors6)
 {
-	return RTE_CACHE_LINE_ROUNDUP(sizeof(struct sp_sa_in) + replay_words(window) * sizeof(uint64_t) + n_selectors * sizeof(struct sp_selector_lanes));
+	return n_selectors * sizeof(struct sp_selector_lanes) + n_selectors6 * sizeof(struct sp_selector6);
 }
 
-size_t sp_sa_out_size(uint32_t n_selectors)
+size_t sp_sa_in_size(uint16_t window, uint32_t n_selectors, uint32_t n_selectors6)
 {
-	return RTE_CACHE_LINE_ROUNDUP(sizeof(struct sp_sa_out) + n_selectors * sizeof(struct sp_selector_lanes));
+	return RTE_CACHE_LINE_ROUNDUP(sizeof(struct sp_sa_in) + replay_words(window) * sizeof(uint64_t) + selectors_size(n_selectors, n_selectors6));
+}
+
+size_t sp_sa_out_size(uint32_t n_selectors, uint32_t n_selectors6)
+{
+	return RTE_CACHE_LINE_ROUNDUP(sizeof(struct sp_sa_out) + selectors_size(n_selectors, n_selectors6));
 }
 
 static int device_known(const struct sp_dataplane *dp, uint8_t device)
@@ -58,16 +63,19 @@ static int config_valid(const struct sp_dataplane *dp, const struct sp_sa_config
 		sp_fail(error, size, "SA %08x: crypto device %u has no queue pairs for the workers", c->spi, c->device);
 		return 0;
 	}
-	if (c->cell >= dp->max_cells || c->n_selectors == 0 || c->spi < 256) {
-		sp_fail(error, size, "SA %08x: cell %u of %u, %u selectors (want at least 1), SPI at least 256 (RFC 4303 2.1)", c->spi, c->cell, dp->max_cells,
-			c->n_selectors);
+	if (c->cell >= dp->max_cells || c->n_selectors + c->n_selectors6 == 0 || c->n_selectors6 > UINT16_MAX || c->spi < 256) {
+		sp_fail(error, size, "SA %08x: cell %u of %u, %u IPv4 and %u IPv6 selectors (want at least 1), SPI at least 256 (RFC 4303 2.1)", c->spi, c->cell,
+			dp->max_cells, c->n_selectors, c->n_selectors6);
 		return 0;
 	}
 	return 1;
 }
 
+/* IPv4 selectors as lanes, IPv6 ones as they are behind them. */
 static void fill_selectors(struct sp_selector_lanes *lanes, const struct sp_sa_config *c)
 {
+	if (c->n_selectors6 > 0)
+		memcpy(lanes + c->n_selectors, c->selectors6, c->n_selectors6 * sizeof(*c->selectors6));
 	for (uint32_t i = 0; i < c->n_selectors; i++) {
 		const struct sp_selector *s = &c->selectors[i];
 
@@ -90,9 +98,10 @@ struct sp_sa_in *sp_sa_in_create(struct sp_dataplane *dp, const struct sp_sa_con
 	if (c->window % 64 != 0 || c->window > SP_WINDOW_MAX || c->owner >= dp->n_workers)
 		return sp_fail(error, error_size, "inbound SA %08x: replay window %u (want a multiple of 64, at most %u), owner %u of %u workers", c->spi, c->window,
 			       SP_WINDOW_MAX, c->owner, dp->n_workers);
-	sa = rte_zmalloc_socket("sp_sa_in", sp_sa_in_size(c->window, c->n_selectors), RTE_CACHE_LINE_SIZE, dp->socket);
+	sa = rte_zmalloc_socket("sp_sa_in", sp_sa_in_size(c->window, c->n_selectors, c->n_selectors6), RTE_CACHE_LINE_SIZE, dp->socket);
 	if (sa == NULL)
-		return sp_fail(error, error_size, "inbound SA %08x: no DPDK memory for %zu bytes", c->spi, sp_sa_in_size(c->window, c->n_selectors));
+		return sp_fail(error, error_size, "inbound SA %08x: no DPDK memory for %zu bytes", c->spi,
+			       sp_sa_in_size(c->window, c->n_selectors, c->n_selectors6));
 	sa->session = c->session;
 	sa->gcm = (aes_gcm_enc_dec_t)c->gcm;
 	sa->spi = c->spi;
@@ -101,6 +110,7 @@ struct sp_sa_in *sp_sa_in_create(struct sp_dataplane *dp, const struct sp_sa_con
 	sa->replay.window = c->window;
 	sa->replay.words = (uint16_t)replay_words(c->window);
 	sa->n_selectors = c->n_selectors;
+	sa->n_selectors6 = (uint16_t)c->n_selectors6;
 	fill_selectors(sp_sa_in_selectors(sa), c);
 	sa->cell = c->cell;
 	sa->kind = c->kind;
@@ -140,14 +150,15 @@ struct sp_sa_out *sp_sa_out_create(struct sp_dataplane *dp, const struct sp_sa_c
 		return NULL;
 	if (c->first_sequence == 0)
 		return sp_fail(error, error_size, "outbound SA %08x: first sequence number 0, want at least 1 (RFC 4303 3.3.3)", c->spi);
-	sa = rte_zmalloc_socket("sp_sa_out", sp_sa_out_size(c->n_selectors), RTE_CACHE_LINE_SIZE, dp->socket);
+	sa = rte_zmalloc_socket("sp_sa_out", sp_sa_out_size(c->n_selectors, c->n_selectors6), RTE_CACHE_LINE_SIZE, dp->socket);
 	if (sa == NULL)
-		return sp_fail(error, error_size, "outbound SA %08x: no DPDK memory for %zu bytes", c->spi, sp_sa_out_size(c->n_selectors));
+		return sp_fail(error, error_size, "outbound SA %08x: no DPDK memory for %zu bytes", c->spi, sp_sa_out_size(c->n_selectors, c->n_selectors6));
 	sa->session = c->session;
 	sa->gcm = (aes_gcm_enc_dec_t)c->gcm;
 	sa->spi_be = rte_cpu_to_be_32(c->spi);
 	sa->salt_be = c->salt_be;
 	sa->n_selectors = c->n_selectors;
+	sa->n_selectors6 = c->n_selectors6;
 	fill_selectors(sa->selectors, c);
 	sa->cell = c->cell;
 	sa->adjacency = c->adjacency;

@@ -8,6 +8,7 @@ package pipeline
 import "C"
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"maps"
@@ -228,8 +229,12 @@ func (d *Dataplane) checkChild(child *ChildSA) error {
 		return fmt.Errorf("pipeline: SA %#08x of %s: the data plane has no crypto devices", child.SPI, name)
 	case !child.Local.Addr().Is4() || !child.Remote.Addr().Is4():
 		return fmt.Errorf("pipeline: SA %#08x of %s: outer addresses %s and %s: want IPv4", child.SPI, name, child.Local.Addr(), child.Remote.Addr())
-	case len(selectors4(child.Selectors)) == 0:
-		return fmt.Errorf("pipeline: SA %#08x of %s: no IPv4 selector", child.SPI, name)
+	case len(child.Selectors) == 0:
+		return fmt.Errorf("pipeline: SA %#08x of %s: no selector", child.SPI, name)
+	case slices.ContainsFunc(child.Selectors, func(s policy.Selector) bool {
+		return s.Local.Validate() != nil || s.Remote.Validate() != nil || s.Local.Is4() != s.Remote.Is4()
+	}):
+		return fmt.Errorf("pipeline: SA %#08x of %s: selectors %v: want address ranges, both of one IP version", child.SPI, name, child.Selectors)
 	case child.ReplayWindow < 0 || child.ReplayWindow > C.SP_WINDOW_MAX:
 		return fmt.Errorf("pipeline: SA %#08x of %s: replay window of %d packets, want up to %d", child.SPI, name, child.ReplayWindow, C.SP_WINDOW_MAX)
 	}
@@ -256,14 +261,16 @@ func (d *Dataplane) withConfig(sa *association, outbound bool, create func(*C.st
 	if !outbound {
 		source, destination = destination, source
 	}
-	selectors := selectorsToC(child.Selectors, outbound)
+	selectors, selectors6 := selectorsToC(child.Selectors, outbound), selectors6ToC(child.Selectors, outbound)
 	var pin runtime.Pinner
 	defer pin.Unpin()
 	config := C.struct_sp_sa_config{
 		session:          sa.session.Handle,
 		gcm:              sa.session.GCM,
 		selectors:        pinned(&pin, selectors),
+		selectors6:       pinned(&pin, selectors6),
 		n_selectors:      C.uint32_t(len(selectors)),
+		n_selectors6:     C.uint32_t(len(selectors6)),
 		spi:              C.uint32_t(child.SPI),
 		source:           ipv4Number(source.Addr()),
 		destination:      ipv4Number(destination.Addr()),
@@ -308,28 +315,53 @@ func sessionKind(s *cryptodev.Session) C.uint8_t {
 	return C.SP_SA_CBC_ASYNC
 }
 
-// selectors4 leaves out IPv6: such packets do not reach an SA (S-022).
-func selectors4(all []policy.Selector) []policy.Selector {
-	return slices.DeleteFunc(slices.Clone(all), func(s policy.Selector) bool { return !s.Local.Is4() || !s.Remote.Is4() })
+// selectorsOf are the selectors of one IP version.
+func selectorsOf(all []policy.Selector, version int) []policy.Selector {
+	return slices.DeleteFunc(slices.Clone(all), func(s policy.Selector) bool { return s.Local.Is4() != (version == 4) })
 }
 
-// selectorsToC turns selectors into those of the SA's own direction.
+// turned is the selector with the packet's source as the local side, for either direction of an SA.
+func turned(s policy.Selector, outbound bool) policy.Selector {
+	if !outbound {
+		s.Local, s.LocalPort, s.Remote, s.RemotePort = s.Remote, s.RemotePort, s.Local, s.LocalPort
+	}
+	return s
+}
+
+// selectorsToC turns IPv4 selectors into those of the SA's own direction, selectors6ToC those of IPv6.
 func selectorsToC(all []policy.Selector, outbound bool) []C.struct_sp_selector {
 	var list []C.struct_sp_selector
-	for _, s := range selectors4(all) {
-		source, sourcePort, destination, destinationPort := s.Local, s.LocalPort, s.Remote, s.RemotePort
-		if !outbound {
-			source, sourcePort, destination, destinationPort = s.Remote, s.RemotePort, s.Local, s.LocalPort
-		}
+	for _, s := range selectorsOf(all, 4) {
+		s = turned(s, outbound)
 		list = append(list, C.struct_sp_selector{
-			source_first: ipv4Number(source.First), source_last: ipv4Number(source.Last),
-			destination_first: ipv4Number(destination.First), destination_last: ipv4Number(destination.Last),
-			source_port_first: C.uint16_t(sourcePort.First), source_port_last: C.uint16_t(sourcePort.Last),
-			destination_port_first: C.uint16_t(destinationPort.First), destination_port_last: C.uint16_t(destinationPort.Last),
+			source_first: ipv4Number(s.Local.First), source_last: ipv4Number(s.Local.Last),
+			destination_first: ipv4Number(s.Remote.First), destination_last: ipv4Number(s.Remote.Last),
+			source_port_first: C.uint16_t(s.LocalPort.First), source_port_last: C.uint16_t(s.LocalPort.Last),
+			destination_port_first: C.uint16_t(s.RemotePort.First), destination_port_last: C.uint16_t(s.RemotePort.Last),
 			protocol: C.uint8_t(s.Protocol),
 		})
 	}
 	return list
+}
+
+func selectors6ToC(all []policy.Selector, outbound bool) []C.struct_sp_selector6 {
+	var list []C.struct_sp_selector6
+	for _, s := range selectorsOf(all, 6) {
+		s = turned(s, outbound)
+		list = append(list, C.struct_sp_selector6{
+			source_first: ipv6Halves(s.Local.First), source_last: ipv6Halves(s.Local.Last),
+			destination_first: ipv6Halves(s.Remote.First), destination_last: ipv6Halves(s.Remote.Last),
+			source_port_first: C.uint16_t(s.LocalPort.First), source_port_last: C.uint16_t(s.LocalPort.Last),
+			destination_port_first: C.uint16_t(s.RemotePort.First), destination_port_last: C.uint16_t(s.RemotePort.Last),
+			protocol: C.uint8_t(s.Protocol),
+		})
+	}
+	return list
+}
+
+func ipv6Halves(a netip.Addr) [2]C.uint64_t {
+	b := a.As16()
+	return [2]C.uint64_t{C.uint64_t(binary.BigEndian.Uint64(b[:8])), C.uint64_t(binary.BigEndian.Uint64(b[8:]))}
 }
 
 // nextHopIndex is the adjacency on the way to an address.

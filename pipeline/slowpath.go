@@ -58,7 +58,7 @@ func newSlowPath(cfg *Config) slowPath {
 	return s
 }
 
-// Exceptions serves what the workers punt until ctx ends: ARP, neighbours, ICMP and held packets here, the rest through the
+// Exceptions serves what the workers punt until ctx ends: ARP, neighbour discovery, neighbours, ICMP and held packets here, the rest through the
 // handler. One goroutine runs it.
 func (d *Dataplane) Exceptions(ctx context.Context, handler Handler) error {
 	// An idle gateway is looked at 500 times a second; a busy one at once again.
@@ -138,7 +138,7 @@ func (d *Dataplane) dispatch(now time.Time, worker int, x *C.struct_sp_exception
 	}
 	switch x.kind {
 	case C.SP_PUNT_NEIGHBOUR:
-		d.awaitNeighbour(now, x, held)
+		d.awaitNeighbour(now, x, packet, held)
 		return nil
 	case C.SP_PUNT_ACQUIRE:
 		return d.awaitSA(now, CellID(x.cell), packet, held)
@@ -147,6 +147,8 @@ func (d *Dataplane) dispatch(now time.Time, worker int, x *C.struct_sp_exception
 	switch x.kind {
 	case C.SP_PUNT_ARP:
 		d.handleARP(now, packet)
+	case C.SP_PUNT_ND:
+		d.handleDiscovery(now, packet)
 	case C.SP_PUNT_IKE:
 		e = d.handleIKE(packet)
 	case C.SP_PUNT_LOCAL:
@@ -165,7 +167,7 @@ func (d *Dataplane) dispatch(now time.Time, worker int, x *C.struct_sp_exception
 // punted is a packet from the punt ring: its bytes stay in the mbuf.
 type punted struct {
 	frame []byte // from the Ethernet header on; void for a decrypted packet
-	ip    ipv4   // nil when the frame is not IP
+	ip    []byte // of either version, from its header on; nil when the frame is not IP
 	port  int    // in-port, index into Config.Ports; -1 for the local pseudo-port
 	clear bool   // arrived in clear
 }
@@ -180,7 +182,7 @@ func (d *Dataplane) view(x *C.struct_sp_exception) punted {
 		p.port = i
 	}
 	if x.kind != C.SP_PUNT_ARP && int(x.l3_offset) < len(p.frame) {
-		p.ip = ipv4(p.frame[x.l3_offset:])
+		p.ip = p.frame[x.l3_offset:]
 	}
 	return p
 }
@@ -194,29 +196,36 @@ func (d *Dataplane) row(port uint16) int {
 }
 
 // awaitNeighbour keeps a packet until its next hop's address is known.
-func (d *Dataplane) awaitNeighbour(now time.Time, x *C.struct_sp_exception, held heldMbuf) {
-	var key neighbourKey
-	if x.adjacency != C.SP_NO_ADJACENCY && int(x.adjacency) < len(d.slow.adjacencies.keys) {
-		key = d.slow.adjacencies.keys[x.adjacency]
-	} else {
-		port, ok := d.ports[uint16(x.out_port)]
-		if !ok {
-			d.discard([]heldMbuf{held}, dropNeighbourFull)
-			return
-		}
-		key = neighbourKey{Port: port, Address: ipv4Address(x.next_hop)}
+func (d *Dataplane) awaitNeighbour(now time.Time, x *C.struct_sp_exception, packet punted, held heldMbuf) {
+	key, ok := d.neighbourOf(x, packet)
+	if ok {
+		_, err := d.adjacency(key)
+		ok = err == nil
 	}
-	if _, err := d.adjacency(key); err != nil {
+	if !ok {
 		d.discard([]heldMbuf{held}, dropNeighbourFull)
 		return
 	}
 	d.apply(d.slow.neighbours.hold(now, key, held))
 }
 
+// neighbourOf is the next hop that a held packet waits for. A worker has no room to name one of IPv6: the routes are asked
+// again.
+func (d *Dataplane) neighbourOf(x *C.struct_sp_exception, packet punted) (key neighbourKey, ok bool) {
+	if x.adjacency != C.SP_NO_ADJACENCY && int(x.adjacency) < len(d.slow.adjacencies.keys) {
+		return d.slow.adjacencies.keys[x.adjacency], true
+	}
+	if isIPv6(packet.ip) {
+		return nextHop(d.policy.routes, ipv6(packet.ip).destination())
+	}
+	port, ok := d.ports[uint16(x.out_port)]
+	return neighbourKey{Port: port, Address: ipv4Address(x.next_hop)}, ok
+}
+
 // apply does what the neighbour table asks for.
 func (d *Dataplane) apply(e neighbourEffects[heldMbuf]) {
 	for _, r := range e.Requests {
-		d.sendARPRequest(r)
+		d.ask(r)
 	}
 	for _, r := range e.Resolved {
 		if d.setAdjacency(r.neighbourKey, &r.MAC) != nil {
@@ -245,7 +254,7 @@ func (d *Dataplane) awaitSA(now time.Time, cell CellID, packet punted, held held
 		d.discard([]heldMbuf{held}, dropNegotiationFailed)
 		return nil
 	}
-	tuple := packetOf(packet.ip)
+	tuple := tupleOf(packet.ip)
 	kept, ask := d.slow.held.push(now, cell, held)
 	if !kept {
 		d.discard([]heldMbuf{held}, dropHoldFull)
@@ -258,11 +267,12 @@ func (d *Dataplane) awaitSA(now time.Time, cell CellID, packet punted, held held
 
 // handleIKE takes an IKE datagram out of its packet.
 func (d *Dataplane) handleIKE(packet punted) event {
-	tuple := packetOf(packet.ip)
+	ip := ipv4(packet.ip)
+	tuple := packetOf(ip)
 	if !d.policy.own.has(tuple.Destination) {
 		return nil // not ours any more since it came
 	}
-	udp := packet.ip.payload()
+	udp := ip.payload()
 	if len(udp) < udpHeaderLen {
 		return nil
 	}
@@ -271,7 +281,7 @@ func (d *Dataplane) handleIKE(packet punted) event {
 		return nil
 	}
 	udp = udp[:length]
-	if sumField := binary.BigEndian.Uint16(udp[6:]); sumField != 0 && fold(pseudoSum(packet.ip, length)+sum(0, udp)) != 0 {
+	if sumField := binary.BigEndian.Uint16(udp[6:]); sumField != 0 && fold(pseudoSum(ip, length)+sum(0, udp)) != 0 {
 		return nil
 	}
 	datagram := Datagram{

@@ -19,7 +19,7 @@ struct rte_mempool;
 #define SP_PORT_SLOTS (SP_MAX_PORTS + 1)
 #define SP_MAX_WORKERS 64
 #define SP_MAX_CRYPTO_DEVICES 8
-#define SP_PORT_ADDRESSES 8             /* own IPv4 addresses per port */
+#define SP_PORT_ADDRESSES 8             /* own addresses per port */
 #define SP_BURST 32
 
 #define SP_COUNTER_NONE 0               /* filter counter slot of what no filter is asked about */
@@ -75,10 +75,11 @@ enum sp_punt {
 	SP_PUNT_ARP,         /* delivered: whole frame */
 	SP_PUNT_IKE,         /* delivered: IKE datagram to an own address */
 	SP_PUNT_LOCAL,       /* delivered: other permitted packet to an own address */
-	SP_PUNT_NEIGHBOUR,   /* held: `adjacency` unresolved, or SP_NO_ADJACENCY and (out_port, next_hop) needs one */
+	SP_PUNT_NEIGHBOUR,   /* held: `adjacency` unresolved, or SP_NO_ADJACENCY and (out_port, next_hop) needs one; of IPv6 Go finds the next hop itself */
 	SP_PUNT_ACQUIRE,     /* held: `cell` has no SA */
 	SP_PUNT_TTL_EXPIRED, /* already counted as a drop: answer with ICMP time exceeded, then free */
 	SP_PUNT_TOO_BIG,     /* already counted as a drop: answer with ICMP fragmentation needed (`mtu`) if DF is set, then free */
+	SP_PUNT_ND,          /* delivered: whole frame, neighbour solicitation or advertisement for an address of the port */
 };
 
 enum sp_inject {
@@ -185,6 +186,18 @@ struct sp_route {
 	uint8_t bits;
 };
 
+struct sp_route6 {
+	uint8_t prefix[16];
+	uint8_t next_hop[16]; /* 0: on link, the destination itself */
+	uint16_t port;
+	uint8_t bits;
+};
+
+struct sp_own_address6 {
+	uint8_t address[16];
+	uint16_t port;
+};
+
 struct sp_own_address {
 	uint32_t address;
 	uint16_t port;
@@ -197,7 +210,9 @@ struct sp_snapshot_config {
 	const struct sp_route *routes;    /* attached subnets included */
 	const struct sp_own_address *addresses;
 	const struct sp_exemption *exemptions; /* those in force, of received packets */
-	uint32_t n_entries, n_routes, n_addresses, n_exemptions;
+	const struct sp_route6 *routes6;
+	const struct sp_own_address6 *addresses6;
+	uint32_t n_entries, n_routes, n_addresses, n_exemptions, n_routes6, n_addresses6;
 	uint32_t ports_without_ike;       /* bit n: DPDK port n takes no IKE (S-041) */
 	uint8_t default_verdict;          /* SP_VERDICT_PERMIT or SP_VERDICT_BLOCK */
 };
@@ -215,13 +230,25 @@ struct sp_selector {
 };
 _Static_assert(sizeof(struct sp_selector) == 28, "sp_selector layout");
 
+/* The same for IPv6; an address is its upper and its lower half. */
+struct sp_selector6 {
+	uint64_t source_first[2], source_last[2];
+	uint64_t destination_first[2], destination_last[2];
+	uint16_t source_port_first, source_port_last;
+	uint16_t destination_port_first, destination_port_last;
+	uint8_t protocol; /* 0 any */
+	uint8_t reserved[7];
+};
+_Static_assert(sizeof(struct sp_selector6) == 80, "sp_selector6 layout");
+
 /* Both directions. Selectors are copied. */
 struct sp_sa_config {
 	void *session;          /* rte_cryptodev session or, for DIRECT, struct gcm_key_data; alive until the SA's grace period is over */
 	void *gcm;              /* DIRECT: aes_gcm_enc_dec_t, in the SA's direction; NULL for the others */
 	const struct sp_selector *selectors;
+	const struct sp_selector6 *selectors6;
 	uint64_t first_sequence; /* outbound: first number to send, 1 for a new SA */
-	uint32_t n_selectors;
+	uint32_t n_selectors, n_selectors6; /* at least one in all */
 	uint32_t spi;
 	uint32_t salt_be;       /* AEAD: the 4 bytes as they stand in memory (RFC 4106 4) */
 	uint32_t source, destination;         /* outer addresses */
@@ -278,6 +305,20 @@ struct sp_flow_entry {
 	uint8_t reason;      /* DROP: enum sp_drop_reason */
 };
 _Static_assert(sizeof(struct sp_flow_entry) == 32, "sp_flow_entry layout: two to a cache line");
+
+/* The same for IPv6. `rest` is the second half of an sp_flow_key: ports, protocol, role and in_cell. */
+struct sp_flow_entry6 {
+	uint64_t addresses[4]; /* source and destination as they stand in the packet */
+	uint64_t rest;
+	uint32_t generation;
+	uint32_t filter;
+	uint32_t cell;
+	uint16_t adjacency;
+	uint8_t action;
+	uint8_t reason;
+	uint64_t reserved;
+};
+_Static_assert(sizeof(struct sp_flow_entry6) == 64, "sp_flow_entry6 layout: a cache line");
 
 /* ---- explanations ---- */
 

@@ -2,23 +2,22 @@
 
 /* Last stage: next hop, link-layer header, transmit queue. Packets gather per port and leave once a turn. */
 
-#include "ipv4.h"
+#include "ipv6.h"
 #include "mbuf.h"
-#include "stages.h"
 
 /* Disposes of a packet that cannot leave. */
 static __rte_noinline void reject(struct sp_worker *w, const struct sp_packet *p, const struct sp_adjacency *next)
 {
 	if (p->key.role == SP_ROLE_LOCAL)
 		sp_drop(w, p->mbuf, SP_DROP_MTU_EXCEEDED);
-	else if (p->l3[8] <= 1)
+	else if (*sp_hops_left(p->l3) <= 1)
 		sp_punt_dropped(w, p, SP_PUNT_TTL_EXPIRED, 0);
 	else
 		sp_punt_dropped(w, p, SP_PUNT_TOO_BIG, next->mtu);
 }
 
-/* Packets that leave in clear, because a filter permitted them or because they came out of their tunnel. All have one in-port. */
-void sp_forward(struct sp_worker *w, struct sp_packet **packets, uint32_t n)
+/* Compiled once for each IP version. */
+static __rte_always_inline void forward(struct sp_worker *w, struct sp_packet **packets, uint32_t n, int ipv6)
 {
 	const struct sp_adjacency *next = NULL;
 	struct sp_tx_buffer *tx = NULL;
@@ -39,16 +38,27 @@ void sp_forward(struct sp_worker *w, struct sp_packet **packets, uint32_t n)
 			sp_punt_held(w, p, SP_PUNT_NEIGHBOUR);
 			continue;
 		}
-		if (unlikely((p->l3[8] <= 1 && transit) || p->length > next->mtu)) {
+		if (unlikely((p->l3[ipv6 ? SP_IPV6_HOP_LIMIT : SP_IPV4_TTL] <= 1 && transit) || p->length > next->mtu)) {
 			reject(w, p, next);
 			continue;
 		}
-		if (likely(transit))
+		if (ipv6)
+			p->l3[SP_IPV6_HOP_LIMIT] -= (uint8_t)transit;
+		else if (likely(transit))
 			sp_ipv4_decrement_ttl(p->l3);
 		sp_mbuf_bounds(p->mbuf, p->l3 - SP_L2_LENGTH, length);
 		memcpy(p->l3 - SP_L2_LENGTH, next->l2, SP_L2_LENGTH);
 		sp_tx_append(tx, p->mbuf, length);
 	}
+}
+
+/* Packets that leave in clear, because a filter permitted them or because they came out of their tunnel. All have one in-port and one IP version. */
+void sp_forward(struct sp_worker *w, struct sp_packet **packets, uint32_t n)
+{
+	if (likely(!sp_is_ipv6(packets[0]->l3)))
+		forward(w, packets, n, 0);
+	else
+		forward(w, packets, n, 1);
 }
 
 void sp_transmit_run(struct sp_worker *w, uint16_t port, struct rte_mbuf **mbufs, uint32_t n, uint64_t bytes)

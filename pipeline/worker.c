@@ -10,7 +10,7 @@
 
 #include <rte_cycles.h>
 
-#include "stages.h"
+#include "ipv6.h"
 
 #define EMPTY_TURNS_BEFORE_NAP 64
 #define NAP_NANOSECONDS 50000
@@ -34,7 +34,8 @@ static void count_filter(struct sp_worker *w, uint32_t filter, uint64_t packets,
 	w->filters[filter].bytes += bytes;
 }
 
-void sp_process(struct sp_worker *w, struct sp_packet *packets, uint32_t n)
+/* Packets with their verdicts to their next stages. They stand `size` bytes apart, and are of one IP version. */
+static __rte_always_inline void distribute(struct sp_worker *w, struct sp_packet *packets, size_t size, uint32_t n)
 {
 	struct sp_packet *outbound[SP_BURST], *forward[SP_BURST];
 	struct sp_esp inbound[SP_BURST];
@@ -42,10 +43,9 @@ void sp_process(struct sp_worker *w, struct sp_packet *packets, uint32_t n)
 	uint32_t filter, first = 0;
 	uint64_t bytes = 0;
 
-	sp_flow_verdicts(w, packets, n);
 	filter = packets[0].verdict.filter;
 	for (uint32_t i = 0; i < n; i++) {
-		struct sp_packet *p = &packets[i];
+		struct sp_packet *p = RTE_PTR_ADD(packets, i * size);
 
 		/* filters count what they decide; neighbours in a burst mostly share theirs */
 		if (unlikely(p->verdict.filter != filter)) {
@@ -71,6 +71,18 @@ void sp_process(struct sp_worker *w, struct sp_packet *packets, uint32_t n)
 		sp_forward(w, forward, n_forward);
 	if (n_inbound > 0)
 		sp_inbound(w, inbound, n_inbound);
+}
+
+void sp_process(struct sp_worker *w, struct sp_packet *packets, uint32_t n)
+{
+	sp_flow_verdicts(w, packets, n);
+	distribute(w, packets, sizeof(*packets), n);
+}
+
+void sp_process6(struct sp_worker *w, struct sp_packet6 *packets, uint32_t n)
+{
+	sp_flow_verdicts6(w, packets, n);
+	distribute(w, &packets->p, sizeof(*packets), n);
 }
 
 /*

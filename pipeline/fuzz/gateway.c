@@ -358,8 +358,8 @@ void gateway_neighbours(struct gateway *g, int up)
 {
 	static const uint8_t l2[SP_L2_LENGTH] = {2, 0, 0, 0, 0, 9, 2, 0, 0, 0, 0, 8, 8, 0};
 
-	CHECK(sp_adjacency_set(g->dp, ADJACENCY_LAN, g->port[PROTECTED], NEXT_LAN, up ? l2 : NULL) == 0, "adjacency");
-	CHECK(sp_adjacency_set(g->dp, ADJACENCY_WAN, g->port[UNPROTECTED], g->remote, up ? l2 : NULL) == 0, "adjacency");
+	CHECK(sp_adjacency_set(g->dp, ADJACENCY_LAN, g->port[PROTECTED], up ? l2 : NULL) == 0, "adjacency");
+	CHECK(sp_adjacency_set(g->dp, ADJACENCY_WAN, g->port[UNPROTECTED], up ? l2 : NULL) == 0, "adjacency");
 }
 
 /* ---- ports ---- */

@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* Stage 7 for IPv6 in an IPv4 tunnel (RFC 4301 5.2): what inbound.c has decrypted and whose trailer says 41. Header, congestion mark, negotiated selectors; then stage 3. */
+
+#include "ipv6.h"
+
+static int in_range(const uint64_t first[2], const uint64_t last[2], uint64_t high, uint64_t low)
+{
+	return (high > first[0] || (high == first[0] && low >= first[1])) && (high < last[0] || (high == last[0] && low <= last[1]));
+}
+
+int sp_selected6(const struct sp_selector6 *selectors, uint32_t n, const struct sp_packet6 *p)
+{
+	const struct sp_flow_key *k = &p->p.key;
+	uint64_t address[RTE_DIM(p->addresses)];
+
+	for (uint32_t i = 0; i < RTE_DIM(address); i++)
+		address[i] = rte_be_to_cpu_64(p->addresses[i]);
+	for (const struct sp_selector6 *s = selectors; s < selectors + n; s++)
+		if (in_range(s->source_first, s->source_last, address[0], address[1]) && in_range(s->destination_first, s->destination_last, address[2], address[3]) &&
+		    k->source_port >= s->source_port_first && k->source_port <= s->source_port_last && k->destination_port >= s->destination_port_first &&
+		    k->destination_port <= s->destination_port_last && (s->protocol == 0 || s->protocol == k->protocol))
+			return 1;
+	return 0;
+}
+
+/* Congestion marked outside is carried inside (RFC 6040 4.2); a sender that cannot hear it loses the packet. */
+static uint8_t propagate_congestion(uint8_t *l3)
+{
+	uint8_t ecn = sp_ipv6_traffic_class(l3) & SP_ECN_MASK;
+
+	if (ecn == 0)
+		return SP_DROP_ECN;
+	l3[1] |= SP_ECN_CE << 4;
+	return SP_PASS;
+}
+
+/* SP_PASS and a packet ready for the classifier, or the reason to drop. */
+static uint8_t decapsulate(const struct sp_sa_in *sa, const struct sp_selector6 *selectors, const struct sp_esp *p, struct sp_packet6 *out, uint64_t origin)
+{
+	uint8_t *inner = p->esp + SP_ESP_LENGTH + sa->iv_length;
+	uint32_t cipher = p->length - SP_ESP_LENGTH - sa->iv_length - sa->icv_length;
+	uint32_t length = cipher - 2 - inner[cipher - 2]; /* check_trailer has compared */
+	uint8_t reason = sp_parse_ipv6(out, p->mbuf, inner, length, origin);
+
+	if (reason != SP_PASS)
+		return reason == SP_DROP_IPV6_FRAGMENT ? reason : SP_DROP_INNER_HEADER;
+	if ((p->outer_tos & SP_ECN_MASK) == SP_ECN_CE) {
+		reason = propagate_congestion(inner);
+		if (reason != SP_PASS)
+			return reason;
+	}
+	return sp_selected6(selectors, sa->n_selectors6, out) ? SP_PASS : SP_DROP_SELECTOR_MISMATCH;
+}
+
+void sp_inbound6(struct sp_worker *w, struct sp_sa_in *sa, const struct sp_esp *packets, uint32_t n)
+{
+	const struct sp_selector6 *selectors = sp_sa_in_selectors6(sa);
+	const uint64_t origin = sp_key_origin(w->dp->ports[packets[0].mbuf->port].role, sa->cell);
+	struct sp_packet6 inner[SP_BURST], *out = inner;
+	uint64_t bytes = 0;
+
+	for (const struct sp_esp *p = packets; p < packets + n; p++) {
+		uint8_t reason = decapsulate(sa, selectors, p, out, origin);
+
+		if (reason != SP_PASS) {
+			sp_sa_in_drop(w, sa, p->mbuf, reason);
+			continue;
+		}
+		bytes += out->p.length;
+		out++;
+	}
+	sa->packets += (uint64_t)(out - inner);
+	sa->bytes += bytes;
+	sa->last_use = w->now;
+	if (out != inner)
+		sp_process6(w, inner, (uint32_t)(out - inner));
+}

@@ -1,0 +1,174 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Stage 2 for IPv6 (RFC 8200): the fixed header, then extension headers up to the one that filters speak of, each read behind a comparison with the bytes that are there. sp_ingest
+ * puts such frames aside and they come here as a burst of their own.
+ */
+
+#include "ipv6.h"
+#include "mbuf.h"
+
+#define NEXT_HOP_BY_HOP 0
+#define NEXT_ROUTING 43
+#define NEXT_FRAGMENT 44
+#define NEXT_DESTINATION 60
+
+#define ROUTING_SOURCE_ROUTE 0 /* RFC 5095: deprecated */
+#define ROUTING_MOBILE 2       /* RFC 6275 6.4: names another destination than the header */
+
+#define OPTION_PAD1 0
+#define OPTION_JUMBO 0xc2 /* RFC 2675 */
+
+#define EXTENSIONS_MAX 8 /* headers in a chain; RFC 8200 4.1 names seven, one twice */
+
+#define ND_SOLICITATION 135
+#define ND_ADVERTISEMENT 136
+#define ND_HOP_LIMIT 255 /* RFC 4861 7.1: no router let it through */
+
+#define MAC_BITS_UNUSED 16 /* of the 8 bytes loaded for 6 */
+
+/* Options of a hop-by-hop or destination header: lengths that fit, and none that changes where the packet ends. */
+static uint8_t check_options(const uint8_t *option, const uint8_t *end)
+{
+	while (option < end) {
+		if (*option == OPTION_PAD1) {
+			option++;
+			continue;
+		}
+		if (*option == OPTION_JUMBO || end - option < 2 || option[1] > end - option - 2)
+			return SP_DROP_IPV6_EXTENSION;
+		option += 2 + option[1];
+	}
+	return SP_PASS;
+}
+
+/* The contents of an extension header of `length` bytes: SP_PASS or the reason to drop. */
+static uint8_t check_extension(uint8_t kind, const uint8_t *header, uint32_t length)
+{
+	if (kind != NEXT_ROUTING)
+		return check_options(header + 2, header + length);
+	/* with segments left the packet goes elsewhere than to the destination that filters see */
+	if (header[2] == ROUTING_SOURCE_ROUTE || header[2] == ROUTING_MOBILE || header[3] != 0)
+		return SP_DROP_IPV6_ROUTING;
+	return SP_PASS;
+}
+
+static int is_extension(uint8_t next)
+{
+	return next == NEXT_HOP_BY_HOP || next == NEXT_ROUTING || next == NEXT_DESTINATION;
+}
+
+/* Walks the chain of a packet of `total` bytes; leaves in *next the protocol that it leads to and in *at where that begins. */
+static uint8_t walk_extensions(const uint8_t *l3, uint32_t total, uint8_t *next, uint32_t *at)
+{
+	for (uint32_t n = 0; is_extension(*next); n++) {
+		const uint8_t *header = l3 + *at;
+		uint32_t length;
+		uint8_t reason;
+
+		/* hop-by-hop options stand first or nowhere (RFC 8200 4.1) */
+		if (n == EXTENSIONS_MAX || (*next == NEXT_HOP_BY_HOP && n > 0) || total - *at < 8)
+			return SP_DROP_IPV6_EXTENSION;
+		length = 8 + 8u * header[1];
+		if (length > total - *at)
+			return SP_DROP_IPV6_EXTENSION;
+		reason = check_extension(*next, header, length);
+		if (reason != SP_PASS)
+			return reason;
+		*next = header[0];
+		*at += length;
+	}
+	return *next == NEXT_FRAGMENT ? SP_DROP_IPV6_FRAGMENT : SP_PASS;
+}
+
+uint8_t sp_parse_ipv6(struct sp_packet6 *packet, struct rte_mbuf *m, uint8_t *l3, uint32_t available, uint64_t origin)
+{
+	uint32_t total, at = SP_IPV6_LENGTH, ports = 0;
+	uint8_t next, reason;
+
+	if (available < SP_IPV6_LENGTH)
+		return SP_DROP_TRUNCATED;
+	if (l3[0] >> 4 != 6)
+		return SP_DROP_IP_VERSION;
+	total = SP_IPV6_LENGTH + rte_be_to_cpu_16(sp_load16(l3 + 4));
+	if (total > available)
+		return SP_DROP_IPV6_LENGTH;
+	next = l3[6];
+	reason = walk_extensions(l3, total, &next, &at);
+	if (reason != SP_PASS)
+		return reason;
+	if (sp_has_ports(next)) {
+		if (total - at < 4)
+			return SP_DROP_L4_TRUNCATED;
+		ports = rte_be_to_cpu_32(sp_load32(l3 + at));
+	}
+	memcpy(packet->addresses, l3 + 8, sizeof(packet->addresses));
+	packet->p.words[0] = 0;
+	packet->p.words[1] = (ports >> 16 | ports << 16) | (uint64_t)next << 32 | origin;
+	packet->p.mbuf = m;
+	packet->p.l3 = l3;
+	packet->p.length = (uint16_t)total;
+	packet->p.next_hop = 0;
+	packet->l4 = (uint16_t)at;
+	return SP_PASS;
+}
+
+/* ---- frames ---- */
+
+/* Whether a destination is one of the port's own addresses or the solicited-node group of one (RFC 4291 2.7.1). */
+static int for_neighbour_discovery(const struct sp_snapshot *s, uint16_t port, const uint8_t *destination)
+{
+	static const uint8_t solicited[13] = {0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0xff};
+	const uint32_t same_from = memcmp(destination, solicited, sizeof(solicited)) == 0 ? sizeof(solicited) : 0;
+
+	for (uint32_t i = 0; i < s->n_local6; i++)
+		if (s->local6[i].port == port && memcmp(s->local6[i].address + same_from, destination + same_from, SP_IPV6_ADDRESS - same_from) == 0)
+			return 1;
+	return 0;
+}
+
+/* Address resolution is as much a part of the link as ARP is: no filter is asked. Anything else of ICMPv6 is a packet like others. */
+static int is_neighbour_discovery(const struct sp_worker *w, const struct sp_packet6 *p)
+{
+	const uint8_t *l3 = p->p.l3, *icmp = l3 + p->l4;
+
+	return p->p.key.protocol == SP_PROTOCOL_ICMPV6 && l3[7] == ND_HOP_LIMIT && p->p.length - p->l4 >= 4 &&
+	       (icmp[0] == ND_SOLICITATION || icmp[0] == ND_ADVERTISEMENT) && for_neighbour_discovery(w->snapshot, p->p.mbuf->port, p->destination);
+}
+
+/* One frame: 1 with the packet parsed, or disposes of it and returns 0. */
+static int ingest_one(struct sp_worker *w, const struct sp_port *port, struct rte_mbuf *m, struct sp_packet6 *packet)
+{
+	uint8_t *frame = rte_pktmbuf_mtod(m, uint8_t *);
+	uint8_t reason = sp_parse_ipv6(packet, m, frame + SP_L2_LENGTH, m->data_len - SP_L2_LENGTH, sp_key_origin(w->snapshot->port[m->port].role, SP_NO_CELL));
+
+	/* a link-layer group is for packets to a group */
+	if (reason == SP_PASS && sp_load64(frame) << MAC_BITS_UNUSED != port->mac && !sp_ipv6_multicast(packet->destination))
+		reason = SP_DROP_LINK_BROADCAST;
+	if (reason != SP_PASS) {
+		sp_drop(w, m, reason);
+		return 0;
+	}
+	if (is_neighbour_discovery(w, packet)) {
+		sp_punt_frame(w, m, SP_PUNT_ND, 0);
+		return 0;
+	}
+	return 1;
+}
+
+void sp_ingest6(struct sp_worker *w, const struct sp_port *port)
+{
+	struct sp_packet6 packets[SP_BURST];
+	uint32_t n = 0, aside = w->n_aside;
+
+	w->n_aside = 0;
+	for (uint32_t i = 0; i < aside; i++) {
+		/* nothing here speaks IPv6: neither a filter nor an address of ours */
+		if (!w->snapshot->ipv6)
+			sp_drop(w, w->aside[i], SP_DROP_IPV6);
+		else
+			n += (uint32_t)ingest_one(w, port, w->aside[i], &packets[n]);
+	}
+	if (n > 0)
+		sp_process6(w, packets, n);
+}
