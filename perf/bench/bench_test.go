@@ -96,6 +96,7 @@ func checkPolicies(t *testing.T, rows []map[string]any) {
 		}
 		between("hit_cycles_per_packet")
 		between("miss_cycles_per_packet")
+		between("flood_hit_cycles_per_packet")
 		traffic, _ := row["traffic"].(string)
 		sizes[traffic] = append(sizes[traffic], number("filters"))
 		if first := len(sizes[traffic]) == 1; first != (number("hit_ratio") == 1) || first == (number("miss_ratio") == 1) {
@@ -104,9 +105,9 @@ func checkPolicies(t *testing.T, rows []map[string]any) {
 		if number("flood_share_target") != floodTarget || number("hit_ratio_target") != hitTarget || number("miss_ratio_target") != missTarget {
 			t.Errorf("targets: %v", row)
 		}
-		// three rounds, each a warming pass and two windows of whole passes, of which the warming ones do not count
-		if n := number("packets"); math.Mod(n, siteFlows) != 0 || n < 2*3*siteFlows {
-			t.Errorf("%g packets, expected whole passes of %d in 3 rounds of 2 windows", n, siteFlows)
+		// in each of three rounds a window of hits and two of the flood, in whole passes
+		if n := number("packets"); math.Mod(n, minPass) != 0 || n < 3*(minPass+2*siteFlows) {
+			t.Errorf("%g packets, expected whole passes of %d and %d in 3 rounds", n, minPass, siteFlows)
 		}
 	}
 	want := map[string][]float64{"permit": {10, 100}, "outbound": {10, 100}}

@@ -24,22 +24,27 @@ const (
 	swaps    = 5
 )
 
-// FilterRow is what packets cost with a policy of some size, of 64 bytes and each of a flow of its own, through the whole
-// gateway: when all of them hit the flow cache and when all of them miss it. All policies take turns within a round, and
-// the ratios are medians of those within a round.
+var cheapest = crypto.Suite{Encr: crypto.EncrAESGCM16, KeyBits: 128}
+
+// FilterRow is what packets of 64 bytes cost with a policy of some size, through the whole gateway. Hits are of flows that meet
+// the same few filters in every policy, because counting for thousands of filters is a cost of its own. Flood is one packet of
+// each of many flows, half of them for a filter that may be any: all miss the flow cache, and for comparison all hit it. All
+// policies take turns within a round, and the ratios are medians of those within a round.
 type FilterRow struct {
 	Case    string `json:"case"`
 	Traffic string `json:"traffic"` // permit: forwarded in clear; outbound: into a tunnel
 	Filters int    `json:"filters"`
 	Size    int    `json:"size"`
-	Flows   int    `json:"flows"`
 
-	HitCycles     float64 `json:"hit_cycles_per_packet"`
-	HitCyclesMin  float64 `json:"hit_cycles_per_packet_min"`
-	HitCyclesMax  float64 `json:"hit_cycles_per_packet_max"`
-	MissCycles    float64 `json:"miss_cycles_per_packet"`
-	MissCyclesMin float64 `json:"miss_cycles_per_packet_min"`
-	MissCyclesMax float64 `json:"miss_cycles_per_packet_max"`
+	HitCycles         float64 `json:"hit_cycles_per_packet"`
+	HitCyclesMin      float64 `json:"hit_cycles_per_packet_min"`
+	HitCyclesMax      float64 `json:"hit_cycles_per_packet_max"`
+	MissCycles        float64 `json:"miss_cycles_per_packet"` // of the flood
+	MissCyclesMin     float64 `json:"miss_cycles_per_packet_min"`
+	MissCyclesMax     float64 `json:"miss_cycles_per_packet_max"`
+	FloodHitCycles    float64 `json:"flood_hit_cycles_per_packet"` // the same packets, known
+	FloodHitCyclesMin float64 `json:"flood_hit_cycles_per_packet_min"`
+	FloodHitCyclesMax float64 `json:"flood_hit_cycles_per_packet_max"`
 
 	HitRatio    float64 `json:"hit_ratio"` // to the policy with the fewest filters
 	HitTarget   float64 `json:"hit_ratio_target"`
@@ -70,108 +75,119 @@ type SwapRow struct {
 	Machine       Machine `json:"machine"`
 }
 
-// filterRound is a window of hits and one of misses with one policy.
-type filterRound struct{ hit, miss measured }
+// filterRound is the windows with one policy.
+type filterRound struct{ hit, miss, floodHit measured }
 
 // measureFilters makes the rows of one kind of traffic.
 func (o *Options) measureFilters(ctx context.Context, tunnel bool, folder string, core *thread, window uint64, machine Machine) (rows []FilterRow, swap SwapRow, err error) {
-	l, err := siteLoad(tunnel)
-	if err != nil {
-		return nil, swap, err
+	rounds := make([][]filterRound, o.Windows)
+	for i := range rounds {
+		rounds[i] = make([]filterRound, len(o.Filters))
 	}
-	b, err := newBed(l, folder)
-	if err != nil {
-		return nil, swap, err
-	}
-	defer func() { err = errors.Join(err, b.close()) }()
-	rounds, err := b.measurePolicies(ctx, o.Filters, core, window, o.Windows)
-	if err != nil {
-		return nil, swap, err
+	for _, flood := range []bool{false, true} {
+		if swap, err = o.measureSite(ctx, siteLoad(tunnel, flood), flood, folder, core, window, machine, rounds); err != nil {
+			return nil, swap, err
+		}
 	}
 	for i := range o.Filters {
-		rows = append(rows, b.filterRow(o.Filters, rounds, i, machine))
+		rows = append(rows, o.filterRow(siteLoad(tunnel, true).site.traffic(), rounds, i, machine))
 	}
-	swap, err = b.measureSwap(o.Filters[0], slices.Max(o.Filters), machine)
-	return rows, swap, err
+	return rows, swap, nil
 }
 
 // siteLoad is the traffic of a site. Its suite is the cheapest: what policy costs shows most.
-func siteLoad(tunnel bool) (load, error) {
-	suite, err := crypto.ParseSuite("aes128gcm16")
-	return load{suite: suite, direction: Outbound, size: siteSize, flows: siteFlows, tunnels: 1, site: newSite(tunnel)}, err
+func siteLoad(tunnel, flood bool) load {
+	l := load{suite: cheapest, direction: Outbound, size: siteSize, flows: knownFlows, tunnels: 1}
+	aimed := minFilters - 1
+	if flood {
+		l.flows, aimed = siteFlows, maxFilters
+	}
+	l.site = newSite(tunnel, l.flows, aimed)
+	return l
 }
 
-// measurePolicies runs the windows; a round has one filterRound for each size of the policy.
-func (b *bed) measurePolicies(ctx context.Context, sizes []int, core *thread, window uint64, windows int) ([][]filterRound, error) {
+// measureSite fills in what the rounds have of hits or of the flood; with the flood it measures swaps.
+func (o *Options) measureSite(ctx context.Context, l load, flood bool, folder string, core *thread, window uint64, machine Machine, rounds [][]filterRound) (swap SwapRow, err error) {
+	b, err := newBed(l, folder)
+	if err != nil {
+		return swap, err
+	}
+	defer func() { err = errors.Join(err, b.close()) }()
+	if err := b.measurePolicies(ctx, o.Filters, flood, core, window, rounds); err != nil || !flood {
+		return swap, err
+	}
+	return b.measureSwap(o.Filters[0], slices.Max(o.Filters), machine)
+}
+
+// measurePolicies runs the windows of each round, for each size of the policy.
+func (b *bed) measurePolicies(ctx context.Context, sizes []int, flood bool, core *thread, window uint64, rounds [][]filterRound) error {
 	defer quietCollector()()
-	var rounds [][]filterRound
 	var sent uint64
 	run := func(kind func(int, uint64, int) (uint64, uint64, error), cycles uint64) (m measured, err error) {
 		m.packets, m.cycles, err = kind(0, cycles, b.load.pass())
 		sent += m.packets
 		return m, err
 	}
-	for range windows {
-		var now []filterRound
-		for _, n := range sizes {
+	windows := func(r *filterRound) (err error) {
+		if _, err = run(b.plane.RunFor, 0); err != nil { // after which every flow is known
+			return err
+		}
+		if !flood {
+			r.hit, err = run(b.plane.RunFor, window)
+			return err
+		}
+		if r.floodHit, err = run(b.plane.RunFor, window); err != nil {
+			return err
+		}
+		r.miss, err = run(b.plane.RunMissesFor, window)
+		return err
+	}
+	for round := range rounds {
+		for i, n := range sizes {
 			if err := ctx.Err(); err != nil {
-				return nil, err
+				return err
 			}
 			if _, err := b.applySite(b.load.site.set(n, b.load.suite.String())); err != nil {
-				return nil, err
-			}
-			var r filterRound
-			err := core.do(func() (err error) {
-				if _, err = run(b.plane.RunFor, 0); err != nil { // after which every flow is known
-					return err
-				}
-				if r.hit, err = run(b.plane.RunFor, window); err != nil {
-					return err
-				}
-				r.miss, err = run(b.plane.RunMissesFor, window)
 				return err
-			})
-			if err != nil {
-				return nil, err
 			}
-			now = append(now, r)
+			if err := core.do(func() error { return windows(&rounds[round][i]) }); err != nil {
+				return err
+			}
 		}
-		rounds = append(rounds, now)
 		collectGarbage()
 	}
-	return rounds, b.check(sent)
+	return b.check(sent)
 }
 
-func (b *bed) filterRow(sizes []int, rounds [][]filterRound, i int, machine Machine) FilterRow {
-	figure := func(of func([]filterRound) float64) spread {
+func (o *Options) filterRow(traffic string, rounds [][]filterRound, i int, machine Machine) FilterRow {
+	type figure func([]filterRound) float64
+	over := func(of figure) spread {
 		values := make([]float64, len(rounds))
 		for r := range rounds {
 			values[r] = of(rounds[r])
 		}
 		return spreadOfValues(values)
 	}
-	hit := func(at int) func([]filterRound) float64 {
-		return func(r []filterRound) float64 { return r[at].hit.perPacket() }
+	hit := func(at int) figure { return func(r []filterRound) float64 { return r[at].hit.perPacket() } }
+	miss := func(at int) figure { return func(r []filterRound) float64 { return r[at].miss.perPacket() } }
+	floodHit := func(r []filterRound) float64 { return r[i].floodHit.perPacket() }
+	ratio := func(a, b figure) float64 {
+		return over(func(r []filterRound) float64 { return a(r) / b(r) }).median
 	}
-	miss := func(at int) func([]filterRound) float64 {
-		return func(r []filterRound) float64 { return r[at].miss.perPacket() }
-	}
-	ratio := func(a, b func([]filterRound) float64) float64 {
-		return figure(func(r []filterRound) float64 { return a(r) / b(r) }).median
-	}
-	base := max(slices.Index(sizes, missBase), 0)
-	hits, misses := figure(hit(i)), figure(miss(i))
+	base := max(slices.Index(o.Filters, missBase), 0)
+	hits, misses, floodHits := over(hit(i)), over(miss(i)), over(floodHit)
 	row := FilterRow{
-		Case: fmt.Sprintf("%s with %d filters", b.load.site.traffic(), sizes[i]), Traffic: b.load.site.traffic(), Filters: sizes[i], Size: b.load.size, Flows: b.load.flows,
+		Case: fmt.Sprintf("%s with %d filters", traffic, o.Filters[i]), Traffic: traffic, Filters: o.Filters[i], Size: siteSize,
 		HitCycles: hits.median, HitCyclesMin: hits.min, HitCyclesMax: hits.max,
 		MissCycles: misses.median, MissCyclesMin: misses.min, MissCyclesMax: misses.max,
+		FloodHitCycles: floodHits.median, FloodHitCyclesMin: floodHits.min, FloodHitCyclesMax: floodHits.max,
 		HitRatio: ratio(hit(i), hit(0)), HitTarget: hitTarget,
 		MissRatio: ratio(miss(i), miss(base)), MissTarget: missTarget,
-		FloodShare: ratio(hit(i), miss(i)), FloodTarget: floodTarget,
+		FloodShare: ratio(floodHit, miss(i)), FloodTarget: floodTarget,
 		Windows: len(rounds), TSCHz: eal.TSCHz(), Machine: machine,
 	}
 	for _, r := range rounds {
-		row.Packets += r[i].hit.packets + r[i].miss.packets
+		row.Packets += r[i].hit.packets + r[i].miss.packets + r[i].floodHit.packets
 	}
 	return row
 }
@@ -215,20 +231,22 @@ func (b *bed) measureSwap(small, large int, machine Machine) (row SwapRow, err e
 }
 
 const filterHeading = `
-a policy of many filters, mirrored: pairs of hosts and of prefixes, any to a host's TCP port, a host to any, ranges of ports, and one for the rest;
-%d packets of %d bytes, a flow each, half of them written for by a filter; one core, %d rounds; targets in brackets
-                     hit: cycles per packet   to the fewest    miss: cycles per packet        to %d       flood: share of
-traffic     filters  median (min-max)         filters [%.2f]   median (min-max)         filters [%.0f]   the hit rate [%.2f]
+a policy of many filters, mirrored: pairs of hosts and of prefixes, any to a host's TCP port, a host to any, ranges of ports, and one for the rest.
+hit: %d flows that meet the same filters in every policy; flood: %d packets, a flow each, half of them for any of %d filters, the rest for the last.
+packets of %d bytes; one core, cycles per packet; %d rounds, in which all policies take turns; targets in brackets
+                     hit                   to the fewest   flood, all miss       to %d        the same, all hit     share of the
+traffic     filters  median (min-max)      filters [%.2f]  median (min-max)      filters [%.0f]  median (min-max)      hit rate [%.2f]
 `
 
 func printFilterHeading(w io.Writer, o *Options) {
-	fmt.Fprintf(w, filterHeading, siteFlows, siteSize, o.Windows, missBase, hitTarget, missTarget, floodTarget)
+	fmt.Fprintf(w, filterHeading, knownFlows, siteFlows, maxFilters, siteSize, o.Windows, missBase, hitTarget, missTarget, floodTarget)
 }
 
 func printFilterRow(w io.Writer, r *FilterRow) {
-	fmt.Fprintf(w, "%-10s %8d  %-25s %-16.3f %-27s %-10.2f %.2f\n", r.Traffic, r.Filters,
-		fmt.Sprintf("%.0f (%.0f-%.0f)", r.HitCycles, r.HitCyclesMin, r.HitCyclesMax), r.HitRatio,
-		fmt.Sprintf("%.0f (%.0f-%.0f)", r.MissCycles, r.MissCyclesMin, r.MissCyclesMax), r.MissRatio, r.FloodShare)
+	cycles := func(median, low, high float64) string { return fmt.Sprintf("%.0f (%.0f-%.0f)", median, low, high) }
+	fmt.Fprintf(w, "%-10s %8d  %-20s  %-14.3f  %-20s  %-11.2f  %-20s  %.2f\n", r.Traffic, r.Filters,
+		cycles(r.HitCycles, r.HitCyclesMin, r.HitCyclesMax), r.HitRatio, cycles(r.MissCycles, r.MissCyclesMin, r.MissCyclesMax), r.MissRatio,
+		cycles(r.FloodHitCycles, r.FloodHitCyclesMin, r.FloodHitCyclesMax), r.FloodShare)
 }
 
 func printSwapRow(w io.Writer, r *SwapRow) {

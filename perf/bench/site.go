@@ -10,9 +10,10 @@ import (
 )
 
 const (
-	minFilters  = 2
+	minFilters  = 10
 	maxFilters  = 10000
-	siteFlows   = 16384 // packets in the file of a site, each a flow of its own
+	siteFlows   = 16384 // of a flood: each packet in the file is a flow of its own
+	knownFlows  = 1024  // whose packets hit the flow cache
 	siteSize    = 64
 	protocolTCP = 6
 	siteTunnel  = "site"
@@ -40,19 +41,19 @@ type siteFlow struct {
 	protocol                    uint8
 }
 
-// newSite draws filters and flows, the same ones each time: every second flow is one that a filter of the list was written
-// for, of any kind; the others meet the last filter.
-func newSite(tunnel bool) *site {
+// newSite draws filters and flows, the same ones each time. Every second flow is one that one of the first `aimed` filters was
+// written for, of any kind; the others meet the last filter.
+func newSite(tunnel bool, flows, aimed int) *site {
 	random := rand.New(rand.NewPCG(118, 3))
 	s := &site{tunnel: tunnel}
 	for i := range maxFilters {
 		s.filters = append(s.filters, newSiteFilter(random, i))
 	}
 	known := map[siteFlow]bool{}
-	for len(s.flows) < siteFlows {
+	for len(s.flows) < flows {
 		flow := siteFlow{hostIn(random, lanHosts), hostIn(random, remoteHosts), uint16(firstPort + random.IntN(50000)), uint16(random.IntN(1 << 16)), protocolUDP}
 		if len(s.flows)%2 == 0 {
-			flow = s.filters[random.IntN(maxFilters)].flow(random, flow)
+			flow = s.filters[random.IntN(aimed)].flow(random, flow)
 		}
 		if !known[flow] {
 			known[flow] = true
@@ -111,9 +112,9 @@ func hostIn(random *rand.Rand, p netip.Prefix) [4]byte {
 	return [4]byte(binary.BigEndian.AppendUint32(nil, binary.BigEndian.Uint32(first[:])|random.Uint32()>>p.Bits()))
 }
 
-// packet is the only packet of flow i.
+// packet is packet i of the file: one of each flow in turn.
 func (s *site) packet(i int) []byte {
-	f := &s.flows[i]
+	f := &s.flows[i%len(s.flows)]
 	b := appendIPv4(make([]byte, 0, siteSize), siteSize, f.protocol, f.source, f.destination)
 	b = binary.BigEndian.AppendUint16(b, f.sourcePort)
 	b = binary.BigEndian.AppendUint16(b, f.destinationPort)
