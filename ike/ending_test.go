@@ -62,15 +62,15 @@ func TestEndingsForetellReconfigure(t *testing.T) {
 	}
 }
 
-// Where no answer can arrive any more, what ends is gone at once, with its delete on the wire; a peer that is heard is waited for.
+// Where no answer can arrive any more, the IKE SA too is gone at once, with its delete on the wire; a peer that is heard is waited for.
 func TestDeafEndIsOverAtOnce(t *testing.T) {
 	for _, deaf := range []bool{true, false} {
 		l := join(t, withVoice(false), withVoice(true))
 		upWithVoice(l)
 		l.a.cfg.Peers = nil
 		l.a.step(Reconfigure{Deaf: func(local netip.Addr) bool { return deaf && local == addrA }})
-		if waiting := len(l.a.inbound) > 0; waiting == deaf {
-			t.Errorf("deaf %v: %d inbound SAs are left", deaf, len(l.a.inbound))
+		if n := len(l.a.inbound); n != 0 {
+			t.Errorf("deaf %v: %d inbound SAs are left", deaf, n)
 		}
 		if retired := l.a.engine.Retired() > 0; retired == deaf {
 			t.Errorf("deaf %v: %d IKE SAs of former peers are left", deaf, l.a.engine.Retired())

@@ -43,7 +43,8 @@ type (
 	// Rekey replaces the keys of a Child SA, or with an empty Child those of the IKE SA.
 	Rekey struct{ Peer, Child string }
 	// Reconfigure replaces the list of peers. What is gone or negotiated from other settings loses its SAs by delete, down to a single
-	// child; the rest notices nothing. Effects for a child under its name may follow until its last SA has gone.
+	// child; the rest notices nothing. Effects for a child under its name may follow until its last SA has gone. Of a peer that is gone or
+	// somebody else now both halves of every SA go at once: whether it answers the delete is up to it.
 	// Deaf says of an own address that no message to it arrives any more: what ends there ends at once, since no answer to its delete
 	// will come. Nil: all are heard.
 	Reconfigure struct {

@@ -135,13 +135,19 @@ func (p *peer) terminate() {
 	p.endAll(DeletedByOperator)
 }
 
-// retire ends all that belongs to a peer that is no longer configured.
+// retire ends all that belongs to a peer that is no longer configured, or is somebody else now. It is not trusted to answer the deletes: the
+// Child SAs go at once, both halves, and only the IKE SAs wait for an answer.
 func (p *peer) retire() {
 	p.retired = true
 	for _, s := range p.slots {
 		s.retired = true
 	}
 	p.endAll(DeletedReconfig)
+	for _, sa := range p.sas {
+		for _, c := range slices.Clone(sa.children) {
+			c.remove(DeletedReconfig, 0)
+		}
+	}
 }
 
 func (p *peer) endAll(reason Reason) {

@@ -12,7 +12,7 @@ import (
 
 // reconfigure replaces the list of peers while everything runs. What is the same notices nothing:
 //
-//	a peer that is gone, or is somebody else now        its IKE SAs end by delete, with all on them
+//	a peer that is gone, or is somebody else now        its IKE SAs end by delete, their Child SAs at once
 //	a peer that lives, dies or renews otherwise         keeps its IKE SAs; the new times count from now on
 //	a child that is gone, or protects otherwise         its Child SAs end by delete (RFC 7296 1.4.1)
 //	a child that is new, or protects otherwise          is negotiated on the IKE SA that there is

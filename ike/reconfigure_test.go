@@ -386,6 +386,29 @@ func TestReconfigureKeepsDown(t *testing.T) {
 	}
 }
 
+// A peer that is gone, or proves itself otherwise from now on, may never answer a delete: what it sends by its SAs is not taken any more from the
+// very Step that changes it.
+func TestReconfigureEndsInboundAtOnce(t *testing.T) {
+	for name, change := range map[string]func(*end){
+		"peer gone": dropPeer,
+		"other key": func(n *end) { n.configure(func(p *Peer) { p.PSK = crypto.NewSecret([]byte("new key")) }) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := up(t, nil, nil)
+			changeChild(l.a) // its delete is on its way
+			change(l.a)
+			if n := len(l.a.inbound) + len(l.a.outbound); n != 0 {
+				t.Errorf("%d halves of SAs left, expected none", n)
+			}
+			l.wire = nil // b hears of nothing
+			l.advance(2 * time.Minute)
+			if n := l.a.engine.Retired(); n != 0 {
+				t.Errorf("%d IKE SAs of the former peer left", n)
+			}
+		})
+	}
+}
+
 // Effects bear the names of the configuration that they come from, so that the data plane finds the place of an SA that is on its way out.
 func TestReconfigureEffects(t *testing.T) {
 	l := up(t, nil, nil)
