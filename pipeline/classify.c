@@ -303,6 +303,8 @@ void sp_classify_misses(const struct sp_dataplane *dp, const struct sp_snapshot 
 	if (n_open == 0)
 		return;
 	match_filters(s, open, result, n_open);
+	for (uint32_t i = 0; i < n_open; i++)
+		rte_prefetch0(&s->entries[result[i] != 0 ? result[i] - 1 : 0]);
 	for (uint32_t i = 0; i < n_open; i++) {
 		uint32_t at = place[i];
 
