@@ -3,6 +3,7 @@ package appliance
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"slices"
 	"strings"
@@ -338,6 +339,42 @@ func TestPurgeLeavesTheClosedDefault(t *testing.T) {
 	}
 	if _, err := config.ParseWith(g.path, g.running().text, config.Options{Machine: config.ThisMachine()}); err != nil {
 		t.Errorf("a restart would refuse the file: %v", err)
+	}
+}
+
+// What is applied is what a restart finds, even if it was in force already and only
+// the file differed; a reload, which reads the file, never writes it.
+func TestAppliedTextIsInTheFile(t *testing.T) {
+	r := newRig(t, siteA())
+	g := r.gateways[0]
+	text := string(g.running().text)
+	byHand := strings.Replace(text, "action: permit", "action: permitt", 1)
+	if err := os.WriteFile(g.path, []byte(byHand), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	change := r.change(g, api.PathActivate, api.Activate{Name: "whole"}) // as it is
+	if !strings.Contains(strings.Join(change.Warnings, "\n"), "they are in backup 1") {
+		t.Errorf("expected a warning of the text by hand, found %v", change.Warnings)
+	}
+	if found, err := os.ReadFile(g.path); err != nil || string(found) != text {
+		t.Errorf("the file holds what was never in force, %v", err)
+	}
+
+	// Another text comes while the one before it is being loaded.
+	loading, later := strings.Replace(text, "active_policy: whole", "active_policy: more", 1), text+"# and a remark\n"
+	if err := os.WriteFile(g.path, []byte(loading), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	parse := g.manager.parse
+	g.manager.parse = func(text []byte, known map[string][]netip.Addr) (*config.Config, error) {
+		cfg, err := parse(text, known)
+		return cfg, errors.Join(err, os.WriteFile(g.path, []byte(later), 0o600))
+	}
+	if change := r.change(g, api.PathReload, api.Reload{}); change.Policy != "more" || change.Backup == 0 {
+		t.Errorf("reload: %+v", change)
+	}
+	if found, err := os.ReadFile(g.path); err != nil || string(found) != later {
+		t.Errorf("a reload wrote the file that it read, %v", err)
 	}
 }
 

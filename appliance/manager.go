@@ -62,8 +62,10 @@ type request struct {
 	by     string // who wants it
 	dryRun bool
 
-	// text is the configuration wanted, given that in force; nil keeps it.
-	text func(*running) ([]byte, error)
+	// text is the configuration wanted, given that in force; nil keeps it. The file is
+	// made to hold it, unless it comes from there: then the file is left alone.
+	text     func(*running) ([]byte, error)
+	fromFile bool
 	// overlay is what is to differ from the file, given that in force; nil keeps it.
 	overlay func(*running) (overlay, error)
 	// fresh has every DNS name asked for again.
@@ -120,7 +122,7 @@ func (m *manager) transact(ctx context.Context, r request) (*api.Change, error) 
 	if r.dryRun {
 		return &p.change, p.undo(ctx)
 	}
-	if err := m.keep(p, before); err != nil {
+	if err := m.keep(r, p, before); err != nil {
 		return nil, errors.Join(err, p.undo(ctx))
 	}
 	// The file says so now: what follows cannot fail, and a restart would come to the same.
@@ -145,20 +147,24 @@ func (m *manager) transact(ctx context.Context, r request) (*api.Change, error) 
 }
 
 // keep writes what a restart must find. Nothing is in force before it is written.
-func (m *manager) keep(p *plan, before *running) error {
+func (m *manager) keep(r request, p *plan, before *running) (err error) {
 	if !maps.EqualFunc(p.names.Names, m.names.Names, resolvedName.equal) {
 		if err := lasting(m.store.saveNames(p.names), &p.change); err != nil {
 			return err
 		}
 	}
-	if string(p.next.text) == string(before.text) {
-		return nil
+	overwritten := 0
+	switch {
+	case r.text == nil:
+	case r.fromFile && string(p.next.text) == string(before.text):
+	case r.fromFile:
+		p.change.Backup, err = m.store.backup(before.text)
+	default:
+		p.change.Backup, overwritten, err = m.store.save(p.next.text, before.text)
 	}
-	backup, overwritten, err := m.store.save(p.next.text, before.text)
 	if overwritten > 0 {
 		p.change.Warnings = append(p.change.Warnings, fmt.Sprintf("the file held changes that were not in force: they are in backup %d", overwritten))
 	}
-	p.change.Backup = backup
 	return lasting(err, &p.change)
 }
 

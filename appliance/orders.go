@@ -29,7 +29,7 @@ func (m *manager) rollback(o api.Rollback) request {
 }
 
 func (m *manager) reload(o api.Reload) request {
-	return request{what: "reload", verb: "reload", dryRun: o.DryRun,
+	return request{what: "reload", verb: "reload", dryRun: o.DryRun, fromFile: true,
 		text: func(*running) ([]byte, error) { return m.store.read() }}
 }
 

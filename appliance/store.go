@@ -43,10 +43,11 @@ func (s *store) read() ([]byte, error) {
 	return text, nil
 }
 
-// save puts text in the place of the file, after a backup of what was in force.
-// If the file holds something else, which somebody wrote by hand and did not load,
-// that gets a backup of its own, numbered overwritten. Until the last step nothing
-// that anyone reads has changed; errNotLasting is no failure of that step.
+// save puts text in the place of the file, after a backup of what was in force if
+// that is another text. If the file holds something else, which somebody wrote by
+// hand and did not load, that gets a backup of its own, numbered overwritten. Until
+// the last step nothing that anyone reads has changed; errNotLasting is no failure
+// of that step.
 func (s *store) save(text, inForce []byte) (backup, overwritten int, err error) {
 	present, err := s.read()
 	if err != nil {
@@ -61,10 +62,12 @@ func (s *store) save(text, inForce []byte) (backup, overwritten int, err error) 
 			return 0, 0, err
 		}
 	}
-	if backup, err = s.backup(inForce); err != nil {
-		return 0, overwritten, err
+	if !bytes.Equal(inForce, text) {
+		if backup, err = s.backup(inForce); err != nil {
+			return 0, overwritten, err
+		}
 	}
-	if !bytes.Equal(present, text) { // after a reload it is there already
+	if !bytes.Equal(present, text) { // somebody may have put it there
 		err = replace(s.on, s.path, text, like)
 	}
 	return backup, overwritten, err

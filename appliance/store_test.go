@@ -162,6 +162,22 @@ func TestUnloadedTextIsBackedUpToo(t *testing.T) {
 	}
 }
 
+// A text that is in force already still takes the file's place: a restart must not
+// find what somebody wrote there and the gateway never took.
+func TestTextInForceIsWrittenOverAnother(t *testing.T) {
+	s := newTestStore(t, "by hand, with a mistake")
+	number, overwritten, err := s.save([]byte("in force"), []byte("in force"))
+	if err != nil || number != 0 || overwritten != 1 {
+		t.Fatalf("backup %d, overwritten %d, %v", number, overwritten, err)
+	}
+	if text, err := s.read(); err != nil || string(text) != "in force" {
+		t.Errorf("the file holds %q, %v", text, err)
+	}
+	if number, overwritten, err := s.save([]byte("in force"), []byte("in force")); err != nil || number+overwritten != 0 {
+		t.Errorf("once more: backup %d, overwritten %d, %v", number, overwritten, err)
+	}
+}
+
 // The file behind a link is replaced, not the link.
 func TestLinkToTheFileStays(t *testing.T) {
 	s := newTestStore(t, "old")
