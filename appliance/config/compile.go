@@ -40,6 +40,11 @@ type Compiled struct {
 // Compile compiles the active policy for other own addresses than those of the file, after an event that changed them
 // (S-011, S-019). The ends of tunnels in env are set here. Rules that are left without traffic to protect warn.
 func (c *Config) Compile(env policy.Environment) (*Compiled, error) {
+	for _, peer := range c.plan.peers { // S-005
+		if slices.Contains(env.LocalAddresses, peer.Remote) {
+			return nil, fmt.Errorf("peer %q: expected the address of another gateway, found %s, which would be this one's own", peer.Name, peer.Remote)
+		}
+	}
 	result, err := c.compile(env)
 	if err != nil {
 		return nil, err

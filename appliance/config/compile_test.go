@@ -79,6 +79,17 @@ func TestCompileWithoutTheEndpoint(t *testing.T) {
 	}
 }
 
+// The far end of a tunnel cannot become an own address while the gateway runs either.
+// S-005
+func TestCompileWithTheFarEndAsOwn(t *testing.T) {
+	c := mustParse(t, base)
+	env := c.Environment
+	env.LocalAddresses = append(slices.Clone(env.LocalAddresses), netip.MustParseAddr("192.0.2.2"))
+	if _, err := c.Compile(env); err == nil || !strings.Contains(err.Error(), `peer "site-b": expected the address of another gateway, found 192.0.2.2`) {
+		t.Errorf("error %v", err)
+	}
+}
+
 // A rule that is left without traffic to protect is a mistake in a file, and a warning when addresses change: a gateway
 // that runs does not stop for it.
 func TestCompileWithNothingToProtect(t *testing.T) {
