@@ -9,7 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "../ipv4.h"
+#include "../ipv6.h"
 #include "../mbuf.h"
 #include "gateway.h"
 
@@ -112,6 +112,38 @@ static void build(struct program *p, struct frame *f, const uint8_t *mac, uint32
 	f->length = SP_L2_LENGTH + total;
 }
 
+/* The same packet between the IPv6 addresses of its hosts, with as many extension headers as `extensions` has bits; an error or an echo becomes ICMPv6. */
+static void make_wide(struct frame *f, uint32_t extensions)
+{
+	static const uint8_t kinds[] = {0, 60, 43, 60, 44}; /* in the order in which they may stand */
+	uint8_t *l3 = f->bytes + SP_L2_LENGTH, *next = l3 + 6, *end;
+	uint8_t header[SP_IPV4_LENGTH], payload[FRAME_MAX];
+	uint32_t length = f->length - SP_L2_LENGTH - SP_IPV4_LENGTH;
+
+	memcpy(header, l3, sizeof(header));
+	memcpy(payload, l3 + SP_IPV4_LENGTH, length);
+	memset(l3, 0, SP_IPV6_LENGTH);
+	l3[0] = (uint8_t)(0x60 | header[1] >> 4);
+	l3[1] = (uint8_t)(header[1] << 4);
+	l3[SP_IPV6_HOP_LIMIT] = header[SP_IPV4_TTL];
+	widen(l3 + 8, rte_be_to_cpu_32(sp_load32(header + 12)));
+	widen(l3 + 24, rte_be_to_cpu_32(sp_load32(header + 16)));
+	end = l3 + SP_IPV6_LENGTH;
+	for (uint32_t i = 0; i < RTE_DIM(kinds); i++) {
+		if (!(extensions >> i & 1))
+			continue;
+		*next = kinds[i];
+		memset(end, 0, 8);
+		next = end;
+		end += 8;
+	}
+	*next = header[9] == 1 ? SP_PROTOCOL_ICMPV6 : header[9];
+	memcpy(end, payload, length);
+	f->length = (uint32_t)(end - f->bytes) + length;
+	sp_store16(l3 + 4, rte_cpu_to_be_16((uint16_t)(f->length - SP_L2_LENGTH - SP_IPV6_LENGTH)));
+	sp_store16(f->bytes + 12, RTE_BE16(0x86dd));
+}
+
 /* ---- operations ---- */
 
 static void op_raw(struct program *p)
@@ -129,17 +161,19 @@ static void op_raw(struct program *p)
 static void op_clear(struct program *p)
 {
 	static struct frame f;
-	uint32_t where = take(p, 1), hosts = take(p, 2), headroom = take(p, 1) & 127;
+	uint32_t where = take(p, 1), hosts = take(p, 2), shape = take(p, 1), headroom = shape & 127;
 	enum side side = where >> 7;
 	uint32_t nets[] = {OUR_NET, CLEAR_NET, OUR_WAN & ~255u, PEER_NET(hosts % NETWORKS), PEER_NET((hosts >> 4) % NETWORKS), GROUP_NET(hosts >> 8 & 3), 0x7f000000, 0xffffff00};
 	uint32_t source = nets[where & 7] | hosts >> 8, destination = nets[where >> 3 & 7] | (hosts & 255);
 
 	build(p, &f, ours.mac[side], source, destination);
+	if (shape & 128)
+		make_wide(&f, take(p, 1));
 	receive(&ours, side, &f, headroom);
 }
 
 /* What comes out of the peer's unprotected port for one packet of a host behind it. */
-static int seal(struct program *p, enum tunnel t, struct frame *out)
+static int seal(struct program *p, enum tunnel t, int wide, struct frame *out)
 {
 	static struct frame f;
 	uint32_t hosts = take(p, 2);
@@ -148,6 +182,8 @@ static int seal(struct program *p, enum tunnel t, struct frame *out)
 	void *object;
 
 	build(p, &f, peer.mac[PROTECTED], PEER_NET(t) | (hosts >> 8 & 127) | 2, destination);
+	if (wide)
+		make_wide(&f, take(p, 1));
 	receive(&peer, PROTECTED, &f, RTE_PKTMBUF_HEADROOM);
 	run(&peer);
 	if (rte_ring_dequeue(peer.tx[UNPROTECTED], &object) != 0)
@@ -177,9 +213,9 @@ static void repair(struct frame *f)
 static void op_sealed(struct program *p)
 {
 	static struct frame f;
-	uint32_t how = take(p, 1), where = take(p, 2), value = take(p, 1);
+	uint32_t how = take(p, 1), where = take(p, 2), value = take(p, 1), tunnel = take(p, 1);
 
-	if (!seal(p, take(p, 1) % TUNNELS, &f))
+	if (!seal(p, (tunnel & 127) % TUNNELS, tunnel >> 7 != 0, &f))
 		return;
 	saved[where % SAVED] = f;
 	switch (how & 7) {
@@ -302,12 +338,18 @@ static void check_clear(const uint8_t *frame, uint32_t length)
 	const uint8_t *l3 = frame + SP_L2_LENGTH;
 	uint32_t source, destination;
 
-	if (sp_load16(frame + 12) != RTE_BE16(0x0800))
+	if (sp_load16(frame + 12) == RTE_BE16(0x86dd)) {
+		CHECK(length >= SP_L2_LENGTH + SP_IPV6_LENGTH, "IPv6 frame of %u bytes", length);
+		source = rte_be_to_cpu_32(sp_load32(l3 + 20));
+		destination = rte_be_to_cpu_32(sp_load32(l3 + 36));
+	} else if (sp_load16(frame + 12) == RTE_BE16(0x0800)) {
+		CHECK(length >= SP_L2_LENGTH + SP_IPV4_LENGTH, "IPv4 frame of %u bytes", length);
+		source = rte_be_to_cpu_32(sp_load32(l3 + 12));
+		destination = rte_be_to_cpu_32(sp_load32(l3 + 16));
+		CHECK(sp_fold(sp_ipv4_sum(l3, l3[0] & 15)) == 0xffff, "wrong header checksum");
+	} else {
 		return;
-	CHECK(length >= SP_L2_LENGTH + SP_IPV4_LENGTH, "IPv4 frame of %u bytes", length);
-	source = rte_be_to_cpu_32(sp_load32(l3 + 12));
-	destination = rte_be_to_cpu_32(sp_load32(l3 + 16));
-	CHECK(sp_fold(sp_ipv4_sum(l3, l3[0] & 15)) == 0xffff, "wrong header checksum");
+	}
 	if (source >> 8 == CLEAR_NET >> 8 || destination >> 8 == CLEAR_NET >> 8)
 		CHECK(source >> 8 == OUR_NET >> 8 || destination >> 8 == OUR_NET >> 8, "clear packet %08x -> %08x", source, destination);
 	else
@@ -322,6 +364,8 @@ static void check_group(const uint8_t *frame)
 
 	if (sp_load16(frame + 12) == RTE_BE16(0x0800))
 		CHECK(destination < 0xe0000000 && destination != (OUR_NET | 255) && destination != (OUR_WAN | 255), "packet for group %08x", destination);
+	if (sp_load16(frame + 12) == RTE_BE16(0x86dd))
+		CHECK(!sp_ipv6_multicast(frame + SP_L2_LENGTH + 24), "IPv6 packet for a group");
 }
 
 static int is_esp(const uint8_t *frame)
@@ -375,6 +419,8 @@ static void explain(struct program *p)
 {
 	struct sp_flow_key key;
 	struct sp_flow_entry found[2];
+	struct sp_flow_entry6 found6[2];
+	uint8_t wide[2 * SP_IPV6_ADDRESS];
 	struct sp_explanation x;
 	uint32_t where = take(p, 1);
 	uint16_t in_port = where & 8 ? SP_PORT_LOCAL : ours.port[where & 1];
@@ -382,9 +428,18 @@ static void explain(struct program *p)
 	take_bytes(p, (uint8_t *)&key, sizeof(key));
 	key.role = where & 8 ? SP_ROLE_LOCAL : SP_ROLE_PROTECTED;
 	key.in_cell = where & 2 ? key.in_cell % CELLS : SP_NO_CELL;
-	sp_explain(ours.dp, &key, in_port, &x);
+	if (where & 4) {
+		widen(wide, key.source);
+		widen(wide + SP_IPV6_ADDRESS, key.destination);
+		key.source = 0;
+		key.destination = 0;
+	}
+	sp_explain(ours.dp, &key, where & 4 ? wide : NULL, in_port, &x);
 	CHECK(x.fate == SP_FATE_DROPPED ? x.reason < SP_DROP_COUNT : x.action != SP_ACTION_DROP, "action %u, reason %u, fate %u", x.action, x.reason, x.fate);
-	sp_flow_find(ours.dp, 0, &x.key, found);
+	if (where & 4)
+		sp_flow_find6(ours.dp, 0, &x.key, wide, found6);
+	else
+		sp_flow_find(ours.dp, 0, &x.key, found);
 }
 
 static void op_tables(struct program *p)

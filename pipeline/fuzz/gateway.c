@@ -19,6 +19,8 @@
 #define COUNTER_EXEMPT 63
 #define ADJACENCY_LAN 0
 #define ADJACENCY_WAN 1
+#define ADJACENCY_LAN6 2
+#define ADJACENCY_WAN6 3
 #define NEXT_LAN (OUR_NET | 9)  /* a host behind us; the peer's host has the same last byte */
 
 struct gateway ours, peer;
@@ -176,13 +178,31 @@ static const struct sp_selector *selector_of(const struct gateway *g, enum tunne
 	return &s;
 }
 
+static const struct sp_selector6 *wide_selector(const struct sp_selector *s)
+{
+	static struct sp_selector6 wide;
+	const uint64_t high = (uint64_t)WIDE_FIRST(s->source_first) << 32;
+
+	wide = (struct sp_selector6){
+		.source_first = {high, s->source_first},
+		.source_last = {high, s->source_last},
+		.destination_first = {high, s->destination_first},
+		.destination_last = {high, s->destination_last},
+		.source_port_last = UINT16_MAX,
+		.destination_port_last = UINT16_MAX,
+	};
+	return &wide;
+}
+
 struct sp_sa_config tunnel_config(const struct gateway *g, enum tunnel t, int outbound)
 {
 	const struct gateway *other = g == &ours ? &peer : &ours;
 	struct sp_sa_config c = {
 		.session = outbound ? g->encrypt[t] : g->decrypt[t],
 		.selectors = selector_of(g, t, outbound),
+		.selectors6 = wide_selector(selector_of(g, t, outbound)),
 		.n_selectors = 1,
+		.n_selectors6 = 1,
 		.first_sequence = t == TUNNEL_LAST ? UINT32_MAX - 20 : 1,
 		.spi = outbound ? other->spi[t] : g->spi[t],
 		.salt_be = 0x01020304,
@@ -243,7 +263,7 @@ void tunnel_reset(enum tunnel t)
 /* ---- policy ---- */
 
 struct policy {
-	struct sp_rule rules[64];
+	struct sp_rule rules[64], rules6[64];
 	struct sp_entry entries[64];
 	uint32_t n;
 };
@@ -313,6 +333,25 @@ static const struct sp_exemption exemptions[] = {
 	EXEMPT(BROADCAST, 0, 0, UINT16_MAX, 0, UINT16_MAX),
 };
 
+/* The same rules for the IPv6 addresses; one for any IPv4 address is one for any of IPv6. */
+static void widen_rules(struct policy *p)
+{
+	for (uint32_t i = 0; i < p->n; i++) {
+		const struct sp_rule *from = &p->rules[i];
+		struct sp_rule *to = &p->rules6[i];
+		uint32_t (*first[2])[4] = {&to->source_first, &to->destination_first}, (*last[2])[4] = {&to->source_last, &to->destination_last};
+
+		*to = *from;
+		for (uint32_t side = 0; side < 2; side++) {
+			uint32_t low = (*first[side])[0], high = (*last[side])[0];
+			int any = low == 0 && high == UINT32_MAX;
+
+			memcpy(*first[side], (uint32_t[4]){any ? 0 : WIDE_FIRST(low), 0, 0, low}, sizeof(*first[side]));
+			memcpy(*last[side], (uint32_t[4]){any ? UINT32_MAX : WIDE_FIRST(low), any ? UINT32_MAX : 0, any ? UINT32_MAX : 0, high}, sizeof(*last[side]));
+		}
+	}
+}
+
 void gateway_publish(struct gateway *g, uint32_t how)
 {
 	static struct policy p;
@@ -340,14 +379,34 @@ void gateway_publish(struct gateway *g, uint32_t how)
 		.n_exemptions = how & WITHOUT_EXEMPTIONS ? 2 : RTE_DIM(exemptions), /* but for IKE's */
 		.ports_without_ike = how & WITHOUT_IKE ? UINT32_C(1) << g->port[UNPROTECTED] : 0,
 	};
+	struct sp_route6 routes6[RTE_DIM(routes)] = {0};
+	struct sp_own_address6 addresses6[RTE_DIM(addresses)];
 	struct sp_snapshot *s;
 
+	for (uint32_t i = 0; i < RTE_DIM(routes); i++) {
+		routes6[i].port = routes[i].port;
+		routes6[i].bits = routes[i].bits ? (uint8_t)(96 + routes[i].bits) : 0;
+		if (routes[i].bits)
+			widen(routes6[i].prefix, routes[i].prefix);
+		if (routes[i].next_hop)
+			widen(routes6[i].next_hop, routes[i].next_hop);
+	}
+	for (uint32_t i = 0; i < RTE_DIM(addresses); i++) {
+		addresses6[i].port = addresses[i].port;
+		widen(addresses6[i].address, addresses[i].address);
+	}
+	c.routes6 = routes6;
+	c.n_routes6 = RTE_DIM(routes6);
+	c.addresses6 = addresses6;
+	c.n_addresses6 = RTE_DIM(addresses6);
 	p.n = 0;
 	if (g == &ours)
 		our_policy(&p);
 	else
 		peer_policy(&p);
 	c.rules.n = p.n;
+	widen_rules(&p);
+	c.rules6 = (struct sp_rules){.rule = p.rules6, .n = p.n};
 	c.n_entries = p.n;
 	s = sp_snapshot_build(g->dp, &c, error, sizeof(error));
 	CHECK(s != NULL, "%s", error);
@@ -358,6 +417,10 @@ void gateway_neighbours(struct gateway *g, int up)
 {
 	static const uint8_t l2[SP_L2_LENGTH] = {2, 0, 0, 0, 0, 9, 2, 0, 0, 0, 0, 8, 8, 0};
 
+	static const uint8_t l2_ipv6[SP_L2_LENGTH] = {2, 0, 0, 0, 0, 9, 2, 0, 0, 0, 0, 8, 0x86, 0xdd};
+
+	CHECK(sp_adjacency_set(g->dp, ADJACENCY_LAN6, g->port[PROTECTED], up ? l2_ipv6 : NULL) == 0, "adjacency");
+	CHECK(sp_adjacency_set(g->dp, ADJACENCY_WAN6, g->port[UNPROTECTED], up ? l2_ipv6 : NULL) == 0, "adjacency");
 	CHECK(sp_adjacency_set(g->dp, ADJACENCY_LAN, g->port[PROTECTED], up ? l2 : NULL) == 0, "adjacency");
 	CHECK(sp_adjacency_set(g->dp, ADJACENCY_WAN, g->port[UNPROTECTED], up ? l2 : NULL) == 0, "adjacency");
 }
@@ -401,6 +464,7 @@ static void create_gateway(struct gateway *g, const char *lan, const char *wan)
 		.crypto_devices = {device_mb, device_openssl},
 		.pool = pool,
 	};
+	uint8_t hop[16];
 	char error[256] = "";
 
 	create_port(g, PROTECTED, lan);
@@ -419,6 +483,10 @@ static void create_gateway(struct gateway *g, const char *lan, const char *wan)
 	sp_cell_set_state(g->dp, CELL_HOLD, SP_CELL_HOLD);
 	CHECK(sp_neighbour_add(g->dp, g->port[PROTECTED], NEXT_LAN, ADJACENCY_LAN) >= 0, "neighbour");
 	CHECK(sp_neighbour_add(g->dp, g->port[UNPROTECTED], g->remote, ADJACENCY_WAN) >= 0, "neighbour");
+	widen(hop, NEXT_LAN);
+	CHECK(sp_neighbour_add6(g->dp, g->port[PROTECTED], hop, ADJACENCY_LAN6) >= 0, "neighbour");
+	widen(hop, g->remote);
+	CHECK(sp_neighbour_add6(g->dp, g->port[UNPROTECTED], hop, ADJACENCY_WAN6) >= 0, "neighbour");
 	gateway_neighbours(g, 1);
 	gateway_publish(g, 0);
 }

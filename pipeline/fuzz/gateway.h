@@ -46,6 +46,9 @@ enum network {
 #define PEER_WAN 0xc0000202u
 #define OUR_LAN (OUR_NET | 1)
 
+/* Every IPv4 address here has an IPv6 one, with it in the last word behind 2001:db8:: or, a group, ff02::. Filters, routes, selectors and neighbours are the same for both versions. */
+#define WIDE_FIRST(address) ((address) >> 28 == 0xe ? 0xff020000u : 0x20010db8u)
+
 enum side { PROTECTED, UNPROTECTED, SIDES };
 
 struct gateway {
@@ -58,6 +61,14 @@ struct gateway {
 	void *encrypt[TUNNELS], *decrypt[TUNNELS];
 	uint64_t discarded[SP_PORT_SLOTS]; /* held packets that the harness, in Go's place, threw away */
 };
+
+/* The IPv6 address of an IPv4 one, as it stands in a packet. */
+static inline void widen(uint8_t wide[16], uint32_t address)
+{
+	const uint32_t words[4] = {rte_cpu_to_be_32(WIDE_FIRST(address)), 0, 0, rte_cpu_to_be_32(address)};
+
+	memcpy(wide, words, sizeof(words));
+}
 
 extern struct gateway ours, peer;
 extern struct rte_mempool *pool;
