@@ -26,6 +26,7 @@ type GatewayOptions struct {
 	LogLevel     string        // info when empty
 	LogFormat    string        // text when empty
 	Metrics      string        // where Prometheus reads, in the gateway's namespace; nowhere when empty
+	Policy       string        // routes, filter lists, filter actions and policies as YAML; the two LANs protected when empty
 }
 
 // Gateway is a Sallyport gateway of one site.
@@ -61,6 +62,7 @@ peers:
     ike_proposals: [{{.IKEProposal}}]
     start: {{.Start}}
     dpd_delay: {{.LivenessTime}}
+{{if .Policy}}{{.Policy}}{{else -}}
 filter_lists:
   - {name: both-lans, filters: [{source: {{.Site.LAN}}, destination: {{.Peer.LAN}}}]}
 filter_actions:
@@ -69,6 +71,8 @@ policies:
   - name: site-to-site
     rules: [{name: ` + ChildName + `, filter_list: both-lans, filter_action: protect, peer: ` + PeerName + `}]
 active_policy: site-to-site
+{{end -}}
+state_dir: {{.State}}
 control: {socket: {{.Socket}}}
 log: {level: {{.LogLevel}}, format: {{.LogFormat}}}
 {{if .Metrics}}metrics: {listen: {{.Metrics}}}{{end}}
@@ -81,6 +85,7 @@ type gatewayConfValues struct {
 	MainCore, Worker int
 	WANBits          int
 	PSKFile, Socket  string
+	State            string // folder of backups
 }
 
 // StartGateway configures and starts the gateway of a site, which must be a RawGateway.
@@ -113,6 +118,9 @@ func (g *Gateway) path(extension string) string {
 // Socket is the gateway's control socket, for commands that talk to it.
 func (g *Gateway) Socket() string { return g.path("sock") }
 
+// Configuration is the gateway's configuration file.
+func (g *Gateway) Configuration() string { return g.path("yaml") }
+
 // writeConfiguration writes the configuration and the key file beside it.
 func (g *Gateway) writeConfiguration() error {
 	// The two gateways' workers share the machine with everything else of the lab: each takes
@@ -124,7 +132,7 @@ func (g *Gateway) writeConfiguration() error {
 	}
 	values := gatewayConfValues{GatewayOptions: g.options, Site: g.Site, Peer: g.sites.Peer(g.Site),
 		MainCore: index % cores, Worker: (index + 1) % cores, WANBits: wanPrefixLength,
-		PSKFile: filepath.Base(g.path("psk")), Socket: g.Socket()}
+		PSKFile: filepath.Base(g.path("psk")), Socket: g.Socket(), State: g.path("state")}
 	var text strings.Builder
 	if err := gatewayConf.Execute(&text, values); err != nil {
 		return fmt.Errorf("lab: configuration of gw-%s: %w", g.Site.Name, err)

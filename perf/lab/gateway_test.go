@@ -114,7 +114,7 @@ func newPair(t *testing.T, a, b lab.GatewayOptions) *pair {
 	t.Helper()
 	p := &pair{Sites: newSites(t, lab.RawGateway, lab.RawGateway)}
 	var err error
-	if p.capture, err = p.Capture(lab.CaptureOptions{Snap: 256}); err != nil {
+	if p.capture, err = p.Capture(lab.CaptureOptions{Snap: 256, Marker: []byte(attackMarker)}); err != nil {
 		t.Fatal(err)
 	}
 	a.Binary, a.PSK = binary(t), testPSK

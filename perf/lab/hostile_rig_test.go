@@ -52,9 +52,16 @@ const settleLimit = 5 * time.Second
 // WAN afterwards: nobody asks whether the peer lives.
 func newHostileRig(t *testing.T) *hostileRig {
 	t.Helper()
+	return newRigWith(t, "", "")
+}
+
+// newRigWith is one whose gateways have policies of their own.
+func newRigWith(t *testing.T, policyA, policyB string) *hostileRig {
+	t.Helper()
 	quiet := lab.GatewayOptions{LivenessTime: time.Hour, Metrics: metricsAddress}
 	passive := quiet
 	passive.Start = "on-demand"
+	quiet.Policy, passive.Policy = policyA, policyB
 	r := &hostileRig{pair: newPair(t, quiet, passive)}
 	for _, port := range []struct {
 		raw  **lab.RawPort

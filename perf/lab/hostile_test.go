@@ -160,6 +160,7 @@ var (
 	impossibleDestinations = []string{"0.0.0.0", "0.0.0.1", "127.0.0.1", "240.0.0.1", "255.255.255.254"}
 	groups                 = []string{"224.0.0.1", "224.0.0.251", "239.255.255.250"}
 	broadcasts             = []string{"255.255.255.255", "10.1.0.255", "192.0.2.255"}
+	subnetOf               = map[string]string{"10.1.0.255": lanPort, "192.0.2.255": wanPort} // that a broadcast is for
 )
 
 // commonAddresses is what neither port lets by. The neighbour is somebody on the port's own link.
@@ -179,14 +180,17 @@ func commonAddresses(r *hostileRig, port attackedPort, neighbour string) (b batc
 	b.add("bad_destination", each(impossibleDestinations, func(d string) []byte { return send(source, d, protocolUDP, marked()) })...)
 
 	// S-031: of multicast, broadcast, RSVP, Kerberos and IKE, only IKE passes.
-	b.add("multicast", each(groups, func(d string) []byte { return send(source, d, protocolUDP, marked()) })...)
-	b.add("broadcast", each(broadcasts, func(d string) []byte { return send(source, d, protocolUDP, marked()) })...)
 	b.add("tcp_multicast", each(slices.Concat(groups, broadcasts), func(d string) []byte { return send(source, d, protocolTCP, tcpSYN()) })...)
 	toAll := func(d string) []byte {
 		return ether(broadcastMAC, etherIPv4, ipv4(port.source, ip(d), protocolUDP, marked()))
 	}
-	b.add("multicast", each(groups, toAll)...)
-	b.add("broadcast", each(broadcasts, toAll)...)
+	for _, d := range slices.Concat(groups, broadcasts) {
+		reason := "no_filter"
+		if subnet := subnetOf[d]; subnet != "" && subnet != port.name { // S-107
+			reason = "directed_broadcast"
+		}
+		b.add(reason, send(source, d, protocolUDP, marked()), toAll(d))
+	}
 
 	for _, address := range own {
 		b.add("no_filter", send(neighbour, address, protocolICMP, echo()), send(neighbour, address, protocolTCP, tcpSYN()),

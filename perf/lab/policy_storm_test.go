@@ -1,0 +1,153 @@
+package lab_test
+
+import (
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+
+	"sallyport/appliance/api"
+	"sallyport/perf/lab"
+)
+
+// TestPolicyUnderTraffic changes the policy of a gateway in every way there is, through the program as its operator
+// would, and looks at the wire: what is not to leave in clear never does, and every packet is accounted for.
+func TestPolicyUnderTraffic(t *testing.T) {
+	r := newPolicyRig(t)
+	run := func(name string, test func(t *testing.T, r *policyRig)) {
+		if t.Failed() {
+			return // what follows builds on it
+		}
+		t.Run(name, func(t *testing.T) {
+			test(t, r)
+			r.nothingMarked(t)
+			r.conserved(t, r.a)
+			r.conserved(t, r.b)
+		})
+	}
+	run("reload storm", testReloadStorm)
+	run("tunnels come and go", testTunnelsComeAndGo)
+	r.noClear(t)
+}
+
+// swaps is how many changes of the policy in force a storm makes.
+const swaps = 100
+
+// S-011, S-039: 100 changes of the policy that leave the tunnel as it is, in all the ways there are, under traffic of
+// many flows both ways. The SAs stay, no packet of the tunnel is dropped, and nothing leaves in clear at any moment.
+func testReloadStorm(t *testing.T, r *policyRig) {
+	original := r.text(t)
+	generation := r.running(t).Generation
+	drops := r.counters(t, lanPort).Drops
+	received := r.counters(t, lanPort).Received
+	traffic := r.startFlood(t)
+	night := strings.Replace(original, "active_policy: day", "active_policy: night", 1)
+	ways := []func(int){
+		func(int) { r.must(t, "policy", "activate", "night") },
+		func(int) { r.must(t, "config", "rollback") },
+		func(int) { r.apply(t, night) },
+		func(int) { r.write(t, r.a.Configuration(), original); r.hangUp(t, saysChanged) },
+		func(n int) { r.must(t, "exempt", "level", []string{"0", "3"}[n%2]) },
+		func(int) { r.must(t, "policy", "activate", "day") },
+		func(int) { r.must(t, "reload") },
+	}
+	for n := range swaps {
+		ways[n%len(ways)](n)
+		if n%10 == 0 {
+			r.nothingMarked(t)
+		}
+		if n == swaps/2 {
+			r.wrongFile(t)
+		}
+	}
+	traffic.stop()
+	if got := r.running(t).Generation - generation; got != swaps {
+		t.Errorf("%d changes came into force, want %d", got, swaps)
+	}
+	r.sameSAs(t)
+	r.must(t, "exempt", "level", "3")
+	r.apply(t, original)
+
+	all := r.counters(t, lanPort)
+	if taken := all.Received - received; taken == 0 || taken > traffic.sent()+slack {
+		t.Errorf("gw-a took %d frames of its LAN, want up to the %d that were sent", taken, traffic.sent())
+	}
+	for reason, n := range all.Drops {
+		if n -= drops[reason]; n > 0 && !slices.Contains([]string{"no_filter", "filter_block", "tx_full"}, reason) { // the last says that the machine is busy
+			t.Errorf("%d packets of the LAN dropped for %s, want none: policy and tunnel were there at every moment", n, reason)
+		}
+	}
+	t.Logf("%d frames sent to gw-a's LAN, %d taken, %d forwarded", traffic.sent(), all.Received-received, all.Forwarded)
+}
+
+// slack is for frames of the hosts' own beside those of a test: ARP, and ICMP errors.
+const slack = 10_000
+
+// wrongFile sends SIGHUP while the file is wrong, under traffic: nothing changes but the log.
+func (r *policyRig) wrongFile(t *testing.T) {
+	t.Helper()
+	text, before, table := r.text(t), r.running(t), r.table(t)
+	r.write(t, r.a.Configuration(), strings.Replace(text, "action: permit", "action: permitt", 1))
+	r.hangUp(t, saysRefused)
+	if now := r.running(t); now.Generation != before.Generation || now.Active != before.Active {
+		t.Errorf("after SIGHUP with a wrong file: policy %s, generation %d, want %s, %d as before", now.Active, now.Generation, before.Active, before.Generation)
+	}
+	if !reflect.DeepEqual(r.table(t), table) {
+		t.Error("SIGHUP with a wrong file has changed the table")
+	}
+	r.write(t, r.a.Configuration(), text)
+}
+
+// S-011: 100 activations that take the tunnel away and bring it back, a restart, and the loss of the tunnel's local address, all
+// under traffic. What the tunnel protected is dropped while there is none.
+func testTunnelsComeAndGo(t *testing.T, r *policyRig) {
+	traffic := r.startFlood(t)
+	policies := []string{"half", "day", "idle", "day", "night"}
+	for n := range swaps {
+		r.must(t, "policy", "activate", policies[n%len(policies)])
+		if n%10 == 0 {
+			r.nothingMarked(t)
+		}
+	}
+	r.must(t, "policy", "activate", "day")
+	r.tunnelBack(t)
+	r.nothingMarked(t)
+
+	if err := r.a.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.a.Restart(); err != nil {
+		t.Fatal(err)
+	}
+	r.tunnelBack(t)
+	r.nothingMarked(t)
+
+	r.must(t, "address", "remove", "wan", "192.0.2.1/24")
+	if sas, err := r.a.SAs(t.Context()); err != nil || len(sas) != 0 {
+		t.Errorf("without its address gw-a has SAs %+v, %v", sas, err)
+	}
+	r.rises(t, lanPort, "stale_endpoint", 500)
+	r.nothingMarked(t)
+	r.must(t, "address", "add", "wan", "192.0.2.1/24")
+	r.tunnelBack(t)
+	traffic.stop()
+	before := r.counters(t, lanPort).Drops["stale_endpoint"]
+	r.ping(t)
+	if now := r.counters(t, lanPort).Drops["stale_endpoint"]; now != before {
+		t.Errorf("with its address back, %d more packets were dropped for a stale endpoint", now-before)
+	}
+}
+
+// rises waits until a port of gw-a has dropped so many more packets for a reason.
+func (r *policyRig) rises(t *testing.T, port, reason string, by uint64) {
+	t.Helper()
+	before := r.counters(t, port).Drops[reason]
+	var now api.PortCounters
+	err := lab.Until(t.Context(), nil, reason+" to rise", takeLimit, func() (bool, error) {
+		now = r.counters(t, port)
+		return now.Drops[reason] >= before+by, r.a.Process.Alive()
+	})
+	if err != nil {
+		t.Fatalf("%v: port %s dropped %v", err, port, now.Drops)
+	}
+}
