@@ -42,7 +42,13 @@ func TestReplacedKeysAreWiped(t *testing.T) {
 	}
 
 	r.change(g, api.PathReload, api.Reload{})
-	eventually(t, "the former key to be wiped", func() bool { return first.Len() == 0 })
+	eventually(t, "the former key to be wiped", func() bool {
+		octets := 0
+		if err := g.negotiator.do(t.Context(), func() { octets = first.Len() }); err != nil {
+			t.Fatal(err)
+		}
+		return octets == 0
+	})
 	if now := g.running().cfg.Peers[0].PSK; now.Len() == 0 {
 		t.Fatal("the key in force is wiped")
 	}
