@@ -9,7 +9,7 @@ import (
 	"sallyport/appliance/api"
 )
 
-// Policies change 100 times while packets run both ways: SAs that both have stay,
+// S-011: policies change 100 times while packets run both ways: SAs that both have stay,
 // the others end and come, packets wait or are dropped, and none leaves in clear.
 // The rig checks the wire and the account of every packet at its end.
 func TestHundredActivationsUnderTraffic(t *testing.T) {

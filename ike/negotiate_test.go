@@ -3,6 +3,7 @@ package ike
 import (
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -69,6 +70,26 @@ func TestChoiceOfProposal(t *testing.T) {
 	})
 	if got := l.a.engine.Snapshot()[0].Proposal; got != "aes128gcm16-prfsha256-curve25519" {
 		t.Errorf("chose %s", got)
+	}
+}
+
+// S-023: the peer sees the methods in the order in which they are configured, whichever that is: its refusal says what it saw.
+func TestProposalsAreOfferedInOrder(t *testing.T) {
+	names := map[string]string{"aes256-sha256": "ENCR_AES_CBC-256", "aes128gcm16": "ENCR_AES_GCM_16-128", "aes256gcm16": "ENCR_AES_GCM_16-256"}
+	for _, methods := range [][]string{{"aes256-sha256", "aes128gcm16", "aes256gcm16"}, {"aes256gcm16", "aes256-sha256", "aes128gcm16"}} {
+		l := join(t, func(c *Config) { c.Peers[0].Children[0].ESPProposals = espProposals(t, methods...) },
+			func(c *Config) { c.Peers[0].Children[0].ESPProposals = espProposals(t, "aes192gcm16") })
+		l.begin()
+		l.run()
+		l.b.expect(Failed, FailProposal, 1)
+		detail, from := l.b.failures()[0].Detail, 0
+		for _, method := range methods {
+			at := strings.Index(detail[from:], names[method])
+			if at < 0 {
+				t.Fatalf("offered %v, the peer says: %s", methods, detail)
+			}
+			from += at
+		}
 	}
 }
 

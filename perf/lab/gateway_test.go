@@ -172,6 +172,7 @@ func TestOnDemandTunnel(t *testing.T) {
 
 // TestKilledGatewayComesBack: a gateway that is killed and started again has its tunnel back by
 // itself, whichever side it is, and nothing clear is sent meanwhile.
+// S-011: the restart under traffic.
 func TestKilledGatewayComesBack(t *testing.T) {
 	for _, c := range []struct {
 		name   string
