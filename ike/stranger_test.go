@@ -370,3 +370,31 @@ func TestTwoPeersAtOneAddress(t *testing.T) {
 		})
 	}
 }
+
+// Whoever speaks from the peer's address in its name without its key fails alone: nothing is paused for the peer itself, whose Child SA stays,
+// and the failure is on record as one that we did not begin.
+func TestImpostorPausesNothing(t *testing.T) {
+	l := up(t, nil, nil)
+	cfg := sideB(t)
+	cfg.Random, cfg.Peers[0].PSK, cfg.Peers[0].Children[0].Start = seeded(7), crypto.NewSecret([]byte("guessed")), StartAlways
+	cfg.AllocateSPI = func(string, string) (uint32, error) { return 0xc0000001, nil }
+	impostor := NewEngine(cfg)
+	for pending := impostor.Step(l.now, Tick{}); len(pending) > 0; pending = pending[1:] {
+		out, ok := pending[0].(Send)
+		if !ok {
+			continue
+		}
+		for _, answer := range answers(l.a.step(Datagram{Local: out.Remote, Remote: out.Local, Payload: out.Payload})) {
+			pending = append(pending, impostor.Step(l.now, Datagram{Local: answer.Remote, Remote: answer.Local, Payload: answer.Payload})...)
+		}
+		l.wire = nil // the peer itself has asked for nothing
+	}
+	l.a.expect(Failed, FailAuthentication, 1)
+	if at := l.a.engine.NotBefore("b", "net"); !at.IsZero() {
+		t.Errorf("an impostor keeps the peer from being negotiated with until %v", at)
+	}
+	if info := l.a.engine.Snapshot()[0]; info.PeerFailure.Reason != FailAuthentication || info.Failure.Reason != "" {
+		t.Errorf("failures on record: ours %+v, the peer's %+v", info.Failure, info.PeerFailure)
+	}
+	l.established("net")
+}
