@@ -3,6 +3,8 @@ package appliance
 import (
 	"errors"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"net/netip"
 	"os"
 	"slices"
@@ -396,5 +398,10 @@ func TestBodyLimits(t *testing.T) {
 	}
 	if _, err := g.api.Change(t.Context(), api.PathActivate, map[string]int{"nome": 1}); err == nil || !strings.Contains(err.Error(), "nome") {
 		t.Errorf("expected an unknown field to be named, found %v", err)
+	}
+	two := httptest.NewRecorder()
+	g.controlHandler().ServeHTTP(two, httptest.NewRequest(http.MethodPost, api.PathPurge, strings.NewReader(`{"dry_run": true} {"dry_run": false}`)))
+	if two.Code != http.StatusBadRequest || !strings.Contains(two.Body.String(), "more than one value") {
+		t.Errorf("two orders in one: %d %s", two.Code, two.Body)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"net"
@@ -174,7 +175,11 @@ func (g *Gateway) act(w http.ResponseWriter, r *http.Request, event func(api.Act
 func decode(w http.ResponseWriter, r *http.Request, limit int64, body any) error {
 	decoder := json.NewDecoder(http.MaxBytesReader(w, r.Body, limit))
 	decoder.DisallowUnknownFields()
-	if err := decoder.Decode(body); err != nil {
+	err := decoder.Decode(body)
+	if err == nil && decoder.Decode(&struct{}{}) != io.EOF {
+		err = errors.New("there is more than one value")
+	}
+	if err != nil {
 		return badRequest{fmt.Errorf("expected JSON of at most %d bytes with the fields of this request: %w", limit, err)}
 	}
 	return nil

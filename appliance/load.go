@@ -31,10 +31,7 @@ func load(path string, lab bool, resolver config.Resolver) (*Loaded, error) {
 	if err != nil {
 		return nil, fmt.Errorf("configuration: %w; name the file with -c FILE", err)
 	}
-	s, err := newStore(path, config.HeadOf(text).StateDir)
-	if err != nil {
-		return nil, err
-	}
+	s := newStore(path, config.HeadOf(text).StateDir)
 	names, err := s.names()
 	if err != nil {
 		return nil, err

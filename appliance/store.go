@@ -18,21 +18,14 @@ import (
 // backups, and the addresses that DNS names stood for.
 type store struct {
 	on    files
-	path  string // of the configuration file; links are followed
+	path  string // of the configuration file, or of a link to it
 	state string // folder of the rest
 }
 
 // keptBackups is how many backups stay; the oldest goes when one more is made.
 const keptBackups = 100
 
-// newStore follows links once: replacing a link would cut it off from its file.
-func newStore(path, state string) (*store, error) {
-	resolved, err := filepath.EvalSymlinks(path)
-	if err != nil {
-		return nil, fmt.Errorf("configuration: %w", err)
-	}
-	return &store{on: disk{}, path: resolved, state: state}, nil
-}
+func newStore(path, state string) *store { return &store{on: disk{}, path: path, state: state} }
 
 // read is the configuration file as it is now.
 func (s *store) read() ([]byte, error) {
@@ -53,7 +46,12 @@ func (s *store) save(text, inForce []byte) (backup, overwritten int, err error) 
 	if err != nil {
 		return 0, 0, err
 	}
-	like, err := attributesOf(s.path)
+	// Replacing a link would cut it off from its file, and it may lead to another one than before.
+	file, err := filepath.EvalSymlinks(s.path)
+	if err != nil {
+		return 0, 0, fmt.Errorf("configuration: %w", err)
+	}
+	like, err := attributesOf(file)
 	if err != nil {
 		return 0, 0, fmt.Errorf("configuration: %w", err)
 	}
@@ -68,7 +66,7 @@ func (s *store) save(text, inForce []byte) (backup, overwritten int, err error) 
 		}
 	}
 	if !bytes.Equal(present, text) { // somebody may have put it there
-		err = replace(s.on, s.path, text, like)
+		err = replace(s.on, file, text, like)
 	}
 	return backup, overwritten, err
 }

@@ -19,11 +19,7 @@ func newTestStore(t *testing.T, text string) *store {
 	if err := os.WriteFile(path, []byte(text), 0o640); err != nil {
 		t.Fatal(err)
 	}
-	s, err := newStore(path, filepath.Join(dir, "state"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return s
+	return newStore(path, filepath.Join(dir, "state"))
 }
 
 // errCrash is what a file system says that is no longer there.
@@ -178,17 +174,15 @@ func TestTextInForceIsWrittenOverAnother(t *testing.T) {
 	}
 }
 
-// The file behind a link is replaced, not the link.
+// The file behind a link is replaced, not the link, also when the link leads elsewhere
+// by then: tools that deploy files change the link.
 func TestLinkToTheFileStays(t *testing.T) {
 	s := newTestStore(t, "old")
 	link := filepath.Join(t.TempDir(), "link.yaml")
 	if err := os.Symlink(s.path, link); err != nil {
 		t.Fatal(err)
 	}
-	linked, err := newStore(link, s.state)
-	if err != nil {
-		t.Fatal(err)
-	}
+	linked := newStore(link, s.state)
 	if _, _, err := linked.save([]byte("new"), []byte("old")); err != nil {
 		t.Fatal(err)
 	}
@@ -197,6 +191,19 @@ func TestLinkToTheFileStays(t *testing.T) {
 	}
 	if text, err := s.read(); err != nil || string(text) != "new" {
 		t.Errorf("the file holds %q, %v", text, err)
+	}
+	other := newTestStore(t, "deployed")
+	if err := errors.Join(os.Symlink(other.path, link+".new"), os.Rename(link+".new", link), os.Remove(s.path)); err != nil {
+		t.Fatal(err)
+	}
+	if text, err := linked.read(); err != nil || string(text) != "deployed" {
+		t.Errorf("the link leads to %q, %v", text, err)
+	}
+	if _, _, err := linked.save([]byte("newer"), []byte("new")); err != nil {
+		t.Fatal(err)
+	}
+	if text, err := other.read(); err != nil || string(text) != "newer" {
+		t.Errorf("the other file holds %q, %v", text, err)
 	}
 }
 

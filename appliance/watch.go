@@ -15,6 +15,7 @@ import (
 // being written is left alone, and a change is in force within one interval (S-003).
 func (m *manager) watch(ctx context.Context, hangup <-chan os.Signal) {
 	var w fileWatch
+	lost := false // the file was not there at the last look: said once
 	for {
 		var look <-chan time.Time
 		timer := time.NewTimer(max(m.running.Load().cfg.Refresh/2, minLook))
@@ -28,9 +29,14 @@ func (m *manager) watch(ctx context.Context, hangup <-chan os.Signal) {
 		case <-hangup:
 			m.hear(ctx, "SIGHUP")
 		case <-look:
-			if text, err := m.store.read(); err == nil && w.settled(text, m.running.Load().text) {
+			text, err := m.store.read()
+			switch {
+			case err != nil && !lost:
+				m.log.Warn("the watched file cannot be read; the policy in force stays", "error", err)
+			case err == nil && w.settled(text, m.running.Load().text):
 				m.hear(ctx, "changed file")
 			}
+			lost = err != nil
 		case <-m.altered:
 		}
 		timer.Stop()

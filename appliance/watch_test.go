@@ -25,6 +25,10 @@ func TestChangedFileIsPickedUp(t *testing.T) {
 	active := func() string { return get[api.Policies](r, g, api.PathPolicy).Active }
 	before := string(g.running().text)
 
+	if err := os.Remove(g.path); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the missing file to be logged", func() bool { return strings.Contains(g.logs.String(), "the watched file cannot be read") })
 	write(before[:len(before)/2])
 	eventually(t, "the half file to be refused", func() bool {
 		return strings.Contains(g.logs.String(), `msg="policy change refused, nothing has changed" what=reload by="changed file"`)
