@@ -173,7 +173,12 @@ func (d *Dataplane) answer(packet punted, ip []byte) {
 	if !isIPv6(ip) {
 		d.identify(ip)
 	}
-	switch verdict := d.answerVerdict(tupleOf(ip)); {
+	tuple := tupleOf(ip)
+	verdict := d.answerVerdict(tuple)
+	if packet.clear && d.countExempt(tuple, len(ip)) {
+		verdict = policy.VerdictPermit
+	}
+	switch {
 	case verdict == policy.VerdictProtect, !packet.clear:
 		d.inject(C.SP_INJECT_REPLY_TUNNEL, -1, ip)
 	case verdict == policy.VerdictPermit:

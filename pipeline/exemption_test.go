@@ -228,3 +228,14 @@ func (r *rig) flood(port int, frames [][]byte) {
 		frames = frames[n:]
 	}
 }
+
+// The IPv6 row of level 0 lets the gateway's own answers out as it lets the requests in, whatever a filter says.
+func TestExemptEcho6(t *testing.T) {
+	for level, answered := range map[policy.ExemptionLevel]int{policy.Level0: 1, policy.Level3: 0} {
+		r := newRig6(t, rigOptions{level: level, rules: []rule{denyAll}})
+		_, answers := r.check(lan, fromHost6(echo6(lanHost6, lanOwn6, 56)))
+		if len(answers[lan]) != answered {
+			t.Errorf("level %s: %d answers, want %d", level, len(answers[lan]), answered)
+		}
+	}
+}

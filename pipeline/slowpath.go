@@ -298,18 +298,22 @@ func (d *Dataplane) handleIKE(packet punted) event {
 	return func(h Handler) { h.IKE(datagram) }
 }
 
-// countExempt counts a packet of our own at the exemption that lets it out. What comes in the workers count.
-func (d *Dataplane) countExempt(tuple policy.Packet, length int) {
+// countExempt counts a packet of our own at the exemption that lets it out, and says whether one does. What comes in the
+// workers count.
+func (d *Dataplane) countExempt(tuple policy.Packet, length int) bool {
 	if d.policy.spd == nil {
-		return
+		return false
 	}
-	if e, ok := d.policy.spd.Exempt(tuple); ok {
-		hits := d.slow.exempted[e.ID]
-		if hits == nil {
-			hits = &FilterHits{}
-			d.slow.exempted[e.ID] = hits
-		}
-		hits.Packets++
-		hits.Bytes += uint64(length)
+	e, ok := d.policy.spd.Exempt(tuple)
+	if !ok {
+		return false
 	}
+	hits := d.slow.exempted[e.ID]
+	if hits == nil {
+		hits = &FilterHits{}
+		d.slow.exempted[e.ID] = hits
+	}
+	hits.Packets++
+	hits.Bytes += uint64(length)
+	return true
 }
