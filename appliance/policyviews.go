@@ -1,8 +1,11 @@
 package appliance
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"net/http"
+	"slices"
 
 	"sallyport/appliance/api"
 	"sallyport/appliance/config"
@@ -140,16 +143,27 @@ func (s *store) list() ([]api.Backup, error) {
 		return nil, err
 	}
 	list := make([]api.Backup, 0, len(numbers))
-	for i := len(numbers) - 1; i >= 0; i-- {
-		text, number, err := s.load(numbers[i])
-		if err != nil {
+	for _, number := range slices.Backward(numbers) {
+		one, err := s.describe(number)
+		switch {
+		case errors.Is(err, fs.ErrNotExist): // it made room for another since
+		case err != nil:
 			return nil, err
+		default:
+			list = append(list, one)
 		}
-		saved, err := s.saved(number)
-		if err != nil {
-			return nil, err
-		}
-		list = append(list, api.Backup{Number: number, Saved: saved, Policy: config.HeadOf(text).ActivePolicy, Bytes: len(text)})
 	}
 	return list, nil
+}
+
+func (s *store) describe(number int) (api.Backup, error) {
+	saved, err := s.saved(number)
+	if err != nil {
+		return api.Backup{}, err
+	}
+	text, err := s.on.Read(s.backupPath(number))
+	if err != nil {
+		return api.Backup{}, fmt.Errorf("backup %d: %w", number, err)
+	}
+	return api.Backup{Number: number, Saved: saved, Policy: config.ActivePolicyOf(text), Bytes: len(text)}, nil
 }

@@ -1,6 +1,10 @@
 package config
 
-import "go.yaml.in/yaml/v3"
+import (
+	"bytes"
+
+	"go.yaml.in/yaml/v3"
+)
 
 // Head is what has to be known of a text before it can be checked, or of one that need not be.
 type Head struct {
@@ -18,4 +22,19 @@ func HeadOf(text []byte) Head {
 		head.StateDir = DefaultStateDir
 	}
 	return head
+}
+
+// ActivePolicyOf is the active policy that a text names, as far as it can be read. A key at the start of a line is found without reading all of
+// a text, of which there may be many, and long ones.
+func ActivePolicyOf(text []byte) string {
+	for line := range bytes.Lines(text) {
+		if !bytes.HasPrefix(line, []byte("active_policy:")) {
+			continue
+		}
+		var head Head
+		if yaml.Unmarshal(line, &head) == nil && head.ActivePolicy != "" {
+			return head.ActivePolicy
+		}
+	}
+	return HeadOf(text).ActivePolicy
 }
