@@ -185,6 +185,14 @@ func (r *policyRig) sameSAs(t *testing.T) {
 	}
 }
 
+// pin takes the SAs that there are for those that sameSAs compares with.
+func (r *policyRig) pin(t *testing.T) {
+	t.Helper()
+	for i, g := range []*lab.Gateway{r.a, r.b} {
+		r.sas[i], r.ikes[i] = spis(t, g), ikeSPIs(t, g)
+	}
+}
+
 // tunnelBack waits for a tunnel that carries packets both ways. What either gateway has begun meanwhile may make a
 // second one.
 func (r *policyRig) tunnelBack(t *testing.T) {
@@ -200,6 +208,15 @@ func (r *policyRig) tunnelBack(t *testing.T) {
 // tunnelBackLimit leaves room for a negotiation that began while the other gateway was gone, and sends again ever
 // more slowly.
 const tunnelBackLimit = 2 * time.Minute
+
+func parseMAC(t *testing.T, text string) net.HardwareAddr {
+	t.Helper()
+	mac, err := net.ParseMAC(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return mac
+}
 
 // nothingMarked looks at what gw-a and gw-b have sent into the WAN since the last look: nothing that a test marked.
 func (r *policyRig) nothingMarked(t *testing.T) {
