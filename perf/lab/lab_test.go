@@ -317,6 +317,7 @@ func TestTally(t *testing.T) {
 		{"ARP", append(make([]byte, 12), 0x08, 0x06, 0, 1), func(t Tally) int { return t.ARP }},
 		{"clear source", ip(1, []byte{10, 1, 0, 9, 192, 0, 2, 2}, 8, 0), func(t Tally) int { return t.Clear * len(t.Clears) }},
 		{"clear destination", ip(6, []byte{192, 0, 2, 1, 10, 2, 0, 9}), func(t Tally) int { return t.Clear * len(t.Clears) }},
+		{"IPv6", append(make([]byte, 12), 0x86, 0xdd, 0x60), func(t Tally) int { return t.Clear * len(t.Clears) }},
 		{"short frame", []byte{1, 2, 3}, func(t Tally) int { return t.Other }},
 		{"short IP header", append(make([]byte, 12), 0x08, 0x00, 0x45), func(t Tally) int { return t.Other }},
 		{"short UDP header", ip(17, gateways, 1, 2), func(t Tally) int { return t.Other }},

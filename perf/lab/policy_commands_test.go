@@ -37,6 +37,7 @@ func TestPolicyCommands(t *testing.T) {
 	run("level", testLevel)
 	run("IKE off", testIKEOff)
 	run("purge", testPurge)
+	run("IPv6", testIPv6)
 	r.noClear(t)
 }
 
@@ -65,7 +66,12 @@ func (r *policyRig) dropped(t *testing.T, port, reason string, frames [][]byte) 
 // protected wants packets of the LAN sent to the peer through the tunnel.
 func (r *policyRig) protected(t *testing.T, frames [][]byte) {
 	t.Helper()
-	spi := lab.Outbound(sas(t, r.a))
+	r.protectedBy(t, lab.Outbound(sas(t, r.a)), frames)
+}
+
+// protectedBy wants them sent through the SA with an SPI.
+func (r *policyRig) protectedBy(t *testing.T, spi string, frames [][]byte) {
+	t.Helper()
 	r.leave(t, "packets through SA "+spi, lanPort, frames, r.wan, func(f []byte) bool {
 		return isPacket(f, r.A.WANAddress, r.B.WANAddress, protocolESP) && fmt.Sprintf("0x%x", f[espAt:espAt+4]) == spi
 	})
@@ -112,11 +118,11 @@ func testActivate(t *testing.T, r *policyRig) {
 	}
 	r.must(t, "policy", "activate", "night")
 	shown := r.must(t, "policy", "show", "--active")
-	if !strings.HasPrefix(shown, "policy night (in force") || regexp.MustCompile(`policy (day|half|idle)\b`).MatchString(shown) {
+	if !strings.HasPrefix(shown, "policy night (in force") || regexp.MustCompile(`policy (day|half|dual|idle)\b`).MatchString(shown) {
 		t.Errorf("policy show --active: want night only, found:\n%s", shown)
 	}
-	if all := ask[api.Policies](t, r, "policy", "show"); len(all.Stored) != 4 {
-		t.Errorf("%d policies are stored, want 4", len(all.Stored))
+	if all := ask[api.Policies](t, r, "policy", "show"); len(all.Stored) != 5 {
+		t.Errorf("%d policies are stored, want 5", len(all.Stored))
 	}
 	for _, row := range r.table(t) {
 		if slices.Contains([]string{"partners-pass", "no-strangers", "no-echo"}, row.Rule) {

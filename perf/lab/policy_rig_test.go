@@ -28,7 +28,8 @@ type policyRig struct {
 }
 
 // The policy of a lab gateway, from the site whose number is NEAR to the one whose number is FAR. What day, night and
-// guarded protect is the same; half protects less, and idle nothing.
+// guarded protect is the same; half protects less, dual
+// IPv6 too, and idle nothing.
 const storedPolicies = `routes:
   - {to: 172.16.FAR.0/24, via: 192.0.2.FAR}
   - {to: 172.16.NEAR.0/24, via: 10.NEAR.0.10}
@@ -37,6 +38,7 @@ filter_lists:
   - {name: half-lans, updated: 2026-11-21, filters: [{source: 10.NEAR.0.0/25, destination: 10.FAR.0.0/25}]}
   - {name: partners, updated: 2026-11-21, filters: [{source: 172.16.NEAR.0/24, destination: 172.16.FAR.0/24}]}
   - {name: strangers, updated: 2026-11-21, filters: [{source: 172.16.NEAR.0/24, destination: 172.16.FAR.128/25}]}
+  - {name: lans6, updated: 2026-11-21, filters: [{source: "2001:db8:NEAR::/64", destination: "2001:db8:FAR::/64"}]}
   - {name: echo, updated: 2026-11-21, filters: [{source: 10.NEAR.0.0/24, destination: 10.FAR.0.0/24, protocol: udp, destination_port: 7}]}
 filter_actions:
   - {name: protect, action: negotiate, esp_proposals: [aes128gcm16]}
@@ -57,6 +59,10 @@ policies:
     rules:
       - {name: lan-to-lan, filter_list: half-lans, filter_action: protect, peer: far-site}
       - {name: partners-pass, filter_list: partners, filter_action: pass}
+  - name: dual
+    rules:
+      - {name: lan-to-lan, filter_list: both-lans, filter_action: protect, peer: far-site}
+      - {name: lan6-to-lan6, filter_list: lans6, filter_action: protect, peer: far-site}
   - name: idle
     rules:
       - {name: partners-pass, filter_list: partners, filter_action: pass}

@@ -1,6 +1,7 @@
 package lab_test
 
 import (
+	"bytes"
 	"reflect"
 	"slices"
 	"strings"
@@ -38,6 +39,9 @@ const swaps = 100
 func testReloadStorm(t *testing.T, r *policyRig) {
 	original := r.text(t)
 	generation := r.running(t).Generation
+	r.received(t, r.farLAN)
+	sent, _ := r.capture.Sofar()
+	protected := r.outPackets(t)
 	drops := r.counters(t, lanPort).Drops
 	received := r.counters(t, lanPort).Received
 	traffic := r.startFlood(t)
@@ -77,7 +81,50 @@ func testReloadStorm(t *testing.T, r *policyRig) {
 			t.Errorf("%d packets of the LAN dropped for %s, want none: policy and tunnel were there at every moment", n, reason)
 		}
 	}
+	// What the SA counts is what is on the wire, and of that nothing but what was protected comes out.
+	err := lab.Until(t.Context(), nil, "every packet of the tunnel in the capture", settleLimit, func() (bool, error) {
+		now, _ := r.capture.Sofar()
+		return uint64(now.ESP-sent.ESP) == r.outPackets(t)-protected, nil
+	})
+	if now, _ := r.capture.Sofar(); err != nil {
+		t.Errorf("%d packets of the tunnel are in the capture, and the SA counts %d", now.ESP-sent.ESP, r.outPackets(t)-protected)
+	}
+	r.arrivals(t)
 	t.Logf("%d frames sent to gw-a's LAN, %d taken, %d forwarded", traffic.sent(), all.Received-received, all.Forwarded)
+}
+
+// outPackets is how many packets gw-a has sent through its tunnel.
+func (r *policyRig) outPackets(t *testing.T) (n uint64) {
+	t.Helper()
+	for _, sa := range sas(t, r.a) {
+		if sa.Direction == "outbound" {
+			n += sa.Packets
+		}
+	}
+	return n
+}
+
+// arrivals looks at what the far host had from a flood: packets of the flow that is protected at every moment and of
+// partners, and never what no policy lets by.
+func (r *policyRig) arrivals(t *testing.T) {
+	t.Helper()
+	counts := map[string]int{}
+	for _, f := range r.received(t, r.farLAN) {
+		switch {
+		case isPacket(f, r.A.HostAddress, r.B.HostAddress, protocolUDP) && get16(f[espAt+2:]) == discardPort:
+			counts["protected"]++
+		case isPacket(f, partnerA, partnerB, protocolUDP):
+			counts["partners"]++
+		case isPacket(f, r.A.HostAddress, r.B.HostAddress, protocolUDP): // night protects these too
+			counts["echo"]++
+		case isPacket(f, r.A.HostAddress, r.B.HostAddress, protocolICMP): // an error of the near host's, with what it is about
+		case bytes.Contains(f, []byte(attackMarker)):
+			t.Fatalf("the far host was sent % x", f)
+		}
+	}
+	if counts["protected"] == 0 || counts["partners"] == 0 {
+		t.Errorf("the far host had %v, want protected packets and those of partners", counts)
+	}
 }
 
 // slack is for frames of the hosts' own beside those of a test: ARP, and ICMP errors.

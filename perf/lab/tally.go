@@ -16,7 +16,7 @@ type Tally struct {
 	IKE       int // UDP 500, or UDP 4500 with the non-ESP marker (RFC 3948 section 2.2)
 	Keepalive int // UDP 4500, one octet 0xff (RFC 3948 section 2.3)
 	ARP       int
-	Clear     int // a packet with an address of a LAN in it: none may ever be seen
+	Clear     int // a packet with an address of a LAN in it, or one of IPv6, which tunnels carry only inside: none may ever be seen
 	Other     int
 	Marked    int    // frames of any kind that hold the marker
 	Octets    uint64 // of all frames, on the wire
@@ -84,6 +84,8 @@ func (t *Tally) add(frame []byte, length int, rule clearRule, marker []byte) {
 		t.ARP++
 	case 0x0800:
 		t.addIPv4(frame[ethernetHeader:], rule)
+	case 0x86dd:
+		t.addClear("clear IPv6 % x", frame[ethernetHeader:])
 	default:
 		t.Other++
 	}
@@ -100,10 +102,7 @@ func (t *Tally) addIPv4(packet []byte, rule clearRule) {
 	protocol, payload := packet[9], packet[int(packet[0]&0xf)*4:]
 	switch {
 	case rule.between(source, destination):
-		t.Clear++
-		if len(t.Clears) < maxClears {
-			t.Clears = append(t.Clears, fmt.Sprintf("clear %s -> %s protocol %d", source, destination, protocol))
-		}
+		t.addClear("clear %s -> %s protocol %d", source, destination, protocol)
 	case protocol == 50 && len(payload) >= 4:
 		t.ESP++
 		t.addSPI(payload)
@@ -111,6 +110,14 @@ func (t *Tally) addIPv4(packet []byte, rule clearRule) {
 		t.addUDP(payload)
 	default:
 		t.Other++
+	}
+}
+
+// addClear counts and describes a packet that must not be there.
+func (t *Tally) addClear(format string, args ...any) {
+	t.Clear++
+	if len(t.Clears) < maxClears {
+		t.Clears = append(t.Clears, fmt.Sprintf(format, args...))
 	}
 }
 
