@@ -304,6 +304,11 @@ func TestTally(t *testing.T) {
 		length := byte(udpHeader + len(payload))
 		return append([]byte{byte(from >> 8), byte(from), byte(to >> 8), byte(to), 0, length, 0, 0}, payload...)
 	}
+	ipv6 := func(destination string) []byte {
+		source, to := netip.MustParseAddr("2001:db8:1::9").As16(), netip.MustParseAddr(destination).As16()
+		frame := append(make([]byte, 12), 0x86, 0xdd, 0x60, 0, 0, 0, 0, 0, 59, 64) // no next header
+		return append(append(frame, source[:]...), to[:]...)
+	}
 	for _, c := range []struct {
 		name  string
 		frame []byte
@@ -317,7 +322,10 @@ func TestTally(t *testing.T) {
 		{"ARP", append(make([]byte, 12), 0x08, 0x06, 0, 1), func(t Tally) int { return t.ARP }},
 		{"clear source", ip(1, []byte{10, 1, 0, 9, 192, 0, 2, 2}, 8, 0), func(t Tally) int { return t.Clear * len(t.Clears) }},
 		{"clear destination", ip(6, []byte{192, 0, 2, 1, 10, 2, 0, 9}), func(t Tally) int { return t.Clear * len(t.Clears) }},
-		{"IPv6", append(make([]byte, 12), 0x86, 0xdd, 0x60), func(t Tally) int { return t.Clear * len(t.Clears) }},
+		{"IPv6", ipv6("2001:db8:2::9"), func(t Tally) int { return t.Clear * len(t.Clears) }},
+		{"IPv6 to its neighbours", ipv6("ff02::2"), func(t Tally) int { return t.Other }},
+		{"IPv6 to a neighbour", ipv6("fe80::2"), func(t Tally) int { return t.Other }},
+		{"short IPv6 header", ipv6("2001:db8:2::9")[:53], func(t Tally) int { return t.Other }},
 		{"short frame", []byte{1, 2, 3}, func(t Tally) int { return t.Other }},
 		{"short IP header", append(make([]byte, 12), 0x08, 0x00, 0x45), func(t Tally) int { return t.Other }},
 		{"short UDP header", ip(17, gateways, 1, 2), func(t Tally) int { return t.Other }},

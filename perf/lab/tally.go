@@ -16,7 +16,7 @@ type Tally struct {
 	IKE       int // UDP 500, or UDP 4500 with the non-ESP marker (RFC 3948 section 2.2)
 	Keepalive int // UDP 4500, one octet 0xff (RFC 3948 section 2.3)
 	ARP       int
-	Clear     int // a packet with an address of a LAN in it, or one of IPv6, which tunnels carry only inside: none may ever be seen
+	Clear     int // a packet with an address of a LAN in it, or IPv6 for beyond the link: none may ever be seen
 	Other     int
 	Marked    int    // frames of any kind that hold the marker
 	Octets    uint64 // of all frames, on the wire
@@ -66,6 +66,7 @@ func (t Tally) String() string {
 const (
 	ethernetHeader = 14
 	ipv4MinHeader  = 20
+	ipv6Header     = 40
 	udpHeader      = 8
 )
 
@@ -85,7 +86,7 @@ func (t *Tally) add(frame []byte, length int, rule clearRule, marker []byte) {
 	case 0x0800:
 		t.addIPv4(frame[ethernetHeader:], rule)
 	case 0x86dd:
-		t.addClear("clear IPv6 % x", frame[ethernetHeader:])
+		t.addIPv6(frame[ethernetHeader:])
 	default:
 		t.Other++
 	}
@@ -111,6 +112,21 @@ func (t *Tally) addIPv4(packet []byte, rule clearRule) {
 	default:
 		t.Other++
 	}
+}
+
+// addIPv6 counts an IPv6 packet. What a kernel says to its link (neighbour discovery, RFC 4861) is nobody's traffic; whatever
+// else there is belongs inside a tunnel, of which no end in a lab has an IPv6 address.
+func (t *Tally) addIPv6(packet []byte) {
+	if len(packet) < ipv6Header {
+		t.Other++
+		return
+	}
+	source, destination := netip.AddrFrom16([16]byte(packet[8:24])), netip.AddrFrom16([16]byte(packet[24:40]))
+	if destination.IsMulticast() || destination.IsLinkLocalUnicast() {
+		t.Other++
+		return
+	}
+	t.addClear("clear %s -> %s next header %d", source, destination, packet[6])
 }
 
 // addClear counts and describes a packet that must not be there.
