@@ -58,7 +58,7 @@ struct sp_port_addresses {
 
 struct sp_own {
 	uint32_t address;
-	uint32_t broadcast;  /* of the attached subnet, 0 where it has none (S-104) */
+	uint32_t broadcast;  /* of the attached subnet, UINT32_MAX where it has none (S-104) */
 	uint16_t port;
 };
 

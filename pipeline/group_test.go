@@ -96,6 +96,8 @@ func TestGroupBorders(t *testing.T) {
 		{"10.1.0.1/30", "10.1.0.3", true},
 		{"10.1.0.0/31", "10.1.0.1", false},
 		{"10.1.0.1/32", "10.1.0.1", false},
+		{"10.1.0.0/31", "0.0.0.0", false},
+		{"10.1.0.1/32", "0.0.0.0", false},
 	} {
 		r.ref.own = addresses{{netip.MustParsePrefix("172.20.0.1/24"), netip.MustParsePrefix(c.own)}, r.ref.own[wan]}
 		r.applyRules()
@@ -105,6 +107,24 @@ func TestGroupBorders(t *testing.T) {
 			t.Errorf("%s on a port with %s: %+v, want a group: %v", c.destination, c.own, o, c.group)
 		}
 	}
+}
+
+// 0.0.0.0 is nobody's: no broadcast address of a subnet that has none, and no address of a port that has none of IPv4.
+func TestNobodysAddress(t *testing.T) {
+	r := newRig(t, rigOptions{permit: true, rules: []rule{}})
+	near := r.inbound(r.child("site", "aes128gcm16", true))
+	r.ref.own = addresses{{}, {netip.MustParsePrefix("192.0.2.1/24"), netip.MustParsePrefix("10.1.0.1/24"), netip.MustParsePrefix("10.9.0.1/32")}}
+	r.applyRules()
+	r.rejudged()
+	nobody := netip.IPv4Unspecified()
+	toAll := fromPeer(udpPacket(stranger, nobody, 1000, 2000))
+	copy(toAll, broadcastMAC[:])
+	r.wantDrop(wan, toAll, "link_broadcast")
+	r.wantDrop(wan, fromPeer(udpPacket(stranger, nobody, 1000, 2000)), "bad_destination")
+	sealed := near.encapsulate(udpPacket(farHost, stranger, 1000, 2000), 1)
+	copy(sealed[16:20], nobody.AsSlice())
+	setHeaderChecksum(sealed)
+	r.wantDrop(lan, fromHost(sealed), "bad_destination")
 }
 
 // TCP to a group is no TCP: dropped before classification, whatever a filter or exemption would say (S-106).

@@ -102,11 +102,16 @@ func newNeighbours[P any](limits neighbourLimits) *neighbours[P] {
 	return &neighbours[P]{limits: limits, table: map[neighbourKey]*neighbour[P]{}}
 }
 
+// admits reports whether a packet for the neighbour would find an entry, or room for one.
+func (t *neighbours[P]) admits(key neighbourKey) bool {
+	return t.table[key] != nil || len(t.table) < t.limits.entries && t.incomplete < t.limits.incomplete
+}
+
 // hold takes a packet that has no link-layer address to go to. A neighbour known by now lets it go on at once.
 func (t *neighbours[P]) hold(now time.Time, key neighbourKey, packet P) (e neighbourEffects[P]) {
 	n := t.table[key]
 	switch {
-	case n == nil && (len(t.table) >= t.limits.entries || t.incomplete >= t.limits.incomplete):
+	case !t.admits(key):
 		e.Refused = []P{packet}
 	case n == nil:
 		n = &neighbour[P]{state: neighbourIncomplete, attempts: 1, next: now.Add(t.limits.retry)}

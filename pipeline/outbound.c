@@ -205,9 +205,10 @@ static __rte_always_inline uint32_t encapsulate_run(struct sp_worker *w, struct 
 static void seal(struct sp_worker *w, struct sp_sa_out *sa, const struct sp_adjacency *next, struct sp_packet **packets, uint32_t n)
 {
 	struct rte_mbuf *mbufs[SP_BURST];
+	const int ipv6 = sp_is_ipv6(packets[0]->l3); /* before packets that find no number are gone */
 	uint64_t sequence = reserve(w, sa, packets, &n), frames;
 
-	if (likely(!sp_is_ipv6(packets[0]->l3)))
+	if (likely(!ipv6))
 		n = encapsulate_run(w, sa, next, packets, mbufs, sequence, n, &frames, 0);
 	else
 		n = encapsulate_run(w, sa, next, packets, mbufs, sequence, n, &frames, 1);

@@ -141,7 +141,7 @@ static __rte_always_inline int plain_frame(const struct rte_mbuf *m, const uint8
 }
 
 /* The hot way in: ESP for the port it arrived on needs no policy decision before it is decrypted. Returns 0 for anything else. */
-static __rte_always_inline int plain_esp(struct rte_mbuf *m, uint8_t *l3, const struct sp_header *h, uint32_t own_be, struct sp_esp *esp)
+static __rte_always_inline int plain_esp(struct rte_mbuf *m, uint8_t *l3, const struct sp_header *h, uint64_t own_be, struct sp_esp *esp)
 {
 	if (sp_header_protocol(h) != SP_PROTOCOL_ESP || h->destination != own_be || h->total < SP_IPV4_LENGTH + SP_ESP_LENGTH)
 		return 0;
@@ -158,7 +158,7 @@ uint32_t sp_ingest(struct sp_worker *w, uint16_t port_id, struct rte_mbuf **mbuf
 	const struct sp_port *port = &w->dp->ports[port_id];
 	const struct sp_port_addresses *own = &w->snapshot->port[port_id];
 	const uint64_t mac = port->mac, origin = sp_key_origin(own->role, SP_NO_CELL);
-	const uint32_t own_be = rte_cpu_to_be_32(own->address[0]); /* 0, which no packet is for, if the port has none */
+	const uint64_t own_be = own->n > 0 ? rte_cpu_to_be_32(own->address[0]) : UINT64_MAX; /* no packet is for that */
 	const int trust = port->rx_checksum;
 	struct sp_packet packets[SP_BURST], *packet = packets;
 	struct sp_esp inbound[SP_BURST], *esp = inbound;

@@ -57,9 +57,10 @@ static int compare_addresses(const void *a, const void *b)
 	return x->address < y->address ? -1 : x->address > y->address;
 }
 
+/* Of a subnet that has none (RFC 3021) the limited one: whoever asks has met that before. 0.0.0.0, which anybody may send to, must not look like one. */
 static uint32_t broadcast_of(const struct sp_own_address *a)
 {
-	return a->bits >= 31 ? 0 : a->address | UINT32_MAX >> a->bits;
+	return a->bits >= 31 ? UINT32_MAX : a->address | UINT32_MAX >> a->bits;
 }
 
 static int build_addresses(struct sp_dataplane *dp, struct sp_snapshot *s, const struct sp_snapshot_config *config, char *error, size_t size)

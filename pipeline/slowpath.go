@@ -198,7 +198,8 @@ func (d *Dataplane) row(port uint16) int {
 // awaitNeighbour keeps a packet until its next hop's address is known.
 func (d *Dataplane) awaitNeighbour(now time.Time, x *C.struct_sp_exception, packet punted, held heldMbuf) {
 	key, ok := d.neighbourOf(x, packet)
-	if ok {
+	// a scan of a subnet must cost no adjacencies: to find free ones takes a walk over all, and to free them ends every memo
+	if ok = ok && d.slow.neighbours.admits(key); ok {
 		_, err := d.adjacency(key)
 		ok = err == nil
 	}

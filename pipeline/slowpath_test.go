@@ -151,6 +151,23 @@ func TestAdjacenciesAreReused(t *testing.T) {
 	r.wantForward(wan, fromPeer(packetOfLength(outside, lanHost, 253, 60)), lan)
 }
 
+// A scan of an attached subnet takes no adjacencies beyond those of the neighbours that are asked, and ends no memo.
+func TestScanTakesNoAdjacencies(t *testing.T) {
+	r := newRig(t, rigOptions{rules: []rule{{name: "all", source: "any", destination: "any"}}})
+	generation, known := r.d.Generation(), len(r.d.slow.adjacencies.index)
+	for i := range byte(100) {
+		r.enqueue(0, wan, fromPeer(packetOfLength(netip.MustParseAddr("198.51.100.9"), netip.AddrFrom4([4]byte{10, 1, 0, 100 + i}), 253, 60)))
+		r.settle()
+		r.serveAll()
+	}
+	r.settle()
+	r.sent(lan)
+	if n, limits := len(r.d.slow.adjacencies.index), defaultNeighbourLimits(r.cfg.MaxAdjacencies); n != known+limits.incomplete || r.d.Generation() != generation {
+		t.Errorf("%d adjacencies of which %d were known, generation %d, want %d", n, known, r.d.Generation(), generation)
+	}
+	r.wantForward(wan, fromPeer(packetOfLength(netip.MustParseAddr("198.51.100.9"), lanHost, 253, 60)), lan)
+}
+
 // An echo request to an own address is answered in clear where it came from.
 func TestEchoOnTheWire(t *testing.T) {
 	r := newRig(t, rigOptions{rules: []rule{{name: "ping", source: "any", destination: "my", protocol: 1}}})

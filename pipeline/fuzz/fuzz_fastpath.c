@@ -169,6 +169,7 @@ static void op_clear(struct program *p)
 	build(p, &f, ours.mac[side], source, destination);
 	if (shape & 128)
 		make_wide(&f, take(p, 1));
+	f.bytes[0] |= headroom == 127; /* now and then to a group of the link layer */
 	receive(&ours, side, &f, headroom);
 }
 
