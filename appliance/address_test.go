@@ -48,7 +48,9 @@ func TestMyAddressFollowsAddresses(t *testing.T) {
 	expect("after a reload, which brings no address back", "stale", "10.1.9.1")
 	for _, wrong := range []api.ChangeAddress{
 		{Port: "dmz", Address: "10.9.0.1/24"}, {Port: "lan", Address: "10.9.0.1"}, {Port: "lan", Address: "224.0.0.1/24"},
-		{Port: "lan", Address: "0.0.0.0/0"}, {Port: "wan", Address: "10.1.0.1/24", Remove: true},
+		{Port: "lan", Address: "0.0.0.0/0"}, {Port: "lan", Address: "127.0.0.1/8"}, {Port: "lan", Address: "10.1.7.255/24"},
+		{Port: "lan", Address: "192.0.2.77/24"}, {Port: "wan", Address: "10.0.0.1/8"}, // a subnet that overlaps another port's
+		{Port: "wan", Address: "10.1.0.1/24", Remove: true},
 	} {
 		if _, err := g.api.Change(t.Context(), api.PathAddresses, wrong); err == nil {
 			t.Errorf("%+v: expected to be refused", wrong)

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"sallyport/appliance/api"
+	"sallyport/appliance/config"
 	"sallyport/ike"
 	"sallyport/pipeline"
 )
@@ -24,7 +25,7 @@ import (
 // Bounds of the control API: it serves one box's operators, not a crowd.
 const (
 	controlBody    = 64 << 10
-	configBody     = 16 << 20 // of a request that holds a configuration
+	configBody     = 2 * config.MaxFile // of a request that holds a configuration, with what JSON adds
 	controlTimeout = 10 * time.Second
 	changeTimeout  = 2 * time.Minute // of a request that compiles a policy, with others before it
 	flowLimit      = 1000            // flows shown when the client names no number

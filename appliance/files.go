@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
+
+	"sallyport/appliance/config"
 )
 
 // files is what the store does to the file system; disk is the real one, tests
@@ -49,7 +51,7 @@ func attributesOf(path string) (attributes, error) {
 // disk is the file system of this machine.
 type disk struct{}
 
-func (disk) Read(path string) ([]byte, error)        { return os.ReadFile(path) }
+func (disk) Read(path string) ([]byte, error)        { return config.ReadFile(path) }
 func (disk) Rename(from, to string) error            { return os.Rename(from, to) }
 func (disk) MakeFolder(path string) error            { return os.MkdirAll(path, 0o700) }
 func (disk) List(path string) ([]fs.DirEntry, error) { return os.ReadDir(path) }

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"os"
 	"time"
 
 	"sallyport/appliance/config"
@@ -27,7 +26,7 @@ type Loaded struct {
 func Load(path string, lab bool) (*Loaded, error) { return load(path, lab, net.DefaultResolver) }
 
 func load(path string, lab bool, resolver config.Resolver) (*Loaded, error) {
-	text, err := os.ReadFile(path)
+	text, err := config.ReadFile(path)
 	if err != nil {
 		return nil, fmt.Errorf("configuration: %w; name the file with -c FILE", err)
 	}

@@ -2,7 +2,8 @@ package appliance
 
 import (
 	"fmt"
-	"net/netip"
+	"maps"
+	"slices"
 
 	"sallyport/appliance/api"
 	"sallyport/appliance/config"
@@ -93,19 +94,24 @@ func addressChange(now *running, o api.ChangeAddress) (addressEvent, error) {
 	if _, known := now.addresses[o.Port]; !known {
 		return event, fmt.Errorf("port %q: expected one of %s", o.Port, portNames(now.cfg))
 	}
-	address, err := netip.ParsePrefix(o.Address)
+	address, err := config.ParsePortAddress(o.Address)
 	if err != nil {
-		return event, fmt.Errorf("address %q: expected one with the length of its subnet, such as 10.1.0.1/24", o.Address)
+		return event, fmt.Errorf("address: %w", err)
 	}
-	event.address = netip.PrefixFrom(address.Addr().Unmap(), address.Bits())
-	at := portOf(now.addresses, event.address.Addr())
+	event.address = address
+	at := portOf(now.addresses, address.Addr())
 	switch {
-	case !event.address.IsValid() || event.address.Addr().IsUnspecified() || event.address.Addr().IsMulticast() || event.address.Addr().Zone() != "":
-		return event, fmt.Errorf("address %s: expected one of a host", o.Address)
 	case o.Remove && at != o.Port:
-		return event, fmt.Errorf("port %s has no address %s now", o.Port, event.address.Addr())
+		return event, fmt.Errorf("port %s has no address %s now", o.Port, address.Addr())
 	case !o.Remove && at != "":
-		return event, fmt.Errorf("address %s: port %s has it already", event.address.Addr(), at)
+		return event, fmt.Errorf("address %s: port %s has it already", address.Addr(), at)
+	}
+	for _, port := range slices.Sorted(maps.Keys(now.addresses)) {
+		for _, used := range now.addresses[port] {
+			if !o.Remove && port != o.Port && used.Overlaps(address) { // as in the file
+				return event, fmt.Errorf("address %s: expected a subnet of its own, found %s, which overlaps %s of port %s", address, address.Masked(), used.Masked(), port)
+			}
+		}
 	}
 	return event, nil
 }

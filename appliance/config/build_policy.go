@@ -4,7 +4,9 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
+	"unicode"
 
 	"sallyport/crypto"
 	"sallyport/ike"
@@ -104,6 +106,9 @@ func methods(raw []espProposal) []string {
 
 func (b *builder) onePolicy(key string, raw *filePolicy, things *things) policy.Policy {
 	b.name(key+".name", raw.Name, nil)
+	if strings.ContainsFunc(raw.Description, func(c rune) bool { return unicode.IsControl(c) && c != '\n' && c != '\t' }) {
+		b.add(key+".description", "expected text without control characters, which a terminal would obey, found %q", raw.Description)
+	}
 	b.within(key+".refresh_seconds", raw.RefreshSeconds, 0, maxRefresh, "seconds")
 	b.rekey(key+".key_exchange.lifetime", raw.KeyExchange.Lifetime)
 	b.someProposals(key+".key_exchange_methods", raw.KeyExchangeMethods != nil, len(raw.KeyExchangeMethods))
@@ -198,6 +203,9 @@ func (b *builder) addPolicyErrors(err error) {
 // and what a template made of its servers is not in the file.
 func (b *builder) follows(p *policy.Problem) bool {
 	made := p.Part == policy.PartFilterList && p.Field == "Filters" || p.Part == policy.PartFilter && b.raw.FilterLists[p.Index].Template != ""
+	if p.Field == "AuthMethods" {
+		return b.anyWithin(b.problemKey(p))
+	}
 	return made && b.anyWithin(fmt.Sprintf("filter_lists[%d]", p.Index))
 }
 

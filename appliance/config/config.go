@@ -5,8 +5,9 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
-	"os"
 	"time"
+
+	"go.yaml.in/yaml/v3"
 
 	"sallyport/ike"
 	"sallyport/policy"
@@ -110,7 +111,7 @@ func Load(path string) (*Config, error) {
 
 // LoadWith reads a configuration file and checks it as ParseWith does.
 func LoadWith(path string, o Options) (*Config, error) {
-	data, err := os.ReadFile(path)
+	data, err := ReadFile(path)
 	if err != nil {
 		return nil, fmt.Errorf("configuration: %w; name the file with -c FILE", err)
 	}
@@ -128,6 +129,10 @@ func ParseWith(path string, data []byte, o Options) (*Config, error) {
 	report := newReport(path)
 	root := report.parse(data)
 	if root == nil {
+		return nil, report.err()
+	}
+	if root.Kind != yaml.MappingNode {
+		report.addAt(root.Line, "", "expected keys with values, found %s", found(root, ""))
 		return nil, report.err()
 	}
 	raw := report.decode(report.checkKeys(root))

@@ -1,7 +1,6 @@
 package config
 
 import (
-	"errors"
 	"fmt"
 	"unicode/utf8"
 
@@ -17,9 +16,6 @@ type document struct {
 }
 
 func openDocument(text []byte) (*document, error) {
-	if !utf8.Valid(text) {
-		return nil, errors.New("expected a configuration in UTF-8, found other octets")
-	}
 	r := newReport("configuration")
 	root := r.parse(text)
 	if err := r.err(); err != nil {

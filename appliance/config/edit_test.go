@@ -100,7 +100,7 @@ func TestSetActivePolicyRefuses(t *testing.T) {
 		"policies: [{name: opens}, 7]\nactive_policy: opens\n": "did you mean opens?",
 		"[a]":               "expected a configuration with keys and values, found a list",
 		two + "a: [":        "not valid YAML",
-		two + "\xff":        "expected a configuration in UTF-8",
+		two + "\xff":        "expected text in UTF-8",
 		two + "---\n" + two: "expected one YAML document",
 		"":                  "the file is empty",
 	} {

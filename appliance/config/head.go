@@ -8,18 +8,32 @@ import (
 
 // Head is what has to be known of a text before it can be checked, or of one that need not be.
 type Head struct {
-	StateDir     string `yaml:"state_dir"`
-	ActivePolicy string `yaml:"active_policy"`
+	StateDir     string
+	ActivePolicy string
 }
 
 // DefaultStateDir is the state folder of a gateway whose configuration names none.
 const DefaultStateDir = "/var/lib/sallyport"
 
-// HeadOf reads the head of a text, as far as it can be read. Whether the text is good is Parse's to say.
+// HeadOf reads the head of a text, as far as it can be read. Whether the text is good is Parse's to say. It looks at
+// the tree: the YAML package would hold every key of a mapping against every other before it fills a structure.
 func HeadOf(text []byte) Head {
-	var head Head
-	if err := yaml.Unmarshal(text, &head); err != nil || head.StateDir == "" {
-		head.StateDir = DefaultStateDir
+	head := Head{StateDir: DefaultStateDir}
+	root := newReport("").parse(text)
+	if root == nil || root.Kind != yaml.MappingNode {
+		return head
+	}
+	for i := 0; i+1 < len(root.Content); i += 2 {
+		value := resolve(root.Content[i+1])
+		if value.Kind != yaml.ScalarNode || isNull(value) || value.Value == "" {
+			continue
+		}
+		switch resolve(root.Content[i]).Value {
+		case "state_dir":
+			head.StateDir = value.Value
+		case "active_policy":
+			head.ActivePolicy = value.Value
+		}
 	}
 	return head
 }
@@ -31,9 +45,8 @@ func ActivePolicyOf(text []byte) string {
 		if !bytes.HasPrefix(line, []byte("active_policy:")) {
 			continue
 		}
-		var head Head
-		if yaml.Unmarshal(line, &head) == nil && head.ActivePolicy != "" {
-			return head.ActivePolicy
+		if name := HeadOf(line).ActivePolicy; name != "" {
+			return name
 		}
 	}
 	return HeadOf(text).ActivePolicy

@@ -18,6 +18,9 @@ const maxNodes = 1 << 20
 
 // parse reads the file as one YAML document; nil after an error that leaves nothing to check.
 func (r *report) parse(data []byte) *yaml.Node {
+	if !r.isText(data) {
+		return nil
+	}
 	decoder := yaml.NewDecoder(bytes.NewReader(data))
 	var document, more yaml.Node
 	switch err := decoder.Decode(&document); {
@@ -25,7 +28,7 @@ func (r *report) parse(data []byte) *yaml.Node {
 		r.add("", "the file is empty: expected a configuration")
 		return nil
 	case err != nil:
-		r.addSyntaxError(err)
+		r.addSyntaxError(err, data)
 		return nil
 	}
 	if err := decoder.Decode(&more); !errors.Is(err, io.EOF) {
@@ -37,7 +40,15 @@ func (r *report) parse(data []byte) *yaml.Node {
 // syntaxError is how the YAML package words an error.
 var syntaxError = regexp.MustCompile(`^yaml: (?:line (\d+): )?(.*)`)
 
-func (r *report) addSyntaxError(err error) {
+// unknownAnchor is how it words that nothing has the name behind a *. The name is not shown: a preshared key may begin so.
+var unknownAnchor = regexp.MustCompile(`^yaml: unknown anchor '(.*)' referenced`)
+
+func (r *report) addSyntaxError(err error, data []byte) {
+	if parts := unknownAnchor.FindStringSubmatch(err.Error()); parts != nil {
+		before, _, _ := bytes.Cut(data, []byte("*"+parts[1]))
+		r.addAt(1+bytes.Count(before, []byte("\n")), "", "not valid YAML: unknown anchor behind *: text that begins with * has to be in quotes")
+		return
+	}
 	parts := syntaxError.FindStringSubmatch(err.Error())
 	if parts == nil {
 		parts = []string{"", "", err.Error()}
@@ -141,6 +152,10 @@ func (w *walker) mapping(node *yaml.Node, want reflect.Type, path string) any {
 	for _, p := range pairs {
 		key := join(path, p.key.Value)
 		field, has := known.fields[p.key.Value]
+		if !has && mayBeSecret(p.key.Value, path, known.names) {
+			w.addAt(p.key.Line, path, "unknown key, which is not shown because it may be the preshared key itself: expected one of %s", strings.Join(known.names, ", "))
+			continue
+		}
 		if !has {
 			w.lines[key] = p.key.Line
 			w.add(key, "%s", unknown(p.key.Value, path, known.names))

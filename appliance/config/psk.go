@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"math"
 	"os"
 	"path/filepath"
@@ -27,7 +28,10 @@ func readPSK(configPath, name string, uid int) (crypto.Secret, error) {
 	// Not blocking: a named pipe in place of the file must not stop the program.
 	file, err := os.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
-		return crypto.Secret{}, fmt.Errorf("expected a file with the preshared key: %w", err)
+		if at := (*fs.PathError)(nil); errors.As(err, &at) {
+			err = at.Err
+		}
+		return crypto.Secret{}, fmt.Errorf("expected the name of a file with the preshared key: %w (the name is not shown because it may be the key itself)", err)
 	}
 	defer file.Close()
 	info, err := file.Stat()

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 )
 
 // Error is one mistake in a configuration file.
@@ -29,6 +31,27 @@ func (e *Error) Error() string {
 
 // maxErrors is how many mistakes of a file are listed: nobody reads more, and a hostile file can have a million.
 const maxErrors = 1000
+
+// Bounds in characters of what one mistake shows, because keys and values may be of any length.
+const (
+	maxShownKey  = 200
+	maxShownText = 1000
+)
+
+// forTerminal is a text that stays one line of bounded length and cannot control a terminal, whatever a file says.
+func forTerminal(text string, limit int) string {
+	shown, length := strings.Builder{}, 0
+	for _, c := range text {
+		if length++; length > limit {
+			return shown.String() + "..."
+		}
+		if !unicode.IsPrint(c) {
+			c = utf8.RuneError
+		}
+		shown.WriteRune(c)
+	}
+	return shown.String()
+}
 
 // report collects the mistakes of a file.
 type report struct {
@@ -59,7 +82,8 @@ func (r *report) addAt(line int, key, format string, args ...any) {
 	if len(r.errors) == maxErrors {
 		r.more++
 	} else {
-		r.errors = append(r.errors, &Error{File: r.path, Line: line, Key: key, Text: fmt.Sprintf(format, args...)})
+		text := fmt.Sprintf(format, args...)
+		r.errors = append(r.errors, &Error{File: r.path, Line: line, Key: forTerminal(key, maxShownKey), Text: forTerminal(text, maxShownText)})
 	}
 	for ; key != "" && !r.around[key]; key = parent(key) {
 		r.around[key] = true

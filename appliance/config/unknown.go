@@ -21,6 +21,11 @@ func unknown(name, path string, known []string) string {
 	return "unknown key: expected one of " + strings.Join(known, ", ")
 }
 
+// mayBeSecret reports whether an unknown key may be a preshared key that stands where its file's name belongs.
+func mayBeSecret(name, path string, known []string) bool {
+	return schemaPath(path) == "peers[].auth" && refusal(schemaPath(path), name) == "" && synonyms[name] == "" && nearest(name, known) == ""
+}
+
 // synonyms are the words of other systems for keys of this one that are spelt too differently to be near.
 var synonyms = map[string]string{
 	"src": "source", "dst": "destination", "proto": "protocol", "sport": "source_port", "dport": "destination_port",

@@ -1,11 +1,13 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/netip"
 	"path/filepath"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -137,11 +139,17 @@ func parseAction(text string) (policy.ActionKind, error) {
 
 // parseAuthMethod reads how two gateways prove to each other who they are.
 func parseAuthMethod(text string) (authMethod, error) {
-	if text != authPSK {
-		return "", fmt.Errorf("expected psk, the only method there is, found %q", text)
+	switch {
+	case text == authPSK:
+		return authPSK, nil
+	case !methodForm.MatchString(text):
+		return "", errors.New("expected psk, the only method there is, found something else, which is not shown because it may be the key itself")
 	}
-	return authPSK, nil
+	return "", fmt.Errorf("expected psk, the only method there is, found %q", text)
 }
+
+// methodForm is how names of methods look, and preshared keys seldom.
+var methodForm = regexp.MustCompile(`^[a-z0-9-]{0,16}$`)
 
 // authPSK is authentication by preshared key.
 const authPSK = "psk"
@@ -168,6 +176,12 @@ func parsePortAddress(text string) (portAddress, error) {
 		return portAddress{}, fmt.Errorf("expected the address of a host in its subnet, found %s, which is the anycast address of the routers of %s", p.Addr(), subnet)
 	}
 	return portAddress(p), nil
+}
+
+// ParsePortAddress reads an own address of a port with the length of its subnet, as ports[].addresses has it.
+func ParsePortAddress(text string) (netip.Prefix, error) {
+	p, err := parsePortAddress(text)
+	return netip.Prefix(p), err
 }
 
 func parseNetwork(text string) (network, error) {

@@ -37,7 +37,7 @@ source holds beside it, one a file with mode 0600; they are never printed. Exit 
 	output := command.Flags().StringP("output", "o", "", "write the configuration to this new file")
 	addJSONFlag(command)
 	command.RunE = func(c *cobra.Command, args []string) error {
-		data, err := os.ReadFile(args[0])
+		data, err := readInput(c, args[0])
 		if err != nil {
 			return badConfiguration{fmt.Errorf("import: %w", err)}
 		}

@@ -30,7 +30,9 @@ fails if a packet between the LANs is seen in clear. It needs root.`,
 	}
 	keep := demo.Flags().Bool("keep", false, "leave everything running and say how to look around")
 	demo.RunE = func(c *cobra.Command, _ []string) error {
-		return lab.RunDemo(c.Context(), lab.Options{Keep: *keep, Out: c.OutOrStdout()})
+		ctx, stop := untilSignal(c)
+		defer stop()
+		return lab.RunDemo(ctx, lab.Options{Keep: *keep, Out: c.OutOrStdout()})
 	}
 	return demo
 }
@@ -68,7 +70,9 @@ changing the policy takes, each beside its target. It needs root; it reserves hu
 			o.Directions = append(o.Directions, bench.Direction(d))
 		}
 		o.Out = c.OutOrStdout()
-		return bench.Run(c.Context(), o)
+		ctx, stop := untilSignal(c)
+		defer stop()
+		return bench.Run(ctx, o)
 	}
 	return command
 }

@@ -5,12 +5,14 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"sallyport/appliance/api"
+	"sallyport/appliance/config"
 	"sallyport/policy"
 )
 
@@ -216,17 +218,31 @@ change while it runs (ports, cores, memory) is named, and then nothing changes.`
 
 // apply sends a file to the running gateway.
 func apply(c *cobra.Command, path string, dryRun bool) error {
-	var text []byte
-	var err error
-	if path == "-" {
-		text, err = io.ReadAll(c.InOrStdin())
-	} else {
-		text, err = os.ReadFile(path)
-	}
+	text, err := readInput(c, path)
 	if err != nil {
 		return badConfiguration{fmt.Errorf("configuration: %w", err)}
 	}
+	if err := config.CheckText(path, text); err != nil { // JSON would put other characters in the place of what is none
+		return badConfiguration{err}
+	}
 	return change(c, api.PathApply, api.Apply{Text: string(text), DryRun: dryRun})
+}
+
+// readInput reads a file, which may be a pipe, or standard input where it is -.
+func readInput(c *cobra.Command, path string) ([]byte, error) {
+	if path == "-" {
+		return config.ReadText(c.InOrStdin())
+	}
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	text, err := config.ReadText(file)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return text, nil
 }
 
 func rollbackCommand() *cobra.Command {
@@ -243,7 +259,8 @@ rolling back twice comes back to where it began.`,
 	rollback.RunE = func(c *cobra.Command, args []string) error {
 		number := 0
 		if len(args) == 1 {
-			if _, err := fmt.Sscanf(args[0], "%d", &number); err != nil || number < 1 {
+			var err error
+			if number, err = strconv.Atoi(args[0]); err != nil || number < 1 {
 				return fmt.Errorf("backup %q: expected a number that `sallyport config backups` lists", args[0])
 			}
 		}

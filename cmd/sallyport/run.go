@@ -34,7 +34,9 @@ A policy that is marked "sample: true" is for test and research: it runs with
 		if err != nil {
 			return err
 		}
-		return appliance.Run(c.Context(), loaded, newLog(c.ErrOrStderr(), loaded.Config.Log))
+		ctx, stop := untilSignal(c)
+		defer stop()
+		return appliance.Run(ctx, loaded, newLog(c.ErrOrStderr(), loaded.Config.Log))
 	}
 	return run
 }
