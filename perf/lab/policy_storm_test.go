@@ -34,7 +34,7 @@ func TestPolicyUnderTraffic(t *testing.T) {
 // swaps is how many changes of the policy in force a storm makes.
 const swaps = 100
 
-// S-011, S-039: 100 changes of the policy that leave the tunnel as it is, in all the ways there are, under traffic of
+// S-011: 100 changes of the policy that leave the tunnel as it is, in all the ways there are, under traffic of
 // many flows both ways. The SAs stay, no packet of the tunnel is dropped, and nothing leaves in clear at any moment.
 func testReloadStorm(t *testing.T, r *policyRig) {
 	original := r.text(t)
