@@ -443,6 +443,35 @@ static void explain(struct program *p)
 		sp_flow_find(ours.dp, 0, &x.key, found);
 }
 
+/* What a peer with the keys and bad intentions may send: anything at all in an ESP packet whose ICV is right, trailer and inner headers included. */
+static void forge(struct program *p, enum tunnel t)
+{
+	static struct frame f;
+	static uint8_t plain[FRAME_MAX];
+	uint32_t sequence = take(p, 1) + 1, length = 4 + 4 * (take(p, 2) % 300), total;
+	uint8_t *l3 = f.bytes + SP_L2_LENGTH, *esp = l3 + SP_IPV4_LENGTH;
+
+	plain[length - 2] = (uint8_t)take(p, 1);
+	plain[length - 1] = (uint8_t)take(p, 1);
+	take_bytes(p, plain, length - 2);
+	ethernet(f.bytes, ours.mac[UNPROTECTED]);
+	sp_store32(esp, rte_cpu_to_be_32(ours.spi[t]));
+	sp_store32(esp + 4, rte_cpu_to_be_32(sequence));
+	sp_store64(esp + SP_ESP_LENGTH, sequence);
+	total = SP_IPV4_LENGTH + peer_encrypt(t, esp, plain, length);
+	memset(l3, 0, SP_IPV4_LENGTH);
+	l3[0] = 0x45;
+	l3[1] = (uint8_t)(sequence & SP_ECN_MASK);
+	sp_store16(l3 + 2, rte_cpu_to_be_16((uint16_t)total));
+	l3[SP_IPV4_TTL] = 64;
+	l3[9] = SP_PROTOCOL_ESP;
+	sp_store32(l3 + 12, RTE_BE32(PEER_WAN));
+	sp_store32(l3 + 16, RTE_BE32(OUR_WAN));
+	checksum(l3);
+	f.length = SP_L2_LENGTH + total;
+	receive(&ours, UNPROTECTED, &f, RTE_PKTMBUF_HEADROOM);
+}
+
 static void op_tables(struct program *p)
 {
 	uint32_t what = take(p, 1);
@@ -488,6 +517,9 @@ static void op_tables(struct program *p)
 		break;
 	case 10:
 		explain(p);
+		break;
+	case 11:
+		forge(p, what & 16 ? TUNNEL_GCM_SHORT : TUNNEL_GCM);
 		break;
 	default:
 		run(&ours); /* what is queued so far is a burst of its own */

@@ -237,6 +237,18 @@ struct sp_sa_config tunnel_config(const struct gateway *g, enum tunnel t, int ou
 	return c;
 }
 
+uint32_t peer_encrypt(enum tunnel t, uint8_t *esp, const uint8_t *plain, uint32_t length)
+{
+	struct sp_sa_config c = tunnel_config(&peer, t, 1);
+	struct gcm_context_data context;
+	uint8_t iv[12], *payload = esp + SP_ESP_LENGTH + c.iv_length;
+
+	memcpy(iv, &c.salt_be, sizeof(c.salt_be));
+	memcpy(iv + sizeof(c.salt_be), esp + SP_ESP_LENGTH, c.iv_length);
+	library->gcm128_enc(c.session, &context, payload, plain, length, iv, esp, SP_ESP_LENGTH, payload + length, c.icv_length);
+	return SP_ESP_LENGTH + (uint32_t)c.iv_length + length + c.icv_length;
+}
+
 static void install(struct gateway *g, enum tunnel t)
 {
 	struct sp_sa_config in = tunnel_config(g, t, 0), out;

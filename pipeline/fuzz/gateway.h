@@ -75,6 +75,8 @@ extern struct rte_mempool *pool;
 
 /* EAL, devices, ports, policies. Aborts when something is missing. */
 void gateways_start(void);
+/* Encrypts any plaintext with the peer's key of a tunnel of libIPSec_MB without ESN, behind the ESP header and IV that stand at esp; returns the length from there on. */
+uint32_t peer_encrypt(enum tunnel t, uint8_t *esp, const uint8_t *plain, uint32_t length);
 /* Fresh SAs on both sides of a tunnel. */
 void tunnel_reset(enum tunnel t);
 /* Fills in one SA's parameters for a gateway. */
