@@ -4,6 +4,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"unicode"
 )
 
 // netshScript runs a script on a policy store of its own, as netsh would run it on that of a machine.
@@ -185,7 +186,12 @@ func (s *netshScript) unknownVerb(line int, verb string) {
 		s.problem(line, "expected a command (add, set, delete), found none: is this the end of the line before?")
 		return
 	}
-	s.problem(line, "expected a command (%s), found %s", "add, set, delete, show, pushd, popd, netsh", quote(verb))
+	const commands = "add, set, delete, show, pushd, popd, netsh"
+	if strings.ContainsFunc(verb, func(c rune) bool { return !unicode.IsLetter(c) }) {
+		s.problem(line, "expected a command (%s), found something else, which is not shown because it may be a key that a line break has cut off", commands)
+		return
+	}
+	s.problem(line, "expected a command (%s), found %s", commands, quote(verb))
 }
 
 // show is a word for a message, unless it may be a part of a secret.

@@ -9,7 +9,8 @@ import (
 // joinLines numbers the lines of a script. A line that ends in ^ (command prompt) or ` (PowerShell) goes on in the next.
 func joinLines(text string) []textLine {
 	var lines []textLine
-	continued := false
+	var joined strings.Builder // the line under way, which began in line first
+	first, continued := 0, false
 	for i, line := range strings.Split(text, "\n") {
 		line = strings.TrimRight(strings.ReplaceAll(line, "\x1a", ""), " \t\f")
 		part, more := strings.CutSuffix(line, "^")
@@ -20,12 +21,18 @@ func joinLines(text string) []textLine {
 			part, more = line, false
 		}
 		if continued {
-			last := &lines[len(lines)-1]
-			last.text += " " + strings.TrimSpace(part)
+			joined.WriteString(" " + strings.TrimSpace(part))
 		} else {
-			lines = append(lines, textLine{i + 1, part})
+			joined.Reset()
+			joined.WriteString(part)
+			first = i + 1
 		}
-		continued = more
+		if continued = more; !more {
+			lines = append(lines, textLine{first, joined.String()})
+		}
+	}
+	if continued { // the file ends in ^
+		lines = append(lines, textLine{first, joined.String()})
 	}
 	return lines
 }
