@@ -41,6 +41,7 @@ func (b *builder) policy() {
 	b.config.Policy = set
 	b.activePolicy(set)
 	b.planChildren(things.actions)
+	b.countTunnels()
 	if b.more == 0 { // else nobody would read what else is wrong
 		b.compile()
 	}

@@ -78,6 +78,17 @@ func (b *builder) planChildren(actions map[string]*fileFilterAction) {
 	}
 }
 
+// countTunnels holds the tunnels of the active policy against the cells that the data plane will have for them.
+func (b *builder) countTunnels() {
+	n, most := len(b.config.plan.children), b.config.Dataplane.MaxTunnels
+	switch {
+	case n > maxIDs:
+		b.add(fmt.Sprintf("policies[%d].rules", b.active), "expected at most %d rules that negotiate, because each has a tunnel of its own, found %d: use filter lists with more filters, and fewer rules", maxIDs, n)
+	case n > most:
+		b.add("dataplane.max_tunnels", "expected room for the tunnels of the active policy, %d rules that negotiate, found %d: set it to %d or more, and to what two policies have together if one is to take the place of the other at run time", n, most, n)
+	}
+}
+
 // authMethods is how both ends authenticate, in order of preference. Without the key it is the preshared key.
 func (b *builder) authMethods(key string, raw []authMethod) []string {
 	if raw == nil {
