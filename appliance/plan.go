@@ -94,16 +94,41 @@ func (p *plan) build(ctx context.Context) error {
 	p.change.Policy, p.change.Warnings = next.spd.Policy, slices.Clone(compiled.Warnings)
 	p.tunnels = tunnelsOf(next.spd, next.peers)
 	cells, err := p.claim(ctx)
+	if errors.Is(err, pipeline.ErrNoCell) {
+		return p.noRoom(err)
+	}
 	if err != nil {
-		return refuse(err)
+		return fmt.Errorf("cells of the new policy's tunnels: %w; nothing has changed", err)
 	}
 	s, unusable := snapshot(next.cfg, next.spd, next.addresses, cells)
 	p.change.Warnings = append(p.change.Warnings, unusable...)
 	p.prepared, err = p.manager.prepare(s)
 	if err != nil {
-		return errors.Join(refuse(err), p.release(ctx))
+		return errors.Join(fmt.Errorf("preparing the data plane: %w; nothing has changed", err), p.release(ctx))
 	}
 	return nil
+}
+
+// noRoom says why there are not cells enough: until a change is over, the tunnels
+// before it and those after it need theirs.
+func (p *plan) noRoom(err error) error {
+	var present []string // sorted
+	if before := p.manager.running.Load(); before != nil {
+		present = tunnelsOf(before.spd, before.peers)
+	}
+	inForce, fresh, most := len(present), 0, p.next.cfg.Dataplane.MaxTunnels
+	for _, tunnel := range p.tunnels {
+		if _, known := slices.BinarySearch(present, tunnel); !known {
+			fresh++
+		}
+	}
+	if inForce+fresh <= most {
+		return fmt.Errorf("cells of the new policy's tunnels: %w: %d tunnels are in force and %d are new, which %d cells (dataplane.max_tunnels) are enough for, but those of former tunnels are not free yet; nothing has changed: try again in a minute",
+			err, inForce, fresh, most)
+	}
+	return refuse(&config.Error{File: p.next.cfg.Path, Key: "dataplane.max_tunnels", Text: fmt.Sprintf(
+		"expected room for the %d tunnels that are in force and the %d new ones, which a change needs at once, found %d: set it to %d or more and restart, or take rules away in one change and add the new ones in the next",
+		inForce, fresh, most, inForce+fresh)})
 }
 
 // claim gives the tunnels their cells.

@@ -167,7 +167,7 @@ func (g *rigGateway) openPorts(t *testing.T, number int) {
 		g.ports = append(g.ports, port)
 		specs = append(specs, pipeline.PortSpec{Name: p.Name, Port: port.port, Role: p.Role, MAC: port.mac, MTU: 1500, Addresses: p.Addresses})
 	}
-	g.plane, err = pipeline.New(pipeline.Config{Ports: specs, Workers: 1, FlowEntries: 4096, MaxSAs: 256, MaxCells: 64, MaxAdjacencies: 256,
+	g.plane, err = pipeline.New(pipeline.Config{Ports: specs, Workers: 1, FlowEntries: 4096, MaxSAs: 256, MaxCells: g.cfg.Dataplane.MaxTunnels, MaxAdjacencies: 256,
 		Pool: g.pool, Crypto: testCrypto, Idle: pipeline.IdleYield})
 	if err != nil {
 		t.Fatal(err)

@@ -5,7 +5,10 @@ package pipeline
 */
 import "C"
 
-import "fmt"
+import (
+	"errors"
+	"fmt"
+)
 
 // cellTable names the cells. A cell that was closed goes to another tunnel once no worker can mean the former one, the
 // longest closed first.
@@ -20,6 +23,9 @@ type cell struct {
 	open  bool
 	state CellState
 }
+
+// ErrNoCell says that every cell is a tunnel's, or was one's and is not free yet.
+var ErrNoCell = errors.New("all cells are in use")
 
 // OpenCell gives a tunnel its place in the data plane, in state CellClosed. The same name gives the same cell.
 func (d *Dataplane) OpenCell(name string) (CellID, error) {
@@ -41,7 +47,7 @@ func (d *Dataplane) OpenCell(name string) (CellID, error) {
 		id, t.free = t.free[0], t.free[1:]
 		C.sp_cell_reuse(d.c, C.uint16_t(id))
 	default:
-		return 0, fmt.Errorf("pipeline: tunnel %q: all %d cells are in use", name, d.cfg.MaxCells)
+		return 0, fmt.Errorf("pipeline: tunnel %q: %w, %d of them", name, ErrNoCell, d.cfg.MaxCells)
 	}
 	t.cells[id] = cell{name: name, open: true}
 	t.byName[name] = id
