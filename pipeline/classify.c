@@ -208,6 +208,19 @@ static uint8_t protect(struct sp_packet *p, const struct sp_entry *e)
 	return 1;
 }
 
+/* In clear while the tunnel may still come up (S-026): not once it is up, nor after its negotiation failed (S-024) or where none may begin. */
+static void pass_through(const struct sp_dataplane *dp, const struct sp_snapshot *s, struct sp_packet *p, const struct sp_cell *cell, enum sp_destination to)
+{
+	uint8_t reason = sp_without_sa(cell);
+
+	if (__atomic_load_n(&cell->sa, __ATOMIC_ACQUIRE) != NULL || reason == SP_DROP_NO_OUTBOUND_SA)
+		sp_verdict_drop(p, SP_DROP_CLEAR_ON_PROTECTED);
+	else if (reason != SP_PASS)
+		sp_verdict_drop(p, reason);
+	else
+		deliver_or_route(dp, s, p, to, 1);
+}
+
 /* The other side's traffic must have come by its tunnel. What passes without, until the tunnel is up (S-026), is never remembered: no memo can outlive that moment. */
 static uint8_t require(const struct sp_dataplane *dp, const struct sp_snapshot *s, struct sp_packet *p, const struct sp_entry *e, enum sp_destination to)
 {
@@ -221,10 +234,7 @@ static uint8_t require(const struct sp_dataplane *dp, const struct sp_snapshot *
 		return 1;
 	}
 	if (clear && e->verdict == SP_VERDICT_PASSTHROUGH) {
-		if (__atomic_load_n(&dp->cells[e->cell].sa, __ATOMIC_ACQUIRE) == NULL)
-			deliver_or_route(dp, s, p, to, 1);
-		else
-			sp_verdict_drop(p, SP_DROP_CLEAR_ON_PROTECTED);
+		pass_through(dp, s, p, &dp->cells[e->cell], to);
 		return 0;
 	}
 	sp_verdict_drop(p, clear ? SP_DROP_CLEAR_ON_PROTECTED : SP_DROP_SELECTOR_MISMATCH);

@@ -148,7 +148,8 @@ func TestNegotiationFailed(t *testing.T) {
 //	client 10.1.0.7 ── (tunnel "client") ── lan [gateway] lan ── server 192.0.2.2
 //
 // With inbound pass-through (S-026) a clear packet of the client is accepted until the tunnel is up, the server's answer is
-// held and asks for the tunnel, and from then on only what comes through it is accepted.
+// held and asks for the tunnel, and from then on only what comes through it is accepted. After a negotiation that failed
+// (S-024), or where none may begin, nothing is accepted in clear.
 func TestPassthrough(t *testing.T) {
 	for _, passthrough := range []bool{true, false} {
 		client := rule{name: "client", source: "192.0.2.0/24", destination: "10.1.0.0/24", tunnel: "client", ports: policy.PortsLAN, passthrough: passthrough}
@@ -191,6 +192,13 @@ func TestPassthrough(t *testing.T) {
 		r.ref.cells[out.Cell].out = nil
 		if o, _ := r.check(lan, fromHost(syn)); (o.Disposition == packetForwarded) != passthrough {
 			t.Errorf("after the tunnel: %+v", o)
+		}
+		for state, reason := range map[CellState]string{CellFailed: "blocked_negotiation_failed", CellClosed: "clear_on_protected"} {
+			if !passthrough {
+				reason = "clear_on_protected"
+			}
+			r.setCell("client", state)
+			r.wantDrop(lan, fromHost(syn), reason)
 		}
 	}
 }

@@ -277,8 +277,10 @@ func (r *reference) require(j *journey, e *policy.Entry, to target) outcome {
 		return r.deliver(j, to, true)
 	case j.role == roleLocal:
 		return dropped("reply_unprotected")
-	case j.clear() && e.Passthrough && r.cells[cell].out == nil: // S-026
+	case j.clear() && e.Passthrough && r.cells[cell].out == nil && r.cells[cell].state == CellHold: // S-026
 		return r.deliver(j, to, true)
+	case j.clear() && e.Passthrough && r.cells[cell].out == nil && r.cells[cell].state == CellFailed: // S-024
+		return dropped("blocked_negotiation_failed")
 	case j.clear():
 		return dropped("clear_on_protected")
 	}

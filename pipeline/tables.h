@@ -47,7 +47,7 @@ enum sp_verdict {
 	SP_VERDICT_BLOCK,
 	SP_VERDICT_PROTECT,
 	SP_VERDICT_REQUIRE,
-	SP_VERDICT_PASSTHROUGH, /* as REQUIRE, but in clear too while its cell has no outbound SA (S-026) */
+	SP_VERDICT_PASSTHROUGH, /* as REQUIRE, but in clear too while its cell waits for an SA (S-026) */
 	SP_VERDICT_STALE,       /* the tunnel's own end has vanished (S-011) */
 };
 
