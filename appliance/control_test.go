@@ -156,7 +156,7 @@ func TestSecondGatewayTouchesNothing(t *testing.T) {
 	defer first.close()
 	var said bytes.Buffer
 	cfg := &config.Config{Control: config.Control{Socket: path}}
-	err = Run(t.Context(), &Loaded{Config: cfg}, slog.New(slog.NewTextHandler(&said, nil)))
+	err = Run(t.Context(), &Loaded{Config: cfg}, nil, slog.New(slog.NewTextHandler(&said, nil)))
 	if err == nil || !strings.Contains(err.Error(), "another gateway listens") || said.Len() != 0 {
 		t.Errorf("expected a refusal before anything starts, found %v and\n%s", err, said.String())
 	}

@@ -8,9 +8,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"os"
-	"os/signal"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -51,12 +49,10 @@ type Gateway struct {
 }
 
 // Run starts the gateway of a configuration and carries traffic until ctx ends,
-// then says goodbye to its peers and gives everything back. SIGHUP, and where the
-// policy says so a change of the file, loads the configuration again.
-func Run(ctx context.Context, loaded *Loaded, log *slog.Logger) (err error) {
-	hangup := make(chan os.Signal, 1)
-	signal.Notify(hangup, syscall.SIGHUP)
-	defer signal.Stop(hangup)
+// then says goodbye to its peers and gives everything back. A signal on hangup
+// (SIGHUP), and where the policy says so a change of the file, loads the
+// configuration again.
+func Run(ctx context.Context, loaded *Loaded, hangup <-chan os.Signal, log *slog.Logger) (err error) {
 	g := &Gateway{loaded: loaded, cfg: loaded.Config, log: log, started: time.Now(), facts: newFactCounter()}
 	defer func() { err = errors.Join(err, g.stop()) }()
 	for _, warning := range g.cfg.Warnings {

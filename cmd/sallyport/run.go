@@ -3,6 +3,9 @@ package main
 import (
 	"io"
 	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -30,13 +33,17 @@ A policy that is marked "sample: true" is for test and research: it runs with
 	path := addConfigFlag(run)
 	lab := addLabFlag(run)
 	run.RunE = func(c *cobra.Command, _ []string) error {
+		// From here on a SIGHUP waits its turn: one that came while the file is read would end the program.
+		hangup := make(chan os.Signal, 1)
+		signal.Notify(hangup, syscall.SIGHUP)
+		defer signal.Stop(hangup)
 		loaded, err := load(*path, *lab)
 		if err != nil {
 			return err
 		}
 		ctx, stop := untilSignal(c)
 		defer stop()
-		return appliance.Run(ctx, loaded, newLog(c.ErrOrStderr(), loaded.Config.Log))
+		return appliance.Run(ctx, loaded, hangup, newLog(c.ErrOrStderr(), loaded.Config.Log))
 	}
 	return run
 }
