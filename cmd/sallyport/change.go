@@ -88,16 +88,16 @@ func differenceTable(out io.Writer, c api.Change) error {
 
 // outcome closes the words about a change of the running gateway.
 func outcome(out io.Writer, c api.Change) error {
-	policy := "no policy is in force: nothing passes"
+	policy, back := "no policy is in force: nothing passes", " (`sallyport config rollback` brings it back)"
 	if c.Policy != "" {
-		policy = fmt.Sprintf("policy %s is in force", c.Policy)
+		policy, back = fmt.Sprintf("policy %s is in force", c.Policy), ""
 	}
 	switch {
 	case !c.Applied:
 		_, err := fmt.Fprintln(out, "dry run: nothing has changed")
 		return err
 	case c.Backup != 0:
-		policy += fmt.Sprintf("; the file before it is backup %d", c.Backup)
+		policy += fmt.Sprintf("; the file before it is backup %d%s", c.Backup, back)
 	}
 	_, err := fmt.Fprintln(out, policy)
 	return err

@@ -21,6 +21,7 @@ match in the order of weight and where each is written, which one decides, the S
 packet would use, the port it would leave by, and what the flow caches remember of its
 flow. It sends nothing, counts nothing and changes nothing.`
 	explain.Example = `  sallyport explain --src 10.1.0.5 --dst 10.2.0.9 --proto tcp --dport 445
+  sallyport explain --src 10.2.0.9 --dst 10.1.0.5 --proto tcp --dport 445 --in to-site-b
   sallyport explain --src 192.0.2.9 --dst 192.0.2.1 --proto udp --sport 500 --dport 500 --in wan
   sallyport explain --src 10.1.0.5 --dst 10.2.0.9 --proto icmp --json`
 	flags := explain.Flags()
@@ -29,7 +30,7 @@ flow. It sends nothing, counts nothing and changes nothing.`
 	flags.String("proto", "", "IP protocol: tcp, udp, icmp, another name or a number")
 	flags.String("sport", "", "source port of TCP or UDP")
 	flags.String("dport", "", "destination port of TCP or UDP")
-	flags.String("in", "", "port that the packet comes in by, or the Child SA; local for the gateway's own (default the port toward the source)")
+	flags.String("in", "", "port that the packet comes in by; for one out of a tunnel the Child SA, which has the name of its rule; local for the gateway's own (default the port toward the source, in clear)")
 	for _, needed := range []string{"src", "dst", "proto"} {
 		if err := explain.MarkFlagRequired(needed); err != nil {
 			panic(err) // the flag is defined above
