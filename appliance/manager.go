@@ -31,6 +31,7 @@ type manager struct {
 	prepare    func(pipeline.Snapshot) (prepared, error)
 	negotiator *negotiator
 	now        func() time.Time
+	every      func(time.Duration) (ticks <-chan time.Time, stop func()) // watch looks at the file
 	counter    *prometheus.CounterVec
 
 	running atomic.Pointer[running]
@@ -48,7 +49,7 @@ type prepared interface {
 
 func newManager(log *slog.Logger, loaded *Loaded, n *negotiator, prepare func(pipeline.Snapshot) (prepared, error)) *manager {
 	m := &manager{
-		log: log, store: loaded.store, parse: loaded.parse, prepare: prepare, names: loaded.names, negotiator: n, now: time.Now,
+		log: log, store: loaded.store, parse: loaded.parse, prepare: prepare, names: loaded.names, negotiator: n, now: time.Now, every: tickEvery,
 		counter: newChangeCounter(), turn: make(chan struct{}, 1), altered: make(chan struct{}, 1),
 	}
 	m.turn <- struct{}{}
@@ -73,7 +74,10 @@ type request struct {
 }
 
 // refused is an error in what was asked for, not in the gateway; nothing has changed.
-type refused struct{ errs []api.ConfigError }
+type refused struct {
+	errs  []api.ConfigError
+	final bool // the same text will not do later either
+}
 
 func (r *refused) Error() string { return (&api.Refused{Errors: r.errs}).Error() }
 
@@ -88,12 +92,14 @@ func (r *refused) collect(err error) {
 	switch e := err.(type) {
 	case *config.Error:
 		r.errs = append(r.errs, api.ConfigError{File: e.File, Line: e.Line, Key: e.Key, Message: e.Text})
+		r.final = r.final || !e.Transient
 	case interface{ Unwrap() []error }:
 		for _, one := range e.Unwrap() {
 			r.collect(one)
 		}
 	default:
 		r.errs = append(r.errs, api.ConfigError{Message: err.Error()})
+		r.final = true
 	}
 }
 

@@ -70,7 +70,7 @@ func (p *plan) parse(before *running, fresh bool) error {
 	}
 	if keys := config.RestartKeys(before.cfg, cfg); len(keys) > 0 {
 		cfg.Wipe()
-		r := &refused{}
+		r := &refused{final: true}
 		for _, key := range keys {
 			r.errs = append(r.errs, api.ConfigError{File: cfg.Path, Key: key, Message: "expected no change while the gateway runs, found one: this needs a restart"})
 		}

@@ -87,9 +87,17 @@ func newRig(t *testing.T, texts ...string) *rig {
 // newRigWith has DNS names asked of a resolver of the test's.
 func newRigWith(t *testing.T, resolver config.Resolver, texts ...string) *rig {
 	t.Helper()
+	return startRig(t, resolver, tickEvery, texts...)
+}
+
+// startRig has DNS names asked of a resolver, and the configuration files looked at
+// by a clock, of the test's.
+func startRig(t *testing.T, resolver config.Resolver, every func(time.Duration) (<-chan time.Time, func()), texts ...string) *rig {
+	t.Helper()
 	r := &rig{t: t, arrived: map[string][]packetView{}}
 	for i, text := range texts {
 		r.gateways = append(r.gateways, newRigGateway(t, resolver, text, i))
+		r.gateways[i].manager.every = every
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	r.stopped = cancel

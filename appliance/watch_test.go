@@ -1,13 +1,16 @@
 package appliance
 
 import (
+	"net"
 	"os"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
 
 	"sallyport/appliance/api"
+	"sallyport/appliance/config"
 )
 
 // S-003: a changed file is picked up within the interval that the policy names;
@@ -97,4 +100,104 @@ func TestReloadReadsKeysAgain(t *testing.T) {
 	eventually(t, "the tunnel with the new key", func() bool {
 		return strings.Count(a.logs.String(), "msg=child_established") >= 2 && len(r.children(a)) == 1
 	})
+}
+
+// clock ticks when the test says so. Every tick stands for the time that watch asked for.
+type clock struct {
+	ticks  chan time.Time
+	period chan time.Duration // asked for, the latest
+}
+
+func newClock() *clock { return &clock{make(chan time.Time), make(chan time.Duration, 16)} }
+
+func (c *clock) every(d time.Duration) (<-chan time.Time, func()) {
+	c.period <- d
+	return c.ticks, func() {}
+}
+
+// pass lets looks happen; all but the last are over when it returns.
+func (c *clock) pass(looks int) {
+	for range looks {
+		c.ticks <- time.Time{}
+	}
+}
+
+// watchedRig is a gateway whose file is looked at by a clock, every interval.
+func watchedRig(t *testing.T, resolver config.Resolver) (r *rig, c *clock, looks int) {
+	t.Helper()
+	const interval = 3600 * time.Second
+	c = newClock()
+	r = startRig(t, resolver, c.every, strings.NewReplacer("- name: whole\n", "- name: whole\n    refresh_seconds: 3600\n",
+		"- name: more # than whole\n", "- name: more\n    refresh_seconds: 3600\n").Replace(siteA()))
+	period := <-c.period
+	return r, c, int((interval - 1) / period) // that are sure to fall within an interval
+}
+
+// S-003: a change of the file is in force within one interval, whenever in it the change comes.
+func TestChangedFileIsInForceWithinOneInterval(t *testing.T) {
+	r, clock, looks := watchedRig(t, net.DefaultResolver)
+	g := r.gateways[0]
+	clock.pass(2) // one look is over
+	after := strings.Replace(string(g.running().text), "active_policy: whole", "active_policy: more", 1)
+	if err := os.WriteFile(g.path, []byte(after), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	clock.pass(looks)
+	eventually(t, "the changed file to be in force", func() bool { return g.running().spd.Policy == "more" })
+}
+
+// fullDisk is a file system without room while it is full.
+type fullDisk struct {
+	disk
+	full atomic.Bool
+}
+
+func (f *fullDisk) Write(path string, text []byte, like attributes) error {
+	if f.full.Load() {
+		return syscall.ENOSPC
+	}
+	return f.disk.Write(path, text, like)
+}
+
+// What failed for a reason that may pass is tried again at the next interval; what
+// is wrong with the text, not before the text changes.
+func TestOnlyTransientFailuresAreTriedAgain(t *testing.T) {
+	resolver := &fakeResolver{}
+	r, clock, _ := watchedRig(t, resolver)
+	g := r.gateways[0]
+	storage := &fullDisk{}
+	g.manager.store.on = storage // before the first look
+	before := string(g.running().text)
+	write := func(old, new string) {
+		t.Helper()
+		if err := os.WriteFile(g.path, []byte(strings.Replace(before, old, new, 1)), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	said := func(result string) int {
+		return strings.Count(g.logs.String(), `msg="policy change `+result) // once for each and once more for each mistake
+	}
+	tries := func(result string, first, second int) {
+		t.Helper()
+		clock.pass(4) // the text has stood, and the look that tries it is over
+		if got := said(result); got != first {
+			t.Errorf("the first try: said %d times %q, expected %d", got, result, first)
+		}
+		clock.pass(looksPerInterval)
+		if got := said(result); got != second {
+			t.Errorf("an interval later: said %d times %q, expected %d", got, result, second)
+		}
+	}
+	write("action: permit", "action: permitt")
+	tries("refused", 2, 2)
+	write("destination: 198.51.100.0/24", "destination: dns:www.example")
+	tries("refused", 4, 6)
+	storage.full.Store(true)
+	write("active_policy: whole", "active_policy: more")
+	tries("failed", 1, 2)
+	storage.full.Store(false)
+	clock.pass(looksPerInterval + 1)
+	if got := g.running().spd.Policy; got != "more" {
+		t.Errorf("policy %s is in force once the disk has room", got)
+	}
 }

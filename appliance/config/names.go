@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"slices"
 	"sync"
@@ -60,7 +61,11 @@ func (b *builder) resolveNames() {
 	addresses := map[string][]netip.Addr{}
 	for i, answer := range lookUp(names, b.options) {
 		if answer.err != nil {
-			b.add(firstUse[names[i]], "expected a DNS name with an address, found %q: %s", names[i], oneLine(answer.err))
+			note := b.add
+			if answer.silent {
+				note = b.addTransient
+			}
+			note(firstUse[names[i]], "expected a DNS name with an address, found %q: %s", names[i], oneLine(answer.err))
 			continue
 		}
 		addresses[names[i]] = answer.Addresses
@@ -97,7 +102,8 @@ func (b *builder) namedSpecs() []namedSpec {
 // answer is what there is to say of a name.
 type answer struct {
 	ResolvedName
-	err error
+	err    error
+	silent bool // no resolver has answered, so err says nothing of the name
 }
 
 // lookUp finds the addresses of names, several at a time.
@@ -124,6 +130,9 @@ func lookUp(names []string, o Options) []answer {
 			found, err := o.Resolver.LookupNetIP(ctx, "ip", name)
 			if err == nil {
 				found, err = hostAddresses(found)
+			} else {
+				unknown := (*net.DNSError)(nil)
+				a.silent = !errors.As(err, &unknown) || !unknown.IsNotFound
 			}
 			a.Addresses, a.Resolved, a.err = found, o.Now, err
 		})

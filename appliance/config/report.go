@@ -15,6 +15,9 @@ type Error struct {
 	Line int    // 0 where it has none
 	Key  string // path, such as ports[0].mtu; empty for the file as a whole
 	Text string // what was expected and what was found
+
+	// Transient is set where the file may be good as it is: a resolver did not answer.
+	Transient bool
 }
 
 // Error is "file:line: key: text".
@@ -75,6 +78,15 @@ func (r *report) add(key, format string, args ...any) {
 	}
 	r.faulty[key] = true
 	r.addAt(r.line(key), key, format, args...)
+}
+
+// addTransient notes a mistake that may be none at the next try.
+func (r *report) addTransient(key, format string, args ...any) {
+	listed := len(r.errors)
+	r.add(key, format, args...)
+	for _, e := range r.errors[listed:] {
+		e.Transient = true
+	}
 }
 
 // addAt notes a mistake at a line that is not the key's own.
