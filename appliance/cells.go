@@ -3,6 +3,7 @@ package appliance
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"time"
 
 	"sallyport/pipeline"
@@ -18,6 +19,7 @@ import (
 type cellBook struct {
 	plane plane
 	cells map[string]*cell // by tunnel
+	down  map[string]bool  // peers that the operator took down
 }
 
 type cell struct {
@@ -34,7 +36,7 @@ type cell struct {
 }
 
 func newCellBook(p plane) cellBook {
-	return cellBook{plane: p, cells: map[string]*cell{}}
+	return cellBook{plane: p, cells: map[string]*cell{}, down: map[string]bool{}}
 }
 
 // claim gives every tunnel a cell, and keeps those that it has, until release.
@@ -67,12 +69,18 @@ func (b *cellBook) release(tunnels []string) (failed error) {
 
 // adopt makes the tunnels those in force; all are claimed. Peers names the peer
 // that IKE negotiates each with, and until says when that may be tried again where
-// it was paused. A tunnel that leaves drops what it held.
+// it was paused. A tunnel that leaves drops what it held, and so does a new one at
+// a peer that is down.
 func (b *cellBook) adopt(now time.Time, tunnels []string, peers map[string]string, until func(peer, tunnel string) time.Time) (failed error) {
 	wanted := make(map[string]bool, len(tunnels))
 	for _, tunnel := range tunnels {
 		wanted[tunnel] = true
 	}
+	known := map[string]bool{}
+	for _, peer := range peers {
+		known[peer] = true
+	}
+	maps.DeleteFunc(b.down, func(peer string, _ bool) bool { return !known[peer] })
 	for tunnel, c := range b.cells {
 		c.inForce = wanted[tunnel]
 		peer := peers[tunnel]
@@ -80,7 +88,7 @@ func (b *cellBook) adopt(now time.Time, tunnels []string, peers map[string]strin
 			peer = ""
 		}
 		if c.peer != peer {
-			c.peer, c.down, c.failedUntil = peer, false, time.Time{}
+			c.peer, c.down, c.failedUntil = peer, b.down[peer], time.Time{}
 		}
 		if !c.failedUntil.IsZero() {
 			c.failedUntil = until(peer, tunnel)
@@ -169,6 +177,7 @@ func (b *cellBook) resume(now time.Time) (next time.Time, failed error) {
 
 // order opens or closes the cells of a peer, or the one that is named, as an operator wants.
 func (b *cellBook) order(now time.Time, peer, tunnel string, down bool) (failed error) {
+	b.down[peer] = down // IKE begins again with all of a peer, whichever tunnel is wanted
 	for name, c := range b.cells {
 		if c.peer == peer && (tunnel == "" || tunnel == name) {
 			c.down, c.failedUntil = down, time.Time{}
