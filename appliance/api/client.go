@@ -64,7 +64,11 @@ func (c *Client) Change(ctx context.Context, path string, body any) (*Change, er
 	ctx, cancel := context.WithTimeout(ctx, changeLimit)
 	defer cancel()
 	var change Change
-	if err := c.post(ctx, path, body, &change); err != nil {
+	err := c.post(ctx, path, body, &change)
+	if errors.Is(err, context.DeadlineExceeded) {
+		return nil, fmt.Errorf("the gateway has not answered in time, and is still at it: unless this is a dry run, the change may yet come into force; `sallyport policy show` says what is (%w)", err)
+	}
+	if err != nil {
 		return nil, err
 	}
 	return &change, nil
