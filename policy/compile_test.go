@@ -329,3 +329,28 @@ func TestMissingUpdatedWarns(t *testing.T) {
 		t.Errorf("warnings %v", warnings)
 	}
 }
+
+// RSVP is permitted by named addresses as a rule: a filter with any on a side is taken, and warned of.
+// S-037
+func TestRSVPToAnybodyWarns(t *testing.T) {
+	one, other := spec("10.1.0.7/32"), spec("10.2.0.7/32")
+	for _, test := range []struct {
+		kind   ActionKind
+		filter Filter
+		warned bool
+	}{
+		{ActionPermit, Filter{Source: one, Destination: other, Protocol: protocolRSVP}, false},
+		{ActionPermit, Filter{Source: Any(), Destination: other, Protocol: protocolRSVP}, true},
+		{ActionPermit, Filter{Source: one, Destination: Any(), Protocol: protocolRSVP}, true},
+		{ActionPermit, Filter{Source: one, Destination: Any(), Protocol: protocolTCP}, false},
+		{ActionBlock, Filter{Source: Any(), Destination: Any(), Protocol: protocolRSVP}, false},
+	} {
+		_, warnings := mustCompile(t, setOf(ruleText{name: "r", kind: test.kind, filter: test.filter}), Environment{})
+		warned := slices.ContainsFunc(warnings, func(w Warning) bool {
+			return strings.Contains(w.Message, `rule "r" permits RSVP (protocol 46) with "any" on a side`) && slices.Equal(w.Rules, []string{"r"})
+		})
+		if warned != test.warned {
+			t.Errorf("%s %s: warnings %v", test.kind, test.filter.label(), warnings)
+		}
+	}
+}

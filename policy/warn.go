@@ -51,8 +51,22 @@ func (c *compiler) warnRule(rule *Rule, list *FilterList, action *FilterAction) 
 	if action.InboundPassthrough {
 		c.warn(names, "rule %s accepts clear inbound packets until its SAs are up (action %q: inbound_passthrough): only peers that negotiate by their default response rule need it", named, action.Name)
 	}
+	if action.Kind == ActionPermit {
+		c.warnRSVP(rule, list)
+	}
 	if action.Kind == ActionNegotiate && c.set.IKEDisabled {
 		c.warn(names, "rule %s negotiates, but IKE is disabled: its traffic is dropped", named)
+	}
+}
+
+// warnRSVP names the filters that permit RSVP from or to anybody (S-037).
+func (c *compiler) warnRSVP(rule *Rule, list *FilterList) {
+	for i := range list.Filters {
+		f := &list.Filters[i]
+		if f.Protocol == protocolRSVP && (f.Source.kind == addressAny || f.Destination.kind == addressAny) {
+			c.warn([]string{rule.Name}, "rule %s permits RSVP (protocol 46) with \"any\" on a side (filter %q): as a rule it is permitted by filters with named addresses only",
+				quoted(rule.Name, rule.Origin), f.label())
+		}
 	}
 }
 
