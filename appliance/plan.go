@@ -91,7 +91,7 @@ func (p *plan) build(ctx context.Context) error {
 	}
 	next.spd, next.peers = compiled.SPD, compiled.Peers
 	next.addresses, _ = next.overlay.present(next.cfg)
-	p.change.Policy, p.change.Warnings = next.spd.Policy, slices.Clone(compiled.Warnings)
+	p.change.Policy, next.warnings = next.spd.Policy, slices.Clone(compiled.Warnings)
 	p.tunnels = tunnelsOf(next.spd, next.peers)
 	cells, err := p.claim(ctx)
 	if errors.Is(err, pipeline.ErrNoCell) {
@@ -101,7 +101,7 @@ func (p *plan) build(ctx context.Context) error {
 		return fmt.Errorf("cells of the new policy's tunnels: %w; nothing has changed", err)
 	}
 	s, unusable := snapshot(next.cfg, next.spd, next.addresses, cells)
-	p.change.Warnings = append(p.change.Warnings, unusable...)
+	next.warnings = append(next.warnings, unusable...)
 	p.prepared, err = p.manager.prepare(s)
 	if err != nil {
 		return errors.Join(fmt.Errorf("preparing the data plane: %w; nothing has changed", err), p.release(ctx))
@@ -165,6 +165,11 @@ func (p *plan) describe(ctx context.Context, before *running) error {
 	d := policy.Diff(before.spd, p.next.spd)
 	c := &p.change
 	c.Added, c.Removed, c.Changed = d.Added, d.Removed, d.Changed
+	for _, warning := range p.next.warnings { // those in force were said when they came
+		if !slices.Contains(before.warnings, warning) {
+			c.Warnings = append(c.Warnings, warning)
+		}
+	}
 	note := func(changed bool, format string, args ...any) {
 		if changed {
 			c.Notes = append(c.Notes, fmt.Sprintf(format, args...))

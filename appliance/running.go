@@ -22,6 +22,7 @@ type running struct {
 	addresses  map[string][]netip.Prefix // own ones now, by port
 	spd        *policy.SPD
 	peers      []ike.Peer // that IKE negotiates with
+	warnings   []string   // of it, all of them
 	generation uint64     // policies published since start
 	changed    time.Time
 }

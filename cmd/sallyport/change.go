@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -18,7 +19,11 @@ func addDryRunFlag(command *cobra.Command) *bool {
 
 // change asks the running gateway for a change of its policy and prints what
 // came of it, or with a dry run would come.
-func change(c *cobra.Command, path string, body any) error {
+func change(c *cobra.Command, path string, body any) error { return changeTo(c, "", path, body) }
+
+// changeTo is change where the configuration is the operator's own text: mistakes are named by its file, not by the one
+// that the gateway would write it to.
+func changeTo(c *cobra.Command, file, path string, body any) error {
 	gateway, err := client(c)
 	if err != nil {
 		return err
@@ -26,7 +31,13 @@ func change(c *cobra.Command, path string, body any) error {
 	done, err := gateway.Change(c.Context(), path, body)
 	if err != nil {
 		var refused *api.Refused
-		if wantsJSON(c) && errors.As(err, &refused) {
+		if !errors.As(err, &refused) {
+			return err
+		}
+		for i := range refused.Errors {
+			refused.Errors[i].File = cmp.Or(file, refused.Errors[i].File)
+		}
+		if wantsJSON(c) {
 			return errors.Join(err, printJSON(c.OutOrStdout(), api.Change{Errors: refused.Errors}))
 		}
 		return err

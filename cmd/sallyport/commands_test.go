@@ -164,12 +164,12 @@ func TestPolicyShowActiveShowsOne(t *testing.T) {
 	}
 }
 
-// What scripts rely on: 0 good, 1 failed, 2 the configuration is bad.
+// What scripts rely on: 0 good, 1 failed, 2 the configuration is bad. Mistakes in a file that is sent are named by that
+// file, not by the one that the gateway would write.
 func TestExitCodes(t *testing.T) {
 	refused := &api.Refused{Errors: []api.ConfigError{
 		{File: "gw-a.yaml", Line: 12, Key: "ports[0].mtu", Message: "expected 68 to 9600, found 1"},
 		{File: "gw-a.yaml", Key: "dataplane", Message: "expected no change while the gateway runs"}}}
-	const lines = "gw-a.yaml:12: ports[0].mtu: expected 68 to 9600, found 1\ngw-a.yaml: dataplane: expected no change while the gateway runs\n"
 	g := newFakeGateway(t, map[string]any{
 		"POST /v1/config/apply":    refused,
 		"POST /v1/policy/activate": errors.New("no such thing"),
@@ -184,6 +184,7 @@ func TestExitCodes(t *testing.T) {
 		t.Fatal(err)
 	}
 	missing := filepath.Join(dir, "missing.yaml")
+	lines := file + ":12: ports[0].mtu: expected 68 to 9600, found 1\n" + file + ": dataplane: expected no change while the gateway runs\n"
 	for args, expected := range map[string]printed{
 		"config apply " + file:         {"", lines, exitBad},
 		"policy diff " + file:          {"", lines, exitBad},

@@ -225,7 +225,11 @@ func apply(c *cobra.Command, path string, dryRun bool) error {
 	if err := config.CheckText(path, text); err != nil { // JSON would put other characters in the place of what is none
 		return badConfiguration{err}
 	}
-	return change(c, api.PathApply, api.Apply{Text: string(text), DryRun: dryRun})
+	name := path
+	if path == "-" {
+		name = "standard input"
+	}
+	return changeTo(c, name, api.PathApply, api.Apply{Text: string(text), DryRun: dryRun})
 }
 
 // readInput reads a file, which may be a pipe, or standard input where it is -.

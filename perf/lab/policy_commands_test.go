@@ -153,12 +153,11 @@ func testWrongConfiguration(t *testing.T, r *policyRig) {
 	for _, c := range []struct {
 		name string
 		args []string
-		file string
 	}{
-		{"apply", []string{"config", "apply", path}, r.a.Configuration()},
-		{"dry run", []string{"config", "apply", path, "--dry-run"}, r.a.Configuration()},
-		{"diff", []string{"policy", "diff", path}, r.a.Configuration()},
-		{"check", []string{"policy", "check", "-c", path}, path},
+		{"apply", []string{"config", "apply", path}},
+		{"dry run", []string{"config", "apply", path, "--dry-run"}},
+		{"diff", []string{"policy", "diff", path}},
+		{"check", []string{"policy", "check", "-c", path}},
 	} {
 		out, errOut, code := r.sallyport(t, c.args...)
 		if code != 2 {
@@ -166,8 +165,8 @@ func testWrongConfiguration(t *testing.T, r *policyRig) {
 		}
 		lines := strings.Split(strings.TrimSpace(errOut), "\n")
 		for _, line := range lines {
-			if !regexp.MustCompile(`^\S+\.yaml:\d+: [a-z_\[\].0-9]+: `).MatchString(line) || !strings.HasPrefix(line, c.file) {
-				t.Errorf("%s: want %s, line and key of a mistake, found %q", c.name, c.file, line)
+			if !regexp.MustCompile(`^\S+\.yaml:\d+: [a-z_\[\].0-9]+: `).MatchString(line) || !strings.HasPrefix(line, path) {
+				t.Errorf("%s: want %s, line and key of a mistake, found %q", c.name, path, line)
 			}
 		}
 		for _, key := range keys {
