@@ -30,15 +30,9 @@ func TestHostileESP(t *testing.T) {
 	r := newHostileRig(t)
 	r.onlyPings(t, r.A, r.lan)
 	r.onlyPings(t, r.B, r.farLAN)
-	run := func(name string, test func(t *testing.T, r *hostileRig)) {
-		t.Run(name, func(t *testing.T) {
-			test(t, r)
-			r.sound(t)
-		})
-	}
-	run("replayed", testReplayed)
-	run("changed", testChangedESP)
-	run("other SPIs", testOtherSPIs)
+	r.run(t, "replayed", testReplayed)
+	r.run(t, "changed", testChangedESP)
+	r.run(t, "other SPIs", testOtherSPIs)
 	r.noClear(t)
 }
 

@@ -50,18 +50,12 @@ func TestHostileIKE(t *testing.T) {
 	r := newHostileRig(t)
 	r.onlyPings(t, r.A, r.lan)
 	r.onlyPings(t, r.B, r.farLAN)
-	run := func(name string, test func(t *testing.T, r *hostileRig)) {
-		t.Run(name, func(t *testing.T) {
-			test(t, r)
-			r.sound(t)
-		})
-	}
-	run("unparsable", testUnparsableIKE)
-	run("unprotected answers", testUnprotectedAnswers)
-	run("live IKE SA", testLiveIKE)
-	run("strangers", testStrangers)
-	run("random", testRandomIKE)
-	run("flood", testIKEFlood)
+	r.run(t, "unparsable", testUnparsableIKE)
+	r.run(t, "unprotected answers", testUnprotectedAnswers)
+	r.run(t, "live IKE SA", testLiveIKE)
+	r.run(t, "strangers", testStrangers)
+	r.run(t, "random", testRandomIKE)
+	r.run(t, "flood", testIKEFlood)
 	r.noClear(t)
 
 	// IKE still works: the Child SA gets new keys.

@@ -258,6 +258,14 @@ func (r *hostileRig) received(t *testing.T, raw *lab.RawPort) (frames [][]byte) 
 	return frames
 }
 
+// run attacks, and wants everything sound afterwards.
+func (r *hostileRig) run(t *testing.T, name string, attack func(t *testing.T, r *hostileRig)) {
+	t.Run(name, func(t *testing.T) {
+		attack(t, r)
+		r.sound(t)
+	})
+}
+
 // sound wants everything as it was before the attack: both gateways alive, the same SAs, an account that adds up,
 // traffic through the tunnel, and nothing seen where it does not belong.
 func (r *hostileRig) sound(t *testing.T) {

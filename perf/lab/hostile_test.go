@@ -15,19 +15,13 @@ func TestHostileFrames(t *testing.T) {
 	r := newHostileRig(t)
 	r.onlyPings(t, r.A, r.lan)
 	r.onlyPings(t, r.B, r.farLAN)
-	run := func(name string, test func(t *testing.T, r *hostileRig)) {
-		t.Run(name, func(t *testing.T) {
-			test(t, r)
-			r.sound(t)
-		})
-	}
-	run("headers", testHeaders)
-	run("kinds", testKinds)
-	run("fragments", testFragments)
-	run("addresses on the LAN", testLANAddresses)
-	run("addresses on the WAN", testWANAddresses)
-	run("random", testRandomFrames)
-	run("ARP", testARP)
+	r.run(t, "headers", testHeaders)
+	r.run(t, "kinds", testKinds)
+	r.run(t, "fragments", testFragments)
+	r.run(t, "addresses on the LAN", testLANAddresses)
+	r.run(t, "addresses on the WAN", testWANAddresses)
+	r.run(t, "random", testRandomFrames)
+	r.run(t, "ARP", testARP)
 	r.noClear(t)
 }
 

@@ -19,25 +19,14 @@ import (
 // to see what they have changed. Nothing else crosses the WAN: each packet is accounted for.
 func TestPolicyCommands(t *testing.T) {
 	r := newPolicyRig(t)
-	run := func(name string, test func(t *testing.T, r *policyRig)) {
-		if t.Failed() {
-			return // what follows builds on it
-		}
-		t.Run(name, func(t *testing.T) {
-			test(t, r)
-			r.nothingMarked(t)
-			r.conserved(t, r.a)
-			r.conserved(t, r.b)
-		})
-	}
-	run("explain", testExplain)
-	run("activate", testActivate)
-	run("wrong configuration", testWrongConfiguration)
-	run("rollback", testRollback)
-	run("level", testLevel)
-	run("IKE off", testIKEOff)
-	run("purge", testPurge)
-	run("IPv6", testIPv6)
+	r.run(t, "explain", testExplain)
+	r.run(t, "activate", testActivate)
+	r.run(t, "wrong configuration", testWrongConfiguration)
+	r.run(t, "rollback", testRollback)
+	r.run(t, "level", testLevel)
+	r.run(t, "IKE off", testIKEOff)
+	r.run(t, "purge", testPurge)
+	r.run(t, "IPv6", testIPv6)
 	r.noClear(t)
 }
 

@@ -224,6 +224,19 @@ func parseMAC(t *testing.T, text string) net.HardwareAddr {
 	return mac
 }
 
+// run is one part of a test; what follows one that failed would build on it and is left out.
+func (r *policyRig) run(t *testing.T, name string, part func(t *testing.T, r *policyRig)) {
+	if t.Failed() {
+		return
+	}
+	t.Run(name, func(t *testing.T) {
+		part(t, r)
+		r.nothingMarked(t)
+		r.conserved(t, r.a)
+		r.conserved(t, r.b)
+	})
+}
+
 // nothingMarked looks at what gw-a and gw-b have sent into the WAN since the last look: nothing that a test marked.
 func (r *policyRig) nothingMarked(t *testing.T) {
 	t.Helper()

@@ -15,19 +15,8 @@ import (
 // would, and looks at the wire: what is not to leave in clear never does, and every packet is accounted for.
 func TestPolicyUnderTraffic(t *testing.T) {
 	r := newPolicyRig(t)
-	run := func(name string, test func(t *testing.T, r *policyRig)) {
-		if t.Failed() {
-			return // what follows builds on it
-		}
-		t.Run(name, func(t *testing.T) {
-			test(t, r)
-			r.nothingMarked(t)
-			r.conserved(t, r.a)
-			r.conserved(t, r.b)
-		})
-	}
-	run("reload storm", testReloadStorm)
-	run("tunnels come and go", testTunnelsComeAndGo)
+	r.run(t, "reload storm", testReloadStorm)
+	r.run(t, "tunnels come and go", testTunnelsComeAndGo)
 	r.noClear(t)
 }
 

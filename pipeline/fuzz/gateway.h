@@ -45,6 +45,7 @@ enum network {
 #define OUR_WAN 0xc0000201u        /* 192.0.2.1 */
 #define PEER_WAN 0xc0000202u
 #define OUR_LAN (OUR_NET | 1)
+#define NEXT_LAN (OUR_NET | 9)  /* a host behind us; the peer's host has the same last byte */
 
 /* Every IPv4 address here has an IPv6 one, with it in the last word behind 2001:db8:: or, a group, ff02::. Filters, routes, selectors and neighbours are the same for both versions. */
 #define WIDE_FIRST(address) ((address) >> 28 == 0xe ? 0xff020000u : 0x20010db8u)

@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "../ipv6.h"
+#include "invariants.h"
+
+void check_conservation(const struct gateway *g)
+{
+	for (uint32_t port = 0; port < SP_PORT_SLOTS; port++) {
+		struct sp_port_counters c;
+		uint64_t drops = 0;
+
+		sp_port_counters_read(g->dp, (uint16_t)port, &c);
+		for (uint32_t i = 0; i < SP_DROP_COUNT; i++)
+			drops += c.drops[i];
+		CHECK(c.received == c.forwarded + c.delivered + drops + g->discarded[port], "port %u: received %lu, forwarded %lu, delivered %lu, dropped %lu, discarded %lu", port,
+		      c.received, c.forwarded, c.delivered, drops, g->discarded[port]);
+		CHECK(c.held == c.released + g->discarded[port], "port %u: held %lu, released %lu, discarded %lu", port, c.held, c.released, g->discarded[port]);
+	}
+}
+
+void check_clear(const uint8_t *frame, uint32_t length)
+{
+	const uint8_t *l3 = frame + SP_L2_LENGTH;
+	uint32_t source, destination;
+
+	if (sp_load16(frame + 12) == RTE_BE16(0x86dd)) {
+		CHECK(length >= SP_L2_LENGTH + SP_IPV6_LENGTH, "IPv6 frame of %u bytes", length);
+		source = rte_be_to_cpu_32(sp_load32(l3 + 20));
+		destination = rte_be_to_cpu_32(sp_load32(l3 + 36));
+	} else if (sp_load16(frame + 12) == RTE_BE16(0x0800)) {
+		CHECK(length >= SP_L2_LENGTH + SP_IPV4_LENGTH, "IPv4 frame of %u bytes", length);
+		source = rte_be_to_cpu_32(sp_load32(l3 + 12));
+		destination = rte_be_to_cpu_32(sp_load32(l3 + 16));
+		CHECK(sp_fold(sp_ipv4_sum(l3, l3[0] & 15)) == 0xffff, "wrong header checksum");
+	} else {
+		return;
+	}
+	if (source >> 8 == CLEAR_NET >> 8 || destination >> 8 == CLEAR_NET >> 8)
+		CHECK(source >> 8 == OUR_NET >> 8 || destination >> 8 == OUR_NET >> 8, "clear packet %08x -> %08x", source, destination);
+	else
+		CHECK(source >> 24 != 10 && destination >> 24 != 10, "clear packet %08x -> %08x", source, destination);
+	CHECK(source != BLOCKED_HOST, "packet of the blocked host");
+}
+
+void check_group(const uint8_t *frame)
+{
+	uint32_t destination = rte_be_to_cpu_32(sp_load32(frame + SP_L2_LENGTH + 16));
+
+	if (sp_load16(frame + 12) == RTE_BE16(0x0800))
+		CHECK(destination < 0xe0000000 && destination != (OUR_NET | 255) && destination != (OUR_WAN | 255), "packet for group %08x", destination);
+	if (sp_load16(frame + 12) == RTE_BE16(0x86dd))
+		CHECK(!sp_ipv6_multicast(frame + SP_L2_LENGTH + 24), "IPv6 packet for a group");
+}

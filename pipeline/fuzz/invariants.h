@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef SP_FUZZ_INVARIANTS_H
+#define SP_FUZZ_INVARIANTS_H
+
+/* What must hold of every packet, whatever the input. */
+
+#include "gateway.h"
+
+/* Each packet that a port received has ended in exactly one way. */
+void check_conservation(const struct gateway *g);
+/* Nothing of a protected network in clear on the unprotected side, but what a filter permits in words. */
+void check_clear(const uint8_t *frame, uint32_t length);
+/* Groups end at the gateway (RFC 2644): nothing for one leaves by any port. */
+void check_group(const uint8_t *frame);
+
+#endif
