@@ -75,6 +75,7 @@ type Protocol uint8
 
 const (
 	ProtocolIKE Protocol = 1
+	ProtocolAH  Protocol = 2
 	ProtocolESP Protocol = 3
 )
 
@@ -83,6 +84,8 @@ func (p Protocol) String() string {
 	switch p {
 	case ProtocolIKE:
 		return "IKE"
+	case ProtocolAH:
+		return "AH"
 	case ProtocolESP:
 		return "ESP"
 	}

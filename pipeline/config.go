@@ -106,7 +106,9 @@ type Snapshot struct {
 // Keymat when it has no more use for it.
 type ChildSA struct {
 	Cell          CellID
-	SPI           uint32 // inbound: from AllocateSPI; outbound: the peer's
+	SPI           uint32          // inbound: from AllocateSPI or ReserveSPI; outbound: the peer's
+	Protocol      crypto.Protocol // ProtocolESP or ProtocolAH; 0 is ESP
+	Transport     bool            // transport mode; else tunnel mode (S-099)
 	Suite         crypto.Suite
 	Keymat        crypto.Secret  // this direction's keys in the order of RFC 7296 section 2.17
 	Local, Remote netip.AddrPort // outer addresses; the ports count only with UDPEncap
@@ -115,9 +117,48 @@ type ChildSA struct {
 	ReplayWindow  int  // packets, rounded up to a multiple of 64; 0 is DefaultReplayWindow. Inbound only
 	ESN           bool // extended sequence numbers, RFC 4303 section 2.2.1
 	Soft, Hard    Lifetime
+	AH            *AHLayer      // with ESP: a bundle, IP, AH, ESP on the wire; nil for none
+	Encapsulation Encapsulation // outbound only
+	// Worker is the only worker that uses an outbound SA, counted from 1; 0 is for all that have none of their own.
+	Worker int
 
 	firstSequence uint64 // outbound: where to start, 0 means 1; tests begin near the end (S-080)
 }
+
+// AHLayer is the AH SA around the ESP SA of a bundle (RFC 4301 section 4.4.1): its header protects the outer IP header too.
+type AHLayer struct {
+	SPI          uint32 // inbound: from AllocateSPI or ReserveSPI
+	Suite        crypto.Suite
+	Keymat       crypto.Secret
+	ReplayWindow int // as in ChildSA
+	ESN          bool
+}
+
+// DFPolicy is what the outer IPv4 header's DF bit is (RFC 4301 section 8.1).
+type DFPolicy uint8
+
+const (
+	DFCopy DFPolicy = iota // that of the inner packet; set for IPv6, which routers do not fragment
+	DFSet
+	DFClear
+)
+
+// Encapsulation is how an outbound SA wraps packets. The zero value is what the RFCs have as default.
+type Encapsulation struct {
+	DF            DFPolicy
+	DSCP          *uint8 // code point of the outer header, nil: that of the inner packet (RFC 2983)
+	ECNOff        bool   // RFC 6040 section 4.1, compatibility mode: the outer packet is not-ECT
+	TTL           uint8  // of the outer header, 0 is 64
+	FragmentAfter bool   // outer packets are fragmented; else inner ones, where that is allowed
+	MSSClamp      int    // bytes to clamp TCP's MSS to; 0: left alone; MSSClampAutomatic: to what fits
+	TFCPad        int    // bytes up to which inner packets are padded (RFC 4303 section 2.7), 0: not
+	// DummyEvery is the time between dummy packets (RFC 4303 section 2.6) on an SA, 0: none.
+	DummyEvery time.Duration
+	NoPathMTU  bool // ICMP does not change what the SA takes for the path's MTU
+}
+
+// MSSClampAutomatic clamps TCP's MSS to what the SA can carry without fragments.
+const MSSClampAutomatic = -1
 
 // DefaultReplayWindow is the anti-replay window in packets where a ChildSA names none.
 const DefaultReplayWindow = 1024

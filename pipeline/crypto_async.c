@@ -72,24 +72,24 @@ static uint8_t *prepare_cbc_auth(struct rte_mbuf *m, struct sp_mbuf_priv *priv, 
 
 static void prepare_cbc_encrypt(struct rte_mbuf *m, struct sp_mbuf_priv *priv, const struct sp_sa_out *sa)
 {
-	uint8_t *icv = prepare_cbc_auth(m, priv, sa->esn);
+	uint8_t *icv = prepare_cbc_auth(m, priv, sa->transform.esn);
 
 	memset(priv->iv, 0, sizeof(priv->iv));
 	priv->sym.cipher.data.offset = offset_of(m, priv->payload - SP_IV_MAX);
 	priv->sym.cipher.data.length = SP_IV_MAX + priv->payload_length;
-	if (sa->esn)
+	if (sa->transform.esn)
 		sp_store32(icv, rte_cpu_to_be_32((uint32_t)(priv->sequence >> 32)));
 }
 
 static void prepare_cbc_decrypt(struct rte_mbuf *m, struct sp_mbuf_priv *priv, const struct sp_sa_in *sa)
 {
-	uint8_t *icv = prepare_cbc_auth(m, priv, sa->esn);
+	uint8_t *icv = prepare_cbc_auth(m, priv, sa->transform.esn);
 
 	memcpy(priv->iv, priv->payload - SP_IV_MAX, SP_IV_MAX);
 	priv->sym.cipher.data.offset = offset_of(m, priv->payload);
 	priv->sym.cipher.data.length = priv->payload_length;
-	if (sa->esn) {
-		memcpy(priv->digest, icv, sa->icv_length);
+	if (sa->transform.esn) {
+		memcpy(priv->digest, icv, sa->transform.icv_length);
 		sp_store32(icv, rte_cpu_to_be_32((uint32_t)(priv->sequence >> 32)));
 	}
 }
@@ -122,13 +122,13 @@ void sp_async_encrypt(struct sp_worker *w, struct sp_sa_out *sa, struct rte_mbuf
 
 		priv->decrypted = 0;
 		priv->sa = sa;
-		ops[i] = prepare(mbufs[i], priv, sa->session);
-		if (sa->kind == SP_SA_CBC_ASYNC)
+		ops[i] = prepare(mbufs[i], priv, sa->transform.session);
+		if (sa->transform.kind == SP_SA_CBC_ASYNC)
 			prepare_cbc_encrypt(mbufs[i], priv, sa);
 		else
-			prepare_aead(mbufs[i], priv, sa->salt_be, sa->esn);
+			prepare_aead(mbufs[i], priv, sa->transform.salt_be, sa->transform.esn);
 	}
-	sp_add(w, &sa->drops[SP_SA_DROP_CRYPTO], submit(w, sa->device, ops, n));
+	sp_add(w, &sa->drops[SP_SA_DROP_CRYPTO], submit(w, sa->transform.device, ops, n));
 }
 
 void sp_async_decrypt(struct sp_worker *w, struct sp_sa_in *sa, struct sp_esp *packets, uint32_t n)
@@ -143,15 +143,15 @@ void sp_async_decrypt(struct sp_worker *w, struct sp_sa_in *sa, struct sp_esp *p
 		priv->sa = sa;
 		priv->outer_tos = p->outer_tos;
 		priv->sequence = p->sequence;
-		priv->payload = p->esp + SP_ESP_LENGTH + sa->iv_length;
-		priv->payload_length = p->length - SP_ESP_LENGTH - sa->iv_length - sa->icv_length;
-		ops[i] = prepare(p->mbuf, priv, sa->session);
-		if (sa->kind == SP_SA_CBC_ASYNC)
+		priv->payload = p->esp + SP_ESP_LENGTH + sa->transform.iv_length;
+		priv->payload_length = p->length - SP_ESP_LENGTH - sa->transform.iv_length - sa->transform.icv_length;
+		ops[i] = prepare(p->mbuf, priv, sa->transform.session);
+		if (sa->transform.kind == SP_SA_CBC_ASYNC)
 			prepare_cbc_decrypt(p->mbuf, priv, sa);
 		else
-			prepare_aead(p->mbuf, priv, sa->salt_be, sa->esn);
+			prepare_aead(p->mbuf, priv, sa->transform.salt_be, sa->transform.esn);
 	}
-	sa->drops[SP_SA_DROP_CRYPTO] += submit(w, sa->device, ops, n);
+	sa->drops[SP_SA_DROP_CRYPTO] += submit(w, sa->transform.device, ops, n);
 }
 
 /* Ops of one outbound SA and in-port. */
@@ -169,8 +169,8 @@ static void complete_encrypt(struct sp_worker *w, struct sp_sa_out *sa, struct r
 			sp_drop(w, m, SP_DROP_CRYPTO_ERROR);
 			continue;
 		}
-		if (sa->kind == SP_SA_CBC_ASYNC && sa->esn)
-			memcpy(priv->payload + priv->payload_length, priv->digest, sa->icv_length);
+		if (sa->transform.kind == SP_SA_CBC_ASYNC && sa->transform.esn)
+			memcpy(priv->payload + priv->payload_length, priv->digest, sa->transform.icv_length);
 		mbufs[good++] = m;
 	}
 	sp_transmit_esp(w, sa, mbufs, good);
@@ -198,9 +198,9 @@ static void complete_decrypt(struct sp_worker *w, struct sp_sa_in *sa, struct rt
 		}
 		packets[good++] = (struct sp_esp){
 			.mbuf = m,
-			.esp = priv->payload - sa->iv_length - SP_ESP_LENGTH,
+			.esp = priv->payload - sa->transform.iv_length - SP_ESP_LENGTH,
 			.sequence = priv->sequence,
-			.length = SP_ESP_LENGTH + sa->iv_length + priv->payload_length + sa->icv_length,
+			.length = SP_ESP_LENGTH + sa->transform.iv_length + priv->payload_length + sa->transform.icv_length,
 			.outer_tos = priv->outer_tos,
 			.udp = sa->udp,
 		};

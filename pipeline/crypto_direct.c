@@ -21,12 +21,12 @@ static __rte_always_inline const uint8_t *compose(uint8_t *to, uint32_t first, u
 
 void sp_direct_encrypt(struct sp_worker *w, const struct sp_sa_out *sa, struct rte_mbuf **mbufs, uint64_t sequence, uint32_t n)
 {
-	const uint32_t head = SP_L2_LENGTH + (uint32_t)sa->header_length, icv = sa->icv_length;
-	const struct gcm_key_data *key = sa->session;
-	const aes_gcm_enc_dec_t encrypt = sa->gcm;
+	const uint32_t head = SP_L2_LENGTH + (uint32_t)sa->header_length, icv = sa->transform.icv_length;
+	const struct gcm_key_data *key = sa->transform.session;
+	const aes_gcm_enc_dec_t encrypt = sa->transform.gcm;
 	struct sp_gcm_scratch *g = &w->gcm;
-	const uint32_t salt_be = sa->salt_be;
-	const int esn = sa->esn;
+	const uint32_t salt_be = sa->transform.salt_be;
+	const int esn = sa->transform.esn;
 
 	for (uint32_t i = 0; i < n; i++) {
 		uint8_t *payload = rte_pktmbuf_mtod_offset(mbufs[i], uint8_t *, head);
@@ -51,12 +51,12 @@ static inline uint32_t icv_differs(const uint8_t *a, const uint8_t *b, uint32_t 
 
 uint32_t sp_direct_decrypt(struct sp_worker *w, const struct sp_sa_in *sa, const struct sp_esp *packets, uint32_t n)
 {
-	const uint32_t icv = sa->icv_length, overhead = SP_ESP_LENGTH + GCM_IV + icv;
-	const struct gcm_key_data *key = sa->session;
-	const aes_gcm_enc_dec_t decrypt = sa->gcm;
+	const uint32_t icv = sa->transform.icv_length, overhead = SP_ESP_LENGTH + GCM_IV + icv;
+	const struct gcm_key_data *key = sa->transform.session;
+	const aes_gcm_enc_dec_t decrypt = sa->transform.gcm;
 	struct sp_gcm_scratch *g = &w->gcm;
-	const uint32_t salt_be = sa->salt_be;
-	const int esn = sa->esn;
+	const uint32_t salt_be = sa->transform.salt_be;
+	const int esn = sa->transform.esn;
 	uint32_t forged = 0;
 
 	for (uint32_t i = 0; i < n; i++) {

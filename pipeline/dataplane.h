@@ -82,6 +82,17 @@ struct sp_snapshot {
 
 /* ---- SAs ---- */
 
+/* What the crypto stages know of an SA: enough to seal or open its packets, whatever their headers are. */
+struct sp_transform {
+	void *session;
+	aes_gcm_enc_dec_t gcm;     /* DIRECT */
+	uint32_t salt_be;
+	uint8_t kind, device;
+	uint8_t iv_length, icv_length;
+	uint8_t block_mask;        /* padded length = (n + mask) & ~mask, mask = block - 1 */
+	uint8_t esn;
+};
+
 /*
  * A selector as vector lanes in the layout of sp_flow_key: addresses as 32-bit lanes, ports and protocol as 16-bit lanes. A value v lies in its range when
  * v - first <= span, unsigned; an open lane has the full span.
@@ -96,20 +107,16 @@ _Static_assert(sizeof(struct sp_selector_lanes) == 2 * sizeof(struct sp_flow_key
 
 struct sp_sa_out {
 	/* read once per run of packets */
-	void *session;
-	aes_gcm_enc_dec_t gcm;     /* DIRECT */
+	struct sp_transform transform;
 	uint32_t spi_be;
-	uint32_t salt_be;
 	uint32_t checksum;         /* one's complement sum of the outer header's constant words */
 	uint32_t n_selectors;
 	uint64_t sequence_limit;   /* last number that may be sent */
 	uint16_t cell;
 	uint16_t adjacency;        /* written by the control thread */
-	uint8_t kind, device;
-	uint8_t iv_length, icv_length;
-	uint8_t block_mask;        /* padded length = (n + mask) & ~mask, mask = block - 1 */
 	uint8_t header_length;     /* outer IP, UDP, ESP and IV */
-	uint8_t udp, esn;
+	uint8_t udp;
+	uint8_t plain;             /* what outbound.c does by itself: ESP with AES-GCM in an IPv4 tunnel; the rest is outbound_general.c's */
 	uint32_t n_selectors6;     /* they stand behind the IPv4 ones */
 	/* outer IPv4, UDP and SPI as they are sent; total length, TOS, DF, ID, checksum and UDP length are filled in per packet */
 	uint8_t header[SP_IPV4_LENGTH + SP_UDP_LENGTH + 4] __rte_cache_aligned;
@@ -132,17 +139,13 @@ struct sp_replay {
 };
 
 struct sp_sa_in {
-	void *session;
-	aes_gcm_enc_dec_t gcm;     /* DIRECT */
-	uint32_t spi;
-	uint32_t salt_be;
+	struct sp_transform transform;
 	struct sp_replay replay;
+	uint32_t spi;
 	uint32_t n_selectors;
 	uint16_t cell;
-	uint8_t kind, device;
-	uint8_t iv_length, icv_length;
-	uint8_t block_mask;
-	uint8_t udp, esn, owner;
+	uint8_t udp, owner;
+	uint8_t plain;             /* what inbound.c does by itself, as outbound */
 	uint16_t n_selectors6;
 
 	uint64_t packets __rte_cache_aligned;

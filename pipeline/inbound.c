@@ -16,7 +16,7 @@ _Static_assert(PASS_IPV6 != SP_PASS && SP_DROP_COUNT < PASS_IPV6, "no reason is 
 /* Bytes of ESP that are not ciphertext: header, IV, ICV. */
 static inline uint32_t esp_overhead(const struct sp_sa_in *sa)
 {
-	return SP_ESP_LENGTH + (uint32_t)sa->iv_length + sa->icv_length;
+	return SP_ESP_LENGTH + (uint32_t)sa->transform.iv_length + sa->transform.icv_length;
 }
 
 static void sa_drop(struct sp_worker *w, struct sp_sa_in *sa, struct rte_mbuf *m, uint8_t reason, enum sp_sa_drop which)
@@ -61,8 +61,8 @@ static __rte_always_inline uint8_t admit(const struct sp_replay *replay, struct 
 /* AES-GCM (RFC 4106): nonce = salt and IV, AAD = SPI and sequence number, with ESN its high half between them (section 5). */
 static __rte_always_inline void fill_vector(struct sp_cpu_vector *v, const struct sp_sa_in *sa, const struct sp_esp *packets, uint32_t n)
 {
-	const uint32_t salt_be = sa->salt_be, overhead = esp_overhead(sa);
-	const int esn = sa->esn;
+	const uint32_t salt_be = sa->transform.salt_be, overhead = esp_overhead(sa);
+	const int esn = sa->transform.esn;
 
 	for (uint32_t i = 0; i < n; i++) {
 		const struct sp_esp *p = &packets[i];
@@ -90,7 +90,7 @@ static uint32_t decrypt_cpu(struct sp_worker *w, struct sp_sa_in *sa, struct sp_
 	uint32_t good;
 
 	fill_vector(v, sa, packets, n);
-	good = sp_cpu_process(w, sa->device, sa->session, n);
+	good = sp_cpu_process(w, sa->transform.device, sa->transform.session, n);
 
 	if (likely(good == n))
 		return n;
@@ -197,7 +197,7 @@ static __rte_always_inline uint8_t decapsulate(const struct sp_sa_in *sa, const 
 void sp_inbound_finish(struct sp_worker *w, struct sp_sa_in *sa, struct sp_esp *packets, uint32_t n)
 {
 	const struct sp_selector_lanes *selectors = sp_sa_in_selectors(sa);
-	const uint32_t head = SP_ESP_LENGTH + sa->iv_length, overhead = esp_overhead(sa);
+	const uint32_t head = SP_ESP_LENGTH + sa->transform.iv_length, overhead = esp_overhead(sa);
 	uint64_t origin;
 	struct sp_packet inner[SP_BURST], *out = inner;
 	uint32_t n_ipv6 = 0;
@@ -248,8 +248,8 @@ static void hand_over(struct sp_worker *w, uint8_t owner, struct sp_esp *packets
 static uint32_t admit_run(struct sp_worker *w, struct sp_sa_in *sa, struct sp_esp *packets, uint32_t n)
 {
 	const struct sp_replay replay = sa->replay; /* nobody moves the window meanwhile */
-	const uint32_t overhead = esp_overhead(sa), block_mask = sa->block_mask;
-	const int udp = sa->udp, esn = sa->esn;
+	const uint32_t overhead = esp_overhead(sa), block_mask = sa->transform.block_mask;
+	const int udp = sa->udp, esn = sa->transform.esn;
 	struct sp_esp *good = packets;
 
 	for (struct sp_esp *p = packets; p < packets + n; p++) {
@@ -283,10 +283,10 @@ static void inbound_run(struct sp_worker *w, uint32_t spi, struct sp_esp *packet
 	n = admit_run(w, sa, packets, n);
 	if (unlikely(n == 0))
 		return;
-	if (likely(sa->kind == SP_SA_AEAD_DIRECT)) {
+	if (likely(sa->transform.kind == SP_SA_AEAD_DIRECT)) {
 		n = decrypt_direct(w, sa, packets, n);
 		sp_inbound_finish(w, sa, packets, n);
-	} else if (sa->kind == SP_SA_AEAD_CPU) {
+	} else if (sa->transform.kind == SP_SA_AEAD_CPU) {
 		n = decrypt_cpu(w, sa, packets, n);
 		sp_inbound_finish(w, sa, packets, n);
 	} else {

@@ -38,8 +38,8 @@ static uint8_t propagate_congestion(uint8_t *l3)
 /* SP_PASS and a packet ready for the classifier, or the reason to drop. */
 static uint8_t decapsulate(const struct sp_sa_in *sa, const struct sp_selector6 *selectors, const struct sp_esp *p, struct sp_packet6 *out, uint64_t origin)
 {
-	uint8_t *inner = p->esp + SP_ESP_LENGTH + sa->iv_length;
-	uint32_t cipher = p->length - SP_ESP_LENGTH - sa->iv_length - sa->icv_length;
+	uint8_t *inner = p->esp + SP_ESP_LENGTH + sa->transform.iv_length;
+	uint32_t cipher = p->length - SP_ESP_LENGTH - sa->transform.iv_length - sa->transform.icv_length;
 	uint32_t length = cipher - 2 - inner[cipher - 2]; /* check_trailer has compared */
 	uint8_t reason = sp_parse_ipv6(out, p->mbuf, inner, length, origin);
 

@@ -13,12 +13,12 @@ static const uint8_t cbc_padding[SP_IV_MAX] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11
 
 uint16_t sp_sa_out_largest_inner(const struct sp_sa_out *sa, uint16_t mtu)
 {
-	uint32_t overhead = (uint32_t)sa->header_length + sa->icv_length;
+	uint32_t overhead = (uint32_t)sa->header_length + sa->transform.icv_length;
 	uint32_t room;
 
-	if (mtu < overhead + sa->block_mask + 1u)
+	if (mtu < overhead + sa->transform.block_mask + 1u)
 		return 0;
-	room = (mtu - overhead) & ~(uint32_t)sa->block_mask;
+	room = (mtu - overhead) & ~(uint32_t)sa->transform.block_mask;
 	return room < SP_IPV4_LENGTH + 2u ? 0 : (uint16_t)(room - 2);
 }
 
@@ -92,7 +92,7 @@ static __rte_always_inline uint32_t encapsulate(struct sp_worker *w, struct sp_s
 						struct rte_mbuf **mbufs, uint64_t sequence, uint32_t n, uint64_t *frames, enum sp_sa_kind kind, int ipv6)
 {
 	const int cbc = kind == SP_SA_CBC_ASYNC;
-	const uint32_t block_mask = cbc ? 15 : 3, header = sa->header_length, icv = sa->icv_length, mtu = next->mtu;
+	const uint32_t block_mask = cbc ? 15 : 3, header = sa->header_length, icv = sa->transform.icv_length, mtu = next->mtu;
 	const int transit = packets[0]->key.role != SP_ROLE_LOCAL; /* one in-port, so one role */
 	const uint32_t hops = ipv6 ? SP_IPV6_HOP_LIMIT : SP_IPV4_TTL;
 	uint64_t bytes = 0, outer_bytes = 0;
@@ -139,8 +139,8 @@ static __rte_always_inline uint32_t encapsulate(struct sp_worker *w, struct sp_s
 /* AES-GCM (RFC 4106): nonce = salt and IV, AAD = SPI and sequence number, with ESN its high half between them (section 5). */
 static __rte_always_inline void fill_vector(struct sp_cpu_vector *v, const struct sp_sa_out *sa, uint64_t sequence, uint32_t n)
 {
-	const uint32_t salt_be = sa->salt_be, spi_be = sa->spi_be;
-	const int esn = sa->esn;
+	const uint32_t salt_be = sa->transform.salt_be, spi_be = sa->spi_be;
+	const int esn = sa->transform.esn;
 
 	for (uint32_t i = 0; i < n; i++) {
 		uint8_t *payload = v->data[i].base;
@@ -163,7 +163,7 @@ static void seal_cpu(struct sp_worker *w, struct sp_sa_out *sa, const struct sp_
 	uint32_t good;
 
 	fill_vector(&w->cpu, sa, sequence, n);
-	good = sp_cpu_process(w, sa->device, sa->session, n);
+	good = sp_cpu_process(w, sa->transform.device, sa->transform.session, n);
 	if (unlikely(good != n)) {
 		good = 0;
 		for (uint32_t i = 0; i < n; i++) {
@@ -192,11 +192,11 @@ static uint64_t reserve(struct sp_worker *w, struct sp_sa_out *sa, struct sp_pac
 static __rte_always_inline uint32_t encapsulate_run(struct sp_worker *w, struct sp_sa_out *sa, const struct sp_adjacency *next, struct sp_packet **packets,
 						    struct rte_mbuf **mbufs, uint64_t sequence, uint32_t n, uint64_t *frames, int ipv6)
 {
-	if (likely(sa->kind == SP_SA_AEAD_DIRECT))
+	if (likely(sa->transform.kind == SP_SA_AEAD_DIRECT))
 		return encapsulate(w, sa, next, packets, mbufs, sequence, n, frames, SP_SA_AEAD_DIRECT, ipv6);
-	if (sa->kind == SP_SA_AEAD_CPU)
+	if (sa->transform.kind == SP_SA_AEAD_CPU)
 		return encapsulate(w, sa, next, packets, mbufs, sequence, n, frames, SP_SA_AEAD_CPU, ipv6);
-	if (sa->kind == SP_SA_AEAD_ASYNC)
+	if (sa->transform.kind == SP_SA_AEAD_ASYNC)
 		return encapsulate(w, sa, next, packets, mbufs, sequence, n, frames, SP_SA_AEAD_ASYNC, ipv6);
 	return encapsulate(w, sa, next, packets, mbufs, sequence, n, frames, SP_SA_CBC_ASYNC, ipv6);
 }
@@ -217,10 +217,10 @@ static void seal(struct sp_worker *w, struct sp_sa_out *sa, const struct sp_adja
 	if (unlikely(n == 0))
 		return;
 	sa->last_use = w->now;
-	if (likely(sa->kind == SP_SA_AEAD_DIRECT)) {
+	if (likely(sa->transform.kind == SP_SA_AEAD_DIRECT)) {
 		sp_direct_encrypt(w, sa, mbufs, sequence, n);
 		sp_transmit_run(w, next->port, mbufs, n, frames);
-	} else if (sa->kind == SP_SA_AEAD_CPU) {
+	} else if (sa->transform.kind == SP_SA_AEAD_CPU) {
 		seal_cpu(w, sa, next, mbufs, sequence, n, frames);
 	} else {
 		sp_async_encrypt(w, sa, mbufs, n);

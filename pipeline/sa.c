@@ -51,7 +51,7 @@ static int lengths_valid(const struct sp_sa_config *c)
 /* 1 when the parts that both directions share make sense, else 0 with the reason in error. */
 static int config_valid(const struct sp_dataplane *dp, const struct sp_sa_config *c, char *error, size_t size)
 {
-	if (c->session == NULL || c->kind > SP_SA_CBC_ASYNC || !lengths_valid(c)) {
+	if (c->session == NULL || c->kind > SP_SA_JOB || !lengths_valid(c)) {
 		sp_fail(error, size, "SA %08x: session missing, or kind %u with IV %u, ICV %u, block %u bytes", c->spi, c->kind, c->iv_length, c->icv_length, c->block);
 		return 0;
 	}
@@ -61,6 +61,10 @@ static int config_valid(const struct sp_dataplane *dp, const struct sp_sa_config
 	}
 	if (c->kind != SP_SA_AEAD_DIRECT && c->kind != SP_SA_AEAD_CPU && !device_known(dp, c->device)) {
 		sp_fail(error, size, "SA %08x: crypto device %u has no queue pairs for the workers", c->spi, c->device);
+		return 0;
+	}
+	if (c->outer != SP_IPV4 || c->protocol != SP_SA_ESP || c->transport || c->kind == SP_SA_JOB) {
+		sp_fail(error, size, "SA %08x: only ESP in IPv4 tunnels is supported", c->spi);
 		return 0;
 	}
 	if (c->cell >= dp->max_cells || c->n_selectors + c->n_selectors6 == 0 || c->n_selectors6 > UINT16_MAX || c->spi < 256) {
@@ -102,10 +106,10 @@ struct sp_sa_in *sp_sa_in_create(struct sp_dataplane *dp, const struct sp_sa_con
 	if (sa == NULL)
 		return sp_fail(error, error_size, "inbound SA %08x: no DPDK memory for %zu bytes", c->spi,
 			       sp_sa_in_size(c->window, c->n_selectors, c->n_selectors6));
-	sa->session = c->session;
-	sa->gcm = (aes_gcm_enc_dec_t)c->gcm;
+	sa->transform.session = c->session;
+	sa->transform.gcm = (aes_gcm_enc_dec_t)c->gcm;
 	sa->spi = c->spi;
-	sa->salt_be = c->salt_be;
+	sa->transform.salt_be = c->salt_be;
 	sa->replay.bitmap = sa->bitmap;
 	sa->replay.window = c->window;
 	sa->replay.words = (uint16_t)replay_words(c->window);
@@ -113,13 +117,13 @@ struct sp_sa_in *sp_sa_in_create(struct sp_dataplane *dp, const struct sp_sa_con
 	sa->n_selectors6 = (uint16_t)c->n_selectors6;
 	fill_selectors(sp_sa_in_selectors(sa), c);
 	sa->cell = c->cell;
-	sa->kind = c->kind;
-	sa->device = c->device;
-	sa->iv_length = c->iv_length;
-	sa->icv_length = c->icv_length;
-	sa->block_mask = (uint8_t)(c->block - 1);
+	sa->transform.kind = c->kind;
+	sa->transform.device = c->device;
+	sa->transform.iv_length = c->iv_length;
+	sa->transform.icv_length = c->icv_length;
+	sa->transform.block_mask = (uint8_t)(c->block - 1);
 	sa->udp = c->udp != 0;
-	sa->esn = c->esn != 0;
+	sa->transform.esn = c->esn != 0;
 	sa->owner = c->owner;
 	return sa;
 }
@@ -131,8 +135,8 @@ static void fill_header(struct sp_sa_out *sa, const struct sp_sa_config *c)
 
 	ip[8] = OUTER_TTL;
 	ip[9] = c->udp ? SP_PROTOCOL_UDP : SP_PROTOCOL_ESP;
-	sp_store32(ip + 12, rte_cpu_to_be_32(c->source));
-	sp_store32(ip + 16, rte_cpu_to_be_32(c->destination));
+	memcpy(ip + 12, c->source, 4);
+	memcpy(ip + 16, c->destination, 4);
 	if (c->udp) {
 		sp_store16(udp, rte_cpu_to_be_16(c->source_port));
 		sp_store16(udp + 2, rte_cpu_to_be_16(c->destination_port));
@@ -153,26 +157,26 @@ struct sp_sa_out *sp_sa_out_create(struct sp_dataplane *dp, const struct sp_sa_c
 	sa = rte_zmalloc_socket("sp_sa_out", sp_sa_out_size(c->n_selectors, c->n_selectors6), RTE_CACHE_LINE_SIZE, dp->socket);
 	if (sa == NULL)
 		return sp_fail(error, error_size, "outbound SA %08x: no DPDK memory for %zu bytes", c->spi, sp_sa_out_size(c->n_selectors, c->n_selectors6));
-	sa->session = c->session;
-	sa->gcm = (aes_gcm_enc_dec_t)c->gcm;
+	sa->transform.session = c->session;
+	sa->transform.gcm = (aes_gcm_enc_dec_t)c->gcm;
 	sa->spi_be = rte_cpu_to_be_32(c->spi);
-	sa->salt_be = c->salt_be;
+	sa->transform.salt_be = c->salt_be;
 	sa->n_selectors = c->n_selectors;
 	sa->n_selectors6 = c->n_selectors6;
 	fill_selectors(sa->selectors, c);
 	sa->cell = c->cell;
 	sa->adjacency = c->adjacency;
-	sa->kind = c->kind;
-	sa->device = c->device;
-	sa->iv_length = c->iv_length;
-	sa->icv_length = c->icv_length;
-	sa->block_mask = (uint8_t)(c->block - 1);
+	sa->transform.kind = c->kind;
+	sa->transform.device = c->device;
+	sa->transform.iv_length = c->iv_length;
+	sa->transform.icv_length = c->icv_length;
+	sa->transform.block_mask = (uint8_t)(c->block - 1);
 	sa->udp = c->udp != 0;
-	sa->esn = c->esn != 0;
-	sa->header_length = (uint8_t)(SP_IPV4_LENGTH + (sa->udp ? SP_UDP_LENGTH : 0) + SP_ESP_LENGTH + sa->iv_length);
+	sa->transform.esn = c->esn != 0;
+	sa->header_length = (uint8_t)(SP_IPV4_LENGTH + (sa->udp ? SP_UDP_LENGTH : 0) + SP_ESP_LENGTH + sa->transform.iv_length);
 	sa->sequence = c->first_sequence - 1;
 	/* reservations beyond the limit are never sent, and leave room for the counter not to wrap at 64 bits either */
-	sa->sequence_limit = sa->esn ? UINT64_MAX >> 1 : UINT32_MAX;
+	sa->sequence_limit = sa->transform.esn ? UINT64_MAX >> 1 : UINT32_MAX;
 	fill_header(sa, c);
 	return sa;
 }
@@ -224,7 +228,7 @@ void sp_sa_in_free(struct sp_sa_in *sa)
 {
 	if (sa == NULL)
 		return;
-	explicit_bzero(&sa->salt_be, sizeof(sa->salt_be));
+	explicit_bzero(&sa->transform.salt_be, sizeof(sa->transform.salt_be));
 	rte_free(sa);
 }
 
@@ -232,7 +236,7 @@ void sp_sa_out_free(struct sp_sa_out *sa)
 {
 	if (sa == NULL)
 		return;
-	explicit_bzero(&sa->salt_be, sizeof(sa->salt_be));
+	explicit_bzero(&sa->transform.salt_be, sizeof(sa->transform.salt_be));
 	rte_free(sa);
 }
 

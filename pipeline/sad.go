@@ -272,8 +272,8 @@ func (d *Dataplane) withConfig(sa *association, outbound bool, create func(*C.st
 		n_selectors:      C.uint32_t(len(selectors)),
 		n_selectors6:     C.uint32_t(len(selectors6)),
 		spi:              C.uint32_t(child.SPI),
-		source:           ipv4Number(source.Addr()),
-		destination:      ipv4Number(destination.Addr()),
+		source:           outerAddress(source.Addr()),
+		destination:      outerAddress(destination.Addr()),
 		source_port:      C.uint16_t(source.Port()),
 		destination_port: C.uint16_t(destination.Port()),
 		cell:             C.uint16_t(child.Cell),
@@ -285,6 +285,7 @@ func (d *Dataplane) withConfig(sa *association, outbound bool, create func(*C.st
 		block:            C.uint8_t(child.Suite.BlockSize()),
 		udp:              flag(child.UDPEncap),
 		esn:              flag(child.ESN),
+		encapsulation:    C.struct_sp_encapsulation{dscp: C.SP_DSCP_COPY, ttl: 64},
 	}
 	salt := child.Keymat.Bytes()[child.Suite.KeyLen():][:child.Suite.SaltLen()]
 	copy(unsafe.Slice((*byte)(unsafe.Pointer(&config.salt_be)), 4), salt)
@@ -301,6 +302,14 @@ func (d *Dataplane) withConfig(sa *association, outbound bool, create func(*C.st
 		return fmt.Errorf("pipeline: SA %#08x of %s: %s", child.SPI, d.cellName(child.Cell), cString(text))
 	}
 	return fmt.Errorf("pipeline: SA %#08x of %s: %w", child.SPI, d.cellName(child.Cell), syscall.Errno(-rc))
+}
+
+// outerAddress is an address as it stands in a packet.
+func outerAddress(a netip.Addr) (out [16]C.uint8_t) {
+	for i, octet := range a.AsSlice() {
+		out[i] = C.uint8_t(octet)
+	}
+	return out
 }
 
 func sessionKind(s *cryptodev.Session) C.uint8_t {

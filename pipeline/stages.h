@@ -51,6 +51,16 @@ struct sp_esp {
 	uint8_t udp;
 };
 
+/* One packet for the crypto stages. ESP: what is authenticated in front of the payload ends with the IV. AH: everything from the IP header to the end is authenticated and the payload is empty. */
+struct sp_crypt {
+	struct rte_mbuf *mbuf;
+	uint8_t *start;        /* first authenticated byte: ESP's SPI, for AH the IP header */
+	uint8_t *payload;      /* first byte to be en- or decrypted; AH: end of the packet */
+	uint32_t payload_length;
+	uint8_t *icv;          /* ESP: right behind the payload, AH: within the header, zeroed */
+	uint64_t sequence;     /* all 64 bits */
+};
+
 /* parse.c: frames as received from a port; count is 0 for packets that were counted before (handed over, released). Returns their bytes. */
 uint32_t sp_ingest(struct sp_worker *w, uint16_t port, struct rte_mbuf **mbufs, uint32_t n, int count);
 /* parse.c: the header at l3, of which `available` bytes are in the buffer, checked in full: SP_PASS and all of packet but the verdict, or the reason to drop. */
@@ -82,6 +92,9 @@ uint32_t sp_cpu_process(struct sp_worker *w, uint8_t device, void *session, uint
 void sp_direct_encrypt(struct sp_worker *w, const struct sp_sa_out *sa, struct rte_mbuf **mbufs, uint64_t sequence, uint32_t n);
 /* crypto_direct.c: returns a bit for each packet whose ICV was wrong. */
 uint32_t sp_direct_decrypt(struct sp_worker *w, const struct sp_sa_in *sa, const struct sp_esp *packets, uint32_t n);
+/* crypto_job.c: the synchronous kinds, at most SP_BURST packets of one SA. sp_crypt_seal returns a bit for each packet that failed, sp_crypt_open one for each whose ICV is wrong. */
+uint32_t sp_crypt_seal(struct sp_worker *w, const struct sp_transform *transform, struct sp_crypt *packets, uint32_t n);
+uint32_t sp_crypt_open(struct sp_worker *w, const struct sp_transform *transform, struct sp_crypt *packets, uint32_t n);
 /* crypto_async.c: mbufs with priv->sa, sequence, payload and payload_length filled. */
 void sp_async_encrypt(struct sp_worker *w, struct sp_sa_out *sa, struct rte_mbuf **mbufs, uint32_t n);
 void sp_async_decrypt(struct sp_worker *w, struct sp_sa_in *sa, struct sp_esp *packets, uint32_t n);

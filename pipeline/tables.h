@@ -93,7 +93,23 @@ enum sp_sa_kind {
 	SP_SA_AEAD_CPU,    /* rte_cryptodev_sym_cpu_crypto_process */
 	SP_SA_AEAD_ASYNC,  /* enqueue and dequeue */
 	SP_SA_CBC_ASYNC,   /* AES-CBC with HMAC, enqueue and dequeue */
+	SP_SA_JOB,         /* libIPSec_MB's multi-buffer jobs: any transform */
 };
+
+enum sp_sa_protocol {
+	SP_SA_ESP,
+	SP_SA_AH,
+};
+
+/* Of the outer IPv4 header's DF bit (RFC 4301 8.1). */
+enum sp_df {
+	SP_DF_COPY,
+	SP_DF_SET,
+	SP_DF_CLEAR,
+};
+
+#define SP_DSCP_COPY 0xff /* in place of a fixed code point (RFC 2983) */
+#define SP_ANY_WORKER 0xff
 
 /* What a flow-cache entry decided. */
 enum sp_action {
@@ -241,17 +257,30 @@ struct sp_selector6 {
 };
 _Static_assert(sizeof(struct sp_selector6) == 80, "sp_selector6 layout");
 
+/* How an outbound SA wraps packets. All zero but `dscp` and `ttl` is what RFC 4301, 6040 and 2983 have as default. */
+struct sp_encapsulation {
+	uint8_t df;             /* enum sp_df */
+	uint8_t dscp;           /* code point, or SP_DSCP_COPY */
+	uint8_t ecn_off;        /* not 0: compatibility mode of RFC 6040 4.1, the outer field is not-ECT */
+	uint8_t ttl;            /* of the outer header */
+	uint8_t fragment_after; /* not 0: outer packets are fragmented, not inner ones */
+	uint8_t mss_automatic;  /* not 0: TCP's MSS is clamped to what fits; `mss` then counts for nothing */
+	uint16_t mss;           /* bytes to clamp TCP's MSS to, 0: left alone */
+	uint16_t tfc_pad;       /* inner packets are padded up to so many bytes (RFC 4303 2.7), 0: not */
+};
+
 /* Both directions. Selectors are copied. */
 struct sp_sa_config {
 	void *session;          /* rte_cryptodev session or, for DIRECT, struct gcm_key_data; alive until the SA's grace period is over */
 	void *gcm;              /* DIRECT: aes_gcm_enc_dec_t, in the SA's direction; NULL for the others */
 	const struct sp_selector *selectors;
 	const struct sp_selector6 *selectors6;
+	struct sp_encapsulation encapsulation;
 	uint64_t first_sequence; /* outbound: first number to send, 1 for a new SA */
 	uint32_t n_selectors, n_selectors6; /* at least one in all */
 	uint32_t spi;
 	uint32_t salt_be;       /* AEAD: the 4 bytes as they stand in memory (RFC 4106 4) */
-	uint32_t source, destination;         /* outer addresses */
+	uint8_t source[16], destination[16];  /* outer addresses as they stand in a packet, IPv4 in the first 4 bytes */
 	uint16_t source_port, destination_port; /* UDP encapsulation only */
 	uint16_t cell;
 	uint16_t adjacency;     /* outbound: next hop of the outer packet, or SP_NO_ADJACENCY */
@@ -262,6 +291,9 @@ struct sp_sa_config {
 	uint8_t udp;            /* not 0: RFC 3948 */
 	uint8_t esn;            /* not 0: RFC 4303 2.2.1 */
 	uint8_t owner;          /* inbound: worker */
+	uint8_t outer;          /* enum sp_ip */
+	uint8_t protocol;       /* enum sp_sa_protocol */
+	uint8_t transport;      /* not 0: transport mode, source and destination are the packets' own */
 };
 
 /* Drops that an inbound SA counts of its own, in this order. */

@@ -204,8 +204,6 @@ struct sp_sa_config tunnel_config(const struct gateway *g, enum tunnel t, int ou
 		.first_sequence = t == TUNNEL_LAST ? UINT32_MAX - 20 : 1,
 		.spi = outbound ? other->spi[t] : g->spi[t],
 		.salt_be = 0x01020304,
-		.source = g->wan,
-		.destination = g->remote,
 		.source_port = 4500,
 		.destination_port = 4500,
 		.cell = (uint16_t)t,
@@ -219,6 +217,9 @@ struct sp_sa_config tunnel_config(const struct gateway *g, enum tunnel t, int ou
 		.esn = (uint8_t)is_esn(t),
 	};
 
+	sp_store32(c.source, rte_cpu_to_be_32(g->wan));
+	sp_store32(c.destination, rte_cpu_to_be_32(g->remote));
+	c.encapsulation = (struct sp_encapsulation){.dscp = SP_DSCP_COPY, .ttl = 64};
 	if (t == TUNNEL_GCM_SHORT)
 		c.icv_length = 8;
 	c.kind = t == TUNNEL_GCM_ASYNC ? SP_SA_AEAD_ASYNC : SP_SA_AEAD_CPU;
