@@ -18,6 +18,8 @@
 //  8. crypto_direct.c: AES-GCM by the library itself. crypto_cpu.c and crypto_async.c: the two ways to a crypto device.
 //  9. transmit.c: next hop, link-layer header, transmit queue.
 //
+// Called from stages 6 and 7: mss.c for TCP's segment size. fields.h for DF, DSCP, ECN and TTL of outer headers.
+//
 // dataplane.h, stages.h, acl.h, classify.h, mbuf.h, ipv4.h and ipv6.h are the workers' own shapes and helpers. publish.c,
 // publish_ipv6.c, acl.c and sa.c change the tables under the workers' feet, dataplane.c makes them and counters.c reads the counts. tables.h and drop_reasons.h
 // are the shapes and names that both sides share; fastpath.h and lab.h are what Go calls.
@@ -27,12 +29,12 @@
 //   - config.go: the exported types. dataplane.go: New and Close. workers.go: threads and cores. cells.go: tunnels.
 //   - snapshot.go: policy, own addresses and routes, prepared and published. classifier.go: their C form, with addresses.go,
 //     ranges.go, routes.go, exempt.go and filterslots.go. reclaim.go: grace periods.
-//   - sad.go: SAs, with spi.go for inbound SPIs. lifetime.go: when they have carried enough.
+//   - sad.go: SAs, with spi.go for inbound SPIs and fields.go for their outer headers. lifetime.go: when they have carried enough.
 //   - slowpath.go: what workers punt, dispatched. neighbour.go: ARP and the state of neighbours.
 //     discovery.go: the same of IPv6. adjacency.go: indices of neighbours. hold.go: packets that
 //     wait for an SA. icmp.go, icmp6.go, tokenbucket.go: messages about packets. answer.go: what is sent in answer, and IKE.
 //   - counters.go, flows.go, explain.go with explain.c: what operators see. layout.go: Go and C agree on sizes.
-//   - packet.go, packet6.go, tuple.go: headers. reference.go, reference6.go, reference_esp.go: all packet functions once more
+//   - packet.go, packet6.go, tuple.go: headers. reference.go, reference6.go, reference_esp.go, reference_fields.go, reference_mss.go: all packet functions once more
 //     in plain Go, which tests compare the fast path with. lab.go with lab.c: what the benchmark and tests need and a
 //     gateway never calls.
 //

@@ -6,7 +6,7 @@
  */
 
 #include "esp.h"
-#include "ipv6.h"
+#include "fields.h"
 #include "parse.h"
 #include "replay.h"
 
@@ -151,19 +151,10 @@ static __rte_always_inline uint8_t open_trailer(const uint8_t *payload, uint32_t
 	return check_trailer(payload, cipher);
 }
 
-/* Congestion marked outside is carried inside (RFC 6040 4.2); a sender that cannot hear it loses the packet. */
-static __rte_noinline uint8_t propagate_congestion(uint8_t *l3)
+/* Out of line: few packets bring a mark. */
+static __rte_noinline uint8_t carry_mark(uint8_t *inner, uint8_t outer_tos)
 {
-	uint16_t before = sp_load16(l3);
-	uint8_t ecn = l3[1] & SP_ECN_MASK;
-
-	if (ecn == SP_ECN_CE)
-		return SP_PASS;
-	if (ecn == 0)
-		return SP_DROP_ECN;
-	l3[1] |= SP_ECN_CE;
-	sp_ipv4_checksum_adjust(l3, before, sp_load16(l3));
-	return SP_PASS;
+	return sp_decapsulate_ecn(inner, outer_tos);
 }
 
 /* One authenticated packet: SP_PASS and a packet ready for the classifier, PASS_IPV6 for one that inbound6.c takes on, or the reason to drop. */
@@ -186,8 +177,8 @@ static __rte_always_inline uint8_t decapsulate(const struct sp_sa_in *sa, const 
 		if (reason != SP_PASS)
 			return reason == SP_DROP_FRAGMENT ? reason : SP_DROP_INNER_HEADER;
 	}
-	if (unlikely((p->outer_tos & SP_ECN_MASK) == SP_ECN_CE)) {
-		reason = propagate_congestion(inner);
+	if (unlikely(p->outer_tos & SP_ECN_TELLS)) {
+		reason = carry_mark(inner, p->outer_tos);
 		if (reason != SP_PASS)
 			return reason;
 	}

@@ -2,7 +2,7 @@
 
 /* Stage 7 for IPv6 in an IPv4 tunnel (RFC 4301 5.2): what inbound.c has decrypted and whose trailer says 41. Header, congestion mark, negotiated selectors; then stage 3. */
 
-#include "ipv6.h"
+#include "fields.h"
 
 static int in_range(const uint64_t first[2], const uint64_t last[2], uint64_t high, uint64_t low)
 {
@@ -24,17 +24,6 @@ int sp_selected6(const struct sp_selector6 *selectors, uint32_t n, const struct 
 	return 0;
 }
 
-/* Congestion marked outside is carried inside (RFC 6040 4.2); a sender that cannot hear it loses the packet. */
-static uint8_t propagate_congestion(uint8_t *l3)
-{
-	uint8_t ecn = sp_ipv6_traffic_class(l3) & SP_ECN_MASK;
-
-	if (ecn == 0)
-		return SP_DROP_ECN;
-	l3[1] |= SP_ECN_CE << 4;
-	return SP_PASS;
-}
-
 /* SP_PASS and a packet ready for the classifier, or the reason to drop. */
 static uint8_t decapsulate(const struct sp_sa_in *sa, const struct sp_selector6 *selectors, const struct sp_esp *p, struct sp_packet6 *out, uint64_t origin)
 {
@@ -45,11 +34,9 @@ static uint8_t decapsulate(const struct sp_sa_in *sa, const struct sp_selector6 
 
 	if (reason != SP_PASS)
 		return reason == SP_DROP_IPV6_FRAGMENT ? reason : SP_DROP_INNER_HEADER;
-	if ((p->outer_tos & SP_ECN_MASK) == SP_ECN_CE) {
-		reason = propagate_congestion(inner);
-		if (reason != SP_PASS)
-			return reason;
-	}
+	reason = sp_decapsulate_ecn(inner, p->outer_tos);
+	if (reason != SP_PASS)
+		return reason;
 	return sp_selected6(selectors, sa->n_selectors6, out) ? SP_PASS : SP_DROP_SELECTOR_MISMATCH;
 }
 

@@ -93,12 +93,18 @@ static inline uint64_t sp_ipv4_sum(const uint8_t *l3, uint32_t words)
 	return sum;
 }
 
-/* Replaces the checksum for one 16-bit word that changed, all as they stand in memory (RFC 1624 eqn. 3). */
+/* Corrects a checksum for one 16-bit word that changed, all as they stand in memory (RFC 1624 eqn. 3). */
+static inline void sp_checksum_adjust(uint8_t *checksum, uint16_t before, uint16_t after)
+{
+	uint32_t sum = (uint16_t)~sp_load16(checksum) + (uint32_t)(uint16_t)~before + after;
+
+	sp_store16(checksum, (uint16_t)~sp_fold(sum));
+}
+
+/* The same of a header's own checksum. */
 static inline void sp_ipv4_checksum_adjust(uint8_t *l3, uint16_t before, uint16_t after)
 {
-	uint32_t sum = (uint16_t)~sp_load16(l3 + 10) + (uint32_t)(uint16_t)~before + after;
-
-	sp_store16(l3 + 10, (uint16_t)~sp_fold(sum));
+	sp_checksum_adjust(l3 + 10, before, after);
 }
 
 /*

@@ -9,7 +9,8 @@
 
 #include <rte_cycles.h>
 
-#include "dataplane.h"
+#include "fields.h"
+#include "mss.h"
 
 /* A source in memory is never empty: so many turns without a packet mean that it has none, or that no buffer is free. */
 #define EMPTY_TURNS 100000
@@ -91,4 +92,16 @@ uint32_t sp_lab_parts(const struct sp_dataplane *dp, enum sp_ip ip)
 	const struct sp_acl *acl = ip == SP_IPV6 ? dp->snapshot->acl6 : dp->snapshot->acl;
 
 	return acl == NULL ? 0 : acl->n;
+}
+
+struct sp_lab_outer sp_lab_outer_fields(const struct sp_encapsulation *e, const uint8_t *inner)
+{
+	const struct sp_fields f = sp_fields_of(e);
+
+	return (struct sp_lab_outer){.tos = sp_fields_tos(&f, inner), .ttl = f.ttl, .flags = rte_be_to_cpu_16(sp_fields_df_be(&f, inner))};
+}
+
+void sp_lab_mss_lower(uint8_t *tcp, uint32_t length, uint16_t mss)
+{
+	sp_mss_lower(tcp, length, mss);
 }

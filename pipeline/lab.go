@@ -13,6 +13,7 @@ import (
 	"net/netip"
 	"slices"
 	"time"
+	"unsafe"
 
 	"sallyport/policy"
 )
@@ -105,6 +106,18 @@ func (d *Dataplane) filterTables() (ip4, ip6 int) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return int(C.sp_lab_parts(d.c, C.SP_IPV4)), int(C.sp_lab_parts(d.c, C.SP_IPV6))
+}
+
+// outerFieldsC is what the fast path makes of outerFields.
+func outerFieldsC(e *Encapsulation, inner []byte) outerFields {
+	c := e.toC()
+	f := C.sp_lab_outer_fields(&c, (*C.uint8_t)(unsafe.SliceData(inner)))
+	return outerFields{class: uint8(f.tos), ttl: uint8(f.ttl), df: uint16(f.flags)}
+}
+
+// lowerMSS is what the fast path makes of a TCP header, in place.
+func lowerMSS(tcp []byte, mss uint16) {
+	C.sp_lab_mss_lower((*C.uint8_t)(unsafe.SliceData(tcp)), C.uint32_t(len(tcp)), C.uint16_t(mss))
 }
 
 // wireAddress is an address in words as they stand in a packet.

@@ -25,4 +25,13 @@ void sp_lab_match6(const struct sp_dataplane *dp, const struct sp_acl_key6 *keys
 /* Parts of the published table of an IP version. */
 uint32_t sp_lab_parts(const struct sp_dataplane *dp, enum sp_ip ip);
 
+/* What an SA with this encapsulation writes outside of an inner header of either version: TOS or traffic class, TTL, and the flags of an IPv4 header. */
+struct sp_lab_outer {
+	uint8_t tos, ttl;
+	uint16_t flags;
+};
+struct sp_lab_outer sp_lab_outer_fields(const struct sp_encapsulation *e, const uint8_t *inner);
+/* mss.c's function by itself. */
+void sp_lab_mss_lower(uint8_t *tcp, uint32_t length, uint16_t mss);
+
 #endif

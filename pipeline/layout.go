@@ -36,4 +36,7 @@ var (
 	_ = [1]struct{}{}[C.SP_CELL_HOLD-CellHold]
 	_ = [1]struct{}{}[C.SP_CELL_FAILED-CellFailed]
 	_ = [1]struct{}{}[C.SP_COUNTER_DEFAULT-defaultActionSlot]
+	_ = [1]struct{}{}[C.SP_DF_COPY-DFCopy]
+	_ = [1]struct{}{}[C.SP_DF_SET-DFSet]
+	_ = [1]struct{}{}[C.SP_DF_CLEAR-DFClear]
 )

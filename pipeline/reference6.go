@@ -164,17 +164,3 @@ func decrementHops(ip []byte) []byte {
 	ip[7]--
 	return ip
 }
-
-// propagateCongestion6 is propagateCongestion for IPv6, whose traffic class begins in the middle of the first byte.
-func propagateCongestion6(outer ipv4, inner ipv6) ([]byte, string) {
-	const mask, congested = 3, 3
-	switch {
-	case outer[1]&mask != congested || inner.trafficClass()&mask == congested:
-		return inner, ""
-	case inner.trafficClass()&mask == 0:
-		return nil, "ecn"
-	}
-	inner = append(ipv6(nil), inner...)
-	inner[1] |= congested << 4
-	return inner, ""
-}

@@ -51,10 +51,11 @@ func (r *reference) protect(j *journey, id CellID) outcome {
 }
 
 func (sa *referenceOut) encapsulate(inner []byte, sequence uint64) []byte {
-	next, class, df := uint8(protocolIPv4), inner[1], ipv4(inner).fragment()&flagDontFragment
-	if isIPv6(inner) { // routers may not fragment it
-		next, class, df = protocolIPv6, ipv6(inner).trafficClass(), flagDontFragment
+	next := uint8(protocolIPv4)
+	if isIPv6(inner) {
+		next = protocolIPv6
 	}
+	outer := sa.child.Encapsulation.outerFields(inner)
 	sealed, err := sa.esp.Seal(sequence, nil, inner, next)
 	if err != nil {
 		panic(err) // the sequence number was checked
@@ -65,9 +66,8 @@ func (sa *referenceOut) encapsulate(inner []byte, sequence uint64) []byte {
 	}
 	b := make([]byte, header+len(sealed))
 	copy(b[header:], sealed)
-	// RFC 6040 section 4.1: ECN and DSCP are copied; DF too (RFC 4301 section 8.1)
-	putIPv4(b, class, 64, protocol, df, sa.child.Local.Addr(), sa.child.Remote.Addr())
-	if df == 0 { // RFC 6864 section 4: an ID only where routers may fragment
+	putIPv4(b, outer.class, outer.ttl, protocol, outer.df, sa.child.Local.Addr(), sa.child.Remote.Addr())
+	if outer.df == 0 { // RFC 6864 section 4: an ID only where routers may fragment
 		binary.BigEndian.PutUint16(b[4:], uint16(sequence))
 		setHeaderChecksum(b)
 	}
@@ -161,25 +161,8 @@ func (sa *referenceIn) open(outer ipv4, esp []byte, udp bool) (inner []byte, rea
 		return nil, reason
 	case reason != "":
 		return nil, "inner_header"
-	case next == protocolIPv6:
-		return propagateCongestion6(outer, inner)
 	}
-	return propagateCongestion(outer, inner)
-}
-
-// propagateCongestion carries a mark on the outer packet inside (RFC 6040 section 4.2).
-func propagateCongestion(outer, inner ipv4) ([]byte, string) {
-	const mask, congested = 3, 3
-	switch {
-	case outer[1]&mask != congested || inner[1]&mask == congested:
-		return inner, ""
-	case inner[1]&mask == 0:
-		return nil, "ecn"
-	}
-	inner = append(ipv4(nil), inner...)
-	inner[1] |= congested
-	setHeaderChecksum(inner)
-	return inner, ""
+	return congestionInside(inner, trafficClassOf(outer))
 }
 
 func selected(selectors []policy.Selector, p policy.Packet, outbound bool) bool {

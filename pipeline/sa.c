@@ -6,10 +6,7 @@
 
 #include <rte_malloc.h>
 
-#include "dataplane.h"
-#include "ipv4.h"
-
-#define OUTER_TTL 64
+#include "fields.h"
 
 static uint32_t replay_words(uint16_t window)
 {
@@ -133,7 +130,7 @@ static void fill_header(struct sp_sa_out *sa, const struct sp_sa_config *c)
 {
 	uint8_t *ip = sa->header, *udp = sa->header + SP_IPV4_LENGTH;
 
-	ip[8] = OUTER_TTL;
+	ip[8] = SP_OUTER_TTL;
 	ip[9] = c->udp ? SP_PROTOCOL_UDP : SP_PROTOCOL_ESP;
 	memcpy(ip + 12, c->source, 4);
 	memcpy(ip + 16, c->destination, 4);

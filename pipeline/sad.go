@@ -242,6 +242,9 @@ func (d *Dataplane) checkChild(child *ChildSA) error {
 		child.ReplayWindow = DefaultReplayWindow
 	}
 	child.ReplayWindow = (child.ReplayWindow + 63) / 64 * 64
+	if err := child.Encapsulation.validate(); err != nil {
+		return fmt.Errorf("pipeline: SA %#08x of %s: %w", child.SPI, name, err)
+	}
 	return child.Suite.Validate()
 }
 
@@ -285,7 +288,7 @@ func (d *Dataplane) withConfig(sa *association, outbound bool, create func(*C.st
 		block:            C.uint8_t(child.Suite.BlockSize()),
 		udp:              flag(child.UDPEncap),
 		esn:              flag(child.ESN),
-		encapsulation:    C.struct_sp_encapsulation{dscp: C.SP_DSCP_COPY, ttl: 64},
+		encapsulation:    child.Encapsulation.toC(),
 	}
 	salt := child.Keymat.Bytes()[child.Suite.KeyLen():][:child.Suite.SaltLen()]
 	copy(unsafe.Slice((*byte)(unsafe.Pointer(&config.salt_be)), 4), salt)

@@ -146,40 +146,6 @@ func TestIPv6InnerGarbage(t *testing.T) {
 	}
 }
 
-// RFC 6040: the traffic class goes outside, and a mark on the way comes in where the sender can hear it.
-func TestIPv6ECN(t *testing.T) {
-	r := newRig6(t, rigOptions{rules: []rule{siteRule6}})
-	r.outbound(r.child6("aes128gcm16", false))
-	far := r.inbound(r.child6("aes128gcm16", true))
-	for class := range 256 {
-		p := tcp6(lanHost6, farHost6)
-		p[0], p[1] = 0x60|byte(class>>4), byte(class<<4)|0xf
-		if out := r.wantForward(lan, fromHost6(p), wan); out[etherHeaderLen+1] != byte(class) {
-			t.Fatalf("traffic class %#x became TOS %#x", class, out[etherHeaderLen+1])
-		}
-		for outer := range byte(4) {
-			back := tcp6(farHost6, lanHost6)
-			back[0], back[1] = 0x60|byte(class>>4), byte(class<<4)|0xf
-			far.sequence++
-			esp := ipv4(far.encapsulate(back, far.sequence))
-			esp[1] = esp[1]&^3 | outer
-			setHeaderChecksum(esp)
-			if outer == 3 && class&3 == 0 {
-				r.wantDrop(wan, fromPeer(esp), "ecn")
-				continue
-			}
-			got := ipv6(r.wantForward(wan, fromPeer(esp), lan)[etherHeaderLen:])
-			want := byte(class)
-			if outer == 3 {
-				want |= 3
-			}
-			if got.trafficClass() != want || got[1]&0xf != 0xf {
-				t.Fatalf("outer ECN %d, class %#x: % x", outer, class, got[:4])
-			}
-		}
-	}
-}
-
 // RFC 4443 section 3.2: a packet that is too long for the tunnel is dropped and its sender told what fits, through every suite.
 func TestPacketTooBig(t *testing.T) {
 	for _, suite := range allSuites {

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef SP_MSS_H
+#define SP_MSS_H
+
+/* The maximum segment size that the two ends of a TCP connection announce in their SYNs, lowered to what fits a tunnel. */
+
+#include "ipv6.h"
+
+#define SP_TCP_LENGTH 20
+
+/* mss.c: lowers each MSS option of a SYN to mss. The TCP header and what follows it are `length` bytes; whatever they are, nothing beyond them is touched. */
+void sp_mss_lower(uint8_t *tcp, uint32_t length, uint16_t mss);
+
+/* The segment that fits a packet of at most `largest` bytes, options aside (RFC 6691 2); 0 when none does. */
+static inline uint16_t sp_mss_of(uint16_t largest, int ipv6)
+{
+	uint32_t headers = (ipv6 ? SP_IPV6_LENGTH : SP_IPV4_LENGTH) + SP_TCP_LENGTH;
+
+	return largest > headers ? (uint16_t)(largest - headers) : 0;
+}
+
+/* Lowers what a packet announces, if it is a SYN; mss 0 leaves all as it is. The packet is whole, so its TCP header is there or it has none. */
+static inline void sp_mss_clamp(const struct sp_packet *p, uint16_t mss)
+{
+	uint32_t l4;
+
+	if (p->key.protocol != SP_PROTOCOL_TCP || mss == 0)
+		return;
+	l4 = sp_is_ipv6(p->l3) ? ((const struct sp_packet6 *)p)->l4 : sp_ipv4_header_length(p->l3);
+	sp_mss_lower(p->l3 + l4, p->length - l4, mss);
+}
+
+#endif

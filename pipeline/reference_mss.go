@@ -1,0 +1,60 @@
+package pipeline
+
+import "encoding/binary"
+
+// clampMSS is a packet of either version with the MSS options of a SYN lowered to mss (RFC 9293 section 3.1).
+func clampMSS(ip []byte, mss uint16) []byte {
+	at, protocol := ipv6HeaderLen, uint8(0)
+	if isIPv6(ip) {
+		var body []byte
+		protocol, body = ipv6(ip).upper()
+		at = len(ip) - len(body)
+	} else {
+		protocol, at = ipv4(ip).protocol(), ipv4(ip).headerLen()
+	}
+	if protocol != protocolTCP {
+		return ip
+	}
+	ip = append([]byte(nil), ip...)
+	tcp := ip[at:]
+	for _, option := range mssOptions(tcp) {
+		if binary.BigEndian.Uint16(tcp[option:]) > mss {
+			putSummed(tcp, option, mss)
+		}
+	}
+	return ip
+}
+
+// mssOptions is where the values of the MSS options of a SYN stand; none behind an option whose length does not fit.
+func mssOptions(tcp []byte) (at []int) {
+	const header, syn = 20, 2
+	if len(tcp) < header || tcp[13]&syn == 0 || len(tcp) < int(tcp[12]>>4)*4 || tcp[12]>>4 < 5 {
+		return nil
+	}
+	options := tcp[header : int(tcp[12]>>4)*4]
+	for i := 0; i < len(options) && options[i] != 0; {
+		if options[i] == 1 {
+			i++
+			continue
+		}
+		if i+1 == len(options) || options[i+1] < 2 || i+int(options[i+1]) > len(options) {
+			return at
+		}
+		if options[i] == 2 && options[i+1] == 4 {
+			at = append(at, header+i+2)
+		}
+		i += int(options[i+1])
+	}
+	return at
+}
+
+// putSummed writes a 16-bit value at any place of a TCP header and corrects the checksum for each word that changes: a wrong one stays as wrong as it was.
+func putSummed(tcp []byte, at int, value uint16) {
+	first := at &^ 1
+	last := min(first+4, len(tcp))
+	words := sum(0, tcp[first:last])
+	binary.BigEndian.PutUint16(tcp[at:], value)
+	// RFC 1624 equation 3, in multiples of 0xffff because a difference may be negative
+	total := uint32(^binary.BigEndian.Uint16(tcp[16:])) + 4*0xffff - words + sum(0, tcp[first:last])
+	binary.BigEndian.PutUint16(tcp[16:], fold(total))
+}
