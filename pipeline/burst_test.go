@@ -100,7 +100,7 @@ func TestESNAcrossTheWrap(t *testing.T) {
 	for _, suite := range []string{"aes128gcm16", "aes128-sha256"} {
 		r := newRig(t, rigOptions{})
 		child := r.child("site", suite, false)
-		child.ESN, child.firstSequence = true, 1<<32-3
+		child.ESN, child.FirstSequence = true, 1<<32-3
 		far := r.outbound(child)
 		far.window.accept(1<<32 - 4)
 		for range 8 {

@@ -121,8 +121,9 @@ type ChildSA struct {
 	Encapsulation Encapsulation // outbound only
 	// Worker is the only worker that uses an outbound SA, counted from 1; 0 is for all that have none of their own.
 	Worker int
-
-	firstSequence uint64 // outbound: where to start, 0 means 1; tests begin near the end (S-080)
+	// FirstSequence is where an outbound SA starts, 0 means 1: a manual SA may go on where it ended, a test begins near the
+	// end (S-080).
+	FirstSequence uint64
 }
 
 // AHLayer is the AH SA around the ESP SA of a bundle (RFC 4301 section 4.4.1): its header protects the outer IP header too.

@@ -70,6 +70,15 @@ func (d *Dataplane) AllocateSPI() (uint32, error) {
 	return d.sad.spis.allocate()
 }
 
+// ReserveSPI takes an inbound SPI that somebody else has chosen, for a manual SA. Its low bits, as many as Config.MaxSAs
+// needs, are its slot in the SAD, which it must have alone.
+func (d *Dataplane) ReserveSPI(spi uint32) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.reclaim()
+	return d.sad.spis.reserve(spi)
+}
+
 // ReleaseSPI gives back an SPI for which no SA was installed; RemoveInbound does so for the others.
 func (d *Dataplane) ReleaseSPI(spi uint32) {
 	d.mu.Lock()
@@ -87,7 +96,7 @@ func (d *Dataplane) InstallInbound(child ChildSA) error {
 		return err
 	}
 	if !d.sad.spis.used[child.SPI] || d.sad.inbound[child.SPI] != nil {
-		return fmt.Errorf("pipeline: inbound SA %#08x: its SPI is installed already, or not from AllocateSPI", child.SPI)
+		return fmt.Errorf("pipeline: inbound SA %#08x: its SPI is installed already, or not reserved", child.SPI)
 	}
 	sa := &inboundSA{association: association{child: child}, owner: d.sad.leastOwner()}
 	if err := d.newSession(&sa.association, false); err != nil {
@@ -132,7 +141,7 @@ func (d *Dataplane) InstallOutbound(child ChildSA) error {
 		return err
 	}
 	err := d.withConfig(&sa.association, true, func(config *C.struct_sp_sa_config, text *C.char) int32 {
-		config.adjacency, config.first_sequence = C.uint16_t(sa.adjacency), C.uint64_t(max(child.firstSequence, 1))
+		config.adjacency, config.first_sequence = C.uint16_t(sa.adjacency), C.uint64_t(max(child.FirstSequence, 1))
 		if sa.c = C.sp_sa_out_create(d.c, config, text, errorTextLen); sa.c == nil {
 			return -1
 		}

@@ -53,7 +53,7 @@ func TestSequenceExhaustion(t *testing.T) {
 	for _, suite := range []string{"aes128gcm16", "aes128-sha256"} {
 		r := newRig(t, rigOptions{})
 		child := r.child("site", suite, false)
-		child.firstSequence = 1<<32 - 20
+		child.FirstSequence = 1<<32 - 20
 		far := r.outbound(child)
 		seen := map[uint32]bool{}
 		var burst [][]byte

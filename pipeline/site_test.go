@@ -20,7 +20,7 @@ func (r *rig) outbound(child ChildSA) *referenceIn {
 }
 
 func (r *rig) newReferenceOut(child ChildSA) *referenceOut {
-	return &referenceOut{child: child, esp: r.newESP(child), sequence: max(child.firstSequence, 1) - 1}
+	return &referenceOut{child: child, esp: r.newESP(child), sequence: max(child.FirstSequence, 1) - 1}
 }
 
 func (r *rig) newESP(child ChildSA) *crypto.ESP {

@@ -2,10 +2,16 @@ package pipeline
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"math/bits"
+	"slices"
 )
+
+// ErrSPITaken is the error of ReserveSPI where another SPI has the slot, or where the SA that had it was removed a moment
+// ago and a worker may still be using it: then a later try succeeds.
+var ErrSPITaken = errors.New("pipeline: the inbound SPI is not free")
 
 // spiAllocator hands out inbound SPIs. The low bits are the slot in the inbound SAD, so that the fast path finds an SA
 // with one load and one comparison; the high bits are random, so that a packet of a removed SA, or a guess, does not
@@ -47,6 +53,21 @@ func (a *spiAllocator) allocate() (uint32, error) {
 			return spi, nil
 		}
 	}
+}
+
+// reserve takes an SPI of somebody else's choice, with its slot.
+func (a *spiAllocator) reserve(spi uint32) error {
+	slot := spi & (1<<a.bits - 1)
+	i := slices.Index(a.free, slot)
+	switch {
+	case spi <= 255:
+		return fmt.Errorf("pipeline: inbound SPI %#08x: RFC 4303 section 2.1 reserves 0 to 255", spi)
+	case i < 0:
+		return fmt.Errorf("%w: %#08x shares its low %d bits, %#x, with another", ErrSPITaken, spi, a.bits, slot)
+	}
+	a.free = slices.Delete(a.free, i, i+1)
+	a.used[spi] = true
+	return nil
 }
 
 // release gives an SPI back. Its slot goes to the end of the line.

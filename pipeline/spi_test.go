@@ -3,6 +3,7 @@ package pipeline
 import (
 	"bytes"
 	"crypto/rand"
+	"errors"
 	"io"
 	"strings"
 	"testing"
@@ -64,5 +65,33 @@ func TestSPIAllocatorReserved(t *testing.T) {
 		if _, err := newSPIAllocator(slots, random); err == nil {
 			t.Errorf("%d slots accepted", slots)
 		}
+	}
+}
+
+// A manual SA has the SPI that its file says, if no other has its slot; that slot is then handed out to nobody else.
+func TestSPIAllocatorReserve(t *testing.T) {
+	a, err := newSPIAllocator(4, rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := a.reserve(0x1002); err != nil {
+		t.Fatal(err)
+	}
+	for _, spi := range []uint32{0x1002, 0x2002} {
+		if err := a.reserve(spi); !errors.Is(err, ErrSPITaken) {
+			t.Errorf("SPI %#x: %v, want %v", spi, err, ErrSPITaken)
+		}
+	}
+	if err := a.reserve(255); err == nil {
+		t.Error("a reserved SPI was taken")
+	}
+	for range 3 {
+		if spi, err := a.allocate(); err != nil || spi&3 == 2 {
+			t.Errorf("SPI %#x, %v: want one of another slot", spi, err)
+		}
+	}
+	a.release(0x1002)
+	if err := a.reserve(0x2002); err != nil {
+		t.Error(err)
 	}
 }
