@@ -1,6 +1,7 @@
 package crypto
 
 import (
+	"crypto/md5"
 	"crypto/sha1"
 	"crypto/sha256"
 	"crypto/sha512"
@@ -21,10 +22,19 @@ type (
 
 // Encryption algorithms.
 const (
-	EncrAESCBC   EncrID = 12 // RFC 3602
-	EncrAESGCM8  EncrID = 18 // RFC 4106, RFC 5282
-	EncrAESGCM12 EncrID = 19
-	EncrAESGCM16 EncrID = 20
+	EncrDES              EncrID = 2  // RFC 2405
+	Encr3DES             EncrID = 3  // RFC 2451
+	EncrNull             EncrID = 11 // RFC 2410
+	EncrAESCBC           EncrID = 12 // RFC 3602
+	EncrAESCTR           EncrID = 13 // RFC 3686
+	EncrAESCCM8          EncrID = 14 // RFC 4309
+	EncrAESCCM12         EncrID = 15
+	EncrAESCCM16         EncrID = 16
+	EncrAESGCM8          EncrID = 18 // RFC 4106, RFC 5282
+	EncrAESGCM12         EncrID = 19
+	EncrAESGCM16         EncrID = 20
+	EncrNullAESGMAC      EncrID = 21 // RFC 4543: integrity only
+	EncrChaCha20Poly1305 EncrID = 28 // RFC 7634
 )
 
 // Pseudo-random functions.
@@ -38,7 +48,13 @@ const (
 // Integrity algorithms. IntegNone goes with a combined-mode cipher (AEAD).
 const (
 	IntegNone       IntegID = 0
-	IntegHMACSHA1   IntegID = 2  // AUTH_HMAC_SHA1_96, RFC 2404
+	IntegHMACMD5    IntegID = 1 // AUTH_HMAC_MD5_96, RFC 2403
+	IntegHMACSHA1   IntegID = 2 // AUTH_HMAC_SHA1_96, RFC 2404
+	IntegAESXCBC    IntegID = 5 // AUTH_AES_XCBC_96, RFC 3566
+	IntegAESCMAC    IntegID = 8 // AUTH_AES_CMAC_96, RFC 4494
+	IntegAESGMAC128 IntegID = 9 // AUTH_AES_128_GMAC, RFC 4543, in AH only
+	IntegAESGMAC192 IntegID = 10
+	IntegAESGMAC256 IntegID = 11
 	IntegHMACSHA256 IntegID = 12 // AUTH_HMAC_SHA2_256_128, RFC 4868
 	IntegHMACSHA384 IntegID = 13 // AUTH_HMAC_SHA2_384_192
 	IntegHMACSHA512 IntegID = 14 // AUTH_HMAC_SHA2_512_256
@@ -58,42 +74,80 @@ const (
 	ESNYes ESNID = 1
 )
 
-// encrRow describes a cipher. A combined-mode cipher has an ICV of its own.
+// encrRow describes a cipher. A combined-mode cipher has an ICV of its own. Key
+// lengths are those of the Key Length attribute; a cipher of one key size has no such
+// attribute, 0 in its place, and its size in fixedKey.
 type encrRow struct {
-	id      EncrID
-	name    string // IANA
-	keyBits []int
-	salt    int // implicit part of the nonce, taken from the key material
-	iv      int // explicit IV in the packet
-	block   int // ESP pads to a multiple of this
-	icv     int // 0: needs an integrity algorithm
+	id       EncrID
+	name     string // IANA
+	keyBits  []int
+	fixedKey int // octets, where keyBits is 0
+	salt     int // implicit part of the nonce, taken from the key material
+	iv       int // explicit IV in the packet
+	block    int // ESP pads to a multiple of this
+	icv      int // 0: needs an integrity algorithm
+	use      use
 }
+
+// use says where an algorithm may serve, beyond ESP's suites.
+type use uint8
+
+const (
+	useIKE    use = 1 << iota // the Encrypted payload of IKE SAs
+	useAHOnly                 // an integrity algorithm that ESP has in another form
+	useLegacy                 // broken or without secrecy, for old peers and for tests only
+)
+
+var (
+	aesKeys = []int{128, 192, 256}
+	oneKey  = []int{0}
+)
 
 // RFC 4303 section 2.4 wants the trailer to end on a multiple of 4 octets even
-// when the cipher has no blocks, hence block 4 for AES-GCM.
+// when the cipher has no blocks, hence blocks of 4.
 var encrTable = []encrRow{
-	{EncrAESCBC, "ENCR_AES_CBC", []int{128, 192, 256}, 0, 16, 16, 0},
-	{EncrAESGCM8, "ENCR_AES_GCM_8", []int{128, 192, 256}, 4, 8, 4, 8},
-	{EncrAESGCM12, "ENCR_AES_GCM_12", []int{128, 192, 256}, 4, 8, 4, 12},
-	{EncrAESGCM16, "ENCR_AES_GCM_16", []int{128, 192, 256}, 4, 8, 4, 16},
+	{EncrAESCBC, "ENCR_AES_CBC", aesKeys, 0, 0, 16, 16, 0, useIKE},
+	{EncrAESGCM8, "ENCR_AES_GCM_8", aesKeys, 0, 4, 8, 4, 8, useIKE},
+	{EncrAESGCM12, "ENCR_AES_GCM_12", aesKeys, 0, 4, 8, 4, 12, useIKE},
+	{EncrAESGCM16, "ENCR_AES_GCM_16", aesKeys, 0, 4, 8, 4, 16, useIKE},
+	{EncrChaCha20Poly1305, "ENCR_CHACHA20_POLY1305", oneKey, 32, 4, 8, 4, 16, 0},
+	{EncrAESCCM8, "ENCR_AES_CCM_8", aesKeys, 0, 3, 8, 4, 8, 0},
+	{EncrAESCCM12, "ENCR_AES_CCM_12", aesKeys, 0, 3, 8, 4, 12, 0},
+	{EncrAESCCM16, "ENCR_AES_CCM_16", aesKeys, 0, 3, 8, 4, 16, 0},
+	{EncrAESCTR, "ENCR_AES_CTR", aesKeys, 0, 4, 8, 4, 0, 0},
+	{EncrNullAESGMAC, "ENCR_NULL_AUTH_AES_GMAC", aesKeys, 0, 4, 8, 4, 16, 0},
+	{Encr3DES, "ENCR_3DES", oneKey, 24, 0, 8, 8, 0, useLegacy},
+	{EncrDES, "ENCR_DES", oneKey, 8, 0, 8, 8, 0, useLegacy},
+	{EncrNull, "ENCR_NULL", oneKey, 0, 0, 0, 4, 0, useLegacy},
 }
 
-// integRow describes a truncated HMAC: RFC 2404 and RFC 4868 section 2.1.1 fix
-// the key to the size of the hash and the ICV to half of it (96 bits for SHA-1).
+// integRow describes an integrity algorithm. RFC 2403, RFC 2404 and RFC 4868 section
+// 2.1.1 fix the key of an HMAC to the size of the hash; the ICV is half of it, or 96
+// bits for the older ones. AES-GMAC has a nonce: the salt ends its key and the IV
+// stands in front of its ICV (RFC 4543 section 4).
 type integRow struct {
 	id   IntegID
 	name string
-	hash func() hash.Hash
+	mac  func(key []byte) mac // nil: AES-GMAC
 	key  int
+	salt int
+	iv   int
 	icv  int
-	prf  PRFID // of the same hash
+	prf  PRFID // of the same hash, 0: none
+	use  use
 }
 
 var integTable = []integRow{
-	{IntegHMACSHA1, "AUTH_HMAC_SHA1_96", sha1.New, 20, 12, PRFHMACSHA1},
-	{IntegHMACSHA256, "AUTH_HMAC_SHA2_256_128", sha256.New, 32, 16, PRFHMACSHA256},
-	{IntegHMACSHA384, "AUTH_HMAC_SHA2_384_192", sha512.New384, 48, 24, PRFHMACSHA384},
-	{IntegHMACSHA512, "AUTH_HMAC_SHA2_512_256", sha512.New, 64, 32, PRFHMACSHA512},
+	{IntegHMACSHA1, "AUTH_HMAC_SHA1_96", hmacOf(sha1.New), 20, 0, 0, 12, PRFHMACSHA1, useIKE},
+	{IntegHMACSHA256, "AUTH_HMAC_SHA2_256_128", hmacOf(sha256.New), 32, 0, 0, 16, PRFHMACSHA256, useIKE},
+	{IntegHMACSHA384, "AUTH_HMAC_SHA2_384_192", hmacOf(sha512.New384), 48, 0, 0, 24, PRFHMACSHA384, useIKE},
+	{IntegHMACSHA512, "AUTH_HMAC_SHA2_512_256", hmacOf(sha512.New), 64, 0, 0, 32, PRFHMACSHA512, useIKE},
+	{IntegAESXCBC, "AUTH_AES_XCBC_96", newXCBC, 16, 0, 0, 12, 0, 0},
+	{IntegAESCMAC, "AUTH_AES_CMAC_96", newCMAC, 16, 0, 0, 12, 0, 0},
+	{IntegHMACMD5, "AUTH_HMAC_MD5_96", hmacOf(md5.New), 16, 0, 0, 12, 0, useLegacy},
+	{IntegAESGMAC128, "AUTH_AES_128_GMAC", nil, 16, 4, 8, 16, 0, useAHOnly},
+	{IntegAESGMAC192, "AUTH_AES_192_GMAC", nil, 24, 4, 8, 16, 0, useAHOnly},
+	{IntegAESGMAC256, "AUTH_AES_256_GMAC", nil, 32, 4, 8, 16, 0, useAHOnly},
 }
 
 // prfRow describes an HMAC as PRF. Its preferred key is as long as its output

@@ -60,7 +60,7 @@ func (id DHID) PublicLen() int {
 func GenerateKey(id DHID, random io.Reader) (KeyExchange, error) {
 	row, ok := dhByID(id)
 	if !ok {
-		return nil, fmt.Errorf("%s is not supported, expected one of %s", id, wordList(TransformDH))
+		return nil, fmt.Errorf("%s is not supported, expected one of %s", id, wordList(ProtocolIKE, TransformDH))
 	}
 	exchange, err := row.generate(random)
 	if err != nil {

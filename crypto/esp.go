@@ -58,9 +58,9 @@ func NewESP(s Suite, spi uint32, keymat Secret, options ...ESPOption) (*ESP, err
 // schedule is out of reach. The SA is unusable afterwards.
 func (e *ESP) Wipe() { e.protection.wipe() }
 
-// DeriveIV is the IV rule of the fast path. AEAD: the 64-bit sequence number. CBC: the
-// sequence number, padded with 8 zero octets to a block, encrypted under the SA's
-// key.
+// DeriveIV is the IV rule of the fast path. AEAD and counter mode: the 64-bit sequence
+// number. CBC: the sequence number, padded with zero octets to a block, encrypted under
+// the SA's key. NULL: none.
 func (e *ESP) DeriveIV(seq uint64) []byte { return e.protection.deriveIV(seq) }
 
 // Seal makes the packet from the SPI to the ICV. With a nil iv DeriveIV gives it.

@@ -174,26 +174,28 @@ func TestESPPadding(t *testing.T) {
 	}
 }
 
-// TestDeriveIV checks the IV rule that the fast path shares: the number itself for AEAD,
-// and for CBC what ciphering a zero IV and the nonce block gives.
+// TestDeriveIV checks the IV rule that the fast path shares: the number itself for AEAD and
+// counter mode, and for CBC what ciphering a zero IV and the nonce block gives.
 func TestDeriveIV(t *testing.T) {
 	for _, s := range Suites() {
 		esp := newTestESP(t, s)
 		seen := map[string]bool{}
 		for _, seq := range []uint64{0, 1, 2, 1<<32 - 1, 1 << 32, 0x0102030405060708} {
 			iv := esp.DeriveIV(seq)
-			if len(iv) != s.IVLen() || seen[string(iv)] {
+			if len(iv) != s.IVLen() || seen[string(iv)] && s.IVLen() > 0 {
 				t.Errorf("%s: IV %x for sequence number %d", s, iv, seq)
 			}
 			seen[string(iv)] = true
 		}
-		if s.AEAD() {
+		switch size := s.BlockSize(); {
+		case s.Encr == EncrNull:
+		case size == 4:
 			same(t, s.String(), esp.DeriveIV(0x0102030405060708), []byte{1, 2, 3, 4, 5, 6, 7, 8})
-			continue
+		default:
+			nonce := append(binary.BigEndian.AppendUint64(nil, 5), make([]byte, size-8)...)
+			ciphered := esp.protection.seal(nil, nil, make([]byte, size), nonce, nil)
+			same(t, s.String(), esp.DeriveIV(5), ciphered[size:2*size])
 		}
-		nonce := append(binary.BigEndian.AppendUint64(nil, 5), make([]byte, 8)...)
-		ciphered := esp.protection.seal(nil, nil, make([]byte, 16), nonce, nil)
-		same(t, s.String(), esp.DeriveIV(5), ciphered[16:32])
 	}
 }
 

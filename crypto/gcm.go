@@ -3,84 +3,44 @@ package crypto
 import (
 	"crypto/cipher"
 	"crypto/subtle"
-	"encoding/binary"
-	"slices"
 )
 
 const (
 	gcmNonceLen = 12
 	gcmTagLen   = 16
-	gcmIVLen    = 8
 )
 
-// gcmProtection is AES-GCM as RFC 4106 and RFC 5282 use it: the nonce is the salt
-// of the key material followed by the IV in the packet, the ICV the leading 8, 12
-// or 16 octets of the tag.
-type gcmProtection struct {
-	aead   func() cipher.AEAD
-	block  func() cipher.Block
-	salt   Secret
-	icvLen int
+// gcm is AES-GCM whose tag is cut to its leading 8, 12 or 16 octets (RFC 4106 section 6).
+// The package crypto/cipher does not check tags below 12 octets, hence this one.
+type gcm struct {
+	whole cipher.AEAD
+	block cipher.Block
+	tag   int
 }
 
-func newGCMProtection(block cipher.Block, salt []byte, icvLen int) (*gcmProtection, error) {
-	aead, err := cipher.NewGCM(block)
-	if err != nil {
-		return nil, err
-	}
-	return &gcmProtection{
-		aead:   conceal(aead),
-		block:  conceal(block),
-		salt:   NewSecret(append([]byte(nil), salt...)),
-		icvLen: icvLen,
-	}, nil
+func newGCM(block cipher.Block, tag int) (*gcm, error) {
+	whole, err := cipher.NewGCM(block)
+	return &gcm{whole, block, tag}, err
 }
 
-func (g *gcmProtection) nonce(iv []byte) []byte {
-	nonce := make([]byte, 0, gcmNonceLen)
-	return append(append(nonce, g.salt.Bytes()...), iv...)
+func (g *gcm) NonceSize() int { return gcmNonceLen }
+func (g *gcm) Overhead() int  { return g.tag }
+
+func (g *gcm) Seal(dst, nonce, plaintext, data []byte) []byte {
+	dst = g.whole.Seal(dst, nonce, plaintext, data)
+	return dst[:len(dst)-gcmTagLen+g.tag]
 }
 
-func (g *gcmProtection) seal(dst, header, iv, plaintext, trailer []byte) []byte {
-	dst = append(dst, iv...)
-	dst = g.aead().Seal(dst, g.nonce(iv), plaintext, join(header, trailer))
-	return dst[:len(dst)-gcmTagLen+g.icvLen]
-}
-
-// open recovers the plaintext by counter mode and seals it again, because
-// crypto/cipher does not check tags below 12 octets. Nothing is returned before
-// the tag was found right.
-func (g *gcmProtection) open(header, sealed, trailer []byte) ([]byte, error) {
-	iv, text := sealed[:gcmIVLen], sealed[gcmIVLen:len(sealed)-g.icvLen]
-	nonce := g.nonce(iv)
-	plaintext := make([]byte, len(text))
+// Open recovers the plaintext by counter mode and seals it again. Nothing is returned
+// before the tag was found right.
+func (g *gcm) Open(dst, nonce, sealed, data []byte) ([]byte, error) {
+	plaintext := make([]byte, len(sealed)-g.tag)
 	// The first counter block is kept for the tag: SP 800-38D section 7.1, step 3.
 	counter := append(nonce[:gcmNonceLen:gcmNonceLen], 0, 0, 0, 2)
-	cipher.NewCTR(g.block(), counter).XORKeyStream(plaintext, text)
-
-	resealed := g.seal(nil, header, iv, plaintext, trailer)
-	if subtle.ConstantTimeCompare(resealed, sealed) != 1 {
+	cipher.NewCTR(g.block, counter).XORKeyStream(plaintext, sealed[:len(plaintext)])
+	if subtle.ConstantTimeCompare(g.Seal(nil, nonce, plaintext, data), sealed) != 1 {
 		Wipe(plaintext)
 		return nil, ErrICV
 	}
-	return plaintext, nil
+	return append(dst, plaintext...), nil
 }
-
-// deriveIV is the number itself: the nonce of GCM has to be unique, not
-// unpredictable (RFC 4106 section 3.1).
-func (g *gcmProtection) deriveIV(number uint64) []byte { return counterBlock(number, gcmIVLen) }
-
-func (g *gcmProtection) wipe() {
-	g.salt.Wipe()
-	g.aead, g.block = nil, nil
-}
-
-// counterBlock is a block that starts with the number in network order.
-func counterBlock(number uint64, size int) []byte {
-	block := make([]byte, size)
-	binary.BigEndian.PutUint64(block, number)
-	return block
-}
-
-// join makes one copy and no other: a may be a key.
-func join(a, b []byte) []byte { return slices.Concat(a, b) }

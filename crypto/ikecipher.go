@@ -31,6 +31,9 @@ type IKECipher struct {
 // NewIKECipher takes SK_e (with the salt at its end for AEAD) and SK_a (empty for
 // AEAD). It keeps copies of the keys until Wipe.
 func NewIKECipher(s Suite, encrKey, integKey Secret) (*IKECipher, error) {
+	if !s.serves(ProtocolIKE) {
+		return nil, fmt.Errorf("IKE cipher %s: not for IKE SAs, expected one of %v", s, IKESuites())
+	}
 	if want := s.KeyLen() + s.SaltLen(); encrKey.Len() != want {
 		return nil, fmt.Errorf("IKE cipher %s: SK_e of %d octets, expected %d", s, encrKey.Len(), want)
 	}

@@ -34,10 +34,35 @@ var keywordTable = []keyword{
 	{"aes128", TransformEncr, uint16(EncrAESCBC), 128},
 	{"aes192", TransformEncr, uint16(EncrAESCBC), 192},
 	{"aes256", TransformEncr, uint16(EncrAESCBC), 256},
+	{"chacha20poly1305", TransformEncr, uint16(EncrChaCha20Poly1305), 0},
+	{"aes128ccm16", TransformEncr, uint16(EncrAESCCM16), 128},
+	{"aes192ccm16", TransformEncr, uint16(EncrAESCCM16), 192},
+	{"aes256ccm16", TransformEncr, uint16(EncrAESCCM16), 256},
+	{"aes128ccm12", TransformEncr, uint16(EncrAESCCM12), 128},
+	{"aes192ccm12", TransformEncr, uint16(EncrAESCCM12), 192},
+	{"aes256ccm12", TransformEncr, uint16(EncrAESCCM12), 256},
+	{"aes128ccm8", TransformEncr, uint16(EncrAESCCM8), 128},
+	{"aes192ccm8", TransformEncr, uint16(EncrAESCCM8), 192},
+	{"aes256ccm8", TransformEncr, uint16(EncrAESCCM8), 256},
+	{"aes128ctr", TransformEncr, uint16(EncrAESCTR), 128},
+	{"aes192ctr", TransformEncr, uint16(EncrAESCTR), 192},
+	{"aes256ctr", TransformEncr, uint16(EncrAESCTR), 256},
+	{"aes128gmac", TransformEncr, uint16(EncrNullAESGMAC), 128},
+	{"aes192gmac", TransformEncr, uint16(EncrNullAESGMAC), 192},
+	{"aes256gmac", TransformEncr, uint16(EncrNullAESGMAC), 256},
+	{"3des", TransformEncr, uint16(Encr3DES), 0},
+	{"des", TransformEncr, uint16(EncrDES), 0},
+	{"null", TransformEncr, uint16(EncrNull), 0},
 	{"sha1", TransformInteg, uint16(IntegHMACSHA1), 0},
 	{"sha256", TransformInteg, uint16(IntegHMACSHA256), 0},
 	{"sha384", TransformInteg, uint16(IntegHMACSHA384), 0},
 	{"sha512", TransformInteg, uint16(IntegHMACSHA512), 0},
+	{"aesxcbc", TransformInteg, uint16(IntegAESXCBC), 0},
+	{"aescmac", TransformInteg, uint16(IntegAESCMAC), 0},
+	{"md5", TransformInteg, uint16(IntegHMACMD5), 0},
+	{"aes128gmac", TransformInteg, uint16(IntegAESGMAC128), 0},
+	{"aes192gmac", TransformInteg, uint16(IntegAESGMAC192), 0},
+	{"aes256gmac", TransformInteg, uint16(IntegAESGMAC256), 0},
 	{"prfsha1", TransformPRF, uint16(PRFHMACSHA1), 0},
 	{"prfsha256", TransformPRF, uint16(PRFHMACSHA256), 0},
 	{"prfsha384", TransformPRF, uint16(PRFHMACSHA384), 0},
@@ -62,6 +87,15 @@ var keywordTable = []keyword{
 	{"aes128gcm64", TransformEncr, uint16(EncrAESGCM8), 128},
 	{"aes192gcm64", TransformEncr, uint16(EncrAESGCM8), 192},
 	{"aes256gcm64", TransformEncr, uint16(EncrAESGCM8), 256},
+	{"aes128ccm128", TransformEncr, uint16(EncrAESCCM16), 128},
+	{"aes192ccm128", TransformEncr, uint16(EncrAESCCM16), 192},
+	{"aes256ccm128", TransformEncr, uint16(EncrAESCCM16), 256},
+	{"aes128ccm96", TransformEncr, uint16(EncrAESCCM12), 128},
+	{"aes192ccm96", TransformEncr, uint16(EncrAESCCM12), 192},
+	{"aes256ccm96", TransformEncr, uint16(EncrAESCCM12), 256},
+	{"aes128ccm64", TransformEncr, uint16(EncrAESCCM8), 128},
+	{"aes192ccm64", TransformEncr, uint16(EncrAESCCM8), 192},
+	{"aes256ccm64", TransformEncr, uint16(EncrAESCCM8), 256},
 	{"sha", TransformInteg, uint16(IntegHMACSHA1), 0},
 	{"sha2_256", TransformInteg, uint16(IntegHMACSHA256), 0},
 	{"sha2_384", TransformInteg, uint16(IntegHMACSHA384), 0},
@@ -70,15 +104,16 @@ var keywordTable = []keyword{
 }
 
 // parseKeywords splits "a-b-c" and looks each word up. Only words of the given
-// kinds are known to the caller's place; any other is an error that lists them.
-func parseKeywords(text string, kinds ...TransformType) ([]keyword, error) {
+// kinds that the protocol can use are known to the caller's place; any other is an
+// error that lists them.
+func parseKeywords(text string, p Protocol, kinds ...TransformType) ([]keyword, error) {
 	var words []keyword
 	for name := range strings.SplitSeq(text, "-") {
 		i := slices.IndexFunc(keywordTable, func(k keyword) bool {
-			return k.name == name && slices.Contains(kinds, k.kind)
+			return k.name == name && slices.Contains(kinds, k.kind) && k.transform().serves(p)
 		})
 		if i < 0 {
-			return nil, fmt.Errorf("unknown word %q, expected one of %s", name, wordList(kinds...))
+			return nil, fmt.Errorf("unknown word %q, expected one of %s", name, wordList(p, kinds...))
 		}
 		words = append(words, keywordTable[i])
 	}
@@ -96,11 +131,12 @@ func keywordFor(kind TransformType, id uint16, keyBits int) string {
 	return Transform{Type: kind, ID: id, KeyBits: uint16(keyBits)}.String()
 }
 
-// wordList lists the canonical words of some kinds in table order.
-func wordList(kinds ...TransformType) string {
+// wordList lists the canonical words of some kinds that the protocol can use, in table
+// order.
+func wordList(p Protocol, kinds ...TransformType) string {
 	var names []string
 	for _, k := range keywordTable {
-		if slices.Contains(kinds, k.kind) && keywordFor(k.kind, k.id, k.keyBits) == k.name {
+		if slices.Contains(kinds, k.kind) && k.transform().serves(p) && keywordFor(k.kind, k.id, k.keyBits) == k.name {
 			names = append(names, k.name)
 		}
 	}

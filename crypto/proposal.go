@@ -49,8 +49,22 @@ func ParseIKEProposal(text string) (IKEProposal, error) {
 
 // ParseESPProposal reads "aes128gcm16", "aes256-sha256", "aes128gcm16-ecp256" (new
 // Diffie-Hellman exchange with each rekey) or "aes128-sha256-esn". Without "esn"
-// the proposal offers 32-bit sequence numbers only.
+// the proposal offers 32-bit sequence numbers only. Legacy algorithms are refused.
 func ParseESPProposal(text string) (ESPProposal, error) {
+	p, err := ParseESPProposalWithLegacy(text)
+	if err != nil {
+		return Proposal{}, err
+	}
+	if names := p.Legacy(); len(names) > 0 {
+		err := fmt.Errorf("weak %s, expected others unless legacy algorithms are allowed", strings.Join(names, " and "))
+		return Proposal{}, fmt.Errorf("ESP proposal %q: %w", text, err)
+	}
+	return p, nil
+}
+
+// ParseESPProposalWithLegacy takes every algorithm that ESP can use: "3des-sha1",
+// "null-sha256". It is for whoever asks Legacy what they allow.
+func ParseESPProposalWithLegacy(text string) (ESPProposal, error) {
 	p := Proposal{Protocol: ProtocolESP}
 	err := p.parse(text, TransformEncr, TransformInteg, TransformDH, TransformESN)
 	if err != nil {
@@ -60,7 +74,7 @@ func ParseESPProposal(text string) (ESPProposal, error) {
 }
 
 func (p *Proposal) parse(text string, kinds ...TransformType) error {
-	words, err := parseKeywords(text, kinds...)
+	words, err := parseKeywords(text, p.Protocol, kinds...)
 	if err != nil {
 		return err
 	}
@@ -126,19 +140,19 @@ func (p Proposal) Validate() error {
 	aead, classic := p.families()
 	switch {
 	case len(p.Ciphers) == 0:
-		return fmt.Errorf("no cipher, expected one of %s", wordList(TransformEncr))
+		return fmt.Errorf("no cipher, expected one of %s", wordList(p.Protocol, TransformEncr))
 	case aead && classic:
 		return fmt.Errorf("AEAD and other ciphers in one proposal, write two proposals")
 	case aead && len(p.Integ) > 0:
 		return fmt.Errorf("%s protects integrity itself, remove %s", p.Ciphers[0].Encr, p.Integ[0])
 	case classic && len(p.Integ) == 0:
-		return fmt.Errorf("%s needs an integrity algorithm, expected one of %s", p.Ciphers[0].Encr, wordList(TransformInteg))
+		return fmt.Errorf("%s needs an integrity algorithm, expected one of %s", p.Ciphers[0].Encr, wordList(p.Protocol, TransformInteg))
 	case p.Protocol == ProtocolESP && len(p.ESN) == 0:
-		return fmt.Errorf("no sequence number form, expected one of %s", wordList(TransformESN))
+		return fmt.Errorf("no sequence number form, expected one of %s", wordList(p.Protocol, TransformESN))
 	case p.Protocol == ProtocolIKE && len(p.PRF) == 0:
-		return fmt.Errorf("no PRF, expected one of %s", wordList(TransformPRF))
+		return fmt.Errorf("no PRF, expected one of %s", wordList(p.Protocol, TransformPRF))
 	case p.Protocol == ProtocolIKE && len(p.DH) == 0:
-		return fmt.Errorf("no Diffie-Hellman group, expected one of %s", wordList(TransformDH))
+		return fmt.Errorf("no Diffie-Hellman group, expected one of %s", wordList(p.Protocol, TransformDH))
 	}
 	for _, s := range p.Suites() {
 		if err := s.Validate(); err != nil {
@@ -146,8 +160,8 @@ func (p Proposal) Validate() error {
 		}
 	}
 	for _, t := range p.Transforms() {
-		if !t.registered() {
-			return fmt.Errorf("%s %s is not supported, expected one of %s", t.Type, t, wordList(t.Type))
+		if !t.serves(p.Protocol) {
+			return fmt.Errorf("%s %s is not supported for %s, expected one of %s", t.Type, t, p.Protocol, wordList(p.Protocol, t.Type))
 		}
 	}
 	return nil
@@ -188,6 +202,18 @@ func (p Proposal) Transforms() []Transform {
 		list = append(list, Transform{Type: TransformESN, ID: uint16(id)})
 	}
 	return list
+}
+
+// Legacy lists the words of those algorithms in the proposal that nobody should get
+// without asking for them: see Suite.Legacy.
+func (p Proposal) Legacy() []string {
+	var names []string
+	for _, t := range p.Transforms() {
+		if t.legacy() {
+			names = append(names, keywordFor(t.Type, t.ID, int(t.KeyBits)))
+		}
+	}
+	return names
 }
 
 // String returns the keyword form; parsing it gives an equal proposal.

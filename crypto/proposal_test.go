@@ -17,7 +17,10 @@ func TestSuiteText(t *testing.T) {
 		"aes": "", "aes-sha": "aes128-sha1", "sha256-aes256": "aes256-sha256", "aes128gcm": "aes128gcm16",
 		"aes256gcm128": "aes256gcm16", "aes192gcm64": "aes192gcm8", "aes128-sha2_512": "aes128-sha512",
 		"aes128gcm16-sha1": "", "aes128": "", "sha1": "", "": "", "-": "", "aes128-aes256-sha1": "", "aes128-sha1-sha256": "",
-		"AES128-sha1": "", "aes128-sha1-modp2048": "", "3des-sha1": "", "aes128-sha1 ": "",
+		"AES128-sha1": "", "aes128-sha1-modp2048": "", "aes128-sha1 ": "",
+		"3des-md5": "3des-md5", "des-sha1": "des-sha1", "null-sha256": "null-sha256", "null": "", "aesxcbc-aes128ctr": "aes128ctr-aesxcbc",
+		"aes192ctr": "", "aes256ccm96": "aes256ccm12", "aes128ccm64": "aes128ccm8", "aes128gmac": "aes128gmac", "aes128gmac-sha1": "",
+		"aes128-aes128gmac": "", "chacha20poly1305": "chacha20poly1305", "chacha20poly1305-sha1": "", "aes128-aescmac": "aes128-aescmac",
 	} {
 		s, err := ParseSuite(text)
 		if want == "" && err == nil || want != "" && (err != nil || s.String() != want) {
@@ -36,8 +39,25 @@ func TestSuiteLengths(t *testing.T) {
 		"aes192-sha256": {24, 0, 32, 56, 16, 16, 16},
 		"aes256-sha384": {32, 0, 48, 80, 16, 24, 16},
 		"aes256-sha512": {32, 0, 64, 96, 16, 32, 16},
+
+		"chacha20poly1305":  {32, 4, 0, 36, 8, 16, 4},
+		"aes128ccm8":        {16, 3, 0, 19, 8, 8, 4},
+		"aes256ccm16":       {32, 3, 0, 35, 8, 16, 4},
+		"aes192gmac":        {24, 4, 0, 28, 8, 16, 4},
+		"aes128ctr-aesxcbc": {16, 4, 16, 36, 8, 12, 4},
+		"3des-md5":          {24, 0, 16, 40, 8, 12, 8},
+		"des-aescmac":       {8, 0, 16, 24, 8, 12, 8},
+		"null-sha256":       {0, 0, 32, 32, 0, 16, 4},
+
+		"AH sha256":     {0, 0, 32, 32, 0, 16, 0},
+		"AH aesxcbc":    {0, 0, 16, 16, 0, 12, 0},
+		"AH aes256gmac": {0, 4, 32, 36, 8, 16, 0},
 	} {
-		s, err := ParseSuite(text)
+		parse, text := ParseSuite, text
+		if word, isAH := strings.CutPrefix(text, "AH "); isAH {
+			parse, text = ParseAHSuite, word
+		}
+		s, err := parse(text)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -45,8 +65,83 @@ func TestSuiteLengths(t *testing.T) {
 		if found != want {
 			t.Errorf("%s: %+v, expected %+v", text, found, want)
 		}
-		if aead := strings.Contains(text, "gcm"); s.AEAD() != aead {
+		if aead := s.Integ == IntegNone; s.AEAD() != aead {
 			t.Errorf("%s: AEAD %t", text, s.AEAD())
+		}
+	}
+}
+
+func TestAHSuiteText(t *testing.T) {
+	for _, s := range AHSuites() {
+		parsed, err := ParseAHSuite(s.String())
+		if err != nil || parsed != s || !s.AH() {
+			t.Errorf("%q parses to %v, error %v, AH %t", s, parsed, err, s.AH())
+		}
+	}
+	for _, text := range []string{"", "aes128", "aes128-sha1", "sha1-sha256", "null", "esn", "sha1-noesn", "aes128gcm16"} {
+		if s, err := ParseAHSuite(text); err == nil {
+			t.Errorf("AH suite %q parses to %v", text, s)
+		}
+	}
+	for name, s := range map[string]Suite{"key without cipher": {KeyBits: 128, Integ: IntegHMACSHA1}, "unknown": {Integ: 99}, "zero": {}} {
+		if s.Validate() == nil {
+			t.Errorf("%s: %+v is valid", name, s)
+		}
+	}
+}
+
+// TestSuiteUses counts the suites of each protocol and checks that an IKE SA is offered
+// none but those it has always had.
+func TestSuiteUses(t *testing.T) {
+	const aead, classic, integ = 9 + 9 + 3 + 1, 3 + 3 + 3, 7
+	if esp, want := len(Suites()), aead+classic*integ; esp != want {
+		t.Errorf("%d suites of ESP, expected %d", esp, want)
+	}
+	if ah := len(AHSuites()); ah != integ+3 {
+		t.Errorf("%d suites of AH, expected %d", ah, integ+3)
+	}
+	if ike := len(IKESuites()); ike != 9+3*4 {
+		t.Errorf("%d suites of IKE, expected %d", ike, 9+3*4)
+	}
+	for _, s := range IKESuites() {
+		if s.Encr != EncrAESCBC && s.Encr != EncrAESGCM8 && s.Encr != EncrAESGCM12 && s.Encr != EncrAESGCM16 {
+			t.Errorf("IKE SAs may use %s", s)
+		}
+	}
+	for _, word := range []string{"chacha20poly1305", "aes128ccm16", "aes128ctr-sha256", "aes128gmac", "3des-sha1", "aes128-md5", "aes128-aesxcbc"} {
+		if p, err := ParseIKEProposal(word + "-prfsha256-ecp256"); err == nil {
+			t.Errorf("IKE proposal %s was taken", p)
+		}
+		p, err := ParseESPProposalWithLegacy(word)
+		if err != nil {
+			t.Error(err)
+		}
+		p.Protocol, p.PRF, p.DH, p.ESN = ProtocolIKE, []PRFID{PRFHMACSHA256}, []DHID{DHECP256}, nil
+		if p.Validate() == nil {
+			t.Errorf("IKE proposal %s is valid", p)
+		}
+	}
+}
+
+// TestLegacy checks that what is weak is marked so, in suites and in proposals.
+func TestLegacy(t *testing.T) {
+	for _, s := range append(Suites(), AHSuites()...) {
+		text := "-" + s.String() + "-"
+		weak := strings.Contains(text, "des-") || strings.Contains(text, "-null-") || strings.Contains(text, "-md5-")
+		if s.Legacy() != weak {
+			t.Errorf("%s: legacy %t", s, s.Legacy())
+		}
+	}
+	p, err := ParseESPProposalWithLegacy("3des-aes128-null-sha256-md5-modp2048")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if found := strings.Join(p.Legacy(), " "); found != "3des null md5" {
+		t.Errorf("legacy in %s: %q", p, found)
+	}
+	for _, p := range append(DefaultIKEProposals(), DefaultESPProposals()...) {
+		if names := p.Legacy(); len(names) > 0 {
+			t.Errorf("the defaults have %v", names)
 		}
 	}
 }
@@ -58,14 +153,26 @@ func TestTransformNumbers(t *testing.T) {
 		"aes192gcm16": {1, 20, 192}, "prfsha1": {2, 2, 0}, "prfsha256": {2, 5, 0}, "prfsha384": {2, 6, 0},
 		"prfsha512": {2, 7, 0}, "sha1": {3, 2, 0}, "sha256": {3, 12, 0}, "sha384": {3, 13, 0}, "sha512": {3, 14, 0},
 		"modp2048": {4, 14, 0}, "ecp256": {4, 19, 0}, "ecp384": {4, 20, 0}, "curve25519": {4, 31, 0},
-		"noesn": {5, 0, 0}, "esn": {5, 1, 0},
+		"noesn": {5, 0, 0}, "esn": {5, 1, 0}, "des": {1, 2, 0}, "3des": {1, 3, 0}, "null": {1, 11, 0}, "aes128ctr": {1, 13, 128},
+		"aes256ccm8": {1, 14, 256}, "aes128ccm12": {1, 15, 128}, "aes192ccm16": {1, 16, 192}, "aes256gmac": {1, 21, 256},
+		"chacha20poly1305": {1, 28, 0}, "md5": {3, 1, 0}, "aesxcbc": {3, 5, 0}, "aescmac": {3, 8, 0},
 	} {
-		found, err := parseKeywords(word, want.Type)
+		protocol := ProtocolESP
+		if want.Type == TransformPRF {
+			protocol = ProtocolIKE
+		}
+		found, err := parseKeywords(word, protocol, want.Type)
 		if err != nil || found[0].transform() != want {
 			t.Errorf("%s is %v, error %v, expected %+v", word, found, err, want)
 		}
 		if name := want.String(); strings.Contains(name, "_0") || name == "" {
 			t.Errorf("%s has the name %q", word, name)
+		}
+	}
+	for i, word := range []string{"aes128gmac", "aes192gmac", "aes256gmac"} {
+		found, err := parseKeywords(word, ProtocolAH, TransformInteg)
+		if want := (Transform{3, uint16(9 + i), 0}); err != nil || found[0].transform() != want {
+			t.Errorf("%s of AH is %v, error %v, expected %+v", word, found, err, want)
 		}
 	}
 	// Every word stands for something that exists.
@@ -90,7 +197,7 @@ func TestTransformNumbers(t *testing.T) {
 }
 
 func TestParseProposals(t *testing.T) {
-	ike, esp := ParseIKEProposal, ParseESPProposal
+	ike, esp, weak := ParseIKEProposal, ParseESPProposal, ParseESPProposalWithLegacy
 	cases := []struct {
 		parse func(string) (Proposal, error)
 		text  string
@@ -119,6 +226,13 @@ func TestParseProposals(t *testing.T) {
 		{esp, "aes128-sha256-noesn", "aes128-sha256-noesn"},
 		{esp, "aes128-sha1-esn-noesn", "aes128-sha1-esn-noesn"},
 		{esp, "aes128gcm16-sha256", "error: protects integrity itself, remove AUTH_HMAC_SHA2_256_128"},
+		{esp, "chacha20poly1305-esn", "chacha20poly1305-esn"},
+		{esp, "aes128ccm16-aes256gmac", "aes128ccm16-aes256gmac-noesn"},
+		{weak, "null-3des-aescmac", "null-3des-aescmac-noesn"},
+		{esp, "3des-null-aes128-sha1", "error: weak 3des and null, expected others"},
+		{esp, "aes128-md5", "error: weak md5"},
+		{weak, "null", "error: ENCR_NULL needs an integrity algorithm"},
+		{ike, "chacha20poly1305-prfsha256-ecp256", `error: unknown word "chacha20poly1305"`},
 		{esp, "aes128", "error: needs an integrity algorithm"},
 		{esp, "aes128gcm16-aes128-sha1", "error: AEAD and other ciphers in one proposal"},
 		{esp, "aes128gcm16-prfsha256", `error: unknown word "prfsha256"`},
@@ -209,7 +323,7 @@ func FuzzParseProposal(f *testing.F) {
 	f.Add("aes128-aes256-sha256-modp2048-esn")
 	f.Add("-")
 	f.Fuzz(func(t *testing.T, text string) {
-		for _, parse := range []func(string) (Proposal, error){ParseIKEProposal, ParseESPProposal} {
+		for _, parse := range []func(string) (Proposal, error){ParseIKEProposal, ParseESPProposalWithLegacy} {
 			p, err := parse(text)
 			if err != nil {
 				continue

@@ -1,13 +1,9 @@
 package crypto
 
 import (
-	"crypto/aes"
-	"crypto/cipher"
-	"crypto/hmac"
 	"crypto/subtle"
 	"errors"
 	"fmt"
-	"hash"
 )
 
 // ErrICV means that the integrity check value is not the one the key gives: the
@@ -35,67 +31,65 @@ func newProtection(s Suite, keymat []byte) (protection, error) {
 	if err := s.Validate(); err != nil {
 		return nil, err
 	}
+	if s.AH() {
+		return nil, fmt.Errorf("%s without a cipher is for AH", s.Integ)
+	}
 	if len(keymat) != s.KeymatLen() {
 		return nil, fmt.Errorf("%s takes %d octets of key material (key %d, salt %d, integrity %d), found %d",
 			s, s.KeymatLen(), s.KeyLen(), s.SaltLen(), s.IntegKeyLen(), len(keymat))
 	}
-	block, err := aes.NewCipher(keymat[:s.KeyLen()])
+	key, rest := keymat[:s.KeyLen()], keymat[s.KeyLen():]
+	salt, integKey := rest[:s.SaltLen()], rest[s.SaltLen():]
+	switch {
+	case s.Encr == EncrNullAESGMAC:
+		return &gmacProtection{newGMAC(key, salt)}, nil
+	case s.AEAD():
+		return newAEADProtection(s, key, salt)
+	}
+	text, err := newTextCipher(s.Encr, key, salt)
 	if err != nil {
 		return nil, err
 	}
-	rest := keymat[s.KeyLen():]
-	if s.AEAD() {
-		return newGCMProtection(block, rest, s.ICVLen())
-	}
-	key := NewSecret(append([]byte(nil), rest...))
-	return &cbcHMAC{block: conceal(block), hash: s.integ().hash, key: key, icvLen: s.ICVLen()}, nil
+	return &cipherMAC{
+		cipher: conceal(text), mac: s.integ().mac, key: copySecret(integKey),
+		ivLen: s.IVLen(), icvLen: s.ICVLen(),
+	}, nil
 }
 
-// cbcHMAC encrypts with AES-CBC (RFC 3602) and then authenticates with a
-// truncated HMAC (RFC 2404, RFC 4868).
-type cbcHMAC struct {
-	block  func() cipher.Block
-	hash   func() hash.Hash
-	key    Secret
-	icvLen int
+// cipherMAC encrypts with one algorithm and then authenticates with another (RFC 4303
+// section 3.3.2.1).
+type cipherMAC struct {
+	cipher        func() textCipher
+	mac           func(key []byte) mac
+	key           Secret
+	ivLen, icvLen int
 }
 
-func (c *cbcHMAC) seal(dst, header, iv, plaintext, trailer []byte) []byte {
+func (c *cipherMAC) seal(dst, header, iv, plaintext, trailer []byte) []byte {
 	start := len(dst)
 	dst = append(append(dst, iv...), plaintext...)
-	text := dst[start+len(iv):]
-	cipher.NewCBCEncrypter(c.block(), iv).CryptBlocks(text, text)
+	c.cipher().encrypt(iv, dst[start+len(iv):])
 	return append(dst, c.icv(header, dst[start:], trailer)...)
 }
 
-func (c *cbcHMAC) open(header, sealed, trailer []byte) ([]byte, error) {
+func (c *cipherMAC) open(header, sealed, trailer []byte) ([]byte, error) {
 	body, icv := sealed[:len(sealed)-c.icvLen], sealed[len(sealed)-c.icvLen:]
 	if subtle.ConstantTimeCompare(icv, c.icv(header, body, trailer)) != 1 {
 		return nil, ErrICV
 	}
-	iv, text := body[:aes.BlockSize], body[aes.BlockSize:]
-	plaintext := make([]byte, len(text))
-	cipher.NewCBCDecrypter(c.block(), iv).CryptBlocks(plaintext, text)
+	plaintext := append([]byte(nil), body[c.ivLen:]...)
+	c.cipher().decrypt(body[:c.ivLen], plaintext)
 	return plaintext, nil
 }
 
-func (c *cbcHMAC) icv(header, body, trailer []byte) []byte {
-	mac := hmac.New(c.hash, c.key.Bytes())
-	mac.Write(header)
-	mac.Write(body)
-	mac.Write(trailer)
-	return mac.Sum(nil)[:c.icvLen]
+func (c *cipherMAC) icv(parts ...[]byte) []byte {
+	return sum(c.mac(c.key.Bytes()), c.icvLen, parts...)
 }
 
-// deriveIV encrypts the number under the packet key: unpredictable to who does
-// not have the key and never the same (NIST SP 800-38A appendix C).
-func (c *cbcHMAC) deriveIV(number uint64) []byte {
-	iv := counterBlock(number, aes.BlockSize)
-	c.block().Encrypt(iv, iv)
-	return iv
-}
+func (c *cipherMAC) deriveIV(number uint64) []byte { return c.cipher().deriveIV(number) }
 
-func (c *cbcHMAC) wipe() {
+func (c *cipherMAC) wipe() {
 	c.key.Wipe()
-	c.block = nil
+	c.cipher().wipe()
+	c.cipher = nil
 }

@@ -160,28 +160,41 @@ func TestSecret(t *testing.T) {
 
 // TestWipe checks that nothing of the keys is left within reach of ESP and IKECipher.
 func TestWipe(t *testing.T) {
-	for _, s := range []Suite{{Encr: EncrAESGCM16, KeyBits: 128}, {Encr: EncrAESCBC, KeyBits: 128, Integ: IntegHMACSHA1}} {
+	for _, s := range Suites() {
 		esp := newTestESP(t, s)
-		var kept []byte
+		var kept [][]byte
 		switch p := esp.protection.(type) {
-		case *gcmProtection:
-			kept = p.salt.Bytes()
-		case *cbcHMAC:
-			kept = p.key.Bytes()
+		case *aeadProtection:
+			kept = append(kept, p.salt.Bytes())
+		case *gmacProtection:
+			kept = append(kept, p.salt.Bytes())
+		case *cipherMAC:
+			kept = append(kept, p.key.Bytes())
+			if counter, ok := p.cipher().(*ctrCipher); ok {
+				kept = append(kept, counter.salt.Bytes())
+			}
 		}
 		esp.Wipe()
-		if !bytes.Equal(kept, make([]byte, len(kept))) || len(kept) == 0 {
-			t.Errorf("%s: after Wipe the key is %x", s, kept)
+		for _, key := range kept {
+			if !bytes.Equal(key, make([]byte, len(key))) || len(key) == 0 {
+				t.Errorf("%s: after Wipe the key is %x", s, key)
+			}
 		}
+		wantPanic(t, s.String()+": a wiped ESP sealed", func() { _, _ = esp.Seal(1, nil, nil, testNextHeader) })
+	}
+	for _, s := range IKESuites() {
 		cipher := newTestIKECipher(t, s)
 		cipher.Wipe()
-		func() {
-			defer func() {
-				if recover() == nil {
-					t.Errorf("%s: a wiped cipher sealed", s)
-				}
-			}()
-			_, _ = cipher.Seal(nil, nil, nil, rand.Reader)
-		}()
+		wantPanic(t, s.String()+": a wiped cipher sealed", func() { _, _ = cipher.Seal(nil, nil, nil, rand.Reader) })
 	}
+}
+
+func wantPanic(t *testing.T, otherwise string, misuse func()) {
+	t.Helper()
+	defer func() {
+		if recover() == nil {
+			t.Error(otherwise)
+		}
+	}()
+	misuse()
 }

@@ -65,9 +65,38 @@ func (t Transform) String() string {
 	return name
 }
 
-// registered reports whether this package knows the algorithm with that key length.
-func (t Transform) registered() bool {
-	return slices.ContainsFunc(keywordTable, func(k keyword) bool { return k.transform() == t })
+// serves reports whether this package knows the algorithm with that key length, and SAs
+// of the protocol may use it.
+func (t Transform) serves(p Protocol) bool {
+	if !slices.ContainsFunc(keywordTable, func(k keyword) bool { return k.transform() == t }) {
+		return false
+	}
+	switch t.Type {
+	case TransformEncr:
+		row, _ := encrByID(EncrID(t.ID))
+		return p == ProtocolESP || p == ProtocolIKE && row.use&useIKE != 0
+	case TransformInteg:
+		row, _ := integByID(IntegID(t.ID))
+		return p == ProtocolAH || p == ProtocolESP && row.use&useAHOnly == 0 || p == ProtocolIKE && row.use&useIKE != 0
+	case TransformPRF:
+		return p == ProtocolIKE
+	case TransformESN:
+		return p != ProtocolIKE
+	}
+	return true
+}
+
+// legacy reports whether the algorithm is one that a configuration must allow by name.
+func (t Transform) legacy() bool {
+	switch t.Type {
+	case TransformEncr:
+		row, _ := encrByID(EncrID(t.ID))
+		return row.use&useLegacy != 0
+	case TransformInteg:
+		row, _ := integByID(IntegID(t.ID))
+		return row.use&useLegacy != 0
+	}
+	return false
 }
 
 // Protocol is a security protocol identifier (RFC 7296 section 3.3.1).

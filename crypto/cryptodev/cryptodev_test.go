@@ -248,7 +248,7 @@ func mustRun(t *testing.T, s *cryptodev.Session, queuePair int, salt []byte, pac
 func TestDeviceChoice(t *testing.T) {
 	pool := open(t, cryptodev.DefaultDevices()...)
 	random := rand.NewChaCha8([32]byte{2})
-	for _, s := range crypto.Suites() {
+	for _, s := range crypto.IKESuites() {
 		t.Run(s.String(), func(t *testing.T) { deviceChoice(t, pool, s, keymatFor(s, random)) })
 	}
 }
@@ -448,7 +448,7 @@ func freeClearsKeys(t *testing.T, options ...cryptodev.SessionOption) {
 }
 
 func TestIVRoomHoldsTheIV(t *testing.T) {
-	for _, s := range crypto.Suites() {
+	for _, s := range crypto.IKESuites() {
 		if need := s.SaltLen() + s.IVLen(); need > cryptodev.IVRoom {
 			t.Errorf("%s has an IV of %d octets, room is %d", s, need, cryptodev.IVRoom)
 		}

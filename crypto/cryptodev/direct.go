@@ -90,7 +90,7 @@ func (d *direct) close() { C.rte_mempool_free(d.keys) }
 // describe says what the library does: AES-GCM of every size.
 func (d *direct) describe() DeviceInfo {
 	info := DeviceInfo{Name: directName, Driver: "libIPSec_MB", Direct: true, Sessions: d.live}
-	for _, s := range crypto.Suites() {
+	for _, s := range crypto.IKESuites() {
 		if s.AEAD() {
 			info.Suites = append(info.Suites, s)
 		} else {

@@ -260,7 +260,7 @@ func (p *Pool) Describe() []DeviceInfo {
 			list = append(list, dev.direct.describe())
 		}
 		info := DeviceInfo{Name: dev.name, Driver: dev.driver, CPU: dev.cpu, QueuePairs: p.queuePairs, Sessions: dev.live}
-		for _, s := range crypto.Suites() {
+		for _, s := range crypto.IKESuites() {
 			if reason := dev.refuses(s, false); reason != "" {
 				info.Refused = append(info.Refused, Refusal{s, reason})
 			} else {

@@ -9,6 +9,7 @@ import "C"
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"syscall"
 	"unsafe"
@@ -190,6 +191,9 @@ func transformOf(s crypto.Suite, esn bool) C.struct_spcrypto_transform {
 
 // refuses says why the device cannot do the suite, or nothing if it can.
 func (d *device) refuses(s crypto.Suite, esn bool) string {
+	if !slices.Contains(crypto.IKESuites(), s) {
+		return fmt.Sprintf("has no %s", s)
+	}
 	t := transformOf(s, esn)
 	if !s.AEAD() && !d.chaining {
 		return "does not chain cipher and integrity"

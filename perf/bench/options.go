@@ -139,7 +139,7 @@ func (o *Options) loads() ([]load, error) {
 
 func (o *Options) suites() ([]crypto.Suite, error) {
 	if slices.Equal(o.Algorithms, []string{"all"}) {
-		return crypto.Suites(), nil
+		return crypto.IKESuites(), nil
 	}
 	var suites []crypto.Suite
 	var errs []error

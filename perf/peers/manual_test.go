@@ -108,7 +108,7 @@ func TestKernelOpensOursAndWeTheKernels(t *testing.T) {
 	s := newSites(t, lab.KernelGateway, lab.RawGateway)
 	g := startGuest(t, s)
 	socket := newESPSocket(t, s.A.Gateway, s.B.WANAddress)
-	for i, suite := range crypto.Suites() {
+	for i, suite := range crypto.IKESuites() {
 		t.Run(suite.String(), func(t *testing.T) {
 			toGuest, fromGuest := uint32(0x1000+i), uint32(0x2000+i)
 			m := ManualTunnel{Local: s.B.WANAddress, Remote: s.A.WANAddress, LocalNet: s.B.LAN, RemoteNet: s.A.LAN, Suite: suite,
