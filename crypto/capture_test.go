@@ -1,16 +1,14 @@
 package crypto
 
 import (
-	"bytes"
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
-	"strings"
 	"testing"
 
 	"github.com/gopacket/gopacket"
@@ -23,7 +21,9 @@ type capture struct {
 	packets []gopacket.Packet
 	Inner   struct{ Src, Dst netip.Addr }
 	SAs     []captureSA `json:"sas"`
-	IKE     struct {
+	// AHOctets is the length of AH where it is longer than the least, else 0.
+	AHOctets int `json:"ah_header_octets"`
+	IKE      struct {
 		SharedSecret string `json:"dh_shared_secret"`
 		D            string `json:"sk_d"`
 		EI           string `json:"sk_ei"`
@@ -36,7 +36,7 @@ type capture struct {
 }
 
 type captureSA struct {
-	Src        netip.Addr
+	Protocol   string
 	SPI        string
 	Encryption string
 	Integrity  string
@@ -69,98 +69,168 @@ func readCapture(t *testing.T, name string) *capture {
 	return c
 }
 
-// esp makes the reference SA for one direction of the capture.
-func (sa captureSA) esp(t *testing.T) (*ESP, uint32) {
+// suite is what the sidecar calls by the names of the field.
+func (sa captureSA) suite(t *testing.T) Suite {
 	t.Helper()
-	keymat := unhex(t, sa.EncKey+sa.Salt+sa.AuthKey)
-	s := Suite{Encr: EncrAESCBC, KeyBits: len(sa.EncKey) * 4}
-	switch sa.Encryption + "+" + sa.Integrity {
-	case "AES-GCM+":
-		s.Encr = EncrAESGCM16
-	case "AES-CBC+HMAC-SHA1-96":
-		s.Integ = IntegHMACSHA1
-	case "AES-CBC+HMAC-SHA2-256-128":
-		s.Integ = IntegHMACSHA256
-	default:
+	encr, known := map[string]EncrID{"": 0, "NULL": EncrNull, "AES-GCM": EncrAESGCM16, "AES-CBC": EncrAESCBC, "3DES-CBC": Encr3DES}[sa.Encryption]
+	integ, alsoKnown := map[string]IntegID{"": IntegNone, "HMAC-MD5-96": IntegHMACMD5, "HMAC-SHA1-96": IntegHMACSHA1,
+		"HMAC-SHA2-256-128": IntegHMACSHA256}[sa.Integrity]
+	s := Suite{Encr: encr, Integ: integ}
+	if encr == EncrAESGCM16 || encr == EncrAESCBC {
+		s.KeyBits = len(sa.EncKey) * 4
+	}
+	if !known || !alsoKnown || s.Validate() != nil {
 		t.Fatalf("no suite for %q with %q", sa.Encryption, sa.Integrity)
 	}
-	spi, err := strconv.ParseUint(strings.TrimPrefix(sa.SPI, "0x"), 16, 32)
-	if err != nil {
-		t.Fatal(err)
-	}
-	esp, err := NewESP(s, uint32(spi), NewSecret(keymat), WithESN(sa.ESN))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return esp, uint32(spi)
+	return s
 }
 
-// TestKernelCaptures opens every ESP packet that the Linux kernel made and seals it again
-// with the kernel's IV: the result must be the kernel's packet.
+func (sa captureSA) keymat(t *testing.T) Secret {
+	return NewSecret(unhex(t, sa.EncKey+sa.Salt+sa.AuthKey))
+}
+
+// find gives the SA of a packet by its SPI.
+func (c *capture) find(t *testing.T, protocol string, octets []byte) (captureSA, uint32) {
+	t.Helper()
+	spi := binary.BigEndian.Uint32(octets)
+	for _, sa := range c.SAs {
+		// The sidecar of the IKE capture does not name its only protocol.
+		if sa.SPI == fmt.Sprintf("0x%08x", spi) && (sa.Protocol == protocol || sa.Protocol == "") {
+			return sa, spi
+		}
+	}
+	t.Fatalf("no %s SA for SPI %#08x", protocol, spi)
+	return captureSA{}, 0
+}
+
+// TestKernelCaptures opens every packet that the Linux kernel made, header by header, down
+// to the ICMP echo, and makes it again: the result must be the kernel's packet.
 func TestKernelCaptures(t *testing.T) {
 	cases := []struct {
 		name    string
+		headers string // of each packet, from the outside in
 		packets int
 	}{
-		{"esp-gcm128-tunnel", 4},
-		{"esp-gcm256-tunnel", 2},
-		{"esp-cbc128-sha1-tunnel", 4},
-		{"esp-cbc256-sha256-tunnel", 4},
-		{"esp-cbc128-sha1-esn-tunnel", 4},
-		{"ikev2-psk-gcm256-tunnel", 6},
+		{"esp-gcm128-tunnel", "ESP IP ICMP", 4},
+		{"esp-gcm256-tunnel", "ESP IP ICMP", 2},
+		{"esp-cbc128-sha1-tunnel", "ESP IP ICMP", 4},
+		{"esp-cbc256-sha256-tunnel", "ESP IP ICMP", 4},
+		{"esp-cbc128-sha1-esn-tunnel", "ESP IP ICMP", 4},
+		{"ikev2-psk-gcm256-tunnel", "ESP IP ICMP", 6},
+		{"esp-3des-md5-tunnel", "ESP IP ICMP", 4},
+		{"esp-3des-sha1-transport", "ESP ICMP", 2},
+		{"esp-null-sha1-transport", "ESP ICMP", 4},
+		{"ah-sha1-transport", "AH ICMP", 4},
+		{"ah-sha256-tunnel", "AH IP ICMP", 6},
+		{"ah-sha256-pad64-tunnel", "AH IP ICMP", 4},
+		{"bundle-3des-sha1-ah-sha1-transport", "AH ESP ICMP", 4}, // S-096: IP, AH, ESP on the wire
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
 			recorded := readCapture(t, c.name)
-			opened := 0
-			for _, packet := range recorded.packets {
-				ip, ok := packet.NetworkLayer().(*layers.IPv4)
-				if !ok || ip.Protocol != layers.IPProtocolESP {
-					continue
+			found := 0
+			for _, packet := range recorded.ipsec() {
+				if headers := recorded.open(t, packet); headers != c.headers {
+					t.Errorf("headers %s, expected %s", headers, c.headers)
 				}
-				recorded.checkESP(t, ip.Payload)
-				opened++
+				found++
 			}
-			if opened != c.packets {
-				t.Errorf("%d ESP packets in the capture, expected %d", opened, c.packets)
+			if found != c.packets {
+				t.Errorf("%d packets in the capture, expected %d", found, c.packets)
 			}
 		})
 	}
 }
 
-func (c *capture) checkESP(t *testing.T, packet []byte) {
-	t.Helper()
-	for _, sa := range c.SAs {
-		esp, spi := sa.esp(t)
-		if spi != binary.BigEndian.Uint32(packet) {
-			continue
+// ipsec returns the IPv4 packets of ESP and AH in order.
+func (c *capture) ipsec() [][]byte {
+	var list [][]byte
+	for _, packet := range c.packets {
+		ip, ok := packet.NetworkLayer().(*layers.IPv4)
+		if ok && (ip.Protocol == layers.IPProtocolESP || ip.Protocol == layers.IPProtocolAH) {
+			list = append(list, slices.Concat(ip.Contents, ip.Payload))
 		}
-		payload, nextHeader, seq, err := esp.Open(packet, 0)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if nextHeader != uint8(layers.IPProtocolIPv4) {
-			t.Errorf("next header %d, expected IPv4", nextHeader)
-		}
-		c.checkInner(t, payload)
-		sealed, err := esp.Seal(uint64(seq), packet[8:8+esp.suite.IVLen()], payload, nextHeader)
-		if err != nil {
-			t.Fatal(err)
-		}
-		same(t, fmt.Sprintf("packet %d sealed again", seq), sealed, packet)
-		return
 	}
-	t.Fatalf("no SA for %x", packet[:4])
+	return list
 }
 
-// checkInner checks that the payload is the ICMP echo between the inner hosts.
-func (c *capture) checkInner(t *testing.T, payload []byte) {
+// open takes one protection after the other off an IPv4 packet and names them.
+func (c *capture) open(t *testing.T, packet []byte) string {
 	t.Helper()
-	inner := gopacket.NewPacket(payload, layers.LayerTypeIPv4, gopacket.Default)
+	payload := packet[ipv4HeaderLen:]
+	switch layers.IPProtocol(packet[9]) {
+	case layers.IPProtocolAH:
+		return "AH " + c.open(t, c.checkAH(t, packet))
+	case layers.IPProtocolESP:
+		inner, nextHeader := c.checkESP(t, payload)
+		if nextHeader == uint8(layers.IPProtocolIPv4) {
+			return "ESP IP " + c.open(t, inner)
+		}
+		transport := slices.Concat(packet[:ipv4HeaderLen], inner)
+		transport[9] = nextHeader
+		binary.BigEndian.PutUint16(transport[2:], uint16(len(transport)))
+		return "ESP " + c.open(t, transport)
+	case layers.IPProtocolIPv4:
+		return "IP " + c.open(t, payload)
+	}
+	c.checkInner(t, packet)
+	return "ICMP"
+}
+
+func (c *capture) checkESP(t *testing.T, packet []byte) (payload []byte, nextHeader uint8) {
+	t.Helper()
+	sa, spi := c.find(t, "ESP", packet)
+	esp, err := NewESP(sa.suite(t), spi, sa.keymat(t), WithESN(sa.ESN))
+	if err != nil {
+		t.Fatal(err)
+	}
+	payload, nextHeader, seq, err := esp.Open(packet, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sealed, err := esp.Seal(uint64(seq), packet[8:8+esp.suite.IVLen()], payload, nextHeader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	same(t, fmt.Sprintf("ESP packet %d sealed again", seq), sealed, packet)
+	return payload, nextHeader
+}
+
+func (c *capture) checkAH(t *testing.T, packet []byte) (without []byte) {
+	t.Helper()
+	sa, spi := c.find(t, "AH", packet[ipv4HeaderLen+4:])
+	ah, err := NewAH(sa.suite(t), spi, sa.keymat(t), WithESN(sa.ESN))
+	if err != nil {
+		t.Fatal(err)
+	}
+	without, _, seq, err := ah.Verify(packet, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := ah.Protect(without, uint64(seq))
+	if err != nil {
+		t.Fatal(err)
+	}
+	// With Linux's default the kernel's packet has 4 octets of ICV padding more than ours.
+	if c.AHOctets == 0 {
+		same(t, fmt.Sprintf("AH packet %d protected again", seq), again, packet)
+	}
+	moved := slices.Clone(packet)
+	moved[15] ^= 1 // source address
+	if _, _, _, err := ah.Verify(moved, 0); !errors.Is(err, ErrICV) {
+		t.Errorf("AH packet %d from another source: error %v", seq, err)
+	}
+	return without
+}
+
+// checkInner checks that the packet is the ICMP echo between the inner hosts.
+func (c *capture) checkInner(t *testing.T, packet []byte) {
+	t.Helper()
+	inner := gopacket.NewPacket(packet, layers.LayerTypeIPv4, gopacket.Default)
 	ip, isIP := inner.NetworkLayer().(*layers.IPv4)
 	_, isICMP := inner.Layer(layers.LayerTypeICMPv4).(*layers.ICMPv4)
 	if !isIP || !isICMP {
-		t.Fatalf("inner packet is no ICMP: %x", payload)
+		t.Fatalf("inner packet is no ICMP: %x", packet)
 	}
 	source, _ := netip.AddrFromSlice(ip.SrcIP)
 	destination, _ := netip.AddrFromSlice(ip.DstIP)
@@ -169,114 +239,4 @@ func (c *capture) checkInner(t *testing.T, payload []byte) {
 	if !forth && !back {
 		t.Errorf("inner packet from %s to %s", source, destination)
 	}
-}
-
-// ikeMessages returns the IKE messages of a capture in order, without the non-ESP marker of
-// UDP port 4500.
-func (c *capture) ikeMessages() [][]byte {
-	var messages [][]byte
-	for _, packet := range c.packets {
-		udp, ok := packet.TransportLayer().(*layers.UDP)
-		if !ok {
-			continue
-		}
-		messages = append(messages, bytes.TrimPrefix(udp.Payload, make([]byte, 4)))
-	}
-	return messages
-}
-
-const (
-	ikeHeaderLen     = 28
-	payloadEncrypted = 46
-	payloadNonce     = 40
-	payloadAuth      = 39
-)
-
-// payload finds the body of the first payload of a type in a chain of payloads (RFC 7296
-// section 3.2) and where that body starts.
-func payload(t *testing.T, first byte, chain []byte, wanted byte) (body []byte, offset int) {
-	t.Helper()
-	for next := first; next != 0; {
-		length := int(binary.BigEndian.Uint16(chain[offset+2:]))
-		if next == wanted {
-			return chain[offset+4 : offset+length], offset + 4
-		}
-		next, offset = chain[offset], offset+length
-	}
-	t.Fatalf("no payload %d in %x", wanted, chain)
-	return nil, 0
-}
-
-// TestStrongSwanIKE derives the keys of a strongSwan exchange from its nonces and shared
-// secret, opens both IKE_AUTH messages, seals them again, and derives the Child SA's keys
-// and the initiator's AUTH value.
-func TestStrongSwanIKE(t *testing.T) {
-	c := readCapture(t, "ikev2-psk-gcm256-tunnel")
-	messages := c.ikeMessages()
-	if len(messages) != 4 {
-		t.Fatalf("%d IKE messages, expected IKE_SA_INIT and IKE_AUTH with their responses", len(messages))
-	}
-	const prf = PRFHMACSHA256
-	s := Suite{Encr: EncrAESGCM16, KeyBits: 256}
-	ni, _ := payload(t, messages[0][16], messages[0][ikeHeaderLen:], payloadNonce)
-	nr, _ := payload(t, messages[1][16], messages[1][ikeHeaderLen:], payloadNonce)
-	nonces := slices.Concat(ni, nr)
-
-	// RFC 7296 section 2.14: SK_d | SK_ai | SK_ar | SK_ei | SK_er | SK_pi | SK_pr.
-	skeyseed := PRF(prf, nonces, unhex(t, c.IKE.SharedSecret))
-	encrLen, prfLen := s.KeyLen()+s.SaltLen(), PRFKeyLen(prf)
-	keys := PRFPlus(prf, skeyseed, slices.Concat(nonces, messages[1][:16]), 3*prfLen+2*encrLen)
-	same(t, "SK_d | SK_ei | SK_er | SK_pi | SK_pr", keys, unhex(t, c.IKE.D+c.IKE.EI+c.IKE.ER+c.IKE.PI+c.IKE.PR))
-	skD := keys[:prfLen]
-
-	for i, key := range []string{c.IKE.EI, c.IKE.ER} {
-		cipher, err := NewIKECipher(s, NewSecret(unhex(t, key)), Secret{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		plaintext := checkIKEAuth(t, cipher, messages[2+i])
-		if i > 0 {
-			continue
-		}
-		// RFC 7296 section 2.15, with the identity of the initiator as it is on the wire.
-		auth, _ := payload(t, plaintext.first, plaintext.octets, payloadAuth)
-		identity, _ := payload(t, plaintext.first, plaintext.octets, 35)
-		padded := PRF(prf, []byte(c.IKE.PSK), []byte("Key Pad for IKEv2"))
-		want := PRF(prf, padded, messages[0], nr, PRF(prf, unhex(t, c.IKE.PI), identity))
-		same(t, "AUTH of the initiator", auth[4:], want)
-		same(t, "AUTH in the sidecar", auth[4:], unhex(t, c.IKE.AuthI))
-	}
-
-	// RFC 7296 section 2.17: initiator to responder first.
-	keymat := PRFPlus(prf, skD, nonces, 2*s.KeymatLen())
-	same(t, "KEYMAT", keymat, unhex(t, c.SAs[0].EncKey+c.SAs[0].Salt+c.SAs[1].EncKey+c.SAs[1].Salt))
-}
-
-type chain struct {
-	first  byte
-	octets []byte
-}
-
-// checkIKEAuth opens a message whose only clear payload is the Encrypted one.
-func checkIKEAuth(t *testing.T, cipher *IKECipher, message []byte) chain {
-	t.Helper()
-	body, offset := payload(t, message[16], message[ikeHeaderLen:], payloadEncrypted)
-	aad := message[:ikeHeaderLen+offset]
-	plaintext, err := cipher.Open(aad, body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if len(body) != len(plaintext)+cipher.Overhead(len(plaintext)) {
-		t.Errorf("body of %d octets for %d, Overhead says %d", len(body), len(plaintext), cipher.Overhead(len(plaintext)))
-	}
-	ivLen := cipher.Suite().IVLen()
-	again := cipher.protection.seal(nil, aad, body[:ivLen], append(bytes.Clone(plaintext), 0), nil)
-	same(t, "IKE_AUTH sealed again", again, body)
-
-	damaged := bytes.Clone(aad)
-	damaged[20] ^= 1 // the message ID
-	if _, err := cipher.Open(damaged, body); err == nil {
-		t.Error("a changed IKE header passed")
-	}
-	return chain{first: message[ikeHeaderLen], octets: plaintext}
 }

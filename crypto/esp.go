@@ -2,21 +2,7 @@ package crypto
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
-)
-
-// What Open finds wrong with a packet, besides ErrICV.
-var (
-	// ErrShort means fewer octets than the smallest packet of the suite has.
-	ErrShort = errors.New("ESP packet too short")
-	// ErrAlignment means a ciphertext that is not a whole number of cipher blocks, or of
-	// 4 octets where the cipher has none (RFC 4303 section 2.4).
-	ErrAlignment = errors.New("ESP ciphertext not aligned")
-	// ErrPadding means a pad length beyond the packet or padding other than 1, 2, 3...
-	ErrPadding = errors.New("ESP padding wrong")
-	// ErrSPI means a packet of another SA.
-	ErrSPI = errors.New("ESP packet of another SA")
 )
 
 const (
@@ -27,31 +13,20 @@ const (
 // ESP is one direction of an ESP SA (RFC 4303): the reference for the fast path.
 // It keeps no sequence number and no replay window; both are the caller's.
 type ESP struct {
+	saOptions
 	suite      Suite
 	spi        uint32
-	esn        bool
 	protection protection
 }
 
-// ESPOption changes how NewESP sets up the SA.
-type ESPOption func(*ESP)
-
-// WithESN makes the SA use 64-bit extended sequence numbers (RFC 4303 section
-// 2.2.1) when on is true.
-func WithESN(on bool) ESPOption { return func(e *ESP) { e.esn = on } }
-
 // NewESP makes an SA from key material in the order of RFC 7296 section 2.17: cipher
 // key, salt, integrity key. It keeps copies of the keys until Wipe.
-func NewESP(s Suite, spi uint32, keymat Secret, options ...ESPOption) (*ESP, error) {
+func NewESP(s Suite, spi uint32, keymat Secret, options ...SAOption) (*ESP, error) {
 	protection, err := newProtection(s, keymat.Bytes())
 	if err != nil {
 		return nil, fmt.Errorf("ESP SA %#08x: %w", spi, err)
 	}
-	e := &ESP{suite: s, spi: spi, protection: protection}
-	for _, option := range options {
-		option(e)
-	}
-	return e, nil
+	return &ESP{newOptions(options), s, spi, protection}, nil
 }
 
 // Wipe clears the salt and the integrity key and drops the cipher, whose key
@@ -64,10 +39,11 @@ func (e *ESP) Wipe() { e.protection.wipe() }
 func (e *ESP) DeriveIV(seq uint64) []byte { return e.protection.deriveIV(seq) }
 
 // Seal makes the packet from the SPI to the ICV. With a nil iv DeriveIV gives it.
-// Padding is the least that aligns the packet.
+// Padding is the least that aligns the packet. Traffic flow confidentiality padding is
+// part of the payload, which the caller has made longer.
 func (e *ESP) Seal(seq uint64, iv, payload []byte, nextHeader uint8) ([]byte, error) {
-	if !e.esn && seq>>32 != 0 {
-		return nil, fmt.Errorf("ESP SA %#08x: sequence number %d beyond 32 bits, rekey or use ESN", e.spi, seq)
+	if err := e.checkSequence(seq); err != nil {
+		return nil, fmt.Errorf("ESP SA %#08x: %w", e.spi, err)
 	}
 	if iv == nil {
 		iv = e.DeriveIV(seq)
@@ -87,7 +63,8 @@ func (e *ESP) Seal(seq uint64, iv, payload []byte, nextHeader uint8) ([]byte, er
 // Open checks and decrypts a packet that starts with the SPI and ends with the
 // ICV. SeqHigh is the upper half of the sequence number as the replay window
 // infers it (RFC 4303 appendix A), 0 without ESN. The checks run in the order
-// length, SPI, ICV, padding, and the error wraps the one that failed.
+// length, SPI, ICV, padding, inner packet (in tunnel mode), and the error wraps the one
+// that failed.
 func (e *ESP) Open(packet []byte, seqHigh uint32) (payload []byte, nextHeader uint8, seq uint32, err error) {
 	if err := e.checkLength(len(packet)); err != nil {
 		return nil, 0, 0, err
@@ -102,6 +79,9 @@ func (e *ESP) Open(packet []byte, seqHigh uint32) (payload []byte, nextHeader ui
 		return nil, 0, 0, fmt.Errorf("ESP SA %#08x sequence number %d: %w", e.spi, seq, err)
 	}
 	payload, nextHeader, err = splitTrailer(plaintext)
+	if err == nil && e.tunnel {
+		payload, err = innerPacket(payload, nextHeader)
+	}
 	if err != nil {
 		return nil, 0, 0, fmt.Errorf("ESP SA %#08x sequence number %d: %w", e.spi, seq, err)
 	}

@@ -23,7 +23,7 @@ func testKeymat(s Suite) Secret {
 	return NewSecret(keymat)
 }
 
-func newTestESP(t *testing.T, s Suite, options ...ESPOption) *ESP {
+func newTestESP(t *testing.T, s Suite, options ...SAOption) *ESP {
 	t.Helper()
 	esp, err := NewESP(s, testSPI, testKeymat(s), options...)
 	if err != nil {
