@@ -23,7 +23,7 @@ import (
 
 // Sizes of rings and counters that no one has had a reason to change.
 const (
-	maxFilters      = 1 << 16 // filter counters
+	maxFilters      = 1 << 17 // filter counters
 	puntEntries     = 1 << 10 // of each worker
 	injectEntries   = 1 << 12 // all that waits comes back at once when a policy is published
 	handoverEntries = 1 << 10

@@ -188,6 +188,22 @@ static inline uint8_t sp_without_sa(const struct sp_cell *cell)
 	}
 }
 
+/* Asks for the cache lines of [p, p + length). */
+static __rte_always_inline void sp_fetch(const void *p, size_t length)
+{
+	for (size_t at = 0; at < length; at += RTE_CACHE_LINE_SIZE)
+		rte_prefetch0((const uint8_t *)p + at);
+}
+
+/* The same for what a packet of a few blocks needs of an SA's expanded key: round keys, and the first powers of the hash key, which stand at the end or behind the round keys. */
+static __rte_always_inline void sp_fetch_key(const struct sp_transform *t)
+{
+	if (t->kind != SP_SA_AEAD_DIRECT)
+		return;
+	sp_fetch(t->session, 4 * RTE_CACHE_LINE_SIZE);
+	sp_fetch((const uint8_t *)t->session + 14 * RTE_CACHE_LINE_SIZE, 2 * RTE_CACHE_LINE_SIZE);
+}
+
 /* Adds to a counter that the control thread reads and, if shared, other workers write. */
 static inline void sp_add(const struct sp_worker *w, uint64_t *counter, uint64_t n)
 {

@@ -83,6 +83,7 @@ type load struct {
 	size      int // bytes of an inner packet
 	flows     int
 	tunnels   int
+	order     []int // in which the flows take turns
 	site      *site // its filters and packets, where a policy of many filters is measured
 }
 
@@ -129,7 +130,7 @@ func (o *Options) loads() ([]load, error) {
 		for _, direction := range o.Directions {
 			for _, flows := range o.Flows {
 				for _, size := range o.Sizes {
-					list = append(list, load{suite: suite, direction: direction, size: size, flows: flows, tunnels: min(o.Tunnels, flows)})
+					list = append(list, load{suite: suite, direction: direction, size: size, flows: flows, tunnels: min(o.Tunnels, flows), order: randomOrder(flows)})
 				}
 			}
 		}

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/netip"
 	"os"
@@ -13,7 +14,7 @@ import (
 )
 
 // The network around the gateway: hosts of 10.1.0.0/16 behind a router on the protected link, those of 10.128.0.0/9
-// behind the peer on the unprotected one, a /24 for each tunnel.
+// behind the peer on the unprotected one, a /25 for each tunnel.
 var (
 	lanAddress = netip.MustParsePrefix("192.168.1.1/24")
 	lanRouter  = netip.MustParseAddr("192.168.1.2")
@@ -27,7 +28,7 @@ var (
 )
 
 const (
-	maxTunnels   = 1 << 14 // /24 networks, and to spare, in remoteHosts
+	maxTunnels   = 60000 // of the 65,536 /25 networks in remoteHosts
 	hostsPerLAN  = 50000
 	firstPort    = 1024
 	maxFlows     = hostsPerLAN * 32
@@ -44,7 +45,7 @@ const (
 
 // remoteNetwork is the prefix behind the peer that tunnel t protects.
 func remoteNetwork(t int) netip.Prefix {
-	return netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(128 + t>>8), byte(t), 0}), 24)
+	return netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(128 + t>>9), byte(t >> 1), byte(t << 7)}), 25)
 }
 
 // remote is what tunnel t protects.
@@ -64,16 +65,23 @@ func (l load) pass() int {
 	return n
 }
 
+// flow is the flow of packet i. Flows take turns in random order, the same in each pass, so that neither caches nor their
+// prefetchers know which comes next.
+func (l load) flow(i int) int { return l.order[i%l.flows] }
+
+// randomOrder is a permutation of so many flows, the same one each time.
+func randomOrder(flows int) []int { return rand.New(rand.NewPCG(9, 8)).Perm(flows) }
+
 // innerPacket is packet i of the file before protection. An inbound packet goes the other way.
 func (l load) innerPacket(i int) []byte {
 	if l.site != nil {
 		return l.site.packet(i)
 	}
-	flow := i % l.flows
+	flow := l.flow(i)
 	host := 1 + flow%hostsPerLAN
 	local := [4]byte{10, 1, byte(host >> 8), byte(host)}
 	remote := remoteNetwork(flow % l.tunnels).Addr().As4()
-	remote[3] = 1
+	remote[3]++
 	localPort, remotePort := uint16(firstPort+flow/hostsPerLAN), uint16(firstPort)
 	if l.direction == Inbound {
 		local, remote, localPort, remotePort = remote, local, remotePort, localPort
@@ -126,7 +134,7 @@ func newSealer(l load, spis []uint32, keymat crypto.Secret) (*sealer, error) {
 
 // esp is packet i of the file from the SPI to the ICV.
 func (s *sealer) esp(i int) ([]byte, error) {
-	tunnel := i % s.load.flows % s.load.tunnels
+	tunnel := s.load.flow(i) % s.load.tunnels
 	s.sent[tunnel]++
 	return s.sas[tunnel].Seal(s.sent[tunnel], nil, s.load.innerPacket(i), nextIPv4)
 }

@@ -18,7 +18,7 @@ func testLoad(t *testing.T, direction Direction, size, flows, tunnels int) load 
 	if err != nil {
 		t.Fatal(err)
 	}
-	return load{suite: suite, direction: direction, size: size, flows: flows, tunnels: tunnels}
+	return load{suite: suite, direction: direction, size: size, flows: flows, tunnels: tunnels, order: randomOrder(flows)}
 }
 
 func TestPassIsWholeBurstsAndFlows(t *testing.T) {
