@@ -85,7 +85,7 @@ func TestSealedFile(t *testing.T) {
 		length := binary.LittleEndian.Uint32(file[8:])
 		frame := file[16:][:length]
 		file = file[16+length:]
-		spi := spis[i%2]
+		spi := spis[l.flow(i)%2]
 		esp, err := crypto.NewESP(l.suite, spi, keymat())
 		if err != nil {
 			t.Fatal(err)
