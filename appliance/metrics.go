@@ -43,9 +43,11 @@ var (
 	descDrops       = describe("drops_total", "Packets dropped, by the port they came in by and reason.", "port", "reason")
 	descFilter      = describe("filter_packets_total", "Packets decided by a filter.", "id", "rule", "filter", "verdict")
 	descFilterB     = describe("filter_bytes_total", "Bytes decided by a filter.", "id", "rule", "filter", "verdict")
+	descFilterDrops = describe("filter_drops_total", "Packets dropped that a filter had decided, by reason.", "id", "rule", "filter", "reason")
 	descSAPackets   = describe("sa_packets_total", "Packets through an SA.", "child", "direction", "spi")
 	descSABytes     = describe("sa_bytes_total", "Bytes of inner packets through an SA.", "child", "direction", "spi")
-	descSADrops     = describe("sa_drops_total", "Packets of an inbound SA dropped, by reason.", "child", "spi", "reason")
+	descSADrops     = describe("sa_drops_total", "Packets dropped that came in by an SA or should have left by it, by reason.", "child", "direction", "spi", "reason")
+	descDropsNobody = describe("drops_unattributed_total", "Packets dropped for which a filter or an SA would have counted, had there been room, by reason.", "reason")
 	descGeneration  = describe("policy_generation", "Policies put in force since start.")
 	descChanged     = describe("policy_changed_timestamp_seconds", "When the policy in force was put there.")
 	descLink        = describe("port_link_up", "1 if the port has a link.", "port")
@@ -91,6 +93,9 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	gauge(descGeneration, now.generation)
 	gauge(descChanged, uint64(now.changed.Unix()))
 	for _, f := range filtersView(now.spd, counts.Filters) {
+		for reason, n := range f.Drops {
+			counter(descFilterDrops, n, fmt.Sprint(f.ID), f.Rule, f.Filter, reason)
+		}
 		if f.ID == 0 {
 			continue // the default action: what it drops is a reason of drops
 		}
@@ -105,8 +110,11 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 		counter(descSAPackets, s.Packets, s.Tunnel, direction, spiText(s.SPI))
 		counter(descSABytes, s.Bytes, s.Tunnel, direction, spiText(s.SPI))
 		for reason, n := range s.Drops {
-			counter(descSADrops, n, s.Tunnel, spiText(s.SPI), reason)
+			counter(descSADrops, n, s.Tunnel, direction, spiText(s.SPI), reason)
 		}
+	}
+	for reason, n := range counts.Unattributed {
+		counter(descDropsNobody, n, reason)
 	}
 	for i, device := range g.devices {
 		up := uint64(0)

@@ -112,10 +112,10 @@ func exemptionsView(spd *policy.SPD, level string, counted []pipeline.FilterCoun
 	return view, nil
 }
 
-func hitsOf(counted []pipeline.FilterCounters) map[uint32]pipeline.FilterHits {
-	hits := make(map[uint32]pipeline.FilterHits, len(counted))
+func hitsOf(counted []pipeline.FilterCounters) map[uint32]pipeline.FilterCounters {
+	hits := make(map[uint32]pipeline.FilterCounters, len(counted))
 	for _, c := range counted {
-		hits[c.ID] = c.FilterHits
+		hits[c.ID] = c
 	}
 	return hits
 }

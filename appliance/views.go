@@ -187,7 +187,7 @@ func filtersView(spd *policy.SPD, counted []pipeline.FilterCounters) []api.Filte
 	filters := make([]api.Filter, 0, len(rows))
 	for _, row := range rows {
 		h := hits[row.ID]
-		filters = append(filters, api.Filter{Row: row, Packets: h.Packets, Bytes: h.Bytes})
+		filters = append(filters, api.Filter{Row: row, Packets: h.Packets, Bytes: h.Bytes, Drops: h.Drops})
 	}
 	return filters
 }
@@ -216,7 +216,7 @@ func hostPort(a netip.Addr, port uint16) string {
 }
 
 func countersView(c pipeline.Counters) api.Counters {
-	view := api.Counters{Ports: make([]api.PortCounters, 0, len(c.Ports)), Conserved: true}
+	view := api.Counters{Ports: make([]api.PortCounters, 0, len(c.Ports)), Conserved: true, Unattributed: c.Unattributed}
 	if err := c.Conserved(); err != nil {
 		view.Conserved, view.Imbalance = false, err.Error()
 	}

@@ -257,10 +257,13 @@ func (d *Dataplane) release(packets []heldMbuf) {
 	}
 }
 
-// discard drops held packets and counts them at their in-port.
+// discard drops held packets and counts them at their in-port and their filter.
 func (d *Dataplane) discard(packets []heldMbuf, reason slowDrop) {
 	for _, p := range packets {
 		d.slow.discards[p.port][reason]++
+		if p.filter != C.SP_COUNTER_NONE {
+			d.slow.discardsBy[discarded{p.filter, reason}]++
+		}
 		d.free((*C.struct_rte_mbuf)(p.mbuf))
 	}
 }

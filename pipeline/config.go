@@ -68,6 +68,8 @@ type Config struct {
 	Pool           *mempool.Mempool
 	Crypto         *cryptodev.Pool
 	Idle           IdleMode
+
+	tally uint32 // drop counts of filters and SAs that each worker has room for, a power of two; 0: as many as should do
 }
 
 // CellID names a tunnel in the data plane: the place where the SPD finds the tunnel's current outbound SA. A rekey

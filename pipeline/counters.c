@@ -43,8 +43,6 @@ void sp_sa_in_counters(const struct sp_sa_in *sa, struct sp_sa_counters *out)
 	out->bytes = load(&sa->bytes);
 	out->last_use = load(&sa->last_use);
 	out->sequence = load(&sa->replay.top);
-	for (uint32_t i = 0; i < SP_SA_DROP_COUNT; i++)
-		out->drops[i] = __atomic_load_n(&sa->drops[i], __ATOMIC_RELAXED);
 }
 
 void sp_sa_out_counters(const struct sp_sa_out *sa, struct sp_sa_counters *out)
@@ -53,8 +51,6 @@ void sp_sa_out_counters(const struct sp_sa_out *sa, struct sp_sa_counters *out)
 	out->bytes = load(&sa->bytes);
 	out->last_use = load(&sa->last_use);
 	out->sequence = load(&sa->sequence);
-	for (uint32_t i = 0; i < SP_SA_DROP_COUNT; i++)
-		out->drops[i] = load(&sa->drops[i]);
 }
 
 /* A worker may be rewriting the entry: a copy whose generation changed meanwhile is not shown. */

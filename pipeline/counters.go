@@ -67,6 +67,8 @@ type Counters struct {
 	Ports   []PortCounters // as in Config.Ports, then LocalPort
 	Filters []FilterCounters
 	SAs     []SACounters
+	// Unattributed is drops that would have counted at a filter or an SA if the workers had had room for more counts.
+	Unattributed map[string]uint64
 	// Lost is packets of the gateway itself that found no buffer or no room in a ring.
 	Lost uint64
 }
@@ -89,6 +91,7 @@ type FilterCounters struct {
 	Entry policy.Entry // the zero value for an exemption and for the default action, whose ID is 0
 	Name  string       // of an exemption, or "default action"
 	FilterHits
+	Drops map[string]uint64 // of what it decided, by reason; reasons that did not occur are left out
 }
 
 // SACounters describes an SA and counts what it carried: inner packets and their bytes.
@@ -108,12 +111,9 @@ type SACounters struct {
 	Sequence      uint64        // outbound: last used; inbound: highest seen
 	Idle          time.Duration // since the last packet; 0 when there was none yet
 	Memory        int           // bytes of DPDK memory beside the crypto session
-	Drops         map[string]uint64
-}
-
-// saDropNames are the reasons that an inbound SA counts of its own, in the order of enum sp_sa_drop.
-var saDropNames = [C.SP_SA_DROP_COUNT]string{
-	"replay_old", "replay_duplicate", "auth_failed", "malformed", "selector_mismatch", "crypto_error",
+	// Drops is packets that came in by the SA and were not accepted, or should have left by it and did not, by reason; reasons
+	// that did not occur are left out.
+	Drops map[string]uint64
 }
 
 // Counters reads all counters.
@@ -124,12 +124,14 @@ func (d *Dataplane) Counters() Counters {
 	if d.c == nil {
 		return c
 	}
+	drops := d.drops() // before the ports, which count each of them too: so that they never have less
 	for i := range d.cfg.Ports {
 		c.Ports = append(c.Ports, d.portCounters(d.cfg.Ports[i].Name, d.cPort(i), i))
 	}
 	c.Ports = append(c.Ports, d.portCounters(LocalPort, C.SP_PORT_LOCAL, len(d.cfg.Ports)))
-	c.Filters = d.filterCounters()
-	c.SAs = d.saCounters()
+	c.Filters = d.filterCounters(drops)
+	c.SAs = d.saCounters(drops)
+	c.Unattributed = d.unattributed()
 	c.Lost = d.slow.lost
 	return c
 }
@@ -141,11 +143,11 @@ func (d *Dataplane) SACounters() []SACounters {
 	if d.c == nil {
 		return nil
 	}
-	return d.saCounters()
+	return d.saCounters(d.drops())
 }
 
-// Conserved checks that no packet came from nowhere or went missing. It holds at rest: a packet inside a worker, a ring or
-// a crypto device counts as received only.
+// Conserved checks that no packet came from nowhere or went missing, and that filters and SAs have dropped nothing that no
+// port has. It holds at rest: a packet inside a worker, a ring or a crypto device counts as received only.
 func (c *Counters) Conserved() error {
 	var errs []error
 	for i := range c.Ports {
@@ -159,7 +161,36 @@ func (c *Counters) Conserved() error {
 				p.Name, p.Received, p.Forwarded, p.Delivered, dropped, p.Waiting, sum))
 		}
 	}
+	errs = append(errs, c.dropsAgree()...)
 	return errors.Join(errs...)
+}
+
+// dropsAgree checks that every drop that a filter or an SA counts was counted at a port for the same reason. The converse
+// need not be: many a packet has neither, and filters and SAs may be gone.
+func (c *Counters) dropsAgree() (errs []error) {
+	ports, filters, sas := map[string]uint64{}, map[string]uint64{}, map[string]uint64{}
+	add := func(to, drops map[string]uint64) {
+		for reason, n := range drops {
+			to[reason] += n
+		}
+	}
+	for i := range c.Ports {
+		add(ports, c.Ports[i].Drops)
+	}
+	for i := range c.Filters {
+		add(filters, c.Filters[i].Drops)
+	}
+	for i := range c.SAs {
+		add(sas, c.SAs[i].Drops)
+	}
+	for what, drops := range map[string]map[string]uint64{"filters": filters, "SAs": sas} {
+		for reason, n := range drops {
+			if n > ports[reason] {
+				errs = append(errs, fmt.Errorf("pipeline: %s dropped %d packets for %s, all ports together %d", what, n, reason, ports[reason]))
+			}
+		}
+	}
+	return errs
 }
 
 func (d *Dataplane) portCounters(name string, port C.uint16_t, row int) PortCounters {
@@ -188,20 +219,28 @@ func (d *Dataplane) portCounters(name string, port C.uint16_t, row int) PortCoun
 	return p
 }
 
-func (d *Dataplane) filterHits(slot uint32) FilterHits {
-	var c C.struct_sp_filter_counters
-	C.sp_filter_counters_read(d.c, C.uint32_t(slot), &c)
-	return FilterHits{Packets: uint64(c.packets), Bytes: uint64(c.bytes)}
+// slotCounter reads slots, all of them as of now in what was dropped.
+func (d *Dataplane) slotCounter() func(slot uint32) slotCount { return d.slotsWith(d.drops()) }
+
+func (d *Dataplane) slotsWith(drops map[uint32]dropCounts) func(slot uint32) slotCount {
+	return func(slot uint32) slotCount {
+		var c C.struct_sp_filter_counters
+		C.sp_filter_counters_read(d.c, C.uint32_t(slot), &c)
+		return slotCount{FilterHits{Packets: uint64(c.packets), Bytes: uint64(c.bytes)}, drops[slot]}
+	}
 }
 
-func (d *Dataplane) filterCounters() []FilterCounters {
-	list := []FilterCounters{{Name: "default action", FilterHits: d.filterHits(defaultActionSlot)}}
+func (d *Dataplane) filterCounters(drops map[uint32]dropCounts) []FilterCounters {
+	read := d.slotsWith(drops)
+	byDefault := read(defaultActionSlot)
+	list := []FilterCounters{{Name: "default action", FilterHits: byDefault.FilterHits, Drops: byDefault.drops}}
 	if d.policy.spd == nil {
 		return list
 	}
 	for i := range d.policy.spd.Exemptions {
 		e := &d.policy.spd.Exemptions[i]
-		f := FilterCounters{ID: e.ID, Name: e.Name, FilterHits: d.filters.hits(e.ID, d.filterHits)}
+		c := d.filters.count(e.ID, read)
+		f := FilterCounters{ID: e.ID, Name: e.Name, FilterHits: c.FilterHits, Drops: c.drops}
 		if sent := d.slow.exempted[e.ID]; sent != nil {
 			f.Packets += sent.Packets
 			f.Bytes += sent.Bytes
@@ -210,12 +249,13 @@ func (d *Dataplane) filterCounters() []FilterCounters {
 	}
 	for i := range d.policy.spd.Entries {
 		e := &d.policy.spd.Entries[i]
-		list = append(list, FilterCounters{ID: e.ID, Entry: *e, FilterHits: d.filters.hits(e.ID, d.filterHits)})
+		c := d.filters.count(e.ID, read)
+		list = append(list, FilterCounters{ID: e.ID, Entry: *e, FilterHits: c.FilterHits, Drops: c.drops})
 	}
 	return list
 }
 
-func (d *Dataplane) saCounters() []SACounters {
+func (d *Dataplane) saCounters(drops map[uint32]dropCounts) []SACounters {
 	var list []SACounters
 	var c C.struct_sp_sa_counters
 	now, hz := C.sp_tsc(), C.sp_tsc_hz()
@@ -223,18 +263,13 @@ func (d *Dataplane) saCounters() []SACounters {
 		C.sp_sa_in_counters(sa.c, &c)
 		s := d.describe(&sa.association, &c, now, hz)
 		s.Memory = int(C.sp_sa_in_size(C.uint16_t(sa.child.ReplayWindow), C.uint32_t(len(selectorsOf(sa.child.Selectors, 4))), C.uint32_t(len(selectorsOf(sa.child.Selectors, 6)))))
-		s.Drops = map[string]uint64{}
-		for i, name := range saDropNames {
-			if n := uint64(c.drops[i]); n > 0 {
-				s.Drops[name] = n
-			}
-		}
+		s.Drops = drops[sa.subject]
 		list = append(list, s)
 	}
 	for _, sa := range d.sad.outbound {
 		C.sp_sa_out_counters(sa.c, &c)
 		s := d.describe(&sa.association, &c, now, hz)
-		s.Outbound, s.ReplayWindow = true, 0
+		s.Outbound, s.ReplayWindow, s.Drops = true, 0, drops[sa.subject]
 		s.Memory = int(C.sp_sa_out_size(C.uint32_t(len(selectorsOf(sa.child.Selectors, 4))), C.uint32_t(len(selectorsOf(sa.child.Selectors, 6)))))
 		list = append(list, s)
 	}

@@ -94,8 +94,8 @@ static void prepare_cbc_decrypt(struct rte_mbuf *m, struct sp_mbuf_priv *priv, c
 	}
 }
 
-/* Gives the ops to the device; those it does not take are dropped, their numbers skipped. Returns the number of drops. */
-static uint32_t submit(struct sp_worker *w, uint8_t device, struct rte_crypto_op **ops, uint32_t n)
+/* Gives the ops to the device; those it does not take are dropped, their numbers skipped. */
+static void submit(struct sp_worker *w, uint8_t device, uint32_t subject, struct rte_crypto_op **ops, uint32_t n)
 {
 	struct sp_async_queue *q = NULL;
 	uint32_t taken = 0;
@@ -108,9 +108,10 @@ static uint32_t submit(struct sp_worker *w, uint8_t device, struct rte_crypto_op
 		q->enqueued += taken;
 		w->in_flight += taken;
 	}
-	for (uint32_t i = taken; i < n; i++)
+	for (uint32_t i = taken; i < n; i++) {
+		sp_set_mark_sa(ops[i]->sym->m_src, subject);
 		sp_drop(w, ops[i]->sym->m_src, SP_DROP_CRYPTO_QUEUE_FULL);
-	return n - taken;
+	}
 }
 
 void sp_async_encrypt(struct sp_worker *w, struct sp_sa_out *sa, struct rte_mbuf **mbufs, uint32_t n)
@@ -128,7 +129,7 @@ void sp_async_encrypt(struct sp_worker *w, struct sp_sa_out *sa, struct rte_mbuf
 		else
 			prepare_aead(mbufs[i], priv, sa->transform.salt_be, sa->transform.esn);
 	}
-	sp_add(w, &sa->drops[SP_SA_DROP_CRYPTO], submit(w, sa->transform.device, ops, n));
+	submit(w, sa->transform.device, sa->subject, ops, n);
 }
 
 void sp_async_decrypt(struct sp_worker *w, struct sp_sa_in *sa, struct sp_esp *packets, uint32_t n)
@@ -151,7 +152,7 @@ void sp_async_decrypt(struct sp_worker *w, struct sp_sa_in *sa, struct sp_esp *p
 		else
 			prepare_aead(p->mbuf, priv, sa->transform.salt_be, sa->transform.esn);
 	}
-	sa->drops[SP_SA_DROP_CRYPTO] += submit(w, sa->transform.device, ops, n);
+	submit(w, sa->transform.device, sa->subject, ops, n);
 }
 
 /* Ops of one outbound SA and in-port. */
@@ -165,7 +166,6 @@ static void complete_encrypt(struct sp_worker *w, struct sp_sa_out *sa, struct r
 		struct sp_mbuf_priv *priv = sp_priv(m);
 
 		if (unlikely(ops[i]->status != RTE_CRYPTO_OP_STATUS_SUCCESS)) {
-			sp_add(w, &sa->drops[SP_SA_DROP_CRYPTO], 1);
 			sp_drop(w, m, SP_DROP_CRYPTO_ERROR);
 			continue;
 		}
@@ -187,13 +187,11 @@ static void complete_decrypt(struct sp_worker *w, struct sp_sa_in *sa, struct rt
 		const struct sp_mbuf_priv *priv = sp_priv(m);
 
 		if (unlikely(ops[i]->status == RTE_CRYPTO_OP_STATUS_AUTH_FAILED)) {
-			sa->drops[SP_SA_DROP_AUTH_FAILED]++;
-			sp_drop(w, m, SP_DROP_AUTH_FAILED);
+			sp_sa_in_drop(w, sa, m, SP_DROP_AUTH_FAILED);
 			continue;
 		}
 		if (unlikely(ops[i]->status != RTE_CRYPTO_OP_STATUS_SUCCESS)) {
-			sa->drops[SP_SA_DROP_CRYPTO]++;
-			sp_drop(w, m, SP_DROP_CRYPTO_ERROR);
+			sp_sa_in_drop(w, sa, m, SP_DROP_CRYPTO_ERROR);
 			continue;
 		}
 		packets[good++] = (struct sp_esp){

@@ -182,9 +182,9 @@ static int config_valid(const struct sp_config *c, char *error, size_t size)
 		return 0;
 	}
 	if (!power_of_two(c->flow_entries) || c->flow_entries < 2 || !power_of_two(c->max_sas) || !power_of_two(c->punt_entries) || !power_of_two(c->inject_entries) ||
-	    !power_of_two(c->handover_entries)) {
-		sp_fail(error, size, "flow_entries %u, max_sas %u, ring sizes %u, %u, %u: want powers of two", c->flow_entries, c->max_sas, c->punt_entries,
-			c->inject_entries, c->handover_entries);
+	    !power_of_two(c->handover_entries) || !power_of_two(c->tally_entries) || c->tally_entries < 4) {
+		sp_fail(error, size, "flow_entries %u, max_sas %u, ring sizes %u, %u, %u, tally_entries %u: want powers of two", c->flow_entries, c->max_sas, c->punt_entries,
+			c->inject_entries, c->handover_entries, c->tally_entries);
 		return 0;
 	}
 	if (c->max_cells == 0 || c->max_cells >= SP_NO_CELL || c->max_adjacencies == 0 || c->max_adjacencies >= SP_NO_ADJACENCY || c->max_filters <= SP_COUNTER_DEFAULT) {
@@ -261,11 +261,13 @@ static int create_worker(struct sp_dataplane *dp, const struct sp_config *c, uin
 	w->flows = allocate(dp, c->flow_entries, sizeof(*w->flows));
 	w->flows6 = allocate(dp, dp->flow6_entries, sizeof(*w->flows6));
 	w->filters = allocate(dp, c->max_filters, sizeof(*w->filters));
+	w->tally = allocate(dp, 1, sp_tally_size(c->tally_entries));
 	w->punt = create_ring(dp, c->punt_entries, RING_F_SP_ENQ | RING_F_SC_DEQ);
 	w->inject = create_ring(dp, c->inject_entries, RING_F_SP_ENQ | RING_F_SC_DEQ);
 	w->handover = create_ring(dp, c->handover_entries, RING_F_SC_DEQ);
-	if (w->flows == NULL || w->flows6 == NULL || w->filters == NULL || w->punt == NULL || w->inject == NULL || w->handover == NULL)
+	if (w->flows == NULL || w->flows6 == NULL || w->filters == NULL || w->tally == NULL || w->punt == NULL || w->inject == NULL || w->handover == NULL)
 		goto no_memory;
+	sp_tally_init(w->tally, c->tally_entries);
 	for (uint32_t i = 0; i < c->n_ports; i++)
 		w->ports[w->n_ports++] = c->ports[i].port;
 	for (uint32_t i = 0; i < w->n_ports; i++)
@@ -277,8 +279,8 @@ static int create_worker(struct sp_dataplane *dp, const struct sp_config *c, uin
 	return 0;
 
 no_memory:
-	sp_fail(error, size, "worker %u: no DPDK memory for %u flow entries, %u filter counters and rings of %u, %u and %u", id, c->flow_entries, c->max_filters,
-		c->punt_entries, c->inject_entries, c->handover_entries);
+	sp_fail(error, size, "worker %u: no DPDK memory for %u flow entries, %u filter counters, %u drop counters and rings of %u, %u and %u", id, c->flow_entries, c->max_filters,
+		c->tally_entries, c->punt_entries, c->inject_entries, c->handover_entries);
 	return -1;
 }
 
@@ -362,6 +364,7 @@ static void destroy_worker(struct sp_worker *w)
 	rte_free(w->flows);
 	rte_free(w->flows6);
 	rte_free(w->filters);
+	rte_free(w->tally);
 	rte_free(w);
 }
 

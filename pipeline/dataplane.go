@@ -248,6 +248,7 @@ func (cfg *Config) toC() C.struct_sp_config {
 		punt_entries:     puntEntries,
 		inject_entries:   injectEntries,
 		handover_entries: handoverEntries,
+		tally_entries:    C.uint32_t(cfg.tallyEntries()),
 		idle:             C.uint8_t(cfg.Idle), // same order as enum sp_idle
 		socket:           C.int32_t(cfg.socket()),
 		pool:             (*C.struct_rte_mempool)(cfg.Pool.Pointer()),

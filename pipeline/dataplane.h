@@ -18,6 +18,7 @@ struct rte_hash;
 struct rte_rib;
 struct sp_acl;
 struct rte_rib6;
+struct sp_tally;
 
 _Static_assert(SP_MAX_PORTS == RTE_MAX_ETHPORTS, "in-port ids are DPDK port ids");
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "header fields are composed for little-endian");
@@ -118,12 +119,12 @@ struct sp_sa_out {
 	uint8_t udp;
 	uint8_t plain;             /* what outbound.c does by itself: ESP with AES-GCM in an IPv4 tunnel; the rest is outbound_general.c's */
 	uint32_t n_selectors6;     /* they stand behind the IPv4 ones */
+	uint32_t subject;          /* of its drops in the tally, 0 none */
 	/* outer IPv4, UDP and SPI as they are sent; total length, TOS, DF, ID, checksum and UDP length are filled in per packet */
 	uint8_t header[SP_IPV4_LENGTH + SP_UDP_LENGTH + 4] __rte_cache_aligned;
 
 	uint64_t sequence __rte_cache_aligned; /* last number reserved */
 	uint64_t packets, bytes, last_use;
-	uint64_t drops[SP_SA_DROP_COUNT];
 
 	struct sp_selector_lanes selectors[] __rte_cache_aligned;
 };
@@ -147,10 +148,10 @@ struct sp_sa_in {
 	uint8_t udp, owner;
 	uint8_t plain;             /* what inbound.c does by itself, as outbound */
 	uint16_t n_selectors6;
+	uint32_t subject;          /* of its drops in the tally, 0 none */
 
 	uint64_t packets __rte_cache_aligned;
 	uint64_t bytes, last_use;
-	uint32_t drops[SP_SA_DROP_COUNT];
 
 	uint64_t bitmap[] __rte_cache_aligned; /* the selectors stand behind it, IPv4 first */
 };
@@ -216,6 +217,11 @@ void sp_object_name(struct sp_dataplane *dp, char name[32]);
 /* publish_ipv6.c: routes and own addresses of IPv6, after the filters; -1 with the reason in error. Whatever happens, sp_snapshot_free6 undoes it. */
 int sp_snapshot_build6(struct sp_dataplane *dp, struct sp_snapshot *s, const struct sp_snapshot_config *config, char *error, size_t size);
 void sp_snapshot_free6(struct sp_snapshot *s);
+/* tally.c: bytes of a worker's table of a power of two entries, at least 4, and the start of one that is zeroed. */
+size_t sp_tally_size(uint32_t entries);
+void sp_tally_init(struct sp_tally *t, uint32_t entries);
+/* tally.c: lets a subject that no worker uses count from zero. */
+void sp_tally_forget(struct sp_dataplane *dp, uint32_t subject);
 /* Frees an rte_malloc object after a grace period. */
 void sp_free_later(struct sp_dataplane *dp, void *object);
 
@@ -292,6 +298,7 @@ struct sp_worker {
 	struct sp_async_queue devices[SP_MAX_CRYPTO_DEVICES];
 	struct rte_ring *punt, *inject, *handover;
 	struct sp_filter_counters *filters;
+	struct sp_tally *tally;             /* drops by filter and by SA */
 	struct sp_port_counters counters[SP_PORT_SLOTS];
 	struct sp_gcm_scratch gcm;
 	struct sp_cpu_vector cpu __rte_cache_aligned;

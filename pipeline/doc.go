@@ -22,7 +22,7 @@
 //
 // dataplane.h, stages.h, acl.h, classify.h, mbuf.h, ipv4.h and ipv6.h are the workers' own shapes and helpers. publish.c,
 // publish_ipv6.c, acl.c and sa.c change the tables under the workers' feet, dataplane.c makes them and counters.c reads the counts. tables.h and drop_reasons.h
-// are the shapes and names that both sides share; fastpath.h and lab.h are what Go calls.
+// are the shapes and names that both sides share; fastpath.h and lab.h are what Go calls. tally.c ends what is dropped, and counts it.
 //
 // # The Go side
 //
@@ -33,7 +33,7 @@
 //   - slowpath.go: what workers punt, dispatched. neighbour.go: ARP and the state of neighbours.
 //     discovery.go: the same of IPv6. adjacency.go: indices of neighbours. hold.go: packets that
 //     wait for an SA. icmp.go, icmp6.go, tokenbucket.go: messages about packets. answer.go: what is sent in answer, and IKE.
-//   - counters.go, flows.go, explain.go with explain.c: what operators see. layout.go: Go and C agree on sizes.
+//   - accounts.go: drops by filter and by SA. counters.go, flows.go, explain.go with explain.c: what operators see. layout.go: Go and C agree on sizes.
 //   - packet.go, packet6.go, tuple.go: headers. reference.go, reference6.go, reference_esp.go, reference_fields.go, reference_mss.go: all packet functions once more
 //     in plain Go, which tests compare the fast path with. lab.go with lab.c: what the benchmark and tests need and a
 //     gateway never calls.

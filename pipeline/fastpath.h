@@ -117,6 +117,10 @@ uint32_t sp_release(struct sp_dataplane *dp, uint32_t worker, struct rte_mbuf **
 /* Adds up all workers. */
 void sp_port_counters_read(const struct sp_dataplane *dp, uint16_t port, struct sp_port_counters *out);
 void sp_filter_counters_read(const struct sp_dataplane *dp, uint32_t counter, struct sp_filter_counters *out);
+/* Copies the drops that a worker has counted by filter and by SA, from table index *cursor on; returns the number copied, 0 at the end, and moves *cursor. */
+uint32_t sp_tally_dump(const struct sp_dataplane *dp, uint32_t worker, uint32_t *cursor, struct sp_tally_count *out, uint32_t n);
+/* Drops of all workers that filters or SAs would have counted, had there been room. */
+uint64_t sp_tally_unattributed(const struct sp_dataplane *dp, uint32_t reason);
 /* Copies entries of the present generation, from flow-cache index *cursor on; returns the number copied and moves *cursor, which is flow_entries at the end. */
 uint32_t sp_flow_dump(const struct sp_dataplane *dp, uint32_t worker, uint32_t *cursor, struct sp_flow_entry *out, uint32_t n);
 /* The same of the IPv6 flow cache, which has half as many entries of twice the size. */

@@ -21,7 +21,13 @@ type filterSlots struct {
 type filterSlot struct {
 	slot   uint32
 	active bool
-	base   FilterHits // what the slot counted for a former owner
+	base   slotCount // what the slot counted for a former owner
+}
+
+// slotCount is what a slot has counted.
+type slotCount struct {
+	FilterHits
+	drops dropCounts
 }
 
 // FilterHits is how many packets a filter decided, and their bytes from the IP header on.
@@ -79,7 +85,7 @@ func (f *filterSlots) use(ids []uint32) error {
 
 // begin lets the ids that took over a slot count from zero; count reads what a slot has counted so far. Until the policy
 // is published the former owner goes on counting.
-func (f *filterSlots) begin(count func(slot uint32) FilterHits) {
+func (f *filterSlots) begin(count func(slot uint32) slotCount) {
 	for _, id := range f.taken {
 		s := f.byID[id]
 		s.base = count(s.slot)
@@ -114,9 +120,12 @@ func (f *filterSlots) take(id uint32) uint32 {
 	return slot
 }
 
-// hits is what an active filter or exemption has counted.
-func (f *filterSlots) hits(id uint32, count func(slot uint32) FilterHits) FilterHits {
+// count is what an active filter or exemption has counted.
+func (f *filterSlots) count(id uint32, count func(slot uint32) slotCount) slotCount {
 	s := f.byID[id]
-	hits := count(s.slot)
-	return FilterHits{Packets: hits.Packets - s.base.Packets, Bytes: hits.Bytes - s.base.Bytes}
+	c := count(s.slot)
+	c.Packets -= s.base.Packets
+	c.Bytes -= s.base.Bytes
+	c.drops = since(c.drops, s.base.drops)
+	return c
 }

@@ -19,32 +19,6 @@ static inline uint32_t esp_overhead(const struct sp_sa_in *sa)
 	return SP_ESP_LENGTH + (uint32_t)sa->transform.iv_length + sa->transform.icv_length;
 }
 
-static void sa_drop(struct sp_worker *w, struct sp_sa_in *sa, struct rte_mbuf *m, uint8_t reason, enum sp_sa_drop which)
-{
-	sa->drops[which]++;
-	sp_drop(w, m, reason);
-}
-
-/* Which of the SA's own counters a reason belongs to. */
-static enum sp_sa_drop sa_drop_kind(uint8_t reason)
-{
-	switch (reason) {
-	case SP_DROP_REPLAY_OLD:
-		return SP_SA_DROP_REPLAY_OLD;
-	case SP_DROP_REPLAY_DUPLICATE:
-		return SP_SA_DROP_REPLAY_DUPLICATE;
-	case SP_DROP_SELECTOR_MISMATCH:
-		return SP_SA_DROP_SELECTOR_MISMATCH;
-	default:
-		return SP_SA_DROP_MALFORMED;
-	}
-}
-
-void sp_sa_in_drop(struct sp_worker *w, struct sp_sa_in *sa, struct rte_mbuf *m, uint8_t reason)
-{
-	sa_drop(w, sa, m, reason, sa_drop_kind(reason));
-}
-
 /* Everything that can be known before the ICV: SP_PASS or the reason to drop. */
 static __rte_always_inline uint8_t admit(const struct sp_replay *replay, struct sp_esp *p, uint32_t overhead, uint32_t block_mask, int udp, int esn)
 {
@@ -99,9 +73,9 @@ static uint32_t decrypt_cpu(struct sp_worker *w, struct sp_sa_in *sa, struct sp_
 		if (v->status[i] == 0)
 			packets[good++] = packets[i];
 		else if (v->status[i] == EBADMSG)
-			sa_drop(w, sa, packets[i].mbuf, SP_DROP_AUTH_FAILED, SP_SA_DROP_AUTH_FAILED);
+			sp_sa_in_drop(w, sa, packets[i].mbuf, SP_DROP_AUTH_FAILED);
 		else
-			sa_drop(w, sa, packets[i].mbuf, SP_DROP_CRYPTO_ERROR, SP_SA_DROP_CRYPTO);
+			sp_sa_in_drop(w, sa, packets[i].mbuf, SP_DROP_CRYPTO_ERROR);
 	}
 	return good;
 }
@@ -115,7 +89,7 @@ static uint32_t decrypt_direct(struct sp_worker *w, struct sp_sa_in *sa, struct 
 		return n;
 	for (uint32_t i = 0; i < n; i++) {
 		if (forged >> i & 1)
-			sa_drop(w, sa, packets[i].mbuf, SP_DROP_AUTH_FAILED, SP_SA_DROP_AUTH_FAILED);
+			sp_sa_in_drop(w, sa, packets[i].mbuf, SP_DROP_AUTH_FAILED);
 		else
 			packets[good++] = packets[i];
 	}
@@ -208,7 +182,7 @@ static __rte_always_inline uint32_t unpack(struct sp_worker *w, struct sp_sa_in 
 				packets[n_ipv6++] = *p; /* to the front, where none waits to be read */
 				continue;
 			}
-			sa_drop(w, sa, p->mbuf, reason, sa_drop_kind(reason));
+			sp_sa_in_drop(w, sa, p->mbuf, reason);
 			continue;
 		}
 		bytes += out->length;
@@ -256,7 +230,7 @@ static uint32_t admit_run(struct sp_worker *w, struct sp_sa_in *sa, struct sp_es
 		uint8_t reason = admit(&replay, p, overhead, block_mask, udp, esn);
 
 		if (unlikely(reason != SP_PASS)) {
-			sa_drop(w, sa, p->mbuf, reason, sa_drop_kind(reason));
+			sp_sa_in_drop(w, sa, p->mbuf, reason);
 			continue;
 		}
 		if (unlikely(good != p))

@@ -99,8 +99,6 @@ void sp_classify_misses6(const struct sp_dataplane *dp, const struct sp_snapshot
 /* worker.c: as sp_process. */
 void sp_process6(struct sp_worker *w, struct sp_packet6 *packets, uint32_t n);
 
-/* inbound.c: drops what came in by an SA, and counts it there too. */
-void sp_sa_in_drop(struct sp_worker *w, struct sp_sa_in *sa, struct rte_mbuf *m, uint8_t reason);
 /* inbound6.c: IPv6 packets that came out of an SA, their trailers and sequence numbers in order. */
 void sp_inbound6(struct sp_worker *w, struct sp_sa_in *sa, const struct sp_esp *packets, uint32_t n);
 

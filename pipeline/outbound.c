@@ -25,8 +25,8 @@ uint16_t sp_sa_out_largest_inner(const struct sp_sa_out *sa, uint16_t mtu)
 /* Disposes of a packet that may not or cannot enter the SA. */
 static __rte_noinline void reject(struct sp_worker *w, struct sp_sa_out *sa, const struct sp_adjacency *next, struct sp_packet *p, uint32_t total)
 {
+	sp_set_mark_sa(p->mbuf, sa->subject);
 	if (!sp_selected_out(sa, p, sp_is_ipv6(p->l3))) {
-		sp_add(w, &sa->drops[SP_SA_DROP_SELECTOR_MISMATCH], 1);
 		sp_drop(w, p->mbuf, SP_DROP_SELECTOR_MISMATCH);
 	} else if (*sp_hops_left(p->l3) <= 1 && p->key.role != SP_ROLE_LOCAL) {
 		sp_punt_dropped(w, p, SP_PUNT_TTL_EXPIRED, 0);
@@ -111,6 +111,7 @@ static __rte_always_inline uint32_t encapsulate(struct sp_worker *w, struct sp_s
 			continue;
 		}
 		sp_mbuf_bounds(m, outer - SP_L2_LENGTH, SP_L2_LENGTH + total);
+		sp_set_mark_sa(m, sa->subject);
 		if (ipv6)
 			inner[hops] -= (uint8_t)transit;
 		else if (likely(transit))
@@ -174,7 +175,6 @@ static void seal_cpu(struct sp_worker *w, struct sp_sa_out *sa, const struct sp_
 			frames -= mbufs[i]->pkt_len;
 			sp_drop(w, mbufs[i], SP_DROP_CRYPTO_ERROR); /* may be half encrypted: never sent */
 		}
-		sp_add(w, &sa->drops[SP_SA_DROP_CRYPTO], n - good);
 	}
 	sp_transmit_run(w, next->port, mbufs, good, frames);
 }
@@ -185,7 +185,7 @@ static uint64_t reserve(struct sp_worker *w, struct sp_sa_out *sa, struct sp_pac
 	uint64_t last = w->shared ? __atomic_fetch_add(&sa->sequence, *n, __ATOMIC_RELAXED) : sa->sequence;
 
 	while (unlikely(*n > 0 && last + *n > sa->sequence_limit))
-		sp_drop(w, packets[--*n]->mbuf, SP_DROP_SEQ_EXHAUSTED);
+		sp_drop_out(w, sa, packets[--*n]->mbuf, SP_DROP_SEQ_EXHAUSTED);
 	return last + 1;
 }
 
@@ -257,7 +257,7 @@ static void outbound_run(struct sp_worker *w, struct sp_packet **packets, uint32
 		for (uint32_t i = 0; i < n; i++) {
 			packets[i]->verdict.adjacency = adjacency;
 			if (adjacency == SP_NO_ADJACENCY)
-				sp_drop(w, packets[i]->mbuf, SP_DROP_NO_ROUTE); /* Go knows no way to the peer */
+				sp_drop_out(w, sa, packets[i]->mbuf, SP_DROP_NO_ROUTE); /* Go knows no way to the peer */
 			else
 				sp_punt_held(w, packets[i], SP_PUNT_NEIGHBOUR);
 		}

@@ -167,6 +167,7 @@ uint32_t sp_ingest(struct sp_worker *w, uint16_t port_id, struct rte_mbuf **mbuf
 	for (uint32_t i = 0; i < n; i++) {
 		rte_prefetch0(rte_pktmbuf_mtod(mbufs[i], void *));
 		mbufs[i]->port = port_id;
+		sp_clear_marks(mbufs[i]);
 		bytes += mbufs[i]->pkt_len;
 	}
 	for (struct rte_mbuf **next = mbufs; next < mbufs + n; next++) {

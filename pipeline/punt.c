@@ -68,9 +68,7 @@ void sp_punt_held(struct sp_worker *w, const struct sp_packet *p, enum sp_punt k
 
 void sp_punt_dropped(struct sp_worker *w, const struct sp_packet *p, enum sp_punt kind, uint16_t mtu)
 {
-	uint16_t in_port = p->mbuf->port;
-
-	w->counters[in_port].drops[kind == SP_PUNT_TTL_EXPIRED ? SP_DROP_TTL_EXPIRED : SP_DROP_MTU_EXCEEDED]++;
+	sp_count_drop(w, p->mbuf, kind == SP_PUNT_TTL_EXPIRED ? SP_DROP_TTL_EXPIRED : SP_DROP_MTU_EXCEEDED);
 	describe(w, p);
 	sp_priv(p->mbuf)->mtu = mtu;
 	if (unlikely(!punt(w, p->mbuf, kind)))
@@ -136,6 +134,7 @@ static struct rte_mbuf *copy_frame(struct sp_dataplane *dp, const struct sp_inje
 	memset(start, 0, head);
 	memcpy(start + head, frame->data, frame->length);
 	m->port = SP_PORT_LOCAL;
+	sp_clear_marks(m);
 	sp_priv(m)->inject = frame->kind;
 	sp_priv(m)->fresh = 1;
 	sp_priv(m)->out_port = frame->port;

@@ -61,8 +61,9 @@ type rigOptions struct {
 	maxSAs  int
 	flows   int
 	cells   int
-	hops    int // adjacencies
-	buffers int // packets in memory
+	tally   uint32 // Config.tally
+	hops    int    // adjacencies
+	buffers int    // packets in memory
 	idle    IdleMode
 	now     time.Time // of the slow path at the start
 	addLAN  []netip.Prefix
@@ -155,7 +156,7 @@ func newRig(t *testing.T, o rigOptions) *rig {
 		r.twins = append(r.twins, newTwin(t, fmt.Sprintf("rig%d_%d", n, i), o, r.pool))
 		specs[i].Port = r.twins[i].port
 	}
-	r.cfg = Config{Ports: specs, Workers: o.workers, FlowEntries: o.flows, MaxSAs: o.maxSAs, MaxCells: o.cells, MaxAdjacencies: o.hops, Pool: r.pool, Crypto: o.crypto, Idle: o.idle}
+	r.cfg = Config{Ports: specs, Workers: o.workers, FlowEntries: o.flows, MaxSAs: o.maxSAs, MaxCells: o.cells, MaxAdjacencies: o.hops, tally: o.tally, Pool: r.pool, Crypto: o.crypto, Idle: o.idle}
 	if r.d, err = New(r.cfg); err != nil {
 		t.Fatal(err)
 	}

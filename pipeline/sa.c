@@ -64,6 +64,10 @@ static int config_valid(const struct sp_dataplane *dp, const struct sp_sa_config
 		sp_fail(error, size, "SA %08x: only ESP in IPv4 tunnels is supported", c->spi);
 		return 0;
 	}
+	if (c->subject != 0 && c->subject < dp->max_filters) {
+		sp_fail(error, size, "SA %08x: subject %u of its drops is a filter's: want %u or more", c->spi, c->subject, dp->max_filters);
+		return 0;
+	}
 	if (c->cell >= dp->max_cells || c->n_selectors + c->n_selectors6 == 0 || c->n_selectors6 > UINT16_MAX || c->spi < 256) {
 		sp_fail(error, size, "SA %08x: cell %u of %u, %u IPv4 and %u IPv6 selectors (want at least 1), SPI at least 256 (RFC 4303 2.1)", c->spi, c->cell,
 			dp->max_cells, c->n_selectors, c->n_selectors6);
@@ -122,6 +126,8 @@ struct sp_sa_in *sp_sa_in_create(struct sp_dataplane *dp, const struct sp_sa_con
 	sa->udp = c->udp != 0;
 	sa->transform.esn = c->esn != 0;
 	sa->owner = c->owner;
+	sa->subject = c->subject;
+	sp_tally_forget(dp, sa->subject);
 	return sa;
 }
 
@@ -175,6 +181,8 @@ struct sp_sa_out *sp_sa_out_create(struct sp_dataplane *dp, const struct sp_sa_c
 	/* reservations beyond the limit are never sent, and leave room for the counter not to wrap at 64 bits either */
 	sa->sequence_limit = sa->transform.esn ? UINT64_MAX >> 1 : UINT32_MAX;
 	fill_header(sa, c);
+	sa->subject = c->subject;
+	sp_tally_forget(dp, sa->subject);
 	return sa;
 }
 

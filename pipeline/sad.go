@@ -28,11 +28,13 @@ type sad struct {
 	inbound  map[uint32]*inboundSA
 	outbound map[CellID]*outboundSA
 	owned    []int // inbound SAs of each worker
+	subjects subjects
 }
 
 // association is what both directions have.
 type association struct {
 	child   ChildSA // without keys
+	subject uint32  // of its drops in the workers' tally
 	session *cryptodev.Session
 	soft    bool // Handler.Expire was called
 	hard    bool
@@ -51,7 +53,7 @@ type outboundSA struct {
 }
 
 func newSAD(spis *spiAllocator, workers int) sad {
-	return sad{spis: spis, inbound: map[uint32]*inboundSA{}, outbound: map[CellID]*outboundSA{}, owned: make([]int, workers)}
+	return sad{spis: spis, inbound: map[uint32]*inboundSA{}, outbound: map[CellID]*outboundSA{}, owned: make([]int, workers), subjects: subjects{next: maxFilters}}
 }
 
 // adjacencies is the set of next hops that outbound SAs use.
@@ -113,7 +115,7 @@ func (d *Dataplane) InstallInbound(child ChildSA) error {
 		if sa.c != nil {
 			C.sp_sa_in_free(sa.c)
 		}
-		return errors.Join(err, d.cfg.Crypto.Free(sa.session))
+		return errors.Join(err, d.endSession(&sa.association))
 	}
 	d.sad.inbound[child.SPI] = sa
 	d.sad.owned[sa.owner]++
@@ -148,7 +150,7 @@ func (d *Dataplane) InstallOutbound(child ChildSA) error {
 		return 0
 	})
 	if err != nil {
-		return errors.Join(err, d.cfg.Crypto.Free(sa.session))
+		return errors.Join(err, d.endSession(&sa.association))
 	}
 	former := d.sad.outbound[child.Cell]
 	C.sp_cell_publish(d.c, C.uint16_t(child.Cell), sa.c)
@@ -183,7 +185,7 @@ func (d *Dataplane) removeInbound(spi uint32) {
 	d.retire(func() error {
 		C.sp_sa_in_free(sa.c)
 		d.sad.spis.release(spi)
-		return d.cfg.Crypto.Free(sa.session)
+		return d.endSession(&sa.association)
 	})
 }
 
@@ -215,7 +217,7 @@ func (d *Dataplane) retireOutbound(sa *outboundSA) {
 	}
 	d.retire(func() error {
 		C.sp_sa_out_free(sa.c)
-		return d.cfg.Crypto.Free(sa.session)
+		return d.endSession(&sa.association)
 	})
 }
 
@@ -257,12 +259,20 @@ func (d *Dataplane) checkChild(child *ChildSA) error {
 	return child.Suite.Validate()
 }
 
+// newSession gives an SA what it holds beside its memory: keys in a crypto session, and a number for its drops.
 func (d *Dataplane) newSession(sa *association, encrypt bool) (err error) {
 	sa.session, err = d.cfg.Crypto.NewSession(sa.child.Suite, sa.child.Keymat, encrypt, cryptodev.WithESN(sa.child.ESN))
 	if err != nil {
 		return fmt.Errorf("pipeline: SA %#08x of %s: %w", sa.child.SPI, d.cellName(sa.child.Cell), err)
 	}
+	sa.subject = d.sad.subjects.take()
 	return nil
+}
+
+// endSession takes back what newSession gave, when no worker can be using the SA.
+func (d *Dataplane) endSession(sa *association) error {
+	d.sad.subjects.give(sa.subject)
+	return d.cfg.Crypto.Free(sa.session)
 }
 
 // withConfig lends create the C form of an SA. Afterwards the salt is wiped and the keys are forgotten: they live in the
@@ -298,6 +308,7 @@ func (d *Dataplane) withConfig(sa *association, outbound bool, create func(*C.st
 		udp:              flag(child.UDPEncap),
 		esn:              flag(child.ESN),
 		encapsulation:    child.Encapsulation.toC(),
+		subject:          C.uint32_t(sa.subject),
 	}
 	salt := child.Keymat.Bytes()[child.Suite.KeyLen():][:child.Suite.SaltLen()]
 	copy(unsafe.Slice((*byte)(unsafe.Pointer(&config.salt_be)), 4), salt)

@@ -171,7 +171,7 @@ func TestFilterSlotsAreReused(t *testing.T) {
 	counted := map[uint32]uint64{}
 	use := func(ids ...uint32) error {
 		err := f.use(ids)
-		f.begin(func(slot uint32) FilterHits { return FilterHits{Packets: counted[slot]} })
+		f.begin(func(slot uint32) slotCount { return slotCount{FilterHits: FilterHits{Packets: counted[slot]}} })
 		return err
 	}
 	if err := errors.Join(use(1, 2, 3), use(2), use(2, 1)); err != nil {

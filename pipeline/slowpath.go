@@ -26,6 +26,7 @@ type slowPath struct {
 	icmpErrors  []tokenBucket // by port
 	icmpEchoes  []tokenBucket
 	discards    [][slowDropCount]uint64 // held packets that Go gave up, by port; the last row is the local pseudo-port
+	discardsBy  map[discarded]uint64    // the same by filter counter slot
 	exempted    map[uint32]*FilterHits  // by exemption id: what we sent
 	identifier  uint16                  // of the last IPv4 packet we made without DF
 	lost        uint64                  // packets of our own that found no buffer or no room in a ring
@@ -33,11 +34,12 @@ type slowPath struct {
 	batch       [puntBurst]C.struct_sp_exception
 }
 
-// heldMbuf is a packet that waits. Who discards it says so in the counters of its in-port.
+// heldMbuf is a packet that waits. Who discards it says so in the counters of its in-port and of its filter.
 type heldMbuf struct {
 	mbuf   unsafe.Pointer
 	worker int
-	port   int // row of discards
+	port   int    // row of discards
+	filter uint32 // counter slot of the one that decided it
 }
 
 // event is a call of the Handler, made after the lock is given back.
@@ -49,6 +51,7 @@ func newSlowPath(cfg *Config) slowPath {
 		adjacencies: adjacencyTable{index: map[neighbourKey]uint16{}},
 		held:        newHoldQueue[heldMbuf](defaultHoldLimits()),
 		discards:    make([][slowDropCount]uint64, len(cfg.Ports)+1),
+		discardsBy:  map[discarded]uint64{},
 		exempted:    map[uint32]*FilterHits{},
 	}
 	for range cfg.Ports {
@@ -130,7 +133,7 @@ func (d *Dataplane) tick(now time.Time) []event {
 // dispatch settles one punted packet. Kinds that are Go's for good are freed here; the others wait, or go on.
 func (d *Dataplane) dispatch(now time.Time, worker int, x *C.struct_sp_exception) event {
 	packet := d.view(x)
-	held := heldMbuf{mbuf: unsafe.Pointer(x.mbuf), worker: worker, port: d.row(uint16(x.in_port))}
+	held := heldMbuf{mbuf: unsafe.Pointer(x.mbuf), worker: worker, port: d.row(uint16(x.in_port)), filter: uint32(x.filter)}
 	waits := x.kind == C.SP_PUNT_NEIGHBOUR || x.kind == C.SP_PUNT_ACQUIRE
 	if waits && x.generation != C.sp_generation(d.c) {
 		d.release([]heldMbuf{held}) // judged by what is no longer in force: it must not wait for it

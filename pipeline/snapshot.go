@@ -138,7 +138,7 @@ func (p *Prepared) Publish() {
 	}
 	former := C.sp_snapshot_publish(d.c, p.built)
 	p.built, d.prepared = nil, nil
-	p.filters.begin(d.filterHits)
+	p.filters.begin(d.slotCounter())
 	d.policy, d.filters = p.next, p.filters
 	if former != nil {
 		d.retire(func() error { C.sp_snapshot_free(former); return nil })

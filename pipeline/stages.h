@@ -119,6 +119,11 @@ void sp_punt_dropped(struct sp_worker *w, const struct sp_packet *packet, enum s
 /* Packets from Go. */
 uint32_t sp_inject_poll(struct sp_worker *w);
 
+/* tally.c: the end of a packet: counted by its in-port, by the filter that decided it and by its SA, and freed. */
+void sp_drop(struct sp_worker *w, struct rte_mbuf *m, uint8_t reason);
+/* tally.c: as sp_drop, for a packet that lives on in a message about it. */
+void sp_count_drop(struct sp_worker *w, const struct rte_mbuf *m, uint8_t reason);
+
 /* ---- helpers of every stage ---- */
 
 /* The part of a flow key that says where a packet comes from, as sp_parse_ipv4 wants it. */
@@ -134,10 +139,53 @@ static inline void sp_deliver_group(struct sp_worker *w, struct rte_mbuf *m)
 	rte_pktmbuf_free(m);
 }
 
-static inline void sp_drop(struct sp_worker *w, struct rte_mbuf *m, uint8_t reason)
+/*
+ * Whose a packet is, for the accounts: the counter slot of the filter that decided it, and the subject of the outbound SA that carries it. Both stand in the mbuf where the
+ * driver leaves its RSS hash, from reception until the packet is gone. What is made from a packet inherits them.
+ */
+static inline uint32_t sp_mark_filter(const struct rte_mbuf *m)
 {
-	w->counters[m->port].drops[reason]++;
-	rte_pktmbuf_free(m);
+	return m->hash.usr;
+}
+
+static inline uint32_t sp_mark_sa(const struct rte_mbuf *m)
+{
+	return m->hash.fdir.hi;
+}
+
+static inline void sp_set_mark_filter(struct rte_mbuf *m, uint32_t filter)
+{
+	m->hash.usr = filter;
+}
+
+static inline void sp_set_mark_sa(struct rte_mbuf *m, uint32_t subject)
+{
+	m->hash.fdir.hi = subject;
+}
+
+static inline void sp_clear_marks(struct rte_mbuf *m)
+{
+	sp_set_mark_filter(m, SP_COUNTER_NONE);
+	sp_set_mark_sa(m, 0);
+}
+
+static inline void sp_copy_marks(struct rte_mbuf *to, const struct rte_mbuf *from)
+{
+	to->hash = from->hash;
+}
+
+/* Of a packet that an outbound SA should carry. */
+static inline void sp_drop_out(struct sp_worker *w, const struct sp_sa_out *sa, struct rte_mbuf *m, uint8_t reason)
+{
+	sp_set_mark_sa(m, sa->subject);
+	sp_drop(w, m, reason);
+}
+
+/* Of a packet that came in by an SA, before its inner packet is classified. */
+static inline void sp_sa_in_drop(struct sp_worker *w, const struct sp_sa_in *sa, struct rte_mbuf *m, uint8_t reason)
+{
+	sp_set_mark_sa(m, sa->subject);
+	sp_drop(w, m, reason);
 }
 
 /* The transmit buffer of a port with room for n packets of one in-port. */

@@ -144,6 +144,7 @@ struct sp_config {
 	uint32_t punt_entries;    /* per worker, power of two */
 	uint32_t inject_entries;  /* per worker, power of two */
 	uint32_t handover_entries; /* per worker, power of two */
+	uint32_t tally_entries;    /* per worker, power of two: drops by filter and by SA, one entry of 16 bytes for each reason that one of them has */
 	uint32_t n_crypto_devices; /* those used with enqueue and dequeue; worker w owns queue pair w of each */
 	uint8_t crypto_devices[SP_MAX_CRYPTO_DEVICES];
 	uint8_t idle;             /* enum sp_idle */
@@ -294,24 +295,13 @@ struct sp_sa_config {
 	uint8_t outer;          /* enum sp_ip */
 	uint8_t protocol;       /* enum sp_sa_protocol */
 	uint8_t transport;      /* not 0: transport mode, source and destination are the packets' own */
-};
-
-/* Drops that an inbound SA counts of its own, in this order. */
-enum sp_sa_drop {
-	SP_SA_DROP_REPLAY_OLD,
-	SP_SA_DROP_REPLAY_DUPLICATE,
-	SP_SA_DROP_AUTH_FAILED,
-	SP_SA_DROP_MALFORMED, /* length, padding, next header, inner header, ECN */
-	SP_SA_DROP_SELECTOR_MISMATCH,
-	SP_SA_DROP_CRYPTO,
-	SP_SA_DROP_COUNT
+	uint32_t subject;       /* of its drops in the tally, from max_filters on; 0: they are not counted by SA */
 };
 
 struct sp_sa_counters {
 	uint64_t packets, bytes; /* inner IP packets that passed, their bytes */
 	uint64_t last_use;       /* TSC of the last burst that used it, 0 never */
 	uint64_t sequence;       /* outbound: last number reserved; inbound: highest authenticated */
-	uint64_t drops[SP_SA_DROP_COUNT];
 };
 
 /* ---- flow cache ---- */
@@ -390,6 +380,13 @@ struct sp_port_counters {
 
 struct sp_filter_counters {
 	uint64_t packets, bytes; /* IP packets that the filter decided, their bytes */
+};
+
+/* Drops for one reason of what a filter had decided or what was an SA's. */
+struct sp_tally_count {
+	uint64_t n;
+	uint32_t subject; /* filter counter slot, or the number that an SA was given */
+	uint8_t reason;   /* enum sp_drop_reason */
 };
 
 /* ---- rings ---- */

@@ -55,6 +55,7 @@ static __rte_always_inline void distribute(struct sp_worker *w, struct sp_packet
 			bytes = 0;
 		}
 		bytes += p->length;
+		sp_set_mark_filter(p->mbuf, filter);
 		if (p->verdict.action == SP_ACTION_OUTBOUND)
 			outbound[n_outbound++] = p;
 		else if (p->verdict.action == SP_ACTION_FORWARD)

@@ -134,8 +134,9 @@ type IKE struct {
 // Filter is one row of the compiled SPD, in match order, with what it matched.
 type Filter struct {
 	policy.Row
-	Packets uint64 `json:"packets"`
-	Bytes   uint64 `json:"bytes"`
+	Packets uint64            `json:"packets"`
+	Bytes   uint64            `json:"bytes"`
+	Drops   map[string]uint64 `json:"drops,omitempty"` // of what it decided, by reason
 }
 
 // Flow is one remembered decision of a worker's flow cache.
@@ -156,6 +157,8 @@ type Counters struct {
 	Ports     []PortCounters `json:"ports"`
 	Conserved bool           `json:"conserved"`
 	Imbalance string         `json:"imbalance,omitempty"`
+	// Unattributed is drops by reason that no filter and no SA counts, because their counts had no more room.
+	Unattributed map[string]uint64 `json:"unattributed,omitempty"`
 }
 
 // PortCounters is one port's account. The port "local" stands for packets

@@ -320,6 +320,7 @@ static void create_gateway(struct gateway *g, const char *lan, const char *wan)
 		.punt_entries = 64,
 		.inject_entries = 64,
 		.handover_entries = 64,
+		.tally_entries = 64,
 		.n_crypto_devices = 2,
 		.crypto_devices = {device_mb, device_openssl},
 		.pool = pool,
