@@ -124,7 +124,7 @@ func (g *Gateway) controlHandler() http.Handler {
 	get(api.PathPorts, func(*http.Request) (any, error) { return g.portsView() })
 	get(api.PathSAs, func(r *http.Request) (any, error) {
 		negotiated, err := g.negotiator.snapshot(r.Context())
-		return sasView(g.plane.SACounters(), negotiated), err
+		return sasView(g.plane.SACounters(), negotiated, g.manualNames()), err
 	})
 	get(api.PathIKE, func(r *http.Request) (any, error) {
 		negotiated, err := g.negotiator.snapshot(r.Context())

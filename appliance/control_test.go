@@ -204,7 +204,7 @@ func TestSAViewJoinsCountersAndNegotiation(t *testing.T) {
 		{Tunnel: "tunnel", SPI: 2, Suite: suite, Outbound: true, Packets: 20},
 		{Tunnel: "tunnel", SPI: 9, Suite: suite}, // on its way out: IKE no longer knows it
 	}
-	views := sasView(counted, negotiated)
+	views := sasView(counted, negotiated, nil)
 	if len(views) != 3 {
 		t.Fatalf("expected 3 SAs, found %d", len(views))
 	}

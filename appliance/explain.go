@@ -49,7 +49,7 @@ func (g *Gateway) explain(ctx context.Context, ask url.Values) (api.Explanation,
 		rows[row.ID] = row
 	}
 	view := now.explanation(q, trace, rows)
-	view.SA = outboundOf(sasView(counters.SAs, negotiated), trace)
+	view.SA = outboundOf(sasView(counters.SAs, negotiated, g.manualNames()), trace)
 	return view, nil
 }
 

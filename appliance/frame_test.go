@@ -75,6 +75,7 @@ type packetView struct {
 	protocol            uint8
 	sourcePort, port    uint16
 	payload             []byte // of UDP
+	spi                 uint32 // of ESP
 }
 
 // readIPv4 reads an IPv4 packet; ok is false for anything else.
@@ -88,6 +89,9 @@ func readIPv4(frame []byte) (p packetView, ok bool) {
 	if length := int(binary.BigEndian.Uint16(h[2:])); p.protocol == protoUDP && length >= 28 && len(h) >= length {
 		p.sourcePort, p.port = binary.BigEndian.Uint16(h[20:]), binary.BigEndian.Uint16(h[22:])
 		p.payload = h[28:length]
+	}
+	if p.protocol == protoESP && len(h) >= 24 {
+		p.spi = binary.BigEndian.Uint32(h[20:])
 	}
 	return p, true
 }

@@ -132,10 +132,10 @@ func (m *manager) transact(ctx context.Context, r request) (*api.Change, error) 
 		return nil, errors.Join(err, p.undo(ctx))
 	}
 	// The file says so now: what follows cannot fail, and a restart would come to the same.
-	err = m.negotiator.reconfigure(ctx, p.tunnels, p.next.reconfigure(), func() {
+	err = m.negotiator.reconfigure(ctx, p.takeover(func() {
 		p.prepared.Publish()
 		m.running.Store(p.next)
-	})
+	}))
 	if err != nil {
 		p.prepared.Discard()
 		return nil, fmt.Errorf("the configuration is in the file and comes into force at the next start: %w", err)
@@ -233,5 +233,5 @@ func (m *manager) start(loaded *Loaded) error {
 		return err
 	}
 	m.running.Store(p.next)
-	return m.negotiator.adopt(p.tunnels, p.next.reconfigure(), p.prepared.Publish)
+	return m.negotiator.adopt(p.takeover(p.prepared.Publish))
 }

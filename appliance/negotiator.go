@@ -13,6 +13,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"sallyport/appliance/api"
+	"sallyport/appliance/config"
 	"sallyport/ike"
 	"sallyport/pipeline"
 	"sallyport/policy"
@@ -23,6 +25,7 @@ import (
 type plane interface {
 	SendUDP(local, remote netip.AddrPort, payload []byte, nonESPMarker bool) error
 	AllocateSPI() (uint32, error)
+	ReserveSPI(spi uint32) error
 	ReleaseSPI(spi uint32)
 	InstallInbound(sa pipeline.ChildSA) error
 	InstallOutbound(sa pipeline.ChildSA) error
@@ -44,6 +47,7 @@ type negotiator struct {
 	engine *ike.Engine
 	plane  plane
 	cells  cellBook
+	manual manualBook
 	names  atomic.Pointer[directory] // read by every goroutine
 	facts  func(ike.Fact)
 	log    *slog.Logger
@@ -64,6 +68,9 @@ type negotiator struct {
 	former  []func() // forget keys, once no IKE SA that they belong to is left
 	timer   *time.Timer
 	pause   *time.Timer // until the first pause after a failed negotiation is over
+	again   *time.Timer // until manual SAs that wait for their SPIs are tried again
+
+	encapsulation func(tunnel string) config.Encapsulation // of the configuration in force
 }
 
 // directory is whom the engine negotiates with. It is never changed, only replaced.
@@ -102,7 +109,11 @@ func newNegotiator(cfg ike.Config, p plane, facts func(ike.Fact), log *slog.Logg
 		pairs:   make(map[outboundSA]uint32),
 		timer:   time.NewTimer(0),
 		pause:   time.NewTimer(0),
+		again:   time.NewTimer(0),
+
+		encapsulation: func(string) config.Encapsulation { return config.DefaultEncapsulation() },
 	}
+	n.manual = newManualBook(p, &n.cells, log)
 	n.names.Store(&directory{})
 	cfg.AllocateSPI = func(_, _ string) (uint32, error) { return p.AllocateSPI() }
 	n.engine = ike.NewEngine(cfg)
@@ -114,6 +125,7 @@ func (n *negotiator) run(ctx context.Context) {
 	defer close(n.ended)
 	defer n.timer.Stop()
 	defer n.pause.Stop()
+	defer n.again.Stop()
 	for {
 		select {
 		case <-ctx.Done():
@@ -126,6 +138,9 @@ func (n *negotiator) run(ctx context.Context) {
 			n.step(ike.Tick{})
 		case <-n.pause.C:
 			n.resume()
+		case <-n.again.C:
+			n.manual.retry()
+			n.awaitSPIs()
 		case call := <-n.calls:
 			call()
 		}
@@ -219,6 +234,8 @@ func (n *negotiator) install(peer, name string, sa ike.ChildSA, into func(pipeli
 			Selectors:    sa.Selectors,
 			ReplayWindow: sa.ReplayWindow,
 			ESN:          sa.ESN,
+
+			Encapsulation: encapsulation(n.encapsulation(name)),
 		})
 	}
 	if err == nil {
@@ -352,6 +369,12 @@ func (n *negotiator) snapshot(ctx context.Context) (infos []ike.SAInfo, err erro
 	return infos, err
 }
 
+// manualStates is what is up of the manual SAs.
+func (n *negotiator) manualStates(ctx context.Context) (states []api.ManualSA, err error) {
+	err = n.do(ctx, func() { states = n.manual.states() })
+	return states, err
+}
+
 // order carries out an operator's wish. A peer that is taken down stays down
 // from our side: its cells drop traffic instead of asking for an SA.
 func (n *negotiator) order(ctx context.Context, event ike.Event) error {
@@ -379,31 +402,61 @@ func (n *negotiator) release(ctx context.Context, tunnels []string) (err error) 
 	return errors.Join(failed, err)
 }
 
+// takeover is what a policy in force needs of the negotiator.
+type takeover struct {
+	tunnels       []string // claimed
+	peers         ike.Reconfigure
+	manual        []config.ManualTunnel
+	encapsulation func(tunnel string) config.Encapsulation
+	publish       func() // lets the workers see the policy
+}
+
 // reconfigure puts a policy in force: the engine learns its peers, and with that
 // the SAs that end leave the data plane; then the cells change to what its
-// tunnels need; then publish lets the workers see it. The tunnels are claimed.
-func (n *negotiator) reconfigure(ctx context.Context, tunnels []string, peers ike.Reconfigure, publish func()) error {
+// tunnels need, and manual SAs come and go; then the workers see it.
+func (n *negotiator) reconfigure(ctx context.Context, to takeover) error {
 	return n.do(ctx, func() {
-		if err := n.adopt(tunnels, peers, publish); err != nil {
+		if err := n.adopt(to); err != nil {
 			n.log.Error("cells of the new policy", "error", err)
 		}
 	})
 }
 
 // adopt is reconfigure on the engine's goroutine, or before there is one.
-func (n *negotiator) adopt(tunnels []string, peers ike.Reconfigure, publish func()) error {
+func (n *negotiator) adopt(to takeover) error {
 	names, with := &directory{children: map[pipeline.CellID]child{}}, map[string]string{}
-	for _, p := range peers.Peers {
+	for _, p := range to.peers.Peers {
 		for _, c := range p.Children {
 			names.children[n.cells.cells[c.Name].id] = child{p.Name, c.Name}
 			with[c.Name] = p.Name
 		}
 	}
 	n.names.Store(names)
-	n.step(peers)
-	err := n.cells.adopt(time.Now(), tunnels, with, n.engine.NotBefore)
-	publish()
-	return errors.Join(err, n.cells.release(tunnels), n.cells.sweepAll())
+	was := n.encapsulation
+	n.encapsulation = to.encapsulation
+	n.step(to.peers)
+	err := errors.Join(n.cells.adopt(time.Now(), to.tunnels, with, n.engine.NotBefore), n.manual.adopt(to.manual))
+	to.publish()
+	n.awaitSPIs()
+	n.rewrap(names, was)
+	return errors.Join(err, n.cells.release(to.tunnels), n.cells.sweepAll())
+}
+
+// rewrap rekeys the Child SAs whose encapsulation has changed: an SA keeps that
+// with which it was installed.
+func (n *negotiator) rewrap(names *directory, was func(tunnel string) config.Encapsulation) {
+	for id, c := range names.children {
+		if installed := n.cells.cells[c.name]; installed.id == id && installed.sas > 0 && was(c.name) != n.encapsulation(c.name) {
+			n.step(ike.Rekey{Peer: c.peer, Child: c.name})
+		}
+	}
+}
+
+// awaitSPIs has manual SAs tried again while any of them waits.
+func (n *negotiator) awaitSPIs() {
+	if n.manual.waiting() {
+		n.again.Reset(manualRetry)
+	}
 }
 
 // forget has wipe called when no IKE SA of a former configuration is left: one

@@ -65,6 +65,16 @@ func (p *memoryPlane) AllocateSPI() (uint32, error) {
 	return p.nextSPI, nil
 }
 
+func (p *memoryPlane) ReserveSPI(spi uint32) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.reserved[spi] {
+		return pipeline.ErrSPITaken
+	}
+	p.reserved[spi] = true
+	return nil
+}
+
 func (p *memoryPlane) ReleaseSPI(spi uint32) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -208,7 +218,7 @@ func adoptAll(t *testing.T, n *negotiator, peers []ike.Peer) {
 	if _, err := n.cells.claim(tunnels); err != nil {
 		t.Fatal(err)
 	}
-	if err := n.adopt(tunnels, ike.Reconfigure{Peers: peers}, func() {}); err != nil {
+	if err := n.adopt(takeover{tunnels: tunnels, peers: ike.Reconfigure{Peers: peers}, encapsulation: n.encapsulation, publish: func() {}}); err != nil {
 		t.Fatal(err)
 	}
 }

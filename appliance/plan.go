@@ -89,7 +89,7 @@ func (p *plan) build(ctx context.Context) error {
 	if err != nil {
 		return refuse(err)
 	}
-	next.spd, next.peers = compiled.SPD, compiled.Peers
+	next.spd, next.peers, next.manual = compiled.SPD, compiled.Peers, compiled.Manual
 	next.addresses, _ = next.overlay.present(next.cfg)
 	p.change.Policy, next.warnings = next.spd.Policy, slices.Clone(compiled.Warnings)
 	p.tunnels = tunnelsOf(next.spd, next.peers)
@@ -146,6 +146,11 @@ func (p *plan) release(ctx context.Context) error {
 	return p.manager.negotiator.release(ctx, p.tunnels)
 }
 
+// takeover is what the negotiator is told; publish lets the workers see the policy.
+func (p *plan) takeover(publish func()) takeover {
+	return takeover{tunnels: p.tunnels, peers: p.next.reconfigure(), manual: p.next.manual, encapsulation: p.next.cfg.Encapsulation, publish: publish}
+}
+
 // undo gives back what was taken for a change that does not come about.
 func (p *plan) undo(ctx context.Context) error {
 	p.prepared.Discard()
@@ -184,6 +189,7 @@ func (p *plan) describe(ctx context.Context, before *running) error {
 		return err
 	}
 	c.Ended, c.Kept = endedSAs(negotiated, ike.Endings(before.peers, p.next.peers))
+	endedManual(c, before.manual, p.next.manual)
 	return nil
 }
 

@@ -127,13 +127,26 @@ func (g *Gateway) sadView(r *http.Request) (api.SAD, error) {
 	if err != nil {
 		return api.SAD{}, err
 	}
-	view := api.SAD{MainMode: []api.IKE{}, QuickMode: sasView(g.plane.SACounters(), negotiated), Soft: []api.SoftSA{}}
+	states, err := g.negotiator.manualStates(r.Context())
+	if err != nil {
+		return api.SAD{}, err
+	}
+	view := api.SAD{MainMode: []api.IKE{}, QuickMode: sasView(g.plane.SACounters(), negotiated, g.manualNames()), Soft: []api.SoftSA{}, Manual: states}
 	for _, sa := range ikeView(negotiated, nil) {
 		if sa.InitiatorSPI != "" {
 			view.MainMode = append(view.MainMode, sa)
 		}
 	}
 	return view, nil
+}
+
+// manualNames is the manual SA of each tunnel in force that has one.
+func (g *Gateway) manualNames() map[string]string {
+	names := map[string]string{}
+	for _, t := range g.running().manual {
+		names[t.Rule] = t.SA.Name
+	}
+	return names
 }
 
 // list describes the backups, the latest first.

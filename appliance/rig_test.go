@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -131,7 +132,7 @@ func newRigGateway(t *testing.T, resolver config.Resolver, text string, number i
 			t.Fatal(err)
 		}
 	}
-	loaded, err := load(g.path, false, resolver)
+	loaded, err := load(g.path, strings.Contains(text, "lab: true"), resolver)
 	if err != nil {
 		t.Fatal(err)
 	}

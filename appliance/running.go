@@ -22,8 +22,9 @@ type running struct {
 	addresses  map[string][]netip.Prefix // own ones now, by port
 	spd        *policy.SPD
 	peers      []ike.Peer // that IKE negotiates with
-	warnings   []string   // of it, all of them
-	generation uint64     // policies published since start
+	manual     []config.ManualTunnel
+	warnings   []string // of it, all of them
+	generation uint64   // policies published since start
 	changed    time.Time
 }
 
@@ -107,7 +108,7 @@ func (o overlay) environment(cfg *config.Config) policy.Environment {
 // addresses and the level that was set.
 func (o overlay) compile(cfg *config.Config) (*config.Compiled, error) {
 	if o.level == nil && len(o.addresses) == 0 {
-		return &config.Compiled{SPD: cfg.SPD, Environment: cfg.Environment, Peers: cfg.Peers, Warnings: cfg.Warnings}, nil
+		return &config.Compiled{SPD: cfg.SPD, Environment: cfg.Environment, Peers: cfg.Peers, Manual: cfg.Manual, Warnings: cfg.Warnings}, nil
 	}
 	over, set := *cfg, *cfg.Policy
 	over.Policy = &set

@@ -72,8 +72,9 @@ func texts[T interface{ String() string }](values []T) []string {
 	return list
 }
 
-// sasView joins what the data plane counts with what IKE knows of each SA.
-func sasView(counted []pipeline.SACounters, negotiated []ike.SAInfo) []api.SA {
+// sasView joins what the data plane counts with what IKE knows of each SA, and
+// with the manual SAs by their tunnels.
+func sasView(counted []pipeline.SACounters, negotiated []ike.SAInfo, manual map[string]string) []api.SA {
 	type origin struct {
 		peer  string
 		child ike.ChildInfo
@@ -92,7 +93,7 @@ func sasView(counted []pipeline.SACounters, negotiated []ike.SAInfo) []api.SA {
 			from, direction = outbound[outboundName{s.Tunnel, s.SPI}], "outbound"
 		}
 		sas = append(sas, api.SA{
-			Peer: from.peer, Child: s.Tunnel, Direction: direction, SPI: spiText(s.SPI),
+			Peer: from.peer, Manual: manual[s.Tunnel], Child: s.Tunnel, Direction: direction, SPI: spiText(s.SPI),
 			Protocol: "esp", Mode: "tunnel", Suite: s.Suite.String(), Device: s.Device,
 			Local: endpoint(s.Local, s.UDPEncap), Remote: endpoint(s.Remote, s.UDPEncap), UDPEncap: s.UDPEncap,
 			Selectors: texts(s.Selectors), ReplayWindow: s.ReplayWindow, Sequence: s.Sequence,

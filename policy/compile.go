@@ -86,7 +86,7 @@ func (c *compiler) assemble(drafts []*draft) *SPD {
 	for i, d := range drafts {
 		d.Rank = uint32(len(drafts) - i)
 		spd.Entries[i] = d.Entry
-		spd.NeedsIKE = spd.NeedsIKE || d.Verdict == VerdictProtect || d.Verdict == VerdictRequire
+		spd.NeedsIKE = spd.NeedsIKE || !d.manual && (d.Verdict == VerdictProtect || d.Verdict == VerdictRequire)
 	}
 	spd.NeedsIKE = spd.NeedsIKE && !c.set.IKEDisabled
 	assignIDs(spd)

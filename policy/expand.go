@@ -28,6 +28,7 @@ type draft struct {
 	Entry
 	kind        ActionKind
 	authMethods []string    // of the rule, where it negotiates
+	manual      bool        // of the rule: its tunnel needs no IKE
 	dynamic     bool        // of the default response rule
 	forward     box         // the filter as written, also for its mirror image
 	specific    specificity // set by weigh
@@ -61,7 +62,7 @@ func prototype(rule *Rule, list *FilterList, f *Filter, action *FilterAction) dr
 	d.SourceName, d.DestinationName = f.Source.name, f.Destination.name
 	switch action.Kind {
 	case ActionNegotiate:
-		d.Verdict, d.Tunnel, d.authMethods = VerdictProtect, rule.Tunnel, rule.AuthMethods
+		d.Verdict, d.Tunnel, d.authMethods, d.manual = VerdictProtect, rule.Tunnel, rule.AuthMethods, rule.Manual
 		d.Fallback, d.Passthrough = action.FallbackClear, action.InboundPassthrough
 	case ActionPermit:
 		d.Verdict = VerdictPermit

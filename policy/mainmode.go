@@ -30,7 +30,7 @@ func mainModeFilters(drafts []*draft) []MainModeFilter {
 	}
 	seen := map[source]bool{}
 	for _, d := range drafts {
-		if d.Verdict != VerdictProtect {
+		if d.Verdict != VerdictProtect || d.manual {
 			continue
 		}
 		pair := [2]AddrRange{d.Source, d.Destination}

@@ -141,6 +141,7 @@ type Rule struct {
 	FilterAction string
 	Tunnel       string
 	AuthMethods  []string
+	Manual       bool // the Child SA has keys of the operator's: nobody negotiates it, and nothing authenticates its peer
 	Ports        PortGroup
 	Origin       Origin
 }

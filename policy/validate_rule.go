@@ -41,7 +41,12 @@ func (v *validator) negotiated(where Problem, rule *Rule, list *FilterList, acti
 	if rule.Tunnel == "" {
 		v.fail(where, "Tunnel", "expected a tunnel, because its action negotiates, found none")
 	}
-	v.authMethods(where, rule.AuthMethods)
+	switch {
+	case !rule.Manual:
+		v.authMethods(where, rule.AuthMethods)
+	case len(rule.AuthMethods) > 0:
+		v.fail(where, "AuthMethods", "expected no authentication methods, because nobody negotiates its SA, found %s", strings.Join(rule.AuthMethods, ", "))
+	}
 	if rule.ports() == PortsWAN {
 		v.fail(where, "Ports", "expected lan or all, because its action negotiates and what is to be protected comes from the lan side, found wan")
 	}

@@ -54,7 +54,7 @@ func (c *compiler) warnRule(rule *Rule, list *FilterList, action *FilterAction) 
 	if action.Kind == ActionPermit {
 		c.warnRSVP(rule, list)
 	}
-	if action.Kind == ActionNegotiate && c.set.IKEDisabled {
+	if action.Kind == ActionNegotiate && !rule.Manual && c.set.IKEDisabled {
 		c.warn(names, "rule %s negotiates, but IKE is disabled: its traffic is dropped", named)
 	}
 }

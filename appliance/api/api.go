@@ -82,7 +82,8 @@ type Stat struct {
 
 // SA is one entry of the SAD: one direction of a Child SA (RFC 4301 4.4.2).
 type SA struct {
-	Peer         string            `json:"peer"`
+	Peer         string            `json:"peer"`             // empty where nobody negotiated it
+	Manual       string            `json:"manual,omitempty"` // name of an SA with keys of the operator's
 	Child        string            `json:"child"`
 	Direction    string            `json:"direction"` // inbound or outbound
 	SPI          string            `json:"spi"`

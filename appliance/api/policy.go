@@ -66,6 +66,16 @@ type SAD struct {
 	MainMode  []IKE    `json:"mm_sas"`
 	QuickMode []SA     `json:"qm_sas"`
 	Soft      []SoftSA `json:"soft_sas"`
+	// Manual is the SAs with keys of the operator's. Those that are up are quick-mode SAs too.
+	Manual []ManualSA `json:"manual_sas"`
+}
+
+// ManualSA is an SA with keys of the operator's (sas in the configuration).
+type ManualSA struct {
+	Name  string `json:"name"`
+	Rule  string `json:"rule"`          // that uses it
+	State string `json:"state"`         // up or down
+	Why   string `json:"why,omitempty"` // it is down
 }
 
 // SoftSA is leave to speak in clear with a peer that knows no IPsec: an SAD

@@ -6,6 +6,7 @@ import (
 	"math/bits"
 	"regexp"
 	"slices"
+	"time"
 )
 
 // Bounds that the data plane has too; here they are reported with the key.
@@ -18,9 +19,15 @@ const (
 	maxSlots     = 1 << 24 // inbound SAs: the rest of the SPI is random
 	maxIDs       = 65534   // tunnels, neighbours: 16-bit numbers with one reserved
 	maxWorkers   = 64
-	maxPorts     = 32
+	maxDevices   = 32
+	maxVLANPorts = 31
+	maxVLAN      = 4094 // IEEE 802.1Q reserves 4095; 0 is no VLAN
 	maxAddresses = 8    // of a port
 	maxReplay    = 8192 // packets
+
+	maxFragmentMB   = 1024
+	minFragmentTime = 100 * time.Millisecond
+	maxFragmentTime = time.Minute // RFC 1122 section 3.3.2 and RFC 8200 section 4.5 wait no longer
 )
 
 // builder turns a decoded file into a Config. A zero value has been reported already where it is not valid.
@@ -31,6 +38,9 @@ type builder struct {
 	config  *Config
 	active  int            // index of the active policy, -1 without one
 	peers   map[string]int // index by name
+	sas     map[string]int // index by name
+
+	encapsulations map[string]Encapsulation // by filter action
 }
 
 func (b *builder) build() {
@@ -41,7 +51,9 @@ func (b *builder) build() {
 	b.dataplane()
 	b.ports()
 	b.routes()
+	b.fragments()
 	b.buildPeers()
+	b.manualSAs()
 	b.policy()
 	b.config.Control.Socket = string(b.raw.Control.Socket)
 	b.config.Metrics.Listen = b.raw.Metrics.Listen
@@ -103,6 +115,18 @@ func (b *builder) dataplane() {
 		if !pciForm.MatchString(device) && !cryptoForm.MatchString(device) {
 			b.add(fmt.Sprintf("dataplane.crypto_devices[%d]", i), "expected a virtual device (crypto_aesni_gcm0) or a PCI address, found %q", device)
 		}
+	}
+}
+
+// fragments checks the bounds of reassembly.
+func (b *builder) fragments() {
+	raw := &b.raw.Fragments
+	if raw.Timeout < minFragmentTime || raw.Timeout > maxFragmentTime {
+		b.add("fragments.timeout", "expected a time from %s to %s, found %s", minFragmentTime, maxFragmentTime, raw.Timeout)
+	}
+	b.config.Fragments = Fragments{MemoryMB: b.within("fragments.memory_mb", raw.MemoryMB, 1, maxFragmentMB, "MiB"), Timeout: raw.Timeout}
+	if most := b.raw.Dataplane.MemoryMB / 2; raw.MemoryMB > most && raw.MemoryMB <= maxFragmentMB && !b.anyWithin("dataplane.memory_mb") {
+		b.add("fragments.memory_mb", "expected at most half of dataplane.memory_mb, %d MiB, found %d: packets and tables need room too", most, raw.MemoryMB)
 	}
 }
 

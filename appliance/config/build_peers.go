@@ -27,6 +27,7 @@ func (b *builder) buildPeers() {
 		b.name(key+".name", raw.Name, names)
 		b.peers[raw.Name] = i
 		local, remote := netip.Addr(raw.Local), netip.Addr(raw.Remote)
+		b.sameVersion(key, local, remote)
 		b.endpoints(key, local, remote)
 		peer := ike.Peer{
 			Name: raw.Name, Local: local, Remote: remote, LocalID: raw.LocalID, RemoteID: raw.RemoteID,
@@ -36,7 +37,7 @@ func (b *builder) buildPeers() {
 		b.keyExchange(key, raw, &peer)
 		b.rekey(key+".child_rekey", raw.ChildRekey)
 		b.delay(key+".idle_timeout", raw.IdleTimeout)
-		b.within(key+".replay_window", raw.ReplayWindow, 64, maxReplay, "packets")
+		b.within(key+".replay_window", raw.ReplayWindow, minReplay, maxReplay, "packets")
 		b.identities(key, &peer, pairs)
 		b.config.plan.peers = append(b.config.plan.peers, peer)
 	}

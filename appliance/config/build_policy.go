@@ -28,6 +28,7 @@ func (b *builder) policy() {
 	}
 	set := &policy.Set{Active: b.raw.ActivePolicy, Exemptions: b.raw.Exemptions.Level, IKEDisabled: !b.raw.IKE.Enabled}
 	b.resolveNames()
+	b.encapsulations, b.config.plan.encapsulations = map[string]Encapsulation{}, map[string]Encapsulation{}
 	for i := range b.raw.FilterLists {
 		set.FilterLists = append(set.FilterLists, b.filterList(fmt.Sprintf("filter_lists[%d]", i), &b.raw.FilterLists[i]))
 	}
@@ -40,7 +41,7 @@ func (b *builder) policy() {
 	}
 	b.config.Policy = set
 	b.activePolicy(set)
-	b.planChildren(things.actions)
+	b.planTunnels(things.actions)
 	b.countTunnels()
 	if b.more == 0 { // else nobody would read what else is wrong
 		b.compile()
@@ -77,7 +78,14 @@ func (b *builder) filterAction(key string, raw *fileFilterAction) policy.FilterA
 		Name: raw.Name, Kind: raw.Action, FallbackClear: raw.FallbackClear, FallbackClearOnWAN: raw.FallbackClearOnWAN,
 		InboundPassthrough: raw.InboundPassthrough, Origin: b.origin(key),
 	}
+	b.encapsulations[raw.Name] = b.encapsulation(key+".encapsulation", &raw.Encapsulation)
+	if b.has(key+".encapsulation") && raw.Action != policy.ActionNegotiate {
+		b.add(key+".encapsulation", "expected none, because an action that is %s puts packets into no others", raw.Action)
+	}
 	proposals := raw.ESPProposals
+	for i, p := range proposals {
+		b.legacyProposal(fmt.Sprintf("%s.esp_proposals[%d]", key, i), fmt.Sprintf("action %q", raw.Name), crypto.ESPProposal(p))
+	}
 	if raw.Action == policy.ActionNegotiate || len(proposals) > 0 {
 		action.Methods = methods(proposals)
 	}
@@ -118,6 +126,10 @@ func (b *builder) onePolicy(key string, raw *filePolicy, things *things) policy.
 	}
 	response, responseKey := &raw.DefaultResponse, key+".default_response"
 	b.someProposals(responseKey+".esp_proposals", response.ESPProposals != nil, len(response.ESPProposals))
+	for i, p := range response.ESPProposals {
+		b.legacyProposal(fmt.Sprintf("%s.esp_proposals[%d]", responseKey, i), fmt.Sprintf("the default response rule of policy %q", raw.Name), crypto.ESPProposal(p))
+	}
+	things.sas = map[string]string{}
 	p.DefaultResponse = policy.DefaultResponse{
 		Enabled: response.Enabled, Methods: methods(response.ESPProposals),
 		AuthMethods: b.authMethods(responseKey+".auth_methods", response.AuthMethods),
@@ -144,9 +156,10 @@ func (b *builder) compile() {
 	if err != nil {
 		return
 	}
-	for _, planned := range out.bare {
-		b.add(fmt.Sprintf("policies[%d].rules[%d]", b.active, planned.rule), "expected traffic to protect, found none: other rules take all of it, or its filters are for an IP version of which the gateway has no address")
+	for _, rule := range out.bare {
+		b.add(b.ruleKey(rule), "expected traffic to protect, found none: other rules take all of it, or its filters are for an IP version of which the gateway has no address")
 	}
+	b.transportTraffic(out.Manual)
 	for _, peer := range out.peers {
 		for _, child := range peer.Children {
 			if n := len(child.Selectors); n > maxSelectors {
@@ -159,7 +172,7 @@ func (b *builder) compile() {
 			b.add("peers", "%s", oneLine(err))
 		}
 	}
-	c.SPD, c.Peers, c.Environment = out.SPD, out.Peers, out.Environment
+	c.SPD, c.Peers, c.Manual, c.Environment = out.SPD, out.Peers, out.Manual, out.Environment
 	c.Warnings = append(c.Warnings, out.Warnings...)
 }
 

@@ -9,17 +9,17 @@ import (
 )
 
 func (b *builder) ports() {
-	if n := len(b.raw.Ports); n > maxPorts {
-		b.add("ports", "expected at most %d ports, found %d", maxPorts, n)
-		b.raw.Ports = b.raw.Ports[:maxPorts]
+	if n := len(b.raw.Ports); n > maxDevices+maxVLANPorts {
+		b.add("ports", "expected at most %d ports, found %d", maxDevices+maxVLANPorts, n)
+		b.raw.Ports = b.raw.Ports[:maxDevices+maxVLANPorts]
 	}
-	names, devices := map[string]string{}, map[string]string{}
+	names, devices := map[string]string{}, map[link]string{}
 	for i := range b.raw.Ports {
 		raw, key := &b.raw.Ports[i], fmt.Sprintf("ports[%d]", i)
 		b.name(key+".name", raw.Name, names)
-		b.device(key, raw.Device, devices)
+		b.device(key, raw, devices)
 		port := Port{
-			Name: raw.Name, Device: raw.Device, Role: policy.PortGroup(raw.Role),
+			Name: raw.Name, Device: raw.Device, VLAN: uint16(raw.VLAN), Role: policy.PortGroup(raw.Role),
 			MTU: b.within(key+".mtu", raw.MTU, minMTU, maxMTU, "bytes"), IKE: raw.IKE == "on",
 		}
 		if n := len(raw.Addresses); n > maxAddresses || n == 0 && b.has(key+".addresses") {
@@ -39,18 +39,46 @@ func (b *builder) ports() {
 	if len(b.raw.Ports) == 0 && b.has("ports") {
 		b.add("ports", "expected at least one port, found none")
 	}
+	b.countDevices(devices)
 }
 
-// device checks how a port is opened. others maps the devices seen so far to their ports.
-func (b *builder) device(port, device string, others map[string]string) {
-	switch other := others[device]; {
+// link is what tells one port from another: a device, and the VLAN of its frames.
+type link struct {
+	device string
+	vlan   int
+}
+
+// device checks how a port is opened. Ports may share a device if each has a VLAN of its own. others maps the links seen
+// so far to their ports.
+func (b *builder) device(port string, raw *filePort, others map[link]string) {
+	l := link{raw.Device, b.within(port+".vlan", raw.VLAN, 0, maxVLAN, "as VLAN, 0 for none")}
+	switch other := others[l]; {
 	case !b.has(port + ".device"):
-	case !pciForm.MatchString(device) && !ethernetForm.MatchString(device):
-		b.add(port+".device", "expected a PCI address (0000:00:05.0) or a virtual device (net_af_packet0,iface=lan0), found %q", device)
+	case !pciForm.MatchString(raw.Device) && !ethernetForm.MatchString(raw.Device):
+		b.add(port+".device", "expected a PCI address (0000:00:05.0) or a virtual device (net_af_packet0,iface=lan0), found %q", raw.Device)
+	case other != "" && l.vlan == 0:
+		b.add(port+".device", "expected a device of its own, found %q, which %s has already: ports of one device need a vlan each", raw.Device, other)
 	case other != "":
-		b.add(port+".device", "expected a device of its own, found %q, which %s has already", device, other)
+		b.add(port+".vlan", "expected a VLAN of its own on device %q, found %d, which %s has already", raw.Device, l.vlan, other)
 	}
-	others[device] = port
+	others[l] = port
+}
+
+// countDevices holds the ports against what the data plane can tell apart.
+func (b *builder) countDevices(links map[link]string) {
+	devices, tagged := map[string]bool{}, 0
+	for l := range links {
+		devices[l.device] = true
+		if l.vlan != 0 {
+			tagged++
+		}
+	}
+	if len(devices) > maxDevices {
+		b.add("ports", "expected at most %d devices, found %d", maxDevices, len(devices))
+	}
+	if tagged > maxVLANPorts {
+		b.add("ports", "expected at most %d ports with a vlan, found %d", maxVLANPorts, tagged)
+	}
 }
 
 // portAddress checks that an address and its subnet are on no other port; on its own port it may share the subnet.

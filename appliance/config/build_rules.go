@@ -13,16 +13,21 @@ type things struct {
 	lists   map[string]bool
 	actions map[string]*fileFilterAction
 
-	listNames, actionNames, peerNames []string // sorted
+	actionKeys map[string]string
+
+	listNames, actionNames, peerNames, saNames []string // sorted
+
+	sas map[string]string // of the policy at hand: which of its rules names each SA
 }
 
 func newThings(b *builder) *things {
-	t := &things{lists: map[string]bool{}, actions: map[string]*fileFilterAction{}, peerNames: sortedKeys(b.peers)}
+	t := &things{lists: map[string]bool{}, actions: map[string]*fileFilterAction{}, actionKeys: map[string]string{}, peerNames: sortedKeys(b.peers), saNames: sortedKeys(b.sas)}
 	for i := range b.raw.FilterLists {
 		t.lists[b.raw.FilterLists[i].Name] = true
 	}
 	for i := range b.raw.FilterActions {
 		t.actions[b.raw.FilterActions[i].Name] = &b.raw.FilterActions[i]
+		t.actionKeys[b.raw.FilterActions[i].Name] = fmt.Sprintf("filter_actions[%d]", i)
 	}
 	t.listNames, t.actionNames = sortedKeys(t.lists), sortedKeys(t.actions)
 	return t
@@ -39,18 +44,11 @@ func (b *builder) rule(key string, raw *fileRule, things *things) policy.Rule {
 	if action == nil {
 		b.add(key+".filter_action", "%s", notKnown("filter action", raw.FilterAction, things.actionNames))
 	}
-	_, known := b.peers[raw.Peer]
 	negotiates := action != nil && action.Action == policy.ActionNegotiate
-	switch {
-	case raw.Peer != "" && !known:
-		b.add(key+".peer", "%s", notKnown("peer", raw.Peer, things.peerNames))
-	case negotiates && raw.Peer == "":
-		b.add(key+".peer", "is missing: action %q negotiates and needs a peer (%s)", raw.FilterAction, listed(things.peerNames))
-	case action != nil && !negotiates && raw.Peer != "":
-		b.add(key+".peer", "expected no peer, because action %q is %s, found %q", raw.FilterAction, action.Action, raw.Peer)
-	}
+	b.ruleTunnel(key, raw, action, things)
 	methods := b.authMethods(key+".auth_methods", raw.AuthMethods)
-	if negotiates || raw.AuthMethods != nil {
+	rule.Manual = negotiates && raw.SA != ""
+	if negotiates && !rule.Manual || raw.AuthMethods != nil {
 		rule.AuthMethods = methods
 	}
 	if negotiates {
@@ -59,18 +57,64 @@ func (b *builder) rule(key string, raw *fileRule, things *things) policy.Rule {
 	return rule
 }
 
-// planChildren notes the Child SA of every rule of the active policy that negotiates.
-func (b *builder) planChildren(actions map[string]*fileFilterAction) {
+// ruleTunnel checks with whom, or with which manual SA, a rule protects its traffic.
+func (b *builder) ruleTunnel(key string, raw *fileRule, action *fileFilterAction, things *things) {
+	_, knownPeer := b.peers[raw.Peer]
+	_, knownSA := b.sas[raw.SA]
+	negotiates := action != nil && action.Action == policy.ActionNegotiate
+	switch {
+	case raw.Peer != "" && raw.SA != "":
+		b.add(key+".sa", "expected a peer to negotiate with or an SA of your own, found both: leave one")
+	case raw.Peer != "" && !knownPeer:
+		b.add(key+".peer", "%s", notKnown("peer", raw.Peer, things.peerNames))
+	case raw.SA != "" && !knownSA:
+		b.add(key+".sa", "%s", notKnown("SA", raw.SA, things.saNames))
+	case negotiates && raw.Peer+raw.SA == "":
+		b.add(key+".peer", "is missing: action %q negotiates and needs a peer (%s)", raw.FilterAction, listed(things.peerNames))
+	case action != nil && !negotiates && raw.Peer != "":
+		b.add(key+".peer", "expected no peer, because action %q is %s, found %q", raw.FilterAction, action.Action, raw.Peer)
+	case action != nil && !negotiates && raw.SA != "":
+		b.add(key+".sa", "expected no SA, because action %q is %s, found %q", raw.FilterAction, action.Action, raw.SA)
+	case raw.SA != "":
+		b.ruleSA(key, raw, action, things)
+	}
+}
+
+// ruleSA checks a rule whose SA is not negotiated: what its action says of negotiation would have no effect.
+func (b *builder) ruleSA(key string, raw *fileRule, action *fileFilterAction, things *things) {
+	if other := things.sas[raw.SA]; other != "" {
+		b.add(key+".sa", "expected an SA that no other rule of the policy names, found %q of rule %q: give one rule all filters", raw.SA, other)
+	}
+	things.sas[raw.SA] = raw.Name
+	where := things.actionKeys[raw.FilterAction]
+	for _, name := range []string{"esp_proposals", "fallback_clear", "fallback_clear_on_wan", "inbound_passthrough", "encapsulation"} {
+		if action != nil && b.has(where+"."+name) {
+			b.add(key+".filter_action", "expected an action without %s, because SA %q is not negotiated and has its own, found %q", name, raw.SA, raw.FilterAction)
+			return
+		}
+	}
+}
+
+// planTunnels notes the Child SA of every rule of the active policy that protects.
+func (b *builder) planTunnels(actions map[string]*fileFilterAction) {
 	if b.active < 0 {
 		return
 	}
 	for i, r := range b.raw.Policies[b.active].Rules {
-		peer, has := b.peers[r.Peer]
 		action := actions[r.FilterAction]
-		if !has || action == nil || action.Action != policy.ActionNegotiate {
+		if action == nil || action.Action != policy.ActionNegotiate {
+			continue
+		}
+		if sa, has := b.sas[r.SA]; has {
+			b.config.plan.manual = append(b.config.plan.manual, plannedManual{sa: sa, rule: i, name: r.Name})
+			continue
+		}
+		peer, has := b.peers[r.Peer]
+		if !has {
 			continue
 		}
 		raw := &b.raw.Peers[peer]
+		b.config.plan.encapsulations[r.Name] = b.encapsulations[r.FilterAction]
 		b.config.plan.children = append(b.config.plan.children, plannedChild{peer: peer, rule: i, child: ike.Child{
 			Name: r.Name, ESPProposals: espProposals(action.ESPProposals), Start: raw.Start,
 			RekeyTime: raw.ChildRekey, IdleTimeout: orNever(raw.IdleTimeout), ReplayWindow: raw.ReplayWindow,
@@ -80,7 +124,7 @@ func (b *builder) planChildren(actions map[string]*fileFilterAction) {
 
 // countTunnels holds the tunnels of the active policy against the cells that the data plane will have for them.
 func (b *builder) countTunnels() {
-	n, most := len(b.config.plan.children), b.config.Dataplane.MaxTunnels
+	n, most := len(b.config.plan.children)+len(b.config.plan.manual), b.config.Dataplane.MaxTunnels
 	switch {
 	case n > maxIDs:
 		b.add(fmt.Sprintf("policies[%d].rules", b.active), "expected at most %d rules that negotiate, because each has a tunnel of its own, found %d: use filter lists with more filters, and fewer rules", maxIDs, n)

@@ -14,7 +14,18 @@ import (
 type plan struct {
 	peers    []ike.Peer            // of the file, without Child SAs
 	children []plannedChild        // of the active policy
+	sas      []ManualSA            // of the file
+	manual   []plannedManual       // of the active policy
 	ikeOff   map[netip.Addr]string // own addresses where IKE is off, each with its port
+
+	encapsulations map[string]Encapsulation // by the name of the Child SA
+}
+
+// plannedManual is the manual SA of a rule.
+type plannedManual struct {
+	sa   int // in plan.sas
+	rule int // in the active policy
+	name string
 }
 
 // plannedChild is the Child SA of a rule that negotiates, without the traffic, which depends on the own addresses.
@@ -34,6 +45,10 @@ type Compiled struct {
 	// peer's local address, or that address is gone.
 	Peers []ike.Peer
 
+	// Manual is the SAs with keys of the operator's, each with the traffic of its rule. One whose own address is gone is
+	// left out.
+	Manual []ManualTunnel
+
 	Warnings []string
 }
 
@@ -50,8 +65,8 @@ func (c *Config) Compile(env policy.Environment) (*Compiled, error) {
 		return nil, err
 	}
 	out := &result.Compiled
-	for _, planned := range result.bare {
-		out.warn("rule %q has no traffic to protect with the addresses that the gateway has now", planned.child.Name)
+	for _, rule := range result.bare {
+		out.warn("rule %q has no traffic to protect with the addresses that the gateway has now", rule)
 	}
 	if err := ike.ValidatePeers(out.Peers); err != nil {
 		return nil, err
@@ -62,8 +77,8 @@ func (c *Config) Compile(env policy.Environment) (*Compiled, error) {
 // compilation is a Compiled, and what is of interest while it is made.
 type compilation struct {
 	Compiled
-	peers []ike.Peer     // all of the file, those included with which nothing is negotiated
-	bare  []plannedChild // without traffic in the SPD
+	peers []ike.Peer // all of the file, those included with which nothing is negotiated
+	bare  []string   // rules without traffic in the SPD
 }
 
 func (c *Config) compile(env policy.Environment) (*compilation, error) {
@@ -84,11 +99,40 @@ func (c *Config) compile(env policy.Environment) (*compilation, error) {
 		case len(child.Selectors) > 0:
 			peer.Children = append(peer.Children, child)
 		case slices.Contains(env.LocalAddresses, peer.Local): // else it is stale, and choosePeers says so
-			out.bare = append(out.bare, planned)
+			out.bare = append(out.bare, child.Name)
 		}
 	}
+	out.chooseManual(c, traffic)
 	out.choosePeers(c)
 	return out, nil
+}
+
+// chooseManual keeps the manual SAs that can carry traffic and warns of those that no rule names.
+func (out *compilation) chooseManual(c *Config, traffic map[string][]policy.Selector) {
+	named := map[int]bool{}
+	for _, planned := range c.plan.manual {
+		named[planned.sa] = true
+		sa, selectors := &c.plan.sas[planned.sa], traffic[planned.name]
+		switch {
+		case len(selectors) > 0:
+			out.Manual = append(out.Manual, ManualTunnel{Rule: planned.name, SA: sa, Selectors: selectors})
+		case sa.Transport || slices.Contains(out.Environment.LocalAddresses, sa.Local.Addr()): // else it is stale
+			out.bare = append(out.bare, planned.name)
+		}
+	}
+	for i := range c.plan.sas {
+		if !named[i] {
+			out.warn("SA %q is named by no rule of the active policy", c.plan.sas[i].Name)
+		}
+	}
+}
+
+// Encapsulation is how the packets of a tunnel of the active policy are put into outer ones.
+func (c *Config) Encapsulation(tunnel string) Encapsulation {
+	if e, has := c.plan.encapsulations[tunnel]; has {
+		return e
+	}
+	return DefaultEncapsulation()
 }
 
 // endpoints is the local end of every tunnel of the active policy.
@@ -96,6 +140,11 @@ func (p *plan) endpoints() map[string]netip.Addr {
 	ends := map[string]netip.Addr{}
 	for _, planned := range p.children {
 		ends[planned.child.Name] = p.peers[planned.peer].Local
+	}
+	for _, planned := range p.manual {
+		if sa := &p.sas[planned.sa]; !sa.Transport { // in transport mode it may be a host's
+			ends[planned.name] = sa.Local.Addr()
+		}
 	}
 	return ends
 }

@@ -110,7 +110,7 @@ func TestCompileWithNothingToProtect(t *testing.T) {
 	}
 }
 
-// Ports, routes, filters and tunnels take IPv6; the ends of a tunnel do not.
+// Ports, routes, filters and tunnels take IPv6.
 func TestIPv6(t *testing.T) {
 	text := strings.NewReplacer(
 		"addresses: [10.1.0.1/24]", "addresses: [10.1.0.1/24, 2001:db8:1::1/64]",
@@ -132,8 +132,8 @@ func TestIPv6(t *testing.T) {
 		t.Errorf("environment %+v", c.Environment)
 	}
 	expectErrors(t, []struct{ old, new, want string }{
-		{"local: 192.0.2.1,", "local: \"2001:db8::1\",", "gw.yaml:9: peers[0].local: expected an IPv4 address, found 2001:db8::1: a tunnel carries IPv6, but between IPv4 addresses only"},
-		{"remote: 192.0.2.2,", "remote: \"2001:db8::2\",", "gw.yaml:9: peers[0].remote: expected an IPv4 address, found 2001:db8::2"},
+		{"remote: 192.0.2.2,", "remote: \"2001:db8::2\",", "gw.yaml:9: peers[0].remote: expected an address of the IP version of local, 192.0.2.1, found 2001:db8::2"},
+		{"remote: 192.0.2.2,", "remote: \"fe80::2\",", "gw.yaml:9: peers[0].remote: expected an IPv6 address that is good beyond its link"},
 		{"addresses: [10.1.0.1/24]", "addresses: [\"2001:db8:1::/64\"]", "gw.yaml:4: ports[0].addresses[0]: expected the address of a host in its subnet, found 2001:db8:1::, which is the anycast address"},
 		{"addresses: [10.1.0.1/24]", "addresses: [\"fe80::1/64\"]", "gw.yaml:4: ports[0].addresses[0]: expected an IPv6 address that is good beyond its link"},
 		{"addresses: [10.1.0.1/24]", "addresses: [\"ff02::1/64\"]", "gw.yaml:4: ports[0].addresses[0]: expected a unicast address"},

@@ -23,6 +23,7 @@ type Config struct {
 	Dataplane Dataplane
 	Ports     []Port
 	Routes    []Route
+	Fragments Fragments
 
 	Policy      *policy.Set // every policy of the file
 	Exemptions  policy.ExemptionLevel
@@ -31,6 +32,7 @@ type Config struct {
 	Environment policy.Environment // the addresses of all ports
 	SPD         *policy.SPD        // the active policy, compiled for Environment
 	Peers       []ike.Peer         // those of Compiled, for Environment
+	Manual      []ManualTunnel     // likewise
 
 	State   string // folder for numbered backups and for what DNS names stand for
 	Control Control
@@ -61,7 +63,8 @@ type Dataplane struct {
 // Port is an Ethernet port.
 type Port struct {
 	Name      string
-	Device    string           // DPDK devargs of a virtual device, or a PCI address
+	Device    string           // DPDK devargs of a virtual device, or a PCI address; ports of one device differ in VLAN
+	VLAN      uint16           // of its frames (IEEE 802.1Q), 0 for those without a tag
 	Role      policy.PortGroup // PortsLAN for protected, PortsWAN for unprotected
 	Addresses []netip.Prefix   // own address with the length of the attached subnet
 	MTU       int              // bytes of an IP packet
@@ -72,6 +75,12 @@ type Port struct {
 type Route struct {
 	To  netip.Prefix
 	Via netip.Addr
+}
+
+// Fragments bounds what the data plane keeps of datagrams whose fragments have not all come.
+type Fragments struct {
+	MemoryMB int
+	Timeout  time.Duration
 }
 
 // Control is the control API.
@@ -93,7 +102,7 @@ type Log struct {
 // Options is what a configuration is checked against besides itself.
 type Options struct {
 	Machine Machine
-	Lab     bool // a policy that is a sample may be the active one (S-010)
+	Lab     bool // a policy that is a sample may be the active one (S-010), and SAs may have keys of the operator's
 
 	// Known is what DNS names stand for already: a name that is in it is not asked for again (S-020).
 	Known map[string][]netip.Addr
@@ -149,5 +158,8 @@ func ParseWith(path string, data []byte, o Options) (*Config, error) {
 func (c *Config) Wipe() {
 	for i := range c.plan.peers {
 		c.plan.peers[i].PSK.Wipe()
+	}
+	for i := range c.plan.sas {
+		c.plan.sas[i].wipe()
 	}
 }

@@ -71,13 +71,13 @@ func TestErrors(t *testing.T) {
 		// peers
 		{"local: 192.0.2.1,", "local: 192.0.2.7,", "gw.yaml:9: peers[0].local: expected an address of a port (10.1.0.1, 192.0.2.1), found 192.0.2.7"}, // S-005
 		{"remote: 192.0.2.2,", "remote: 10.1.0.1,", "gw.yaml:9: peers[0].remote: expected the address of another gateway, found 10.1.0.1"},            // S-005
-		{"remote: 192.0.2.2,", "remote: 224.0.0.1,", `gw.yaml:9: peers[0].remote: expected a unicast IPv4 address (192.0.2.1), found "224.0.0.1"`},
+		{"remote: 192.0.2.2,", "remote: 224.0.0.1,", `gw.yaml:9: peers[0].remote: expected a unicast address (192.0.2.1, 2001:db8::1), found "224.0.0.1"`},
 		{"remote: 192.0.2.2,", "remote: 192.0.2.2, remote_id: a b,", `gw.yaml:9: peers[0].remote_id: identity "a b": expected an address`},
 		{"remote: 192.0.2.2,", "remote: 192.0.2.2, start: soon,", `gw.yaml:9: peers[0].start: expected always or on-demand, found "soon"`},
 		{"remote: 192.0.2.2,", "remote: 192.0.2.2, dpd_delay: 30,", `gw.yaml:9: peers[0].dpd_delay: expected a time with its unit (500ms, 30s, 5m, 8h), found "30"`},
 		{"remote: 192.0.2.2,", "remote: 192.0.2.2, child_rekey: 1s,", "gw.yaml:9: peers[0].child_rekey: expected a time from 10s to 168h0m0s, found 1s"},
 		{"remote: 192.0.2.2,", "remote: 192.0.2.2, idle_timeout: 1ms,", "gw.yaml:9: peers[0].idle_timeout: expected 0s (never) or a time from 1s to 24h0m0s, found 1ms"},
-		{"remote: 192.0.2.2,", "remote: 192.0.2.2, replay_window: 1,", "gw.yaml:9: peers[0].replay_window: expected 64 to 8192 packets, found 1"},
+		{"remote: 192.0.2.2,", "remote: 192.0.2.2, replay_window: 1,", "gw.yaml:9: peers[0].replay_window: expected 32 to 8192 packets, found 1"},
 		{"remote: 192.0.2.2,", "remote: 192.0.2.2, ike_proposals: [aes128],", `gw.yaml:9: peers[0].ike_proposals[0]: IKE proposal "aes128"`},
 		{"psk_file: site-b.psk}}", twoPeers(""), `gw.yaml:10: peers[1]: expected other addresses or identities than those of peer "site-b"`},
 		// policy

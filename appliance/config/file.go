@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"time"
 
+	"sallyport/crypto"
 	"sallyport/ike"
 	"sallyport/policy"
 )
@@ -14,10 +15,14 @@ import (
 
 type fileRoot struct {
 	Name          string             `mapstructure:"name" required:"the gateway's name"`
+	Lab           bool               `mapstructure:"lab" default:"false"`
+	Legacy        bool               `mapstructure:"legacy_algorithms" default:"false"`
 	Dataplane     fileDataplane      `mapstructure:"dataplane"`
 	Ports         []filePort         `mapstructure:"ports" required:"at least one port"`
 	Routes        []fileRoute        `mapstructure:"routes"`
+	Fragments     fileFragments      `mapstructure:"fragments"`
 	Peers         []filePeer         `mapstructure:"peers"`
+	SAs           []fileSA           `mapstructure:"sas"`
 	FilterLists   []fileFilterList   `mapstructure:"filter_lists"`
 	FilterActions []fileFilterAction `mapstructure:"filter_actions"`
 	Policies      []filePolicy       `mapstructure:"policies"`
@@ -47,6 +52,7 @@ type fileDataplane struct {
 type filePort struct {
 	Name      string        `mapstructure:"name" required:"a name for the port"`
 	Device    string        `mapstructure:"device" required:"a PCI address (0000:00:05.0) or a virtual device (net_af_packet0,iface=lan0)"`
+	VLAN      int           `mapstructure:"vlan" default:"0"`
 	Role      portRole      `mapstructure:"role" required:"protected or unprotected"`
 	Addresses []portAddress `mapstructure:"addresses" required:"at least one address with its prefix length (10.1.0.1/24)"`
 	MTU       int           `mapstructure:"mtu" default:"1500"`
@@ -56,6 +62,11 @@ type filePort struct {
 type fileRoute struct {
 	To  network    `mapstructure:"to" required:"a prefix (10.9.0.0/16, 0.0.0.0/0, 2001:db8:9::/48)"`
 	Via netip.Addr `mapstructure:"via" required:"the address of the next router"`
+}
+
+type fileFragments struct {
+	MemoryMB int           `mapstructure:"memory_mb" default:"8"`
+	Timeout  time.Duration `mapstructure:"timeout" default:"1s"`
 }
 
 type filePeer struct {
@@ -77,6 +88,49 @@ type filePeer struct {
 type fileAuth struct {
 	PSKFile      string `mapstructure:"psk_file" required:"a file that holds the preshared key"`
 	AllowWeakPSK bool   `mapstructure:"allow_weak_psk" default:"false"`
+}
+
+// fileSA is a Child SA whose keys an operator gives, for a lab.
+type fileSA struct {
+	Name          string            `mapstructure:"name" required:"a name for the SA"`
+	Local         outerAddress      `mapstructure:"local" required:"the address at this end"`
+	Remote        outerAddress      `mapstructure:"remote" required:"the address at the other end"`
+	Mode          saMode            `mapstructure:"mode" default:"tunnel"`
+	Protocol      saProtocol        `mapstructure:"protocol" default:"esp"`
+	Algorithm     string            `mapstructure:"algorithm" required:"a cipher and its integrity algorithm (aes128gcm16, aes256-sha256), with AH an integrity algorithm alone (sha256)"`
+	AH            string            `mapstructure:"ah"`
+	SPIIn         spi               `mapstructure:"spi_in" required:"the SPI of packets from the other end (0x1001)"`
+	SPIOut        spi               `mapstructure:"spi_out" required:"the SPI of packets to the other end (0x1002)"`
+	AHSPIIn       spi               `mapstructure:"ah_spi_in"`
+	AHSPIOut      spi               `mapstructure:"ah_spi_out"`
+	KeyIn         crypto.Secret     `mapstructure:"key_in"`
+	KeyOut        crypto.Secret     `mapstructure:"key_out"`
+	AHKeyIn       crypto.Secret     `mapstructure:"ah_key_in"`
+	AHKeyOut      crypto.Secret     `mapstructure:"ah_key_out"`
+	KeyFile       string            `mapstructure:"key_file"`
+	ESN           bool              `mapstructure:"esn" default:"false"`
+	ReplayWindow  int               `mapstructure:"replay_window" default:"1024"`
+	Sequence      sequence          `mapstructure:"sequence" default:"1"`
+	UDP           fileUDP           `mapstructure:"udp"`
+	Encapsulation fileEncapsulation `mapstructure:"encapsulation"`
+}
+
+// fileUDP is ESP in UDP (RFC 3948). Its local port is always 4500.
+type fileUDP struct {
+	RemotePort int `mapstructure:"remote_port" default:"4500"`
+}
+
+// fileEncapsulation is how the packets of an SA are put into outer ones.
+type fileEncapsulation struct {
+	DF            dfPolicy      `mapstructure:"df" default:"copy"`
+	DSCP          dscpPolicy    `mapstructure:"dscp" default:"copy"`
+	ECN           onOff         `mapstructure:"ecn" default:"on"`
+	TTL           int           `mapstructure:"ttl" default:"64"`
+	Fragment      fragmentWhen  `mapstructure:"fragment" default:"before"`
+	MSSClamp      mssClamp      `mapstructure:"mss_clamp" default:"off"`
+	TFCPad        tfcPad        `mapstructure:"tfc_pad" default:"off"`
+	DummyInterval dummyInterval `mapstructure:"dummy_interval" default:"off"`
+	PathMTU       onOff         `mapstructure:"path_mtu" default:"on"`
 }
 
 type fileFilterList struct {
@@ -104,6 +158,7 @@ type fileFilterAction struct {
 	FallbackClear      bool              `mapstructure:"fallback_clear" default:"false"`
 	FallbackClearOnWAN bool              `mapstructure:"fallback_clear_on_wan" default:"false"`
 	InboundPassthrough bool              `mapstructure:"inbound_passthrough" default:"false"`
+	Encapsulation      fileEncapsulation `mapstructure:"encapsulation"`
 }
 
 type filePolicy struct {
@@ -135,6 +190,7 @@ type fileRule struct {
 	FilterAction string           `mapstructure:"filter_action" required:"the name of a filter action"`
 	AuthMethods  []authMethod     `mapstructure:"auth_methods"`
 	Peer         string           `mapstructure:"peer"`
+	SA           string           `mapstructure:"sa"`
 	Ports        policy.PortGroup `mapstructure:"ports" default:"all"`
 }
 

@@ -35,6 +35,8 @@ func FuzzParse(f *testing.F) {
 		"policies: [{name: a, sample: true, refresh_seconds: 99999999, key_exchange: {lifetime: 0s}, key_exchange_methods: [], default_response: {enabled: true, filter_list: x}, rules: [{auth_methods: []}]}]\nactive_policy: a",
 		"policies: [{name: a, rules: [{name: r, filter_list: l, filter_action: f, peer: p, auth_methods: [psk], ports: lan}]}]\nfilter_lists: [{name: l, template: exempt-netbios, servers: [10.0.0.1]}]\nfilter_actions: [{name: f, action: negotiate}]",
 		"peers: [{auth: {psk_file: /dev/zero}}]", "dataplane: {workers: [-1, 99999999999999999999]}", "filter_lists: [{filters: [{source: 0.0.0.0-255.255.255.255}]}]",
+		manual, "sas: [{name: x, udp: {}, ah: sha256, key_in: 00, encapsulation: {df: set, ttl: 0}}]", "lab: true\nlegacy_algorithms: true\nsas: [{key_file: /dev/zero, spi_in: 0x1ff, algorithm: des-md5, sequence: 0xffffffffffffffff}]",
+		"ports: [{device: net_tap0, vlan: 4095}, {device: net_tap0, vlan: -1}]\nfragments: {memory_mb: -1, timeout: 1h}",
 		"routes: &r [{to: &t 0.0.0.0/0, via: *t}]\nports: *r", "\"a\\0b\": {c::d: 1}", "name: \xff",
 	} {
 		f.Add(seed)

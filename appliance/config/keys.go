@@ -7,6 +7,7 @@ import (
 	"io"
 	"reflect"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -153,7 +154,7 @@ func (w *walker) mapping(node *yaml.Node, want reflect.Type, path string) any {
 		key := join(path, p.key.Value)
 		field, has := known.fields[p.key.Value]
 		if !has && mayBeSecret(p.key.Value, path, known.names) {
-			w.addAt(p.key.Line, path, "unknown key, which is not shown because it may be the preshared key itself: expected one of %s", strings.Join(known.names, ", "))
+			w.addAt(p.key.Line, path, "unknown key, which is not shown because it may be a secret itself: expected one of %s", strings.Join(known.names, ", "))
 			continue
 		}
 		if !has {
@@ -245,6 +246,9 @@ func resolve(node *yaml.Node) *yaml.Node {
 // isNull reports whether the node is a key's empty value, which is as good as no key.
 func isNull(node *yaml.Node) bool { return node.Kind == yaml.ScalarNode && node.Tag == "!!null" }
 
+// secretPaths begin the keys whose values are not shown: a secret may stand there by mistake.
+var secretPaths = []string{"peers[].auth", "sas[].key_", "sas[].ah_key_"}
+
 // found is what was found, for a message. Text is quoted, because it may be anything, but not where it may be a key.
 func found(node *yaml.Node, path string) string {
 	switch {
@@ -252,7 +256,7 @@ func found(node *yaml.Node, path string) string {
 		return "keys with values"
 	case node.Kind == yaml.SequenceNode:
 		return "a list"
-	case strings.HasPrefix(schemaPath(path), "peers[].auth"):
+	case slices.ContainsFunc(secretPaths, func(secret string) bool { return strings.HasPrefix(schemaPath(path), secret) }):
 		return "text"
 	default:
 		return fmt.Sprintf("%q", node.Value)

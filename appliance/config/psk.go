@@ -20,8 +20,26 @@ const (
 	minPSKEntropy = 60.0 // bits by the estimate of entropy: 25 random decimal digits stay above it, patterns below
 )
 
-// readPSK reads a key file. Its path is relative to the folder of the configuration file.
+// readPSK reads a preshared key, which is all of its file.
 func readPSK(configPath, name string, uid int) (crypto.Secret, error) {
+	text, err := readSecretFile(configPath, name, "the preshared key", uid)
+	if err != nil {
+		return crypto.Secret{}, err
+	}
+	defer clear(text)
+	content := bytes.TrimSuffix(bytes.TrimSuffix(text, []byte("\n")), []byte("\r"))
+	switch {
+	case len(content) == 0:
+		return crypto.Secret{}, fmt.Errorf("%s: expected a preshared key, found an empty file", name)
+	case bytes.ContainsAny(content, "\r\n\x00"):
+		return crypto.Secret{}, fmt.Errorf("%s: expected one line of text with the preshared key, found several or NUL", name)
+	}
+	return crypto.NewSecret(bytes.Clone(content)), nil
+}
+
+// readSecretFile reads a file with secrets, which only its owner may read. Its path is relative to the folder of the
+// configuration file. Whoever gets the text clears it.
+func readSecretFile(configPath, name, what string, uid int) ([]byte, error) {
 	if !filepath.IsAbs(name) {
 		name = filepath.Join(filepath.Dir(configPath), name)
 	}
@@ -31,32 +49,28 @@ func readPSK(configPath, name string, uid int) (crypto.Secret, error) {
 		if at := (*fs.PathError)(nil); errors.As(err, &at) {
 			err = at.Err
 		}
-		return crypto.Secret{}, fmt.Errorf("expected the name of a file with the preshared key: %w (the name is not shown because it may be the key itself)", err)
+		return nil, fmt.Errorf("expected the name of a file with %s: %w (the name is not shown because it may be the key itself)", what, err)
 	}
 	defer file.Close()
 	info, err := file.Stat()
 	if err != nil {
-		return crypto.Secret{}, fmt.Errorf("expected a file with the preshared key: %w", err)
+		return nil, fmt.Errorf("expected a file with %s: %w", what, err)
 	}
 	if err := checkKeyFile(name, info, uid); err != nil {
-		return crypto.Secret{}, err
+		return nil, err
 	}
-	key := make([]byte, maxPSKFile+1)
-	n, err := io.ReadFull(file, key)
-	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
-		return crypto.Secret{}, fmt.Errorf("cannot read the preshared key: %w", err)
-	}
-	defer clear(key)
-	content := bytes.TrimSuffix(bytes.TrimSuffix(key[:n], []byte("\n")), []byte("\r"))
+	text := make([]byte, maxPSKFile+1)
+	n, err := io.ReadFull(file, text)
 	switch {
+	case err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF):
+		err = fmt.Errorf("cannot read %s: %w", what, err)
 	case n > maxPSKFile:
-		return crypto.Secret{}, fmt.Errorf("%s: expected a preshared key of at most %d bytes, found more", name, maxPSKFile)
-	case len(content) == 0:
-		return crypto.Secret{}, fmt.Errorf("%s: expected a preshared key, found an empty file", name)
-	case bytes.ContainsAny(content, "\r\n\x00"):
-		return crypto.Secret{}, fmt.Errorf("%s: expected one line of text with the preshared key, found several or NUL", name)
+		err = fmt.Errorf("%s: expected %s in at most %d bytes, found more", name, what, maxPSKFile)
+	default:
+		return text[:n], nil
 	}
-	return crypto.NewSecret(bytes.Clone(content)), nil
+	clear(text)
+	return nil, err
 }
 
 // checkKeyFile refuses a file that others can read or change.

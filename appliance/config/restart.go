@@ -31,9 +31,12 @@ func RestartKeys(old, new *Config) []string {
 		was, is := &old.Ports[i], &new.Ports[i]
 		compare(fmt.Sprintf("ports[%d].name", i), was.Name, is.Name)
 		compare(fmt.Sprintf("ports[%d].device", i), was.Device, is.Device)
+		compare(fmt.Sprintf("ports[%d].vlan", i), was.VLAN, is.VLAN)
 		compare(fmt.Sprintf("ports[%d].role", i), was.Role, is.Role)
 		compare(fmt.Sprintf("ports[%d].mtu", i), was.MTU, is.MTU)
 	}
+	compare("fragments.memory_mb", old.Fragments.MemoryMB, new.Fragments.MemoryMB)
+	compare("fragments.timeout", old.Fragments.Timeout, new.Fragments.Timeout)
 	compare("state_dir", old.State, new.State)
 	compare("control.socket", old.Control, new.Control)
 	compare("metrics.listen", old.Metrics, new.Metrics)

@@ -23,7 +23,19 @@ func unknown(name, path string, known []string) string {
 
 // mayBeSecret reports whether an unknown key may be a preshared key that stands where its file's name belongs.
 func mayBeSecret(name, path string, known []string) bool {
-	return schemaPath(path) == "peers[].auth" && refusal(schemaPath(path), name) == "" && synonyms[name] == "" && nearest(name, known) == ""
+	return holdsKeys(path, name) && refusal(schemaPath(path), name) == "" && synonyms[name] == "" && nearest(name, known) == ""
+}
+
+// holdsKeys reports whether a word in the place of a key at the path may be a secret.
+func holdsKeys(path, word string) bool {
+	const shortest = 16 // hexadecimal digits of a key that nobody takes for a word
+	switch schemaPath(path) {
+	case "peers[].auth":
+		return true
+	case "sas[]":
+		return len(word) >= shortest
+	}
+	return false
 }
 
 // synonyms are the words of other systems for keys of this one that are spelt too differently to be near.
@@ -69,6 +81,7 @@ const (
 // refusedKeys are keys that people look for and that do not exist for a reason.
 var refusedKeys = map[string]string{
 	"peers[].auth.psk":                          "a key in this file would be read by everyone who reads the configuration, its backups and its history: put it alone into a file with mode 0600 and name that with psk_file",
+	"sas[].udp.local_port":                      "ESP in UDP is received and sent at port 4500 of this end (RFC 3948); remote_port is what the other end, or its NAT, uses",
 	"policies[].rules[].filters":                oneList,
 	"policies[].rules[].filter_lists":           oneList,
 	"policies[].rules[].filter_actions":         oneAction,

@@ -62,6 +62,7 @@ func init() {
 	register(parseOuterAddress)
 	register(parseListen)
 	register(parseDuration)
+	registerTunnelWords()
 	register(parseLevel)
 	register(parseReviewDate)
 	register(parseStart)
@@ -77,7 +78,7 @@ func init() {
 		return ikeProposal(p), err
 	})
 	register(func(text string) (espProposal, error) {
-		p, err := crypto.ParseESPProposal(text)
+		p, err := crypto.ParseESPProposalWithLegacy(text) // build_legacy.go asks for leave to use weak ones
 		return espProposal(p), err
 	})
 }
@@ -204,14 +205,11 @@ func parseAddress(text string) (netip.Addr, error) {
 }
 
 func parseOuterAddress(text string) (outerAddress, error) {
-	a, err := netip.ParseAddr(text)
-	switch {
-	case err != nil || !isHost(a):
-		return outerAddress{}, fmt.Errorf("expected a unicast IPv4 address (192.0.2.1), found %q", text)
-	case !a.Is4():
-		return outerAddress{}, fmt.Errorf("expected an IPv4 address, found %s: a tunnel carries IPv6, but between IPv4 addresses only", a)
+	a, err := parseAddress(text)
+	if err == nil && a.Is6() && a.IsLinkLocalUnicast() {
+		err = fmt.Errorf("expected an IPv6 address that is good beyond its link (2001:db8::1), found %q", text)
 	}
-	return outerAddress(a), nil
+	return outerAddress(a), err
 }
 
 func parseListen(text string) (netip.AddrPort, error) {

@@ -149,6 +149,19 @@ are protected (quick mode), and the soft SAs by which they may go in clear.`
 	return command
 }
 
+// manualTable is there only where a lab has SAs with keys of its own.
+func manualTable(out io.Writer, sas []api.ManualSA) error {
+	if len(sas) == 0 {
+		return nil
+	}
+	fmt.Fprintf(out, "manual SAs: %d\n", len(sas))
+	t := newTable(out, "SA", "RULE", "STATE", "WHY")
+	for _, s := range sas {
+		t.row(s.Name, s.Rule, s.State, s.Why)
+	}
+	return t.flush()
+}
+
 func sadTable(out io.Writer, sad api.SAD) error {
 	fmt.Fprintf(out, "main mode, IKE SAs: %d\n", len(sad.MainMode))
 	if len(sad.MainMode) > 0 {
@@ -161,6 +174,9 @@ func sadTable(out io.Writer, sad api.SAD) error {
 		if err := saTable(out, sad.QuickMode); err != nil {
 			return err
 		}
+	}
+	if err := manualTable(out, sad.Manual); err != nil {
+		return err
 	}
 	fmt.Fprintf(out, "soft SAs: %d\n", len(sad.Soft))
 	if len(sad.Soft) == 0 {

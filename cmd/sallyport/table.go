@@ -49,7 +49,7 @@ func saTable(out io.Writer, sas []api.SA) error {
 	t := newTable(out, "PEER", "CHILD", "DIR", "SPI", "SUITE", "PACKETS", "BYTES", "DROPS", "AGE", "REKEY", "SELECTORS")
 	now := time.Now()
 	for _, s := range sas {
-		t.row(s.Peer, s.Child, strings.TrimSuffix(s.Direction, "bound"), s.SPI, s.Suite,
+		t.row(cmp.Or(s.Peer, s.Manual), s.Child, strings.TrimSuffix(s.Direction, "bound"), s.SPI, s.Suite,
 			number(s.Packets), number(s.Bytes), number(sum(s.Drops)),
 			since(now, s.Established), until(now, s.RekeyAt), strings.Join(s.Selectors, ", "))
 	}

@@ -1,0 +1,198 @@
+package appliance
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"strings"
+	"testing"
+
+	"sallyport/appliance/api"
+	"sallyport/appliance/config"
+	"sallyport/crypto"
+	"sallyport/pipeline"
+	"sallyport/policy"
+)
+
+// byHand is a site with one SA of its own keys and a policy with it; sa is what
+// its text has of the SA's own keys.
+func byHand(name, lan, wan, peer, here, there, sa string) string {
+	text := head(name, lan, wan, peer, "on-demand")
+	return text[:strings.Index(text, "peers:")] + fmt.Sprintf(`lab: true
+sas:
+  - name: by-hand
+    local: %s
+    remote: %s
+%s
+filter_lists:
+  - {name: nets, updated: 2026-11-21, filters: [{source: %s, destination: %s}]}
+filter_actions:
+  - {name: protect, action: negotiate}
+policies:
+  - name: lab
+    rules: [{name: nets, filter_list: nets, filter_action: protect, sa: by-hand}]
+active_policy: lab
+`, wan, peer, sa, here, there)
+}
+
+// handPair is two sites whose SAs fit each other. What both have of the SA is in
+// common; the keys have as many octets as its algorithm needs.
+func handPair(common string, keyLength int, spiA, spiB uint32) (a, b string) {
+	keys := func(in, out uint32) string {
+		return fmt.Sprintf("    spi_in: %#x\n    spi_out: %#x\n    key_in: %s\n    key_out: %s\n%s", in, out, hexKey(in, keyLength), hexKey(out, keyLength), common)
+	}
+	return byHand("gw-a", "10.1.0.1/24", "192.0.2.1", "192.0.2.2", "10.1.0.0/24", "10.2.0.0/24", keys(spiA, spiB)),
+		byHand("gw-b", "10.2.0.1/24", "192.0.2.2", "192.0.2.1", "10.2.0.0/24", "10.1.0.0/24", keys(spiB, spiA))
+}
+
+// hexKey is a key that differs for every SPI.
+func hexKey(spi uint32, length int) string {
+	return strings.Repeat(fmt.Sprintf("%02x", spi>>8&0xff|spi&0xff), length)
+}
+
+// espSPIs are the SPIs of the ESP packets on the wire, in order.
+func (r *rig) espSPIs() (spis []uint32) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, p := range r.wire {
+		if p.protocol == protoESP {
+			spis = append(spis, p.spi)
+		}
+	}
+	return spis
+}
+
+// Two gateways with keys of the operator's protect each other's packets without
+// IKE, in the SPIs of their files; what they show says so, without a key.
+// S-063
+func TestManualSAs(t *testing.T) {
+	for _, test := range []struct {
+		algorithm string
+		octets    int
+	}{{"aes128gcm16", 20}, {"aes256-sha256", 64}} {
+		t.Run(test.algorithm, func(t *testing.T) {
+			a, b := handPair("    algorithm: "+test.algorithm, test.octets, 0x1101, 0x2202)
+			r := newRig(t, a, b)
+			ga, gb := r.gateways[0], r.gateways[1]
+			r.awaitChildren("nets")
+			r.send(ga, rigLAN, "10.1.0.7:1000", "10.2.0.7:2000", "to b")
+			eventually(t, "the packet to arrive", func() bool { return len(r.received(gb)) == 1 })
+			r.send(gb, rigLAN, "10.2.0.7:2000", "10.1.0.7:1000", "to a")
+			eventually(t, "its answer to arrive", func() bool { return len(r.received(ga)) == 1 })
+			if spis := r.espSPIs(); len(spis) != 2 || spis[0] != 0x2202 || spis[1] != 0x1101 {
+				t.Errorf("SPIs on the wire %x", spis)
+			}
+			r.mu.Lock()
+			for _, p := range r.wire {
+				if p.protocol != protoESP {
+					t.Errorf("protocol %d on the wire", p.protocol)
+				}
+			}
+			r.mu.Unlock()
+			sad := get[api.SAD](r, ga, api.PathSAD)
+			if len(sad.MainMode) != 0 || len(sad.QuickMode) != 2 || len(sad.Manual) != 1 || sad.Manual[0] != (api.ManualSA{Name: "by-hand", Rule: "nets", State: "up"}) {
+				t.Fatalf("SAD %+v", sad)
+			}
+			if in, out := sad.QuickMode[0], sad.QuickMode[1]; in.Manual != "by-hand" || in.Direction == out.Direction || in.SPI == out.SPI || in.Suite != test.algorithm || in.Mode != "tunnel" {
+				t.Errorf("SAs %+v", sad.QuickMode)
+			}
+			for _, g := range r.gateways {
+				if strings.Contains(g.logs.String(), hexKey(0x1101, 8)) || strings.Contains(g.logs.String(), hexKey(0x2202, 8)) {
+					t.Errorf("%s logs a key", g.cfg.Name)
+				}
+			}
+		})
+	}
+}
+
+// A change replaces the SAs that it changes, takes those away that it has no more,
+// leaves the others, and says so before.
+func TestManualSAsChange(t *testing.T) {
+	a, b := handPair("    algorithm: aes128gcm16", 20, 0x1101, 0x2202)
+	r := newRig(t, a, b)
+	ga := r.gateways[0]
+	r.awaitChildren("nets")
+	text := string(ga.running().text)
+	same := r.change(ga, api.PathApply, api.Apply{Text: strings.Replace(text, "state_dir:", "# a comment\nstate_dir:", 1)})
+	if len(same.Ended) != 0 || len(same.Kept) != 1 || same.Kept[0] != "by-hand/nets" {
+		t.Errorf("change of nothing: %+v", same)
+	}
+	rekeyed := strings.Replace(text, hexKey(0x1101, 20), hexKey(0x0703, 20), 1)
+	for _, dry := range []bool{true, false} {
+		change := r.change(ga, api.PathApply, api.Apply{Text: rekeyed, DryRun: dry})
+		if len(change.Ended) != 1 || change.Ended[0].Peer != "by-hand" || change.Ended[0].Child != "nets" || !strings.Contains(change.Ended[0].Why, "replaced") {
+			t.Errorf("change of a key, dry run %v: %+v", dry, change)
+		}
+	}
+	up := func() bool {
+		sad := get[api.SAD](r, ga, api.PathSAD)
+		return len(sad.QuickMode) == 2 && len(sad.Manual) == 1 && sad.Manual[0].State == "up"
+	}
+	eventually(t, "the SA of the same SPI and another key to come up", up) // once no worker uses the former one
+	r.send(r.gateways[1], rigLAN, "10.2.0.7:2000", "10.1.0.7:1000", "by the former key")
+	eventually(t, "the packet to be refused", func() bool { return ga.plane.Counters().Ports[rigWAN].Drops["auth_failed"] == 1 })
+	if gone := r.change(ga, api.PathPurge, api.Purge{}); len(gone.Ended) != 1 {
+		t.Errorf("purge: %+v", gone)
+	}
+	if sad := get[api.SAD](r, ga, api.PathSAD); len(sad.QuickMode)+len(sad.Manual) != 0 {
+		t.Errorf("after a purge: %+v", sad)
+	}
+	r.change(ga, api.PathRollback, api.Rollback{})
+	eventually(t, "the SA to be back", up)
+}
+
+// What the data plane refuses is down, with the reason, and nothing of it stays; what
+// waits for its SPI is tried again.
+func TestManualSAThatIsRefused(t *testing.T) {
+	var told bytes.Buffer
+	plane := newMemoryPlane("192.0.2.1", 0x1000)
+	cells := newCellBook(plane)
+	book := newManualBook(plane, &cells, slog.New(slog.NewTextHandler(&told, nil)))
+	if _, err := cells.claim([]string{"nets"}); err != nil {
+		t.Fatal(err)
+	}
+	sa := &config.ManualSA{Name: "by-hand", Protocol: crypto.ProtocolESP, Layer: config.Layer{SPIIn: 0x1101, SPIOut: 0x2202, KeyIn: crypto.NewSecret([]byte("in")), KeyOut: crypto.NewSecret([]byte("out"))},
+		AH: &config.Layer{SPIIn: 0x1102, SPIOut: 0x2203}, Local: netip.MustParseAddrPort("192.0.2.1:0"), Remote: netip.MustParseAddrPort("192.0.2.2:0"), Encapsulation: config.DefaultEncapsulation()}
+	wanted := []config.ManualTunnel{{Rule: "nets", SA: sa, Selectors: []policy.Selector{{}}}}
+	adopt := func(want []config.ManualTunnel) {
+		t.Helper()
+		if err := book.adopt(want); err != nil {
+			t.Fatal(err)
+		}
+	}
+
+	plane.refuse = errors.New("no such algorithm here")
+	adopt(wanted)
+	if states := book.states(); len(states) != 1 || states[0].State != "down" || states[0].Why != "no such algorithm here" || book.waiting() {
+		t.Errorf("states %+v", states)
+	}
+	if len(plane.reserved)+len(plane.inbound)+len(plane.outbound)+cells.cells["nets"].sas != 0 {
+		t.Errorf("left behind: %+v", plane)
+	}
+	adopt(nil)
+
+	plane.reserved[0x1102] = true
+	adopt(wanted)
+	if states := book.states(); states[0].State != "down" || states[0].Why != pipeline.ErrSPITaken.Error() || !book.waiting() || plane.reserved[0x1101] {
+		t.Errorf("states %+v, reserved %v", states, plane.reserved)
+	}
+	book.retry()
+	if n := strings.Count(told.String(), "manual SA is down"); n != 2 {
+		t.Errorf("%d lines on it, expected one for each reason:\n%s", n, told.String())
+	}
+	delete(plane.reserved, 0x1102)
+	book.retry()
+	if states := book.states(); states[0] != (api.ManualSA{Name: "by-hand", Rule: "nets", State: "up"}) || book.waiting() {
+		t.Errorf("states %+v", states)
+	}
+	in, out := plane.inbound[0x1101], plane.outbound[firstCell]
+	if in.AH == nil || in.AH.SPI != 0x1102 || out.SPI != 0x2202 || out.AH.SPI != 0x2203 || in.Cell != firstCell || string(out.Keymat.Bytes()) != "out" {
+		t.Errorf("inbound %+v, outbound %+v", in, out)
+	}
+	adopt(nil)
+	if len(plane.inbound)+len(plane.outbound)+cells.cells["nets"].sas != 0 {
+		t.Errorf("left behind: %+v", plane)
+	}
+}
