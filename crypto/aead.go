@@ -24,7 +24,7 @@ func newAEADProtection(s Suite, key, salt []byte) (*aeadProtection, error) {
 	case EncrAESGCM8, EncrAESGCM12, EncrAESGCM16:
 		aead, err = newGCM(mustAES(key), s.ICVLen())
 	case EncrAESCCM8, EncrAESCCM12, EncrAESCCM16:
-		aead = &ccm{mustAES(key), s.ICVLen()}
+		aead = newCCM(mustAES(key), s.ICVLen())
 	case EncrChaCha20Poly1305:
 		aead, err = chacha20poly1305.New(key)
 	default:

@@ -7,19 +7,19 @@ import (
 	"encoding/binary"
 )
 
-// ccm is AES in counter mode with CBC-MAC (RFC 3610) with the parameters of RFC 4309: a
-// nonce of 11 octets, so a length field of 4, and a tag of 8, 12 or 16 octets.
+// ccm is AES in counter mode with CBC-MAC (RFC 3610). The length field has what the nonce
+// leaves of 15 octets: 4 with the nonce of 11 that RFC 4309 section 4 prescribes.
 type ccm struct {
 	block cipher.Block
-	tag   int
+	nonce int // length, 7 to 13
+	tag   int // length, 4 to 16 and even; RFC 4309 section 3.1 has 8, 12 and 16
 }
 
-const (
-	ccmNonceLen  = 11
-	ccmLengthLen = aes.BlockSize - 1 - ccmNonceLen // L of RFC 3610
-)
+const ccmNonceLen = 11 // of RFC 4309
 
-func (c *ccm) NonceSize() int { return ccmNonceLen }
+func newCCM(block cipher.Block, tag int) *ccm { return &ccm{block, ccmNonceLen, tag} }
+
+func (c *ccm) NonceSize() int { return c.nonce }
 func (c *ccm) Overhead() int  { return c.tag }
 
 func (c *ccm) Seal(dst, nonce, plaintext, data []byte) []byte {
@@ -47,12 +47,11 @@ func (c *ccm) Open(dst, nonce, sealed, data []byte) ([]byte, error) {
 // zeros to a block (RFC 3610 section 2.2).
 func (c *ccm) authenticate(nonce, text, data []byte) []byte {
 	const flagData = 1 << 6
-	state := []byte{byte(c.tag-2)/2<<3 | (ccmLengthLen - 1)}
+	state := c.start(nonce, uint64(len(text)))
+	state[0] |= byte(c.tag-2) / 2 << 3
 	if len(data) > 0 {
 		state[0] |= flagData
 	}
-	state = append(state, nonce...)
-	state = binary.BigEndian.AppendUint32(state, uint32(len(text)))
 	c.block.Encrypt(state, state)
 	if len(data) > 0 {
 		c.absorb(state, binary.BigEndian.AppendUint16(nil, uint16(len(data))), data)
@@ -82,10 +81,18 @@ func (c *ccm) absorb(state []byte, parts ...[]byte) {
 // crypt hides or reveals the tag with counter block 0 and the text with those from 1 (RFC
 // 3610 section 2.3).
 func (c *ccm) crypt(nonce, tag, text []byte) {
-	counter := append([]byte{ccmLengthLen - 1}, nonce...)
-	stream := cipher.NewCTR(c.block, append(counter, make([]byte, ccmLengthLen)...))
+	stream := cipher.NewCTR(c.block, c.start(nonce, 0))
 	var first [aes.BlockSize]byte
 	stream.XORKeyStream(first[:], first[:])
 	subtle.XORBytes(tag, tag, first[:])
 	stream.XORKeyStream(text, text)
+}
+
+// start is the block that both begin with: the length of the length field less 1, the
+// nonce, and a number as long as fits.
+func (c *ccm) start(nonce []byte, number uint64) []byte {
+	block := binary.BigEndian.AppendUint64(make([]byte, 8, aes.BlockSize), number)
+	block[0] = byte(aes.BlockSize - 1 - c.nonce - 1)
+	copy(block[1:], nonce)
+	return block
 }
