@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -27,6 +28,12 @@ type GatewayOptions struct {
 	LogFormat    string        // text when empty
 	Metrics      string        // where Prometheus reads, in the gateway's namespace; nowhere when empty
 	Policy       string        // routes, filter lists, filter actions and policies as YAML; the two LANs protected when empty
+	Remote       netip.Addr    // where the peer is reached; its own WAN address when not valid
+	LocalID      string        // what the gateway calls itself; its address when empty
+	RemoteID     string        // what the peer calls itself
+	Tap          bool          // the ports are taps, bridged to the site's links: net_af_packet lets the kernel put IPv4 fragments together
+	IPv6         bool          // the ports have their addresses in IPv6 too
+	ManualSAs    string        // SAs with keys given by hand, as YAML, in place of the peer; Policy then says what they protect
 }
 
 // Gateway is a Sallyport gateway of one site.
@@ -52,16 +59,26 @@ const (
 var gatewayConf = template.Must(template.New("gateway.yaml").Parse(`name: gw-{{.Site.Name}}
 dataplane: {main_core: {{.MainCore}}, workers: [{{.Worker}}], idle: sleep, huge_pages: off}
 ports:
-  - {name: lan, device: "net_af_packet0,iface=` + LANLink + `", role: protected, addresses: [{{.Site.LANAddress}}/{{.Site.LAN.Bits}}]}
-  - {name: wan, device: "net_af_packet1,iface=` + WANLink + `", role: unprotected, addresses: [{{.Site.WANAddress}}/{{.WANBits}}]}
+  - {name: lan, device: "{{.LANDevice}}", role: protected, addresses: [{{.Site.LANAddress}}/{{.Site.LAN.Bits}}{{if .IPv6}}, "{{.Site.LANAddress6}}/{{.Site.LAN6.Bits}}"{{end}}]}
+  - {name: wan, device: "{{.WANDevice}}", role: unprotected, addresses: [{{.Site.WANAddress}}/{{.WANBits}}{{if .IPv6}}, "{{.Site.WANAddress6}}/{{.WANBits6}}"{{end}}]}
+{{if .Site.Router.IsValid}}routes:
+  - {to: 0.0.0.0/0, via: {{.Site.Router}}}
+{{if .IPv6}}  - {to: "::/0", via: "{{.Site.Router6}}"}
+{{end}}{{end -}}
+{{if .ManualSAs}}lab: true
+legacy_algorithms: true
+{{.ManualSAs}}{{else -}}
 peers:
   - name: ` + PeerName + `
     local: {{.Site.WANAddress}}
-    remote: {{.Peer.WANAddress}}
-    auth: {psk_file: {{.PSKFile}}}
+    remote: {{.Remote}}
+{{if .LocalID}}    local_id: {{.LocalID}}
+{{end}}{{if .RemoteID}}    remote_id: {{.RemoteID}}
+{{end}}    auth: {psk_file: {{.PSKFile}}}
     ike_proposals: [{{.IKEProposal}}]
     start: {{.Start}}
     dpd_delay: {{.LivenessTime}}
+{{end -}}
 {{if .Policy}}{{.Policy}}{{else -}}
 filter_lists:
   - {name: both-lans, filters: [{source: {{.Site.LAN}}, destination: {{.Peer.LAN}}}]}
@@ -84,7 +101,10 @@ type gatewayConfValues struct {
 	Site, Peer       *Site
 	MainCore, Worker int
 	WANBits          int
+	WANBits6         int
 	PSKFile, Socket  string
+	LANDevice        string
+	WANDevice        string
 	State            string // folder of backups
 }
 
@@ -98,6 +118,9 @@ func (s *Sites) StartGateway(site *Site, o GatewayOptions) (*Gateway, error) {
 		if *d.field == "" {
 			*d.field = d.value
 		}
+	}
+	if !o.Remote.IsValid() {
+		o.Remote = s.Peer(site).WANAddress
 	}
 	if o.LivenessTime == 0 {
 		o.LivenessTime = 30 * time.Second
@@ -131,8 +154,12 @@ func (g *Gateway) writeConfiguration() error {
 		index = 1
 	}
 	values := gatewayConfValues{GatewayOptions: g.options, Site: g.Site, Peer: g.sites.Peer(g.Site),
-		MainCore: index % cores, Worker: (index + 1) % cores, WANBits: wanPrefixLength,
+		MainCore: index % cores, Worker: (index + 1) % cores, WANBits: wanPrefixLength, WANBits6: wanPrefixLength6,
 		PSKFile: filepath.Base(g.path("psk")), Socket: g.Socket(), State: g.path("state")}
+	values.LANDevice, values.WANDevice = "net_af_packet0,iface="+LANLink, "net_af_packet1,iface="+WANLink
+	if g.options.Tap {
+		values.LANDevice, values.WANDevice = "net_tap0,iface="+tapOf(LANLink), "net_tap1,iface="+tapOf(WANLink)
+	}
 	var text strings.Builder
 	if err := gatewayConf.Execute(&text, values); err != nil {
 		return fmt.Errorf("lab: configuration of gw-%s: %w", g.Site.Name, err)
@@ -149,12 +176,59 @@ func (g *Gateway) writeConfiguration() error {
 // start runs the gateway; each start has a log of its own.
 func (g *Gateway) start() error {
 	g.starts++
-	process, err := g.Site.Gateway.Start(Command{
-		Name: fmt.Sprintf("gw-%s-%d", g.Site.Name, g.starts),
-		Args: []string{g.options.Binary, "run", "-c", g.path("yaml")},
-	})
+	args := []string{g.options.Binary, "run", "-c", g.path("yaml")}
+	if g.options.ManualSAs != "" {
+		args = append(args, "--lab")
+	}
+	process, err := g.Site.Gateway.Start(Command{Name: fmt.Sprintf("gw-%s-%d", g.Site.Name, g.starts), Args: args})
 	g.Process = process
+	if err != nil || !g.options.Tap {
+		return err
+	}
+	return g.bridgeTaps()
+}
+
+// tapOf is the tap that stands for a link of a gateway.
+func tapOf(link string) string { return "tap-" + link }
+
+// tapLimit is how long DPDK may take to make its taps, on a busy machine.
+const tapLimit = 30 * time.Second
+
+// bridgeTaps joins the gateway's taps, once they are there, to the links of its namespace.
+func (g *Gateway) bridgeTaps() error {
+	for _, link := range []string{LANLink, WANLink} {
+		err := Until(context.Background(), nil, "the tap for "+link, tapLimit, func() (bool, error) {
+			_, err := g.Site.Gateway.links.LinkByName(tapOf(link))
+			return err == nil, g.Process.Alive()
+		})
+		if err == nil && g.starts == 1 {
+			err = g.Site.Gateway.AddBridge("br-"+link, link)
+		}
+		if err == nil {
+			err = g.Site.Gateway.intoBridge("br-"+link, tapOf(link))
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Reload has the gateway take another policy and other manual SAs.
+func (g *Gateway) Reload(ctx context.Context, policy, manualSAs string) error {
+	g.options.Policy, g.options.ManualSAs = policy, manualSAs
+	if err := g.writeConfiguration(); err != nil {
+		return err
+	}
+	_, err := g.API.Change(ctx, api.PathReload, api.Reload{})
 	return err
+}
+
+// WaitReady waits until the gateway answers on its control socket.
+func (g *Gateway) WaitReady(ctx context.Context, limit time.Duration) error {
+	return Until(ctx, nil, "gw-"+g.Site.Name+" to answer", limit, func() (bool, error) {
+		return g.API.Get(ctx, api.PathVersion, nil, nil) == nil, g.Process.Alive()
+	})
 }
 
 // Kill ends the gateway with SIGKILL, as a crash would.

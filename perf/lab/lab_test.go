@@ -304,10 +304,15 @@ func TestTally(t *testing.T) {
 		length := byte(udpHeader + len(payload))
 		return append([]byte{byte(from >> 8), byte(from), byte(to >> 8), byte(to), 0, length, 0, 0}, payload...)
 	}
-	ipv6 := func(destination string) []byte {
-		source, to := netip.MustParseAddr("2001:db8:1::9").As16(), netip.MustParseAddr(destination).As16()
-		frame := append(make([]byte, 12), 0x86, 0xdd, 0x60, 0, 0, 0, 0, 0, 59, 64) // no next header
-		return append(append(frame, source[:]...), to[:]...)
+	ipv6Of := func(protocol byte, source, destination string, payload ...byte) []byte {
+		from, to := netip.MustParseAddr(source).As16(), netip.MustParseAddr(destination).As16()
+		frame := append(make([]byte, 12), 0x86, 0xdd, 0x60, 0, 0, 0, 0, 0, protocol, 64)
+		return append(append(append(frame, from[:]...), to[:]...), payload...)
+	}
+	ipv6 := func(destination string) []byte { return ipv6Of(59, "2001:db8:1::9", destination) } // no next header
+	fragment := func(frame []byte) []byte {
+		frame[ethernetHeader+7] = 1 // 8 octets into its packet
+		return frame
 	}
 	for _, c := range []struct {
 		name  string
@@ -322,6 +327,17 @@ func TestTally(t *testing.T) {
 		{"ARP", append(make([]byte, 12), 0x08, 0x06, 0, 1), func(t Tally) int { return t.ARP }},
 		{"clear source", ip(1, []byte{10, 1, 0, 9, 192, 0, 2, 2}, 8, 0), func(t Tally) int { return t.Clear * len(t.Clears) }},
 		{"clear destination", ip(6, []byte{192, 0, 2, 1, 10, 2, 0, 9}), func(t Tally) int { return t.Clear * len(t.Clears) }},
+		{"AH", ip(51, gateways, 6, 4, 0, 0, 0, 0, 0x10, 1, 0, 0, 0, 1), func(t Tally) int { return t.AH * t.SPIs[0x1001] * (1 - t.Bundled) }},
+		{"ESP in AH", ip(51, gateways, 50, 2, 0, 0, 0, 0, 0x10, 1, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0x20, 1),
+			func(t Tally) int { return t.AH * t.Bundled * t.SPIs[0x1001] * t.SPIs[0x2001] * (1 - t.ESP) }},
+		{"ESP of a host", ip(50, []byte{10, 1, 0, 9, 10, 2, 0, 9}, 0, 0, 0x10, 1, 0, 0, 0, 1), func(t Tally) int { return t.ESP * (1 - t.Clear) }},
+		{"fragment of ESP", fragment(ip(50, gateways, 0, 0, 0x10, 1)), func(t Tally) int { return t.Fragments * (1 - t.ESP) }},
+		{"clear fragment", fragment(ip(17, []byte{10, 1, 0, 9, 10, 2, 0, 9}, 1, 2, 3, 4)), func(t Tally) int { return t.Fragments * t.Clear }},
+		{"ESP in IPv6", ipv6Of(50, "2001:db8:ffff::1", "2001:db8:ffff::2", 0, 0, 0x10, 1), func(t Tally) int { return t.ESP * t.SPIs[0x1001] }},
+		{"fragment of ESP in IPv6", ipv6Of(44, "2001:db8:ffff::1", "2001:db8:ffff::2", 50, 0, 0, 8, 0, 0, 0, 1), func(t Tally) int { return t.Fragments * (1 - t.ESP) }},
+		{"ESP of hosts in IPv6", ipv6Of(50, "2001:db8:1::9", "2001:db8:2::9", 0, 0, 0x10, 1), func(t Tally) int { return t.ESP * (1 - t.Clear) }},
+		{"neighbour solicitation", ipv6Of(58, "2001:db8:ffff::1", "2001:db8:ffff::2", 135), func(t Tally) int { return t.Neighbour }},
+		{"error of a router in IPv6", ipv6Of(58, "2001:db8:ffff::3", "2001:db8:ffff::2", 2), func(t Tally) int { return t.Other }},
 		{"IPv6", ipv6("2001:db8:2::9"), func(t Tally) int { return t.Clear * len(t.Clears) }},
 		{"IPv6 to its neighbours", ipv6("ff02::2"), func(t Tally) int { return t.Other }},
 		{"IPv6 to a neighbour", ipv6("fe80::2"), func(t Tally) int { return t.Other }},

@@ -167,15 +167,26 @@ func (n *Namespace) AddBridge(name string, links ...string) error {
 		return fmt.Errorf("lab: namespace %s: bridge %s: %w", n.Name, name, err)
 	}
 	for _, link := range links {
-		port, err := n.links.LinkByName(link)
-		if err == nil {
-			err = n.links.LinkSetMaster(port, bridge)
-		}
-		if err != nil {
-			return fmt.Errorf("lab: namespace %s: %s into bridge %s: %w", n.Name, link, name, err)
+		if err := n.intoBridge(name, link); err != nil {
+			return err
 		}
 	}
 	return n.links.LinkSetUp(bridge)
+}
+
+// intoBridge makes a link one of a bridge's.
+func (n *Namespace) intoBridge(name, link string) error {
+	bridge, err := n.links.LinkByName(name)
+	if err == nil {
+		var port netlink.Link
+		if port, err = n.links.LinkByName(link); err == nil {
+			err = n.links.LinkSetMaster(port, bridge)
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("lab: namespace %s: %s into bridge %s: %w", n.Name, link, name, err)
+	}
+	return nil
 }
 
 // ipNet turns a prefix into the type that netlink takes, host bits kept.

@@ -74,10 +74,8 @@ func testIPv6(t *testing.T, r *policyRig) {
 // speakIPv6 gives a host an IPv6 address and a route, and keeps its kernel from saying more than that needs.
 func speakIPv6(t *testing.T, host *lab.Namespace, address netip.Prefix, gateway netip.Addr, far netip.Prefix) {
 	t.Helper()
-	for _, s := range [][2]string{{"accept_dad", "0"}, {"router_solicitations", "0"}, {"addr_gen_mode", "1"}, {"disable_ipv6", "0"}} {
-		if err := host.Sysctl("net/ipv6/conf/eth0/"+s[0], s[1]); err != nil {
-			t.Fatal(err)
-		}
+	if err := host.EnableIPv6("eth0"); err != nil {
+		t.Fatal(err)
 	}
 	if err := host.AddAddress("eth0", address); err != nil {
 		t.Fatal(err)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -173,9 +174,14 @@ func (p *Process) Tail() string {
 // Run runs a short command in the namespace and returns its standard output. The error carries what
 // the command wrote to standard error.
 func (n *Namespace) Run(ctx context.Context, args ...string) (string, error) {
+	return n.runWith(ctx, nil, args...)
+}
+
+// runWith is Run with a standard input.
+func (n *Namespace) runWith(ctx context.Context, input io.Reader, args ...string) (string, error) {
 	var stdout, stderr bytes.Buffer
 	cmd := n.command(Command{Args: args})
-	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = input, &stdout, &stderr
 	cmd.WaitDelay = time.Second // a grandchild that keeps the pipe open must not hold us
 	if err := n.Do(cmd.Start); err != nil {
 		return "", fmt.Errorf("lab: %s in %s: %w", args[0], n.Name, err)

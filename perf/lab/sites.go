@@ -18,6 +18,15 @@ type Site struct {
 	HostAddress netip.Addr   // of the host, in LAN
 	LANAddress  netip.Addr   // of the gateway, in LAN
 	WANAddress  netip.Addr   // of the gateway, towards its peer
+
+	// The same in IPv6, for tests that make use of it: nobody has an address of it by itself.
+	LAN6         netip.Prefix
+	HostAddress6 netip.Addr
+	LANAddress6  netip.Addr
+	WANAddress6  netip.Addr
+
+	// Between routed sites, where the gateway sends what is for beyond its own network; not valid on a common one.
+	Router, Router6 netip.Addr
 }
 
 // Names of the interfaces, each alone in its namespace.
@@ -51,31 +60,57 @@ const wanBridge = "br0"
 // wanPrefixLength is that of the network both gateways stand in (RFC 5737 TEST-NET-1).
 const wanPrefixLength = 24
 
+// wanPrefixLength6 is the same in IPv6, and wanNetworks6 has all networks of a lab that are not a LAN (RFC 3849).
+const wanPrefixLength6 = 64
+
+var wanNetworks6 = netip.MustParsePrefix("2001:db8:ffff::/48")
+
 // linkMTU is that of every link, in octets: Ethernet's.
 const linkMTU = 1500
 
 // NewSites makes the topology in a lab of its own, which is closed again when that fails.
 func NewSites(ctx context.Context, a, b GatewayKind) (*Sites, error) {
+	s, err := addressedSites()
+	if err != nil {
+		return nil, err
+	}
+	err = s.build(ctx, a, b)
+	if err == nil {
+		err = s.WAN.AddBridge(wanBridge, s.A.wanPort(), s.B.wanPort())
+	}
+	return s.closedOn(err)
+}
+
+// addressedSites are sites with addresses, and nothing made of them yet but the lab.
+func addressedSites() (*Sites, error) {
 	l, err := New()
 	if err != nil {
 		return nil, err
 	}
-	s := &Sites{Lab: l,
+	return &Sites{Lab: l,
 		A: &Site{Name: "a", LAN: netip.MustParsePrefix("10.1.0.0/24"), HostAddress: netip.MustParseAddr("10.1.0.10"),
-			LANAddress: netip.MustParseAddr("10.1.0.1"), WANAddress: netip.MustParseAddr("192.0.2.1")},
+			LANAddress: netip.MustParseAddr("10.1.0.1"), WANAddress: netip.MustParseAddr("192.0.2.1"),
+			LAN6: netip.MustParsePrefix("2001:db8:1::/64"), HostAddress6: netip.MustParseAddr("2001:db8:1::10"),
+			LANAddress6: netip.MustParseAddr("2001:db8:1::1"), WANAddress6: netip.MustParseAddr("2001:db8:ffff::1")},
 		B: &Site{Name: "b", LAN: netip.MustParsePrefix("10.2.0.0/24"), HostAddress: netip.MustParseAddr("10.2.0.10"),
-			LANAddress: netip.MustParseAddr("10.2.0.1"), WANAddress: netip.MustParseAddr("192.0.2.2")},
-	}
-	if err := s.build(ctx, a, b); err != nil {
-		if closing := l.Close(); closing != nil {
-			err = fmt.Errorf("%w (and cleaning up: %v)", err, closing)
-		}
-		return nil, err
-	}
-	return s, nil
+			LANAddress: netip.MustParseAddr("10.2.0.1"), WANAddress: netip.MustParseAddr("192.0.2.2"),
+			LAN6: netip.MustParsePrefix("2001:db8:2::/64"), HostAddress6: netip.MustParseAddr("2001:db8:2::10"),
+			LANAddress6: netip.MustParseAddr("2001:db8:2::1"), WANAddress6: netip.MustParseAddr("2001:db8:ffff::2")},
+	}, nil
 }
 
-// build makes the namespaces, links, addresses and routes.
+// closedOn returns the sites, or closes them when making them has failed.
+func (s *Sites) closedOn(err error) (*Sites, error) {
+	if err == nil {
+		return s, nil
+	}
+	if closing := s.Close(); closing != nil {
+		err = fmt.Errorf("%w (and cleaning up: %v)", err, closing)
+	}
+	return nil, err
+}
+
+// build makes the namespaces, links, addresses and routes, up to the two ends in the WAN.
 func (s *Sites) build(ctx context.Context, a, b GatewayKind) error {
 	var err error
 	if s.WAN, err = s.Namespace("wan"); err != nil {
@@ -89,7 +124,7 @@ func (s *Sites) build(ctx context.Context, a, b GatewayKind) error {
 			return err
 		}
 	}
-	return s.WAN.AddBridge(wanBridge, s.A.wanPort(), s.B.wanPort())
+	return nil
 }
 
 // wanPort is the site's link in the WAN namespace.
@@ -137,7 +172,14 @@ func (s *Sites) kernelGateway(site *Site) error {
 	// What reaches the other LAN without a tunnel must show up on the wire, not vanish for want of
 	// a route: the capture is what says that nothing clear was sent.
 	other := s.Peer(site)
-	if err := site.Gateway.AddRoute(other.LAN, other.WANAddress); err != nil {
+	via := other.WANAddress
+	if site.Router.IsValid() {
+		via = site.Router
+		if err := site.Gateway.AddRoute(netip.PrefixFrom(other.WANAddress, 32), via); err != nil {
+			return err
+		}
+	}
+	if err := site.Gateway.AddRoute(other.LAN, via); err != nil {
 		return err
 	}
 	return site.Gateway.Sysctl("net/ipv4/ip_forward", "1")

@@ -4,6 +4,7 @@
 // in it.
 //
 // Reading order: strongswan.go and strongswanconf.go run the daemon anywhere a Machine can run
-// commands, raw.go reads what it reports, guest.go and modules.go run the guest, manual.go gives its kernel keys
-// by hand.
+// commands, raw.go reads what it reports; guest.go and modules.go run the guest, guestnet.go gives it its
+// place in the network; manual.go gives its kernel keys by hand, in the words of algorithms.go, and
+// matrix.go lists the ways of doing so that a gateway must understand.
 package peers

@@ -5,7 +5,6 @@ import (
 	_ "embed"
 	"errors"
 	"fmt"
-	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -24,6 +23,9 @@ var guestInit []byte
 
 //go:embed guest/xstate.c
 var guestState []byte
+
+//go:embed guest/echo.c
+var guestEcho []byte
 
 // guestDir is the guest's view of Guest.HostDir.
 const guestDir = "/i"
@@ -83,21 +85,23 @@ func (g *Guest) prepare(ctx context.Context) (string, error) {
 	if err := os.MkdirAll(g.HostDir, 0o700); err != nil {
 		return "", fmt.Errorf("peers: %w", err)
 	}
-	source := filepath.Join(g.HostDir, "xstate.c")
-	for _, f := range []struct {
-		name string
-		text []byte
-		mode os.FileMode
-	}{{"init.sh", guestInit, 0o700}, {"xstate.c", guestState, 0o600}} {
-		if err := os.WriteFile(filepath.Join(g.HostDir, f.name), f.text, f.mode); err != nil {
-			return "", fmt.Errorf("peers: %w", err)
-		}
+	if err := os.WriteFile(filepath.Join(g.HostDir, "init.sh"), guestInit, 0o700); err != nil {
+		return "", fmt.Errorf("peers: %w", err)
 	}
-	cc := exec.CommandContext(ctx, "cc", "-O2", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-o", filepath.Join(g.HostDir, "xstate.so"), source)
-	if out, err := cc.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("peers: compiling guest/xstate.c: %w: %s", err, out)
+	return moduleDir, g.compile(ctx, "xstate", guestState, "xstate.so", "-shared", "-fPIC")
+}
+
+// compile makes a program or library for the guest, in HostDir.
+func (g *Guest) compile(ctx context.Context, name string, source []byte, output string, flags ...string) error {
+	path := filepath.Join(g.HostDir, name+".c")
+	if err := os.WriteFile(path, source, 0o600); err != nil {
+		return fmt.Errorf("peers: %w", err)
 	}
-	return moduleDir, nil
+	args := append([]string{"-O2", "-Wall", "-Wextra", "-Werror", "-o", filepath.Join(g.HostDir, output), path}, flags...)
+	if out, err := exec.CommandContext(ctx, "cc", args...).CombinedOutput(); err != nil {
+		return fmt.Errorf("peers: compiling guest/%s.c: %w: %s", name, err, out)
+	}
+	return nil
 }
 
 // memoryDir is where the guest's memory, an unlinked file, lives: in memory when that has room.
@@ -162,23 +166,4 @@ func shellLine(args []string) string {
 		quoted[i] = "'" + strings.ReplaceAll(a, "'", `'\''`) + "'"
 	}
 	return strings.Join(quoted, " ") + "\n"
-}
-
-// guestLink is the guest's name of its interface.
-const guestLink = "vec0"
-
-// Configure gives the guest its place in the topology: the WAN address on its interface, an address
-// in its LAN on the loopback, and the other LAN behind the peer.
-func (g *Guest) Configure(ctx context.Context, site, peer *lab.Site) error {
-	for _, line := range [][]string{
-		{"link", "set", guestLink, "up"},
-		{"address", "add", netip.PrefixFrom(site.WANAddress, 24).String(), "dev", guestLink},
-		{"address", "add", site.HostAddress.String() + "/32", "dev", "lo"},
-		{"route", "add", peer.LAN.String(), "via", peer.WANAddress.String(), "src", site.HostAddress.String()},
-	} {
-		if _, err := g.Run(ctx, append([]string{"ip"}, line...)...); err != nil {
-			return err
-		}
-	}
-	return nil
 }

@@ -4,63 +4,35 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+	"net"
 	"net/netip"
+	"slices"
+	"strings"
 	"testing"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"sallyport/crypto"
 	"sallyport/perf/lab"
 )
 
-// espSocket is a raw socket for IP protocol 50 in a namespace: its kernel adds and removes the outer
-// IP header and leaves ESP alone.
-type espSocket struct {
-	fd int
-	to unix.SockaddrInet4
-}
+// Octets of headers, and numbers of IP protocols.
+const (
+	ethernetLen = 14
+	ipv4Len     = 20
+	ipv6Len     = 40
+	udpLen      = 8
 
-// newESPSocket opens a socket that talks to the address.
-func newESPSocket(t *testing.T, in *lab.Namespace, to netip.Addr) espSocket {
-	t.Helper()
-	s := espSocket{to: unix.SockaddrInet4{Addr: to.As4()}}
-	err := in.Do(func() (err error) {
-		s.fd, err = unix.Socket(unix.AF_INET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_ESP)
-		return err
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = unix.Close(s.fd) })
-	limit := unix.Timeval{Sec: 10}
-	if err := unix.SetsockoptTimeval(s.fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &limit); err != nil {
-		t.Fatal(err)
-	}
-	return s
-}
+	protoICMP   = 1
+	protoIPv4   = 4
+	protoUDP    = 17
+	protoIPv6   = 41
+	protoESP    = 50
+	protoAH     = 51
+	protoICMPv6 = 58
+)
 
-// exchange sends an ESP packet and returns the next one with the wanted SPI.
-func (s espSocket) exchange(packet []byte, spi uint32) ([]byte, error) {
-	if err := unix.Sendto(s.fd, packet, 0, &s.to); err != nil {
-		return nil, err
-	}
-	buffer := make([]byte, 1<<16)
-	for {
-		n, _, err := unix.Recvfrom(s.fd, buffer, 0)
-		if err != nil {
-			return nil, fmt.Errorf("no ESP packet from the kernel: %w", err)
-		}
-		header := int(buffer[0]&0xf) * 4
-		if answer := buffer[header:n]; len(answer) > 4 && binary.BigEndian.Uint32(answer) == spi {
-			return bytes.Clone(answer), nil
-		}
-	}
-}
-
-// checksum is that of RFC 1071.
-func checksum(b []byte) uint16 {
-	var sum uint32
+// checksum is that of RFC 1071, over what sum has already.
+func checksum(sum uint32, b []byte) uint16 {
 	for ; len(b) > 1; b = b[2:] {
 		sum += uint32(binary.BigEndian.Uint16(b))
 	}
@@ -73,120 +45,268 @@ func checksum(b []byte) uint16 {
 	return ^uint16(sum)
 }
 
-// echoRequest is an IPv4 packet with an ICMP echo request of size octets of data.
+// ipPacket is a packet without options.
+func ipPacket(source, destination netip.Addr, protocol byte, payload []byte) []byte {
+	if source.Is6() {
+		packet := []byte{0x60, 0, 0, 0, 0, 0, protocol, 64}
+		binary.BigEndian.PutUint16(packet[4:], uint16(len(payload)))
+		return slices.Concat(packet, source.AsSlice(), destination.AsSlice(), payload)
+	}
+	packet := slices.Concat([]byte{0x45, 0, 0, 0, 0x5a, 0x11, 0, 0, 64, protocol, 0, 0}, source.AsSlice(), destination.AsSlice(), payload)
+	binary.BigEndian.PutUint16(packet[2:], uint16(len(packet)))
+	binary.BigEndian.PutUint16(packet[10:], checksum(0, packet[:ipv4Len]))
+	return packet
+}
+
+// ipPayload takes a packet without options apart.
+func ipPayload(packet []byte) (source, destination netip.Addr, protocol byte, payload []byte, err error) {
+	switch {
+	case len(packet) >= ipv4Len && packet[0] == 0x45:
+		length := int(binary.BigEndian.Uint16(packet[2:]))
+		if length < ipv4Len || length > len(packet) {
+			return source, destination, 0, nil, fmt.Errorf("IPv4 length %d of %d octets", length, len(packet))
+		}
+		return netip.AddrFrom4([4]byte(packet[12:16])), netip.AddrFrom4([4]byte(packet[16:20])), packet[9], packet[ipv4Len:length], nil
+	case len(packet) >= ipv6Len && packet[0]>>4 == 6:
+		length := ipv6Len + int(binary.BigEndian.Uint16(packet[4:]))
+		if length > len(packet) {
+			return source, destination, 0, nil, fmt.Errorf("IPv6 length %d of %d octets", length, len(packet))
+		}
+		return netip.AddrFrom16([16]byte(packet[8:24])), netip.AddrFrom16([16]byte(packet[24:40])), packet[6], packet[ipv6Len:length], nil
+	}
+	return source, destination, 0, nil, fmt.Errorf("neither IPv4 without options nor IPv6: % x", packet[:min(len(packet), ipv6Len)])
+}
+
+// pseudoHeader is what a checksum in IPv6 begins with (RFC 8200 section 8.1).
+func pseudoHeader(source, destination netip.Addr, protocol byte, length int) uint32 {
+	b := slices.Concat(source.AsSlice(), destination.AsSlice(), []byte{0, 0, byte(length >> 8), byte(length), 0, 0, 0, protocol})
+	return uint32(^checksum(0, b))
+}
+
+// echoRequest is a packet with an echo request of size octets of data.
 func echoRequest(source, destination netip.Addr, sequence uint16, size int) []byte {
 	icmp := make([]byte, 8+size)
-	icmp[0] = 8
 	binary.BigEndian.PutUint16(icmp[4:], 0x5a11)
 	binary.BigEndian.PutUint16(icmp[6:], sequence)
 	for i := range size {
 		icmp[8+i] = byte(i * 7)
 	}
-	binary.BigEndian.PutUint16(icmp[2:], checksum(icmp))
-	ip := make([]byte, 20, 20+len(icmp))
-	ip[0], ip[8], ip[9] = 0x45, 64, 1
-	binary.BigEndian.PutUint16(ip[2:], uint16(20+len(icmp)))
-	copy(ip[12:], source.AsSlice())
-	copy(ip[16:], destination.AsSlice())
-	binary.BigEndian.PutUint16(ip[10:], checksum(ip))
-	return append(ip, icmp...)
-}
-
-// keymatOf is key material that differs by seed, of the length that the suite takes.
-func keymatOf(s crypto.Suite, seed byte) []byte {
-	b := make([]byte, s.KeymatLen())
-	for i := range b {
-		b[i] = seed + byte(i*13)
+	if source.Is4() {
+		icmp[0] = 8
+		binary.BigEndian.PutUint16(icmp[2:], checksum(0, icmp))
+		return ipPacket(source, destination, protoICMP, icmp)
 	}
-	return b
+	icmp[0] = 128 // RFC 4443 section 4.1
+	binary.BigEndian.PutUint16(icmp[2:], checksum(pseudoHeader(source, destination, protoICMPv6, len(icmp)), icmp))
+	return ipPacket(source, destination, protoICMPv6, icmp)
 }
 
-// TestKernelOpensOursAndWeTheKernels proves the ESP reference against the Linux kernel, suite by
-// suite: the kernel must decrypt an echo request that we sealed to answer it, and we must open the
-// answer, which carries the same data back.
+// reference is the crypto package's other end of a guest's tunnel.
+type reference struct {
+	tunnel ManualTunnel
+	esp    [2]*crypto.ESP // to the guest, from the guest; nil without ESP
+	ah     [2]*crypto.AH
+}
+
+func newReference(t *testing.T, m ManualTunnel) reference {
+	t.Helper()
+	r := reference{tunnel: m}
+	for _, layer := range m.Layers {
+		for i, sa := range []ManualSA{layer.In, layer.Out} {
+			var err error
+			if layer.Suite.AH() {
+				r.ah[i], err = crypto.NewAH(layer.Suite, sa.SPI, sa.Keymat, crypto.WithESN(m.ESN))
+			} else {
+				r.esp[i], err = crypto.NewESP(layer.Suite, sa.SPI, sa.Keymat, crypto.WithESN(m.ESN))
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	return r
+}
+
+// protect makes the packet for the guest out of one between the hosts (RFC 4303 section 3.1).
+func (r reference) protect(inner []byte, sequence uint64) ([]byte, error) {
+	source, destination, protocol, payload, err := ipPayload(inner)
+	if err != nil {
+		return nil, err
+	}
+	if !r.tunnel.Transport {
+		source, destination, payload = r.tunnel.Remote, r.tunnel.Local, inner
+		if protocol = protoIPv4; inner[0]>>4 == 6 {
+			protocol = protoIPv6
+		}
+	}
+	if r.esp[0] != nil {
+		if payload, err = r.esp[0].Seal(sequence, nil, payload, protocol); err != nil {
+			return nil, err
+		}
+		protocol = protoESP
+	}
+	if r.tunnel.UDP {
+		header := []byte{nattPort >> 8, nattPort & 0xff, nattPort >> 8, nattPort & 0xff, 0, 0, 0, 0}
+		binary.BigEndian.PutUint16(header[4:], uint16(udpLen+len(payload)))
+		payload, protocol = append(header, payload...), protoUDP
+		if source.Is6() { // IPv4: RFC 3948 section 2.1 wants 0
+			binary.BigEndian.PutUint16(payload[6:], checksum(pseudoHeader(source, destination, protoUDP, len(payload)), payload))
+		}
+	}
+	packet := ipPacket(source, destination, protocol, payload)
+	if r.ah[0] != nil {
+		return r.ah[0].Protect(packet, sequence)
+	}
+	return packet, nil
+}
+
+// open takes the packet between the hosts out of one that the guest sent.
+func (r reference) open(packet []byte, sequence uint64) ([]byte, error) {
+	high := uint32(sequence >> 32)
+	if r.ah[1] != nil {
+		without, _, seq, err := r.ah[1].Verify(packet, high)
+		if err != nil || seq != uint32(sequence) {
+			return nil, fmt.Errorf("AH with sequence number %#x, want %#x: %w", seq, sequence, err)
+		}
+		packet = without
+	}
+	source, destination, protocol, payload, err := ipPayload(packet)
+	if err != nil {
+		return nil, err
+	}
+	if r.tunnel.UDP {
+		if protocol != protoUDP || len(payload) < udpLen || binary.BigEndian.Uint32(payload) != nattPort<<16|nattPort {
+			return nil, fmt.Errorf("expected UDP from and to port %d, found protocol %d: % x", nattPort, protocol, payload[:min(len(payload), udpLen)])
+		}
+		protocol, payload = protoESP, payload[udpLen:]
+	}
+	if r.esp[1] != nil {
+		if protocol != protoESP {
+			return nil, fmt.Errorf("expected ESP, found protocol %d", protocol)
+		}
+		var seq uint32
+		if payload, protocol, seq, err = r.esp[1].Open(payload, high); err != nil || seq != uint32(sequence) {
+			return nil, fmt.Errorf("ESP with sequence number %#x, want %#x: %w", seq, sequence, err)
+		}
+	}
+	if r.tunnel.Transport {
+		return ipPacket(source, destination, protocol, payload), nil
+	}
+	if source != r.tunnel.Local || destination != r.tunnel.Remote || protocol != protoIPv4 && protocol != protoIPv6 {
+		return nil, fmt.Errorf("expected a tunnel from %s to %s, found %s to %s, protocol %d", r.tunnel.Local, r.tunnel.Remote, source, destination, protocol)
+	}
+	return payload, nil
+}
+
+// wire is the guest's link, at which the test stands in for all others.
+type wire struct {
+	raw             *lab.RawPort
+	guestMAC, ours  net.HardwareAddr
+	frameOfProtocol map[byte]uint16
+}
+
+// newWire gives the guest us as its neighbour, so that nobody has to ask who that is.
+func newWire(t *testing.T, s *lab.Sites, g *Guest) wire {
+	t.Helper()
+	w := wire{ours: net.HardwareAddr{2, 0, 0, 0, 0, 1}, frameOfProtocol: map[byte]uint16{4: 0x0800, 6: 0x86dd}}
+	out, err := g.Run(t.Context(), "cat", "/sys/class/net/"+guestLink+"/address")
+	if err == nil {
+		w.guestMAC, err = net.ParseMAC(strings.TrimSpace(out))
+	}
+	if err == nil {
+		w.raw, err = s.RawWAN(s.B)
+	}
+	for _, a := range []netip.Addr{s.A.WANAddress, s.A.WANAddress6} {
+		if err == nil {
+			_, err = g.Run(t.Context(), "ip", "neighbour", "replace", a.String(), "lladdr", w.ours.String(), "dev", guestLink)
+		}
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return w
+}
+
+// exchangeLimit is how long the guest may take for an answer, on a busy machine.
+const exchangeLimit = 10 * time.Second
+
+// exchange sends packets and returns as many of the guest's.
+func (w wire) exchange(t *testing.T, packets [][]byte) ([][]byte, error) {
+	t.Helper()
+	for _, packet := range packets {
+		if err := w.raw.Send(slices.Concat(w.guestMAC, w.ours, binary.BigEndian.AppendUint16(nil, w.frameOfProtocol[packet[0]>>4]), packet)); err != nil {
+			return nil, err
+		}
+	}
+	var answers [][]byte
+	err := lab.Until(t.Context(), nil, "the guest's answers", exchangeLimit, func() (bool, error) {
+		frames, err := w.raw.Receive()
+		for _, f := range frames {
+			if len(f) > ethernetLen && bytes.Equal(f[:6], w.ours) {
+				answers = append(answers, f[ethernetLen:])
+			}
+		}
+		return len(answers) >= len(packets), err
+	})
+	return answers, err
+}
+
+// TestKernelOpensOursAndWeTheKernels proves the reference of ESP and AH against the Linux kernel, in every case that both have:
+// the kernel must open an echo request that we protected to answer it, and we must open the answer, which carries the same data back.
+// S-098, S-099: outer addresses are the tunnel's ends, in transport mode the hosts' own.
 func TestKernelOpensOursAndWeTheKernels(t *testing.T) {
-	s := newSites(t, lab.KernelGateway, lab.RawGateway)
+	s := newSites(t, lab.RawGateway, lab.RawGateway)
 	g := startGuest(t, s)
-	socket := newESPSocket(t, s.A.Gateway, s.B.WANAddress)
-	for i, suite := range crypto.IKESuites() {
-		t.Run(suite.String(), func(t *testing.T) {
-			toGuest, fromGuest := uint32(0x1000+i), uint32(0x2000+i)
-			m := ManualTunnel{Local: s.B.WANAddress, Remote: s.A.WANAddress, LocalNet: s.B.LAN, RemoteNet: s.A.LAN, Suite: suite,
-				Out: ManualSA{fromGuest, crypto.NewSecret(keymatOf(suite, 0x40))}, In: ManualSA{toGuest, crypto.NewSecret(keymatOf(suite, 0x80))}}
-			if err := m.Install(t.Context(), g); err != nil {
-				t.Fatal(err)
-			}
-			sealer, err := crypto.NewESP(suite, toGuest, crypto.NewSecret(keymatOf(suite, 0x80)))
-			if err != nil {
-				t.Fatal(err)
-			}
-			opener, err := crypto.NewESP(suite, fromGuest, crypto.NewSecret(keymatOf(suite, 0x40)))
-			if err != nil {
-				t.Fatal(err)
-			}
-			for n, size := range []int{1, 2, 3, 56, 500, 1300} {
-				request := echoRequest(s.A.HostAddress, s.B.HostAddress, uint16(n), size)
-				sealed, err := sealer.Seal(uint64(n+1), nil, request, 4)
-				if err != nil {
-					t.Fatal(err)
-				}
-				answer, err := socket.exchange(sealed, fromGuest)
-				if err != nil {
-					stat, _ := g.Run(t.Context(), "cat", "/proc/net/xfrm_stat")
-					t.Fatalf("%d octets: %v\n%s", size, err, stat)
-				}
-				inner, next, seq, err := opener.Open(answer, 0)
-				if err != nil || next != 4 || seq != uint32(n+1) {
-					t.Fatalf("%d octets: opened with next header %d, sequence %d, error %v", size, next, seq, err)
-				}
-				if len(inner) != len(request) || inner[20] != 0 || !bytes.Equal(inner[24:], request[24:]) {
-					t.Errorf("%d octets: expected the echo reply to %x, found %x", size, request, inner)
-				}
-			}
-		})
+	if err := g.ConfigureCases(t.Context(), s.B, s.A); err != nil {
+		t.Fatal(err)
+	}
+	if err := g.ServeEcho(t.Context()); err != nil { // for its sockets of ESP in UDP
+		t.Fatal(err)
+	}
+	w := newWire(t, s, g)
+	for cases := range slices.Chunk(FullMatrix(), MaxCases) {
+		var tunnels []ManualTunnel
+		for i, c := range cases {
+			tunnels = append(tunnels, c.Tunnel(s.A, s.B, i))
+		}
+		if err := InstallTunnels(t.Context(), g, tunnels...); err != nil {
+			t.Fatal(err)
+		}
+		for i, c := range cases {
+			t.Run(c.Name(), func(t *testing.T) { w.exchangeEchoes(t, tunnels[i], newReference(t, tunnels[i])) })
+		}
+	}
+	if errors, err := g.XFRMErrors(t.Context()); err != nil || len(errors) > 0 {
+		t.Errorf("the kernel's errors: %v, %v", errors, err)
 	}
 }
 
-// TestStrongSwanInGuest proves the second form of the peer: IKE by strongSwan, ESP by the kernel.
-func TestStrongSwanInGuest(t *testing.T) {
-	s := newSites(t, lab.KernelGateway, lab.RawGateway)
-	g := startGuest(t, s)
-	if _, err := StartStrongSwan(t.Context(), s.Lab, s.A.Gateway, "strongswan-a", tunnelBetween(s.A, s.B)); err != nil {
-		t.Fatal(err)
+// exchangeEchoes pings the guest with packets of several sizes.
+func (w wire) exchangeEchoes(t *testing.T, m ManualTunnel, r reference) {
+	t.Helper()
+	first := max(m.Sequence, 1)
+	sizes := []int{1, 2, 3, 56, 500, 1200}
+	var requests, protected [][]byte
+	for n, size := range sizes {
+		requests = append(requests, echoRequest(m.RemoteNet.Addr(), m.LocalNet.Addr(), uint16(n), size))
+		packet, err := r.protect(requests[n], first+uint64(n))
+		if err != nil {
+			t.Fatal(err)
+		}
+		protected = append(protected, packet)
 	}
-	b, err := StartStrongSwanIn(t.Context(), g, tunnelBetween(s.B, s.A))
+	answers, err := w.exchange(t, protected)
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("%d answers to %d packets: %v", len(answers), len(protected), err)
 	}
-	capture, err := s.Capture(lab.CaptureOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := b.Initiate(t.Context()); err != nil {
-		t.Fatalf("%v\n%s", err, b.Log(t.Context()))
-	}
-	const pings = 20
-	result, err := s.A.Host.Ping(t.Context(), s.B.HostAddress, lab.PingOptions{Count: pings, Interval: 10 * time.Millisecond})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if result.Received != pings {
-		t.Errorf("ping through the tunnel: %+v, want %d answers", result, pings)
-	}
-	sa, err := b.WaitTunnel(t.Context(), 10*time.Second)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if c := sa.Children[0]; c.PacketsIn != pings || c.PacketsOut != pings {
-		t.Errorf("the guest's kernel counts %+v, want %d packets each way", c, pings)
-	}
-	sentA, sentB, err := capture.Stop()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for name, tally := range map[string]lab.Tally{"a": sentA, "b": sentB} {
-		if tally.ESPinUDP != pings || tally.Clear != 0 || tally.Lost != 0 {
-			t.Errorf("site %s sent %v, want %d ESP in UDP and nothing clear", name, tally, pings)
+	for n, size := range sizes {
+		reply, err := r.open(answers[n], first+uint64(n))
+		if err != nil {
+			t.Fatalf("%d octets: %v", size, err)
+		}
+		source, destination, _, payload, err := ipPayload(reply)
+		if err != nil || source != m.LocalNet.Addr() || destination != m.RemoteNet.Addr() || !bytes.Equal(payload[4:], requests[n][len(requests[n])-size-4:]) {
+			t.Errorf("%d octets: expected the echo reply to %x, found %x (%v)", size, requests[n], reply, err)
 		}
 	}
 }

@@ -1,0 +1,97 @@
+package peers
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"sallyport/perf/lab"
+)
+
+// guestLink is the guest's name of its interface.
+const guestLink = "vec0"
+
+// Configure gives the guest its place in the topology: the WAN address on its interface, an address
+// in its LAN on the loopback, and the other LAN behind the peer.
+func (g *Guest) Configure(ctx context.Context, site, peer *lab.Site) error {
+	return g.lines(ctx,
+		[]string{"ip", "link", "set", guestLink, "up"},
+		[]string{"ip", "address", "add", netip.PrefixFrom(site.WANAddress, 24).String(), "dev", guestLink},
+		[]string{"ip", "address", "add", site.HostAddress.String() + "/32", "dev", "lo"},
+		[]string{"ip", "route", "add", peer.LAN.String(), "via", peer.WANAddress.String(), "src", site.HostAddress.String()},
+	)
+}
+
+// ConfigureCases adds what the cases of a matrix need to Configure: IPv6, and every address of the guest's LANs for its own, so
+// that each case has a host.
+func (g *Guest) ConfigureCases(ctx context.Context, site, peer *lab.Site) error {
+	settings := "/proc/sys/net/ipv6/conf/" + guestLink + "/"
+	return g.lines(ctx,
+		[]string{"ip", "route", "add", "local", site.LAN.String(), "dev", "lo"},
+		[]string{"modprobe", "ipv6"},
+		[]string{"sh", "-c", "echo 0 >" + settings + "accept_dad; echo 0 >" + settings + "router_solicitations"},
+		[]string{"ip", "address", "add", netip.PrefixFrom(site.WANAddress6, 64).String(), "dev", guestLink, "nodad"},
+		[]string{"ip", "address", "add", site.HostAddress6.String() + "/128", "dev", "lo"},
+		[]string{"ip", "route", "add", "local", site.LAN6.String(), "dev", "lo"},
+		[]string{"ip", "route", "add", peer.LAN6.String(), "via", peer.WANAddress6.String(), "src", site.HostAddress6.String()},
+	)
+}
+
+// lines runs commands in the guest until one fails.
+func (g *Guest) lines(ctx context.Context, lines ...[]string) error {
+	for _, line := range lines {
+		if _, err := g.Run(ctx, line...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// EchoPort is where ServeEcho answers, over UDP and TCP (RFC 862).
+const EchoPort = 7
+
+// echoLimit is how long the service may take to open its sockets.
+const echoLimit = 20 * time.Second
+
+// ServeEcho starts the echo service at the addresses, which must be the guest's own, and with it the sockets that
+// make the guest's kernel take ESP in UDP on port 4500.
+func (g *Guest) ServeEcho(ctx context.Context, addresses ...netip.Addr) error {
+	if err := g.compile(ctx, "echo", guestEcho, "echo"); err != nil {
+		return err
+	}
+	line := guestDir + "/echo"
+	for _, a := range addresses {
+		line += " " + a.String()
+	}
+	if _, err := g.Run(ctx, "sh", "-c", "exec setsid "+line+" </dev/null >"+guestDir+"/echo.log 2>&1 &"); err != nil {
+		return err
+	}
+	var said []byte
+	err := lab.Until(ctx, nil, "the guest's echo service", echoLimit, func() (bool, error) {
+		said, _ = os.ReadFile(filepath.Join(g.HostDir, "echo.log"))
+		return strings.HasPrefix(string(said), "ready"), g.Process.Alive()
+	})
+	if err != nil {
+		return fmt.Errorf("peers: %w: %s", err, said)
+	}
+	return nil
+}
+
+// XFRMErrors are the kernel's counters of packets that its IPsec refused, those that are not zero.
+func (g *Guest) XFRMErrors(ctx context.Context) (map[string]string, error) {
+	out, err := g.Run(ctx, "cat", "/proc/net/xfrm_stat")
+	if err != nil {
+		return nil, err
+	}
+	errors := map[string]string{}
+	for line := range strings.Lines(out) {
+		if name, count, _ := strings.Cut(strings.TrimSpace(line), " "); strings.TrimSpace(count) != "0" {
+			errors[name] = strings.TrimSpace(count)
+		}
+	}
+	return errors, nil
+}
