@@ -125,4 +125,5 @@ func (d *Dataplane) setAdjacency(key neighbourKey, mac *macAddress) error {
 	return nil
 }
 
-func (d *Dataplane) cPort(index int) C.uint16_t { return C.uint16_t(d.cfg.Ports[index].Port) }
+// cPort is the workers' id of a port.
+func (d *Dataplane) cPort(index int) C.uint16_t { return d.portIDs[index] }

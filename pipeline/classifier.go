@@ -17,9 +17,9 @@ import (
 func (d *Dataplane) build(p *Prepared, cells []uint16, ike map[string]bool) (*C.struct_sp_snapshot, error) {
 	spd := p.next.spd
 	rules, rules6, entries := classifier(spd, p.filters, cells)
-	addresses, addresses6 := d.cfg.addressesToC(p.next.own)
+	addresses, addresses6 := d.addressesToC(p.next.own)
 	exemptions := exemptionsToC(spd, p.filters)
-	hops, hops6 := d.cfg.hopsToC(p.next.routes)
+	hops, hops6 := d.hopsToC(p.next.routes)
 	var pin runtime.Pinner
 	defer pin.Unpin()
 	config := C.struct_sp_snapshot_config{
@@ -35,7 +35,7 @@ func (d *Dataplane) build(p *Prepared, cells []uint16, ike map[string]bool) (*C.
 	}
 	for i := range d.cfg.Ports {
 		if on, said := ike[d.cfg.Ports[i].Name]; said && !on {
-			config.ports_without_ike |= 1 << d.cfg.Ports[i].Port
+			config.ports_without_ike |= 1 << d.cPort(i)
 		}
 	}
 	if spd.DefaultAction == policy.ActionPermit {
@@ -139,9 +139,9 @@ func verdictToC(e *policy.Entry) C.uint8_t {
 	return C.SP_VERDICT_BLOCK
 }
 
-func (cfg *Config) addressesToC(own addresses) (all []C.struct_sp_own_address, all6 []C.struct_sp_own_address6) {
+func (d *Dataplane) addressesToC(own addresses) (all []C.struct_sp_own_address, all6 []C.struct_sp_own_address6) {
 	for i := range own {
-		port := C.uint16_t(cfg.Ports[i].Port)
+		port := d.cPort(i)
 		for _, a := range own[i] {
 			if a.Addr().Is4() {
 				all = append(all, C.struct_sp_own_address{address: ipv4Number(a.Addr()), port: port, bits: C.uint8_t(a.Bits())})
@@ -154,9 +154,9 @@ func (cfg *Config) addressesToC(own addresses) (all []C.struct_sp_own_address, a
 }
 
 // hopsToC is the routes of each IP version.
-func (cfg *Config) hopsToC(routes []hop) (hops []C.struct_sp_route, hops6 []C.struct_sp_route6) {
+func (d *Dataplane) hopsToC(routes []hop) (hops []C.struct_sp_route, hops6 []C.struct_sp_route6) {
 	for _, r := range routes {
-		port, bits := C.uint16_t(cfg.Ports[r.port].Port), C.uint8_t(r.to.Bits())
+		port, bits := d.cPort(r.port), C.uint8_t(r.to.Bits())
 		if r.to.Addr().Is4() {
 			to := C.struct_sp_route{prefix: ipv4Number(r.to.Addr()), bits: bits, port: port}
 			if r.via.IsValid() {

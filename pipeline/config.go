@@ -45,10 +45,12 @@ func ParseIdleMode(word string) (IdleMode, error) {
 	return 0, fmt.Errorf("idle mode %q: want poll, yield or sleep", word)
 }
 
-// PortSpec is a configured and started Ethernet port with Config.Workers receive and transmit queues.
+// PortSpec is a port of the gateway: an Ethernet port, configured and started with Config.Workers receive and transmit queues, or
+// one VLAN on it. Several may share an Ethernet port.
 type PortSpec struct {
 	Name      string
 	Port      ethdev.Port
+	VLAN      uint16           // 1 to 4094: its frames are tagged (IEEE 802.1Q); 0: they are not
 	Role      policy.PortGroup // PortsLAN or PortsWAN, never both
 	MAC       net.HardwareAddr
 	MTU       int            // bytes of an IP packet

@@ -11,7 +11,7 @@
 #include <rte_hash.h>
 #include <rte_malloc.h>
 
-#include "dataplane.h"
+#include "vlan.h"
 
 void *sp_fail(char *error, size_t size, const char *format, ...)
 {
@@ -203,29 +203,84 @@ static void *allocate(const struct sp_dataplane *dp, size_t n, size_t size)
 	return rte_zmalloc_socket("sp_dataplane", n * size, RTE_CACHE_LINE_SIZE, dp->socket);
 }
 
+/* An untagged port has its device's id. */
+static int port_id_valid(const struct sp_port_config *port)
+{
+	if (port->device >= SP_MAX_DEVICES || port->vlan >= SP_VLAN_END)
+		return 0;
+	return port->vlan == 0 ? port->port == port->device : port->port >= SP_MAX_DEVICES && port->port < SP_MAX_PORTS;
+}
+
+static int has_vlans(const struct sp_config *c, uint16_t device)
+{
+	for (uint32_t i = 0; i < c->n_ports; i++)
+		if (c->ports[i].device == device && c->ports[i].vlan != 0)
+			return 1;
+	return 0;
+}
+
+static struct sp_trunk *create_trunk(struct sp_dataplane *dp)
+{
+	struct sp_trunk *trunk = allocate(dp, 1, sizeof(*trunk));
+
+	if (trunk == NULL)
+		return NULL;
+	memset(trunk->port, SP_NO_PORT, sizeof(trunk->port));
+	trunk->other = SP_NO_PORT;
+	return trunk;
+}
+
+/* Tables of tags for the devices whose frames have some. */
+static int create_trunks(struct sp_dataplane *dp, const struct sp_config *c, char *error, size_t size)
+{
+	for (const struct sp_port_config *port = c->ports; port < c->ports + c->n_ports; port++) {
+		struct sp_trunk *trunk = dp->trunks[port->device];
+
+		if (!has_vlans(c, port->device))
+			continue;
+		if (trunk == NULL)
+			trunk = dp->trunks[port->device] = create_trunk(dp);
+		if (trunk == NULL) {
+			sp_fail(error, size, "VLANs of DPDK port %u: no DPDK memory for %zu bytes", port->device, sizeof(*trunk));
+			return -1;
+		}
+		if (trunk->port[port->vlan] != SP_NO_PORT) {
+			sp_fail(error, size, "VLAN %u of DPDK port %u is named twice", port->vlan, port->device);
+			return -1;
+		}
+		trunk->port[port->vlan] = (uint8_t)port->port;
+		if (trunk->other == SP_NO_PORT || port->vlan == 0)
+			trunk->other = port->port;
+	}
+	return 0;
+}
+
 static int create_ports(struct sp_dataplane *dp, const struct sp_config *c, char *error, size_t size)
 {
 	for (uint32_t i = 0; i < c->n_ports; i++) {
 		const struct sp_port_config *from = &c->ports[i];
 		struct sp_port *port;
 
-		if (from->port >= SP_MAX_PORTS || dp->ports[from->port].present || !rte_eth_dev_is_valid_port(from->port)) {
-			sp_fail(error, size, "port %u of the configuration: DPDK port %u does not exist or is named twice", i, from->port);
+		if (!port_id_valid(from) || dp->ports[from->port].present || !rte_eth_dev_is_valid_port(from->device)) {
+			sp_fail(error, size, "port %u of the configuration: DPDK port %u does not exist, or id %u is named twice or not right for VLAN %u", i, from->device,
+				from->port, from->vlan);
 			return -1;
 		}
 		if (from->role != SP_ROLE_PROTECTED && from->role != SP_ROLE_UNPROTECTED) {
-			sp_fail(error, size, "DPDK port %u: role %u, want protected (%u) or unprotected (%u)", from->port, from->role, SP_ROLE_PROTECTED,
+			sp_fail(error, size, "port %u: role %u, want protected (%u) or unprotected (%u)", from->port, from->role, SP_ROLE_PROTECTED,
 				SP_ROLE_UNPROTECTED);
 			return -1;
 		}
 		port = &dp->ports[from->port];
 		memcpy((uint8_t *)&port->mac + 2, from->mac, sizeof(from->mac));
 		port->mtu = from->mtu;
+		port->device = from->device;
+		port->vlan = from->vlan;
 		port->role = from->role;
 		port->rx_checksum = from->rx_checksum;
 		port->present = 1;
 	}
-	return 0;
+	return create_trunks(dp, c, error, size);
 }
 
 static struct rte_ring *create_ring(struct sp_dataplane *dp, uint32_t entries, unsigned int flags)
@@ -244,6 +299,16 @@ static void wire_vector(struct sp_cpu_vector *v)
 		v->sgl[i].num = 1;
 		v->iv[i].va = v->iv_bytes[i];
 	}
+}
+
+/* Polls a device, once however many ports it has. */
+static void add_source(struct sp_worker *w, uint16_t device)
+{
+	for (uint32_t i = 0; i < w->n_sources; i++)
+		if (w->sources[i] == device)
+			return;
+	w->burst[w->n_sources] = SP_BURST;
+	w->sources[w->n_sources++] = device;
 }
 
 static int create_worker(struct sp_dataplane *dp, const struct sp_config *c, uint16_t id, char *error, size_t size)
@@ -268,10 +333,10 @@ static int create_worker(struct sp_dataplane *dp, const struct sp_config *c, uin
 	if (w->flows == NULL || w->flows6 == NULL || w->filters == NULL || w->tally == NULL || w->punt == NULL || w->inject == NULL || w->handover == NULL)
 		goto no_memory;
 	sp_tally_init(w->tally, c->tally_entries);
-	for (uint32_t i = 0; i < c->n_ports; i++)
+	for (uint32_t i = 0; i < c->n_ports; i++) {
 		w->ports[w->n_ports++] = c->ports[i].port;
-	for (uint32_t i = 0; i < w->n_ports; i++)
-		w->burst[i] = SP_BURST;
+		add_source(w, c->ports[i].device);
+	}
 	for (uint32_t i = 0; i < c->n_crypto_devices; i++)
 		w->devices[w->n_devices++].device = c->crypto_devices[i];
 	wire_vector(&w->cpu);
@@ -380,6 +445,8 @@ void sp_dataplane_destroy(struct sp_dataplane *dp)
 		sp_sa_out_free(dp->cells[i].sa);
 	for (uint32_t i = 0; dp->adjacencies != NULL && i < dp->max_adjacencies; i++)
 		rte_free(dp->adjacencies[i]);
+	for (uint32_t i = 0; i < SP_MAX_DEVICES; i++)
+		rte_free(dp->trunks[i]);
 	reclaim(dp, 1);
 	sp_snapshot_free(dp->snapshot);
 	rte_hash_free(dp->neighbours);

@@ -43,8 +43,9 @@ func DataRoom(mtu int) uint16 {
 // Dataplane is the Go side of the fast path: it fills the tables that workers read and serves what they punt. Its methods
 // may be called by any goroutine; no worker ever waits for one.
 type Dataplane struct {
-	cfg   Config
-	ports map[uint16]int // DPDK port id to index into cfg.Ports
+	cfg     Config
+	portIDs []C.uint16_t   // the workers' ids, by index into cfg.Ports
+	ports   map[uint16]int // and the reverse
 
 	// mu guards all below and is the one lock that fastpath.h asks control threads to hold.
 	mu sync.Mutex
@@ -81,6 +82,7 @@ func New(cfg Config) (*Dataplane, error) {
 	}
 	d := &Dataplane{
 		cfg:      cfg,
+		portIDs:  cfg.portIDs(),
 		ports:    map[uint16]int{},
 		c:        handle,
 		filters:  newFilterSlots(maxFilters),
@@ -90,8 +92,8 @@ func New(cfg Config) (*Dataplane, error) {
 		bursting: make([]bool, cfg.Workers),
 	}
 	d.policy.own, _ = cfg.addressesOf(&Snapshot{})
-	for i, p := range cfg.Ports {
-		d.ports[uint16(p.Port)] = i
+	for i, id := range d.portIDs {
+		d.ports[uint16(id)] = i
 	}
 	return d, nil
 }
@@ -196,6 +198,9 @@ func (cfg *Config) validate() error {
 			errs = append(errs, err)
 		}
 	}
+	if err := cfg.validVLANs(); err != nil {
+		errs = append(errs, err)
+	}
 	return errors.Join(errs...)
 }
 
@@ -253,9 +258,10 @@ func (cfg *Config) toC() C.struct_sp_config {
 		socket:           C.int32_t(cfg.socket()),
 		pool:             (*C.struct_rte_mempool)(cfg.Pool.Pointer()),
 	}
-	for i := range cfg.Ports {
+	for i, id := range cfg.portIDs() {
 		p, to := &cfg.Ports[i], &c.ports[i]
-		to.port, to.role, to.mtu = C.uint16_t(p.Port), C.uint8_t(p.role()), C.uint16_t(p.MTU)
+		to.port, to.device, to.vlan = id, C.uint16_t(p.Port), C.uint16_t(p.VLAN)
+		to.role, to.mtu = C.uint8_t(p.role()), C.uint16_t(p.MTU)
 		if p.RxChecksum {
 			to.rx_checksum = 1
 		}

@@ -20,7 +20,8 @@ struct sp_acl;
 struct rte_rib6;
 struct sp_tally;
 
-_Static_assert(SP_MAX_PORTS == RTE_MAX_ETHPORTS, "in-port ids are DPDK port ids");
+_Static_assert(SP_MAX_DEVICES == RTE_MAX_ETHPORTS, "DPDK port ids are port ids");
+_Static_assert(SP_PORT_SLOTS <= 64, "ports are bits of a word");
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "header fields are composed for little-endian");
 
 #define SP_TX_BUFFER 64
@@ -235,9 +236,19 @@ static inline struct sp_mbuf_priv *sp_priv(struct rte_mbuf *m)
 struct sp_port {
 	uint64_t mac;        /* 6 bytes as loaded from a frame, shifted left to the top */
 	uint16_t mtu;
+	uint16_t device;     /* DPDK port id */
+	uint16_t vlan;       /* tag of its frames, 0 none */
 	uint8_t role;
 	uint8_t rx_checksum;
 	uint8_t present;
+};
+
+#define SP_NO_PORT 0xff
+
+/* A device whose frames have tags: the port of each VLAN, 0 for untagged ones. Immutable. */
+struct sp_trunk {
+	uint16_t other;      /* where frames of other VLANs are counted */
+	uint8_t port[4096];  /* SP_NO_PORT: not ours */
 };
 
 /*
@@ -290,8 +301,10 @@ struct sp_worker {
 	uint8_t shared;                     /* other workers exist: counters of outbound SAs need atomics */
 	uint8_t online;
 	uint16_t n_ports;
+	uint16_t n_sources;
 	uint16_t ports[SP_MAX_PORTS];
-	uint16_t burst[SP_MAX_PORTS];       /* packets to ask a port for, by index into ports */
+	uint16_t sources[SP_MAX_DEVICES];   /* DPDK port ids to poll */
+	uint16_t burst[SP_MAX_DEVICES];     /* packets to ask a device for, by index into sources */
 	uint32_t n_devices;
 	uint32_t in_flight;                 /* operations inside crypto devices */
 	uint64_t pending_epoch;             /* RCU token to report once the operations of its time are done, 0 none */
@@ -316,6 +329,7 @@ struct sp_deferred {
 
 struct sp_dataplane {
 	struct sp_port ports[SP_MAX_PORTS];
+	struct sp_trunk *trunks[SP_MAX_DEVICES]; /* NULL: the device has one port, untagged */
 	struct sp_snapshot *snapshot;
 	uint32_t generation;
 	uint32_t sad_mask;

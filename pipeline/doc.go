@@ -6,6 +6,7 @@
 // Each stage is a file. A worker takes a burst of packets through them, from the first to the last, before it takes another:
 //
 //  1. worker.c: the loop of a data core. Polls each port, then what Go and other workers handed over, then crypto devices.
+//     vlan.c: several ports on one device; tags come off here and go on at the last stage.
 //  2. parse.c: Ethernet and IPv4. What is malformed is a counted drop; ARP goes to Go; ESP for an own address to stage 7.
 //     parse_ipv6.c: IPv6 frames, put aside by parse.c as a burst of their own; neighbour discovery goes to Go.
 //  3. flow_cache.c: the memo of what was decided for a 5-tuple and port role, never state that admits a reverse packet.
@@ -20,13 +21,13 @@
 //
 // Called from stages 6 and 7: mss.c for TCP's segment size. fields.h for DF, DSCP, ECN and TTL of outer headers.
 //
-// dataplane.h, stages.h, acl.h, classify.h, mbuf.h, ipv4.h and ipv6.h are the workers' own shapes and helpers. publish.c,
+// dataplane.h, stages.h, vlan.h, mss.h, acl.h, classify.h, mbuf.h, ipv4.h and ipv6.h are the workers' own shapes and helpers. publish.c,
 // publish_ipv6.c, acl.c and sa.c change the tables under the workers' feet, dataplane.c makes them and counters.c reads the counts. tables.h and drop_reasons.h
 // are the shapes and names that both sides share; fastpath.h and lab.h are what Go calls. tally.c ends what is dropped, and counts it.
 //
 // # The Go side
 //
-//   - config.go: the exported types. dataplane.go: New and Close. workers.go: threads and cores. cells.go: tunnels.
+//   - config.go: the exported types. vlan.go: ports of VLANs. dataplane.go: New and Close. workers.go: threads and cores. cells.go: tunnels.
 //   - snapshot.go: policy, own addresses and routes, prepared and published. classifier.go: their C form, with addresses.go,
 //     ranges.go, routes.go, exempt.go and filterslots.go. reclaim.go: grace periods.
 //   - sad.go: SAs, with spi.go for inbound SPIs and fields.go for their outer headers. lifetime.go: when they have carried enough.

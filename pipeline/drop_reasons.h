@@ -13,6 +13,7 @@
 	X(OTHER_MAC, "other_mac")                         /* unicast to another station's MAC address */ \
 	X(LINK_BROADCAST, "link_broadcast")               /* unicast IP inside a link-layer broadcast (RFC 1812 5.3.4) */ \
 	X(ETHER_TYPE, "ether_type")                       /* neither IPv4, IPv6 nor ARP */ \
+	X(UNKNOWN_VLAN, "unknown_vlan")                   /* tagged with a VLAN that no port of the device has, untagged where no port is, or tagged twice */ \
 	X(IP_VERSION, "ip_version")                       /* the version field is not the EtherType's */ \
 	X(IP_HEADER_LENGTH, "ip_header_length")           /* IHL below 5 or beyond the packet */ \
 	X(IP_TOTAL_LENGTH, "ip_total_length")             /* total length below the header or beyond the frame */ \

@@ -105,3 +105,9 @@ void sp_lab_mss_lower(uint8_t *tcp, uint32_t length, uint16_t mss)
 {
 	sp_mss_lower(tcp, length, mss);
 }
+
+void sp_lab_strip(struct rte_mbuf *m, uint16_t tag)
+{
+	m->ol_flags |= RTE_MBUF_F_RX_VLAN | RTE_MBUF_F_RX_VLAN_STRIPPED;
+	m->vlan_tci = tag;
+}

@@ -120,6 +120,11 @@ func lowerMSS(tcp []byte, mss uint16) {
 	C.sp_lab_mss_lower((*C.uint8_t)(unsafe.SliceData(tcp)), C.uint32_t(len(tcp)), C.uint16_t(mss))
 }
 
+// tagTaken marks a received frame as one whose tag the device has taken off.
+func tagTaken(mbuf unsafe.Pointer, tag uint16) {
+	C.sp_lab_strip((*C.struct_rte_mbuf)(mbuf), C.uint16_t(tag))
+}
+
 // wireAddress is an address in words as they stand in a packet.
 func wireAddress(a netip.Addr) (words [4]C.uint32_t) {
 	for b := a.AsSlice(); len(b) > 0; b = b[4:] {

@@ -25,6 +25,9 @@ void sp_lab_match6(const struct sp_dataplane *dp, const struct sp_acl_key6 *keys
 /* Parts of the published table of an IP version. */
 uint32_t sp_lab_parts(const struct sp_dataplane *dp, enum sp_ip ip);
 
+/* Marks a received frame as one whose tag the device has taken off. */
+void sp_lab_strip(struct rte_mbuf *m, uint16_t tag);
+
 /* What an SA with this encapsulation writes outside of an inner header of either version: TOS or traffic class, TTL, and the flags of an IPv4 header. */
 struct sp_lab_outer {
 	uint8_t tos, ttl;

@@ -12,6 +12,8 @@ const (
 	etherTypeIPv4  = 0x0800
 	etherTypeARP   = 0x0806
 	etherTypeIPv6  = 0x86dd
+	etherTypeVLAN  = 0x8100 // IEEE 802.1Q customer tag
+	etherTypeQinQ  = 0x88a8 // and service tag
 
 	ipv4HeaderLen = 20
 	udpHeaderLen  = 8

@@ -9,6 +9,7 @@
 #include "mbuf.h"
 #include "parse.h"
 #include "stages.h"
+#include "vlan.h"
 
 #define ETHER_TYPE_IPV4 RTE_BE16(0x0800)
 #define ETHER_TYPE_ARP RTE_BE16(0x0806)
@@ -102,6 +103,8 @@ static __rte_noinline int unusual_frame(struct sp_worker *w, const struct sp_por
 		sp_drop(w, m, SP_DROP_TRUNCATED);
 		return 0;
 	}
+	if (sp_untag_priority(m))
+		frame = rte_pktmbuf_mtod(m, uint8_t *);
 	station = sp_load64(frame) << MAC_BITS_UNUSED;
 	type = sp_load16(frame + 12);
 	if (station != port->mac && !(station >> MAC_BITS_UNUSED & MAC_GROUP)) {
@@ -112,6 +115,8 @@ static __rte_noinline int unusual_frame(struct sp_worker *w, const struct sp_por
 	} else if (type == ETHER_TYPE_IPV6) {
 		w->aside[w->n_aside++] = m;
 		return 0;
+	} else if (type == SP_ETHER_TYPE_VLAN || type == SP_ETHER_TYPE_QINQ) {
+		reason = SP_DROP_UNKNOWN_VLAN;
 	} else if (type != ETHER_TYPE_IPV4) {
 		reason = SP_DROP_ETHER_TYPE;
 	} else {

@@ -210,7 +210,7 @@ func TestBadFrames(t *testing.T) {
 	change("other station", "other_mac", func(f []byte) { f[5]++ })
 	change("link broadcast", "link_broadcast", func(f []byte) { copy(f, broadcastMAC[:]) })
 	change("EtherType", "ether_type", func(f []byte) { f[12] = 0x88 })
-	change("VLAN", "ether_type", func(f []byte) { f[12], f[13] = 0x81, 0 })
+	change("VLAN", "unknown_vlan", func(f []byte) { f[12], f[13] = 0x81, 0 })
 	change("version", "ip_version", header(func(p ipv4) { p[0] = 0x55 }))
 	change("header length", "ip_header_length", func(f []byte) { f[14] = 0x44 })
 	change("total length", "ip_total_length", header(func(p ipv4) { p[2] = 9 }))

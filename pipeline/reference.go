@@ -91,6 +91,7 @@ func (r *reference) process(port int, frame []byte) outcome {
 	if len(frame) < etherHeaderLen {
 		return dropped("truncated")
 	}
+	frame = untagPriority(frame)
 	group := frame[0]&1 != 0
 	if !group && string(frame[:6]) != string(r.ports[port].MAC) {
 		return dropped("other_mac")
@@ -101,6 +102,8 @@ func (r *reference) process(port int, frame []byte) outcome {
 	case etherTypeIPv6:
 		return r.process6(port, frame)
 	case etherTypeIPv4:
+	case etherTypeVLAN, etherTypeQinQ:
+		return dropped("unknown_vlan")
 	default:
 		return dropped("ether_type")
 	}
@@ -116,6 +119,14 @@ func (r *reference) process(port int, frame []byte) outcome {
 		return r.decapsulate(j, ip.payload(), false)
 	}
 	return r.judge(j)
+}
+
+// untagPriority takes off a tag that has only a priority (IEEE 802.1Q section 6.7).
+func untagPriority(frame []byte) []byte {
+	if len(frame) < etherHeaderLen+4 || binary.BigEndian.Uint16(frame[12:]) != etherTypeVLAN || binary.BigEndian.Uint16(frame[14:])&0xfff != 0 {
+		return frame
+	}
+	return append(frame[:12:12], frame[16:]...)
 }
 
 // parseIPv4 checks a header and cuts the packet to its length. The reason is empty when nothing speaks against it.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -75,9 +76,11 @@ type rigOptions struct {
 	// endpoints is the own outer addresses of tunnels
 	endpoints map[string]netip.Addr
 	lan, wan  string // own addresses with prefix lengths
-	wanRole   policy.PortGroup
-	host      netip.Addr // neighbour on the lan
-	peer      netip.Addr // neighbour on the wan
+	// vlans are those of lan and wan; if there are any, both are on one device
+	vlans   [2]uint16
+	wanRole policy.PortGroup
+	host    netip.Addr // neighbour on the lan
+	peer    netip.Addr // neighbour on the wan
 }
 
 type rig struct {
@@ -86,6 +89,7 @@ type rig struct {
 	ref     *reference
 	pool    *mempool.Mempool
 	twins   []twin
+	stash   [2][][]byte // taken from a device for another port than the one asked about
 	cfg     Config
 	now     time.Time
 	seen    recorder
@@ -152,9 +156,11 @@ func newRig(t *testing.T, o rigOptions) *rig {
 		{Name: "wan", Role: o.wanRole, MAC: wanMAC[:], Addresses: append([]netip.Prefix{netip.MustParsePrefix(o.wan)}, o.addWAN...)},
 	}
 	for i := range specs {
-		specs[i].MTU = o.mtu
-		r.twins = append(r.twins, newTwin(t, fmt.Sprintf("rig%d_%d", n, i), o, r.pool))
-		specs[i].Port = r.twins[i].port
+		specs[i].MTU, specs[i].VLAN = o.mtu, o.vlans[i]
+		if i == 0 || o.vlans == [2]uint16{} {
+			r.twins = append(r.twins, newTwin(t, fmt.Sprintf("rig%d_%d", n, i), o, r.pool))
+		}
+		specs[i].Port = r.wire(i).port
 	}
 	r.cfg = Config{Ports: specs, Workers: o.workers, FlowEntries: o.flows, MaxSAs: o.maxSAs, MaxCells: o.cells, MaxAdjacencies: o.hops, tally: o.tally, Pool: r.pool, Crypto: o.crypto, Idle: o.idle}
 	if r.d, err = New(r.cfg); err != nil {
@@ -391,13 +397,29 @@ func (r *rig) announce(port int, address netip.Addr, mac macAddress) {
 	r.ref.neighbours[neighbourKey{Port: port, Address: address}] = mac
 }
 
+// enqueue delivers frames to a port, tagged if it is a VLAN.
 func (r *rig) enqueue(worker, port int, frames ...[]byte) {
+	r.t.Helper()
+	if vlan := r.options.vlans[port]; vlan != 0 {
+		frames = slices.Clone(frames)
+		for i := range frames {
+			frames[i] = withTag(frames[i], vlan)
+		}
+	}
+	r.enqueueWire(worker, port, frames...)
+}
+
+// wire is the device of a port.
+func (r *rig) wire(port int) twin { return r.twins[min(port, len(r.twins)-1)] }
+
+// enqueueWire delivers frames as they are on the wire to the device of a port.
+func (r *rig) enqueueWire(worker, port int, frames ...[]byte) {
 	r.t.Helper()
 	mbufs, err := mbuf.FromFrames(r.pool, frames)
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	if n := r.twins[port].rx[worker].EnqueueBurst(mbufs); n != len(mbufs) {
+	if n := r.wire(port).rx[worker].EnqueueBurst(mbufs); n != len(mbufs) {
 		r.t.Fatalf("receive ring took %d of %d frames", n, len(mbufs))
 	}
 }
@@ -441,8 +463,11 @@ func (r *rig) serveAll() (n int) {
 // sent takes what was transmitted on a port.
 func (r *rig) sent(port int) [][]byte {
 	var frames [][]byte
-	for _, q := range r.twins[port].tx {
+	for _, q := range r.wire(port).tx {
 		frames = append(frames, drainRing(q)...)
+	}
+	if r.options.vlans != [2]uint16{} {
+		return r.untagged(port, frames)
 	}
 	return frames
 }

@@ -278,7 +278,7 @@ func TestRefusals(t *testing.T) {
 		want   string
 	}{
 		"cell":      {func(c *ChildSA) { c.Cell = 9 }, "OpenCell"},
-		"SPI":       {func(c *ChildSA) { c.SPI ^= 1 << 20 }, "AllocateSPI"},
+		"SPI":       {func(c *ChildSA) { c.SPI ^= 1 << 20 }, "reserved"},
 		"address":   {func(c *ChildSA) { c.Local = netip.MustParseAddrPort("[2001:db8::1]:1") }, "want IPv4"},
 		"selectors": {func(c *ChildSA) { c.Selectors = nil }, "selector"},
 		"window":    {func(c *ChildSA) { c.ReplayWindow = 1 << 20 }, "replay window"},

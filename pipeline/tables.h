@@ -14,7 +14,8 @@
 struct rte_mbuf;
 struct rte_mempool;
 
-#define SP_MAX_PORTS 32                 /* DPDK port ids, RTE_MAX_ETHPORTS of the distribution's build */
+#define SP_MAX_DEVICES 32               /* DPDK port ids, RTE_MAX_ETHPORTS of the distribution's build */
+#define SP_MAX_PORTS 63                 /* port ids: an untagged port has its device's, the ports of VLANs have those from SP_MAX_DEVICES on */
 #define SP_PORT_LOCAL SP_MAX_PORTS      /* pseudo in-port of packets that our own slow path originates */
 #define SP_PORT_SLOTS (SP_MAX_PORTS + 1)
 #define SP_MAX_WORKERS 64
@@ -125,7 +126,9 @@ enum sp_action {
 /* ---- start-up ---- */
 
 struct sp_port_config {
-	uint16_t port;      /* DPDK port id; worker w owns rx and tx queue w of every port */
+	uint16_t port;      /* the data plane's own id */
+	uint16_t device;    /* DPDK port id; worker w owns rx and tx queue w of every device */
+	uint16_t vlan;      /* whose frames are tagged; 0: untagged frames, and `port` is `device` */
 	uint8_t role;       /* SP_ROLE_PROTECTED or SP_ROLE_UNPROTECTED */
 	uint8_t rx_checksum; /* not 0: the port's IPv4 checksum verdict in ol_flags can be trusted */
 	uint8_t mac[6];
@@ -230,7 +233,7 @@ struct sp_snapshot_config {
 	const struct sp_route6 *routes6;
 	const struct sp_own_address6 *addresses6;
 	uint32_t n_entries, n_routes, n_addresses, n_exemptions, n_routes6, n_addresses6;
-	uint32_t ports_without_ike;       /* bit n: DPDK port n takes no IKE (S-041) */
+	uint64_t ports_without_ike;       /* bit n: port n takes no IKE (S-041) */
 	uint8_t default_verdict;          /* SP_VERDICT_PERMIT or SP_VERDICT_BLOCK */
 };
 
@@ -369,7 +372,7 @@ struct sp_explanation {
 /* ---- counters ---- */
 
 /* At rest: received = forwarded + delivered + sum of drops + held - released, where Go's own discards of held packets stand beside `released`. */
-struct sp_port_counters {
+struct sp_port_counters { /* bytes of frames, VLAN tags included */
 	uint64_t received, received_bytes;       /* as in-port */
 	uint64_t forwarded, forwarded_bytes;     /* as in-port, handed to a transmit queue; bytes as transmitted */
 	uint64_t delivered;                      /* as in-port, Go's for good */

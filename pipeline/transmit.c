@@ -4,6 +4,7 @@
 
 #include "ipv6.h"
 #include "mbuf.h"
+#include "vlan.h"
 
 /* Disposes of a packet that cannot leave. */
 static __rte_noinline void reject(struct sp_worker *w, const struct sp_packet *p, const struct sp_adjacency *next)
@@ -103,15 +104,18 @@ void sp_tx_flush_port(struct sp_worker *w, uint16_t port)
 {
 	struct sp_tx_buffer *tx = &w->tx[port];
 	struct sp_port_counters *in = &w->counters[tx->in_port], *out = &w->counters[port];
+	const struct sp_port *to = &w->dp->ports[port];
 	uint32_t sent = 0;
 
 #ifdef SP_POISON
 	for (uint32_t i = 0; i < tx->n; i++)
 		sp_mbuf_unpoison(tx->mbufs[i]);
 #endif
+	if (unlikely(to->vlan != 0))
+		sp_tag(w, to->vlan, tx);
 	/* a driver may take less than it could for reasons of its own (a doorbell, a ring's edge): ask until it takes nothing */
 	while (sent < tx->n) {
-		uint32_t taken = rte_eth_tx_burst(port, w->id, tx->mbufs + sent, (uint16_t)(tx->n - sent));
+		uint32_t taken = rte_eth_tx_burst(to->device, w->id, tx->mbufs + sent, (uint16_t)(tx->n - sent));
 
 		if (taken == 0)
 			break;

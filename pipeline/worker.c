@@ -11,6 +11,7 @@
 #include <rte_cycles.h>
 
 #include "ipv6.h"
+#include "vlan.h"
 
 #define EMPTY_TURNS_BEFORE_NAP 64
 #define NAP_NANOSECONDS 50000
@@ -87,7 +88,7 @@ void sp_process6(struct sp_worker *w, struct sp_packet6 *packets, uint32_t n)
 }
 
 /*
- * How many packets to ask a port for next, after n packets of so many bytes: what one stage touched should still be in the nearest cache when the next one comes to it,
+ * How many packets to ask a device for next, after n packets of so many bytes: what one stage touched should still be in the nearest cache when the next one comes to it,
  * packets and what the driver moves for them.
  */
 static uint16_t next_burst(uint32_t n, uint32_t bytes)
@@ -102,12 +103,17 @@ static uint32_t poll_ports(struct sp_worker *w)
 	struct rte_mbuf *mbufs[SP_BURST];
 	uint32_t total = 0;
 
-	for (uint32_t i = 0; i < w->n_ports; i++) {
-		uint32_t n = rte_eth_rx_burst(w->ports[i], w->id, mbufs, w->burst[i]);
+	for (uint32_t i = 0; i < w->n_sources; i++) {
+		uint16_t device = w->sources[i];
+		uint32_t n = rte_eth_rx_burst(device, w->id, mbufs, w->burst[i]), bytes;
 
 		if (n == 0)
 			continue;
-		w->burst[i] = next_burst(n, sp_ingest(w, w->ports[i], mbufs, n, 1));
+		if (likely(w->dp->trunks[device] == NULL))
+			bytes = sp_ingest(w, device, mbufs, n, 1);
+		else
+			bytes = sp_ingest_trunk(w, device, mbufs, n);
+		w->burst[i] = next_burst(n, bytes);
 		total += n;
 	}
 	return total;

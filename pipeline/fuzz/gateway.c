@@ -334,6 +334,7 @@ static void create_gateway(struct gateway *g, const char *lan, const char *wan)
 		memcpy(g->mac[side], (uint8_t[6]){2, 0, 0, 0, (uint8_t)(g == &peer), (uint8_t)side}, 6);
 		c.ports[side] = (struct sp_port_config){
 			.port = g->port[side],
+			.device = g->port[side],
 			.role = side == PROTECTED ? SP_ROLE_PROTECTED : SP_ROLE_UNPROTECTED,
 			.mtu = MTU,
 		};
