@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"testing"
 )
 
@@ -236,6 +237,73 @@ func TestNewESPKeepsNoReferenceToKeymat(t *testing.T) {
 	}
 }
 
+// S-096: with the NULL cipher the payload is readable in the packet, and of a tampered
+// packet no bit passes (TestESPTamper flips each).
+func TestESPNullIsReadable(t *testing.T) {
+	for _, s := range Suites() {
+		if s.Encr != EncrNull && s.Encr != EncrNullAESGMAC {
+			continue
+		}
+		packet, err := newTestESP(t, s).Seal(1, nil, []byte("readable by anybody!"), testNextHeader)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if at := 8 + s.IVLen(); !bytes.HasPrefix(packet[at:], []byte("readable by anybody!\x01\x02\x02\x04")) {
+			t.Errorf("%s: payload and trailer are %q", s, packet[at:])
+		}
+	}
+}
+
+// TestESPTunnelMode cuts off the padding behind an inner packet and knows dummy packets.
+func TestESPTunnelMode(t *testing.T) {
+	v4, v6 := ipv4Packet("\x01\x01\x01\x00", testPayload), ipv6Packet(58, "", testPayload)
+	tfc := make([]byte, 700)
+	lies := func(packet []byte, at int, octets ...byte) []byte {
+		changed := bytes.Clone(packet)
+		copy(changed[at:], octets)
+		return changed
+	}
+	for name, c := range map[string]struct {
+		payload []byte
+		next    uint8
+		inner   []byte
+		want    error
+	}{
+		"IPv4":                         {v4, 4, v4, nil},
+		"IPv6":                         {v6, 41, v6, nil},
+		"IPv4 with TFC padding":        {slices.Concat(v4, tfc), 4, v4, nil},
+		"IPv6 with TFC padding":        {slices.Concat(v6, tfc), 41, v6, nil},
+		"IPv6 without payload":         {lies(v6, 4, 0, 0), 41, lies(v6, 4, 0, 0)[:40], nil},
+		"dummy":                        {tfc, 59, tfc, nil},
+		"dummy of nothing":             {nil, 59, nil, nil},
+		"nothing":                      {nil, 4, nil, ErrInner},
+		"half a header":                {v4[:19], 4, nil, ErrInner},
+		"half an IPv6 header":          {v6[:39], 41, nil, ErrInner},
+		"IPv6 as IPv4":                 {v6, 4, nil, ErrInner},
+		"IPv4 as IPv6":                 {slices.Concat(v4, tfc), 41, nil, ErrInner},
+		"longer than there is":         {v4[:len(v4)-1], 4, nil, ErrInner},
+		"IPv6 longer than there is":    {v6[:len(v6)-1], 41, nil, ErrInner},
+		"header length 16":             {lies(v4, 0, 0x44), 4, nil, ErrInner},
+		"total length within a header": {lies(v4, 2, 0, 23), 4, nil, ErrInner},
+		"transport protocol":           {v4, 6, nil, ErrInner},
+		"nested ESP":                   {v4, 50, nil, ErrInner},
+	} {
+		s := Suite{Encr: EncrAESGCM16, KeyBits: 128}
+		packet, err := newTestESP(t, s).Seal(1, nil, c.payload, c.next)
+		if err != nil {
+			t.Fatal(err)
+		}
+		inner, next, _, err := newTestESP(t, s, WithTunnelMode(true)).Open(packet, 0)
+		if !errors.Is(err, c.want) || !bytes.Equal(inner, c.inner) || err == nil && next != c.next {
+			t.Errorf("%s: %d octets, next header %d, error %v, expected %d octets, %v", name, len(inner), next, err, len(c.inner), c.want)
+		}
+		whole, _, _, err := newTestESP(t, s).Open(packet, 0)
+		if err != nil || !bytes.Equal(whole, c.payload) {
+			t.Errorf("%s in transport mode: %d octets, error %v", name, len(whole), err)
+		}
+	}
+}
+
 // FuzzESPOpen wants an error or a payload from whatever comes, never a panic.
 func FuzzESPOpen(f *testing.F) {
 	suites := Suites()
@@ -248,16 +316,27 @@ func FuzzESPOpen(f *testing.F) {
 		if err != nil {
 			f.Fatal(err)
 		}
-		f.Add(uint8(i), false, packet)
+		f.Add(uint8(i), i%2 == 1, packet)
 	}
-	f.Fuzz(func(t *testing.T, which uint8, esn bool, packet []byte) {
+	f.Fuzz(func(t *testing.T, which uint8, tunnel bool, packet []byte) {
 		s := suites[int(which)%len(suites)]
-		esp, err := NewESP(s, testSPI, testKeymat(s), WithESN(esn))
+		esp, err := NewESP(s, testSPI, testKeymat(s), WithTunnelMode(tunnel))
 		if err != nil {
 			t.Fatal(err)
 		}
 		if payload, _, _, err := esp.Open(packet, 0); err != nil && payload != nil {
 			t.Errorf("payload %x beside error %v", payload, err)
+		}
+		// As nobody finds an ICV by trying, the rest of Open sees the octets as plaintext.
+		if len(packet) < espTrailerLen {
+			return
+		}
+		payload, nextHeader, err := splitTrailer(packet)
+		if err != nil {
+			return
+		}
+		if inner, err := innerPacket(payload, nextHeader); err == nil && len(inner) > len(payload) {
+			t.Errorf("inner packet of %d octets in a payload of %d", len(inner), len(payload))
 		}
 	})
 }

@@ -82,6 +82,26 @@ func TestNothingPrintsAKey(t *testing.T) {
 		"interface":        []any{held(32), private{"peer", held(32)}},
 		"nested":           struct{ inner struct{ s []Secret } }{struct{ s []Secret }{[]Secret{held(32)}}},
 	}
+	for _, text := range []string{"chacha20poly1305", "aes128ccm16", "aes128gmac", "aes128ctr-aesxcbc", "3des-aescmac", "null-sha256"} {
+		s, err := ParseSuite(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		esp, err := NewESP(s, testSPI, held(s.KeymatLen()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		values["ESP "+text], values["ESP value "+text], values["protection "+text] = esp, *esp, esp.protection
+	}
+	for _, s := range []Suite{{Integ: IntegHMACSHA256}, {Integ: IntegAESGMAC128}} {
+		ah, err := NewAH(s, testSPI, held(s.KeymatLen()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		values["AH "+s.String()], values["AH value "+s.String()] = ah, *ah
+		_, err = NewAH(s, testSPI, held(7))
+		values["error of AH "+s.String()] = err
+	}
 	for _, s := range []Suite{{Encr: EncrAESGCM16, KeyBits: 256}, {Encr: EncrAESCBC, KeyBits: 128, Integ: IntegHMACSHA256}} {
 		esp, err := NewESP(s, testSPI, held(s.KeymatLen()))
 		if err != nil {
