@@ -94,9 +94,10 @@ func (d *Dataplane) ask(r neighbourRequest) {
 	d.inject(C.SP_INJECT_RAW, r.Port, m.frame(r.To))
 }
 
-// handleLocal answers an echo request. Nothing else that a filter lets through to our own addresses has an answer.
+// handleLocal hears of packets of ours that were too big, and answers an echo request. Nothing else that a filter lets through to
+// our own addresses has an answer.
 func (d *Dataplane) handleLocal(now time.Time, packet punted) {
-	if packet.port < 0 || !d.policy.own.has(tupleOf(packet.ip).Destination) || !d.slow.icmpEchoes[packet.port].take(now) {
+	if packet.port < 0 || !d.policy.own.has(tupleOf(packet.ip).Destination) || d.heardTooBig(now, packet.ip) || !d.slow.icmpEchoes[packet.port].take(now) {
 		return
 	}
 	var reply []byte

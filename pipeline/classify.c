@@ -11,6 +11,9 @@
 #include "acl.h"
 #include "classify.h"
 
+#define ICMP_UNREACHABLE 3
+#define ICMP_FRAGMENTATION_NEEDED 4 /* its code (RFC 792) */
+
 static int own_address(const struct sp_snapshot *s, uint32_t address)
 {
 	uint32_t low = 0, high = s->n_own;
@@ -97,6 +100,19 @@ const struct sp_exemption *sp_exempt(const struct sp_snapshot *s, enum sp_ip ip,
 	return NULL;
 }
 
+/*
+ * Word of a router that a packet of ours was too big for its link (RFC 1191 4). No filter is asked, as none is about IKE; what it says is believed only by Go, where the quoted
+ * packet is one that an SA may have sent (RFC 4301 8.2.1).
+ */
+static int is_too_big(const struct sp_snapshot *s, const struct sp_packet *p)
+{
+	const uint32_t header = sp_ipv4_header_length(p->l3);
+	const uint8_t *icmp = p->l3 + header, *quoted = icmp + SP_ICMP_LENGTH;
+
+	return p->key.protocol == SP_PROTOCOL_ICMP && p->length >= header + SP_ICMP_LENGTH + SP_IPV4_LENGTH && icmp[0] == ICMP_UNREACHABLE &&
+	       icmp[1] == ICMP_FRAGMENTATION_NEEDED && own_address(s, rte_be_to_cpu_32(sp_load32(quoted + 12)));
+}
+
 /* What is exempt is delivered: an exemption never opens a way through the gateway (S-033). Returns 1 when the verdict stands. */
 static int settle_exempt(const struct sp_snapshot *s, struct sp_packet *p, enum sp_destination to)
 {
@@ -134,7 +150,20 @@ static int settle_without_filter(const struct sp_snapshot *s, struct sp_packet *
 		p->verdict.action = SP_ACTION_INBOUND;
 		return 1;
 	}
+	if (to == SP_TO_OWN && is_too_big(s, p)) {
+		p->verdict.action = SP_ACTION_LOCAL;
+		return 1;
+	}
 	return settle_exempt(s, p, to);
+}
+
+/*
+ * Which of a subnet's two kinds of broadcast address it is depends on the port, and memos know only its role; of ICMP to us the type decides, and memos do not know that
+ * either.
+ */
+static int may_remember(const struct sp_packet *p, enum sp_destination to)
+{
+	return to < SP_TO_SUBNET && !(to == SP_TO_OWN && p->key.protocol == SP_PROTOCOL_ICMP);
 }
 
 /* Next hop of a packet; returns whether the decision may be remembered. */
@@ -304,7 +333,7 @@ void sp_classify_misses(const struct sp_dataplane *dp, const struct sp_snapshot 
 		p->verdict.adjacency = SP_NO_ADJACENCY;
 		p->verdict.reason = 0;
 		to[i] = destination_of(s, p);
-		memo[i] = to[i] < SP_TO_SUBNET; /* which of the two it is depends on the port, and memos know only its role */
+		memo[i] = may_remember(p, to[i]);
 		if (settle_without_filter(s, p, to[i]))
 			continue;
 		place[n_open] = i;

@@ -12,6 +12,8 @@
 #include "classify.h"
 #include "ipv6.h"
 
+#define ICMPV6_TOO_BIG 2
+
 static enum sp_destination destination_of(const struct sp_snapshot *s, const uint8_t *address)
 {
 	if (sp_ipv6_multicast(address))
@@ -49,6 +51,15 @@ static int settle_exempt(const struct sp_snapshot *s, struct sp_packet6 *p, enum
 	return 1;
 }
 
+/* As is_too_big of classify.c (RFC 4443 3.2). */
+static int is_too_big(const struct sp_snapshot *s, const struct sp_packet6 *p)
+{
+	const uint8_t *icmp = p->p.l3 + p->l4;
+
+	return p->p.key.protocol == SP_PROTOCOL_ICMPV6 && p->p.length >= p->l4 + SP_ICMP_LENGTH + SP_IPV6_LENGTH && icmp[0] == ICMPV6_TOO_BIG &&
+	       sp_ipv6_own(s, icmp + SP_ICMP_LENGTH + 8);
+}
+
 /* Checks before the filters. Returns 1 when the verdict stands. */
 static int settle_without_filter(const struct sp_snapshot *s, struct sp_packet6 *p, enum sp_destination to)
 {
@@ -60,6 +71,10 @@ static int settle_without_filter(const struct sp_snapshot *s, struct sp_packet6 
 	}
 	if (to == SP_TO_ELSEWHERE || p->p.key.in_cell != SP_NO_CELL || p->p.key.role == SP_ROLE_LOCAL)
 		return 0;
+	if (to == SP_TO_OWN && is_too_big(s, p)) {
+		p->p.verdict.action = SP_ACTION_LOCAL;
+		return 1;
+	}
 	return settle_exempt(s, p, to);
 }
 
@@ -132,8 +147,8 @@ void sp_classify_misses6(const struct sp_dataplane *dp, const struct sp_snapshot
 		struct sp_packet6 *p = misses[i];
 
 		p->p.verdict = (struct sp_decision){.cell = SP_NO_CELL, .adjacency = SP_NO_ADJACENCY};
-		memo[i] = 1;
 		to[i] = destination_of(s, p->destination);
+		memo[i] = to[i] != SP_TO_OWN || p->p.key.protocol != SP_PROTOCOL_ICMPV6; /* memos do not know the type, which decides */
 		if (settle_without_filter(s, p, to[i]))
 			continue;
 		place[n_open] = i;
@@ -143,5 +158,5 @@ void sp_classify_misses6(const struct sp_dataplane *dp, const struct sp_snapshot
 		return;
 	match_filters(s, open, result, n_open);
 	for (uint32_t i = 0; i < n_open; i++)
-		memo[place[i]] = filter_verdict(dp, s, open[i], result[i], to[place[i]]);
+		memo[place[i]] &= filter_verdict(dp, s, open[i], result[i], to[place[i]]);
 }

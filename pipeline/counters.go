@@ -106,6 +106,7 @@ type SACounters struct {
 	UDPEncap      bool
 	Selectors     []policy.Selector
 	ReplayWindow  int
+	PathMTU       int // outbound: bytes of the largest outer packet that the path takes, as far as ICMP has told; 0: it has not
 	Packets       uint64
 	Bytes         uint64
 	Sequence      uint64        // outbound: last used; inbound: highest seen
@@ -269,7 +270,7 @@ func (d *Dataplane) saCounters(drops map[uint32]dropCounts) []SACounters {
 	for _, sa := range d.sad.outbound {
 		C.sp_sa_out_counters(sa.c, &c)
 		s := d.describe(&sa.association, &c, now, hz)
-		s.Outbound, s.ReplayWindow, s.Drops = true, 0, drops[sa.subject]
+		s.Outbound, s.ReplayWindow, s.Drops, s.PathMTU = true, 0, drops[sa.subject], sa.path.mtu
 		s.Memory = int(C.sp_sa_out_size(C.uint32_t(len(selectorsOf(sa.child.Selectors, 4))), C.uint32_t(len(selectorsOf(sa.child.Selectors, 6)))))
 		list = append(list, s)
 	}

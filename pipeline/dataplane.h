@@ -116,6 +116,7 @@ struct sp_sa_out {
 	uint64_t sequence_limit;   /* last number that may be sent */
 	uint16_t cell;
 	uint16_t adjacency;        /* written by the control thread */
+	uint16_t path_mtu;         /* likewise: largest outer packet that the path takes, UINT16_MAX when only the link is known */
 	uint8_t header_length;     /* outer IP, UDP, ESP and IV */
 	uint8_t udp;
 	uint8_t plain;             /* what outbound.c does by itself: ESP with AES-GCM in an IPv4 tunnel; the rest is outbound_general.c's */

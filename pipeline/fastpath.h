@@ -80,6 +80,8 @@ void sp_sa_in_free(struct sp_sa_in *sa);
 void sp_sa_out_free(struct sp_sa_out *sa);
 /* Next hop of the outer packets; takes effect at once. */
 void sp_sa_out_set_adjacency(struct sp_sa_out *sa, uint16_t adjacency);
+/* Largest outer packet that the path takes, in bytes, 0 when only the link is known; takes effect at once. */
+void sp_sa_out_set_path_mtu(struct sp_sa_out *sa, uint16_t mtu);
 uint32_t sp_sa_out_spi(const struct sp_sa_out *sa);
 /* Largest inner IP packet that fits an egress MTU after encapsulation, both in bytes; 0 when none does. */
 uint16_t sp_sa_out_largest_inner(const struct sp_sa_out *sa, uint16_t mtu);

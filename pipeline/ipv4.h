@@ -10,6 +10,7 @@
 #include <rte_branch_prediction.h>
 #include <rte_byteorder.h>
 
+#define SP_PROTOCOL_ICMP 1
 #define SP_PROTOCOL_TCP 6
 #define SP_PROTOCOL_UDP 17
 #define SP_PROTOCOL_DCCP 33
@@ -19,6 +20,8 @@
 #define SP_PROTOCOL_SCTP 132
 #define SP_PROTOCOL_UDPLITE 136
 #define SP_NEXT_HEADER_IPV4 4
+
+#define SP_ICMP_LENGTH 8 /* of the header, of either IP version */
 
 #define SP_IPV4_TTL 8 /* byte of the header */
 #define SP_IPV4_DF 0x4000

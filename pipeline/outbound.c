@@ -23,15 +23,15 @@ uint16_t sp_sa_out_largest_inner(const struct sp_sa_out *sa, uint16_t mtu)
 }
 
 /* Disposes of a packet that may not or cannot enter the SA. */
-static __rte_noinline void reject(struct sp_worker *w, struct sp_sa_out *sa, const struct sp_adjacency *next, struct sp_packet *p, uint32_t total)
+static __rte_noinline void reject(struct sp_worker *w, struct sp_sa_out *sa, uint32_t mtu, struct sp_packet *p, uint32_t total)
 {
 	sp_set_mark_sa(p->mbuf, sa->subject);
 	if (!sp_selected_out(sa, p, sp_is_ipv6(p->l3))) {
 		sp_drop(w, p->mbuf, SP_DROP_SELECTOR_MISMATCH);
 	} else if (*sp_hops_left(p->l3) <= 1 && p->key.role != SP_ROLE_LOCAL) {
 		sp_punt_dropped(w, p, SP_PUNT_TTL_EXPIRED, 0);
-	} else if (total > next->mtu) {
-		sp_punt_dropped(w, p, SP_PUNT_TOO_BIG, sp_sa_out_largest_inner(sa, next->mtu));
+	} else if (total > mtu) {
+		sp_punt_dropped(w, p, SP_PUNT_TOO_BIG, sp_sa_out_largest_inner(sa, (uint16_t)mtu));
 	} else {
 		sp_drop(w, p->mbuf, SP_DROP_NO_ROOM);
 	}
@@ -92,7 +92,7 @@ static __rte_always_inline uint32_t encapsulate(struct sp_worker *w, struct sp_s
 						struct rte_mbuf **mbufs, uint64_t sequence, uint32_t n, uint64_t *frames, enum sp_sa_kind kind, int ipv6)
 {
 	const int cbc = kind == SP_SA_CBC_ASYNC;
-	const uint32_t block_mask = cbc ? 15 : 3, header = sa->header_length, icv = sa->transform.icv_length, mtu = next->mtu;
+	const uint32_t block_mask = cbc ? 15 : 3, header = sa->header_length, icv = sa->transform.icv_length, mtu = sp_sa_out_mtu(sa, next);
 	const int transit = packets[0]->key.role != SP_ROLE_LOCAL; /* one in-port, so one role */
 	const uint32_t hops = ipv6 ? SP_IPV6_HOP_LIMIT : SP_IPV4_TTL;
 	uint64_t bytes = 0, outer_bytes = 0;
@@ -107,7 +107,7 @@ static __rte_always_inline uint32_t encapsulate(struct sp_worker *w, struct sp_s
 
 		if (unlikely(!sp_selected_out(sa, p, ipv6) || (inner[hops] <= 1 && transit) || total > mtu ||
 			     sp_mbuf_before(m, inner) < SP_L2_LENGTH + header || sp_mbuf_after(m, inner) < cipher + icv)) {
-			reject(w, sa, next, p, total);
+			reject(w, sa, mtu, p, total);
 			continue;
 		}
 		sp_mbuf_bounds(m, outer - SP_L2_LENGTH, SP_L2_LENGTH + total);

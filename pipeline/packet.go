@@ -25,6 +25,7 @@ const (
 	protocolTCP  = 6
 	protocolUDP  = 17
 	protocolESP  = 50
+	protocolAH   = 51
 
 	portIKE     = 500
 	portIKENATT = 4500 // RFC 3948 section 2: ESP and IKE share this port

@@ -224,6 +224,9 @@ func (r *reference) judge(j *journey) outcome {
 		if to == ownAddress && j.tuple.Protocol == protocolESP {
 			return r.decapsulate(j, ipv4(j.ip).payload(), false)
 		}
+		if to == ownAddress && r.isTooBig(j.ip) {
+			return outcome{Disposition: packetLocal}
+		}
 		if x := r.exempt(j); x != nil {
 			switch {
 			case x.Kind != policy.ExemptIKE:
@@ -358,4 +361,23 @@ func decrementTTL(p ipv4) ipv4 {
 	p[8]--
 	setHeaderChecksum(p)
 	return p
+}
+
+// isTooBig reports word of a router that a packet of ours was too big, which no filter is asked about (RFC 1191, RFC 8201).
+func (r *reference) isTooBig(ip []byte) bool {
+	var source netip.Addr // of the packet that is quoted
+	if isIPv6(ip) {
+		protocol, message := ipv6(ip).upper()
+		if protocol != protocolICMPv6 || len(message) < icmpHeaderLen+ipv6HeaderLen || message[0] != icmp6TooBig {
+			return false
+		}
+		source = netip.AddrFrom16([16]byte(message[icmpHeaderLen+8:][:16]))
+	} else {
+		message := ipv4(ip).payload()
+		if ipv4(ip).protocol() != protocolICMP || len(message) < icmpHeaderLen+ipv4HeaderLen || message[0] != icmpUnreachable || message[1] != codeFragmentation {
+			return false
+		}
+		source = netip.AddrFrom4([4]byte(message[icmpHeaderLen+12:][:4]))
+	}
+	return r.own.has(source)
 }

@@ -114,7 +114,11 @@ func (r *reference) judge6(j *journey) outcome {
 	if reason := r.badAddress6(j, to); reason != "" {
 		return dropped(reason)
 	}
-	if to != elsewhere && j.clear() && j.role != roleLocal && r.exempt(j) != nil {
+	clear := to != elsewhere && j.clear() && j.role != roleLocal
+	if clear && to == ownAddress && r.isTooBig(j.ip) {
+		return outcome{Disposition: packetLocal}
+	}
+	if clear && r.exempt(j) != nil {
 		return r.deliver(j, to, false)
 	}
 	e, ok := r.spd.Match(j.tuple, portGroup(j.role))

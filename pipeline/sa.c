@@ -169,6 +169,7 @@ struct sp_sa_out *sp_sa_out_create(struct sp_dataplane *dp, const struct sp_sa_c
 	fill_selectors(sa->selectors, c);
 	sa->cell = c->cell;
 	sa->adjacency = c->adjacency;
+	sa->path_mtu = UINT16_MAX;
 	sa->transform.kind = c->kind;
 	sa->transform.device = c->device;
 	sa->transform.iv_length = c->iv_length;
@@ -248,6 +249,11 @@ void sp_sa_out_free(struct sp_sa_out *sa)
 void sp_sa_out_set_adjacency(struct sp_sa_out *sa, uint16_t adjacency)
 {
 	__atomic_store_n(&sa->adjacency, adjacency, __ATOMIC_RELAXED);
+}
+
+void sp_sa_out_set_path_mtu(struct sp_sa_out *sa, uint16_t mtu)
+{
+	__atomic_store_n(&sa->path_mtu, mtu != 0 ? mtu : UINT16_MAX, __ATOMIC_RELAXED);
 }
 
 uint32_t sp_sa_out_spi(const struct sp_sa_out *sa)

@@ -29,6 +29,7 @@ type sad struct {
 	outbound map[CellID]*outboundSA
 	owned    []int // inbound SAs of each worker
 	subjects subjects
+	paths    paths
 }
 
 // association is what both directions have.
@@ -50,10 +51,11 @@ type outboundSA struct {
 	association
 	c         *C.struct_sp_sa_out
 	adjacency uint16
+	path      pathMTU
 }
 
 func newSAD(spis *spiAllocator, workers int) sad {
-	return sad{spis: spis, inbound: map[uint32]*inboundSA{}, outbound: map[CellID]*outboundSA{}, owned: make([]int, workers), subjects: subjects{next: maxFilters}}
+	return sad{spis: spis, inbound: map[uint32]*inboundSA{}, outbound: map[CellID]*outboundSA{}, owned: make([]int, workers), subjects: subjects{next: maxFilters}, paths: newPaths()}
 }
 
 // adjacencies is the set of next hops that outbound SAs use.
@@ -153,6 +155,7 @@ func (d *Dataplane) InstallOutbound(child ChildSA) error {
 		return errors.Join(err, d.endSession(&sa.association))
 	}
 	former := d.sad.outbound[child.Cell]
+	d.sad.paths.add(sa, former)
 	C.sp_cell_publish(d.c, C.uint16_t(child.Cell), sa.c)
 	d.sad.outbound[child.Cell] = sa
 	if former == nil || !slices.Equal(former.child.Selectors, child.Selectors) {
@@ -215,6 +218,7 @@ func (d *Dataplane) retireOutbound(sa *outboundSA) {
 	if sa == nil {
 		return
 	}
+	d.sad.paths.remove(sa)
 	d.retire(func() error {
 		C.sp_sa_out_free(sa.c)
 		return d.endSession(&sa.association)
@@ -412,6 +416,9 @@ func (d *Dataplane) routeSAs() {
 		i, ok := d.nextHopIndex(sa.child.Remote.Addr())
 		if !ok {
 			i = C.SP_NO_ADJACENCY
+		}
+		if i != sa.adjacency {
+			d.sad.paths.forget(sa) // another path
 		}
 		sa.adjacency = i
 		C.sp_sa_out_set_adjacency(sa.c, C.uint16_t(i))

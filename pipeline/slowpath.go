@@ -127,6 +127,7 @@ func (d *Dataplane) tick(now time.Time) []event {
 		d.reclaimAdjacencies()
 	}
 	d.reclaim()
+	d.sad.paths.age(now)
 	return d.expireSAs()
 }
 

@@ -217,6 +217,12 @@ static inline struct sp_adjacency *sp_adjacency_get(const struct sp_worker *w, u
 	return sp_adjacency_of(w->dp, index);
 }
 
+/* The largest outer packet that an SA may send through its next hop. */
+static inline uint16_t sp_sa_out_mtu(const struct sp_sa_out *sa, const struct sp_adjacency *next)
+{
+	return RTE_MIN(next->mtu, __atomic_load_n(&sa->path_mtu, __ATOMIC_RELAXED));
+}
+
 /* Workers and cells that are given to another tunnel never meet: a grace period lies between the two tunnels. */
 static inline uint32_t sp_cell_incarnation(const struct sp_dataplane *dp, uint16_t cell)
 {
