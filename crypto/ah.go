@@ -36,9 +36,8 @@ func NewAH(s Suite, spi uint32, keymat Secret, options ...SAOption) (*AH, error)
 	if !s.AH() {
 		return nil, fmt.Errorf("AH SA %#08x: %s has a cipher, expected an integrity algorithm alone", spi, s)
 	}
-	if keymat.Len() != s.KeymatLen() {
-		return nil, fmt.Errorf("AH SA %#08x: %s takes %d octets of key material (key %d, salt %d), found %d",
-			spi, s, s.KeymatLen(), s.IntegKeyLen(), s.SaltLen(), keymat.Len())
+	if err := s.CheckKeymat(keymat); err != nil {
+		return nil, fmt.Errorf("AH SA %#08x: %w", spi, err)
 	}
 	a := &AH{saOptions: newOptions(options), suite: s, spi: spi, mac: s.integ().mac}
 	key, salt := keymat.Bytes()[:s.IntegKeyLen()], keymat.Bytes()[s.IntegKeyLen():]

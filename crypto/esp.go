@@ -22,7 +22,7 @@ type ESP struct {
 // NewESP makes an SA from key material in the order of RFC 7296 section 2.17: cipher
 // key, salt, integrity key. It keeps copies of the keys until Wipe.
 func NewESP(s Suite, spi uint32, keymat Secret, options ...SAOption) (*ESP, error) {
-	protection, err := newProtection(s, keymat.Bytes())
+	protection, err := newProtection(s, keymat)
 	if err != nil {
 		return nil, fmt.Errorf("ESP SA %#08x: %w", spi, err)
 	}

@@ -111,7 +111,11 @@ func TestESPTamper(t *testing.T) {
 		if esn && !errors.Is(err, ErrICV) {
 			t.Errorf("wrong upper half of the sequence number: error %v", err)
 		}
-		other, err := NewESP(s, testSPI, NewSecret(make([]byte, s.KeymatLen())), WithESN(esn))
+		keymat := testKeymat(s)
+		for i := range keymat.Bytes() {
+			keymat.Bytes()[i] ^= 0x55
+		}
+		other, err := NewESP(s, testSPI, keymat, WithESN(esn))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -214,6 +218,35 @@ func TestESPErrors(t *testing.T) {
 	}
 	if _, err := esp.Seal(1, make([]byte, 12), nil, testNextHeader); err == nil {
 		t.Error("an IV of 12 octets was taken")
+	}
+}
+
+// S-100: RFC 2451 section 2.3 wants 3DES keys refused that amount to single DES.
+func TestCheckKeymat(t *testing.T) {
+	s := Suite{Encr: Encr3DES, Integ: IntegHMACSHA1}
+	keys := func(text string) Secret { return NewSecret(append([]byte(text), make([]byte, 20)...)) }
+	for text, good := range map[string]bool{
+		"firstkeysecond!!thirdkey":           true,
+		"firstkeysecond!!firstkey":           true, // 3DES with two keys
+		"firstkeyfirstkeythirdkey":           false,
+		"firstkeysecond!!second!!":           false,
+		"firstkeysecond!!rdbnoe  ":           false, // but for parity
+		"firstkeysecond!!thirdkey, too long": false,
+	} {
+		if err := s.CheckKeymat(keys(text)); (err == nil) != good {
+			t.Errorf("%q: error %v", text, err)
+		}
+		if _, err := NewESP(s, testSPI, keys(text)); (err == nil) != good {
+			t.Errorf("ESP with %q: error %v", text, err)
+		}
+	}
+	for _, s := range append(Suites(), AHSuites()...) {
+		if s.Encr == Encr3DES {
+			continue
+		}
+		if err := s.CheckKeymat(NewSecret(make([]byte, s.KeymatLen()))); err != nil {
+			t.Errorf("%s: %v", s, err)
+		}
 	}
 }
 

@@ -37,8 +37,8 @@ func NewIKECipher(s Suite, encrKey, integKey Secret) (*IKECipher, error) {
 	if want := s.KeyLen() + s.SaltLen(); encrKey.Len() != want {
 		return nil, fmt.Errorf("IKE cipher %s: SK_e of %d octets, expected %d", s, encrKey.Len(), want)
 	}
-	keymat := join(encrKey.Bytes(), integKey.Bytes())
-	defer Wipe(keymat)
+	keymat := NewSecret(join(encrKey.Bytes(), integKey.Bytes()))
+	defer keymat.Wipe()
 	protection, err := newProtection(s, keymat)
 	if err != nil {
 		return nil, fmt.Errorf("IKE cipher %s: %w", s, err)

@@ -27,18 +27,17 @@ type protection interface {
 
 // newProtection splits keymat into cipher key, salt and integrity key (RFC 7296
 // section 2.17). It keeps copies; keymat stays the caller's.
-func newProtection(s Suite, keymat []byte) (protection, error) {
+func newProtection(s Suite, keymat Secret) (protection, error) {
 	if err := s.Validate(); err != nil {
 		return nil, err
 	}
 	if s.AH() {
 		return nil, fmt.Errorf("%s without a cipher is for AH", s.Integ)
 	}
-	if len(keymat) != s.KeymatLen() {
-		return nil, fmt.Errorf("%s takes %d octets of key material (key %d, salt %d, integrity %d), found %d",
-			s, s.KeymatLen(), s.KeyLen(), s.SaltLen(), s.IntegKeyLen(), len(keymat))
+	if err := s.CheckKeymat(keymat); err != nil {
+		return nil, err
 	}
-	key, rest := keymat[:s.KeyLen()], keymat[s.KeyLen():]
+	key, rest := keymat.Bytes()[:s.KeyLen()], keymat.Bytes()[s.KeyLen():]
 	salt, integKey := rest[:s.SaltLen()], rest[s.SaltLen():]
 	switch {
 	case s.Encr == EncrNullAESGMAC:

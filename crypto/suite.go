@@ -197,6 +197,29 @@ func (s Suite) IntegKeyLen() int { return s.integ().key }
 // the integrity key.
 func (s Suite) KeymatLen() int { return s.KeyLen() + s.SaltLen() + s.IntegKeyLen() }
 
+// CheckKeymat reports key material that an SA of the suite must not have: of another
+// length than KeymatLen, or 3DES keys of which two neighbours are equal, for that is
+// single DES (RFC 2451 section 2.3).
+func (s Suite) CheckKeymat(keymat Secret) error {
+	if keymat.Len() != s.KeymatLen() {
+		return fmt.Errorf("%s takes %d octets of key material (key %d, salt %d, integrity %d), found %d",
+			s, s.KeymatLen(), s.KeyLen(), s.SaltLen(), s.IntegKeyLen(), keymat.Len())
+	}
+	if s.Encr != Encr3DES {
+		return nil
+	}
+	for _, start := range []int{0, 8} {
+		differ := byte(0)
+		for i, octet := range keymat.Bytes()[start : start+8] {
+			differ |= (octet ^ keymat.Bytes()[start+8+i]) & 0xfe // the lowest bit is parity
+		}
+		if differ == 0 {
+			return fmt.Errorf("%s takes 3 keys of 8 octets that differ each from the next, found two equal", s)
+		}
+	}
+	return nil
+}
+
 // IVLen is the length of the IV that travels in the packet: in ESP before the payload, in
 // AH with AES-GMAC before the ICV.
 func (s Suite) IVLen() int { return s.encr().iv + s.integ().iv }

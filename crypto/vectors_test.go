@@ -146,7 +146,7 @@ func TestGCMVectors(t *testing.T) {
 	for _, c := range cases {
 		for _, encr := range []EncrID{EncrAESGCM8, EncrAESGCM12, EncrAESGCM16} {
 			s := Suite{Encr: encr, KeyBits: c.bits}
-			p, err := newProtection(s, join(key[:s.KeyLen()], salt))
+			p, err := newProtection(s, NewSecret(join(key[:s.KeyLen()], salt)))
 			if err != nil {
 				t.Fatal(err)
 			}
