@@ -11,11 +11,13 @@
 
 #include "../ipv6.h"
 #include "../mbuf.h"
+#include "../vlan.h"
 #include "frames.h"
 #include "gateway.h"
 #include "invariants.h"
 
 #define SAVED 8
+#define TAG_AT 12 /* behind the addresses of a frame */
 
 /* ---- receiving ---- */
 
@@ -23,7 +25,8 @@ static struct frame saved[SAVED]; /* sealed packets, to be replayed */
 static int tables_changed;         /* by op_tables, to be undone before the next input */
 static int published;              /* compiling a policy is slow: once per input */
 
-static void receive(struct gateway *g, enum side side, const struct frame *f, uint32_t headroom)
+/* A frame as it is on the wire. */
+static void receive_wire(struct gateway *g, enum side side, const struct frame *f, uint32_t headroom)
 {
 	struct rte_mbuf *m = rte_pktmbuf_alloc(pool);
 
@@ -37,6 +40,34 @@ static void receive(struct gateway *g, enum side side, const struct frame *f, ui
 	sp_mbuf_poison(m);
 	if (rte_ring_enqueue(g->rx[side], m) != 0)
 		rte_pktmbuf_free(m);
+}
+
+/* A frame for a port, tagged if the port is a VLAN. */
+static void receive(struct gateway *g, enum side side, const struct frame *f, uint32_t headroom)
+{
+	static struct frame tagged;
+
+	if (g->vlan[side] == 0 || f->length < SP_L2_LENGTH) {
+		receive_wire(g, side, f, headroom);
+		return;
+	}
+	memcpy(tagged.bytes, f->bytes, TAG_AT);
+	sp_store16(tagged.bytes + TAG_AT, SP_ETHER_TYPE_VLAN);
+	sp_store16(tagged.bytes + TAG_AT + 2, rte_cpu_to_be_16(g->vlan[side]));
+	memcpy(tagged.bytes + TAG_AT + SP_TAG_LENGTH, f->bytes + TAG_AT, f->length - TAG_AT);
+	tagged.length = f->length + SP_TAG_LENGTH;
+	receive_wire(g, side, &tagged, headroom);
+}
+
+/* Takes the tag off a frame that a port sent. */
+static void untag(const struct gateway *g, enum side side, struct frame *f)
+{
+	if (g->vlan[side] == 0)
+		return;
+	CHECK(f->length >= SP_L2_LENGTH + SP_TAG_LENGTH && sp_load16(f->bytes + TAG_AT) == SP_ETHER_TYPE_VLAN &&
+	      sp_load16(f->bytes + TAG_AT + 2) == rte_cpu_to_be_16(g->vlan[side]), "frame of %u bytes without its tag", f->length);
+	f->length -= SP_TAG_LENGTH;
+	memmove(f->bytes + TAG_AT, f->bytes + TAG_AT + SP_TAG_LENGTH, f->length - TAG_AT);
 }
 
 /* Runs until the devices are empty; a turn takes at most one burst from each input. */
@@ -54,11 +85,14 @@ static void op_raw(struct program *p)
 {
 	static struct frame f;
 	enum side side = take(p, 1) & 1;
-	uint32_t headroom = take(p, 1) & 127;
+	uint32_t how = take(p, 1);
 
 	f.length = take(p, 2) % 1700;
 	take_bytes(p, f.bytes, f.length);
-	receive(&ours, side, &f, headroom);
+	if (how & 128)
+		receive_wire(&ours, side, &f, how & 127);
+	else
+		receive(&ours, side, &f, how & 127);
 }
 
 /* Clear packets, to and from anywhere of interest, on either side. */
@@ -242,8 +276,10 @@ static uint32_t collect(struct gateway *g, enum side side, int to_peer)
 
 		sp_mbuf_unpoison(m);
 		f.length = m->data_len;
-		CHECK(f.length >= SP_L2_LENGTH && f.length <= MTU + SP_L2_LENGTH && m->pkt_len == f.length && m->nb_segs == 1, "frame of %u bytes", f.length);
+		CHECK(f.length <= sizeof(f.bytes) && m->pkt_len == f.length && m->nb_segs == 1, "frame of %u bytes", f.length);
 		memcpy(f.bytes, rte_pktmbuf_mtod(m, void *), f.length);
+		untag(g, side, &f);
+		CHECK(f.length >= SP_L2_LENGTH && f.length <= MTU + SP_L2_LENGTH, "frame of %u bytes", f.length);
 		rte_pktmbuf_free(m);
 		if (side == UNPROTECTED)
 			check_clear(f.bytes, f.length);

@@ -300,11 +300,16 @@ static void create_port(struct gateway *g, enum side side, const char *name)
 	CHECK(g->rx[side] != NULL && g->tx[side] != NULL, "rings of %s", name);
 	port = rte_eth_from_rings(name, &g->rx[side], 1, &g->tx[side], 1, 0);
 	CHECK(port >= 0, "port %s", name);
+	g->device[side] = (uint16_t)port;
 	g->port[side] = (uint16_t)port;
-	CHECK(rte_eth_dev_configure(g->port[side], 1, 1, &config) == 0, "port %s", name);
-	CHECK(rte_eth_rx_queue_setup(g->port[side], 0, 64, 0, NULL, pool) == 0, "port %s", name);
-	CHECK(rte_eth_tx_queue_setup(g->port[side], 0, 64, 0, NULL) == 0, "port %s", name);
-	CHECK(rte_eth_dev_start(g->port[side]) == 0, "port %s", name);
+	if (g == &ours && side == PROTECTED) {
+		g->port[side] = SP_MAX_DEVICES;
+		g->vlan[side] = VLAN;
+	}
+	CHECK(rte_eth_dev_configure(g->device[side], 1, 1, &config) == 0, "port %s", name);
+	CHECK(rte_eth_rx_queue_setup(g->device[side], 0, 64, 0, NULL, pool) == 0, "port %s", name);
+	CHECK(rte_eth_tx_queue_setup(g->device[side], 0, 64, 0, NULL) == 0, "port %s", name);
+	CHECK(rte_eth_dev_start(g->device[side]) == 0, "port %s", name);
 }
 
 static void create_gateway(struct gateway *g, const char *lan, const char *wan)
@@ -334,7 +339,8 @@ static void create_gateway(struct gateway *g, const char *lan, const char *wan)
 		memcpy(g->mac[side], (uint8_t[6]){2, 0, 0, 0, (uint8_t)(g == &peer), (uint8_t)side}, 6);
 		c.ports[side] = (struct sp_port_config){
 			.port = g->port[side],
-			.device = g->port[side],
+			.device = g->device[side],
+			.vlan = g->vlan[side],
 			.role = side == PROTECTED ? SP_ROLE_PROTECTED : SP_ROLE_UNPROTECTED,
 			.mtu = MTU,
 		};

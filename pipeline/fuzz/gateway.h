@@ -4,7 +4,7 @@
 
 /*
  * Two gateways in one process for the fuzzer: `ours`, which is under test, and `peer`, its mirror image, which seals what ours must open and opens what ours sealed. Each
- * has a protected and an unprotected port made of rings, and one tunnel of every kind.
+ * has a protected and an unprotected port made of rings, and one tunnel of every kind. Our protected port is a VLAN of its device, which has no other port.
  */
 
 #include "../dataplane.h"
@@ -37,6 +37,7 @@ enum network {
 #define WITHOUT_IKE 2 /* on the unprotected port */
 
 #define MTU 1500
+#define VLAN 7
 #define OUR_NET 0x0a010000u        /* 10.1.0.0/24; tunnel t leads to 10.(16 + t).0.0/24 */
 #define PEER_NET(t) (0x0a100000u + ((uint32_t)(t) << 16))
 #define GROUP_NET(n) (0xe0000000u + ((uint32_t)(n) << 24))
@@ -54,7 +55,7 @@ enum side { PROTECTED, UNPROTECTED, SIDES };
 
 struct gateway {
 	struct sp_dataplane *dp;
-	uint16_t port[SIDES];
+	uint16_t port[SIDES], device[SIDES], vlan[SIDES];
 	struct rte_ring *rx[SIDES], *tx[SIDES];
 	uint8_t mac[SIDES][6];
 	uint32_t wan, remote;          /* outer addresses */
