@@ -2,6 +2,8 @@ package crypto
 
 import (
 	"bytes"
+	"crypto/aes"
+	"crypto/cipher"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/binary"
@@ -115,17 +117,57 @@ func checkAHShape(t *testing.T, s Suite, packet, protected []byte, seq uint64) {
 
 // TestAHByHand builds what the ICV covers octet by octet, without the code under test.
 func TestAHByHand(t *testing.T) {
-	s := Suite{Integ: IntegHMACSHA256}
-	packet := mustProtect(t, newTestAH(t, s, WithESN(true)), ipv4Packet("", "abcd"), 5<<32|9)
-	covered := unhex(t, `4500 0034 1234 0000 00 33 0000 c0000201 c0000202
-		01 05 0000 10203040 00000009 00000000000000000000000000000000
-		61626364 00000005`)
-	mac := hmac.New(sha256.New, testKeymat(s).Bytes())
-	mac.Write(covered)
-	same(t, "ICV", packet[32:48], mac.Sum(nil)[:16])
-	covered[3], packet[1], packet[8] = 0x34, 0xff, 1
-	wantVerified(t, newTestAH(t, s, WithESN(true)), fixChecksum(packet), 5<<32|9, fixChecksum(slices.Concat(
-		[]byte{0x45, 0xff, 0, 24, 0x12, 0x34, 0x40, 0, 1, 1, 0, 0, 192, 0, 2, 1, 192, 0, 2, 2}, []byte("abcd"))))
+	const hopByHop = "\x2b\x00\x3e\x02\xaa\xbb\x01\x00" // an option that may change, PadN of 2
+	cases := map[string]struct {
+		suite   Suite
+		packet  []byte
+		icvAt   int
+		covered string
+	}{
+		"IPv4": {Suite{Integ: IntegHMACSHA256}, ipv4Packet("", "abcd"), 32, `
+			45000034 1234 0000 00 33 0000 c0000201 c0000202
+			01 05 0000 10203040 00000009 00000000000000000000000000000000
+			61626364 00000005`},
+		"IPv4 with options": {Suite{Integ: IntegHMACSHA256}, ipv4Packet("\x94\x04\x00\x00\x07\x07\x04\x01\x02\x03\x04\x00", "abcd"), 44, `
+			48000040 1234 0000 00 33 0000 c0000201 c0000202 94040000 00000000000000 00
+			01 05 0000 10203040 00000009 00000000000000000000000000000000
+			61626364 00000005`},
+		"IPv6": {Suite{Integ: IntegHMACSHA256}, ipv6Packet(0, hopByHop+typeZeroRouting, "abcd"), 100, `
+			60000000 0054 00 00 20010db8000000000000000000000001 20010db800010000000000000000000b
+			2b 00 3e02 0000 0100
+			33 04 00 00 00000000 20010db8000000000000000000000002 20010db800010000000000000000000a
+			3a 06 0000 10203040 00000009 00000000000000000000000000000000 00000000
+			61626364 00000005`},
+		"AES-GMAC": {Suite{Integ: IntegAESGMAC128}, ipv4Packet("", "abcd"), 40, `
+			4500003c 1234 0000 00 33 0000 c0000201 c0000202
+			01 07 0000 10203040 00000009 0000000000000000 00000000000000000000000000000000
+			61626364 00000005`},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			packet := mustProtect(t, newTestAH(t, c.suite, WithESN(true)), c.packet, 5<<32|9)
+			same(t, "ICV", packet[c.icvAt:c.icvAt+16], icvByHand(t, c.suite, unhex(t, c.covered), 5<<32|9))
+		})
+	}
+}
+
+func icvByHand(t *testing.T, s Suite, covered []byte, seq uint64) []byte {
+	t.Helper()
+	keymat := testKeymat(s).Bytes()
+	if s.Integ == IntegHMACSHA256 {
+		mac := hmac.New(sha256.New, keymat)
+		mac.Write(covered)
+		return mac.Sum(nil)[:16]
+	}
+	block, err := aes.NewCipher(keymat[:16])
+	if err != nil {
+		t.Fatal(err)
+	}
+	gcm, err := cipher.NewGCM(block)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return gcm.Seal(nil, binary.BigEndian.AppendUint64(keymat[16:20:20], seq), nil, covered)
 }
 
 // fixChecksum does what a router does that has changed the IPv4 header.
