@@ -215,16 +215,18 @@ func (d *Dataplane) SendUDP(local, remote netip.AddrPort, payload []byte, nonESP
 	if d.c == nil {
 		return errClosed
 	}
-	if !local.Addr().Is4() || !remote.Addr().Is4() {
-		return fmt.Errorf("pipeline: IKE from %s to %s: want IPv4 addresses", local, remote)
+	if !local.IsValid() || local.Addr().Is4In6() || remote.Addr().Is4In6() || local.Addr().Is4() != remote.Addr().Is4() {
+		return fmt.Errorf("pipeline: IKE from %s to %s: want two addresses of IPv4 or two of IPv6", local, remote)
 	}
 	var marker []byte
 	if nonESPMarker {
 		marker = make([]byte, 4)
 	}
 	ip := udpDatagram(local, remote, marker, payload)
-	d.identify(ip)
-	d.countExempt(packetOf(ip), len(ip))
+	if !isIPv6(ip) {
+		d.identify(ip)
+	}
+	d.countExempt(tupleOf(ip), len(ip))
 	if !d.inject(C.SP_INJECT_ROUTE_LOCAL, -1, ip) {
 		return errNoRoom
 	}

@@ -132,11 +132,12 @@ static int settle_exempt(const struct sp_snapshot *s, struct sp_packet *p, enum 
 }
 
 /*
- * Checks before the filters. Returns 1 when the verdict stands. ESP for us is decrypted before any filter speaks, but only once: inside a tunnel it is a packet
- * like any other, and so is what would be exempt in clear (S-035).
+ * Checks before the filters. Returns 1 when the verdict stands. ESP and AH for us are taken apart before any filter speaks. What would be exempt in clear is a packet like
+ * any other inside a tunnel (S-035).
  */
-static int settle_without_filter(const struct sp_snapshot *s, struct sp_packet *p, enum sp_destination to)
+static int settle_without_filter(const struct sp_dataplane *dp, const struct sp_snapshot *s, struct sp_packet *p, enum sp_destination to)
 {
+	const uint64_t addresses[4] = {p->words[0]};
 	const struct sp_flow_key *k = &p->key;
 	uint8_t reason = check_addresses(s, k, to);
 
@@ -144,12 +145,10 @@ static int settle_without_filter(const struct sp_snapshot *s, struct sp_packet *
 		sp_verdict_drop(p, reason);
 		return 1;
 	}
+	if (sp_settle_protected(dp, p, to, addresses))
+		return 1;
 	if (to == SP_TO_ELSEWHERE || k->in_cell != SP_NO_CELL || k->role == SP_ROLE_LOCAL)
 		return 0;
-	if (to == SP_TO_OWN && k->protocol == SP_PROTOCOL_ESP) {
-		p->verdict.action = SP_ACTION_INBOUND;
-		return 1;
-	}
 	if (to == SP_TO_OWN && is_too_big(s, p)) {
 		p->verdict.action = SP_ACTION_LOCAL;
 		return 1;
@@ -334,7 +333,7 @@ void sp_classify_misses(const struct sp_dataplane *dp, const struct sp_snapshot 
 		p->verdict.reason = 0;
 		to[i] = destination_of(s, p);
 		memo[i] = may_remember(p, to[i]);
-		if (settle_without_filter(s, p, to[i]))
+		if (settle_without_filter(dp, s, p, to[i]))
 			continue;
 		place[n_open] = i;
 		open[n_open++] = p;

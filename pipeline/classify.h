@@ -24,6 +24,30 @@ static inline void sp_verdict_drop(struct sp_packet *p, uint8_t reason)
 	p->verdict.reason = reason;
 }
 
+static inline int sp_transit(const struct sp_dataplane *dp, enum sp_ip ip, const uint64_t addresses[4])
+{
+	const struct sp_transit *t = __atomic_load_n(&dp->transit, __ATOMIC_ACQUIRE);
+
+	for (uint32_t i = 0; t != NULL && i < t->n; i++)
+		if (t->pairs[i].ip == ip && memcmp(t->pairs[i].addresses, addresses, sizeof(t->pairs[i].addresses)) == 0)
+			return 1;
+	return 0;
+}
+
+/* ESP and AH to an own address, or between the ends of an SA in transport mode: taken apart, but once only. Returns 1 when that settles the packet. */
+static inline int sp_settle_protected(const struct sp_dataplane *dp, struct sp_packet *p, enum sp_destination to, const uint64_t addresses[4])
+{
+	if (p->key.protocol != SP_PROTOCOL_ESP && p->key.protocol != SP_PROTOCOL_AH)
+		return 0;
+	if (to != SP_TO_OWN && (p->key.in_cell != SP_NO_CELL || p->key.role == SP_ROLE_LOCAL || !sp_transit(dp, sp_is_ipv6(p->l3) ? SP_IPV6 : SP_IPV4, addresses)))
+		return 0;
+	if (p->key.in_cell != SP_NO_CELL || p->key.role == SP_ROLE_LOCAL)
+		sp_verdict_drop(p, SP_DROP_NESTED);
+	else
+		p->verdict.action = SP_ACTION_INBOUND;
+	return 1;
+}
+
 /* classify.c: what the filter that a packet met says of it. Sets the verdict; returns whether it may be remembered. */
 uint8_t sp_entry_verdict(const struct sp_dataplane *dp, const struct sp_snapshot *s, struct sp_packet *p, const struct sp_entry *e, enum sp_destination to);
 /* classify6.c: as sp_route. */

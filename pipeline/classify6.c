@@ -37,7 +37,7 @@ static uint8_t check_addresses(const struct sp_snapshot *s, const struct sp_pack
 	return SP_PASS;
 }
 
-/* What is exempt is delivered, and not to IKE: that has no tunnels between IPv6 addresses to speak of. */
+/* What is exempt is delivered: an exemption never opens a way through the gateway (S-033). */
 static int settle_exempt(const struct sp_snapshot *s, struct sp_packet6 *p, enum sp_destination to)
 {
 	const struct sp_flow_key *k = &p->p.key;
@@ -47,7 +47,10 @@ static int settle_exempt(const struct sp_snapshot *s, struct sp_packet6 *p, enum
 	if (x == NULL)
 		return 0;
 	p->p.verdict.filter = x->counter;
-	p->p.verdict.action = to == SP_TO_OWN ? SP_ACTION_LOCAL : SP_ACTION_GROUP;
+	if (x->ike)
+		p->p.verdict.action = k->destination_port == SP_PORT_IKE_NAT ? SP_ACTION_INBOUND : SP_ACTION_IKE;
+	else
+		p->p.verdict.action = to == SP_TO_OWN ? SP_ACTION_LOCAL : SP_ACTION_GROUP;
 	return 1;
 }
 
@@ -61,7 +64,7 @@ static int is_too_big(const struct sp_snapshot *s, const struct sp_packet6 *p)
 }
 
 /* Checks before the filters. Returns 1 when the verdict stands. */
-static int settle_without_filter(const struct sp_snapshot *s, struct sp_packet6 *p, enum sp_destination to)
+static int settle_without_filter(const struct sp_dataplane *dp, const struct sp_snapshot *s, struct sp_packet6 *p, enum sp_destination to)
 {
 	uint8_t reason = check_addresses(s, p, to);
 
@@ -69,6 +72,8 @@ static int settle_without_filter(const struct sp_snapshot *s, struct sp_packet6 
 		sp_verdict_drop(&p->p, reason);
 		return 1;
 	}
+	if (sp_settle_protected(dp, &p->p, to, p->addresses))
+		return 1;
 	if (to == SP_TO_ELSEWHERE || p->p.key.in_cell != SP_NO_CELL || p->p.key.role == SP_ROLE_LOCAL)
 		return 0;
 	if (to == SP_TO_OWN && is_too_big(s, p)) {
@@ -149,7 +154,7 @@ void sp_classify_misses6(const struct sp_dataplane *dp, const struct sp_snapshot
 		p->p.verdict = (struct sp_decision){.cell = SP_NO_CELL, .adjacency = SP_NO_ADJACENCY};
 		to[i] = destination_of(s, p->destination);
 		memo[i] = to[i] != SP_TO_OWN || p->p.key.protocol != SP_PROTOCOL_ICMPV6; /* memos do not know the type, which decides */
-		if (settle_without_filter(s, p, to[i]))
+		if (settle_without_filter(dp, s, p, to[i]))
 			continue;
 		place[n_open] = i;
 		open[n_open++] = p;

@@ -271,7 +271,7 @@ func (d *Dataplane) saCounters(drops map[uint32]dropCounts) []SACounters {
 		C.sp_sa_out_counters(sa.c, &c)
 		s := d.describe(&sa.association, &c, now, hz)
 		s.Outbound, s.ReplayWindow, s.Drops, s.PathMTU = true, 0, drops[sa.subject], sa.path.mtu
-		s.Memory = int(C.sp_sa_out_size(C.uint32_t(len(selectorsOf(sa.child.Selectors, 4))), C.uint32_t(len(selectorsOf(sa.child.Selectors, 6)))))
+		s.Memory = int(C.sp_sa_out_size(C.uint32_t(len(selectorsOf(sa.child.Selectors, 4))), C.uint32_t(len(selectorsOf(sa.child.Selectors, 6))), C.int(flag(sa.child.isAH() || sa.child.AH != nil))))
 		list = append(list, s)
 	}
 	slices.SortFunc(list, func(a, b SACounters) int {

@@ -143,6 +143,8 @@ void sp_async_decrypt(struct sp_worker *w, struct sp_sa_in *sa, struct sp_esp *p
 		priv->decrypted = 1;
 		priv->sa = sa;
 		priv->outer_tos = p->outer_tos;
+		priv->form = p->form;
+		priv->headers = p->headers;
 		priv->sequence = p->sequence;
 		priv->payload = p->esp + SP_ESP_LENGTH + sa->transform.iv_length;
 		priv->payload_length = p->length - SP_ESP_LENGTH - sa->transform.iv_length - sa->transform.icv_length;
@@ -173,7 +175,7 @@ static void complete_encrypt(struct sp_worker *w, struct sp_sa_out *sa, struct r
 			memcpy(priv->payload + priv->payload_length, priv->digest, sa->transform.icv_length);
 		mbufs[good++] = m;
 	}
-	sp_transmit_esp(w, sa, mbufs, good);
+	sp_outbound_sealed(w, sa, mbufs, good);
 }
 
 /* Ops of one inbound SA and in-port. */
@@ -199,11 +201,12 @@ static void complete_decrypt(struct sp_worker *w, struct sp_sa_in *sa, struct rt
 			.esp = priv->payload - sa->transform.iv_length - SP_ESP_LENGTH,
 			.sequence = priv->sequence,
 			.length = SP_ESP_LENGTH + sa->transform.iv_length + priv->payload_length + sa->transform.icv_length,
+			.headers = priv->headers,
 			.outer_tos = priv->outer_tos,
-			.udp = sa->udp,
+			.form = priv->form,
 		};
 	}
-	sp_inbound_finish(w, sa, packets, good);
+	sp_inbound_opened(w, sa, packets, good);
 }
 
 static void complete(struct sp_worker *w, struct rte_crypto_op **ops, uint32_t n)

@@ -452,6 +452,7 @@ void sp_dataplane_destroy(struct sp_dataplane *dp)
 	rte_hash_free(dp->neighbours);
 	rte_hash_free(dp->neighbours6);
 	rte_free(dp->rcu);
+	rte_free(dp->transit);
 	rte_free(dp->sad);
 	rte_free(dp->cells);
 	rte_free(dp->adjacencies);

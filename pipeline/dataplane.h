@@ -28,7 +28,9 @@ _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "header fields are com
 #define SP_L2_LENGTH 14
 #define SP_IPV4_LENGTH 20
 #define SP_UDP_LENGTH 8
+#define SP_IPV6_LENGTH 40   /* the fixed header */
 #define SP_ESP_LENGTH 8     /* SPI and sequence number (RFC 4303 2) */
+#define SP_AH_LENGTH 12     /* AH up to its sequence number (RFC 4302 2) */
 #define SP_IV_MAX 16
 #define SP_ICV_MAX 32
 
@@ -107,30 +109,46 @@ struct sp_selector_lanes {
 };
 _Static_assert(sizeof(struct sp_selector_lanes) == 2 * sizeof(struct sp_flow_key), "two vectors");
 
+/* How packets get their AH header: the whole of an SA of AH, the outer half of a bundle. */
+struct sp_ah {
+	struct sp_transform transform;
+	uint32_t spi_be;
+	uint8_t length; /* bytes of the header: IV, ICV and padding included */
+};
+
 struct sp_sa_out {
 	/* read once per run of packets */
 	struct sp_transform transform;
-	uint32_t spi_be;
-	uint32_t checksum;         /* one's complement sum of the outer header's constant words */
-	uint32_t n_selectors;
 	uint64_t sequence_limit;   /* last number that may be sent */
+	uint32_t spi_be;
+	uint32_t checksum;         /* one's complement sum of the outer IPv4 header's constant words */
+	uint16_t n_selectors, n_selectors6; /* those of IPv6 stand behind the IPv4 ones */
 	uint16_t cell;
 	uint16_t adjacency;        /* written by the control thread */
 	uint16_t path_mtu;         /* likewise: largest outer packet that the path takes, UINT16_MAX when only the link is known */
-	uint8_t header_length;     /* outer IP, UDP, ESP and IV */
+	uint8_t header_length;     /* of all that is put in front of a payload: in a tunnel outer IP, then AH, UDP, ESP and IV */
 	uint8_t udp;
 	uint8_t plain;             /* what outbound.c does by itself: ESP with AES-GCM in an IPv4 tunnel; the rest is outbound_general.c's */
-	uint32_t n_selectors6;     /* they stand behind the IPv4 ones */
-	uint32_t subject;          /* of its drops in the tally, 0 none */
-	/* outer IPv4, UDP and SPI as they are sent; total length, TOS, DF, ID, checksum and UDP length are filled in per packet */
-	uint8_t header[SP_IPV4_LENGTH + SP_UDP_LENGTH + 4] __rte_cache_aligned;
+	uint8_t protocol;          /* enum sp_sa_protocol */
+	/*
+	 * Outer IP and UDP header and, in an IPv4 tunnel, the SPI as they are sent; lengths, traffic class, DF, ID and checksum are filled in per packet. In transport mode the
+	 * addresses in it are those that the packets must have.
+	 */
+	uint8_t header[SP_IPV6_LENGTH + SP_UDP_LENGTH + 4] __rte_cache_aligned;
+	struct sp_encapsulation encapsulation;
+	uint8_t outer;             /* enum sp_ip */
+	uint8_t transport;
 
 	uint64_t sequence __rte_cache_aligned; /* last number reserved */
+	struct sp_ah *ah;          /* behind the selectors, NULL without */
 	uint64_t packets, bytes, last_use;
+	uint32_t subject;          /* of its drops in the tally, 0 none */
 
 	struct sp_selector_lanes selectors[] __rte_cache_aligned;
 };
 _Static_assert(sizeof(struct sp_sa_out) + 4 * sizeof(struct sp_selector_lanes) <= 512, "an outbound SA takes at most 512 bytes");
+
+_Static_assert(offsetof(struct sp_sa_out, header) == RTE_CACHE_LINE_SIZE && offsetof(struct sp_sa_out, sequence) == 2 * RTE_CACHE_LINE_SIZE, "what a run of packets reads is two cache lines");
 
 /* Anti-replay window as a ring of words (RFC 6479), one word more than the window has. */
 struct sp_replay {
@@ -145,15 +163,18 @@ struct sp_sa_in {
 	struct sp_transform transform;
 	struct sp_replay replay;
 	uint32_t spi;
-	uint32_t n_selectors;
 	uint16_t cell;
-	uint8_t udp, owner;
-	uint8_t plain;             /* what inbound.c does by itself, as outbound */
-	uint16_t n_selectors6;
-	uint32_t subject;          /* of its drops in the tally, 0 none */
+	uint16_t n_selectors;
 
 	uint64_t packets __rte_cache_aligned;
 	uint64_t bytes, last_use;
+	uint32_t subject;          /* of its drops in the tally, 0 none */
+	uint32_t partner;          /* SPI of the other SA of a bundle, 0 none */
+	uint16_t n_selectors6;
+	uint8_t owner;
+	uint8_t form;              /* enum sp_form: how its packets come */
+	uint8_t plain;             /* what inbound.c does by itself, as outbound */
+	uint8_t transport;
 
 	uint64_t bitmap[] __rte_cache_aligned; /* the selectors stand behind it, IPv4 first */
 };
@@ -174,6 +195,18 @@ static inline const struct sp_selector6 *sp_sa_out_selectors6(const struct sp_sa
 	return (const struct sp_selector6 *)(sa->selectors + sa->n_selectors);
 }
 
+/* Kinds whose packets leave by one function and come back by another. */
+static inline int sp_kind_async(uint8_t kind)
+{
+	return kind == SP_SA_AEAD_ASYNC || kind == SP_SA_CBC_ASYNC;
+}
+
+/* What inbound SAs in transport mode take for hosts behind us. Immutable: a change publishes another one. */
+struct sp_transit {
+	uint32_t n;
+	struct sp_pair pairs[];
+};
+
 struct sp_cell {
 	struct sp_sa_out *sa;
 	uint32_t incarnation; /* of the tunnels that had this cell one after the other */
@@ -189,7 +222,12 @@ struct sp_mbuf_priv {
 	uint8_t fresh;     /* packets of ours: not counted as received yet */
 	uint8_t decrypted; /* async inbound: which finish function */
 	uint8_t outer_tos;
-	uint16_t in_cell, cell, adjacency, out_port, mtu;
+	uint8_t form;      /* async inbound: enum sp_form */
+	uint16_t in_cell, cell, adjacency, out_port;
+	union {
+		uint16_t mtu;      /* slow path */
+		uint16_t headers;  /* async inbound: as in struct sp_esp */
+	};
 	uint32_t filter, next_hop;
 	uint32_t generation; /* that judged the packet, HELD kinds */
 	uint32_t incarnation; /* of in_cell */
@@ -335,6 +373,7 @@ struct sp_dataplane {
 	uint32_t generation;
 	uint32_t sad_mask;
 	struct sp_sa_in **sad;             /* slot = SPI & sad_mask */
+	struct sp_transit *transit;        /* NULL: none */
 	struct sp_cell *cells;
 	struct sp_adjacency **adjacencies; /* NULL: unresolved */
 	struct rte_hash *neighbours;       /* (port, next hop) -> adjacency */

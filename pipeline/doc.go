@@ -13,15 +13,17 @@
 //     flow_cache6.c: the same for IPv6, in a table of its own.
 //  4. classify.c: on a miss, the compiled policy, which acl_match.c asks, the route and the next hop. classify6.c: for IPv6.
 //  5. punt.c: packets for Go, by ring: IKE, packets to own addresses, packets that wait for a neighbour or an SA.
-//  6. outbound.c: a tunnel's packets, encapsulated, numbered and encrypted.
+//  6. outbound.c: a tunnel's packets, encapsulated, numbered and encrypted. outbound_general.c: the same for every SA that is
+//     not ESP with AES-GCM in an IPv4 tunnel: other ciphers, transport mode, outer IPv6, AH of ah.c and bundles.
 //  7. inbound.c: ESP for us, with the replay window of replay.h: decrypted, checked against its SA, back to stage 3.
-//     inbound6.c: the last step for IPv6 in a tunnel.
+//     inbound6.c: the last step for IPv6 in a tunnel. inbound_general.c: the same for all other SAs.
 //  8. crypto_direct.c: AES-GCM by the library itself. crypto_cpu.c and crypto_async.c: the two ways to a crypto device.
+//     crypto_sync.c: what the general stages call for crypto within the call.
 //  9. transmit.c: next hop, link-layer header, transmit queue.
 //
 // Called from stages 6 and 7: mss.c for TCP's segment size. fields.h for DF, DSCP, ECN and TTL of outer headers.
 //
-// dataplane.h, stages.h, vlan.h, mss.h, acl.h, classify.h, mbuf.h, ipv4.h and ipv6.h are the workers' own shapes and helpers. publish.c,
+// dataplane.h, stages.h, vlan.h, mss.h, acl.h, ah.h, classify.h, esp.h, outer.h, mbuf.h, ipv4.h and ipv6.h are the workers' own shapes and helpers. publish.c,
 // publish_ipv6.c, acl.c and sa.c change the tables under the workers' feet, dataplane.c makes them and counters.c reads the counts. tables.h and drop_reasons.h
 // are the shapes and names that both sides share; fastpath.h and lab.h are what Go calls. tally.c ends what is dropped, and counts it.
 //
@@ -30,12 +32,13 @@
 //   - config.go: the exported types. vlan.go: ports of VLANs. dataplane.go: New and Close. workers.go: threads and cores. cells.go: tunnels.
 //   - snapshot.go: policy, own addresses and routes, prepared and published. classifier.go: their C form, with addresses.go,
 //     ranges.go, routes.go, exempt.go and filterslots.go. reclaim.go: grace periods.
-//   - sad.go: SAs, with spi.go for inbound SPIs and fields.go for their outer headers. lifetime.go: when they have carried enough.
+//   - sad.go: SAs, with saconfig.go for their C form, spi.go for inbound SPIs and fields.go for their outer headers.
+//     lifetime.go: when they have carried enough.
 //   - slowpath.go: what workers punt, dispatched. neighbour.go: ARP and the state of neighbours.
 //     discovery.go: the same of IPv6. adjacency.go: indices of neighbours. hold.go: packets that
 //     wait for an SA. icmp.go, icmp6.go, tokenbucket.go: messages about packets; pathmtu.go: such messages about ours. answer.go: what is sent in answer, and IKE.
 //   - accounts.go: drops by filter and by SA. counters.go, flows.go, explain.go with explain.c: what operators see. layout.go: Go and C agree on sizes.
-//   - packet.go, packet6.go, tuple.go: headers. reference.go, reference6.go, reference_esp.go, reference_fields.go, reference_mss.go: all packet functions once more
+//   - packet.go, packet6.go, tuple.go: headers. reference.go, reference6.go, reference_esp.go, reference_ah.go, reference_fields.go, reference_mss.go: all packet functions once more
 //     in plain Go, which tests compare the fast path with. lab.go with lab.c: what the benchmark and tests need and a
 //     gateway never calls.
 //

@@ -120,13 +120,9 @@ func differential(r *rig, suite string, udp, esn bool) {
 // opened checks that the far end of an SA accepts what was sent: not only is it what the reference would have sent.
 func (r *rig) opened(far *referenceIn, frame []byte, size int) {
 	r.t.Helper()
-	outer := ipv4(frame[etherHeaderLen:])
-	body := outer.payload()
-	if far.child.UDPEncap {
-		body = body[udpHeaderLen:]
-	}
-	inner, reason := far.open(outer, body, far.child.UDPEncap)
-	if reason != "" || len(inner) != size || checksum(outer[:ipv4HeaderLen]) != 0 {
+	outer := frame[etherHeaderLen:]
+	inner, reason := far.unwrap(outer)
+	if reason != "" || len(inner) != size || !isIPv6(outer) && checksum(outer[:ipv4(outer).headerLen()]) != 0 {
 		r.t.Fatalf("the far end: %q, %d bytes of %d", reason, len(inner), size)
 	}
 }

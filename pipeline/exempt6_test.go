@@ -7,7 +7,7 @@ import (
 )
 
 // S-033 for IPv6: at level 0 all IPv6 of the gateway's own addresses passes, counted at its row, and none that goes through it;
-// IKE over IPv6 is delivered and answered by nobody.
+// IKE over IPv6 goes to IKE.
 func TestIPv6Exemptions(t *testing.T) {
 	r := newRig6(t, rigOptions{level: policy.Level0, rules: []rule{siteRule}})
 	for range 3 {
@@ -16,7 +16,7 @@ func TestIPv6Exemptions(t *testing.T) {
 		}
 		r.wantDrop(lan, fromHost6(echo6(lanHost6, outside6, 8)), "ipv6")
 	}
-	if o, _ := r.check(wan, fromPeer6(udp6(peer6, wanOwn6, 500, 500, 28))); o.Disposition != packetLocal || len(r.seen.ike) != 0 {
+	if o, _ := r.check(wan, fromPeer6(udp6(peer6, wanOwn6, 500, 500, 28))); o.Disposition != packetIKE || len(r.seen.ike) != 1 {
 		t.Errorf("%+v, %d messages", o, len(r.seen.ike))
 	}
 	for _, f := range r.d.Counters().Filters {

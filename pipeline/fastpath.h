@@ -70,6 +70,8 @@ struct sp_sa_out *sp_sa_out_create(struct sp_dataplane *dp, const struct sp_sa_c
 int sp_sa_in_publish(struct sp_dataplane *dp, struct sp_sa_in *sa);
 /* Takes the SA out of its slot; NULL when the SPI is not there. Free it after a grace period. */
 struct sp_sa_in *sp_sa_in_retire(struct sp_dataplane *dp, uint32_t spi);
+/* The pairs of addresses between which ESP and AH is for us although the destination is not ours, instead of those set before. The caller bumps the generation. */
+int sp_transit_set(struct sp_dataplane *dp, const struct sp_pair *pairs, uint32_t n);
 /* Puts sa (NULL: none) into the cell and returns the former one, to be freed after a grace period. */
 struct sp_sa_out *sp_cell_publish(struct sp_dataplane *dp, uint16_t cell, struct sp_sa_out *sa);
 struct sp_sa_out *sp_cell_current(const struct sp_dataplane *dp, uint16_t cell);
@@ -89,7 +91,7 @@ void sp_sa_in_counters(const struct sp_sa_in *sa, struct sp_sa_counters *out);
 void sp_sa_out_counters(const struct sp_sa_out *sa, struct sp_sa_counters *out);
 /* Bytes of DPDK memory an SA takes beside its session. */
 size_t sp_sa_in_size(uint16_t window, uint32_t n_selectors, uint32_t n_selectors6);
-size_t sp_sa_out_size(uint32_t n_selectors, uint32_t n_selectors6);
+size_t sp_sa_out_size(uint32_t n_selectors, uint32_t n_selectors6, int ah);
 
 /* ---- next hops ---- */
 

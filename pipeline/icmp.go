@@ -3,8 +3,6 @@ package pipeline
 import (
 	"encoding/binary"
 	"net/netip"
-
-	"sallyport/crypto"
 )
 
 // ICMP types and codes that the gateway sends or must recognise (RFC 792).
@@ -103,19 +101,4 @@ func mayAnswerWithError(p ipv4) bool {
 func singleHost(a netip.Addr) bool {
 	b := a.As4()
 	return b[0] != 0 && b[0] < 224
-}
-
-// largestInner is the length of the largest inner IPv4 packet whose ESP tunnel packet fits into mtu bytes, zero when
-// none does. It is the next-hop MTU of a fragmentation-needed error about a packet that a tunnel would carry.
-func largestInner(s crypto.Suite, udpEncap bool, mtu int) int {
-	outer := ipv4HeaderLen + espHeaderLen + s.IVLen() + s.ICVLen()
-	if udpEncap {
-		outer += udpHeaderLen
-	}
-	block := max(s.BlockSize(), 4) // RFC 4303 section 2.4: pad length and next header end on a 4-byte boundary
-	room := mtu - outer
-	if room < block {
-		return 0
-	}
-	return room/block*block - 2
 }

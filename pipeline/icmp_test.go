@@ -154,7 +154,8 @@ func TestLargestInner(t *testing.T) {
 					}
 					return outer <= mtu
 				}
-				if got := largestInner(s, udp, mtu); got > 0 && !fits(got) || fits(got+1) {
+				sa := ChildSA{Suite: s, UDPEncap: udp, Local: netip.AddrPortFrom(wanOwn, 0)}
+				if got := sa.largest(mtu, 0); got > 0 && !fits(got) || fits(max(got+1, ipv4HeaderLen)) {
 					t.Fatalf("%s, udp %v, mtu %d: %d is not the largest", name, udp, mtu, got)
 				}
 			}

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * Stage 7: ESP for us (RFC 4303 3.4). SPI to SA, replay check, ICV and decryption, replay update, trailer, inner header, negotiated selectors; then the inner packet
+ * Stage 7: ESP and AH for us (RFC 4303 3.4): by itself ESP with AES-GCM in IPv4 tunnels, all else in inbound_general.c. SPI to SA, replay check, ICV and decryption, replay update, trailer, inner header, negotiated selectors; then the inner packet
  * is classified as having come out of its tunnel. Other packets of the burst move the window between check and update, which is why both ask.
  */
 
@@ -20,10 +20,10 @@ static inline uint32_t esp_overhead(const struct sp_sa_in *sa)
 }
 
 /* Everything that can be known before the ICV: SP_PASS or the reason to drop. */
-static __rte_always_inline uint8_t admit(const struct sp_replay *replay, struct sp_esp *p, uint32_t overhead, uint32_t block_mask, int udp, int esn)
+static __rte_always_inline uint8_t admit(const struct sp_replay *replay, struct sp_esp *p, uint32_t overhead, uint32_t block_mask, uint32_t form, int esn)
 {
-	if (unlikely(p->udp != udp))
-		return SP_DROP_ENCAPSULATION;
+	if (unlikely(p->form != form))
+		return p->form == SP_FORM_AH ? SP_DROP_NO_INBOUND_SA : SP_DROP_ENCAPSULATION;
 	if (unlikely(p->length < overhead + block_mask + 1))
 		return SP_DROP_ESP_TRUNCATED;
 	if (unlikely((p->length - overhead) & block_mask))
@@ -99,14 +99,10 @@ static uint32_t decrypt_direct(struct sp_worker *w, struct sp_sa_in *sa, struct 
 /* The trailer in full: SP_PASS, PASS_IPV6 or the reason to drop (RFC 4303 2.4 to 2.6). */
 static __rte_noinline uint8_t check_trailer(const uint8_t *payload, uint32_t cipher)
 {
-	uint32_t pad = payload[cipher - 2];
 	uint8_t next_header = payload[cipher - 1];
 
-	if (pad + 2 > cipher)
+	if (!sp_esp_padding_right(payload, cipher))
 		return SP_DROP_BAD_PADDING;
-	for (uint32_t i = 1; i <= pad; i++)
-		if (payload[cipher - 2 - pad + i - 1] != i)
-			return SP_DROP_BAD_PADDING;
 	if (next_header == SP_NEXT_HEADER_IPV4)
 		return SP_PASS;
 	if (next_header == SP_PROTOCOL_IPV6)
@@ -196,15 +192,6 @@ static __rte_always_inline uint32_t unpack(struct sp_worker *w, struct sp_sa_in 
 	return (uint32_t)(out - inner);
 }
 
-void sp_inbound_finish(struct sp_worker *w, struct sp_sa_in *sa, struct sp_esp *packets, uint32_t n)
-{
-	struct sp_packet inner[SP_BURST];
-
-	n = unpack(w, sa, packets, n, inner);
-	if (likely(n > 0))
-		sp_process(w, inner, n);
-}
-
 /* An SA belongs to one worker, which alone moves its window. The packet is parsed again there. */
 static void hand_over(struct sp_worker *w, uint8_t owner, struct sp_esp *packets, uint32_t n)
 {
@@ -223,11 +210,12 @@ static uint32_t admit_run(struct sp_worker *w, struct sp_sa_in *sa, struct sp_es
 {
 	const struct sp_replay replay = sa->replay; /* nobody moves the window meanwhile */
 	const uint32_t overhead = esp_overhead(sa), block_mask = sa->transform.block_mask;
-	const int udp = sa->udp, esn = sa->transform.esn;
+	const uint32_t form = sa->form;
+	const int esn = sa->transform.esn;
 	struct sp_esp *good = packets;
 
 	for (struct sp_esp *p = packets; p < packets + n; p++) {
-		uint8_t reason = admit(&replay, p, overhead, block_mask, udp, esn);
+		uint8_t reason = admit(&replay, p, overhead, block_mask, form, esn);
 
 		if (unlikely(reason != SP_PASS)) {
 			sp_sa_in_drop(w, sa, p->mbuf, reason);
@@ -240,7 +228,7 @@ static uint32_t admit_run(struct sp_worker *w, struct sp_sa_in *sa, struct sp_es
 	return (uint32_t)(good - packets);
 }
 
-/* Packets of one SPI; returns how many packets came out of them into inner. */
+/* Packets of one SPI; returns how many packets came out of them into inner. What inbound_general.c takes goes its own way. */
 static uint32_t inbound_run(struct sp_worker *w, uint32_t spi, struct sp_esp *packets, uint32_t n, struct sp_packet *inner)
 {
 	struct sp_sa_in *sa = __atomic_load_n(&w->dp->sad[spi & w->dp->sad_mask], __ATOMIC_ACQUIRE);
@@ -254,15 +242,16 @@ static uint32_t inbound_run(struct sp_worker *w, uint32_t spi, struct sp_esp *pa
 		hand_over(w, sa->owner, packets, n);
 		return 0;
 	}
+	if (unlikely(!sa->plain)) {
+		sp_inbound_general(w, sa, packets, n);
+		return 0;
+	}
 	n = admit_run(w, sa, packets, n);
 	if (unlikely(n == 0))
 		return 0;
 	if (likely(sa->transform.kind == SP_SA_AEAD_DIRECT))
 		return unpack(w, sa, packets, decrypt_direct(w, sa, packets, n), inner);
-	if (sa->transform.kind == SP_SA_AEAD_CPU)
-		return unpack(w, sa, packets, decrypt_cpu(w, sa, packets, n), inner);
-	sp_async_decrypt(w, sa, packets, n);
-	return 0;
+	return unpack(w, sa, packets, decrypt_cpu(w, sa, packets, n), inner);
 }
 
 /* As outbound.c does: what a burst of many SAs will touch is asked for at once. */

@@ -7,7 +7,6 @@
 #include "ipv4.h"
 #include "stages.h"
 
-#define SP_IPV6_LENGTH 40 /* the fixed header */
 #define SP_IPV6_ADDRESS 16
 #define SP_IPV6_HOP_LIMIT 7 /* byte of the header */
 

@@ -1,29 +1,36 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * Stage 6: a tunnel's packets, encapsulated and encrypted (RFC 4303 3.3). Runs of packets of one SA share the sequence reservation, the crypto call and the counters.
+ * Stage 6: a tunnel's packets, encapsulated and encrypted (RFC 4303 3.3): by itself ESP with AES-GCM in IPv4 tunnels, all else in outbound_general.c. Runs of packets of one SA share the sequence reservation, the crypto call and the counters.
  * All that can speak against a packet is asked before a byte of it changes, so that whoever answers with ICMP sees it as it came.
  */
 
 #include "esp.h"
-#include "ipv6.h"
+#include "outer.h"
 #include "mbuf.h"
 
-static const uint8_t cbc_padding[SP_IV_MAX] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+uint16_t sp_outbound_largest(const struct sp_sa_out *sa, uint16_t mtu, uint32_t stays)
+{
+	const int esp = sa->protocol == SP_SA_ESP;
+	uint32_t overhead = stays + sa->header_length + (esp ? sa->transform.icv_length : 0u), trailer = esp ? 2 : 0;
+	uint32_t block_mask = esp ? sa->transform.block_mask : 0, room;
+
+	if (mtu < overhead + block_mask + 1u)
+		return 0;
+	room = (mtu - overhead) & ~block_mask;
+	if (room < trailer || stays + room - trailer < SP_IPV4_LENGTH)
+		return 0;
+	return (uint16_t)(stays + room - trailer);
+}
 
 uint16_t sp_sa_out_largest_inner(const struct sp_sa_out *sa, uint16_t mtu)
 {
-	uint32_t overhead = (uint32_t)sa->header_length + sa->transform.icv_length;
-	uint32_t room;
+	uint32_t header = sa->outer == SP_IPV6 ? SP_IPV6_LENGTH : SP_IPV4_LENGTH;
 
-	if (mtu < overhead + sa->transform.block_mask + 1u)
-		return 0;
-	room = (mtu - overhead) & ~(uint32_t)sa->transform.block_mask;
-	return room < SP_IPV4_LENGTH + 2u ? 0 : (uint16_t)(room - 2);
+	return sp_outbound_largest(sa, mtu, sa->transport ? header : 0);
 }
 
-/* Disposes of a packet that may not or cannot enter the SA. */
-static __rte_noinline void reject(struct sp_worker *w, struct sp_sa_out *sa, uint32_t mtu, struct sp_packet *p, uint32_t total)
+__rte_noinline void sp_outbound_reject(struct sp_worker *w, struct sp_sa_out *sa, uint32_t mtu, struct sp_packet *p, uint32_t total)
 {
 	sp_set_mark_sa(p->mbuf, sa->subject);
 	if (!sp_selected_out(sa, p, sp_is_ipv6(p->l3))) {
@@ -31,7 +38,7 @@ static __rte_noinline void reject(struct sp_worker *w, struct sp_sa_out *sa, uin
 	} else if (*sp_hops_left(p->l3) <= 1 && p->key.role != SP_ROLE_LOCAL) {
 		sp_punt_dropped(w, p, SP_PUNT_TTL_EXPIRED, 0);
 	} else if (total > mtu) {
-		sp_punt_dropped(w, p, SP_PUNT_TOO_BIG, sp_sa_out_largest_inner(sa, (uint16_t)mtu));
+		sp_punt_dropped(w, p, SP_PUNT_TOO_BIG, sp_outbound_largest(sa, (uint16_t)mtu, sa->transport ? sp_unprotected(p->l3) : 0));
 	} else {
 		sp_drop(w, p->mbuf, SP_DROP_NO_ROOM);
 	}
@@ -47,7 +54,7 @@ static __rte_always_inline uint64_t copied(const uint8_t *inner, int ipv6)
 
 /* Link layer, outer IPv4, UDP, ESP and IV in front of the inner packet, `cipher` bytes of ciphertext to be (RFC 4301 5.1.2.1, RFC 4303 2). */
 static __rte_always_inline void write_headers(const struct sp_sa_out *sa, const struct sp_adjacency *next, const uint8_t *inner, uint8_t *outer, uint32_t total,
-					      uint64_t sequence, int cbc, int ipv6)
+					      uint64_t sequence, int ipv6)
 {
 	uint64_t first = copied(inner, ipv6) | (uint64_t)rte_cpu_to_be_16((uint16_t)total) << 16 | 0x45;
 	uint64_t sequence_be = rte_cpu_to_be_64(sequence);
@@ -65,23 +72,17 @@ static __rte_always_inline void write_headers(const struct sp_sa_out *sa, const 
 		sp_store64(esp + 4, sp_load64(sa->header + 24) | rte_cpu_to_be_16((uint16_t)(total - SP_IPV4_LENGTH)));
 		esp += SP_UDP_LENGTH;
 	}
-	/* the IV repeats the number; with CBC it is the nonce block that becomes the IV */
+	/* the IV repeats the number */
 	sp_store32(esp + 4, (uint32_t)(sequence_be >> 32));
 	sp_store64(esp + 8, sequence_be);
-	if (cbc)
-		sp_store64(esp + 16, 0);
 }
 
-static __rte_always_inline void write_trailer(uint8_t *trailer, uint32_t pad, int cbc, int ipv6)
+/* What exceeds the trailer lands where the ICV will be. */
+static __rte_always_inline void write_trailer(uint8_t *trailer, uint32_t pad, int ipv6)
 {
-	if (!cbc && !ipv6) {
-		/* what exceeds the trailer lands where the ICV will be */
-		sp_store64(trailer, sp_esp_trailer[pad]);
-		return;
-	}
-	memcpy(trailer, cbc_padding, pad);
-	trailer[pad] = (uint8_t)pad;
-	trailer[pad + 1] = ipv6 ? SP_PROTOCOL_IPV6 : SP_NEXT_HEADER_IPV4;
+	sp_store64(trailer, sp_esp_trailer[pad]);
+	if (ipv6)
+		trailer[pad + 1] = SP_PROTOCOL_IPV6;
 }
 
 /*
@@ -91,8 +92,7 @@ static __rte_always_inline void write_trailer(uint8_t *trailer, uint32_t pad, in
 static __rte_always_inline uint32_t encapsulate(struct sp_worker *w, struct sp_sa_out *sa, const struct sp_adjacency *next, struct sp_packet **packets,
 						struct rte_mbuf **mbufs, uint64_t sequence, uint32_t n, uint64_t *frames, enum sp_sa_kind kind, int ipv6)
 {
-	const int cbc = kind == SP_SA_CBC_ASYNC;
-	const uint32_t block_mask = cbc ? 15 : 3, header = sa->header_length, icv = sa->transform.icv_length, mtu = sp_sa_out_mtu(sa, next);
+	const uint32_t block_mask = 3, header = sa->header_length, icv = sa->transform.icv_length, mtu = sp_sa_out_mtu(sa, next);
 	const int transit = packets[0]->key.role != SP_ROLE_LOCAL; /* one in-port, so one role */
 	const uint32_t hops = ipv6 ? SP_IPV6_HOP_LIMIT : SP_IPV4_TTL;
 	uint64_t bytes = 0, outer_bytes = 0;
@@ -107,7 +107,7 @@ static __rte_always_inline uint32_t encapsulate(struct sp_worker *w, struct sp_s
 
 		if (unlikely(!sp_selected_out(sa, p, ipv6) || (inner[hops] <= 1 && transit) || total > mtu ||
 			     sp_mbuf_before(m, inner) < SP_L2_LENGTH + header || sp_mbuf_after(m, inner) < cipher + icv)) {
-			reject(w, sa, mtu, p, total);
+			sp_outbound_reject(w, sa, mtu, p, total);
 			continue;
 		}
 		sp_mbuf_bounds(m, outer - SP_L2_LENGTH, SP_L2_LENGTH + total);
@@ -116,15 +116,11 @@ static __rte_always_inline uint32_t encapsulate(struct sp_worker *w, struct sp_s
 			inner[hops] -= (uint8_t)transit;
 		else if (likely(transit))
 			sp_ipv4_decrement_ttl(inner);
-		write_headers(sa, next, inner, outer, total, sequence, cbc, ipv6);
-		write_trailer(inner + p->length, cipher - p->length - 2, cbc, ipv6);
+		write_headers(sa, next, inner, outer, total, sequence, ipv6);
+		write_trailer(inner + p->length, cipher - p->length - 2, ipv6);
 		if (kind == SP_SA_AEAD_CPU) {
 			w->cpu.data[good].base = inner;
 			w->cpu.data[good].len = cipher;
-		} else if (kind != SP_SA_AEAD_DIRECT) {
-			sp_priv(m)->sequence = sequence;
-			sp_priv(m)->payload = inner;
-			sp_priv(m)->payload_length = cipher;
 		}
 		bytes += p->length;
 		outer_bytes += total;
@@ -179,8 +175,8 @@ static void seal_cpu(struct sp_worker *w, struct sp_sa_out *sa, const struct sp_
 	sp_transmit_run(w, next->port, mbufs, good, frames);
 }
 
-/* Takes n numbers off the counter and returns the first; lowers *n to those that the SA may still send (RFC 4303 3.3.3). */
-static uint64_t reserve(struct sp_worker *w, struct sp_sa_out *sa, struct sp_packet **packets, uint32_t *n)
+/* RFC 4303 3.3.3: the counter never cycles. */
+uint64_t sp_outbound_reserve(struct sp_worker *w, struct sp_sa_out *sa, struct sp_packet **packets, uint32_t *n)
 {
 	uint64_t last = w->shared ? __atomic_fetch_add(&sa->sequence, *n, __ATOMIC_RELAXED) : sa->sequence;
 
@@ -194,11 +190,7 @@ static __rte_always_inline uint32_t encapsulate_run(struct sp_worker *w, struct 
 {
 	if (likely(sa->transform.kind == SP_SA_AEAD_DIRECT))
 		return encapsulate(w, sa, next, packets, mbufs, sequence, n, frames, SP_SA_AEAD_DIRECT, ipv6);
-	if (sa->transform.kind == SP_SA_AEAD_CPU)
-		return encapsulate(w, sa, next, packets, mbufs, sequence, n, frames, SP_SA_AEAD_CPU, ipv6);
-	if (sa->transform.kind == SP_SA_AEAD_ASYNC)
-		return encapsulate(w, sa, next, packets, mbufs, sequence, n, frames, SP_SA_AEAD_ASYNC, ipv6);
-	return encapsulate(w, sa, next, packets, mbufs, sequence, n, frames, SP_SA_CBC_ASYNC, ipv6);
+	return encapsulate(w, sa, next, packets, mbufs, sequence, n, frames, SP_SA_AEAD_CPU, ipv6);
 }
 
 /* Packets of one SA. Numbers of packets that are rejected are skipped where other workers may have taken the next ones. */
@@ -206,7 +198,7 @@ static void seal(struct sp_worker *w, struct sp_sa_out *sa, const struct sp_adja
 {
 	struct rte_mbuf *mbufs[SP_BURST];
 	const int ipv6 = sp_is_ipv6(packets[0]->l3); /* before packets that find no number are gone */
-	uint64_t sequence = reserve(w, sa, packets, &n), frames;
+	uint64_t sequence = sp_outbound_reserve(w, sa, packets, &n), frames;
 
 	if (likely(!ipv6))
 		n = encapsulate_run(w, sa, next, packets, mbufs, sequence, n, &frames, 0);
@@ -220,10 +212,8 @@ static void seal(struct sp_worker *w, struct sp_sa_out *sa, const struct sp_adja
 	if (likely(sa->transform.kind == SP_SA_AEAD_DIRECT)) {
 		sp_direct_encrypt(w, sa, mbufs, sequence, n);
 		sp_transmit_run(w, next->port, mbufs, n, frames);
-	} else if (sa->transform.kind == SP_SA_AEAD_CPU) {
-		seal_cpu(w, sa, next, mbufs, sequence, n, frames);
 	} else {
-		sp_async_encrypt(w, sa, mbufs, n);
+		seal_cpu(w, sa, next, mbufs, sequence, n, frames);
 	}
 }
 
@@ -263,7 +253,10 @@ static void outbound_run(struct sp_worker *w, struct sp_packet **packets, uint32
 		}
 		return;
 	}
-	seal(w, sa, next, packets, n);
+	if (likely(sa->plain))
+		seal(w, sa, next, packets, n);
+	else
+		sp_outbound_general(w, sa, next, packets, n);
 }
 
 /*

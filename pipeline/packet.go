@@ -103,28 +103,57 @@ func etherFrame(destination, source net.HardwareAddr, etherType uint16, payload 
 	return append(f, payload...)
 }
 
-// udpDatagram builds an IPv4 packet with one UDP datagram. The checksum is filled: IKE is small and a wrong
-// address in the header must not go unseen.
+// udpDatagram builds an IP packet, of the version of its addresses, with one UDP datagram. The checksum is filled: IKE is
+// small and a wrong address in the header must not go unseen.
 func udpDatagram(source, destination netip.AddrPort, payload ...[]byte) []byte {
-	n := ipv4HeaderLen + udpHeaderLen
-	for _, p := range payload {
-		n += len(p)
+	header := ipv4HeaderLen
+	if source.Addr().Is6() {
+		header = ipv6HeaderLen
 	}
-	b := make([]byte, ipv4HeaderLen+udpHeaderLen, n)
+	b := make([]byte, header+udpHeaderLen)
 	for _, p := range payload {
 		b = append(b, p...)
 	}
-	putIPv4(b, 0, 64, protocolUDP, flagDontFragment, source.Addr(), destination.Addr())
-	u := b[ipv4HeaderLen:]
+	if source.Addr().Is6() {
+		putIPv6(b, protocolUDP, 64, source.Addr(), destination.Addr())
+	} else {
+		putIPv4(b, 0, 64, protocolUDP, flagDontFragment, source.Addr(), destination.Addr())
+	}
+	u := b[header:]
 	binary.BigEndian.PutUint16(u, source.Port())
 	binary.BigEndian.PutUint16(u[2:], destination.Port())
 	binary.BigEndian.PutUint16(u[4:], uint16(len(u)))
-	if c := fold(pseudoSum(ipv4(b), len(u)) + sum(0, u)); c != 0 {
+	if c := udpChecksum(b, u); c != 0 {
 		binary.BigEndian.PutUint16(u[6:], c)
 	} else {
 		binary.BigEndian.PutUint16(u[6:], 0xffff) // RFC 768: zero means no checksum
 	}
 	return b
+}
+
+// udpChecksum is the checksum of a datagram with the pseudo-header of its packet; zero over one that includes a right checksum.
+func udpChecksum(ip, udp []byte) uint16 {
+	if isIPv6(ip) {
+		return checksum6(ip, protocolUDP, udp)
+	}
+	return fold(pseudoSum(ip, len(udp)) + sum(0, udp))
+}
+
+// udpChecksumRight accepts a datagram without a checksum over IPv4 only (RFC 768, RFC 8200 section 8.1).
+func udpChecksumRight(ip, udp []byte) bool {
+	if binary.BigEndian.Uint16(udp[6:]) == 0 {
+		return !isIPv6(ip)
+	}
+	return udpChecksum(ip, udp) == 0
+}
+
+// upperPayload is what a packet carries behind its headers.
+func upperPayload(ip []byte) []byte {
+	if isIPv6(ip) {
+		_, payload := ipv6(ip).upper()
+		return payload
+	}
+	return ipv4(ip).payload()
 }
 
 // pseudoSum is the pseudo-header part of a UDP or TCP checksum (RFC 768, RFC 9293 section 3.1).

@@ -5,7 +5,7 @@
  * whatever that declines is looked at again from the start, in full, for the reason.
  */
 
-#include "ipv6.h"
+#include "ah.h"
 #include "mbuf.h"
 #include "parse.h"
 #include "stages.h"
@@ -153,8 +153,9 @@ static __rte_always_inline int plain_esp(struct rte_mbuf *m, uint8_t *l3, const 
 	esp->mbuf = m;
 	esp->esp = l3 + SP_IPV4_LENGTH;
 	esp->length = h->total - SP_IPV4_LENGTH;
+	esp->headers = SP_IPV4_LENGTH;
 	esp->outer_tos = h->tos;
-	esp->udp = 0;
+	esp->form = SP_FORM_ESP;
 	return 1;
 }
 
@@ -211,7 +212,7 @@ uint32_t sp_ingest(struct sp_worker *w, uint16_t port_id, struct rte_mbuf **mbuf
 	return bytes;
 }
 
-/* ---- ESP ---- */
+/* ---- ESP and AH ---- */
 
 /* ESP in UDP (RFC 3948 2): a keepalive, IKE behind a non-ESP marker, or ESP. */
 static int demux_udp(struct sp_worker *w, const struct sp_packet *packet, struct sp_esp *esp)
@@ -232,21 +233,39 @@ static int demux_udp(struct sp_worker *w, const struct sp_packet *packet, struct
 		sp_punt_frame(w, packet->mbuf, SP_PUNT_IKE, packet->verdict.filter);
 		return 0;
 	}
+	esp->form = SP_FORM_UDP;
 	esp->esp += SP_UDP_LENGTH;
 	esp->length = length;
 	return 1;
 }
 
+/* AH is found by its SPI too. */
+static int demux_ah(struct sp_worker *w, const struct sp_packet *packet, struct sp_esp *esp)
+{
+	if (esp->length < SP_AH_LENGTH) {
+		sp_drop(w, packet->mbuf, SP_DROP_AH_TRUNCATED);
+		return 0;
+	}
+	esp->form = SP_FORM_AH;
+	esp->esp += SP_AH_SPI;
+	esp->length -= SP_AH_SPI;
+	return 1;
+}
+
 int sp_demux_esp(struct sp_worker *w, const struct sp_packet *packet, struct sp_esp *esp)
 {
-	uint32_t header = sp_ipv4_header_length(packet->l3);
+	const uint8_t *l3 = packet->l3;
+	const int ipv6 = sp_is_ipv6(l3);
 
 	esp->mbuf = packet->mbuf;
-	esp->esp = packet->l3 + header;
-	esp->length = packet->length - header;
-	esp->outer_tos = packet->l3[1];
-	esp->udp = packet->key.protocol == SP_PROTOCOL_UDP;
-	if (unlikely(esp->udp) && !demux_udp(w, packet, esp))
+	esp->headers = ipv6 ? ((const struct sp_packet6 *)packet)->l4 : (uint16_t)sp_ipv4_header_length(l3);
+	esp->esp = packet->l3 + esp->headers;
+	esp->length = (uint32_t)packet->length - esp->headers;
+	esp->outer_tos = ipv6 ? sp_ipv6_traffic_class(l3) : l3[1];
+	esp->form = SP_FORM_ESP;
+	if (unlikely(packet->key.protocol == SP_PROTOCOL_UDP) && !demux_udp(w, packet, esp))
+		return 0;
+	if (unlikely(packet->key.protocol == SP_PROTOCOL_AH) && !demux_ah(w, packet, esp))
 		return 0;
 	if (unlikely(esp->length < SP_ESP_LENGTH)) {
 		sp_drop(w, packet->mbuf, SP_DROP_ESP_TRUNCATED);

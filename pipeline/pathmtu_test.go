@@ -75,7 +75,7 @@ func TestPathMTU(t *testing.T) {
 			if got := r.pathMTU(); got != 1400 {
 				t.Fatalf("path MTU %d, want 1400", got)
 			}
-			fits := largestInner(child.Suite, child.UDPEncap, 1400)
+			fits := child.largest(1400, 0)
 			o, answers := r.checkAt(1400, fromHost(packetOfLength(lanHost, farHost, 253, fits+1)))
 			if o.MTU != fits || len(answers[lan]) != 1 {
 				t.Fatalf("%+v, answers % x", o, answers)

@@ -2,7 +2,7 @@
 
 /* Between a data core and the slow path: what a worker hands to Go, and what Go hands back. Rings have one writer and one reader; a full ring is a counted drop. */
 
-#include "ipv6.h"
+#include "classify.h"
 #include "mbuf.h"
 
 static int punt(struct sp_worker *w, struct rte_mbuf *m, enum sp_punt kind)
@@ -187,41 +187,52 @@ static int parse_behind_l2(struct sp_worker *w, struct sp_packet *p, struct rte_
 	return 1;
 }
 
+static int parse_behind_l2_6(struct sp_worker *w, struct sp_packet6 *p, struct rte_mbuf *m, uint8_t role, uint16_t in_cell)
+{
+	uint8_t *l3 = rte_pktmbuf_mtod_offset(m, uint8_t *, SP_L2_LENGTH);
+
+	if (sp_parse_ipv6(p, m, l3, m->data_len - SP_L2_LENGTH, sp_key_origin(role, in_cell)) == SP_PASS)
+		return 1;
+	sp_drop(w, m, SP_DROP_INJECT_INVALID);
+	return 0;
+}
+
+/* Of a frame whose first SP_L2_LENGTH bytes are void. */
+static int holds_ipv6(const struct rte_mbuf *m)
+{
+	return m->data_len > SP_L2_LENGTH && sp_is_ipv6(rte_pktmbuf_mtod_offset(m, const uint8_t *, SP_L2_LENGTH));
+}
+
 /* IKE of ours: it has a route or it has none, and no filter is asked (S-031). */
 static void route_local(struct sp_worker *w, struct rte_mbuf *m)
 {
-	struct sp_packet p = {0};
-	struct sp_packet *list = &p;
+	struct sp_packet6 wide = {0};
+	struct sp_packet *p = &wide.p;
+	const int ipv6 = holds_ipv6(m);
 
-	if (!parse_behind_l2(w, &p, m, SP_ROLE_LOCAL, SP_NO_CELL))
+	if (!(ipv6 ? parse_behind_l2_6(w, &wide, m, SP_ROLE_LOCAL, SP_NO_CELL) : parse_behind_l2(w, p, m, SP_ROLE_LOCAL, SP_NO_CELL)))
 		return;
-	p.verdict.cell = SP_NO_CELL;
-	sp_route(w->dp, w->snapshot, &p, 0);
-	if (p.verdict.action == SP_ACTION_FORWARD)
-		sp_forward(w, &list, 1);
+	p->verdict.cell = SP_NO_CELL;
+	if (ipv6)
+		sp_route6(w->dp, w->snapshot, &wide, 0);
 	else
-		sp_drop(w, m, p.verdict.reason);
-}
-
-static void process_one6(struct sp_worker *w, struct rte_mbuf *m, uint8_t role, uint16_t in_cell)
-{
-	uint8_t *l3 = rte_pktmbuf_mtod_offset(m, uint8_t *, SP_L2_LENGTH);
-	struct sp_packet6 p;
-
-	if (sp_parse_ipv6(&p, m, l3, m->data_len - SP_L2_LENGTH, sp_key_origin(role, in_cell)) == SP_PASS)
-		sp_process6(w, &p, 1);
+		sp_route(w->dp, w->snapshot, p, 0);
+	if (p->verdict.action == SP_ACTION_FORWARD)
+		sp_forward(w, &p, 1);
 	else
-		sp_drop(w, m, SP_DROP_INJECT_INVALID);
+		sp_drop(w, m, p->verdict.reason);
 }
 
 static void process_one(struct sp_worker *w, struct rte_mbuf *m, uint8_t role, uint16_t in_cell)
 {
-	struct sp_packet p;
+	struct sp_packet6 wide;
 
-	if (m->data_len > SP_L2_LENGTH && sp_is_ipv6(rte_pktmbuf_mtod_offset(m, uint8_t *, SP_L2_LENGTH)))
-		process_one6(w, m, role, in_cell);
-	else if (parse_behind_l2(w, &p, m, role, in_cell))
-		sp_process(w, &p, 1);
+	if (holds_ipv6(m)) {
+		if (parse_behind_l2_6(w, &wide, m, role, in_cell))
+			sp_process6(w, &wide, 1);
+	} else if (parse_behind_l2(w, &wide.p, m, role, in_cell)) {
+		sp_process(w, &wide.p, 1);
+	}
 }
 
 static void originate(struct sp_worker *w, struct rte_mbuf *m)

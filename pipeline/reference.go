@@ -30,14 +30,17 @@ type referenceCell struct {
 
 type referenceOut struct {
 	child    ChildSA
-	esp      *crypto.ESP
-	sequence uint64 // last used
+	esp      *crypto.ESP // nil in AH alone
+	ah       *crypto.AH  // nil in ESP alone
+	sequence uint64      // last used, of both layers
 }
 
 type referenceIn struct {
-	child  ChildSA
-	esp    *crypto.ESP
-	window referenceWindow
+	child    ChildSA
+	esp      *crypto.ESP
+	ah       *crypto.AH
+	window   referenceWindow // ESP's
+	ahWindow referenceWindow
 }
 
 // disposition is where a packet ends.
@@ -116,7 +119,7 @@ func (r *reference) process(port int, frame []byte) outcome {
 	}
 	j := &journey{ip: ip, tuple: packetOf(ip), port: port, role: r.ports[port].referenceRole(), inCell: arrivedClear}
 	if j.tuple.Protocol == protocolESP && r.own.on(port, j.tuple.Destination) {
-		return r.decapsulate(j, ip.payload(), false)
+		return r.decapsulate(j, ip.payload(), false) // before its addresses are judged
 	}
 	return r.judge(j)
 }
@@ -220,22 +223,8 @@ func (r *reference) judge(j *journey) outcome {
 	if reason := r.badAddress(j, to); reason != "" {
 		return dropped(reason)
 	}
-	if to != elsewhere && j.clear() && j.role != roleLocal {
-		if to == ownAddress && j.tuple.Protocol == protocolESP {
-			return r.decapsulate(j, ipv4(j.ip).payload(), false)
-		}
-		if to == ownAddress && r.isTooBig(j.ip) {
-			return outcome{Disposition: packetLocal}
-		}
-		if x := r.exempt(j); x != nil {
-			switch {
-			case x.Kind != policy.ExemptIKE:
-				return r.deliver(j, to, false)
-			case j.tuple.DestinationPort == portIKENATT:
-				return r.demultiplex(j)
-			}
-			return outcome{Disposition: packetIKE}
-		}
+	if o, settled := r.settle(j, to); settled {
+		return o
 	}
 	e, ok := r.spd.Match(j.tuple, portGroup(j.role))
 	if j.tuple.Protocol == 41 && (!ok || e.Protocol != 41) { // S-022
@@ -248,6 +237,46 @@ func (r *reference) judge(j *journey) outcome {
 		return r.deliver(j, to, false)
 	}
 	return r.obey(j, e, to)
+}
+
+// settle is what becomes of a packet before the filters are asked: ESP, AH and what is exempt.
+func (r *reference) settle(j *journey, to target) (outcome, bool) {
+	if to == ownAddress {
+		if o, settled := r.settleProtected(j); settled {
+			return o, true
+		}
+	}
+	if !j.clear() || j.role == roleLocal {
+		return outcome{}, false
+	}
+	if to == elsewhere {
+		if !r.transit(j) {
+			return outcome{}, false
+		}
+		return r.settleProtected(j)
+	}
+	x := r.exempt(j)
+	switch {
+	case to == ownAddress && r.isTooBig(j.ip):
+		return outcome{Disposition: packetLocal}, true
+	case x == nil:
+		return outcome{}, false
+	case x.Kind != policy.ExemptIKE:
+		return r.deliver(j, to, false), true
+	case j.tuple.DestinationPort == portIKENATT:
+		return r.demultiplex(j), true
+	}
+	return outcome{Disposition: packetIKE}, true
+}
+
+// transit reports whether an SA in transport mode is between the packet's addresses: one for a host behind the gateway.
+func (r *reference) transit(j *journey) bool {
+	for _, sa := range r.inbound {
+		if c := &sa.child; c.Transport && c.Remote.Addr() == j.tuple.Source && c.Local.Addr() == j.tuple.Destination {
+			return true
+		}
+	}
+	return false
 }
 
 // obey carries out what a filter says of a packet.

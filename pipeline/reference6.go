@@ -114,12 +114,8 @@ func (r *reference) judge6(j *journey) outcome {
 	if reason := r.badAddress6(j, to); reason != "" {
 		return dropped(reason)
 	}
-	clear := to != elsewhere && j.clear() && j.role != roleLocal
-	if clear && to == ownAddress && r.isTooBig(j.ip) {
-		return outcome{Disposition: packetLocal}
-	}
-	if clear && r.exempt(j) != nil {
-		return r.deliver(j, to, false)
+	if o, settled := r.settle(j, to); settled {
+		return o
 	}
 	e, ok := r.spd.Match(j.tuple, portGroup(j.role))
 	switch { // S-022

@@ -6,11 +6,12 @@
 
 #include <rte_malloc.h>
 
-#include "fields.h"
+#include "ah.h"
+#include "outer.h"
 
 static uint32_t replay_words(uint16_t window)
 {
-	return window / 64u + 1u;
+	return (window + 63u) / 64u + 1u;
 }
 
 static size_t selectors_size(uint32_t n_selectors, uint32_t n_selectors6)
@@ -23,9 +24,9 @@ size_t sp_sa_in_size(uint16_t window, uint32_t n_selectors, uint32_t n_selectors
 	return RTE_CACHE_LINE_ROUNDUP(sizeof(struct sp_sa_in) + replay_words(window) * sizeof(uint64_t) + selectors_size(n_selectors, n_selectors6));
 }
 
-size_t sp_sa_out_size(uint32_t n_selectors, uint32_t n_selectors6)
+size_t sp_sa_out_size(uint32_t n_selectors, uint32_t n_selectors6, int ah)
 {
-	return RTE_CACHE_LINE_ROUNDUP(sizeof(struct sp_sa_out) + selectors_size(n_selectors, n_selectors6));
+	return RTE_CACHE_LINE_ROUNDUP(sizeof(struct sp_sa_out) + selectors_size(n_selectors, n_selectors6) + (ah ? sizeof(struct sp_ah) : 0));
 }
 
 static int device_known(const struct sp_dataplane *dp, uint8_t device)
@@ -38,15 +39,18 @@ static int device_known(const struct sp_dataplane *dp, uint8_t device)
 	return 0;
 }
 
+/* 1 when the crypto stages can work with these lengths: an IV is a number, padded to a block (RFC 4303 2.3). */
 static int lengths_valid(const struct sp_sa_config *c)
 {
-	if (c->kind == SP_SA_CBC_ASYNC)
-		return c->iv_length == SP_IV_MAX && c->block == 16 && c->icv_length >= 12 && c->icv_length <= SP_ICV_MAX;
-	return c->iv_length == 8 && c->block == 4 && c->icv_length >= 8 && c->icv_length <= 16;
+	if (c->icv_length < 8 || c->icv_length > SP_ICV_MAX || (c->block != 4 && c->block != 8 && c->block != 16))
+		return 0;
+	if (c->kind == SP_SA_AEAD_DIRECT || c->kind == SP_SA_AEAD_CPU || c->kind == SP_SA_AEAD_ASYNC)
+		return c->iv_length == 8 && c->block == 4 && c->icv_length <= 16;
+	return c->iv_length == 0 || c->iv_length == 8 || (c->iv_length == SP_IV_MAX && c->protocol == SP_SA_ESP);
 }
 
-/* 1 when the parts that both directions share make sense, else 0 with the reason in error. */
-static int config_valid(const struct sp_dataplane *dp, const struct sp_sa_config *c, char *error, size_t size)
+/* 1 when the session, its kind and its lengths fit, else 0 with the reason in error. */
+static int transform_valid(const struct sp_dataplane *dp, const struct sp_sa_config *c, char *error, size_t size)
 {
 	if (c->session == NULL || c->kind > SP_SA_JOB || !lengths_valid(c)) {
 		sp_fail(error, size, "SA %08x: session missing, or kind %u with IV %u, ICV %u, block %u bytes", c->spi, c->kind, c->iv_length, c->icv_length, c->block);
@@ -56,24 +60,62 @@ static int config_valid(const struct sp_dataplane *dp, const struct sp_sa_config
 		sp_fail(error, size, "SA %08x: a function of AES-GCM belongs to kind %u alone, found kind %u", c->spi, SP_SA_AEAD_DIRECT, c->kind);
 		return 0;
 	}
-	if (c->kind != SP_SA_AEAD_DIRECT && c->kind != SP_SA_AEAD_CPU && !device_known(dp, c->device)) {
+	if (sp_kind_async(c->kind) && !device_known(dp, c->device)) {
 		sp_fail(error, size, "SA %08x: crypto device %u has no queue pairs for the workers", c->spi, c->device);
 		return 0;
 	}
-	if (c->outer != SP_IPV4 || c->protocol != SP_SA_ESP || c->transport || c->kind == SP_SA_JOB) {
-		sp_fail(error, size, "SA %08x: only ESP in IPv4 tunnels is supported", c->spi);
+	if (c->protocol == SP_SA_AH && c->kind != SP_SA_JOB) {
+		sp_fail(error, size, "SA %08x: AH by kind %u: want libIPSec_MB's jobs, kind %u", c->spi, c->kind, SP_SA_JOB);
+		return 0;
+	}
+	if (c->spi < 256) {
+		sp_fail(error, size, "SA %08x: want an SPI of at least 256 (RFC 4303 2.1)", c->spi);
+		return 0;
+	}
+	return 1;
+}
+
+/* 1 when the parts that both directions share make sense, else 0 with the reason in error. */
+static int config_valid(const struct sp_dataplane *dp, const struct sp_sa_config *c, char *error, size_t size)
+{
+	if (!transform_valid(dp, c, error, size))
+		return 0;
+	if (c->outer > SP_IPV6 || c->protocol > SP_SA_AH || (c->protocol == SP_SA_AH && (c->udp || c->ah != NULL)) || (c->ah != NULL && c->udp)) {
+		sp_fail(error, size, "SA %08x: protocol %u in IP of version index %u%s%s: AH goes neither in UDP (RFC 3948 1) nor around AH", c->spi, c->protocol, c->outer,
+			c->udp ? " and UDP" : "", c->ah != NULL ? " with AH around it" : "");
 		return 0;
 	}
 	if (c->subject != 0 && c->subject < dp->max_filters) {
 		sp_fail(error, size, "SA %08x: subject %u of its drops is a filter's: want %u or more", c->spi, c->subject, dp->max_filters);
 		return 0;
 	}
-	if (c->cell >= dp->max_cells || c->n_selectors + c->n_selectors6 == 0 || c->n_selectors6 > UINT16_MAX || c->spi < 256) {
-		sp_fail(error, size, "SA %08x: cell %u of %u, %u IPv4 and %u IPv6 selectors (want at least 1), SPI at least 256 (RFC 4303 2.1)", c->spi, c->cell,
-			dp->max_cells, c->n_selectors, c->n_selectors6);
+	if (c->cell >= dp->max_cells || c->n_selectors + c->n_selectors6 == 0 || c->n_selectors > UINT16_MAX || c->n_selectors6 > UINT16_MAX) {
+		sp_fail(error, size, "SA %08x: cell %u of %u, %u IPv4 and %u IPv6 selectors (want at least 1)", c->spi, c->cell, dp->max_cells, c->n_selectors,
+			c->n_selectors6);
 		return 0;
 	}
 	return 1;
+}
+
+static void fill_transform(struct sp_transform *t, const struct sp_sa_config *c)
+{
+	*t = (struct sp_transform){
+		.session = c->session,
+		.gcm = (aes_gcm_enc_dec_t)c->gcm,
+		.salt_be = c->salt_be,
+		.kind = c->kind,
+		.device = c->device,
+		.iv_length = c->iv_length,
+		.icv_length = c->icv_length,
+		.block_mask = (uint8_t)(c->block - 1),
+		.esn = c->esn != 0,
+	};
+}
+
+/* What the hot paths of both directions do by themselves. */
+static int plain(const struct sp_sa_config *c)
+{
+	return c->protocol == SP_SA_ESP && !c->transport && c->outer == SP_IPV4 && (c->kind == SP_SA_AEAD_DIRECT || c->kind == SP_SA_AEAD_CPU);
 }
 
 /* IPv4 selectors as lanes, IPv6 ones as they are behind them. */
@@ -94,52 +136,72 @@ static void fill_selectors(struct sp_selector_lanes *lanes, const struct sp_sa_c
 	}
 }
 
+static uint8_t form_of(const struct sp_sa_config *c)
+{
+	if (c->protocol == SP_SA_AH)
+		return SP_FORM_AH;
+	if (c->partner != 0)
+		return SP_FORM_BUNDLED;
+	return c->udp ? SP_FORM_UDP : SP_FORM_ESP;
+}
+
 struct sp_sa_in *sp_sa_in_create(struct sp_dataplane *dp, const struct sp_sa_config *c, char *error, size_t error_size)
 {
 	struct sp_sa_in *sa;
 
 	if (!config_valid(dp, c, error, error_size))
 		return NULL;
-	if (c->window % 64 != 0 || c->window > SP_WINDOW_MAX || c->owner >= dp->n_workers)
-		return sp_fail(error, error_size, "inbound SA %08x: replay window %u (want a multiple of 64, at most %u), owner %u of %u workers", c->spi, c->window,
+	if (c->window % 32 != 0 || c->window > SP_WINDOW_MAX || c->owner >= dp->n_workers)
+		return sp_fail(error, error_size, "inbound SA %08x: replay window %u (want a multiple of 32, at most %u), owner %u of %u workers", c->spi, c->window,
 			       SP_WINDOW_MAX, c->owner, dp->n_workers);
 	sa = rte_zmalloc_socket("sp_sa_in", sp_sa_in_size(c->window, c->n_selectors, c->n_selectors6), RTE_CACHE_LINE_SIZE, dp->socket);
 	if (sa == NULL)
 		return sp_fail(error, error_size, "inbound SA %08x: no DPDK memory for %zu bytes", c->spi,
 			       sp_sa_in_size(c->window, c->n_selectors, c->n_selectors6));
-	sa->transform.session = c->session;
-	sa->transform.gcm = (aes_gcm_enc_dec_t)c->gcm;
+	fill_transform(&sa->transform, c);
 	sa->spi = c->spi;
-	sa->transform.salt_be = c->salt_be;
 	sa->replay.bitmap = sa->bitmap;
 	sa->replay.window = c->window;
 	sa->replay.words = (uint16_t)replay_words(c->window);
-	sa->n_selectors = c->n_selectors;
+	sa->n_selectors = (uint16_t)c->n_selectors;
 	sa->n_selectors6 = (uint16_t)c->n_selectors6;
 	fill_selectors(sp_sa_in_selectors(sa), c);
 	sa->cell = c->cell;
-	sa->transform.kind = c->kind;
-	sa->transform.device = c->device;
-	sa->transform.iv_length = c->iv_length;
-	sa->transform.icv_length = c->icv_length;
-	sa->transform.block_mask = (uint8_t)(c->block - 1);
-	sa->udp = c->udp != 0;
-	sa->transform.esn = c->esn != 0;
+	sa->partner = c->partner;
 	sa->owner = c->owner;
 	sa->subject = c->subject;
 	sp_tally_forget(dp, sa->subject);
+	sa->transport = c->transport != 0;
+	sa->form = form_of(c);
+	sa->plain = plain(c) && c->partner == 0;
 	return sa;
 }
 
-/* Everything up to the SPI that no packet changes (RFC 4301 5.1.2.1, RFC 3948 2.1). */
+/* What follows the outer IP header. */
+static uint8_t outer_protocol(const struct sp_sa_config *c)
+{
+	if (c->protocol == SP_SA_AH || c->ah != NULL)
+		return SP_PROTOCOL_AH;
+	return c->udp ? SP_PROTOCOL_UDP : SP_PROTOCOL_ESP;
+}
+
+/* Everything up to the SPI that no packet changes (RFC 4301 5.1.2, RFC 3948 2.1). */
 static void fill_header(struct sp_sa_out *sa, const struct sp_sa_config *c)
 {
-	uint8_t *ip = sa->header, *udp = sa->header + SP_IPV4_LENGTH;
+	const int ipv6 = c->outer == SP_IPV6;
+	uint8_t *ip = sa->header, *udp = ip + (ipv6 ? SP_IPV6_LENGTH : SP_IPV4_LENGTH);
 
-	ip[8] = SP_OUTER_TTL;
-	ip[9] = c->udp ? SP_PROTOCOL_UDP : SP_PROTOCOL_ESP;
-	memcpy(ip + 12, c->source, 4);
-	memcpy(ip + 16, c->destination, 4);
+	if (ipv6) {
+		ip[SP_IPV6_NEXT_HEADER] = outer_protocol(c);
+		ip[SP_IPV6_HOP_LIMIT] = c->encapsulation.ttl;
+		memcpy(ip + 8, c->source, SP_IPV6_ADDRESS);
+		memcpy(ip + 24, c->destination, SP_IPV6_ADDRESS);
+	} else {
+		ip[SP_IPV4_TTL] = c->encapsulation.ttl;
+		ip[SP_IPV4_PROTOCOL] = outer_protocol(c);
+		memcpy(ip + 12, c->source, 4);
+		memcpy(ip + 16, c->destination, 4);
+	}
 	if (c->udp) {
 		sp_store16(udp, rte_cpu_to_be_16(c->source_port));
 		sp_store16(udp + 2, rte_cpu_to_be_16(c->destination_port));
@@ -149,41 +211,80 @@ static void fill_header(struct sp_sa_out *sa, const struct sp_sa_config *c)
 	sa->checksum = sp_fold((uint64_t)sp_load32(ip + 8) + sp_load32(ip + 12) + sp_load32(ip + 16));
 }
 
+/* The AH layer stands behind the selectors; returns its length in packets. */
+static uint32_t fill_ah(struct sp_sa_out *sa, const struct sp_sa_config *c)
+{
+	const struct sp_sa_config *of = c->protocol == SP_SA_AH ? c : c->ah;
+	struct sp_ah *ah;
+
+	if (of == NULL)
+		return 0;
+	ah = (struct sp_ah *)((uint8_t *)sa->selectors + selectors_size(c->n_selectors, c->n_selectors6));
+	fill_transform(&ah->transform, of);
+	ah->spi_be = rte_cpu_to_be_32(of->spi);
+	ah->length = (uint8_t)sp_ah_length(&ah->transform, c->outer == SP_IPV6);
+	sa->ah = ah;
+	return ah->length;
+}
+
+/* Bytes in front of the payload, where packets of all transforms and modes differ. */
+static uint32_t header_length(const struct sp_sa_config *c)
+{
+	uint32_t length = 0;
+
+	if (!c->transport)
+		length += c->outer == SP_IPV6 ? SP_IPV6_LENGTH : SP_IPV4_LENGTH;
+	if (c->udp)
+		length += SP_UDP_LENGTH;
+	if (c->protocol == SP_SA_ESP)
+		length += SP_ESP_LENGTH + (uint32_t)c->iv_length;
+	return length;
+}
+
+static int has_ah(const struct sp_sa_config *c)
+{
+	return c->protocol == SP_SA_AH || c->ah != NULL;
+}
+
+static int extended(const struct sp_sa_config *c)
+{
+	return c->esn && (c->ah == NULL || c->ah->esn);
+}
+
 struct sp_sa_out *sp_sa_out_create(struct sp_dataplane *dp, const struct sp_sa_config *c, char *error, size_t error_size)
 {
+	const struct sp_fields fields = sp_fields_of(&c->encapsulation);
 	struct sp_sa_out *sa;
 
-	if (!config_valid(dp, c, error, error_size))
+	if (!config_valid(dp, c, error, error_size) || (c->ah != NULL && !transform_valid(dp, c->ah, error, error_size)))
 		return NULL;
 	if (c->first_sequence == 0)
 		return sp_fail(error, error_size, "outbound SA %08x: first sequence number 0, want at least 1 (RFC 4303 3.3.3)", c->spi);
-	sa = rte_zmalloc_socket("sp_sa_out", sp_sa_out_size(c->n_selectors, c->n_selectors6), RTE_CACHE_LINE_SIZE, dp->socket);
+	sa = rte_zmalloc_socket("sp_sa_out", sp_sa_out_size(c->n_selectors, c->n_selectors6, has_ah(c)), RTE_CACHE_LINE_SIZE, dp->socket);
 	if (sa == NULL)
-		return sp_fail(error, error_size, "outbound SA %08x: no DPDK memory for %zu bytes", c->spi, sp_sa_out_size(c->n_selectors, c->n_selectors6));
-	sa->transform.session = c->session;
-	sa->transform.gcm = (aes_gcm_enc_dec_t)c->gcm;
+		return sp_fail(error, error_size, "outbound SA %08x: no DPDK memory for %zu bytes", c->spi, sp_sa_out_size(c->n_selectors, c->n_selectors6, has_ah(c)));
+	fill_transform(&sa->transform, c);
 	sa->spi_be = rte_cpu_to_be_32(c->spi);
-	sa->transform.salt_be = c->salt_be;
-	sa->n_selectors = c->n_selectors;
-	sa->n_selectors6 = c->n_selectors6;
+	sa->n_selectors = (uint16_t)c->n_selectors;
+	sa->n_selectors6 = (uint16_t)c->n_selectors6;
 	fill_selectors(sa->selectors, c);
 	sa->cell = c->cell;
 	sa->adjacency = c->adjacency;
 	sa->path_mtu = UINT16_MAX;
-	sa->transform.kind = c->kind;
-	sa->transform.device = c->device;
-	sa->transform.iv_length = c->iv_length;
-	sa->transform.icv_length = c->icv_length;
-	sa->transform.block_mask = (uint8_t)(c->block - 1);
 	sa->udp = c->udp != 0;
-	sa->transform.esn = c->esn != 0;
-	sa->header_length = (uint8_t)(SP_IPV4_LENGTH + (sa->udp ? SP_UDP_LENGTH : 0) + SP_ESP_LENGTH + sa->transform.iv_length);
+	sa->protocol = c->protocol;
+	sa->outer = c->outer;
+	sa->transport = c->transport != 0;
+	sa->encapsulation = c->encapsulation;
+	sa->header_length = (uint8_t)(header_length(c) + fill_ah(sa, c));
 	sa->sequence = c->first_sequence - 1;
 	/* reservations beyond the limit are never sent, and leave room for the counter not to wrap at 64 bits either */
-	sa->sequence_limit = sa->transform.esn ? UINT64_MAX >> 1 : UINT32_MAX;
+	sa->sequence_limit = extended(c) ? UINT64_MAX >> 1 : UINT32_MAX;
 	fill_header(sa, c);
 	sa->subject = c->subject;
 	sp_tally_forget(dp, sa->subject);
+	sa->plain = plain(c) && c->ah == NULL && sp_fields_plain(&fields) && c->encapsulation.tfc_pad == 0 && !c->encapsulation.fragment_after &&
+		    !c->encapsulation.mss_automatic && c->encapsulation.mss == 0;
 	return sa;
 }
 
@@ -206,6 +307,23 @@ struct sp_sa_in *sp_sa_in_retire(struct sp_dataplane *dp, uint32_t spi)
 		return NULL;
 	__atomic_store_n(slot, NULL, __ATOMIC_RELEASE);
 	return sa;
+}
+
+int sp_transit_set(struct sp_dataplane *dp, const struct sp_pair *pairs, uint32_t n)
+{
+	struct sp_transit *former = dp->transit, *transit = NULL;
+
+	if (n > 0) {
+		transit = rte_malloc_socket("sp_transit", sizeof(*transit) + n * sizeof(*pairs), 0, dp->socket);
+		if (transit == NULL)
+			return -ENOMEM;
+		transit->n = n;
+		memcpy(transit->pairs, pairs, n * sizeof(*pairs));
+	}
+	__atomic_store_n(&dp->transit, transit, __ATOMIC_RELEASE);
+	if (former != NULL)
+		sp_free_later(dp, former);
+	return 0;
 }
 
 struct sp_sa_out *sp_cell_publish(struct sp_dataplane *dp, uint16_t cell, struct sp_sa_out *sa)
@@ -234,7 +352,7 @@ void sp_sa_in_free(struct sp_sa_in *sa)
 {
 	if (sa == NULL)
 		return;
-	explicit_bzero(&sa->transform.salt_be, sizeof(sa->transform.salt_be));
+	explicit_bzero(&sa->transform, sizeof(sa->transform));
 	rte_free(sa);
 }
 
@@ -242,7 +360,9 @@ void sp_sa_out_free(struct sp_sa_out *sa)
 {
 	if (sa == NULL)
 		return;
-	explicit_bzero(&sa->transform.salt_be, sizeof(sa->transform.salt_be));
+	explicit_bzero(&sa->transform, sizeof(sa->transform));
+	if (sa->ah != NULL)
+		explicit_bzero(sa->ah, sizeof(*sa->ah));
 	rte_free(sa);
 }
 

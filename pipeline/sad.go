@@ -8,18 +8,15 @@ package pipeline
 import "C"
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"maps"
 	"net/netip"
-	"runtime"
 	"slices"
 	"syscall"
 	"unsafe"
 
 	"sallyport/crypto/cryptodev"
-	"sallyport/policy"
 )
 
 // sad is what Go knows of the SAs: the cold half. The hot half is in DPDK memory, one struct for each SA.
@@ -37,13 +34,15 @@ type association struct {
 	child   ChildSA // without keys
 	subject uint32  // of its drops in the workers' tally
 	session *cryptodev.Session
-	soft    bool // Handler.Expire was called
+	ah      *cryptodev.Session // of the AH around the ESP of a bundle
+	soft    bool               // Handler.Expire was called
 	hard    bool
 }
 
 type inboundSA struct {
 	association
 	c     *C.struct_sp_sa_in
+	outer *C.struct_sp_sa_in // the AH SA of a bundle
 	owner int
 }
 
@@ -87,9 +86,19 @@ func (d *Dataplane) ReserveSPI(spi uint32) error {
 func (d *Dataplane) ReleaseSPI(spi uint32) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.sad.inbound[spi] == nil {
+	if !d.sad.installed(spi) {
 		d.sad.spis.release(spi)
 	}
+}
+
+// installed reports whether an inbound SA has the SPI, its AH included.
+func (s *sad) installed(spi uint32) bool {
+	for _, sa := range s.inbound {
+		if slices.Contains(sa.child.spis(), spi) {
+			return true
+		}
+	}
+	return false
 }
 
 // InstallInbound makes packets with the SA's SPI acceptable. Its SPI comes from AllocateSPI.
@@ -99,29 +108,83 @@ func (d *Dataplane) InstallInbound(child ChildSA) error {
 	if err := d.checkChild(&child); err != nil {
 		return err
 	}
-	if !d.sad.spis.used[child.SPI] || d.sad.inbound[child.SPI] != nil {
-		return fmt.Errorf("pipeline: inbound SA %#08x: its SPI is installed already, or not reserved", child.SPI)
+	spis := child.spis()
+	for _, spi := range spis {
+		if !d.sad.spis.used[spi] || d.sad.installed(spi) {
+			return fmt.Errorf("pipeline: inbound SA %#08x: its SPI is installed already, or not reserved", spi)
+		}
 	}
 	sa := &inboundSA{association: association{child: child}, owner: d.sad.leastOwner()}
-	if err := d.newSession(&sa.association, false); err != nil {
+	if err := d.newSessions(&sa.association, false); err != nil {
 		return err
 	}
-	err := d.withConfig(&sa.association, false, func(config *C.struct_sp_sa_config, text *C.char) int32 {
-		config.owner = C.uint8_t(sa.owner)
-		if sa.c = C.sp_sa_in_create(d.c, config, text, errorTextLen); sa.c == nil {
-			return -1
-		}
-		return int32(C.sp_sa_in_publish(d.c, sa.c))
-	})
-	if err != nil {
-		if sa.c != nil {
-			C.sp_sa_in_free(sa.c)
-		}
-		return errors.Join(err, d.endSession(&sa.association))
+	if err := d.withConfig(&sa.association, false, func(config *C.struct_sp_sa_config, text *C.char) int32 { return d.createInbound(sa, config, text) }); err != nil {
+		return errors.Join(err, sa.discard(d))
 	}
 	d.sad.inbound[child.SPI] = sa
 	d.sad.owned[sa.owner]++
+	if err := d.publishTransit(&child); err != nil {
+		d.removeInbound(child.SPI)
+		return err
+	}
 	return nil
+}
+
+// publishTransit tells the workers between which addresses ESP and AH is the gateway's although it is for a host behind it,
+// after an SA has come or gone.
+func (d *Dataplane) publishTransit(changed *ChildSA) error {
+	if !changed.Transport {
+		return nil
+	}
+	var pairs []C.struct_sp_pair
+	for _, sa := range d.sad.inbound {
+		if sa.child.Transport {
+			pairs = append(pairs, pairToC(sa.child.Remote.Addr(), sa.child.Local.Addr()))
+		}
+	}
+	if rc := C.sp_transit_set(d.c, unsafe.SliceData(pairs), C.uint32_t(len(pairs))); rc != 0 {
+		return fmt.Errorf("pipeline: addresses of SAs in transport mode: %w", errno(rc))
+	}
+	C.sp_generation_bump(d.c)
+	return nil
+}
+
+// createInbound makes the SA, or the two of a bundle, and publishes what is inside before what leads to it.
+func (d *Dataplane) createInbound(sa *inboundSA, config *C.struct_sp_sa_config, text *C.char) int32 {
+	config.owner = C.uint8_t(sa.owner)
+	if sa.c = C.sp_sa_in_create(d.c, config, text, errorTextLen); sa.c == nil {
+		return -1
+	}
+	if config.ah != nil {
+		if sa.outer = C.sp_sa_in_create(d.c, config.ah, text, errorTextLen); sa.outer == nil {
+			return -1
+		}
+	}
+	rc := C.sp_sa_in_publish(d.c, sa.c)
+	if rc == 0 && sa.outer != nil {
+		if rc = C.sp_sa_in_publish(d.c, sa.outer); rc != 0 {
+			C.sp_sa_in_retire(d.c, C.uint32_t(sa.child.SPI))
+			C.sp_synchronise(d.c)
+		}
+	}
+	return int32(rc)
+}
+
+// discard frees what no worker can be using.
+func (sa *inboundSA) discard(d *Dataplane) error {
+	C.sp_sa_in_free(sa.c)
+	C.sp_sa_in_free(sa.outer)
+	return sa.freeSessions(d)
+}
+
+// freeSessions takes back what newSessions gave.
+func (sa *association) freeSessions(d *Dataplane) error {
+	d.sad.subjects.give(sa.subject)
+	err := d.cfg.Crypto.Free(sa.session)
+	if sa.ah != nil {
+		err = errors.Join(err, d.cfg.Crypto.Free(sa.ah))
+	}
+	return err
 }
 
 // leastOwner is the worker with the fewest inbound SAs.
@@ -141,7 +204,7 @@ func (d *Dataplane) InstallOutbound(child ChildSA) error {
 	if i, ok := d.nextHopIndex(child.Remote.Addr()); ok {
 		sa.adjacency = i
 	}
-	if err := d.newSession(&sa.association, true); err != nil {
+	if err := d.newSessions(&sa.association, true); err != nil {
 		return err
 	}
 	err := d.withConfig(&sa.association, true, func(config *C.struct_sp_sa_config, text *C.char) int32 {
@@ -152,7 +215,7 @@ func (d *Dataplane) InstallOutbound(child ChildSA) error {
 		return 0
 	})
 	if err != nil {
-		return errors.Join(err, d.endSession(&sa.association))
+		return errors.Join(err, sa.freeSessions(d))
 	}
 	former := d.sad.outbound[child.Cell]
 	d.sad.paths.add(sa, former)
@@ -182,13 +245,19 @@ func (d *Dataplane) RemoveInbound(spi uint32) error {
 
 func (d *Dataplane) removeInbound(spi uint32) {
 	sa := d.sad.inbound[spi]
-	C.sp_sa_in_retire(d.c, C.uint32_t(spi))
+	spis := sa.child.spis()
+	for _, spi := range spis {
+		C.sp_sa_in_retire(d.c, C.uint32_t(spi))
+	}
 	delete(d.sad.inbound, spi)
+	// with no memory for the change the pair stays: its packets find no SA and are dropped
+	_ = d.publishTransit(&sa.child)
 	d.sad.owned[sa.owner]--
 	d.retire(func() error {
-		C.sp_sa_in_free(sa.c)
-		d.sad.spis.release(spi)
-		return d.endSession(&sa.association)
+		for _, spi := range spis {
+			d.sad.spis.release(spi)
+		}
+		return sa.discard(d)
 	})
 }
 
@@ -221,7 +290,7 @@ func (d *Dataplane) retireOutbound(sa *outboundSA) {
 	d.sad.paths.remove(sa)
 	d.retire(func() error {
 		C.sp_sa_out_free(sa.c)
-		return d.endSession(&sa.association)
+		return sa.freeSessions(d)
 	})
 }
 
@@ -232,172 +301,6 @@ func (d *Dataplane) removeAllSAs() {
 	for cell, sa := range maps.Clone(d.sad.outbound) {
 		d.removeOutbound(cell, sa.child.SPI)
 	}
-}
-
-func (d *Dataplane) checkChild(child *ChildSA) error {
-	if err := d.checkCell(child.Cell); err != nil {
-		return err
-	}
-	name := d.cellName(child.Cell)
-	switch {
-	case d.cfg.Crypto == nil:
-		return fmt.Errorf("pipeline: SA %#08x of %s: the data plane has no crypto devices", child.SPI, name)
-	case !child.Local.Addr().Is4() || !child.Remote.Addr().Is4():
-		return fmt.Errorf("pipeline: SA %#08x of %s: outer addresses %s and %s: want IPv4", child.SPI, name, child.Local.Addr(), child.Remote.Addr())
-	case len(child.Selectors) == 0:
-		return fmt.Errorf("pipeline: SA %#08x of %s: no selector", child.SPI, name)
-	case slices.ContainsFunc(child.Selectors, func(s policy.Selector) bool {
-		return s.Local.Validate() != nil || s.Remote.Validate() != nil || s.Local.Is4() != s.Remote.Is4()
-	}):
-		return fmt.Errorf("pipeline: SA %#08x of %s: selectors %v: want address ranges, both of one IP version", child.SPI, name, child.Selectors)
-	case child.ReplayWindow < 0 || child.ReplayWindow > C.SP_WINDOW_MAX:
-		return fmt.Errorf("pipeline: SA %#08x of %s: replay window of %d packets, want up to %d", child.SPI, name, child.ReplayWindow, C.SP_WINDOW_MAX)
-	}
-	if child.ReplayWindow == 0 {
-		child.ReplayWindow = DefaultReplayWindow
-	}
-	child.ReplayWindow = (child.ReplayWindow + 63) / 64 * 64
-	if err := child.Encapsulation.validate(); err != nil {
-		return fmt.Errorf("pipeline: SA %#08x of %s: %w", child.SPI, name, err)
-	}
-	return child.Suite.Validate()
-}
-
-// newSession gives an SA what it holds beside its memory: keys in a crypto session, and a number for its drops.
-func (d *Dataplane) newSession(sa *association, encrypt bool) (err error) {
-	sa.session, err = d.cfg.Crypto.NewSession(sa.child.Suite, sa.child.Keymat, encrypt, cryptodev.WithESN(sa.child.ESN))
-	if err != nil {
-		return fmt.Errorf("pipeline: SA %#08x of %s: %w", sa.child.SPI, d.cellName(sa.child.Cell), err)
-	}
-	sa.subject = d.sad.subjects.take()
-	return nil
-}
-
-// endSession takes back what newSession gave, when no worker can be using the SA.
-func (d *Dataplane) endSession(sa *association) error {
-	d.sad.subjects.give(sa.subject)
-	return d.cfg.Crypto.Free(sa.session)
-}
-
-// withConfig lends create the C form of an SA. Afterwards the salt is wiped and the keys are forgotten: they live in the
-// session only.
-func (d *Dataplane) withConfig(sa *association, outbound bool, create func(*C.struct_sp_sa_config, *C.char) int32) error {
-	child := &sa.child
-	source, destination := child.Local, child.Remote
-	if !outbound {
-		source, destination = destination, source
-	}
-	selectors, selectors6 := selectorsToC(child.Selectors, outbound), selectors6ToC(child.Selectors, outbound)
-	var pin runtime.Pinner
-	defer pin.Unpin()
-	config := C.struct_sp_sa_config{
-		session:          sa.session.Handle,
-		gcm:              sa.session.GCM,
-		selectors:        pinned(&pin, selectors),
-		selectors6:       pinned(&pin, selectors6),
-		n_selectors:      C.uint32_t(len(selectors)),
-		n_selectors6:     C.uint32_t(len(selectors6)),
-		spi:              C.uint32_t(child.SPI),
-		source:           outerAddress(source.Addr()),
-		destination:      outerAddress(destination.Addr()),
-		source_port:      C.uint16_t(source.Port()),
-		destination_port: C.uint16_t(destination.Port()),
-		cell:             C.uint16_t(child.Cell),
-		window:           C.uint16_t(child.ReplayWindow),
-		kind:             sessionKind(sa.session),
-		device:           C.uint8_t(sa.session.Device),
-		iv_length:        C.uint8_t(child.Suite.IVLen()),
-		icv_length:       C.uint8_t(child.Suite.ICVLen()),
-		block:            C.uint8_t(child.Suite.BlockSize()),
-		udp:              flag(child.UDPEncap),
-		esn:              flag(child.ESN),
-		encapsulation:    child.Encapsulation.toC(),
-		subject:          C.uint32_t(sa.subject),
-	}
-	salt := child.Keymat.Bytes()[child.Suite.KeyLen():][:child.Suite.SaltLen()]
-	copy(unsafe.Slice((*byte)(unsafe.Pointer(&config.salt_be)), 4), salt)
-	text := make([]byte, errorTextLen)
-	rc := create(&config, (*C.char)(unsafe.Pointer(&text[0])))
-	config.salt_be = 0
-	runtime.KeepAlive(&config)
-	child.Keymat = ChildSA{}.Keymat
-	child.Selectors = slices.Clone(child.Selectors)
-	switch {
-	case rc == 0:
-		return nil
-	case text[0] != 0:
-		return fmt.Errorf("pipeline: SA %#08x of %s: %s", child.SPI, d.cellName(child.Cell), cString(text))
-	}
-	return fmt.Errorf("pipeline: SA %#08x of %s: %w", child.SPI, d.cellName(child.Cell), syscall.Errno(-rc))
-}
-
-// outerAddress is an address as it stands in a packet.
-func outerAddress(a netip.Addr) (out [16]C.uint8_t) {
-	for i, octet := range a.AsSlice() {
-		out[i] = C.uint8_t(octet)
-	}
-	return out
-}
-
-func sessionKind(s *cryptodev.Session) C.uint8_t {
-	switch {
-	case s.Direct:
-		return C.SP_SA_AEAD_DIRECT
-	case s.CPU:
-		return C.SP_SA_AEAD_CPU
-	case s.Suite.AEAD():
-		return C.SP_SA_AEAD_ASYNC
-	}
-	return C.SP_SA_CBC_ASYNC
-}
-
-// selectorsOf are the selectors of one IP version.
-func selectorsOf(all []policy.Selector, version int) []policy.Selector {
-	return slices.DeleteFunc(slices.Clone(all), func(s policy.Selector) bool { return s.Local.Is4() != (version == 4) })
-}
-
-// turned is the selector with the packet's source as the local side, for either direction of an SA.
-func turned(s policy.Selector, outbound bool) policy.Selector {
-	if !outbound {
-		s.Local, s.LocalPort, s.Remote, s.RemotePort = s.Remote, s.RemotePort, s.Local, s.LocalPort
-	}
-	return s
-}
-
-// selectorsToC turns IPv4 selectors into those of the SA's own direction, selectors6ToC those of IPv6.
-func selectorsToC(all []policy.Selector, outbound bool) []C.struct_sp_selector {
-	var list []C.struct_sp_selector
-	for _, s := range selectorsOf(all, 4) {
-		s = turned(s, outbound)
-		list = append(list, C.struct_sp_selector{
-			source_first: ipv4Number(s.Local.First), source_last: ipv4Number(s.Local.Last),
-			destination_first: ipv4Number(s.Remote.First), destination_last: ipv4Number(s.Remote.Last),
-			source_port_first: C.uint16_t(s.LocalPort.First), source_port_last: C.uint16_t(s.LocalPort.Last),
-			destination_port_first: C.uint16_t(s.RemotePort.First), destination_port_last: C.uint16_t(s.RemotePort.Last),
-			protocol: C.uint8_t(s.Protocol),
-		})
-	}
-	return list
-}
-
-func selectors6ToC(all []policy.Selector, outbound bool) []C.struct_sp_selector6 {
-	var list []C.struct_sp_selector6
-	for _, s := range selectorsOf(all, 6) {
-		s = turned(s, outbound)
-		list = append(list, C.struct_sp_selector6{
-			source_first: ipv6Halves(s.Local.First), source_last: ipv6Halves(s.Local.Last),
-			destination_first: ipv6Halves(s.Remote.First), destination_last: ipv6Halves(s.Remote.Last),
-			source_port_first: C.uint16_t(s.LocalPort.First), source_port_last: C.uint16_t(s.LocalPort.Last),
-			destination_port_first: C.uint16_t(s.RemotePort.First), destination_port_last: C.uint16_t(s.RemotePort.Last),
-			protocol: C.uint8_t(s.Protocol),
-		})
-	}
-	return list
-}
-
-func ipv6Halves(a netip.Addr) [2]C.uint64_t {
-	b := a.As16()
-	return [2]C.uint64_t{C.uint64_t(binary.BigEndian.Uint64(b[:8])), C.uint64_t(binary.BigEndian.Uint64(b[8:]))}
 }
 
 // nextHopIndex is the adjacency on the way to an address.

@@ -279,7 +279,7 @@ func TestRefusals(t *testing.T) {
 	}{
 		"cell":      {func(c *ChildSA) { c.Cell = 9 }, "OpenCell"},
 		"SPI":       {func(c *ChildSA) { c.SPI ^= 1 << 20 }, "reserved"},
-		"address":   {func(c *ChildSA) { c.Local = netip.MustParseAddrPort("[2001:db8::1]:1") }, "want IPv4"},
+		"address":   {func(c *ChildSA) { c.Local = netip.MustParseAddrPort("[2001:db8::1]:1") }, "two of IPv4 or two of IPv6"},
 		"selectors": {func(c *ChildSA) { c.Selectors = nil }, "selector"},
 		"window":    {func(c *ChildSA) { c.ReplayWindow = 1 << 20 }, "replay window"},
 		"keys":      {func(c *ChildSA) { c.Keymat = crypto.NewSecret(make([]byte, 5)) }, "key material"},

@@ -14,22 +14,41 @@ func (r *rig) outbound(child ChildSA) *referenceIn {
 	if err := r.d.InstallOutbound(child); err != nil {
 		r.t.Fatal(err)
 	}
-	out := r.newReferenceOut(child)
-	r.ref.cells[child.Cell].out = out
-	return &referenceIn{child: child, esp: out.esp, window: newReferenceWindow(DefaultReplayWindow)}
+	r.ref.cells[child.Cell].out = r.newReferenceOut(child)
+	return r.newReferenceIn(child)
 }
 
 func (r *rig) newReferenceOut(child ChildSA) *referenceOut {
-	return &referenceOut{child: child, esp: r.newESP(child), sequence: max(child.FirstSequence, 1) - 1}
+	esp, ah := r.newLayers(child)
+	return &referenceOut{child: child, esp: esp, ah: ah, sequence: max(child.FirstSequence, 1) - 1}
 }
 
-func (r *rig) newESP(child ChildSA) *crypto.ESP {
-	r.t.Helper()
-	esp, err := crypto.NewESP(child.Suite, child.SPI, child.Keymat, crypto.WithESN(child.ESN))
-	if err != nil {
-		r.t.Fatal(err)
+func (r *rig) newReferenceIn(child ChildSA) *referenceIn {
+	window := func(size int) referenceWindow {
+		if size == 0 {
+			size = DefaultReplayWindow
+		}
+		return newReferenceWindow((size + 31) / 32 * 32)
 	}
-	return esp
+	esp, ah := r.newLayers(child)
+	return &referenceIn{child: child, esp: esp, ah: ah, window: window(child.ReplayWindow), ahWindow: window(child.ahLayer().ReplayWindow)}
+}
+
+// newLayers is the ESP and the AH of an SA, of which one may be missing.
+func (r *rig) newLayers(child ChildSA) (esp *crypto.ESP, ah *crypto.AH) {
+	r.t.Helper()
+	var err error
+	if !child.isAH() {
+		if esp, err = crypto.NewESP(child.Suite, child.SPI, child.Keymat, crypto.WithESN(child.ESN)); err != nil {
+			r.t.Fatal(err)
+		}
+	}
+	if layer := child.ahLayer(); child.isAH() || child.AH != nil {
+		if ah, err = crypto.NewAH(layer.Suite, layer.SPI, layer.Keymat, crypto.WithESN(layer.ESN)); err != nil {
+			r.t.Fatal(err)
+		}
+	}
+	return esp, ah
 }
 
 // inbound installs an SA that receives, on both sides; what the peer sends with is returned.
@@ -38,11 +57,10 @@ func (r *rig) inbound(child ChildSA) *referenceOut {
 	if err := r.d.InstallInbound(child); err != nil {
 		r.t.Fatal(err)
 	}
-	window := child.ReplayWindow
-	if window == 0 {
-		window = DefaultReplayWindow
+	in := r.newReferenceIn(child)
+	for _, spi := range child.spis() {
+		r.ref.inbound[spi] = in
 	}
-	r.ref.inbound[child.SPI] = &referenceIn{child: child, esp: r.newESP(child), window: newReferenceWindow(window)}
 	far := child
 	far.Local, far.Remote = child.Remote, child.Local
 	return r.newReferenceOut(far)

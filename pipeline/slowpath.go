@@ -272,12 +272,11 @@ func (d *Dataplane) awaitSA(now time.Time, cell CellID, packet punted, held held
 
 // handleIKE takes an IKE datagram out of its packet.
 func (d *Dataplane) handleIKE(packet punted) event {
-	ip := ipv4(packet.ip)
-	tuple := packetOf(ip)
+	tuple := tupleOf(packet.ip)
 	if !d.policy.own.has(tuple.Destination) {
 		return nil // not ours any more since it came
 	}
-	udp := ip.payload()
+	udp := upperPayload(packet.ip)
 	if len(udp) < udpHeaderLen {
 		return nil
 	}
@@ -286,7 +285,7 @@ func (d *Dataplane) handleIKE(packet punted) event {
 		return nil
 	}
 	udp = udp[:length]
-	if sumField := binary.BigEndian.Uint16(udp[6:]); sumField != 0 && fold(pseudoSum(ip, length)+sum(0, udp)) != 0 {
+	if !udpChecksumRight(packet.ip, udp) {
 		return nil
 	}
 	datagram := Datagram{

@@ -219,7 +219,7 @@ func TestEchoThroughTheTunnel(t *testing.T) {
 func (r *rig) reveal(far *referenceIn, frame []byte) ipv4 {
 	r.t.Helper()
 	outer := ipv4(frame[etherHeaderLen:])
-	inner, reason := far.open(outer, outer.payload(), false)
+	inner, reason := far.unwrap(outer)
 	if reason != "" {
 		r.t.Fatalf("the far end: %s", reason)
 	}
@@ -271,7 +271,7 @@ func fragmentationNeededOnTheWire(t *testing.T, suite string, udp bool) {
 	child := r.child("site", suite, false)
 	child.UDPEncap = udp
 	r.outbound(child)
-	fits := largestInner(child.Suite, udp, 1500)
+	fits := child.largest(1500, 0)
 	if out := r.wantForward(lan, fromHost(packetOfLength(lanHost, farHost, 253, fits)), wan); len(out) > etherHeaderLen+1500 || len(out) <= etherHeaderLen+1500-child.Suite.BlockSize() {
 		t.Errorf("%d bytes for %d", len(out), fits)
 	}

@@ -41,15 +41,25 @@ struct sp_ports_key {
 	uint8_t role; /* as in a flow key */
 };
 
-/* One ESP packet for us. */
+/* What stands between the IP header and the SPI of a packet for us. */
+enum sp_form {
+	SP_FORM_ESP,
+	SP_FORM_UDP,     /* ESP in UDP (RFC 3948) */
+	SP_FORM_AH,      /* the first word of AH */
+	SP_FORM_BUNDLED, /* ESP behind an AH that has been checked and taken away */
+};
+
+/* One ESP or AH packet for us. In both, 4 bytes of sequence number follow the SPI. */
 struct sp_esp {
 	struct rte_mbuf *mbuf;
 	uint8_t *esp;          /* SPI */
 	uint64_t sequence;
-	uint32_t length;       /* from the SPI to the last byte of the ICV, at least SP_ESP_LENGTH */
+	uint32_t length;       /* from the SPI to the end of the packet, at least SP_ESP_LENGTH */
+	uint16_t headers;      /* bytes of the IP header and of the extension headers behind it */
 	uint8_t outer_tos;
-	uint8_t udp;
+	uint8_t form;          /* enum sp_form */
 };
+_Static_assert(sizeof(struct sp_esp) == 32, "two to a cache line");
 
 /* One packet for the crypto stages. ESP: what is authenticated in front of the payload ends with the IV. AH: everything from the IP header to the end is authenticated and the payload is empty. */
 struct sp_crypt {
@@ -65,7 +75,7 @@ struct sp_crypt {
 uint32_t sp_ingest(struct sp_worker *w, uint16_t port, struct rte_mbuf **mbufs, uint32_t n, int count);
 /* parse.c: the header at l3, of which `available` bytes are in the buffer, checked in full: SP_PASS and all of packet but the verdict, or the reason to drop. */
 uint8_t sp_parse_ipv4(struct sp_packet *packet, struct rte_mbuf *m, uint8_t *l3, uint32_t available, uint64_t origin);
-/* parse.c: ESP or ESP-in-UDP to an own address; fills esp and returns 1, or disposes of the packet and returns 0. */
+/* parse.c: ESP, AH or ESP-in-UDP for us; fills esp and returns 1, or disposes of the packet and returns 0. */
 int sp_demux_esp(struct sp_worker *w, const struct sp_packet *packet, struct sp_esp *esp);
 
 /* flow_cache.c: fills in the verdicts, from the cache or through sp_classify_miss. */
@@ -83,8 +93,18 @@ void sp_process(struct sp_worker *w, struct sp_packet *packets, uint32_t n);
 /* outbound.c, inbound.c */
 void sp_outbound(struct sp_worker *w, struct sp_packet **packets, uint32_t n);
 void sp_inbound(struct sp_worker *w, struct sp_esp *packets, uint32_t n);
-/* The half after crypto: packets whose ICV was right, all of one SA and in-port. */
-void sp_inbound_finish(struct sp_worker *w, struct sp_sa_in *sa, struct sp_esp *packets, uint32_t n);
+/* outbound.c: disposes of a packet that may not or cannot enter the SA; it would become one of `total` bytes, and `mtu` pass. */
+void sp_outbound_reject(struct sp_worker *w, struct sp_sa_out *sa, uint32_t mtu, struct sp_packet *p, uint32_t total);
+/* outbound.c: the longest packet that the SA makes fit into mtu bytes, 0 when none does. In transport mode `stays` bytes of it stay in front of what is protected. */
+uint16_t sp_outbound_largest(const struct sp_sa_out *sa, uint16_t mtu, uint32_t stays);
+/* outbound.c: takes n numbers off the SA's counter and returns the first; lowers *n to those that the SA may still send, and drops the packets behind them. */
+uint64_t sp_outbound_reserve(struct sp_worker *w, struct sp_sa_out *sa, struct sp_packet **packets, uint32_t *n);
+/* outbound_general.c, inbound_general.c: packets of one SA that is not plain. */
+void sp_outbound_general(struct sp_worker *w, struct sp_sa_out *sa, const struct sp_adjacency *next, struct sp_packet **packets, uint32_t n);
+void sp_inbound_general(struct sp_worker *w, struct sp_sa_in *sa, struct sp_esp *packets, uint32_t n);
+/* The halves after asynchronous crypto: packets that were sealed, or whose ICV was right, all of one SA and in-port. */
+void sp_outbound_sealed(struct sp_worker *w, struct sp_sa_out *sa, struct rte_mbuf **mbufs, uint32_t n);
+void sp_inbound_opened(struct sp_worker *w, struct sp_sa_in *sa, struct sp_esp *packets, uint32_t n);
 
 /* crypto_cpu.c: the vector's first n elements; returns the number that succeeded, failures in status. */
 uint32_t sp_cpu_process(struct sp_worker *w, uint8_t device, void *session, uint32_t n);
@@ -92,7 +112,7 @@ uint32_t sp_cpu_process(struct sp_worker *w, uint8_t device, void *session, uint
 void sp_direct_encrypt(struct sp_worker *w, const struct sp_sa_out *sa, struct rte_mbuf **mbufs, uint64_t sequence, uint32_t n);
 /* crypto_direct.c: returns a bit for each packet whose ICV was wrong. */
 uint32_t sp_direct_decrypt(struct sp_worker *w, const struct sp_sa_in *sa, const struct sp_esp *packets, uint32_t n);
-/* crypto_job.c: the synchronous kinds, at most SP_BURST packets of one SA. sp_crypt_seal returns a bit for each packet that failed, sp_crypt_open one for each whose ICV is wrong. */
+/* crypto_sync.c: the synchronous kinds, at most SP_BURST packets of one SA. sp_crypt_seal returns a bit for each packet that failed, sp_crypt_open one for each whose ICV is wrong. */
 uint32_t sp_crypt_seal(struct sp_worker *w, const struct sp_transform *transform, struct sp_crypt *packets, uint32_t n);
 uint32_t sp_crypt_open(struct sp_worker *w, const struct sp_transform *transform, struct sp_crypt *packets, uint32_t n);
 /* crypto_async.c: mbufs with priv->sa, sequence, payload and payload_length filled. */

@@ -28,7 +28,7 @@ struct rte_mempool;
 #define SP_NO_CELL UINT16_MAX           /* arrived in clear, or no tunnel */
 #define SP_NO_ADJACENCY UINT16_MAX
 #define SP_MBUF_PRIVATE_SIZE 256        /* bytes the mbuf pool must reserve for struct sp_mbuf_priv */
-#define SP_WINDOW_MAX 65472             /* largest replay window in packets: multiples of 64 */
+#define SP_WINDOW_MAX 65472             /* largest replay window in packets: multiples of 32 */
 
 /* One bit each, so that a filter can name a set of them. */
 enum sp_role {
@@ -261,6 +261,13 @@ struct sp_selector6 {
 };
 _Static_assert(sizeof(struct sp_selector6) == 80, "sp_selector6 layout");
 
+/* Source and destination of packets that inbound SAs in transport mode take: IPv4 ones as the first 8 bytes of a flow key, IPv6 ones as they stand in a packet. */
+struct sp_pair {
+	uint64_t addresses[4];
+	uint8_t ip; /* enum sp_ip */
+	uint8_t reserved[7];
+};
+
 /* How an outbound SA wraps packets. All zero but `dscp` and `ttl` is what RFC 4301, 6040 and 2983 have as default. */
 struct sp_encapsulation {
 	uint8_t df;             /* enum sp_df */
@@ -288,7 +295,7 @@ struct sp_sa_config {
 	uint16_t source_port, destination_port; /* UDP encapsulation only */
 	uint16_t cell;
 	uint16_t adjacency;     /* outbound: next hop of the outer packet, or SP_NO_ADJACENCY */
-	uint16_t window;        /* inbound: replay window in packets, a multiple of 64, at most SP_WINDOW_MAX; 0 turns replay protection off */
+	uint16_t window;        /* inbound: replay window in packets, a multiple of 32, at most SP_WINDOW_MAX; 0 turns replay protection off */
 	uint8_t kind;           /* enum sp_sa_kind */
 	uint8_t device;         /* cryptodev id */
 	uint8_t iv_length, icv_length, block;
@@ -299,6 +306,8 @@ struct sp_sa_config {
 	uint8_t protocol;       /* enum sp_sa_protocol */
 	uint8_t transport;      /* not 0: transport mode, source and destination are the packets' own */
 	uint32_t subject;       /* of its drops in the tally, from max_filters on; 0: they are not counted by SA */
+	uint32_t partner;       /* inbound: SPI of the other SA of a bundle, 0 none */
+	const struct sp_sa_config *ah; /* the AH around the ESP of a bundle, NULL none; outbound, of it session, lengths, SPI and esn count */
 };
 
 struct sp_sa_counters {

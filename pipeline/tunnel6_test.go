@@ -157,7 +157,7 @@ func packetTooBigOnTheWire(t *testing.T, suite string) {
 	r := newRig6(t, rigOptions{rules: []rule{siteRule6, allRule}})
 	child := r.child6(suite, false)
 	r.outbound(child)
-	fits := largestInner(child.Suite, false, 1500)
+	fits := child.largest(1500, 0)
 	r.wantForward(lan, fromHost6(ofLength6(lanHost6, farHost6, fits)), wan)
 	for destination, mtu := range map[netip.Addr]int{farHost6: fits, outside6: 1500} {
 		p := ofLength6(lanHost6, destination, mtu+1)

@@ -1,0 +1,301 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Stage 7 for every SA that inbound.c does not do by itself: ESP and AH and AH around ESP, tunnel and transport mode, outer IPv4 and IPv6, every cipher (RFC 4301 5.2,
+ * RFC 4302 3.4, RFC 4303 3.4). The same steps as there, driven by the SA. A packet of a bundle takes them twice: AH hands what it vouches for to the ESP that it names.
+ */
+
+#include "ah.h"
+#include "esp.h"
+#include "outer.h"
+#include "replay.h"
+
+static uint32_t esp_overhead(const struct sp_sa_in *sa)
+{
+	return SP_ESP_LENGTH + (uint32_t)sa->transform.iv_length + sa->transform.icv_length;
+}
+
+/* Why a packet that comes in another form than the SA's is none of its. */
+static uint8_t wrong_form(const struct sp_sa_in *sa, uint8_t form)
+{
+	if ((sa->form == SP_FORM_AH) != (form == SP_FORM_AH))
+		return SP_DROP_NO_INBOUND_SA;
+	if (sa->form == SP_FORM_BUNDLED || form == SP_FORM_BUNDLED)
+		return SP_DROP_BUNDLE;
+	return SP_DROP_ENCAPSULATION;
+}
+
+static uint8_t check_esp(const struct sp_sa_in *sa, const struct sp_esp *p)
+{
+	uint32_t overhead = esp_overhead(sa), block_mask = sa->transform.block_mask;
+
+	if (p->length < overhead + block_mask + 1)
+		return SP_DROP_ESP_TRUNCATED;
+	return (p->length - overhead) & block_mask ? SP_DROP_ESP_LENGTH : SP_PASS;
+}
+
+/* Everything that can be known before the ICV: SP_PASS or the reason to drop. */
+static uint8_t admit(const struct sp_sa_in *sa, struct sp_esp *p)
+{
+	uint8_t reason;
+
+	if (p->form != sa->form)
+		return wrong_form(sa, p->form);
+	reason = sa->form == SP_FORM_AH ? sp_ah_check(sa, p) : check_esp(sa, p);
+	if (reason != SP_PASS)
+		return reason;
+	p->sequence = sp_replay_sequence(&sa->replay, rte_be_to_cpu_32(sp_load32(p->esp + 4)), sa->transform.esn);
+	return sp_replay_check(&sa->replay, p->sequence);
+}
+
+/* Moves the packets that deserve crypto to the front; returns their number. */
+static uint32_t admit_run(struct sp_worker *w, struct sp_sa_in *sa, struct sp_esp *packets, uint32_t n)
+{
+	uint32_t good = 0;
+
+	for (uint32_t i = 0; i < n; i++) {
+		uint8_t reason = admit(sa, &packets[i]);
+
+		if (reason == SP_PASS)
+			packets[good++] = packets[i];
+		else
+			sp_sa_in_drop(w, sa, packets[i].mbuf, reason);
+	}
+	return good;
+}
+
+/* Returns a bit for each packet whose ICV is wrong. */
+static uint32_t open_esp(struct sp_worker *w, const struct sp_sa_in *sa, const struct sp_esp *packets, uint32_t n)
+{
+	const uint32_t head = SP_ESP_LENGTH + sa->transform.iv_length, overhead = esp_overhead(sa);
+	struct sp_crypt crypts[SP_BURST];
+
+	for (uint32_t i = 0; i < n; i++) {
+		const struct sp_esp *p = &packets[i];
+
+		crypts[i] = (struct sp_crypt){
+			.mbuf = p->mbuf,
+			.start = p->esp,
+			.payload = p->esp + head,
+			.payload_length = p->length - overhead,
+			.icv = p->esp + p->length - sa->transform.icv_length,
+			.sequence = p->sequence,
+		};
+	}
+	return sp_crypt_open(w, &sa->transform, crypts, n);
+}
+
+/* Drops the packets whose bits are set; moves the others to the front and returns their number. */
+static uint32_t without_forged(struct sp_worker *w, struct sp_sa_in *sa, struct sp_esp *packets, uint32_t n, uint32_t forged)
+{
+	uint32_t good = 0;
+
+	if (likely(forged == 0))
+		return n;
+	for (uint32_t i = 0; i < n; i++) {
+		if (forged >> i & 1)
+			sp_sa_in_drop(w, sa, packets[i].mbuf, SP_DROP_AUTH_FAILED);
+		else
+			packets[good++] = packets[i];
+	}
+	return good;
+}
+
+void sp_inbound_general(struct sp_worker *w, struct sp_sa_in *sa, struct sp_esp *packets, uint32_t n)
+{
+	n = admit_run(w, sa, packets, n);
+	if (n == 0)
+		return;
+	if (sa->form == SP_FORM_AH) {
+		n = without_forged(w, sa, packets, n, sp_ah_open(w, sa, packets, n));
+	} else if (sp_kind_async(sa->transform.kind)) {
+		sp_async_decrypt(w, sa, packets, n);
+		return;
+	} else {
+		n = without_forged(w, sa, packets, n, open_esp(w, sa, packets, n));
+	}
+	sp_inbound_opened(w, sa, packets, n);
+}
+
+/* ---- after crypto ---- */
+
+/* What was under ESP or AH. */
+struct content {
+	uint8_t *data;
+	uint32_t length; /* TFC padding included */
+	uint8_t next_header;
+};
+
+/* SP_PASS and the content, or the reason to drop (RFC 4303 2.4 to 2.6, RFC 4302 2.1). */
+static uint8_t content_of(const struct sp_sa_in *sa, const struct sp_esp *p, struct content *c)
+{
+	const uint8_t *header = p->esp - SP_AH_SPI;
+	uint32_t length;
+
+	if (sa->form == SP_FORM_AH) {
+		length = 8 + 4u * header[1];
+		*c = (struct content){p->esp - SP_AH_SPI + length, p->length + SP_AH_SPI - length, header[0]};
+	} else {
+		length = p->length - esp_overhead(sa);
+		c->data = p->esp + SP_ESP_LENGTH + sa->transform.iv_length;
+		if (!sp_esp_padding_right(c->data, length))
+			return SP_DROP_BAD_PADDING;
+		c->next_header = c->data[length - 1];
+		c->length = length - SP_ESP_TRAILER - c->data[length - SP_ESP_TRAILER];
+	}
+	return c->next_header == SP_PROTOCOL_NONE ? SP_DROP_DUMMY : SP_PASS;
+}
+
+/* Where the IP header of a packet for us begins. */
+static uint8_t *ip_header(const struct sp_esp *p)
+{
+	static const uint8_t between[] = {[SP_FORM_ESP] = 0, [SP_FORM_UDP] = SP_UDP_LENGTH, [SP_FORM_AH] = SP_AH_SPI, [SP_FORM_BUNDLED] = 0};
+
+	return p->esp - between[p->form] - p->headers;
+}
+
+/* Brings the packet's own headers to its content, as they would be without what was between them. */
+static void rejoin(const struct sp_esp *p, struct content *c, uint8_t next_header)
+{
+	uint8_t *ip = c->data - p->headers;
+
+	memmove(ip, ip_header(p), p->headers);
+	c->data = ip;
+	c->length += p->headers;
+	sp_header_relabel(ip, p->headers, c->length, next_header);
+}
+
+/* One authenticated packet of one IP version or the other: packets of IPv6 stand in `wide`. */
+struct inner {
+	struct sp_packet6 wide[SP_BURST];
+	struct sp_packet narrow[SP_BURST];
+	uint32_t n_wide, n_narrow;
+	uint64_t bytes;
+};
+
+static uint8_t parse_inner(const struct sp_esp *p, const struct content *c, int ipv6, struct inner *in, uint64_t origin)
+{
+	uint8_t reason = ipv6 ? sp_parse_ipv6(&in->wide[in->n_wide], p->mbuf, c->data, c->length, origin)
+			      : sp_parse_ipv4(&in->narrow[in->n_narrow], p->mbuf, c->data, c->length, origin);
+
+	if (reason == SP_PASS || reason == SP_DROP_FRAGMENT || reason == SP_DROP_IPV6_FRAGMENT)
+		return reason;
+	return SP_DROP_INNER_HEADER;
+}
+
+static int selected(struct sp_sa_in *sa, const struct inner *in, int ipv6)
+{
+	if (ipv6)
+		return sp_selected6(sp_sa_in_selectors6(sa), sa->n_selectors6, &in->wide[in->n_wide]);
+	return sp_selected(sp_sa_in_selectors(sa), sa->n_selectors, &in->narrow[in->n_narrow]);
+}
+
+/* SP_PASS and one packet more that is ready for the classifier, or the reason to drop. */
+static uint8_t decapsulate(struct sp_sa_in *sa, const struct sp_esp *p, struct inner *in, uint64_t origin)
+{
+	struct content c;
+	uint8_t reason = content_of(sa, p, &c);
+	int ipv6 = c.next_header == SP_PROTOCOL_IPV6;
+
+	if (reason != SP_PASS)
+		return reason;
+	if (sa->transport) {
+		ipv6 = sp_is_ipv6(ip_header(p));
+		rejoin(p, &c, c.next_header);
+	} else if (!ipv6 && c.next_header != SP_NEXT_HEADER_IPV4) {
+		return SP_DROP_NEXT_HEADER;
+	}
+	reason = parse_inner(p, &c, ipv6, in, origin);
+	if (reason == SP_PASS && !sa->transport)
+		reason = sp_decapsulate_ecn(c.data, p->outer_tos);
+	if (reason == SP_PASS && !selected(sa, in, ipv6))
+		reason = SP_DROP_SELECTOR_MISMATCH;
+	if (reason != SP_PASS)
+		return reason;
+	in->bytes += ipv6 ? in->wide[in->n_wide++].p.length : in->narrow[in->n_narrow++].length;
+	return SP_PASS;
+}
+
+/* Packets out of AH that is the outer half of a bundle: what it covers must be the ESP that it is bundled with. Moves them to the front; returns their number. */
+static uint32_t unbundle(struct sp_worker *w, struct sp_sa_in *sa, struct sp_esp *packets, uint32_t n)
+{
+	uint32_t good = 0;
+
+	for (uint32_t i = 0; i < n; i++) {
+		struct sp_esp *p = &packets[i];
+		struct content c;
+
+		content_of(sa, p, &c);
+		if (c.next_header != SP_PROTOCOL_ESP || c.length < SP_ESP_LENGTH || rte_be_to_cpu_32(sp_load32(c.data)) != sa->partner) {
+			sp_sa_in_drop(w, sa, p->mbuf, SP_DROP_BUNDLE);
+			continue;
+		}
+		sa->bytes += c.length;
+		rejoin(p, &c, SP_PROTOCOL_ESP);
+		p->esp = c.data + p->headers;
+		p->length = c.length - p->headers;
+		p->form = SP_FORM_BUNDLED;
+		packets[good++] = *p;
+	}
+	sa->packets += good;
+	return good;
+}
+
+static void open_bundle(struct sp_worker *w, struct sp_sa_in *sa, struct sp_esp *packets, uint32_t n)
+{
+	struct sp_sa_in *inside = __atomic_load_n(&w->dp->sad[sa->partner & w->dp->sad_mask], __ATOMIC_ACQUIRE);
+
+	n = unbundle(w, sa, packets, n);
+	if (inside != NULL && inside->spi == sa->partner && inside->form == SP_FORM_BUNDLED && inside->owner == w->id) {
+		sp_inbound_general(w, inside, packets, n);
+		return;
+	}
+	for (uint32_t i = 0; i < n; i++)
+		sp_sa_in_drop(w, sa, packets[i].mbuf, SP_DROP_NO_INBOUND_SA);
+}
+
+/* Packets whose numbers are new now come to the front: others of the burst may have moved the window since it was asked. Returns their number. */
+static uint32_t take_numbers(struct sp_worker *w, struct sp_sa_in *sa, struct sp_esp *packets, uint32_t n)
+{
+	uint32_t good = 0;
+
+	for (uint32_t i = 0; i < n; i++) {
+		uint8_t reason = sp_replay_update(&sa->replay, packets[i].sequence);
+
+		if (reason == SP_PASS)
+			packets[good++] = packets[i];
+		else
+			sp_sa_in_drop(w, sa, packets[i].mbuf, reason);
+	}
+	return good;
+}
+
+void sp_inbound_opened(struct sp_worker *w, struct sp_sa_in *sa, struct sp_esp *packets, uint32_t n)
+{
+	struct inner in;
+	uint64_t origin;
+
+	n = take_numbers(w, sa, packets, n);
+	if (n == 0)
+		return;
+	sa->last_use = w->now;
+	if (sa->form == SP_FORM_AH && sa->partner != 0) {
+		open_bundle(w, sa, packets, n);
+		return;
+	}
+	origin = sp_key_origin(w->dp->ports[packets[0].mbuf->port].role, sa->cell);
+	in.n_narrow = in.n_wide = 0;
+	in.bytes = 0;
+	for (uint32_t i = 0; i < n; i++) {
+		uint8_t reason = decapsulate(sa, &packets[i], &in, origin);
+
+		if (reason != SP_PASS)
+			sp_sa_in_drop(w, sa, packets[i].mbuf, reason);
+	}
+	sa->packets += in.n_narrow + in.n_wide;
+	sa->bytes += in.bytes;
+	if (in.n_narrow > 0)
+		sp_process(w, in.narrow, in.n_narrow);
+	if (in.n_wide > 0)
+		sp_process6(w, in.wide, in.n_wide);
+}

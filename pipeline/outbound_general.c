@@ -1,0 +1,248 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Stage 6 for every SA that outbound.c does not do by itself: ESP and AH and AH around ESP, tunnel and transport mode, outer IPv4 and IPv6, every cipher (RFC 4301 5.1,
+ * RFC 4302 3.3, RFC 4303 3.3). Compiled once and driven by the SA. What it makes, only the first and the payload of it in every packet:
+ *
+ *	IP, extension headers | AH | UDP | ESP, IV | payload | TFC padding | padding, trailer | ICV
+ *
+ * The payload stays where it is: in tunnel mode it is the packet, in transport mode what follows its IP header, which moves to the front.
+ */
+
+#include <rte_ip.h>
+
+#include "ah.h"
+#include "esp.h"
+#include "mbuf.h"
+#include "outer.h"
+
+/* Lengths of a packet to be, in bytes. */
+struct shape {
+	uint32_t stays;   /* transport mode: headers that stay in front */
+	uint32_t front;   /* all in front of the payload */
+	uint32_t payload; /* TFC padding included (RFC 4303 2.7) */
+	uint32_t sealed;  /* with ESP's padding and trailer */
+	uint32_t total;   /* IP packet */
+};
+
+/* An IP header that counts the payload's own length leaves room for padding behind it; in transport mode nothing else does. */
+static uint32_t with_tfc_padding(const struct sp_sa_out *sa, uint32_t length, uint16_t mtu)
+{
+	uint32_t padded = RTE_MIN((uint32_t)sa->encapsulation.tfc_pad, sp_outbound_largest(sa, mtu, 0));
+
+	return sa->transport ? length : RTE_MAX(length, padded);
+}
+
+static struct shape shape_of(const struct sp_sa_out *sa, const uint8_t *l3, uint32_t length, uint16_t mtu)
+{
+	const uint32_t mask = sa->transform.block_mask;
+	struct shape s = {.stays = sa->transport ? sp_unprotected(l3) : 0};
+
+	s.front = s.stays + sa->header_length;
+	s.payload = length - s.stays;
+	if (sa->protocol == SP_SA_AH) {
+		s.sealed = s.payload;
+		s.total = s.front + s.payload;
+		return s;
+	}
+	s.payload = with_tfc_padding(sa, s.payload, mtu);
+	s.sealed = (s.payload + SP_ESP_TRAILER + mask) & ~mask;
+	s.total = s.front + s.sealed + sa->transform.icv_length;
+	return s;
+}
+
+/* Transport mode is for packets between the ends of the SA only (RFC 4301 4.1). */
+static int between_ends(const struct sp_sa_out *sa, const uint8_t *l3)
+{
+	if (sp_is_ipv6(l3))
+		return sa->outer == SP_IPV6 && memcmp(l3 + 8, sa->header + 8, 2 * SP_IPV6_ADDRESS) == 0;
+	return sa->outer == SP_IPV4 && sp_load64(l3 + 12) == sp_load64(sa->header + 12);
+}
+
+/* Asks all that can speak against a packet, before a byte of it changes. Returns 1, or disposes of it and returns 0. */
+static int accepted(struct sp_worker *w, struct sp_sa_out *sa, uint32_t mtu, struct sp_packet *p, const struct shape *s)
+{
+	const struct rte_mbuf *m = p->mbuf;
+	const int transit = p->key.role != SP_ROLE_LOCAL;
+
+	if (sa->transport && !between_ends(sa, p->l3)) {
+		sp_drop_out(w, sa, p->mbuf, SP_DROP_SELECTOR_MISMATCH);
+		return 0;
+	}
+	if (sa->ah != NULL && s->stays > SP_AH_HEADERS_MAX) {
+		sp_drop_out(w, sa, p->mbuf, SP_DROP_AH_HEADERS);
+		return 0;
+	}
+	if (!sp_selected_out(sa, p, sp_is_ipv6(p->l3)) || (*sp_hops_left(p->l3) <= 1 && transit) || s->total > mtu ||
+	    sp_mbuf_before(m, p->l3) + s->stays < SP_L2_LENGTH + s->front || sp_mbuf_after(m, p->l3 + s->stays) < s->total - s->front + SP_AH_ESN_ROOM) {
+		sp_outbound_reject(w, sa, mtu, p, s->total);
+		return 0;
+	}
+	return 1;
+}
+
+/* ESP header and IV. The IV repeats the number; with CBC it is the nonce block that becomes the IV. */
+static void write_esp(const struct sp_sa_out *sa, uint8_t *esp, uint64_t sequence)
+{
+	uint64_t sequence_be = rte_cpu_to_be_64(sequence);
+
+	sp_store32(esp, sa->spi_be);
+	sp_store32(esp + 4, (uint32_t)(sequence_be >> 32));
+	if (sa->transform.iv_length == 0)
+		return;
+	sp_store64(esp + SP_ESP_LENGTH, sequence_be);
+	memset(esp + SP_ESP_LENGTH + 8, 0, sa->transform.iv_length - 8u);
+}
+
+/* What makes a payload of `length` bytes one of s->payload and then one of whole blocks. */
+static void write_trailer(uint8_t *payload, const struct shape *s, uint32_t length, uint8_t next_header)
+{
+	uint8_t *trailer = payload + s->payload;
+	uint32_t pad = s->sealed - s->payload - SP_ESP_TRAILER;
+
+	memset(payload + length, 0, s->payload - length);
+	for (uint32_t i = 0; i < pad; i++)
+		trailer[i] = (uint8_t)(i + 1);
+	trailer[pad] = (uint8_t)pad;
+	trailer[pad + 1] = next_header;
+}
+
+/* The headers from the IP header to the payload. `next_header` is what the payload is, except in transport mode, where its header says so. Returns what ESP's trailer says. */
+static uint8_t write_headers(const struct sp_sa_out *sa, const struct sp_fields *fields, uint8_t *ip, uint8_t *l3, const struct shape *s, uint64_t sequence, uint8_t next_header)
+{
+	const uint8_t esp = sa->udp ? SP_PROTOCOL_UDP : SP_PROTOCOL_ESP;
+	uint8_t *at = ip + (sa->transport ? s->stays : sa->outer == SP_IPV6 ? SP_IPV6_LENGTH : SP_IPV4_LENGTH);
+
+	if (sa->transport) {
+		memmove(ip, l3, s->stays);
+		next_header = sp_header_relabel(ip, s->stays, s->total, sa->ah != NULL ? SP_PROTOCOL_AH : esp);
+	} else {
+		sp_outer_write(sa, fields, ip, l3, s->total, sequence);
+	}
+	if (sa->ah != NULL) {
+		sp_ah_write(sa->ah, at, sequence, sa->protocol == SP_SA_AH ? next_header : SP_PROTOCOL_ESP);
+		at += sa->ah->length;
+	}
+	if (sa->udp) {
+		sp_outer_udp(sa, at, s->total - (uint32_t)(at - ip));
+		at += SP_UDP_LENGTH;
+	}
+	if (sa->protocol == SP_SA_ESP)
+		write_esp(sa, at, sequence);
+	return next_header;
+}
+
+/* What comes from elsewhere has passed a router: us. */
+static void take_hop(const struct sp_packet *p)
+{
+	if (p->key.role == SP_ROLE_LOCAL)
+		return;
+	if (sp_is_ipv6(p->l3))
+		p->l3[SP_IPV6_HOP_LIMIT]--;
+	else
+		sp_ipv4_decrement_ttl(p->l3);
+}
+
+/* Turns an accepted packet into one that lacks nothing but its crypto. */
+static void encapsulate(const struct sp_sa_out *sa, const struct sp_fields *fields, struct sp_packet *p, const struct shape *s, uint64_t sequence, struct sp_crypt *c)
+{
+	uint8_t *payload = p->l3 + s->stays, *ip = payload - s->front;
+	uint8_t next_header = sp_is_ipv6(p->l3) ? SP_PROTOCOL_IPV6 : SP_NEXT_HEADER_IPV4;
+	struct sp_mbuf_priv *priv = sp_priv(p->mbuf);
+
+	sp_mbuf_bounds(p->mbuf, ip - SP_L2_LENGTH, SP_L2_LENGTH + s->total);
+	sp_set_mark_sa(p->mbuf, sa->subject);
+	take_hop(p);
+	next_header = write_headers(sa, fields, ip, p->l3, s, sequence, next_header);
+	if (sa->protocol == SP_SA_ESP)
+		write_trailer(payload, s, p->length - s->stays, next_header);
+	*c = (struct sp_crypt){
+		.mbuf = p->mbuf,
+		.start = payload - sa->transform.iv_length - SP_ESP_LENGTH,
+		.payload = payload,
+		.payload_length = s->sealed,
+		.icv = payload + s->sealed,
+		.sequence = sequence,
+	};
+	priv->sequence = sequence;
+	priv->payload = payload;
+	priv->payload_length = s->sealed;
+}
+
+/* Drops the packets whose bits are set; moves the others to the front and returns their number. A failed one may be half encrypted: it is never sent. */
+static uint32_t without_failed(struct sp_worker *w, struct sp_sa_out *sa, struct rte_mbuf **mbufs, uint32_t n, uint32_t failed)
+{
+	uint32_t good = 0;
+
+	if (likely(failed == 0))
+		return n;
+	for (uint32_t i = 0; i < n; i++) {
+		if (failed >> i & 1)
+			sp_drop_out(w, sa, mbufs[i], SP_DROP_CRYPTO_ERROR);
+		else
+			mbufs[good++] = mbufs[i];
+	}
+	return good;
+}
+
+/* RFC 8200 8.1: over IPv6 a UDP checksum is no option to a receiver that knows nothing of RFC 6936. */
+static void set_udp_checksum(struct rte_mbuf *m)
+{
+	uint8_t *ip = rte_pktmbuf_mtod_offset(m, uint8_t *, SP_L2_LENGTH), *udp = ip + SP_IPV6_LENGTH;
+	uint16_t checksum = rte_ipv6_udptcp_cksum((const struct rte_ipv6_hdr *)ip, udp);
+
+	sp_store16(udp + 6, checksum);
+}
+
+void sp_outbound_sealed(struct sp_worker *w, struct sp_sa_out *sa, struct rte_mbuf **mbufs, uint32_t n)
+{
+	if (sa->ah != NULL)
+		n = without_failed(w, sa, mbufs, n, sp_ah_seal(w, sa->ah, mbufs, n));
+	if (sa->udp && sa->outer == SP_IPV6)
+		for (uint32_t i = 0; i < n; i++)
+			set_udp_checksum(mbufs[i]);
+	sp_transmit_esp(w, sa, mbufs, n);
+}
+
+static void seal(struct sp_worker *w, struct sp_sa_out *sa, struct rte_mbuf **mbufs, struct sp_crypt *crypts, uint32_t n)
+{
+	if (sa->protocol == SP_SA_ESP) {
+		if (sp_kind_async(sa->transform.kind)) {
+			sp_async_encrypt(w, sa, mbufs, n);
+			return;
+		}
+		n = without_failed(w, sa, mbufs, n, sp_crypt_seal(w, &sa->transform, crypts, n));
+	}
+	sp_outbound_sealed(w, sa, mbufs, n);
+}
+
+/* Numbers of packets that are not accepted are skipped where other workers may have taken the next ones. */
+void sp_outbound_general(struct sp_worker *w, struct sp_sa_out *sa, const struct sp_adjacency *next, struct sp_packet **packets, uint32_t n)
+{
+	const struct sp_fields fields = sp_fields_of(&sa->encapsulation);
+	const uint16_t mtu = sp_sa_out_mtu(sa, next);
+	struct rte_mbuf *mbufs[SP_BURST];
+	struct sp_crypt crypts[SP_BURST];
+	uint64_t sequence = sp_outbound_reserve(w, sa, packets, &n), bytes = 0;
+	uint32_t good = 0;
+
+	for (uint32_t i = 0; i < n; i++) {
+		struct sp_packet *p = packets[i];
+		struct shape s = shape_of(sa, p->l3, p->length, mtu);
+
+		if (!accepted(w, sa, mtu, p, &s))
+			continue;
+		bytes += p->length;
+		mbufs[good] = p->mbuf;
+		encapsulate(sa, &fields, p, &s, sequence + good, &crypts[good]);
+		good++;
+	}
+	if (!w->shared)
+		__atomic_store_n(&sa->sequence, sequence - 1 + good, __ATOMIC_RELAXED);
+	if (good == 0)
+		return;
+	sp_add(w, &sa->packets, good);
+	sp_add(w, &sa->bytes, bytes);
+	sa->last_use = w->now;
+	seal(w, sa, mbufs, crypts, good);
+}

@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef SP_OUTER_H
+#define SP_OUTER_H
+
+/* What the general path writes in front of ESP and AH: outer headers of tunnels (RFC 4301 5.1.2), and in transport mode the packet's own header, which then leads to ESP or AH. */
+
+#include "fields.h"
+
+#define SP_IPV4_PROTOCOL 9    /* bytes of the headers */
+#define SP_IPV6_NEXT_HEADER 6
+
+#define SP_NEXT_HOP_BY_HOP 0
+#define SP_NEXT_ROUTING 43
+#define SP_NEXT_DESTINATION 60
+
+/*
+ * Where ESP and AH stand in an IPv6 packet whose headers have been parsed: behind what every router reads and the routing header, in front of what only the destination does
+ * (RFC 4303 3.1.1). Returns the bytes before that place and in *names the offset of the byte that says what stands there.
+ */
+static inline uint32_t sp_ipv6_unprotected(const uint8_t *l3, uint32_t *names)
+{
+	uint32_t at = SP_IPV6_LENGTH, length = SP_IPV6_LENGTH, name = SP_IPV6_NEXT_HEADER;
+	uint8_t next = l3[name];
+
+	*names = name;
+	while (next == SP_NEXT_HOP_BY_HOP || next == SP_NEXT_ROUTING || next == SP_NEXT_DESTINATION) {
+		uint8_t kind = next;
+
+		name = at;
+		next = l3[at];
+		at += 8 + 8u * l3[at + 1];
+		if (kind == SP_NEXT_DESTINATION) /* in front of a routing header it is for each router named there */
+			continue;
+		length = at;
+		*names = name;
+	}
+	return length;
+}
+
+/* Bytes of a parsed packet that stay in front of ESP or AH in transport mode. */
+static inline uint32_t sp_unprotected(const uint8_t *l3)
+{
+	uint32_t names;
+
+	return sp_is_ipv6(l3) ? sp_ipv6_unprotected(l3, &names) : sp_ipv4_header_length(l3);
+}
+
+static inline void sp_ipv4_set_checksum(uint8_t *l3)
+{
+	sp_store16(l3 + 10, 0);
+	sp_store16(l3 + 10, (uint16_t)~sp_fold(sp_ipv4_sum(l3, sp_ipv4_header_length(l3) / 4)));
+}
+
+/*
+ * Makes the IPv4 header, or the IPv6 header with the extension headers behind it, `headers` bytes together, lead to `protocol` in a packet of `total` bytes. Returns what it
+ * led to before.
+ */
+static inline uint8_t sp_header_relabel(uint8_t *l3, uint32_t headers, uint32_t total, uint8_t protocol)
+{
+	uint32_t names = SP_IPV6_NEXT_HEADER, at = SP_IPV6_LENGTH;
+	uint8_t before;
+
+	if (!sp_is_ipv6(l3)) {
+		before = l3[SP_IPV4_PROTOCOL];
+		l3[SP_IPV4_PROTOCOL] = protocol;
+		sp_store16(l3 + 2, rte_cpu_to_be_16((uint16_t)total));
+		sp_ipv4_set_checksum(l3);
+		return before;
+	}
+	while (at < headers) {
+		names = at;
+		at += 8 + 8u * l3[at + 1];
+	}
+	before = l3[names];
+	l3[names] = protocol;
+	sp_store16(l3 + 4, rte_cpu_to_be_16((uint16_t)(total - SP_IPV6_LENGTH)));
+	return before;
+}
+
+/* The outer header of a tunnel packet of `total` bytes around `inner`; sa->header has what is the same in all. */
+static inline void sp_outer_write(const struct sp_sa_out *sa, const struct sp_fields *f, uint8_t *outer, const uint8_t *inner, uint32_t total, uint64_t sequence)
+{
+	uint8_t class = sp_fields_tos(f, inner);
+	uint16_t df_be;
+
+	if (sa->outer == SP_IPV6) {
+		memcpy(outer, sa->header, SP_IPV6_LENGTH);
+		outer[0] = (uint8_t)(0x60 | class >> 4);
+		outer[1] = (uint8_t)(class << 4);
+		sp_store16(outer + 4, rte_cpu_to_be_16((uint16_t)(total - SP_IPV6_LENGTH)));
+		return;
+	}
+	memcpy(outer, sa->header, SP_IPV4_LENGTH);
+	outer[0] = 0x45;
+	outer[1] = class;
+	sp_store16(outer + 2, rte_cpu_to_be_16((uint16_t)total));
+	df_be = sp_fields_df_be(f, inner);
+	sp_store16(outer + 4, df_be != 0 ? 0 : rte_cpu_to_be_16((uint16_t)sequence)); /* RFC 6864 4: an ID means something only where the packet may be fragmented */
+	sp_store16(outer + 6, df_be);
+	sp_ipv4_set_checksum(outer);
+}
+
+/* The UDP header in front of ESP (RFC 3948 2.1): `length` bytes of datagram. IPv6 gets its checksum when the rest is there. */
+static inline void sp_outer_udp(const struct sp_sa_out *sa, uint8_t *udp, uint32_t length)
+{
+	memcpy(udp, sa->header + (sa->outer == SP_IPV6 ? SP_IPV6_LENGTH : SP_IPV4_LENGTH), 4);
+	sp_store16(udp + 4, rte_cpu_to_be_16((uint16_t)length));
+	sp_store16(udp + 6, 0);
+}
+
+#endif
