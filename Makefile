@@ -9,7 +9,7 @@ KEEP ?=
 JSON ?=
 
 .DEFAULT_GOAL := build
-.PHONY: help deps build test demo bench fuzz lint requirements clean
+.PHONY: help deps build test interop demo bench fuzz lint requirements clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,6 +22,10 @@ build: deps ## build bin/sallyport
 
 test: build ## lint and run every test, the lab ones included
 	@scripts/test
+
+interop: build ## every case of ESP and AH against the Linux kernel, and strongSwan; make test has one case of each kind
+	$(GO) test -count 1 -timeout 28m ./perf/peers
+	$(GO) test -count 1 -timeout 28m -run 'Kernel|Gateway|Rekey|Delete|Suites|NAT|PathMTU' ./perf/lab -args -all
 
 demo: build ## two gateways, a tunnel, ping and iperf3, and what was on the wire; KEEP=1 leaves it up
 	@bin/sallyport lab demo $(if $(KEEP),--keep)

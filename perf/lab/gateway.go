@@ -2,8 +2,10 @@ package lab
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -12,6 +14,8 @@ import (
 	"strings"
 	"text/template"
 	"time"
+
+	"github.com/vishvananda/netlink"
 
 	"sallyport/appliance/api"
 )
@@ -196,19 +200,31 @@ const tapLimit = 30 * time.Second
 
 // bridgeTaps joins the gateway's taps, once they are there, to the links of its namespace.
 func (g *Gateway) bridgeTaps() error {
-	for _, link := range []string{LANLink, WANLink} {
+	in := g.Site.Gateway
+	// With these the bridge has IPv4 packets looked at, and fragments put together, as a router would.
+	for _, s := range []string{"net/bridge/bridge-nf-call-iptables", "net/bridge/bridge-nf-call-ip6tables"} {
+		if err := in.Sysctl(s, "0"); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+	}
+	for number, link := range []string{LANLink, WANLink} {
+		var tap netlink.Link
 		err := Until(context.Background(), nil, "the tap for "+link, tapLimit, func() (bool, error) {
-			_, err := g.Site.Gateway.links.LinkByName(tapOf(link))
+			var err error
+			tap, err = in.links.LinkByName(tapOf(link))
 			return err == nil, g.Process.Alive()
 		})
 		if err == nil && g.starts == 1 {
-			err = g.Site.Gateway.AddBridge("br-"+link, link)
+			err = in.AddBridge("br-"+link, link)
+		}
+		if err == nil { // the kernel's end has the gateway's address, and a bridge keeps what is for its own ports
+			err = in.links.LinkSetHardwareAddr(tap, net.HardwareAddr{2, 0, 0, 0, 0, byte(number + 1)})
 		}
 		if err == nil {
-			err = g.Site.Gateway.intoBridge("br-"+link, tapOf(link))
+			err = in.intoBridge("br-"+link, tapOf(link))
 		}
 		if err != nil {
-			return err
+			return fmt.Errorf("lab: tap of gw-%s for %s: %w", g.Site.Name, link, err)
 		}
 	}
 	return nil

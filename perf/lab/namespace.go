@@ -141,7 +141,8 @@ func (n *Namespace) Sysctl(path, value string) error {
 func (n *Namespace) AddAddress(link string, address netip.Prefix) error {
 	l, err := n.links.LinkByName(link)
 	if err == nil {
-		err = n.links.AddrAdd(l, &netlink.Addr{IPNet: ipNet(address)})
+		// Nobody else has it: of use at once, without asking around first (RFC 4862 section 5.4).
+		err = n.links.AddrAdd(l, &netlink.Addr{IPNet: ipNet(address), Flags: unix.IFA_F_NODAD})
 	}
 	if err != nil {
 		return fmt.Errorf("lab: namespace %s: address %s on %s: %w", n.Name, address, link, err)

@@ -24,6 +24,7 @@ type Tally struct {
 	Other     int
 	Marked    int    // frames of any kind that hold the marker
 	Octets    uint64 // of all frames, on the wire
+	Longest   int    // frame, in octets
 	Lost      int    // frames the capture could not keep up with
 
 	IKEPorts map[uint16]int // IKE by its port of the gateways: 500 or 4500
@@ -86,6 +87,7 @@ const (
 // add counts one frame, of which only the first octets may be there.
 func (t *Tally) add(frame []byte, length int, rule clearRule, marker []byte) {
 	t.Octets += uint64(length)
+	t.Longest = max(t.Longest, length)
 	if len(marker) > 0 && bytes.Contains(frame, marker) {
 		t.Marked++
 	}

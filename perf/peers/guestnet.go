@@ -37,6 +37,7 @@ func (g *Guest) ConfigureCases(ctx context.Context, site, peer *lab.Site) error 
 		[]string{"ip", "address", "add", netip.PrefixFrom(site.WANAddress6, 64).String(), "dev", guestLink, "nodad"},
 		[]string{"ip", "address", "add", site.HostAddress6.String() + "/128", "dev", "lo"},
 		[]string{"ip", "route", "add", "local", site.LAN6.String(), "dev", "lo"},
+		[]string{"sh", "-c", "echo 1 >/proc/sys/net/ipv6/ip_nonlocal_bind"}, // in IPv4 the route is enough
 		[]string{"ip", "route", "add", peer.LAN6.String(), "via", peer.WANAddress6.String(), "src", site.HostAddress6.String()},
 	)
 }

@@ -1,0 +1,227 @@
+package lab_test
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+
+	"sallyport/appliance/api"
+	"sallyport/perf/lab"
+	"sallyport/perf/peers"
+)
+
+// allCases is what `make interop` sets.
+var allCases = flag.Bool("all", false, "test every case that the Linux kernel has, not only one of each kind")
+
+// matrix is our gateway at site A with a host behind it, and at site B a guest whose kernel is gateway and hosts in one.
+type matrix struct {
+	*lab.Sites
+	gateway *lab.Gateway
+	guest   *peers.Guest
+	capture *lab.Capture
+}
+
+// matrixChunk is how many cases both ends have at once; then they are given others.
+const matrixChunk = 48
+
+// TestKernelMatrix: our gateway and the Linux kernel understand each other in every case with keys given by hand. One gateway and one
+// guest serve them all, chunk by chunk: the gateway by loading its configuration again.
+// S-095, S-096: ESP with and without encryption, and AH around it. S-098, S-099: tunnel mode, and transport mode with ICMP, UDP and TCP
+// between unchanged addresses.
+func TestKernelMatrix(t *testing.T) {
+	cases := peers.CoreMatrix()[:1]
+	if *allCases {
+		cases = peers.FullMatrix()
+	}
+	var m *matrix
+	for chunk := range slices.Chunk(cases, matrixChunk) {
+		if m == nil {
+			m = newMatrix(t, chunk)
+		} else if err := m.gateway.Reload(t.Context(), m.policy(chunk), m.sas(chunk)); err != nil {
+			t.Fatal(err)
+		}
+		var tunnels []peers.ManualTunnel
+		for number, c := range chunk {
+			tunnels = append(tunnels, c.Tunnel(m.A, m.B, number))
+		}
+		if err := peers.InstallTunnels(t.Context(), m.guest, tunnels...); err != nil {
+			t.Fatal(err)
+		}
+		var err error
+		if m.capture, err = m.Capture(lab.CaptureOptions{Snap: 256}); err != nil {
+			t.Fatal(err)
+		}
+		for number, c := range chunk {
+			t.Run(c.Name(), func(t *testing.T) { m.run(t, c, number, tunnels[number]) })
+		}
+		m.verify(t)
+	}
+}
+
+// newMatrix starts the guest and, with the first cases, the gateway.
+func newMatrix(t *testing.T, first []peers.Case) *matrix {
+	t.Helper()
+	m := &matrix{Sites: newSites(t, lab.RawGateway, lab.RawGateway)}
+	var err error
+	m.gateway, err = m.StartGateway(m.A, lab.GatewayOptions{Binary: binary(t), IPv6: true, Policy: m.policy(first), ManualSAs: m.sas(first)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("gateway: %s", m.gateway.Diagnosis(context.Background()))
+		}
+	})
+	speakIPv6(t, m.A.Host, netip.PrefixFrom(m.A.HostAddress6, m.A.LAN6.Bits()), m.A.LANAddress6, netip.MustParsePrefix("::/0"))
+	if m.guest, err = peers.StartGuest(t.Context(), m.Lab, m.B.Gateway, "guest-b", lab.WANLink); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.guest.Configure(t.Context(), m.B, m.A); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.guest.ConfigureCases(t.Context(), m.B, m.A); err != nil {
+		t.Fatal(err)
+	}
+	var hosts []netip.Addr
+	for number := range matrixChunk {
+		hosts = append(hosts, peers.Case{}.Host(m.B, number), peers.Case{Inner6: true}.Host(m.B, number))
+	}
+	if err := m.guest.ServeEcho(t.Context(), hosts...); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.gateway.WaitReady(t.Context(), tunnelLimit); err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+// policy protects the traffic of each case with its own SA.
+func (m *matrix) policy(cases []peers.Case) string {
+	var lists, rules strings.Builder
+	for number, c := range cases {
+		tunnel := c.Tunnel(m.A, m.B, number)
+		fmt.Fprintf(&lists, "  - {name: case-%d, updated: 2026-11-21, filters: [{source: %q, destination: %q}]}\n", number, tunnel.RemoteNet, tunnel.LocalNet)
+		fmt.Fprintf(&rules, "      - {name: case-%d, filter_list: case-%d, filter_action: protect, sa: case-%d}\n", number, number, number)
+	}
+	return fmt.Sprintf(`routes:
+  - {to: %q, via: %q}
+  - {to: %q, via: %q}
+filter_lists:
+%sfilter_actions:
+  - {name: protect, action: negotiate}
+policies:
+  - name: matrix
+    rules:
+%sactive_policy: matrix
+`, m.B.LAN, m.B.WANAddress, m.B.LAN6, m.B.WANAddress6, &lists, &rules)
+}
+
+// sas are the gateway's ends of the tunnels, of which the guest has the other: what it sends is what we receive.
+func (m *matrix) sas(cases []peers.Case) string {
+	var text strings.Builder
+	fmt.Fprintln(&text, "sas:")
+	for number, c := range cases {
+		tunnel := c.Tunnel(m.A, m.B, number)
+		inner := tunnel.Layers[0]
+		fields := []string{fmt.Sprintf("name: case-%d, local: %q, remote: %q", number, tunnel.Remote, tunnel.Local),
+			fmt.Sprintf("algorithm: %s, spi_in: %#x, spi_out: %#x", inner.Suite, inner.Out.SPI, inner.In.SPI),
+			fmt.Sprintf("key_in: %q, key_out: %q", hexOf(inner.Out), hexOf(inner.In)), "replay_window: 128"}
+		if inner.Suite.AH() {
+			fields = append(fields, "protocol: ah")
+		}
+		if tunnel.Transport {
+			fields = append(fields, "mode: transport")
+		}
+		if len(tunnel.Layers) > 1 {
+			outer := tunnel.Layers[1]
+			fields = append(fields, fmt.Sprintf("ah: %s, ah_spi_in: %#x, ah_spi_out: %#x, ah_key_in: %q, ah_key_out: %q",
+				outer.Suite, outer.Out.SPI, outer.In.SPI, hexOf(outer.Out), hexOf(outer.In)))
+		}
+		if tunnel.UDP {
+			fields = append(fields, "udp: {remote_port: 4500}")
+		}
+		if tunnel.ESN {
+			fields = append(fields, "esn: true")
+		}
+		if tunnel.Sequence > 0 {
+			fields = append(fields, fmt.Sprintf("sequence: %d", tunnel.Sequence))
+		}
+		fmt.Fprintf(&text, "  - {%s}\n", strings.Join(fields, ", "))
+	}
+	return text.String()
+}
+
+func hexOf(sa peers.ManualSA) string { return fmt.Sprintf("%x", sa.Keymat.Bytes()) }
+
+// run sends traffic through one case and wants the wire, the gateway's SAs and the traffic to agree.
+func (m *matrix) run(t *testing.T, c peers.Case, number int, tunnel peers.ManualTunnel) {
+	if err := echoFrom(m.A.Host, c.Host(m.B, number)); err != nil {
+		stat, _ := m.guest.XFRMErrors(t.Context())
+		t.Errorf("%v; the kernel's errors: %v", err, stat)
+		return
+	}
+	sas := map[string]api.SA{}
+	all, err := m.gateway.SAs(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, sa := range all {
+		sas[strings.TrimPrefix(sa.SPI, "0x")] = sa
+	}
+	enough := len(pingSizes) + len(datagramSizes)
+	for i, layer := range tunnel.Layers {
+		for _, way := range []struct {
+			name string
+			spi  uint32
+			seen func(a, b lab.Tally) map[uint32]int
+		}{{"to the guest", layer.In.SPI, func(a, _ lab.Tally) map[uint32]int { return a.SPIs }},
+			{"from the guest", layer.Out.SPI, func(_, b lab.Tally) map[uint32]int { return b.SPIs }}} {
+			sa, listed := sas[fmt.Sprintf("%08x", way.spi)]
+			if !listed && i == 0 {
+				t.Errorf("the gateway lists no SA %#x %s", way.spi, way.name)
+				continue
+			}
+			seen := 0
+			_ = lab.Until(t.Context(), nil, "the capture", settleLimit, func() (bool, error) { // what is missing is reported below
+				seen = way.seen(m.capture.Sofar())[way.spi]
+				return seen > enough && (!listed || uint64(seen) >= sa.Packets), nil
+			})
+			if seen <= enough || listed && uint64(seen) != sa.Packets {
+				t.Errorf("SA %#x %s: %d packets on the wire, %d by the gateway's count, want as many and more than %d", way.spi, way.name, seen, sa.Packets, enough)
+			}
+		}
+	}
+}
+
+// verify ends the capture and wants nothing clear, no error of the kernel's and none of ours, and an account that adds up.
+func (m *matrix) verify(t *testing.T) {
+	t.Helper()
+	a, b, err := m.capture.Stop()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, sent := range map[string]lab.Tally{"a": a, "b": b} {
+		if sent.Clear != 0 || sent.Lost != 0 || sent.Protected() == 0 {
+			t.Errorf("site %s sent %v, want ESP and AH and nothing clear", name, sent)
+		}
+	}
+	if errors, err := m.guest.XFRMErrors(t.Context()); err != nil || len(errors) > 0 {
+		t.Errorf("the kernel's errors: %v, %v", errors, err)
+	}
+	counters, err := m.gateway.Counters(t.Context())
+	if err != nil {
+		t.Error(err)
+	}
+	for _, port := range counters.Ports {
+		for _, multicast := range []string{"ipv6", "bad_source"} { // the guest's kernel tells routers what it listens to (RFC 3810)
+			delete(port.Drops, multicast)
+		}
+		if port.Name == wanPort && len(port.Drops) > 0 {
+			t.Errorf("the gateway dropped packets of the guest's: %v", port.Drops)
+		}
+	}
+}
