@@ -122,7 +122,7 @@ type ChildSA struct {
 	ESN           bool // extended sequence numbers, RFC 4303 section 2.2.1
 	Soft, Hard    Lifetime
 	AH            *AHLayer      // with ESP: a bundle, IP, AH, ESP on the wire; nil for none
-	Encapsulation Encapsulation // outbound only
+	Encapsulation Encapsulation // of an inbound SA only MSSClamp counts
 	// Worker is the only worker that uses an outbound SA, counted from 1; 0 is for all that have none of their own.
 	Worker int
 	// FirstSequence is where an outbound SA starts, 0 means 1: a manual SA may go on where it ended, a test begins near the

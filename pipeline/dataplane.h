@@ -175,6 +175,8 @@ struct sp_sa_in {
 	uint8_t form;              /* enum sp_form: how its packets come */
 	uint8_t plain;             /* what inbound.c does by itself, as outbound */
 	uint8_t transport;
+	uint8_t mss_automatic;     /* as in struct sp_encapsulation */
+	uint16_t mss;
 
 	uint64_t bitmap[] __rte_cache_aligned; /* the selectors stand behind it, IPv4 first */
 };

@@ -7,6 +7,7 @@
 
 #include "ah.h"
 #include "esp.h"
+#include "mss.h"
 #include "outer.h"
 #include "replay.h"
 
@@ -270,6 +271,17 @@ static uint32_t take_numbers(struct sp_worker *w, struct sp_sa_in *sa, struct sp
 	return good;
 }
 
+/* SYNs announce no more than comes through the tunnel. */
+static void clamp(const struct sp_worker *w, const struct sp_sa_in *sa, const struct inner *in)
+{
+	if (!sa->mss_automatic && sa->mss == 0)
+		return;
+	for (uint32_t i = 0; i < in->n_narrow; i++)
+		sp_mss_clamp(&in->narrow[i], sp_mss_in(w, sa, 0));
+	for (uint32_t i = 0; i < in->n_wide; i++)
+		sp_mss_clamp(&in->wide[i].p, sp_mss_in(w, sa, 1));
+}
+
 void sp_inbound_opened(struct sp_worker *w, struct sp_sa_in *sa, struct sp_esp *packets, uint32_t n)
 {
 	struct inner in;
@@ -294,6 +306,7 @@ void sp_inbound_opened(struct sp_worker *w, struct sp_sa_in *sa, struct sp_esp *
 	}
 	sa->packets += in.n_narrow + in.n_wide;
 	sa->bytes += in.bytes;
+	clamp(w, sa, &in);
 	if (in.n_narrow > 0)
 		sp_process(w, in.narrow, in.n_narrow);
 	if (in.n_wide > 0)

@@ -62,3 +62,17 @@ void sp_mss_lower(uint8_t *tcp, uint32_t length, uint16_t mss)
 		option += option[1];
 	}
 }
+
+uint16_t sp_mss_in(const struct sp_worker *w, const struct sp_sa_in *sa, int ipv6)
+{
+	const struct sp_adjacency *next;
+	const struct sp_sa_out *out;
+
+	if (!sa->mss_automatic)
+		return sa->mss;
+	out = sp_cell_current(w->dp, sa->cell);
+	if (out == NULL)
+		return 0;
+	next = sp_adjacency_get(w, __atomic_load_n(&out->adjacency, __ATOMIC_RELAXED));
+	return next == NULL ? 0 : sp_mss_of(sp_sa_out_largest_inner(out, sp_sa_out_mtu(out, next)), ipv6);
+}

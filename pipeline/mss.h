@@ -30,4 +30,13 @@ static inline void sp_mss_clamp(const struct sp_packet *p, uint16_t mss)
 	sp_mss_lower(p->l3 + l4, p->length - l4, mss);
 }
 
+/* What a SYN may announce on its way out by an SA, 0: what it likes. The other end then sends no more, and would have to put it into packets of the same size. */
+static inline uint16_t sp_mss_out(const struct sp_sa_out *sa, uint16_t mtu, int ipv6)
+{
+	return sa->encapsulation.mss_automatic ? sp_mss_of(sp_sa_out_largest_inner(sa, mtu), ipv6) : sa->encapsulation.mss;
+}
+
+/* mss.c: the same of a SYN that came in by an SA: what it announces is sent by the SA that its cell sends with. */
+uint16_t sp_mss_in(const struct sp_worker *w, const struct sp_sa_in *sa, int ipv6);
+
 #endif

@@ -3,6 +3,7 @@ package pipeline
 import (
 	"bytes"
 	"encoding/binary"
+	"fmt"
 	"math/rand/v2"
 	"syscall"
 	"testing"
@@ -104,5 +105,122 @@ func TestMSSMalformed(t *testing.T) {
 		if !bytes.Equal(tcp, want) {
 			t.Fatalf("% x lowered to %d: % x, want % x", given, mss, tcp, want)
 		}
+	}
+}
+
+// syn is a SYN between the sites, or its answer, that announces a segment size, its checksum right.
+func syn(version int, out, answer bool, mss uint16) []byte {
+	segment := synWith(2, 4, byte(mss>>8), byte(mss), 4, 2, 1, 3, 3, 7)
+	if answer {
+		segment[13] |= 0x10
+	}
+	packet := inner(version, ipv6HeaderLen+len(segment), out)
+	at := ipv6HeaderLen
+	if version == 4 {
+		at = ipv4HeaderLen
+		packet = packet[:at+len(segment)]
+		packet[9] = protocolTCP
+		binary.BigEndian.PutUint16(packet[2:], uint16(len(packet)))
+		setHeaderChecksum(packet)
+	} else {
+		packet[6] = protocolTCP
+	}
+	copy(packet[at:], segment)
+	binary.BigEndian.PutUint16(packet[at+16:], 0)
+	binary.BigEndian.PutUint16(packet[at+16:], tcpSum(packet, at))
+	return packet
+}
+
+func tcpSum(packet []byte, at int) uint16 {
+	if isIPv6(packet) {
+		return checksum6(packet, protocolTCP, packet[at:])
+	}
+	return fold(pseudoSum(packet, len(packet)-at) + sum(0, packet[at:]))
+}
+
+// announced is the segment size in a SYN, whose checksum must be right.
+func announced(t *testing.T, packet []byte) int {
+	t.Helper()
+	at := headersOf(packet)
+	if c := tcpSum(packet, at); c != 0 {
+		t.Fatalf("the checksum of % x is wrong by %#x", packet, c)
+	}
+	return int(binary.BigEndian.Uint16(packet[at+22:]))
+}
+
+// mssForms are SAs of which each makes another size fit, and what fits into 1,500 bytes.
+var mssForms = map[form]int{
+	{suite: "aes128gcm16"}:                                  1446,
+	{suite: "aes128gcm16", udp: true}:                       1438,
+	{suite: "aes128-sha256"}:                                1438,
+	{suite: "aes128gcm16", outer6: true}:                    1426,
+	{suite: "aes128gcm16", transport: true}:                 1466,
+	{suite: "aes256-sha512", transport: true, outer6: true}: 1430,
+}
+
+// A SYN and its answer announce, in either direction of a tunnel, at most what fits: by itself what the SA can carry in one packet over the path that it has, or what is configured.
+// The checksum stays right, and segments that announce less stay as they are.
+func TestMSSClamp(t *testing.T) {
+	for f, fits := range mssForms {
+		for _, configured := range []int{0, MSSClampAutomatic, 536, 1400} {
+			t.Run(fmt.Sprintf("%s,clamp=%d", f, configured), func(t *testing.T) {
+				r := newRig6(t, rigOptions{rules: []rule{siteRule, siteRule6}})
+				out, in := r.formed(f, false), r.formed(f, true)
+				out.Encapsulation.MSSClamp, in.Encapsulation.MSSClamp = configured, configured
+				far, near := r.outbound(out), r.inbound(in)
+				for _, version := range f.versions() {
+					limit := map[int]int{0: 65535, MSSClampAutomatic: fits - tcpHeaderLen - map[int]int{4: ipv4HeaderLen, 6: ipv6HeaderLen}[version]}[configured]
+					if configured > 0 {
+						limit = configured
+					}
+					for _, says := range []uint16{1, 500, 1300, 1460, 8960, 65535} {
+						for _, answer := range []bool{false, true} {
+							want := min(int(says), limit)
+							sent := r.wantForward(lan, fromLAN(syn(version, true, answer, says)), wan)[etherHeaderLen:]
+							got, reason := far.unwrap(sent)
+							if reason != "" || announced(t, got) != want {
+								t.Fatalf("IPv%d, outbound: %d became % x (%s), want %d", version, says, got, reason, want)
+							}
+							near.sequence++
+							got = r.wantForward(wan, fromWAN(near.encapsulate(syn(version, false, answer, says), near.sequence)), lan)[etherHeaderLen:]
+							if announced(t, got) != want {
+								t.Fatalf("IPv%d, inbound: %d became % x, want %d", version, says, got, want)
+							}
+						}
+					}
+				}
+			})
+		}
+	}
+}
+
+// Connections that begin after a router's word fit the smaller path.
+func TestMSSFollowsThePath(t *testing.T) {
+	r, child, outer := pathRig(t, rigOptions{}, func(c *ChildSA) { c.Encapsulation.MSSClamp = MSSClampAutomatic })
+	far := r.newReferenceIn(child)
+	in := r.child("site", "aes128gcm16", true)
+	in.Encapsulation.MSSClamp = MSSClampAutomatic
+	near := r.inbound(in)
+	r.tell(fragmentationWord(t, outer, 1000))
+	r.ref.ports[wan].MTU = 1000
+	const want = 946 - 40 // 946 bytes inside are 1,000 outside
+	got, reason := far.unwrap(r.wantForward(lan, fromLAN(syn(4, true, false, 1460)), wan)[etherHeaderLen:])
+	if reason != "" || announced(t, got) != want {
+		t.Errorf("outbound: % x (%s), want %d", got, reason, want)
+	}
+	near.sequence++
+	if got := r.wantForward(wan, fromWAN(near.encapsulate(syn(4, false, true, 1460), near.sequence)), lan)[etherHeaderLen:]; announced(t, got) != want {
+		t.Errorf("inbound: % x, want %d", got, want)
+	}
+}
+
+// What came in by a tunnel that has no SA to answer by keeps its segment size: nobody knows what fits.
+func TestMSSWithoutOutbound(t *testing.T) {
+	r := newRig(t, rigOptions{})
+	in := r.child("site", "aes128gcm16", true)
+	in.Encapsulation.MSSClamp = MSSClampAutomatic
+	near := r.inbound(in)
+	if got := r.wantForward(wan, fromWAN(near.encapsulate(syn(4, false, false, 8960), 1)), lan)[etherHeaderLen:]; announced(t, got) != 8960 {
+		t.Errorf("% x", got)
 	}
 }

@@ -14,6 +14,7 @@
 #include "ah.h"
 #include "esp.h"
 #include "mbuf.h"
+#include "mss.h"
 #include "outer.h"
 
 /* Lengths of a packet to be, in bytes. */
@@ -221,6 +222,7 @@ void sp_outbound_general(struct sp_worker *w, struct sp_sa_out *sa, const struct
 {
 	const struct sp_fields fields = sp_fields_of(&sa->encapsulation);
 	const uint16_t mtu = sp_sa_out_mtu(sa, next);
+	const uint16_t mss = sp_mss_out(sa, mtu, sp_is_ipv6(packets[0]->l3)); /* a burst has one IP version */
 	struct rte_mbuf *mbufs[SP_BURST];
 	struct sp_crypt crypts[SP_BURST];
 	uint64_t sequence = sp_outbound_reserve(w, sa, packets, &n), bytes = 0;
@@ -232,6 +234,7 @@ void sp_outbound_general(struct sp_worker *w, struct sp_sa_out *sa, const struct
 
 		if (!accepted(w, sa, mtu, p, &s))
 			continue;
+		sp_mss_clamp(p, mss);
 		bytes += p->length;
 		mbufs[good] = p->mbuf;
 		encapsulate(sa, &fields, p, &s, sequence + good, &crypts[good]);

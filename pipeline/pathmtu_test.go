@@ -394,3 +394,43 @@ func TestQuotes(t *testing.T) {
 		t.Errorf("a later fragment: %+v", q)
 	}
 }
+
+// IPv6 outside: the same of packet too big, and nothing below 1,280 bytes is believed.
+func TestPathMTUOverIPv6(t *testing.T) {
+	router6 := netip.MustParseAddr("2001:db8:99::1")
+	for _, f := range []form{{suite: "aes128gcm16", outer6: true}, {suite: "aes128gcm16", outer6: true, udp: true}} {
+		t.Run(f.String(), func(t *testing.T) {
+			r := newRig6(t, rigOptions{rules: []rule{siteRule, siteRule6}})
+			child := r.formed(f, false)
+			r.outbound(child)
+			outer := ipv6(r.wantForward(lan, fromHost(packetOfLength(lanHost, farHost, 253, 1374)), wan)[etherHeaderLen:])
+			word := func(mtu int) []byte {
+				message, ok := packetTooBig(outer, router6, mtu)
+				if !ok {
+					t.Fatalf("no message about % x", outer)
+				}
+				return fromPeer6(message)
+			}
+			for _, c := range []struct{ says, want int }{{0, 0}, {68, 0}, {1279, 0}, {1500, 0}, {1400, 1400}, {1279, 1400}, {1280, 1280}} {
+				if o, _ := r.check(wan, word(c.says)); o.Disposition != packetLocal {
+					t.Fatalf("%+v", o)
+				}
+				if got := r.pathMTU(); got != c.want {
+					t.Errorf("after word of %d: path MTU %d, want %d", c.says, got, c.want)
+				}
+			}
+			fits := child.largest(1280, 0)
+			o, answers := r.checkAt(1280, fromHost(packetOfLength(lanHost, farHost, 253, fits+1)))
+			if o.MTU != fits || len(answers[lan]) != 1 {
+				t.Errorf("%+v, %d answers", o, len(answers[lan]))
+			}
+			r.wantForward(lan, fromHost(packetOfLength(lanHost, farHost, 253, fits)), wan)
+			r.wait(pathMTULifetime)
+			outer[43] ^= 1 // the SPI or, in UDP, a port
+			outer[51] ^= 1
+			if _, _ = r.check(wan, word(1280)); r.pathMTU() != 0 {
+				t.Errorf("word about a packet that was not ours made the path MTU %d", r.pathMTU())
+			}
+		})
+	}
+}

@@ -44,7 +44,7 @@ func (r *reference) protect(j *journey, id CellID) outcome {
 		return dropped("seq_exhausted")
 	}
 	sa.sequence++
-	inner := j.ip
+	inner := r.clampFor(sa.child.Encapsulation, sa, j.ip)
 	if j.role != roleLocal {
 		inner = decrementHops(inner)
 	}
@@ -286,6 +286,7 @@ func (r *reference) decapsulate(j *journey, body []byte, udp bool) outcome {
 	if !selected(sa.child.Selectors, tuple, false) { // S-065
 		return dropped("selector_mismatch")
 	}
+	inner = r.clampFor(sa.child.Encapsulation, r.cells[sa.child.Cell].out, inner)
 	return r.judge(&journey{ip: inner, tuple: tuple, port: j.port, role: j.role, inCell: int(sa.child.Cell)})
 }
 

@@ -173,7 +173,9 @@ struct sp_sa_in *sp_sa_in_create(struct sp_dataplane *dp, const struct sp_sa_con
 	sp_tally_forget(dp, sa->subject);
 	sa->transport = c->transport != 0;
 	sa->form = form_of(c);
-	sa->plain = plain(c) && c->partner == 0;
+	sa->mss_automatic = c->encapsulation.mss_automatic;
+	sa->mss = c->encapsulation.mss;
+	sa->plain = plain(c) && c->partner == 0 && !sa->mss_automatic && sa->mss == 0;
 	return sa;
 }
 

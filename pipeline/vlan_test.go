@@ -49,20 +49,24 @@ var trunks = map[string][2]uint16{"both tagged": {10, 20}, "lan untagged": {0, 4
 func TestVLANTunnel(t *testing.T) {
 	for name, vlans := range trunks {
 		t.Run(name, func(t *testing.T) {
-			for _, suite := range []string{"aes128gcm16", "aes128-sha256"} {
+			for _, f := range []form{{suite: "aes128gcm16"}, {suite: "aes128-sha256"}, {suite: "aes128gcm16", outer6: true}} {
 				r := newRig6(t, rigOptions{vlans: vlans, rules: []rule{siteRule, siteRule6}})
-				out, in := r.child6(suite, false), r.child6(suite, true)
+				out, in := r.formed(f, false), r.formed(f, true)
 				far, near := r.outbound(out), r.inbound(in)
-				for size := ipv4HeaderLen; size <= 1400; size += 23 {
-					packet := packetOfLength(lanHost, farHost, 253, size)
-					sent := r.wantForward(lan, fromHost(packet), wan)
-					r.opened(far, sent, size)
-					near.sequence++
-					r.wantForward(wan, fromPeer(near.encapsulate(packetOfLength(farHost, lanHost, 253, size), near.sequence)), lan)
+				for _, version := range f.versions() {
+					for size := ipv4HeaderLen; size <= 1400; size += 23 {
+						packet, back := inner(version, size, true), inner(version, size, false)
+						sent := r.wantForward(lan, fromLAN(packet), wan)[etherHeaderLen:]
+						if outer := tupleOf(sent); outer.Source != out.Local.Addr() || outer.Destination != out.Remote.Addr() {
+							t.Fatalf("outer packet from %s to %s", outer.Source, outer.Destination)
+						}
+						got, reason := far.unwrap(sent)
+						same(t, "inside: "+reason, got, decrementHops(packet))
+						near.sequence++
+						got = r.wantForward(wan, fromWAN(near.encapsulate(back, near.sequence)), lan)[etherHeaderLen:]
+						same(t, "decrypted", got, decrementHops(back))
+					}
 				}
-				r.wantForward(lan, fromHost6(tcp6(lanHost6, farHost6)), wan)
-				near.sequence++
-				r.wantForward(wan, fromPeer(near.encapsulate(tcp6(farHost6, lanHost6), near.sequence)), lan)
 			}
 		})
 	}
