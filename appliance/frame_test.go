@@ -14,6 +14,7 @@ var hostMAC = []byte{2, 0, 0, 0, 9, 9}
 const (
 	etherIPv4, etherARP = 0x0800, 0x0806
 	protoESP, protoUDP  = 50, 17
+	protoAH             = 51
 )
 
 // udpFrame is a UDP datagram to a gateway's port.

@@ -26,6 +26,7 @@ type plane interface {
 	SendUDP(local, remote netip.AddrPort, payload []byte, nonESPMarker bool) error
 	AllocateSPI() (uint32, error)
 	ReserveSPI(spi uint32) error
+	SendEcho(pipeline.Echo) error
 	ReleaseSPI(spi uint32)
 	InstallInbound(sa pipeline.ChildSA) error
 	InstallOutbound(sa pipeline.ChildSA) error
@@ -48,6 +49,7 @@ type negotiator struct {
 	plane  plane
 	cells  cellBook
 	manual manualBook
+	doctor *doctor
 	names  atomic.Pointer[directory] // read by every goroutine
 	facts  func(ike.Fact)
 	log    *slog.Logger
@@ -76,6 +78,7 @@ type negotiator struct {
 // directory is whom the engine negotiates with. It is never changed, only replaced.
 type directory struct {
 	children map[pipeline.CellID]child
+	remotes  map[netip.Addr]bool // the far ends of all tunnels
 }
 
 // child is a Child SA's full name.
@@ -113,7 +116,7 @@ func newNegotiator(cfg ike.Config, p plane, facts func(ike.Fact), log *slog.Logg
 
 		encapsulation: func(string) config.Encapsulation { return config.DefaultEncapsulation() },
 	}
-	n.manual = newManualBook(p, &n.cells, log)
+	n.manual, n.doctor = newManualBook(p, &n.cells, log), newDoctor(p)
 	n.names.Store(&directory{})
 	cfg.AllocateSPI = func(_, _ string) (uint32, error) { return p.AllocateSPI() }
 	n.engine = ike.NewEngine(cfg)
@@ -316,6 +319,9 @@ func (n *negotiator) arm(at time.Time) {
 
 // IKE takes a datagram from the punt ring.
 func (n *negotiator) IKE(d pipeline.Datagram) {
+	if n.doctor.answered(d.Payload) {
+		return // to a question that the engine has not asked
+	}
 	n.offer(ike.Datagram{Local: d.Local, Remote: d.Remote, Payload: d.Payload})
 }
 
@@ -323,6 +329,13 @@ func (n *negotiator) IKE(d pipeline.Datagram) {
 func (n *negotiator) Acquire(cell pipeline.CellID, packet policy.Packet) {
 	if c, known := n.names.Load().children[cell]; known {
 		n.offer(ike.Acquire{Peer: c.peer, Child: c.name, Packet: &packet})
+	}
+}
+
+// Echo takes an echo of ESP or AH.
+func (n *negotiator) Echo(e pipeline.Echo) {
+	if err := n.doctor.echo(e, n.names.Load().remotes[e.Remote]); err != nil {
+		n.log.Debug("echo not answered", "remote", e.Remote, "error", err)
 	}
 }
 
@@ -424,8 +437,12 @@ func (n *negotiator) reconfigure(ctx context.Context, to takeover) error {
 
 // adopt is reconfigure on the engine's goroutine, or before there is one.
 func (n *negotiator) adopt(to takeover) error {
-	names, with := &directory{children: map[pipeline.CellID]child{}}, map[string]string{}
+	names, with := &directory{children: map[pipeline.CellID]child{}, remotes: map[netip.Addr]bool{}}, map[string]string{}
+	for _, t := range to.manual {
+		names.remotes[t.SA.Remote.Addr()] = true
+	}
 	for _, p := range to.peers.Peers {
+		names.remotes[p.Remote] = true
 		for _, c := range p.Children {
 			names.children[n.cells.cells[c.Name].id] = child{p.Name, c.Name}
 			with[c.Name] = p.Name

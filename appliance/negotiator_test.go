@@ -37,6 +37,7 @@ type memoryPlane struct {
 	reserved map[uint32]bool
 	refuse   error // of the next install
 	sent     [][]byte
+	echoed   int
 }
 
 func newMemoryPlane(local string, firstSPI uint32) *memoryPlane {
@@ -55,6 +56,19 @@ func (p *memoryPlane) SendUDP(local, remote netip.AddrPort, payload []byte, mark
 		p.other.IKE(pipeline.Datagram{Local: remote, Remote: local, Payload: bytes.Clone(payload), NonESPMarker: marker})
 	}
 	return nil
+}
+
+func (p *memoryPlane) SendEcho(pipeline.Echo) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.echoed++
+	return nil
+}
+
+func (p *memoryPlane) echoes() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.echoed
 }
 
 func (p *memoryPlane) AllocateSPI() (uint32, error) {

@@ -39,6 +39,7 @@ type rig struct {
 	clear    []string     // of these, what belongs into an SA
 	arrived  map[string][]packetView
 	waiting  []injection
+	blocked  func(packetView) bool // on the wan side
 	stopped  context.CancelFunc
 	finished sync.WaitGroup
 }
@@ -216,7 +217,9 @@ func (r *rig) turn() (moved int) {
 		}
 		for _, frame := range drain(g.ports[rigWAN].tx) {
 			moved++
-			r.tap(frame)
+			if r.tap(frame) {
+				continue
+			}
 			if len(r.gateways) == 1 {
 				r.host(g, rigWAN, frame)
 				continue
@@ -227,22 +230,31 @@ func (r *rig) turn() (moved int) {
 	return moved
 }
 
-// tap notes what is on the wire between the gateways.
-func (r *rig) tap(frame []byte) {
+// block has a firewall between the gateways drop what it says.
+func (r *rig) block(blocked func(packetView) bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.blocked = blocked
+}
+
+// tap notes what is on the wire between the gateways, and says whether a firewall drops it.
+func (r *rig) tap(frame []byte) (blocked bool) {
 	p, ok := readIPv4(frame)
 	if !ok {
-		return
+		return false
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.wire = append(r.wire, p)
+	blocked = r.blocked != nil && r.blocked(p)
 	inside, open := netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("203.0.113.0/24")
 	if open.Contains(p.source) || open.Contains(p.destination) {
-		return // some policies permit it
+		return blocked // some policies permit it
 	}
 	if inside.Contains(p.source) || inside.Contains(p.destination) {
 		r.clear = append(r.clear, fmt.Sprintf("%s > %s protocol %d", p.source, p.destination, p.protocol))
 	}
+	return blocked
 }
 
 // host is everybody beside a port: it answers ARP and takes what arrives.

@@ -187,6 +187,8 @@ type Handler interface {
 	// Acquire asks for an SA for a cell in state CellHold; packet is the one that needs it. It is repeated while
 	// packets keep coming.
 	Acquire(cell CellID, packet policy.Packet)
+	// Echo takes an echo of ESP or AH for an own address, from anybody: whether to answer is for the handler to say.
+	Echo(Echo)
 	// Expire reports an SA that has used up its soft or hard lifetime, each once. An outbound SA near the end of its
 	// sequence numbers counts as soft expired (S-080).
 	Expire(cell CellID, spi uint32, outbound, hard bool)

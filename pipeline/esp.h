@@ -4,6 +4,10 @@
 
 #include <stdint.h>
 
+/* Echoes of ESP, and by analogy of AH (draft-ietf-ipsecme-esp-ping): they belong to no SA. */
+#define SP_SPI_ECHO_REQUEST 7
+#define SP_SPI_ECHO_REPLY 8
+
 /* Padding, pad length and next header IPv4 of a payload padded to 4 bytes (RFC 4303 2.4), by pad length, as a word in memory order: outbound stores it, inbound compares with it. */
 static const uint64_t sp_esp_trailer[4] = {0x0400, 0x040101, 0x04020201, 0x0403030201};
 

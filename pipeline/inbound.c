@@ -228,6 +228,15 @@ static uint32_t admit_run(struct sp_worker *w, struct sp_sa_in *sa, struct sp_es
 	return (uint32_t)(good - packets);
 }
 
+/* No SA has the SPI. Two that none can have (RFC 4303 2.1) ask whether the path lets the protocol through, and answer that. */
+static __rte_noinline void stray(struct sp_worker *w, const struct sp_esp *p, uint32_t spi)
+{
+	if ((spi == SP_SPI_ECHO_REQUEST || spi == SP_SPI_ECHO_REPLY) && (p->form == SP_FORM_ESP || p->form == SP_FORM_AH))
+		sp_punt_frame(w, p->mbuf, SP_PUNT_ECHO, 0);
+	else
+		sp_drop(w, p->mbuf, SP_DROP_NO_INBOUND_SA);
+}
+
 /* Packets of one SPI; returns how many packets came out of them into inner. What inbound_general.c takes goes its own way. */
 static uint32_t inbound_run(struct sp_worker *w, uint32_t spi, struct sp_esp *packets, uint32_t n, struct sp_packet *inner)
 {
@@ -235,7 +244,7 @@ static uint32_t inbound_run(struct sp_worker *w, uint32_t spi, struct sp_esp *pa
 
 	if (unlikely(sa == NULL || sa->spi != spi)) {
 		for (uint32_t i = 0; i < n; i++)
-			sp_drop(w, packets[i].mbuf, SP_DROP_NO_INBOUND_SA);
+			stray(w, &packets[i], spi);
 		return 0;
 	}
 	if (unlikely(sa->owner != w->id)) {

@@ -52,6 +52,7 @@ const (
 	packetARP       disposition = "arp"
 	packetDiscovery disposition = "discovery"
 	packetIKE       disposition = "ike"
+	packetEcho      disposition = "echo"
 	packetLocal     disposition = "local"
 	packetGroup     disposition = "group"     // delivered: to a group that the gateway is in
 	packetNeighbour disposition = "neighbour" // held

@@ -265,6 +265,9 @@ func (r *reference) decapsulate(j *journey, body []byte, udp bool) outcome {
 			return dropped("ah_truncated")
 		}
 		spi := binary.BigEndian.Uint32(body[4:])
+		if isEcho(spi) {
+			return outcome{Disposition: packetEcho}
+		}
 		if sa = r.inbound[spi]; sa == nil || sa.ah == nil || spi != sa.child.ahSPI() {
 			return dropped("no_inbound_sa")
 		}
@@ -274,6 +277,9 @@ func (r *reference) decapsulate(j *journey, body []byte, udp bool) outcome {
 			return dropped("esp_truncated")
 		}
 		spi := binary.BigEndian.Uint32(body)
+		if isEcho(spi) && !udp {
+			return outcome{Disposition: packetEcho}
+		}
 		if sa = r.inbound[spi]; sa == nil || sa.esp == nil || spi != sa.child.SPI {
 			return dropped("no_inbound_sa")
 		}

@@ -109,6 +109,7 @@ type recorder struct {
 	acquired []CellID
 	packets  []policy.Packet
 	expired  []string
+	echoes   []Echo
 }
 
 func (r *recorder) IKE(d Datagram) { r.ike = append(r.ike, d) }
@@ -116,6 +117,8 @@ func (r *recorder) Acquire(cell CellID, p policy.Packet) {
 	r.acquired = append(r.acquired, cell)
 	r.packets = append(r.packets, p)
 }
+func (r *recorder) Echo(e Echo) { r.echoes = append(r.echoes, e) }
+
 func (r *recorder) Expire(cell CellID, spi uint32, outbound, hard bool) {
 	r.expired = append(r.expired, fmt.Sprintf("cell %d spi %d outbound %v hard %v", cell, spi, outbound, hard))
 }

@@ -155,6 +155,8 @@ func (d *Dataplane) dispatch(now time.Time, worker int, x *C.struct_sp_exception
 		d.handleDiscovery(now, packet)
 	case C.SP_PUNT_IKE:
 		e = d.handleIKE(packet)
+	case C.SP_PUNT_ECHO:
+		e = d.handleEcho(packet)
 	case C.SP_PUNT_LOCAL:
 		d.handleLocal(now, packet)
 	case C.SP_PUNT_TTL_EXPIRED:

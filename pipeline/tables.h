@@ -81,6 +81,7 @@ enum sp_punt {
 	SP_PUNT_TTL_EXPIRED, /* already counted as a drop: answer with ICMP time exceeded, then free */
 	SP_PUNT_TOO_BIG,     /* already counted as a drop: answer with ICMP fragmentation needed (`mtu`) if DF is set, then free */
 	SP_PUNT_ND,          /* delivered: whole frame, neighbour solicitation or advertisement for an address of the port */
+	SP_PUNT_ECHO,        /* delivered: ESP or AH with the SPI of an echo, for an own address */
 };
 
 enum sp_inject {

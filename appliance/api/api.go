@@ -32,6 +32,7 @@ const (
 	PathExemptions = "/v1/exemptions"       // ?level=N, without it the level in force: Exemptions
 	PathExplain    = "/v1/explain"          // ?src=&dst=&proto=&sport=&dport=&in=: Explanation
 	PathSAD        = "/v1/sa"               // SAD
+	PathDoctor     = "/v1/doctor"           // ?peer=NAME, without it all peers: Examination
 	PathBackups    = "/v1/config/backups"   // []Backup
 	PathApply      = "/v1/config/apply"     // Apply, answers Change like all below
 	PathRollback   = "/v1/config/rollback"  // Rollback
