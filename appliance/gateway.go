@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -115,7 +116,7 @@ func (g *Gateway) startDPDK() error {
 func (g *Gateway) pciPorts() []string {
 	var list []string
 	for _, p := range g.cfg.Ports {
-		if eal.IsPCIAddress(p.Device) {
+		if eal.IsPCIAddress(p.Device) && !slices.Contains(list, p.Device) {
 			list = append(list, p.Device)
 		}
 	}
@@ -134,20 +135,36 @@ func (g *Gateway) openPorts() (err error) {
 		return err
 	}
 	g.onStop(func() error { g.pool.Free(); return nil })
+	opened := map[string]*ethdev.Device{}
 	for _, p := range g.cfg.Ports {
+		if device := opened[p.Device]; device != nil { // another VLAN of it
+			g.devices = append(g.devices, device)
+			continue
+		}
 		device, err := ethdev.Open(ethdev.PortConfig{
-			Name: p.Name, Device: p.Device, MTU: p.MTU, Pool: g.pool,
+			Name: p.Name, Device: p.Device, MTU: g.deviceMTU(p.Device), Pool: g.pool,
 			RxQueues: g.workers(), TxQueues: g.workers(), RxDescriptors: descriptors, TxDescriptors: descriptors,
 		})
 		if err != nil {
 			return err
 		}
 		g.onStop(device.Close)
+		opened[p.Device] = device
 		g.devices = append(g.devices, device)
 		g.log.Info("port", "port", p.Name, "device", device.Name, "driver", device.Driver, "mac", device.MAC.String(),
 			"mtu", device.MTU, "queues", device.RxQueues, "rss", device.RSS, "rx_ipv4_checksum", device.Offloads.RxIPv4Checksum)
 	}
 	return nil
+}
+
+// deviceMTU is the largest MTU of the ports of a device. A VLAN's tag is no part of it: it belongs to the frame.
+func (g *Gateway) deviceMTU(device string) (mtu int) {
+	for _, p := range g.cfg.Ports {
+		if p.Device == device {
+			mtu = max(mtu, p.MTU)
+		}
+	}
+	return mtu
 }
 
 // descriptors of each receive and transmit queue.
@@ -193,7 +210,7 @@ func (g *Gateway) portSpecs() []pipeline.PortSpec {
 	for i, device := range g.devices {
 		p := g.cfg.Ports[i]
 		specs = append(specs, pipeline.PortSpec{
-			Name: p.Name, Port: device.Port, Role: p.Role, MAC: device.MAC, MTU: device.MTU,
+			Name: p.Name, Port: device.Port, VLAN: p.VLAN, Role: p.Role, MAC: device.MAC, MTU: min(p.MTU, device.MTU),
 			Addresses: p.Addresses, RxChecksum: device.Offloads.RxIPv4Checksum,
 		})
 	}

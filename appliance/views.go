@@ -40,8 +40,8 @@ func (g *Gateway) portsView() ([]api.Port, error) {
 			return nil, err
 		}
 		port := api.Port{
-			Name: configured.Name, Device: configured.Device, Driver: device.Driver, Role: roleName(configured.Role),
-			MAC: device.MAC.String(), Addresses: texts(own[configured.Name]), MTU: device.MTU,
+			Name: configured.Name, Device: configured.Device, VLAN: configured.VLAN, Driver: device.Driver, Role: roleName(configured.Role),
+			MAC: device.MAC.String(), Addresses: texts(own[configured.Name]), MTU: min(configured.MTU, device.MTU),
 			Link: "down", SpeedMbps: link.SpeedMbps, Queues: device.RxQueues,
 		}
 		if link.Up {

@@ -63,6 +63,7 @@ type Version struct {
 type Port struct {
 	Name      string   `json:"name"`
 	Device    string   `json:"device"`
+	VLAN      uint16   `json:"vlan,omitempty"` // of its frames; 0 for those without a tag
 	Driver    string   `json:"driver"`
 	Role      string   `json:"role"` // protected or unprotected
 	MAC       string   `json:"mac"`

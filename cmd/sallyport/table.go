@@ -36,9 +36,13 @@ func (t table) row(cells ...string) {
 func (t table) flush() error { return t.w.Flush() }
 
 func portTable(out io.Writer, ports []api.Port) error {
-	t := newTable(out, "PORT", "ROLE", "DEVICE", "DRIVER", "MAC", "MTU", "LINK", "QUEUES", "ADDRESSES")
+	t := newTable(out, "PORT", "ROLE", "VLAN", "DEVICE", "DRIVER", "MAC", "MTU", "LINK", "QUEUES", "ADDRESSES")
 	for _, p := range ports {
-		t.row(p.Name, p.Role, p.Device, p.Driver, p.MAC, strconv.Itoa(p.MTU), p.Link, strconv.Itoa(p.Queues), strings.Join(p.Addresses, " "))
+		vlan := ""
+		if p.VLAN != 0 {
+			vlan = strconv.Itoa(int(p.VLAN))
+		}
+		t.row(p.Name, p.Role, vlan, p.Device, p.Driver, p.MAC, strconv.Itoa(p.MTU), p.Link, strconv.Itoa(p.Queues), strings.Join(p.Addresses, " "))
 	}
 	return t.flush()
 }
