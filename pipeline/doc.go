@@ -36,7 +36,8 @@
 //     lifetime.go: when they have carried enough.
 //   - slowpath.go: what workers punt, dispatched. neighbour.go: ARP and the state of neighbours.
 //     discovery.go: the same of IPv6. adjacency.go: indices of neighbours. hold.go: packets that
-//     wait for an SA. icmp.go, icmp6.go, tokenbucket.go: messages about packets; pathmtu.go: such messages about ours. answer.go: what is sent in answer, and IKE.
+//     wait for an SA. icmp.go, icmp6.go, tokenbucket.go: messages about packets; pathmtu.go: such messages about ours. answer.go: what is sent in answer, and IKE. echo.go: echoes of ESP
+//     and AH.
 //   - accounts.go: drops by filter and by SA. counters.go, flows.go, explain.go with explain.c: what operators see. layout.go: Go and C agree on sizes.
 //   - packet.go, packet6.go, tuple.go: headers. reference.go, reference6.go, reference_esp.go, reference_ah.go, reference_fields.go, reference_mss.go: all packet functions once more
 //     in plain Go, which tests compare the fast path with. lab.go with lab.c: what the benchmark and tests need and a

@@ -29,7 +29,6 @@ const (
 	spiEchoRequest = 7
 	spiEchoReply   = 8
 
-	ahHeaderLen  = 12  // bytes, without ICV
 	maxEchoData  = 512 // bytes: no answer needs a fragment
 	noNextHeader = 59  // RFC 8200 section 4.7
 )

@@ -210,9 +210,9 @@ func TestExceptions(t *testing.T) {
 // events is a Handler that writes down what it hears.
 type events chan string
 
-func (e events) IKE(d Datagram)                            { e <- "ike " + string(d.Payload) }
-func (e events) Acquire(cell CellID, _ policy.Packet)      { e <- fmt.Sprint("acquire ", cell) }
-func (e events) Echo(Echo) {}
+func (e events) IKE(d Datagram)                       { e <- "ike " + string(d.Payload) }
+func (e events) Acquire(cell CellID, _ policy.Packet) { e <- fmt.Sprint("acquire ", cell) }
+func (e events) Echo(Echo)                            {}
 
 func (e events) Expire(_ CellID, spi uint32, _, hard bool) { e <- fmt.Sprint("expire ", spi, hard) }
 
