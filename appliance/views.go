@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"sallyport/appliance/api"
+	"sallyport/crypto"
 	"sallyport/ike"
 	"sallyport/pipeline"
 	"sallyport/pmd/eal"
@@ -94,7 +95,7 @@ func sasView(counted []pipeline.SACounters, negotiated []ike.SAInfo, manual map[
 		}
 		sas = append(sas, api.SA{
 			Peer: from.peer, Manual: manual[s.Tunnel], Child: s.Tunnel, Direction: direction, SPI: spiText(s.SPI),
-			Protocol: "esp", Mode: "tunnel", Suite: s.Suite.String(), Device: s.Device,
+			Protocol: protocolOf(&s), Mode: modeOf(&s), AHSuite: aroundOf(&s), ESN: s.ESN, PathMTU: s.PathMTU, Suite: s.Suite.String(), Device: s.Device,
 			Local: endpoint(s.Local, s.UDPEncap), Remote: endpoint(s.Remote, s.UDPEncap), UDPEncap: s.UDPEncap,
 			Selectors: texts(s.Selectors), ReplayWindow: s.ReplayWindow, Sequence: s.Sequence,
 			Packets: s.Packets, Bytes: s.Bytes, Idle: s.Idle.Seconds(), Drops: s.Drops,
@@ -102,6 +103,31 @@ func sasView(counted []pipeline.SACounters, negotiated []ike.SAInfo, manual map[
 		})
 	}
 	return sas
+}
+
+// protocolOf, modeOf and aroundOf are the words for how an SA protects packets.
+func protocolOf(s *pipeline.SACounters) string {
+	switch {
+	case s.Protocol == crypto.ProtocolAH:
+		return "ah"
+	case s.Around != (crypto.Suite{}):
+		return "esp-in-ah"
+	}
+	return "esp"
+}
+
+func modeOf(s *pipeline.SACounters) string {
+	if s.Transport {
+		return "transport"
+	}
+	return "tunnel"
+}
+
+func aroundOf(s *pipeline.SACounters) string {
+	if s.Around == (crypto.Suite{}) {
+		return ""
+	}
+	return s.Around.String()
 }
 
 // outboundName names an outbound SA by its Child SA and the peer's SPI.

@@ -100,7 +100,11 @@ type SACounters struct {
 	Tunnel        string
 	SPI           uint32
 	Outbound      bool
+	Protocol      crypto.Protocol // ProtocolESP or ProtocolAH
+	Transport     bool
+	Around        crypto.Suite // of the AH around ESP; zero for none
 	Suite         crypto.Suite
+	ESN           bool
 	Device        string // crypto device
 	Local, Remote netip.AddrPort
 	UDPEncap      bool
@@ -287,10 +291,16 @@ func (d *Dataplane) describe(sa *association, c *C.struct_sp_sa_counters, now, h
 	child := &sa.child
 	s := SACounters{
 		Cell: child.Cell, Tunnel: d.cellName(child.Cell), SPI: child.SPI,
-		Suite: child.Suite, Device: sa.session.DeviceName(),
+		Protocol: child.Protocol, Transport: child.Transport, Suite: child.Suite, ESN: child.ESN, Device: sa.session.DeviceName(),
 		Local: child.Local, Remote: child.Remote, UDPEncap: child.UDPEncap,
 		Selectors: slices.Clone(child.Selectors), ReplayWindow: child.ReplayWindow,
 		Packets: uint64(c.packets), Bytes: uint64(c.bytes), Sequence: uint64(c.sequence),
+	}
+	if child.Protocol != crypto.ProtocolAH {
+		s.Protocol = crypto.ProtocolESP // which 0 means too
+	}
+	if child.AH != nil {
+		s.Around = child.AH.Suite
 	}
 	if c.last_use != 0 && now > c.last_use {
 		s.Idle = time.Duration(float64(now-c.last_use) / float64(hz) * float64(time.Second))

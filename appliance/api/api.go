@@ -89,8 +89,11 @@ type SA struct {
 	Child        string            `json:"child"`
 	Direction    string            `json:"direction"` // inbound or outbound
 	SPI          string            `json:"spi"`
-	Protocol     string            `json:"protocol"`
-	Mode         string            `json:"mode"`
+	Protocol     string            `json:"protocol"` // esp, ah, or esp-in-ah for a bundle
+	Mode         string            `json:"mode"`     // tunnel or transport
+	AHSuite      string            `json:"ah_suite,omitempty"`
+	ESN          bool              `json:"esn,omitempty"`
+	PathMTU      int               `json:"path_mtu,omitempty"` // bytes, outbound, once ICMP has told it
 	Suite        string            `json:"suite"`
 	Device       string            `json:"device"` // the crypto device that serves it
 	Local        string            `json:"local"`

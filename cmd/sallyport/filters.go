@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 
@@ -149,6 +150,31 @@ are protected (quick mode), and the soft SAs by which they may go in clear.`
 	return command
 }
 
+// saDetails is how each SA protects packets, between which addresses, and what it has dropped.
+func saDetails(out io.Writer, sas []api.SA) error {
+	t := newTable(out, "SPI", "PROTOCOL", "MODE", "LOCAL", "REMOTE", "PATH MTU", "REPLAY WINDOW", "DROPS BY REASON")
+	for _, s := range sas {
+		var drops []string
+		for _, reason := range slices.Sorted(maps.Keys(s.Drops)) {
+			drops = append(drops, fmt.Sprintf("%s %d", reason, s.Drops[reason]))
+		}
+		protocol := s.Protocol
+		if s.UDPEncap {
+			protocol += " in udp"
+		}
+		t.row(s.SPI, protocol, s.Mode, s.Local, s.Remote, positive(s.PathMTU), positive(s.ReplayWindow), strings.Join(drops, ", "))
+	}
+	return t.flush()
+}
+
+// positive is a number that is not there where it is 0.
+func positive(n int) string {
+	if n == 0 {
+		return ""
+	}
+	return fmt.Sprint(n)
+}
+
 // manualTable is there only where a lab has SAs with keys of its own.
 func manualTable(out io.Writer, sas []api.ManualSA) error {
 	if len(sas) == 0 {
@@ -172,6 +198,9 @@ func sadTable(out io.Writer, sad api.SAD) error {
 	fmt.Fprintf(out, "quick mode, IPsec SAs: %d\n", len(sad.QuickMode))
 	if len(sad.QuickMode) > 0 {
 		if err := saTable(out, sad.QuickMode); err != nil {
+			return err
+		}
+		if err := saDetails(out, sad.QuickMode); err != nil {
 			return err
 		}
 	}
