@@ -4,14 +4,16 @@
  * Crypto through a device's queue pair: the op lives in the packet's private area, so nothing is allocated and nothing can be lost. Each worker owns one queue pair per device,
  * which completes in order.
  *
- * AES-CBC with HMAC (RFC 3602, RFC 2404, RFC 4868): outbound the cipher runs over the IV field too, with an op IV of zeros: the nonce block that stands there becomes
- * E_K(nonce), an unpredictable IV (SP 800-38A appendix C). The ICV covers SPI to ciphertext, with ESN followed by the high half of the number (RFC 4303 2.2.1), which
- * is never sent: it takes the ICV's place while the digest is computed aside.
+ * CBC (RFC 3602): outbound the cipher runs over the IV field too, with an op IV of zeros, so that the IV of the packet is what the number encrypts to. The ICV of a chain
+ * covers SPI to ciphertext, with ESN followed by the high half of the number, which takes the ICV's place while the digest is computed aside.
  */
 
-#include "ipv4.h"
-#include "mbuf.h"
-#include "stages.h"
+#include <string.h>
+
+#include "crypt.h"
+
+#define CCM_AAD 18 /* where devices want CCM's associated data: what stands before is theirs (rte_crypto_sym_op) */
+#define CCM_NONCE 1
 
 static inline rte_iova_t iova(const struct rte_mbuf *m, const void *p)
 {
@@ -23,31 +25,28 @@ static inline uint32_t offset_of(const struct rte_mbuf *m, const uint8_t *p)
 	return (uint32_t)(p - rte_pktmbuf_mtod(m, const uint8_t *));
 }
 
-static struct rte_crypto_op *prepare(struct rte_mbuf *m, struct sp_mbuf_priv *priv, void *session)
+static inline uint8_t *esp_of(const struct sp_transform *t, const struct sp_mbuf_priv *priv)
 {
-	priv->op = (struct rte_crypto_op){
-		.type = RTE_CRYPTO_OP_TYPE_SYMMETRIC,
-		.status = RTE_CRYPTO_OP_STATUS_NOT_PROCESSED,
-		.sess_type = RTE_CRYPTO_OP_WITH_SESSION,
-		.phys_addr = iova(m, &priv->op),
-	};
-	priv->sym = (struct rte_crypto_sym_op){.m_src = m, .session = session};
-	return &priv->op;
+	return priv->payload - t->iv_length - SP_ESP_LENGTH;
 }
 
-static void prepare_aead(struct rte_mbuf *m, struct sp_mbuf_priv *priv, uint32_t salt_be, int esn)
+/* The chain's digest is computed aside while the high half of the number stands in its place. GMAC has the high half in front. */
+static inline int digest_aside(const struct sp_transform *t)
 {
-	uint8_t *icv = priv->payload + priv->payload_length;
-	const uint8_t *esp = priv->payload - 8 - SP_ESP_LENGTH;
+	return t->esn && t->kind == SP_SA_CHAIN_ASYNC && t->cipher != SP_CIPHER_GMAC;
+}
 
-	sp_store32(priv->iv, salt_be);
-	sp_store64(priv->iv + 4, sp_load64(priv->payload - 8));
+static void prepare_aead(struct rte_mbuf *m, struct sp_mbuf_priv *priv, const struct sp_transform *t)
+{
+	const int ccm = t->cipher == SP_CIPHER_CCM;
+	uint8_t *icv = priv->payload + priv->payload_length, *aad = priv->aad + (ccm ? CCM_AAD : 0);
+	const uint8_t *associated;
+
+	sp_compose_nonce(t, priv->payload - t->iv_length, priv->iv + (ccm ? CCM_NONCE : 0));
 	memset(priv->aad, 0, sizeof(priv->aad));
-	sp_store32(priv->aad, sp_load32(esp));
-	if (esn)
-		sp_store64(priv->aad + 4, rte_cpu_to_be_64(priv->sequence));
-	else
-		sp_store32(priv->aad + 4, sp_load32(esp + 4));
+	associated = sp_associated(t, esp_of(t, priv), priv->sequence, aad);
+	if (associated != aad)
+		memcpy(aad, associated, SP_ESP_LENGTH);
 	priv->sym.aead.data.offset = offset_of(m, priv->payload);
 	priv->sym.aead.data.length = priv->payload_length;
 	priv->sym.aead.digest.data = icv;
@@ -56,42 +55,85 @@ static void prepare_aead(struct rte_mbuf *m, struct sp_mbuf_priv *priv, uint32_t
 	priv->sym.aead.aad.phys_addr = iova(m, priv->aad);
 }
 
-/* The authenticated part begins with the SPI; returns where the ICV belongs. */
-static uint8_t *prepare_cbc_auth(struct rte_mbuf *m, struct sp_mbuf_priv *priv, int esn)
+/* What the ICV covers: from the SPI, and with ESN the number's high half among it. */
+static void prepare_auth(struct rte_mbuf *m, struct sp_mbuf_priv *priv, const struct sp_transform *t)
 {
-	uint8_t *esp = priv->payload - SP_IV_MAX - SP_ESP_LENGTH;
-	uint8_t *icv = priv->payload + priv->payload_length;
-	uint8_t *digest = esn ? priv->digest : icv;
+	uint8_t *esp = esp_of(t, priv), *icv = priv->payload + priv->payload_length, *digest = icv, *first = esp;
 
-	priv->sym.auth.data.offset = offset_of(m, esp);
-	priv->sym.auth.data.length = SP_ESP_LENGTH + SP_IV_MAX + priv->payload_length + (esn ? 4u : 0u);
+	if (digest_aside(t)) {
+		memcpy(priv->digest, icv, t->icv_length); /* inbound the one to compare with */
+		digest = priv->digest;
+	}
+	if (t->esn) {
+		uint32_t former = sp_insert_high(t, esp, icv, priv->sequence);
+
+		if (t->cipher == SP_CIPHER_GMAC) {
+			sp_store32(priv->digest, former);
+			first -= SP_HIGH_HALF;
+		}
+	}
+	priv->sym.auth.data.offset = offset_of(m, first);
+	priv->sym.auth.data.length = (uint32_t)(icv - esp) + (t->esn ? SP_HIGH_HALF : 0);
 	priv->sym.auth.digest.data = digest;
 	priv->sym.auth.digest.phys_addr = iova(m, digest);
-	return icv;
 }
 
-static void prepare_cbc_encrypt(struct rte_mbuf *m, struct sp_mbuf_priv *priv, const struct sp_sa_out *sa)
+static void prepare_chain(struct rte_mbuf *m, struct sp_mbuf_priv *priv, const struct sp_transform *t)
 {
-	uint8_t *icv = prepare_cbc_auth(m, priv, sa->transform.esn);
+	uint8_t *iv = priv->payload - t->iv_length, *text = priv->payload;
 
-	memset(priv->iv, 0, sizeof(priv->iv));
-	priv->sym.cipher.data.offset = offset_of(m, priv->payload - SP_IV_MAX);
-	priv->sym.cipher.data.length = SP_IV_MAX + priv->payload_length;
-	if (sa->transform.esn)
-		sp_store32(icv, rte_cpu_to_be_32((uint32_t)(priv->sequence >> 32)));
-}
-
-static void prepare_cbc_decrypt(struct rte_mbuf *m, struct sp_mbuf_priv *priv, const struct sp_sa_in *sa)
-{
-	uint8_t *icv = prepare_cbc_auth(m, priv, sa->transform.esn);
-
-	memcpy(priv->iv, priv->payload - SP_IV_MAX, SP_IV_MAX);
-	priv->sym.cipher.data.offset = offset_of(m, priv->payload);
-	priv->sym.cipher.data.length = priv->payload_length;
-	if (sa->transform.esn) {
-		memcpy(priv->digest, icv, sa->transform.icv_length);
-		sp_store32(icv, rte_cpu_to_be_32((uint32_t)(priv->sequence >> 32)));
+	switch (t->cipher) {
+	case SP_CIPHER_CBC:
+		memset(priv->iv, 0, sizeof(priv->iv));
+		if (priv->decrypted)
+			memcpy(priv->iv, iv, t->iv_length);
+		else
+			text = iv;
+		break;
+	case SP_CIPHER_CTR:
+		sp_compose_nonce(t, iv, priv->iv);
+		sp_store32(priv->iv + 12, rte_cpu_to_be_32(1));
+		break;
+	case SP_CIPHER_GMAC:
+		sp_compose_nonce(t, iv, priv->iv);
+		break;
+	default: /* SP_CIPHER_NULL */
+		break;
 	}
+	priv->sym.cipher.data.offset = offset_of(m, text);
+	priv->sym.cipher.data.length = (uint32_t)(priv->payload - text) + priv->payload_length;
+	prepare_auth(m, priv, t);
+}
+
+struct rte_crypto_op *sp_async_prepare(struct rte_mbuf *m, const struct sp_transform *t)
+{
+	struct sp_mbuf_priv *priv = sp_priv(m);
+
+	if (!priv->decrypted)
+		sp_write_iv(t, priv->payload - t->iv_length, priv->sequence);
+	priv->op = (struct rte_crypto_op){
+		.type = RTE_CRYPTO_OP_TYPE_SYMMETRIC,
+		.status = RTE_CRYPTO_OP_STATUS_NOT_PROCESSED,
+		.sess_type = RTE_CRYPTO_OP_WITH_SESSION,
+		.phys_addr = iova(m, &priv->op),
+	};
+	priv->sym = (struct rte_crypto_sym_op){.m_src = m, .session = t->session};
+	if (t->kind == SP_SA_AEAD_ASYNC)
+		prepare_aead(m, priv, t);
+	else
+		prepare_chain(m, priv, t);
+	return &priv->op;
+}
+
+void sp_async_restore(struct rte_mbuf *m, const struct sp_transform *t)
+{
+	struct sp_mbuf_priv *priv = sp_priv(m);
+	uint8_t *icv = priv->payload + priv->payload_length;
+
+	if (digest_aside(t))
+		memcpy(icv, priv->digest, t->icv_length);
+	else if (t->esn && t->cipher == SP_CIPHER_GMAC)
+		sp_remove_high(t, esp_of(t, priv), icv, sp_load32(priv->digest));
 }
 
 /* Gives the ops to the device; those it does not take are dropped, their numbers skipped. */
@@ -123,11 +165,7 @@ void sp_async_encrypt(struct sp_worker *w, struct sp_sa_out *sa, struct rte_mbuf
 
 		priv->decrypted = 0;
 		priv->sa = sa;
-		ops[i] = prepare(mbufs[i], priv, sa->transform.session);
-		if (sa->transform.kind == SP_SA_CBC_ASYNC)
-			prepare_cbc_encrypt(mbufs[i], priv, sa);
-		else
-			prepare_aead(mbufs[i], priv, sa->transform.salt_be, sa->transform.esn);
+		ops[i] = sp_async_prepare(mbufs[i], &sa->transform);
 	}
 	submit(w, sa->transform.device, sa->subject, ops, n);
 }
@@ -148,11 +186,7 @@ void sp_async_decrypt(struct sp_worker *w, struct sp_sa_in *sa, struct sp_esp *p
 		priv->sequence = p->sequence;
 		priv->payload = p->esp + SP_ESP_LENGTH + sa->transform.iv_length;
 		priv->payload_length = p->length - SP_ESP_LENGTH - sa->transform.iv_length - sa->transform.icv_length;
-		ops[i] = prepare(p->mbuf, priv, sa->transform.session);
-		if (sa->transform.kind == SP_SA_CBC_ASYNC)
-			prepare_cbc_decrypt(p->mbuf, priv, sa);
-		else
-			prepare_aead(p->mbuf, priv, sa->transform.salt_be, sa->transform.esn);
+		ops[i] = sp_async_prepare(p->mbuf, &sa->transform);
 	}
 	submit(w, sa->transform.device, sa->subject, ops, n);
 }
@@ -165,14 +199,12 @@ static void complete_encrypt(struct sp_worker *w, struct sp_sa_out *sa, struct r
 
 	for (uint32_t i = 0; i < n; i++) {
 		struct rte_mbuf *m = ops[i]->sym->m_src;
-		struct sp_mbuf_priv *priv = sp_priv(m);
 
 		if (unlikely(ops[i]->status != RTE_CRYPTO_OP_STATUS_SUCCESS)) {
 			sp_drop(w, m, SP_DROP_CRYPTO_ERROR);
 			continue;
 		}
-		if (sa->transform.kind == SP_SA_CBC_ASYNC && sa->transform.esn)
-			memcpy(priv->payload + priv->payload_length, priv->digest, sa->transform.icv_length);
+		sp_async_restore(m, &sa->transform);
 		mbufs[good++] = m;
 	}
 	sp_outbound_sealed(w, sa, mbufs, good);
@@ -188,6 +220,7 @@ static void complete_decrypt(struct sp_worker *w, struct sp_sa_in *sa, struct rt
 		struct rte_mbuf *m = ops[i]->sym->m_src;
 		const struct sp_mbuf_priv *priv = sp_priv(m);
 
+		sp_async_restore(m, &sa->transform);
 		if (unlikely(ops[i]->status == RTE_CRYPTO_OP_STATUS_AUTH_FAILED)) {
 			sp_sa_in_drop(w, sa, m, SP_DROP_AUTH_FAILED);
 			continue;

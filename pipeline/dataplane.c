@@ -311,6 +311,33 @@ static void add_source(struct sp_worker *w, uint16_t device)
 	w->sources[w->n_sources++] = device;
 }
 
+/* The worker's manager of libIPSec_MB's jobs. Where the library cannot be used there is none, and SAs that need it are refused. */
+static int create_jobs(const struct sp_dataplane *dp, struct sp_worker *w)
+{
+	IMB_MGR *manager = allocate(dp, 1, imb_get_mb_mgr_size());
+
+	if (manager == NULL)
+		return -1;
+	if (imb_set_pointers_mb_mgr(manager, 0, 1) != NULL) {
+		init_mb_mgr_auto(manager, NULL);
+		if (imb_get_errno(manager) == 0 && (manager->features & IMB_FEATURE_SELF_TEST_PASS) != 0) {
+			w->job.manager = manager;
+			return 0;
+		}
+	}
+	rte_free(manager);
+	return 0;
+}
+
+static void free_jobs(IMB_MGR *manager)
+{
+	if (manager == NULL)
+		return;
+	/* its lanes may keep states of hashes that began with a key */
+	explicit_bzero(manager, imb_get_mb_mgr_size());
+	rte_free(manager);
+}
+
 static int create_worker(struct sp_dataplane *dp, const struct sp_config *c, uint16_t id, char *error, size_t size)
 {
 	struct sp_worker *w = allocate(dp, 1, sizeof(*w));
@@ -330,7 +357,8 @@ static int create_worker(struct sp_dataplane *dp, const struct sp_config *c, uin
 	w->punt = create_ring(dp, c->punt_entries, RING_F_SP_ENQ | RING_F_SC_DEQ);
 	w->inject = create_ring(dp, c->inject_entries, RING_F_SP_ENQ | RING_F_SC_DEQ);
 	w->handover = create_ring(dp, c->handover_entries, RING_F_SC_DEQ);
-	if (w->flows == NULL || w->flows6 == NULL || w->filters == NULL || w->tally == NULL || w->punt == NULL || w->inject == NULL || w->handover == NULL)
+	if (w->flows == NULL || w->flows6 == NULL || w->filters == NULL || w->tally == NULL || w->punt == NULL || w->inject == NULL || w->handover == NULL ||
+	    create_jobs(dp, w) != 0)
 		goto no_memory;
 	sp_tally_init(w->tally, c->tally_entries);
 	for (uint32_t i = 0; i < c->n_ports; i++) {
@@ -430,6 +458,7 @@ static void destroy_worker(struct sp_worker *w)
 	rte_free(w->flows6);
 	rte_free(w->filters);
 	rte_free(w->tally);
+	free_jobs(w->job.manager);
 	rte_free(w);
 }
 

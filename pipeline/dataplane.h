@@ -33,6 +33,7 @@ _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "header fields are com
 #define SP_AH_LENGTH 12     /* AH up to its sequence number (RFC 4302 2) */
 #define SP_IV_MAX 16
 #define SP_ICV_MAX 32
+#define SP_AAD_ROOM 32      /* CCM: 18 bytes are the device's, then at most 12 (rte_crypto_sym_op) */
 
 /* ---- next hops and policy ---- */
 
@@ -92,6 +93,7 @@ struct sp_transform {
 	aes_gcm_enc_dec_t gcm;     /* DIRECT */
 	uint32_t salt_be;
 	uint8_t kind, device;
+	uint8_t cipher;            /* enum sp_cipher */
 	uint8_t iv_length, icv_length;
 	uint8_t block_mask;        /* padded length = (n + mask) & ~mask, mask = block - 1 */
 	uint8_t esn;
@@ -200,7 +202,7 @@ static inline const struct sp_selector6 *sp_sa_out_selectors6(const struct sp_sa
 /* Kinds whose packets leave by one function and come back by another. */
 static inline int sp_kind_async(uint8_t kind)
 {
-	return kind == SP_SA_AEAD_ASYNC || kind == SP_SA_CBC_ASYNC;
+	return kind == SP_SA_AEAD_ASYNC || kind == SP_SA_CHAIN_ASYNC;
 }
 
 /* What inbound SAs in transport mode take for hosts behind us. Immutable: a change publishes another one. */
@@ -242,8 +244,10 @@ struct sp_mbuf_priv {
 	struct rte_crypto_op op __rte_aligned(64);
 	struct rte_crypto_sym_op sym;
 	uint8_t iv[SP_IV_MAX];
-	uint8_t aad[16];   /* zero-padded: devices may read whole blocks */
-	uint8_t digest[SP_ICV_MAX];
+	union {
+		uint8_t aad[SP_AAD_ROOM]; /* AEAD, zero-padded: devices may read whole blocks */
+		uint8_t digest[SP_ICV_MAX]; /* a chain with ESN */
+	};
 };
 _Static_assert(sizeof(struct sp_mbuf_priv) <= SP_MBUF_PRIVATE_SIZE, "sp_mbuf_priv fits the private area");
 _Static_assert(offsetof(struct sp_mbuf_priv, sym) == offsetof(struct sp_mbuf_priv, op) + sizeof(struct rte_crypto_op), "the symmetric op follows its op");
@@ -256,6 +260,8 @@ _Static_assert(SP_IV_OFFSET == sizeof(struct rte_crypto_op) + sizeof(struct rte_
 void *sp_fail(char *error, size_t size, const char *format, ...) __rte_format_printf(3, 4);
 /* A name that no other DPDK object of this process has, at most 21 characters. */
 void sp_object_name(struct sp_dataplane *dp, char name[32]);
+/* sa.c: what the crypto stages know of an SA. */
+struct sp_transform sp_transform_of(const struct sp_sa_config *config);
 /* publish_ipv6.c: routes and own addresses of IPv6, after the filters; -1 with the reason in error. Whatever happens, sp_snapshot_free6 undoes it. */
 int sp_snapshot_build6(struct sp_dataplane *dp, struct sp_snapshot *s, const struct sp_snapshot_config *config, char *error, size_t size);
 void sp_snapshot_free6(struct sp_snapshot *s);
@@ -321,6 +327,14 @@ struct sp_gcm_scratch {
 	uint8_t icv[16];
 };
 
+/* What jobs of libIPSec_MB need beside the packets. */
+struct sp_job_scratch {
+	IMB_MGR *manager; /* of this worker alone, empty between two bursts; NULL: the library cannot be used on this machine */
+	uint8_t tag[SP_BURST][SP_ICV_MAX];
+	uint8_t iv[SP_BURST][SP_IV_MAX];
+	uint8_t aad[SP_BURST][16];
+};
+
 struct sp_async_queue {
 	uint64_t enqueued, completed; /* operations since start */
 	uint64_t epoch_mark;          /* `enqueued` when the pending epoch was noted */
@@ -356,6 +370,7 @@ struct sp_worker {
 	struct sp_port_counters counters[SP_PORT_SLOTS];
 	struct sp_gcm_scratch gcm;
 	struct sp_cpu_vector cpu __rte_cache_aligned;
+	struct sp_job_scratch job __rte_cache_aligned;
 	struct sp_tx_buffer tx[SP_MAX_PORTS] __rte_cache_aligned;
 } __rte_cache_aligned;
 

@@ -17,8 +17,8 @@
 //     not ESP with AES-GCM in an IPv4 tunnel: other ciphers, transport mode, outer IPv6, AH of ah.c and bundles.
 //  7. inbound.c: ESP for us, with the replay window of replay.h: decrypted, checked against its SA, back to stage 3.
 //     inbound6.c: the last step for IPv6 in a tunnel. inbound_general.c: the same for all other SAs.
-//  8. crypto_direct.c: AES-GCM by the library itself. crypto_cpu.c and crypto_async.c: the two ways to a crypto device.
-//     crypto_sync.c: what the general stages call for crypto within the call.
+//  8. crypto_direct.c: AES-GCM by the library itself. crypto_sync.c: packets of any shape, by the library, by its jobs in
+//     crypto_job.c or by a device in crypto_cpu.c. crypto_async.c: the queues of a device. crypt.h: IVs and nonces.
 //  9. transmit.c: next hop, link-layer header, transmit queue.
 //
 // Called from stages 6 and 7: mss.c for TCP's segment size. fields.h for DF, DSCP, ECN and TTL of outer headers.
@@ -40,7 +40,7 @@
 //     and AH.
 //   - accounts.go: drops by filter and by SA. counters.go, flows.go, explain.go with explain.c: what operators see. layout.go: Go and C agree on sizes.
 //   - packet.go, packet6.go, tuple.go: headers. reference.go, reference6.go, reference_esp.go, reference_ah.go, reference_fields.go, reference_mss.go: all packet functions once more
-//     in plain Go, which tests compare the fast path with. lab.go with lab.c: what the benchmark and tests need and a
+//     in plain Go, which tests compare the fast path with. lab.go with lab.c, lab_crypt.go with lab_crypt.c: what the benchmark and tests need and a
 //     gateway never calls.
 //
 // # Rules

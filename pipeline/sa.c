@@ -39,25 +39,34 @@ static int device_known(const struct sp_dataplane *dp, uint8_t device)
 	return 0;
 }
 
-/* 1 when the crypto stages can work with these lengths: an IV is a number, padded to a block (RFC 4303 2.3). */
+/* 1 when the crypto stages can work with these lengths. */
 static int lengths_valid(const struct sp_sa_config *c)
 {
-	if (c->icv_length < 8 || c->icv_length > SP_ICV_MAX || (c->block != 4 && c->block != 8 && c->block != 16))
+	static const uint8_t iv_length[SP_CIPHER_COUNT] = {
+		[SP_CIPHER_GCM] = 8, [SP_CIPHER_CCM] = 8, [SP_CIPHER_CTR] = 8, [SP_CIPHER_GMAC] = 8, [SP_CIPHER_GMAC_AH] = 8,
+	};
+
+	if (c->cipher >= SP_CIPHER_COUNT || c->icv_length < 8 || c->icv_length > SP_ICV_MAX)
 		return 0;
-	if (c->kind == SP_SA_AEAD_DIRECT || c->kind == SP_SA_AEAD_CPU || c->kind == SP_SA_AEAD_ASYNC)
-		return c->iv_length == 8 && c->block == 4 && c->icv_length <= 16;
-	return c->iv_length == 0 || c->iv_length == 8 || (c->iv_length == SP_IV_MAX && c->protocol == SP_SA_ESP);
+	if (c->cipher == SP_CIPHER_CBC)
+		return c->iv_length == c->block && (c->block == 8 || c->block == SP_IV_MAX);
+	return c->iv_length == iv_length[c->cipher] && c->block == 4;
 }
 
 /* 1 when the session, its kind and its lengths fit, else 0 with the reason in error. */
 static int transform_valid(const struct sp_dataplane *dp, const struct sp_sa_config *c, char *error, size_t size)
 {
 	if (c->session == NULL || c->kind > SP_SA_JOB || !lengths_valid(c)) {
-		sp_fail(error, size, "SA %08x: session missing, or kind %u with IV %u, ICV %u, block %u bytes", c->spi, c->kind, c->iv_length, c->icv_length, c->block);
+		sp_fail(error, size, "SA %08x: session missing, or kind %u, cipher %u with IV %u, ICV %u, block %u bytes", c->spi, c->kind, c->cipher,
+			c->iv_length, c->icv_length, c->block);
 		return 0;
 	}
 	if ((c->gcm != NULL) != (c->kind == SP_SA_AEAD_DIRECT)) {
 		sp_fail(error, size, "SA %08x: a function of AES-GCM belongs to kind %u alone, found kind %u", c->spi, SP_SA_AEAD_DIRECT, c->kind);
+		return 0;
+	}
+	if (c->kind == SP_SA_JOB && dp->workers[0]->job.manager == NULL) {
+		sp_fail(error, size, "SA %08x: a session of libIPSec_MB's jobs, but the library failed its self-test or lacks what it needs of the processor", c->spi);
 		return 0;
 	}
 	if (sp_kind_async(c->kind) && !device_known(dp, c->device)) {
@@ -97,14 +106,15 @@ static int config_valid(const struct sp_dataplane *dp, const struct sp_sa_config
 	return 1;
 }
 
-static void fill_transform(struct sp_transform *t, const struct sp_sa_config *c)
+struct sp_transform sp_transform_of(const struct sp_sa_config *c)
 {
-	*t = (struct sp_transform){
+	return (struct sp_transform){
 		.session = c->session,
 		.gcm = (aes_gcm_enc_dec_t)c->gcm,
 		.salt_be = c->salt_be,
 		.kind = c->kind,
 		.device = c->device,
+		.cipher = c->cipher,
 		.iv_length = c->iv_length,
 		.icv_length = c->icv_length,
 		.block_mask = (uint8_t)(c->block - 1),
@@ -158,7 +168,7 @@ struct sp_sa_in *sp_sa_in_create(struct sp_dataplane *dp, const struct sp_sa_con
 	if (sa == NULL)
 		return sp_fail(error, error_size, "inbound SA %08x: no DPDK memory for %zu bytes", c->spi,
 			       sp_sa_in_size(c->window, c->n_selectors, c->n_selectors6));
-	fill_transform(&sa->transform, c);
+	sa->transform = sp_transform_of(c);
 	sa->spi = c->spi;
 	sa->replay.bitmap = sa->bitmap;
 	sa->replay.window = c->window;
@@ -222,7 +232,7 @@ static uint32_t fill_ah(struct sp_sa_out *sa, const struct sp_sa_config *c)
 	if (of == NULL)
 		return 0;
 	ah = (struct sp_ah *)((uint8_t *)sa->selectors + selectors_size(c->n_selectors, c->n_selectors6));
-	fill_transform(&ah->transform, of);
+	ah->transform = sp_transform_of(of);
 	ah->spi_be = rte_cpu_to_be_32(of->spi);
 	ah->length = (uint8_t)sp_ah_length(&ah->transform, c->outer == SP_IPV6);
 	sa->ah = ah;
@@ -265,7 +275,7 @@ struct sp_sa_out *sp_sa_out_create(struct sp_dataplane *dp, const struct sp_sa_c
 	sa = rte_zmalloc_socket("sp_sa_out", sp_sa_out_size(c->n_selectors, c->n_selectors6, has_ah(c)), RTE_CACHE_LINE_SIZE, dp->socket);
 	if (sa == NULL)
 		return sp_fail(error, error_size, "outbound SA %08x: no DPDK memory for %zu bytes", c->spi, sp_sa_out_size(c->n_selectors, c->n_selectors6, has_ah(c)));
-	fill_transform(&sa->transform, c);
+	sa->transform = sp_transform_of(c);
 	sa->spi_be = rte_cpu_to_be_32(c->spi);
 	sa->n_selectors = (uint16_t)c->n_selectors;
 	sa->n_selectors6 = (uint16_t)c->n_selectors6;

@@ -188,7 +188,7 @@ func (c *ChildSA) toC(outbound bool) C.struct_sp_sa_config {
 func setLayer(config *C.struct_sp_sa_config, spi uint32, suite crypto.Suite, keymat crypto.Secret, session *cryptodev.Session, window int) {
 	config.spi = C.uint32_t(spi)
 	config.session, config.gcm = session.Handle, session.GCM
-	config.kind, config.device = sessionKind(session), C.uint8_t(session.Device)
+	config.kind, config.cipher, config.device = sessionKind(session), cipherShape(suite), C.uint8_t(session.Device)
 	config.iv_length, config.icv_length, config.block = C.uint8_t(suite.IVLen()), C.uint8_t(suite.ICVLen()), C.uint8_t(max(suite.BlockSize(), 4))
 	config.esn, config.window = flag(session.ESN), C.uint16_t(window)
 	key := suite.KeyLen()
@@ -230,12 +230,35 @@ func sessionKind(s *cryptodev.Session) C.uint8_t {
 	switch {
 	case s.Direct:
 		return C.SP_SA_AEAD_DIRECT
+	case s.Job:
+		return C.SP_SA_JOB
 	case s.CPU:
 		return C.SP_SA_AEAD_CPU
-	case s.Suite.AEAD():
+	case s.Suite.AEAD() && s.Suite.Encr != crypto.EncrNullAESGMAC:
 		return C.SP_SA_AEAD_ASYNC
 	}
-	return C.SP_SA_CBC_ASYNC
+	return C.SP_SA_CHAIN_ASYNC
+}
+
+// cipherShape is what a suite makes of IV, nonce and associated data.
+func cipherShape(s crypto.Suite) C.uint8_t {
+	switch s.Encr {
+	case crypto.EncrAESCBC, crypto.Encr3DES, crypto.EncrDES:
+		return C.SP_CIPHER_CBC
+	case crypto.EncrAESCTR:
+		return C.SP_CIPHER_CTR
+	case crypto.EncrNullAESGMAC:
+		return C.SP_CIPHER_GMAC
+	case crypto.EncrAESCCM8, crypto.EncrAESCCM12, crypto.EncrAESCCM16:
+		return C.SP_CIPHER_CCM
+	}
+	switch {
+	case s.AEAD():
+		return C.SP_CIPHER_GCM
+	case s.AH() && s.IVLen() > 0:
+		return C.SP_CIPHER_GMAC_AH
+	}
+	return C.SP_CIPHER_NULL
 }
 
 // selectorsOf are the selectors of one IP version.

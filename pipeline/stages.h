@@ -61,13 +61,16 @@ struct sp_esp {
 };
 _Static_assert(sizeof(struct sp_esp) == 32, "two to a cache line");
 
-/* One packet for the crypto stages. ESP: what is authenticated in front of the payload ends with the IV. AH: everything from the IP header to the end is authenticated and the payload is empty. */
+/*
+ * One packet for the crypto stages. ESP: what is authenticated in front of the payload ends with the IV. AH: everything from the IP header to the end is authenticated
+ * as it stands, so that the mutable fields and the ICV are zero, and the payload is empty; with ESN the buffer has 4 bytes more behind the packet.
+ */
 struct sp_crypt {
 	struct rte_mbuf *mbuf;
 	uint8_t *start;        /* first authenticated byte: ESP's SPI, for AH the IP header */
 	uint8_t *payload;      /* first byte to be en- or decrypted; AH: end of the packet */
 	uint32_t payload_length;
-	uint8_t *icv;          /* ESP: right behind the payload, AH: within the header, zeroed */
+	uint8_t *icv;          /* ESP: right behind the payload. AH: outbound where it goes, inbound a copy of what was received; GMAC: the 8 bytes before it are the IV */
 	uint64_t sequence;     /* all 64 bits */
 };
 
@@ -112,9 +115,14 @@ uint32_t sp_cpu_process(struct sp_worker *w, uint8_t device, void *session, uint
 void sp_direct_encrypt(struct sp_worker *w, const struct sp_sa_out *sa, struct rte_mbuf **mbufs, uint64_t sequence, uint32_t n);
 /* crypto_direct.c: returns a bit for each packet whose ICV was wrong. */
 uint32_t sp_direct_decrypt(struct sp_worker *w, const struct sp_sa_in *sa, const struct sp_esp *packets, uint32_t n);
-/* crypto_sync.c: the synchronous kinds, at most SP_BURST packets of one SA. sp_crypt_seal returns a bit for each packet that failed, sp_crypt_open one for each whose ICV is wrong. */
-uint32_t sp_crypt_seal(struct sp_worker *w, const struct sp_transform *transform, struct sp_crypt *packets, uint32_t n);
-uint32_t sp_crypt_open(struct sp_worker *w, const struct sp_transform *transform, struct sp_crypt *packets, uint32_t n);
+/*
+ * crypto_sync.c: the synchronous kinds, 1 to SP_BURST packets of one SA. sp_crypt_seal writes IV and ICV, and returns a bit for each packet that failed, which may be half
+ * encrypted; sp_crypt_open returns one for each whose ICV is wrong or cannot be computed. Payloads of no byte, or not of whole blocks, fail.
+ */
+uint32_t sp_crypt_seal(struct sp_worker *w, const struct sp_transform *t, struct sp_crypt *packets, uint32_t n);
+uint32_t sp_crypt_open(struct sp_worker *w, const struct sp_transform *t, struct sp_crypt *packets, uint32_t n);
+/* crypto_job.c: ICVs into w->job.tag, payloads encrypted or decrypted. Returns a bit for each packet that failed. */
+uint32_t sp_job_run(struct sp_worker *w, const struct sp_transform *t, const struct sp_crypt *packets, uint32_t n, int encrypt);
 /* crypto_async.c: mbufs with priv->sa, sequence, payload and payload_length filled. */
 void sp_async_encrypt(struct sp_worker *w, struct sp_sa_out *sa, struct rte_mbuf **mbufs, uint32_t n);
 void sp_async_decrypt(struct sp_worker *w, struct sp_sa_in *sa, struct sp_esp *packets, uint32_t n);

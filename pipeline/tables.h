@@ -94,8 +94,20 @@ enum sp_sa_kind {
 	SP_SA_AEAD_DIRECT, /* libIPSec_MB's function with an expanded key */
 	SP_SA_AEAD_CPU,    /* rte_cryptodev_sym_cpu_crypto_process */
 	SP_SA_AEAD_ASYNC,  /* enqueue and dequeue */
-	SP_SA_CBC_ASYNC,   /* AES-CBC with HMAC, enqueue and dequeue */
+	SP_SA_CHAIN_ASYNC, /* a cipher with an integrity algorithm, or integrity alone, enqueue and dequeue */
 	SP_SA_JOB,         /* libIPSec_MB's multi-buffer jobs: any transform */
+};
+
+/* What a packet's IV is and which bytes are authenticated where. */
+enum sp_cipher {
+	SP_CIPHER_GCM,     /* nonce of salt and IV; SPI and number are associated data (RFC 4106). ChaCha20-Poly1305 is the same (RFC 7634) */
+	SP_CIPHER_CCM,     /* so too, with a salt of 3 bytes (RFC 4309) */
+	SP_CIPHER_CBC,     /* AES, 3DES, DES: outbound the IV field is encrypted as well (RFC 3602, RFC 2451, RFC 2405) */
+	SP_CIPHER_CTR,     /* counter block of salt, IV and 1 (RFC 3686) */
+	SP_CIPHER_NULL,    /* integrity alone, in ESP (RFC 2410) or AH */
+	SP_CIPHER_GMAC,    /* nonce of salt and IV; all from the SPI to the trailer is associated data (RFC 4543 3) */
+	SP_CIPHER_GMAC_AH, /* the IV stands in front of the ICV (RFC 4543 4) */
+	SP_CIPHER_COUNT
 };
 
 enum sp_sa_protocol {
@@ -283,7 +295,7 @@ struct sp_encapsulation {
 
 /* Both directions. Selectors are copied. */
 struct sp_sa_config {
-	void *session;          /* rte_cryptodev session or, for DIRECT, struct gcm_key_data; alive until the SA's grace period is over */
+	void *session;          /* rte_cryptodev session; DIRECT: struct gcm_key_data; JOB: IMB_JOB; alive until the SA's grace period is over */
 	void *gcm;              /* DIRECT: aes_gcm_enc_dec_t, in the SA's direction; NULL for the others */
 	const struct sp_selector *selectors;
 	const struct sp_selector6 *selectors6;
@@ -291,13 +303,14 @@ struct sp_sa_config {
 	uint64_t first_sequence; /* outbound: first number to send, 1 for a new SA */
 	uint32_t n_selectors, n_selectors6; /* at least one in all */
 	uint32_t spi;
-	uint32_t salt_be;       /* AEAD: the 4 bytes as they stand in memory (RFC 4106 4) */
+	uint32_t salt_be;       /* the bytes of the salt as they stand in memory (RFC 4106 4), CCM has 3 */
 	uint8_t source[16], destination[16];  /* outer addresses as they stand in a packet, IPv4 in the first 4 bytes */
 	uint16_t source_port, destination_port; /* UDP encapsulation only */
 	uint16_t cell;
 	uint16_t adjacency;     /* outbound: next hop of the outer packet, or SP_NO_ADJACENCY */
 	uint16_t window;        /* inbound: replay window in packets, a multiple of 32, at most SP_WINDOW_MAX; 0 turns replay protection off */
 	uint8_t kind;           /* enum sp_sa_kind */
+	uint8_t cipher;         /* enum sp_cipher */
 	uint8_t device;         /* cryptodev id */
 	uint8_t iv_length, icv_length, block;
 	uint8_t udp;            /* not 0: RFC 3948 */

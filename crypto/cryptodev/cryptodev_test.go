@@ -18,13 +18,7 @@ import (
 	"sallyport/pmd/eal"
 )
 
-const (
-	testSPI    = 0x10203040
-	queuePairs = 2
-	ipv4       = 4 // next header
-)
-
-var runner *devicetest.Runner
+const queuePairs = 2
 
 func TestMain(m *testing.M) {
 	os.Exit(run(m))
@@ -38,10 +32,6 @@ func run(m *testing.M) int {
 	}
 	environment, err := eal.Start(eal.Config{HugePages: eal.HugePagesOff, MemoryMB: 512, LogLevel: "error"}, slog.New(slog.DiscardHandler))
 	if err != nil {
-		fmt.Println(err)
-		return 1
-	}
-	if runner, err = devicetest.NewRunner(); err != nil {
 		fmt.Println(err)
 		return 1
 	}
@@ -98,173 +88,58 @@ func keymatFor(s crypto.Suite, random *rand.ChaCha8) crypto.Secret {
 	return crypto.NewSecret(keymat)
 }
 
-// sizes are the payload lengths of the comparison: all small ones, where every padding
-// occurs, and a sample up to a jumbo frame.
-func sizes() []int {
-	var list []int
-	for size := 1; size <= 70; size++ {
-		list = append(list, size)
-	}
-	for size := 97; size <= 2000; size += 89 {
-		list = append(list, size)
-	}
-	return append(list, 1400, 1500, 4096, 8191, 9000)
-}
-
-// TestEveryDeviceMakesTheReferencePackets compares each device with the reference, byte for
-// byte in both directions, for every suite it says it can do.
-func TestEveryDeviceMakesTheReferencePackets(t *testing.T) {
-	for _, name := range cryptodev.DefaultDevices() {
-		t.Run(name, func(t *testing.T) {
-			pool := open(t, name)
-			info := described(t, pool, name)
-			if len(info.Suites) == 0 {
-				t.Fatalf("%s can do nothing: %v", name, info.Refused)
-			}
-			for _, s := range info.Suites {
-				for _, esn := range []bool{false, true} {
-					t.Run(fmt.Sprintf("%s/esn=%t", s, esn), func(t *testing.T) {
-						compare(t, pool, s, name, cryptodev.WithESN(esn), cryptodev.ViaDevice())
-					})
-				}
-			}
-		})
-	}
-}
-
-// TestLibraryMakesTheReferencePackets is the same for libIPSec_MB without a device.
-func TestLibraryMakesTheReferencePackets(t *testing.T) {
-	pool := open(t, "crypto_aesni_gcm0")
-	info := described(t, pool, "ipsec_mb")
-	if !info.Direct || len(info.Suites) != 9 {
-		t.Fatalf("described as %+v, expected AES-GCM with 3 keys and 3 ICVs", info)
-	}
-	for _, s := range info.Suites {
-		for _, esn := range []bool{false, true} {
-			t.Run(fmt.Sprintf("%s/esn=%t", s, esn), func(t *testing.T) {
-				compare(t, pool, s, "ipsec_mb", cryptodev.WithESN(esn))
-			})
-		}
-	}
-}
-
-func compare(t *testing.T, pool *cryptodev.Pool, s crypto.Suite, device string, options ...cryptodev.SessionOption) {
-	random := rand.NewChaCha8([32]byte{1})
-	keymat := keymatFor(s, random)
-	sealing := session(t, pool, s, keymat, true, options...)
-	opening := session(t, pool, s, keymat, false, options...)
-	if sealing.DeviceName() != device || opening.DeviceName() != device {
-		t.Fatalf("sessions on %s and %s, expected %s", sealing.DeviceName(), opening.DeviceName(), device)
-	}
-	compareSessions(t, keymat, sealing, opening)
-	if sealing.CPU {
-		// The same sessions serve operations as well.
-		queuedSealing, queuedOpening := *sealing, *opening
-		queuedSealing.CPU, queuedOpening.CPU = false, false
-		compareSessions(t, keymat, &queuedSealing, &queuedOpening)
-	}
-}
-
-func compareSessions(t *testing.T, keymat crypto.Secret, sealing, opening *cryptodev.Session) {
-	t.Helper()
-	s, random := sealing.Suite, rand.NewChaCha8([32]byte{7})
-	reference, err := crypto.NewESP(s, testSPI, keymat, crypto.WithESN(sealing.ESN))
-	if err != nil {
-		t.Fatal(err)
-	}
-	first := uint64(1)
-	if sealing.ESN {
-		first = 1<<32 - 20 // the sizes cross into a new upper half
-	}
-	var texts, wanted [][]byte
-	var toSeal, toOpen []*devicetest.Packet
-	for i, size := range sizes() {
-		seq := first + uint64(i)
-		payload := make([]byte, size)
-		_, _ = random.Read(payload)
-		want, err := reference.Seal(seq, nil, payload, ipv4)
-		if err != nil {
-			t.Fatal(err)
-		}
-		layout := devicetest.Layout(s, testSPI, seq, payload, ipv4)
-		texts, wanted = append(texts, bytes.Clone(text(s, layout))), append(wanted, want)
-		toSeal = append(toSeal, &devicetest.Packet{Octets: layout, SeqHigh: uint32(seq >> 32)})
-		toOpen = append(toOpen, &devicetest.Packet{Octets: bytes.Clone(want), SeqHigh: uint32(seq >> 32)})
-	}
-	salt := keymat.Bytes()[s.KeyLen() : s.KeyLen()+s.SaltLen()]
-	mustRun(t, sealing, 0, salt, toSeal)
-	mustRun(t, opening, queuePairs-1, salt, toOpen)
-	for i, size := range sizes() {
-		if !toSeal[i].OK || !bytes.Equal(toSeal[i].Octets, wanted[i]) {
-			t.Fatalf("payload of %d octets sealed (ok %t):\n%x\nreference:\n%x", size, toSeal[i].OK, toSeal[i].Octets, wanted[i])
-		}
-		if opened := text(s, toOpen[i].Octets); !toOpen[i].OK || !bytes.Equal(opened, texts[i]) {
-			t.Fatalf("payload of %d octets opened (ok %t):\n%x\nexpected:\n%x", size, toOpen[i].OK, opened, texts[i])
-		}
-	}
-	const middle = 40
-	refuseChanged(t, opening, salt, wanted[middle], toOpen[middle].SeqHigh)
-}
-
-// text is the part of a packet between IV and ICV.
-func text(s crypto.Suite, packet []byte) []byte {
-	return packet[8+s.IVLen() : len(packet)-s.ICVLen()]
-}
-
-// refuseChanged flips a bit in each part of a good packet, and in the sequence number that
-// is not sent: the device must report every one.
-func refuseChanged(t *testing.T, opening *cryptodev.Session, salt, packet []byte, seqHigh uint32) {
-	t.Helper()
-	var changed []*devicetest.Packet
-	last := len(packet) - 1
-	for _, at := range []int{0, 4, 8, 8 + opening.Suite.IVLen(), last - opening.Suite.ICVLen(), last - opening.Suite.ICVLen() + 1, last} {
-		octets := bytes.Clone(packet)
-		octets[at] ^= 0x10
-		changed = append(changed, &devicetest.Packet{Octets: octets, SeqHigh: seqHigh})
-	}
-	if opening.ESN {
-		changed = append(changed, &devicetest.Packet{Octets: bytes.Clone(packet), SeqHigh: seqHigh + 1})
-	}
-	whole := &devicetest.Packet{Octets: bytes.Clone(packet), SeqHigh: seqHigh}
-	mustRun(t, opening, 0, salt, append(changed, whole))
-	for i, p := range changed {
-		if p.OK {
-			t.Errorf("change %d of packet %x passed", i, packet)
-		}
-	}
-	if !whole.OK {
-		t.Error("the packet without a change was refused beside changed ones")
-	}
-}
-
-func mustRun(t *testing.T, s *cryptodev.Session, queuePair int, salt []byte, packets []*devicetest.Packet) {
-	t.Helper()
-	if err := runner.Run(s, queuePair, salt, packets); err != nil {
-		t.Fatal(err)
-	}
-}
-
 // TestDeviceChoice checks which device each suite falls to with the default order.
 func TestDeviceChoice(t *testing.T) {
 	pool := open(t, cryptodev.DefaultDevices()...)
 	random := rand.NewChaCha8([32]byte{2})
-	for _, s := range crypto.IKESuites() {
+	for _, s := range append(crypto.Suites(), crypto.AHSuites()...) {
 		t.Run(s.String(), func(t *testing.T) { deviceChoice(t, pool, s, keymatFor(s, random)) })
 	}
 }
 
 func deviceChoice(t *testing.T, pool *cryptodev.Pool, s crypto.Suite, keymat crypto.Secret) {
-	want, wantVia := "crypto_aesni_mb0", "crypto_aesni_mb0"
-	if s.AEAD() {
-		want, wantVia = "ipsec_mb", "crypto_aesni_gcm0"
+	gcm := slices.Contains([]crypto.EncrID{crypto.EncrAESGCM8, crypto.EncrAESGCM12, crypto.EncrAESGCM16}, s.Encr)
+	want, wantVia := "ipsec_mb", "crypto_aesni_mb0"
+	switch {
+	case gcm || s.Encr == crypto.EncrNullAESGMAC:
+		wantVia = "crypto_aesni_gcm0"
+	case s.KeyBits == 192 && slices.Contains([]crypto.EncrID{crypto.EncrAESCCM8, crypto.EncrAESCCM12, crypto.EncrAESCCM16}, s.Encr):
+		want, wantVia = "crypto_openssl0", "crypto_openssl0"
+	case s.AH():
+		wantVia = want // no device knows AH
 	}
 	made := session(t, pool, s, keymat, true)
-	if made.DeviceName() != want || made.Direct != s.AEAD() || made.CPU {
-		t.Errorf("%s is on %s (direct %t, cpu-crypto %t), expected %s", s, made.DeviceName(), made.Direct, made.CPU, want)
+	if made.DeviceName() != want || made.Direct != gcm || made.Job != (want == "ipsec_mb" && !gcm) || made.CPU {
+		t.Errorf("%s is on %s (direct %t, jobs %t, cpu-crypto %t), expected %s", s, made.DeviceName(), made.Direct, made.Job, made.CPU, want)
 	}
 	via := session(t, pool, s, keymat, true, cryptodev.ViaDevice())
-	if via.DeviceName() != wantVia || via.Direct || via.CPU != s.AEAD() {
-		t.Errorf("%s via a device is on %s (direct %t, cpu-crypto %t), expected %s", s, via.DeviceName(), via.Direct, via.CPU, wantVia)
+	if via.DeviceName() != wantVia || via.Direct || via.Job != s.AH() || via.CPU != gcm {
+		t.Errorf("%s via a device is on %s (direct %t, jobs %t, cpu-crypto %t), expected %s", s, via.DeviceName(), via.Direct, via.Job, via.CPU, wantVia)
+	}
+}
+
+// TestAHNeedsNoDevice makes sessions of AH where the operator has named a device that leaves nothing of ESP to the library.
+func TestAHNeedsNoDevice(t *testing.T) {
+	pool := open(t, "crypto_openssl0")
+	for _, s := range crypto.AHSuites() {
+		t.Run(s.String(), func(t *testing.T) {
+			if made := session(t, pool, s, keymatFor(s, rand.NewChaCha8([32]byte{9})), false); made.DeviceName() != "ipsec_mb" || !made.Job {
+				t.Errorf("on %s (jobs %t)", made.DeviceName(), made.Job)
+			}
+		})
+	}
+	if info := described(t, pool, "ipsec_mb"); len(info.Suites) != 0 {
+		t.Errorf("the library takes %v of ESP, expected nothing", info.Suites)
+	}
+}
+
+// TestLibraryServesForItsDevices: each device that the operator names brings the library in for what that device does.
+func TestLibraryServesForItsDevices(t *testing.T) {
+	for device, suites := range map[string]int{"crypto_aesni_gcm0": 9 + 3, "crypto_aesni_mb0": len(crypto.Suites()) - 9 - 3} {
+		info := described(t, open(t, device), "ipsec_mb")
+		if !info.Direct || len(info.Suites) != suites {
+			t.Errorf("with %s the library has %d suites, expected %d: %+v", device, len(info.Suites), suites, info)
+		}
 	}
 }
 
@@ -283,6 +158,7 @@ func TestMissingDevices(t *testing.T) {
 		{[]string{"crypto_aesni_gcm0", "crypto_openssl0"}, "aes256gcm12", "ipsec_mb", false},
 		{[]string{"crypto_aesni_gcm0", "crypto_openssl0"}, "aes256-sha256", "crypto_openssl0", false},
 		{[]string{"crypto_openssl0", "crypto_aesni_mb0"}, "aes128-sha1", "crypto_openssl0", false},
+		{[]string{"crypto_aesni_mb0"}, "aes128-sha1", "ipsec_mb", false},
 	}
 	for _, c := range cases {
 		t.Run(strings.Join(c.devices, "+")+"/"+c.suite, func(t *testing.T) {
@@ -310,37 +186,8 @@ func TestDefaultDeviceMissing(t *testing.T) {
 	if last := list[3]; last.Name != "crypto_openssl0" || !strings.Contains(last.Missing, "busy") {
 		t.Errorf("the taken device is described as %+v", last)
 	}
-	if taken.Describe()[0].Driver != "crypto_openssl" {
-		t.Errorf("the pool that has it describes it as %+v", taken.Describe()[0])
-	}
-}
-
-// TestManyWorkers opens more queue pairs than the drivers make by themselves and uses the
-// last one.
-func TestManyWorkers(t *testing.T) {
-	const workers = 20
-	pool, err := cryptodev.Open(cryptodev.Options{QueuePairs: workers, Sessions: 2, Socket: cryptodev.SocketAny})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := pool.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	s := crypto.Suite{Encr: crypto.EncrAESCBC, KeyBits: 256, Integ: crypto.IntegHMACSHA256}
-	keymat := keymatFor(s, rand.NewChaCha8([32]byte{8}))
-	reference, err := crypto.NewESP(s, testSPI, keymat)
-	if err != nil {
-		t.Fatal(err)
-	}
-	packet := &devicetest.Packet{Octets: devicetest.Layout(s, testSPI, 1, []byte("last worker"), ipv4)}
-	mustRun(t, session(t, pool, s, keymat, true), workers-1, nil, []*devicetest.Packet{packet})
-	if payload, _, _, err := reference.Open(packet.Octets, 0); err != nil || string(payload) != "last worker" {
-		t.Errorf("queue pair %d: %q, error %v", workers-1, payload, err)
-	}
-	if info := described(t, pool, "crypto_aesni_mb0"); info.QueuePairs != workers || info.Sessions != 1 {
-		t.Errorf("described as %+v", info)
+	if info := described(t, taken, "crypto_openssl0"); info.Driver != "crypto_openssl" {
+		t.Errorf("the pool that has it describes it as %+v", info)
 	}
 }
 
@@ -421,13 +268,17 @@ func TestSessionErrors(t *testing.T) {
 
 // TestFreeClearsKeys looks for the key in the session's memory before and after Free.
 func TestFreeClearsKeys(t *testing.T) {
-	t.Run("ipsec_mb", func(t *testing.T) { freeClearsKeys(t) })
-	t.Run("crypto_aesni_gcm0", func(t *testing.T) { freeClearsKeys(t, cryptodev.ViaDevice()) })
+	t.Run("call", func(t *testing.T) { freeClearsKeys(t, "aes128gcm16") })
+	t.Run("job", func(t *testing.T) { freeClearsKeys(t, "aes128-sha256") })
+	t.Run("device", func(t *testing.T) { freeClearsKeys(t, "aes128gcm16", cryptodev.ViaDevice()) })
 }
 
-func freeClearsKeys(t *testing.T, options ...cryptodev.SessionOption) {
-	pool := open(t, "crypto_aesni_gcm0")
-	s := crypto.Suite{Encr: crypto.EncrAESGCM16, KeyBits: 128}
+func freeClearsKeys(t *testing.T, suite string, options ...cryptodev.SessionOption) {
+	pool := open(t, "crypto_aesni_gcm0", "crypto_aesni_mb0")
+	s, err := crypto.ParseSuite(suite)
+	if err != nil {
+		t.Fatal(err)
+	}
 	keymat := keymatFor(s, rand.NewChaCha8([32]byte{6}))
 	made, err := pool.NewSession(s, keymat, true, options...)
 	if err != nil {
@@ -448,7 +299,7 @@ func freeClearsKeys(t *testing.T, options ...cryptodev.SessionOption) {
 }
 
 func TestIVRoomHoldsTheIV(t *testing.T) {
-	for _, s := range crypto.IKESuites() {
+	for _, s := range crypto.Suites() {
 		if need := s.SaltLen() + s.IVLen(); need > cryptodev.IVRoom {
 			t.Errorf("%s has an IV of %d octets, room is %d", s, need, cryptodev.IVRoom)
 		}

@@ -60,9 +60,8 @@ type device struct {
 	created  bool // by us, so ours to remove
 	cpu      bool
 	chaining bool
-	size     uint32  // of its part of a session, octets
-	live     int     // sessions on it
-	direct   *direct // takes its AES-GCM sessions, nil if it keeps them
+	size     uint32 // of its part of a session, octets
+	live     int    // sessions on it
 }
 
 // Pool is a set of running crypto devices and the memory their sessions come from.
@@ -71,6 +70,7 @@ type Pool struct {
 	mu         sync.Mutex
 	devices    []*device
 	missing    []DeviceInfo // default devices that this machine does not have, and why libIPSec_MB is not called directly
+	library    *library     // nil if it is missing
 	sessions   *C.struct_rte_mempool
 	queuePairs int
 	capacity   int
@@ -126,7 +126,7 @@ func (p *Pool) open(options Options) error {
 	if err := p.createSessionPool(size, options.Socket); err != nil {
 		return err
 	}
-	if err := p.openDirect(options.Socket); err != nil {
+	if err := p.openLibrary(options.Socket); err != nil {
 		return err
 	}
 	for _, dev := range p.devices {
@@ -200,15 +200,16 @@ func (p *Pool) Close() error {
 	}
 	var errs []error
 	for _, dev := range p.devices {
-		if dev.direct != nil {
-			dev.direct.close()
-		}
 		if ret := C.spcrypto_close(C.uint8_t(dev.id)); ret < 0 {
 			errs = append(errs, fmt.Errorf("%s: close: %w", dev.name, errno(ret)))
 		}
 		errs = append(errs, dev.remove())
 	}
 	p.devices = nil
+	if p.library != nil {
+		p.library.close()
+		p.library = nil
+	}
 	C.rte_mempool_free(p.sessions)
 	p.sessions = nil
 	return errors.Join(errs...)
@@ -249,18 +250,18 @@ type Refusal struct {
 	Reason string
 }
 
-// Describe lists the devices in order of preference, libIPSec_MB before the device whose
-// sessions it takes, then what this machine does not have.
+// Describe lists libIPSec_MB, which is asked first, then the devices in order of preference,
+// then what this machine does not have.
 func (p *Pool) Describe() []DeviceInfo {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	var list []DeviceInfo
+	if p.library != nil {
+		list = append(list, p.describeLibrary())
+	}
 	for _, dev := range p.devices {
-		if dev.direct != nil {
-			list = append(list, dev.direct.describe())
-		}
 		info := DeviceInfo{Name: dev.name, Driver: dev.driver, CPU: dev.cpu, QueuePairs: p.queuePairs, Sessions: dev.live}
-		for _, s := range crypto.IKESuites() {
+		for _, s := range crypto.Suites() {
 			if reason := dev.refuses(s, false); reason != "" {
 				info.Refused = append(info.Refused, Refusal{s, reason})
 			} else {

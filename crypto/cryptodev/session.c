@@ -20,31 +20,44 @@ static enum spcrypto_refusal check_aead(uint8_t id, const struct spcrypto_transf
 	return SPCRYPTO_ACCEPTED;
 }
 
-static enum spcrypto_refusal check_chain(uint8_t id, const struct spcrypto_transform *transform)
+static enum spcrypto_refusal check_cipher(uint8_t id, const struct spcrypto_transform *transform)
 {
-	struct rte_cryptodev_sym_capability_idx cipher = { .type = RTE_CRYPTO_SYM_XFORM_CIPHER };
-	struct rte_cryptodev_sym_capability_idx auth = { .type = RTE_CRYPTO_SYM_XFORM_AUTH };
+	struct rte_cryptodev_sym_capability_idx index = { .type = RTE_CRYPTO_SYM_XFORM_CIPHER };
 	const struct rte_cryptodev_symmetric_capability *capability;
 
-	cipher.algo.cipher = transform->cipher;
-	capability = rte_cryptodev_sym_capability_get(id, &cipher);
+	index.algo.cipher = transform->cipher;
+	capability = rte_cryptodev_sym_capability_get(id, &index);
 	if (capability == NULL)
 		return SPCRYPTO_NO_CIPHER;
 	if (rte_cryptodev_sym_capability_check_cipher(capability, transform->key_length, transform->iv_length) != 0)
 		return SPCRYPTO_NO_CIPHER_SIZE;
+	return SPCRYPTO_ACCEPTED;
+}
 
-	auth.algo.auth = transform->auth;
-	capability = rte_cryptodev_sym_capability_get(id, &auth);
+static enum spcrypto_refusal check_auth(uint8_t id, const struct spcrypto_transform *transform)
+{
+	struct rte_cryptodev_sym_capability_idx index = { .type = RTE_CRYPTO_SYM_XFORM_AUTH };
+	const struct rte_cryptodev_symmetric_capability *capability;
+
+	index.algo.auth = transform->auth;
+	capability = rte_cryptodev_sym_capability_get(id, &index);
 	if (capability == NULL)
 		return SPCRYPTO_NO_AUTH;
-	if (rte_cryptodev_sym_capability_check_auth(capability, transform->integ_key_length, transform->icv_length, 0) != 0)
+	if (rte_cryptodev_sym_capability_check_auth(capability, transform->integ_key_length, transform->icv_length,
+						    transform->auth_iv_length) != 0)
 		return SPCRYPTO_NO_AUTH_SIZE;
 	return SPCRYPTO_ACCEPTED;
 }
 
 enum spcrypto_refusal spcrypto_check(uint8_t id, const struct spcrypto_transform *transform)
 {
-	return transform->is_aead ? check_aead(id, transform) : check_chain(id, transform);
+	enum spcrypto_refusal refusal = SPCRYPTO_ACCEPTED;
+
+	if (transform->shape == SPCRYPTO_AEAD)
+		return check_aead(id, transform);
+	if (transform->shape == SPCRYPTO_CHAIN)
+		refusal = check_cipher(id, transform);
+	return refusal == SPCRYPTO_ACCEPTED ? check_auth(id, transform) : refusal;
 }
 
 static void fill_aead(struct rte_crypto_sym_xform *xform, const struct spcrypto_transform *transform,
@@ -81,6 +94,8 @@ static void fill_auth(struct rte_crypto_sym_xform *xform, const struct spcrypto_
 	xform->auth.algo = transform->auth;
 	xform->auth.key.data = key;
 	xform->auth.key.length = transform->integ_key_length;
+	xform->auth.iv.offset = SPCRYPTO_IV_OFFSET;
+	xform->auth.iv.length = transform->auth_iv_length;
 	xform->auth.digest_length = transform->icv_length;
 }
 
@@ -92,8 +107,10 @@ void *spcrypto_session_create(uint8_t id, const struct spcrypto_transform *trans
 
 	memset(&first, 0, sizeof(first));
 	memset(&second, 0, sizeof(second));
-	if (transform->is_aead) {
+	if (transform->shape == SPCRYPTO_AEAD) {
 		fill_aead(&first, transform, encr_key, encrypt);
+	} else if (transform->shape == SPCRYPTO_AUTH) {
+		fill_auth(&first, transform, integ_key, encrypt);
 	} else if (encrypt) {
 		/* ESP encrypts and then authenticates the ciphertext: RFC 4303 section 3.3.2. */
 		fill_cipher(&first, transform, encr_key, encrypt);

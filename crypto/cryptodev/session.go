@@ -9,7 +9,6 @@ import "C"
 import (
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"syscall"
 	"unsafe"
@@ -24,33 +23,37 @@ const (
 	IVRoom   = 16
 )
 
-// aadLen is the associated data of AES-GCM in ESP: SPI and sequence number (RFC 4106
-// section 5), which is 64 bits long with ESN.
-const (
-	aadLen    = 8
-	aadLenESN = 12
-)
+// aadLength is the length of a combined mode's associated data in ESP: SPI and sequence
+// number, which is 64 bits long with ESN (RFC 4106 section 5, RFC 4309 section 5, RFC 7634
+// section 2.1).
+func aadLength(esn bool) C.uint8_t {
+	if esn {
+		return 12
+	}
+	return 8
+}
 
 // Session is one direction of one SA on one device, or with libIPSec_MB itself.
 type Session struct {
-	Device  uint8          // rte_cryptodev id, of no account if Direct
-	Handle  unsafe.Pointer // the session for cpu-crypto or for operations; Direct: struct gcm_key_data
+	Device  uint8          // rte_cryptodev id, of no account if Direct or Job
+	Handle  unsafe.Pointer // the session for cpu-crypto or for operations; Direct: struct gcm_key_data; Job: IMB_JOB
 	GCM     unsafe.Pointer // Direct: aes_gcm_enc_dec_t of the key's length, in the direction of the session
 	Direct  bool           // true: GCM is called with the key; Suite is AES-GCM
-	CPU     bool           // true: cpu-crypto; false, unless Direct: queue pair of the worker's index
+	Job     bool           // true: a copy of the job goes to the worker's own manager
+	CPU     bool           // true: cpu-crypto; if none of the three is: queue pair of the worker's index
 	Suite   crypto.Suite
 	ESN     bool
 	Encrypt bool
 
 	viaDevice bool
 	device    *device
-	direct    *direct
+	library   *library
 }
 
 // DeviceName is the name of the device in the configuration, or ipsec_mb for the library.
 func (s *Session) DeviceName() string {
-	if s.Direct {
-		return directName
+	if s.library != nil {
+		return libraryName
 	}
 	return s.device.name
 }
@@ -89,20 +92,37 @@ func (p *Pool) NewSession(s crypto.Suite, keymat crypto.Secret, encrypt bool, op
 	if p.live == p.capacity {
 		return nil, fmt.Errorf("%w: all %d are in use, configure more SAs", ErrSessions, p.capacity)
 	}
+	if err := p.place(session, keymat.Bytes()); err != nil {
+		return nil, fmt.Errorf("crypto session for %s: %w", s, err)
+	}
+	p.live++
+	return session, nil
+}
+
+// place makes the session with the library or on the first device that can do its suite.
+func (p *Pool) place(s *Session, keymat []byte) error {
+	if s.Suite.AH() {
+		if p.library == nil {
+			return fmt.Errorf("%w: AH is done by libIPSec_MB alone, which is missing: %s", ErrNoDevice, ipsecMB().missing)
+		}
+		return p.library.createSession(s, keymat)
+	}
 	var refusals []string
 	for _, dev := range p.devices {
-		reason := dev.refuses(s, session.ESN)
+		if !s.viaDevice && p.libraryInstead(dev, s.Suite) {
+			return p.library.createSession(s, keymat)
+		}
+		reason := dev.refuses(s.Suite, s.ESN)
 		if reason == "" {
-			err := dev.newSession(session, keymat.Bytes(), p.sessions)
+			err := dev.createSession(s, keymat, p.sessions)
 			if err == nil {
-				p.live++
-				return session, nil
+				return nil
 			}
 			reason = err.Error()
 		}
 		refusals = append(refusals, dev.name+": "+reason)
 	}
-	return nil, fmt.Errorf("crypto session for %s: %w; asked %s", s, ErrNoDevice, strings.Join(refusals, "; "))
+	return fmt.Errorf("%w; asked %s", ErrNoDevice, strings.Join(refusals, "; "))
 }
 
 // Free returns the session to its device, which clears the keys. No worker may use it
@@ -113,8 +133,8 @@ func (p *Pool) Free(s *Session) error {
 	if s.Handle == nil {
 		return errors.New("crypto session: freed already or never made")
 	}
-	if s.Direct {
-		s.direct.free(s)
+	if s.library != nil {
+		s.library.free(s)
 	} else if err := s.device.freeSession(s); err != nil {
 		return err
 	}
@@ -131,71 +151,89 @@ func (d *device) freeSession(s *Session) error {
 	return nil
 }
 
-func (d *device) newSession(s *Session, keymat []byte, pool *C.struct_rte_mempool) error {
-	if d.direct != nil && s.Suite.AEAD() && !s.viaDevice {
-		return d.direct.createSession(s, keymat)
-	}
-	return d.createSession(s, keymat, pool)
-}
-
 func (d *device) createSession(s *Session, keymat []byte, pool *C.struct_rte_mempool) error {
 	t := transformOf(s.Suite, s.ESN)
 	// The C side reads the keys where they are, so that there is no copy to wipe.
-	var integKey *C.uint8_t
+	key, integKey := (*C.uint8_t)(&keymat[0]), (*C.uint8_t)(&keymat[0])
 	if !s.Suite.AEAD() {
-		integKey = (*C.uint8_t)(&keymat[s.Suite.KeyLen()])
-	}
-	encrypt := C.int(0)
-	if s.Encrypt {
-		encrypt = 1
+		integKey = (*C.uint8_t)(&keymat[s.Suite.KeyLen()+s.Suite.SaltLen()])
 	}
 	var ret C.int
-	handle := C.spcrypto_session_create(C.uint8_t(d.id), &t, (*C.uint8_t)(&keymat[0]), integKey, encrypt, pool, &ret)
+	handle := C.spcrypto_session_create(C.uint8_t(d.id), &t, key, integKey, truth(s.Encrypt), pool, &ret)
 	if handle == nil {
 		return fmt.Errorf("session refused: %w", syscall.Errno(-ret))
 	}
-	s.Device, s.Handle, s.CPU, s.device = d.id, handle, d.cpu && s.Suite.AEAD(), d
+	s.Device, s.Handle, s.CPU, s.device = d.id, handle, d.cpu && isGCM(s.Suite), d
 	d.live++
 	return nil
 }
 
-// authAlgorithms maps the integrity algorithms to what DPDK calls them.
-var authAlgorithms = map[crypto.IntegID]uint32{
-	crypto.IntegHMACSHA1:   C.RTE_CRYPTO_AUTH_SHA1_HMAC,
-	crypto.IntegHMACSHA256: C.RTE_CRYPTO_AUTH_SHA256_HMAC,
-	crypto.IntegHMACSHA384: C.RTE_CRYPTO_AUTH_SHA384_HMAC,
-	crypto.IntegHMACSHA512: C.RTE_CRYPTO_AUTH_SHA512_HMAC,
-}
+// What DPDK calls the algorithms. Those of AEAD stand in for a cipher.
+var (
+	aeadAlgorithms = map[crypto.EncrID]uint32{
+		crypto.EncrAESGCM8:          C.RTE_CRYPTO_AEAD_AES_GCM,
+		crypto.EncrAESGCM12:         C.RTE_CRYPTO_AEAD_AES_GCM,
+		crypto.EncrAESGCM16:         C.RTE_CRYPTO_AEAD_AES_GCM,
+		crypto.EncrAESCCM8:          C.RTE_CRYPTO_AEAD_AES_CCM,
+		crypto.EncrAESCCM12:         C.RTE_CRYPTO_AEAD_AES_CCM,
+		crypto.EncrAESCCM16:         C.RTE_CRYPTO_AEAD_AES_CCM,
+		crypto.EncrChaCha20Poly1305: C.RTE_CRYPTO_AEAD_CHACHA20_POLY1305,
+	}
+	cipherAlgorithms = map[crypto.EncrID]uint32{
+		crypto.EncrAESCBC: C.RTE_CRYPTO_CIPHER_AES_CBC,
+		crypto.EncrAESCTR: C.RTE_CRYPTO_CIPHER_AES_CTR,
+		crypto.Encr3DES:   C.RTE_CRYPTO_CIPHER_3DES_CBC,
+		crypto.EncrDES:    C.RTE_CRYPTO_CIPHER_DES_CBC,
+	}
+	authAlgorithms = map[crypto.IntegID]uint32{
+		crypto.IntegHMACMD5:    C.RTE_CRYPTO_AUTH_MD5_HMAC,
+		crypto.IntegHMACSHA1:   C.RTE_CRYPTO_AUTH_SHA1_HMAC,
+		crypto.IntegHMACSHA256: C.RTE_CRYPTO_AUTH_SHA256_HMAC,
+		crypto.IntegHMACSHA384: C.RTE_CRYPTO_AUTH_SHA384_HMAC,
+		crypto.IntegHMACSHA512: C.RTE_CRYPTO_AUTH_SHA512_HMAC,
+		crypto.IntegAESXCBC:    C.RTE_CRYPTO_AUTH_AES_XCBC_MAC,
+		crypto.IntegAESCMAC:    C.RTE_CRYPTO_AUTH_AES_CMAC,
+	}
+)
 
-// transformOf describes a valid suite to DPDK.
+// counterBlock is the IV that devices take for AES-CTR: nonce, IV and block counter (RFC 3686
+// section 4).
+const counterBlock = 16
+
+// transformOf describes a valid suite of ESP to DPDK. Without a cipher there is nothing but
+// integrity to do.
 func transformOf(s crypto.Suite, esn bool) C.struct_spcrypto_transform {
 	t := C.struct_spcrypto_transform{
+		shape:            C.SPCRYPTO_CHAIN,
+		auth:             authAlgorithms[s.Integ],
 		key_length:       C.uint16_t(s.KeyLen()),
 		integ_key_length: C.uint16_t(s.IntegKeyLen()),
 		iv_length:        C.uint16_t(s.SaltLen() + s.IVLen()),
 		icv_length:       C.uint16_t(s.ICVLen()),
 	}
-	if !s.AEAD() {
-		t.cipher = C.RTE_CRYPTO_CIPHER_AES_CBC
-		t.auth = authAlgorithms[s.Integ]
-		return t
-	}
-	t.is_aead = 1
-	t.aead = C.RTE_CRYPTO_AEAD_AES_GCM
-	t.aad_length = aadLen
-	if esn {
-		t.aad_length = aadLenESN
+	switch s.Encr {
+	case crypto.EncrNull:
+		t.shape = C.SPCRYPTO_AUTH
+	case crypto.EncrNullAESGMAC:
+		t.shape, t.auth = C.SPCRYPTO_AUTH, C.RTE_CRYPTO_AUTH_AES_GMAC
+		t.integ_key_length, t.key_length = t.key_length, 0
+		t.auth_iv_length, t.iv_length = t.iv_length, 0
+	case crypto.EncrAESCTR:
+		t.iv_length = counterBlock
+		t.cipher = cipherAlgorithms[s.Encr]
+	default:
+		if t.cipher = cipherAlgorithms[s.Encr]; t.cipher == 0 {
+			t.shape, t.aead = C.SPCRYPTO_AEAD, aeadAlgorithms[s.Encr]
+			t.aad_length = C.uint16_t(aadLength(esn))
+		}
 	}
 	return t
 }
 
 // refuses says why the device cannot do the suite, or nothing if it can.
 func (d *device) refuses(s crypto.Suite, esn bool) string {
-	if !slices.Contains(crypto.IKESuites(), s) {
-		return fmt.Sprintf("has no %s", s)
-	}
 	t := transformOf(s, esn)
-	if !s.AEAD() && !d.chaining {
+	if t.shape == C.SPCRYPTO_CHAIN && !d.chaining {
 		return "does not chain cipher and integrity"
 	}
 	switch C.spcrypto_check(C.uint8_t(d.id), &t) {
@@ -207,9 +245,17 @@ func (d *device) refuses(s crypto.Suite, esn bool) string {
 	case C.SPCRYPTO_NO_CIPHER_SIZE:
 		return fmt.Sprintf("has no %s with key %d, IV %d", s.Encr, t.key_length, t.iv_length)
 	case C.SPCRYPTO_NO_AUTH:
-		return fmt.Sprintf("has no %s", s.Integ)
+		return fmt.Sprintf("has no %s", integrity(s))
 	case C.SPCRYPTO_NO_AUTH_SIZE:
-		return fmt.Sprintf("has no %s with key %d, ICV %d", s.Integ, t.integ_key_length, t.icv_length)
+		return fmt.Sprintf("has no %s with key %d, IV %d, ICV %d", integrity(s), t.integ_key_length, t.auth_iv_length, t.icv_length)
 	}
 	return ""
+}
+
+// integrity names the algorithm that makes the ICV of a suite whose cipher is NULL or apart.
+func integrity(s crypto.Suite) string {
+	if s.Integ == crypto.IntegNone {
+		return s.Encr.String()
+	}
+	return s.Integ.String()
 }

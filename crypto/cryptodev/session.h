@@ -11,16 +11,23 @@
 /* The IV of an operation stands right behind it, in the private area. */
 #define SPCRYPTO_IV_OFFSET (sizeof(struct rte_crypto_op) + sizeof(struct rte_crypto_sym_op))
 
-/* Lengths in octets. For AEAD integ_key_length is 0 and aead is the algorithm; for a
- * chain cipher and auth are, and aad_length is 0. */
+/* How a transform's parts come together in an operation. */
+enum spcrypto_shape {
+	SPCRYPTO_AEAD,  /* one algorithm */
+	SPCRYPTO_CHAIN, /* cipher and auth */
+	SPCRYPTO_AUTH,  /* auth alone: ESP with the NULL cipher, GMAC */
+};
+
+/* Lengths in octets. What a shape does not have is 0. */
 struct spcrypto_transform {
-	uint8_t is_aead;
+	enum spcrypto_shape shape;
 	enum rte_crypto_aead_algorithm aead;
 	enum rte_crypto_cipher_algorithm cipher;
 	enum rte_crypto_auth_algorithm auth;
 	uint16_t key_length;
 	uint16_t integ_key_length;
-	uint16_t iv_length; /* as the device takes it: with the salt for AEAD */
+	uint16_t iv_length;      /* of AEAD or cipher, as the device takes it: with the salt where there is one */
+	uint16_t auth_iv_length; /* GMAC */
 	uint16_t icv_length;
 	uint16_t aad_length;
 };

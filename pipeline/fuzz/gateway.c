@@ -228,7 +228,8 @@ struct sp_sa_config tunnel_config(const struct gateway *g, enum tunnel t, int ou
 		c.gcm = (void *)(outbound ? library->gcm128_enc : library->gcm128_dec);
 	}
 	if (is_cbc(t)) {
-		c.kind = SP_SA_CBC_ASYNC;
+		c.kind = SP_SA_CHAIN_ASYNC;
+		c.cipher = SP_CIPHER_CBC;
 		c.iv_length = 16;
 		c.block = 16;
 		c.icv_length = t == TUNNEL_CBC_SHA1 ? 12 : 16;

@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Every transform by jobs of libIPSec_MB: a burst is submitted as a whole, so that the library works on many packets at once where an algorithm itself is serial (CBC,
+ * HMAC, CMAC), and then flushed, so that nothing outlives the call. A session is a job that lacks nothing but the packet.
+ */
+
+#include "crypt.h"
+
+#define LONGEST 65520 /* the library counts bytes in 16 bits */
+
+static const uint8_t zero_iv[SP_IV_MAX];
+
+/* Adds packet i to a copy of the session's job. */
+static void fill(struct sp_job_scratch *s, IMB_JOB *job, const struct sp_transform *t, const struct sp_crypt *c, uint32_t i, int encrypt)
+{
+	const uint64_t before = (uint64_t)(c->payload - c->start);
+
+	job->src = c->start;
+	job->dst = c->payload;
+	job->cipher_start_src_offset_in_bytes = before;
+	job->msg_len_to_cipher_in_bytes = c->payload_length;
+	job->msg_len_to_hash_in_bytes = before + c->payload_length + (t->esn ? SP_HIGH_HALF : 0);
+	job->auth_tag_output = s->tag[i];
+	switch (t->cipher) {
+	case SP_CIPHER_NULL:
+		break;
+	case SP_CIPHER_CBC:
+		job->iv = c->payload - t->iv_length;
+		if (!encrypt)
+			break;
+		job->iv = zero_iv;
+		job->dst -= t->iv_length;
+		job->cipher_start_src_offset_in_bytes -= t->iv_length;
+		job->msg_len_to_cipher_in_bytes += t->iv_length;
+		break;
+	case SP_CIPHER_CTR:
+		job->iv = sp_compose_nonce(t, c->payload - t->iv_length, s->iv[i]);
+		break;
+	case SP_CIPHER_GMAC:
+		job->src -= t->esn ? SP_HIGH_HALF : 0;
+		job->u.GMAC._iv = sp_compose_nonce(t, c->payload - t->iv_length, s->iv[i]);
+		break;
+	case SP_CIPHER_GMAC_AH:
+		if (encrypt)
+			sp_write_iv(t, s->aad[i], c->sequence); /* zero in the packet until its ICV is known */
+		job->u.GMAC._iv = sp_compose_nonce(t, encrypt ? s->aad[i] : c->icv - t->iv_length, s->iv[i]);
+		break;
+	default: /* AEAD */
+		job->iv = sp_compose_nonce(t, c->payload - t->iv_length, s->iv[i]);
+		job->hash_start_src_offset_in_bytes = before;
+		job->msg_len_to_hash_in_bytes = c->payload_length;
+		if (t->cipher == SP_CIPHER_CCM)
+			job->u.CCM.aad = sp_associated(t, c->start, c->sequence, s->aad[i]);
+		else
+			job->u.CHACHA20_POLY1305.aad = sp_associated(t, c->start, c->sequence, s->aad[i]);
+	}
+}
+
+/* What the library would not survive, or would take for another length. Only AH has no payload. */
+static int unfit(const struct sp_transform *t, const struct sp_crypt *c)
+{
+	const uint8_t *end = c->payload + c->payload_length;
+	int empty = c->payload_length == 0 && c->icv == end;
+
+	return empty || (c->payload_length & t->block_mask) != 0 || end - c->start > LONGEST || (t->esn && sp_mbuf_after(c->mbuf, end) < SP_HIGH_HALF);
+}
+
+/* The burst to the manager and back, complete and in order: it was empty before. */
+static void process(IMB_MGR *manager, IMB_JOB **jobs, uint32_t n)
+{
+	uint32_t done = IMB_SUBMIT_BURST_NOCHECK(manager, n, jobs);
+
+	if (done < n)
+		IMB_FLUSH_BURST(manager, n - done, jobs + done);
+}
+
+uint32_t sp_job_run(struct sp_worker *w, const struct sp_transform *t, const struct sp_crypt *packets, uint32_t n, int encrypt)
+{
+	const int inserts = t->esn && !sp_is_aead(t);
+	const IMB_JOB *session = t->session;
+	uint32_t former[SP_BURST], failed = 0;
+	IMB_JOB *jobs[SP_BURST];
+
+	IMB_GET_NEXT_BURST(w->job.manager, n, jobs);
+	for (uint32_t i = 0; i < n; i++) {
+		const struct sp_crypt *c = &packets[i];
+
+		*jobs[i] = *session;
+		if (unlikely(unfit(t, c))) {
+			jobs[i]->cipher_mode = IMB_CIPHER_NULL;
+			jobs[i]->hash_alg = IMB_AUTH_NULL;
+			failed |= 1u << i;
+			continue;
+		}
+		fill(&w->job, jobs[i], t, c, i, encrypt);
+		if (inserts) {
+			sp_mbuf_unpoison(c->mbuf);
+			former[i] = sp_insert_high(t, c->start, c->payload + c->payload_length, c->sequence);
+		}
+	}
+	process(w->job.manager, jobs, n);
+	for (uint32_t i = 0; i < n; i++) {
+		const struct sp_crypt *c = &packets[i];
+
+		if (unlikely(failed & 1u << i))
+			continue;
+		if (inserts) {
+			sp_remove_high(t, c->start, c->payload + c->payload_length, former[i]);
+			sp_mbuf_poison(c->mbuf);
+		}
+		failed |= (uint32_t)(jobs[i]->status != IMB_STATUS_COMPLETED) << i;
+	}
+	return failed;
+}
