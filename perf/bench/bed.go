@@ -172,9 +172,21 @@ func (b *bed) start(file string, sink ethdev.Port, pool *mempool.Mempool, device
 	return b.newFloor(pool, devices, spis[0], keymat)
 }
 
-// newFloor gives the crypto device the same packets without a gateway around it.
+// floorSession is of jobs where the gateway has them too, and of the device where it calls libIPSec_MB for each packet.
+func (b *bed) floorSession(devices *cryptodev.Pool, keymat crypto.Secret) (*cryptodev.Session, error) {
+	session, err := devices.NewSession(b.load.suite, keymat, b.load.direction == Outbound)
+	if err != nil || !session.Direct {
+		return session, err
+	}
+	if err := devices.Free(session); err != nil {
+		return nil, err
+	}
+	return devices.NewSession(b.load.suite, keymat, b.load.direction == Outbound, cryptodev.ViaDevice())
+}
+
+// newFloor gives the crypto session the same packets without a gateway around it.
 func (b *bed) newFloor(pool *mempool.Mempool, devices *cryptodev.Pool, spi uint32, keymat crypto.Secret) error {
-	session, err := devices.NewSession(b.load.suite, keymat, b.load.direction == Outbound, cryptodev.ViaDevice())
+	session, err := b.floorSession(devices, keymat)
 	if err != nil {
 		return err
 	}

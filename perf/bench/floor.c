@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include <intel-ipsec-mb.h>
 #include <rte_crypto.h>
 #include <rte_cryptodev.h>
 #include <rte_cycles.h>
@@ -14,6 +15,7 @@
 
 #define EMPTY_BURSTS 100000
 #define ESP_HEADER 8
+#define TAG_ROOM 64
 #define IV_FIELD 16 /* room for an IV behind an op; the AAD follows */
 
 /* ---- source ---- */
@@ -58,6 +60,9 @@ struct bench_crypto {
 	struct rte_crypto_va_iova_ptr iv[BENCH_BURST], aad[BENCH_BURST], digest[BENCH_BURST];
 	int32_t status[BENCH_BURST];
 	uint8_t nonce[BENCH_BURST][IV_FIELD];
+	IMB_MGR *manager;
+	IMB_JOB jobs[BENCH_BURST];
+	uint8_t tag[BENCH_BURST][TAG_ROOM];
 	uint32_t n_mbufs;
 };
 
@@ -122,6 +127,83 @@ static void prepare_queued(struct bench_crypto *c, uint32_t i, const uint8_t *es
 	c->ops[i] = &op->op;
 }
 
+/* Salt, as long as the nonce leaves room for it, and IV. */
+static const uint8_t *fill_nonce(struct bench_crypto *c, uint32_t i, const uint8_t *iv, uint64_t length)
+{
+	uint64_t salt = length - c->session.iv_length;
+
+	memcpy(c->nonce[i], c->session.salt, salt);
+	memcpy(c->nonce[i] + salt, iv, c->session.iv_length);
+	return c->nonce[i];
+}
+
+/* As in pipeline/crypto_job.c, without ESN, and complete but for the copy into a manager's job. */
+static void prepare_job(struct bench_crypto *c, uint32_t i, uint8_t *packet, uint32_t length)
+{
+	static const uint8_t zero_iv[IV_FIELD];
+	uint32_t end = c->session.ah ? length : length - c->session.icv_length, text = c->session.ah ? length : ESP_HEADER + (uint32_t)c->session.iv_length;
+	const uint8_t *iv = packet + ESP_HEADER;
+	IMB_JOB *job = &c->jobs[i];
+
+	*job = *(const IMB_JOB *)c->session.handle;
+	if (job->cipher_mode == IMB_CIPHER_CBC || job->cipher_mode == IMB_CIPHER_DES || job->cipher_mode == IMB_CIPHER_DES3) {
+		job->iv = c->session.encrypt ? zero_iv : iv;
+		text -= c->session.encrypt ? c->session.iv_length : 0;
+	} else if (job->iv_len_in_bytes != 0) {
+		job->iv = fill_nonce(c, i, iv, job->iv_len_in_bytes);
+	}
+	job->src = packet;
+	job->dst = packet + text;
+	job->cipher_start_src_offset_in_bytes = text;
+	job->msg_len_to_cipher_in_bytes = end - text;
+	job->msg_len_to_hash_in_bytes = end;
+	job->auth_tag_output = c->tag[i];
+	switch (job->hash_alg) {
+	case IMB_AUTH_AES_GMAC_128:
+	case IMB_AUTH_AES_GMAC_192:
+	case IMB_AUTH_AES_GMAC_256:
+		job->u.GMAC._iv = job->iv;
+		break;
+	case IMB_AUTH_AES_CCM:
+		job->u.CCM.aad = packet;
+		break;
+	case IMB_AUTH_CHACHA20_POLY1305:
+		job->u.CHACHA20_POLY1305.aad = packet;
+		break;
+	default:
+		return;
+	}
+	if (job->cipher_mode == IMB_CIPHER_NULL)
+		return;
+	job->hash_start_src_offset_in_bytes = text;
+	job->msg_len_to_hash_in_bytes = end - text;
+}
+
+static uint32_t process_jobs(struct bench_crypto *c)
+{
+	IMB_JOB *jobs[BENCH_BURST];
+	uint32_t good = 0, done;
+
+	IMB_GET_NEXT_BURST(c->manager, BENCH_BURST, jobs);
+	for (uint32_t i = 0; i < BENCH_BURST; i++)
+		*jobs[i] = c->jobs[i];
+	done = IMB_SUBMIT_BURST_NOCHECK(c->manager, BENCH_BURST, jobs);
+	if (done < BENCH_BURST)
+		IMB_FLUSH_BURST(c->manager, BENCH_BURST - done, jobs + done);
+	for (uint32_t i = 0; i < BENCH_BURST; i++)
+		good += jobs[i]->status == IMB_STATUS_COMPLETED;
+	return good;
+}
+
+static int create_manager(struct bench_crypto *c)
+{
+	c->manager = alloc_mb_mgr(0);
+	if (c->manager == NULL)
+		return -ENOMEM;
+	init_mb_mgr_auto(c->manager, NULL);
+	return -imb_get_errno(c->manager);
+}
+
 static uint32_t process_cpu(struct bench_crypto *c)
 {
 	struct rte_crypto_sym_vec vector = {
@@ -151,11 +233,15 @@ static uint32_t process_queued(struct bench_crypto *c)
 
 static uint32_t process(struct bench_crypto *c)
 {
+	if (c->session.job)
+		return process_jobs(c);
 	return c->session.cpu ? process_cpu(c) : process_queued(c);
 }
 
 static int fill(struct bench_crypto *c, struct rte_mempool *pool, const uint8_t *packets, uint32_t length, uint32_t offset)
 {
+	if (c->session.job && create_manager(c) != 0)
+		return -ENOMEM;
 	if (rte_pktmbuf_priv_size(pool) < sizeof(struct op) || c->session.iv_offset != offsetof(struct op, iv))
 		return -EINVAL;
 	if (rte_pktmbuf_alloc_bulk(pool, c->mbufs, BENCH_BURST) != 0)
@@ -172,7 +258,9 @@ static int fill(struct bench_crypto *c, struct rte_mempool *pool, const uint8_t 
 		m->pkt_len = length;
 		esp = rte_pktmbuf_mtod(m, uint8_t *);
 		memcpy(esp, packets + (size_t)i * length, length);
-		if (c->session.cpu)
+		if (c->session.job)
+			prepare_job(c, i, esp, length);
+		else if (c->session.cpu)
 			prepare_cpu(c, i, esp, length);
 		else
 			prepare_queued(c, i, esp, length);
@@ -199,6 +287,8 @@ struct bench_crypto *bench_crypto_create(struct rte_mempool *pool, const struct 
 
 void bench_crypto_free(struct bench_crypto *c)
 {
+	if (c->manager != NULL)
+		free_mb_mgr(c->manager);
 	rte_pktmbuf_free_bulk(c->mbufs, c->n_mbufs);
 	rte_free(c);
 }

@@ -3,6 +3,7 @@ package bench
 /*
 #cgo pkg-config: libdpdk
 #cgo CFLAGS: -O3 -Wall -Wextra -Werror -DALLOW_EXPERIMENTAL_API
+#cgo LDFLAGS: -lIPSec_MB
 #include "floor.h"
 */
 import "C"
@@ -47,10 +48,14 @@ const floorQueue = 1
 func newCryptoFloor(pool *mempool.Mempool, s *cryptodev.Session, l load, spi uint32, keymat crypto.Secret) (*cryptoFloor, error) {
 	config := C.struct_bench_session{
 		handle: s.Handle, device: C.uint8_t(s.Device), queue_pair: floorQueue, iv_offset: cryptodev.IVOffset,
-		cpu: flag(s.CPU), aead: flag(l.suite.AEAD()), encrypt: flag(l.direction == Outbound),
+		cpu: flag(s.CPU), job: flag(s.Job), ah: flag(l.suite.AH()), aead: flag(l.suite.AEAD()), encrypt: flag(l.direction == Outbound),
 		iv_length: C.uint8_t(l.suite.IVLen()), icv_length: C.uint8_t(l.suite.ICVLen()),
 	}
-	for i, octet := range keymat.Bytes()[l.suite.KeyLen():][:l.suite.SaltLen()] {
+	key := l.suite.KeyLen()
+	if l.suite.AH() {
+		key = l.suite.IntegKeyLen()
+	}
+	for i, octet := range keymat.Bytes()[key:][:l.suite.SaltLen()] {
 		config.salt[i] = C.uint8_t(octet)
 	}
 	offset := mempool.Headroom + etherLen + ipv4Len // ESP where it was received

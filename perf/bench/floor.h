@@ -2,7 +2,7 @@
 #ifndef BENCH_FLOOR_H
 #define BENCH_FLOOR_H
 
-/* The work that no gateway can avoid, each part alone: packets from the source and back to their pool, and the crypto device over the same bytes. */
+/* The work that no gateway can avoid, each part alone: packets from the source and back to their pool, and the crypto device, or libIPSec_MB's jobs, over the same bytes. */
 
 #include <stdint.h>
 
@@ -22,6 +22,8 @@ struct bench_session {
 	uint16_t queue_pair;    /* for sessions of enqueue and dequeue: one that no worker uses */
 	uint16_t iv_offset;     /* of the IV from the start of a crypto op */
 	uint8_t cpu, aead, encrypt;
+	uint8_t job;            /* handle is an IMB_JOB: a burst of jobs of a manager of the floor's own */
+	uint8_t ah;             /* job: the whole packet is authenticated, and the ICV is none of it */
 	uint8_t iv_length, icv_length;
 	uint8_t salt[4];
 };
