@@ -127,6 +127,8 @@ uint32_t sp_ah_seal(struct sp_worker *w, const struct sp_ah *ah, struct rte_mbuf
 	struct sp_crypt crypts[SP_BURST];
 	uint32_t headers[SP_BURST], failed;
 
+	if (n == 0)
+		return 0;
 	for (uint32_t i = 0; i < n; i++) {
 		uint8_t *ip = rte_pktmbuf_mtod_offset(mbufs[i], uint8_t *, SP_L2_LENGTH);
 		uint32_t length = mbufs[i]->data_len - SP_L2_LENGTH;
@@ -163,6 +165,8 @@ uint32_t sp_ah_open(struct sp_worker *w, const struct sp_sa_in *sa, const struct
 	struct sp_crypt crypts[SP_BURST];
 	uint32_t forged;
 
+	if (n == 0)
+		return 0;
 	for (uint32_t i = 0; i < n; i++) {
 		const struct sp_esp *p = &packets[i];
 		uint8_t *ip = p->esp - SP_AH_SPI - p->headers, *received = ip + p->headers + SP_AH_LENGTH;

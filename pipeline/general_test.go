@@ -3,6 +3,7 @@ package pipeline
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"testing"
 
 	"sallyport/crypto"
@@ -260,3 +261,101 @@ func TestNestedESP(t *testing.T) {
 		r.wantDrop(wan, fromPeer(near.encapsulate(near.encapsulate(twice, 3), 4)), "nested")
 	}
 }
+
+// Every suite of ESP, over both IP versions, out and in.
+func TestEverySuite(t *testing.T) {
+	for _, s := range crypto.Suites() {
+		if s.AH() {
+			continue
+		}
+		t.Run(s.String(), func(t *testing.T) {
+			r := newRig6(t, rigOptions{rules: []rule{siteRule, siteRule6}})
+			for i, f := range []form{{suite: s.String()}, {suite: s.String(), outer6: true, esn: true}, {suite: s.String(), outer6: true, transport: true}} {
+				far := r.outbound(r.formed(f, false))
+				near := r.inbound(r.formed(f, true))
+				for _, size := range []int{40, 41, 42, 43, 55, 57, 300, 1300} {
+					version := f.versions()[(i+size)%len(f.versions())]
+					out := inner(version, size, true)
+					r.opened(far, r.wantForward(lan, fromLAN(out), wan), len(out))
+					near.sequence++
+					forged := near.encapsulate(inner(version, size, false), near.sequence)
+					frame := fromWAN(slices.Clone(forged))
+					forged[len(forged)-1] ^= 1
+					r.wantDrop(wan, fromWAN(forged), "auth_failed")
+					r.wantForward(wan, frame, lan)
+				}
+			}
+		})
+	}
+}
+
+// S-099: transport mode between the gateway itself and its peer, also in UDP: an echo comes in and its answer goes out by it.
+func TestTransportToTheGateway(t *testing.T) {
+	for _, f := range []form{{suite: "aes128gcm16", transport: true}, {suite: "aes128-sha256", transport: true, udp: true}, {suite: "aes128gcm16", transport: true, outer6: true, udp: true},
+		{ah: "sha256", transport: true, outer6: true}} {
+		r := newRig6(t, rigOptions{rules: []rule{{name: "peer", source: "my", destination: "192.0.2.2", tunnel: "site"}, {name: "peer6", source: "my", destination: "2001:db8:f::2", tunnel: "site"}}})
+		local, remote := wanOwn, peer
+		if f.outer6 {
+			local, remote = wanOwn6, peer6
+		}
+		ends := func(c ChildSA) ChildSA {
+			c.Local, c.Remote = netip.AddrPortFrom(local, 4500), netip.AddrPortFrom(remote, 4500)
+			c.Selectors = []policy.Selector{{Local: policy.HostRange(local), Remote: policy.HostRange(remote), LocalPort: policy.AnyPort, RemotePort: policy.AnyPort}}
+			return c
+		}
+		far := r.outbound(ends(r.formed(f, false)))
+		near := r.inbound(ends(r.formed(f, true)))
+		echo := []byte(icmpPacket(peer, wanOwn, icmpEcho, 8))
+		if f.outer6 {
+			echo = echo6(peer6, wanOwn6, 8)
+		}
+		o, answers := r.check(wan, fromWAN(near.encapsulate(echo, 1)))
+		if o.Disposition != packetLocal || len(answers[wan]) != 1 {
+			t.Fatalf("%s: %+v, %d answers", f, o, len(answers[wan]))
+		}
+		answer, reason := far.unwrap(answers[wan][0][etherHeaderLen:])
+		if was := tupleOf(echo); reason != "" || tupleOf(answer).Destination != was.Source || tupleOf(answer).Protocol != was.Protocol {
+			t.Errorf("%s: %s: % x", f, reason, answer)
+		}
+	}
+}
+
+// IKE between IPv6 addresses: what comes for UDP 500 and 4500 is told from ESP, and what IKE sends finds its way.
+func TestIKEOverIPv6(t *testing.T) {
+	r := newRig6(t, rigOptions{})
+	from := netip.AddrPortFrom(peer6, 500)
+	for _, port := range []uint16{500, 4500} {
+		local, remote := netip.AddrPortFrom(wanOwn6, port), netip.AddrPortFrom(peer6, port)
+		payload := []byte("an IKE message, as good as any")
+		if err := r.d.SendUDP(local, remote, payload, port == portIKENATT); err != nil {
+			t.Fatal(err)
+		}
+		r.settle()
+		frames := r.sent(wan)
+		if len(frames) != 1 {
+			t.Fatalf("%d frames from port %d", len(frames), port)
+		}
+		sent := ipv6(frames[0][etherHeaderLen:])
+		_, udp := sent.upper()
+		if sent.destination() != from.Addr() || checksum6(sent, protocolUDP, udp) != 0 {
+			t.Fatalf("% x", sent)
+		}
+		// the same message the other way
+		marker := []byte{}
+		if port == portIKENATT {
+			marker = make([]byte, 4)
+		}
+		if o, _ := r.check(wan, fromPeer6(udpDatagram(remote, local, marker, payload))); o.Disposition != packetIKE {
+			t.Fatalf("%+v", o)
+		}
+		got := r.seen.ike[len(r.seen.ike)-1]
+		if string(got.Payload) != string(payload) || got.NonESPMarker != (port == portIKENATT) || got.Remote != remote || got.Local != local {
+			t.Errorf("%+v", got)
+		}
+	}
+	if err := r.d.SendUDP(netip.AddrPortFrom(wanOwn6, 500), netip.AddrPortFrom(peer, 500), nil, false); err == nil {
+		t.Error("a message from IPv6 to IPv4 was taken")
+	}
+}
+
+var wanPort6 = netip.AddrPortFrom(wanOwn6, 0)

@@ -82,17 +82,11 @@ static int accepted(struct sp_worker *w, struct sp_sa_out *sa, uint32_t mtu, str
 	return 1;
 }
 
-/* ESP header and IV. The IV repeats the number; with CBC it is the nonce block that becomes the IV. */
+/* The crypto stages write the IV behind it. */
 static void write_esp(const struct sp_sa_out *sa, uint8_t *esp, uint64_t sequence)
 {
-	uint64_t sequence_be = rte_cpu_to_be_64(sequence);
-
 	sp_store32(esp, sa->spi_be);
-	sp_store32(esp + 4, (uint32_t)(sequence_be >> 32));
-	if (sa->transform.iv_length == 0)
-		return;
-	sp_store64(esp + SP_ESP_LENGTH, sequence_be);
-	memset(esp + SP_ESP_LENGTH + 8, 0, sa->transform.iv_length - 8u);
+	sp_store32(esp + 4, rte_cpu_to_be_32((uint32_t)sequence));
 }
 
 /* What makes a payload of `length` bytes one of s->payload and then one of whole blocks. */

@@ -66,7 +66,7 @@ func (sa *referenceIn) openAH(ip []byte) (inner []byte, reason string) {
 	payload := without[headers:]
 	switch {
 	case sa.esp == nil:
-		return sa.content(without, payload, next)
+		return sa.content(without, headers, payload, next)
 	case next != protocolESP || len(payload) < espHeaderLen || binary.BigEndian.Uint32(payload) != sa.child.SPI:
 		return nil, "bundle"
 	}

@@ -341,17 +341,16 @@ func (sa *referenceIn) openESP(outer, esp []byte) (inner []byte, reason string) 
 	if err != nil {
 		return nil, "bad_padding"
 	}
-	return sa.content(outer, payload, next)
+	return sa.content(outer, headersOf(outer), payload, next)
 }
 
 // content is the packet that was under ESP or AH. In transport mode the outer packet's headers are its own.
-func (sa *referenceIn) content(outer, payload []byte, next uint8) (inner []byte, reason string) {
+func (sa *referenceIn) content(outer []byte, headers int, payload []byte, next uint8) (inner []byte, reason string) {
 	wide := next == protocolIPv6
 	switch {
 	case next == 59: // RFC 4303 section 2.6
 		return nil, "dummy"
 	case sa.child.Transport:
-		headers := headersOf(outer)
 		payload = lead(append(append([]byte(nil), outer[:headers]...), payload...), headers, next)
 		wide = isIPv6(outer)
 	case !wide && next != protocolIPv4:
