@@ -12,14 +12,18 @@ import (
 	"time"
 )
 
-// policyDoc is the operator's page whose commands are run here, in order, and
-// whose outputs are compared with what they print; -update writes them anew.
-const policyDoc = "../../docs/POLICY.md"
+// An operator's page that is not run goes stale. Its commands are run here, in
+// order, and their outputs compared with the page; -update writes them anew.
+func TestPolicyDoc(t *testing.T) { runPage(t, "../../docs/POLICY.md", 10) }
 
-// An operator's page that is not run goes stale. Fenced blocks of it that have a
-// file's name are that file, console blocks are a session on a running gateway.
-func TestPolicyDoc(t *testing.T) {
-	text, err := os.ReadFile(policyDoc)
+func TestTunnelsDoc(t *testing.T) { runPage(t, "../../docs/TUNNELS.md", 3, "--lab") }
+
+// runPage runs a page with at least so many commands. Fenced blocks of it that have a
+// file's name are that file, console blocks are a session on a gateway that runs
+// gw-a.yaml with the flags.
+func runPage(t *testing.T, page string, fewest int, flags ...string) {
+	t.Helper()
+	text, err := os.ReadFile(page)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -30,7 +34,7 @@ func TestPolicyDoc(t *testing.T) {
 			s.write(block[2], block[3])
 		}
 	}
-	s.start("gw-a.yaml")
+	s.start("gw-a.yaml", flags...)
 	ran := 0
 	rewritten := fence.ReplaceAllStringFunc(string(text), func(block string) string {
 		part := fence.FindStringSubmatch(block)
@@ -41,17 +45,17 @@ func TestPolicyDoc(t *testing.T) {
 		ran += len(commands)
 		printed := s.run(commands)
 		if same := stable(printed) == stable(part[3]); !same && !*update {
-			t.Errorf("docs/POLICY.md says\n%s\nand the commands print\n%s\nwrite it with -update if it is right", part[3], printed)
+			t.Errorf("%s says\n%s\nand the commands print\n%s\nwrite it with -update if it is right", page, part[3], printed)
 		} else if same {
 			return block
 		}
 		return "```console\n" + stable(printed) + "```"
 	})
-	if ran < 10 {
-		t.Errorf("%d commands in docs/POLICY.md, expected those that it explains", ran)
+	if ran < fewest {
+		t.Errorf("%d commands in %s, expected those that it explains", ran, page)
 	}
 	if *update {
-		if err := os.WriteFile(policyDoc, []byte(rewritten), 0o644); err != nil {
+		if err := os.WriteFile(page, []byte(rewritten), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
