@@ -76,7 +76,7 @@ type packetView struct {
 	protocol            uint8
 	sourcePort, port    uint16
 	payload             []byte // of UDP
-	spi                 uint32 // of ESP
+	spi, sequence       uint32 // of ESP
 }
 
 // readIPv4 reads an IPv4 packet; ok is false for anything else.
@@ -91,8 +91,9 @@ func readIPv4(frame []byte) (p packetView, ok bool) {
 		p.sourcePort, p.port = binary.BigEndian.Uint16(h[20:]), binary.BigEndian.Uint16(h[22:])
 		p.payload = h[28:length]
 	}
-	if p.protocol == protoESP && len(h) >= 24 {
+	if p.protocol == protoESP && len(h) >= 28 {
 		p.spi = binary.BigEndian.Uint32(h[20:])
+		p.sequence = binary.BigEndian.Uint32(h[24:])
 	}
 	return p, true
 }

@@ -30,6 +30,7 @@ type plane interface {
 	ReleaseSPI(spi uint32)
 	InstallInbound(sa pipeline.ChildSA) error
 	InstallOutbound(sa pipeline.ChildSA) error
+	MoveOutbound(cell pipeline.CellID, spi uint32, remote netip.AddrPort) error
 	RemoveInbound(spi uint32) error
 	RemoveOutbound(cell pipeline.CellID, spi uint32) error
 	OpenCell(tunnel string) (pipeline.CellID, error)
@@ -204,6 +205,8 @@ func (n *negotiator) carryOut(effect ike.Effect) *ike.InstallFailed {
 			return failed // the engine removes nothing that was refused
 		}
 		n.pairs[outboundSA{n.count(e.Child).id, e.SA.SPI}] = e.SA.PairSPI
+	case ike.MoveOutbound:
+		n.report("move outbound SA", e.Peer, e.Child, e.SPI, n.moveOutbound(e.Child, e.SPI, e.Remote))
 	case ike.RemoveInbound:
 		n.report("remove inbound SA", e.Peer, e.Child, e.SPI, n.removeInbound(e.SPI))
 	case ike.RemoveOutbound:
@@ -234,6 +237,7 @@ func (n *negotiator) install(peer, name string, sa ike.ChildSA, into func(pipeli
 			Local:        sa.Local,
 			Remote:       sa.Remote,
 			UDPEncap:     sa.UDPEncap,
+			BehindNAT:    sa.BehindNAT,
 			Selectors:    sa.Selectors,
 			ReplayWindow: sa.ReplayWindow,
 			ESN:          sa.ESN,
@@ -263,6 +267,14 @@ func (n *negotiator) removeInbound(spi uint32) error {
 	delete(n.inbound, spi)
 	err := n.plane.RemoveInbound(spi) // first: a cell is closed without SAs
 	return errors.Join(err, n.cells.removed(c))
+}
+
+func (n *negotiator) moveOutbound(tunnel string, spi uint32, remote netip.AddrPort) error {
+	c := n.cells.cells[tunnel]
+	if c == nil {
+		return fmt.Errorf("tunnel %q has no cell", tunnel)
+	}
+	return n.plane.MoveOutbound(c.id, spi, remote)
 }
 
 func (n *negotiator) removeOutbound(tunnel string, spi uint32) error {
@@ -314,7 +326,7 @@ func (n *negotiator) arm(at time.Time) {
 	n.timer.Reset(time.Until(at))
 }
 
-// IKE, Acquire and Expire make the negotiator a pipeline.Handler. They run on
+// IKE, Acquire, Moved and Expire make the negotiator a pipeline.Handler. They run on
 // the data plane's slow-path goroutine and never wait.
 
 // IKE takes a datagram from the punt ring.
@@ -337,6 +349,11 @@ func (n *negotiator) Echo(e pipeline.Echo) {
 	if err := n.doctor.echo(e, n.names.Load().remotes[e.Remote]); err != nil {
 		n.log.Debug("echo not answered", "remote", e.Remote, "error", err)
 	}
+}
+
+// Moved takes a peer that sends from another address now. Lost in a flood, IKE's own next message tells the same.
+func (n *negotiator) Moved(_ pipeline.CellID, spi uint32, remote netip.AddrPort) {
+	n.offer(ike.Moved{SPI: spi, Remote: remote})
 }
 
 func (n *negotiator) offer(event ike.Event) {

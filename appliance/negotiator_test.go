@@ -115,6 +115,18 @@ func (p *memoryPlane) InstallOutbound(sa pipeline.ChildSA) error {
 	return p.install(sa, func(sa pipeline.ChildSA) { p.outbound[sa.Cell] = sa })
 }
 
+func (p *memoryPlane) MoveOutbound(cell pipeline.CellID, spi uint32, remote netip.AddrPort) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	sa := p.outbound[cell]
+	if sa.SPI != spi {
+		return fmt.Errorf("no outbound SA %s", spiText(spi))
+	}
+	sa.Remote = remote
+	p.outbound[cell] = sa
+	return nil
+}
+
 func (p *memoryPlane) RemoveInbound(spi uint32) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()

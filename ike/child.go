@@ -100,7 +100,7 @@ func (c *childSA) installOutbound() {
 
 // half describes one direction and hands its key over.
 func (c *childSA) half(spi uint32, key *crypto.Secret) ChildSA {
-	sa := ChildSA{SPI: spi, PairSPI: c.spiIn, Suite: c.chosen.suite, Keymat: *key, Local: c.ike.local, Remote: c.ike.remote, UDPEncap: c.udp,
+	sa := ChildSA{SPI: spi, PairSPI: c.spiIn, Suite: c.chosen.suite, Keymat: *key, Local: c.ike.local, Remote: c.ike.remote, UDPEncap: c.udp, BehindNAT: c.ike.natLocal,
 		Selectors: slices.Clone(c.selectors), ReplayWindow: c.slot.cfg.ReplayWindow, ESN: c.chosen.esn}
 	*key = crypto.Secret{}
 	return sa

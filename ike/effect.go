@@ -31,6 +31,12 @@ type (
 		Peer, Child string
 		SA          ChildSA
 	}
+	// MoveOutbound makes an outbound SA send to another address and port of its peer; its keys and numbers go on.
+	MoveOutbound struct {
+		Peer, Child string
+		SPI         uint32
+		Remote      netip.AddrPort
+	}
 	// RemoveInbound ends an inbound SA; its SPI is free again.
 	RemoveInbound struct {
 		Peer, Child string
@@ -53,6 +59,7 @@ type ChildSA struct {
 	Keymat        crypto.Secret  // cipher key, salt, integrity key (RFC 7296 2.17)
 	Local, Remote netip.AddrPort // outer addresses; the ports count with UDPEncap only
 	UDPEncap      bool           // ESP in UDP (RFC 3948)
+	BehindNAT     bool           // a NAT stands before us: its mapping is ours to keep, and the peer does not move
 	Selectors     []policy.Selector
 	ReplayWindow  int
 	ESN           bool
@@ -62,6 +69,7 @@ func (Send) effect()            {}
 func (Arm) effect()             {}
 func (InstallInbound) effect()  {}
 func (InstallOutbound) effect() {}
+func (MoveOutbound) effect()    {}
 func (RemoveInbound) effect()   {}
 func (RemoveOutbound) effect()  {}
 func (ReleaseSPI) effect()      {}

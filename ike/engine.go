@@ -66,6 +66,8 @@ func (e *Engine) Step(now time.Time, ev Event) []Effect {
 		e.withPeer(ev.Peer, func(p *peer) { p.rekey(ev.Child) })
 	case Expire:
 		e.withChild(ev.SPI, func(c *childSA) { c.expire(ev.Hard) })
+	case Moved:
+		e.withChild(ev.SPI, func(c *childSA) { c.ike.peerMoved(unmap(ev.Remote)) })
 	case InstallFailed:
 		e.installFailed(ev)
 	case Reconfigure:

@@ -30,6 +30,12 @@ type (
 		SPI  uint32
 		Hard bool
 	}
+	// Moved reports that packets of the Child SA with this inbound SPI come, authenticated, from another address or port of the peer: its
+	// NAT has forgotten the former one (RFC 7296 2.23).
+	Moved struct {
+		SPI    uint32
+		Remote netip.AddrPort
+	}
 	// InstallFailed reports that the data plane refused InstallInbound or InstallOutbound of the Child SA with this inbound SPI
 	// (ChildSA.PairSPI). What was refused is not removed again: an inbound SPI comes back by ReleaseSPI. A refused InstallOutbound has
 	// left in place what the child sent by before.
@@ -58,6 +64,7 @@ func (Tick) event()          {}
 func (Initiate) event()      {}
 func (Acquire) event()       {}
 func (Expire) event()        {}
+func (Moved) event()         {}
 func (InstallFailed) event() {}
 func (Terminate) event()     {}
 func (Rekey) event()         {}

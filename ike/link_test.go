@@ -223,6 +223,13 @@ func (n *end) do(ef Effect) {
 		}
 		n.outbound[ef.SA.SPI] = ef.SA
 		n.cells[ef.Child] = ef.SA.SPI
+	case MoveOutbound:
+		sa, installed := n.outbound[ef.SPI]
+		if !installed || !sa.UDPEncap {
+			t.Errorf("%s: moves outbound %#x, which is not installed or not in UDP", n.name, ef.SPI)
+		}
+		sa.Remote = ef.Remote
+		n.outbound[ef.SPI] = sa
 	case RemoveInbound:
 		if n.never[ef.SPI] {
 			return // refused within the same Step

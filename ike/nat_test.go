@@ -39,7 +39,7 @@ func TestNATBeforeInitiator(t *testing.T) {
 		t.Errorf("b sends ESP to %v, inside UDP %t", out.Remote, out.UDPEncap)
 	}
 
-	// The NAT forgets its mapping. The next authenticated message shows the new one, and the Child SA follows by rekey.
+	// The NAT forgets its mapping. The next authenticated message shows the new one, and the Child SA follows as it is.
 	l.masquerade("203.0.113.7", 30000)
 	forged := Datagram{Local: b.Local, Remote: netip.MustParseAddrPort("198.51.100.1:4500"), Payload: forgedRequest(l.b)}
 	l.b.step(forged)
@@ -51,11 +51,37 @@ func TestNATBeforeInitiator(t *testing.T) {
 	if got := l.b.engine.Snapshot()[0].Remote; got != moved {
 		t.Errorf("b knows a at %v, expected %v", got, moved)
 	}
-	if out := l.b.outbound[l.b.cells["net"]]; out.Remote != moved {
-		t.Errorf("b sends ESP to %v, expected %v", out.Remote, moved)
+	if now := l.b.outbound[l.b.cells["net"]]; now.Remote != moved || now.SPI != out.SPI {
+		t.Errorf("b sends ESP of SPI %#x to %v, expected %#x to %v", now.SPI, now.Remote, out.SPI, moved)
 	}
 	l.established("net")
 	l.b.expect(AddressChanged, "", 1)
+}
+
+// What the data plane sees of a peer's new address counts as what IKE sees, where an address may change at all: for the one before whom
+// no NAT stands (RFC 7296 2.23).
+func TestMovedByESP(t *testing.T) {
+	l := join(t, nil, behind("203.0.113.7"))
+	l.masquerade("203.0.113.7", 20000)
+	l.begin()
+	l.run()
+	l.established("net")
+	out, moved := l.b.outbound[l.b.cells["net"]], netip.MustParseAddrPort("203.0.113.7:30500")
+	if out.BehindNAT || !l.a.outbound[l.a.cells["net"]].BehindNAT {
+		t.Error("the one before the NAT is taken for the one behind it")
+	}
+	l.b.step(Moved{SPI: out.PairSPI, Remote: moved})
+	l.b.step(Moved{SPI: out.PairSPI, Remote: moved})
+	l.b.step(Moved{SPI: out.PairSPI + 1, Remote: netip.MustParseAddrPort("203.0.113.7:30501")})
+	if got, to := l.b.engine.Snapshot()[0].Remote, l.b.outbound[out.SPI].Remote; got != moved || to != moved {
+		t.Errorf("b knows a at %v and sends ESP to %v, expected %v", got, to, moved)
+	}
+	l.b.expect(AddressChanged, "", 1)
+	here := l.a.engine.Snapshot()[0].Remote
+	l.a.step(Moved{SPI: l.a.outbound[l.a.cells["net"]].PairSPI, Remote: moved})
+	if got := l.a.engine.Snapshot()[0].Remote; got != here {
+		t.Errorf("a, behind the NAT, follows to %v", got)
+	}
 }
 
 // forgedRequest is the peer's next request with a wrong ICV.

@@ -228,18 +228,30 @@ func (sa *ikeSA) heard(d Datagram, request bool) {
 		sa.engine.halfOpen.add(sa.remote, -1)
 		sa.engine.halfOpen.add(d.Remote, 1)
 		sa.local, sa.remote = d.Local, d.Remote
-	case sa.natRemote && !sa.natLocal && sa.state >= stateEstablished:
-		sa.moved(d)
+	case sa.follows():
+		sa.moved(d.Local, d.Remote)
 	}
 }
 
-// moved follows a peer whose NAT gave it another address or port. The Child SAs follow by rekey: an outbound SA is installed once and
+// follows reports whether the peer's address may change: it stands behind a NAT and we do not (RFC 7296 2.23).
+func (sa *ikeSA) follows() bool { return sa.natRemote && !sa.natLocal && sa.state >= stateEstablished }
+
+// peerMoved takes the data plane's word for where the peer is.
+func (sa *ikeSA) peerMoved(remote netip.AddrPort) {
+	if sa.follows() && remote != sa.remote {
+		sa.moved(sa.local, remote)
+	}
+}
+
+// moved follows a peer whose NAT gave it another address or port. The Child SAs follow as they are: an outbound SA is installed once and
 // never again, for a second time would begin its sequence numbers, and so its nonces, anew.
-func (sa *ikeSA) moved(d Datagram) {
-	sa.local, sa.remote = d.Local, d.Remote
+func (sa *ikeSA) moved(local, remote netip.AddrPort) {
+	sa.local, sa.remote = local, remote
 	sa.engine.fact(sa.fact(AddressChanged))
-	for _, c := range slices.Clone(sa.children) {
-		c.rekey()
+	for _, c := range sa.children {
+		if c.sending == sendCurrent {
+			sa.engine.effect(MoveOutbound{Peer: c.slot.peer.cfg.Name, Child: c.slot.cfg.Name, SPI: c.spiOut, Remote: remote})
+		}
 	}
 }
 

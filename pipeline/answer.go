@@ -215,6 +215,10 @@ func (d *Dataplane) SendUDP(local, remote netip.AddrPort, payload []byte, nonESP
 	if d.c == nil {
 		return errClosed
 	}
+	return d.sendUDP(local, remote, payload, nonESPMarker)
+}
+
+func (d *Dataplane) sendUDP(local, remote netip.AddrPort, payload []byte, nonESPMarker bool) error {
 	if !local.IsValid() || local.Addr().Is4In6() || remote.Addr().Is4In6() || local.Addr().Is4() != remote.Addr().Is4() {
 		return fmt.Errorf("pipeline: IKE from %s to %s: want two addresses of IPv4 or two of IPv6", local, remote)
 	}

@@ -68,8 +68,8 @@ func (d *Dataplane) CloseCell(id CellID) error {
 		return fmt.Errorf("pipeline: tunnel %q: filters of policy %q lead to it: publish a policy without it first", c.name, d.policy.spd.Policy)
 	case d.prepared != nil && d.prepared.next.cells[id]:
 		return fmt.Errorf("pipeline: tunnel %q: filters of the prepared policy %q lead to it", c.name, d.prepared.next.spd.Policy)
-	case d.sad.outbound[id] != nil:
-		return fmt.Errorf("pipeline: tunnel %q has outbound SA %#08x: remove it first", c.name, d.sad.outbound[id].child.SPI)
+	case len(d.sad.outboundOf(id)) > 0:
+		return fmt.Errorf("pipeline: tunnel %q has outbound SA %#08x: remove it first", c.name, d.sad.outboundOf(id)[0].child.SPI)
 	}
 	for spi, sa := range d.sad.inbound {
 		if sa.child.Cell == id {

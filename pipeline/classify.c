@@ -241,7 +241,7 @@ static void pass_through(const struct sp_dataplane *dp, const struct sp_snapshot
 {
 	uint8_t reason = sp_without_sa(cell);
 
-	if (__atomic_load_n(&cell->sa, __ATOMIC_ACQUIRE) != NULL || reason == SP_DROP_NO_OUTBOUND_SA)
+	if (sp_cell_up(cell) || reason == SP_DROP_NO_OUTBOUND_SA)
 		sp_verdict_drop(p, SP_DROP_CLEAR_ON_PROTECTED);
 	else if (reason != SP_PASS)
 		sp_verdict_drop(p, reason);

@@ -117,13 +117,15 @@ type ChildSA struct {
 	Keymat        crypto.Secret  // this direction's keys in the order of RFC 7296 section 2.17
 	Local, Remote netip.AddrPort // outer addresses; the ports count only with UDPEncap
 	UDPEncap      bool           // RFC 3948
+	BehindNAT     bool           // with UDPEncap: the NAT is before us. We keep its mapping alive, and the peer does not move
 	Selectors     []policy.Selector
 	ReplayWindow  int  // packets, rounded up to a multiple of 64; 0 is DefaultReplayWindow. Inbound only
 	ESN           bool // extended sequence numbers, RFC 4303 section 2.2.1
 	Soft, Hard    Lifetime
 	AH            *AHLayer      // with ESP: a bundle, IP, AH, ESP on the wire; nil for none
 	Encapsulation Encapsulation // of an inbound SA only MSSClamp counts
-	// Worker is the only worker that uses an outbound SA, counted from 1; 0 is for all that have none of their own.
+	// Worker is the only worker that uses an outbound SA, counted from 1; 0 is for all that have none of their own. Of an inbound
+	// SA it is the owner, which all others hand its packets to; 0 is the one with the fewest.
 	Worker int
 	// FirstSequence is where an outbound SA starts, 0 means 1: a manual SA may go on where it ended, a test begins near the
 	// end (S-080).
@@ -168,7 +170,8 @@ const MSSClampAutomatic = -1
 // DefaultReplayWindow is the anti-replay window in packets where a ChildSA names none.
 const DefaultReplayWindow = 1024
 
-// Lifetime is how much an SA may carry before Handler.Expire is called. Zero is no limit.
+// Lifetime is how much an SA may carry before Handler.Expire is called. Zero is no limit. Beyond a hard one packets are dropped:
+// outbound from the first that exceeds it, inbound from the next burst on.
 type Lifetime struct {
 	Packets, Bytes uint64
 }
@@ -192,6 +195,9 @@ type Handler interface {
 	// Expire reports an SA that has used up its soft or hard lifetime, each once. An outbound SA near the end of its
 	// sequence numbers counts as soft expired (S-080).
 	Expire(cell CellID, spi uint32, outbound, hard bool)
+	// Moved reports that the peer of an inbound SA in UDP sends from another address or port now: its NAT forgot the former one.
+	// What the cell sends goes there already.
+	Moved(cell CellID, spi uint32, remote netip.AddrPort)
 }
 
 // slowPathTick is how often ageing and lifetimes are looked at.

@@ -347,17 +347,17 @@ static int create_worker(struct sp_dataplane *dp, const struct sp_config *c, uin
 	dp->workers[id] = w;
 	w->dp = dp;
 	w->id = id;
-	w->shared = c->n_workers > 1;
 	w->flow_mask = c->flow_entries / 2 - 1;
 	w->flow6_mask = dp->flow6_entries / 2 - 1;
 	w->flows = allocate(dp, c->flow_entries, sizeof(*w->flows));
 	w->flows6 = allocate(dp, dp->flow6_entries, sizeof(*w->flows6));
 	w->filters = allocate(dp, c->max_filters, sizeof(*w->filters));
+	w->own = allocate(dp, dp->max_cells, sizeof(struct sp_sa_out *));
 	w->tally = allocate(dp, 1, sp_tally_size(c->tally_entries));
 	w->punt = create_ring(dp, c->punt_entries, RING_F_SP_ENQ | RING_F_SC_DEQ);
 	w->inject = create_ring(dp, c->inject_entries, RING_F_SP_ENQ | RING_F_SC_DEQ);
 	w->handover = create_ring(dp, c->handover_entries, RING_F_SC_DEQ);
-	if (w->flows == NULL || w->flows6 == NULL || w->filters == NULL || w->tally == NULL || w->punt == NULL || w->inject == NULL || w->handover == NULL ||
+	if (w->flows == NULL || w->flows6 == NULL || w->filters == NULL || w->own == NULL || w->tally == NULL || w->punt == NULL || w->inject == NULL || w->handover == NULL ||
 	    create_jobs(dp, w) != 0)
 		goto no_memory;
 	sp_tally_init(w->tally, c->tally_entries);
@@ -459,6 +459,9 @@ static void destroy_worker(struct sp_worker *w)
 	rte_free(w->filters);
 	rte_free(w->tally);
 	free_jobs(w->job.manager);
+	for (uint32_t i = 0; w->own != NULL && i < w->dp->max_cells; i++)
+		sp_sa_out_free(w->own[i]);
+	rte_free(w->own);
 	rte_free(w);
 }
 

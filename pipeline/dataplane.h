@@ -25,6 +25,7 @@ _Static_assert(SP_PORT_SLOTS <= 64, "ports are bits of a word");
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "header fields are composed for little-endian");
 
 #define SP_TX_BUFFER 64
+#define SP_EVENTS 256 /* of a worker that wait for the control thread */
 #define SP_L2_LENGTH 14
 #define SP_IPV4_LENGTH 20
 #define SP_UDP_LENGTH 8
@@ -144,7 +145,15 @@ struct sp_sa_out {
 	uint64_t sequence __rte_cache_aligned; /* last number reserved */
 	struct sp_ah *ah;          /* behind the selectors, NULL without */
 	uint64_t packets, bytes, last_use;
+	uint64_t due_sequence, due_bytes; /* when there is something to tell */
 	uint32_t subject;          /* of its drops in the tally, 0 none */
+	uint8_t limit_reason;      /* enum sp_drop_reason of packets beyond sequence_limit */
+	uint8_t shared;            /* several workers send by it: its counters need atomics */
+	uint8_t owner;             /* the only worker that sends by it, or SP_ANY_WORKER */
+	uint8_t told;              /* set of enum sp_event_kind */
+
+	uint64_t soft_sequence __rte_cache_aligned; /* UINT64_MAX: none, as those that follow */
+	uint64_t near_sequence, soft_bytes, hard_bytes;
 
 	struct sp_selector_lanes selectors[] __rte_cache_aligned;
 };
@@ -170,6 +179,7 @@ struct sp_sa_in {
 
 	uint64_t packets __rte_cache_aligned;
 	uint64_t bytes, last_use;
+	uint64_t due_packets, due_bytes; /* when there is something to tell */
 	uint32_t subject;          /* of its drops in the tally, 0 none */
 	uint32_t partner;          /* SPI of the other SA of a bundle, 0 none */
 	uint16_t n_selectors6;
@@ -179,6 +189,14 @@ struct sp_sa_in {
 	uint8_t transport;
 	uint8_t mss_automatic;     /* as in struct sp_encapsulation */
 	uint16_t mss;
+	uint8_t follow;            /* with SP_FORM_UDP: the peer's address may change */
+	uint8_t expired;           /* its hard lifetime is over */
+	uint8_t told;              /* set of enum sp_event_kind */
+
+	uint64_t hard_packets __rte_cache_aligned; /* UINT64_MAX: none */
+	uint64_t hard_bytes;
+	uint8_t remote[16];        /* where the peer's newest packet came from, with SP_FORM_UDP */
+	uint16_t remote_port;
 
 	uint64_t bitmap[] __rte_cache_aligned; /* the selectors stand behind it, IPv4 first */
 };
@@ -215,6 +233,7 @@ struct sp_cell {
 	struct sp_sa_out *sa;
 	uint32_t incarnation; /* of the tunnels that had this cell one after the other */
 	uint8_t state;
+	uint64_t owned;       /* set of workers that have an SA of their own here (RFC 9611), in sp_worker.own */
 } __rte_cache_aligned;
 
 /* ---- mbuf private area: what crosses a ring or a crypto device with a packet ---- */
@@ -265,6 +284,9 @@ struct sp_transform sp_transform_of(const struct sp_sa_config *config);
 /* publish_ipv6.c: routes and own addresses of IPv6, after the filters; -1 with the reason in error. Whatever happens, sp_snapshot_free6 undoes it. */
 int sp_snapshot_build6(struct sp_dataplane *dp, struct sp_snapshot *s, const struct sp_snapshot_config *config, char *error, size_t size);
 void sp_snapshot_free6(struct sp_snapshot *s);
+/* events.c: the lifetimes, and outbound the sequence number, that a new SA starts with. */
+void sp_lifetime_out_start(struct sp_sa_out *sa, const struct sp_sa_config *c, int extended);
+void sp_lifetime_in_start(struct sp_sa_in *sa, const struct sp_sa_config *c);
 /* tally.c: bytes of a worker's table of a power of two entries, at least 4, and the start of one that is zeroed. */
 size_t sp_tally_size(uint32_t entries);
 void sp_tally_init(struct sp_tally *t, uint32_t entries);
@@ -335,6 +357,13 @@ struct sp_job_scratch {
 	uint8_t aad[SP_BURST][16];
 };
 
+/* From a worker to the control thread. */
+struct sp_events {
+	uint32_t head __rte_cache_aligned; /* events ever told, the worker's */
+	uint32_t tail __rte_cache_aligned; /* events ever taken */
+	struct sp_event event[SP_EVENTS];
+};
+
 struct sp_async_queue {
 	uint64_t enqueued, completed; /* operations since start */
 	uint64_t epoch_mark;          /* `enqueued` when the pending epoch was noted */
@@ -353,7 +382,6 @@ struct sp_worker {
 	uint32_t n_aside;
 	struct rte_mbuf *aside[SP_BURST];   /* IPv6 frames of the burst at hand, which follow it as one of their own */
 	uint16_t id;                        /* also its queue on every port and device, and its RCU thread */
-	uint8_t shared;                     /* other workers exist: counters of outbound SAs need atomics */
 	uint8_t online;
 	uint16_t n_ports;
 	uint16_t n_sources;
@@ -365,12 +393,14 @@ struct sp_worker {
 	uint64_t pending_epoch;             /* RCU token to report once the operations of its time are done, 0 none */
 	struct sp_async_queue devices[SP_MAX_CRYPTO_DEVICES];
 	struct rte_ring *punt, *inject, *handover;
+	struct sp_sa_out **own;             /* by cell: outbound SAs that no other worker sends by */
 	struct sp_filter_counters *filters;
 	struct sp_tally *tally;             /* drops by filter and by SA */
 	struct sp_port_counters counters[SP_PORT_SLOTS];
 	struct sp_gcm_scratch gcm;
 	struct sp_cpu_vector cpu __rte_cache_aligned;
 	struct sp_job_scratch job __rte_cache_aligned;
+	struct sp_events events;
 	struct sp_tx_buffer tx[SP_MAX_PORTS] __rte_cache_aligned;
 } __rte_cache_aligned;
 

@@ -25,7 +25,8 @@
 //
 // dataplane.h, stages.h, vlan.h, mss.h, acl.h, ah.h, classify.h, esp.h, outer.h, mbuf.h, ipv4.h and ipv6.h are the workers' own shapes and helpers. publish.c,
 // publish_ipv6.c, acl.c and sa.c change the tables under the workers' feet, dataplane.c makes them and counters.c reads the counts. tables.h and drop_reasons.h
-// are the shapes and names that both sides share; fastpath.h and lab.h are what Go calls. tally.c ends what is dropped, and counts it.
+// are the shapes and names that both sides share; fastpath.h and lab.h are what Go calls. tally.c ends what is dropped, and counts it. events.c
+// tells Go of SAs whose lifetime ends, with sequence.h, and of peers that move.
 //
 // # The Go side
 //
@@ -33,7 +34,7 @@
 //   - snapshot.go: policy, own addresses and routes, prepared and published. classifier.go: their C form, with addresses.go,
 //     ranges.go, routes.go, exempt.go and filterslots.go. reclaim.go: grace periods.
 //   - sad.go: SAs, with saconfig.go for their C form, spi.go for inbound SPIs and fields.go for their outer headers.
-//     lifetime.go: when they have carried enough.
+//     events.go: what workers tell of them. natt.go: peers and gateways behind a NAT.
 //   - slowpath.go: what workers punt, dispatched. neighbour.go: ARP and the state of neighbours.
 //     discovery.go: the same of IPv6. adjacency.go: indices of neighbours. hold.go: packets that
 //     wait for an SA. icmp.go, icmp6.go, tokenbucket.go: messages about packets; pathmtu.go: such messages about ours. answer.go: what is sent in answer, and IKE. echo.go: echoes of ESP

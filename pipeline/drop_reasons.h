@@ -53,6 +53,7 @@
 	/* outbound */ \
 	X(NO_OUTBOUND_SA, "no_outbound_sa")               \
 	X(BLOCKED_NEGOTIATION_FAILED, "blocked_negotiation_failed") /* no SA, and IKE has given up for now (S-024) */ \
+	X(LIFETIME_EXPIRED, "lifetime_expired")           /* the SA has carried all it may, either way */ \
 	X(SEQ_EXHAUSTED, "seq_exhausted")                 /* RFC 4303 3.3.3: the counter never cycles (S-080) */ \
 	X(NO_ROOM, "no_room")                             /* head- or tailroom too small for ESP */ \
 	X(CRYPTO_ERROR, "crypto_error")                   /* device refused or failed the operation */ \
@@ -76,6 +77,7 @@
 	X(DUMMY, "dummy")                                 /* traffic-flow-confidentiality packet (RFC 4303 2.6) */ \
 	X(INNER_HEADER, "inner_header")                   /* decrypted header malformed */ \
 	X(ECN, "ecn")                                     /* CE outside, not-ECT inside (RFC 6040 4.2) */ \
+	X(UDP_CHECKSUM, "udp_checksum")                   /* ESP in UDP with a checksum that is neither 0 nor right (RFC 3948 2.1) */ \
 	X(NAT_KEEPALIVE, "nat_keepalive")                 /* RFC 3948 2.3 */ \
 	/* packets of our own slow path */ \
 	X(REPLY_UNPROTECTED, "reply_unprotected")         /* reply to a tunnelled packet that no tunnel would carry back */ \

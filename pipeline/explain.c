@@ -11,7 +11,7 @@
 static void explain_outbound(const struct sp_dataplane *dp, struct sp_packet *p, struct sp_explanation *out)
 {
 	const struct sp_cell *cell = &dp->cells[p->verdict.cell];
-	const struct sp_sa_out *sa = __atomic_load_n(&cell->sa, __ATOMIC_ACQUIRE);
+	const struct sp_sa_out *sa = sp_cell_any(dp, p->verdict.cell);
 
 	if (sa == NULL) {
 		out->reason = sp_without_sa(cell);
@@ -26,7 +26,7 @@ static void explain_outbound(const struct sp_dataplane *dp, struct sp_packet *p,
 	} else if (sp_adjacency_of(dp, out->adjacency) == NULL) {
 		out->fate = SP_FATE_NEIGHBOUR;
 	} else if (__atomic_load_n(&sa->sequence, __ATOMIC_RELAXED) >= sa->sequence_limit) {
-		out->reason = SP_DROP_SEQ_EXHAUSTED;
+		out->reason = sa->limit_reason;
 	} else if (!sp_selected_out(sa, p, sp_is_ipv6(p->l3))) {
 		out->reason = SP_DROP_SELECTOR_MISMATCH;
 	} else {

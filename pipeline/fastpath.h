@@ -75,6 +75,8 @@ int sp_transit_set(struct sp_dataplane *dp, const struct sp_pair *pairs, uint32_
 /* Puts sa (NULL: none) into the cell and returns the former one, to be freed after a grace period. */
 struct sp_sa_out *sp_cell_publish(struct sp_dataplane *dp, uint16_t cell, struct sp_sa_out *sa);
 struct sp_sa_out *sp_cell_current(const struct sp_dataplane *dp, uint16_t cell);
+/* As sp_cell_publish, for the SA that one worker alone sends by, in place of the one that all others have. */
+struct sp_sa_out *sp_cell_publish_own(struct sp_dataplane *dp, uint16_t cell, uint32_t worker, struct sp_sa_out *sa);
 void sp_cell_set_state(struct sp_dataplane *dp, uint16_t cell, uint8_t state);
 /* Gives a closed cell to another tunnel: no SA, no held packet and no memo of the former one speaks for the new one. After a grace period since the former one's end. */
 void sp_cell_reuse(struct sp_dataplane *dp, uint16_t cell);
@@ -84,6 +86,8 @@ void sp_sa_out_free(struct sp_sa_out *sa);
 void sp_sa_out_set_adjacency(struct sp_sa_out *sa, uint16_t adjacency);
 /* Largest outer packet that the path takes, in bytes, 0 when only the link is known; takes effect at once. */
 void sp_sa_out_set_path_mtu(struct sp_sa_out *sa, uint16_t mtu);
+/* Where the peer of an IPv4 tunnel in UDP is now, whose address is as it stands in a packet; -EOPNOTSUPP for another SA. A run of packets has the former or the latter. */
+int sp_sa_out_set_remote(struct sp_sa_out *sa, const uint8_t address[4], uint16_t port);
 uint32_t sp_sa_out_spi(const struct sp_sa_out *sa);
 /* Largest inner IP packet that fits an egress MTU after encapsulation, both in bytes; 0 when none does. */
 uint16_t sp_sa_out_largest_inner(const struct sp_sa_out *sa, uint16_t mtu);
@@ -115,6 +119,11 @@ void sp_packets_free(struct rte_mbuf **mbufs, uint32_t n);
 uint32_t sp_inject(struct sp_dataplane *dp, uint32_t worker, const struct sp_injection *frames, uint32_t n);
 /* Gives held packets back, to be processed again as received; returns how many, the rest remain the caller's. */
 uint32_t sp_release(struct sp_dataplane *dp, uint32_t worker, struct rte_mbuf **mbufs, uint32_t n);
+
+/* ---- events ---- */
+
+/* Takes up to n of what a worker tells. */
+uint32_t sp_event_dequeue(struct sp_dataplane *dp, uint32_t worker, struct sp_event *out, uint32_t n);
 
 /* ---- counters ---- */
 

@@ -9,6 +9,7 @@
 #include "fields.h"
 #include "parse.h"
 #include "replay.h"
+#include "sequence.h"
 
 #define PASS_IPV6 0xfe /* in place of a reason: an IPv6 packet is inside */
 _Static_assert(PASS_IPV6 != SP_PASS && SP_DROP_COUNT < PASS_IPV6, "no reason is taken for it");
@@ -167,6 +168,8 @@ static __rte_always_inline uint32_t unpack(struct sp_worker *w, struct sp_sa_in 
 
 	if (unlikely(n == 0))
 		return 0;
+	if (unlikely(sa->follow))
+		sp_note_remote(w, sa, packets, n);
 	origin = sp_key_origin(w->dp->ports[packets[0].mbuf->port].role, sa->cell);
 	for (struct sp_esp *p = packets; p < packets + n; p++) {
 		uint8_t reason = sp_replay_update(&sa->replay, p->sequence);
@@ -184,25 +187,23 @@ static __rte_always_inline uint32_t unpack(struct sp_worker *w, struct sp_sa_in 
 		bytes += out->length;
 		out++;
 	}
-	sa->packets += (uint64_t)(out - inner);
-	sa->bytes += bytes;
-	sa->last_use = w->now;
+	sp_carried_in(w, sa, (uint64_t)(out - inner), bytes);
 	if (unlikely(n_ipv6 > 0))
 		sp_inbound6(w, sa, packets, n_ipv6);
 	return (uint32_t)(out - inner);
 }
 
 /* An SA belongs to one worker, which alone moves its window. The packet is parsed again there. */
-static void hand_over(struct sp_worker *w, uint8_t owner, struct sp_esp *packets, uint32_t n)
+static void hand_over(struct sp_worker *w, const struct sp_sa_in *sa, const struct sp_esp *packets, uint32_t n)
 {
 	struct rte_mbuf *mbufs[SP_BURST];
 	uint32_t taken;
 
 	for (uint32_t i = 0; i < n; i++)
 		mbufs[i] = packets[i].mbuf;
-	taken = rte_ring_mp_enqueue_burst(w->dp->workers[owner]->handover, (void **)mbufs, n, NULL);
+	taken = rte_ring_mp_enqueue_burst(w->dp->workers[sa->owner]->handover, (void **)mbufs, n, NULL);
 	for (uint32_t i = taken; i < n; i++)
-		sp_drop(w, mbufs[i], SP_DROP_HANDOVER_FULL);
+		sp_sa_in_drop(w, sa, mbufs[i], SP_DROP_HANDOVER_FULL);
 }
 
 /* Moves the packets that deserve crypto to the front; returns their number. */
@@ -248,10 +249,10 @@ static uint32_t inbound_run(struct sp_worker *w, uint32_t spi, struct sp_esp *pa
 		return 0;
 	}
 	if (unlikely(sa->owner != w->id)) {
-		hand_over(w, sa->owner, packets, n);
+		hand_over(w, sa, packets, n);
 		return 0;
 	}
-	if (unlikely(!sa->plain)) {
+	if (unlikely(!sa->plain || sa->expired)) { /* which it drops */
 		sp_inbound_general(w, sa, packets, n);
 		return 0;
 	}
@@ -277,7 +278,7 @@ static __rte_noinline void fetch(const struct sp_worker *w, const struct sp_esp 
 
 		if (sa == NULL)
 			continue;
-		sp_fetch(sa, offsetof(struct sp_sa_in, bitmap));
+		sp_fetch(sa, offsetof(struct sp_sa_in, hard_packets));
 		sas[n_sas++] = sa;
 	}
 	for (uint32_t i = 0; i < n_sas; i++) {

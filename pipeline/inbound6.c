@@ -3,6 +3,7 @@
 /* Stage 7 for IPv6 in an IPv4 tunnel (RFC 4301 5.2): what inbound.c has decrypted and whose trailer says 41. Header, congestion mark, negotiated selectors; then stage 3. */
 
 #include "fields.h"
+#include "sequence.h"
 
 static int in_range(const uint64_t first[2], const uint64_t last[2], uint64_t high, uint64_t low)
 {
@@ -57,9 +58,7 @@ void sp_inbound6(struct sp_worker *w, struct sp_sa_in *sa, const struct sp_esp *
 		bytes += out->p.length;
 		out++;
 	}
-	sa->packets += (uint64_t)(out - inner);
-	sa->bytes += bytes;
-	sa->last_use = w->now;
+	sp_carried_in(w, sa, (uint64_t)(out - inner), bytes);
 	if (out != inner)
 		sp_process6(w, inner, (uint32_t)(out - inner));
 }

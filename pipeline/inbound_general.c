@@ -10,6 +10,7 @@
 #include "mss.h"
 #include "outer.h"
 #include "replay.h"
+#include "sequence.h"
 
 static uint32_t esp_overhead(const struct sp_sa_in *sa)
 {
@@ -104,6 +105,10 @@ static uint32_t without_forged(struct sp_worker *w, struct sp_sa_in *sa, struct 
 
 void sp_inbound_general(struct sp_worker *w, struct sp_sa_in *sa, struct sp_esp *packets, uint32_t n)
 {
+	if (sa->expired) {
+		sp_expired_in(w, sa, packets, n);
+		return;
+	}
 	n = admit_run(w, sa, packets, n);
 	if (n == 0)
 		return;
@@ -220,6 +225,7 @@ static uint8_t decapsulate(struct sp_sa_in *sa, const struct sp_esp *p, struct i
 /* Packets out of AH that is the outer half of a bundle: what it covers must be the ESP that it is bundled with. Moves them to the front; returns their number. */
 static uint32_t unbundle(struct sp_worker *w, struct sp_sa_in *sa, struct sp_esp *packets, uint32_t n)
 {
+	uint64_t bytes = 0;
 	uint32_t good = 0;
 
 	for (uint32_t i = 0; i < n; i++) {
@@ -231,14 +237,14 @@ static uint32_t unbundle(struct sp_worker *w, struct sp_sa_in *sa, struct sp_esp
 			sp_sa_in_drop(w, sa, p->mbuf, SP_DROP_BUNDLE);
 			continue;
 		}
-		sa->bytes += c.length;
+		bytes += c.length;
 		rejoin(p, &c, SP_PROTOCOL_ESP);
 		p->esp = c.data + p->headers;
 		p->length = c.length - p->headers;
 		p->form = SP_FORM_BUNDLED;
 		packets[good++] = *p;
 	}
-	sa->packets += good;
+	sp_carried_in(w, sa, good, bytes);
 	return good;
 }
 
@@ -287,10 +293,11 @@ void sp_inbound_opened(struct sp_worker *w, struct sp_sa_in *sa, struct sp_esp *
 	struct inner in;
 	uint64_t origin;
 
+	if (n > 0 && sa->follow)
+		sp_note_remote(w, sa, packets, n);
 	n = take_numbers(w, sa, packets, n);
 	if (n == 0)
 		return;
-	sa->last_use = w->now;
 	if (sa->form == SP_FORM_AH && sa->partner != 0) {
 		open_bundle(w, sa, packets, n);
 		return;
@@ -304,8 +311,7 @@ void sp_inbound_opened(struct sp_worker *w, struct sp_sa_in *sa, struct sp_esp *
 		if (reason != SP_PASS)
 			sp_sa_in_drop(w, sa, packets[i].mbuf, reason);
 	}
-	sa->packets += in.n_narrow + in.n_wide;
-	sa->bytes += in.bytes;
+	sp_carried_in(w, sa, in.n_narrow + in.n_wide, in.bytes);
 	clamp(w, sa, &in);
 	if (in.n_narrow > 0)
 		sp_process(w, in.narrow, in.n_narrow);

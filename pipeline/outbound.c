@@ -8,6 +8,7 @@
 #include "esp.h"
 #include "outer.h"
 #include "mbuf.h"
+#include "sequence.h"
 
 uint16_t sp_outbound_largest(const struct sp_sa_out *sa, uint16_t mtu, uint32_t stays)
 {
@@ -57,17 +58,18 @@ static __rte_always_inline void write_headers(const struct sp_sa_out *sa, const 
 					      uint64_t sequence, int ipv6)
 {
 	uint64_t first = copied(inner, ipv6) | (uint64_t)rte_cpu_to_be_16((uint16_t)total) << 16 | 0x45;
+	uint64_t second = __atomic_load_n((const uint64_t *)(sa->header + 16), __ATOMIC_RELAXED); /* destination, then the SPI or the UDP ports */
 	uint64_t sequence_be = rte_cpu_to_be_64(sequence);
 	uint8_t *esp = outer + SP_IPV4_LENGTH;
 	uint64_t checksum;
 
 	if (unlikely(first >> 48 == 0)) /* RFC 6864 4: an ID means something only where the packet may be fragmented */
 		first |= (uint64_t)(uint16_t)(sequence_be >> 48) << 32;
-	checksum = (uint16_t)~sp_fold(first + sa->checksum);
+	checksum = (uint16_t)~sp_fold(first + sa->checksum + (uint32_t)second);
 	memcpy(outer - SP_L2_LENGTH, next->l2, SP_L2_LENGTH);
 	sp_store64(outer, first);
 	sp_store64(outer + 8, sp_load64(sa->header + 8) | checksum << 16);
-	sp_store64(outer + 16, sp_load64(sa->header + 16)); /* destination, then the SPI or the UDP ports */
+	sp_store64(outer + 16, second);
 	if (unlikely(sa->udp)) {
 		sp_store64(esp + 4, sp_load64(sa->header + 24) | rte_cpu_to_be_16((uint16_t)(total - SP_IPV4_LENGTH)));
 		esp += SP_UDP_LENGTH;
@@ -127,8 +129,8 @@ static __rte_always_inline uint32_t encapsulate(struct sp_worker *w, struct sp_s
 		mbufs[good++] = m;
 		sequence++;
 	}
-	sp_add(w, &sa->packets, good);
-	sp_add(w, &sa->bytes, bytes);
+	sp_add(sa->shared, &sa->packets, good);
+	sp_add(sa->shared, &sa->bytes, bytes);
 	*frames = outer_bytes + (uint64_t)good * SP_L2_LENGTH;
 	return good;
 }
@@ -175,16 +177,6 @@ static void seal_cpu(struct sp_worker *w, struct sp_sa_out *sa, const struct sp_
 	sp_transmit_run(w, next->port, mbufs, good, frames);
 }
 
-/* RFC 4303 3.3.3: the counter never cycles. */
-uint64_t sp_outbound_reserve(struct sp_worker *w, struct sp_sa_out *sa, struct sp_packet **packets, uint32_t *n)
-{
-	uint64_t last = w->shared ? __atomic_fetch_add(&sa->sequence, *n, __ATOMIC_RELAXED) : sa->sequence;
-
-	while (unlikely(*n > 0 && last + *n > sa->sequence_limit))
-		sp_drop_out(w, sa, packets[--*n]->mbuf, SP_DROP_SEQ_EXHAUSTED);
-	return last + 1;
-}
-
 static __rte_always_inline uint32_t encapsulate_run(struct sp_worker *w, struct sp_sa_out *sa, const struct sp_adjacency *next, struct sp_packet **packets,
 						    struct rte_mbuf **mbufs, uint64_t sequence, uint32_t n, uint64_t *frames, int ipv6)
 {
@@ -193,19 +185,18 @@ static __rte_always_inline uint32_t encapsulate_run(struct sp_worker *w, struct 
 	return encapsulate(w, sa, next, packets, mbufs, sequence, n, frames, SP_SA_AEAD_CPU, ipv6);
 }
 
-/* Packets of one SA. Numbers of packets that are rejected are skipped where other workers may have taken the next ones. */
+/* Packets of one SA. */
 static void seal(struct sp_worker *w, struct sp_sa_out *sa, const struct sp_adjacency *next, struct sp_packet **packets, uint32_t n)
 {
 	struct rte_mbuf *mbufs[SP_BURST];
 	const int ipv6 = sp_is_ipv6(packets[0]->l3); /* before packets that find no number are gone */
-	uint64_t sequence = sp_outbound_reserve(w, sa, packets, &n), frames;
+	uint64_t sequence = sp_reserve(w, sa, packets, &n), frames;
 
 	if (likely(!ipv6))
 		n = encapsulate_run(w, sa, next, packets, mbufs, sequence, n, &frames, 0);
 	else
 		n = encapsulate_run(w, sa, next, packets, mbufs, sequence, n, &frames, 1);
-	if (likely(!w->shared))
-		__atomic_store_n(&sa->sequence, sequence - 1 + n, __ATOMIC_RELAXED);
+	sp_reserved(sa, sequence, n);
 	if (unlikely(n == 0))
 		return;
 	sa->last_use = w->now;
@@ -233,7 +224,7 @@ static void without_sa(struct sp_worker *w, const struct sp_cell *cell, struct s
 static void outbound_run(struct sp_worker *w, struct sp_packet **packets, uint32_t n)
 {
 	const struct sp_cell *cell = &w->dp->cells[packets[0]->verdict.cell];
-	struct sp_sa_out *sa = __atomic_load_n(&cell->sa, __ATOMIC_ACQUIRE);
+	struct sp_sa_out *sa = sp_cell_sa(w, packets[0]->verdict.cell);
 	const struct sp_adjacency *next;
 	uint16_t adjacency;
 
@@ -269,11 +260,12 @@ static __rte_noinline void fetch(const struct sp_worker *w, struct sp_packet *co
 	uint32_t n_sas = 0;
 
 	for (uint32_t i = 0; i < n; i++) {
-		const struct sp_sa_out *sa = __atomic_load_n(&w->dp->cells[packets[i]->verdict.cell].sa, __ATOMIC_ACQUIRE);
+		const struct sp_sa_out *sa = sp_cell_sa(w, packets[i]->verdict.cell);
 
 		if (sa == NULL || (n_sas > 0 && sas[n_sas - 1] == sa))
 			continue;
-		sp_fetch(sa, offsetof(struct sp_sa_out, selectors) + sizeof(struct sp_selector_lanes));
+		sp_fetch(sa, offsetof(struct sp_sa_out, soft_sequence));
+		rte_prefetch0(sa->selectors);
 		sas[n_sas++] = sa;
 	}
 	for (uint32_t i = 0; i < n_sas; i++)

@@ -16,6 +16,7 @@
 #include "mbuf.h"
 #include "mss.h"
 #include "outer.h"
+#include "sequence.h"
 
 /* Lengths of a packet to be, in bytes. */
 struct shape {
@@ -211,7 +212,6 @@ static void seal(struct sp_worker *w, struct sp_sa_out *sa, struct rte_mbuf **mb
 	sp_outbound_sealed(w, sa, mbufs, n);
 }
 
-/* Numbers of packets that are not accepted are skipped where other workers may have taken the next ones. */
 void sp_outbound_general(struct sp_worker *w, struct sp_sa_out *sa, const struct sp_adjacency *next, struct sp_packet **packets, uint32_t n)
 {
 	const struct sp_fields fields = sp_fields_of(&sa->encapsulation);
@@ -219,7 +219,7 @@ void sp_outbound_general(struct sp_worker *w, struct sp_sa_out *sa, const struct
 	const uint16_t mss = sp_mss_out(sa, mtu, sp_is_ipv6(packets[0]->l3)); /* a burst has one IP version */
 	struct rte_mbuf *mbufs[SP_BURST];
 	struct sp_crypt crypts[SP_BURST];
-	uint64_t sequence = sp_outbound_reserve(w, sa, packets, &n), bytes = 0;
+	uint64_t sequence = sp_reserve(w, sa, packets, &n), bytes = 0;
 	uint32_t good = 0;
 
 	for (uint32_t i = 0; i < n; i++) {
@@ -234,12 +234,11 @@ void sp_outbound_general(struct sp_worker *w, struct sp_sa_out *sa, const struct
 		encapsulate(sa, &fields, p, &s, sequence + good, &crypts[good]);
 		good++;
 	}
-	if (!w->shared)
-		__atomic_store_n(&sa->sequence, sequence - 1 + good, __ATOMIC_RELAXED);
+	sp_reserved(sa, sequence, good);
 	if (good == 0)
 		return;
-	sp_add(w, &sa->packets, good);
-	sp_add(w, &sa->bytes, bytes);
+	sp_add(sa->shared, &sa->packets, good);
+	sp_add(sa->shared, &sa->bytes, bytes);
 	sa->last_use = w->now;
 	seal(w, sa, mbufs, crypts, good);
 }

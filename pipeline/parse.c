@@ -5,6 +5,8 @@
  * whatever that declines is looked at again from the start, in full, for the reason.
  */
 
+#include <rte_ip.h>
+
 #include "ah.h"
 #include "mbuf.h"
 #include "parse.h"
@@ -214,14 +216,34 @@ uint32_t sp_ingest(struct sp_worker *w, uint16_t port_id, struct rte_mbuf **mbuf
 
 /* ---- ESP and AH ---- */
 
+/*
+ * RFC 768, RFC 8200 8.1. Senders of ESP mostly leave it 0, since the ICV says more; in IPv6 that is for tunnels alone (RFC 6935 5), and IKE is none.
+ */
+static int udp_checksum_right(const uint8_t *l3, const uint8_t *udp, uint32_t length, int ike)
+{
+	const int ipv6 = sp_is_ipv6(l3);
+	uint64_t pseudo = (uint64_t)RTE_BE16(SP_PROTOCOL_UDP) + rte_cpu_to_be_16((uint16_t)length);
+
+	if (sp_load16(udp + 6) == 0)
+		return !ipv6 || !ike;
+	pseudo += ipv6 ? rte_raw_cksum(l3 + 8, 32) : rte_raw_cksum(l3 + 12, 8);
+	return sp_fold(pseudo + rte_raw_cksum(udp, length)) == 0xffff;
+}
+
 /* ESP in UDP (RFC 3948 2): a keepalive, IKE behind a non-ESP marker, or ESP. */
 static int demux_udp(struct sp_worker *w, const struct sp_packet *packet, struct sp_esp *esp)
 {
 	const uint8_t *udp = esp->esp;
 	uint32_t length = esp->length < SP_UDP_LENGTH ? 0 : rte_be_to_cpu_16(sp_load16(udp + 4));
+	int ike;
 
 	if (length < SP_UDP_LENGTH || length > esp->length) {
 		sp_drop(w, packet->mbuf, SP_DROP_L4_TRUNCATED);
+		return 0;
+	}
+	ike = length >= SP_UDP_LENGTH + 4 && sp_load32(udp + SP_UDP_LENGTH) == 0;
+	if (unlikely(!udp_checksum_right(packet->l3, udp, length, ike))) {
+		sp_drop(w, packet->mbuf, SP_DROP_UDP_CHECKSUM);
 		return 0;
 	}
 	length -= SP_UDP_LENGTH;
@@ -229,7 +251,7 @@ static int demux_udp(struct sp_worker *w, const struct sp_packet *packet, struct
 		sp_drop(w, packet->mbuf, SP_DROP_NAT_KEEPALIVE);
 		return 0;
 	}
-	if (length >= 4 && sp_load32(udp + SP_UDP_LENGTH) == 0) {
+	if (ike) {
 		sp_punt_frame(w, packet->mbuf, SP_PUNT_IKE, packet->verdict.filter);
 		return 0;
 	}

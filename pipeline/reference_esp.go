@@ -235,10 +235,19 @@ func (r *reference) demultiplex(j *journey) outcome {
 		return dropped("l4_truncated")
 	}
 	body := udp[udpHeaderLen:length]
+	addresses := j.ip[12:20]
+	if isIPv6(j.ip) {
+		addresses = j.ip[8:40]
+	}
+	ike := len(body) >= 4 && binary.BigEndian.Uint32(body) == 0
+	switch unsummed := binary.BigEndian.Uint16(udp[6:]) == 0; {
+	case unsummed && isIPv6(j.ip) && ike, !unsummed && fold(sum(sum(uint32(protocolUDP)+uint32(length), addresses), udp[:length])) != 0:
+		return dropped("udp_checksum")
+	}
 	switch {
 	case len(body) == 1 && body[0] == 0xff:
 		return dropped("nat_keepalive")
-	case len(body) >= 4 && binary.BigEndian.Uint32(body) == 0:
+	case ike:
 		return outcome{Disposition: packetIKE}
 	}
 	return r.decapsulate(j, body, true)

@@ -110,6 +110,7 @@ type recorder struct {
 	packets  []policy.Packet
 	expired  []string
 	echoes   []Echo
+	moved    []string
 }
 
 func (r *recorder) IKE(d Datagram) { r.ike = append(r.ike, d) }
@@ -119,6 +120,9 @@ func (r *recorder) Acquire(cell CellID, p policy.Packet) {
 }
 func (r *recorder) Echo(e Echo) { r.echoes = append(r.echoes, e) }
 
+func (r *recorder) Moved(cell CellID, spi uint32, remote netip.AddrPort) {
+	r.moved = append(r.moved, fmt.Sprintf("cell %d spi %d %s", cell, spi, remote))
+}
 func (r *recorder) Expire(cell CellID, spi uint32, outbound, hard bool) {
 	r.expired = append(r.expired, fmt.Sprintf("cell %d spi %d outbound %v hard %v", cell, spi, outbound, hard))
 }

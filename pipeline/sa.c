@@ -179,6 +179,10 @@ struct sp_sa_in *sp_sa_in_create(struct sp_dataplane *dp, const struct sp_sa_con
 	sa->cell = c->cell;
 	sa->partner = c->partner;
 	sa->owner = c->owner;
+	sa->follow = c->udp && c->follow;
+	sa->remote_port = c->source_port;
+	memcpy(sa->remote, c->source, sizeof(sa->remote));
+	sp_lifetime_in_start(sa, c);
 	sa->subject = c->subject;
 	sp_tally_forget(dp, sa->subject);
 	sa->transport = c->transport != 0;
@@ -219,8 +223,8 @@ static void fill_header(struct sp_sa_out *sa, const struct sp_sa_config *c)
 		sp_store16(udp + 2, rte_cpu_to_be_16(c->destination_port));
 	}
 	sp_store32(c->udp ? udp + SP_UDP_LENGTH : udp, sa->spi_be);
-	/* the first 8 bytes are the packet's own */
-	sa->checksum = sp_fold((uint64_t)sp_load32(ip + 8) + sp_load32(ip + 12) + sp_load32(ip + 16));
+	/* the first 8 bytes are the packet's own, and the destination may change */
+	sa->checksum = sp_fold((uint64_t)sp_load32(ip + 8) + sp_load32(ip + 12));
 }
 
 /* The AH layer stands behind the selectors; returns its length in packets. */
@@ -270,6 +274,8 @@ struct sp_sa_out *sp_sa_out_create(struct sp_dataplane *dp, const struct sp_sa_c
 
 	if (!config_valid(dp, c, error, error_size) || (c->ah != NULL && !transform_valid(dp, c->ah, error, error_size)))
 		return NULL;
+	if (c->owner != SP_ANY_WORKER && c->owner >= dp->n_workers)
+		return sp_fail(error, error_size, "outbound SA %08x: worker %u of %u", c->spi, c->owner, dp->n_workers);
 	if (c->first_sequence == 0)
 		return sp_fail(error, error_size, "outbound SA %08x: first sequence number 0, want at least 1 (RFC 4303 3.3.3)", c->spi);
 	sa = rte_zmalloc_socket("sp_sa_out", sp_sa_out_size(c->n_selectors, c->n_selectors6, has_ah(c)), RTE_CACHE_LINE_SIZE, dp->socket);
@@ -289,9 +295,9 @@ struct sp_sa_out *sp_sa_out_create(struct sp_dataplane *dp, const struct sp_sa_c
 	sa->transport = c->transport != 0;
 	sa->encapsulation = c->encapsulation;
 	sa->header_length = (uint8_t)(header_length(c) + fill_ah(sa, c));
-	sa->sequence = c->first_sequence - 1;
-	/* reservations beyond the limit are never sent, and leave room for the counter not to wrap at 64 bits either */
-	sa->sequence_limit = extended(c) ? UINT64_MAX >> 1 : UINT32_MAX;
+	sa->owner = c->owner;
+	sa->shared = dp->n_workers > 1 && c->owner == SP_ANY_WORKER;
+	sp_lifetime_out_start(sa, c, extended(c));
 	fill_header(sa, c);
 	sa->subject = c->subject;
 	sp_tally_forget(dp, sa->subject);
@@ -348,6 +354,20 @@ struct sp_sa_out *sp_cell_current(const struct sp_dataplane *dp, uint16_t cell)
 	return __atomic_load_n(&dp->cells[cell].sa, __ATOMIC_ACQUIRE);
 }
 
+/* A worker that finds its bit sees the SA; one that finds the bit of an SA that is gone takes the SA of all. */
+struct sp_sa_out *sp_cell_publish_own(struct sp_dataplane *dp, uint16_t cell, uint32_t worker, struct sp_sa_out *sa)
+{
+	struct sp_sa_out **own = &dp->workers[worker]->own[cell], *former;
+	const uint64_t bit = UINT64_C(1) << worker;
+
+	if (sa == NULL)
+		__atomic_fetch_and(&dp->cells[cell].owned, ~bit, __ATOMIC_RELEASE);
+	former = __atomic_exchange_n(own, sa, __ATOMIC_ACQ_REL);
+	if (sa != NULL)
+		__atomic_fetch_or(&dp->cells[cell].owned, bit, __ATOMIC_RELEASE);
+	return former;
+}
+
 void sp_cell_set_state(struct sp_dataplane *dp, uint16_t cell, uint8_t state)
 {
 	__atomic_store_n(&dp->cells[cell].state, state, __ATOMIC_RELAXED);
@@ -386,6 +406,19 @@ void sp_sa_out_set_adjacency(struct sp_sa_out *sa, uint16_t adjacency)
 void sp_sa_out_set_path_mtu(struct sp_sa_out *sa, uint16_t mtu)
 {
 	__atomic_store_n(&sa->path_mtu, mtu != 0 ? mtu : UINT16_MAX, __ATOMIC_RELAXED);
+}
+
+int sp_sa_out_set_remote(struct sp_sa_out *sa, const uint8_t address[4], uint16_t port)
+{
+	uint8_t fields[8];
+
+	if (!sa->udp)
+		return -EOPNOTSUPP;
+	memcpy(fields, address, 4);
+	memcpy(fields + 4, sa->header + SP_IPV4_LENGTH, 2);
+	sp_store16(fields + 6, rte_cpu_to_be_16(port));
+	__atomic_store_n((uint64_t *)(sa->header + 16), sp_load64(fields), __ATOMIC_RELAXED);
+	return 0;
 }
 
 uint32_t sp_sa_out_spi(const struct sp_sa_out *sa)

@@ -40,6 +40,9 @@ func (d *Dataplane) checkChild(child *ChildSA) error {
 	if err := errors.Join(child.checkForm(), child.checkSelectors(), child.checkLayers(), child.Encapsulation.validate()); err != nil {
 		return fmt.Errorf("pipeline: SA %#08x of %s: %w", child.SPI, d.cellName(child.Cell), err)
 	}
+	if child.Worker < 0 || child.Worker > d.cfg.Workers {
+		return fmt.Errorf("pipeline: SA %#08x of %s: worker %d, want 1 to %d, or 0 for any", child.SPI, d.cellName(child.Cell), child.Worker, d.cfg.Workers)
+	}
 	if d.cfg.Crypto == nil {
 		return fmt.Errorf("pipeline: SA %#08x of %s: the data plane has no crypto devices", child.SPI, d.cellName(child.Cell))
 	}
@@ -139,6 +142,9 @@ func (d *Dataplane) withConfig(sa *association, outbound bool, create func(*C.st
 	config.selectors, config.n_selectors = pinned(&pin, selectors), C.uint32_t(len(selectors))
 	config.selectors6, config.n_selectors6 = pinned(&pin, selectors6), C.uint32_t(len(selectors6))
 	*outer = *config
+	config.soft_packets, config.soft_bytes = C.uint64_t(child.Soft.Packets), C.uint64_t(child.Soft.Bytes)
+	config.hard_packets, config.hard_bytes = C.uint64_t(child.Hard.Packets), C.uint64_t(child.Hard.Bytes)
+	config.follow = flag(child.UDPEncap && !child.BehindNAT)
 	setLayer(config, child.SPI, child.Suite, child.Keymat, sa.session, child.ReplayWindow)
 	if child.isAH() {
 		config.protocol = C.SP_SA_AH

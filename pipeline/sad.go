@@ -23,7 +23,7 @@ import (
 type sad struct {
 	spis     *spiAllocator
 	inbound  map[uint32]*inboundSA
-	outbound map[CellID]*outboundSA
+	outbound map[outboundPlace]*outboundSA
 	owned    []int // inbound SAs of each worker
 	subjects subjects
 	paths    paths
@@ -36,7 +36,6 @@ type association struct {
 	session *cryptodev.Session
 	ah      *cryptodev.Session // of the AH around the ESP of a bundle
 	soft    bool               // Handler.Expire was called
-	hard    bool
 }
 
 type inboundSA struct {
@@ -54,7 +53,53 @@ type outboundSA struct {
 }
 
 func newSAD(spis *spiAllocator, workers int) sad {
-	return sad{spis: spis, inbound: map[uint32]*inboundSA{}, outbound: map[CellID]*outboundSA{}, owned: make([]int, workers), subjects: subjects{next: maxFilters}, paths: newPaths()}
+	return sad{spis: spis, inbound: map[uint32]*inboundSA{}, outbound: map[outboundPlace]*outboundSA{}, owned: make([]int, workers), subjects: subjects{next: maxFilters}, paths: newPaths()}
+}
+
+// outboundPlace is where an outbound SA is found: by the worker that alone sends by it, counted from 1, or by all others of the
+// cell.
+type outboundPlace struct {
+	cell   CellID
+	worker int
+}
+
+// outboundOf lists the outbound SAs of a cell.
+func (s *sad) outboundOf(cell CellID) (list []*outboundSA) {
+	for worker := range len(s.owned) + 1 {
+		if sa := s.outbound[outboundPlace{cell, worker}]; sa != nil {
+			list = append(list, sa)
+		}
+	}
+	return list
+}
+
+// outboundSPI is the outbound SA of a cell with this SPI, nil for none.
+func (s *sad) outboundSPI(cell CellID, spi uint32) *outboundSA {
+	for _, sa := range s.outboundOf(cell) {
+		if sa.child.SPI == spi {
+			return sa
+		}
+	}
+	return nil
+}
+
+// sends reports whether a worker has an SA for what belongs to a cell.
+func (s *sad) sends(cell CellID, worker int) bool {
+	return s.outbound[outboundPlace{cell, 0}] != nil || s.outbound[outboundPlace{cell, worker + 1}] != nil
+}
+
+// find is an installed SA, nil for none.
+func (s *sad) find(cell CellID, spi uint32, outbound bool) *association {
+	if outbound {
+		if sa := s.outboundSPI(cell, spi); sa != nil {
+			return &sa.association
+		}
+		return nil
+	}
+	if sa := s.inbound[spi]; sa != nil && sa.child.Cell == cell {
+		return &sa.association
+	}
+	return nil
 }
 
 // adjacencies is the set of next hops that outbound SAs use.
@@ -115,6 +160,9 @@ func (d *Dataplane) InstallInbound(child ChildSA) error {
 		}
 	}
 	sa := &inboundSA{association: association{child: child}, owner: d.sad.leastOwner()}
+	if child.Worker > 0 {
+		sa.owner = child.Worker - 1
+	}
 	if err := d.newSessions(&sa.association, false); err != nil {
 		return err
 	}
@@ -156,6 +204,7 @@ func (d *Dataplane) createInbound(sa *inboundSA, config *C.struct_sp_sa_config, 
 		return -1
 	}
 	if config.ah != nil {
+		config.ah.owner = config.owner
 		if sa.outer = C.sp_sa_in_create(d.c, config.ah, text, errorTextLen); sa.outer == nil {
 			return -1
 		}
@@ -193,7 +242,7 @@ func (s *sad) leastOwner() int {
 }
 
 // InstallOutbound makes the SA the one that its cell sends with, and sends what was held for it. A former SA of the cell
-// is retired: a rekey is this one call.
+// is retired: a rekey is this one call. With ChildSA.Worker the SA is that worker's alone: it takes nobody else's place.
 func (d *Dataplane) InstallOutbound(child ChildSA) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -208,6 +257,10 @@ func (d *Dataplane) InstallOutbound(child ChildSA) error {
 		return err
 	}
 	err := d.withConfig(&sa.association, true, func(config *C.struct_sp_sa_config, text *C.char) int32 {
+		config.owner = C.SP_ANY_WORKER
+		if child.Worker > 0 {
+			config.owner = C.uint8_t(child.Worker - 1)
+		}
 		config.adjacency, config.first_sequence = C.uint16_t(sa.adjacency), C.uint64_t(max(child.FirstSequence, 1))
 		if sa.c = C.sp_sa_out_create(d.c, config, text, errorTextLen); sa.c == nil {
 			return -1
@@ -217,10 +270,11 @@ func (d *Dataplane) InstallOutbound(child ChildSA) error {
 	if err != nil {
 		return errors.Join(err, sa.freeSessions(d))
 	}
-	former := d.sad.outbound[child.Cell]
+	place := outboundPlace{child.Cell, child.Worker}
+	former := d.sad.outbound[place]
 	d.sad.paths.add(sa, former)
-	C.sp_cell_publish(d.c, C.uint16_t(child.Cell), sa.c)
-	d.sad.outbound[child.Cell] = sa
+	d.publishOutbound(place, sa.c)
+	d.sad.outbound[place] = sa
 	if former == nil || !slices.Equal(former.child.Selectors, child.Selectors) {
 		C.sp_generation_bump(d.c) // a memo may say selector_mismatch
 	}
@@ -274,13 +328,22 @@ func (d *Dataplane) RemoveOutbound(cell CellID, spi uint32) error {
 }
 
 func (d *Dataplane) removeOutbound(cell CellID, spi uint32) {
-	sa := d.sad.outbound[cell]
-	if sa == nil || sa.child.SPI != spi {
+	sa := d.sad.outboundSPI(cell, spi)
+	if sa == nil {
 		return
 	}
-	C.sp_cell_publish(d.c, C.uint16_t(cell), nil)
-	delete(d.sad.outbound, cell)
+	place := outboundPlace{cell, sa.child.Worker}
+	d.publishOutbound(place, nil)
+	delete(d.sad.outbound, place)
 	d.retireOutbound(sa)
+}
+
+func (d *Dataplane) publishOutbound(place outboundPlace, sa *C.struct_sp_sa_out) {
+	if place.worker == 0 {
+		C.sp_cell_publish(d.c, C.uint16_t(place.cell), sa)
+	} else {
+		C.sp_cell_publish_own(d.c, C.uint16_t(place.cell), C.uint32_t(place.worker-1), sa)
+	}
 }
 
 func (d *Dataplane) retireOutbound(sa *outboundSA) {
@@ -298,8 +361,8 @@ func (d *Dataplane) removeAllSAs() {
 	for _, spi := range slices.Collect(maps.Keys(d.sad.inbound)) {
 		d.removeInbound(spi)
 	}
-	for cell, sa := range maps.Clone(d.sad.outbound) {
-		d.removeOutbound(cell, sa.child.SPI)
+	for place, sa := range maps.Clone(d.sad.outbound) {
+		d.removeOutbound(place.cell, sa.child.SPI)
 	}
 }
 
@@ -316,16 +379,20 @@ func (d *Dataplane) nextHopIndex(address netip.Addr) (uint16, bool) {
 // routeSAs points the outbound SAs at their next hops anew, after the routes have changed.
 func (d *Dataplane) routeSAs() {
 	for _, sa := range d.sad.outbound {
-		i, ok := d.nextHopIndex(sa.child.Remote.Addr())
-		if !ok {
-			i = C.SP_NO_ADJACENCY
-		}
-		if i != sa.adjacency {
-			d.sad.paths.forget(sa) // another path
-		}
-		sa.adjacency = i
-		C.sp_sa_out_set_adjacency(sa.c, C.uint16_t(i))
+		d.routeSA(sa)
 	}
+}
+
+func (d *Dataplane) routeSA(sa *outboundSA) {
+	i, ok := d.nextHopIndex(sa.child.Remote.Addr())
+	if !ok {
+		i = C.SP_NO_ADJACENCY
+	}
+	if i != sa.adjacency {
+		d.sad.paths.forget(sa) // another path
+	}
+	sa.adjacency = i
+	C.sp_sa_out_set_adjacency(sa.c, C.uint16_t(i))
 }
 
 // queueDevices lists the crypto devices that workers use by enqueue and dequeue: all but those that do nothing but AEAD

@@ -28,6 +28,7 @@ type slowPath struct {
 	discards    [][slowDropCount]uint64 // held packets that Go gave up, by port; the last row is the local pseudo-port
 	discardsBy  map[discarded]uint64    // the same by filter counter slot
 	exempted    map[uint32]*FilterHits  // by exemption id: what we sent
+	mappings    map[natPath]mapping     // of a NAT before us
 	identifier  uint16                  // of the last IPv4 packet we made without DF
 	lost        uint64                  // packets of our own that found no buffer or no room in a ring
 	nextTick    time.Time
@@ -53,6 +54,7 @@ func newSlowPath(cfg *Config) slowPath {
 		discards:    make([][slowDropCount]uint64, len(cfg.Ports)+1),
 		discardsBy:  map[discarded]uint64{},
 		exempted:    map[uint32]*FilterHits{},
+		mappings:    map[natPath]mapping{},
 	}
 	for range cfg.Ports {
 		s.icmpErrors = append(s.icmpErrors, newTokenBucket(icmpErrorsPerSecond, icmpErrorBurst))
@@ -114,13 +116,14 @@ func (d *Dataplane) drain(now time.Time) (total int, events []event, err error) 
 	}
 	if !now.Before(d.slow.nextTick) {
 		d.slow.nextTick = now.Add(slowPathTick)
-		events = append(events, d.tick(now)...)
+		d.tick(now)
 	}
+	events = append(events, d.heed()...)
 	return total, events, nil
 }
 
 // tick ages what the slow path keeps.
-func (d *Dataplane) tick(now time.Time) []event {
+func (d *Dataplane) tick(now time.Time) {
 	d.apply(d.slow.neighbours.tick(now))
 	d.discard(d.slow.held.expire(now), dropHoldTimeout)
 	if d.slow.adjacencies.left(d.cfg.MaxAdjacencies) < d.cfg.MaxAdjacencies/4 {
@@ -128,7 +131,7 @@ func (d *Dataplane) tick(now time.Time) []event {
 	}
 	d.reclaim()
 	d.sad.paths.age(now)
-	return d.expireSAs()
+	d.keepMappings(now)
 }
 
 // dispatch settles one punted packet. Kinds that are Go's for good are freed here; the others wait, or go on.
@@ -251,7 +254,7 @@ func (d *Dataplane) apply(e neighbourEffects[heldMbuf]) {
 // awaitSA keeps a packet until its tunnel is up, and asks for the tunnel.
 func (d *Dataplane) awaitSA(now time.Time, cell CellID, packet punted, held heldMbuf) event {
 	switch {
-	case d.sad.outbound[cell] != nil:
+	case d.sad.sends(cell, held.worker):
 		d.release([]heldMbuf{held})
 		return nil
 	case d.checkCell(cell) != nil || d.cells.cells[cell].state == CellClosed:

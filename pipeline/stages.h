@@ -100,8 +100,6 @@ void sp_inbound(struct sp_worker *w, struct sp_esp *packets, uint32_t n);
 void sp_outbound_reject(struct sp_worker *w, struct sp_sa_out *sa, uint32_t mtu, struct sp_packet *p, uint32_t total);
 /* outbound.c: the longest packet that the SA makes fit into mtu bytes, 0 when none does. In transport mode `stays` bytes of it stay in front of what is protected. */
 uint16_t sp_outbound_largest(const struct sp_sa_out *sa, uint16_t mtu, uint32_t stays);
-/* outbound.c: takes n numbers off the SA's counter and returns the first; lowers *n to those that the SA may still send, and drops the packets behind them. */
-uint64_t sp_outbound_reserve(struct sp_worker *w, struct sp_sa_out *sa, struct sp_packet **packets, uint32_t *n);
 /* outbound_general.c, inbound_general.c: packets of one SA that is not plain. */
 void sp_outbound_general(struct sp_worker *w, struct sp_sa_out *sa, const struct sp_adjacency *next, struct sp_packet **packets, uint32_t n);
 void sp_inbound_general(struct sp_worker *w, struct sp_sa_in *sa, struct sp_esp *packets, uint32_t n);
@@ -257,6 +255,36 @@ static inline uint32_t sp_cell_incarnation(const struct sp_dataplane *dp, uint16
 	return __atomic_load_n(&dp->cells[cell].incarnation, __ATOMIC_RELAXED);
 }
 
+/* The outbound SA of a cell for this worker: its own, or the one of all; NULL when it has none. */
+static inline struct sp_sa_out *sp_cell_sa(const struct sp_worker *w, uint32_t index)
+{
+	const struct sp_cell *cell = &w->dp->cells[index];
+
+	if (unlikely(__atomic_load_n(&cell->owned, __ATOMIC_ACQUIRE) >> w->id & 1)) {
+		struct sp_sa_out *own = __atomic_load_n(&w->own[index], __ATOMIC_ACQUIRE);
+
+		if (own != NULL)
+			return own;
+	}
+	return __atomic_load_n(&cell->sa, __ATOMIC_ACQUIRE);
+}
+
+/* An outbound SA of a cell, whoever sends by it; NULL when there is none. */
+static inline struct sp_sa_out *sp_cell_any(const struct sp_dataplane *dp, uint32_t index)
+{
+	struct sp_sa_out *sa = __atomic_load_n(&dp->cells[index].sa, __ATOMIC_ACQUIRE);
+
+	for (uint32_t i = 0; sa == NULL && i < dp->n_workers; i++)
+		sa = __atomic_load_n(&dp->workers[i]->own[index], __ATOMIC_ACQUIRE);
+	return sa;
+}
+
+/* Whether any worker can send what belongs to a cell. */
+static inline int sp_cell_up(const struct sp_cell *cell)
+{
+	return __atomic_load_n(&cell->sa, __ATOMIC_ACQUIRE) != NULL || __atomic_load_n(&cell->owned, __ATOMIC_ACQUIRE) != 0;
+}
+
 /* What becomes of the packets of a cell that has no SA: the reason to drop them, or SP_PASS when they wait for one. */
 static inline uint8_t sp_without_sa(const struct sp_cell *cell)
 {
@@ -287,9 +315,9 @@ static __rte_always_inline void sp_fetch_key(const struct sp_transform *t)
 }
 
 /* Adds to a counter that the control thread reads and, if shared, other workers write. */
-static inline void sp_add(const struct sp_worker *w, uint64_t *counter, uint64_t n)
+static inline void sp_add(int shared, uint64_t *counter, uint64_t n)
 {
-	if (w->shared)
+	if (shared)
 		__atomic_fetch_add(counter, n, __ATOMIC_RELAXED);
 	else
 		__atomic_store_n(counter, *counter + n, __ATOMIC_RELAXED);

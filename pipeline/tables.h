@@ -125,6 +125,26 @@ enum sp_df {
 #define SP_DSCP_COPY 0xff /* in place of a fixed code point (RFC 2983) */
 #define SP_ANY_WORKER 0xff
 
+/* What workers tell of an SA. */
+enum sp_event_kind {
+	SP_EVENT_SOFT,     /* a soft lifetime is used up */
+	SP_EVENT_HARD,     /* a hard one, or the last sequence number: nothing passes any more */
+	SP_EVENT_SEQUENCE, /* outbound: its sequence numbers come to their end (S-080) */
+	SP_EVENT_MOVED,    /* inbound: `address` and `port` are where the peer sends from now */
+};
+
+struct sp_event {
+	uint32_t spi;
+	uint16_t cell;
+	uint16_t port;
+	uint8_t address[16]; /* as in a packet, IPv4 in the first 4 bytes and zeros behind */
+	uint8_t kind;        /* enum sp_event_kind */
+	uint8_t outbound;
+	uint8_t outer;       /* enum sp_ip, of address */
+	uint8_t reserved;
+};
+_Static_assert(sizeof(struct sp_event) == 28, "sp_event layout");
+
 /* What a flow-cache entry decided. */
 enum sp_action {
 	SP_ACTION_DROP,     /* `reason` */
@@ -315,13 +335,16 @@ struct sp_sa_config {
 	uint8_t iv_length, icv_length, block;
 	uint8_t udp;            /* not 0: RFC 3948 */
 	uint8_t esn;            /* not 0: RFC 4303 2.2.1 */
-	uint8_t owner;          /* inbound: worker */
+	uint8_t owner;          /* worker: inbound the one that moves the window; outbound the only one that sends by the SA, or SP_ANY_WORKER */
 	uint8_t outer;          /* enum sp_ip */
 	uint8_t protocol;       /* enum sp_sa_protocol */
 	uint8_t transport;      /* not 0: transport mode, source and destination are the packets' own */
 	uint32_t subject;       /* of its drops in the tally, from max_filters on; 0: they are not counted by SA */
 	uint32_t partner;       /* inbound: SPI of the other SA of a bundle, 0 none */
 	const struct sp_sa_config *ah; /* the AH around the ESP of a bundle, NULL none; outbound, of it session, lengths, SPI and esn count */
+	uint64_t soft_packets, soft_bytes; /* lifetimes in inner packets and their bytes, 0: none. Told when reached */
+	uint64_t hard_packets, hard_bytes; /* never exceeded outbound, by less than a burst inbound */
+	uint8_t follow;         /* inbound, with udp: the peer's NAT may give it another address (RFC 7296 2.23) */
 };
 
 struct sp_sa_counters {

@@ -210,10 +210,10 @@ func TestExceptions(t *testing.T) {
 // events is a Handler that writes down what it hears.
 type events chan string
 
-func (e events) IKE(d Datagram)                       { e <- "ike " + string(d.Payload) }
-func (e events) Acquire(cell CellID, _ policy.Packet) { e <- fmt.Sprint("acquire ", cell) }
-func (e events) Echo(Echo)                            {}
-
+func (e events) IKE(d Datagram)                            { e <- "ike " + string(d.Payload) }
+func (e events) Acquire(cell CellID, _ policy.Packet)      { e <- fmt.Sprint("acquire ", cell) }
+func (e events) Echo(Echo)                                 {}
+func (e events) Moved(CellID, uint32, netip.AddrPort)      {}
 func (e events) Expire(_ CellID, spi uint32, _, hard bool) { e <- fmt.Sprint("expire ", spi, hard) }
 
 // waitFor polls for something that happens on another thread.

@@ -134,6 +134,7 @@ func (s *Sites) StartGateway(site *Site, o GatewayOptions) (*Gateway, error) {
 		return nil, err
 	}
 	g.API = api.NewClient(g.Socket())
+	s.Defer(g.conserved)
 	return g, g.start()
 }
 
@@ -257,7 +258,41 @@ func (g *Gateway) Restart() error { return g.start() }
 const stopLimit = 20 * time.Second
 
 // Stop ends the gateway in order.
-func (g *Gateway) Stop() error { return g.Process.Stop(stopLimit) }
+func (g *Gateway) Stop() error {
+	err := g.conserved()
+	return errors.Join(err, g.Process.Stop(stopLimit))
+}
+
+// accountLimit is how long a gateway may take to say that it can account for every packet.
+const accountLimit = 5 * time.Second
+
+// conserved checks that the gateway can account for every packet of its life (S-109). While packets come in there is nothing to
+// compare: a gateway that finds no rest, or no longer answers, is not judged.
+func (g *Gateway) conserved() error {
+	const readings, between = 20, 50 * time.Millisecond
+	ctx, cancel := context.WithTimeout(context.Background(), accountLimit)
+	defer cancel()
+	var before uint64
+	for i := range readings {
+		var counters api.Counters
+		if g.API.Get(ctx, api.PathCounters, nil, &counters) != nil {
+			return nil
+		}
+		received := uint64(0)
+		for _, p := range counters.Ports {
+			received += p.Received
+		}
+		switch {
+		case i > 0 && received == before && counters.Conserved:
+			return nil
+		case i > 0 && received == before && i == readings-1:
+			return fmt.Errorf("lab: gw-%s ends with counters that do not add up: %s", g.Site.Name, counters.Imbalance)
+		}
+		before = received
+		time.Sleep(between)
+	}
+	return nil
+}
 
 // SAs asks the gateway for its SAD. A gateway that does not answer yet has none; one that has ended is
 // an error.

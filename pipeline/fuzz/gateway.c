@@ -16,6 +16,7 @@
 
 #define POOL_MBUFS 1023
 #define RING_ENTRIES 512
+#define MAX_FILTERS 64
 #define ADJACENCY_LAN 0
 #define ADJACENCY_WAN 1
 #define ADJACENCY_LAN6 2
@@ -215,6 +216,10 @@ struct sp_sa_config tunnel_config(const struct gateway *g, enum tunnel t, int ou
 		.block = 4,
 		.udp = t == TUNNEL_GCM_UDP,
 		.esn = (uint8_t)is_esn(t),
+		.subject = MAX_FILTERS + 2 * (uint32_t)t + (uint32_t)outbound,
+		.follow = 1,
+		.soft_packets = 1000,
+		.soft_bytes = 100000,
 	};
 
 	sp_store32(c.source, rte_cpu_to_be_32(g->wan));
@@ -322,7 +327,7 @@ static void create_gateway(struct gateway *g, const char *lan, const char *wan)
 		.max_sas = 64,
 		.max_cells = CELLS,
 		.max_adjacencies = 8,
-		.max_filters = 64,
+		.max_filters = MAX_FILTERS,
 		.punt_entries = 64,
 		.inject_entries = 64,
 		.handover_entries = 64,

@@ -6,6 +6,27 @@
 #include "../ipv6.h"
 #include "invariants.h"
 
+/* What a filter or an SA dropped, a port dropped for the same reason; and of subjects, only filters and the SAs that were given a number count. */
+static void check_tally(const struct gateway *g)
+{
+	uint64_t ports[SP_DROP_COUNT] = {0}, filters[SP_DROP_COUNT] = {0}, sas[SP_DROP_COUNT] = {0};
+	struct sp_tally_count counts[64];
+	uint32_t cursor = 0, n;
+
+	for (uint32_t port = 0; port < SP_PORT_SLOTS; port++) {
+		struct sp_port_counters c;
+
+		sp_port_counters_read(g->dp, (uint16_t)port, &c);
+		for (uint32_t i = 0; i < SP_DROP_COUNT; i++)
+			ports[i] += c.drops[i];
+	}
+	while ((n = sp_tally_dump(g->dp, 0, &cursor, counts, RTE_DIM(counts))) > 0)
+		for (uint32_t i = 0; i < n; i++)
+			*(counts[i].subject < g->dp->max_filters ? &filters[counts[i].reason] : &sas[counts[i].reason]) += counts[i].n;
+	for (uint32_t i = 0; i < SP_DROP_COUNT; i++)
+		CHECK(filters[i] <= ports[i] && sas[i] <= ports[i], "%s: ports %lu, filters %lu, SAs %lu", sp_drop_reason_name(i), ports[i], filters[i], sas[i]);
+}
+
 void check_conservation(const struct gateway *g)
 {
 	for (uint32_t port = 0; port < SP_PORT_SLOTS; port++) {
@@ -19,6 +40,7 @@ void check_conservation(const struct gateway *g)
 		      c.received, c.forwarded, c.delivered, drops, g->discarded[port]);
 		CHECK(c.held == c.released + g->discarded[port], "port %u: held %lu, released %lu, discarded %lu", port, c.held, c.released, g->discarded[port]);
 	}
+	check_tally(g);
 }
 
 void check_clear(const uint8_t *frame, uint32_t length)

@@ -1,0 +1,108 @@
+package pipeline
+
+/*
+#include "fastpath.h"
+*/
+import "C"
+
+import (
+	"fmt"
+	"net/netip"
+	"time"
+)
+
+// keepaliveInterval is how long a NAT before us may see nothing of an SA in UDP (RFC 3948 section 4).
+const keepaliveInterval = 20 * time.Second
+
+// follow sends to where an authenticated packet of the peer came from, newer than all before (RFC 7296 section 2.23). IKE is
+// told too. An address that no peer can have is not believed, authentic or not.
+func (d *Dataplane) follow(sa *association, remote netip.AddrPort) event {
+	cell, spi := sa.child.Cell, sa.child.SPI
+	if !d.plausible(remote, sa.child.Remote) {
+		return nil
+	}
+	former := sa.child.Remote
+	sa.child.Remote = remote
+	for _, out := range d.sad.outboundOf(cell) {
+		if out.child.Remote == former {
+			_ = d.moveOutbound(out, remote) // the old address remains: IKE is told, and may rekey
+		}
+	}
+	return func(h Handler) { h.Moved(cell, spi, remote) }
+}
+
+func (d *Dataplane) plausible(remote, former netip.AddrPort) bool {
+	a := remote.Addr()
+	return remote.Port() != 0 && a.Is4() == former.Addr().Is4() && a.IsGlobalUnicast() && !d.policy.own.has(a)
+}
+
+// MoveOutbound makes an outbound SA in UDP send to another address and port: its peer's NAT has changed them. Numbers and
+// keys go on.
+func (d *Dataplane) MoveOutbound(cell CellID, spi uint32, remote netip.AddrPort) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if err := d.checkCell(cell); err != nil {
+		return err
+	}
+	sa := d.sad.outboundSPI(cell, spi)
+	if sa == nil {
+		return fmt.Errorf("pipeline: tunnel %q has no outbound SA %#08x to move", d.cellName(cell), spi)
+	}
+	if sa.child.Remote == remote {
+		return nil
+	}
+	if !d.plausible(remote, sa.child.Remote) {
+		return fmt.Errorf("pipeline: outbound SA %#08x of %s: want another unicast address like %s, found %s", spi, d.cellName(cell), sa.child.Remote, remote)
+	}
+	return d.moveOutbound(sa, remote)
+}
+
+func (d *Dataplane) moveOutbound(sa *outboundSA, remote netip.AddrPort) error {
+	if !sa.child.UDPEncap || sa.child.Transport || !remote.Addr().Is4() {
+		return fmt.Errorf("pipeline: outbound SA %#08x of %s: only tunnels in UDP over IPv4 can move: rekey it", sa.child.SPI, d.cellName(sa.child.Cell))
+	}
+	address := outerAddress(remote.Addr())
+	if rc := C.sp_sa_out_set_remote(sa.c, &address[0], C.uint16_t(remote.Port())); rc != 0 {
+		return fmt.Errorf("pipeline: outbound SA %#08x: %w", sa.child.SPI, errno(rc))
+	}
+	sa.child.Remote = remote
+	d.sad.paths.forget(sa)
+	d.routeSA(sa)
+	return nil
+}
+
+// natPath is what a NAT before us keeps a mapping for.
+type natPath struct{ local, remote netip.AddrPort }
+
+// mapping is when a NAT before us last saw something of a path.
+type mapping struct {
+	sent uint64 // packets of all SAs there
+	seen time.Time
+}
+
+// keepMappings sends a keepalive on every path where a NAT before us would forget us. Traffic of any SA there spares it.
+func (d *Dataplane) keepMappings(now time.Time) {
+	sent := map[natPath]uint64{}
+	for _, sa := range d.sad.outbound {
+		if sa.child.UDPEncap && sa.child.BehindNAT {
+			var c C.struct_sp_sa_counters
+			C.sp_sa_out_counters(sa.c, &c)
+			sent[natPath{sa.child.Local, sa.child.Remote}] += uint64(c.packets)
+		}
+	}
+	for path := range d.slow.mappings {
+		if _, used := sent[path]; !used {
+			delete(d.slow.mappings, path)
+		}
+	}
+	for path, n := range sent {
+		m, known := d.slow.mappings[path]
+		switch {
+		case !known || m.sent != n:
+			d.slow.mappings[path] = mapping{n, now}
+		case now.Sub(m.seen) >= keepaliveInterval:
+			_ = d.sendUDP(path.local, path.remote, []byte{0xff}, false) // no route now, one perhaps in 20 s
+			d.slow.mappings[path] = mapping{n, now}
+		}
+	}
+}

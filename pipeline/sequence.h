@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef SP_SEQUENCE_H
+#define SP_SEQUENCE_H
+
+/* Sequence numbers and lifetimes of an SA, as the stages take them: once for each run of packets. */
+
+#include "stages.h"
+
+/* events.c: the packets of a run, numbered up to `last`, that a lifetime in bytes lets through; the others are dropped, and what there is to tell is told. */
+uint32_t sp_within_lifetime(struct sp_worker *w, struct sp_sa_out *sa, struct sp_packet **packets, uint64_t last, uint32_t n);
+/* events.c: what an inbound SA has carried is worth telling. */
+void sp_lifetime_in(struct sp_worker *w, struct sp_sa_in *sa);
+/* events.c: packets of an SA whose hard lifetime is over. */
+void sp_expired_in(struct sp_worker *w, struct sp_sa_in *sa, const struct sp_esp *packets, uint32_t n);
+/*
+ * events.c: packets whose ICV was right and that came in UDP, before they move the window. The source of the newest, if no packet before was newer, is where the peer is now
+ * (RFC 7296 2.23): a replayed packet says nothing. Call it only for an SA that follows.
+ */
+void sp_note_remote(struct sp_worker *w, struct sp_sa_in *sa, const struct sp_esp *packets, uint32_t n);
+
+/* Takes *n numbers off the counter and returns the first; lowers *n to those packets that the SA may still send (RFC 4303 3.3.3) and drops the others. */
+static inline uint64_t sp_reserve(struct sp_worker *w, struct sp_sa_out *sa, struct sp_packet **packets, uint32_t *n)
+{
+	uint64_t before = sa->shared ? __atomic_fetch_add(&sa->sequence, *n, __ATOMIC_RELAXED) : sa->sequence;
+
+	while (unlikely(*n > 0 && before + *n > sa->sequence_limit))
+		sp_drop_out(w, sa, packets[--*n]->mbuf, sa->limit_reason);
+	if (unlikely(before + *n >= sa->due_sequence || __atomic_load_n(&sa->bytes, __ATOMIC_RELAXED) + (uint64_t)*n * UINT16_MAX >= sa->due_bytes))
+		*n = sp_within_lifetime(w, sa, packets, before + *n, *n);
+	return before + 1;
+}
+
+/* Ends what sp_reserve began: `used` packets have taken the numbers from first on. Numbers that were not used are skipped where other workers may have taken the next ones. */
+static inline void sp_reserved(struct sp_sa_out *sa, uint64_t first, uint32_t used)
+{
+	if (likely(!sa->shared))
+		__atomic_store_n(&sa->sequence, first - 1 + used, __ATOMIC_RELAXED);
+}
+
+/* Counts inner packets that an inbound SA has brought. */
+static inline void sp_carried_in(struct sp_worker *w, struct sp_sa_in *sa, uint64_t packets, uint64_t bytes)
+{
+	sa->packets += packets;
+	sa->bytes += bytes;
+	sa->last_use = w->now;
+	if (unlikely(sa->packets >= sa->due_packets || sa->bytes >= sa->due_bytes))
+		sp_lifetime_in(w, sa);
+}
+
+#endif
