@@ -17,6 +17,9 @@ func (r *rig) tally() map[string]uint64 {
 		all["forwarded"] += p.Forwarded
 		all["delivered"] += p.Delivered
 		all["waiting"] += p.Waiting
+		all["reassembling"] += p.Reassembling
+		all["merged"] += p.Merged
+		all["split"] += p.Split
 	}
 	return all
 }
@@ -55,12 +58,22 @@ func (r *rig) checkOn(worker, port int, frame []byte) (want outcome, answers [2]
 	want = r.ref.process(port, frame)
 	expected := map[string]int{}
 	var frames [2][][]byte
+	expect := func(end string, n int) {
+		if n != 0 {
+			expected[end] = n
+		}
+	}
+	expect("reassembling", -want.Merged-want.With)
+	expect("merged", want.Merged)
 	switch want.Disposition {
 	case packetForwarded:
-		expected["forwarded"] = 1
-		frames[want.Port] = [][]byte{want.Frame}
+		expect("forwarded", 1+len(want.More))
+		expect("split", len(want.More))
+		frames[want.Port] = append([][]byte{want.Frame}, want.More...)
 	case packetDropped:
-		expected[want.Reason] = 1
+		expect(want.Reason, 1+want.With)
+	case packetReassembling:
+		expected["reassembling"]++
 	case packetNeighbour, packetAcquire:
 		expected["waiting"] = 1
 	default:
@@ -74,7 +87,7 @@ func (r *rig) checkOn(worker, port int, frame []byte) (want outcome, answers [2]
 			r.t.Fatalf("port %d frame % x:\n fast path sent on port %d % x\n reference          % x", port, frame, i, got[i], frames[i])
 		}
 	}
-	if want.Disposition == packetForwarded || want.Disposition == packetGroup || want.Disposition == packetDropped && want.Reason != "ttl_expired" && want.Reason != "mtu_exceeded" {
+	if want.Disposition == packetForwarded || want.Disposition == packetGroup || want.Disposition == packetReassembling || want.Disposition == packetDropped && want.Reason != "ttl_expired" && want.Reason != "mtu_exceeded" {
 		return want, answers
 	}
 	if n := r.serveAll(); n != 1 {

@@ -71,8 +71,23 @@ type Config struct {
 	Crypto         *cryptodev.Pool
 	Idle           IdleMode
 
-	tally uint32 // drop counts of filters and SAs that each worker has room for, a power of two; 0: as many as should do
+	// LargePool has buffers for packets put together from fragments that no buffer of Pool can hold, LargeDataRoom says
+	// how large. Without it such packets are dropped.
+	LargePool *mempool.Mempool
+	// FragmentMemory is how many bytes fragments may take while they wait for others, of all workers together. Half is for
+	// what arrives in clear, half for what was decrypted. Their buffers are Pool's, which must have as many more. 0 is
+	// DefaultFragmentMemory.
+	FragmentMemory int
+	// FragmentTimeout is how long they wait. 0 is DefaultFragmentTimeout.
+	FragmentTimeout time.Duration
+	tally           uint32 // drop counts of filters and SAs that each worker has room for, a power of two; 0: as many as should do
 }
+
+// What a Config that does not say has for fragments.
+const (
+	DefaultFragmentMemory  = 8 << 20
+	DefaultFragmentTimeout = time.Second
+)
 
 // CellID names a tunnel in the data plane: the place where the SPD finds the tunnel's current outbound SA. A rekey
 // changes what is in the cell and nothing that points to it.

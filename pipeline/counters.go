@@ -74,13 +74,17 @@ type Counters struct {
 }
 
 // PortCounters counts packets by the port they came in by, except Transmitted. A packet that came in was forwarded,
-// delivered to Go for good, or dropped for one reason, or it waits.
+// delivered to Go for good, or dropped for one reason, or it waits. A fragment is a packet until it is merged, and so is each
+// one that a packet was split into.
 type PortCounters struct {
 	Name                          string
 	Received, ReceivedBytes       uint64
 	Forwarded, ForwardedBytes     uint64
 	Delivered                     uint64
 	Waiting                       uint64            // for a neighbour or an SA, at this moment
+	Reassembling                  uint64            // fragments that wait for the others of their packet, at this moment
+	Merged                        uint64            // fragments that became part of a packet, but for one of each packet
+	Split                         uint64            // fragments that packets were cut into, but for one of each packet
 	Transmitted, TransmittedBytes uint64            // as the out-port
 	Drops                         map[string]uint64 // by reason; reasons that did not occur are left out
 }
@@ -161,9 +165,9 @@ func (c *Counters) Conserved() error {
 		for _, n := range p.Drops {
 			dropped += n
 		}
-		if sum := p.Forwarded + p.Delivered + dropped + p.Waiting; p.Received != sum {
-			errs = append(errs, fmt.Errorf("pipeline: port %s: received %d, but forwarded %d + delivered %d + dropped %d + waiting %d = %d",
-				p.Name, p.Received, p.Forwarded, p.Delivered, dropped, p.Waiting, sum))
+		if sum := p.Forwarded + p.Delivered + dropped + p.Waiting + p.Reassembling + p.Merged; p.Received+p.Split != sum {
+			errs = append(errs, fmt.Errorf("pipeline: port %s: received %d + split %d, but forwarded %d + delivered %d + dropped %d + waiting %d + reassembling %d + merged %d = %d",
+				p.Name, p.Received, p.Split, p.Forwarded, p.Delivered, dropped, p.Waiting, p.Reassembling, p.Merged, sum))
 		}
 	}
 	errs = append(errs, c.dropsAgree()...)
@@ -208,6 +212,7 @@ func (d *Dataplane) portCounters(name string, port C.uint16_t, row int) PortCoun
 		Delivered:   uint64(c.delivered),
 		Waiting:     uint64(c.held) - uint64(c.released),
 		Transmitted: uint64(c.transmitted), TransmittedBytes: uint64(c.transmitted_bytes),
+		Reassembling: uint64(c.reassembling), Merged: uint64(c.merged), Split: uint64(c.split),
 		Drops: map[string]uint64{},
 	}
 	for i, reason := range dropNames() {

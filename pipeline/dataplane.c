@@ -10,7 +10,9 @@
 #include <rte_errno.h>
 #include <rte_hash.h>
 #include <rte_malloc.h>
+#include <rte_mbuf_dyn.h>
 
+#include "fragment.h"
 #include "vlan.h"
 
 void *sp_fail(char *error, size_t size, const char *format, ...)
@@ -191,7 +193,7 @@ static int config_valid(const struct sp_config *c, char *error, size_t size)
 		sp_fail(error, size, "%u cells, %u adjacencies (1 to 65534 each), %u filter counters (at least 2)", c->max_cells, c->max_adjacencies, c->max_filters);
 		return 0;
 	}
-	if (c->pool == NULL || rte_pktmbuf_priv_size(c->pool) < SP_MBUF_PRIVATE_SIZE) {
+	if (c->pool == NULL || rte_pktmbuf_priv_size(c->pool) < SP_MBUF_PRIVATE_SIZE || (c->large_pool != NULL && rte_pktmbuf_priv_size(c->large_pool) < SP_MBUF_PRIVATE_SIZE)) {
 		sp_fail(error, size, "mbuf pool: want a private area of at least %u bytes per mbuf", SP_MBUF_PRIVATE_SIZE);
 		return 0;
 	}
@@ -283,6 +285,20 @@ static int create_ports(struct sp_dataplane *dp, const struct sp_config *c, char
 	return create_trunks(dp, c, error, size);
 }
 
+/* The bit of ol_flags is the process's, not this data plane's: another one gets the same. */
+static int create_mark(struct sp_dataplane *dp, char *error, size_t size)
+{
+	static const struct rte_mbuf_dynflag mark = {.name = "sallyport_reassembled"};
+	int bit = rte_mbuf_dynflag_register(&mark);
+
+	if (bit < 0) {
+		sp_fail(error, size, "a flag of packet buffers that says \"put together from fragments\": %s", rte_strerror(rte_errno));
+		return -1;
+	}
+	dp->reassembled_flag = RTE_BIT64((uint32_t)bit);
+	return 0;
+}
+
 static struct rte_ring *create_ring(struct sp_dataplane *dp, uint32_t entries, unsigned int flags)
 {
 	char name[32];
@@ -369,7 +385,7 @@ static int create_worker(struct sp_dataplane *dp, const struct sp_config *c, uin
 		w->devices[w->n_devices++].device = c->crypto_devices[i];
 	wire_vector(&w->cpu);
 	rte_rcu_qsbr_thread_register(dp->rcu, id);
-	return 0;
+	return sp_reassembly_create(w, c, error, size);
 
 no_memory:
 	sp_fail(error, size, "worker %u: no DPDK memory for %u flow entries, %u filter counters, %u drop counters and rings of %u, %u and %u", id, c->flow_entries, c->max_filters,
@@ -414,6 +430,7 @@ struct sp_dataplane *sp_dataplane_create(const struct sp_config *c, char *error,
 		return sp_fail(error, error_size, "data plane: no DPDK memory for %zu bytes", sizeof(*dp));
 	dp->socket = c->socket;
 	dp->pool = c->pool;
+	dp->large_pool = c->large_pool;
 	dp->n_workers = c->n_workers;
 	dp->max_cells = c->max_cells;
 	dp->max_adjacencies = c->max_adjacencies;
@@ -421,7 +438,7 @@ struct sp_dataplane *sp_dataplane_create(const struct sp_config *c, char *error,
 	dp->flow_entries = c->flow_entries;
 	dp->flow6_entries = RTE_MAX(c->flow_entries / 2, 2u); /* as many bytes as IPv4's */
 	dp->idle = c->idle;
-	if (create_ports(dp, c, error, error_size) != 0 || create_tables(dp, c, error, error_size) != 0) {
+	if (create_mark(dp, error, error_size) != 0 || create_ports(dp, c, error, error_size) != 0 || create_tables(dp, c, error, error_size) != 0) {
 		sp_dataplane_destroy(dp);
 		return NULL;
 	}
@@ -454,6 +471,7 @@ static void destroy_worker(struct sp_worker *w)
 	free_ring(w->punt);
 	free_ring(w->inject);
 	free_ring(w->handover);
+	sp_reassembly_destroy(w);
 	rte_free(w->flows);
 	rte_free(w->flows6);
 	rte_free(w->filters);

@@ -14,6 +14,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"time"
 	"unsafe"
 
 	"sallyport/pmd/ethdev"
@@ -36,8 +37,16 @@ const MbufPrivateSize = C.SP_MBUF_PRIVATE_SIZE
 // DataRoom is the data room in bytes that the mbufs need when the largest MTU of all ports is mtu: buffers are never
 // chained. Behind the frame there is room for ESP's padding and ICV, so that a packet grows where it lies.
 func DataRoom(mtu int) uint16 {
-	const grow = 128
-	return max(ethdev.DataRoom(mtu), uint16(min(mempool.Headroom+etherHeaderLen+mtu+grow, 65535)))
+	return max(ethdev.DataRoom(mtu), uint16(min(mempool.Headroom+etherHeaderLen+mtu+growth, 65535)))
+}
+
+// growth is the bytes behind a frame that ESP may need.
+const growth = C.SP_GROWTH
+
+// LargeDataRoom is the data room in bytes of Config.LargePool's mbufs when the largest MTU of all ports is mtu: that of the
+// longest packet that fragments of such links make, as far as DPDK has room for it.
+func LargeDataRoom(mtu int) uint16 {
+	return uint16(min(mempool.Headroom+etherHeaderLen+C.SP_FRAGMENTS_MAX_IN*mtu+growth, 65535))
 }
 
 // Dataplane is the Go side of the fast path: it fills the tables that workers read and serves what they punt. Its methods
@@ -67,6 +76,12 @@ type Dataplane struct {
 // New allocates every table and ring. Ports must have been configured with cfg.Workers queues each way. Until Apply all
 // traffic is dropped.
 func New(cfg Config) (*Dataplane, error) {
+	if cfg.FragmentMemory == 0 {
+		cfg.FragmentMemory = DefaultFragmentMemory
+	}
+	if cfg.FragmentTimeout == 0 {
+		cfg.FragmentTimeout = DefaultFragmentTimeout
+	}
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
@@ -193,6 +208,9 @@ func (cfg *Config) validate() error {
 	if cfg.Pool == nil {
 		wrong("no mbuf pool")
 	}
+	if cfg.FragmentMemory < 0 || cfg.FragmentTimeout < 0 {
+		wrong("%d bytes for fragments that wait for %s: want neither below 0", cfg.FragmentMemory, cfg.FragmentTimeout)
+	}
 	for i := range cfg.Ports {
 		if err := cfg.Ports[i].validate(); err != nil {
 			errs = append(errs, err)
@@ -257,6 +275,11 @@ func (cfg *Config) toC() C.struct_sp_config {
 		idle:             C.uint8_t(cfg.Idle), // same order as enum sp_idle
 		socket:           C.int32_t(cfg.socket()),
 		pool:             (*C.struct_rte_mempool)(cfg.Pool.Pointer()),
+		fragment_memory:  C.uint64_t(cfg.FragmentMemory),
+		fragment_timeout: cycles(cfg.FragmentTimeout),
+	}
+	if cfg.LargePool != nil {
+		c.large_pool = (*C.struct_rte_mempool)(cfg.LargePool.Pointer())
 	}
 	for i, id := range cfg.portIDs() {
 		p, to := &cfg.Ports[i], &c.ports[i]
@@ -274,6 +297,11 @@ func (cfg *Config) toC() C.struct_sp_config {
 		c.n_crypto_devices++
 	}
 	return c
+}
+
+// cycles is a time in cycles of the time stamp counter.
+func cycles(t time.Duration) C.uint64_t {
+	return C.uint64_t(t.Seconds() * float64(C.sp_tsc_hz()))
 }
 
 // socket is the NUMA node of the first port: tables belong near the queues.

@@ -17,6 +17,8 @@
 struct rte_hash;
 struct rte_rib;
 struct sp_acl;
+struct sp_packet;
+struct sp_reassembly;
 struct rte_rib6;
 struct sp_tally;
 
@@ -238,6 +240,22 @@ struct sp_cell {
 
 /* ---- mbuf private area: what crosses a ring or a crypto device with a packet ---- */
 
+/* One fragment while it waits for the others. Of a packet put together from fragments, what it takes to cut it again as it was: valid where ol_flags say so. */
+struct sp_fragment {
+	uint64_t origin;      /* port, tunnel and its incarnation: those of all fragments of a packet */
+	uint64_t covered;     /* what stands in front of the payload and rte_ip_frag writes to */
+	uint32_t id;          /* IPv6: as it stands on the wire */
+	uint16_t header;      /* bytes from the IP header to the payload, an IPv6 fragment header not counted */
+	uint16_t offset;      /* of the payload in that of the packet */
+	uint16_t length;      /* of the payload */
+	uint16_t next_at;     /* IPv6: which byte of the headers says what follows them */
+	uint16_t largest;     /* whole packets: bytes of the largest fragment, headers included */
+	uint8_t protocol;     /* of the payload's first header */
+	uint8_t ecn;
+	uint8_t more;         /* more fragments: not the last one */
+	uint8_t ipv6;
+};
+
 struct sp_mbuf_priv {
 	/* slow-path rings */
 	uint8_t kind;      /* enum sp_punt */
@@ -262,10 +280,15 @@ struct sp_mbuf_priv {
 
 	struct rte_crypto_op op __rte_aligned(64);
 	struct rte_crypto_sym_op sym;
-	uint8_t iv[SP_IV_MAX];
 	union {
-		uint8_t aad[SP_AAD_ROOM]; /* AEAD, zero-padded: devices may read whole blocks */
-		uint8_t digest[SP_ICV_MAX]; /* a chain with ESN */
+		struct {
+			uint8_t iv[SP_IV_MAX];
+			union {
+				uint8_t aad[SP_AAD_ROOM]; /* AEAD, zero-padded: devices may read whole blocks */
+				uint8_t digest[SP_ICV_MAX]; /* a chain with ESN */
+			};
+		};
+		struct sp_fragment fragment; /* never in a device */
 	};
 };
 _Static_assert(sizeof(struct sp_mbuf_priv) <= SP_MBUF_PRIVATE_SIZE, "sp_mbuf_priv fits the private area");
@@ -364,6 +387,12 @@ struct sp_events {
 	struct sp_event event[SP_EVENTS];
 };
 
+/* A packet of the run at hand that is too long for its SA until it is cut. */
+struct sp_oversize {
+	struct sp_packet *packet;
+	uint16_t room; /* bytes of the largest inner packet */
+};
+
 struct sp_async_queue {
 	uint64_t enqueued, completed; /* operations since start */
 	uint64_t epoch_mark;          /* `enqueued` when the pending epoch was noted */
@@ -390,10 +419,14 @@ struct sp_worker {
 	uint16_t burst[SP_MAX_DEVICES];     /* packets to ask a device for, by index into sources */
 	uint32_t n_devices;
 	uint32_t in_flight;                 /* operations inside crypto devices */
+	uint32_t n_fragments;               /* that wait for others */
+	uint32_t n_oversize;
 	uint64_t pending_epoch;             /* RCU token to report once the operations of its time are done, 0 none */
 	struct sp_async_queue devices[SP_MAX_CRYPTO_DEVICES];
 	struct rte_ring *punt, *inject, *handover;
 	struct sp_sa_out **own;             /* by cell: outbound SAs that no other worker sends by */
+	struct sp_reassembly *reassembly;
+	struct sp_oversize oversize[SP_BURST];
 	struct sp_filter_counters *filters;
 	struct sp_tally *tally;             /* drops by filter and by SA */
 	struct sp_port_counters counters[SP_PORT_SLOTS];
@@ -427,7 +460,9 @@ struct sp_dataplane {
 	struct rte_hash *neighbours6;
 	struct sp_worker *workers[SP_MAX_WORKERS];
 	struct rte_rcu_qsbr *rcu;
-	struct rte_mempool *pool;
+	struct rte_mempool *pool, *large_pool;
+	uint64_t reassembled_flag;         /* in ol_flags: the packet was put together from fragments */
+	uint64_t time_offset;              /* TSC cycles that the workers' clock is ahead, by sp_lab_advance */
 	uint32_t n_workers, max_cells, max_adjacencies, max_filters, flow_entries, flow6_entries;
 	uint8_t idle;
 	uint8_t stop;

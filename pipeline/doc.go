@@ -9,6 +9,7 @@
 //     vlan.c: several ports on one device; tags come off here and go on at the last stage.
 //  2. parse.c: Ethernet and IPv4. What is malformed is a counted drop; ARP goes to Go; ESP for an own address to stage 7.
 //     parse_ipv6.c: IPv6 frames, put aside by parse.c as a burst of their own; neighbour discovery goes to Go.
+//     reassemble.c: fragments wait for the others of their packet, which goes on as if it had arrived whole.
 //  3. flow_cache.c: the memo of what was decided for a 5-tuple and port role, never state that admits a reverse packet.
 //     flow_cache6.c: the same for IPv6, in a table of its own.
 //  4. classify.c: on a miss, the compiled policy, which acl_match.c asks, the route and the next hop. classify6.c: for IPv6.
@@ -19,14 +20,14 @@
 //     inbound6.c: the last step for IPv6 in a tunnel. inbound_general.c: the same for all other SAs.
 //  8. crypto_direct.c: AES-GCM by the library itself. crypto_sync.c: packets of any shape, by the library, by its jobs in
 //     crypto_job.c or by a device in crypto_cpu.c. crypto_async.c: the queues of a device. crypt.h: IVs and nonces.
-//  9. transmit.c: next hop, link-layer header, transmit queue.
+//  9. transmit.c: next hop, link-layer header, transmit queue. fragment.c: what has no room on a link or in a tunnel, cut.
 //
 // Called from stages 6 and 7: mss.c for TCP's segment size. fields.h for DF, DSCP, ECN and TTL of outer headers.
 //
-// dataplane.h, stages.h, vlan.h, mss.h, acl.h, ah.h, classify.h, esp.h, outer.h, mbuf.h, ipv4.h and ipv6.h are the workers' own shapes and helpers. publish.c,
-// publish_ipv6.c, acl.c and sa.c change the tables under the workers' feet, dataplane.c makes them and counters.c reads the counts. tables.h and drop_reasons.h
-// are the shapes and names that both sides share; fastpath.h and lab.h are what Go calls. tally.c ends what is dropped, and counts it. events.c
-// tells Go of SAs whose lifetime ends, with sequence.h, and of peers that move.
+// dataplane.h, stages.h, vlan.h, mss.h, acl.h, ah.h, classify.h, esp.h, outer.h, fragment.h, reassembly.h, mbuf.h, ipv4.h and ipv6.h are the workers' own shapes and helpers. publish.c,
+// publish_ipv6.c, acl.c and sa.c change the tables under the workers' feet, dataplane.c and reassembly.c make them and counters.c reads the counts. tables.h and
+// drop_reasons.h are the shapes and names that both sides share; fastpath.h and lab.h are what Go calls. tally.c ends what is dropped, and counts it. events.c tells Go of SAs
+// whose lifetime ends, with sequence.h, and of peers that move.
 //
 // # The Go side
 //
@@ -40,13 +41,14 @@
 //     wait for an SA. icmp.go, icmp6.go, tokenbucket.go: messages about packets; pathmtu.go: such messages about ours. answer.go: what is sent in answer, and IKE. echo.go: echoes of ESP
 //     and AH.
 //   - accounts.go: drops by filter and by SA. counters.go, flows.go, explain.go with explain.c: what operators see. layout.go: Go and C agree on sizes.
-//   - packet.go, packet6.go, tuple.go: headers. reference.go, reference6.go, reference_esp.go, reference_ah.go, reference_fields.go, reference_mss.go: all packet functions once more
+//   - packet.go, packet6.go, tuple.go: headers. reference.go, reference6.go, reference_esp.go, reference_ah.go, reference_fields.go, reference_fragment.go, reference_mss.go: all packet functions once more
 //     in plain Go, which tests compare the fast path with. lab.go with lab.c, lab_crypt.go with lab_crypt.c: what the benchmark and tests need and a
 //     gateway never calls.
 //
 // # Rules
 //
 // A data core runs no Go, waits for nobody and allocates nothing after New. Each packet has one end and each drop one
-// reason: received = forwarded + delivered + dropped + waiting, for every port (Counters.Conserved). Tables are published by
+// reason: received + split = forwarded + delivered + dropped + waiting + reassembling + merged, for every port
+// (Counters.Conserved). Tables are published by
 // pointer; what they replace is freed when no worker can be reading it. Time is an argument of everything in Go that ages.
 package pipeline

@@ -19,11 +19,9 @@
 	X(IP_TOTAL_LENGTH, "ip_total_length")             /* total length below the header or beyond the frame */ \
 	X(IP_CHECKSUM, "ip_checksum")                     \
 	X(IP_OPTIONS, "ip_options")                       /* malformed, or a source route */ \
-	X(FRAGMENT, "fragment")                           /* a fragment of an IPv4 datagram */ \
 	X(IPV6_LENGTH, "ipv6_length")                     /* IPv6 payload beyond the frame */ \
 	X(IPV6_EXTENSION, "ipv6_extension")               /* extension headers malformed, out of order or too many, or a jumbogram */ \
 	X(IPV6_ROUTING, "ipv6_routing")                   /* a routing header of type 0 or 2 or with segments left (RFC 5095) */ \
-	X(IPV6_FRAGMENT, "ipv6_fragment")                 /* a fragment of an IPv6 packet */ \
 	X(L4_TRUNCATED, "l4_truncated")                   /* no room for the ports of TCP, UDP, SCTP, UDP-Lite or DCCP */ \
 	X(BAD_SOURCE, "bad_source")                       /* 0/8, 127/8, ::/96, ::ffff:0:0/96, multicast, broadcast or one of our own addresses */ \
 	X(BAD_DESTINATION, "bad_destination")             /* 0/8, 127/8, 240/4, ::/96 or ::ffff:0:0/96 */ \
@@ -31,6 +29,16 @@
 	X(BROADCAST, "broadcast")                         /* likewise */ \
 	X(DIRECTED_BROADCAST, "directed_broadcast")       /* to all of an attached subnet, from elsewhere (RFC 2644) */ \
 	X(TCP_MULTICAST, "tcp_multicast")                 /* TCP to a multicast or broadcast address */ \
+	/* fragments */ \
+	X(FRAGMENT_LENGTH, "fragment_length")             /* empty, or not the last one and no multiple of 8 bytes */ \
+	X(FRAGMENT_TINY, "fragment_tiny")                 /* the first one ends within the headers, or TCP at offset 8 (RFC 1858, RFC 3128, RFC 7112) */ \
+	X(FRAGMENT_OVERRUN, "fragment_overrun")           /* would end beyond 65,535 bytes */ \
+	X(FRAGMENT_OVERLAP, "fragment_overlap")           /* its packet has some byte twice, or one behind the last: all of it goes (RFC 5722) */ \
+	X(FRAGMENT_COUNT, "fragment_count")               /* its packet has more fragments than a table entry holds */ \
+	X(FRAGMENT_MIXED, "fragment_mixed")               /* its packet's fragments came by different ports or tunnels */ \
+	X(FRAGMENT_TIMEOUT, "fragment_timeout")           /* the others did not come in time */ \
+	X(FRAGMENT_TABLE_FULL, "fragment_table_full")     /* gave its place to newer ones, or found none */ \
+	X(FRAGMENT_TOO_LONG, "fragment_too_long")         /* no buffer is large enough for the whole packet, or none is left */ \
 	/* policy */ \
 	X(FILTER_BLOCK, "filter_block")                   \
 	X(NO_FILTER, "no_filter")                         /* nothing matched and the default is block (S-008) */ \
@@ -56,6 +64,7 @@
 	X(LIFETIME_EXPIRED, "lifetime_expired")           /* the SA has carried all it may, either way */ \
 	X(SEQ_EXHAUSTED, "seq_exhausted")                 /* RFC 4303 3.3.3: the counter never cycles (S-080) */ \
 	X(NO_ROOM, "no_room")                             /* head- or tailroom too small for ESP */ \
+	X(NO_BUFFER, "no_buffer")                         /* none left to cut the packet into fragments */ \
 	X(CRYPTO_ERROR, "crypto_error")                   /* device refused or failed the operation */ \
 	X(CRYPTO_QUEUE_FULL, "crypto_queue_full")         \
 	/* inbound */ \
@@ -90,7 +99,10 @@ enum sp_drop_reason {
 	SP_DROP_COUNT
 };
 
-#define SP_PASS 0xff /* in place of a reason: nothing speaks against the packet */
-_Static_assert(SP_DROP_COUNT < SP_PASS, "drop reasons fit a byte");
+/* In place of a reason. */
+#define SP_PASS 0xff     /* nothing speaks against the packet */
+#define SP_FRAGMENT 0xfd /* nothing does, but it is a fragment */
+#define SP_TAKEN 0xfc    /* it was a fragment and is out of the caller's hands */
+_Static_assert(SP_DROP_COUNT < SP_TAKEN, "drop reasons fit a byte");
 
 #endif

@@ -7,6 +7,7 @@
 
 #include "esp.h"
 #include "fields.h"
+#include "fragment.h"
 #include "parse.h"
 #include "replay.h"
 #include "sequence.h"
@@ -146,7 +147,7 @@ static __rte_always_inline uint8_t decapsulate(const struct sp_sa_in *sa, const 
 			return SP_DROP_BAD_PADDING;
 		reason = sp_parse_ipv4(out, p->mbuf, inner, length, origin);
 		if (reason != SP_PASS)
-			return reason == SP_DROP_FRAGMENT ? reason : SP_DROP_INNER_HEADER;
+			return reason == SP_FRAGMENT ? reason : SP_DROP_INNER_HEADER;
 	}
 	if (unlikely(p->outer_tos & SP_ECN_TELLS)) {
 		reason = carry_mark(inner, p->outer_tos);
@@ -154,6 +155,22 @@ static __rte_always_inline uint8_t decapsulate(const struct sp_sa_in *sa, const 
 			return reason;
 	}
 	return likely(sp_selected(selectors, sa->n_selectors, out)) ? SP_PASS : SP_DROP_SELECTOR_MISMATCH;
+}
+
+/* A fragment of an inner packet: as decapsulate, of the whole packet when it is complete, which p then stands for. Selectors may name ports, which only the whole has. */
+static __rte_noinline uint8_t inner_fragment(struct sp_worker *w, struct sp_sa_in *sa, struct sp_esp *p, struct sp_packet *out, uint64_t origin)
+{
+	uint8_t *inner = p->esp + SP_ESP_LENGTH + sa->transform.iv_length;
+	uint8_t reason = sp_decapsulate_ecn(inner, p->outer_tos);
+
+	sp_set_mark_sa(p->mbuf, sa->subject); /* as long as it waits */
+	if (reason == SP_PASS)
+		reason = sp_reassemble(w, out, p->mbuf, inner, origin);
+	if (reason != SP_PASS)
+		return reason;
+	p->mbuf = out->mbuf;
+	sp_set_mark_sa(p->mbuf, 0);
+	return sp_selected(sp_sa_in_selectors(sa), sa->n_selectors, out) ? SP_PASS : SP_DROP_SELECTOR_MISMATCH;
 }
 
 /* What authenticated packets of one SA and in-port hold, written to inner; returns how many. IPv6 packets go their own way. */
@@ -181,8 +198,12 @@ static __rte_always_inline uint32_t unpack(struct sp_worker *w, struct sp_sa_in 
 				packets[n_ipv6++] = *p; /* to the front, where none waits to be read */
 				continue;
 			}
-			sp_sa_in_drop(w, sa, p->mbuf, reason);
-			continue;
+			if (reason == SP_FRAGMENT)
+				reason = inner_fragment(w, sa, p, out, origin);
+			if (reason != SP_PASS) {
+				sp_sa_in_drop(w, sa, p->mbuf, reason);
+				continue;
+			}
 		}
 		bytes += out->length;
 		out++;

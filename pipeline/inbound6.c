@@ -3,6 +3,7 @@
 /* Stage 7 for IPv6 in an IPv4 tunnel (RFC 4301 5.2): what inbound.c has decrypted and whose trailer says 41. Header, congestion mark, negotiated selectors; then stage 3. */
 
 #include "fields.h"
+#include "fragment.h"
 #include "sequence.h"
 
 static int in_range(const uint64_t first[2], const uint64_t last[2], uint64_t high, uint64_t low)
@@ -25,31 +26,37 @@ int sp_selected6(const struct sp_selector6 *selectors, uint32_t n, const struct 
 	return 0;
 }
 
-/* SP_PASS and a packet ready for the classifier, or the reason to drop. */
-static uint8_t decapsulate(const struct sp_sa_in *sa, const struct sp_selector6 *selectors, const struct sp_esp *p, struct sp_packet6 *out, uint64_t origin)
+/* SP_PASS and a packet ready for the classifier, which may be one that this was the last fragment of; or the reason to drop, SP_TAKEN among them. */
+static uint8_t decapsulate(struct sp_worker *w, struct sp_sa_in *sa, struct sp_esp *p, struct sp_packet6 *out, uint64_t origin)
 {
 	uint8_t *inner = p->esp + SP_ESP_LENGTH + sa->transform.iv_length;
 	uint32_t cipher = p->length - SP_ESP_LENGTH - sa->transform.iv_length - sa->transform.icv_length;
 	uint32_t length = cipher - 2 - inner[cipher - 2]; /* check_trailer has compared */
 	uint8_t reason = sp_parse_ipv6(out, p->mbuf, inner, length, origin);
+	const int fragment = reason == SP_FRAGMENT;
 
-	if (reason != SP_PASS)
-		return reason == SP_DROP_IPV6_FRAGMENT ? reason : SP_DROP_INNER_HEADER;
+	if (reason != SP_PASS && !fragment)
+		return SP_DROP_INNER_HEADER;
 	reason = sp_decapsulate_ecn(inner, p->outer_tos);
+	if (reason == SP_PASS && fragment) {
+		sp_set_mark_sa(p->mbuf, sa->subject); /* as long as it waits */
+		reason = sp_reassemble6(w, out, p->mbuf, inner, origin);
+	}
 	if (reason != SP_PASS)
 		return reason;
-	return sp_selected6(selectors, sa->n_selectors6, out) ? SP_PASS : SP_DROP_SELECTOR_MISMATCH;
+	p->mbuf = out->p.mbuf;
+	sp_set_mark_sa(p->mbuf, 0);
+	return sp_selected6(sp_sa_in_selectors6(sa), sa->n_selectors6, out) ? SP_PASS : SP_DROP_SELECTOR_MISMATCH;
 }
 
-void sp_inbound6(struct sp_worker *w, struct sp_sa_in *sa, const struct sp_esp *packets, uint32_t n)
+void sp_inbound6(struct sp_worker *w, struct sp_sa_in *sa, struct sp_esp *packets, uint32_t n)
 {
-	const struct sp_selector6 *selectors = sp_sa_in_selectors6(sa);
 	const uint64_t origin = sp_key_origin(w->dp->ports[packets[0].mbuf->port].role, sa->cell);
 	struct sp_packet6 inner[SP_BURST], *out = inner;
 	uint64_t bytes = 0;
 
-	for (const struct sp_esp *p = packets; p < packets + n; p++) {
-		uint8_t reason = decapsulate(sa, selectors, p, out, origin);
+	for (struct sp_esp *p = packets; p < packets + n; p++) {
+		uint8_t reason = decapsulate(w, sa, p, out, origin);
 
 		if (reason != SP_PASS) {
 			sp_sa_in_drop(w, sa, p->mbuf, reason);

@@ -7,6 +7,7 @@
 
 #include "ah.h"
 #include "esp.h"
+#include "fragment.h"
 #include "mss.h"
 #include "outer.h"
 #include "replay.h"
@@ -184,9 +185,24 @@ static uint8_t parse_inner(const struct sp_esp *p, const struct content *c, int 
 	uint8_t reason = ipv6 ? sp_parse_ipv6(&in->wide[in->n_wide], p->mbuf, c->data, c->length, origin)
 			      : sp_parse_ipv4(&in->narrow[in->n_narrow], p->mbuf, c->data, c->length, origin);
 
-	if (reason == SP_PASS || reason == SP_DROP_FRAGMENT || reason == SP_DROP_IPV6_FRAGMENT)
+	return reason == SP_PASS || reason == SP_FRAGMENT ? reason : SP_DROP_INNER_HEADER;
+}
+
+/* A fragment of an inner packet: as parse_inner, of the whole packet when it is complete, which p then stands for. */
+static uint8_t inner_fragment(struct sp_worker *w, const struct sp_sa_in *sa, struct sp_esp *p, uint8_t *l3, int ipv6, struct inner *in, uint64_t origin)
+{
+	uint8_t reason;
+
+	sp_set_mark_sa(p->mbuf, sa->subject); /* as long as it waits */
+	if (ipv6)
+		reason = sp_reassemble6(w, &in->wide[in->n_wide], p->mbuf, l3, origin);
+	else
+		reason = sp_reassemble(w, &in->narrow[in->n_narrow], p->mbuf, l3, origin);
+	if (reason != SP_PASS)
 		return reason;
-	return SP_DROP_INNER_HEADER;
+	p->mbuf = ipv6 ? in->wide[in->n_wide].p.mbuf : in->narrow[in->n_narrow].mbuf;
+	sp_set_mark_sa(p->mbuf, 0);
+	return SP_PASS;
 }
 
 static int selected(struct sp_sa_in *sa, const struct inner *in, int ipv6)
@@ -196,12 +212,12 @@ static int selected(struct sp_sa_in *sa, const struct inner *in, int ipv6)
 	return sp_selected(sp_sa_in_selectors(sa), sa->n_selectors, &in->narrow[in->n_narrow]);
 }
 
-/* SP_PASS and one packet more that is ready for the classifier, or the reason to drop. */
-static uint8_t decapsulate(struct sp_sa_in *sa, const struct sp_esp *p, struct inner *in, uint64_t origin)
+/* SP_PASS and one packet more that is ready for the classifier, or the reason to drop; SP_TAKEN for a fragment that waits. */
+static uint8_t decapsulate(struct sp_worker *w, struct sp_sa_in *sa, struct sp_esp *p, struct inner *in, uint64_t origin)
 {
 	struct content c;
 	uint8_t reason = content_of(sa, p, &c);
-	int ipv6 = c.next_header == SP_PROTOCOL_IPV6;
+	int ipv6 = c.next_header == SP_PROTOCOL_IPV6, fragment;
 
 	if (reason != SP_PASS)
 		return reason;
@@ -212,8 +228,13 @@ static uint8_t decapsulate(struct sp_sa_in *sa, const struct sp_esp *p, struct i
 		return SP_DROP_NEXT_HEADER;
 	}
 	reason = parse_inner(p, &c, ipv6, in, origin);
+	fragment = reason == SP_FRAGMENT;
+	if (fragment)
+		reason = sa->transport ? SP_DROP_INNER_HEADER : SP_PASS; /* transport mode takes no fragments (RFC 4301 4.1) */
 	if (reason == SP_PASS && !sa->transport)
 		reason = sp_decapsulate_ecn(c.data, p->outer_tos);
+	if (reason == SP_PASS && fragment)
+		reason = inner_fragment(w, sa, p, c.data, ipv6, in, origin);
 	if (reason == SP_PASS && !selected(sa, in, ipv6))
 		reason = SP_DROP_SELECTOR_MISMATCH;
 	if (reason != SP_PASS)
@@ -306,7 +327,7 @@ void sp_inbound_opened(struct sp_worker *w, struct sp_sa_in *sa, struct sp_esp *
 	in.n_narrow = in.n_wide = 0;
 	in.bytes = 0;
 	for (uint32_t i = 0; i < n; i++) {
-		uint8_t reason = decapsulate(sa, &packets[i], &in, origin);
+		uint8_t reason = decapsulate(w, sa, &packets[i], &in, origin);
 
 		if (reason != SP_PASS)
 			sp_sa_in_drop(w, sa, packets[i].mbuf, reason);

@@ -26,6 +26,8 @@
 
 #define SP_IPV4_TTL 8 /* byte of the header */
 #define SP_IPV4_DF 0x4000
+#define SP_IPV4_MORE 0x2000
+#define SP_IPV4_OFFSET 0x1fff /* of a fragment, in units of 8 bytes */
 #define SP_IPV4_FRAGMENT 0x3fff /* more fragments, and the offset */
 
 #define SP_ECN_MASK 3

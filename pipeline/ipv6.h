@@ -12,6 +12,11 @@
 
 #define SP_PROTOCOL_ICMPV6 58
 
+#define SP_NEXT_HOP_BY_HOP 0
+#define SP_NEXT_ROUTING 43
+#define SP_NEXT_FRAGMENT 44
+#define SP_NEXT_DESTINATION 60
+
 /* One IPv6 packet between parse and its verdict: what the stages of both versions use stands first, with a key whose addresses are zero. */
 struct sp_packet6 {
 	struct sp_packet p;
@@ -22,6 +27,7 @@ struct sp_packet6 {
 		uint64_t addresses[4];
 	};
 	uint16_t l4; /* bytes from the fixed header to what the extension headers lead to */
+	uint8_t fragmented; /* it has a fragment header, or was put together from fragments */
 } __rte_cache_aligned;
 _Static_assert(offsetof(struct sp_packet6, p) == 0, "an sp_packet6 is an sp_packet to the stages of both versions");
 _Static_assert(sizeof(struct sp_packet6) == 2 * RTE_CACHE_LINE_SIZE, "sp_packet6 is two cache lines");
@@ -41,6 +47,12 @@ static inline int sp_is_ipv6(const uint8_t *l3)
 static inline const uint8_t *sp_hops_left(const uint8_t *l3)
 {
 	return l3 + (sp_is_ipv6(l3) ? SP_IPV6_HOP_LIMIT : SP_IPV4_TTL);
+}
+
+/* Of the headers that the parser walks, those that say their own length. */
+static inline int sp_ipv6_extension(uint8_t next)
+{
+	return next == SP_NEXT_HOP_BY_HOP || next == SP_NEXT_ROUTING || next == SP_NEXT_DESTINATION;
 }
 
 static inline uint8_t sp_ipv6_traffic_class(const uint8_t *l3)
@@ -99,7 +111,7 @@ void sp_classify_misses6(const struct sp_dataplane *dp, const struct sp_snapshot
 void sp_process6(struct sp_worker *w, struct sp_packet6 *packets, uint32_t n);
 
 /* inbound6.c: IPv6 packets that came out of an SA, their trailers and sequence numbers in order. */
-void sp_inbound6(struct sp_worker *w, struct sp_sa_in *sa, const struct sp_esp *packets, uint32_t n);
+void sp_inbound6(struct sp_worker *w, struct sp_sa_in *sa, struct sp_esp *packets, uint32_t n);
 
 /* inbound6.c: whether any of n selectors holds the packet's addresses, protocol and ports. */
 int sp_selected6(const struct sp_selector6 *selectors, uint32_t n, const struct sp_packet6 *p);

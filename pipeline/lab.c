@@ -75,6 +75,11 @@ int sp_lab_run(struct sp_dataplane *dp, uint32_t worker, uint64_t pass, uint64_t
 	return 0;
 }
 
+void sp_lab_advance(struct sp_dataplane *dp, uint64_t cycles)
+{
+	__atomic_fetch_add(&dp->time_offset, cycles, __ATOMIC_RELAXED);
+}
+
 void sp_lab_match(const struct sp_dataplane *dp, const struct sp_acl_key *keys, uint32_t *result, uint32_t n)
 {
 	for (uint32_t i = 0; i < n; i += SP_BURST)

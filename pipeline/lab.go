@@ -65,6 +65,13 @@ func (d *Dataplane) LearnNeighbour(now time.Time, port string, address netip.Add
 	return nil
 }
 
+// advance makes the workers' clock go ahead of the time stamp counter by t: what ages in a worker ages at once.
+func (d *Dataplane) advance(t time.Duration) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	C.sp_lab_advance(d.c, cycles(t))
+}
+
 // matchFilters asks the published filter tables alone, in bursts as workers do: for each packet the index of its entry in
 // the SPD, or -1. All arrive with the same role.
 func (d *Dataplane) matchFilters(packets []policy.Packet, role uint8) []int {

@@ -19,6 +19,9 @@ struct sp_dataplane;
  */
 int sp_lab_run(struct sp_dataplane *dp, uint32_t worker, uint64_t pass, uint64_t cycles, int forget, uint64_t *packets, uint64_t *spent);
 
+/* The workers' clock goes ahead by so many TSC cycles: what ages in a worker ages at once. */
+void sp_lab_advance(struct sp_dataplane *dp, uint64_t cycles);
+
 /* The published filters alone, asked in bursts as workers do: for each key the index of its entry + 1, or 0. */
 void sp_lab_match(const struct sp_dataplane *dp, const struct sp_acl_key *keys, uint32_t *result, uint32_t n);
 void sp_lab_match6(const struct sp_dataplane *dp, const struct sp_acl_key6 *keys, uint32_t *result, uint32_t n);

@@ -19,12 +19,12 @@ static inline uint16_t sp_mss_of(uint16_t largest, int ipv6)
 	return largest > headers ? (uint16_t)(largest - headers) : 0;
 }
 
-/* Lowers what a packet announces, if it is a SYN; mss 0 leaves all as it is. The packet is whole, so its TCP header is there or it has none. */
+/* Lowers what a packet announces, if it is a SYN; mss 0 leaves all as it is. A fragment that we made has a TCP header only if it is the first. */
 static inline void sp_mss_clamp(const struct sp_packet *p, uint16_t mss)
 {
 	uint32_t l4;
 
-	if (p->key.protocol != SP_PROTOCOL_TCP || mss == 0)
+	if (p->key.protocol != SP_PROTOCOL_TCP || mss == 0 || (!sp_is_ipv6(p->l3) && sp_load16(p->l3 + 6) & RTE_BE16(SP_IPV4_OFFSET)))
 		return;
 	l4 = sp_is_ipv6(p->l3) ? ((const struct sp_packet6 *)p)->l4 : sp_ipv4_header_length(p->l3);
 	sp_mss_lower(p->l3 + l4, p->length - l4, mss);

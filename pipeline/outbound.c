@@ -6,8 +6,9 @@
  */
 
 #include "esp.h"
-#include "outer.h"
+#include "fragment.h"
 #include "mbuf.h"
+#include "outer.h"
 #include "sequence.h"
 
 uint16_t sp_outbound_largest(const struct sp_sa_out *sa, uint16_t mtu, uint32_t stays)
@@ -33,13 +34,20 @@ uint16_t sp_sa_out_largest_inner(const struct sp_sa_out *sa, uint16_t mtu)
 
 __rte_noinline void sp_outbound_reject(struct sp_worker *w, struct sp_sa_out *sa, uint32_t mtu, struct sp_packet *p, uint32_t total)
 {
+	struct sp_cut cut;
+	uint16_t room;
+
 	sp_set_mark_sa(p->mbuf, sa->subject);
 	if (!sp_selected_out(sa, p, sp_is_ipv6(p->l3))) {
 		sp_drop(w, p->mbuf, SP_DROP_SELECTOR_MISMATCH);
 	} else if (*sp_hops_left(p->l3) <= 1 && p->key.role != SP_ROLE_LOCAL) {
 		sp_punt_dropped(w, p, SP_PUNT_TTL_EXPIRED, 0);
 	} else if (total > mtu) {
-		sp_punt_dropped(w, p, SP_PUNT_TOO_BIG, sp_outbound_largest(sa, (uint16_t)mtu, sa->transport ? sp_unprotected(p->l3) : 0));
+		room = sp_outbound_largest(sa, (uint16_t)mtu, sa->transport ? sp_unprotected(p->l3) : 0);
+		if (!sa->transport && sp_may_fragment(w, p, room, &cut)) /* transport mode takes no fragments (RFC 4301 4.1) */
+			w->oversize[w->n_oversize++] = (struct sp_oversize){.packet = p, .room = room};
+		else
+			sp_punt_dropped(w, p, SP_PUNT_TOO_BIG, room);
 	} else {
 		sp_drop(w, p->mbuf, SP_DROP_NO_ROOM);
 	}
@@ -208,6 +216,37 @@ static void seal(struct sp_worker *w, struct sp_sa_out *sa, const struct sp_adja
 	}
 }
 
+static void enter(struct sp_worker *w, struct sp_sa_out *sa, const struct sp_adjacency *next, struct sp_packet **packets, uint32_t n)
+{
+	if (likely(sa->plain))
+		seal(w, sa, next, packets, n);
+	else
+		sp_outbound_general(w, sa, next, packets, n);
+}
+
+/* Fragmentation before encapsulation (RFC 4301 8.1): the packets that were put aside, as runs of their own. */
+static __rte_noinline void enter_fragments(struct sp_worker *w, struct sp_sa_out *sa, const struct sp_adjacency *next)
+{
+	struct sp_oversize aside[SP_BURST];
+	struct sp_packet6 fragments[SP_FRAGMENTS_MAX];
+	struct sp_packet *list[SP_FRAGMENTS_MAX];
+	uint32_t n_aside = w->n_oversize;
+
+	memcpy(aside, w->oversize, n_aside * sizeof(*aside));
+	w->n_oversize = 0;
+	for (uint32_t i = 0; i < n_aside; i++) {
+		struct sp_cut cut = {0};
+		uint32_t n;
+
+		sp_may_fragment(w, aside[i].packet, aside[i].room, &cut); /* it has said so before */
+		n = sp_fragment_packet(w, aside[i].packet, &cut, fragments, list);
+		for (uint32_t start = 0; start < n; start += SP_BURST)
+			enter(w, sa, next, list + start, RTE_MIN(n - start, (uint32_t)SP_BURST));
+		while (w->n_oversize > 0) /* the path MTU has fallen since */
+			sp_drop(w, w->oversize[--w->n_oversize].packet->mbuf, SP_DROP_MTU_EXCEEDED);
+	}
+}
+
 static void without_sa(struct sp_worker *w, const struct sp_cell *cell, struct sp_packet **packets, uint32_t n)
 {
 	uint8_t reason = sp_without_sa(cell);
@@ -244,10 +283,9 @@ static void outbound_run(struct sp_worker *w, struct sp_packet **packets, uint32
 		}
 		return;
 	}
-	if (likely(sa->plain))
-		seal(w, sa, next, packets, n);
-	else
-		sp_outbound_general(w, sa, next, packets, n);
+	enter(w, sa, next, packets, n);
+	if (unlikely(w->n_oversize > 0))
+		enter_fragments(w, sa, next);
 }
 
 /*

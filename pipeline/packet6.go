@@ -20,6 +20,8 @@ const (
 	nextFragment    = 44
 	nextDestination = 60
 
+	fragmentHeaderLen = 8
+
 	maxExtensions = 8 // headers in a chain
 )
 
@@ -35,10 +37,37 @@ func (p ipv6) destination() netip.Addr { return netip.AddrFrom16([16]byte(p[24:4
 // upper is the protocol behind the extension headers and what it carries.
 func (p ipv6) upper() (protocol uint8, payload []byte) {
 	next, at := p[6], ipv6HeaderLen
-	for next == nextHopByHop || next == nextRouting || next == nextDestination {
-		next, at = p[at], at+8+8*int(p[at+1])
+	for isExtension(next) || next == nextFragment {
+		n := fragmentHeaderLen
+		if next != nextFragment {
+			n = 8 + 8*int(p[at+1])
+		}
+		next, at = p[at], at+n
 	}
 	return next, p[at:p.totalLen()]
+}
+
+// isExtension reports a header that says its own length, and what follows it.
+func isExtension(next uint8) bool {
+	return next == nextHopByHop || next == nextRouting || next == nextDestination
+}
+
+// fragmentHeader is where the fragment header begins, or what the extension headers lead to if there is none.
+func (p ipv6) fragmentHeader() int {
+	next, at := p[6], ipv6HeaderLen
+	for isExtension(next) {
+		next, at = p[at], at+8+8*int(p[at+1])
+	}
+	return at
+}
+
+// nextAt is which byte says what follows the headers that end at `end`.
+func (p ipv6) nextAt(end int) int {
+	field, next := 6, ipv6HeaderLen
+	for next < end {
+		field, next = next, next+8+8*int(p[next+1])
+	}
+	return field
 }
 
 // isIPv6 tells apart the packets that the fast path has parsed.

@@ -8,6 +8,7 @@
 #include <rte_ip.h>
 
 #include "ah.h"
+#include "fragment.h"
 #include "mbuf.h"
 #include "parse.h"
 #include "stages.h"
@@ -62,7 +63,7 @@ uint8_t sp_parse_ipv4(struct sp_packet *packet, struct rte_mbuf *m, uint8_t *l3,
 	if (sp_fold(sp_ipv4_sum(l3, header / 4)) != 0xffff)
 		return SP_DROP_IP_CHECKSUM;
 	if (sp_load16(l3 + 6) & RTE_BE16(SP_IPV4_FRAGMENT))
-		return SP_DROP_FRAGMENT;
+		return SP_FRAGMENT;
 	if (sp_has_ports(l3[9])) {
 		if (h.total - header < 4)
 			return SP_DROP_L4_TRUNCATED;
@@ -122,13 +123,19 @@ static __rte_noinline int unusual_frame(struct sp_worker *w, const struct sp_por
 	} else if (type != ETHER_TYPE_IPV4) {
 		reason = SP_DROP_ETHER_TYPE;
 	} else {
-		reason = sp_parse_ipv4(packet, m, frame + SP_L2_LENGTH, m->data_len - SP_L2_LENGTH, sp_key_origin(w->snapshot->port[m->port].role, SP_NO_CELL));
-		if (reason == SP_PASS && station != port->mac && !group_destination(w, packet->key.destination))
+		const uint64_t origin = sp_key_origin(w->snapshot->port[m->port].role, SP_NO_CELL);
+
+		reason = sp_parse_ipv4(packet, m, frame + SP_L2_LENGTH, m->data_len - SP_L2_LENGTH, origin);
+		if ((reason == SP_PASS || reason == SP_FRAGMENT) && station != port->mac &&
+		    !group_destination(w, rte_be_to_cpu_32(sp_load32(frame + SP_L2_LENGTH + 16))))
 			reason = SP_DROP_LINK_BROADCAST;
+		if (reason == SP_FRAGMENT)
+			reason = sp_reassemble(w, packet, m, frame + SP_L2_LENGTH, origin);
 	}
 	if (reason == SP_PASS)
 		return 1;
-	sp_drop(w, m, reason);
+	if (reason != SP_TAKEN)
+		sp_drop(w, m, reason);
 	return 0;
 }
 

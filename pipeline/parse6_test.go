@@ -48,8 +48,9 @@ func TestIPv6Headers(t *testing.T) {
 		{"source route at its end", build(routing(0, 0)), "ipv6_routing"},
 		{"mobile route", build(routing(2, 0)), "ipv6_routing"},
 		{"segments left", build(routing(4, 1)), "ipv6_routing"},
-		{"first fragment", build(extension{nextFragment, []byte{0, 0, 1, 0, 0, 0, 1}}), "ipv6_fragment"},
-		{"fragment behind options", build(hopByHop, extension{nextFragment, []byte{0, 8, 0, 0, 0, 0, 1}}), "ipv6_fragment"},
+		{"fragment header of a whole packet", build(hopByHop, extension{nextFragment, []byte{0xff, 0, 6, 0, 0, 0, 1}}, destination), ""}, // RFC 6946
+		{"fragment header twice", build(extension{nextFragment, make([]byte, 7)}, extension{nextFragment, make([]byte, 7)}), "ipv6_extension"},
+		{"fragment header cut off", cut(build(extension{nextFragment, make([]byte, 7)}), ipv6HeaderLen+7), "ipv6_extension"},
 		{"no room for ports", cut(build(), ipv6HeaderLen+3), "l4_truncated"},
 		{"no payload at all", cut(build(), ipv6HeaderLen), "l4_truncated"},
 		{"no next header", packet6(lanHost6, outside6, 59, nil), ""},

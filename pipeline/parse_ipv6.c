@@ -5,19 +5,16 @@
  * puts such frames aside and they come here as a burst of their own.
  */
 
-#include "ipv6.h"
+#include "fragment.h"
 #include "mbuf.h"
-
-#define NEXT_HOP_BY_HOP 0
-#define NEXT_ROUTING 43
-#define NEXT_FRAGMENT 44
-#define NEXT_DESTINATION 60
 
 #define ROUTING_SOURCE_ROUTE 0 /* RFC 5095: deprecated */
 #define ROUTING_MOBILE 2       /* RFC 6275 6.4: names another destination than the header */
 
 #define OPTION_PAD1 0
 #define OPTION_JUMBO 0xc2 /* RFC 2675 */
+
+#define FRAGMENT_FIELD 0xfff9 /* offset and more-fragments bit */
 
 #define EXTENSIONS_MAX 8 /* headers in a chain; RFC 8200 4.1 names seven, one twice */
 
@@ -45,7 +42,7 @@ static uint8_t check_options(const uint8_t *option, const uint8_t *end)
 /* The contents of an extension header of `length` bytes: SP_PASS or the reason to drop. */
 static uint8_t check_extension(uint8_t kind, const uint8_t *header, uint32_t length)
 {
-	if (kind != NEXT_ROUTING)
+	if (kind != SP_NEXT_ROUTING)
 		return check_options(header + 2, header + length);
 	/* with segments left the packet goes elsewhere than to the destination that filters see */
 	if (header[2] == ROUTING_SOURCE_ROUTE || header[2] == ROUTING_MOBILE || header[3] != 0)
@@ -53,32 +50,42 @@ static uint8_t check_extension(uint8_t kind, const uint8_t *header, uint32_t len
 	return SP_PASS;
 }
 
-static int is_extension(uint8_t next)
+/* The extension header of kind `next` at `header`, of which `available` bytes are there: SP_PASS and its length, or the reason to drop. A fragment that is the whole packet is no fragment (RFC 6946). */
+static uint8_t step_over(uint8_t next, const uint8_t *header, uint32_t available, uint32_t *length)
 {
-	return next == NEXT_HOP_BY_HOP || next == NEXT_ROUTING || next == NEXT_DESTINATION;
+	if (available < 8)
+		return SP_DROP_IPV6_EXTENSION;
+	if (next == SP_NEXT_FRAGMENT) {
+		*length = 8;
+		return sp_load16(header + 2) & RTE_BE16(FRAGMENT_FIELD) ? SP_FRAGMENT : SP_PASS;
+	}
+	*length = 8 + 8u * header[1];
+	return *length > available ? SP_DROP_IPV6_EXTENSION : check_extension(next, header, *length);
 }
 
-/* Walks the chain of a packet of `total` bytes; leaves in *next the protocol that it leads to and in *at where that begins. */
-static uint8_t walk_extensions(const uint8_t *l3, uint32_t total, uint8_t *next, uint32_t *at)
+/*
+ * Walks the chain of a packet of `total` bytes; leaves in *next the protocol that it leads to, in *at where that begins, and in *fragmented whether a fragment header is in it. A chain that
+ * leads to a fragment of a packet ends there.
+ */
+static uint8_t walk_extensions(const uint8_t *l3, uint32_t total, uint8_t *next, uint32_t *at, uint8_t *fragmented)
 {
-	for (uint32_t n = 0; is_extension(*next); n++) {
+	*fragmented = 0;
+	for (uint32_t n = 0; sp_ipv6_extension(*next) || *next == SP_NEXT_FRAGMENT; n++) {
 		const uint8_t *header = l3 + *at;
 		uint32_t length;
 		uint8_t reason;
 
-		/* hop-by-hop options stand first or nowhere (RFC 8200 4.1) */
-		if (n == EXTENSIONS_MAX || (*next == NEXT_HOP_BY_HOP && n > 0) || total - *at < 8)
+		/* hop-by-hop options stand first or nowhere, a fragment header stands once (RFC 8200 4.1) */
+		if (n == EXTENSIONS_MAX || (*next == SP_NEXT_HOP_BY_HOP && n > 0) || (*next == SP_NEXT_FRAGMENT && *fragmented))
 			return SP_DROP_IPV6_EXTENSION;
-		length = 8 + 8u * header[1];
-		if (length > total - *at)
-			return SP_DROP_IPV6_EXTENSION;
-		reason = check_extension(*next, header, length);
+		*fragmented |= *next == SP_NEXT_FRAGMENT;
+		reason = step_over(*next, header, total - *at, &length);
 		if (reason != SP_PASS)
 			return reason;
 		*next = header[0];
 		*at += length;
 	}
-	return *next == NEXT_FRAGMENT ? SP_DROP_IPV6_FRAGMENT : SP_PASS;
+	return SP_PASS;
 }
 
 uint8_t sp_parse_ipv6(struct sp_packet6 *packet, struct rte_mbuf *m, uint8_t *l3, uint32_t available, uint64_t origin)
@@ -94,7 +101,7 @@ uint8_t sp_parse_ipv6(struct sp_packet6 *packet, struct rte_mbuf *m, uint8_t *l3
 	if (total > available)
 		return SP_DROP_IPV6_LENGTH;
 	next = l3[6];
-	reason = walk_extensions(l3, total, &next, &at);
+	reason = walk_extensions(l3, total, &next, &at, &packet->fragmented);
 	if (reason != SP_PASS)
 		return reason;
 	if (sp_has_ports(next)) {
@@ -127,12 +134,12 @@ static int for_neighbour_discovery(const struct sp_snapshot *s, uint16_t port, c
 	return 0;
 }
 
-/* Address resolution is as much a part of the link as ARP is: no filter is asked. Anything else of ICMPv6 is a packet like others. */
+/* Address resolution is as much a part of the link as ARP is: no filter is asked. Anything else of ICMPv6 is a packet like others, and so is what came in fragments (RFC 6980 5). */
 static int is_neighbour_discovery(const struct sp_worker *w, const struct sp_packet6 *p)
 {
 	const uint8_t *l3 = p->p.l3, *icmp = l3 + p->l4;
 
-	return p->p.key.protocol == SP_PROTOCOL_ICMPV6 && l3[7] == ND_HOP_LIMIT && p->p.length - p->l4 >= 4 &&
+	return p->p.key.protocol == SP_PROTOCOL_ICMPV6 && !p->fragmented && l3[7] == ND_HOP_LIMIT && p->p.length - p->l4 >= 4 &&
 	       (icmp[0] == ND_SOLICITATION || icmp[0] == ND_ADVERTISEMENT) && for_neighbour_discovery(w->snapshot, p->p.mbuf->port, p->destination);
 }
 
@@ -140,17 +147,22 @@ static int is_neighbour_discovery(const struct sp_worker *w, const struct sp_pac
 static int ingest_one(struct sp_worker *w, const struct sp_port *port, struct rte_mbuf *m, struct sp_packet6 *packet)
 {
 	uint8_t *frame = rte_pktmbuf_mtod(m, uint8_t *);
-	uint8_t reason = sp_parse_ipv6(packet, m, frame + SP_L2_LENGTH, m->data_len - SP_L2_LENGTH, sp_key_origin(w->snapshot->port[m->port].role, SP_NO_CELL));
+	const uint64_t origin = sp_key_origin(w->snapshot->port[m->port].role, SP_NO_CELL), station = sp_load64(frame) << MAC_BITS_UNUSED;
+	uint8_t reason = sp_parse_ipv6(packet, m, frame + SP_L2_LENGTH, m->data_len - SP_L2_LENGTH, origin);
 
 	/* a link-layer group is for packets to a group */
-	if (reason == SP_PASS && sp_load64(frame) << MAC_BITS_UNUSED != port->mac && !sp_ipv6_multicast(packet->destination))
+	if ((reason == SP_PASS || reason == SP_FRAGMENT) && station != port->mac && !sp_ipv6_multicast(frame + SP_L2_LENGTH + 24))
 		reason = SP_DROP_LINK_BROADCAST;
+	if (reason == SP_FRAGMENT)
+		reason = sp_reassemble6(w, packet, m, frame + SP_L2_LENGTH, origin);
+	if (reason == SP_TAKEN)
+		return 0;
 	if (reason != SP_PASS) {
 		sp_drop(w, m, reason);
 		return 0;
 	}
 	if (is_neighbour_discovery(w, packet)) {
-		sp_punt_frame(w, m, SP_PUNT_ND, 0);
+		sp_punt_frame(w, packet->p.mbuf, SP_PUNT_ND, 0);
 		return 0;
 	}
 	return 1;

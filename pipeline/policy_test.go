@@ -216,8 +216,6 @@ func TestBadFrames(t *testing.T) {
 	change("total length", "ip_total_length", header(func(p ipv4) { p[2] = 9 }))
 	change("total length below header", "ip_total_length", header(func(p ipv4) { p[2], p[3] = 0, 19 }))
 	change("checksum", "ip_checksum", func(f []byte) { f[24]++ })
-	change("first fragment", "fragment", header(func(p ipv4) { p[6] = 0x20 }))
-	change("later fragment", "fragment", header(func(p ipv4) { p[7] = 5 }))
 	change("no room for ports", "l4_truncated", header(func(p ipv4) { p[2], p[3] = 0, 22 }))
 	change("to all", "tcp_multicast", header(func(p ipv4) { copy(p[16:], "\xff\xff\xff\xff") }))
 	for source, reason := range map[string]string{"0.1.2.3": "bad_source", "127.0.0.1": "bad_source", "224.0.0.1": "bad_source", "255.255.255.255": "bad_source",

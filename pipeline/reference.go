@@ -3,6 +3,7 @@ package pipeline
 import (
 	"encoding/binary"
 	"net/netip"
+	"time"
 
 	"sallyport/crypto"
 	"sallyport/policy"
@@ -21,6 +22,8 @@ type reference struct {
 	cells      map[CellID]*referenceCell
 	inbound    map[uint32]*referenceIn
 	neighbours map[neighbourKey]macAddress // the resolved ones
+	fragments  map[fragmentKey]*partial
+	now        time.Duration // of fragments
 }
 
 type referenceCell struct {
@@ -57,6 +60,8 @@ const (
 	packetGroup     disposition = "group"     // delivered: to a group that the gateway is in
 	packetNeighbour disposition = "neighbour" // held
 	packetAcquire   disposition = "acquire"   // held
+
+	packetReassembling disposition = "reassembling" // a fragment, waits for others
 )
 
 // outcome is everything that can be seen of a packet's end.
@@ -66,6 +71,10 @@ type outcome struct {
 	Port        int    // egress, when forwarded
 	Frame       []byte // when forwarded
 	MTU         int    // with the reason mtu_exceeded
+
+	More   [][]byte // when forwarded in fragments: those after the first
+	Merged int      // fragments that arrived earlier and are part of the packet
+	With   int      // fragments that arrived earlier and were dropped with this one
 }
 
 func dropped(reason string) outcome { return outcome{Disposition: packetDropped, Reason: reason} }
@@ -76,7 +85,8 @@ type journey struct {
 	tuple  policy.Packet
 	port   int // it arrived by, -1 for the gateway itself
 	role   uint8
-	inCell int // the tunnel that brought it, or arrivedClear
+	inCell int    // the tunnel that brought it, or arrivedClear
+	whole  *whole // if it arrived in fragments
 }
 
 const arrivedClear = -1
@@ -112,15 +122,37 @@ func (r *reference) process(port int, frame []byte) outcome {
 		return dropped("ether_type")
 	}
 	ip, reason := parseIPv4(frame[etherHeaderLen:])
-	if reason != "" {
+	switch {
+	case reason != "" && !isFragment(reason):
 		return dropped(reason)
-	}
-	if group && !r.groupDestination(ip.destination()) {
+	case group && !r.groupDestination(ip.destination()):
 		return dropped("link_broadcast")
+	case isFragment(reason):
+		return r.fragment(port, ip)
 	}
-	j := &journey{ip: ip, tuple: packetOf(ip), port: port, role: r.ports[port].referenceRole(), inCell: arrivedClear}
-	if j.tuple.Protocol == protocolESP && r.own.on(port, j.tuple.Destination) {
-		return r.decapsulate(j, ip.payload(), false) // before its addresses are judged
+	return r.received(&journey{ip: ip, tuple: packetOf(ip), port: port, role: r.ports[port].referenceRole(), inCell: arrivedClear})
+}
+
+// fragment takes a fragment that arrived in clear to its end, or its packet if that is now complete.
+func (r *reference) fragment(port int, ip []byte) outcome {
+	w, end := r.reassemble(port, arrivedClear, ip)
+	if w == nil {
+		return end
+	}
+	ip, reason := parseIP(w.ip)
+	if reason != "" {
+		end = dropped(reason)
+	} else {
+		end = r.received(&journey{ip: ip, tuple: tupleOf(ip), port: port, role: r.ports[port].referenceRole(), inCell: arrivedClear, whole: w})
+	}
+	end.Merged = w.others
+	return end
+}
+
+// received takes a packet that arrived in clear to its end.
+func (r *reference) received(j *journey) outcome {
+	if j.tuple.Protocol == protocolESP && !isIPv6(j.ip) && r.own.on(j.port, j.tuple.Destination) {
+		return r.decapsulate(j, ipv4(j.ip).payload(), false) // before its addresses are judged
 	}
 	return r.judge(j)
 }
@@ -151,7 +183,7 @@ func parseIPv4(b []byte) (p ipv4, reason string) {
 	case checksum(b[:p.headerLen()]) != 0:
 		return nil, "ip_checksum"
 	case p.fragmented():
-		return nil, "fragment"
+		return p[:p.totalLen()], "fragment"
 	case hasPorts(p.protocol()) && p.totalLen()-p.headerLen() < 4:
 		return nil, "l4_truncated"
 	}
@@ -376,14 +408,22 @@ func (r *reference) deliver(j *journey, to target, onlyProtected bool) outcome {
 		return outcome{Disposition: packetNeighbour}
 	case hopsLeft(j.ip) <= 1:
 		return dropped("ttl_expired")
-	case len(j.ip) > r.ports[key.Port].MTU:
+	case len(j.ip) <= r.ports[key.Port].MTU:
+		return r.transmit(key.Port, mac, decrementHops(j.ip))
+	}
+	list := j.cut(decrementHops(j.ip), r.ports[key.Port].MTU)
+	if list == nil {
 		return outcome{Disposition: packetDropped, Reason: "mtu_exceeded", MTU: r.ports[key.Port].MTU}
 	}
-	return r.transmit(key.Port, mac, decrementHops(j.ip))
+	return r.transmit(key.Port, mac, list...)
 }
 
-func (r *reference) transmit(port int, mac macAddress, ip []byte) outcome {
-	return outcome{Disposition: packetForwarded, Port: port, Frame: etherFrame(mac[:], r.ports[port].MAC, etherTypeOf(ip), ip)}
+func (r *reference) transmit(port int, mac macAddress, packets ...[]byte) outcome {
+	var frames [][]byte
+	for _, ip := range packets {
+		frames = append(frames, etherFrame(mac[:], r.ports[port].MAC, etherTypeOf(ip), ip))
+	}
+	return outcome{Disposition: packetForwarded, Port: port, Frame: frames[0], More: frames[1:]}
 }
 
 func decrementTTL(p ipv4) ipv4 {

@@ -1,5 +1,7 @@
 package pipeline
 
+import "encoding/binary"
+
 // The reference for IPv6.
 
 // process6 takes a received frame of EtherType IPv6 to its end.
@@ -8,17 +10,17 @@ func (r *reference) process6(port int, frame []byte) outcome {
 		return dropped("ipv6")
 	}
 	ip, reason := parseIPv6(frame[etherHeaderLen:])
-	if reason != "" {
+	switch {
+	case reason != "" && !isFragment(reason):
 		return dropped(reason)
-	}
-	tuple := tupleOf(ip)
-	if frame[0]&1 != 0 && !tuple.Destination.IsMulticast() {
+	case frame[0]&1 != 0 && !ip.destination().IsMulticast():
 		return dropped("link_broadcast")
-	}
-	if r.isDiscovery(port, ip) {
+	case isFragment(reason):
+		return r.fragment(port, ip)
+	case r.isDiscovery(port, ip):
 		return outcome{Disposition: packetDiscovery}
 	}
-	return r.judge(&journey{ip: ip, tuple: tuple, port: port, role: r.ports[port].referenceRole(), inCell: arrivedClear})
+	return r.received(&journey{ip: ip, tuple: tupleOf(ip), port: port, role: r.ports[port].referenceRole(), inCell: arrivedClear})
 }
 
 // speaksIPv6 reports whether a filter or an address of the gateway is of IPv6.
@@ -38,10 +40,11 @@ func (r *reference) speaksIPv6() bool {
 	return false
 }
 
-// isDiscovery reports a solicitation or an advertisement for an address of the port, which no filter is asked about.
+// isDiscovery reports a solicitation or an advertisement for an address of the port, which no filter is asked about. None has
+// a fragment header (RFC 6980 section 5).
 func (r *reference) isDiscovery(port int, p ipv6) bool {
 	protocol, body := p.upper()
-	if protocol != protocolICMPv6 || len(body) < 4 || p.hopLimit() != discoveryHopLimit || body[0] != icmp6Solicitation && body[0] != icmp6Advertisement {
+	if p.fragmentHeader() != len(p)-len(body) || protocol != protocolICMPv6 || len(body) < 4 || p.hopLimit() != discoveryHopLimit || body[0] != icmp6Solicitation && body[0] != icmp6Advertisement {
 		return false
 	}
 	for _, a := range r.own[port] {
@@ -66,8 +69,19 @@ func parseIPv6(b []byte) (p ipv6, reason string) {
 	}
 	p = p[:p.totalLen()]
 	next, rest := b[6], p[ipv6HeaderLen:]
-	for n := 0; next == nextHopByHop || next == nextRouting || next == nextDestination; n++ {
-		if n == maxExtensions || next == nextHopByHop && n > 0 || len(rest) < 8 || len(rest) < 8+8*int(rest[1]) {
+	atomic := false // a fragment header of a packet that is whole (RFC 6946)
+	for n := 0; isExtension(next) || next == nextFragment; n++ {
+		if n == maxExtensions || next == nextHopByHop && n > 0 || len(rest) < 8 || next == nextFragment && atomic {
+			return nil, "ipv6_extension"
+		}
+		if next == nextFragment {
+			if binary.BigEndian.Uint16(rest[2:])&^6 != 0 {
+				return p, "fragment"
+			}
+			next, rest, atomic = rest[0], rest[fragmentHeaderLen:], true
+			continue
+		}
+		if len(rest) < 8+8*int(rest[1]) {
 			return nil, "ipv6_extension"
 		}
 		header := rest[:8+8*int(rest[1])]
@@ -79,10 +93,7 @@ func parseIPv6(b []byte) (p ipv6, reason string) {
 		}
 		next, rest = header[0], rest[len(header):]
 	}
-	switch {
-	case next == nextFragment:
-		return nil, "ipv6_fragment"
-	case hasPorts(next) && len(rest) < 4:
+	if hasPorts(next) && len(rest) < 4 {
 		return nil, "l4_truncated"
 	}
 	return p, ""

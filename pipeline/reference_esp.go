@@ -38,17 +38,23 @@ func (r *reference) protect(j *journey, id CellID) outcome {
 		return dropped("ah_headers")
 	case hopsLeft(j.ip) <= 1 && j.role != roleLocal:
 		return dropped("ttl_expired")
-	case len(j.ip) > largest:
+	case len(j.ip) > largest && (sa.child.Transport || j.cut(j.ip, largest) == nil):
 		return outcome{Disposition: packetDropped, Reason: "mtu_exceeded", MTU: largest}
 	case !sa.child.ESN && sa.sequence >= 1<<32-1: // RFC 4303 section 3.3.3
 		return dropped("seq_exhausted")
 	}
-	sa.sequence++
-	inner := r.clampFor(sa.child.Encapsulation, sa, j.ip)
-	if j.role != roleLocal {
-		inner = decrementHops(inner)
+	parts := [][]byte{r.clampFor(sa.child.Encapsulation, sa, j.ip)}
+	if len(j.ip) > largest { // RFC 4301 section 8.1: fragments, then the tunnel
+		parts = j.cut(parts[0], largest)
 	}
-	return r.transmit(key.Port, mac, sa.wrap(inner, sa.sequence, min(sa.child.Encapsulation.TFCPad, largest)))
+	for i, inner := range parts {
+		sa.sequence++
+		if j.role != roleLocal {
+			inner = decrementHops(inner)
+		}
+		parts[i] = sa.wrap(inner, sa.sequence, min(sa.child.Encapsulation.TFCPad, largest))
+	}
+	return r.transmit(key.Port, mac, parts...)
 }
 
 // stays is the length of what of a packet stays in front of ESP or AH: in transport mode the IPv4 header, or the IPv6 header
@@ -294,15 +300,33 @@ func (r *reference) decapsulate(j *journey, body []byte, udp bool) outcome {
 		}
 		inner, reason = sa.openBare(j.ip, body, udp)
 	}
-	if reason != "" {
+	switch {
+	case isFragment(reason):
+		w, end := r.reassemble(j.port, int(sa.child.Cell), inner)
+		if w == nil {
+			return end
+		}
+		if _, reason = parseIP(w.ip); reason != "" {
+			end = dropped(reason)
+		} else {
+			end = r.decapsulated(j, sa, w.ip, w)
+		}
+		end.Merged = w.others
+		return end
+	case reason != "":
 		return dropped(reason)
 	}
+	return r.decapsulated(j, sa, inner, nil)
+}
+
+// decapsulated judges what came out of a tunnel; w if it was in fragments there.
+func (r *reference) decapsulated(j *journey, sa *referenceIn, inner []byte, w *whole) outcome {
 	tuple := tupleOf(inner)
 	if !selected(sa.child.Selectors, tuple, false) { // S-065
 		return dropped("selector_mismatch")
 	}
 	inner = r.clampFor(sa.child.Encapsulation, r.cells[sa.child.Cell].out, inner)
-	return r.judge(&journey{ip: inner, tuple: tuple, port: j.port, role: j.role, inCell: int(sa.child.Cell)})
+	return r.judge(&journey{ip: inner, tuple: tuple, port: j.port, role: j.role, inCell: int(sa.child.Cell), whole: w})
 }
 
 // unwrap takes apart a packet that is the SA's.
@@ -371,14 +395,16 @@ func (sa *referenceIn) content(outer []byte, headers int, payload []byte, next u
 		inner, reason = parseIPv4(payload)
 	}
 	switch {
-	case reason == "fragment", reason == "ipv6_fragment":
-		return nil, reason
-	case reason != "":
+	case reason != "" && (sa.child.Transport || !isFragment(reason)):
 		return nil, "inner_header"
 	case sa.child.Transport:
 		return inner, ""
 	}
-	return congestionInside(inner, trafficClassOf(outer))
+	inner, lost := congestionInside(inner, trafficClassOf(outer))
+	if lost != "" {
+		return nil, lost
+	}
+	return inner, reason
 }
 
 func selected(selectors []policy.Selector, p policy.Packet, outbound bool) bool {

@@ -65,6 +65,7 @@ type rigOptions struct {
 	tally   uint32 // Config.tally
 	hops    int    // adjacencies
 	buffers int    // packets in memory
+	memory  int    // bytes for fragments
 	idle    IdleMode
 	now     time.Time // of the slow path at the start
 	addLAN  []netip.Prefix
@@ -88,6 +89,7 @@ type rig struct {
 	d       *Dataplane
 	ref     *reference
 	pool    *mempool.Mempool
+	wholes  *mempool.Mempool // for packets that arrived in fragments
 	twins   []twin
 	stash   [2][][]byte // taken from a device for another port than the one asked about
 	cfg     Config
@@ -129,6 +131,9 @@ func (r *recorder) Expire(cell CellID, spi uint32, outbound, hard bool) {
 
 var rigNumber atomic.Int32
 
+// fragmentTimeout of all rigs: only rig.advance makes it pass.
+const fragmentTimeout = time.Hour
+
 // newRig builds a gateway with its policy applied and its two neighbours known.
 func newRig(t *testing.T, o rigOptions) *rig {
 	t.Helper()
@@ -158,6 +163,10 @@ func newRig(t *testing.T, o rigOptions) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
+	r.wholes, err = mempool.CreateMbufPool(fmt.Sprintf("rig%dlarge", n), 63, LargeDataRoom(max(o.mtu, 9000)), mempool.OptPrivateDataSize(MbufPrivateSize))
+	if err != nil {
+		t.Fatal(err)
+	}
 	specs := []PortSpec{
 		{Name: "lan", Role: policy.PortsLAN, MAC: lanMAC[:], Addresses: append([]netip.Prefix{netip.MustParsePrefix(o.lan)}, o.addLAN...)},
 		{Name: "wan", Role: o.wanRole, MAC: wanMAC[:], Addresses: append([]netip.Prefix{netip.MustParsePrefix(o.wan)}, o.addWAN...)},
@@ -169,13 +178,14 @@ func newRig(t *testing.T, o rigOptions) *rig {
 		}
 		specs[i].Port = r.wire(i).port
 	}
-	r.cfg = Config{Ports: specs, Workers: o.workers, FlowEntries: o.flows, MaxSAs: o.maxSAs, MaxCells: o.cells, MaxAdjacencies: o.hops, tally: o.tally, Pool: r.pool, Crypto: o.crypto, Idle: o.idle}
+	r.cfg = Config{Ports: specs, Workers: o.workers, FlowEntries: o.flows, MaxSAs: o.maxSAs, MaxCells: o.cells, MaxAdjacencies: o.hops, tally: o.tally, Pool: r.pool, Crypto: o.crypto, Idle: o.idle,
+		LargePool: r.wholes, FragmentMemory: o.memory, FragmentTimeout: fragmentTimeout}
 	if r.d, err = New(r.cfg); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(r.close)
 	r.ref = &reference{ports: specs, own: r.d.policy.own, tunnels: map[string]CellID{}, cells: map[CellID]*referenceCell{},
-		inbound: map[uint32]*referenceIn{}, neighbours: map[neighbourKey]macAddress{}}
+		inbound: map[uint32]*referenceIn{}, neighbours: map[neighbourKey]macAddress{}, fragments: map[fragmentKey]*partial{}}
 	r.applyRules(o.rules...)
 	r.announce(lan, o.host, hostMAC)
 	r.announce(wan, o.peer, peerMAC)
@@ -234,10 +244,12 @@ func (r *rig) close() {
 			w.rx[i].Free()
 		}
 	}
-	if n := r.pool.InUse(); n != 0 {
-		r.t.Errorf("%d packet buffers were not freed", n)
+	for _, pool := range []*mempool.Mempool{r.pool, r.wholes} {
+		if n := pool.InUse(); n != 0 {
+			r.t.Errorf("%d packet buffers were not freed", n)
+		}
+		pool.Free()
 	}
-	r.pool.Free()
 }
 
 func drainRing(q *ring.Ring) [][]byte {

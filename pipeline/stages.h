@@ -207,9 +207,11 @@ static inline void sp_drop_out(struct sp_worker *w, const struct sp_sa_out *sa, 
 	sp_drop(w, m, reason);
 }
 
-/* Of a packet that came in by an SA, before its inner packet is classified. */
+/* Of a packet that came in by an SA, before its inner packet is classified; nothing if it was a fragment that reassembly has taken. */
 static inline void sp_sa_in_drop(struct sp_worker *w, const struct sp_sa_in *sa, struct rte_mbuf *m, uint8_t reason)
 {
+	if (reason == SP_TAKEN)
+		return;
 	sp_set_mark_sa(m, sa->subject);
 	sp_drop(w, m, reason);
 }

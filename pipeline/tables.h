@@ -27,6 +27,8 @@ struct rte_mempool;
 #define SP_COUNTER_DEFAULT 1            /* and of what none matches: the default action */
 #define SP_NO_CELL UINT16_MAX           /* arrived in clear, or no tunnel */
 #define SP_NO_ADJACENCY UINT16_MAX
+#define SP_GROWTH 128                   /* bytes behind a packet that ESP may need: padding, trailer and ICV */
+#define SP_FRAGMENTS_MAX_IN 8           /* of one packet that rte_ip_frag puts together, RTE_LIBRTE_IP_FRAG_MAX_FRAG of the distribution's build */
 #define SP_MBUF_PRIVATE_SIZE 256        /* bytes the mbuf pool must reserve for struct sp_mbuf_priv */
 #define SP_WINDOW_MAX 65472             /* largest replay window in packets: multiples of 32 */
 
@@ -186,6 +188,9 @@ struct sp_config {
 	uint8_t idle;             /* enum sp_idle */
 	int32_t socket;           /* NUMA node of the tables */
 	struct rte_mempool *pool; /* private size >= SP_MBUF_PRIVATE_SIZE */
+	struct rte_mempool *large_pool; /* the same with larger buffers, for packets put together from fragments; NULL: only those that fit a buffer of `pool` */
+	uint64_t fragment_memory; /* bytes, of all workers together: what fragments that wait for others take, buffers and tables */
+	uint64_t fragment_timeout; /* TSC cycles that they wait */
 };
 
 /* ---- snapshot ---- */
@@ -417,12 +422,17 @@ struct sp_explanation {
 
 /* ---- counters ---- */
 
-/* At rest: received = forwarded + delivered + sum of drops + held - released, where Go's own discards of held packets stand beside `released`. */
+/*
+ * At rest: received + split = forwarded + delivered + sum of drops + held - released + reassembling + merged, where Go's own discards of held packets stand beside `released`.
+ */
 struct sp_port_counters { /* bytes of frames, VLAN tags included */
 	uint64_t received, received_bytes;       /* as in-port */
 	uint64_t forwarded, forwarded_bytes;     /* as in-port, handed to a transmit queue; bytes as transmitted */
 	uint64_t delivered;                      /* as in-port, Go's for good */
 	uint64_t held, released;                 /* as in-port, HELD punts and their reinjection */
+	uint64_t reassembling;                   /* as in-port, fragments that wait for others, at this moment */
+	uint64_t merged;                         /* as in-port, fragments that became part of a packet, but for one of each packet */
+	uint64_t split;                          /* as in-port, fragments that packets were cut into, but for one of each packet */
 	uint64_t transmitted, transmitted_bytes; /* as out-port */
 	uint64_t drops[SP_DROP_COUNT];           /* as in-port */
 };

@@ -2,19 +2,33 @@
 
 /* Last stage: next hop, link-layer header, transmit queue. Packets gather per port and leave once a turn. */
 
-#include "ipv6.h"
+#include "fragment.h"
 #include "mbuf.h"
 #include "vlan.h"
 
-/* Disposes of a packet that cannot leave. */
+/* A packet in transit, in more than one frame. */
+static void send_fragments(struct sp_worker *w, const struct sp_packet *p, const struct sp_adjacency *next, const struct sp_cut *cut)
+{
+	if (sp_is_ipv6(p->l3))
+		p->l3[SP_IPV6_HOP_LIMIT]--;
+	else
+		sp_ipv4_decrement_ttl(p->l3);
+	sp_fragment_and_send(w, next, p->mbuf, cut);
+}
+
+/* Disposes of a packet that cannot leave as it is. */
 static __rte_noinline void reject(struct sp_worker *w, const struct sp_packet *p, const struct sp_adjacency *next)
 {
+	struct sp_cut cut;
+
 	if (p->key.role == SP_ROLE_LOCAL)
 		sp_drop(w, p->mbuf, SP_DROP_MTU_EXCEEDED);
 	else if (*sp_hops_left(p->l3) <= 1)
 		sp_punt_dropped(w, p, SP_PUNT_TTL_EXPIRED, 0);
-	else
+	else if (!sp_may_fragment(w, p, next->mtu, &cut))
 		sp_punt_dropped(w, p, SP_PUNT_TOO_BIG, next->mtu);
+	else
+		send_fragments(w, p, next, &cut);
 }
 
 /* Compiled once for each IP version. */
@@ -41,6 +55,7 @@ static __rte_always_inline void forward(struct sp_worker *w, struct sp_packet **
 		}
 		if (unlikely((p->l3[ipv6 ? SP_IPV6_HOP_LIMIT : SP_IPV4_TTL] <= 1 && transit) || p->length > next->mtu)) {
 			reject(w, p, next);
+			adjacency = SP_NO_ADJACENCY; /* fragments may have taken the room that was reserved */
 			continue;
 		}
 		if (ipv6)

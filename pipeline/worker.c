@@ -10,7 +10,7 @@
 
 #include <rte_cycles.h>
 
-#include "ipv6.h"
+#include "fragment.h"
 #include "vlan.h"
 
 #define EMPTY_TURNS_BEFORE_NAP 64
@@ -184,7 +184,7 @@ static void enter_generation(struct sp_worker *w)
 {
 	w->generation = __atomic_load_n(&w->dp->generation, __ATOMIC_ACQUIRE);
 	w->snapshot = __atomic_load_n(&w->dp->snapshot, __ATOMIC_ACQUIRE);
-	w->now = rte_rdtsc();
+	w->now = rte_rdtsc() + __atomic_load_n(&w->dp->time_offset, __ATOMIC_RELAXED);
 }
 
 static uint32_t turn(struct sp_worker *w)
@@ -199,6 +199,8 @@ static uint32_t turn(struct sp_worker *w)
 		n += poll_handover(w);
 	if (w->in_flight > 0)
 		n += sp_async_complete(w);
+	if (unlikely(w->n_fragments > 0))
+		sp_reassembly_expire(w);
 	sp_tx_flush(w);
 	return n;
 }

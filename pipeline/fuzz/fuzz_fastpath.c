@@ -10,6 +10,7 @@
 #include <stdlib.h>
 
 #include "../ipv6.h"
+#include "../lab.h"
 #include "../mbuf.h"
 #include "../vlan.h"
 #include "frames.h"
@@ -502,6 +503,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	collect(&peer, PROTECTED, 0);
 	collect(&peer, UNPROTECTED, 0);
 	drain_punts(&peer, 0);
+	/* fragments whose others never came */
+	sp_lab_advance(ours.dp, FRAGMENT_TIMEOUT + 1ull);
+	sp_lab_advance(peer.dp, FRAGMENT_TIMEOUT + 1ull);
+	run(&ours);
+	run(&peer);
 	check_peer(&before);
 	check_conservation(&ours);
 	check_conservation(&peer);

@@ -17,6 +17,7 @@
 #define POOL_MBUFS 1023
 #define RING_ENTRIES 512
 #define MAX_FILTERS 64
+#define FRAGMENT_MEMORY (128 << 10) /* some 20 fragments of each kind */
 #define ADJACENCY_LAN 0
 #define ADJACENCY_WAN 1
 #define ADJACENCY_LAN6 2
@@ -335,6 +336,8 @@ static void create_gateway(struct gateway *g, const char *lan, const char *wan)
 		.n_crypto_devices = 2,
 		.crypto_devices = {device_mb, device_openssl},
 		.pool = pool,
+		.fragment_memory = FRAGMENT_MEMORY,
+		.fragment_timeout = FRAGMENT_TIMEOUT,
 	};
 	uint8_t hop[16];
 	char error[256] = "";

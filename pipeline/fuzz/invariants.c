@@ -36,8 +36,9 @@ void check_conservation(const struct gateway *g)
 		sp_port_counters_read(g->dp, (uint16_t)port, &c);
 		for (uint32_t i = 0; i < SP_DROP_COUNT; i++)
 			drops += c.drops[i];
-		CHECK(c.received == c.forwarded + c.delivered + drops + g->discarded[port], "port %u: received %lu, forwarded %lu, delivered %lu, dropped %lu, discarded %lu", port,
-		      c.received, c.forwarded, c.delivered, drops, g->discarded[port]);
+		CHECK(c.received + c.split == c.forwarded + c.delivered + drops + g->discarded[port] + c.reassembling + c.merged,
+		      "port %u: received %lu, split %lu, forwarded %lu, delivered %lu, dropped %lu, discarded %lu, reassembling %lu, merged %lu", port, c.received, c.split, c.forwarded,
+		      c.delivered, drops, g->discarded[port], c.reassembling, c.merged);
 		CHECK(c.held == c.released + g->discarded[port], "port %u: held %lu, released %lu, discarded %lu", port, c.held, c.released, g->discarded[port]);
 	}
 	check_tally(g);
