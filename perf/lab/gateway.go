@@ -15,8 +15,6 @@ import (
 	"text/template"
 	"time"
 
-	"github.com/vishvananda/netlink"
-
 	"sallyport/appliance/api"
 )
 
@@ -199,7 +197,7 @@ func tapOf(link string) string { return "tap-" + link }
 // tapLimit is how long DPDK may take to make its taps, on a busy machine.
 const tapLimit = 30 * time.Second
 
-// bridgeTaps joins the gateway's taps, once they are there, to the links of its namespace.
+// bridgeTaps joins the taps of the gateway, once it runs, to the links of its namespace.
 func (g *Gateway) bridgeTaps() error {
 	in := g.Site.Gateway
 	// With these the bridge has IPv4 packets looked at, and fragments put together, as a router would.
@@ -208,13 +206,12 @@ func (g *Gateway) bridgeTaps() error {
 			return err
 		}
 	}
+	// DPDK gives a tap its address some time after it is there, and has done so when the gateway answers.
+	if err := g.WaitReady(context.Background(), tapLimit); err != nil {
+		return err
+	}
 	for number, link := range []string{LANLink, WANLink} {
-		var tap netlink.Link
-		err := Until(context.Background(), nil, "the tap for "+link, tapLimit, func() (bool, error) {
-			var err error
-			tap, err = in.links.LinkByName(tapOf(link))
-			return err == nil, g.Process.Alive()
-		})
+		tap, err := in.links.LinkByName(tapOf(link))
 		if err == nil && g.starts == 1 {
 			err = in.AddBridge("br-"+link, link)
 		}

@@ -39,8 +39,11 @@ func (s *Sites) buildRouter() error {
 		if err := s.WAN.EnableIPv6(site.wanPort()); err != nil {
 			return err
 		}
-		if err := s.WAN.AddAddress(site.wanPort(), netip.PrefixFrom(site.Router6, wanPrefixLength6)); err != nil {
-			return err
+		// A router asks for its neighbours from an address of the link (RFC 4861 section 7.2.2).
+		for _, a := range []netip.Addr{site.Router6, netip.MustParseAddr("fe80::fe")} {
+			if err := s.WAN.AddAddress(site.wanPort(), netip.PrefixFrom(a, wanPrefixLength6)); err != nil {
+				return err
+			}
 		}
 	}
 	if err := s.WAN.Sysctl("net/ipv4/ip_forward", "1"); err != nil {
