@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"net/netip"
 	"strings"
 	"testing"
@@ -98,6 +99,7 @@ func TestManualSAs(t *testing.T) {
 			if in, out := sad.QuickMode[0], sad.QuickMode[1]; in.Manual != "by-hand" || in.Direction == out.Direction || in.SPI == out.SPI || in.Suite != test.algorithm || in.Mode != "tunnel" {
 				t.Errorf("SAs %+v", sad.QuickMode)
 			}
+			valid(t, "sa", "manual SAs", raw(ga, http.MethodGet, api.PathSAD, nil))
 			for _, g := range r.gateways {
 				if strings.Contains(g.logs.String(), hexKey(0x1101, 8)) || strings.Contains(g.logs.String(), hexKey(0x2202, 8)) {
 					t.Errorf("%s logs a key", g.cfg.Name)

@@ -80,7 +80,7 @@ func TestAnswersAreAsTheSchemasSay(t *testing.T) {
 	} {
 		valid(t, "change", what, raw(g, http.MethodPost, what, order))
 	}
-	text, err := json.Marshal(api.SAD{MainMode: []api.IKE{}, QuickMode: []api.SA{}, Soft: []api.SoftSA{
+	text, err := json.Marshal(api.SAD{MainMode: []api.IKE{}, QuickMode: []api.SA{}, Manual: []api.ManualSA{}, Soft: []api.SoftSA{
 		{Peer: "far", Selector: "10.1.0.0/24 === 10.2.0.0/24 tcp", Operation: "none", Age: 12, Remaining: 288}}})
 	if err != nil {
 		t.Fatal(err)
