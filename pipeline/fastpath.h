@@ -28,6 +28,8 @@ void sp_dataplane_destroy(struct sp_dataplane *dp);
 void sp_worker_loop(struct sp_dataplane *dp, uint32_t worker);
 /* One turn of the same loop; returns the number of packets it took from any input. One thread at a time per worker, and none in sp_worker_loop. */
 uint32_t sp_worker_once(struct sp_dataplane *dp, uint32_t worker);
+/* Takes back what crypto devices hold for the worker, and nothing new. Same threads as sp_worker_once. */
+void sp_worker_drain(struct sp_dataplane *dp, uint32_t worker);
 void sp_dataplane_stop(struct sp_dataplane *dp);
 /* Sets the stop flag back, so that workers may start again. */
 void sp_dataplane_resume(struct sp_dataplane *dp);

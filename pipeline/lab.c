@@ -26,23 +26,27 @@ static uint64_t received(const struct sp_worker *w)
 
 static int run_pass(struct sp_dataplane *dp, struct sp_worker *w, uint64_t pass)
 {
-	uint64_t end = received(w) + pass;
+	uint64_t end = received(w) + pass, at;
 	uint32_t empty = 0;
 
-	while (received(w) < end) {
+	while ((at = received(w)) < end) {
+		/* a burst ends where the file does */
+		for (uint32_t i = 0; i < w->n_sources; i++)
+			w->burst[i] = (uint16_t)RTE_MIN(w->burst[i], end - at);
 		empty = sp_worker_once(dp, w->id) == 0 ? empty + 1 : 0;
 		if (unlikely(empty == EMPTY_TURNS))
 			return -ENODATA;
 	}
-	return received(w) == end ? 0 : -EPROTO;
+	sp_worker_drain(dp, w->id);
+	return at == end ? 0 : -EPROTO;
 }
 
-static void rewind_replay(struct sp_dataplane *dp)
+static void rewind_replay(struct sp_dataplane *dp, const struct sp_worker *w)
 {
 	for (uint32_t slot = 0; slot <= dp->sad_mask; slot++) {
 		struct sp_sa_in *sa = dp->sad[slot];
 
-		if (sa == NULL)
+		if (sa == NULL || sa->owner != w->id)
 			continue;
 		sa->replay.top = 0;
 		sa->replay.at = 0;
@@ -53,10 +57,12 @@ static void rewind_replay(struct sp_dataplane *dp)
 int sp_lab_run(struct sp_dataplane *dp, uint32_t worker, uint64_t pass, uint64_t cycles, int forget, uint64_t *packets, uint64_t *spent)
 {
 	struct sp_worker *w = dp->workers[worker];
-	uint64_t start = rte_rdtsc();
+	uint64_t begin = rte_rdtsc();
 
 	*packets = 0;
+	*spent = 0;
 	do {
+		uint64_t start = rte_rdtsc();
 		int r;
 
 		if (forget)
@@ -64,14 +70,10 @@ int sp_lab_run(struct sp_dataplane *dp, uint32_t worker, uint64_t pass, uint64_t
 		r = run_pass(dp, w, pass);
 		if (r != 0)
 			return r;
-		/* a stopped loop does nothing but drain */
-		sp_dataplane_stop(dp);
-		sp_worker_loop(dp, worker);
-		sp_dataplane_resume(dp);
-		rewind_replay(dp);
 		*packets += pass;
-		*spent = rte_rdtsc() - start;
-	} while (*spent < cycles);
+		*spent += rte_rdtsc() - start;
+		rewind_replay(dp, w);
+	} while (rte_rdtsc() - begin < cycles);
 	return 0;
 }
 

@@ -20,10 +20,12 @@ import (
 
 // RunFor is RunBurst over and over within one call of C, for the benchmark of perf/bench: until cycles of the time stamp
 // counter have passed and the packets received are a multiple of pass, the number of packets in the endless file behind
-// the port. After each pass the replay windows of all inbound SAs start anew, because the file brings the same sequence
-// numbers again; within a pass they work as ever. It returns the packets received and the cycles spent.
+// the worker's queue of the port. After each pass the replay windows of the worker's inbound SAs start anew, because the file
+// brings the same sequence numbers again; within a pass they work as ever. It returns the packets received and the cycles
+// spent on them, without those for the windows.
 //
-// The calling goroutine should be locked to a thread that is registered with the EAL and has a core of its own.
+// The calling goroutine should be locked to a thread that is registered with the EAL and has a core of its own. Workers may
+// run at the same time.
 func (d *Dataplane) RunFor(worker int, cycles uint64, pass int) (packets, spent uint64, err error) {
 	return d.runFor(worker, cycles, pass, 0)
 }

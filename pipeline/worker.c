@@ -262,6 +262,15 @@ void sp_worker_loop(struct sp_dataplane *dp, uint32_t worker)
 	go_offline(w);
 }
 
+void sp_worker_drain(struct sp_dataplane *dp, uint32_t worker)
+{
+	struct sp_worker *w = dp->workers[worker];
+
+	go_online(w);
+	drain(w);
+	go_offline(w);
+}
+
 uint32_t sp_worker_in_flight(const struct sp_dataplane *dp, uint32_t worker)
 {
 	return dp->workers[worker]->in_flight;

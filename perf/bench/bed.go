@@ -19,28 +19,37 @@ import (
 const (
 	mtu             = 1500
 	bufferCache     = mempool.MaxCacheSize / 2 // as the gateway has it
-	sparePackets    = 4096                     // buffers beside those of the file
+	sparePackets    = 4096                     // buffers of each worker beside those of its file
 	leastFlowMemos  = 1 << 16
 	flowMemosToFlow = 4 // flow-cache entries for each flow, so that few share a bucket of two
 )
 
-// bed is one row's gateway: a port that repeats a file, a data plane with one worker, a port that swallows everything.
+// bed is one row's gateway: a port that repeats files, one for each worker, a data plane, a port that swallows everything.
 type bed struct {
-	load   load
-	source ethdev.Port // of the file: protected for an outbound load
-	plane  *pipeline.Dataplane
-	crypto *cryptoFloor
-	saSize float64 // bytes of DPDK memory for an SA beside its session, the allocator's own included
+	load    load
+	name    string
+	devices *cryptodev.Pool // of all beds
+	pool    *mempool.Mempool
+	files   []string    // by worker
+	source  ethdev.Port // of the files: protected for an outbound load
+	plane   *pipeline.Dataplane
+	crypto  []*cryptoFloor // by worker
+	spis    [][]uint32     // by worker and tunnel
+	saSize  float64        // bytes of DPDK memory for an SA beside its session, the allocator's own included
 
 	site pipeline.CellID // the tunnel of a site
 
 	undo []func() error // in reverse order
 }
 
-// newBed makes the gateway with its traffic in folder, up to the point where RunFor finds packets.
-func newBed(l load, folder string) (*bed, error) {
-	b := &bed{load: l}
-	if err := b.build(filepath.Join(folder, "source.pcap")); err != nil {
+// newBed makes the gateway with its traffic in folder, up to the point where RunFor finds packets. Beds of one folder have
+// different names.
+func newBed(l load, name, folder string, devices *cryptodev.Pool) (*bed, error) {
+	b := &bed{load: l, name: name, devices: devices}
+	for worker := range l.workers {
+		b.files = append(b.files, filepath.Join(folder, fmt.Sprintf("%s-%d.pcap", name, worker)))
+	}
+	if err := b.build(); err != nil {
 		return nil, errors.Join(fmt.Errorf("bench: %s: %w", l, err), b.close())
 	}
 	return b, nil
@@ -57,36 +66,35 @@ func (b *bed) close() error {
 
 func (b *bed) onClose(f func() error) { b.undo = append(b.undo, f) }
 
-func (b *bed) build(file string) error {
-	// The pool is freed last, because the source holds its file in buffers of the pool.
-	pool, err := mempool.CreateMbufPool("bench", uint32(b.load.pass()+sparePackets), ethdev.DataRoom(mtu),
+func (b *bed) build() (err error) {
+	// The pool is freed last, because the source holds its files in buffers of the pool.
+	b.pool, err = mempool.CreateMbufPool(b.name, uint32(b.load.packets()), pipeline.DataRoom(b.load.mtu()),
 		mempool.OptCacheSize(bufferCache), mempool.OptPrivateDataSize(pipeline.MbufPrivateSize))
 	if err != nil {
 		return err
 	}
-	b.onClose(func() error { pool.Free(); return nil })
-	devices, err := cryptodev.Open(cryptodev.Options{QueuePairs: floorQueue + 1, Sessions: 2*b.load.tunnels + 1, Socket: cryptodev.SocketAny})
-	if err != nil {
-		return err
-	}
-	b.onClose(devices.Close)
+	b.onClose(func() error { b.pool.Free(); return nil })
 
-	// The file can be written only when the SPIs are known, which the data plane gives, which wants to know its ports: the
-	// source begins with an empty file and reads it again when its queue is set up.
-	if err := createFile(file); err != nil {
-		return err
+	// A file can be written only when the SPIs are known, which the data plane gives, which wants to know its ports: the
+	// source begins with empty files and reads them again when its queues are set up.
+	device := "net_pcap"
+	for _, file := range b.files {
+		if err := createFile(file); err != nil {
+			return err
+		}
+		device += ",rx_pcap=" + file
 	}
-	if b.source, err = b.attach("net_pcap,rx_pcap=" + file + ",infinite_rx=1"); err != nil {
+	if b.source, err = b.attach(device + ",infinite_rx=1"); err != nil {
 		return err
 	}
 	sink, err := b.attach("net_null,no-rx=1")
 	if err != nil {
 		return err
 	}
-	if err := b.newPlane(sink, pool, devices); err != nil {
+	if err := b.newPlane(sink); err != nil {
 		return err
 	}
-	return b.start(file, sink, pool, devices)
+	return b.start(sink)
 }
 
 func (b *bed) attach(device string) (ethdev.Port, error) {
@@ -97,42 +105,46 @@ func (b *bed) attach(device string) (ethdev.Port, error) {
 	return port, err
 }
 
-// newPlane makes the data plane with its policy and neighbours.
-func (b *bed) newPlane(sink ethdev.Port, pool *mempool.Mempool, devices *cryptodev.Pool) error {
+// newPlane makes the data plane with its neighbours.
+func (b *bed) newPlane(sink ethdev.Port) error {
 	lan, wan := b.source, sink
 	if b.load.direction == Inbound {
 		lan, wan = sink, b.source
 	}
 	var ports []pipeline.PortSpec
 	for _, p := range []pipeline.PortSpec{
-		{Name: "lan", Port: lan, Role: policy.PortsLAN, MTU: mtu, Addresses: []netip.Prefix{lanAddress}},
-		{Name: "wan", Port: wan, Role: policy.PortsWAN, MTU: mtu, Addresses: []netip.Prefix{wanAddress}},
+		{Name: "lan", Port: lan, Role: policy.PortsLAN, Addresses: []netip.Prefix{lanAddress, lanAddress6}},
+		{Name: "wan", Port: wan, Role: policy.PortsWAN, Addresses: []netip.Prefix{wanAddress, wanAddress6}},
 	} {
 		mac, err := p.Port.MAC()
 		if err != nil {
 			return err
 		}
-		p.MAC = mac
+		p.MAC, p.MTU = mac, b.load.mtu()
 		ports = append(ports, p)
 	}
 	plane, err := pipeline.New(pipeline.Config{
-		Ports: ports, Workers: 1, FlowEntries: powerOfTwo(max(flowMemosToFlow*b.load.flows, leastFlowMemos)), MaxSAs: powerOfTwo(b.load.tunnels + 1),
-		MaxCells: b.load.tunnels, MaxAdjacencies: 64, Pool: pool, Crypto: devices,
+		Ports: ports, Workers: b.load.workers, FlowEntries: b.load.flowMemos(), MaxSAs: powerOfTwo(b.load.sas() + 1),
+		MaxCells: b.load.tunnels, MaxAdjacencies: 64, Pool: b.pool, Crypto: b.devices,
 	})
 	if err != nil {
 		return err
 	}
 	b.plane = plane
 	b.onClose(plane.Close)
-	now := time.Now()
-	if err := plane.LearnNeighbour(now, "lan", lanRouter, neighbourMAC); err != nil {
-		return err
+	for _, neighbour := range []struct {
+		port    string
+		address netip.Addr
+	}{{"lan", lanRouter}, {"lan", lanRouter6}, {"wan", wanPeer}, {"wan", wanPeer6}} {
+		if err := plane.LearnNeighbour(time.Now(), neighbour.port, neighbour.address, neighbourMAC); err != nil {
+			return err
+		}
 	}
-	return plane.LearnNeighbour(now, "wan", wanPeer, neighbourMAC)
+	return nil
 }
 
-// start applies the policy, installs the SAs, writes the file and starts the ports.
-func (b *bed) start(file string, sink ethdev.Port, pool *mempool.Mempool, devices *cryptodev.Pool) error {
+// start applies the policy, installs the SAs, writes the files and starts the ports.
+func (b *bed) start(sink ethdev.Port) error {
 	cells, err := b.apply()
 	if err != nil {
 		return err
@@ -143,25 +155,15 @@ func (b *bed) start(file string, sink ethdev.Port, pool *mempool.Mempool, device
 	}
 	keymat := crypto.NewSecret(octets)
 	defer keymat.Wipe()
-	spis, err := b.install(cells, keymat)
-	if err != nil {
+	if err := b.install(cells, keymat); err != nil {
 		return err
 	}
-	var peer *sealer
-	if b.load.direction == Inbound {
-		if peer, err = newSealer(b.load, spis, keymat); err != nil {
-			return err
-		}
-	}
-	mac, err := b.source.MAC()
-	if err != nil {
-		return err
-	}
-	if err := b.load.appendFrames(file, mac, peer); err != nil {
+	if err := b.writeFiles(keymat); err != nil {
 		return err
 	}
 	for _, port := range []ethdev.Port{b.source, sink} {
-		if _, err := ethdev.Setup(port, ethdev.PortConfig{Name: "bench", MTU: mtu, Pool: pool}); err != nil {
+		config := ethdev.PortConfig{Name: b.name, MTU: b.load.mtu(), Pool: b.pool, RxQueues: b.load.workers, TxQueues: b.load.workers}
+		if _, err := ethdev.Setup(port, config); err != nil {
 			return err
 		}
 		b.onClose(port.Stop)
@@ -169,32 +171,47 @@ func (b *bed) start(file string, sink ethdev.Port, pool *mempool.Mempool, device
 	if b.load.site != nil {
 		return nil
 	}
-	return b.newFloor(pool, devices, spis[0], keymat)
+	return b.newFloors(keymat)
 }
 
-// floorSession is of jobs where the gateway has them too, and of the device where it calls libIPSec_MB for each packet.
-func (b *bed) floorSession(devices *cryptodev.Pool, keymat crypto.Secret) (*cryptodev.Session, error) {
-	session, err := devices.NewSession(b.load.suite, keymat, b.load.direction == Outbound)
-	if err != nil || !session.Direct {
-		return session, err
-	}
-	if err := devices.Free(session); err != nil {
-		return nil, err
-	}
-	return devices.NewSession(b.load.suite, keymat, b.load.direction == Outbound, cryptodev.ViaDevice())
-}
-
-// newFloor gives the crypto session the same packets without a gateway around it.
-func (b *bed) newFloor(pool *mempool.Mempool, devices *cryptodev.Pool, spi uint32, keymat crypto.Secret) error {
-	session, err := b.floorSession(devices, keymat)
+func (b *bed) writeFiles(keymat crypto.Secret) error {
+	mac, err := b.source.MAC()
 	if err != nil {
 		return err
 	}
-	b.onClose(func() error { return devices.Free(session) })
-	if b.crypto, err = newCryptoFloor(pool, session, b.load, spi, keymat); err != nil {
-		return err
+	for worker, file := range b.files {
+		var peer *sealer
+		if b.load.direction == Inbound {
+			if peer, err = newSealer(b.load, worker, b.spis[worker], keymat); err != nil {
+				return err
+			}
+		}
+		if err := b.load.appendFrames(file, worker, mac, peer); err != nil {
+			return err
+		}
 	}
-	b.onClose(func() error { b.crypto.free(); return nil })
+	return nil
+}
+
+// newFloors gives crypto the same packets without a gateway around it.
+func (b *bed) newFloors(keymat crypto.Secret) error {
+	var options []cryptodev.SessionOption
+	if b.load.viaDevice {
+		options = append(options, cryptodev.ViaDevice())
+	}
+	for worker := range b.load.workers {
+		session, err := b.devices.NewSession(b.load.suite, keymat, b.load.direction == Outbound, options...)
+		if err != nil {
+			return err
+		}
+		b.onClose(func() error { return b.devices.Free(session) })
+		floor, err := newCryptoFloor(b.pool, session, b.load, worker, keymat)
+		if err != nil {
+			return err
+		}
+		b.onClose(func() error { floor.free(); return nil })
+		b.crypto = append(b.crypto, floor)
+	}
 	return nil
 }
 
@@ -207,14 +224,14 @@ func (b *bed) apply() ([]pipeline.CellID, error) {
 		return []pipeline.CellID{cell}, err
 	}
 	set := &policy.Set{Active: "bench", FilterActions: []policy.FilterAction{
-		{Name: "protect", Kind: policy.ActionNegotiate, Methods: []string{b.load.suite.String()}},
+		{Name: "protect", Kind: policy.ActionNegotiate, Methods: []string{cheapest.String()}},
 	}}
 	site := policy.Policy{Name: "bench"}
 	cells, tunnels := make([]pipeline.CellID, b.load.tunnels), map[string]pipeline.CellID{}
 	for t := range cells {
 		name := fmt.Sprintf("tunnel-%d", t)
 		set.FilterLists = append(set.FilterLists, policy.FilterList{Name: name, Filters: []policy.Filter{{
-			Source: policy.Range(policy.RangeOf(lanHosts)), Destination: policy.Range(policy.RangeOf(remoteNetwork(t))),
+			Source: policy.Range(policy.RangeOf(b.load.lan())), Destination: policy.Range(b.load.protected(t)),
 		}}})
 		site.Rules = append(site.Rules, policy.Rule{Name: name, FilterList: name, FilterAction: "protect", Tunnel: name, AuthMethods: []string{"psk"}})
 		cell, err := b.plane.OpenCell(name)
@@ -231,10 +248,6 @@ func (b *bed) apply() ([]pipeline.CellID, error) {
 	return cells, b.plane.Apply(pipeline.Snapshot{SPD: spd, Tunnels: tunnels, Routes: routes()})
 }
 
-func routes() []pipeline.Route {
-	return []pipeline.Route{{To: lanHosts, Via: lanRouter}, {To: remoteHosts, Via: wanPeer}}
-}
-
 // applySite compiles a policy, builds its tables and puts them in force, and returns how long that took.
 func (b *bed) applySite(set *policy.Set) (time.Duration, error) {
 	start := time.Now()
@@ -246,63 +259,94 @@ func (b *bed) applySite(set *policy.Set) (time.Duration, error) {
 	return time.Since(start), err
 }
 
-var ownAddresses = policy.Environment{LocalAddresses: []netip.Addr{lanAddress.Addr(), wanAddress.Addr()}}
-
-// install puts the SAs of the measured direction in and weighs them.
-func (b *bed) install(cells []pipeline.CellID, keymat crypto.Secret) ([]uint32, error) {
-	var spis []uint32
+// install puts the SAs of the measured direction in, for each worker its own, and weighs them.
+func (b *bed) install(cells []pipeline.CellID, keymat crypto.Secret) error {
+	install := b.plane.InstallOutbound
+	if b.load.direction == Inbound {
+		install = b.plane.InstallInbound
+	}
+	b.spis = make([][]uint32, b.load.workers)
 	before := heapBytes()
 	for t, cell := range cells {
-		spi, err := b.plane.AllocateSPI()
-		if err != nil {
-			return nil, err
-		}
-		spis = append(spis, spi)
-		child := pipeline.ChildSA{
-			Cell: cell, SPI: spi, Suite: b.load.suite, Keymat: keymat,
-			Local: netip.AddrPortFrom(wanAddress.Addr(), 0), Remote: netip.AddrPortFrom(wanPeer, 0),
-			Selectors: []policy.Selector{{
-				Local: policy.RangeOf(lanHosts), Remote: policy.RangeOf(b.load.remote(t)), LocalPort: policy.AnyPort, RemotePort: policy.AnyPort,
-			}},
-		}
-		install := b.plane.InstallOutbound
-		if b.load.direction == Inbound {
-			install = b.plane.InstallInbound
-		}
-		if err := install(child); err != nil {
-			return nil, err
+		for worker := range b.load.workers {
+			spi, err := b.plane.AllocateSPI()
+			if err != nil {
+				return err
+			}
+			b.spis[worker] = append(b.spis[worker], spi)
+			if err := install(b.load.child(cell, t, worker, spi, keymat)); err != nil {
+				return err
+			}
 		}
 	}
-	b.saSize = float64(heapBytes()-before) / float64(len(cells))
-	return spis, nil
+	b.saSize = float64(heapBytes()-before) / float64(b.load.sas())
+	return nil
+}
+
+// child is the SA of a tunnel and a worker.
+func (l load) child(cell pipeline.CellID, tunnel, worker int, spi uint32, keymat crypto.Secret) pipeline.ChildSA {
+	local, peer := l.ends()
+	child := pipeline.ChildSA{
+		Cell: cell, SPI: spi, Suite: l.suite, Keymat: keymat, Local: netip.AddrPortFrom(local, 0), Remote: netip.AddrPortFrom(peer, 0),
+		Selectors: []policy.Selector{{
+			Local: policy.RangeOf(l.lan()), Remote: l.protected(tunnel), LocalPort: policy.AnyPort, RemotePort: policy.AnyPort,
+		}},
+	}
+	if l.suite.AH() {
+		child.Protocol = crypto.ProtocolAH
+	}
+	if l.udp {
+		child.UDPEncap, child.Local, child.Remote = true, netip.AddrPortFrom(local, portNATT), netip.AddrPortFrom(peer, portNATT)
+	}
+	if l.workers > 1 {
+		child.Worker = worker + 1
+	}
+	return child
 }
 
 // check proves that every packet of the measurement was forwarded: none dropped, and all counted by the SAs unless the load
-// is a permitted one.
-func (b *bed) check(sent uint64) error {
+// is a permitted one, those of each worker by its own. sent counts them by worker.
+func (b *bed) check(sent []uint64) error {
 	counters := b.plane.Counters()
 	errs := []error{counters.Conserved()}
-	var carried uint64
-	for _, sa := range counters.SAs {
-		carried += sa.Packets
+	if b.load.site == nil || b.load.site.tunnel {
+		errs = append(errs, b.checkSAs(counters.SAs, sent))
 	}
-	if protected := b.load.site == nil || b.load.site.tunnel; protected && carried != sent {
-		errs = append(errs, fmt.Errorf("the SAs carried %d packets, expected all %d of the measurement", carried, sent))
+	var total, forwarded uint64
+	for _, n := range sent {
+		total += n
 	}
-	var forwarded uint64
 	for _, p := range counters.Ports {
 		forwarded += p.Forwarded
 		for reason, n := range p.Drops {
 			errs = append(errs, fmt.Errorf("%d packets of port %s dropped for %s, expected none", n, p.Name, reason))
 		}
 	}
-	if forwarded != sent {
-		errs = append(errs, fmt.Errorf("%d packets forwarded, expected all %d of the measurement", forwarded, sent))
+	if forwarded != total {
+		errs = append(errs, fmt.Errorf("%d packets forwarded, expected all %d of the measurement", forwarded, total))
 	}
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("bench: %s: the figures are void: %w", b.load, err)
 	}
 	return nil
+}
+
+func (b *bed) checkSAs(sas []pipeline.SACounters, sent []uint64) error {
+	var errs []error
+	packets := map[uint32]uint64{}
+	for _, sa := range sas {
+		packets[sa.SPI] = sa.Packets
+	}
+	for worker, spis := range b.spis {
+		var carried uint64
+		for _, spi := range spis {
+			carried += packets[spi]
+		}
+		if carried != sent[worker] {
+			errs = append(errs, fmt.Errorf("the SAs of worker %d carried %d packets, expected all %d that it was sent", worker, carried, sent[worker]))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // powerOfTwo is the lowest one from n on, at least 2.

@@ -1,11 +1,12 @@
-// Package bench measures the gateway's data plane on one core: packets from a file that never ends (net_pcap with
-// infinite_rx) through a tunnel into a port that swallows them (net_null), beside the floor, which is the same without
-// a gateway.
+// Package bench measures the gateway's data plane: packets from a file that never ends (net_pcap with infinite_rx) through a
+// tunnel into a port that swallows them (net_null), beside the floor, which is the same without a gateway.
 //
 // Machines drift by a factor of two within a minute, so gateway and floor take turns in short windows of one process, and
-// the figure to look at is their ratio. options.go says what can be measured, traffic.go makes the packets, bed.go the gateway
-// around them, floor.c the loops of the floor, measure.go runs the windows and table.go shows the result. filters.go measures
-// what a policy of many filters costs, with the policy and packets of site.go and the memory of memory.go.
+// the figure to look at is their ratio. options.go says what can be measured; load.go is what a row measures, network.go its
+// addresses, traffic.go and sealer.go its packets; bed.go is the gateway around them and beds.go several in turns; floor.c and
+// its neighbours are the loops of the floor, measure.go runs the windows and table.go shows the result. There is a table each
+// of sizes and flows (sizes.go), transforms and encapsulations (transforms.go), numbers of tunnels (tunnels.go), two workers
+// (workers.go), and policies of many filters (filters.go, with the policy and packets of site.go and the memory of memory.go).
 package bench
 
 import (
@@ -17,16 +18,16 @@ import (
 	"runtime"
 	"slices"
 
+	"sallyport/crypto"
 	"sallyport/pipeline"
 	"sallyport/pmd/eal"
-	"sallyport/pmd/ethdev"
 )
 
-// Run measures and prints the table. It starts DPDK, which a process can do once, and moves the process's other threads off the
-// measured core. When ctx ends it stops within a window and gives back what it took.
+// Run measures and prints the tables. It starts DPDK, which a process can do once, and moves the process's other threads off
+// the measured core. When ctx ends it stops within a window and gives back what it took.
 func Run(ctx context.Context, o Options) (err error) {
 	o = o.withDefaults()
-	loads, err := o.loads()
+	suites, err := o.validate()
 	if err != nil {
 		return err
 	}
@@ -35,13 +36,12 @@ func Run(ctx context.Context, o Options) (err error) {
 		return fmt.Errorf("bench: %w", err)
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(folder)) }()
-	core := o.Core
-	if core == 0 {
-		if core, err = lastCore(); err != nil {
-			return err
-		}
+	cpus, err := o.cpus()
+	if err != nil {
+		return err
 	}
-	memory := memoryMB(loads, o.Filters)
+	tables := o.tables(suites)
+	memory := memoryMB(tables)
 	pages, err := o.reserve(memory)
 	if err != nil {
 		return err
@@ -53,7 +53,42 @@ func Run(ctx context.Context, o Options) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, environment.Stop()) }()
-	return o.run(ctx, loads, folder, core, environment.HugePages)
+	return o.run(ctx, tables, folder, cpus, environment.HugePages)
+}
+
+// table is a part of the report: what stands beside each other in it at one time, which says how much memory it takes, and
+// how it is made.
+type table struct {
+	loads   [][]load
+	filters []int // of its largest policies
+	run     func(*stand) ([]any, error)
+}
+
+// tables are those that are wanted, in their order.
+func (o *Options) tables(suites []crypto.Suite) (list []table) {
+	all := map[string]table{
+		tableSizes:      o.sizesTable(suites),
+		tableTransforms: o.transformsTable(),
+		tableTunnels:    o.tunnelsTable(),
+		tableWorkers:    o.workersTable(),
+		tablePolicies:   o.policiesTable(),
+	}
+	for _, name := range Tables {
+		if slices.Contains(o.Tables, name) {
+			list = append(list, all[name])
+		}
+	}
+	return list
+}
+
+// cpus are the measured one and, if there is another, that of a second worker.
+func (o *Options) cpus() ([]int, error) {
+	cpus, err := lastCores(3)
+	if err != nil || o.Core == 0 {
+		return cpus[:min(len(cpus), 2)], err
+	}
+	cpus = slices.DeleteFunc(cpus, func(cpu int) bool { return cpu == o.Core })
+	return append([]int{o.Core}, cpus[:min(len(cpus), 1)]...), nil
 }
 
 // reserve sees to it that there are huge pages where they are wanted, and returns how many pages it reserved.
@@ -69,98 +104,98 @@ func (o *Options) reserve(memory int) (pages int, err error) {
 	return pages, nil
 }
 
-func (o *Options) run(ctx context.Context, loads []load, folder string, cpu int, hugePages bool) error {
+// stand is where all tables are measured.
+type stand struct {
+	ctx     context.Context
+	folder  string
+	cores   []*thread // for the workers; on a machine with one CPU there is one
+	window  uint64    // cycles
+	machine Machine
+}
+
+func (o *Options) run(ctx context.Context, tables []table, folder string, cpus []int, hugePages bool) error {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(0)) // which KeepOff lowers
-	if _, err := pipeline.KeepOff([]int{cpu}); err != nil {
+	s := &stand{ctx: ctx, folder: folder, window: uint64(o.Window.Seconds() * float64(eal.TSCHz()))}
+	// Where two workers would leave no CPU to the rest of the process, it shares the second one's.
+	if shared, err := pipeline.KeepOff(cpus); err != nil {
 		return err
+	} else if shared {
+		if _, err := pipeline.KeepOff(cpus[:1]); err != nil {
+			return err
+		}
 	}
-	core, err := newThread(cpu, !o.Quick)
-	if err != nil {
-		return err
-	}
-	defer core.stop()
-	machine, err := describeMachine(cpu, core.realTime, hugePages)
-	if err != nil {
-		return err
-	}
-	window := uint64(o.Window.Seconds() * float64(eal.TSCHz()))
-	printHeading(o.Out, machine, o)
-	var rows []Row
-	for _, l := range loads {
-		row, err := o.measureLoad(ctx, l, folder, core, window, machine)
+	for _, cpu := range cpus {
+		core, err := newThread(cpu, !o.Quick)
 		if err != nil {
 			return err
 		}
-		printRow(o.Out, &row)
-		rows = append(rows, row)
+		defer core.stop()
+		s.cores = append(s.cores, core)
 	}
-	printFooter(o.Out, rows)
-	all := make([]any, len(rows))
-	for i := range rows {
-		all[i] = rows[i]
-	}
-	policies, err := o.runFilters(ctx, folder, core, window, machine)
-	if err != nil || o.JSON == "" {
+	var err error
+	if s.machine, err = describeMachine(cpus, s.cores[0].realTime, hugePages); err != nil {
 		return err
 	}
-	return writeJSON(o.JSON, append(all, policies...))
-}
-
-// runFilters measures and prints policies of many filters.
-func (o *Options) runFilters(ctx context.Context, folder string, core *thread, window uint64, machine Machine) (all []any, err error) {
-	if slices.Contains(o.Filters, 0) {
-		return nil, nil
-	}
-	printFilterHeading(o.Out, o)
-	for _, tunnel := range []bool{false, true} {
-		rows, swap, err := o.measureFilters(ctx, tunnel, folder, core, window, machine)
+	printHeading(o.Out, s.machine, o)
+	var all []any
+	for _, t := range tables {
+		rows, err := t.run(s)
 		if err != nil {
-			return nil, err
+			return err
 		}
-		for _, row := range rows {
-			printFilterRow(o.Out, &row)
-			all = append(all, row)
-		}
-		printSwapRow(o.Out, &swap)
-		all = append(all, swap)
+		all = append(all, rows...)
 	}
-	return all, nil
+	if o.JSON == "" {
+		return nil
+	}
+	return writeJSON(o.JSON, all)
 }
 
-func (o *Options) measureLoad(ctx context.Context, l load, folder string, core *thread, window uint64, machine Machine) (row Row, err error) {
-	if err := ctx.Err(); err != nil {
-		return row, err
+// measure makes the beds of loads, which take turns, and the rows of a table from them.
+func (s *stand) measure(table string, windows int, loads ...load) (rows []Row, rounds [][]round, err error) {
+	if err := s.ctx.Err(); err != nil {
+		return nil, nil, err
 	}
-	b, err := newBed(l, folder)
+	beds, err := newBeds(s.folder, loads...)
 	if err != nil {
-		return row, err
+		return nil, nil, err
 	}
-	defer func() { err = errors.Join(err, b.close()) }()
-	rounds, err := b.measure(ctx, core, window, o.Windows)
+	defer func() { err = errors.Join(err, beds.close()) }()
+	rounds, err = beds.measure(s.ctx, s.cores, s.window, windows)
 	if err != nil {
-		return row, err
+		return nil, nil, err
 	}
-	return b.row(rounds, machine), nil
+	for i, b := range beds.list {
+		rows = append(rows, b.row(table, rounds[i], s.machine))
+	}
+	return rows, rounds, nil
 }
 
-// memoryMB is what the largest of the loads needs from DPDK.
-func memoryMB(loads []load, filters []int) int {
+// memoryMB is what the table that needs most wants from DPDK.
+func memoryMB(tables []table) int {
 	const (
 		mbufBytes   = 256 // header, its place in the pool
 		memoBytes   = 32
+		saBytes     = 8192 // with its keys and its part in the classifier
 		filterBytes = 8192 // of a mirrored filter in the classifier, and to spare
-		fixed       = 192  // crypto devices, counters, rings, and what does not fit in one piece
+		planeMB     = 96   // rings, counters, and what a data plane keeps fragments in
+		fixed       = 192  // crypto devices, and what does not fit in one piece
 		megabyte    = 1 << 20
 	)
-	tables, needed := 0, 0
-	if largest := slices.Max(filters); largest > 0 {
-		loads = append(slices.Clip(loads), load{flows: siteFlows, tunnels: 1})
-		tables = 2 * largest * filterBytes // tables of two policies
+	needed := 0
+	for _, t := range tables {
+		policies := 0
+		if len(t.filters) > 0 {
+			policies = 2 * slices.Max(t.filters) * filterBytes // tables of two policies
+		}
+		for _, loads := range t.loads {
+			sum := policies
+			for _, l := range loads {
+				packets := l.packets() * (mbufBytes + pipeline.MbufPrivateSize + int(pipeline.DataRoom(l.mtu())))
+				sum += planeMB*megabyte + packets + l.workers*l.flowMemos()*memoBytes + l.sas()*saBytes
+			}
+			needed = max(needed, sum)
+		}
 	}
-	for _, l := range loads {
-		packets := (l.pass() + sparePackets) * (mbufBytes + pipeline.MbufPrivateSize + int(ethdev.DataRoom(mtu)))
-		memos := powerOfTwo(max(flowMemosToFlow*l.flows, leastFlowMemos)) * memoBytes
-		needed = max(needed, packets+memos+l.tunnels*8192)
-	}
-	return fixed + (tables+needed)/megabyte
+	return fixed + needed/megabyte
 }

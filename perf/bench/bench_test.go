@@ -3,6 +3,7 @@ package bench
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"math"
 	"os"
 	"path/filepath"
@@ -13,31 +14,107 @@ import (
 	"sallyport/pmd/eal"
 )
 
-// TestTable runs a small table to the end: Run itself fails when a packet is dropped, or not counted by its SA. No figure is
-// held against a time.
-func TestTable(t *testing.T) {
+// TestTables runs every kind of row to the end: Run itself fails when a packet is dropped, or not counted by its SA, or when the
+// floor's crypto makes other ICVs than the reference. No figure is held against a time.
+func TestTables(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "rows.json")
 	var out bytes.Buffer
+	workers := cpus(t) // before Run moves this thread to one of them
 	o := Options{Quick: true, HugePages: eal.HugePagesOff, Algorithms: []string{"aes128gcm16", "aes256-sha256"}, Tunnels: 3, JSON: name, Out: &out}
 	if err := Run(t.Context(), o); err != nil {
 		t.Fatalf("%v\n%s", err, out.String())
 	}
-	rows, policies := splitRows(readRows(t, name))
-	checkPolicies(t, policies)
-	if want := 2 * 2 * 2 * 2; len(rows) != want { // algorithms, directions, flows, sizes
-		t.Fatalf("%d rows, expected %d:\n%s", len(rows), want, out.String())
-	}
-	for _, row := range rows {
-		checkRow(t, row)
-	}
-	for _, part := range []string{"CPU", "Linux", "DPDK", "no huge pages", "cycles per packet", "floor", "ratio", "outbound SA", "inbound SA",
-		"flood", "to compile, build and publish"} {
-		if !strings.Contains(out.String(), part) {
-			t.Errorf("the table does not say %q:\n%s", part, out.String())
+	rows := splitRows(readRows(t, name))
+	for table, want := range map[string]int{
+		tableSizes:      2 * 2 * 2 * 2,           // algorithms, directions, flows, sizes
+		tableTransforms: 2 * (8*2 + 1),           // directions, ways to protect in two sizes and the IMIX
+		tableTunnels:    2 * 4,                   // directions, numbers of tunnels and one flow
+		tableWorkers:    workers / 2 * 2 * 2 * 2, // none on one CPU; directions, sizes, one and two workers
+	} {
+		if len(rows[table]) != want {
+			t.Errorf("%d rows of table %q, expected %d:\n%s", len(rows[table]), table, want, out.String())
+		}
+		for _, row := range rows[table] {
+			checkRow(t, row)
 		}
 	}
-	if lines := strings.Count(out.String(), "\noutbound   aes") + strings.Count(out.String(), "\ninbound    aes"); lines != len(rows) {
-		t.Errorf("%d lines in the table for %d rows:\n%s", lines, len(rows), out.String())
+	checkPolicies(t, rows[""])
+	checkTransforms(t, rows[tableTransforms])
+	checkTunnels(t, rows[tableTunnels])
+	checkWorkers(t, rows[tableWorkers])
+	for _, part := range []string{"CPU", "Linux", "DPDK", "no huge pages", "cycles per packet", "floor", "ratio", "outbound SA", "inbound SA",
+		"IMIX", "MTU of 1600", "many tunnels", "two workers", "flood", "to compile, build and publish"} {
+		if !strings.Contains(out.String(), part) {
+			t.Errorf("the report does not say %q:\n%s", part, out.String())
+		}
+	}
+}
+
+func cpus(t *testing.T) int {
+	t.Helper()
+	cores, err := lastCores(2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(cores)
+}
+
+// Every way to protect a packet has a row at 1400 bytes in both directions with the target of 1.4, and a floor whose crypto is
+// libIPSec_MB's.
+func checkTransforms(t *testing.T, rows []map[string]any) {
+	t.Helper()
+	found := map[string]int{}
+	for _, row := range rows {
+		if who, _ := row["floor_crypto"].(string); !strings.HasPrefix(who, "libIPSec_MB, ") {
+			t.Errorf("the floor's crypto is done by %q, expected libIPSec_MB itself in %v", who, row)
+		}
+		if row["size"] == 1400.0 && row["ratio_target"] == largeTarget {
+			found[fmt.Sprint(row["algorithm"], " ", row["encapsulation"])]++
+		}
+		if size, _ := row["size"].(float64); size != math.Trunc(size) {
+			found["IMIX"]++
+			if math.Abs(size-(7*46+4*576+1500)/12.) > 1e-9 {
+				t.Errorf("IMIX of %g bytes in the mean", size)
+			}
+		}
+	}
+	want := map[string]int{"IMIX": 2}
+	for _, way := range []string{"aes256gcm16 IPv4 in IPv4, ESP", "aes128-sha256 IPv4 in IPv4, ESP", "chacha20poly1305 IPv4 in IPv4, ESP", "sha256 IPv4 in IPv4, AH",
+		"aes128gcm16 IPv4 in IPv4, ESP in UDP", "aes128gcm16 IPv6 in IPv4, ESP", "aes128gcm16 IPv4 in IPv6, ESP", "aes128gcm16 IPv6 in IPv6, ESP"} {
+		want[way] = 2
+	}
+	if !reflect.DeepEqual(found, want) {
+		t.Errorf("rows at 1400 bytes with a target:\n%v\nexpected\n%v", found, want)
+	}
+}
+
+// The same packets in all rows of a direction but the one for scale; the target stands beside the most tunnels.
+func checkTunnels(t *testing.T, rows []map[string]any) {
+	t.Helper()
+	var found []string
+	for _, row := range rows {
+		found = append(found, fmt.Sprint(row["direction"], " ", row["flows"], " ", row["tunnels"], " ", row["one_tunnel_ratio_target"]))
+		if row["flows"] == 100.0 && row["tunnels"] == 1.0 && row["one_tunnel_ratio"] != 1.0 {
+			t.Errorf("one tunnel is compared with itself, found %v", row)
+		}
+	}
+	want := []string{"outbound 1 1 <nil>", "outbound 100 1 <nil>", "outbound 100 10 <nil>", "outbound 100 100 1.8",
+		"inbound 1 1 <nil>", "inbound 100 1 <nil>", "inbound 100 10 <nil>", "inbound 100 100 1.8"}
+	if !reflect.DeepEqual(found, want) {
+		t.Errorf("rows\n%q\nexpected\n%q", found, want)
+	}
+}
+
+// Two workers stand beside one.
+func checkWorkers(t *testing.T, rows []map[string]any) {
+	t.Helper()
+	for i, row := range rows {
+		if want := float64(1 + i%2); row["workers"] != want || row["flows"] != 1000*want {
+			t.Errorf("row %d: %v, expected %g workers with 1000 flows each", i, row, want)
+		}
+		if i%2 == 1 && row["one_worker_rate_ratio_target"] != workersTarget {
+			t.Errorf("target of two workers: %v", row)
+		}
 	}
 }
 
@@ -54,16 +131,14 @@ func readRows(t *testing.T, name string) []map[string]any {
 	return rows
 }
 
-// splitRows parts the main table from that of policies.
-func splitRows(all []map[string]any) (rows, policies []map[string]any) {
+// splitRows parts the tables; the rows of policies name none.
+func splitRows(all []map[string]any) map[string][]map[string]any {
+	rows := map[string][]map[string]any{}
 	for _, row := range all {
-		if _, main := row["algorithm"]; main {
-			rows = append(rows, row)
-		} else {
-			policies = append(policies, row)
-		}
+		table, _ := row["table"].(string)
+		rows[table] = append(rows[table], row)
 	}
-	return rows, policies
+	return rows
 }
 
 // The table of policies has a row for each size and traffic, whose figures add up, and one for putting the largest policy in
@@ -126,7 +201,7 @@ func checkRow(t *testing.T, row map[string]any) {
 		}
 		return value
 	}
-	for _, key := range []string{"case", "algorithm", "direction"} {
+	for _, key := range []string{"case", "algorithm", "direction", "encapsulation", "floor_crypto"} {
 		if text, ok := row[key].(string); !ok || text == "" {
 			t.Errorf("%s is %v, expected a text in %v", key, row[key], row)
 		}

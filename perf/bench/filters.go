@@ -1,14 +1,12 @@
 package bench
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
 	"slices"
 	"time"
 
-	"sallyport/crypto"
 	"sallyport/pmd/eal"
 )
 
@@ -23,8 +21,6 @@ const (
 	missBase = 100 // filters
 	swaps    = 5
 )
-
-var cheapest = crypto.Suite{Encr: crypto.EncrAESGCM16, KeyBits: 128}
 
 // FilterRow is what packets of 64 bytes cost with a policy of some size, through the whole gateway. Hits are of flows that meet
 // the same few filters in every policy, because counting for thousands of filters is a cost of its own. Flood is one packet of
@@ -78,26 +74,47 @@ type SwapRow struct {
 // filterRound is the windows with one policy.
 type filterRound struct{ hit, miss, floodHit measured }
 
+// policiesTable has policies of many filters, with permitted and with protected traffic.
+func (o *Options) policiesTable() table {
+	t := table{loads: [][]load{{siteLoad(true, true)}}, filters: o.Filters}
+	t.run = func(s *stand) (all []any, err error) {
+		printFilterHeading(o.Out, o)
+		for _, tunnel := range []bool{false, true} {
+			rows, swap, err := o.measureFilters(s, tunnel)
+			if err != nil {
+				return nil, err
+			}
+			for _, row := range rows {
+				printFilterRow(o.Out, &row)
+			}
+			printSwapRow(o.Out, &swap)
+			all = append(append(all, anyRows(rows)...), swap)
+		}
+		return all, nil
+	}
+	return t
+}
+
 // measureFilters makes the rows of one kind of traffic.
-func (o *Options) measureFilters(ctx context.Context, tunnel bool, folder string, core *thread, window uint64, machine Machine) (rows []FilterRow, swap SwapRow, err error) {
+func (o *Options) measureFilters(s *stand, tunnel bool) (rows []FilterRow, swap SwapRow, err error) {
 	rounds := make([][]filterRound, o.Windows)
 	for i := range rounds {
 		rounds[i] = make([]filterRound, len(o.Filters))
 	}
 	for _, flood := range []bool{false, true} {
-		if swap, err = o.measureSite(ctx, siteLoad(tunnel, flood), flood, folder, core, window, machine, rounds); err != nil {
+		if swap, err = o.measureSite(s, siteLoad(tunnel, flood), flood, rounds); err != nil {
 			return nil, swap, err
 		}
 	}
 	for i := range o.Filters {
-		rows = append(rows, o.filterRow(siteLoad(tunnel, true).site.traffic(), rounds, i, machine))
+		rows = append(rows, o.filterRow(siteLoad(tunnel, true).site.traffic(), rounds, i, s.machine))
 	}
 	return rows, swap, nil
 }
 
 // siteLoad is the traffic of a site. Its suite is the cheapest: what policy costs shows most.
 func siteLoad(tunnel, flood bool) load {
-	l := load{suite: cheapest, direction: Outbound, size: siteSize, flows: knownFlows, tunnels: 1}
+	l := load{suite: cheapest, direction: Outbound, size: siteSize, flows: knownFlows, tunnels: 1, workers: 1}
 	aimed := minFilters - 1
 	if flood {
 		l.flows, aimed = siteFlows, maxFilters
@@ -107,56 +124,57 @@ func siteLoad(tunnel, flood bool) load {
 }
 
 // measureSite fills in what the rounds have of hits or of the flood; with the flood it measures swaps.
-func (o *Options) measureSite(ctx context.Context, l load, flood bool, folder string, core *thread, window uint64, machine Machine, rounds [][]filterRound) (swap SwapRow, err error) {
-	b, err := newBed(l, folder)
+func (o *Options) measureSite(s *stand, l load, flood bool, rounds [][]filterRound) (swap SwapRow, err error) {
+	beds, err := newBeds(s.folder, l)
 	if err != nil {
 		return swap, err
 	}
-	defer func() { err = errors.Join(err, b.close()) }()
-	if err := b.measurePolicies(ctx, o.Filters, flood, core, window, rounds); err != nil || !flood {
+	defer func() { err = errors.Join(err, beds.close()) }()
+	b := beds.list[0]
+	if err := b.measurePolicies(s, o.Filters, flood, rounds); err != nil || !flood {
 		return swap, err
 	}
-	return b.measureSwap(o.Filters[0], slices.Max(o.Filters), machine)
+	return b.measureSwap(o.Filters[0], slices.Max(o.Filters), s.machine)
 }
 
 // measurePolicies runs the windows of each round, for each size of the policy.
-func (b *bed) measurePolicies(ctx context.Context, sizes []int, flood bool, core *thread, window uint64, rounds [][]filterRound) error {
+func (b *bed) measurePolicies(s *stand, sizes []int, flood bool, rounds [][]filterRound) error {
 	defer quietCollector()()
 	var sent uint64
-	run := func(kind func(int, uint64, int) (uint64, uint64, error), cycles uint64) (m measured, err error) {
-		m.packets, m.cycles, err = kind(0, cycles, b.load.pass())
-		sent += m.packets
-		return m, err
+	run := func(kind func(int, uint64, int) (uint64, uint64, error), cycles uint64) (measured, error) {
+		packets, spent, err := kind(0, cycles, b.load.pass())
+		sent += packets
+		return measured{packets, float64(spent)}, err
 	}
 	windows := func(r *filterRound) (err error) {
 		if _, err = run(b.plane.RunFor, 0); err != nil { // after which every flow is known
 			return err
 		}
 		if !flood {
-			r.hit, err = run(b.plane.RunFor, window)
+			r.hit, err = run(b.plane.RunFor, s.window)
 			return err
 		}
-		if r.floodHit, err = run(b.plane.RunFor, window); err != nil {
+		if r.floodHit, err = run(b.plane.RunFor, s.window); err != nil {
 			return err
 		}
-		r.miss, err = run(b.plane.RunMissesFor, window)
+		r.miss, err = run(b.plane.RunMissesFor, s.window)
 		return err
 	}
 	for round := range rounds {
 		for i, n := range sizes {
-			if err := ctx.Err(); err != nil {
+			if err := s.ctx.Err(); err != nil {
 				return err
 			}
 			if _, err := b.applySite(b.load.site.set(n, b.load.suite.String())); err != nil {
 				return err
 			}
-			if err := core.do(func() error { return windows(&rounds[round][i]) }); err != nil {
+			if err := s.cores[0].do(func() error { return windows(&rounds[round][i]) }); err != nil {
 				return err
 			}
 		}
 		collectGarbage()
 	}
-	return b.check(sent)
+	return b.check([]uint64{sent})
 }
 
 func (o *Options) filterRow(traffic string, rounds [][]filterRound, i int, machine Machine) FilterRow {

@@ -9,8 +9,8 @@ package bench
 import "C"
 
 import (
-	"encoding/binary"
 	"fmt"
+	"runtime"
 	"syscall"
 
 	"sallyport/crypto"
@@ -21,93 +21,109 @@ import (
 
 // measured is what one window counted.
 type measured struct {
-	packets, cycles uint64
+	packets uint64
+	cycles  float64
 }
 
-func (m measured) perPacket() float64 { return float64(m.cycles) / float64(m.packets) }
+func (m measured) perPacket() float64 { return m.cycles / float64(m.packets) }
 
-// source takes packets from the port and frees them, for at least cycles and in whole passes.
-func source(port ethdev.Port, pass int, cycles uint64) (measured, error) {
+// source takes packets from a queue of the port and frees them, for at least cycles and in whole passes.
+func source(port ethdev.Port, queue, pass int, cycles uint64) (measured, error) {
 	var packets, spent C.uint64_t
-	if rc := C.bench_source(C.uint16_t(port), C.uint64_t(pass), C.uint64_t(cycles), &packets, &spent); rc != 0 {
-		return measured{}, fmt.Errorf("bench: source on port %d: %w", port, syscall.Errno(-rc))
+	if rc := C.bench_source(C.uint16_t(port), C.uint16_t(queue), C.uint64_t(pass), C.uint64_t(cycles), &packets, &spent); rc != 0 {
+		return measured{}, fmt.Errorf("bench: source on port %d, queue %d: %w", port, queue, syscall.Errno(-rc))
 	}
-	return measured{uint64(packets), uint64(spent)}, nil
+	return measured{uint64(packets), float64(spent)}, nil
 }
 
-// cryptoFloor is a burst of a load's packets that a crypto session works on, alone.
+// cryptoFloor is some bursts of a load's packets that a crypto session works on, alone.
 type cryptoFloor struct {
-	c *C.struct_bench_crypto
+	c   *C.struct_bench_crypto
+	who string
 }
 
-// floorQueue is the queue pair of the floor: worker 0 has the first.
-const floorQueue = 1
-
-// newCryptoFloor needs a session in the direction of the load. The packets have the shape and place in their buffers that
-// the gateway gives them.
-func newCryptoFloor(pool *mempool.Mempool, s *cryptodev.Session, l load, spi uint32, keymat crypto.Secret) (*cryptoFloor, error) {
-	config := C.struct_bench_session{
-		handle: s.Handle, device: C.uint8_t(s.Device), queue_pair: floorQueue, iv_offset: cryptodev.IVOffset,
-		cpu: flag(s.CPU), job: flag(s.Job), ah: flag(l.suite.AH()), aead: flag(l.suite.AEAD()), encrypt: flag(l.direction == Outbound),
-		iv_length: C.uint8_t(l.suite.IVLen()), icv_length: C.uint8_t(l.suite.ICVLen()),
-	}
-	key := l.suite.KeyLen()
-	if l.suite.AH() {
-		key = l.suite.IntegKeyLen()
-	}
-	for i, octet := range keymat.Bytes()[key:][:l.suite.SaltLen()] {
-		config.salt[i] = C.uint8_t(octet)
-	}
-	offset := mempool.Headroom + etherLen + ipv4Len // ESP where it was received
-	if l.direction == Outbound {
-		offset = mempool.Headroom + etherLen - espHeaderLen - l.suite.IVLen() // in front of the inner packet
-	}
+// newCryptoFloor needs a session in the direction of the load. The packets are those of a worker, and have the shape and place
+// in their buffers that the gateway gives them.
+func newCryptoFloor(pool *mempool.Mempool, s *cryptodev.Session, l load, worker int, keymat crypto.Secret) (*cryptoFloor, error) {
+	config, who := sessionConfig(s, l, worker, keymat)
 	l.tunnels = 1
-	var packets []byte
-	peer, err := newSealer(l, []uint32{spi}, keymat)
+	side, err := newSealer(l, worker, []uint32{floorSPI}, keymat)
 	if err != nil {
 		return nil, err
 	}
-	for i := range burst {
-		packet, err := peer.esp(i)
-		if l.direction == Outbound {
-			packet = l.clearESP(spi, uint64(i+1), i)
-		}
+	var octets, icvs []byte
+	var lengths []C.uint32_t
+	front := 0 // bytes before the inner packet
+	for i := range l.period() {
+		p, err := side.cryptPacket(i)
 		if err != nil {
 			return nil, err
 		}
-		packets = append(packets, packet...)
+		octets, icvs, lengths = append(octets, p.octets...), append(icvs, p.icv...), append(lengths, C.uint32_t(len(p.octets)))
+		front = p.front
+	}
+	var pin runtime.Pinner
+	defer pin.Unpin()
+	pin.Pin(&octets[0])
+	pin.Pin(&icvs[0])
+	pin.Pin(&lengths[0])
+	packets := C.struct_bench_packets{
+		octets: (*C.uint8_t)(&octets[0]), icvs: (*C.uint8_t)(&icvs[0]), lengths: &lengths[0], n: C.uint32_t(len(lengths)),
+		offset: C.uint32_t(l.cryptOffset(front)),
 	}
 	var rc C.int
-	c := C.bench_crypto_create((*C.struct_rte_mempool)(pool.Pointer()), &config, (*C.uint8_t)(&packets[0]),
-		C.uint32_t(len(packets)/burst), C.uint32_t(offset), &rc)
+	c := C.bench_crypto_create((*C.struct_rte_mempool)(pool.Pointer()), &config, &packets, &rc)
 	if c == nil {
-		return nil, fmt.Errorf("bench: crypto floor of %s on %s: %w", l, s.DeviceName(), syscall.Errno(-rc))
+		return nil, fmt.Errorf("bench: crypto floor of %s by %s: %w", l, who, syscall.Errno(-rc))
 	}
-	return &cryptoFloor{c}, nil
+	return &cryptoFloor{c, who}, nil
 }
 
-// clearESP is an outbound packet as it stands before encryption: the IV field has what the IV is made from, the ICV is room.
-func (l load) clearESP(spi uint32, sequence uint64, i int) []byte {
-	b := binary.BigEndian.AppendUint32(nil, spi)
-	b = binary.BigEndian.AppendUint32(b, uint32(sequence))
-	b = binary.BigEndian.AppendUint64(b, sequence)
-	b = append(b, make([]byte, l.suite.IVLen()-8)...)
-	text := len(b)
-	b = append(b, l.innerPacket(i)...)
-	pad := byte(0)
-	for (len(b)-text+2)%l.suite.BlockSize() != 0 {
-		pad++
-		b = append(b, pad)
+// floorSPI is nobody's: no gateway sees the packets.
+const floorSPI = 0x1000
+
+// sessionConfig describes a session to C, and says in words who does its crypto.
+func sessionConfig(s *cryptodev.Session, l load, worker int, keymat crypto.Secret) (config C.struct_bench_session, who string) {
+	// The workers have the first queue pairs.
+	config = C.struct_bench_session{
+		handle: s.Handle, gcm: s.GCM, device: C.uint8_t(s.Device), queue_pair: C.uint16_t(l.workers + worker), iv_offset: cryptodev.IVOffset,
+		aead: flag(l.suite.AEAD()), ah: flag(l.suite.AH()), encrypt: flag(l.direction == Outbound),
+		iv_length: C.uint8_t(l.suite.IVLen()), icv_length: C.uint8_t(l.suite.ICVLen()),
 	}
-	b = append(b, pad, nextIPv4)
-	return append(b, make([]byte, l.suite.ICVLen())...)
+	key := l.suite.KeyLen()
+	for i, octet := range keymat.Bytes()[key:][:l.suite.SaltLen()] {
+		config.salt[i] = C.uint8_t(octet)
+	}
+	switch {
+	case s.Direct:
+		config.kind, who = C.BENCH_DIRECT, "libIPSec_MB, direct"
+	case s.Job:
+		config.kind, who = C.BENCH_JOBS, "libIPSec_MB, jobs"
+	case s.CPU:
+		config.kind, who = C.BENCH_CPU, s.DeviceName()+", cpu-crypto"
+	default:
+		config.kind, who = C.BENCH_QUEUED, s.DeviceName()+", enqueue and dequeue"
+	}
+	return config, who
+}
+
+// cryptOffset is where the first authenticated byte of a packet stands behind the start of the headroom: outbound so far in
+// front of the inner packet as it has headers, inbound where it was received.
+func (l load) cryptOffset(front int) int {
+	frame := mempool.Headroom + etherLen
+	switch {
+	case l.direction == Outbound:
+		return frame - front
+	case l.suite.AH():
+		return frame
+	}
+	return frame + l.inFront()
 }
 
 func (f *cryptoFloor) run(cycles uint64) measured {
 	var packets, spent C.uint64_t
 	C.bench_crypto_run(f.c, C.uint64_t(cycles), &packets, &spent)
-	return measured{uint64(packets), uint64(spent)}
+	return measured{uint64(packets), float64(spent)}
 }
 
 func (f *cryptoFloor) free() { C.bench_crypto_free(f.c) }

@@ -2,7 +2,7 @@
 #ifndef BENCH_FLOOR_H
 #define BENCH_FLOOR_H
 
-/* The work that no gateway can avoid, each part alone: packets from the source and back to their pool, and the crypto device, or libIPSec_MB's jobs, over the same bytes. */
+/* The work that no gateway can avoid, each part alone: packets from the source and back to their pool, and crypto over the same bytes. */
 
 #include <stdint.h>
 
@@ -11,28 +11,44 @@ struct bench_crypto;
 
 #define BENCH_BURST 32
 
-/* Takes packets from queue 0 of the port and frees them until `cycles` have passed and the packets are a multiple of `pass`. Fills packets taken and cycles spent.
+/* Takes packets from a queue of the port and frees them until `cycles` have passed and the packets are a multiple of `pass`. Fills packets taken and cycles spent.
  * Returns 0, or -ENODATA when nothing arrives. */
-int bench_source(uint16_t port, uint64_t pass, uint64_t cycles, uint64_t *packets, uint64_t *spent);
+int bench_source(uint16_t port, uint16_t queue, uint64_t pass, uint64_t cycles, uint64_t *packets, uint64_t *spent);
 
-/* A crypto session and where an ESP packet's parts are, lengths in bytes. */
+/* Who does the crypto of a session. */
+enum bench_kind {
+	BENCH_DIRECT, /* libIPSec_MB, one call a packet: AES-GCM */
+	BENCH_JOBS,   /* libIPSec_MB, a burst of jobs */
+	BENCH_CPU,    /* the device, synchronously: AES-GCM */
+	BENCH_QUEUED, /* the device, enqueue and dequeue: AES-GCM, or cipher and HMAC */
+};
+
+/* A crypto session and where the parts of a packet are, lengths in bytes. */
 struct bench_session {
-	void *handle;
+	void *handle;           /* key, job or session */
+	void *gcm;              /* direct: the function for the key's length and the direction */
+	enum bench_kind kind;
 	uint8_t device;
 	uint16_t queue_pair;    /* for sessions of enqueue and dequeue: one that no worker uses */
 	uint16_t iv_offset;     /* of the IV from the start of a crypto op */
-	uint8_t cpu, aead, encrypt;
-	uint8_t job;            /* handle is an IMB_JOB: a burst of jobs of a manager of the floor's own */
-	uint8_t ah;             /* job: the whole packet is authenticated, and the ICV is none of it */
+	uint8_t aead, ah, encrypt;
 	uint8_t iv_length, icv_length;
 	uint8_t salt[4];
 };
 
-/* One burst: BENCH_BURST ESP packets of `length` bytes from SPI to ICV, one after the other at `packets`, copied into mbufs `offset` bytes behind the headroom's start, where
- * the gateway has them. An encrypting session gets the clear text with its trailer. NULL with a negative errno in error when memory is short or a packet fails. */
-struct bench_crypto *bench_crypto_create(struct rte_mempool *pool, const struct bench_session *session, const uint8_t *packets, uint32_t length, uint32_t offset, int *error);
+/* Packets from their first authenticated byte on, one after the other: ESP with its ICV or room for it, AH with zeros where its ICV does not cover it. */
+struct bench_packets {
+	const uint8_t *octets;
+	const uint8_t *icvs;    /* that they have or are to get, one after the other */
+	const uint32_t *lengths;
+	uint32_t n;             /* whole bursts */
+	uint32_t offset;        /* of a packet behind the start of a buffer's headroom, where the gateway has it */
+};
+
+/* Copies the packets into mbufs and works on them once. NULL with a negative errno in error when memory is short or an ICV comes out differently. */
+struct bench_crypto *bench_crypto_create(struct rte_mempool *pool, const struct bench_session *session, const struct bench_packets *packets, int *error);
 void bench_crypto_free(struct bench_crypto *crypto);
-/* Encrypts or decrypts the burst over and over, in place, until `cycles` have passed. After the first time a decryption finds a wrong ICV, which costs the same. */
+/* Encrypts or decrypts the bursts over and over, in place, until `cycles` have passed. After the first time a decryption finds a wrong ICV, which costs the same. */
 void bench_crypto_run(struct bench_crypto *crypto, uint64_t cycles, uint64_t *packets, uint64_t *spent);
 
 /* Bytes allocated from DPDK's heaps, overhead included. */

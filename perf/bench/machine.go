@@ -13,16 +13,18 @@ import (
 
 // Machine is where the figures come from: they mean nothing without it.
 type Machine struct {
-	CPU       string `json:"cpu"`
-	CPUs      int    `json:"cpus"`
-	Core      int    `json:"core"` // the one that was measured
-	Kernel    string `json:"kernel"`
-	DPDK      string `json:"dpdk"`
-	RealTime  bool   `json:"real_time"` // the measured thread had real-time priority
-	HugePages bool   `json:"huge_pages"`
+	CPU        string `json:"cpu"`
+	CPUs       int    `json:"cpus"`
+	Core       int    `json:"core"`        // the one that was measured
+	SecondCore int    `json:"second_core"` // that of a second worker; the same where there is no other
+	Kernel     string `json:"kernel"`
+	DPDK       string `json:"dpdk"`
+	RealTime   bool   `json:"real_time"` // the measured thread had real-time priority
+	HugePages  bool   `json:"huge_pages"`
 }
 
-func describeMachine(core int, realTime, hugePages bool) (Machine, error) {
+// describeMachine needs the CPUs of the workers, the measured one first.
+func describeMachine(cpus []int, realTime, hugePages bool) (Machine, error) {
 	var name unix.Utsname
 	if err := unix.Uname(&name); err != nil {
 		return Machine{}, fmt.Errorf("bench: %w", err)
@@ -32,8 +34,8 @@ func describeMachine(core int, realTime, hugePages bool) (Machine, error) {
 		return Machine{}, err
 	}
 	return Machine{
-		CPU: cpu, CPUs: runtime.NumCPU(), Core: core, RealTime: realTime, Kernel: unix.ByteSliceToString(name.Release[:]),
-		DPDK: strings.TrimPrefix(eal.Version(), "DPDK "), HugePages: hugePages,
+		CPU: cpu, CPUs: runtime.NumCPU(), Core: cpus[0], SecondCore: cpus[len(cpus)-1], RealTime: realTime,
+		Kernel: unix.ByteSliceToString(name.Release[:]), DPDK: strings.TrimPrefix(eal.Version(), "DPDK "), HugePages: hugePages,
 	}, nil
 }
 
@@ -55,6 +57,19 @@ func cpuModel() (string, error) {
 		}
 	}
 	return runtime.GOARCH, nil
+}
+
+// siblings reports whether the two CPUs are threads of one physical core, as far as the kernel knows: a hypervisor may hide it.
+func (m Machine) siblings() (bool, error) {
+	var cores []string
+	for _, cpu := range []int{m.Core, m.SecondCore} {
+		b, err := os.ReadFile(fmt.Sprintf("/sys/devices/system/cpu/cpu%d/topology/thread_siblings_list", cpu))
+		if err != nil {
+			return false, fmt.Errorf("bench: %w", err)
+		}
+		cores = append(cores, string(b))
+	}
+	return cores[0] == cores[1], nil
 }
 
 func (m Machine) String() string {

@@ -2,6 +2,7 @@ package bench
 
 import (
 	"context"
+	"errors"
 	"runtime"
 	"runtime/debug"
 	"slices"
@@ -14,44 +15,81 @@ type round struct {
 	gateway, source, crypto measured
 }
 
-func (r round) floor() float64 { return r.source.perPacket() + r.crypto.perPacket() }
-func (r round) ratio() float64 { return r.gateway.perPacket() / r.floor() }
+func (r round) floor() float64     { return r.source.perPacket() + r.crypto.perPacket() }
+func (r round) ratio() float64     { return r.gateway.perPacket() / r.floor() }
+func (r round) perPacket() float64 { return r.gateway.perPacket() }
 
-// measure runs the windows of a row on the data core. Before the first the gateway has seen every flow.
-func (b *bed) measure(ctx context.Context, core *thread, window uint64, windows int) ([]round, error) {
-	defer quietCollector()()
-	var rounds []round
-	var sent uint64
-	gateway := func(cycles uint64) (m measured, err error) {
-		m.packets, m.cycles, err = b.plane.RunFor(0, cycles, b.load.pass())
-		sent += m.packets
-		return m, err
-	}
-	err := core.do(func() error {
-		if _, err := gateway(0); err != nil {
+// together runs f for each worker at the same time, on its data core, and adds up what they measured: the cycles are those in
+// which all of them together did the packets.
+func together(cores []*thread, f func(worker int) (measured, error)) (sum measured, err error) {
+	each, results := make([]measured, len(cores)), make([]<-chan error, len(cores))
+	for worker, core := range cores {
+		results[worker] = core.start(func() (err error) {
+			each[worker], err = f(worker)
 			return err
-		}
-		for range windows {
-			var r round
-			var err error
-			if err = ctx.Err(); err != nil {
-				return err
-			}
-			if r.gateway, err = gateway(window); err != nil {
-				return err
-			}
-			if r.source, err = source(b.source, b.load.pass(), window); err != nil {
-				return err
-			}
-			r.crypto = b.crypto.run(window)
-			rounds = append(rounds, r)
-		}
-		return nil
-	})
-	if err != nil {
-		return nil, err
+		})
 	}
-	return rounds, b.check(sent)
+	for _, result := range results {
+		err = errors.Join(err, <-result)
+	}
+	rate := 0.0 // packets in a cycle
+	for _, m := range each {
+		sum.packets += m.packets
+		rate += float64(m.packets) / m.cycles
+	}
+	sum.cycles = float64(sum.packets) / rate
+	return sum, err
+}
+
+// gatewayWindow is one of the gateway. sent counts the packets of each worker.
+func (b *bed) gatewayWindow(cores []*thread, cycles uint64, sent []uint64) (measured, error) {
+	return together(cores, func(worker int) (measured, error) {
+		packets, spent, err := b.plane.RunFor(worker, cycles, b.load.pass())
+		sent[worker] += packets
+		return measured{packets, float64(spent)}, err
+	})
+}
+
+func (b *bed) round(cores []*thread, window uint64, sent []uint64) (r round, err error) {
+	if r.gateway, err = b.gatewayWindow(cores, window, sent); err != nil {
+		return r, err
+	}
+	r.source, err = together(cores, func(worker int) (measured, error) { return source(b.source, worker, b.load.pass(), window) })
+	if err != nil {
+		return r, err
+	}
+	r.crypto, err = together(cores, func(worker int) (measured, error) { return b.crypto[worker].run(window), nil })
+	return r, err
+}
+
+// measure runs the windows of each bed, in turns, on as many of the data cores as it has workers. Before the first the
+// gateways have seen every flow.
+func (s *beds) measure(ctx context.Context, cores []*thread, window uint64, windows int) (rounds [][]round, err error) {
+	defer quietCollector()()
+	rounds = make([][]round, len(s.list))
+	sent := make([][]uint64, len(s.list))
+	for i, b := range s.list {
+		sent[i] = make([]uint64, b.load.workers)
+		if _, err := b.gatewayWindow(cores[:b.load.workers], 0, sent[i]); err != nil {
+			return nil, err
+		}
+	}
+	for range windows {
+		for i, b := range s.list {
+			if err := ctx.Err(); err != nil {
+				return nil, err
+			}
+			r, err := b.round(cores[:b.load.workers], window, sent[i])
+			if err != nil {
+				return nil, err
+			}
+			rounds[i] = append(rounds[i], r)
+		}
+	}
+	for i, b := range s.list {
+		err = errors.Join(err, b.check(sent[i]))
+	}
+	return rounds, err
 }
 
 // quietCollector keeps Go's garbage collector from running until the returned function is called: it would take memory
@@ -75,6 +113,15 @@ func spreadOf(rounds []round, figure func(round) float64) spread {
 	return spreadOfValues(values)
 }
 
+// ratios is a figure of one bed to that of another, in the same rounds.
+func ratios(of, to []round, figure func(round) float64) spread {
+	values := make([]float64, len(of))
+	for i := range of {
+		values[i] = figure(of[i]) / figure(to[i])
+	}
+	return spreadOfValues(values)
+}
+
 func spreadOfValues(values []float64) spread {
 	slices.Sort(values)
 	n := len(values)
@@ -86,15 +133,17 @@ func spreadOfValues(values []float64) spread {
 //
 // Cycles are of the time stamp counter, which runs at a constant rate whatever the core's clock does. Gbps counts the bits
 // of inner packets. The floor is what no gateway can avoid: taking the packets from the source and freeing them, plus
-// the crypto device alone over the same bytes.
+// crypto alone over the same bytes.
 type Row struct {
-	Case      string `json:"case"`
-	Algorithm string `json:"algorithm"`
-	Direction string `json:"direction"`
-	Size      int    `json:"size"` // bytes of the inner packet
-	Flows     int    `json:"flows"`
-	Tunnels   int    `json:"tunnels"`
-	Workers   int    `json:"workers"`
+	Table         string  `json:"table"`
+	Case          string  `json:"case"`
+	Algorithm     string  `json:"algorithm"`
+	Encapsulation string  `json:"encapsulation"`
+	Direction     string  `json:"direction"`
+	Size          float64 `json:"size"` // bytes of the inner packets, in the mean
+	Flows         int     `json:"flows"`
+	Tunnels       int     `json:"tunnels"`
+	Workers       int     `json:"workers"` // their packets are added up
 
 	Mpps    float64 `json:"mpps"`
 	MppsMin float64 `json:"mpps_min"`
@@ -112,10 +161,12 @@ type Row struct {
 	FloorCyclesPerPacketMax float64 `json:"floor_cycles_per_packet_max"`
 	SourceCyclesPerPacket   float64 `json:"source_cycles_per_packet"` // the floor's parts
 	CryptoCyclesPerPacket   float64 `json:"crypto_cycles_per_packet"`
+	FloorCrypto             string  `json:"floor_crypto"` // who does the floor's crypto
 
-	Ratio    float64 `json:"ratio"`
-	RatioMin float64 `json:"ratio_min"`
-	RatioMax float64 `json:"ratio_max"`
+	Ratio       float64 `json:"ratio"`
+	RatioMin    float64 `json:"ratio_min"`
+	RatioMax    float64 `json:"ratio_max"`
+	RatioTarget float64 `json:"ratio_target,omitempty"`
 
 	Windows int     `json:"windows"`
 	Packets uint64  `json:"packets"`  // through the gateway in all windows
@@ -124,23 +175,25 @@ type Row struct {
 	Machine Machine `json:"machine"`
 }
 
-func (b *bed) row(rounds []round, machine Machine) Row {
+func (b *bed) row(table string, rounds []round, machine Machine) Row {
 	hz := float64(eal.TSCHz())
-	cycles := spreadOf(rounds, func(r round) float64 { return r.gateway.perPacket() })
+	cycles := spreadOf(rounds, round.perPacket)
 	floor := spreadOf(rounds, round.floor)
 	ratio := spreadOf(rounds, round.ratio)
 	mpps := func(cycles float64) float64 { return hz / cycles / 1e6 }
-	gbps := func(cycles float64) float64 { return mpps(cycles) * float64(b.load.size) * 8 / 1e3 }
+	gbps := func(cycles float64) float64 { return mpps(cycles) * b.load.meanSize() * 8 / 1e3 }
 	row := Row{
-		Case: b.load.String(), Algorithm: b.load.suite.String(), Direction: string(b.load.direction),
-		Size: b.load.size, Flows: b.load.flows, Tunnels: b.load.tunnels, Workers: 1,
+		Table: table, Case: b.load.String(), Algorithm: b.load.suite.String(), Encapsulation: b.load.encapsulationText(),
+		Direction: string(b.load.direction),
+		Size:      b.load.meanSize(), Flows: b.load.flows * b.load.workers, Tunnels: b.load.tunnels, Workers: b.load.workers,
 		Mpps: mpps(cycles.median), MppsMin: mpps(cycles.max), MppsMax: mpps(cycles.min),
 		Gbps: gbps(cycles.median), GbpsMin: gbps(cycles.max), GbpsMax: gbps(cycles.min),
 		CyclesPerPacket: cycles.median, CyclesPerPacketMin: cycles.min, CyclesPerPacketMax: cycles.max,
 		FloorCyclesPerPacket: floor.median, FloorCyclesPerPacketMin: floor.min, FloorCyclesPerPacketMax: floor.max,
 		SourceCyclesPerPacket: spreadOf(rounds, func(r round) float64 { return r.source.perPacket() }).median,
 		CryptoCyclesPerPacket: spreadOf(rounds, func(r round) float64 { return r.crypto.perPacket() }).median,
-		Ratio:                 cycles.median / floor.median, RatioMin: ratio.min, RatioMax: ratio.max,
+		FloorCrypto:           b.crypto[0].who,
+		Ratio:                 cycles.median / floor.median, RatioMin: ratio.min, RatioMax: ratio.max, RatioTarget: b.load.target,
 		Windows: len(rounds), SABytes: b.saSize, TSCHz: eal.TSCHz(), Machine: machine,
 	}
 	for _, r := range rounds {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"sallyport/crypto"
@@ -21,23 +22,36 @@ const (
 	Inbound  Direction = "inbound"  // ESP in on the unprotected port, clear packets out on the protected one
 )
 
-// Options says what Run measures: every combination of algorithm, direction, flows and size. The zero value is the full
-// table for AES-GCM-128.
+// Options says what Run measures. Algorithms, Sizes, Flows and Tunnels are those of the first table, which has a row for every
+// combination of them; the other tables are what they are. The zero value is all of them, the first for AES-GCM-128.
 type Options struct {
-	Algorithms []string      // suites in the words of the configuration, such as "aes256-sha256"; "all" is every suite. None: aes128gcm16
+	Tables     []string      // of Tables; none: all
+	Algorithms []string      // suites in the words of the configuration, such as "aes256-sha256"; "all" is every suite that IKE offers. None: aes128gcm16
 	Directions []Direction   // none: both
 	Sizes      []int         // inner IPv4 packets in bytes, header included. None: 64, 512, 1400
 	Flows      []int         // UDP flows that take turns, packet by packet. None: 1, 1000, 100000
-	Filters    []int         // sizes of the policy for the table of misses; none: 10, 100, 1000, 10000. A 0 leaves that table out
+	Filters    []int         // sizes of the policy in the table of policies; none: 10, 100, 1000, 10000
 	Tunnels    int           // Child SAs over which the flows are spread evenly; 0 is 1
 	Window     time.Duration // of one measurement; 0 is 50 ms. It lasts longer when one pass over all flows does
 	Windows    int           // measurements of each kind per row; 0 is 15
-	Core       int           // CPU of the measured thread; 0 is the last one that this process may use
+	Core       int           // CPU of the measured thread; 0 is the last one that this process may use. A second worker has the last of the others
 	HugePages  string        // auto, on or off, as in the configuration. Empty is auto, which reserves them for as long as it runs
 	Quick      bool          // few short windows and few rows, where the options above are left open: proves that it works and measures nothing
 	JSON       string        // file for the rows as a JSON array, or empty
 	Out        io.Writer     // for the table; nil is standard output
 }
+
+// The tables, in their order.
+const (
+	tableSizes      = "sizes"
+	tableTransforms = "transforms"
+	tableTunnels    = "tunnels"
+	tableWorkers    = "workers"
+	tablePolicies   = "policies"
+)
+
+// Tables are the names of all tables.
+var Tables = []string{tableSizes, tableTransforms, tableTunnels, tableWorkers, tablePolicies}
 
 const (
 	minSize = 28   // IPv4 and UDP headers
@@ -50,6 +64,9 @@ func (o Options) withDefaults() Options {
 	if o.Quick {
 		sizes, flows, window, windows = []int{64, 1400}, []int{1, 1000}, time.Millisecond, 3
 		filters = []int{10, 100}
+	}
+	if len(o.Tables) == 0 {
+		o.Tables = Tables
 	}
 	if len(o.Algorithms) == 0 {
 		o.Algorithms = []string{"aes128gcm16"}
@@ -76,26 +93,16 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
-// load is what one row measures.
-type load struct {
-	suite     crypto.Suite
-	direction Direction
-	size      int // bytes of an inner packet
-	flows     int
-	tunnels   int
-	order     []int // in which the flows take turns
-	site      *site // its filters and packets, where a policy of many filters is measured
-}
-
-func (l load) String() string {
-	return fmt.Sprintf("%s %s %d bytes %d flows", l.direction, l.suite, l.size, l.flows)
-}
-
-// loads lists the rows in the order of the table, or all that is wrong with the options.
-func (o *Options) loads() ([]load, error) {
+// validate finds all that is wrong with the options.
+func (o *Options) validate() ([]crypto.Suite, error) {
 	suites, err := o.suites()
 	errs := []error{err}
 	wrong := func(format string, args ...any) { errs = append(errs, fmt.Errorf("bench: "+format, args...)) }
+	for _, table := range o.Tables {
+		if !slices.Contains(Tables, table) {
+			wrong("table %q: want %s", table, strings.Join(Tables, ", "))
+		}
+	}
 	for _, d := range o.Directions {
 		if d != Outbound && d != Inbound {
 			wrong("direction %q: want %s or %s", d, Outbound, Inbound)
@@ -112,8 +119,8 @@ func (o *Options) loads() ([]load, error) {
 		}
 	}
 	for _, filters := range o.Filters {
-		if filters != 0 && (filters < minFilters || filters > maxFilters) {
-			wrong("a policy of %d filters: want %d to %d, or 0 to leave the table out", filters, minFilters, maxFilters)
+		if filters < minFilters || filters > maxFilters {
+			wrong("a policy of %d filters: want %d to %d", filters, minFilters, maxFilters)
 		}
 	}
 	if o.Tunnels < 1 || o.Tunnels > maxTunnels {
@@ -122,20 +129,7 @@ func (o *Options) loads() ([]load, error) {
 	if o.Window < 0 || o.Windows < 1 {
 		wrong("%d windows of %s: want at least 1, of a time above 0", o.Windows, o.Window)
 	}
-	if err := errors.Join(errs...); err != nil {
-		return nil, err
-	}
-	var list []load
-	for _, suite := range suites {
-		for _, direction := range o.Directions {
-			for _, flows := range o.Flows {
-				for _, size := range o.Sizes {
-					list = append(list, load{suite: suite, direction: direction, size: size, flows: flows, tunnels: min(o.Tunnels, flows), order: randomOrder(flows)})
-				}
-			}
-		}
-	}
-	return list, nil
+	return suites, errors.Join(errs...)
 }
 
 func (o *Options) suites() ([]crypto.Suite, error) {

@@ -115,7 +115,7 @@ func hostIn(random *rand.Rand, p netip.Prefix) [4]byte {
 // packet is packet i of the file: one of each flow in turn.
 func (s *site) packet(i int) []byte {
 	f := &s.flows[i%len(s.flows)]
-	b := appendIPv4(make([]byte, 0, siteSize), siteSize, f.protocol, f.source, f.destination)
+	b := appendIP(make([]byte, 0, siteSize), siteSize, f.protocol, netip.AddrFrom4(f.source), netip.AddrFrom4(f.destination))
 	b = binary.BigEndian.AppendUint16(b, f.sourcePort)
 	b = binary.BigEndian.AppendUint16(b, f.destinationPort)
 	if f.protocol == protocolUDP {

@@ -4,32 +4,38 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math"
 	"os"
 )
 
-const tableHeading = `
-                                                       cycles per packet              floor         = source + crypto          ratio
-direction  algorithm       size   flows tunnels   Mpps   Gbps  median (min-max)   median (min-max)                   median (min-max)
+const tableHeading = `                                                                       cycles per packet              floor         = source + crypto          ratio
+direction  algorithm              encapsulation              size   flows tunnels   Mpps   Gbps  median (min-max)   median (min-max)                   median (min-max) [target]
 `
 
 func printHeading(w io.Writer, m Machine, o *Options) {
 	fmt.Fprintf(w, "%s\n", m)
-	fmt.Fprintf(w, "floor: packets from net_pcap (infinite_rx) and freed, plus the crypto device alone over the same bytes\n")
+	fmt.Fprintf(w, "floor: packets from net_pcap (infinite_rx) and freed, plus crypto alone over the same bytes\n")
 	fmt.Fprintf(w, "one worker; %d windows of each, alternating, of %s or one pass over all flows; inner packet sizes in bytes; Gbps of inner packets\n",
 		o.Windows, o.Window)
-	fmt.Fprint(w, tableHeading)
 }
 
 func printRow(w io.Writer, r *Row) {
-	fmt.Fprintf(w, "%-10s %-14s %5d %7d %7d %6.2f %6.2f  %6.0f (%.0f-%.0f)   %6.0f (%.0f-%.0f) = %4.0f + %4.0f   %5.2f (%.2f-%.2f)\n",
-		r.Direction, r.Algorithm, r.Size, r.Flows, r.Tunnels, r.Mpps, r.Gbps,
+	target, size := "", fmt.Sprint(r.Size)
+	if r.RatioTarget > 0 {
+		target = fmt.Sprintf(" [%.2f]", r.RatioTarget)
+	}
+	if r.Size != math.Trunc(r.Size) {
+		size = "IMIX"
+	}
+	fmt.Fprintf(w, "%-10s %-22s %-24s %6s %7d %7d %6.2f %6.2f  %6.0f (%.0f-%.0f)   %6.0f (%.0f-%.0f) = %4.0f + %4.0f   %5.2f (%.2f-%.2f)%s\n",
+		r.Direction, r.Algorithm, r.Encapsulation, size, r.Flows, r.Tunnels, r.Mpps, r.Gbps,
 		r.CyclesPerPacket, r.CyclesPerPacketMin, r.CyclesPerPacketMax,
 		r.FloorCyclesPerPacket, r.FloorCyclesPerPacketMin, r.FloorCyclesPerPacketMax, r.SourceCyclesPerPacket, r.CryptoCyclesPerPacket,
-		r.Ratio, r.RatioMin, r.RatioMax)
+		r.Ratio, r.RatioMin, r.RatioMax, target)
 }
 
-// printFooter says what an SA weighs.
-func printFooter(w io.Writer, rows []Row) {
+// printSAs says what an SA weighs.
+func printSAs(w io.Writer, rows []Row) {
 	largest := map[string]float64{}
 	for _, r := range rows {
 		largest[r.Direction] = max(largest[r.Direction], r.SABytes)

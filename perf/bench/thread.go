@@ -51,29 +51,33 @@ func (t *thread) run(core int, ready chan<- error) {
 	}
 }
 
-// do runs f on the thread and waits for it.
-func (t *thread) do(f func() error) error {
+// start lets f run on the thread; its result comes by the channel.
+func (t *thread) start(f func() error) <-chan error {
 	result := make(chan error, 1)
 	t.work <- func() { result <- f() }
-	return <-result
+	return result
 }
+
+// do runs f on the thread and waits for it.
+func (t *thread) do(f func() error) error { return <-t.start(f) }
 
 func (t *thread) stop() {
 	close(t.work)
 	<-t.done
 }
 
-// lastCore is the CPU with the highest number that this process may use: interrupts and the system's own work prefer low ones.
-func lastCore() (int, error) {
+// lastCores are the n CPUs with the highest numbers that this process may use, or as many as there are, the last one first:
+// interrupts and the system's own work prefer low ones.
+func lastCores(n int) ([]int, error) {
 	var allowed unix.CPUSet
 	if err := unix.SchedGetaffinity(0, &allowed); err != nil {
-		return 0, fmt.Errorf("bench: reading the CPU affinity: %w", err)
+		return nil, fmt.Errorf("bench: reading the CPU affinity: %w", err)
 	}
-	last := 0
-	for cpu := range len(allowed) * 64 {
+	var cores []int
+	for cpu := len(allowed)*64 - 1; cpu >= 0 && len(cores) < n; cpu-- {
 		if allowed.IsSet(cpu) {
-			last = cpu
+			cores = append(cores, cpu)
 		}
 	}
-	return last, nil
+	return cores, nil
 }

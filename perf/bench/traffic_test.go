@@ -3,9 +3,13 @@ package bench
 import (
 	"bytes"
 	"encoding/binary"
+	"math"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
+	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -14,65 +18,111 @@ import (
 
 func testLoad(t *testing.T, direction Direction, size, flows, tunnels int) load {
 	t.Helper()
-	suite, err := crypto.ParseSuite("aes128gcm16")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return load{suite: suite, direction: direction, size: size, flows: flows, tunnels: tunnels, order: randomOrder(flows)}
+	return load{suite: cheapest, direction: direction, size: size, flows: flows, tunnels: tunnels, order: randomOrder(flows), workers: 1}
 }
 
 func TestPassIsWholeBurstsAndFlows(t *testing.T) {
 	for _, flows := range []int{1, 7, 32, 1000, 4097, 100000} {
-		n := load{flows: flows}.pass()
+		n := load{size: 64, flows: flows}.pass()
 		if n%burst != 0 || n%flows != 0 || n < minPass {
 			t.Errorf("%d flows: a pass of %d packets, expected a multiple of %d and of the flows, at least %d", flows, n, burst, minPass)
 		}
 	}
 }
 
-// TestInnerPackets checks lengths, checksums and that there are as many flows as said, in both directions.
+// A pass of the IMIX has 7 packets of 46 bytes and 4 of 576 for each of 1500.
+func TestIMIX(t *testing.T) {
+	l := testLoad(t, Outbound, 0, 5, 1)
+	found := map[int]int{}
+	for i := range l.pass() {
+		found[len(l.innerPacket(0, i))]++
+	}
+	twelfth := l.pass() / 12
+	if want := map[int]int{46: 7 * twelfth, 576: 4 * twelfth, 1500: twelfth}; !reflect.DeepEqual(found, want) || l.pass()%burst != 0 {
+		t.Errorf("a pass of %d packets with %v of each length, expected %v", l.pass(), found, want)
+	}
+}
+
+// TestInnerPackets checks lengths, checksums and that there are as many flows as said, in both directions and both IP versions,
+// of each worker its own.
 func TestInnerPackets(t *testing.T) {
 	for _, direction := range []Direction{Outbound, Inbound} {
-		l := testLoad(t, direction, 64, 100000, 3)
-		flows := map[[12]byte]bool{}
-		for i := range l.pass() {
-			p := l.innerPacket(i)
-			if len(p) != 64 || int(binary.BigEndian.Uint16(p[2:])) != 64 || headerSum(p) != 0xffff {
-				t.Fatalf("packet %d: %x", i, p)
+		for _, six := range []bool{false, true} {
+			l := testLoad(t, direction, 64, 10000, 3)
+			l.inner6, l.workers = six, 2
+			flows := map[string]bool{}
+			for worker := range l.workers {
+				for i := range l.pass() {
+					flows[checkInnerPacket(t, l.innerPacket(worker, i), six)] = true
+				}
 			}
-			flows[[12]byte(p[12:24])] = true
-		}
-		if len(flows) != l.flows {
-			t.Errorf("%s: %d flows, expected %d", direction, len(flows), l.flows)
+			if len(flows) != l.flows*l.workers {
+				t.Errorf("%s: %d flows, expected %d", direction, len(flows), l.flows*l.workers)
+			}
 		}
 	}
 }
 
-func headerSum(p []byte) uint32 {
-	sum := uint32(0)
-	for i := 0; i < ipv4Len; i += 2 {
-		sum += uint32(binary.BigEndian.Uint16(p[i:]))
+// checkInnerPacket returns the packet's addresses and ports.
+func checkInnerPacket(t *testing.T, p []byte, six bool) string {
+	t.Helper()
+	if !six {
+		if len(p) != 64 || p[0] != 0x45 || int(binary.BigEndian.Uint16(p[2:])) != 64 || onesSum(p[:ipv4Len], 0) != 0xffff {
+			t.Fatalf("packet %x", p)
+		}
+		return string(p[12:24])
 	}
-	return sum&0xffff + sum>>16
+	if len(p) != 64 || p[0] != 0x60 || int(binary.BigEndian.Uint16(p[4:])) != 64-ipv6Len || onesSum(p[8:], 64-ipv6Len+protocolUDP) != 0xffff {
+		t.Fatalf("packet %x", p)
+	}
+	return string(p[8:44])
 }
 
-// TestSealedFile reads the file back and opens every packet of it, in the order of its SA.
+// Each tunnel has as many of the flows as any other, and its range holds their addresses and no other's.
+func TestFlowsOfTunnels(t *testing.T) {
+	l := testLoad(t, Outbound, 64, 1000, 30)
+	for i := range l.pass() {
+		destination, _ := netip.AddrFromSlice(l.innerPacket(0, i)[16:20])
+		for tunnel := range l.tunnels {
+			if holds := l.protected(tunnel).Contains(destination); holds != (tunnel == l.tunnel(l.flow(i))) {
+				t.Fatalf("packet %d to %s is of tunnel %d; tunnel %d has %s", i, destination, l.tunnel(l.flow(i)), tunnel, l.protected(tunnel))
+			}
+		}
+	}
+	flows := make([]int, l.tunnels)
+	for flow := range l.flows {
+		flows[l.tunnel(flow)]++
+	}
+	if slices.Max(flows)-slices.Min(flows) > 1 {
+		t.Errorf("flows of each tunnel: %v", flows)
+	}
+}
+
+// TestSealedFile reads files back and opens every packet of them, in the order of its SA, with everything that can be around it.
 func TestSealedFile(t *testing.T) {
-	l := testLoad(t, Inbound, 512, 64, 2)
-	spis := []uint32{0x1000, 0x2000}
-	keymat := func() crypto.Secret {
-		return crypto.NewSecret(bytes.Repeat([]byte{7}, l.suite.KeymatLen()))
+	ah := crypto.Suite{Integ: crypto.IntegHMACSHA256}
+	for _, c := range []struct {
+		suite crypto.Suite
+		encapsulation
+	}{{suite: cheapest}, {suite: ah}, {cheapest, encapsulation{udp: true}}, {cheapest, encapsulation{inner6: true}}, {cheapest, encapsulation{outer6: true}}} {
+		l := testLoad(t, Inbound, 512, 64, 2)
+		l.suite, l.encapsulation = c.suite, c.encapsulation
+		t.Run(l.encapsulationText(), func(t *testing.T) { checkSealedFile(t, l) })
 	}
-	peer, err := newSealer(l, spis, keymat())
+}
+
+func checkSealedFile(t *testing.T, l load) {
+	spis := []uint32{0x1000, 0x2000}
+	keymat := crypto.NewSecret(bytes.Repeat([]byte{7}, l.suite.KeymatLen()))
+	peer, err := newSealer(l, 0, spis, keymat)
 	if err != nil {
 		t.Fatal(err)
 	}
 	name := filepath.Join(t.TempDir(), "in.pcap")
-	mac := net.HardwareAddr{2, 0, 0, 0, 0, 1}
 	if err := createFile(name); err != nil {
 		t.Fatal(err)
 	}
-	if err := l.appendFrames(name, mac, peer); err != nil {
+	if err := l.appendFrames(name, 0, net.HardwareAddr{2, 0, 0, 0, 0, 1}, peer); err != nil {
 		t.Fatal(err)
 	}
 	file, err := os.ReadFile(name)
@@ -85,14 +135,10 @@ func TestSealedFile(t *testing.T) {
 		length := binary.LittleEndian.Uint32(file[8:])
 		frame := file[16:][:length]
 		file = file[16+length:]
-		spi := spis[l.flow(i)%2]
-		esp, err := crypto.NewESP(l.suite, spi, keymat())
-		if err != nil {
-			t.Fatal(err)
-		}
-		inner, next, seq, err := esp.Open(frame[etherLen+ipv4Len:], 0)
-		if err != nil || next != nextIPv4 || !bytes.Equal(inner, l.innerPacket(i)) || seq != last[spi]+1 {
-			t.Fatalf("packet %d: %v, next header %d, sequence number %d after %d", i, err, next, seq, last[spi])
+		spi := spis[l.tunnel(l.flow(i))]
+		inner, seq := openPacket(t, l, spi, keymat, frame[etherLen:])
+		if !bytes.Equal(inner, l.innerPacket(0, i)) || seq != last[spi]+1 {
+			t.Fatalf("packet %d: sequence number %d after %d, %x", i, seq, last[spi], inner)
 		}
 		last[spi] = seq
 	}
@@ -101,15 +147,40 @@ func TestSealedFile(t *testing.T) {
 	}
 }
 
+// openPacket returns the inner packet of one for the gateway.
+func openPacket(t *testing.T, l load, spi uint32, keymat crypto.Secret, packet []byte) (inner []byte, seq uint32) {
+	t.Helper()
+	var next uint8
+	if l.suite.AH() {
+		ah, err := crypto.NewAH(l.suite, spi, keymat)
+		if err != nil {
+			t.Fatal(err)
+		}
+		without, next, seq, err := ah.Verify(packet, 0)
+		if err != nil || next != protocolIPv4 {
+			t.Fatalf("%v, next header %d", err, next)
+		}
+		return without[ipv4Len:], seq
+	}
+	esp, err := crypto.NewESP(l.suite, spi, keymat)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if inner, next, seq, err = esp.Open(packet[l.inFront():], 0); err != nil || next != l.innerProtocol() {
+		t.Fatalf("%v, next header %d", err, next)
+	}
+	return inner, seq
+}
+
 func TestOptionsSayAllThatIsWrong(t *testing.T) {
 	o := Options{
-		Algorithms: []string{"rot13"}, Directions: []Direction{"sideways"}, Sizes: []int{27}, Flows: []int{0}, Tunnels: -1, Windows: -1,
+		Tables: []string{"periodic"}, Algorithms: []string{"rot13"}, Directions: []Direction{"sideways"}, Sizes: []int{27}, Flows: []int{0}, Filters: []int{0}, Tunnels: -1, Windows: -1,
 	}
 	err := Run(t.Context(), o)
 	if err == nil {
 		t.Fatal("no error")
 	}
-	for _, part := range []string{"rot13", "sideways", "27 bytes", "0 flows", "-1 tunnels", "-1 windows"} {
+	for _, part := range []string{"periodic", "rot13", "sideways", "27 bytes", "0 flows", "0 filters", "-1 tunnels", "-1 windows"} {
 		if !strings.Contains(err.Error(), part) {
 			t.Errorf("%q is not in: %v", part, err)
 		}
@@ -117,13 +188,12 @@ func TestOptionsSayAllThatIsWrong(t *testing.T) {
 }
 
 func TestSpread(t *testing.T) {
-	rounds := func(cycles ...uint64) (list []round) {
+	rounds := func(cycles ...float64) (list []round) {
 		for _, c := range cycles {
 			list = append(list, round{gateway: measured{1, c}})
 		}
 		return list
 	}
-	gateway := func(r round) float64 { return r.gateway.perPacket() }
 	for _, c := range []struct {
 		rounds []round
 		want   spread
@@ -132,8 +202,28 @@ func TestSpread(t *testing.T) {
 		{rounds(9, 1), spread{5, 1, 9}},
 		{rounds(3, 100, 1), spread{3, 1, 100}},
 	} {
-		if got := spreadOf(c.rounds, gateway); got != c.want {
+		if got := spreadOf(c.rounds, round.perPacket); got != c.want {
 			t.Errorf("found %v, expected %v", got, c.want)
 		}
+	}
+}
+
+// Two workers that take 2 and 4 cycles for a packet take 4/3 cycles together, however many packets each has done.
+func TestTogether(t *testing.T) {
+	var cores []*thread
+	for range 2 {
+		core := &thread{work: make(chan func()), done: make(chan struct{})}
+		go func() {
+			for f := range core.work {
+				f()
+			}
+		}()
+		defer close(core.work)
+		cores = append(cores, core)
+	}
+	each := []measured{{packets: 50, cycles: 100}, {packets: 30, cycles: 120}}
+	got, err := together(cores, func(worker int) (measured, error) { return each[worker], nil })
+	if err != nil || got.packets != 80 || math.Abs(got.perPacket()-4./3) > 1e-9 {
+		t.Errorf("%v, %v", got, err)
 	}
 }
