@@ -252,6 +252,7 @@ func countersView(c pipeline.Counters) api.Counters {
 			Name: p.Name, Received: p.Received, ReceivedBytes: p.ReceivedBytes,
 			Forwarded: p.Forwarded, ForwardedBytes: p.ForwardedBytes,
 			Delivered: p.Delivered, Held: p.Waiting, Drops: p.Drops,
+			Reassembling: p.Reassembling, Merged: p.Merged, Split: p.Split,
 			Transmitted: p.Transmitted, TransmittedBytes: p.TransmittedBytes,
 		})
 	}

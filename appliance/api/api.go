@@ -177,6 +177,9 @@ type PortCounters struct {
 	ForwardedBytes   uint64            `json:"forwarded_bytes"`
 	Delivered        uint64            `json:"delivered"`
 	Held             uint64            `json:"held"`
+	Reassembling     uint64            `json:"reassembling"` // fragments that wait for the others of their packet
+	Merged           uint64            `json:"merged"`       // fragments that became part of a packet, but for one of each packet
+	Split            uint64            `json:"split"`        // fragments that packets were cut into, but for one of each packet
 	Drops            map[string]uint64 `json:"drops"`
 	Transmitted      uint64            `json:"transmitted"`
 	TransmittedBytes uint64            `json:"transmitted_bytes"`

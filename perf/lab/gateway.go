@@ -371,7 +371,7 @@ func (g *Gateway) RekeyIKE(ctx context.Context) error {
 }
 
 // Counters asks for the account of every packet and checks it: what a port received is what was
-// forwarded, delivered to the gateway itself, is held or was dropped for a reason.
+// forwarded, delivered to the gateway itself, is held, was dropped for a reason, or is a fragment.
 func (g *Gateway) Counters(ctx context.Context) (api.Counters, error) {
 	var counters api.Counters
 	if err := g.API.Get(ctx, api.PathCounters, nil, &counters); err != nil {
@@ -381,12 +381,12 @@ func (g *Gateway) Counters(ctx context.Context) (api.Counters, error) {
 		return counters, fmt.Errorf("lab: gw-%s says that its counters do not add up: %s", g.Site.Name, counters.Imbalance)
 	}
 	for _, p := range counters.Ports {
-		account := p.Forwarded + p.Delivered + p.Held
+		account := p.Forwarded + p.Delivered + p.Held + p.Reassembling + p.Merged
 		for _, n := range p.Drops {
 			account += n
 		}
-		if account != p.Received {
-			return counters, fmt.Errorf("lab: port %s of gw-%s received %d packets and accounts for %d: %+v", p.Name, g.Site.Name, p.Received, account, p)
+		if account != p.Received+p.Split {
+			return counters, fmt.Errorf("lab: port %s of gw-%s received %d packets, cut %d more out of them and accounts for %d: %+v", p.Name, g.Site.Name, p.Received, p.Split, account, p)
 		}
 	}
 	return counters, nil
