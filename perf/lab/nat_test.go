@@ -171,7 +171,7 @@ func (r *natRig) verify(t *testing.T, pings int) {
 // site A to the ports that the NAT had at the time, never back to those it has forgotten.
 func (r *natRig) switched(t *testing.T, frames [][]byte) {
 	t.Helper()
-	const ikeSAInit, exchangeAt = 34, 18 // RFC 7296 section 3.1
+	const ikeSAInit, exchangeAt = 34, 18        // RFC 7296 section 3.1
 	onNATT, rebound := map[string]bool{}, false // by sender: frames of one are in order, those of both are not
 	for i, f := range frames {
 		if len(f) < etherLen+ipv4Len+8 || f[12] != 8 || f[13] != 0 || f[etherLen+9] != protocolUDP {
