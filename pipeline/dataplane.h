@@ -431,8 +431,8 @@ struct sp_worker {
 	struct sp_tally *tally;             /* drops by filter and by SA */
 	struct sp_port_counters counters[SP_PORT_SLOTS];
 	struct sp_gcm_scratch gcm;
+	struct sp_job_scratch job;
 	struct sp_cpu_vector cpu __rte_cache_aligned;
-	struct sp_job_scratch job __rte_cache_aligned;
 	struct sp_events events;
 	struct sp_tx_buffer tx[SP_MAX_PORTS] __rte_cache_aligned;
 } __rte_cache_aligned;
