@@ -36,6 +36,7 @@ type Gateway struct {
 
 	env     *eal.Environment
 	pool    *mempool.Mempool
+	wholes  *mempool.Mempool // for what is put together from fragments and is longer than any link takes
 	crypto  *cryptodev.Pool
 	devices []*ethdev.Device
 	plane   *pipeline.Dataplane
@@ -129,12 +130,17 @@ func (g *Gateway) openPorts() (err error) {
 	for _, p := range g.cfg.Ports {
 		mtu = max(mtu, p.MTU)
 	}
-	g.pool, err = mempool.CreateMbufPool("packets", g.buffers(), ethdev.DataRoom(mtu),
+	g.pool, err = mempool.CreateMbufPool("packets", g.buffers(int(ethdev.DataRoom(mtu))), ethdev.DataRoom(mtu),
 		mempool.OptCacheSize(mempool.MaxCacheSize/2), mempool.OptPrivateDataSize(pipeline.MbufPrivateSize))
 	if err != nil {
 		return err
 	}
 	g.onStop(func() error { g.pool.Free(); return nil })
+	g.wholes, err = mempool.CreateMbufPool("wholes", wholeBuffers, pipeline.LargeDataRoom(mtu), mempool.OptPrivateDataSize(pipeline.MbufPrivateSize))
+	if err != nil {
+		return err
+	}
+	g.onStop(func() error { g.wholes.Free(); return nil })
 	opened := map[string]*ethdev.Device{}
 	for _, p := range g.cfg.Ports {
 		if device := opened[p.Device]; device != nil { // another VLAN of it
@@ -170,12 +176,16 @@ func (g *Gateway) deviceMTU(device string) (mtu int) {
 // descriptors of each receive and transmit queue.
 const descriptors = 1024
 
+// wholeBuffers is how many such packets can be under way at once.
+const wholeBuffers = 255
+
 // buffers is how many packets the gateway can hold at once: full queues of every
-// port, full rings to and from the slow path, and what waits there for SAs and
-// neighbours.
-func (g *Gateway) buffers() uint32 {
+// port, full rings to and from the slow path, what waits there for SAs and
+// neighbours, and as many fragments as have room to wait, in bytes of a buffer.
+func (g *Gateway) buffers(size int) uint32 {
 	const besideQueues = 8192
-	return uint32(2*descriptors*len(g.cfg.Ports)*g.workers() + besideQueues - 1)
+	waiting := g.cfg.Fragments.MemoryMB << 20 / size
+	return uint32(2*descriptors*len(g.cfg.Ports)*g.workers() + besideQueues + waiting - 1)
 }
 
 func (g *Gateway) workers() int { return len(g.cfg.Dataplane.Workers) }
@@ -197,6 +207,7 @@ func (g *Gateway) openPlane() (err error) {
 	g.plane, err = pipeline.New(pipeline.Config{
 		Ports: g.portSpecs(), Workers: g.workers(), FlowEntries: d.FlowEntries, MaxSAs: d.MaxSAs,
 		MaxCells: d.MaxTunnels, MaxAdjacencies: d.MaxNeighbours, Pool: g.pool, Crypto: g.crypto, Idle: idle,
+		LargePool: g.wholes, FragmentMemory: g.cfg.Fragments.MemoryMB << 20, FragmentTimeout: g.cfg.Fragments.Timeout,
 	})
 	if err != nil {
 		return err
