@@ -126,7 +126,7 @@ uint32_t sp_fragment(struct sp_worker *w, struct rte_mbuf *m, const struct sp_cu
 	first = share(cut, &s, s.first_length);
 	later = share(cut, &s, s.later_length);
 	all = cut->length - s.first_length;
-	if (first == 0 || all <= first || 1 + (all - first + later - 1) / later > SP_FRAGMENTS_MAX) {
+	if (first == 0 || later == 0 || all <= first || 1 + (all - first + later - 1) / later > SP_FRAGMENTS_MAX) {
 		sp_drop(w, m, SP_DROP_MTU_EXCEEDED);
 		return 0;
 	}

@@ -217,10 +217,11 @@ static uint8_t decapsulate(struct sp_worker *w, struct sp_sa_in *sa, struct sp_e
 {
 	struct content c;
 	uint8_t reason = content_of(sa, p, &c);
-	int ipv6 = c.next_header == SP_PROTOCOL_IPV6, fragment;
+	int ipv6, fragment;
 
 	if (reason != SP_PASS)
 		return reason;
+	ipv6 = c.next_header == SP_PROTOCOL_IPV6;
 	if (sa->transport) {
 		ipv6 = sp_is_ipv6(ip_header(p));
 		rejoin(p, &c, c.next_header);

@@ -253,17 +253,6 @@ func (w *partial) join() (*whole, string) {
 	return result, ""
 }
 
-// expire drops what has waited longer than timeout, and returns how many fragments that were.
-func (r *reference) expire(timeout time.Duration) (n int) {
-	for key, w := range r.fragments {
-		if r.now-w.since > timeout {
-			n += len(w.pieces)
-			delete(r.fragments, key)
-		}
-	}
-	return n
-}
-
 // cut is a packet as fragments that fit into room bytes; none if it may not be cut.
 func (j *journey) cut(ip []byte, room int) [][]byte {
 	fixed := isIPv6(ip) || ipv4(ip).fragment()&flagDontFragment != 0
