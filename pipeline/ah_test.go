@@ -85,6 +85,26 @@ func TestAHCoversTheHeader(t *testing.T) {
 	}
 }
 
+// S-094 for IPv6: traffic class, flow label and hop limit may change on the way (RFC 4302 section 3.3.3.1.2.1), nothing else.
+func TestAHCoversTheIPv6Header(t *testing.T) {
+	r := newRig6(t, rigOptions{rules: []rule{siteRule, siteRule6}})
+	near := r.inbound(r.formed(form{ah: "sha256", outer6: true}, true))
+	for at := range ipv6HeaderLen {
+		for bit := range 8 {
+			near.sequence++
+			p := near.encapsulate(inner(6, 64, false), near.sequence)
+			p[at] ^= 1 << bit
+			o, _ := r.check(wan, fromWAN(p)) // the reference agrees on each
+			switch passes := at == 0 && bit < 4 || at > 0 && at < 4 || at == 7; {
+			case passes && o.Disposition != packetForwarded && o.Reason != "ecn", !passes && o.Disposition == packetForwarded:
+				t.Errorf("byte %d bit %d: %+v", at, bit, o)
+			case at >= 8 && at < 24 && o.Reason != "auth_failed" && o.Reason != "bad_source":
+				t.Errorf("byte %d bit %d: %+v, want auth_failed", at, bit, o)
+			}
+		}
+	}
+}
+
 // S-095: ESP says nothing of the outer header: another source passes. One bit of what it covers does not.
 func TestESPLeavesTheHeaderOpen(t *testing.T) {
 	for _, suite := range []string{"aes128gcm16", "aes128-sha256"} {

@@ -29,7 +29,7 @@ type capturedSA struct {
 	spi                 uint32
 	suite               string
 	keymat              []byte
-	esn, udp            bool
+	ah, esn, udp        bool
 }
 
 type captureFile struct {
@@ -38,6 +38,7 @@ type captureFile struct {
 	SAs      []struct {
 		Src, Dst   netip.Addr
 		SPI        string
+		Protocol   string
 		Encryption string
 		EncKey     string `json:"enc_key"`
 		Salt       string
@@ -79,20 +80,21 @@ func readCapture(t *testing.T, name string) capture {
 		if err != nil {
 			t.Fatal(err)
 		}
-		suite := "aes" + strconv.Itoa(len(s.EncKey)*4)
-		switch {
+		suite := "sha256"
+		switch cipher := "aes" + strconv.Itoa(len(s.EncKey)*4); {
+		case s.Protocol == "AH":
 		case s.Encryption == "AES-GCM":
-			suite += "gcm16"
+			suite = cipher + "gcm16"
 		case strings.HasPrefix(s.Integrity, "HMAC-SHA1"):
-			suite += "-sha1"
+			suite = cipher + "-sha1"
 		default:
-			suite += "-sha256"
+			suite = cipher + "-sha256"
 		}
 		host := file.Inner.Dst
 		if s.Src != file.SAs[0].Src {
 			host = file.Inner.Src
 		}
-		c.sas = append(c.sas, capturedSA{s.Src, s.Dst, host, uint32(spi), suite, keymat, s.ESN, len(file.UDPPorts) > 0})
+		c.sas = append(c.sas, capturedSA{s.Src, s.Dst, host, uint32(spi), suite, keymat, s.Protocol == "AH", s.ESN, len(file.UDPPorts) > 0})
 	}
 	return c
 }

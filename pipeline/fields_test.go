@@ -90,7 +90,8 @@ var ecnInside = [4][4]int{
 }
 
 // fieldForms are SAs whose outer headers are written and read by different code.
-var fieldForms = []form{{suite: "aes128gcm16"}, {suite: "aes128-sha256"}, {suite: "aes128gcm16", outer6: true}, {suite: "aes256-sha512", outer6: true, udp: true}}
+var fieldForms = []form{{suite: "aes128gcm16"}, {suite: "aes128-sha256"}, {suite: "aes128gcm16", outer6: true}, {suite: "aes256-sha512", outer6: true, udp: true},
+	{ah: "sha256"}, {ah: "sha1", outer6: true}, {suite: "aes128gcm16", ah: "sha256"}, {suite: "aes128-sha256", ah: "aes128gmac", outer6: true}}
 
 // RFC 2983, RFC 4301 section 8.1, RFC 6040 section 4.1: every policy for every inner header, on the wire.
 func TestEncapsulationPolicies(t *testing.T) {

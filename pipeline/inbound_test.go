@@ -307,32 +307,45 @@ func TestInnerOutsideSelectors(t *testing.T) {
 
 // Packets that the Linux kernel protected come out of the fast path as they went into the kernel.
 func TestKernelCaptures(t *testing.T) {
-	for _, name := range []string{"esp-gcm128-tunnel", "esp-gcm256-tunnel", "esp-cbc128-sha1-tunnel", "esp-cbc256-sha256-tunnel", "esp-cbc128-sha1-esn-tunnel", "esp-cbc128-sha1-udp-tunnel"} {
-		capture := readCapture(t, name)
-		for _, sa := range capture.sas {
-			opened := 0
-			r := newRig(t, rigOptions{
-				lan: netip.PrefixFrom(sa.host, 24).Masked().Addr().Next().Next().String() + "/24", host: sa.host,
-				wan: sa.destination.String() + "/24", peer: sa.source, rules: []rule{{name: "site", source: netip.PrefixFrom(sa.host, 24).Masked().String(), destination: "10.0.0.0/8", tunnel: "site"}},
-			})
-			child := r.child("site", sa.suite, false)
-			child.SPI, child.Keymat, child.ESN, child.UDPEncap = sa.spi, crypto.NewSecret(sa.keymat), sa.esn, sa.udp
-			child.Local, child.Remote = netip.AddrPortFrom(sa.destination, 4500), netip.AddrPortFrom(sa.source, 4500)
-			child.Selectors = siteSelectors(func(s *policySelector) { s.Local, s.Remote = anyIPv4, anyIPv4 })
-			r.forceSPI(sa.spi)
-			r.inbound(child)
-			for _, frame := range capture.frames {
-				if ip := ipv4(frame[etherHeaderLen:]); ip.destination() == sa.destination {
-					out := ipv4(r.wantForward(wan, fromPeer(ip[:ip.totalLen()]), lan)[etherHeaderLen:])
-					if out.protocol() != protocolICMP || checksum(out.payload()) != 0 || out.destination() != sa.host {
-						t.Errorf("%s: % x is not the kernel's ping", name, out)
-					}
-					opened++
-				}
+	for _, name := range []string{"esp-gcm128-tunnel", "esp-gcm256-tunnel", "esp-cbc128-sha1-tunnel", "esp-cbc256-sha256-tunnel", "esp-cbc128-sha1-esn-tunnel", "esp-cbc128-sha1-udp-tunnel",
+		"ah-sha256-tunnel", "ah-sha256-pad64-tunnel"} {
+		t.Run(name, func(t *testing.T) {
+			capture := readCapture(t, name)
+			for _, sa := range capture.sas {
+				capture.open(t, sa)
 			}
-			if opened == 0 {
-				t.Errorf("%s: no packet of SA %#x", name, sa.spi)
+		})
+	}
+}
+
+// open makes a gateway of the end that an SA leads to, and gives it the packets for there.
+func (c *capture) open(t *testing.T, sa capturedSA) {
+	t.Helper()
+	r := newRig(t, rigOptions{
+		lan: netip.PrefixFrom(sa.host, 24).Masked().Addr().Next().Next().String() + "/24", host: sa.host,
+		wan: sa.destination.String() + "/24", peer: sa.source, rules: []rule{{name: "site", source: netip.PrefixFrom(sa.host, 24).Masked().String(), destination: "10.0.0.0/8", tunnel: "site"}},
+	})
+	f := form{suite: sa.suite}
+	if sa.ah {
+		f = form{ah: sa.suite}
+	}
+	child := r.formed(f, false)
+	child.SPI, child.Keymat, child.ESN, child.UDPEncap = sa.spi, crypto.NewSecret(sa.keymat), sa.esn, sa.udp
+	child.Local, child.Remote = netip.AddrPortFrom(sa.destination, 4500), netip.AddrPortFrom(sa.source, 4500)
+	child.Selectors = siteSelectors(func(s *policySelector) { s.Local, s.Remote = anyIPv4, anyIPv4 })
+	r.forceSPI(sa.spi)
+	r.inbound(child)
+	opened := 0
+	for _, frame := range c.frames {
+		if ip := ipv4(frame[etherHeaderLen:]); ip.destination() == sa.destination {
+			out := ipv4(r.wantForward(wan, fromPeer(ip[:ip.totalLen()]), lan)[etherHeaderLen:])
+			if out.protocol() != protocolICMP || checksum(out.payload()) != 0 || out.destination() != sa.host {
+				t.Errorf("% x is not the kernel's ping", out)
 			}
+			opened++
 		}
+	}
+	if opened == 0 {
+		t.Errorf("no packet of SA %#x", sa.spi)
 	}
 }

@@ -156,6 +156,11 @@ var mssForms = map[form]int{
 	{suite: "aes128gcm16", outer6: true}:                    1426,
 	{suite: "aes128gcm16", transport: true}:                 1466,
 	{suite: "aes256-sha512", transport: true, outer6: true}: 1430,
+	{ah: "sha256"}:                                          1452,
+	{ah: "sha256", outer6: true}:                            1428,
+	{ah: "sha256", transport: true}:                         1472,
+	{suite: "aes128gcm16", ah: "sha256"}:                    1418,
+	{suite: "aes128-sha256", ah: "sha1", outer6: true}:      1390,
 }
 
 // A SYN and its answer announce, in either direction of a tunnel, at most what fits: by itself what the SA can carry in one packet over the path that it has, or what is configured.

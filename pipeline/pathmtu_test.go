@@ -398,7 +398,7 @@ func TestQuotes(t *testing.T) {
 // IPv6 outside: the same of packet too big, and nothing below 1,280 bytes is believed.
 func TestPathMTUOverIPv6(t *testing.T) {
 	router6 := netip.MustParseAddr("2001:db8:99::1")
-	for _, f := range []form{{suite: "aes128gcm16", outer6: true}, {suite: "aes128gcm16", outer6: true, udp: true}} {
+	for _, f := range []form{{suite: "aes128gcm16", outer6: true}, {suite: "aes128gcm16", outer6: true, udp: true}, {ah: "sha256", outer6: true}, {suite: "aes128gcm16", ah: "sha256", outer6: true}} {
 		t.Run(f.String(), func(t *testing.T) {
 			r := newRig6(t, rigOptions{rules: []rule{siteRule, siteRule6}})
 			child := r.formed(f, false)
