@@ -2,8 +2,12 @@ package ike
 
 import (
 	"net/netip"
+	"slices"
+	"strings"
 	"testing"
 	"time"
+
+	"sallyport/crypto"
 )
 
 // masquerade puts a behind a NAT that maps its ports to others of an address of its own.
@@ -81,6 +85,37 @@ func TestMovedByESP(t *testing.T) {
 	l.a.step(Moved{SPI: l.a.outbound[l.a.cells["net"]].PairSPI, Remote: moved})
 	if got := l.a.engine.Snapshot()[0].Remote; got != here {
 		t.Errorf("a, behind the NAT, follows to %v", got)
+	}
+}
+
+// S-091: a peer that wants AH and nothing else is refused, and with a NAT on the way the reason says that AH cannot cross it. The IKE SA
+// stays, and ESP is had by it.
+func TestAHAcrossNAT(t *testing.T) {
+	const cannot = "AH cannot cross the NAT that is on the way: its integrity check covers the addresses that a NAT changes"
+	for _, across := range []bool{false, true} {
+		change := behind("203.0.113.7")
+		if !across {
+			change = nil
+		}
+		l := join(t, nil, change)
+		if across {
+			l.masquerade("203.0.113.7", 20000)
+		}
+		wants := &l.a.engine.byName["b"].slots[0].cfg
+		esp := wants.ESPProposals
+		wants.ESPProposals = []crypto.Proposal{{Protocol: crypto.ProtocolAH, Integ: []crypto.IntegID{crypto.IntegHMACSHA256}, ESN: []crypto.ESNID{crypto.ESNNo}}}
+		l.begin()
+		l.run()
+		l.established()
+		l.a.expect(Failed, FailProposal, 1)
+		l.b.expect(Failed, FailProposal, 1)
+		refused := l.b.facts[slices.IndexFunc(l.b.facts, func(f Fact) bool { return f.Kind == Failed })]
+		if !strings.Contains(refused.Detail, "peer offered AH by ") || strings.Contains(refused.Detail, cannot) != across {
+			t.Errorf("with a NAT %t: %s", across, refused.Detail)
+		}
+		wants.ESPProposals = esp
+		l.advance(time.Minute)
+		l.established("net")
 	}
 }
 

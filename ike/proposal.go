@@ -199,7 +199,7 @@ func spi4(spi uint32) []byte { return binary.BigEndian.AppendUint32(nil, spi) }
 // maxDescribed bounds what a hostile offer can put into a Fact.
 const maxDescribed = 16
 
-// describe lists offered proposals for people, with IANA names.
+// describe lists offered proposals for people, with IANA names. ESP and IKE go without saying.
 func describe(proposals []wire.Proposal) string {
 	var list []string
 	for _, p := range proposals[:min(len(proposals), maxDescribed)] {
@@ -207,7 +207,11 @@ func describe(proposals []wire.Proposal) string {
 		for _, t := range p.Transforms[:min(len(p.Transforms), maxDescribed)] {
 			names = append(names, crypto.Transform{Type: crypto.TransformType(t.Type), ID: t.ID, KeyBits: t.KeyBits}.String())
 		}
-		list = append(list, strings.Join(names, "/"))
+		text := strings.Join(names, "/")
+		if p.Protocol == wire.ProtocolAH {
+			text = "AH by " + text
+		}
+		list = append(list, text)
 	}
 	return strings.Join(list, ", ")
 }

@@ -111,7 +111,7 @@ func (t *childResponder) negotiate(m *message) error {
 	ke := wire.Find[*wire.KE](m.Payloads)
 	choice, proposal, ok := choose(ours, offered, keGroup(ke))
 	if !ok {
-		return refuse(wire.NotifyNoProposalChosen, FailProposal, "peer offered %s for child %s, we accept %s", describe(offered), s.cfg.Name, describeOurs(ours))
+		return refuse(wire.NotifyNoProposalChosen, FailProposal, "peer offered %s for child %s%s, we accept %s", describe(offered), s.cfg.Name, sa.whyNot(offered), describeOurs(ours))
 	}
 	t.offered = proposal
 	out := binary.BigEndian.Uint32(proposal.SPI)
@@ -140,6 +140,14 @@ func (t *childResponder) negotiate(m *message) error {
 	t.made.keyIn, t.made.keyOut = childKeymat(sa.keys, choice.suite, shared, ni, t.nr)
 	t.made.lowestNonce = lowest(ni, t.nr)
 	return nil
+}
+
+// whyNot explains the refusal of an offer that no algorithm of ours could have helped (S-091).
+func (sa *ikeSA) whyNot(offered []wire.Proposal) string {
+	if (sa.natLocal || sa.natRemote) && !slices.ContainsFunc(offered, func(p wire.Proposal) bool { return p.Protocol != wire.ProtocolAH }) {
+		return " (AH cannot cross the NAT that is on the way: its integrity check covers the addresses that a NAT changes)"
+	}
+	return ""
 }
 
 // chooseSlot finds the child that the peer means and narrows to it (RFC 7296 2.9): best one that the first selectors, which may be those of a
