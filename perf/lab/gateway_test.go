@@ -34,6 +34,20 @@ func binary(t *testing.T) string {
 	return path
 }
 
+// sallyport runs the program against a gateway, as its operator would.
+func sallyport(t *testing.T, g *lab.Gateway, args ...string) (out, errOut string, code int) {
+	t.Helper()
+	var stdout, stderr strings.Builder
+	command := exec.CommandContext(t.Context(), binary(t), append(args, "--socket", g.Socket())...)
+	command.Dir, command.Stdout, command.Stderr = filepath.Dir(g.Configuration()), &stdout, &stderr
+	err := command.Run()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		t.Fatalf("sallyport %v: %v", args, err)
+	}
+	return stdout.String(), stderr.String(), command.ProcessState.ExitCode()
+}
+
 // newSites makes the topology and takes it down with the test.
 func newSites(t *testing.T, a, b lab.GatewayKind) *lab.Sites {
 	t.Helper()

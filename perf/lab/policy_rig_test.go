@@ -3,10 +3,8 @@ package lab_test
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"net"
 	"os"
-	"os/exec"
 	"reflect"
 	"strings"
 	"syscall"
@@ -83,15 +81,7 @@ func newPolicyRig(t *testing.T) *policyRig {
 // sallyport runs the program against gw-a, as its operator would.
 func (r *policyRig) sallyport(t *testing.T, args ...string) (out, errOut string, code int) {
 	t.Helper()
-	var stdout, stderr strings.Builder
-	command := exec.CommandContext(t.Context(), binary(t), append(args, "--socket", r.a.Socket())...)
-	command.Dir, command.Stdout, command.Stderr = r.Dir, &stdout, &stderr
-	err := command.Run()
-	var exit *exec.ExitError
-	if err != nil && !errors.As(err, &exit) {
-		t.Fatalf("sallyport %v: %v", args, err)
-	}
-	return stdout.String(), stderr.String(), command.ProcessState.ExitCode()
+	return sallyport(t, r.a, args...)
 }
 
 // must is sallyport with success wanted; it returns what was printed.

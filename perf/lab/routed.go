@@ -109,3 +109,23 @@ table ip nat {
 	}
 	return nil
 }
+
+// Block makes the router drop what an nftables expression matches, such as "udp dport 500", and all that it dropped before pass
+// again. An empty one blocks nothing.
+func (s *Sites) Block(ctx context.Context, match string) error {
+	verdict := ""
+	if match != "" {
+		verdict = match + " drop"
+	}
+	rules := fmt.Sprintf(`add table inet firewall
+delete table inet firewall
+table inet firewall {
+	chain forward {
+		type filter hook forward priority filter;
+		%s
+	}
+}
+`, verdict)
+	_, err := s.WAN.runWith(ctx, strings.NewReader(rules), "nft", "-f", "-")
+	return err
+}
