@@ -32,6 +32,8 @@ _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "header fields are com
 #define SP_IPV4_LENGTH 20
 #define SP_UDP_LENGTH 8
 #define SP_IPV6_LENGTH 40   /* the fixed header */
+#define SP_PACKET_MAX 65535  /* bytes of an IP packet */
+#define SP_IPV6_MINIMUM 1280 /* bytes of a packet that every link takes (RFC 8200 5) */
 #define SP_ESP_LENGTH 8     /* SPI and sequence number (RFC 4303 2) */
 #define SP_AH_LENGTH 12     /* AH up to its sequence number (RFC 4302 2) */
 #define SP_IV_MAX 16
@@ -387,10 +389,10 @@ struct sp_events {
 	struct sp_event event[SP_EVENTS];
 };
 
-/* A packet of the run at hand that is too long for its SA until it is cut. */
+/* A packet of the run at hand that is too long for the path until it is cut. */
 struct sp_oversize {
 	struct sp_packet *packet;
-	uint16_t room; /* bytes of the largest inner packet */
+	uint16_t room; /* bytes of the largest inner packet; 0: the outer one is cut */
 };
 
 struct sp_async_queue {

@@ -4,6 +4,7 @@
 
 #include "fragment.h"
 #include "mbuf.h"
+#include "outer.h"
 
 #define FRAGMENT_HEADER 8
 #define OPTION_END 0
@@ -16,8 +17,9 @@ int sp_may_fragment(const struct sp_worker *w, const struct sp_packet *p, uint32
 	const struct sp_fragment *f = &sp_priv(p->mbuf)->fragment;
 	const int arrived_so = (p->mbuf->ol_flags & w->dp->reassembled_flag) != 0, ipv6 = sp_is_ipv6(p->l3);
 	const int fixed = ipv6 || sp_load16(p->l3 + 6) & RTE_BE16(SP_IPV4_DF);
+	const uint32_t asked = ipv6 ? RTE_MAX(room, (uint32_t)SP_IPV6_MINIMUM) : room; /* no error makes its sender cut smaller */
 
-	if (fixed && (!arrived_so || f->largest > room))
+	if (fixed && (!arrived_so || f->largest > asked))
 		return 0;
 	*cut = (struct sp_cut){.l3 = p->l3, .length = p->length, .size = arrived_so ? RTE_MIN(room, f->largest) : room};
 	if (ipv6) {
@@ -25,6 +27,21 @@ int sp_may_fragment(const struct sp_worker *w, const struct sp_packet *p, uint32
 		cut->header = f->header;
 		cut->next_at = f->next_at;
 	}
+	return 1;
+}
+
+int sp_may_fragment_outer(const struct sp_sa_out *sa, struct rte_mbuf *m, uint32_t mtu, struct sp_cut *cut)
+{
+	const uint8_t *l3 = rte_pktmbuf_mtod_offset(m, uint8_t *, SP_L2_LENGTH);
+	uint32_t names;
+
+	*cut = (struct sp_cut){.l3 = l3, .length = m->data_len - SP_L2_LENGTH, .size = mtu};
+	if (!sp_is_ipv6(l3))
+		return !(sp_load16(l3 + 6) & RTE_BE16(SP_IPV4_DF));
+	/* other SAs between the two addresses have other SPIs, which who is not on the path cannot know (RFC 7739 3) */
+	cut->id = sa->spi_be ^ rte_cpu_to_be_32((uint32_t)sp_priv(m)->sequence);
+	cut->header = (uint16_t)sp_ipv6_unprotected(l3, &names);
+	cut->next_at = (uint16_t)names;
 	return 1;
 }
 

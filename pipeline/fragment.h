@@ -34,7 +34,7 @@ struct sp_cut {
 
 /*
  * Whether a packet that is longer than `room` may be sent in fragments of at most that size, and how. IPv4 without DF may; what arrived in fragments may if those would have passed,
- * because its sender chose their size: then none is larger than the largest that came.
+ * because its sender chose their size: then none is larger than the largest that came. IPv6 with fragments of SP_IPV6_MINIMUM bytes always may: its sender cannot be asked for less.
  */
 int sp_may_fragment(const struct sp_worker *w, const struct sp_packet *p, uint32_t room, struct sp_cut *cut);
 
@@ -45,6 +45,8 @@ int sp_may_fragment(const struct sp_worker *w, const struct sp_packet *p, uint32
 uint32_t sp_fragment(struct sp_worker *w, struct rte_mbuf *m, const struct sp_cut *cut, struct rte_mbuf **fragments);
 /* The same for a packet that goes on through the stages: `list` has the fragments, which stand in `fragments` and keep the packet's key and verdict. */
 uint32_t sp_fragment_packet(struct sp_worker *w, const struct sp_packet *p, const struct sp_cut *cut, struct sp_packet6 *fragments, struct sp_packet **list);
+/* How an outer packet that is too long is cut; 0 if it may not be. IPv4 may without DF; whoever adds ESP or AH to IPv6 may cut what became of it (RFC 4303 3.3.4, RFC 2473 7.1). */
+int sp_may_fragment_outer(const struct sp_sa_out *sa, struct rte_mbuf *m, uint32_t mtu, struct sp_cut *cut);
 /* The same for a packet that leaves: its hop count and all but the frame's header are as they shall be sent. */
 void sp_fragment_and_send(struct sp_worker *w, const struct sp_adjacency *next, struct rte_mbuf *m, const struct sp_cut *cut);
 

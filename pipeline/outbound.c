@@ -34,6 +34,7 @@ uint16_t sp_sa_out_largest_inner(const struct sp_sa_out *sa, uint16_t mtu)
 
 __rte_noinline void sp_outbound_reject(struct sp_worker *w, struct sp_sa_out *sa, uint32_t mtu, struct sp_packet *p, uint32_t total)
 {
+	const struct sp_fields fields = sp_fields_of(&sa->encapsulation);
 	struct sp_cut cut;
 	uint16_t room;
 
@@ -44,10 +45,12 @@ __rte_noinline void sp_outbound_reject(struct sp_worker *w, struct sp_sa_out *sa
 		sp_punt_dropped(w, p, SP_PUNT_TTL_EXPIRED, 0);
 	} else if (total > mtu) {
 		room = sp_outbound_largest(sa, (uint16_t)mtu, sa->transport ? sp_unprotected(p->l3) : 0);
-		if (!sa->transport && sp_may_fragment(w, p, room, &cut)) /* transport mode takes no fragments (RFC 4301 4.1) */
+		if (sa->plain && sp_cut_after(sa, &fields, p->l3, p->length)) /* other SAs have asked before */
+			w->oversize[w->n_oversize++] = (struct sp_oversize){.packet = p};
+		else if (!sa->transport && room > 0 && sp_may_fragment(w, p, room, &cut)) /* transport mode takes no fragments (RFC 4301 4.1) */
 			w->oversize[w->n_oversize++] = (struct sp_oversize){.packet = p, .room = room};
 		else
-			sp_punt_dropped(w, p, SP_PUNT_TOO_BIG, room);
+			sp_punt_dropped(w, p, SP_PUNT_TOO_BIG, sp_is_ipv6(p->l3) ? RTE_MAX(room, SP_IPV6_MINIMUM) : room);
 	} else {
 		sp_drop(w, p->mbuf, SP_DROP_NO_ROOM);
 	}
@@ -224,25 +227,34 @@ static void enter(struct sp_worker *w, struct sp_sa_out *sa, const struct sp_adj
 		sp_outbound_general(w, sa, next, packets, n);
 }
 
-/* Fragmentation before encapsulation (RFC 4301 8.1): the packets that were put aside, as runs of their own. */
-static __rte_noinline void enter_fragments(struct sp_worker *w, struct sp_sa_out *sa, const struct sp_adjacency *next)
+/* A packet in fragments that fit. */
+static void enter_cut(struct sp_worker *w, struct sp_sa_out *sa, const struct sp_adjacency *next, const struct sp_oversize *o)
 {
-	struct sp_oversize aside[SP_BURST];
 	struct sp_packet6 fragments[SP_FRAGMENTS_MAX];
 	struct sp_packet *list[SP_FRAGMENTS_MAX];
+	struct sp_cut cut = {0};
+	uint32_t n;
+
+	sp_may_fragment(w, o->packet, o->room, &cut); /* it has said so before */
+	n = sp_fragment_packet(w, o->packet, &cut, fragments, list);
+	for (uint32_t start = 0; start < n; start += SP_BURST)
+		enter(w, sa, next, list + start, RTE_MIN(n - start, (uint32_t)SP_BURST));
+}
+
+/* The packets that were put aside, as runs of their own: fragmentation before encapsulation, or after it by the general path (RFC 4301 8.1). */
+static __rte_noinline void enter_oversize(struct sp_worker *w, struct sp_sa_out *sa, const struct sp_adjacency *next)
+{
+	struct sp_oversize aside[SP_BURST];
 	uint32_t n_aside = w->n_oversize;
 
 	memcpy(aside, w->oversize, n_aside * sizeof(*aside));
 	w->n_oversize = 0;
 	for (uint32_t i = 0; i < n_aside; i++) {
-		struct sp_cut cut = {0};
-		uint32_t n;
-
-		sp_may_fragment(w, aside[i].packet, aside[i].room, &cut); /* it has said so before */
-		n = sp_fragment_packet(w, aside[i].packet, &cut, fragments, list);
-		for (uint32_t start = 0; start < n; start += SP_BURST)
-			enter(w, sa, next, list + start, RTE_MIN(n - start, (uint32_t)SP_BURST));
-		while (w->n_oversize > 0) /* the path MTU has fallen since */
+		if (aside[i].room == 0)
+			sp_outbound_general(w, sa, next, &aside[i].packet, 1);
+		else
+			enter_cut(w, sa, next, &aside[i]);
+		while (w->n_oversize > 0) /* the path MTU has fallen since, or the buffer has no room for this */
 			sp_drop(w, w->oversize[--w->n_oversize].packet->mbuf, SP_DROP_MTU_EXCEEDED);
 	}
 }
@@ -285,7 +297,7 @@ static void outbound_run(struct sp_worker *w, struct sp_packet **packets, uint32
 	}
 	enter(w, sa, next, packets, n);
 	if (unlikely(w->n_oversize > 0))
-		enter_fragments(w, sa, next);
+		enter_oversize(w, sa, next);
 }
 
 /*

@@ -61,10 +61,17 @@ static int between_ends(const struct sp_sa_out *sa, const uint8_t *l3)
 	return sa->outer == SP_IPV4 && sp_load64(l3 + 12) == sp_load64(sa->header + 12);
 }
 
-/* Asks all that can speak against a packet, before a byte of it changes. Returns 1, or disposes of it and returns 0. */
-static int accepted(struct sp_worker *w, struct sp_sa_out *sa, uint32_t mtu, struct sp_packet *p, const struct shape *s)
+/* Whether the packet to be fits the path, or may be cut for it, and the buffer. */
+static int fits(const struct sp_sa_out *sa, const struct sp_fields *fields, uint32_t mtu, const struct sp_packet *p, const struct shape *s)
 {
-	const struct rte_mbuf *m = p->mbuf;
+	if (s->total > mtu && !sp_cut_after(sa, fields, p->l3, p->length))
+		return 0;
+	return sp_mbuf_before(p->mbuf, p->l3) + s->stays >= SP_L2_LENGTH + s->front && sp_mbuf_after(p->mbuf, p->l3 + s->stays) >= s->total - s->front + SP_AH_ESN_ROOM;
+}
+
+/* Asks all that can speak against a packet, before a byte of it changes. Returns 1, or disposes of it and returns 0. */
+static int accepted(struct sp_worker *w, struct sp_sa_out *sa, const struct sp_fields *fields, uint32_t mtu, struct sp_packet *p, const struct shape *s)
+{
 	const int transit = p->key.role != SP_ROLE_LOCAL;
 
 	if (sa->transport && !between_ends(sa, p->l3)) {
@@ -75,8 +82,7 @@ static int accepted(struct sp_worker *w, struct sp_sa_out *sa, uint32_t mtu, str
 		sp_drop_out(w, sa, p->mbuf, SP_DROP_AH_HEADERS);
 		return 0;
 	}
-	if (!sp_selected_out(sa, p, sp_is_ipv6(p->l3)) || (*sp_hops_left(p->l3) <= 1 && transit) || s->total > mtu ||
-	    sp_mbuf_before(m, p->l3) + s->stays < SP_L2_LENGTH + s->front || sp_mbuf_after(m, p->l3 + s->stays) < s->total - s->front + SP_AH_ESN_ROOM) {
+	if (!sp_selected_out(sa, p, sp_is_ipv6(p->l3)) || (*sp_hops_left(p->l3) <= 1 && transit) || !fits(sa, fields, mtu, p, s)) {
 		sp_outbound_reject(w, sa, mtu, p, s->total);
 		return 0;
 	}
@@ -215,6 +221,7 @@ static void seal(struct sp_worker *w, struct sp_sa_out *sa, struct rte_mbuf **mb
 void sp_outbound_general(struct sp_worker *w, struct sp_sa_out *sa, const struct sp_adjacency *next, struct sp_packet **packets, uint32_t n)
 {
 	const struct sp_fields fields = sp_fields_of(&sa->encapsulation);
+	struct sp_fields without_df = fields; /* of what is cut */
 	const uint16_t mtu = sp_sa_out_mtu(sa, next);
 	const uint16_t mss = sp_mss_out(sa, mtu, sp_is_ipv6(packets[0]->l3)); /* a burst has one IP version */
 	struct rte_mbuf *mbufs[SP_BURST];
@@ -222,16 +229,18 @@ void sp_outbound_general(struct sp_worker *w, struct sp_sa_out *sa, const struct
 	uint64_t sequence = sp_reserve(w, sa, packets, &n), bytes = 0;
 	uint32_t good = 0;
 
+	without_df.df_mask_be = 0;
+	without_df.df_set_be = 0;
 	for (uint32_t i = 0; i < n; i++) {
 		struct sp_packet *p = packets[i];
 		struct shape s = shape_of(sa, p->l3, p->length, mtu);
 
-		if (!accepted(w, sa, mtu, p, &s))
+		if (!accepted(w, sa, &fields, mtu, p, &s))
 			continue;
 		sp_mss_clamp(p, mss);
 		bytes += p->length;
 		mbufs[good] = p->mbuf;
-		encapsulate(sa, &fields, p, &s, sequence + good, &crypts[good]);
+		encapsulate(sa, s.total > mtu ? &without_df : &fields, p, &s, sequence + good, &crypts[good]);
 		good++;
 	}
 	sp_reserved(sa, sequence, good);

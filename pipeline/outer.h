@@ -9,10 +9,6 @@
 #define SP_IPV4_PROTOCOL 9    /* bytes of the headers */
 #define SP_IPV6_NEXT_HEADER 6
 
-#define SP_NEXT_HOP_BY_HOP 0
-#define SP_NEXT_ROUTING 43
-#define SP_NEXT_DESTINATION 60
-
 /*
  * Where ESP and AH stand in an IPv6 packet whose headers have been parsed: behind what every router reads and the routing header, in front of what only the destination does
  * (RFC 4303 3.1.1). Returns the bytes before that place and in *names the offset of the byte that says what stands there.
@@ -75,6 +71,21 @@ static inline uint8_t sp_header_relabel(uint8_t *l3, uint32_t headers, uint32_t 
 	l3[names] = protocol;
 	sp_store16(l3 + 4, rte_cpu_to_be_16((uint16_t)(total - SP_IPV6_LENGTH)));
 	return before;
+}
+
+/*
+ * Whether a packet may become one that is too long for the path, and is cut then (RFC 4301 8.1). IPv6 has no smaller packets than SP_IPV6_MINIMUM to ask for (RFC 2473 7.1). In
+ * transport mode the header is the packet's own.
+ */
+static inline int sp_cut_after(const struct sp_sa_out *sa, const struct sp_fields *f, const uint8_t *l3, uint32_t length)
+{
+	const int ipv6 = sp_is_ipv6(l3);
+
+	if (ipv6 && length <= SP_IPV6_MINIMUM)
+		return 1;
+	if (sa->transport)
+		return !ipv6 && !(sp_load16(l3 + 6) & RTE_BE16(SP_IPV4_DF));
+	return sa->encapsulation.fragment_after && sp_fields_df_be(f, l3) == 0;
 }
 
 /* The outer header of a tunnel packet of `total` bytes around `inner`; sa->header has what is the same in all. */

@@ -13,7 +13,6 @@
 
 #define FRAGMENT_HEADER 8 /* RFC 8200 4.5 */
 #define OVERWRITTEN 48    /* bytes from the fragment header on that the library reads or writes as if they were IPv6's */
-#define PACKET_MAX 65535
 
 static struct sp_fragment *fragment_of(struct rte_mbuf *m)
 {
@@ -243,7 +242,7 @@ static struct rte_mbuf *join(struct sp_worker *w, struct rte_mbuf *head)
 
 	if (sum.mixed)
 		reason = SP_DROP_FRAGMENT_MIXED;
-	else if (length > PACKET_MAX) /* by options that only the first fragment has */
+	else if (length > SP_PACKET_MAX) /* by options that only the first fragment has */
 		reason = SP_DROP_FRAGMENT_OVERRUN;
 	else if (sum.congested && sum.not_capable)
 		reason = SP_DROP_ECN;
@@ -284,7 +283,7 @@ static uint8_t check(const struct sp_fragment *f)
 {
 	if (f->length == 0 || (f->more && f->length % 8 != 0))
 		return SP_DROP_FRAGMENT_LENGTH;
-	if ((uint32_t)f->header + f->offset + f->length > PACKET_MAX)
+	if ((uint32_t)f->header + f->offset + f->length > SP_PACKET_MAX)
 		return SP_DROP_FRAGMENT_OVERRUN;
 	return SP_PASS;
 }

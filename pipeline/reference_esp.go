@@ -30,7 +30,9 @@ func (r *reference) protect(j *journey, id CellID) outcome {
 	case !resolved:
 		return outcome{Disposition: packetNeighbour}
 	}
-	largest := sa.child.largest(r.ports[key.Port].MTU, sa.child.stays(j.ip))
+	mtu := r.ports[key.Port].MTU
+	largest := sa.child.largest(mtu, sa.child.stays(j.ip))
+	after := len(j.ip) > largest && sa.child.cutsAfter(j.ip)
 	switch {
 	case !selected(sa.child.Selectors, j.tuple, true), sa.child.Transport && !sa.child.between(j.tuple):
 		return dropped("selector_mismatch")
@@ -38,13 +40,20 @@ func (r *reference) protect(j *journey, id CellID) outcome {
 		return dropped("ah_headers")
 	case hopsLeft(j.ip) <= 1 && j.role != roleLocal:
 		return dropped("ttl_expired")
-	case len(j.ip) > largest && (sa.child.Transport || j.cut(j.ip, largest) == nil):
-		return outcome{Disposition: packetDropped, Reason: "mtu_exceeded", MTU: largest}
+	case len(j.ip) > largest && !after && (sa.child.Transport || largest == 0 || j.cut(j.ip, largest) == nil):
+		return outcome{Disposition: packetDropped, Reason: "mtu_exceeded", MTU: leastAsked(j.ip, largest)}
 	case !sa.child.ESN && sa.sequence >= 1<<32-1: // RFC 4303 section 3.3.3
 		return dropped("seq_exhausted")
 	}
 	parts := [][]byte{r.clampFor(sa.child.Encapsulation, sa, j.ip)}
-	if len(j.ip) > largest { // RFC 4301 section 8.1: fragments, then the tunnel
+	switch { // RFC 4301 section 8.1
+	case after:
+		sa.sequence++
+		if j.role != roleLocal {
+			parts[0] = decrementHops(parts[0])
+		}
+		return r.transmit(key.Port, mac, sa.wrapAndCut(parts[0], sa.sequence, min(sa.child.Encapsulation.TFCPad, largest), mtu)...)
+	case len(j.ip) > largest:
 		parts = j.cut(parts[0], largest)
 	}
 	for i, inner := range parts {

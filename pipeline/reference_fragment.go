@@ -256,7 +256,7 @@ func (w *partial) join() (*whole, string) {
 // cut is a packet as fragments that fit into room bytes; none if it may not be cut.
 func (j *journey) cut(ip []byte, room int) [][]byte {
 	fixed := isIPv6(ip) || ipv4(ip).fragment()&flagDontFragment != 0
-	if fixed && (j.whole == nil || j.whole.largest > room) {
+	if fixed && (j.whole == nil || j.whole.largest > leastAsked(ip, room)) {
 		return nil
 	}
 	if j.whole != nil {
@@ -266,6 +266,36 @@ func (j *journey) cut(ip []byte, room int) [][]byte {
 		return cutIPv6(ip, room, j.whole.header, j.whole.id)
 	}
 	return cutIPv4(ip, room)
+}
+
+// leastAsked is the size that the sender of a packet is asked for where there is room for so many bytes.
+func leastAsked(ip []byte, room int) int {
+	if isIPv6(ip) {
+		return max(room, ipv6MinMTU) // RFC 2473 section 7.1
+	}
+	return room
+}
+
+// cutsAfter reports whether a packet that is too long for the path may become an outer packet, which is cut then.
+func (c *ChildSA) cutsAfter(ip []byte) bool {
+	switch {
+	case isIPv6(ip) && len(ip) <= ipv6MinMTU: // there are no smaller ones to ask for
+		return true
+	case c.Transport:
+		return !isIPv6(ip) && ipv4(ip).fragment()&flagDontFragment == 0
+	}
+	return c.Encapsulation.FragmentAfter && c.Encapsulation.outerFields(ip).df == 0
+}
+
+// wrapAndCut is wrap, the outer packet in fragments of at most mtu bytes.
+func (sa *referenceOut) wrapAndCut(inner []byte, sequence uint64, padded, mtu int) [][]byte {
+	cuttable := *sa
+	cuttable.child.Encapsulation.DF = DFClear
+	outer := cuttable.wrap(inner, sequence, padded)
+	if isIPv6(outer) {
+		return cutIPv6(outer, mtu, max(ipv6HeaderLen, sa.child.stays(inner)), sa.child.SPI^uint32(sequence))
+	}
+	return cutIPv4(outer, mtu)
 }
 
 func cutIPv4(ip ipv4, room int) (list [][]byte) {

@@ -93,6 +93,8 @@ void sp_transmit_esp(struct sp_worker *w, const struct sp_sa_out *sa, struct rte
 {
 	/* looked up again: with asynchronous crypto time has passed */
 	const struct sp_adjacency *next = sp_adjacency_get(w, __atomic_load_n(&sa->adjacency, __ATOMIC_RELAXED));
+	const uint32_t mtu = next == NULL ? 0 : sp_sa_out_mtu(sa, next);
+	struct sp_cut cut;
 	uint32_t good = 0;
 	uint64_t bytes = 0;
 
@@ -101,6 +103,10 @@ void sp_transmit_esp(struct sp_worker *w, const struct sp_sa_out *sa, struct rte
 
 		if (unlikely(next == NULL)) {
 			sp_drop(w, m, SP_DROP_NO_NEIGHBOUR);
+			continue;
+		}
+		if (unlikely(m->data_len > mtu + SP_L2_LENGTH) && sp_may_fragment_outer(sa, m, mtu, &cut)) {
+			sp_fragment_and_send(w, next, m, &cut);
 			continue;
 		}
 		if (unlikely(m->data_len > next->mtu + SP_L2_LENGTH)) {
