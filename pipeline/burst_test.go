@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"bytes"
+	"net/netip"
 	"testing"
 )
 
@@ -61,6 +62,30 @@ func TestInterleavedTunnels(t *testing.T) {
 		r.compareBurst(lan, out)
 		r.compareBurst(wan, in) // about half come through the wrong tunnel
 	}
+}
+
+// A packet whose next hop is not known yet waits for it, whatever has become of the packet before it in its burst: here one that came
+// out of the same tunnel and may leave by the other port, but whose time is over.
+func TestUnknownNextHopBehindARejected(t *testing.T) {
+	r := newRig(t, rigOptions{rules: []rule{siteRule, allRule}})
+	child := r.child("site", "aes128gcm16", true)
+	child.Selectors = siteSelectors(func(s *policySelector) { s.Local = anyIPv4 })
+	near := r.inbound(child)
+	late := packetOfLength(farHost, netip.MustParseAddr("203.0.113.9"), 253, 60)
+	late[8] = 1
+	setHeaderChecksum(late)
+	unknown := packetOfLength(farHost, lanHost.Next(), 253, 60)
+	before := r.tally()
+	r.enqueue(0, wan, fromPeer(near.encapsulate(late, 1)), fromPeer(near.encapsulate(unknown, 2)))
+	r.settle()
+	same(t, "ends", ends(before, r.tally()), map[string]int{"ttl_expired": 1, "waiting": 1})
+	if sent := r.sent(wan); len(sent) != 0 {
+		t.Errorf("left in clear: % x", sent)
+	}
+	r.serveAll()
+	r.settle()
+	r.sent(lan)
+	r.sent(wan)
 }
 
 // compareBurst sends frames at once and compares what left, in order, and the drop reasons in all.

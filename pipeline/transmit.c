@@ -56,6 +56,7 @@ static __rte_always_inline void forward(struct sp_worker *w, struct sp_packet **
 		if (unlikely((p->l3[ipv6 ? SP_IPV6_HOP_LIMIT : SP_IPV4_TTL] <= 1 && transit) || p->length > next->mtu)) {
 			reject(w, p, next);
 			adjacency = SP_NO_ADJACENCY; /* fragments may have taken the room that was reserved */
+			next = NULL;
 			continue;
 		}
 		if (ipv6)
