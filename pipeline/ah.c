@@ -144,14 +144,32 @@ uint32_t sp_ah_seal(struct sp_worker *w, const struct sp_ah *ah, struct rte_mbuf
 	return failed;
 }
 
-/* The reserved bytes are ignored (RFC 4302 2.3). IPv4 peers may pad to 8 bytes as for IPv6. */
+/* Whether a fragment header of a whole packet (RFC 6946) is among the headers in front of AH. */
+static int behind_fragment_header(const uint8_t *ip, uint32_t headers)
+{
+	uint8_t next = ip[SP_IPV6_NEXT_HEADER];
+
+	for (uint32_t at = SP_IPV6_LENGTH; at < headers && next != SP_NEXT_FRAGMENT;) {
+		uint32_t length = 8 + 8u * ip[at + 1];
+
+		next = ip[at];
+		at += length;
+	}
+	return next == SP_NEXT_FRAGMENT;
+}
+
+/*
+ * The reserved bytes are ignored (RFC 4302 2.3). IPv4 peers may pad to 8 bytes as for IPv6. AH covers a packet as it is before fragmentation and after reassembly
+ * (RFC 4302 3.3.4, 3.4.1): no sender has a fragment header in front of it.
+ */
 uint8_t sp_ah_check(const struct sp_sa_in *sa, const struct sp_esp *p)
 {
 	const uint8_t *header = p->esp - SP_AH_SPI;
-	const int ipv6 = sp_is_ipv6(header - p->headers);
+	const uint8_t *ip = header - p->headers;
+	const int ipv6 = sp_is_ipv6(ip);
 	uint32_t length = 8 + 4u * header[1];
 
-	if (p->headers > SP_AH_HEADERS_MAX)
+	if (p->headers > SP_AH_HEADERS_MAX || (ipv6 && behind_fragment_header(ip, p->headers)))
 		return SP_DROP_AH_HEADERS;
 	if (length != sp_ah_length(&sa->transform, ipv6) && length != sp_ah_length(&sa->transform, 1))
 		return SP_DROP_AH_LENGTH;

@@ -72,7 +72,7 @@
 	X(ESP_LENGTH, "esp_length")                       /* ciphertext not a whole number of blocks */ \
 	X(AH_TRUNCATED, "ah_truncated")                   /* no room for AH with its ICV */ \
 	X(AH_LENGTH, "ah_length")                         /* AH's length field is not what the SA's ICV takes (RFC 4302 2.2) */ \
-	X(AH_HEADERS, "ah_headers")                       /* more headers in front of AH than it is computed over */ \
+	X(AH_HEADERS, "ah_headers")                       /* more headers in front of AH than it is computed over, or a fragment header */ \
 	X(BUNDLE, "bundle")                               /* not AH around ESP, of an SA that is one of the two (RFC 4301 4.4.1) */ \
 	X(NESTED, "nested")                               /* ESP or AH for us inside a tunnel: taken apart once only */ \
 	X(NO_INBOUND_SA, "no_inbound_sa")                 /* unknown SPI, or another protocol's (S-063) */ \

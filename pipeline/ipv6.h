@@ -55,6 +55,12 @@ static inline int sp_ipv6_extension(uint8_t next)
 	return next == SP_NEXT_HOP_BY_HOP || next == SP_NEXT_ROUTING || next == SP_NEXT_DESTINATION;
 }
 
+/* Bytes of a header that the parser has walked, a fragment header included, whose second byte is no length (RFC 8200 4.5). */
+static inline uint32_t sp_ipv6_extension_length(uint8_t kind, const uint8_t *header)
+{
+	return kind == SP_NEXT_FRAGMENT ? 8 : 8 + 8u * header[1];
+}
+
 static inline uint8_t sp_ipv6_traffic_class(const uint8_t *l3)
 {
 	return (uint8_t)(l3[0] << 4 | l3[1] >> 4);

@@ -53,7 +53,7 @@ static inline void sp_ipv4_set_checksum(uint8_t *l3)
  */
 static inline uint8_t sp_header_relabel(uint8_t *l3, uint32_t headers, uint32_t total, uint8_t protocol)
 {
-	uint32_t names = SP_IPV6_NEXT_HEADER, at = SP_IPV6_LENGTH;
+	uint32_t names = SP_IPV6_NEXT_HEADER, at = SP_IPV6_LENGTH, next;
 	uint8_t before;
 
 	if (!sp_is_ipv6(l3)) {
@@ -64,8 +64,9 @@ static inline uint8_t sp_header_relabel(uint8_t *l3, uint32_t headers, uint32_t 
 		return before;
 	}
 	while (at < headers) {
+		next = at + sp_ipv6_extension_length(l3[names], l3 + at);
 		names = at;
-		at += 8 + 8u * l3[at + 1];
+		at = next;
 	}
 	before = l3[names];
 	l3[names] = protocol;

@@ -65,7 +65,11 @@ func (p ipv6) fragmentHeader() int {
 func (p ipv6) nextAt(end int) int {
 	field, next := 6, ipv6HeaderLen
 	for next < end {
-		field, next = next, next+8+8*int(p[next+1])
+		n := fragmentHeaderLen
+		if p[field] != nextFragment {
+			n = 8 + 8*int(p[next+1])
+		}
+		field, next = next, next+n
 	}
 	return field
 }

@@ -44,7 +44,7 @@ func (sa *referenceIn) openAH(ip []byte) (inner []byte, reason string) {
 	body := ip[headers:]
 	length := 8 + 4*int(body[1])
 	switch {
-	case headers > ahHeadersMax:
+	case headers > ahHeadersMax, isIPv6(ip) && ipv6(ip).fragmentHeader() != headers:
 		return nil, "ah_headers"
 	case length != ahLen(layer.Suite, isIPv6(ip)) && length != ahLen(layer.Suite, true): // IPv4 peers may pad as for IPv6
 		return nil, "ah_length"

@@ -208,11 +208,7 @@ func namesAt(packet []byte, headers int) int {
 	if !isIPv6(packet) {
 		return 9
 	}
-	names := 6
-	for at := ipv6HeaderLen; at < headers; at += 8 + 8*int(packet[at+1]) {
-		names = at
-	}
-	return names
+	return ipv6(packet).nextAt(headers)
 }
 
 // protocolBehind is what a packet's headers, which are all of it, lead to.
