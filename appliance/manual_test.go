@@ -109,6 +109,35 @@ func TestManualSAs(t *testing.T) {
 	}
 }
 
+// One negotiation makes two SAs, one for each direction, and every packet has the SPI of the one that it goes by.
+// S-063
+func TestNegotiatedSAs(t *testing.T) {
+	r := newRig(t, siteA(), siteB())
+	ga, gb := r.gateways[0], r.gateways[1]
+	r.awaitChildren("nets")
+	for range 3 {
+		r.send(ga, rigLAN, "10.1.0.7:1000", "10.2.0.7:2000", "to b")
+	}
+	eventually(t, "the packets to arrive", func() bool { return len(r.received(gb)) == 3 })
+	var in [2]string
+	for i, g := range r.gateways {
+		sas := get[api.SAD](r, g, api.PathSAD).QuickMode
+		if len(sas) != 2 || sas[0].Direction == sas[1].Direction || sas[0].SPI == sas[1].SPI {
+			t.Fatalf("SAs of %s: %+v", g.cfg.Name, sas)
+		}
+		for _, sa := range sas {
+			if sa.Direction == "inbound" {
+				in[i] = sa.SPI
+			}
+		}
+	}
+	for _, spi := range r.espSPIs() {
+		if fmt.Sprintf("%#08x", spi) != in[1] {
+			t.Errorf("SPI %#08x on the wire, want that of b's inbound SA, %s", spi, in[1])
+		}
+	}
+}
+
 // A change replaces the SAs that it changes, takes those away that it has no more,
 // leaves the others, and says so before.
 func TestManualSAsChange(t *testing.T) {

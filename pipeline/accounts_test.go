@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"encoding/binary"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -168,5 +169,101 @@ func TestAccountsAreBounded(t *testing.T) {
 	}
 	if counted != 12 || c.Unattributed["filter_block"] != 3*8 || c.Ports[lan].Drops["filter_block"] != 60 {
 		t.Errorf("%d filters with counts, unattributed %v, port %v", counted, c.Unattributed, c.Ports[lan].Drops)
+	}
+}
+
+// S-109: whatever comes in, in whatever mix, each port accounts for every packet of it whenever the workers are quiet: received is
+// forwarded, delivered, dropped for one reason, waiting, or part of another packet.
+func TestEveryMixIsConserved(t *testing.T) {
+	r := newRig6(t, rigOptions{maxSAs: 64, rules: []rule{siteRule, siteRule6, {name: "deny", source: "10.1.0.66", destination: "203.0.113.0/24", block: true},
+		{name: "asked", source: "10.1.0.0/24", destination: "10.9.0.0/24", tunnel: "asked"}, {name: "rest", source: "10.1.0.0/24", destination: "203.0.113.0/24"}}})
+	r.outbound(r.formed(form{suite: "aes128gcm16", ah: "sha256"}, false))
+	var near []*referenceOut
+	for _, f := range everyForm() {
+		near = append(near, r.inbound(r.formed(f, true)))
+	}
+	kinds := append(r.mixes(), func() (int, []byte) {
+		i := r.random.IntN(len(near))
+		near[i].sequence += uint64(r.random.IntN(2)) // or the same once more
+		versions := everyForm()[i].versions()
+		return wan, fromWAN(near[i].encapsulate(inner(versions[r.random.IntN(len(versions))], 100, false), max(1, near[i].sequence)))
+	})
+	for range 400 {
+		before := r.d.Counters()
+		var burst [2][][]byte
+		for range 1 + r.random.IntN(40) {
+			port, frame := kinds[r.random.IntN(len(kinds))]()
+			if r.random.IntN(4) == 0 {
+				frame[r.random.IntN(len(frame))] ^= 1 << r.random.IntN(8)
+			}
+			burst[port] = append(burst[port], frame)
+		}
+		for port, frames := range burst {
+			r.enqueue(0, port, frames...)
+		}
+		r.settle()
+		c := r.d.Counters()
+		if err := c.Conserved(); err != nil {
+			t.Fatal(err)
+		}
+		for port, frames := range burst {
+			if got := c.Ports[port].Received - before.Ports[port].Received; got != uint64(len(frames)) {
+				t.Fatalf("port %d has received %d packets of %d", port, got, len(frames))
+			}
+			r.sent(port)
+		}
+		r.now = r.now.Add(50 * time.Millisecond)
+		r.serveAll()
+	}
+	met := r.tally()
+	for _, end := range []string{"forwarded", "delivered", "merged", "filter_block", "no_filter", "clear_on_protected", "replay_duplicate", "auth_failed", "no_inbound_sa", "ip_checksum", "ttl_expired"} {
+		if met[end] == 0 {
+			t.Errorf("nothing was ever %s; met %v", end, met)
+		}
+	}
+}
+
+// mixes are frames of the kinds that a port gets, sound but for what happens to them on the way, each with its port.
+func (r *rig) mixes() []func() (port int, frame []byte) {
+	outside := netip.MustParseAddr("203.0.113.9")
+	var halves [2][]byte
+	return []func() (int, []byte){
+		func() (int, []byte) { return lan, fromLAN(inner(4+2*r.random.IntN(2), 60+r.random.IntN(1300), true)) },
+		func() (int, []byte) { return lan, fromHost(tcp(lanHost, outside)) },
+		func() (int, []byte) { return lan, fromHost(tcp(netip.MustParseAddr("10.1.0.66"), outside)) },
+		func() (int, []byte) { return lan, fromHost(tcp(lanHost, netip.MustParseAddr("10.9.0.9"))) }, // no SA yet
+		func() (int, []byte) { return lan, fromHost(tcp(lanHost, netip.MustParseAddr("8.8.8.8"))) },
+		func() (int, []byte) { return lan, fromHost(icmpPacket(lanHost, lanOwn, icmpEcho, 8)) },
+		func() (int, []byte) {
+			return lan, fromHost(udpPacket(lanHost, netip.MustParseAddr("10.1.0.255"), 7, 7))
+		},
+		func() (int, []byte) { return wan, fromPeer(tcp(farHost, lanHost)) },
+		func() (int, []byte) { return wan, fromPeer(udpPacket(peer, wanOwn, 500, 500)) },
+		func() (int, []byte) {
+			return wan, fromPeer(udpPacket(peer, netip.MustParseAddr("224.0.0.5"), 500, 500))
+		},
+		func() (int, []byte) {
+			p := tcp(lanHost, outside)
+			p[8] = 1
+			setHeaderChecksum(p)
+			return lan, fromHost(p)
+		},
+		func() (int, []byte) { // the halves of a packet, one after the other
+			if halves[0] == nil {
+				for i := range halves {
+					p := packetOfLength(lanHost, outside, protocolUDP, ipv4HeaderLen+64)
+					binary.BigEndian.PutUint16(p[4:], uint16(r.random.Uint32()))
+					if i == 1 {
+						copy(p[4:6], halves[0][etherHeaderLen+4:])
+					}
+					binary.BigEndian.PutUint16(p[6:], [2]uint16{0x2000, 8}[i])
+					setHeaderChecksum(p)
+					halves[i] = fromHost(p)
+				}
+			}
+			frame := halves[0]
+			halves[0], halves[1] = halves[1], nil
+			return lan, frame
+		},
 	}
 }
