@@ -200,6 +200,7 @@ struct sp_sa_in {
 	uint64_t hard_packets __rte_cache_aligned; /* UINT64_MAX: none */
 	uint64_t hard_bytes;
 	uint8_t remote[16];        /* where the peer's newest packet came from, with SP_FORM_UDP */
+	uint64_t stays_until;      /* TSC before which it is not heard of another place */
 	uint16_t remote_port;
 
 	uint64_t bitmap[] __rte_cache_aligned; /* the selectors stand behind it, IPv4 first */

@@ -11,6 +11,9 @@
 /* Sequence numbers that are left of an SA without ESN when it is time for another one: 72 s of traffic at 14.88 Mpps (S-080). */
 #define SEQUENCE_MARGIN (UINT64_C(1) << 30)
 
+/* Of one SA. An ICV does not cover the outer header: who is on the path can write another source into every packet, and the control thread is for other peers too (S-089). */
+#define MOVES_PER_SECOND 10
+
 /* ---- the ring ---- */
 
 static int push(struct sp_worker *w, const struct sp_event *event)
@@ -175,8 +178,9 @@ void sp_note_remote(struct sp_worker *w, struct sp_sa_in *sa, const struct sp_es
 	event.port = rte_be_to_cpu_16(sp_load16(newest->esp - SP_UDP_LENGTH));
 	if (event.port == sa->remote_port && memcmp(event.address, sa->remote, sizeof(sa->remote)) == 0)
 		return;
-	if (!push(w, &event))
+	if (w->now < sa->stays_until || !push(w, &event)) /* the next packet tells it */
 		return;
+	sa->stays_until = w->now + rte_get_tsc_hz() / MOVES_PER_SECOND;
 	memcpy(sa->remote, event.address, sizeof(sa->remote));
 	sa->remote_port = event.port;
 }

@@ -33,7 +33,15 @@ func (d *Dataplane) follow(sa *association, remote netip.AddrPort) event {
 
 func (d *Dataplane) plausible(remote, former netip.AddrPort) bool {
 	a := remote.Addr()
-	return remote.Port() != 0 && a.Is4() == former.Addr().Is4() && a.IsGlobalUnicast() && !d.policy.own.has(a)
+	return remote.Port() != 0 && a.Is4() == former.Addr().Is4() && a.IsGlobalUnicast() && !d.policy.own.has(a) && d.sameSide(a, former.Addr())
+}
+
+// sameSide reports whether two addresses are behind ports of one role, as far as there are routes to them. A peer that moved from one side to the other would have
+// us send to hosts there what no filter is asked about.
+func (d *Dataplane) sameSide(a, b netip.Addr) bool {
+	toA, okA := nextHop(d.policy.routes, a)
+	toB, okB := nextHop(d.policy.routes, b)
+	return !okA || !okB || d.cfg.Ports[toA.Port].Role == d.cfg.Ports[toB.Port].Role
 }
 
 // MoveOutbound makes an outbound SA in UDP send to another address and port: its peer's NAT has changed them. Numbers and

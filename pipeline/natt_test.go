@@ -85,6 +85,7 @@ func TestPeerMoves(t *testing.T) {
 			t.Errorf("%s: an older packet moves the peer to %s", suite, to)
 		}
 		receive(fromAddress(next(), netip.MustParseAddrPort("224.0.0.9:4500"))) // dropped before it is decrypted
+		r.d.advance(time.Second)
 		receive(next())
 		if to := r.sentTo(far); to != home || len(r.seen.moved) != 2 {
 			t.Errorf("%s: sent to %s after the peer came home: %v", suite, to, r.seen.moved)
@@ -102,6 +103,45 @@ func TestPeerMoves(t *testing.T) {
 	r.sent(lan)
 	if to := r.sentTo(far); to.Addr() != peer || len(r.seen.moved) != 0 {
 		t.Errorf("behind the NAT: sent to %s, %v", to, r.seen.moved)
+	}
+}
+
+// A peer whose every packet comes from another port, be it that somebody on the path writes it so, moves ten times a second and no more: the
+// workers' events, IKE's inbox and the log are for others too. The last move is never lost: the next packet tells it.
+func TestRestlessPeer(t *testing.T) {
+	for _, suite := range []string{"aes128gcm16", "aes128-sha256"} {
+		r, far, near := natRig(t, suite, false)
+		from := func(port uint16) {
+			near.sequence++
+			r.enqueue(0, wan, fromAddress(fromPeer(near.encapsulate(tcp(farHost, lanHost), near.sequence)), netip.AddrPortFrom(peer, port)))
+			r.settle()
+			r.serveAll()
+			r.sent(lan)
+		}
+		for port := range uint16(200) {
+			from(20000 + port)
+		}
+		if to := r.sentTo(far); len(r.seen.moved) != 1 || to.Port() != 20000 {
+			t.Errorf("%s: %d moves at once, sent to %s", suite, len(r.seen.moved), to)
+		}
+		r.d.advance(time.Second / 10)
+		from(30000)
+		from(30001)
+		if to := r.sentTo(far); len(r.seen.moved) != 2 || to.Port() != 30000 {
+			t.Errorf("%s: %d moves after a tenth of a second, sent to %s", suite, len(r.seen.moved), to)
+		}
+	}
+}
+
+// A peer that says it is behind a protected port would have the gateway send to hosts there what no filter was asked about.
+func TestPeerDoesNotMoveInside(t *testing.T) {
+	r, far, near := natRig(t, "aes128gcm16", false)
+	r.enqueue(0, wan, fromAddress(fromPeer(near.encapsulate(tcp(farHost, lanHost), 1)), netip.AddrPortFrom(lanHost, 53)))
+	r.settle()
+	r.serveAll()
+	r.sent(lan)
+	if to := r.sentTo(far); to.Addr() != peer || len(r.seen.moved) != 0 {
+		t.Errorf("sent to %s, %v", to, r.seen.moved)
 	}
 }
 
