@@ -23,6 +23,7 @@ import (
 type sad struct {
 	spis     *spiAllocator
 	inbound  map[uint32]*inboundSA
+	around   map[uint32]bool // SPIs of the AH of inbound bundles
 	outbound map[outboundPlace]*outboundSA
 	owned    []int // inbound SAs of each worker
 	subjects subjects
@@ -53,7 +54,7 @@ type outboundSA struct {
 }
 
 func newSAD(spis *spiAllocator, workers int) sad {
-	return sad{spis: spis, inbound: map[uint32]*inboundSA{}, outbound: map[outboundPlace]*outboundSA{}, owned: make([]int, workers), subjects: subjects{next: maxFilters}, paths: newPaths()}
+	return sad{spis: spis, inbound: map[uint32]*inboundSA{}, around: map[uint32]bool{}, outbound: map[outboundPlace]*outboundSA{}, owned: make([]int, workers), subjects: subjects{next: maxFilters}, paths: newPaths()}
 }
 
 // outboundPlace is where an outbound SA is found: by the worker that alone sends by it, counted from 1, or by all others of the
@@ -137,14 +138,7 @@ func (d *Dataplane) ReleaseSPI(spi uint32) {
 }
 
 // installed reports whether an inbound SA has the SPI, its AH included.
-func (s *sad) installed(spi uint32) bool {
-	for _, sa := range s.inbound {
-		if slices.Contains(sa.child.spis(), spi) {
-			return true
-		}
-	}
-	return false
-}
+func (s *sad) installed(spi uint32) bool { return s.inbound[spi] != nil || s.around[spi] }
 
 // InstallInbound makes packets with the SA's SPI acceptable. Its SPI comes from AllocateSPI.
 func (d *Dataplane) InstallInbound(child ChildSA) error {
@@ -170,6 +164,9 @@ func (d *Dataplane) InstallInbound(child ChildSA) error {
 		return errors.Join(err, sa.discard(d))
 	}
 	d.sad.inbound[child.SPI] = sa
+	if child.AH != nil {
+		d.sad.around[child.AH.SPI] = true
+	}
 	d.sad.owned[sa.owner]++
 	if err := d.publishTransit(&child); err != nil {
 		d.removeInbound(child.SPI)
@@ -304,6 +301,9 @@ func (d *Dataplane) removeInbound(spi uint32) {
 		C.sp_sa_in_retire(d.c, C.uint32_t(spi))
 	}
 	delete(d.sad.inbound, spi)
+	if sa.child.AH != nil {
+		delete(d.sad.around, sa.child.AH.SPI)
+	}
 	// with no memory for the change the pair stays: its packets find no SA and are dropped
 	_ = d.publishTransit(&sa.child)
 	d.sad.owned[sa.owner]--
