@@ -109,6 +109,7 @@ func TestPeerMoves(t *testing.T) {
 // A peer whose every packet comes from another port, be it that somebody on the path writes it so, moves ten times a second and no more: the
 // workers' events, IKE's inbox and the log are for others too. The last move is never lost: the next packet tells it.
 func TestRestlessPeer(t *testing.T) {
+	const movesPerSecond = 10 // of events.c
 	for _, suite := range []string{"aes128gcm16", "aes128-sha256"} {
 		r, far, near := natRig(t, suite, false)
 		from := func(port uint16) {
@@ -118,17 +119,17 @@ func TestRestlessPeer(t *testing.T) {
 			r.serveAll()
 			r.sent(lan)
 		}
+		begin := time.Now()
 		for port := range uint16(200) {
 			from(20000 + port)
 		}
-		if to := r.sentTo(far); len(r.seen.moved) != 1 || to.Port() != 20000 {
-			t.Errorf("%s: %d moves at once, sent to %s", suite, len(r.seen.moved), to)
+		if n, most := len(r.seen.moved), 1+int(time.Since(begin)*movesPerSecond/time.Second); n == 0 || n > most {
+			t.Errorf("%s: %d moves in %s, want up to %d", suite, n, time.Since(begin), most)
 		}
-		r.d.advance(time.Second / 10)
+		r.d.advance(time.Second / movesPerSecond)
 		from(30000)
-		from(30001)
-		if to := r.sentTo(far); len(r.seen.moved) != 2 || to.Port() != 30000 {
-			t.Errorf("%s: %d moves after a tenth of a second, sent to %s", suite, len(r.seen.moved), to)
+		if to := r.sentTo(far); to.Port() != 30000 {
+			t.Errorf("%s: sent to %s a tenth of a second later", suite, to)
 		}
 	}
 }
