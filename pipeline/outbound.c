@@ -227,6 +227,13 @@ static void enter(struct sp_worker *w, struct sp_sa_out *sa, const struct sp_adj
 		sp_outbound_general(w, sa, next, packets, n);
 }
 
+/* What has been put aside a second time: the path MTU has fallen since, or the buffer has no room for this. */
+static void drop_oversize(struct sp_worker *w)
+{
+	while (w->n_oversize > 0)
+		sp_drop(w, w->oversize[--w->n_oversize].packet->mbuf, SP_DROP_MTU_EXCEEDED);
+}
+
 /* A packet in fragments that fit. */
 static void enter_cut(struct sp_worker *w, struct sp_sa_out *sa, const struct sp_adjacency *next, const struct sp_oversize *o)
 {
@@ -237,8 +244,10 @@ static void enter_cut(struct sp_worker *w, struct sp_sa_out *sa, const struct sp
 
 	sp_may_fragment(w, o->packet, o->room, &cut); /* it has said so before */
 	n = sp_fragment_packet(w, o->packet, &cut, fragments, list);
-	for (uint32_t start = 0; start < n; start += SP_BURST)
+	for (uint32_t start = 0; start < n; start += SP_BURST) {
 		enter(w, sa, next, list + start, RTE_MIN(n - start, (uint32_t)SP_BURST));
+		drop_oversize(w);
+	}
 }
 
 /* The packets that were put aside, as runs of their own: fragmentation before encapsulation, or after it by the general path (RFC 4301 8.1). */
@@ -254,8 +263,7 @@ static __rte_noinline void enter_oversize(struct sp_worker *w, struct sp_sa_out 
 			sp_outbound_general(w, sa, next, &aside[i].packet, 1);
 		else
 			enter_cut(w, sa, next, &aside[i]);
-		while (w->n_oversize > 0) /* the path MTU has fallen since, or the buffer has no room for this */
-			sp_drop(w, w->oversize[--w->n_oversize].packet->mbuf, SP_DROP_MTU_EXCEEDED);
+		drop_oversize(w);
 	}
 }
 

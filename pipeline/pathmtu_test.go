@@ -434,3 +434,37 @@ func TestPathMTUOverIPv6(t *testing.T) {
 		})
 	}
 }
+
+// The path MTU may fall while the fragments of a packet, more than a burst, are on their way into the tunnel: they are cut no second time.
+func TestPathMTUFallsAmongFragments(t *testing.T) {
+	r := newRig(t, rigOptions{mtu: 9000})
+	r.outbound(r.child("site", "aes128gcm16", false))
+	sa := r.d.sad.outboundOf(r.cell("site"))[0]
+	p := packetOfLength(lanHost, farHost, 253, 9000)
+	p[6] = 0 // no DF
+	setHeaderChecksum(p)
+	before := r.tally()
+	done, stopped := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		for i := 0; ; i++ {
+			select {
+			case <-done:
+				return
+			default:
+				r.d.sad.paths.lower(sa, pathMTU{mtu: []int{260, 200}[i&1]})
+			}
+		}
+	}()
+	for range 300 {
+		r.enqueue(0, lan, fromHost(p), fromHost(p))
+		r.settle()
+		r.sent(wan)
+	}
+	close(done)
+	<-stopped
+	if after := ends(before, r.tally()); after["forwarded"] == 0 || after["forwarded"]+after["mtu_exceeded"] != after["split"]+600 {
+		t.Errorf("ends: %v", after)
+	}
+	r.serveAll()
+}
