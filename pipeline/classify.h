@@ -4,6 +4,8 @@
 
 /* What the classifiers of both IP versions share. */
 
+#include <stdlib.h>
+
 #include "ipv6.h"
 
 #define SP_PORT_IKE_NAT 4500 /* IKE shares it with ESP in UDP (RFC 3948 2) */
@@ -24,14 +26,16 @@ static inline void sp_verdict_drop(struct sp_packet *p, uint8_t reason)
 	p->verdict.reason = reason;
 }
 
+/* Anybody can send ESP between other hosts, and each pair of them is a miss of the flow cache: there may be as many pairs as SAs, so they are searched by halves. */
 static inline int sp_transit(const struct sp_dataplane *dp, enum sp_ip ip, const uint64_t addresses[4])
 {
 	const struct sp_transit *t = __atomic_load_n(&dp->transit, __ATOMIC_ACQUIRE);
+	struct sp_pair pair = {.ip = (uint8_t)ip};
 
-	for (uint32_t i = 0; t != NULL && i < t->n; i++)
-		if (t->pairs[i].ip == ip && memcmp(t->pairs[i].addresses, addresses, sizeof(t->pairs[i].addresses)) == 0)
-			return 1;
-	return 0;
+	if (t == NULL)
+		return 0;
+	memcpy(pair.addresses, addresses, sizeof(pair.addresses));
+	return bsearch(&pair, t->pairs, t->n, sizeof(pair), sp_pair_compare) != NULL;
 }
 
 /* ESP and AH to an own address, or between the ends of an SA in transport mode: taken apart, but once only. Returns 1 when that settles the packet. */

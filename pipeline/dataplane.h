@@ -228,11 +228,17 @@ static inline int sp_kind_async(uint8_t kind)
 	return kind == SP_SA_AEAD_ASYNC || kind == SP_SA_CHAIN_ASYNC;
 }
 
-/* What inbound SAs in transport mode take for hosts behind us. Immutable: a change publishes another one. */
+/* What inbound SAs in transport mode take for hosts behind us, in the order of sp_pair_compare. Immutable: a change publishes another one. */
 struct sp_transit {
 	uint32_t n;
 	struct sp_pair pairs[];
 };
+
+/* As qsort and bsearch want it. */
+static inline int sp_pair_compare(const void *a, const void *b)
+{
+	return memcmp(a, b, sizeof(struct sp_pair));
+}
 
 struct sp_cell {
 	struct sp_sa_out *sa;

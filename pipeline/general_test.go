@@ -247,6 +247,31 @@ func TestTransitESP(t *testing.T) {
 	r.wantDrop(wan, fromPeer(near.encapsulate(tcp(farHost, lanHost), 4)), "clear_on_protected")
 }
 
+// Of many SAs in transport mode each takes what is between its ends, and none what is between others.
+func TestManyTransitPairs(t *testing.T) {
+	r := newRig6(t, rigOptions{rules: []rule{siteRule, siteRule6}, maxSAs: 256})
+	third := farHost.As4()
+	last := farHost6.As16()
+	for i := range 60 {
+		third[2], last[15] = byte(i*37), byte(i*37)
+		for _, f := range []form{{suite: "aes128gcm16", transport: true}, {suite: "aes128gcm16", transport: true, outer6: true}} {
+			child, p := r.formed(f, true), []byte(nil)
+			local, remote := lanHost, netip.AddrFrom4(third)
+			if f.outer6 {
+				local, remote = lanHost6, netip.AddrFrom16(last)
+				p = tcp6(remote, local)
+			} else {
+				p = tcp(remote, local)
+			}
+			child.Remote = netip.AddrPortFrom(remote, 0)
+			near := r.newReferenceOut(ChildSA{Suite: child.Suite, SPI: child.SPI, Keymat: child.Keymat, Transport: true, Local: child.Remote, Remote: child.Local})
+			r.wantDrop(wan, fromWAN(near.encapsulate(p, 1)), "clear_on_protected")
+			near = r.inbound(child)
+			r.wantForward(wan, fromWAN(near.encapsulate(p, 1)), lan)
+		}
+	}
+}
+
 // A tunnel within the tunnel that ends at the gateway again is not taken apart a second time (three times ESP).
 func TestNestedESP(t *testing.T) {
 	r := newRig6(t, rigOptions{rules: []rule{allRule}})

@@ -2,6 +2,7 @@
 
 /* SAs and the cells that hold outbound ones: created and retired by the control thread, used by workers until a grace period has passed. */
 
+#include <stdlib.h>
 #include <string.h>
 
 #include <rte_malloc.h>
@@ -337,6 +338,7 @@ int sp_transit_set(struct sp_dataplane *dp, const struct sp_pair *pairs, uint32_
 			return -ENOMEM;
 		transit->n = n;
 		memcpy(transit->pairs, pairs, n * sizeof(*pairs));
+		qsort(transit->pairs, n, sizeof(*pairs), sp_pair_compare);
 	}
 	__atomic_store_n(&dp->transit, transit, __ATOMIC_RELEASE);
 	if (former != NULL)

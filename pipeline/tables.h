@@ -303,7 +303,7 @@ _Static_assert(sizeof(struct sp_selector6) == 80, "sp_selector6 layout");
 struct sp_pair {
 	uint64_t addresses[4];
 	uint8_t ip; /* enum sp_ip */
-	uint8_t reserved[7];
+	uint8_t reserved[7]; /* 0 */
 };
 
 /* How an outbound SA wraps packets. All zero but `dscp` and `ttl` is what RFC 4301, 6040 and 2983 have as default. */
