@@ -34,6 +34,7 @@ type GatewayOptions struct {
 	LocalID      string        // what the gateway calls itself; its address when empty
 	RemoteID     string        // what the peer calls itself
 	Tap          bool          // the ports are taps, bridged to the site's links: net_af_packet lets the kernel put IPv4 fragments together
+	Trunk        bool          // the ports are VLANs of one link, LANVLAN and WANVLAN, which a switch joins to the site's links
 	IPv6         bool          // the ports have their addresses in IPv6 too
 	ManualSAs    string        // SAs with keys given by hand, as YAML, in place of the peer; Policy then says what they protect
 }
@@ -61,8 +62,8 @@ const (
 var gatewayConf = template.Must(template.New("gateway.yaml").Parse(`name: gw-{{.Site.Name}}
 dataplane: {main_core: {{.MainCore}}, workers: [{{.Worker}}], idle: sleep, huge_pages: off}
 ports:
-  - {name: lan, device: "{{.LANDevice}}", role: protected, addresses: [{{.Site.LANAddress}}/{{.Site.LAN.Bits}}{{if .IPv6}}, "{{.Site.LANAddress6}}/{{.Site.LAN6.Bits}}"{{end}}]}
-  - {name: wan, device: "{{.WANDevice}}", role: unprotected, addresses: [{{.Site.WANAddress}}/{{.WANBits}}{{if .IPv6}}, "{{.Site.WANAddress6}}/{{.WANBits6}}"{{end}}]}
+  - {name: lan, device: "{{.LANDevice}}",{{if .Trunk}} vlan: {{.LANVLAN}},{{end}} role: protected, addresses: [{{.Site.LANAddress}}/{{.Site.LAN.Bits}}{{if .IPv6}}, "{{.Site.LANAddress6}}/{{.Site.LAN6.Bits}}"{{end}}]}
+  - {name: wan, device: "{{.WANDevice}}",{{if .Trunk}} vlan: {{.WANVLAN}},{{end}} role: unprotected, addresses: [{{.Site.WANAddress}}/{{.WANBits}}{{if .IPv6}}, "{{.Site.WANAddress6}}/{{.WANBits6}}"{{end}}]}
 {{if .Site.Router.IsValid}}routes:
   - {to: 0.0.0.0/0, via: {{.Site.Router}}}
 {{if .IPv6}}  - {to: "::/0", via: "{{.Site.Router6}}"}
@@ -107,6 +108,7 @@ type gatewayConfValues struct {
 	PSKFile, Socket  string
 	LANDevice        string
 	WANDevice        string
+	LANVLAN, WANVLAN int
 	State            string // folder of backups
 }
 
@@ -130,6 +132,11 @@ func (s *Sites) StartGateway(site *Site, o GatewayOptions) (*Gateway, error) {
 	g := &Gateway{Site: site, sites: s, options: o}
 	if err := g.writeConfiguration(); err != nil {
 		return nil, err
+	}
+	if o.Trunk {
+		if err := site.layTrunk(context.Background()); err != nil {
+			return nil, err
+		}
 	}
 	g.API = api.NewClient(g.Socket())
 	s.Defer(g.conserved)
@@ -162,6 +169,10 @@ func (g *Gateway) writeConfiguration() error {
 	values.LANDevice, values.WANDevice = "net_af_packet0,iface="+LANLink, "net_af_packet1,iface="+WANLink
 	if g.options.Tap {
 		values.LANDevice, values.WANDevice = "net_tap0,iface="+tapOf(LANLink), "net_tap1,iface="+tapOf(WANLink)
+	}
+	if g.options.Trunk {
+		values.LANDevice = "net_af_packet0,iface=" + trunkLink
+		values.WANDevice, values.LANVLAN, values.WANVLAN = values.LANDevice, LANVLAN, WANVLAN
 	}
 	var text strings.Builder
 	if err := gatewayConf.Execute(&text, values); err != nil {

@@ -128,34 +128,49 @@ func (m *matrix) sas(cases []peers.Case) string {
 	var text strings.Builder
 	fmt.Fprintf(&text, "peers:\n  - {name: unused, local: %s, remote: 192.0.2.99, auth: {psk_file: gw-a.psk}, start: on-demand}\nsas:\n", m.A.WANAddress)
 	for number, c := range cases {
-		tunnel := c.Tunnel(m.A, m.B, number)
-		inner := tunnel.Layers[0]
-		fields := []string{fmt.Sprintf("name: case-%d, local: %q, remote: %q", number, tunnel.Remote, tunnel.Local),
-			fmt.Sprintf("algorithm: %s, spi_in: %#x, spi_out: %#x", inner.Suite, inner.Out.SPI, inner.In.SPI),
-			fmt.Sprintf("key_in: %q, key_out: %q", hexOf(inner.Out), hexOf(inner.In)), "replay_window: 128"}
-		if inner.Suite.AH() {
-			fields = append(fields, "protocol: ah")
-		}
-		if tunnel.Transport {
-			fields = append(fields, "mode: transport")
-		}
-		if len(tunnel.Layers) > 1 {
-			outer := tunnel.Layers[1]
-			fields = append(fields, fmt.Sprintf("ah: %s, ah_spi_in: %#x, ah_spi_out: %#x, ah_key_in: %q, ah_key_out: %q",
-				outer.Suite, outer.Out.SPI, outer.In.SPI, hexOf(outer.Out), hexOf(outer.In)))
-		}
-		if tunnel.UDP {
-			fields = append(fields, "udp: {remote_port: 4500}")
-		}
-		if tunnel.ESN {
-			fields = append(fields, "esn: true")
-		}
-		if tunnel.Sequence > 0 {
-			fields = append(fields, fmt.Sprintf("sequence: %d", tunnel.Sequence))
-		}
-		fmt.Fprintf(&text, "  - {%s}\n", strings.Join(fields, ", "))
+		text.WriteString(manualText(number, mirror(c.Tunnel(m.A, m.B, number))))
 	}
 	return text.String()
+}
+
+// mirror is the other end of a tunnel.
+func mirror(m peers.ManualTunnel) peers.ManualTunnel {
+	m.Local, m.Remote, m.LocalNet, m.RemoteNet = m.Remote, m.Local, m.RemoteNet, m.LocalNet
+	m.Layers = slices.Clone(m.Layers)
+	for i := range m.Layers {
+		m.Layers[i].In, m.Layers[i].Out = m.Layers[i].Out, m.Layers[i].In
+	}
+	return m
+}
+
+// manualText is a gateway's end of a tunnel as its configuration has it, case-N by name, with other fields if there are any.
+func manualText(number int, tunnel peers.ManualTunnel, others ...string) string {
+	inner := tunnel.Layers[0]
+	fields := []string{fmt.Sprintf("name: case-%d, local: %q, remote: %q", number, tunnel.Local, tunnel.Remote),
+		fmt.Sprintf("algorithm: %s, spi_in: %#x, spi_out: %#x", inner.Suite, inner.In.SPI, inner.Out.SPI),
+		fmt.Sprintf("key_in: %q, key_out: %q", hexOf(inner.In), hexOf(inner.Out)), "replay_window: 128"}
+	fields = append(fields, others...)
+	if inner.Suite.AH() {
+		fields = append(fields, "protocol: ah")
+	}
+	if tunnel.Transport {
+		fields = append(fields, "mode: transport")
+	}
+	if len(tunnel.Layers) > 1 {
+		outer := tunnel.Layers[1]
+		fields = append(fields, fmt.Sprintf("ah: %s, ah_spi_in: %#x, ah_spi_out: %#x, ah_key_in: %q, ah_key_out: %q",
+			outer.Suite, outer.In.SPI, outer.Out.SPI, hexOf(outer.In), hexOf(outer.Out)))
+	}
+	if tunnel.UDP {
+		fields = append(fields, "udp: {remote_port: 4500}")
+	}
+	if tunnel.ESN {
+		fields = append(fields, "esn: true")
+	}
+	if tunnel.Sequence > 0 {
+		fields = append(fields, fmt.Sprintf("sequence: %d", tunnel.Sequence))
+	}
+	return fmt.Sprintf("  - {%s}\n", strings.Join(fields, ", "))
 }
 
 func hexOf(sa peers.ManualSA) string { return fmt.Sprintf("%x", sa.Keymat.Bytes()) }

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"strconv"
+	"testing"
 	"time"
 
 	"sallyport/perf/lab"
@@ -148,4 +149,43 @@ func echoTCP(host *lab.Namespace, from, to netip.Addr) error {
 		return fmt.Errorf("expected the %d octets that were sent, found %d (%v)", len(sent), n, err)
 	}
 	return <-written
+}
+
+// serveEcho gives back what connections and datagrams to the host's port 7 bring, until the test ends.
+func serveEcho(t *testing.T, host *lab.Namespace, at netip.Addr) {
+	t.Helper()
+	var listener net.Listener
+	var datagrams net.PacketConn
+	err := host.Do(func() (err error) {
+		if listener, err = net.Listen("tcp", echoAddress(at)); err == nil {
+			datagrams, err = net.ListenPacket("udp", echoAddress(at))
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _, _ = listener.Close(), datagrams.Close() })
+	go func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				_, _ = io.Copy(conn, conn)
+				_ = conn.Close()
+			}()
+		}
+	}()
+	go func() {
+		buffer := make([]byte, 1<<16)
+		for {
+			n, from, err := datagrams.ReadFrom(buffer)
+			if err != nil {
+				return
+			}
+			_, _ = datagrams.WriteTo(buffer[:n], from)
+		}
+	}()
 }

@@ -3,8 +3,6 @@ package lab_test
 import (
 	"context"
 	"fmt"
-	"io"
-	"net"
 	"net/netip"
 	"strings"
 	"testing"
@@ -153,30 +151,4 @@ func (c mtuCase) transfer(t *testing.T, s *lab.Sites, number int) {
 	if cut := a.Fragments+b.Fragments > 0; cut != c.fragments {
 		t.Errorf("sent %v and %v, want fragments: %v", a, b, c.fragments)
 	}
-}
-
-// serveEcho gives back what connections to the host's port 7 send, until the test ends.
-func serveEcho(t *testing.T, host *lab.Namespace, at netip.Addr) {
-	t.Helper()
-	var listener net.Listener
-	err := host.Do(func() (err error) {
-		listener, err = net.Listen("tcp", echoAddress(at))
-		return err
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = listener.Close() })
-	go func() {
-		for {
-			conn, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				_, _ = io.Copy(conn, conn)
-				_ = conn.Close()
-			}()
-		}
-	}()
 }
