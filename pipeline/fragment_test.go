@@ -35,6 +35,22 @@ func TestOuterFragments(t *testing.T) {
 	})
 }
 
+// That an outer packet came in fragments is no leave to cut what was in it: not IPv6, and not IPv4 with DF.
+func TestOuterFragmentsGiveNoLeave(t *testing.T) {
+	eachWay(t, []string{"aes128gcm16", "aes128-sha256"}, func(t *testing.T, pool *cryptodev.Pool, suite string) {
+		r := newRig6(t, rigOptions{crypto: pool, rules: []rule{siteRule, siteRule6}})
+		child := r.child6(suite, true)
+		child.ESN = true
+		near := r.inbound(child)
+		for _, p := range [][]byte{packetOfLength(farHost, lanHost, 253, 2000), ofLength6(farHost6, lanHost6, 2000)} {
+			near.sequence++
+			list := pieces(near.encapsulate(p, near.sequence), 1200)
+			r.check(wan, fromPeer(list[0]))
+			r.wantDrop(wan, fromPeer(list[1]), "mtu_exceeded")
+		}
+	})
+}
+
 // IKE in fragments reaches IKE whole.
 func TestIKEFragments(t *testing.T) {
 	r := newRig(t, rigOptions{})

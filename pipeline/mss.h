@@ -27,7 +27,8 @@ static inline void sp_mss_clamp(const struct sp_packet *p, uint16_t mss)
 	if (p->key.protocol != SP_PROTOCOL_TCP || mss == 0 || (!sp_is_ipv6(p->l3) && sp_load16(p->l3 + 6) & RTE_BE16(SP_IPV4_OFFSET)))
 		return;
 	l4 = sp_is_ipv6(p->l3) ? ((const struct sp_packet6 *)p)->l4 : sp_ipv4_header_length(p->l3);
-	sp_mss_lower(p->l3 + l4, p->length - l4, mss);
+	if (l4 < p->length) /* extension headers of IPv6 may be longer than a first fragment of ours */
+		sp_mss_lower(p->l3 + l4, p->length - l4, mss);
 }
 
 /* What a SYN may announce on its way out by an SA, 0: what it likes. The other end then sends no more, and would have to put it into packets of the same size. */
