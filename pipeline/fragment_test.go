@@ -137,6 +137,79 @@ func TestFragmentsIntoTheTunnel(t *testing.T) {
 	}
 }
 
+// IPv6 in fragments of 1280 bytes goes into a tunnel with less room in smaller ones, and so does what may not be cut by routers where
+// other packets are cut after encapsulation: never whole, because of links behind the far end. Transport mode ends where the packet does.
+func TestFragmentsOfTheLeastSize(t *testing.T) {
+	for _, suite := range []string{"aes128gcm16", "aes128-sha256"} {
+		for _, after := range []bool{false, true} {
+			r := newRig6(t, rigOptions{mtu: 1290, rules: []rule{siteRule, siteRule6}})
+			child := r.child6(suite, false)
+			child.Encapsulation = Encapsulation{FragmentAfter: after, DF: DFClear}
+			far := r.outbound(child)
+			for i, wide := range []bool{true, false} {
+				from, to := hostsOfSites(wide)
+				p := big(wide, from, to, 4000, i)
+				size := ipv6MinMTU
+				if !wide {
+					p[6], size = 0x40, 1200
+					setHeaderChecksum(p)
+				}
+				var last outcome
+				for _, f := range pieces(p, size) {
+					last, _ = r.check(lan, fromLAN(f))
+				}
+				frames := append([][]byte{last.Frame}, last.More...)
+				if last.Disposition != packetForwarded || len(frames) < 4 {
+					t.Fatalf("%s, after %v, IPv6 %v: %s %s in %d", suite, after, wide, last.Disposition, last.Reason, len(frames))
+				}
+				if got, want := gather(t, r, far, frames), decrementHops(p); !bytes.Equal(got, want) {
+					t.Errorf("%s, after %v, IPv6 %v: % x, want % x", suite, after, wide, got[:60], want[:60])
+				}
+			}
+		}
+	}
+}
+
+// What transport mode adds to IPv6 of the least size is cut off again in fragments, behind the headers that routers read.
+func TestTransportFragments(t *testing.T) {
+	for _, f := range []form{{suite: "aes128gcm16", transport: true, outer6: true}, {suite: "aes128-sha256", ah: "sha256", transport: true, outer6: true},
+		{suite: "aes128gcm16", transport: true, outer6: true, udp: true}, {ah: "sha256", transport: true, outer6: true}, {suite: "aes128gcm16", transport: true}} {
+		r := newRig6(t, rigOptions{mtu: ipv6MinMTU, rules: []rule{siteRule, siteRule6}})
+		far := r.outbound(r.formed(f, false))
+		p := big(f.outer6, lanHost, farHost, ipv6MinMTU, 1)
+		if f.outer6 {
+			payload := make([]byte, ipv6MinMTU-ipv6HeaderLen-8)
+			p = packet6(lanHost6, farHost6, 253, payload, extension{nextHopByHop, []byte{1, 4, 0, 0, 0, 0, 0}})
+		}
+		o, _ := r.check(lan, fromLAN(p))
+		if o.Disposition != packetForwarded || len(o.More) != 1 {
+			t.Fatalf("%v: %s %s in %d", f, o.Disposition, o.Reason, len(o.More)+1)
+		}
+		at, whole := &reference{fragments: map[fragmentKey]*partial{}}, (*whole)(nil)
+		for _, frame := range append([][]byte{o.Frame}, o.More...) {
+			ip, reason := parseIP(frame[etherHeaderLen:])
+			if !isFragment(reason) || len(ip) > ipv6MinMTU {
+				t.Fatalf("%v: %d bytes, %s", f, len(ip), reason)
+			}
+			whole, _ = at.reassemble(wan, arrivedClear, ip)
+		}
+		if whole == nil {
+			t.Fatalf("%v: a fragment is missing", f)
+		}
+		if got, reason := far.unwrap(whole.ip); reason != "" || !bytes.Equal(got, decrementHops(p)) {
+			t.Errorf("%v: %s % x", f, reason, got)
+		}
+	}
+}
+
+// hostsOfSites are one on each side of the tunnel.
+func hostsOfSites(wide bool) (near, far netip.Addr) {
+	if wide {
+		return lanHost6, farHost6
+	}
+	return lanHost, farHost
+}
+
 // gather opens ESP at the far end and puts together what was inside.
 func gather(t *testing.T, r *rig, far *referenceIn, frames [][]byte) []byte {
 	t.Helper()

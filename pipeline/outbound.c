@@ -45,7 +45,7 @@ __rte_noinline void sp_outbound_reject(struct sp_worker *w, struct sp_sa_out *sa
 		sp_punt_dropped(w, p, SP_PUNT_TTL_EXPIRED, 0);
 	} else if (total > mtu) {
 		room = sp_outbound_largest(sa, (uint16_t)mtu, sa->transport ? sp_unprotected(p->l3) : 0);
-		if (sa->plain && sp_cut_after(sa, &fields, p->l3, p->length)) /* other SAs have asked before */
+		if (sa->plain && sp_cut_after(w, sa, &fields, p)) /* other SAs have asked before */
 			w->oversize[w->n_oversize++] = (struct sp_oversize){.packet = p};
 		else if (!sa->transport && room > 0 && sp_may_fragment(w, p, room, &cut)) /* transport mode takes no fragments (RFC 4301 4.1) */
 			w->oversize[w->n_oversize++] = (struct sp_oversize){.packet = p, .room = room};

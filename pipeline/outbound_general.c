@@ -9,8 +9,6 @@
  * The payload stays where it is: in tunnel mode it is the packet, in transport mode what follows its IP header, which moves to the front.
  */
 
-#include <rte_ip.h>
-
 #include "ah.h"
 #include "esp.h"
 #include "mbuf.h"
@@ -62,9 +60,9 @@ static int between_ends(const struct sp_sa_out *sa, const uint8_t *l3)
 }
 
 /* Whether the packet to be fits the path, or may be cut for it, and the buffer. */
-static int fits(const struct sp_sa_out *sa, const struct sp_fields *fields, uint32_t mtu, const struct sp_packet *p, const struct shape *s)
+static int fits(const struct sp_worker *w, const struct sp_sa_out *sa, const struct sp_fields *fields, uint32_t mtu, const struct sp_packet *p, const struct shape *s)
 {
-	if (s->total > mtu && !sp_cut_after(sa, fields, p->l3, p->length))
+	if (s->total > mtu && !sp_cut_after(w, sa, fields, p))
 		return 0;
 	return sp_mbuf_before(p->mbuf, p->l3) + s->stays >= SP_L2_LENGTH + s->front && sp_mbuf_after(p->mbuf, p->l3 + s->stays) >= s->total - s->front + SP_AH_ESN_ROOM;
 }
@@ -82,7 +80,7 @@ static int accepted(struct sp_worker *w, struct sp_sa_out *sa, const struct sp_f
 		sp_drop_out(w, sa, p->mbuf, SP_DROP_AH_HEADERS);
 		return 0;
 	}
-	if (!sp_selected_out(sa, p, sp_is_ipv6(p->l3)) || (*sp_hops_left(p->l3) <= 1 && transit) || !fits(sa, fields, mtu, p, s)) {
+	if (!sp_selected_out(sa, p, sp_is_ipv6(p->l3)) || (*sp_hops_left(p->l3) <= 1 && transit) || !fits(w, sa, fields, mtu, p, s)) {
 		sp_outbound_reject(w, sa, mtu, p, s->total);
 		return 0;
 	}
@@ -187,22 +185,13 @@ static uint32_t without_failed(struct sp_worker *w, struct sp_sa_out *sa, struct
 	return good;
 }
 
-/* RFC 8200 8.1: over IPv6 a UDP checksum is no option to a receiver that knows nothing of RFC 6936. */
-static void set_udp_checksum(struct rte_mbuf *m)
-{
-	uint8_t *ip = rte_pktmbuf_mtod_offset(m, uint8_t *, SP_L2_LENGTH), *udp = ip + SP_IPV6_LENGTH;
-	uint16_t checksum = rte_ipv6_udptcp_cksum((const struct rte_ipv6_hdr *)ip, udp);
-
-	sp_store16(udp + 6, checksum);
-}
-
 void sp_outbound_sealed(struct sp_worker *w, struct sp_sa_out *sa, struct rte_mbuf **mbufs, uint32_t n)
 {
 	if (sa->ah != NULL)
 		n = without_failed(w, sa, mbufs, n, sp_ah_seal(w, sa->ah, mbufs, n));
 	if (sa->udp && sa->outer == SP_IPV6)
 		for (uint32_t i = 0; i < n; i++)
-			set_udp_checksum(mbufs[i]);
+			sp_outer_udp_checksum(rte_pktmbuf_mtod_offset(mbufs[i], uint8_t *, SP_L2_LENGTH), mbufs[i]->data_len - SP_L2_LENGTH);
 	sp_transmit_esp(w, sa, mbufs, n);
 }
 

@@ -76,17 +76,18 @@ static inline uint8_t sp_header_relabel(uint8_t *l3, uint32_t headers, uint32_t 
 
 /*
  * Whether a packet may become one that is too long for the path, and is cut then (RFC 4301 8.1). IPv6 has no smaller packets than SP_IPV6_MINIMUM to ask for (RFC 2473 7.1). In
- * transport mode the header is the packet's own.
+ * transport mode the header is the packet's own. What no router may cut and came in fragments never goes through a tunnel whole: it would be too long for a link behind it.
  */
-static inline int sp_cut_after(const struct sp_sa_out *sa, const struct sp_fields *f, const uint8_t *l3, uint32_t length)
+static inline int sp_cut_after(const struct sp_worker *w, const struct sp_sa_out *sa, const struct sp_fields *f, const struct sp_packet *p)
 {
-	const int ipv6 = sp_is_ipv6(l3);
+	const int ipv6 = sp_is_ipv6(p->l3), fixed = ipv6 || sp_load16(p->l3 + 6) & RTE_BE16(SP_IPV4_DF);
+	const int least = ipv6 && p->length <= SP_IPV6_MINIMUM;
 
-	if (ipv6 && length <= SP_IPV6_MINIMUM)
-		return 1;
 	if (sa->transport)
-		return !ipv6 && !(sp_load16(l3 + 6) & RTE_BE16(SP_IPV4_DF));
-	return sa->encapsulation.fragment_after && sp_fields_df_be(f, l3) == 0;
+		return least || !fixed;
+	if (fixed && p->mbuf->ol_flags & w->dp->reassembled_flag)
+		return 0;
+	return least || (sa->encapsulation.fragment_after && sp_fields_df_be(f, p->l3) == 0);
 }
 
 /* The outer header of a tunnel packet of `total` bytes around `inner`; sa->header has what is the same in all. */
@@ -110,6 +111,15 @@ static inline void sp_outer_write(const struct sp_sa_out *sa, const struct sp_fi
 	sp_store16(outer + 4, df_be != 0 ? 0 : rte_cpu_to_be_16((uint16_t)sequence)); /* RFC 6864 4: an ID means something only where the packet may be fragmented */
 	sp_store16(outer + 6, df_be);
 	sp_ipv4_set_checksum(outer);
+}
+
+/* RFC 8200 8.1: over IPv6 a UDP checksum is no option to a receiver that knows nothing of RFC 6936. The headers are written, the checksum still 0. */
+static inline void sp_outer_udp_checksum(uint8_t *ip, uint32_t total)
+{
+	uint32_t names, headers = sp_ipv6_unprotected(ip, &names);
+	uint16_t checksum = (uint16_t)~sp_udp_sum(ip, ip + headers, total - headers);
+
+	sp_store16(ip + headers + 6, checksum == 0 ? 0xffff : checksum);
 }
 
 /* The UDP header in front of ESP (RFC 3948 2.1): `length` bytes of datagram. IPv6 gets its checksum when the rest is there. */

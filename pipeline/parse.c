@@ -228,13 +228,9 @@ uint32_t sp_ingest(struct sp_worker *w, uint16_t port_id, struct rte_mbuf **mbuf
  */
 static int udp_checksum_right(const uint8_t *l3, const uint8_t *udp, uint32_t length, int ike)
 {
-	const int ipv6 = sp_is_ipv6(l3);
-	uint64_t pseudo = (uint64_t)RTE_BE16(SP_PROTOCOL_UDP) + rte_cpu_to_be_16((uint16_t)length);
-
 	if (sp_load16(udp + 6) == 0)
-		return !ipv6 || !ike;
-	pseudo += ipv6 ? rte_raw_cksum(l3 + 8, 32) : rte_raw_cksum(l3 + 12, 8);
-	return sp_fold(pseudo + rte_raw_cksum(udp, length)) == 0xffff;
+		return !sp_is_ipv6(l3) || !ike;
+	return sp_udp_sum(l3, udp, length) == 0xffff;
 }
 
 /* ESP in UDP (RFC 3948 2): a keepalive, IKE behind a non-ESP marker, or ESP. */

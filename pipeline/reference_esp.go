@@ -32,7 +32,7 @@ func (r *reference) protect(j *journey, id CellID) outcome {
 	}
 	mtu := r.ports[key.Port].MTU
 	largest := sa.child.largest(mtu, sa.child.stays(j.ip))
-	after := len(j.ip) > largest && sa.child.cutsAfter(j.ip)
+	after := len(j.ip) > largest && sa.child.cutsAfter(j)
 	switch {
 	case !selected(sa.child.Selectors, j.tuple, true), sa.child.Transport && !sa.child.between(j.tuple):
 		return dropped("selector_mismatch")

@@ -276,15 +276,18 @@ func leastAsked(ip []byte, room int) int {
 	return room
 }
 
-// cutsAfter reports whether a packet that is too long for the path may become an outer packet, which is cut then.
-func (c *ChildSA) cutsAfter(ip []byte) bool {
+// cutsAfter reports whether a packet that is too long for the path may become an outer packet, which is cut then. What no router
+// may cut and came in fragments does not: whole it would be too long for a link behind the tunnel.
+func (c *ChildSA) cutsAfter(j *journey) bool {
+	fixed := isIPv6(j.ip) || ipv4(j.ip).fragment()&flagDontFragment != 0
+	least := isIPv6(j.ip) && len(j.ip) <= ipv6MinMTU // there are no smaller ones to ask for
 	switch {
-	case isIPv6(ip) && len(ip) <= ipv6MinMTU: // there are no smaller ones to ask for
-		return true
 	case c.Transport:
-		return !isIPv6(ip) && ipv4(ip).fragment()&flagDontFragment == 0
+		return least || !fixed
+	case fixed && j.whole != nil:
+		return false
 	}
-	return c.Encapsulation.FragmentAfter && c.Encapsulation.outerFields(ip).df == 0
+	return least || c.Encapsulation.FragmentAfter && c.Encapsulation.outerFields(j.ip).df == 0
 }
 
 // wrapAndCut is wrap, the outer packet in fragments of at most mtu bytes.

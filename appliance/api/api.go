@@ -158,7 +158,7 @@ type Flow struct {
 }
 
 // Counters is the account of every packet: for each port that a packet came
-// in by, received = forwarded + delivered + held + the sum of drops.
+// in by, received + split = forwarded + delivered + held + the sum of drops + reassembling + merged.
 type Counters struct {
 	Ports     []PortCounters `json:"ports"`
 	Conserved bool           `json:"conserved"`

@@ -167,19 +167,19 @@ func flowTable(out io.Writer, flows []api.Flow) error {
 }
 
 func counterTable(out io.Writer, counters api.Counters) error {
-	t := newTable(out, "PORT", "RECEIVED", "FORWARDED", "DELIVERED", "HELD", "DROPPED", "TRANSMITTED", "DROPS BY REASON")
+	t := newTable(out, "PORT", "RECEIVED", "SPLIT", "FORWARDED", "DELIVERED", "HELD", "DROPPED", "REASSEMBLING", "MERGED", "TRANSMITTED", "DROPS BY REASON")
 	for _, p := range counters.Ports {
 		var reasons []string
 		for _, reason := range slices.Sorted(maps.Keys(p.Drops)) {
 			reasons = append(reasons, fmt.Sprintf("%s %d", reason, p.Drops[reason]))
 		}
-		t.row(p.Name, number(p.Received), number(p.Forwarded), number(p.Delivered), number(p.Held),
-			number(sum(p.Drops)), number(p.Transmitted), strings.Join(reasons, ", "))
+		t.row(p.Name, number(p.Received), number(p.Split), number(p.Forwarded), number(p.Delivered), number(p.Held),
+			number(sum(p.Drops)), number(p.Reassembling), number(p.Merged), number(p.Transmitted), strings.Join(reasons, ", "))
 	}
 	if err := t.flush(); err != nil {
 		return err
 	}
-	balance := "received = forwarded + delivered + held + dropped, on every port"
+	balance := "received + split = forwarded + delivered + held + dropped + reassembling + merged, on every port"
 	if !counters.Conserved {
 		balance = "NOT BALANCED: " + counters.Imbalance
 	}

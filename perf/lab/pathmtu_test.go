@@ -13,7 +13,7 @@ import (
 // narrowMTU is that of the way between the gateways, in octets: the least that IPv6 allows (RFC 8200 section 5).
 const narrowMTU = 1280
 
-// mtuCase is a TCP transfer across the narrow way.
+// mtuCase is an SA between the sites, what crosses it, and what of that is seen between the gateways.
 type mtuCase struct {
 	name           string
 	inner6, outer6 bool
@@ -22,14 +22,20 @@ type mtuCase struct {
 	narrow         bool   // no packet is longer than the way takes, from the first one
 }
 
-// mtuCases: what is too long is refused and its sender told, unless the sender knows before, or it is cut on the way.
+// mtuCases: what is too long is refused and its sender told, unless the sender knows before, or it is cut on the way. IPv6 has no
+// packets shorter than the narrow way to ask for: those come in outer fragments (RFC 2473 section 7.1).
 var mtuCases = []mtuCase{
 	{name: "4in4-told"},
 	{name: "4in6-told", outer6: true},
+	{name: "6in4-told", inner6: true, fragments: true},
+	{name: "6in6-told", inner6: true, outer6: true, fragments: true},
 	{name: "4in4-clamped", encapsulation: "mss_clamp: 1100", narrow: true},
+	{name: "6in4-clamped", inner6: true, encapsulation: "mss_clamp: 1100", narrow: true},
 	{name: "6in6-clamped", inner6: true, outer6: true, encapsulation: "mss_clamp: 1100", narrow: true},
-	{name: "4in4-cut-by-the-router", encapsulation: "df: clear, fragment: after, path_mtu: off"},
-	{name: "6in4-cut-by-the-router", inner6: true, encapsulation: "df: clear, fragment: after, path_mtu: off"},
+	{name: "4in4-cut-by-the-router", encapsulation: "df: clear, path_mtu: off"},
+	{name: "6in4-cut-by-the-router", inner6: true, encapsulation: "df: clear, path_mtu: off"},
+	{name: "4in4-cut-twice", encapsulation: "df: clear, fragment: after, path_mtu: off", fragments: true},
+	{name: "6in4-cut-twice", inner6: true, encapsulation: "df: clear, fragment: after, path_mtu: off", fragments: true},
 }
 
 // number is the case's place in the list, which its hosts and keys differ by.
@@ -60,9 +66,9 @@ func (c mtuCase) sa(site, peer *lab.Site, number int) string {
 }
 
 // mtuOptions are those of one gateway for all cases.
-func mtuOptions(t *testing.T, site, peer *lab.Site) lab.GatewayOptions {
+func mtuOptions(t *testing.T, site, peer *lab.Site, cases []mtuCase) lab.GatewayOptions {
 	sas, lists, rules := "sas:\n", "", ""
-	for number, c := range mtuCases {
+	for number, c := range cases {
 		sas += c.sa(site, peer, number)
 		lists += fmt.Sprintf("  - {name: %s, updated: 2026-11-21, filters: [{source: %q, destination: %q}]}\n", c.name, c.host(site, number), c.host(peer, number))
 		rules += fmt.Sprintf("      - {name: %s, filter_list: %s, filter_action: protect, sa: %s}\n", c.name, c.name, c.name)
@@ -71,10 +77,9 @@ func mtuOptions(t *testing.T, site, peer *lab.Site) lab.GatewayOptions {
 		"filter_actions:\n  - {name: protect, action: negotiate}\npolicies:\n  - name: narrow\n    rules:\n" + rules + "active_policy: narrow\n"}
 }
 
-// TestPathMTU: a TCP transfer gets across a way of 1280 octets in both IP versions, inside and outside, whether its sender learns of
-// that by ICMP, by the gateway's clamp, or not at all.
-func TestPathMTU(t *testing.T) {
-	t.Parallel()
+// routedGateways are two sites with a router between them whose gateways have the SAs of the cases.
+func routedGateways(t *testing.T, cases []mtuCase) (*lab.Sites, []*lab.Gateway) {
+	t.Helper()
 	s, err := lab.NewRoutedSites(t.Context(), lab.RawGateway, lab.RawGateway)
 	if err != nil {
 		t.Fatal(err)
@@ -84,12 +89,9 @@ func TestPathMTU(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	if err := s.LimitMTU(narrowMTU); err != nil {
-		t.Fatal(err)
-	}
 	var gateways []*lab.Gateway
 	for _, site := range []*lab.Site{s.A, s.B} {
-		g, err := s.StartGateway(site, mtuOptions(t, site, s.Peer(site)))
+		g, err := s.StartGateway(site, mtuOptions(t, site, s.Peer(site), cases))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -108,6 +110,17 @@ func TestPathMTU(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	return s, gateways
+}
+
+// TestPathMTU: a TCP transfer gets across a way of 1280 octets in both IP versions, inside and outside, whether its sender learns of
+// that by ICMP, by the gateway's clamp, or not at all.
+func TestPathMTU(t *testing.T) {
+	t.Parallel()
+	s, gateways := routedGateways(t, mtuCases)
+	if err := s.LimitMTU(narrowMTU); err != nil {
+		t.Fatal(err)
+	}
 	for number, c := range mtuCases {
 		t.Run(c.name, func(t *testing.T) { c.transfer(t, s, number) })
 	}
@@ -118,8 +131,9 @@ func TestPathMTU(t *testing.T) {
 	}
 }
 
-// transfer sends a stream there and back.
-func (c mtuCase) transfer(t *testing.T, s *lab.Sites, number int) {
+// arrive gives the hosts of both sites the case's addresses.
+func (c mtuCase) arrive(t *testing.T, s *lab.Sites, number int) (from, to netip.Addr) {
+	t.Helper()
 	for _, site := range []*lab.Site{s.A, s.B} {
 		if address := c.host(site, number); number > 0 {
 			if err := site.Host.AddAddress("eth0", netip.PrefixFrom(address, address.BitLen())); err != nil {
@@ -127,7 +141,12 @@ func (c mtuCase) transfer(t *testing.T, s *lab.Sites, number int) {
 			}
 		}
 	}
-	from, to := c.host(s.A, number), c.host(s.B, number)
+	return c.host(s.A, number), c.host(s.B, number)
+}
+
+// transfer sends a stream there and back.
+func (c mtuCase) transfer(t *testing.T, s *lab.Sites, number int) {
+	from, to := c.arrive(t, s, number)
 	serveEcho(t, s.B.Host, to)
 	capture, err := s.Capture(lab.CaptureOptions{Snap: 128})
 	if err != nil {
