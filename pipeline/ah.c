@@ -109,9 +109,10 @@ static uint32_t headers_before(const uint8_t *ip)
 }
 
 /* The crypto stages authenticate everything from the IP header to the end of the packet. */
-static struct sp_crypt whole_packet(struct rte_mbuf *m, uint8_t *ip, uint32_t length, uint8_t *icv, uint64_t sequence)
+static struct sp_crypt whole_packet(const struct sp_transform *t, struct rte_mbuf *m, uint8_t *ip, uint32_t length, uint8_t *icv, uint64_t sequence)
 {
 	return (struct sp_crypt){
+		.transform = t,
 		.mbuf = m,
 		.start = ip,
 		.payload = ip + length,
@@ -121,26 +122,24 @@ static struct sp_crypt whole_packet(struct rte_mbuf *m, uint8_t *ip, uint32_t le
 	};
 }
 
-uint32_t sp_ah_seal(struct sp_worker *w, const struct sp_ah *ah, struct rte_mbuf **mbufs, uint32_t n)
+uint32_t sp_ah_seal(struct sp_worker *w, struct sp_crypt *packets, uint32_t n)
 {
 	uint8_t kept[SP_BURST][SP_AH_HEADERS_MAX];
-	struct sp_crypt crypts[SP_BURST];
 	uint32_t headers[SP_BURST], failed;
 
-	if (n == 0)
-		return 0;
 	for (uint32_t i = 0; i < n; i++) {
-		uint8_t *ip = rte_pktmbuf_mtod_offset(mbufs[i], uint8_t *, SP_L2_LENGTH);
-		uint32_t length = mbufs[i]->data_len - SP_L2_LENGTH;
+		const struct sp_transform *t = packets[i].transform;
+		struct rte_mbuf *m = packets[i].mbuf;
+		uint8_t *ip = rte_pktmbuf_mtod_offset(m, uint8_t *, SP_L2_LENGTH);
 
 		headers[i] = headers_before(ip);
 		memcpy(kept[i], ip, headers[i]);
 		blank(ip, headers[i]);
-		crypts[i] = whole_packet(mbufs[i], ip, length, ip + headers[i] + SP_AH_LENGTH + ah->transform.iv_length, sp_priv(mbufs[i])->sequence);
+		packets[i] = whole_packet(t, m, ip, m->data_len - SP_L2_LENGTH, ip + headers[i] + SP_AH_LENGTH + t->iv_length, packets[i].sequence);
 	}
-	failed = sp_crypt_seal(w, &ah->transform, crypts, n);
+	failed = sp_crypt_seal(w, packets, n);
 	for (uint32_t i = 0; i < n; i++)
-		memcpy(crypts[i].start, kept[i], headers[i]);
+		memcpy(packets[i].start, kept[i], headers[i]);
 	return failed;
 }
 
@@ -176,9 +175,8 @@ uint8_t sp_ah_check(const struct sp_sa_in *sa, const struct sp_esp *p)
 	return length > p->length + SP_AH_SPI ? SP_DROP_AH_TRUNCATED : SP_PASS;
 }
 
-uint32_t sp_ah_open(struct sp_worker *w, const struct sp_sa_in *sa, const struct sp_esp *packets, uint32_t n)
+uint32_t sp_ah_open(struct sp_worker *w, struct sp_sa_in *const *sas, const struct sp_esp *packets, uint32_t n)
 {
-	const uint32_t icv_length = (uint32_t)sa->transform.iv_length + sa->transform.icv_length;
 	uint8_t kept[SP_BURST][SP_AH_HEADERS_MAX], icv[SP_BURST][8 + SP_ICV_MAX];
 	struct sp_crypt crypts[SP_BURST];
 	uint32_t forged;
@@ -186,6 +184,8 @@ uint32_t sp_ah_open(struct sp_worker *w, const struct sp_sa_in *sa, const struct
 	if (n == 0)
 		return 0;
 	for (uint32_t i = 0; i < n; i++) {
+		const struct sp_transform *t = &sas[i]->transform;
+		const uint32_t icv_length = (uint32_t)t->iv_length + t->icv_length;
 		const struct sp_esp *p = &packets[i];
 		uint8_t *ip = p->esp - SP_AH_SPI - p->headers, *received = ip + p->headers + SP_AH_LENGTH;
 
@@ -193,9 +193,9 @@ uint32_t sp_ah_open(struct sp_worker *w, const struct sp_sa_in *sa, const struct
 		memcpy(icv[i], received, icv_length);
 		blank(ip, p->headers);
 		memset(received, 0, icv_length);
-		crypts[i] = whole_packet(p->mbuf, ip, p->headers + SP_AH_SPI + p->length, icv[i] + sa->transform.iv_length, p->sequence);
+		crypts[i] = whole_packet(t, p->mbuf, ip, p->headers + SP_AH_SPI + p->length, icv[i] + t->iv_length, p->sequence);
 	}
-	forged = sp_crypt_open(w, &sa->transform, crypts, n);
+	forged = sp_crypt_open(w, crypts, n);
 	for (uint32_t i = 0; i < n; i++)
 		memcpy(crypts[i].start, kept[i], packets[i].headers);
 	return forged;

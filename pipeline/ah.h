@@ -20,11 +20,14 @@ static inline uint32_t sp_ah_length(const struct sp_transform *t, int ipv6)
 
 /* ah.c: the header with its number; IV and ICV are still zero. */
 void sp_ah_write(const struct sp_ah *ah, uint8_t *header, uint64_t sequence, uint8_t next_header);
-/* ah.c: fills in the ICV of packets whose outer IP header begins SP_L2_LENGTH into the frame, priv->sequence set. Returns a bit for each that failed. */
-uint32_t sp_ah_seal(struct sp_worker *w, const struct sp_ah *ah, struct rte_mbuf **mbufs, uint32_t n);
+/*
+ * ah.c: fills in the ICV of packets whose outer IP header begins SP_L2_LENGTH into the frame. Of an sp_crypt it takes the mbuf, AH's transform and the number. Returns a bit for each that
+ * failed.
+ */
+uint32_t sp_ah_seal(struct sp_worker *w, struct sp_crypt *packets, uint32_t n);
 /* ah.c: SP_PASS or why the header of a packet of form AH cannot be the SA's. */
 uint8_t sp_ah_check(const struct sp_sa_in *sa, const struct sp_esp *p);
-/* ah.c: returns a bit for each packet whose ICV is wrong. All have passed sp_ah_check; the others' headers are left as they came. */
-uint32_t sp_ah_open(struct sp_worker *w, const struct sp_sa_in *sa, const struct sp_esp *packets, uint32_t n);
+/* ah.c: returns a bit for each packet whose ICV is wrong. All have passed sp_ah_check; the headers are left as they came. */
+uint32_t sp_ah_open(struct sp_worker *w, struct sp_sa_in *const *sas, const struct sp_esp *packets, uint32_t n);
 
 #endif

@@ -12,8 +12,9 @@
 static const uint8_t zero_iv[SP_IV_MAX];
 
 /* Adds packet i to a copy of the session's job. */
-static void fill(struct sp_job_scratch *s, IMB_JOB *job, const struct sp_transform *t, const struct sp_crypt *c, uint32_t i, int encrypt)
+static void fill(struct sp_job_scratch *s, IMB_JOB *job, const struct sp_crypt *c, uint32_t i, int encrypt)
 {
+	const struct sp_transform *t = c->transform;
 	const uint64_t before = (uint64_t)(c->payload - c->start);
 
 	job->src = c->start;
@@ -58,8 +59,9 @@ static void fill(struct sp_job_scratch *s, IMB_JOB *job, const struct sp_transfo
 }
 
 /* What the library would not survive, or would take for another length. Only AH has no payload. */
-static int unfit(const struct sp_transform *t, const struct sp_crypt *c)
+static int unfit(const struct sp_crypt *c)
 {
+	const struct sp_transform *t = c->transform;
 	const uint8_t *end = c->payload + c->payload_length;
 	int empty = c->payload_length == 0 && c->icv == end;
 
@@ -75,41 +77,61 @@ static void process(IMB_MGR *manager, IMB_JOB **jobs, uint32_t n)
 		IMB_FLUSH_BURST(manager, n - done, jobs + done);
 }
 
-uint32_t sp_job_run(struct sp_worker *w, const struct sp_transform *t, const struct sp_crypt *packets, uint32_t n, int encrypt)
+/* The number's high half stands in the packet as long as its job runs. */
+static int inserts_high(const struct sp_transform *t)
 {
-	const int inserts = t->esn && !sp_is_aead(t);
-	const IMB_JOB *session = t->session;
-	uint32_t former[SP_BURST], failed = 0;
+	return t->esn && !sp_is_aead(t);
+}
+
+/* Ciphers and hashes that are serial in a packet, of which the library works on many packets at once. */
+static int side_by_side(const struct sp_transform *t)
+{
+	return t->cipher != SP_CIPHER_GCM && t->cipher != SP_CIPHER_GMAC && t->cipher != SP_CIPHER_GMAC_AH;
+}
+
+/* Makes the packet's job; returns 1, or 0 with a job that does nothing when it cannot have one. */
+static int prepare(struct sp_worker *w, IMB_JOB *job, const struct sp_crypt *c, uint32_t i, uint32_t *former, int encrypt)
+{
+	*job = *(const IMB_JOB *)c->transform->session;
+	if (unlikely(unfit(c))) {
+		job->cipher_mode = IMB_CIPHER_NULL;
+		job->hash_alg = IMB_AUTH_NULL;
+		return 0;
+	}
+	fill(&w->job, job, c, i, encrypt);
+	w->side_by_side |= (uint8_t)side_by_side(c->transform);
+	if (inserts_high(c->transform)) {
+		sp_mbuf_unpoison(c->mbuf);
+		*former = sp_insert_high(c->transform, c->start, c->payload + c->payload_length, c->sequence);
+	}
+	return 1;
+}
+
+uint32_t sp_job_run(struct sp_worker *w, const struct sp_crypt *packets, uint32_t which, int encrypt)
+{
+	const uint32_t n = (uint32_t)__builtin_popcount(which);
+	uint32_t former[SP_BURST], failed = 0, left = which;
 	IMB_JOB *jobs[SP_BURST];
 
 	IMB_GET_NEXT_BURST(w->job.manager, n, jobs);
-	for (uint32_t i = 0; i < n; i++) {
-		const struct sp_crypt *c = &packets[i];
+	for (uint32_t at = 0; at < n; at++, left &= left - 1) {
+		uint32_t i = (uint32_t)__builtin_ctz(left);
 
-		*jobs[i] = *session;
-		if (unlikely(unfit(t, c))) {
-			jobs[i]->cipher_mode = IMB_CIPHER_NULL;
-			jobs[i]->hash_alg = IMB_AUTH_NULL;
-			failed |= 1u << i;
-			continue;
-		}
-		fill(&w->job, jobs[i], t, c, i, encrypt);
-		if (inserts) {
-			sp_mbuf_unpoison(c->mbuf);
-			former[i] = sp_insert_high(t, c->start, c->payload + c->payload_length, c->sequence);
-		}
+		failed |= (uint32_t)!prepare(w, jobs[at], &packets[i], i, &former[i], encrypt) << i;
 	}
 	process(w->job.manager, jobs, n);
-	for (uint32_t i = 0; i < n; i++) {
+	left = which;
+	for (uint32_t at = 0; at < n; at++, left &= left - 1) {
+		uint32_t i = (uint32_t)__builtin_ctz(left);
 		const struct sp_crypt *c = &packets[i];
 
-		if (unlikely(failed & 1u << i))
+		if (unlikely(failed >> i & 1))
 			continue;
-		if (inserts) {
-			sp_remove_high(t, c->start, c->payload + c->payload_length, former[i]);
+		if (inserts_high(c->transform)) {
+			sp_remove_high(c->transform, c->start, c->payload + c->payload_length, former[i]);
 			sp_mbuf_poison(c->mbuf);
 		}
-		failed |= (uint32_t)(jobs[i]->status != IMB_STATUS_COMPLETED) << i;
+		failed |= (uint32_t)(jobs[at]->status != IMB_STATUS_COMPLETED) << i;
 	}
 	return failed;
 }

@@ -16,22 +16,28 @@ static uint32_t icv_differs(const uint8_t *a, const uint8_t *b, uint32_t length)
 	return (uint32_t)((difference | -difference) >> 63);
 }
 
-/* crypto_direct.c does the same for the shape that most packets have. */
-static void run_direct(struct sp_worker *w, const struct sp_transform *t, const struct sp_crypt *packets, uint32_t n)
+/* An ICV of at least 8 bytes. */
+static void copy_icv(uint8_t *to, const uint8_t *from, uint32_t length)
 {
-	struct sp_gcm_scratch *g = &w->gcm;
-
-	for (uint32_t i = 0; i < n; i++) {
-		const struct sp_crypt *c = &packets[i];
-
-		t->gcm(t->session, &g->context, c->payload, c->payload, c->payload_length, sp_compose_nonce(t, c->payload - t->iv_length, g->iv),
-		       sp_associated(t, c->start, c->sequence, g->aad), sp_aad_length(t), w->job.tag[i], t->icv_length);
-	}
+	for (uint32_t i = 0; i + 8 < length; i += 8)
+		sp_store64(to + i, sp_load64(from + i));
+	sp_store64(to + length - 8, sp_load64(from + length - 8));
 }
 
-/* The device writes the ICV, or compares it: returns a bit for each packet that failed. */
-static uint32_t run_cpu(struct sp_worker *w, const struct sp_transform *t, const struct sp_crypt *packets, uint32_t n)
+/* crypto_direct.c does the same for the shape that most packets have. */
+static void run_direct(struct sp_worker *w, const struct sp_crypt *c, uint8_t *tag)
 {
+	const struct sp_transform *t = c->transform;
+	struct sp_gcm_scratch *g = &w->gcm;
+
+	t->gcm(t->session, &g->context, c->payload, c->payload, c->payload_length, sp_compose_nonce(t, c->payload - t->iv_length, g->iv),
+	       sp_associated(t, c->start, c->sequence, g->aad), sp_aad_length(t), tag, t->icv_length);
+}
+
+/* Packets of one SA. The device writes the ICV, or compares it: returns a bit for each packet that failed. */
+static uint32_t run_cpu(struct sp_worker *w, const struct sp_crypt *packets, uint32_t n)
+{
+	const struct sp_transform *t = packets->transform;
 	struct sp_cpu_vector *v = &w->cpu;
 	uint32_t failed = 0;
 
@@ -51,40 +57,66 @@ static uint32_t run_cpu(struct sp_worker *w, const struct sp_transform *t, const
 	return failed;
 }
 
-uint32_t sp_crypt_seal(struct sp_worker *w, const struct sp_transform *t, struct sp_crypt *packets, uint32_t n)
+/* The packets from the first one on that are of its SA. */
+static uint32_t run_length(const struct sp_crypt *packets, uint32_t n)
 {
-	uint32_t failed = 0;
+	uint32_t end = 1;
+
+	while (end < n && packets[end].transform == packets->transform)
+		end++;
+	return end;
+}
+
+/* All packets: a device's by SA, jobs of whatever SAs together. Returns a bit for each that failed; those of a device have their ICVs then, the others' are in w->job.tag. */
+static uint32_t run(struct sp_worker *w, const struct sp_crypt *packets, uint32_t n, int encrypt)
+{
+	uint32_t jobs = 0, failed = 0, length;
+
+	for (uint32_t i = 0; i < n; i += length) {
+		length = 1;
+		switch (packets[i].transform->kind) {
+		case SP_SA_AEAD_CPU:
+			length = run_length(packets + i, n - i);
+			failed |= run_cpu(w, packets + i, length) << i;
+			break;
+		case SP_SA_AEAD_DIRECT:
+			run_direct(w, &packets[i], w->job.tag[i]);
+			break;
+		default:
+			jobs |= 1u << i;
+		}
+	}
+	if (jobs != 0)
+		failed |= sp_job_run(w, packets, jobs, encrypt);
+	return failed;
+}
+
+uint32_t sp_crypt_seal(struct sp_worker *w, const struct sp_crypt *packets, uint32_t n)
+{
+	uint32_t failed;
 
 	for (uint32_t i = 0; i < n; i++)
-		if (t->cipher != SP_CIPHER_GMAC_AH)
-			sp_write_iv(t, packets[i].payload - t->iv_length, packets[i].sequence);
-	if (t->kind == SP_SA_AEAD_CPU)
-		return run_cpu(w, t, packets, n);
-	if (t->kind == SP_SA_AEAD_DIRECT)
-		run_direct(w, t, packets, n);
-	else
-		failed = sp_job_run(w, t, packets, n, 1);
+		if (packets[i].transform->cipher != SP_CIPHER_GMAC_AH)
+			sp_write_iv(packets[i].transform, packets[i].payload - packets[i].transform->iv_length, packets[i].sequence);
+	failed = run(w, packets, n, 1);
 	for (uint32_t i = 0; i < n; i++) {
-		if (unlikely(failed & 1u << i))
+		const struct sp_transform *t = packets[i].transform;
+
+		if (unlikely(failed >> i & 1) || t->kind == SP_SA_AEAD_CPU)
 			continue;
 		if (t->cipher == SP_CIPHER_GMAC_AH)
 			sp_write_iv(t, packets[i].icv - t->iv_length, packets[i].sequence);
-		memcpy(packets[i].icv, w->job.tag[i], t->icv_length);
+		copy_icv(packets[i].icv, w->job.tag[i], t->icv_length);
 	}
 	return failed;
 }
 
-uint32_t sp_crypt_open(struct sp_worker *w, const struct sp_transform *t, struct sp_crypt *packets, uint32_t n)
+uint32_t sp_crypt_open(struct sp_worker *w, const struct sp_crypt *packets, uint32_t n)
 {
-	uint32_t failed = 0;
+	uint32_t failed = run(w, packets, n, 0);
 
-	if (t->kind == SP_SA_AEAD_CPU)
-		return run_cpu(w, t, packets, n);
-	if (t->kind == SP_SA_AEAD_DIRECT)
-		run_direct(w, t, packets, n);
-	else
-		failed = sp_job_run(w, t, packets, n, 0);
 	for (uint32_t i = 0; i < n; i++)
-		failed |= icv_differs(w->job.tag[i], packets[i].icv, t->icv_length) << i;
+		if (packets[i].transform->kind != SP_SA_AEAD_CPU)
+			failed |= icv_differs(w->job.tag[i], packets[i].icv, packets[i].transform->icv_length) << i;
 	return failed;
 }

@@ -421,6 +421,7 @@ struct sp_worker {
 	struct rte_mbuf *aside[SP_BURST];   /* IPv6 frames of the burst at hand, which follow it as one of their own */
 	uint16_t id;                        /* also its queue on every port and device, and its RCU thread */
 	uint8_t online;
+	uint8_t side_by_side;               /* packets since the last poll took crypto that works on many at once */
 	uint16_t n_ports;
 	uint16_t n_sources;
 	uint16_t ports[SP_MAX_PORTS];

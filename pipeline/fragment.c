@@ -30,6 +30,14 @@ int sp_may_fragment(const struct sp_worker *w, const struct sp_packet *p, uint32
 	return 1;
 }
 
+/* The low half of the number of a packet that the SA has sealed, as it stands in AH, or in ESP when that comes first; `header` is what follows its IP headers. */
+static uint32_t sequence_be(const struct sp_sa_out *sa, const uint8_t *header)
+{
+	if (sa->ah != NULL)
+		return sp_load32(header + 8);
+	return sp_load32(header + (sa->udp ? SP_UDP_LENGTH : 0) + 4);
+}
+
 int sp_may_fragment_outer(const struct sp_sa_out *sa, struct rte_mbuf *m, uint32_t mtu, struct sp_cut *cut)
 {
 	const uint8_t *l3 = rte_pktmbuf_mtod_offset(m, uint8_t *, SP_L2_LENGTH);
@@ -38,10 +46,10 @@ int sp_may_fragment_outer(const struct sp_sa_out *sa, struct rte_mbuf *m, uint32
 	*cut = (struct sp_cut){.l3 = l3, .length = m->data_len - SP_L2_LENGTH, .size = mtu};
 	if (!sp_is_ipv6(l3))
 		return !(sp_load16(l3 + 6) & RTE_BE16(SP_IPV4_DF));
-	/* other SAs between the two addresses have other SPIs, which who is not on the path cannot know (RFC 7739 3) */
-	cut->id = sa->spi_be ^ rte_cpu_to_be_32((uint32_t)sp_priv(m)->sequence);
 	cut->header = (uint16_t)sp_ipv6_unprotected(l3, &names);
 	cut->next_at = (uint16_t)names;
+	/* other SAs between the two addresses have other SPIs, which who is not on the path cannot know (RFC 7739 3) */
+	cut->id = sa->spi_be ^ sequence_be(sa, l3 + cut->header);
 	return 1;
 }
 

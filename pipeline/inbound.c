@@ -260,7 +260,7 @@ static __rte_noinline void stray(struct sp_worker *w, const struct sp_esp *p, ui
 }
 
 /* Packets of one SPI; returns how many packets came out of them into inner. What inbound_general.c takes goes its own way. */
-static uint32_t inbound_run(struct sp_worker *w, uint32_t spi, struct sp_esp *packets, uint32_t n, struct sp_packet *inner)
+static uint32_t inbound_run(struct sp_worker *w, struct sp_opening *batch, uint32_t spi, struct sp_esp *packets, uint32_t n, struct sp_packet *inner)
 {
 	struct sp_sa_in *sa = __atomic_load_n(&w->dp->sad[spi & w->dp->sad_mask], __ATOMIC_ACQUIRE);
 
@@ -274,7 +274,7 @@ static uint32_t inbound_run(struct sp_worker *w, uint32_t spi, struct sp_esp *pa
 		return 0;
 	}
 	if (unlikely(!sa->plain || sa->expired)) { /* which it drops */
-		sp_inbound_general(w, sa, packets, n);
+		sp_inbound_general(w, batch, sa, packets, n);
 		return 0;
 	}
 	n = admit_run(w, sa, packets, n);
@@ -321,8 +321,10 @@ static int many_sas(const struct sp_esp *packets, uint32_t n)
 void sp_inbound(struct sp_worker *w, struct sp_esp *packets, uint32_t n)
 {
 	struct sp_packet inner[SP_BURST];
+	struct sp_opening batch;
 	uint32_t start = 0, out = 0;
 
+	batch.n = 0;
 	if (unlikely(many_sas(packets, n)))
 		fetch(w, packets, n);
 
@@ -331,10 +333,12 @@ void sp_inbound(struct sp_worker *w, struct sp_esp *packets, uint32_t n)
 
 		while (end < n && sp_load32(packets[end].esp) == spi_be)
 			end++;
-		out += inbound_run(w, rte_be_to_cpu_32(spi_be), packets + start, end - start, inner + out);
+		out += inbound_run(w, &batch, rte_be_to_cpu_32(spi_be), packets + start, end - start, inner + out);
 		start = end;
 	}
 	/* together, whatever their SAs were: their flows are looked up side by side */
 	if (likely(out > 0))
 		sp_process(w, inner, out);
+	if (unlikely(batch.n > 0))
+		sp_inbound_open(w, &batch);
 }

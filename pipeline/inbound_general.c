@@ -51,77 +51,80 @@ static uint8_t admit(const struct sp_sa_in *sa, struct sp_esp *p)
 	return sp_replay_check(&sa->replay, p->sequence);
 }
 
-/* Moves the packets that deserve crypto to the front; returns their number. */
-static uint32_t admit_run(struct sp_worker *w, struct sp_sa_in *sa, struct sp_esp *packets, uint32_t n)
+/* Adds to the batch the packets that deserve crypto; returns their number. */
+static uint32_t admit_run(struct sp_worker *w, struct sp_opening *o, struct sp_sa_in *sa, const struct sp_esp *packets, uint32_t n)
 {
-	uint32_t good = 0;
+	const uint32_t before = o->n;
 
 	for (uint32_t i = 0; i < n; i++) {
-		uint8_t reason = admit(sa, &packets[i]);
+		struct sp_esp *p = &o->packets[o->n];
+		uint8_t reason;
 
+		*p = packets[i];
+		reason = admit(sa, p);
 		if (reason == SP_PASS)
-			packets[good++] = packets[i];
+			o->sas[o->n++] = sa;
 		else
-			sp_sa_in_drop(w, sa, packets[i].mbuf, reason);
+			sp_sa_in_drop(w, sa, p->mbuf, reason);
 	}
-	return good;
+	return o->n - before;
 }
 
-/* Returns a bit for each packet whose ICV is wrong. */
-static uint32_t open_esp(struct sp_worker *w, const struct sp_sa_in *sa, const struct sp_esp *packets, uint32_t n)
+void sp_inbound_general(struct sp_worker *w, struct sp_opening *o, struct sp_sa_in *sa, const struct sp_esp *packets, uint32_t n)
 {
-	const uint32_t head = SP_ESP_LENGTH + sa->transform.iv_length, overhead = esp_overhead(sa);
-	struct sp_crypt crypts[SP_BURST];
+	const int async = sa->form != SP_FORM_AH && sp_kind_async(sa->transform.kind);
 
-	for (uint32_t i = 0; i < n; i++) {
-		const struct sp_esp *p = &packets[i];
-
-		crypts[i] = (struct sp_crypt){
-			.mbuf = p->mbuf,
-			.start = p->esp,
-			.payload = p->esp + head,
-			.payload_length = p->length - overhead,
-			.icv = p->esp + p->length - sa->transform.icv_length,
-			.sequence = p->sequence,
-		};
-	}
-	return sp_crypt_open(w, &sa->transform, crypts, n);
-}
-
-/* Drops the packets whose bits are set; moves the others to the front and returns their number. */
-static uint32_t without_forged(struct sp_worker *w, struct sp_sa_in *sa, struct sp_esp *packets, uint32_t n, uint32_t forged)
-{
-	uint32_t good = 0;
-
-	if (likely(forged == 0))
-		return n;
-	for (uint32_t i = 0; i < n; i++) {
-		if (forged >> i & 1)
-			sp_sa_in_drop(w, sa, packets[i].mbuf, SP_DROP_AUTH_FAILED);
-		else
-			packets[good++] = packets[i];
-	}
-	return good;
-}
-
-void sp_inbound_general(struct sp_worker *w, struct sp_sa_in *sa, struct sp_esp *packets, uint32_t n)
-{
 	if (sa->expired) {
 		sp_expired_in(w, sa, packets, n);
 		return;
 	}
-	n = admit_run(w, sa, packets, n);
-	if (n == 0)
-		return;
-	if (sa->form == SP_FORM_AH) {
-		n = without_forged(w, sa, packets, n, sp_ah_open(w, sa, packets, n));
-	} else if (sp_kind_async(sa->transform.kind)) {
-		sp_async_decrypt(w, sa, packets, n);
-		return;
-	} else {
-		n = without_forged(w, sa, packets, n, open_esp(w, sa, packets, n));
+	if (o->n > 0 && (async || (sa->form == SP_FORM_AH) != (o->sas[0]->form == SP_FORM_AH)))
+		sp_inbound_open(w, o);
+	n = admit_run(w, o, sa, packets, n);
+	if (async && n > 0) {
+		sp_async_decrypt(w, sa, o->packets, n);
+		o->n = 0;
 	}
-	sp_inbound_opened(w, sa, packets, n);
+}
+
+/* Returns a bit for each packet whose ICV is wrong. */
+static uint32_t open_esp(struct sp_worker *w, const struct sp_opening *o)
+{
+	struct sp_crypt crypts[SP_BURST];
+
+	for (uint32_t i = 0; i < o->n; i++) {
+		const struct sp_sa_in *sa = o->sas[i];
+		const struct sp_esp *p = &o->packets[i];
+
+		crypts[i] = (struct sp_crypt){
+			.transform = &sa->transform,
+			.mbuf = p->mbuf,
+			.start = p->esp,
+			.payload = p->esp + SP_ESP_LENGTH + sa->transform.iv_length,
+			.payload_length = p->length - esp_overhead(sa),
+			.icv = p->esp + p->length - sa->transform.icv_length,
+			.sequence = p->sequence,
+		};
+	}
+	return sp_crypt_open(w, crypts, o->n);
+}
+
+/* Drops the packets whose bits are set; moves the others to the front. */
+static void without_forged(struct sp_worker *w, struct sp_opening *o, uint32_t forged)
+{
+	uint32_t good = 0;
+
+	if (likely(forged == 0))
+		return;
+	for (uint32_t i = 0; i < o->n; i++) {
+		if (forged >> i & 1) {
+			sp_sa_in_drop(w, o->sas[i], o->packets[i].mbuf, SP_DROP_AUTH_FAILED);
+			continue;
+		}
+		o->sas[good] = o->sas[i];
+		o->packets[good++] = o->packets[i];
+	}
+	o->n = good;
 }
 
 /* ---- after crypto ---- */
@@ -172,12 +175,13 @@ static void rejoin(const struct sp_esp *p, struct content *c, uint8_t next_heade
 	sp_header_relabel(ip, p->headers, c->length, next_header);
 }
 
-/* One authenticated packet of one IP version or the other: packets of IPv6 stand in `wide`. */
+/* What authenticated packets of any SAs held: packets of either IP version, those of IPv6 in `wide`, and ESP out of AH that it is bundled with. */
 struct inner {
 	struct sp_packet6 wide[SP_BURST];
 	struct sp_packet narrow[SP_BURST];
 	uint32_t n_wide, n_narrow;
-	uint64_t bytes;
+	uint64_t bytes; /* of the SA at hand */
+	struct sp_opening bundled;
 };
 
 static uint8_t parse_inner(const struct sp_esp *p, const struct content *c, int ipv6, struct inner *in, uint64_t origin)
@@ -270,13 +274,13 @@ static uint32_t unbundle(struct sp_worker *w, struct sp_sa_in *sa, struct sp_esp
 	return good;
 }
 
-static void open_bundle(struct sp_worker *w, struct sp_sa_in *sa, struct sp_esp *packets, uint32_t n)
+static void open_bundle(struct sp_worker *w, struct sp_opening *bundled, struct sp_sa_in *sa, struct sp_esp *packets, uint32_t n)
 {
 	struct sp_sa_in *inside = __atomic_load_n(&w->dp->sad[sa->partner & w->dp->sad_mask], __ATOMIC_ACQUIRE);
 
 	n = unbundle(w, sa, packets, n);
 	if (inside != NULL && inside->spi == sa->partner && inside->form == SP_FORM_BUNDLED && inside->owner == w->id) {
-		sp_inbound_general(w, inside, packets, n);
+		sp_inbound_general(w, bundled, inside, packets, n);
 		return;
 	}
 	for (uint32_t i = 0; i < n; i++)
@@ -299,44 +303,79 @@ static uint32_t take_numbers(struct sp_worker *w, struct sp_sa_in *sa, struct sp
 	return good;
 }
 
-/* SYNs announce no more than comes through the tunnel. */
-static void clamp(const struct sp_worker *w, const struct sp_sa_in *sa, const struct inner *in)
+/* SYNs announce no more than comes through the tunnel. The packets from the given ones on. */
+static void clamp(const struct sp_worker *w, const struct sp_sa_in *sa, struct inner *in, uint32_t narrow, uint32_t wide)
 {
 	if (!sa->mss_automatic && sa->mss == 0)
 		return;
-	for (uint32_t i = 0; i < in->n_narrow; i++)
+	for (uint32_t i = narrow; i < in->n_narrow; i++)
 		sp_mss_clamp(&in->narrow[i], sp_mss_in(w, sa, 0));
-	for (uint32_t i = 0; i < in->n_wide; i++)
+	for (uint32_t i = wide; i < in->n_wide; i++)
 		sp_mss_clamp(&in->wide[i].p, sp_mss_in(w, sa, 1));
 }
 
-void sp_inbound_opened(struct sp_worker *w, struct sp_sa_in *sa, struct sp_esp *packets, uint32_t n)
+/* Adds to `in` what authenticated packets of one SA held. */
+static void unpack(struct sp_worker *w, struct sp_sa_in *sa, struct sp_esp *packets, uint32_t n, struct inner *in)
 {
-	struct inner in;
+	const uint32_t narrow = in->n_narrow, wide = in->n_wide;
 	uint64_t origin;
 
-	if (n > 0 && sa->follow)
+	if (sa->follow)
 		sp_note_remote(w, sa, packets, n);
 	n = take_numbers(w, sa, packets, n);
 	if (n == 0)
 		return;
 	if (sa->form == SP_FORM_AH && sa->partner != 0) {
-		open_bundle(w, sa, packets, n);
+		open_bundle(w, &in->bundled, sa, packets, n);
 		return;
 	}
 	origin = sp_key_origin(w->dp->ports[packets[0].mbuf->port].role, sa->cell);
-	in.n_narrow = in.n_wide = 0;
-	in.bytes = 0;
+	in->bytes = 0;
 	for (uint32_t i = 0; i < n; i++) {
-		uint8_t reason = decapsulate(w, sa, &packets[i], &in, origin);
+		uint8_t reason = decapsulate(w, sa, &packets[i], in, origin);
 
 		if (reason != SP_PASS)
 			sp_sa_in_drop(w, sa, packets[i].mbuf, reason);
 	}
-	sp_carried_in(w, sa, in.n_narrow + in.n_wide, in.bytes);
-	clamp(w, sa, &in);
-	if (in.n_narrow > 0)
-		sp_process(w, in.narrow, in.n_narrow);
-	if (in.n_wide > 0)
-		sp_process6(w, in.wide, in.n_wide);
+	sp_carried_in(w, sa, in->n_narrow - narrow + in->n_wide - wide, in->bytes);
+	clamp(w, sa, in, narrow, wide);
+}
+
+/* To the classifier together, whatever their SAs were: their flows are looked up side by side. */
+static void pass_on(struct sp_worker *w, struct inner *in)
+{
+	if (in->n_narrow > 0)
+		sp_process(w, in->narrow, in->n_narrow);
+	if (in->n_wide > 0)
+		sp_process6(w, in->wide, in->n_wide);
+	if (in->bundled.n > 0)
+		sp_inbound_open(w, &in->bundled);
+}
+
+void sp_inbound_open(struct sp_worker *w, struct sp_opening *o)
+{
+	struct inner in;
+	uint32_t start = 0;
+
+	in.n_narrow = in.n_wide = in.bundled.n = 0;
+	without_forged(w, o, o->sas[0]->form == SP_FORM_AH ? sp_ah_open(w, o->sas, o->packets, o->n) : open_esp(w, o));
+	for (uint32_t i = 1; i <= o->n; i++) {
+		if (i < o->n && o->sas[i] == o->sas[start])
+			continue;
+		unpack(w, o->sas[start], o->packets + start, i - start, &in);
+		start = i;
+	}
+	o->n = 0;
+	pass_on(w, &in);
+}
+
+void sp_inbound_opened(struct sp_worker *w, struct sp_sa_in *sa, struct sp_esp *packets, uint32_t n)
+{
+	struct inner in;
+
+	if (n == 0)
+		return;
+	in.n_narrow = in.n_wide = in.bundled.n = 0;
+	unpack(w, sa, packets, n, &in);
+	pass_on(w, &in);
 }

@@ -48,6 +48,7 @@ static void run_within(struct sp_worker *w, const struct sp_transform *t, int ah
 		uint8_t *start = packet_of(mbufs[i]), *payload = start + packets[i].payload;
 
 		crypts[i] = (struct sp_crypt){
+			.transform = t,
 			.mbuf = mbufs[i],
 			.start = start,
 			.payload = payload,
@@ -56,7 +57,7 @@ static void run_within(struct sp_worker *w, const struct sp_transform *t, int ah
 			.sequence = packets[i].sequence,
 		};
 	}
-	failed = encrypt ? sp_crypt_seal(w, t, crypts, n) : sp_crypt_open(w, t, crypts, n);
+	failed = encrypt ? sp_crypt_seal(w, crypts, n) : sp_crypt_open(w, crypts, n);
 	for (uint32_t i = 0; i < n; i++)
 		packets[i].failed = (failed & 1u << i) != 0;
 }

@@ -219,12 +219,12 @@ static void seal(struct sp_worker *w, struct sp_sa_out *sa, const struct sp_adja
 	}
 }
 
-static void enter(struct sp_worker *w, struct sp_sa_out *sa, const struct sp_adjacency *next, struct sp_packet **packets, uint32_t n)
+static void enter(struct sp_worker *w, struct sp_sealing *batch, struct sp_sa_out *sa, const struct sp_adjacency *next, struct sp_packet **packets, uint32_t n)
 {
 	if (likely(sa->plain))
 		seal(w, sa, next, packets, n);
 	else
-		sp_outbound_general(w, sa, next, packets, n);
+		sp_outbound_general(w, batch, sa, next, packets, n);
 }
 
 /* What has been put aside a second time: the path MTU has fallen since, or the buffer has no room for this. */
@@ -235,7 +235,7 @@ static void drop_oversize(struct sp_worker *w)
 }
 
 /* A packet in fragments that fit. */
-static void enter_cut(struct sp_worker *w, struct sp_sa_out *sa, const struct sp_adjacency *next, const struct sp_oversize *o)
+static void enter_cut(struct sp_worker *w, struct sp_sealing *batch, struct sp_sa_out *sa, const struct sp_adjacency *next, const struct sp_oversize *o)
 {
 	struct sp_packet6 fragments[SP_FRAGMENTS_MAX];
 	struct sp_packet *list[SP_FRAGMENTS_MAX];
@@ -245,13 +245,13 @@ static void enter_cut(struct sp_worker *w, struct sp_sa_out *sa, const struct sp
 	sp_may_fragment(w, o->packet, o->room, &cut); /* it has said so before */
 	n = sp_fragment_packet(w, o->packet, &cut, fragments, list);
 	for (uint32_t start = 0; start < n; start += SP_BURST) {
-		enter(w, sa, next, list + start, RTE_MIN(n - start, (uint32_t)SP_BURST));
+		enter(w, batch, sa, next, list + start, RTE_MIN(n - start, (uint32_t)SP_BURST));
 		drop_oversize(w);
 	}
 }
 
 /* The packets that were put aside, as runs of their own: fragmentation before encapsulation, or after it by the general path (RFC 4301 8.1). */
-static __rte_noinline void enter_oversize(struct sp_worker *w, struct sp_sa_out *sa, const struct sp_adjacency *next)
+static __rte_noinline void enter_oversize(struct sp_worker *w, struct sp_sealing *batch, struct sp_sa_out *sa, const struct sp_adjacency *next)
 {
 	struct sp_oversize aside[SP_BURST];
 	uint32_t n_aside = w->n_oversize;
@@ -260,9 +260,9 @@ static __rte_noinline void enter_oversize(struct sp_worker *w, struct sp_sa_out 
 	w->n_oversize = 0;
 	for (uint32_t i = 0; i < n_aside; i++) {
 		if (aside[i].room == 0)
-			sp_outbound_general(w, sa, next, &aside[i].packet, 1);
+			sp_outbound_general(w, batch, sa, next, &aside[i].packet, 1);
 		else
-			enter_cut(w, sa, next, &aside[i]);
+			enter_cut(w, batch, sa, next, &aside[i]);
 		drop_oversize(w);
 	}
 }
@@ -280,7 +280,7 @@ static void without_sa(struct sp_worker *w, const struct sp_cell *cell, struct s
 }
 
 /* Packets of one cell, and of one IP version as all of a burst. */
-static void outbound_run(struct sp_worker *w, struct sp_packet **packets, uint32_t n)
+static void outbound_run(struct sp_worker *w, struct sp_sealing *batch, struct sp_packet **packets, uint32_t n)
 {
 	const struct sp_cell *cell = &w->dp->cells[packets[0]->verdict.cell];
 	struct sp_sa_out *sa = sp_cell_sa(w, packets[0]->verdict.cell);
@@ -303,9 +303,9 @@ static void outbound_run(struct sp_worker *w, struct sp_packet **packets, uint32
 		}
 		return;
 	}
-	enter(w, sa, next, packets, n);
+	enter(w, batch, sa, next, packets, n);
 	if (unlikely(w->n_oversize > 0))
-		enter_oversize(w, sa, next);
+		enter_oversize(w, batch, sa, next);
 }
 
 /*
@@ -341,8 +341,10 @@ static int many_cells(struct sp_packet *const *packets, uint32_t n)
 
 void sp_outbound(struct sp_worker *w, struct sp_packet **packets, uint32_t n)
 {
+	struct sp_sealing batch;
 	uint32_t start = 0;
 
+	batch.n = 0;
 	if (unlikely(many_cells(packets, n)))
 		fetch(w, packets, n);
 
@@ -351,7 +353,9 @@ void sp_outbound(struct sp_worker *w, struct sp_packet **packets, uint32_t n)
 
 		while (end < n && packets[end]->verdict.cell == cell)
 			end++;
-		outbound_run(w, packets + start, end - start);
+		outbound_run(w, &batch, packets + start, end - start);
 		start = end;
 	}
+	if (unlikely(batch.n > 0))
+		sp_outbound_seal(w, &batch);
 }

@@ -148,7 +148,6 @@ static void encapsulate(const struct sp_sa_out *sa, const struct sp_fields *fiel
 {
 	uint8_t *payload = p->l3 + s->stays, *ip = payload - s->front;
 	uint8_t next_header = sp_is_ipv6(p->l3) ? SP_PROTOCOL_IPV6 : SP_NEXT_HEADER_IPV4;
-	struct sp_mbuf_priv *priv = sp_priv(p->mbuf);
 
 	sp_mbuf_bounds(p->mbuf, ip - SP_L2_LENGTH, SP_L2_LENGTH + s->total);
 	sp_set_mark_sa(p->mbuf, sa->subject);
@@ -157,6 +156,7 @@ static void encapsulate(const struct sp_sa_out *sa, const struct sp_fields *fiel
 	if (sa->protocol == SP_SA_ESP)
 		write_trailer(payload, s, p->length - s->stays, next_header);
 	*c = (struct sp_crypt){
+		.transform = &sa->transform,
 		.mbuf = p->mbuf,
 		.start = payload - sa->transform.iv_length - SP_ESP_LENGTH,
 		.payload = payload,
@@ -164,72 +164,123 @@ static void encapsulate(const struct sp_sa_out *sa, const struct sp_fields *fiel
 		.icv = payload + s->sealed,
 		.sequence = sequence,
 	};
-	priv->sequence = sequence;
-	priv->payload = payload;
-	priv->payload_length = s->sealed;
 }
 
-/* Drops the packets whose bits are set; moves the others to the front and returns their number. A failed one may be half encrypted: it is never sent. */
-static uint32_t without_failed(struct sp_worker *w, struct sp_sa_out *sa, struct rte_mbuf **mbufs, uint32_t n, uint32_t failed)
+/* Drops the packets whose bits are set; moves the others to the front. A failed one may be half encrypted: it is never sent. */
+static void without_failed(struct sp_worker *w, struct sp_sealing *s, uint32_t failed)
 {
 	uint32_t good = 0;
 
 	if (likely(failed == 0))
-		return n;
-	for (uint32_t i = 0; i < n; i++) {
-		if (failed >> i & 1)
-			sp_drop_out(w, sa, mbufs[i], SP_DROP_CRYPTO_ERROR);
-		else
-			mbufs[good++] = mbufs[i];
+		return;
+	for (uint32_t i = 0; i < s->n; i++) {
+		if (failed >> i & 1) {
+			sp_drop_out(w, s->sas[i], s->crypts[i].mbuf, SP_DROP_CRYPTO_ERROR);
+			continue;
+		}
+		s->sas[good] = s->sas[i];
+		s->crypts[good++] = s->crypts[i];
 	}
-	return good;
+	s->n = good;
+}
+
+/* Packets of one SA that lack nothing but their next hop. */
+static void leave(struct sp_worker *w, const struct sp_sa_out *sa, const struct sp_crypt *crypts, uint32_t n)
+{
+	struct rte_mbuf *mbufs[SP_BURST];
+
+	for (uint32_t i = 0; i < n; i++) {
+		mbufs[i] = crypts[i].mbuf;
+		if (unlikely(sa->udp && sa->outer == SP_IPV6))
+			sp_outer_udp_checksum(rte_pktmbuf_mtod_offset(mbufs[i], uint8_t *, SP_L2_LENGTH), mbufs[i]->data_len - SP_L2_LENGTH);
+	}
+	sp_transmit_esp(w, sa, mbufs, n);
+}
+
+/* What follows ESP: AH, and the way out. */
+static void finish(struct sp_worker *w, struct sp_sealing *s)
+{
+	uint32_t start = 0;
+
+	if (s->n > 0 && s->sas[0]->ah != NULL) {
+		for (uint32_t i = 0; i < s->n; i++)
+			s->crypts[i].transform = &s->sas[i]->ah->transform;
+		without_failed(w, s, sp_ah_seal(w, s->crypts, s->n));
+	}
+	for (uint32_t i = 1; i <= s->n; i++) {
+		if (i < s->n && s->sas[i] == s->sas[start])
+			continue;
+		leave(w, s->sas[start], s->crypts + start, i - start);
+		start = i;
+	}
+	s->n = 0;
+}
+
+void sp_outbound_seal(struct sp_worker *w, struct sp_sealing *s)
+{
+	if (s->sas[0]->protocol == SP_SA_ESP)
+		without_failed(w, s, sp_crypt_seal(w, s->crypts, s->n));
+	finish(w, s);
 }
 
 void sp_outbound_sealed(struct sp_worker *w, struct sp_sa_out *sa, struct rte_mbuf **mbufs, uint32_t n)
 {
-	if (sa->ah != NULL)
-		n = without_failed(w, sa, mbufs, n, sp_ah_seal(w, sa->ah, mbufs, n));
-	if (sa->udp && sa->outer == SP_IPV6)
-		for (uint32_t i = 0; i < n; i++)
-			sp_outer_udp_checksum(rte_pktmbuf_mtod_offset(mbufs[i], uint8_t *, SP_L2_LENGTH), mbufs[i]->data_len - SP_L2_LENGTH);
-	sp_transmit_esp(w, sa, mbufs, n);
-}
+	struct sp_sealing s;
 
-static void seal(struct sp_worker *w, struct sp_sa_out *sa, struct rte_mbuf **mbufs, struct sp_crypt *crypts, uint32_t n)
-{
-	if (sa->protocol == SP_SA_ESP) {
-		if (sp_kind_async(sa->transform.kind)) {
-			sp_async_encrypt(w, sa, mbufs, n);
-			return;
-		}
-		n = without_failed(w, sa, mbufs, n, sp_crypt_seal(w, &sa->transform, crypts, n));
+	for (s.n = 0; s.n < n; s.n++) {
+		s.sas[s.n] = sa;
+		s.crypts[s.n] = (struct sp_crypt){.mbuf = mbufs[s.n], .sequence = sp_priv(mbufs[s.n])->sequence};
 	}
-	sp_outbound_sealed(w, sa, mbufs, n);
+	finish(w, &s);
 }
 
-void sp_outbound_general(struct sp_worker *w, struct sp_sa_out *sa, const struct sp_adjacency *next, struct sp_packet **packets, uint32_t n)
+/* Packets that a device encrypts and gives back later. */
+static void seal_async(struct sp_worker *w, struct sp_sa_out *sa, const struct sp_crypt *crypts, uint32_t n)
+{
+	struct rte_mbuf *mbufs[SP_BURST];
+
+	for (uint32_t i = 0; i < n; i++) {
+		struct sp_mbuf_priv *priv = sp_priv(crypts[i].mbuf);
+
+		mbufs[i] = crypts[i].mbuf;
+		priv->sequence = crypts[i].sequence;
+		priv->payload = crypts[i].payload;
+		priv->payload_length = crypts[i].payload_length;
+	}
+	sp_async_encrypt(w, sa, mbufs, n);
+}
+
+/* Whether a batch that is not empty has room for n packets of the SA, and they take the same steps. */
+static int joins(const struct sp_sealing *s, const struct sp_sa_out *sa, uint32_t n)
+{
+	return s->n + n <= SP_BURST && sa->protocol == s->sas[0]->protocol && (sa->ah != NULL) == (s->sas[0]->ah != NULL);
+}
+
+void sp_outbound_general(struct sp_worker *w, struct sp_sealing *s, struct sp_sa_out *sa, const struct sp_adjacency *next, struct sp_packet **packets, uint32_t n)
 {
 	const struct sp_fields fields = sp_fields_of(&sa->encapsulation);
 	struct sp_fields without_df = fields; /* of what is cut */
+	const int async = sa->protocol == SP_SA_ESP && sp_kind_async(sa->transform.kind);
 	const uint16_t mtu = sp_sa_out_mtu(sa, next);
 	const uint16_t mss = sp_mss_out(sa, mtu, sp_is_ipv6(packets[0]->l3)); /* a burst has one IP version */
-	struct rte_mbuf *mbufs[SP_BURST];
-	struct sp_crypt crypts[SP_BURST];
 	uint64_t sequence = sp_reserve(w, sa, packets, &n), bytes = 0;
-	uint32_t good = 0;
+	uint32_t first, good = 0;
 
 	without_df.df_mask_be = 0;
 	without_df.df_set_be = 0;
+	if (s->n > 0 && (async || !joins(s, sa, n)))
+		sp_outbound_seal(w, s);
+	first = s->n;
 	for (uint32_t i = 0; i < n; i++) {
 		struct sp_packet *p = packets[i];
-		struct shape s = shape_of(sa, p->l3, p->length, mtu);
+		struct shape shape = shape_of(sa, p->l3, p->length, mtu);
 
-		if (!accepted(w, sa, &fields, mtu, p, &s))
+		if (!accepted(w, sa, &fields, mtu, p, &shape))
 			continue;
 		sp_mss_clamp(p, mss);
 		bytes += p->length;
-		mbufs[good] = p->mbuf;
-		encapsulate(sa, s.total > mtu ? &without_df : &fields, p, &s, sequence + good, &crypts[good]);
+		s->sas[first + good] = sa;
+		encapsulate(sa, shape.total > mtu ? &without_df : &fields, p, &shape, sequence + good, &s->crypts[first + good]);
 		good++;
 	}
 	sp_reserved(sa, sequence, good);
@@ -238,5 +289,8 @@ void sp_outbound_general(struct sp_worker *w, struct sp_sa_out *sa, const struct
 	sp_add(sa->shared, &sa->packets, good);
 	sp_add(sa->shared, &sa->bytes, bytes);
 	sa->last_use = w->now;
-	seal(w, sa, mbufs, crypts, good);
+	if (async)
+		seal_async(w, sa, s->crypts, good); /* the batch stays empty */
+	else
+		s->n += good;
 }

@@ -66,6 +66,7 @@ _Static_assert(sizeof(struct sp_esp) == 32, "two to a cache line");
  * as it stands, so that the mutable fields and the ICV are zero, and the payload is empty; with ESN the buffer has 4 bytes more behind the packet.
  */
 struct sp_crypt {
+	const struct sp_transform *transform;
 	struct rte_mbuf *mbuf;
 	uint8_t *start;        /* first authenticated byte: ESP's SPI, for AH the IP header */
 	uint8_t *payload;      /* first byte to be en- or decrypted; AH: end of the packet */
@@ -100,9 +101,28 @@ void sp_inbound(struct sp_worker *w, struct sp_esp *packets, uint32_t n);
 void sp_outbound_reject(struct sp_worker *w, struct sp_sa_out *sa, uint32_t mtu, struct sp_packet *p, uint32_t total);
 /* outbound.c: the longest packet that the SA makes fit into mtu bytes, 0 when none does. In transport mode `stays` bytes of it stay in front of what is protected. */
 uint16_t sp_outbound_largest(const struct sp_sa_out *sa, uint16_t mtu, uint32_t stays);
-/* outbound_general.c, inbound_general.c: packets of one SA that is not plain. */
-void sp_outbound_general(struct sp_worker *w, struct sp_sa_out *sa, const struct sp_adjacency *next, struct sp_packet **packets, uint32_t n);
-void sp_inbound_general(struct sp_worker *w, struct sp_sa_in *sa, struct sp_esp *packets, uint32_t n);
+
+/*
+ * What of a burst is on its way through crypto within the call: packets of any SAs, because ciphers and hashes that are serial in a packet take many packets side by side. All
+ * have one in-port, and take the same of the steps ESP and AH.
+ */
+struct sp_sealing {
+	uint32_t n;
+	struct sp_sa_out *sas[SP_BURST];
+	struct sp_crypt crypts[SP_BURST];
+};
+struct sp_opening {
+	uint32_t n;
+	struct sp_sa_in *sas[SP_BURST];
+	struct sp_esp packets[SP_BURST];
+};
+
+/* outbound_general.c, inbound_general.c: packets of one SA that is not plain, prepared. The batch must be empty or of packets of the same burst; it may be worked off, to have room. */
+void sp_outbound_general(struct sp_worker *w, struct sp_sealing *s, struct sp_sa_out *sa, const struct sp_adjacency *next, struct sp_packet **packets, uint32_t n);
+void sp_inbound_general(struct sp_worker *w, struct sp_opening *o, struct sp_sa_in *sa, const struct sp_esp *packets, uint32_t n);
+/* The same: crypto and all that follows, for a batch with packets, which is empty then. */
+void sp_outbound_seal(struct sp_worker *w, struct sp_sealing *s);
+void sp_inbound_open(struct sp_worker *w, struct sp_opening *o);
 /* The halves after asynchronous crypto: packets that were sealed, or whose ICV was right, all of one SA and in-port. */
 void sp_outbound_sealed(struct sp_worker *w, struct sp_sa_out *sa, struct rte_mbuf **mbufs, uint32_t n);
 void sp_inbound_opened(struct sp_worker *w, struct sp_sa_in *sa, struct sp_esp *packets, uint32_t n);
@@ -114,13 +134,13 @@ void sp_direct_encrypt(struct sp_worker *w, const struct sp_sa_out *sa, struct r
 /* crypto_direct.c: returns a bit for each packet whose ICV was wrong. */
 uint32_t sp_direct_decrypt(struct sp_worker *w, const struct sp_sa_in *sa, const struct sp_esp *packets, uint32_t n);
 /*
- * crypto_sync.c: the synchronous kinds, 1 to SP_BURST packets of one SA. sp_crypt_seal writes IV and ICV, and returns a bit for each packet that failed, which may be half
+ * crypto_sync.c: the synchronous kinds, 1 to SP_BURST packets of any SAs. sp_crypt_seal writes IV and ICV, and returns a bit for each packet that failed, which may be half
  * encrypted; sp_crypt_open returns one for each whose ICV is wrong or cannot be computed. Payloads of no byte, or not of whole blocks, fail.
  */
-uint32_t sp_crypt_seal(struct sp_worker *w, const struct sp_transform *t, struct sp_crypt *packets, uint32_t n);
-uint32_t sp_crypt_open(struct sp_worker *w, const struct sp_transform *t, struct sp_crypt *packets, uint32_t n);
-/* crypto_job.c: ICVs into w->job.tag, payloads encrypted or decrypted. Returns a bit for each packet that failed. */
-uint32_t sp_job_run(struct sp_worker *w, const struct sp_transform *t, const struct sp_crypt *packets, uint32_t n, int encrypt);
+uint32_t sp_crypt_seal(struct sp_worker *w, const struct sp_crypt *packets, uint32_t n);
+uint32_t sp_crypt_open(struct sp_worker *w, const struct sp_crypt *packets, uint32_t n);
+/* crypto_job.c: of the packets whose bits are set in `which`, at least one, ICVs into w->job.tag, payloads encrypted or decrypted. Returns a bit for each packet that failed. */
+uint32_t sp_job_run(struct sp_worker *w, const struct sp_crypt *packets, uint32_t which, int encrypt);
 /* crypto_async.c: mbufs with priv->sa, sequence, payload and payload_length filled. */
 void sp_async_encrypt(struct sp_worker *w, struct sp_sa_out *sa, struct rte_mbuf **mbufs, uint32_t n);
 void sp_async_decrypt(struct sp_worker *w, struct sp_sa_in *sa, struct sp_esp *packets, uint32_t n);
