@@ -86,7 +86,7 @@ static void blank(uint8_t *ip, uint32_t headers)
 
 void sp_ah_write(const struct sp_ah *ah, uint8_t *header, uint64_t sequence, uint8_t next_header)
 {
-	memset(header, 0, ah->length);
+	sp_clear_few(header, ah->length);
 	header[0] = next_header;
 	header[1] = (uint8_t)(ah->length / 4 - 2);
 	sp_store32(header + 4, ah->spi_be);
@@ -133,13 +133,13 @@ uint32_t sp_ah_seal(struct sp_worker *w, struct sp_crypt *packets, uint32_t n)
 		uint8_t *ip = rte_pktmbuf_mtod_offset(m, uint8_t *, SP_L2_LENGTH);
 
 		headers[i] = headers_before(ip);
-		memcpy(kept[i], ip, headers[i]);
+		sp_copy_few(kept[i], ip, headers[i]);
 		blank(ip, headers[i]);
 		packets[i] = whole_packet(t, m, ip, m->data_len - SP_L2_LENGTH, ip + headers[i] + SP_AH_LENGTH + t->iv_length, packets[i].sequence);
 	}
 	failed = sp_crypt_seal(w, packets, n);
 	for (uint32_t i = 0; i < n; i++)
-		memcpy(packets[i].start, kept[i], headers[i]);
+		sp_copy_few(packets[i].start, kept[i], headers[i]);
 	return failed;
 }
 
@@ -189,14 +189,14 @@ uint32_t sp_ah_open(struct sp_worker *w, struct sp_sa_in *const *sas, const stru
 		const struct sp_esp *p = &packets[i];
 		uint8_t *ip = p->esp - SP_AH_SPI - p->headers, *received = ip + p->headers + SP_AH_LENGTH;
 
-		memcpy(kept[i], ip, p->headers);
-		memcpy(icv[i], received, icv_length);
+		sp_copy_few(kept[i], ip, p->headers);
+		sp_copy_few(icv[i], received, icv_length);
 		blank(ip, p->headers);
-		memset(received, 0, icv_length);
+		sp_clear_few(received, icv_length);
 		crypts[i] = whole_packet(t, p->mbuf, ip, p->headers + SP_AH_SPI + p->length, icv[i] + t->iv_length, p->sequence);
 	}
 	forged = sp_crypt_open(w, crypts, n);
 	for (uint32_t i = 0; i < n; i++)
-		memcpy(crypts[i].start, kept[i], packets[i].headers);
+		sp_copy_few(crypts[i].start, kept[i], packets[i].headers);
 	return forged;
 }

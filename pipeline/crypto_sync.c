@@ -16,14 +16,6 @@ static uint32_t icv_differs(const uint8_t *a, const uint8_t *b, uint32_t length)
 	return (uint32_t)((difference | -difference) >> 63);
 }
 
-/* An ICV of at least 8 bytes. */
-static void copy_icv(uint8_t *to, const uint8_t *from, uint32_t length)
-{
-	for (uint32_t i = 0; i + 8 < length; i += 8)
-		sp_store64(to + i, sp_load64(from + i));
-	sp_store64(to + length - 8, sp_load64(from + length - 8));
-}
-
 /* crypto_direct.c does the same for the shape that most packets have. */
 static void run_direct(struct sp_worker *w, const struct sp_crypt *c, uint8_t *tag)
 {
@@ -106,7 +98,7 @@ uint32_t sp_crypt_seal(struct sp_worker *w, const struct sp_crypt *packets, uint
 			continue;
 		if (t->cipher == SP_CIPHER_GMAC_AH)
 			sp_write_iv(t, packets[i].icv - t->iv_length, packets[i].sequence);
-		copy_icv(packets[i].icv, w->job.tag[i], t->icv_length);
+		sp_copy_few(packets[i].icv, w->job.tag[i], t->icv_length);
 	}
 	return failed;
 }

@@ -7,6 +7,7 @@
 #include <stdint.h>
 #include <string.h>
 
+#include <rte_atomic.h>
 #include <rte_branch_prediction.h>
 #include <rte_byteorder.h>
 
@@ -76,6 +77,29 @@ static inline void sp_store32(uint8_t *p, uint32_t v)
 static inline void sp_store64(uint8_t *p, uint64_t v)
 {
 	memcpy(p, &v, sizeof(v));
+}
+
+/*
+ * Copies 8 to some dozens of bytes. Of a length that it does not know the compiler makes a call, or a string instruction that takes longer to begin than to copy a header: the
+ * barrier hides from it what the loop does. `from` and `to` do not overlap.
+ */
+static inline void sp_copy_few(uint8_t *to, const uint8_t *from, uint32_t length)
+{
+	for (uint32_t i = 0; i + 8 < length; i += 8) {
+		sp_store64(to + i, sp_load64(from + i));
+		rte_compiler_barrier();
+	}
+	sp_store64(to + length - 8, sp_load64(from + length - 8));
+}
+
+/* The same of zeros. */
+static inline void sp_clear_few(uint8_t *to, uint32_t length)
+{
+	for (uint32_t i = 0; i + 8 < length; i += 8) {
+		sp_store64(to + i, 0);
+		rte_compiler_barrier();
+	}
+	sp_store64(to + length - 8, 0);
 }
 
 /* Folds a one's complement sum to 16 bits (RFC 1071): adding a rotated copy leaves the sum of the halves, carry included, in the high half. */

@@ -100,7 +100,8 @@ static void write_trailer(uint8_t *payload, const struct shape *s, uint32_t leng
 	uint8_t *trailer = payload + s->payload;
 	uint32_t pad = s->sealed - s->payload - SP_ESP_TRAILER;
 
-	memset(payload + length, 0, s->payload - length);
+	if (unlikely(s->payload > length))
+		memset(payload + length, 0, s->payload - length);
 	for (uint32_t i = 0; i < pad; i++)
 		trailer[i] = (uint8_t)(i + 1);
 	trailer[pad] = (uint8_t)pad;
