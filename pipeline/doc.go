@@ -19,7 +19,7 @@
 //  7. inbound.c: ESP for us, with the replay window of replay.h: decrypted, checked against its SA, back to stage 3.
 //     inbound6.c: the last step for IPv6 in a tunnel. inbound_general.c: the same for all other SAs.
 //  8. crypto_direct.c: AES-GCM by the library itself. crypto_sync.c: packets of any shape, by the library, by its jobs in
-//     crypto_job.c or by a device in crypto_cpu.c. crypto_async.c: the queues of a device. crypt.h: IVs and nonces.
+//     crypto_job.c, for all SAs of a burst together, or by a device in crypto_cpu.c. crypto_async.c: the queues of a device. crypt.h: IVs and nonces.
 //  9. transmit.c: next hop, link-layer header, transmit queue. fragment.c: what has no room on a link or in a tunnel, cut.
 //
 // Called from stages 6 and 7: mss.c for TCP's segment size. fields.h for DF, DSCP, ECN and TTL of outer headers.
