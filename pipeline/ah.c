@@ -89,7 +89,7 @@ void sp_ah_write(const struct sp_ah *ah, uint8_t *header, uint64_t sequence, uin
 	sp_clear_few(header, ah->length);
 	header[0] = next_header;
 	header[1] = (uint8_t)(ah->length / 4 - 2);
-	sp_store32(header + 4, ah->spi_be);
+	sp_store32(header + 4, ah->transform.spi_be);
 	sp_store32(header + 8, rte_cpu_to_be_32((uint32_t)sequence));
 }
 

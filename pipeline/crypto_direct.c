@@ -37,7 +37,7 @@ void sp_direct_encrypt(struct sp_worker *w, const struct sp_sa_out *sa, struct r
 		if (likely(!esn))
 			encrypt(key, &g->context, payload, payload, cipher, g->iv, payload - GCM_IV - SP_ESP_LENGTH, GCM_AAD, payload + cipher, icv);
 		else
-			encrypt(key, &g->context, payload, payload, cipher, g->iv, compose(g->aad, sa->spi_be, sequence_be), GCM_AAD_ESN, payload + cipher, icv);
+			encrypt(key, &g->context, payload, payload, cipher, g->iv, compose(g->aad, sa->transform.spi_be, sequence_be), GCM_AAD_ESN, payload + cipher, icv);
 	}
 }
 

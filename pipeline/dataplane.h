@@ -92,16 +92,20 @@ struct sp_snapshot {
 
 /* ---- SAs ---- */
 
-/* What the crypto stages know of an SA: enough to seal or open its packets, whatever their headers are. */
+/* What the crypto stages know of an SA, whatever its packets' headers are. In an SA a cache line begins with the session: AES-GCM in a tunnel needs nothing in front of it. */
 struct sp_transform {
+	uint32_t spi_be;
+	uint8_t device;
+	uint8_t cipher;            /* enum sp_cipher */
+	uint8_t iv_length;
+	uint8_t block_mask;        /* padded length = (n + mask) & ~mask, mask = block - 1 */
 	void *session;
 	aes_gcm_enc_dec_t gcm;     /* DIRECT */
 	uint32_t salt_be;
-	uint8_t kind, device;
-	uint8_t cipher;            /* enum sp_cipher */
-	uint8_t iv_length, icv_length;
-	uint8_t block_mask;        /* padded length = (n + mask) & ~mask, mask = block - 1 */
+	uint8_t kind;
+	uint8_t icv_length;
 	uint8_t esn;
+	uint8_t key_lines;         /* DIRECT: cache lines of round keys */
 };
 
 /*
@@ -119,51 +123,56 @@ _Static_assert(sizeof(struct sp_selector_lanes) == 2 * sizeof(struct sp_flow_key
 /* How packets get their AH header: the whole of an SA of AH, the outer half of a bundle. */
 struct sp_ah {
 	struct sp_transform transform;
-	uint32_t spi_be;
 	uint8_t length; /* bytes of the header: IV, ICV and padding included */
 };
 
+#define SP_FRONT_SUM UINT64_C(0xffff0000) /* of the first word of an outbound SA's `front`: a checksum's place */
+#define SP_DUE_SHIFT 24 /* due_bytes of an SA counts in 16 MiB: runs of packets in the last of these look at the exact figure too */
+
+/*
+ * Of thousands of SAs none is in the nearest caches when its packet comes, and each cache line of it is waited for: what a packet of a tunnel needs is two lines, the first
+ * selector included, of which it writes one. In front of them stands what other packets need, and the control thread.
+ */
 struct sp_sa_out {
-	/* read once per run of packets */
-	struct sp_transform transform;
 	uint64_t sequence_limit;   /* last number that may be sent */
-	uint32_t spi_be;
-	uint32_t checksum;         /* one's complement sum of the outer IPv4 header's constant words */
-	uint16_t n_selectors, n_selectors6; /* those of IPv6 stand behind the IPv4 ones */
-	uint16_t cell;
-	uint16_t adjacency;        /* written by the control thread */
-	uint16_t path_mtu;         /* likewise: largest outer packet that the path takes, UINT16_MAX when only the link is known */
-	uint8_t header_length;     /* of all that is put in front of a payload: in a tunnel outer IP, then AH, UDP, ESP and IV */
-	uint8_t udp;
-	uint8_t plain;             /* what outbound.c does by itself: ESP with AES-GCM in an IPv4 tunnel; the rest is outbound_general.c's */
-	uint8_t protocol;          /* enum sp_sa_protocol */
+	uint64_t soft_sequence, near_sequence, soft_bytes, hard_bytes; /* UINT64_MAX: none */
+	struct sp_ah *ah;          /* behind the selectors, NULL without */
 	/*
 	 * Outer IP and UDP header and, in an IPv4 tunnel, the SPI as they are sent; lengths, traffic class, DF, ID and checksum are filled in per packet. In transport mode the
 	 * addresses in it are those that the packets must have.
 	 */
-	uint8_t header[SP_IPV6_LENGTH + SP_UDP_LENGTH + 4] __rte_cache_aligned;
+	uint8_t header[SP_IPV6_LENGTH + SP_UDP_LENGTH + 4];
 	struct sp_encapsulation encapsulation;
+	uint16_t n_selectors6;     /* behind those of IPv4 */
+	uint16_t cell;
+	uint8_t limit_reason;      /* enum sp_drop_reason of packets beyond sequence_limit */
 	uint8_t outer;             /* enum sp_ip */
 	uint8_t transport;
-
-	uint64_t sequence __rte_cache_aligned; /* last number reserved */
-	struct sp_ah *ah;          /* behind the selectors, NULL without */
-	uint64_t packets, bytes, last_use;
-	uint64_t due_sequence, due_bytes; /* when there is something to tell */
-	uint32_t subject;          /* of its drops in the tally, 0 none */
-	uint8_t limit_reason;      /* enum sp_drop_reason of packets beyond sequence_limit */
-	uint8_t shared;            /* several workers send by it: its counters need atomics */
+	uint8_t protocol;          /* enum sp_sa_protocol */
 	uint8_t owner;             /* the only worker that sends by it, or SP_ANY_WORKER */
 	uint8_t told;              /* set of enum sp_event_kind */
 
-	uint64_t soft_sequence __rte_cache_aligned; /* UINT64_MAX: none, as those that follow */
-	uint64_t near_sequence, soft_bytes, hard_bytes;
+	struct sp_transform transform; /* from here on what every packet needs */
+	/* Of an outer IPv4 header the bytes from the TTL on, and 4 more: as in `header`, but for the checksum, which is the sum of the constant words. */
+	uint64_t front[2];
+	uint64_t due_sequence;     /* when there is something to tell */
+	uint32_t due_bytes;        /* likewise, in units of 1 << SP_DUE_SHIFT, UINT32_MAX for all that are more */
+	uint32_t subject;          /* of its drops in the tally, 0 none */
+	uint16_t adjacency;        /* written by the control thread */
+	uint16_t path_mtu;         /* likewise: largest outer packet that the path takes, UINT16_MAX when only the link is known */
+	uint16_t n_selectors;
+	uint8_t header_length;     /* of all that is put in front of a payload: in a tunnel outer IP, then AH, UDP, ESP and IV */
+	uint8_t udp : 1;
+	uint8_t plain : 1;         /* what outbound.c does by itself: ESP with AES-GCM in an IPv4 tunnel; the rest is outbound_general.c's */
+	uint8_t shared : 1;        /* several workers send by it: its counters need atomics */
 
-	struct sp_selector_lanes selectors[] __rte_cache_aligned;
-};
-_Static_assert(sizeof(struct sp_sa_out) + 4 * sizeof(struct sp_selector_lanes) <= 512, "an outbound SA takes at most 512 bytes");
-
-_Static_assert(offsetof(struct sp_sa_out, header) == RTE_CACHE_LINE_SIZE && offsetof(struct sp_sa_out, sequence) == 2 * RTE_CACHE_LINE_SIZE, "what a run of packets reads is two cache lines");
+	uint64_t sequence;         /* last number reserved */
+	uint64_t packets, bytes, last_use;
+	struct sp_selector_lanes selectors[] __rte_aligned(sizeof(struct sp_selector_lanes));
+} __rte_cache_aligned;
+_Static_assert(offsetof(struct sp_sa_out, selectors) + 4 * sizeof(struct sp_selector_lanes) <= 512, "an outbound SA takes at most 512 bytes");
+_Static_assert(offsetof(struct sp_sa_out, transform.session) == 2 * RTE_CACHE_LINE_SIZE && offsetof(struct sp_sa_out, sequence) == 3 * RTE_CACHE_LINE_SIZE &&
+	       offsetof(struct sp_sa_out, selectors) + sizeof(struct sp_selector_lanes) == 4 * RTE_CACHE_LINE_SIZE, "what a packet reads, and what it writes");
 
 /* Anti-replay window as a ring of words (RFC 6479), one word more than the window has. */
 struct sp_replay {
@@ -174,47 +183,49 @@ struct sp_replay {
 	uint16_t at;               /* the word that holds the top's bit */
 };
 
+/* As outbound: what a packet of a tunnel needs is two cache lines, and the word of the window that has its number. */
 struct sp_sa_in {
-	struct sp_transform transform;
+	uint64_t hard_packets, hard_bytes; /* UINT64_MAX: none */
+	uint64_t next_bytes;       /* due_bytes in full */
+	uint8_t remote[16];        /* where the peer's newest packet came from, with SP_FORM_UDP */
+	uint32_t partner;          /* SPI of the other SA of a bundle, 0 none */
+	uint32_t subject;          /* of its drops in the tally, 0 none */
+	uint16_t remote_port;
+	uint16_t n_selectors6;     /* behind those of IPv4 */
+	uint16_t mss;              /* as in struct sp_encapsulation, and so is what follows */
+	uint8_t mss_automatic;
+	uint8_t transport;
+
+	struct sp_transform transform; /* from its session on what every packet needs */
 	struct sp_replay replay;
 	uint32_t spi;
+	uint32_t due_bytes;        /* when there is something to tell, as outbound */
 	uint16_t cell;
 	uint16_t n_selectors;
-
-	uint64_t packets __rte_cache_aligned;
-	uint64_t bytes, last_use;
-	uint64_t due_packets, due_bytes; /* when there is something to tell */
-	uint32_t subject;          /* of its drops in the tally, 0 none */
-	uint32_t partner;          /* SPI of the other SA of a bundle, 0 none */
-	uint16_t n_selectors6;
 	uint8_t owner;
 	uint8_t form;              /* enum sp_form: how its packets come */
-	uint8_t plain;             /* what inbound.c does by itself, as outbound */
-	uint8_t transport;
-	uint8_t mss_automatic;     /* as in struct sp_encapsulation */
-	uint16_t mss;
-	uint8_t follow;            /* with SP_FORM_UDP: the peer's address may change */
-	uint8_t expired;           /* its hard lifetime is over */
 	uint8_t told;              /* set of enum sp_event_kind */
+	uint8_t plain : 1;         /* what inbound.c does by itself, as outbound */
+	uint8_t follow : 1;        /* with SP_FORM_UDP: the peer's address may change */
+	uint8_t expired : 1;       /* its hard lifetime is over */
 
-	uint64_t hard_packets __rte_cache_aligned; /* UINT64_MAX: none */
-	uint64_t hard_bytes;
-	uint8_t remote[16];        /* where the peer's newest packet came from, with SP_FORM_UDP */
-	uint64_t stays_until;      /* TSC before which it is not heard of another place */
-	uint16_t remote_port;
+	uint64_t packets, bytes, last_use;
+	uint64_t due_packets;      /* when there is something to tell */
+	struct sp_selector_lanes selectors[] __rte_aligned(sizeof(struct sp_selector_lanes)); /* those of IPv6 and the bitmap stand behind them */
+} __rte_cache_aligned;
+_Static_assert(offsetof(struct sp_sa_in, selectors) + 18 * sizeof(uint64_t) + sizeof(struct sp_selector_lanes) <= 384, "an inbound SA with a window of 1024 packets takes at most 512 bytes, the 128 of DPDK's allocator included");
+_Static_assert(offsetof(struct sp_sa_in, transform.session) == RTE_CACHE_LINE_SIZE && offsetof(struct sp_sa_in, packets) == 2 * RTE_CACHE_LINE_SIZE &&
+	       offsetof(struct sp_sa_in, selectors) + sizeof(struct sp_selector_lanes) == 3 * RTE_CACHE_LINE_SIZE, "what a packet needs is two cache lines");
 
-	uint64_t bitmap[] __rte_cache_aligned; /* the selectors stand behind it, IPv4 first */
-};
-_Static_assert(sizeof(struct sp_sa_in) + 17 * sizeof(uint64_t) + sizeof(struct sp_selector_lanes) <= 384, "an inbound SA with a window of 1024 packets takes at most 512 bytes, the 128 of DPDK's allocator included");
-
-static inline struct sp_selector_lanes *sp_sa_in_selectors(struct sp_sa_in *sa)
+/* TSC before which the peer is not heard of another place. */
+static inline uint64_t *sp_sa_in_stays_until(const struct sp_sa_in *sa)
 {
-	return (struct sp_selector_lanes *)(sa->bitmap + sa->replay.words);
+	return sa->replay.bitmap + sa->replay.words;
 }
 
-static inline const struct sp_selector6 *sp_sa_in_selectors6(struct sp_sa_in *sa)
+static inline const struct sp_selector6 *sp_sa_in_selectors6(const struct sp_sa_in *sa)
 {
-	return (const struct sp_selector6 *)(sp_sa_in_selectors(sa) + sa->n_selectors);
+	return (const struct sp_selector6 *)(sa->selectors + sa->n_selectors);
 }
 
 static inline const struct sp_selector6 *sp_sa_out_selectors6(const struct sp_sa_out *sa)
@@ -245,7 +256,8 @@ struct sp_cell {
 	uint32_t incarnation; /* of the tunnels that had this cell one after the other */
 	uint8_t state;
 	uint64_t owned;       /* set of workers that have an SA of their own here (RFC 9611), in sp_worker.own */
-} __rte_cache_aligned;
+} __rte_aligned(32);
+_Static_assert(sizeof(struct sp_cell) == 32, "two to a cache line");
 
 /* ---- mbuf private area: what crosses a ring or a crypto device with a packet ---- */
 

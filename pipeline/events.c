@@ -56,6 +56,11 @@ static int was_told(const uint8_t *told, enum sp_event_kind kind)
 	return __atomic_load_n(told, __ATOMIC_RELAXED) >> kind & 1;
 }
 
+static uint32_t due_units(uint64_t bytes)
+{
+	return (uint32_t)RTE_MIN(bytes >> SP_DUE_SHIFT, (uint64_t)UINT32_MAX);
+}
+
 /* ---- outbound lifetimes ---- */
 
 /* When the next run of packets has something to tell. */
@@ -70,7 +75,7 @@ static void set_due(struct sp_sa_out *sa)
 	if (!was_told(&sa->told, SP_EVENT_SEQUENCE))
 		sequence = RTE_MIN(sequence, sa->near_sequence);
 	__atomic_store_n(&sa->due_sequence, sequence, __ATOMIC_RELAXED);
-	__atomic_store_n(&sa->due_bytes, bytes, __ATOMIC_RELAXED);
+	__atomic_store_n(&sa->due_bytes, due_units(bytes), __ATOMIC_RELAXED);
 }
 
 /* A lifetime in packets as the last number of an SA that begins with first; 0 packets are no limit. */
@@ -105,7 +110,7 @@ void sp_lifetime_out_start(struct sp_sa_out *sa, const struct sp_sa_config *c, i
 
 uint32_t sp_within_lifetime(struct sp_worker *w, struct sp_sa_out *sa, struct sp_packet **packets, uint64_t last, uint32_t n)
 {
-	const uint32_t spi = rte_be_to_cpu_32(sa->spi_be);
+	const uint32_t spi = rte_be_to_cpu_32(sa->transform.spi_be);
 	uint64_t bytes = __atomic_load_n(&sa->bytes, __ATOMIC_RELAXED);
 	uint32_t fits = 0;
 
@@ -131,16 +136,20 @@ void sp_lifetime_in_start(struct sp_sa_in *sa, const struct sp_sa_config *c)
 	sa->hard_packets = limit_of(c->hard_packets);
 	sa->hard_bytes = limit_of(c->hard_bytes);
 	sa->due_packets = RTE_MIN(sa->hard_packets, limit_of(c->soft_packets));
-	sa->due_bytes = RTE_MIN(sa->hard_bytes, limit_of(c->soft_bytes));
+	sa->next_bytes = RTE_MIN(sa->hard_bytes, limit_of(c->soft_bytes));
+	sa->due_bytes = due_units(sa->next_bytes);
 }
 
 void sp_lifetime_in(struct sp_worker *w, struct sp_sa_in *sa)
 {
+	if (sa->packets < sa->due_packets && sa->bytes < sa->next_bytes)
+		return; /* the last of its units has begun */
 	if (sa->packets < sa->hard_packets && sa->bytes < sa->hard_bytes) {
 		tell(w, &sa->told, SP_EVENT_SOFT, sa->spi, sa->cell, 0);
 		if (was_told(&sa->told, SP_EVENT_SOFT)) {
 			sa->due_packets = sa->hard_packets;
-			sa->due_bytes = sa->hard_bytes;
+			sa->next_bytes = sa->hard_bytes;
+			sa->due_bytes = due_units(sa->hard_bytes);
 		}
 		return;
 	}
@@ -178,9 +187,9 @@ void sp_note_remote(struct sp_worker *w, struct sp_sa_in *sa, const struct sp_es
 	event.port = rte_be_to_cpu_16(sp_load16(newest->esp - SP_UDP_LENGTH));
 	if (event.port == sa->remote_port && memcmp(event.address, sa->remote, sizeof(sa->remote)) == 0)
 		return;
-	if (w->now < sa->stays_until || !push(w, &event)) /* the next packet tells it */
+	if (w->now < *sp_sa_in_stays_until(sa) || !push(w, &event)) /* the next packet tells it */
 		return;
-	sa->stays_until = w->now + rte_get_tsc_hz() / MOVES_PER_SECOND;
+	*sp_sa_in_stays_until(sa) = w->now + rte_get_tsc_hz() / MOVES_PER_SECOND;
 	memcpy(sa->remote, event.address, sizeof(sa->remote));
 	sa->remote_port = event.port;
 }

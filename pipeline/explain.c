@@ -18,7 +18,7 @@ static void explain_outbound(const struct sp_dataplane *dp, struct sp_packet *p,
 		out->fate = out->reason == SP_PASS ? SP_FATE_ACQUIRE : SP_FATE_DROPPED;
 		return;
 	}
-	out->spi = rte_be_to_cpu_32(sa->spi_be);
+	out->spi = rte_be_to_cpu_32(sa->transform.spi_be);
 	out->adjacency = __atomic_load_n(&sa->adjacency, __ATOMIC_RELAXED);
 	out->fate = SP_FATE_DROPPED;
 	if (out->adjacency == SP_NO_ADJACENCY) {

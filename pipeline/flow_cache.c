@@ -33,6 +33,8 @@ static __rte_always_inline void flow_apply(const struct sp_worker *w, struct sp_
 {
 	memcpy(&p->verdict, &e->generation, sizeof(p->verdict));
 	fetch_counter(w, e->filter);
+	if (e->action == SP_ACTION_OUTBOUND) /* of many tunnels the same holds for cells */
+		rte_prefetch0(&w->dp->cells[e->cell]);
 }
 
 /* The newest memo of a bucket stands first; the older one gives way. */

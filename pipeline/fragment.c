@@ -49,7 +49,7 @@ int sp_may_fragment_outer(const struct sp_sa_out *sa, struct rte_mbuf *m, uint32
 	cut->header = (uint16_t)sp_ipv6_unprotected(l3, &names);
 	cut->next_at = (uint16_t)names;
 	/* other SAs between the two addresses have other SPIs, which who is not on the path cannot know (RFC 7739 3) */
-	cut->id = sa->spi_be ^ sequence_be(sa, l3 + cut->header);
+	cut->id = sa->transform.spi_be ^ sequence_be(sa, l3 + cut->header);
 	return 1;
 }
 

@@ -15,20 +15,25 @@
 #define PASS_IPV6 0xfe /* in place of a reason: an IPv6 packet is inside */
 _Static_assert(PASS_IPV6 != SP_PASS && SP_DROP_COUNT < PASS_IPV6, "no reason is taken for it");
 
+/* Of every AEAD that is decrypted here. */
+#define AEAD_IV 8 /* bytes in the packet */
+#define AEAD_HEAD (SP_ESP_LENGTH + AEAD_IV)
+#define AEAD_BLOCK_MASK 3
+
 /* Bytes of ESP that are not ciphertext: header, IV, ICV. */
 static inline uint32_t esp_overhead(const struct sp_sa_in *sa)
 {
-	return SP_ESP_LENGTH + (uint32_t)sa->transform.iv_length + sa->transform.icv_length;
+	return AEAD_HEAD + (uint32_t)sa->transform.icv_length;
 }
 
 /* Everything that can be known before the ICV: SP_PASS or the reason to drop. */
-static __rte_always_inline uint8_t admit(const struct sp_replay *replay, struct sp_esp *p, uint32_t overhead, uint32_t block_mask, uint32_t form, int esn)
+static __rte_always_inline uint8_t admit(const struct sp_replay *replay, struct sp_esp *p, uint32_t overhead, uint32_t form, int esn)
 {
 	if (unlikely(p->form != form))
 		return p->form == SP_FORM_AH ? SP_DROP_NO_INBOUND_SA : SP_DROP_ENCAPSULATION;
-	if (unlikely(p->length < overhead + block_mask + 1))
+	if (unlikely(p->length < overhead + AEAD_BLOCK_MASK + 1))
 		return SP_DROP_ESP_TRUNCATED;
-	if (unlikely((p->length - overhead) & block_mask))
+	if (unlikely((p->length - overhead) & AEAD_BLOCK_MASK))
 		return SP_DROP_ESP_LENGTH;
 	p->sequence = sp_replay_sequence(replay, rte_be_to_cpu_32(sp_load32(p->esp + 4)), esn);
 	return sp_replay_check(replay, p->sequence);
@@ -43,7 +48,7 @@ static __rte_always_inline void fill_vector(struct sp_cpu_vector *v, const struc
 	for (uint32_t i = 0; i < n; i++) {
 		const struct sp_esp *p = &packets[i];
 		uint32_t cipher = p->length - overhead;
-		uint8_t *payload = p->esp + SP_ESP_LENGTH + 8;
+		uint8_t *payload = p->esp + AEAD_HEAD;
 
 		v->data[i].base = payload;
 		v->data[i].len = cipher;
@@ -131,9 +136,9 @@ static __rte_noinline uint8_t carry_mark(uint8_t *inner, uint8_t outer_tos)
 
 /* One authenticated packet: SP_PASS and a packet ready for the classifier, PASS_IPV6 for one that inbound6.c takes on, or the reason to drop. */
 static __rte_always_inline uint8_t decapsulate(const struct sp_sa_in *sa, const struct sp_selector_lanes *selectors, const struct sp_esp *p, struct sp_packet *out,
-					     uint64_t origin, uint32_t head, uint32_t overhead)
+					     uint64_t origin, uint32_t overhead)
 {
-	uint8_t *inner = p->esp + head;
+	uint8_t *inner = p->esp + AEAD_HEAD;
 	uint32_t cipher = p->length - overhead, length;
 	uint8_t reason = open_trailer(inner, cipher);
 	struct sp_header h;
@@ -160,7 +165,7 @@ static __rte_always_inline uint8_t decapsulate(const struct sp_sa_in *sa, const 
 /* A fragment of an inner packet: as decapsulate, of the whole packet when it is complete, which p then stands for. Selectors may name ports, which only the whole has. */
 static __rte_noinline uint8_t inner_fragment(struct sp_worker *w, struct sp_sa_in *sa, struct sp_esp *p, struct sp_packet *out, uint64_t origin)
 {
-	uint8_t *inner = p->esp + SP_ESP_LENGTH + sa->transform.iv_length;
+	uint8_t *inner = p->esp + AEAD_HEAD;
 	uint8_t reason = sp_decapsulate_ecn(inner, p->outer_tos);
 
 	sp_set_mark_sa(p->mbuf, sa->subject); /* as long as it waits */
@@ -170,14 +175,14 @@ static __rte_noinline uint8_t inner_fragment(struct sp_worker *w, struct sp_sa_i
 		return reason;
 	p->mbuf = out->mbuf;
 	sp_set_mark_sa(p->mbuf, 0);
-	return sp_selected(sp_sa_in_selectors(sa), sa->n_selectors, out) ? SP_PASS : SP_DROP_SELECTOR_MISMATCH;
+	return sp_selected(sa->selectors, sa->n_selectors, out) ? SP_PASS : SP_DROP_SELECTOR_MISMATCH;
 }
 
 /* What authenticated packets of one SA and in-port hold, written to inner; returns how many. IPv6 packets go their own way. */
 static __rte_always_inline uint32_t unpack(struct sp_worker *w, struct sp_sa_in *sa, struct sp_esp *packets, uint32_t n, struct sp_packet *inner)
 {
-	const struct sp_selector_lanes *selectors = sp_sa_in_selectors(sa);
-	const uint32_t head = SP_ESP_LENGTH + sa->transform.iv_length, overhead = esp_overhead(sa);
+	const struct sp_selector_lanes *selectors = sa->selectors;
+	const uint32_t overhead = esp_overhead(sa);
 	uint64_t origin;
 	struct sp_packet *out = inner;
 	uint32_t n_ipv6 = 0;
@@ -192,7 +197,7 @@ static __rte_always_inline uint32_t unpack(struct sp_worker *w, struct sp_sa_in 
 		uint8_t reason = sp_replay_update(&sa->replay, p->sequence);
 
 		if (likely(reason == SP_PASS))
-			reason = decapsulate(sa, selectors, p, out, origin, head, overhead);
+			reason = decapsulate(sa, selectors, p, out, origin, overhead);
 		if (unlikely(reason != SP_PASS)) {
 			if (reason == PASS_IPV6) {
 				packets[n_ipv6++] = *p; /* to the front, where none waits to be read */
@@ -231,13 +236,13 @@ static void hand_over(struct sp_worker *w, const struct sp_sa_in *sa, const stru
 static uint32_t admit_run(struct sp_worker *w, struct sp_sa_in *sa, struct sp_esp *packets, uint32_t n)
 {
 	const struct sp_replay replay = sa->replay; /* nobody moves the window meanwhile */
-	const uint32_t overhead = esp_overhead(sa), block_mask = sa->transform.block_mask;
+	const uint32_t overhead = esp_overhead(sa);
 	const uint32_t form = sa->form;
 	const int esn = sa->transform.esn;
 	struct sp_esp *good = packets;
 
 	for (struct sp_esp *p = packets; p < packets + n; p++) {
-		uint8_t reason = admit(&replay, p, overhead, block_mask, form, esn);
+		uint8_t reason = admit(&replay, p, overhead, form, esn);
 
 		if (unlikely(reason != SP_PASS)) {
 			sp_sa_in_drop(w, sa, p->mbuf, reason);
@@ -260,9 +265,9 @@ static __rte_noinline void stray(struct sp_worker *w, const struct sp_esp *p, ui
 }
 
 /* Packets of one SPI; returns how many packets came out of them into inner. What inbound_general.c takes goes its own way. */
-static uint32_t inbound_run(struct sp_worker *w, struct sp_opening *batch, uint32_t spi, struct sp_esp *packets, uint32_t n, struct sp_packet *inner)
+static uint32_t inbound_run(struct sp_worker *w, struct sp_opening *batch, struct sp_sa_in *sa, struct sp_esp *packets, uint32_t n, struct sp_packet *inner)
 {
-	struct sp_sa_in *sa = __atomic_load_n(&w->dp->sad[spi & w->dp->sad_mask], __ATOMIC_ACQUIRE);
+	const uint32_t spi = rte_be_to_cpu_32(sp_load32(packets[0].esp));
 
 	if (unlikely(sa == NULL || sa->spi != spi)) {
 		for (uint32_t i = 0; i < n; i++)
@@ -285,28 +290,55 @@ static uint32_t inbound_run(struct sp_worker *w, struct sp_opening *batch, uint3
 	return unpack(w, sa, packets, decrypt_cpu(w, sa, packets, n), inner);
 }
 
-/* As outbound.c does: what a burst of many SAs will touch is asked for at once. */
-static __rte_noinline void fetch(const struct sp_worker *w, const struct sp_esp *packets, uint32_t n)
+/* The SA that has the packet's place among all: it is the packet's if it has its SPI. NULL: none. */
+static __rte_always_inline struct sp_sa_in **slot_of(const struct sp_worker *w, const struct sp_esp *p)
 {
-	const struct sp_sa_in *sas[SP_BURST];
-	const uint32_t mask = w->dp->sad_mask;
-	uint32_t n_sas = 0;
+	return &w->dp->sad[rte_be_to_cpu_32(sp_load32(p->esp)) & w->dp->sad_mask];
+}
+
+/* As outbound.c does: what a packet needs of thousands of SAs is asked for a few packets ahead of it. */
+#define SA_AHEAD 8  /* packets between asking for an SA and working with it */
+#define KEY_AHEAD 4 /* the same for its expanded key and the word of its window, which the SA points to */
+
+static __rte_always_inline void fetch_sa(const struct sp_sa_in *sa)
+{
+	if (sa != NULL)
+		sp_fetch(&sa->transform.session, 2 * RTE_CACHE_LINE_SIZE);
+}
+
+static __rte_always_inline void fetch_key(const struct sp_sa_in *sa)
+{
+	if (sa == NULL)
+		return;
+	sp_fetch_key(&sa->transform);
+	rte_prefetch0(&sa->replay.bitmap[sa->replay.at]);
+}
+
+static __rte_noinline uint32_t inbound_mixed(struct sp_worker *w, struct sp_opening *batch, struct sp_esp *packets, uint32_t n, struct sp_packet *inner)
+{
+	struct sp_sa_in *sas[SP_BURST + SA_AHEAD] = {NULL};
+	uint32_t start = 0, out = 0;
 
 	for (uint32_t i = 0; i < n; i++)
-		rte_prefetch0(&w->dp->sad[rte_be_to_cpu_32(sp_load32(packets[i].esp)) & mask]);
-	for (uint32_t i = 0; i < n; i++) {
-		const struct sp_sa_in *sa = __atomic_load_n(&w->dp->sad[rte_be_to_cpu_32(sp_load32(packets[i].esp)) & mask], __ATOMIC_ACQUIRE);
+		rte_prefetch0(slot_of(w, &packets[i]));
+	for (uint32_t i = 0; i < n; i++)
+		sas[i] = __atomic_load_n(slot_of(w, &packets[i]), __ATOMIC_ACQUIRE);
+	for (uint32_t i = 0; i < SA_AHEAD; i++)
+		fetch_sa(sas[i]);
+	for (uint32_t i = 0; i < KEY_AHEAD; i++)
+		fetch_key(sas[i]);
+	while (start < n) {
+		uint32_t spi_be = sp_load32(packets[start].esp), end = start;
 
-		if (sa == NULL)
-			continue;
-		sp_fetch(sa, offsetof(struct sp_sa_in, hard_packets));
-		sas[n_sas++] = sa;
+		do {
+			fetch_sa(sas[end + SA_AHEAD]);
+			fetch_key(sas[end + KEY_AHEAD]);
+			end++;
+		} while (end < n && sp_load32(packets[end].esp) == spi_be);
+		out += inbound_run(w, batch, sas[start], packets + start, end - start, inner + out);
+		start = end;
 	}
-	for (uint32_t i = 0; i < n_sas; i++) {
-		sp_fetch_key(&sas[i]->transform);
-		rte_prefetch0(&sas[i]->bitmap[sas[i]->replay.at]);
-		rte_prefetch0(sp_sa_in_selectors((struct sp_sa_in *)sas[i]));
-	}
+	return out;
 }
 
 static int many_sas(const struct sp_esp *packets, uint32_t n)
@@ -318,24 +350,29 @@ static int many_sas(const struct sp_esp *packets, uint32_t n)
 	return runs > 1;
 }
 
-void sp_inbound(struct sp_worker *w, struct sp_esp *packets, uint32_t n)
+static uint32_t inbound_runs(struct sp_worker *w, struct sp_opening *batch, struct sp_esp *packets, uint32_t n, struct sp_packet *inner)
 {
-	struct sp_packet inner[SP_BURST];
-	struct sp_opening batch;
 	uint32_t start = 0, out = 0;
-
-	batch.n = 0;
-	if (unlikely(many_sas(packets, n)))
-		fetch(w, packets, n);
 
 	while (start < n) {
 		uint32_t spi_be = sp_load32(packets[start].esp), end = start + 1;
 
 		while (end < n && sp_load32(packets[end].esp) == spi_be)
 			end++;
-		out += inbound_run(w, &batch, rte_be_to_cpu_32(spi_be), packets + start, end - start, inner + out);
+		out += inbound_run(w, batch, __atomic_load_n(slot_of(w, &packets[start]), __ATOMIC_ACQUIRE), packets + start, end - start, inner + out);
 		start = end;
 	}
+	return out;
+}
+
+void sp_inbound(struct sp_worker *w, struct sp_esp *packets, uint32_t n)
+{
+	struct sp_packet inner[SP_BURST];
+	struct sp_opening batch;
+	uint32_t out;
+
+	batch.n = 0;
+	out = likely(!many_sas(packets, n)) ? inbound_runs(w, &batch, packets, n, inner) : inbound_mixed(w, &batch, packets, n, inner);
 	/* together, whatever their SAs were: their flows are looked up side by side */
 	if (likely(out > 0))
 		sp_process(w, inner, out);

@@ -213,7 +213,7 @@ static int selected(struct sp_sa_in *sa, const struct inner *in, int ipv6)
 {
 	if (ipv6)
 		return sp_selected6(sp_sa_in_selectors6(sa), sa->n_selectors6, &in->wide[in->n_wide]);
-	return sp_selected(sp_sa_in_selectors(sa), sa->n_selectors, &in->narrow[in->n_narrow]);
+	return sp_selected(sa->selectors, sa->n_selectors, &in->narrow[in->n_narrow]);
 }
 
 /* SP_PASS and one packet more that is ready for the classifier, or the reason to drop; SP_TAKEN for a fragment that waits. */

@@ -69,17 +69,17 @@ static __rte_always_inline void write_headers(const struct sp_sa_out *sa, const 
 					      uint64_t sequence, int ipv6)
 {
 	uint64_t first = copied(inner, ipv6) | (uint64_t)rte_cpu_to_be_16((uint16_t)total) << 16 | 0x45;
-	uint64_t second = __atomic_load_n((const uint64_t *)(sa->header + 16), __ATOMIC_RELAXED); /* destination, then the SPI or the UDP ports */
+	uint64_t middle = sa->front[0], second = __atomic_load_n(&sa->front[1], __ATOMIC_RELAXED); /* destination, then the SPI or the UDP ports */
 	uint64_t sequence_be = rte_cpu_to_be_64(sequence);
 	uint8_t *esp = outer + SP_IPV4_LENGTH;
 	uint64_t checksum;
 
 	if (unlikely(first >> 48 == 0)) /* RFC 6864 4: an ID means something only where the packet may be fragmented */
 		first |= (uint64_t)(uint16_t)(sequence_be >> 48) << 32;
-	checksum = (uint16_t)~sp_fold(first + sa->checksum + (uint32_t)second);
+	checksum = (uint16_t)~sp_fold(first + (uint16_t)(middle >> 16) + (uint32_t)second);
 	memcpy(outer - SP_L2_LENGTH, next->l2, SP_L2_LENGTH);
 	sp_store64(outer, first);
-	sp_store64(outer + 8, sp_load64(sa->header + 8) | checksum << 16);
+	sp_store64(outer + 8, (middle & ~SP_FRONT_SUM) | checksum << 16);
 	sp_store64(outer + 16, second);
 	if (unlikely(sa->udp)) {
 		sp_store64(esp + 4, sp_load64(sa->header + 24) | rte_cpu_to_be_16((uint16_t)(total - SP_IPV4_LENGTH)));
@@ -149,7 +149,7 @@ static __rte_always_inline uint32_t encapsulate(struct sp_worker *w, struct sp_s
 /* AES-GCM (RFC 4106): nonce = salt and IV, AAD = SPI and sequence number, with ESN its high half between them (section 5). */
 static __rte_always_inline void fill_vector(struct sp_cpu_vector *v, const struct sp_sa_out *sa, uint64_t sequence, uint32_t n)
 {
-	const uint32_t salt_be = sa->transform.salt_be, spi_be = sa->spi_be;
+	const uint32_t salt_be = sa->transform.salt_be, spi_be = sa->transform.spi_be;
 	const int esn = sa->transform.esn;
 
 	for (uint32_t i = 0; i < n; i++) {
@@ -280,15 +280,13 @@ static void without_sa(struct sp_worker *w, const struct sp_cell *cell, struct s
 }
 
 /* Packets of one cell, and of one IP version as all of a burst. */
-static void outbound_run(struct sp_worker *w, struct sp_sealing *batch, struct sp_packet **packets, uint32_t n)
+static void outbound_run(struct sp_worker *w, struct sp_sealing *batch, struct sp_sa_out *sa, struct sp_packet **packets, uint32_t n)
 {
-	const struct sp_cell *cell = &w->dp->cells[packets[0]->verdict.cell];
-	struct sp_sa_out *sa = sp_cell_sa(w, packets[0]->verdict.cell);
 	const struct sp_adjacency *next;
 	uint16_t adjacency;
 
 	if (unlikely(sa == NULL)) {
-		without_sa(w, cell, packets, n);
+		without_sa(w, &w->dp->cells[packets[0]->verdict.cell], packets, n);
 		return;
 	}
 	adjacency = __atomic_load_n(&sa->adjacency, __ATOMIC_RELAXED);
@@ -309,25 +307,48 @@ static void outbound_run(struct sp_worker *w, struct sp_sealing *batch, struct s
 }
 
 /*
- * Of thousands of tunnels none is in the nearest caches when its packet comes: what a burst will touch is asked for at once, a dependency at a time, so that the waits for
- * memory overlap.
+ * Of thousands of tunnels none is in the nearest caches when its packet comes. What a packet needs is asked for a few packets ahead of it, a dependency at a time, so that
+ * the memory works while the packets before it are encrypted.
  */
-static __rte_noinline void fetch(const struct sp_worker *w, struct sp_packet *const *packets, uint32_t n)
+#define SA_AHEAD 8  /* packets between asking for an SA and working with it */
+#define KEY_AHEAD 4 /* the same for its expanded key, which the SA points to */
+
+static __rte_always_inline void fetch_sa(const struct sp_sa_out *sa)
 {
-	const struct sp_sa_out *sas[SP_BURST];
-	uint32_t n_sas = 0;
+	if (sa == NULL)
+		return;
+	rte_prefetch0(&sa->transform.session);
+	__builtin_prefetch(&sa->sequence, 1);
+}
 
-	for (uint32_t i = 0; i < n; i++) {
-		const struct sp_sa_out *sa = sp_cell_sa(w, packets[i]->verdict.cell);
+static __rte_always_inline void fetch_key(const struct sp_sa_out *sa)
+{
+	if (sa != NULL)
+		sp_fetch_key(&sa->transform);
+}
 
-		if (sa == NULL || (n_sas > 0 && sas[n_sas - 1] == sa))
-			continue;
-		sp_fetch(sa, offsetof(struct sp_sa_out, soft_sequence));
-		rte_prefetch0(sa->selectors);
-		sas[n_sas++] = sa;
+static __rte_noinline void outbound_mixed(struct sp_worker *w, struct sp_sealing *batch, struct sp_packet **packets, uint32_t n)
+{
+	struct sp_sa_out *sas[SP_BURST + SA_AHEAD] = {NULL};
+	uint32_t start = 0;
+
+	for (uint32_t i = 0; i < n; i++)
+		sas[i] = sp_cell_sa(w, packets[i]->verdict.cell);
+	for (uint32_t i = 0; i < SA_AHEAD; i++)
+		fetch_sa(sas[i]);
+	for (uint32_t i = 0; i < KEY_AHEAD; i++)
+		fetch_key(sas[i]);
+	while (start < n) {
+		uint32_t cell = packets[start]->verdict.cell, end = start;
+
+		do {
+			fetch_sa(sas[end + SA_AHEAD]);
+			fetch_key(sas[end + KEY_AHEAD]);
+			end++;
+		} while (end < n && packets[end]->verdict.cell == cell);
+		outbound_run(w, batch, sas[start], packets + start, end - start);
+		start = end;
 	}
-	for (uint32_t i = 0; i < n_sas; i++)
-		sp_fetch_key(&sas[i]->transform);
 }
 
 static int many_cells(struct sp_packet *const *packets, uint32_t n)
@@ -339,23 +360,29 @@ static int many_cells(struct sp_packet *const *packets, uint32_t n)
 	return runs > 1;
 }
 
-void sp_outbound(struct sp_worker *w, struct sp_packet **packets, uint32_t n)
+static void outbound_runs(struct sp_worker *w, struct sp_sealing *batch, struct sp_packet **packets, uint32_t n)
 {
-	struct sp_sealing batch;
 	uint32_t start = 0;
-
-	batch.n = 0;
-	if (unlikely(many_cells(packets, n)))
-		fetch(w, packets, n);
 
 	while (start < n) {
 		uint32_t cell = packets[start]->verdict.cell, end = start + 1;
 
 		while (end < n && packets[end]->verdict.cell == cell)
 			end++;
-		outbound_run(w, &batch, packets + start, end - start);
+		outbound_run(w, batch, sp_cell_sa(w, cell), packets + start, end - start);
 		start = end;
 	}
+}
+
+void sp_outbound(struct sp_worker *w, struct sp_packet **packets, uint32_t n)
+{
+	struct sp_sealing batch;
+
+	batch.n = 0;
+	if (unlikely(many_cells(packets, n)))
+		outbound_mixed(w, &batch, packets, n);
+	else
+		outbound_runs(w, &batch, packets, n);
 	if (unlikely(batch.n > 0))
 		sp_outbound_seal(w, &batch);
 }

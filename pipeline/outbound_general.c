@@ -90,7 +90,7 @@ static int accepted(struct sp_worker *w, struct sp_sa_out *sa, const struct sp_f
 /* The crypto stages write the IV behind it. */
 static void write_esp(const struct sp_sa_out *sa, uint8_t *esp, uint64_t sequence)
 {
-	sp_store32(esp, sa->spi_be);
+	sp_store32(esp, sa->transform.spi_be);
 	sp_store32(esp + 4, rte_cpu_to_be_32((uint32_t)sequence));
 }
 

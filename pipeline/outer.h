@@ -98,11 +98,11 @@ static inline void sp_outer_write_ipv4(const struct sp_sa_out *sa, const struct 
 	const uint16_t df_be = sp_fields_df_be(f, inner);
 	const uint16_t id_be = df_be != 0 ? 0 : rte_cpu_to_be_16((uint16_t)sequence); /* RFC 6864 4: an ID means something only where the packet may be fragmented */
 	uint64_t first = 0x45 | (uint64_t)sp_fields_tos(f, inner) << 8 | (uint64_t)rte_cpu_to_be_16((uint16_t)total) << 16 | (uint64_t)id_be << 32 | (uint64_t)df_be << 48;
-	uint32_t destination = __atomic_load_n((const uint32_t *)(sa->header + 16), __ATOMIC_RELAXED);
-	uint64_t checksum = (uint16_t)~sp_fold(first + sa->checksum + destination);
+	uint32_t destination = (uint32_t)__atomic_load_n(&sa->front[1], __ATOMIC_RELAXED);
+	uint64_t checksum = (uint16_t)~sp_fold(first + (uint16_t)(sa->front[0] >> 16) + destination);
 
 	sp_store64(outer, first);
-	sp_store64(outer + 8, sp_load64(sa->header + 8) | checksum << 16);
+	sp_store64(outer + 8, (sa->front[0] & ~SP_FRONT_SUM) | checksum << 16);
 	sp_store32(outer + 16, destination);
 }
 

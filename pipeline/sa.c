@@ -22,12 +22,12 @@ static size_t selectors_size(uint32_t n_selectors, uint32_t n_selectors6)
 
 size_t sp_sa_in_size(uint16_t window, uint32_t n_selectors, uint32_t n_selectors6)
 {
-	return RTE_CACHE_LINE_ROUNDUP(sizeof(struct sp_sa_in) + replay_words(window) * sizeof(uint64_t) + selectors_size(n_selectors, n_selectors6));
+	return RTE_CACHE_LINE_ROUNDUP(offsetof(struct sp_sa_in, selectors) + (replay_words(window) + 1) * sizeof(uint64_t) + selectors_size(n_selectors, n_selectors6));
 }
 
 size_t sp_sa_out_size(uint32_t n_selectors, uint32_t n_selectors6, int ah)
 {
-	return RTE_CACHE_LINE_ROUNDUP(sizeof(struct sp_sa_out) + selectors_size(n_selectors, n_selectors6) + (ah ? sizeof(struct sp_ah) : 0));
+	return RTE_CACHE_LINE_ROUNDUP(offsetof(struct sp_sa_out, selectors) + selectors_size(n_selectors, n_selectors6) + (ah ? sizeof(struct sp_ah) : 0));
 }
 
 static int device_known(const struct sp_dataplane *dp, uint8_t device)
@@ -107,9 +107,18 @@ static int config_valid(const struct sp_dataplane *dp, const struct sp_sa_config
 	return 1;
 }
 
+/* AES of 10, 12 or 14 rounds has a key of 16 bytes for each and one more (FIPS 197 5). */
+static uint8_t key_lines(uint32_t key_length)
+{
+	uint32_t rounds = key_length / 4 + 6;
+
+	return (uint8_t)((16 * (rounds + 1) + RTE_CACHE_LINE_SIZE - 1) / RTE_CACHE_LINE_SIZE);
+}
+
 struct sp_transform sp_transform_of(const struct sp_sa_config *c)
 {
 	return (struct sp_transform){
+		.spi_be = rte_cpu_to_be_32(c->spi),
 		.session = c->session,
 		.gcm = (aes_gcm_enc_dec_t)c->gcm,
 		.salt_be = c->salt_be,
@@ -120,6 +129,7 @@ struct sp_transform sp_transform_of(const struct sp_sa_config *c)
 		.icv_length = c->icv_length,
 		.block_mask = (uint8_t)(c->block - 1),
 		.esn = c->esn != 0,
+		.key_lines = key_lines(c->key_length),
 	};
 }
 
@@ -171,12 +181,12 @@ struct sp_sa_in *sp_sa_in_create(struct sp_dataplane *dp, const struct sp_sa_con
 			       sp_sa_in_size(c->window, c->n_selectors, c->n_selectors6));
 	sa->transform = sp_transform_of(c);
 	sa->spi = c->spi;
-	sa->replay.bitmap = sa->bitmap;
+	sa->replay.bitmap = (uint64_t *)((uint8_t *)sa->selectors + selectors_size(c->n_selectors, c->n_selectors6));
 	sa->replay.window = c->window;
 	sa->replay.words = (uint16_t)replay_words(c->window);
 	sa->n_selectors = (uint16_t)c->n_selectors;
 	sa->n_selectors6 = (uint16_t)c->n_selectors6;
-	fill_selectors(sp_sa_in_selectors(sa), c);
+	fill_selectors(sa->selectors, c);
 	sa->cell = c->cell;
 	sa->partner = c->partner;
 	sa->owner = c->owner;
@@ -223,9 +233,10 @@ static void fill_header(struct sp_sa_out *sa, const struct sp_sa_config *c)
 		sp_store16(udp, rte_cpu_to_be_16(c->source_port));
 		sp_store16(udp + 2, rte_cpu_to_be_16(c->destination_port));
 	}
-	sp_store32(c->udp ? udp + SP_UDP_LENGTH : udp, sa->spi_be);
+	sp_store32(c->udp ? udp + SP_UDP_LENGTH : udp, sa->transform.spi_be);
+	memcpy(sa->front, ip + 8, sizeof(sa->front));
 	/* the first 8 bytes are the packet's own, and the destination may change */
-	sa->checksum = sp_fold((uint64_t)sp_load32(ip + 8) + sp_load32(ip + 12));
+	sa->front[0] |= (uint64_t)sp_fold((uint64_t)sp_load32(ip + 8) + sp_load32(ip + 12)) << 16;
 }
 
 /* The AH layer stands behind the selectors; returns its length in packets. */
@@ -238,7 +249,6 @@ static uint32_t fill_ah(struct sp_sa_out *sa, const struct sp_sa_config *c)
 		return 0;
 	ah = (struct sp_ah *)((uint8_t *)sa->selectors + selectors_size(c->n_selectors, c->n_selectors6));
 	ah->transform = sp_transform_of(of);
-	ah->spi_be = rte_cpu_to_be_32(of->spi);
 	ah->length = (uint8_t)sp_ah_length(&ah->transform, c->outer == SP_IPV6);
 	sa->ah = ah;
 	return ah->length;
@@ -283,7 +293,6 @@ struct sp_sa_out *sp_sa_out_create(struct sp_dataplane *dp, const struct sp_sa_c
 	if (sa == NULL)
 		return sp_fail(error, error_size, "outbound SA %08x: no DPDK memory for %zu bytes", c->spi, sp_sa_out_size(c->n_selectors, c->n_selectors6, has_ah(c)));
 	sa->transform = sp_transform_of(c);
-	sa->spi_be = rte_cpu_to_be_32(c->spi);
 	sa->n_selectors = (uint16_t)c->n_selectors;
 	sa->n_selectors6 = (uint16_t)c->n_selectors6;
 	fill_selectors(sa->selectors, c);
@@ -420,10 +429,11 @@ int sp_sa_out_set_remote(struct sp_sa_out *sa, const uint8_t address[4], uint16_
 	memcpy(fields + 4, sa->header + SP_IPV4_LENGTH, 2);
 	sp_store16(fields + 6, rte_cpu_to_be_16(port));
 	__atomic_store_n((uint64_t *)(sa->header + 16), sp_load64(fields), __ATOMIC_RELAXED);
+	__atomic_store_n(&sa->front[1], sp_load64(fields), __ATOMIC_RELAXED);
 	return 0;
 }
 
 uint32_t sp_sa_out_spi(const struct sp_sa_out *sa)
 {
-	return rte_be_to_cpu_32(sa->spi_be);
+	return rte_be_to_cpu_32(sa->transform.spi_be);
 }

@@ -195,6 +195,7 @@ func setLayer(config *C.struct_sp_sa_config, spi uint32, suite crypto.Suite, key
 	config.spi = C.uint32_t(spi)
 	config.session, config.gcm = session.Handle, session.GCM
 	config.kind, config.cipher, config.device = sessionKind(session), cipherShape(suite), C.uint8_t(session.Device)
+	config.key_length = C.uint8_t(suite.KeyLen())
 	config.iv_length, config.icv_length, config.block = C.uint8_t(suite.IVLen()), C.uint8_t(suite.ICVLen()), C.uint8_t(max(suite.BlockSize(), 4))
 	config.esn, config.window = flag(session.ESN), C.uint16_t(window)
 	key := suite.KeyLen()

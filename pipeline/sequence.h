@@ -23,10 +23,12 @@ static inline uint64_t sp_reserve(struct sp_worker *w, struct sp_sa_out *sa, str
 {
 	uint64_t before = sa->shared ? __atomic_fetch_add(&sa->sequence, *n, __ATOMIC_RELAXED) : sa->sequence;
 
-	while (unlikely(*n > 0 && before + *n > sa->sequence_limit))
+	/* a run has less bytes than a unit */
+	if (likely(before + *n < sa->due_sequence && (__atomic_load_n(&sa->bytes, __ATOMIC_RELAXED) >> SP_DUE_SHIFT) + 1 < sa->due_bytes))
+		return before + 1;
+	while (*n > 0 && before + *n > sa->sequence_limit) /* which is never before due_sequence */
 		sp_drop_out(w, sa, packets[--*n]->mbuf, sa->limit_reason);
-	if (unlikely(before + *n >= sa->due_sequence || __atomic_load_n(&sa->bytes, __ATOMIC_RELAXED) + (uint64_t)*n * UINT16_MAX >= sa->due_bytes))
-		*n = sp_within_lifetime(w, sa, packets, before + *n, *n);
+	*n = sp_within_lifetime(w, sa, packets, before + *n, *n);
 	return before + 1;
 }
 
@@ -43,7 +45,7 @@ static inline void sp_carried_in(struct sp_worker *w, struct sp_sa_in *sa, uint6
 	sa->packets += packets;
 	sa->bytes += bytes;
 	sa->last_use = w->now;
-	if (unlikely(sa->packets >= sa->due_packets || sa->bytes >= sa->due_bytes))
+	if (unlikely(sa->packets >= sa->due_packets || sa->bytes >> SP_DUE_SHIFT >= sa->due_bytes))
 		sp_lifetime_in(w, sa);
 }
 

@@ -332,7 +332,7 @@ static __rte_always_inline void sp_fetch_key(const struct sp_transform *t)
 {
 	if (t->kind != SP_SA_AEAD_DIRECT)
 		return;
-	sp_fetch(t->session, 4 * RTE_CACHE_LINE_SIZE);
+	sp_fetch(t->session, (size_t)t->key_lines * RTE_CACHE_LINE_SIZE);
 	sp_fetch((const uint8_t *)t->session + 14 * RTE_CACHE_LINE_SIZE, 2 * RTE_CACHE_LINE_SIZE);
 }
 

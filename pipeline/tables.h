@@ -337,7 +337,7 @@ struct sp_sa_config {
 	uint8_t kind;           /* enum sp_sa_kind */
 	uint8_t cipher;         /* enum sp_cipher */
 	uint8_t device;         /* cryptodev id */
-	uint8_t iv_length, icv_length, block;
+	uint8_t key_length, iv_length, icv_length, block; /* bytes; the key's is the cipher's, without salt */
 	uint8_t udp;            /* not 0: RFC 3948 */
 	uint8_t esn;            /* not 0: RFC 4303 2.2.1 */
 	uint8_t owner;          /* worker: inbound the one that moves the window; outbound the only one that sends by the SA, or SP_ANY_WORKER */
