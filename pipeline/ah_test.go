@@ -201,7 +201,8 @@ func TestMalformedAH(t *testing.T) {
 	child := r.formed(form{ah: "sha256"}, true)
 	near := r.inbound(child)
 	whole := near.encapsulate(tcp(farHost, lanHost), 1)
-	for n := ipv4HeaderLen; n < ipv4HeaderLen+ahLen(child.Suite, false); n++ {
+	r.wantDrop(wan, fromPeer(lead(slices.Clone(whole[:ipv4HeaderLen]), ipv4HeaderLen, protocolAH)), "no_payload")
+	for n := ipv4HeaderLen + 1; n < ipv4HeaderLen+ahLen(child.Suite, false); n++ {
 		r.wantDrop(wan, fromPeer(lead(slices.Clone(whole[:n]), ipv4HeaderLen, protocolAH)), "ah_truncated")
 	}
 	for length := range 256 {

@@ -20,8 +20,12 @@
 	X(IP_CHECKSUM, "ip_checksum")                     \
 	X(IP_OPTIONS, "ip_options")                       /* malformed, or a source route */ \
 	X(IPV6_LENGTH, "ipv6_length")                     /* IPv6 payload beyond the frame */ \
-	X(IPV6_EXTENSION, "ipv6_extension")               /* extension headers malformed, out of order or too many, or a jumbogram */ \
+	X(IPV6_EXTENSION, "ipv6_extension")               /* an extension header beyond the packet, or out of order */ \
+	X(IPV6_CHAIN, "ipv6_chain")                       /* more extension headers than RFC 8200 4.1 has */ \
+	X(IPV6_OPTIONS, "ipv6_options")                   /* an option beyond its extension header */ \
+	X(IPV6_JUMBO, "ipv6_jumbo")                       /* a jumbogram (RFC 2675) */ \
 	X(IPV6_ROUTING, "ipv6_routing")                   /* a routing header of type 0 or 2 or with segments left (RFC 5095) */ \
+	X(NO_PAYLOAD, "no_payload")                       /* ends where a transport header, ESP, AH or what they carry must begin */ \
 	X(L4_TRUNCATED, "l4_truncated")                   /* no room for the ports of TCP, UDP, SCTP, UDP-Lite or DCCP */ \
 	X(BAD_SOURCE, "bad_source")                       /* 0/8, 127/8, ::/96, ::ffff:0:0/96, multicast, broadcast or one of our own addresses */ \
 	X(BAD_DESTINATION, "bad_destination")             /* 0/8, 127/8, 240/4, ::/96 or ::ffff:0:0/96 */ \

@@ -13,10 +13,10 @@ import (
 // duration; `make fuzz` sets it.
 const fuzzTimeEnv = "SALLYPORT_FUZZ_TIME"
 
-// The fast path under AddressSanitizer and UndefinedBehaviorSanitizer: frames
-// of a fuzzer on both ports, and ESP that a peer's SA has sealed, mangled,
-// truncated and replayed. The harness checks after each input that counters
-// add up, that no mbuf is lost and that nothing protected left in clear.
+// The fast path under AddressSanitizer and UndefinedBehaviorSanitizer: frames of a fuzzer on both ports, and ESP and AH of
+// every kind that a peer has sealed or forged, mangled, truncated, cut into fragments and replayed. It replays the corpus,
+// which the command in fuzz/seeds writes, and then mutates it. The harness checks after each input that counters add up,
+// that no mbuf is lost, that the peer opens what we seal and that nothing protected left in clear.
 func TestFuzzFastPath(t *testing.T) {
 	limit := 20 * time.Second
 	if text := os.Getenv(fuzzTimeEnv); text != "" {

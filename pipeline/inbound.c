@@ -150,6 +150,8 @@ static __rte_always_inline uint8_t decapsulate(const struct sp_sa_in *sa, const 
 		     !sp_packet_plain(out, p->mbuf, inner, &h, origin))) {
 		if (length > cipher) /* one block of 4, and a byte of the IV that looked like padding before it */
 			return SP_DROP_BAD_PADDING;
+		if (length == 0)
+			return SP_DROP_NO_PAYLOAD;
 		reason = sp_parse_ipv4(out, p->mbuf, inner, length, origin);
 		if (reason != SP_PASS)
 			return reason == SP_FRAGMENT ? reason : SP_DROP_INNER_HEADER;

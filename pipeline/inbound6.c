@@ -32,9 +32,13 @@ static uint8_t decapsulate(struct sp_worker *w, struct sp_sa_in *sa, struct sp_e
 	uint8_t *inner = p->esp + SP_ESP_LENGTH + sa->transform.iv_length;
 	uint32_t cipher = p->length - SP_ESP_LENGTH - sa->transform.iv_length - sa->transform.icv_length;
 	uint32_t length = cipher - 2 - inner[cipher - 2]; /* check_trailer has compared */
-	uint8_t reason = sp_parse_ipv6(out, p->mbuf, inner, length, origin);
-	const int fragment = reason == SP_FRAGMENT;
+	uint8_t reason;
+	int fragment;
 
+	if (length == 0)
+		return SP_DROP_NO_PAYLOAD;
+	reason = sp_parse_ipv6(out, p->mbuf, inner, length, origin);
+	fragment = reason == SP_FRAGMENT;
 	if (reason != SP_PASS && !fragment)
 		return SP_DROP_INNER_HEADER;
 	reason = sp_decapsulate_ecn(inner, p->outer_tos);

@@ -231,6 +231,8 @@ static uint8_t decapsulate(struct sp_worker *w, struct sp_sa_in *sa, struct sp_e
 		rejoin(p, &c, c.next_header);
 	} else if (!ipv6 && c.next_header != SP_NEXT_HEADER_IPV4) {
 		return SP_DROP_NEXT_HEADER;
+	} else if (c.length == 0) {
+		return SP_DROP_NO_PAYLOAD;
 	}
 	reason = parse_inner(p, &c, ipv6, in, origin);
 	fragment = reason == SP_FRAGMENT;

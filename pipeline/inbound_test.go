@@ -223,7 +223,7 @@ func TestTrailers(t *testing.T) {
 		{"IPv4 under the name of IPv6", with(1, 2, 2, 41), "inner_header"},
 		{"transport mode", with(1, 2, 2, 6), "next_header"},
 		{"dummy", with(1, 2, 2, 59), "dummy"},
-		{"nothing but a trailer", []byte{1, 2, 2, 4}, "inner_header"},
+		{"nothing but a trailer", []byte{1, 2, 2, 4}, "no_payload"},
 		{"padding inside the packet's length", append(inner[:36:36], 1, 2, 2, 4), "inner_header"},
 	} {
 		frame := sealRaw(t, child, uint32(i+1), c.plaintext)

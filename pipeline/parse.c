@@ -66,7 +66,7 @@ uint8_t sp_parse_ipv4(struct sp_packet *packet, struct rte_mbuf *m, uint8_t *l3,
 		return SP_FRAGMENT;
 	if (sp_has_ports(l3[9])) {
 		if (h.total - header < 4)
-			return SP_DROP_L4_TRUNCATED;
+			return h.total == header ? SP_DROP_NO_PAYLOAD : SP_DROP_L4_TRUNCATED;
 		ports = sp_load32(l3 + header);
 	}
 	h.second = sp_load64(l3 + 8);
@@ -268,7 +268,7 @@ static int demux_udp(struct sp_worker *w, const struct sp_packet *packet, struct
 static int demux_ah(struct sp_worker *w, const struct sp_packet *packet, struct sp_esp *esp)
 {
 	if (esp->length < SP_AH_LENGTH) {
-		sp_drop(w, packet->mbuf, SP_DROP_AH_TRUNCATED);
+		sp_drop(w, packet->mbuf, esp->length == 0 ? SP_DROP_NO_PAYLOAD : SP_DROP_AH_TRUNCATED);
 		return 0;
 	}
 	esp->form = SP_FORM_AH;
@@ -294,7 +294,7 @@ int sp_demux_esp(struct sp_worker *w, const struct sp_packet *packet, struct sp_
 	if (unlikely(packet->key.protocol == SP_PROTOCOL_AH) && !demux_ah(w, packet, esp))
 		return 0;
 	if (unlikely(esp->length < SP_ESP_LENGTH)) {
-		sp_drop(w, packet->mbuf, SP_DROP_ESP_TRUNCATED);
+		sp_drop(w, packet->mbuf, esp->length == 0 ? SP_DROP_NO_PAYLOAD : SP_DROP_ESP_TRUNCATED);
 		return 0;
 	}
 	return 1;

@@ -32,8 +32,10 @@ static uint8_t check_options(const uint8_t *option, const uint8_t *end)
 			option++;
 			continue;
 		}
-		if (*option == OPTION_JUMBO || end - option < 2 || option[1] > end - option - 2)
-			return SP_DROP_IPV6_EXTENSION;
+		if (*option == OPTION_JUMBO)
+			return SP_DROP_IPV6_JUMBO;
+		if (end - option < 2 || option[1] > end - option - 2)
+			return SP_DROP_IPV6_OPTIONS;
 		option += 2 + option[1];
 	}
 	return SP_PASS;
@@ -75,8 +77,10 @@ static uint8_t walk_extensions(const uint8_t *l3, uint32_t total, uint8_t *next,
 		uint32_t length;
 		uint8_t reason;
 
+		if (n == EXTENSIONS_MAX)
+			return SP_DROP_IPV6_CHAIN;
 		/* hop-by-hop options stand first or nowhere, a fragment header stands once (RFC 8200 4.1) */
-		if (n == EXTENSIONS_MAX || (*next == SP_NEXT_HOP_BY_HOP && n > 0) || (*next == SP_NEXT_FRAGMENT && *fragmented))
+		if ((*next == SP_NEXT_HOP_BY_HOP && n > 0) || (*next == SP_NEXT_FRAGMENT && *fragmented))
 			return SP_DROP_IPV6_EXTENSION;
 		*fragmented |= *next == SP_NEXT_FRAGMENT;
 		reason = step_over(*next, header, total - *at, &length);
@@ -101,12 +105,14 @@ uint8_t sp_parse_ipv6(struct sp_packet6 *packet, struct rte_mbuf *m, uint8_t *l3
 	if (total > available)
 		return SP_DROP_IPV6_LENGTH;
 	next = l3[6];
+	if (total == SP_IPV6_LENGTH && next == SP_NEXT_HOP_BY_HOP) /* the length stands in an option (RFC 2675 3) */
+		return SP_DROP_IPV6_JUMBO;
 	reason = walk_extensions(l3, total, &next, &at, &packet->fragmented);
 	if (reason != SP_PASS)
 		return reason;
 	if (sp_has_ports(next)) {
 		if (total - at < 4)
-			return SP_DROP_L4_TRUNCATED;
+			return total == at ? SP_DROP_NO_PAYLOAD : SP_DROP_L4_TRUNCATED;
 		ports = rte_be_to_cpu_32(sp_load32(l3 + at));
 	}
 	memcpy(packet->addresses, l3 + 8, sizeof(packet->addresses));

@@ -184,6 +184,8 @@ func parseIPv4(b []byte) (p ipv4, reason string) {
 		return nil, "ip_checksum"
 	case p.fragmented():
 		return p[:p.totalLen()], "fragment"
+	case hasPorts(p.protocol()) && p.totalLen() == p.headerLen():
+		return nil, "no_payload"
 	case hasPorts(p.protocol()) && p.totalLen()-p.headerLen() < 4:
 		return nil, "l4_truncated"
 	}

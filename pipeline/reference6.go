@@ -66,12 +66,17 @@ func parseIPv6(b []byte) (p ipv6, reason string) {
 		return nil, "ip_version"
 	case p.totalLen() > len(b):
 		return nil, "ipv6_length"
+	case p.totalLen() == ipv6HeaderLen && b[6] == nextHopByHop: // RFC 2675 section 3
+		return nil, "ipv6_jumbo"
 	}
 	p = p[:p.totalLen()]
 	next, rest := b[6], p[ipv6HeaderLen:]
 	atomic := false // a fragment header of a packet that is whole (RFC 6946)
 	for n := 0; isExtension(next) || next == nextFragment; n++ {
-		if n == maxExtensions || next == nextHopByHop && n > 0 || len(rest) < 8 || next == nextFragment && atomic {
+		if n == maxExtensions {
+			return nil, "ipv6_chain"
+		}
+		if next == nextHopByHop && n > 0 || len(rest) < 8 || next == nextFragment && atomic {
 			return nil, "ipv6_extension"
 		}
 		if next == nextFragment {
@@ -85,33 +90,40 @@ func parseIPv6(b []byte) (p ipv6, reason string) {
 			return nil, "ipv6_extension"
 		}
 		header := rest[:8+8*int(rest[1])]
-		switch {
-		case next == nextRouting && (header[2] == 0 || header[2] == 2 || header[3] != 0): // RFC 5095
-			return nil, "ipv6_routing"
-		case next != nextRouting && !optionsSound6(header[2:]):
-			return nil, "ipv6_extension"
+		if next != nextRouting {
+			reason = checkOptions6(header[2:])
+		} else if header[2] == 0 || header[2] == 2 || header[3] != 0 { // RFC 5095
+			reason = "ipv6_routing"
+		}
+		if reason != "" {
+			return nil, reason
 		}
 		next, rest = header[0], rest[len(header):]
 	}
-	if hasPorts(next) && len(rest) < 4 {
+	switch {
+	case hasPorts(next) && len(rest) == 0:
+		return nil, "no_payload"
+	case hasPorts(next) && len(rest) < 4:
 		return nil, "l4_truncated"
 	}
 	return p, ""
 }
 
-// optionsSound6 refuses options whose lengths do not fit, and jumbograms (RFC 8200 section 4.2, RFC 2675).
-func optionsSound6(b []byte) bool {
+// checkOptions6 says why options are refused: lengths that do not fit, and jumbograms (RFC 8200 section 4.2, RFC 2675).
+func checkOptions6(b []byte) (reason string) {
 	for len(b) > 0 {
 		switch {
 		case b[0] == 0:
 			b = b[1:]
-		case b[0] == 0xc2, len(b) < 2, int(b[1]) > len(b)-2:
-			return false
+		case b[0] == 0xc2:
+			return "ipv6_jumbo"
+		case len(b) < 2, int(b[1]) > len(b)-2:
+			return "ipv6_options"
 		default:
 			b = b[2+int(b[1]):]
 		}
 	}
-	return true
+	return ""
 }
 
 func (r *reference) judge6(j *journey) outcome {

@@ -280,6 +280,9 @@ func (r *reference) decapsulate(j *journey, body []byte, udp bool) outcome {
 	var inner []byte
 	var reason string
 	var sa *referenceIn
+	if len(body) == 0 {
+		return dropped("no_payload")
+	}
 	if ah := j.tuple.Protocol == protocolAH; ah {
 		if len(body) < ahHeaderLen {
 			return dropped("ah_truncated")
@@ -393,6 +396,8 @@ func (sa *referenceIn) content(outer []byte, headers int, payload []byte, next u
 		wide = isIPv6(outer)
 	case !wide && next != protocolIPv4:
 		return nil, "next_header"
+	case len(payload) == 0:
+		return nil, "no_payload"
 	}
 	if wide {
 		inner, reason = parseIPv6(payload)

@@ -137,7 +137,7 @@ func TestIPv6InnerGarbage(t *testing.T) {
 		{with(inner, 1, 2, 255, 41), "bad_padding"},
 		{with(inner[:36], 1, 2, 2, 41), "inner_header"},
 		{with(longer, 1, 2, 2, 41), "inner_header"},
-		{[]byte{1, 2, 2, 41}, "inner_header"},
+		{[]byte{1, 2, 2, 41}, "no_payload"},
 		{with(fragment, 1, 2, 2, 41), "fragment_length"},
 	} {
 		if o, _ := r.check(wan, sealRaw(t, child, uint32(i+1), c.plaintext)); o.Reason != c.reason {

@@ -184,6 +184,8 @@ func testChangedESP(t *testing.T, r *hostileRig) {
 	for n := range len(esp) {
 		f := slices.Concat(frame[:etherLen], ipv4(r.B.WANAddress, r.A.WANAddress, protocolESP, esp[:n]))
 		switch {
+		case n == 0:
+			cut.add("no_payload", f)
 		case n < espOverhead+espAlignment:
 			cut.add("esp_truncated", f)
 		case (n-espOverhead)%espAlignment != 0:
@@ -238,7 +240,8 @@ func testOtherSPIs(t *testing.T, r *hostileRig) {
 	b.add("encapsulation", inUDP(udp(4500, 4500, esp)))
 	b.add("no_inbound_sa", inUDP(udp(4500, 4500, spi(own+1))))
 	b.add("nat_keepalive", inUDP(udp(4500, 4500, []byte{0xff})), inUDP(udp(1024, 4500, []byte{0xff})))
-	for n := range 8 {
+	b.add("no_payload", inUDP(udp(4500, 4500, nil)))
+	for n := 1; n < 8; n++ {
 		b.add("esp_truncated", inUDP(udp(4500, 4500, slices.Repeat([]byte{0x66}, n))))
 	}
 	for _, n := range []uint16{0, 1, 7, 0xffff, uint16(udpLen + len(esp) + 1)} { // RFC 768: the length counts the header

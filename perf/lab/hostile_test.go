@@ -110,7 +110,8 @@ func testKinds(t *testing.T, r *hostileRig) {
 		}, options)...)
 
 		for _, protocol := range []byte{protocolTCP, protocolUDP, protocolDCCP, protocolSCTP, protocolUDPLite} {
-			b.add("l4_truncated", each(count(0, 3), func(n int) []byte {
+			b.add("no_payload", frame(ipv4(port.source, port.target, protocol, nil)))
+			b.add("l4_truncated", each(count(1, 3), func(n int) []byte {
 				return frame(ipv4(port.source, port.target, protocol, make([]byte, n)))
 			})...)
 		}
