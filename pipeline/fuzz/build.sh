@@ -8,4 +8,4 @@ output=${1:?"usage: build.sh OUTPUT"}
 # shellcheck disable=SC2046
 exec clang -g -O1 -fno-omit-frame-pointer -Wall -Wextra -Werror -DALLOW_EXPERIMENTAL_API \
 	-fsanitize=address,undefined,fuzzer -fno-sanitize=alignment -fno-sanitize-recover=all \
-	$(pkg-config --cflags libdpdk) "$here"/../*.c "$here"/*.c $(pkg-config --libs libdpdk) -lrte_net_ring -lIPSec_MB -o "$output"
+	$(pkg-config --cflags libdpdk) "$here"/../*.c "$here"/*.c "$here"/../../crypto/cryptodev/job.c $(pkg-config --libs libdpdk) -lrte_net_ring -lIPSec_MB -o "$output"

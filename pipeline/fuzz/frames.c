@@ -33,8 +33,10 @@ void ethernet(uint8_t *frame, const uint8_t *mac)
 void checksum(uint8_t *l3)
 {
 	sp_store16(l3 + 10, 0);
-	sp_store16(l3 + 10, (uint16_t)~sp_fold(sp_ipv4_sum(l3, 5)));
+	sp_store16(l3 + 10, (uint16_t)~sp_fold(sp_ipv4_sum(l3, l3[0] & 15)));
 }
+
+#define TCP_MAX 60 /* bytes of header, with options */
 
 /* A sound IPv4 packet between two hosts, its details from the program. */
 void build(struct program *p, struct frame *f, const uint8_t *mac, uint32_t source, uint32_t destination)
@@ -53,7 +55,7 @@ void build(struct program *p, struct frame *f, const uint8_t *mac, uint32_t sour
 	l3[9] = protocols[shape & 7];
 	sp_store32(l3 + 12, rte_cpu_to_be_32(source));
 	sp_store32(l3 + 16, rte_cpu_to_be_32(destination));
-	take_bytes(p, l3 + 20, RTE_MIN(total - 20, 8u));
+	take_bytes(p, l3 + 20, RTE_MIN(total - 20, shape & 128 ? TCP_MAX : 8u));
 	checksum(l3);
 	f->length = SP_L2_LENGTH + total;
 }
@@ -88,4 +90,59 @@ void make_wide(struct frame *f, uint32_t extensions)
 	f->length = (uint32_t)(end - f->bytes) + length;
 	sp_store16(l3 + 4, rte_cpu_to_be_16((uint16_t)(f->length - SP_L2_LENGTH - SP_IPV6_LENGTH)));
 	sp_store16(f->bytes + 12, RTE_BE16(0x86dd));
+}
+
+/* What is not as it should be in a fragment. */
+#define CUT_MORE 0x01
+#define CUT_ODD 0x02    /* no multiple of 8 bytes */
+#define CUT_OTHER 0x04  /* of another packet */
+#define CUT_FAR 0x08    /* near the end of all offsets */
+#define CUT_CE 0x10
+#define CUT_BEHIND 0x20 /* IPv6: the first extension header stays in front */
+
+static void cut_ipv4(struct frame *f, uint32_t header, uint32_t offset, uint32_t length, uint32_t how)
+{
+	uint8_t *l3 = f->bytes + SP_L2_LENGTH;
+
+	l3[1] |= how & CUT_CE ? SP_ECN_CE : 0;
+	sp_store16(l3 + 2, rte_cpu_to_be_16((uint16_t)(header + length)));
+	sp_store16(l3 + 4, how & CUT_OTHER ? 1 : 2);
+	sp_store16(l3 + 6, rte_cpu_to_be_16((uint16_t)(offset / 8 | (how & CUT_MORE ? SP_IPV4_MORE : 0))));
+	checksum(l3);
+}
+
+static void cut_ipv6(struct frame *f, uint32_t header, uint32_t offset, uint32_t length, uint32_t how)
+{
+	uint8_t *l3 = f->bytes + SP_L2_LENGTH, *extension = l3 + header, *name = header > SP_IPV6_LENGTH ? l3 + SP_IPV6_LENGTH : l3 + 6;
+
+	l3[1] |= how & CUT_CE ? SP_ECN_CE << 4 : 0;
+	memset(extension, 0, 8);
+	extension[0] = *name;
+	*name = 44;
+	sp_store16(extension + 2, rte_cpu_to_be_16((uint16_t)(offset | (how & CUT_MORE))));
+	extension[7] = how & CUT_OTHER ? 1 : 2;
+	sp_store16(l3 + 4, rte_cpu_to_be_16((uint16_t)(header + 8 + length - SP_IPV6_LENGTH)));
+}
+
+void cut(struct program *p, const struct frame *whole, struct frame *f)
+{
+	const uint8_t *l3 = whole->bytes + SP_L2_LENGTH;
+	const int ipv6 = sp_is_ipv6(l3);
+	uint32_t offset = 8 * take(p, 1), length = 8 * take(p, 1), how = take(p, 1);
+	uint32_t header = ipv6 ? SP_IPV6_LENGTH : sp_ipv4_header_length(l3), all;
+
+	if (ipv6 && how & CUT_BEHIND && sp_ipv6_extension(l3[6]))
+		header += 8 + 8u * l3[SP_IPV6_LENGTH + 1];
+	header = RTE_MIN(header, whole->length - SP_L2_LENGTH);
+	all = whole->length - SP_L2_LENGTH - header;
+	length -= how & CUT_ODD ? RTE_MIN(length, 3u) : 0;
+	length = RTE_MIN(length, all - RTE_MIN(all, offset));
+	memcpy(f->bytes, whole->bytes, SP_L2_LENGTH + header);
+	memcpy(f->bytes + SP_L2_LENGTH + header + (ipv6 ? 8 : 0), l3 + header + RTE_MIN(all, offset), length);
+	f->length = SP_L2_LENGTH + header + (ipv6 ? 8 : 0) + length;
+	offset = how & CUT_FAR ? offset | 0xff00 : offset;
+	if (ipv6)
+		cut_ipv6(f, header, offset, length, how);
+	else
+		cut_ipv4(f, header, offset, length, how);
 }

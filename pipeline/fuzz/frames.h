@@ -25,5 +25,7 @@ void ethernet(uint8_t *frame, const uint8_t *mac);
 void checksum(uint8_t *l3);
 void build(struct program *p, struct frame *f, const uint8_t *mac, uint32_t source, uint32_t destination);
 void make_wide(struct frame *f, uint32_t extensions);
+/* One fragment of a packet, of which the program says where it is cut and whether it is sound. */
+void cut(struct program *p, const struct frame *whole, struct frame *f);
 
 #endif

@@ -9,6 +9,7 @@
 
 #include "../dataplane.h"
 
+/* In the order of the generator of seeds, ../fuzz/seeds. */
 enum tunnel {
 	TUNNEL_GCM,        /* libIPSec_MB itself */
 	TUNNEL_GCM_ESN,    /* libIPSec_MB itself */
@@ -19,6 +20,26 @@ enum tunnel {
 	TUNNEL_CBC_SHA256_ESN,
 	TUNNEL_LAST,       /* cpu-crypto; first sequence number near the end of the counter */
 	TUNNEL_GCM_SHORT,  /* libIPSec_MB itself, ICV of 8 bytes */
+	TUNNEL_PADDED,     /* ICV of 12 bytes, TFC padding, smallest window */
+	TUNNEL_JOB_CBC,    /* jobs of libIPSec_MB from here on, but for those that say GCM */
+	TUNNEL_JOB_CCM,
+	TUNNEL_JOB_CHACHA, /* in UDP */
+	TUNNEL_JOB_CTR,    /* fields of the outer header, segment size of its own */
+	TUNNEL_JOB_3DES,
+	TUNNEL_JOB_NULL,   /* ends after few packets */
+	TUNNEL_JOB_GMAC,
+	TUNNEL_WIDE,       /* GCM over IPv6 */
+	TUNNEL_WIDE_UDP,   /* GCM in UDP over IPv6 */
+	TUNNEL_TRANSPORT,  /* GCM between two hosts */
+	TUNNEL_TRANSPORT6,
+	TUNNEL_AH,
+	TUNNEL_AH6,        /* GMAC over IPv6 */
+	TUNNEL_AH_TRANSPORT6,
+	TUNNEL_BUNDLE,     /* GCM in AH */
+	TUNNEL_BUNDLE6,    /* transport mode */
+	TUNNEL_BEFORE,     /* narrow path: inner packets are fragmented */
+	TUNNEL_AFTER,      /* outer ones */
+	TUNNEL_CLAMP,      /* segment size that fits */
 	TUNNELS,
 	CELL_HOLD = TUNNELS, /* never has an SA */
 	CELL_CLOSED,
@@ -36,6 +57,11 @@ enum network {
 #define WITHOUT_EXEMPTIONS 1
 #define WITHOUT_IKE 2 /* on the unprotected port */
 
+#define MAX_FILTERS 128
+#define ADJACENCY_LAN 0
+#define ADJACENCY_WAN 1
+#define ADJACENCY_LAN6 2
+#define ADJACENCY_WAN6 3
 #define MTU 1500
 #define VLAN 7
 #define FRAGMENT_TIMEOUT 4000000000u /* TSC cycles: only the fuzzer makes them pass */
@@ -52,16 +78,23 @@ enum network {
 /* Every IPv4 address here has an IPv6 one, with it in the last word behind 2001:db8:: or, a group, ff02::. Filters, routes, selectors and neighbours are the same for both versions. */
 #define WIDE_FIRST(address) ((address) >> 28 == 0xe ? 0xff020000u : 0x20010db8u)
 
+#define WORKERS 2                /* of ours, which takes their turns one after the other; the peer has one */
+#define TRANSPORT_HOST 5         /* both ends of transport mode */
+#define BUFFER 2048
+
 enum side { PROTECTED, UNPROTECTED, SIDES };
 
 struct gateway {
 	struct sp_dataplane *dp;
+	uint16_t workers;
 	uint16_t port[SIDES], device[SIDES], vlan[SIDES];
-	struct rte_ring *rx[SIDES], *tx[SIDES];
+	struct rte_ring *rx[SIDES][WORKERS], *tx[SIDES][WORKERS];
 	uint8_t mac[SIDES][6];
 	uint32_t wan, remote;          /* outer addresses */
 	uint32_t spi[TUNNELS];         /* inbound */
+	uint32_t ah_spi[TUNNELS];      /* inbound, of the AH of a bundle */
 	void *encrypt[TUNNELS], *decrypt[TUNNELS];
+	void *ah_make[TUNNELS], *ah_verify[TUNNELS]; /* of a bundle */
 	uint64_t discarded[SP_PORT_SLOTS]; /* held packets that the harness, in Go's place, threw away */
 };
 
@@ -74,16 +107,24 @@ static inline void widen(uint8_t wide[16], uint32_t address)
 }
 
 extern struct gateway ours, peer;
-extern struct rte_mempool *pool;
+extern struct rte_mempool *pool, *large_pool, *sessions;
+extern uint8_t device_gcm, device_mb, device_openssl;
 
-/* EAL, devices, ports, policies. Aborts when something is missing. */
+/* gateway.c: EAL, devices, ports, policies. Aborts when something is missing. */
 void gateways_start(void);
-/* Encrypts any plaintext with the peer's key of a tunnel of libIPSec_MB without ESN, behind the ESP header and IV that stand at esp; returns the length from there on. */
-uint32_t peer_encrypt(enum tunnel t, uint8_t *esp, const uint8_t *plain, uint32_t length);
+
+/* tunnels.c: keys for all. */
+void tunnels_start(void);
 /* Fresh SAs on both sides of a tunnel. */
 void tunnel_reset(enum tunnel t);
-/* Fills in one SA's parameters for a gateway. */
-struct sp_sa_config tunnel_config(const struct gateway *g, enum tunnel t, int outbound);
+void tunnel_close(const struct gateway *g, enum tunnel t);
+/* Where a gateway's side of a tunnel ends: its own address, or in transport mode a host's. */
+uint32_t tunnel_end(const struct gateway *g, enum tunnel t);
+int tunnel_transport(enum tunnel t);
+int tunnel_wide(enum tunnel t);         /* outer IPv6 */
+uint8_t tunnel_protocol(enum tunnel t); /* outermost */
+
+/* policy.c */
 void gateway_publish(struct gateway *g, uint32_t how);
 /* Resolves (or, with up = 0, forgets) the next hops of both ports. */
 void gateway_neighbours(struct gateway *g, int up);

@@ -11,7 +11,7 @@ static void check_tally(const struct gateway *g)
 {
 	uint64_t ports[SP_DROP_COUNT] = {0}, filters[SP_DROP_COUNT] = {0}, sas[SP_DROP_COUNT] = {0};
 	struct sp_tally_count counts[64];
-	uint32_t cursor = 0, n;
+	uint32_t cursor, n;
 
 	for (uint32_t port = 0; port < SP_PORT_SLOTS; port++) {
 		struct sp_port_counters c;
@@ -20,9 +20,12 @@ static void check_tally(const struct gateway *g)
 		for (uint32_t i = 0; i < SP_DROP_COUNT; i++)
 			ports[i] += c.drops[i];
 	}
-	while ((n = sp_tally_dump(g->dp, 0, &cursor, counts, RTE_DIM(counts))) > 0)
-		for (uint32_t i = 0; i < n; i++)
-			*(counts[i].subject < g->dp->max_filters ? &filters[counts[i].reason] : &sas[counts[i].reason]) += counts[i].n;
+	for (uint32_t w = 0; w < g->workers; w++) {
+		cursor = 0;
+		while ((n = sp_tally_dump(g->dp, w, &cursor, counts, RTE_DIM(counts))) > 0)
+			for (uint32_t i = 0; i < n; i++)
+				*(counts[i].subject < g->dp->max_filters ? &filters[counts[i].reason] : &sas[counts[i].reason]) += counts[i].n;
+	}
 	for (uint32_t i = 0; i < SP_DROP_COUNT; i++)
 		CHECK(filters[i] <= ports[i] && sas[i] <= ports[i], "%s: ports %lu, filters %lu, SAs %lu", sp_drop_reason_name(i), ports[i], filters[i], sas[i]);
 }
@@ -44,6 +47,84 @@ void check_conservation(const struct gateway *g)
 	check_tally(g);
 }
 
+/* What follows the IP header of a sound frame; a fragment's header is stepped over. */
+static const uint8_t *payload_of(const uint8_t *frame, uint8_t *protocol, int *first)
+{
+	const uint8_t *l3 = frame + SP_L2_LENGTH;
+	uint32_t at = SP_IPV6_LENGTH;
+
+	*first = 1;
+	if (!sp_is_ipv6(l3)) {
+		*protocol = l3[9];
+		*first = (sp_load16(l3 + 6) & RTE_BE16(SP_IPV4_OFFSET)) == 0;
+		return l3 + sp_ipv4_header_length(l3);
+	}
+	*protocol = l3[6];
+	while (sp_ipv6_extension(*protocol) || *protocol == 44) {
+		uint32_t length = *protocol == 44 ? 8 : 8 + 8u * l3[at + 1];
+
+		if (*protocol == 44)
+			*first = (sp_load16(l3 + at + 2) & RTE_BE16(0xfff8)) == 0;
+		*protocol = l3[at];
+		at += length;
+	}
+	return l3 + at;
+}
+
+/* Whether a tunnel's SPI stands behind the IP header. */
+static int has_spi(const uint8_t *at, uint8_t protocol, enum tunnel t)
+{
+	uint32_t spi;
+
+	if (protocol == SP_PROTOCOL_UDP)
+		at += SP_UDP_LENGTH;
+	else if (protocol == SP_PROTOCOL_AH)
+		at += 4;
+	else if (protocol != SP_PROTOCOL_ESP)
+		return 0;
+	spi = rte_be_to_cpu_32(sp_load32(at));
+	return spi == peer.spi[t] || spi == peer.ah_spi[t];
+}
+
+/* Whether a frame is between the ends of a tunnel that has a header of this protocol outermost: all that a later fragment shows. */
+static int between_ends(const uint8_t *frame, enum tunnel t, uint8_t protocol)
+{
+	const uint8_t *l3 = frame + SP_L2_LENGTH;
+	const int ipv6 = sp_is_ipv6(l3);
+
+	return tunnel_wide(t) == ipv6 && tunnel_protocol(t) == protocol && rte_be_to_cpu_32(sp_load32(l3 + (ipv6 ? 20 : 12))) == tunnel_end(&ours, t) &&
+	       rte_be_to_cpu_32(sp_load32(l3 + (ipv6 ? 36 : 16))) == tunnel_end(&peer, t);
+}
+
+/* The tunnel that a frame of ours is of, TUNNELS for none; one of those it may be of for a later fragment. */
+static enum tunnel tunnel_of(const uint8_t *frame, uint32_t length)
+{
+	uint8_t protocol;
+	int first;
+	const uint8_t *at;
+	enum tunnel t = 0;
+
+	if ((sp_load16(frame + 12) != RTE_BE16(0x0800) && sp_load16(frame + 12) != RTE_BE16(0x86dd)) || length < SP_L2_LENGTH + SP_IPV4_LENGTH + 12)
+		return TUNNELS;
+	at = payload_of(frame, &protocol, &first);
+	while (t < TUNNELS && !(first ? has_spi(at, protocol, t) : between_ends(frame, t, protocol)))
+		t++;
+	return t;
+}
+
+int from_tunnel(const uint8_t *frame, uint32_t length)
+{
+	return tunnel_of(frame, length) != TUNNELS;
+}
+
+/* Transport mode shows the addresses of protected hosts. */
+static int in_transport(const uint8_t *frame, uint32_t length, uint32_t source, uint32_t destination)
+{
+	enum tunnel t = tunnel_of(frame, length);
+
+	return t != TUNNELS && tunnel_transport(t) && source == tunnel_end(&ours, t) && destination == tunnel_end(&peer, t);
+}
+
 void check_clear(const uint8_t *frame, uint32_t length)
 {
 	const uint8_t *l3 = frame + SP_L2_LENGTH;
@@ -63,7 +144,7 @@ void check_clear(const uint8_t *frame, uint32_t length)
 	}
 	if (source >> 8 == CLEAR_NET >> 8 || destination >> 8 == CLEAR_NET >> 8)
 		CHECK(source >> 8 == OUR_NET >> 8 || destination >> 8 == OUR_NET >> 8, "clear packet %08x -> %08x", source, destination);
-	else
+	else if (!in_transport(frame, length, source, destination))
 		CHECK(source >> 24 != 10 && destination >> 24 != 10, "clear packet %08x -> %08x", source, destination);
 	CHECK(source != BLOCKED_HOST, "packet of the blocked host");
 }

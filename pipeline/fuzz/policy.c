@@ -8,11 +8,11 @@
 #include "../ipv4.h"
 #include "gateway.h"
 
-#define COUNTER_EXEMPT 63
+#define COUNTER_EXEMPT (MAX_FILTERS - 1)
 
 struct policy {
-	struct sp_rule rules[64], rules6[64];
-	struct sp_entry entries[64];
+	struct sp_rule rules[MAX_FILTERS], rules6[MAX_FILTERS];
+	struct sp_entry entries[MAX_FILTERS];
 	uint32_t n;
 };
 

@@ -1,0 +1,375 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* The SAs of the two gateways: one tunnel of every kind, all in a table. */
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <rte_cryptodev.h>
+
+#include "../../crypto/cryptodev/job.h"
+#include "../ipv4.h"
+#include "gateway.h"
+
+#define KEY_MAX 32
+#define SALT_BE 0x01020304
+#define NARROW 600 /* bytes of outer packet */
+#define AH_SLOT 64 /* from a bundle's SPI to that of its AH */
+
+/* Both gateways have both directions of each. Lengths in bytes. */
+struct form {
+	IMB_CIPHER_MODE mode; /* with `hash`, of jobs alone */
+	IMB_HASH_ALG hash;
+	uint8_t kind, cipher, protocol;
+	uint8_t key, integ_key, iv, icv, block;
+	uint8_t salted; /* the library takes the salt with the IV */
+	uint8_t esn, udp, wide, transport, bundle;
+	uint16_t window; /* 0: 1024 */
+	uint16_t path;   /* MTU, 0: the link's */
+	uint16_t hard;   /* packets, 0: no end */
+	struct sp_encapsulation encapsulation;
+};
+
+#define PLAIN .dscp = SP_DSCP_COPY, .ttl = 64
+#define AES_GCM(how, tag) .kind = SP_SA_AEAD_##how, .cipher = SP_CIPHER_GCM, .key = 16, .iv = 8, .icv = (tag), .block = 4
+#define CHAIN(authentication, tag) .kind = SP_SA_CHAIN_ASYNC, .cipher = SP_CIPHER_CBC, .key = 16, .integ_key = (authentication), .iv = 16, .icv = (tag), .block = 16
+#define JOB(cipher_mode, hash_alg, shape, key_length, hash_key, tag) \
+	.kind = SP_SA_JOB, .mode = IMB_CIPHER_##cipher_mode, .hash = IMB_AUTH_##hash_alg, .cipher = SP_CIPHER_##shape, .key = (key_length), .integ_key = (hash_key), .icv = (tag)
+#define NONCE .iv = 8, .block = 4, .salted = 1
+#define ITSELF .iv = 0, .block = 4
+
+static const struct form forms[TUNNELS] = {
+	[TUNNEL_GCM] = {AES_GCM(DIRECT, 16)},
+	[TUNNEL_GCM_ESN] = {AES_GCM(DIRECT, 16), .esn = 1},
+	[TUNNEL_GCM_UDP] = {AES_GCM(CPU, 16), .udp = 1},
+	[TUNNEL_GCM_ASYNC] = {AES_GCM(ASYNC, 16)},
+	[TUNNEL_CBC_SHA1] = {CHAIN(20, 12)},
+	[TUNNEL_CBC_SHA256] = {CHAIN(32, 16)},
+	[TUNNEL_CBC_SHA256_ESN] = {CHAIN(32, 16), .esn = 1},
+	[TUNNEL_LAST] = {AES_GCM(CPU, 16)},
+	[TUNNEL_GCM_SHORT] = {AES_GCM(DIRECT, 8)},
+	[TUNNEL_PADDED] = {AES_GCM(DIRECT, 12), .window = 32, .encapsulation = {PLAIN, .tfc_pad = 300}},
+	[TUNNEL_JOB_CBC] = {JOB(CBC, HMAC_SHA_256, CBC, 16, 32, 16), .iv = 16, .block = 16, .esn = 1, .window = 64},
+	[TUNNEL_JOB_CCM] = {JOB(CCM, AES_CCM, CCM, 16, 0, 8), NONCE},
+	[TUNNEL_JOB_CHACHA] = {JOB(CHACHA20_POLY1305, CHACHA20_POLY1305, GCM, 32, 0, 16), NONCE, .udp = 1},
+	[TUNNEL_JOB_CTR] = {JOB(CNTR, HMAC_SHA_1, CTR, 16, 20, 12), NONCE, .encapsulation = {.dscp = 46, .ecn_off = 1, .df = SP_DF_SET, .ttl = 9, .mss = 900}},
+	[TUNNEL_JOB_3DES] = {JOB(DES3, MD5, CBC, 24, 16, 12), .iv = 8, .block = 8},
+	[TUNNEL_JOB_NULL] = {JOB(NULL, AES_XCBC, NULL, 0, 16, 12), ITSELF, .hard = 8},
+	[TUNNEL_JOB_GMAC] = {JOB(NULL, AES_GMAC_128, GMAC, 16, 0, 16), NONCE, .esn = 1},
+	[TUNNEL_WIDE] = {AES_GCM(DIRECT, 16), .wide = 1},
+	[TUNNEL_WIDE_UDP] = {AES_GCM(CPU, 16), .wide = 1, .udp = 1},
+	[TUNNEL_TRANSPORT] = {AES_GCM(DIRECT, 16), .transport = 1},
+	[TUNNEL_TRANSPORT6] = {JOB(CBC, HMAC_SHA_1, CBC, 16, 20, 12), .iv = 16, .block = 16, .wide = 1, .transport = 1, .udp = 1},
+	[TUNNEL_AH] = {JOB(NULL, HMAC_SHA_256, NULL, 0, 32, 16), ITSELF, .protocol = SP_SA_AH, .window = 32},
+	[TUNNEL_AH6] = {JOB(NULL, AES_GMAC_128, GMAC_AH, 16, 0, 16), NONCE, .protocol = SP_SA_AH, .wide = 1, .esn = 1},
+	[TUNNEL_AH_TRANSPORT6] = {JOB(NULL, AES_CMAC, NULL, 0, 16, 12), ITSELF, .protocol = SP_SA_AH, .wide = 1, .transport = 1},
+	[TUNNEL_BUNDLE] = {AES_GCM(CPU, 16), .bundle = 1},
+	[TUNNEL_BUNDLE6] = {JOB(NULL, HMAC_SHA_256, NULL, 0, 32, 16), ITSELF, .bundle = 1, .wide = 1, .transport = 1, .esn = 1},
+	[TUNNEL_BEFORE] = {AES_GCM(DIRECT, 16), .path = NARROW, .encapsulation = {PLAIN, .df = SP_DF_CLEAR}},
+	[TUNNEL_AFTER] = {AES_GCM(DIRECT, 16), .path = NARROW, .encapsulation = {PLAIN, .df = SP_DF_CLEAR, .fragment_after = 1}},
+	[TUNNEL_CLAMP] = {AES_GCM(DIRECT, 16), .encapsulation = {PLAIN, .mss_automatic = 1}},
+};
+
+/* The AH of bundles. */
+static const struct form around = {JOB(NULL, HMAC_SHA_1, NULL, 0, 20, 12), ITSELF, .protocol = SP_SA_AH};
+
+static struct rte_mempool *jobs;
+static struct IMB_MGR *library;
+
+int tunnel_transport(enum tunnel t)
+{
+	return forms[t].transport;
+}
+
+int tunnel_wide(enum tunnel t)
+{
+	return forms[t].wide;
+}
+
+uint8_t tunnel_protocol(enum tunnel t)
+{
+	if (forms[t].bundle || forms[t].protocol == SP_SA_AH)
+		return SP_PROTOCOL_AH;
+	return forms[t].udp ? SP_PROTOCOL_UDP : SP_PROTOCOL_ESP;
+}
+
+uint32_t tunnel_end(const struct gateway *g, enum tunnel t)
+{
+	if (!forms[t].transport)
+		return g->wan;
+	return (g == &ours ? OUR_NET : PEER_NET(t)) | TRANSPORT_HOST;
+}
+
+/* ---- keys ---- */
+
+static uint8_t device_of(const struct form *f)
+{
+	if (f->kind == SP_SA_CHAIN_ASYNC)
+		return device_mb;
+	return f->kind == SP_SA_AEAD_ASYNC ? device_openssl : device_gcm;
+}
+
+static void *aead_session(const struct form *f, uint8_t *key, int encrypt)
+{
+	struct rte_crypto_sym_xform aead = {.type = RTE_CRYPTO_SYM_XFORM_AEAD};
+
+	aead.aead.op = encrypt ? RTE_CRYPTO_AEAD_OP_ENCRYPT : RTE_CRYPTO_AEAD_OP_DECRYPT;
+	aead.aead.algo = RTE_CRYPTO_AEAD_AES_GCM;
+	aead.aead.key.data = key;
+	aead.aead.key.length = f->key;
+	aead.aead.iv.offset = SP_IV_OFFSET;
+	aead.aead.iv.length = 12;
+	aead.aead.digest_length = f->icv;
+	aead.aead.aad_length = f->esn ? 12 : 8;
+	return rte_cryptodev_sym_session_create(device_of(f), &aead, sessions);
+}
+
+/* Expanded keys, one a tunnel and sender, as many as there can be. */
+static void *direct_session(const uint8_t *key)
+{
+	static struct gcm_key_data keys[TUNNELS * 4];
+	static uint32_t used;
+
+	IMB_AES128_GCM_PRE(library, key, &keys[used]);
+	return &keys[used++];
+}
+
+static void *chain_session(const struct form *f, uint8_t *key, int encrypt)
+{
+	struct rte_crypto_sym_xform cipher = {.type = RTE_CRYPTO_SYM_XFORM_CIPHER}, auth = {.type = RTE_CRYPTO_SYM_XFORM_AUTH};
+
+	cipher.cipher.op = encrypt ? RTE_CRYPTO_CIPHER_OP_ENCRYPT : RTE_CRYPTO_CIPHER_OP_DECRYPT;
+	cipher.cipher.algo = RTE_CRYPTO_CIPHER_AES_CBC;
+	cipher.cipher.key.data = key;
+	cipher.cipher.key.length = f->key;
+	cipher.cipher.iv.offset = SP_IV_OFFSET;
+	cipher.cipher.iv.length = f->iv;
+	auth.auth.op = encrypt ? RTE_CRYPTO_AUTH_OP_GENERATE : RTE_CRYPTO_AUTH_OP_VERIFY;
+	auth.auth.algo = f->integ_key == 20 ? RTE_CRYPTO_AUTH_SHA1_HMAC : RTE_CRYPTO_AUTH_SHA256_HMAC;
+	auth.auth.key.data = key;
+	auth.auth.key.length = f->integ_key;
+	auth.auth.digest_length = f->icv;
+	cipher.next = encrypt ? &auth : NULL;
+	auth.next = encrypt ? NULL : &cipher;
+	return rte_cryptodev_sym_session_create(device_mb, encrypt ? &cipher : &auth, sessions);
+}
+
+static void *job_session(const struct form *f, const uint8_t *key, int encrypt)
+{
+	const struct spcrypto_job_config config = {
+		.cipher = f->mode,
+		.hash = f->hash,
+		.key_length = f->key,
+		.integ_key_length = f->integ_key,
+		.iv_length = (uint8_t)(!f->salted ? f->iv : f->cipher == SP_CIPHER_CCM ? 11 : 12),
+		.icv_length = f->icv,
+		.aad_length = f->esn ? 12 : 8,
+		.encrypt = (uint8_t)encrypt,
+	};
+
+	return spcrypto_job_create(library, &config, key, key, jobs);
+}
+
+/* The key of a direction: made of the tunnel and of who sends. */
+static void *session(const struct form *f, enum tunnel t, int encrypt, int from_us)
+{
+	uint8_t key[KEY_MAX];
+	void *s;
+
+	memset(key, (int)(8 * t + (from_us ? 1 : 2)), sizeof(key));
+	switch (f->kind) {
+	case SP_SA_JOB:
+		s = job_session(f, key, encrypt);
+		break;
+	case SP_SA_AEAD_DIRECT:
+		s = direct_session(key);
+		break;
+	case SP_SA_CHAIN_ASYNC:
+		s = chain_session(f, key, encrypt);
+		break;
+	default:
+		s = aead_session(f, key, encrypt);
+	}
+	CHECK(s != NULL, "session of tunnel %u", t);
+	return s;
+}
+
+/* ---- SAs ---- */
+
+/* What an SA of this gateway carries: its own hosts and, through the hub, those of all other tunnels. */
+static const struct sp_selector *selector_of(const struct gateway *g, enum tunnel t, int outbound)
+{
+	static struct sp_selector s;
+	uint32_t local_first = g == &ours ? 0x0a000000u : PEER_NET(t), local_last = g == &ours ? 0x0affffffu : PEER_NET(t) + 255;
+	uint32_t remote_first = g == &ours ? PEER_NET(t) : 0x0a000000u, remote_last = g == &ours ? PEER_NET(t) + 255 : 0x0affffffu;
+
+	s = (struct sp_selector){.source_port_last = UINT16_MAX, .destination_port_last = UINT16_MAX};
+	s.source_first = outbound ? local_first : remote_first;
+	s.source_last = outbound ? local_last : remote_last;
+	s.destination_first = outbound ? remote_first : local_first;
+	s.destination_last = outbound ? remote_last : local_last;
+	return &s;
+}
+
+static const struct sp_selector6 *wide_selector(const struct sp_selector *s)
+{
+	static struct sp_selector6 wide;
+	const uint64_t high = (uint64_t)WIDE_FIRST(s->source_first) << 32;
+
+	wide = (struct sp_selector6){
+		.source_first = {high, s->source_first},
+		.source_last = {high, s->source_last},
+		.destination_first = {high, s->destination_first},
+		.destination_last = {high, s->destination_last},
+		.source_port_last = UINT16_MAX,
+		.destination_port_last = UINT16_MAX,
+	};
+	return &wide;
+}
+
+static void fill_ends(struct sp_sa_config *c, const struct gateway *g, enum tunnel t)
+{
+	const struct gateway *other = g == &ours ? &peer : &ours;
+
+	if (forms[t].wide) {
+		widen(c->source, tunnel_end(g, t));
+		widen(c->destination, tunnel_end(other, t));
+		return;
+	}
+	sp_store32(c->source, rte_cpu_to_be_32(tunnel_end(g, t)));
+	sp_store32(c->destination, rte_cpu_to_be_32(tunnel_end(other, t)));
+}
+
+static struct sp_sa_config config_of(const struct form *f, const struct gateway *g, enum tunnel t, int outbound)
+{
+	struct sp_sa_config c = {
+		.selectors = selector_of(g, t, outbound),
+		.selectors6 = wide_selector(selector_of(g, t, outbound)),
+		.n_selectors = 1,
+		.n_selectors6 = 1,
+		.encapsulation = f->encapsulation,
+		.first_sequence = t == TUNNEL_LAST ? UINT32_MAX - 20 : 1,
+		.salt_be = SALT_BE,
+		.source_port = 4500,
+		.destination_port = 4500,
+		.cell = (uint16_t)t,
+		.adjacency = forms[t].wide ? ADJACENCY_WAN6 : ADJACENCY_WAN,
+		.window = f->window != 0 ? f->window : 1024,
+		.kind = f->kind,
+		.cipher = f->cipher,
+		.device = device_of(f),
+		.iv_length = f->iv,
+		.icv_length = f->icv,
+		.block = f->block,
+		.udp = f->udp,
+		.esn = forms[t].esn,
+		.owner = outbound ? SP_ANY_WORKER : (uint8_t)(t % g->workers),
+		.outer = forms[t].wide ? SP_IPV6 : SP_IPV4,
+		.protocol = f->protocol,
+		.transport = forms[t].transport,
+		.follow = f->udp && !f->wide,
+		.soft_packets = 1000,
+		.soft_bytes = 100000,
+		.hard_packets = f->hard,
+	};
+
+	if (c.encapsulation.ttl == 0)
+		c.encapsulation = (struct sp_encapsulation){PLAIN};
+	if (f->kind == SP_SA_AEAD_DIRECT)
+		c.gcm = (void *)(outbound ? library->gcm128_enc : library->gcm128_dec);
+	fill_ends(&c, g, t);
+	return c;
+}
+
+static struct sp_sa_config tunnel_config(const struct gateway *g, enum tunnel t, int outbound)
+{
+	const struct gateway *other = g == &ours ? &peer : &ours;
+	struct sp_sa_config c = config_of(&forms[t], g, t, outbound);
+
+	c.session = outbound ? g->encrypt[t] : g->decrypt[t];
+	c.spi = outbound ? other->spi[t] : g->spi[t];
+	c.subject = MAX_FILTERS + 2 * (uint32_t)t + (uint32_t)outbound;
+	c.partner = forms[t].bundle ? (outbound ? other : g)->ah_spi[t] : 0;
+	return c;
+}
+
+static struct sp_sa_config ah_config(const struct gateway *g, enum tunnel t, int outbound)
+{
+	const struct gateway *other = g == &ours ? &peer : &ours;
+	struct sp_sa_config c = config_of(&around, g, t, outbound);
+
+	c.session = outbound ? g->ah_make[t] : g->ah_verify[t];
+	c.spi = outbound ? other->ah_spi[t] : g->ah_spi[t];
+	c.partner = g->spi[t];
+	return c;
+}
+
+static void install_in(const struct gateway *g, const struct sp_sa_config *c)
+{
+	char error[256] = "";
+	struct sp_sa_in *sa = sp_sa_in_create(g->dp, c, error, sizeof(error));
+
+	CHECK(sa != NULL, "%s", error);
+	sp_sa_in_free(sp_sa_in_retire(g->dp, c->spi));
+	CHECK(sp_sa_in_publish(g->dp, sa) == 0, "SPI %08x", c->spi);
+}
+
+static void install(const struct gateway *g, enum tunnel t)
+{
+	struct sp_sa_config c = tunnel_config(g, t, 0), ah;
+	char error[256] = "";
+	struct sp_sa_out *sa;
+
+	install_in(g, &c);
+	c = tunnel_config(g, t, 1);
+	if (forms[t].bundle) {
+		ah = ah_config(g, t, 0);
+		install_in(g, &ah);
+		ah = ah_config(g, t, 1);
+		c.ah = &ah;
+	}
+	sa = sp_sa_out_create(g->dp, &c, error, sizeof(error));
+	CHECK(sa != NULL, "%s", error);
+	sp_sa_out_set_path_mtu(sa, forms[t].path);
+	sp_sa_out_free(sp_cell_publish(g->dp, (uint16_t)t, sa));
+}
+
+void tunnel_reset(enum tunnel t)
+{
+	/* no worker runs between two turns: nothing to wait for before the former SAs go */
+	install(&ours, t);
+	install(&peer, t);
+}
+
+void tunnel_close(const struct gateway *g, enum tunnel t)
+{
+	sp_sa_in_free(sp_sa_in_retire(g->dp, g->spi[t]));
+	if (forms[t].bundle)
+		sp_sa_in_free(sp_sa_in_retire(g->dp, g->ah_spi[t]));
+}
+
+void tunnels_start(void)
+{
+	library = alloc_mb_mgr(0);
+	CHECK(library != NULL, "libIPSec_MB");
+	init_mb_mgr_auto(library, NULL);
+	jobs = rte_mempool_create("jobs", 255, sizeof(struct spcrypto_job), 0, 0, NULL, NULL, NULL, NULL, 0, 0);
+	CHECK(jobs != NULL, "pool of jobs");
+	for (enum tunnel t = 0; t < TUNNELS; t++) {
+		ours.spi[t] = 0x10000u + 128 * t + t;
+		peer.spi[t] = 0x20000u + 128 * t + (t + 20) % AH_SLOT;
+		ours.encrypt[t] = session(&forms[t], t, 1, 1);
+		ours.decrypt[t] = session(&forms[t], t, 0, 0);
+		peer.encrypt[t] = session(&forms[t], t, 1, 0);
+		peer.decrypt[t] = session(&forms[t], t, 0, 1);
+		if (forms[t].bundle) {
+			ours.ah_spi[t] = ours.spi[t] + AH_SLOT;
+			peer.ah_spi[t] = peer.spi[t] + AH_SLOT;
+			ours.ah_make[t] = session(&around, t, 1, 1);
+			ours.ah_verify[t] = session(&around, t, 0, 0);
+			peer.ah_make[t] = session(&around, t, 1, 0);
+			peer.ah_verify[t] = session(&around, t, 0, 1);
+		}
+		tunnel_reset(t);
+	}
+}
