@@ -114,7 +114,7 @@ static uint8_t *write_esp(const struct sp_sa_out *sa, const struct forgery *f, s
 	};
 
 	c.icv = c.payload + f->length;
-	sp_store32(esp, sa->spi_be);
+	sp_store32(esp, sa->transform.spi_be);
 	sp_store32(esp + 4, rte_cpu_to_be_32(f->sequence));
 	memcpy(c.payload, f->plain, f->length);
 	sp_mbuf_bounds(m, frame, (uint32_t)(c.icv + sa->transform.icv_length - frame));

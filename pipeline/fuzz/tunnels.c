@@ -258,6 +258,7 @@ static struct sp_sa_config config_of(const struct form *f, const struct gateway 
 		.kind = f->kind,
 		.cipher = f->cipher,
 		.device = device_of(f),
+		.key_length = f->key,
 		.iv_length = f->iv,
 		.icv_length = f->icv,
 		.block = f->block,
