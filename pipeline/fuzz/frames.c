@@ -94,11 +94,12 @@ void make_wide(struct frame *f, uint32_t extensions)
 
 /* What is not as it should be in a fragment. */
 #define CUT_MORE 0x01
-#define CUT_ODD 0x02    /* no multiple of 8 bytes */
-#define CUT_OTHER 0x04  /* of another packet */
-#define CUT_FAR 0x08    /* near the end of all offsets */
+#define CUT_ODD 0x02      /* no multiple of 8 bytes */
+#define CUT_OTHER 0x04    /* of another packet */
+#define CUT_FAR 0x08      /* near the end of all offsets */
 #define CUT_CE 0x10
-#define CUT_BEHIND 0x20 /* IPv6: the first extension header stays in front */
+#define CUT_BEHIND 0x20   /* IPv6: the first extension header stays in front */
+#define CUT_RESERVED 0x40 /* IPv6: the byte that other extension headers have their length in is set */
 
 static void cut_ipv4(struct frame *f, uint32_t header, uint32_t offset, uint32_t length, uint32_t how)
 {
@@ -118,6 +119,7 @@ static void cut_ipv6(struct frame *f, uint32_t header, uint32_t offset, uint32_t
 	l3[1] |= how & CUT_CE ? SP_ECN_CE << 4 : 0;
 	memset(extension, 0, 8);
 	extension[0] = *name;
+	extension[1] = how & CUT_RESERVED ? 0xff : 0;
 	*name = 44;
 	sp_store16(extension + 2, rte_cpu_to_be_16((uint16_t)(offset | (how & CUT_MORE))));
 	extension[7] = how & CUT_OTHER ? 1 : 2;

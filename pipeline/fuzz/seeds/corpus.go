@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 )
 
@@ -44,9 +45,8 @@ func corpus() map[string][]byte {
 			seeds[fmt.Sprint("forged-", t)] = forge(t)
 		}
 	}
-	for name, seed := range general() {
-		seeds[name] = seed
-	}
+	maps.Copy(seeds, general())
+	maps.Copy(seeds, malformed())
 	return seeds
 }
 
@@ -83,6 +83,7 @@ func damage(t tunnel) (b []byte) {
 		}
 	}
 	for _, wide := range []bool{false, true} {
+		b = append(b, sealed(opSealed, t, wide, 6, 6, packet(udp|capable, 100))...)
 		pieces := cuts([3]int{0, 4, more}, [3]int{4, 4, more}, [3]int{8, 200, 0})
 		b = append(append(b, sealed(opSealed, t, wide, 16, 0, body)...), pieces...)
 		pieces = cuts([3]int{8, 200, marked}, [3]int{0, 8, more})

@@ -180,6 +180,7 @@ func pathMTU() (b []byte) {
 	for i := range tunnels {
 		b = append(append(b, tables(11, tunnel(i))...), out(tunnel(i), i%2 != 0, packet(udp, 1400))...)
 		b = append(b, out(tunnel(i), i%2 != 0, packet(tcp|dontFragment, 1400))...)
+		b = append(b, out(tunnel(i), true, packet(udp, 1260))...) // least IPv6: what it becomes is cut
 	}
 	return b
 }

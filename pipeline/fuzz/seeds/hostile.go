@@ -1,9 +1,6 @@
 package main
 
-import (
-	"encoding/binary"
-	"slices"
-)
+import "slices"
 
 // ---- what is forged under ESP and AH ----
 
@@ -14,23 +11,12 @@ func addresses(t tunnel) (from, to [4]byte) {
 // ipv4 is a packet of the peer's host, with the fragment field `field`.
 func ipv4(t tunnel, protocol byte, field int, payload []byte) []byte {
 	from, to := addresses(t)
-	p := slices.Concat([]byte{0x45, 0}, word(20+len(payload)), []byte{0, 9}, word(field), []byte{64, protocol, 0, 0}, from[:], to[:], payload)
-	sum := uint32(0)
-	for i := 0; i < 20; i += 2 {
-		sum += uint32(binary.BigEndian.Uint16(p[i:]))
-	}
-	sum = sum&0xffff + sum>>16
-	binary.BigEndian.PutUint16(p[10:], ^uint16(sum+sum>>16))
-	return p
+	return ipv4Packet(from, to, protocol, field, nil, payload)
 }
 
 func ipv6(t tunnel, next byte, payload []byte) []byte {
 	from, to := addresses(t)
-	p := slices.Concat([]byte{0x60, 0, 0, 0}, word(len(payload)), []byte{next, 64})
-	for _, a := range [][4]byte{from, to} {
-		p = append(append(p, 0x20, 1, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0), a[:]...)
-	}
-	return append(p, payload...)
+	return ipv6Packet(from, to, next, payload)
 }
 
 func fragment6(offset, flags int, payload []byte) []byte {
@@ -77,6 +63,12 @@ func forge(t tunnel) (b []byte) {
 	pieces := cuts([3]int{0, 3, more}, [3]int{3, 200, 0})
 	add(inFragments, 4, ipv4(t, 17, 0, datagram), pieces...)
 	add(inFragments|withOptions|2, 4, ipv4(t, 17, 0, datagram), pieces...)
+	// whole, but for a fragment header whose reserved byte is no length (RFC 6946)
+	pieces = cuts([3]int{0, 255, reserved})
+	add(inFragments, 41, ipv6(t, 17, datagram), pieces...)
+	add(inFragments|withOptions, 17, datagram, pieces...)
+	pieces = cuts([3]int{0, 255, reserved | behind})
+	add(inFragments|withOptions, 17, datagram, pieces...)
 	add(0, 4, ipv4(t, 50, 0, datagram))
 	add(0, 41, ipv6(t, 51, datagram))
 	// padding past the packet; AH's length off, its reserved bytes set

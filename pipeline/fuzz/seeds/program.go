@@ -46,18 +46,20 @@ const (
 	ospf
 
 	dontFragment = 0x08
-	lastHop      = 0x30 // TTL 1
-	syn          = 0x80 // TCP with all of its header
+	lastHop      = 0x30   // TTL 1
+	syn          = 0x80   // TCP with all of its header
+	capable      = 0x0200 // of explicit congestion notification: ECT(0)
 )
 
 // What is not as it should be in a fragment: cut of frames.c.
 const (
-	more   = 0x01
-	odd    = 0x02
-	other  = 0x04
-	far    = 0x08
-	marked = 0x10
-	behind = 0x20
+	more     = 0x01
+	odd      = 0x02
+	other    = 0x04
+	far      = 0x08
+	marked   = 0x10
+	behind   = 0x20
+	reserved = 0x40
 )
 
 func word(v int) []byte { return binary.BigEndian.AppendUint16(nil, uint16(v)) }
@@ -153,7 +155,40 @@ func datagram(how byte, payload ...byte) []byte {
 
 func tables(what byte, t tunnel) []byte { return []byte{opTables, what, byte(t)} }
 
+// frame is a packet of either IP version as it is, for a port of ours, with the tag that the port has.
+func frame(side byte, ip []byte) []byte {
+	kind := []byte{8, 0}
+	if ip[0]>>4 == 6 {
+		kind = []byte{0x86, 0xdd}
+	}
+	f := slices.Concat([]byte{2, 0, 0, 0, 0, side, 2, 2, 2, 2, 2, 2}, kind, ip)
+	return slices.Concat([]byte{opRaw, side, 64}, word(len(f)), f)
+}
+
 // raw is a frame as it is, without a VLAN tag of ours.
 func raw(side byte, frame ...byte) []byte {
 	return slices.Concat([]byte{opRaw, side, 128 | 64}, word(len(frame)), frame)
+}
+
+// ---- packets as they stand on the wire ----
+
+func ipv4Packet(from, to [4]byte, protocol byte, field int, options, payload []byte) []byte {
+	header := 20 + len(options)
+	p := slices.Concat([]byte{0x40 | byte(header/4), 0}, word(header+len(payload)), []byte{0, 9}, word(field), []byte{64, protocol, 0, 0}, from[:], to[:], options, payload)
+	sum := uint32(0)
+	for i := 0; i < header; i += 2 {
+		sum += uint32(binary.BigEndian.Uint16(p[i:]))
+	}
+	sum = sum&0xffff + sum>>16
+	binary.BigEndian.PutUint16(p[10:], ^uint16(sum+sum>>16))
+	return p
+}
+
+// ipv6Packet is between the IPv6 addresses that stand for two of IPv4.
+func ipv6Packet(from, to [4]byte, next byte, payload []byte) []byte {
+	p := slices.Concat([]byte{0x60, 0, 0, 0}, word(len(payload)), []byte{next, 64})
+	for _, a := range [][4]byte{from, to} {
+		p = append(append(p, 0x20, 1, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0), a[:]...)
+	}
+	return append(p, payload...)
 }
