@@ -33,6 +33,25 @@ func TestMalformedKinds(t *testing.T) {
 	}
 }
 
+// Without a rule that needs IKE, port 4500 is a port like others, and what comes there is not taken apart: a filter that permits it delivers
+// even an empty datagram, and to IKE nothing. One rule that needs IKE makes it ESP's and IKE's, whatever else is permitted (C-07).
+func TestPort4500IsOursWhenNeeded(t *testing.T) {
+	all := rule{name: "all", source: "any", destination: "any"}
+	from, to := netip.AddrPortFrom(peer, 4500), netip.AddrPortFrom(wanOwn, 4500)
+	empty, message := fromPeer(udpDatagram(from, to)), fromPeer(udpDatagram(from, to, make([]byte, 4), []byte("IKE")))
+	r := newRig(t, rigOptions{rules: []rule{all}})
+	for _, frame := range [][]byte{empty, message} {
+		if o, _ := r.check(wan, frame); o.Disposition != packetLocal || len(r.seen.ike) != 0 {
+			t.Errorf("without need: %s %s, %d messages", o.Disposition, o.Reason, len(r.seen.ike))
+		}
+	}
+	r.applyRules(siteRule, all)
+	r.wantDrop(wan, empty, "no_payload")
+	if o, _ := r.check(wan, message); o.Disposition != packetIKE || len(r.seen.ike) != 1 {
+		t.Errorf("with need: %s %s, %d messages", o.Disposition, o.Reason, len(r.seen.ike))
+	}
+}
+
 func one(frame []byte) [][]byte { return [][]byte{frame} }
 
 // changed is a packet with some bytes changed and its header checksum right again.
