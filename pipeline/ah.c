@@ -175,14 +175,14 @@ uint8_t sp_ah_check(const struct sp_sa_in *sa, const struct sp_esp *p)
 	return length > p->length + SP_AH_SPI ? SP_DROP_AH_TRUNCATED : SP_PASS;
 }
 
-uint32_t sp_ah_open(struct sp_worker *w, struct sp_sa_in *const *sas, const struct sp_esp *packets, uint32_t n)
+struct sp_opened sp_ah_open(struct sp_worker *w, struct sp_sa_in *const *sas, const struct sp_esp *packets, uint32_t n)
 {
 	uint8_t kept[SP_BURST][SP_AH_HEADERS_MAX], icv[SP_BURST][8 + SP_ICV_MAX];
+	struct sp_opened opened = {0};
 	struct sp_crypt crypts[SP_BURST];
-	uint32_t forged;
 
 	if (n == 0)
-		return 0;
+		return opened;
 	for (uint32_t i = 0; i < n; i++) {
 		const struct sp_transform *t = &sas[i]->transform;
 		const uint32_t icv_length = (uint32_t)t->iv_length + t->icv_length;
@@ -195,8 +195,8 @@ uint32_t sp_ah_open(struct sp_worker *w, struct sp_sa_in *const *sas, const stru
 		sp_clear_few(received, icv_length);
 		crypts[i] = whole_packet(t, p->mbuf, ip, p->headers + SP_AH_SPI + p->length, icv[i] + t->iv_length, p->sequence);
 	}
-	forged = sp_crypt_open(w, crypts, n);
+	opened = sp_crypt_open(w, crypts, n);
 	for (uint32_t i = 0; i < n; i++)
 		sp_copy_few(crypts[i].start, kept[i], packets[i].headers);
-	return forged;
+	return opened;
 }

@@ -27,7 +27,7 @@ void sp_ah_write(const struct sp_ah *ah, uint8_t *header, uint64_t sequence, uin
 uint32_t sp_ah_seal(struct sp_worker *w, struct sp_crypt *packets, uint32_t n);
 /* ah.c: SP_PASS or why the header of a packet of form AH cannot be the SA's. */
 uint8_t sp_ah_check(const struct sp_sa_in *sa, const struct sp_esp *p);
-/* ah.c: returns a bit for each packet whose ICV is wrong. All have passed sp_ah_check; the headers are left as they came. */
-uint32_t sp_ah_open(struct sp_worker *w, struct sp_sa_in *const *sas, const struct sp_esp *packets, uint32_t n);
+/* ah.c: as sp_crypt_open. All have passed sp_ah_check; the headers of those that are opened are left as they came. */
+struct sp_opened sp_ah_open(struct sp_worker *w, struct sp_sa_in *const *sas, const struct sp_esp *packets, uint32_t n);
 
 #endif

@@ -247,7 +247,12 @@ func (d *Dataplane) inject(kind C.uint8_t, port int, data []byte) bool {
 	if port >= 0 {
 		in.port = d.cPort(port)
 	}
-	if C.sp_inject(d.c, 0, &in, 1) != 1 {
+	return d.hand(0, &in)
+}
+
+// hand gives a worker what it is to send.
+func (d *Dataplane) hand(worker int, in *C.struct_sp_injection) bool {
+	if C.sp_inject(d.c, C.uint32_t(worker), in, 1) != 1 {
 		d.slow.lost++
 		return false
 	}

@@ -153,7 +153,7 @@ static int settle_without_filter(const struct sp_dataplane *dp, const struct sp_
 		p->verdict.action = SP_ACTION_LOCAL;
 		return 1;
 	}
-	return settle_exempt(s, p, to);
+	return settle_exempt(s, p, to) || sp_settle_udp(dp, p, to);
 }
 
 /*

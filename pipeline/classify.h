@@ -52,6 +52,21 @@ static inline int sp_settle_protected(const struct sp_dataplane *dp, struct sp_p
 	return 1;
 }
 
+/*
+ * As sp_settle_protected, of ESP in UDP that arrived in clear for an own address. Where IKE is exempt its port is too; an SA with keys of an operator's needs no IKE. A port
+ * without IKE takes neither (S-041).
+ */
+static inline int sp_settle_udp(const struct sp_dataplane *dp, struct sp_packet *p, enum sp_destination to)
+{
+	const struct sp_flow_key *k = &p->key;
+
+	if (to != SP_TO_OWN || k->protocol != SP_PROTOCOL_UDP || k->destination_port != SP_PORT_IKE_NAT || k->role & SP_KEY_NO_IKE ||
+	    !__atomic_load_n(&dp->esp_in_udp, __ATOMIC_RELAXED))
+		return 0;
+	p->verdict.action = SP_ACTION_INBOUND;
+	return 1;
+}
+
 /* classify.c: what the filter that a packet met says of it. Sets the verdict; returns whether it may be remembered. */
 uint8_t sp_entry_verdict(const struct sp_dataplane *dp, const struct sp_snapshot *s, struct sp_packet *p, const struct sp_entry *e, enum sp_destination to);
 /* classify6.c: as sp_route. */

@@ -80,7 +80,7 @@ static int settle_without_filter(const struct sp_dataplane *dp, const struct sp_
 		p->p.verdict.action = SP_ACTION_LOCAL;
 		return 1;
 	}
-	return settle_exempt(s, p, to);
+	return settle_exempt(s, p, to) || sp_settle_udp(dp, &p->p, to);
 }
 
 uint8_t sp_route6(const struct sp_dataplane *dp, const struct sp_snapshot *s, struct sp_packet6 *p, int require_protected)

@@ -41,6 +41,7 @@ void sp_sa_in_counters(const struct sp_sa_in *sa, struct sp_sa_counters *out)
 {
 	out->packets = load(&sa->packets);
 	out->bytes = load(&sa->bytes);
+	out->dummies = 0;
 	out->last_use = load(&sa->last_use);
 	out->sequence = load(&sa->replay.top);
 }
@@ -49,6 +50,7 @@ void sp_sa_out_counters(const struct sp_sa_out *sa, struct sp_sa_counters *out)
 {
 	out->packets = load(&sa->packets);
 	out->bytes = load(&sa->bytes);
+	out->dummies = load(&sa->dummies);
 	out->last_use = load(&sa->last_use);
 	out->sequence = load(&sa->sequence);
 }

@@ -117,6 +117,7 @@ type SACounters struct {
 	PathMTU       int // outbound: bytes of the largest outer packet that the path takes, as far as ICMP has told; 0: it has not
 	Packets       uint64
 	Bytes         uint64
+	Dummies       uint64        // outbound: packets among these that meant nothing (RFC 4303 section 2.6)
 	Sequence      uint64        // outbound: last used; inbound: highest seen
 	Idle          time.Duration // since the last packet; 0 when there was none yet
 	Memory        int           // bytes of DPDK memory beside the crypto session
@@ -299,7 +300,7 @@ func (d *Dataplane) describe(sa *association, c *C.struct_sp_sa_counters, now, h
 		Protocol: child.Protocol, Transport: child.Transport, Suite: child.Suite, ESN: child.ESN, Device: sa.session.DeviceName(),
 		Local: child.Local, Remote: child.Remote, UDPEncap: child.UDPEncap,
 		Selectors: slices.Clone(child.Selectors), ReplayWindow: child.ReplayWindow,
-		Packets: uint64(c.packets), Bytes: uint64(c.bytes), Sequence: uint64(c.sequence),
+		Packets: uint64(c.packets), Bytes: uint64(c.bytes), Dummies: uint64(c.dummies), Sequence: uint64(c.sequence),
 	}
 	if child.Protocol != crypto.ProtocolAH {
 		s.Protocol = crypto.ProtocolESP // which 0 means too

@@ -137,6 +137,8 @@ struct sp_sa_out {
 	uint64_t sequence_limit;   /* last number that may be sent */
 	uint64_t soft_sequence, near_sequence, soft_bytes, hard_bytes; /* UINT64_MAX: none */
 	struct sp_ah *ah;          /* behind the selectors, NULL without */
+	uint64_t dummies;          /* sent */
+	uint8_t *moved;            /* written by the control thread: in place of `header` since the peer has moved, of an SA that is not plain; NULL before */
 	/*
 	 * Outer IP and UDP header and, in an IPv4 tunnel, the SPI as they are sent; lengths, traffic class, DF, ID and checksum are filled in per packet. In transport mode the
 	 * addresses in it are those that the packets must have.
@@ -152,8 +154,12 @@ struct sp_sa_out {
 	uint8_t owner;             /* the only worker that sends by it, or SP_ANY_WORKER */
 	uint8_t told;              /* set of enum sp_event_kind */
 
+	uint8_t unused[48];        /* the session begins a cache line */
 	struct sp_transform transform; /* from here on what every packet needs */
-	/* Of an outer IPv4 header the bytes from the TTL on, and 4 more: as in `header`, but for the checksum, which is the sum of the constant words. */
+	/*
+	 * Of an outer IPv4 header the bytes from the TTL on, and 4 more: as in `header`, but for the checksum, which is the sum of the constant words. The second word is where the
+	 * peer of a plain SA is now: the control thread writes it (sp_sa_out_set_remote).
+	 */
 	uint64_t front[2];
 	uint64_t due_sequence;     /* when there is something to tell */
 	uint32_t due_bytes;        /* likewise, in units of 1 << SP_DUE_SHIFT, UINT32_MAX for all that are more */
@@ -171,8 +177,8 @@ struct sp_sa_out {
 	struct sp_selector_lanes selectors[] __rte_aligned(sizeof(struct sp_selector_lanes));
 } __rte_cache_aligned;
 _Static_assert(offsetof(struct sp_sa_out, selectors) + 4 * sizeof(struct sp_selector_lanes) <= 512, "an outbound SA takes at most 512 bytes");
-_Static_assert(offsetof(struct sp_sa_out, transform.session) == 2 * RTE_CACHE_LINE_SIZE && offsetof(struct sp_sa_out, sequence) == 3 * RTE_CACHE_LINE_SIZE &&
-	       offsetof(struct sp_sa_out, selectors) + sizeof(struct sp_selector_lanes) == 4 * RTE_CACHE_LINE_SIZE, "what a packet reads, and what it writes");
+_Static_assert(offsetof(struct sp_sa_out, transform.session) == 3 * RTE_CACHE_LINE_SIZE && offsetof(struct sp_sa_out, sequence) == 4 * RTE_CACHE_LINE_SIZE &&
+	       offsetof(struct sp_sa_out, selectors) + sizeof(struct sp_selector_lanes) == 5 * RTE_CACHE_LINE_SIZE, "what a packet reads, and what it writes");
 
 /* Anti-replay window as a ring of words (RFC 6479), one word more than the window has. */
 struct sp_replay {
@@ -213,7 +219,7 @@ struct sp_sa_in {
 	uint64_t due_packets;      /* when there is something to tell */
 	struct sp_selector_lanes selectors[] __rte_aligned(sizeof(struct sp_selector_lanes)); /* those of IPv6 and the bitmap stand behind them */
 } __rte_cache_aligned;
-_Static_assert(offsetof(struct sp_sa_in, selectors) + 18 * sizeof(uint64_t) + sizeof(struct sp_selector_lanes) <= 384, "an inbound SA with a window of 1024 packets takes at most 512 bytes, the 128 of DPDK's allocator included");
+_Static_assert(offsetof(struct sp_sa_in, selectors) + 20 * sizeof(uint64_t) + sizeof(struct sp_selector_lanes) <= 384, "an inbound SA with a window of 1024 packets takes at most 512 bytes, the 128 of DPDK's allocator included");
 _Static_assert(offsetof(struct sp_sa_in, transform.session) == RTE_CACHE_LINE_SIZE && offsetof(struct sp_sa_in, packets) == 2 * RTE_CACHE_LINE_SIZE &&
 	       offsetof(struct sp_sa_in, selectors) + sizeof(struct sp_selector_lanes) == 3 * RTE_CACHE_LINE_SIZE, "what a packet needs is two cache lines");
 
@@ -221,6 +227,12 @@ _Static_assert(offsetof(struct sp_sa_in, transform.session) == RTE_CACHE_LINE_SI
 static inline uint64_t *sp_sa_in_stays_until(const struct sp_sa_in *sa)
 {
 	return sa->replay.bitmap + sa->replay.words;
+}
+
+/* The peer's address when the SA was made, of either IP version. */
+static inline uint8_t *sp_sa_in_peer(const struct sp_sa_in *sa)
+{
+	return (uint8_t *)(sp_sa_in_stays_until(sa) + 1);
 }
 
 static inline const struct sp_selector6 *sp_sa_in_selectors6(const struct sp_sa_in *sa)
@@ -476,6 +488,7 @@ struct sp_dataplane {
 	uint32_t sad_mask;
 	struct sp_sa_in **sad;             /* slot = SPI & sad_mask */
 	struct sp_transit *transit;        /* NULL: none */
+	uint8_t esp_in_udp;                /* there are inbound SAs of ESP in UDP */
 	struct sp_cell *cells;
 	struct sp_adjacency **adjacencies; /* NULL: unresolved */
 	struct rte_hash *neighbours;       /* (port, next hop) -> adjacency */

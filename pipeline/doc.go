@@ -22,7 +22,8 @@
 //     crypto_job.c, for all SAs of a burst together, or by a device in crypto_cpu.c. crypto_async.c: the queues of a device. crypt.h: IVs and nonces.
 //  9. transmit.c: next hop, link-layer header, transmit queue. fragment.c: what has no room on a link or in a tunnel, cut.
 //
-// Called from stages 6 and 7: mss.c for TCP's segment size. fields.h for DF, DSCP, ECN and TTL of outer headers.
+// Called from stages 6 and 7: mss.c for TCP's segment size. fields.h for DF, DSCP, ECN and TTL of outer headers. checksum.h for
+// those of UDP and TCP across a NAT.
 //
 // dataplane.h, stages.h, vlan.h, mss.h, acl.h, ah.h, classify.h, esp.h, outer.h, fragment.h, reassembly.h, mbuf.h, ipv4.h and ipv6.h are the workers' own shapes and helpers. publish.c,
 // publish_ipv6.c, acl.c and sa.c change the tables under the workers' feet, dataplane.c and reassembly.c make them and counters.c reads the counts. tables.h and
@@ -35,13 +36,13 @@
 //   - snapshot.go: policy, own addresses and routes, prepared and published. classifier.go: their C form, with addresses.go,
 //     ranges.go, routes.go, exempt.go and filterslots.go. reclaim.go: grace periods.
 //   - sad.go: SAs, with saconfig.go for their C form, spi.go for inbound SPIs and fields.go for their outer headers.
-//     events.go: what workers tell of them. natt.go: peers and gateways behind a NAT.
+//     events.go: what workers tell of them. natt.go: peers and gateways behind a NAT. dummy.go: packets that hide when there are others.
 //   - slowpath.go: what workers punt, dispatched. neighbour.go: ARP and the state of neighbours.
 //     discovery.go: the same of IPv6. adjacency.go: indices of neighbours. hold.go: packets that
 //     wait for an SA. icmp.go, icmp6.go, tokenbucket.go: messages about packets; pathmtu.go: such messages about ours. answer.go: what is sent in answer, and IKE. echo.go: echoes of ESP
 //     and AH.
 //   - accounts.go: drops by filter and by SA. counters.go, flows.go, explain.go with explain.c: what operators see. layout.go: Go and C agree on sizes.
-//   - packet.go, packet6.go, tuple.go: headers. reference.go, reference6.go, reference_esp.go, reference_ah.go, reference_fields.go, reference_fragment.go, reference_mss.go: all packet functions once more
+//   - packet.go, packet6.go, tuple.go: headers. reference.go, reference6.go, reference_esp.go, reference_ah.go, reference_fields.go, reference_fragment.go, reference_mss.go, reference_natt.go: all packet functions once more
 //     in plain Go, which tests compare the fast path with. lab.go with lab.c, lab_crypt.go with lab_crypt.c: what the benchmark and tests need and a
 //     gateway never calls.
 //

@@ -74,6 +74,8 @@ int sp_sa_in_publish(struct sp_dataplane *dp, struct sp_sa_in *sa);
 struct sp_sa_in *sp_sa_in_retire(struct sp_dataplane *dp, uint32_t spi);
 /* The pairs of addresses between which ESP and AH is for us although the destination is not ours, instead of those set before. The caller bumps the generation. */
 int sp_transit_set(struct sp_dataplane *dp, const struct sp_pair *pairs, uint32_t n);
+/* Whether any inbound SA is of ESP in UDP, which then is for us like ESP itself. The caller bumps the generation. */
+void sp_esp_in_udp(struct sp_dataplane *dp, int any);
 /* Puts sa (NULL: none) into the cell and returns the former one, to be freed after a grace period. */
 struct sp_sa_out *sp_cell_publish(struct sp_dataplane *dp, uint16_t cell, struct sp_sa_out *sa);
 struct sp_sa_out *sp_cell_current(const struct sp_dataplane *dp, uint16_t cell);
@@ -88,8 +90,8 @@ void sp_sa_out_free(struct sp_sa_out *sa);
 void sp_sa_out_set_adjacency(struct sp_sa_out *sa, uint16_t adjacency);
 /* Largest outer packet that the path takes, in bytes, 0 when only the link is known; takes effect at once. */
 void sp_sa_out_set_path_mtu(struct sp_sa_out *sa, uint16_t mtu);
-/* Where the peer of an IPv4 tunnel in UDP is now, whose address is as it stands in a packet; -EOPNOTSUPP for another SA. A run of packets has the former or the latter. */
-int sp_sa_out_set_remote(struct sp_sa_out *sa, const uint8_t address[4], uint16_t port);
+/* Where the peer of an SA in UDP is now, an address of the SA's IP version as it stands in a packet; -EOPNOTSUPP without UDP. A packet has the former address and port or the latter. */
+int sp_sa_out_set_remote(struct sp_dataplane *dp, struct sp_sa_out *sa, const uint8_t address[16], uint16_t port);
 uint32_t sp_sa_out_spi(const struct sp_sa_out *sa);
 /* Largest inner IP packet that fits an egress MTU after encapsulation, both in bytes; 0 when none does. */
 uint16_t sp_sa_out_largest_inner(const struct sp_sa_out *sa, uint16_t mtu);

@@ -16,6 +16,8 @@ func (e *Encapsulation) validate() error {
 		return fmt.Errorf("DSCP %d: want 0 to 63 (RFC 2474 section 3)", *e.DSCP)
 	case e.MSSClamp < MSSClampAutomatic || e.MSSClamp > 65535:
 		return fmt.Errorf("MSS clamp of %d bytes: want 1 to 65535, 0 for none or %d for what fits", e.MSSClamp, MSSClampAutomatic)
+	case e.DummyEvery < 0:
+		return fmt.Errorf("dummy packets every %s: want a time, 0 for none", e.DummyEvery)
 	case e.TFCPad < 0 || e.TFCPad > 65535:
 		return fmt.Errorf("padding up to %d bytes: want 0 to 65535", e.TFCPad)
 	}

@@ -6,6 +6,7 @@
  */
 
 #include "ah.h"
+#include "checksum.h"
 #include "esp.h"
 #include "fragment.h"
 #include "mss.h"
@@ -87,8 +88,7 @@ void sp_inbound_general(struct sp_worker *w, struct sp_opening *o, struct sp_sa_
 	}
 }
 
-/* Returns a bit for each packet whose ICV is wrong. */
-static uint32_t open_esp(struct sp_worker *w, const struct sp_opening *o)
+static struct sp_opened open_esp(struct sp_worker *w, const struct sp_opening *o)
 {
 	struct sp_crypt crypts[SP_BURST];
 
@@ -109,16 +109,17 @@ static uint32_t open_esp(struct sp_worker *w, const struct sp_opening *o)
 	return sp_crypt_open(w, crypts, o->n);
 }
 
-/* Drops the packets whose bits are set; moves the others to the front. */
-static void without_forged(struct sp_worker *w, struct sp_opening *o, uint32_t forged)
+/* Drops the packets that are not authentic or cannot be told to be; moves the others to the front. */
+static void keep_authentic(struct sp_worker *w, struct sp_opening *o, struct sp_opened opened)
 {
+	const uint32_t bad = opened.forged | opened.broken;
 	uint32_t good = 0;
 
-	if (likely(forged == 0))
+	if (likely(bad == 0))
 		return;
 	for (uint32_t i = 0; i < o->n; i++) {
-		if (forged >> i & 1) {
-			sp_sa_in_drop(w, o->sas[i], o->packets[i].mbuf, SP_DROP_AUTH_FAILED);
+		if (bad >> i & 1) {
+			sp_sa_in_drop(w, o->sas[i], o->packets[i].mbuf, opened.forged >> i & 1 ? SP_DROP_AUTH_FAILED : SP_DROP_CRYPTO_ERROR);
 			continue;
 		}
 		o->sas[good] = o->sas[i];
@@ -164,12 +165,16 @@ static uint8_t *ip_header(const struct sp_esp *p)
 	return p->esp - between[p->form] - p->headers;
 }
 
-/* Brings the packet's own headers to its content, as they would be without what was between them. */
-static void rejoin(const struct sp_esp *p, struct content *c, uint8_t next_header)
+/* Brings the packet's own headers to its content, as they would be without what was between them and a NAT on the way: from the peer's address that was agreed on. */
+static void rejoin(const struct sp_sa_in *sa, const struct sp_esp *p, struct content *c, uint8_t next_header)
 {
 	uint8_t *ip = c->data - p->headers;
 
 	memmove(ip, ip_header(p), p->headers);
+	if (sa->form == SP_FORM_UDP && sp_is_ipv6(ip))
+		memcpy(ip + 8, sp_sa_in_peer(sa), SP_IPV6_ADDRESS);
+	else if (sa->form == SP_FORM_UDP)
+		memcpy(ip + 12, sp_sa_in_peer(sa), 4);
 	c->data = ip;
 	c->length += p->headers;
 	sp_header_relabel(ip, p->headers, c->length, next_header);
@@ -228,7 +233,7 @@ static uint8_t decapsulate(struct sp_worker *w, struct sp_sa_in *sa, struct sp_e
 	ipv6 = c.next_header == SP_PROTOCOL_IPV6;
 	if (sa->transport) {
 		ipv6 = sp_is_ipv6(ip_header(p));
-		rejoin(p, &c, c.next_header);
+		rejoin(sa, p, &c, c.next_header);
 	} else if (!ipv6 && c.next_header != SP_NEXT_HEADER_IPV4) {
 		return SP_DROP_NEXT_HEADER;
 	} else if (c.length == 0) {
@@ -240,6 +245,8 @@ static uint8_t decapsulate(struct sp_worker *w, struct sp_sa_in *sa, struct sp_e
 		reason = sa->transport ? SP_DROP_INNER_HEADER : SP_PASS; /* transport mode takes no fragments (RFC 4301 4.1) */
 	if (reason == SP_PASS && !sa->transport)
 		reason = sp_decapsulate_ecn(c.data, p->outer_tos);
+	if (reason == SP_PASS && sa->transport && sa->form == SP_FORM_UDP)
+		sp_repair_checksum(ipv6 ? &in->wide[in->n_wide].p : &in->narrow[in->n_narrow]);
 	if (reason == SP_PASS && fragment)
 		reason = inner_fragment(w, sa, p, c.data, ipv6, in, origin);
 	if (reason == SP_PASS && !selected(sa, in, ipv6))
@@ -266,7 +273,7 @@ static uint32_t unbundle(struct sp_worker *w, struct sp_sa_in *sa, struct sp_esp
 			continue;
 		}
 		bytes += c.length;
-		rejoin(p, &c, SP_PROTOCOL_ESP);
+		rejoin(sa, p, &c, SP_PROTOCOL_ESP);
 		p->esp = c.data + p->headers;
 		p->length = c.length - p->headers;
 		p->form = SP_FORM_BUNDLED;
@@ -360,7 +367,7 @@ void sp_inbound_open(struct sp_worker *w, struct sp_opening *o)
 	uint32_t start = 0;
 
 	in.n_narrow = in.n_wide = in.bundled.n = 0;
-	without_forged(w, o, o->sas[0]->form == SP_FORM_AH ? sp_ah_open(w, o->sas, o->packets, o->n) : open_esp(w, o));
+	keep_authentic(w, o, o->sas[0]->form == SP_FORM_AH ? sp_ah_open(w, o->sas, o->packets, o->n) : open_esp(w, o));
 	for (uint32_t i = 1; i <= o->n; i++) {
 		if (i < o->n && o->sas[i] == o->sas[start])
 			continue;

@@ -130,12 +130,4 @@ static __rte_always_inline int sp_selected_out(const struct sp_sa_out *sa, struc
 	return ipv6 ? sp_selected6(sp_sa_out_selectors6(sa), sa->n_selectors6, sp_packet6(p)) : sp_selected(sa->selectors, sa->n_selectors, p);
 }
 
-/* Sum of a UDP datagram and its pseudo header, of either version (RFC 768, RFC 8200 8.1): 0xffff if the checksum in it is right. */
-static inline uint16_t sp_udp_sum(const uint8_t *l3, const uint8_t *udp, uint32_t length)
-{
-	uint64_t sum = (uint64_t)RTE_BE16(SP_PROTOCOL_UDP) + rte_cpu_to_be_16((uint16_t)length) + rte_raw_cksum(udp, length);
-
-	return sp_fold(sum + (sp_is_ipv6(l3) ? rte_raw_cksum(l3 + 8, 2 * SP_IPV6_ADDRESS) : rte_raw_cksum(l3 + 12, 8)));
-}
-
 #endif

@@ -110,6 +110,20 @@ func (d *Dataplane) matchFilters(packets []policy.Packet, role uint8) []int {
 	return entries
 }
 
+// takePunted is the IP packets that workers have handed over for good, instead of the slow path.
+func (d *Dataplane) takePunted() (packets [][]byte) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for worker := range d.cfg.Workers {
+		n := int(C.sp_punt_dequeue(d.c, C.uint32_t(worker), &d.slow.batch[0], puntBurst))
+		for i := range n {
+			packets = append(packets, slices.Clone(d.view(&d.slow.batch[i]).ip))
+			d.free(d.slow.batch[i].mbuf)
+		}
+	}
+	return packets
+}
+
 // filterTables is the number of parts of the published filter tables.
 func (d *Dataplane) filterTables() (ip4, ip6 int) {
 	d.mu.Lock()

@@ -42,6 +42,7 @@ static int collect(struct rte_mbuf *m, uint8_t *octets, uint32_t length)
 static void run_within(struct sp_worker *w, const struct sp_transform *t, int ah, struct rte_mbuf **mbufs, struct sp_lab_packet *packets, uint32_t n, int encrypt)
 {
 	struct sp_crypt crypts[SP_BURST];
+	struct sp_opened opened;
 	uint32_t failed;
 
 	for (uint32_t i = 0; i < n; i++) {
@@ -57,7 +58,12 @@ static void run_within(struct sp_worker *w, const struct sp_transform *t, int ah
 			.sequence = packets[i].sequence,
 		};
 	}
-	failed = encrypt ? sp_crypt_seal(w, crypts, n) : sp_crypt_open(w, crypts, n);
+	if (encrypt) {
+		failed = sp_crypt_seal(w, crypts, n);
+	} else {
+		opened = sp_crypt_open(w, crypts, n);
+		failed = opened.forged | opened.broken;
+	}
 	for (uint32_t i = 0; i < n; i++)
 		packets[i].failed = (failed & 1u << i) != 0;
 }

@@ -66,11 +66,11 @@ func (d *Dataplane) MoveOutbound(cell CellID, spi uint32, remote netip.AddrPort)
 }
 
 func (d *Dataplane) moveOutbound(sa *outboundSA, remote netip.AddrPort) error {
-	if !sa.child.UDPEncap || sa.child.Transport || !remote.Addr().Is4() {
-		return fmt.Errorf("pipeline: outbound SA %#08x of %s: only tunnels in UDP over IPv4 can move: rekey it", sa.child.SPI, d.cellName(sa.child.Cell))
+	if !sa.child.UDPEncap {
+		return fmt.Errorf("pipeline: outbound SA %#08x of %s: only SAs in UDP can move: rekey it", sa.child.SPI, d.cellName(sa.child.Cell))
 	}
 	address := outerAddress(remote.Addr())
-	if rc := C.sp_sa_out_set_remote(sa.c, &address[0], C.uint16_t(remote.Port())); rc != 0 {
+	if rc := C.sp_sa_out_set_remote(d.c, sa.c, &address[0], C.uint16_t(remote.Port())); rc != 0 {
 		return fmt.Errorf("pipeline: outbound SA %#08x: %w", sa.child.SPI, errno(rc))
 	}
 	sa.child.Remote = remote

@@ -7,6 +7,8 @@ import (
 	"net/netip"
 	"testing"
 	"time"
+
+	"sallyport/policy"
 )
 
 var newPeer = netip.MustParseAddrPort("198.51.100.77:30500")
@@ -269,5 +271,214 @@ func TestSAsByWorker(t *testing.T) {
 		}
 		r.sent(lan)
 		r.sent(wan)
+	}
+}
+
+// nattForms are all ways in which an SA can be in UDP, fast path and general path.
+var nattForms = []form{{suite: "aes128gcm16", udp: true}, {suite: "aes128-sha256", udp: true}, {suite: "aes128gcm16", udp: true, outer6: true},
+	{suite: "aes128gcm16", udp: true, transport: true}, {suite: "aes128-sha256", udp: true, transport: true, outer6: true}}
+
+// gateways is a rig with an SA each way, in transport mode between the gateways themselves.
+func gateways(t *testing.T, f form) (r *rig, far *referenceIn, near *referenceOut) {
+	r = newRig6(t, rigOptions{rules: []rule{siteRule, siteRule6, {name: "peer", source: "my", destination: "192.0.2.2", tunnel: "site"}, {name: "peer6", source: "my", destination: "2001:db8:f::2", tunnel: "site"}}})
+	child := func(inbound bool) ChildSA {
+		c := r.formed(f, inbound)
+		if f.transport {
+			local, remote := wanOwn, peer
+			if f.outer6 {
+				local, remote = wanOwn6, peer6
+			}
+			c.Local, c.Remote = netip.AddrPortFrom(local, 4500), netip.AddrPortFrom(remote, 4500)
+			c.Selectors = []policy.Selector{{Local: policy.HostRange(local), Remote: policy.HostRange(remote), LocalPort: policy.AnyPort, RemotePort: policy.AnyPort}}
+		}
+		return c
+	}
+	return r, r.outbound(child(false)), r.inbound(child(true))
+}
+
+// acrossNAT is a packet of ESP in UDP from another address and port, as a NAT makes it.
+func acrossNAT(ip []byte, source netip.AddrPort) []byte {
+	moved := bytes.Clone(ip)
+	if isIPv6(ip) {
+		copy(moved[8:24], source.Addr().AsSlice())
+		_, udp := ipv6(moved).upper()
+		binary.BigEndian.PutUint16(udp, source.Port())
+		binary.BigEndian.PutUint16(udp[6:], 0)
+		return moved
+	}
+	return fromAddress(fromWAN(moved), source)[etherHeaderLen:]
+}
+
+// S-091: an SA in UDP of every form goes on where its peer is now, both outer IP versions, in transport mode too, where packets keep
+// the addresses that were agreed on. A new path starts with no path MTU of the former one.
+func TestEveryFormMoves(t *testing.T) {
+	for _, f := range nattForms {
+		r, far, near := gateways(t, f)
+		version, home := f.versions()[0], near.child.Local
+		away := []netip.AddrPort{newPeer, netip.MustParseAddrPort("198.51.100.78:30501")}
+		if f.outer6 {
+			away = []netip.AddrPort{netip.MustParseAddrPort("[2001:db8:77::9]:30500"), netip.MustParseAddrPort("[2001:db8:77::a]:30501")}
+		}
+		for _, at := range append(away, home) {
+			r.d.advance(time.Second) // since it moved last
+			r.d.sad.paths.lower(r.d.sad.outboundOf(near.child.Cell)[0], pathMTU{mtu: 1300, until: r.now.Add(time.Hour)})
+			near.sequence++
+			packet := []byte(inner(version, 100, false))
+			switch {
+			case f.transport && f.outer6:
+				packet = echo6(peer6, wanOwn6, 8)
+			case f.transport:
+				packet = icmpPacket(peer, wanOwn, icmpEcho, 8)
+			}
+			r.enqueue(0, wan, fromWAN(acrossNAT(near.encapsulate(packet, near.sequence), at)))
+			r.settle()
+			r.serveAll()
+			if !f.transport { // else there is an answer
+				r.enqueue(0, lan, fromLAN(inner(version, 100, true)))
+			}
+			r.settle()
+			r.sent(lan)
+			sent := r.sent(wan)
+			if len(sent) != 1 {
+				t.Fatalf("%s: %d packets sent", f, len(sent))
+			}
+			ip := sent[0][etherHeaderLen:]
+			tuple := tupleOf(ip)
+			if to := netip.AddrPortFrom(tuple.Destination, tuple.DestinationPort); to != at || r.pathMTU() != 0 {
+				t.Errorf("%s: sent to %s with a path MTU of %d, the peer is at %s", f, to, r.pathMTU(), at)
+			}
+			if isIPv6(ip) {
+				if _, udp := ipv6(ip).upper(); checksum6(ip, protocolUDP, udp) != 0 {
+					t.Errorf("%s: UDP checksum % x", f, udp[:8])
+				}
+			}
+			if _, reason := far.unwrap(ip); reason != "" {
+				t.Errorf("%s: %s", f, reason)
+			}
+		}
+		if len(r.seen.moved) != 3 {
+			t.Errorf("%s: moved %v", f, r.seen.moved)
+		}
+	}
+}
+
+// A NAT changes addresses that checksums cover. What comes out of an SA in transport mode has the address that was agreed on, and a
+// checksum that is right with it (RFC 3948 section 3.1.2); a datagram without one has none still. In a tunnel nothing is touched.
+func TestChecksumsAcrossNAT(t *testing.T) {
+	private, elsewhere := netip.MustParseAddr("10.99.0.5"), netip.MustParseAddrPort("198.51.100.77:30500")
+	private6, elsewhere6 := netip.MustParseAddr("fd00::5"), netip.MustParseAddrPort("[2001:db8:77::9]:30500")
+	for _, f := range []form{{suite: "aes128gcm16", udp: true, transport: true}, {suite: "aes128-sha256", udp: true, transport: true, outer6: true}} {
+		r, _, near := gateways(t, f)
+		inside, own, agreed, nat := private, wanOwn, peer, elsewhere
+		if f.outer6 {
+			inside, own, agreed, nat = private6, wanOwn6, peer6, elsewhere6
+		}
+		for name, original := range natCases(inside, own) {
+			near.sequence++
+			natted := acrossNAT(near.encapsulate(original, near.sequence), nat)
+			r.enqueue(0, wan, fromWAN(natted))
+			r.settle()
+			want := bytes.Clone(original)
+			behindNAT(want, agreed)
+			got := r.d.takePunted()
+			if len(got) != 1 || !bytes.Equal(got[0], want) {
+				t.Errorf("%s, %s: got % x, want % x (%v)", f, name, got, want, r.d.Counters().Ports[wan].Drops)
+			}
+			if protocol := tupleOf(want).Protocol; !hasChecksum(want, protocol) {
+				t.Errorf("%s, %s: the reference itself is wrong: % x", f, name, want)
+			}
+			r.serveAll()
+			r.settle()
+			r.sent(wan)
+		}
+	}
+}
+
+// natCases are packets with right checksums, or none.
+func natCases(source, destination netip.Addr) map[string][]byte {
+	from, to := netip.AddrPortFrom(source, 7), netip.AddrPortFrom(destination, 9)
+	cases := map[string][]byte{"UDP": udpDatagram(from, to, []byte("some data")), "UDP, odd": udpDatagram(from, to, []byte("some data!")), "UDP of nothing": udpDatagram(from, to)}
+	bare := udpDatagram(from, to, []byte("no checksum"))
+	binary.BigEndian.PutUint16(bare[headersOf(bare)+6:], 0)
+	cases["UDP without checksum"] = bare
+	if source.Is6() {
+		cases["ICMPv6"] = echo6(source, destination, 8)
+		wide := tcp6(source, destination)
+		binary.BigEndian.PutUint16(wide[ipv6HeaderLen+16:], 0)
+		binary.BigEndian.PutUint16(wide[ipv6HeaderLen+16:], checksum6(wide, protocolTCP, wide[ipv6HeaderLen:]))
+		cases["TCP"] = wide
+		return cases
+	}
+	segment := tcp(source, destination)
+	cases["ICMP"] = icmpPacket(source, destination, icmpEcho, 8)
+	binary.BigEndian.PutUint16(segment[ipv4HeaderLen+16:], 0)
+	binary.BigEndian.PutUint16(segment[ipv4HeaderLen+16:], fold(sum(sum(protocolTCP+uint32(len(segment.payload())), segment[12:20]), segment.payload())))
+	cases["TCP"] = segment
+	cases["TCP behind options"] = withOptions(segment, routerAlert)
+	return cases
+}
+
+// hasChecksum reports a checksum that is right, or none at all.
+func hasChecksum(ip []byte, protocol uint8) bool {
+	upper, addresses := ip[headersOf(ip):], ip[8:]
+	if protocol == protocolUDP && binary.BigEndian.Uint16(upper[6:]) == 0 {
+		return true
+	}
+	if isIPv6(ip) {
+		addresses = ip[8:40]
+	} else if addresses = ip[12:20]; protocol == protocolICMP {
+		return checksum(upper) == 0
+	}
+	return fold(sum(sum(uint32(protocol)+uint32(len(upper)), addresses), upper)) == 0
+}
+
+// An IPv6 packet in transport mode keeps its extension headers in front of UDP, whose checksum is right behind them.
+func TestTransportInUDPBehindExtensionHeaders(t *testing.T) {
+	r := newRig6(t, rigOptions{rules: []rule{siteRule, siteRule6}})
+	f := form{suite: "aes128gcm16", transport: true, outer6: true, udp: true}
+	far := r.outbound(r.formed(f, false))
+	for _, p := range carried(true, true) {
+		sent := r.wantForward(lan, fromLAN(p), wan)[etherHeaderLen:]
+		protocol, udp := ipv6(sent).upper()
+		if protocol != protocolUDP || checksum6(sent, protocolUDP, udp) != 0 {
+			t.Fatalf("% x became % x", p, sent)
+		}
+		far.child.Remote = netip.AddrPortFrom(lanHost6, 4500)
+		if _, reason := far.openBare(sent, udp[udpHeaderLen:], true); reason != "" {
+			t.Error(reason)
+		}
+	}
+}
+
+// S-092: an SA in UDP receives although nothing is to be negotiated and no IKE is exempt, on every port but those without IKE (S-041);
+// what is no ESP there has no SA. Without such an SA filters speak of port 4500 as of others.
+func TestESPInUDPWithoutIKE(t *testing.T) {
+	for _, suite := range []string{"aes128gcm16", "aes128-sha256"} {
+		for _, outer6 := range []bool{false, true} {
+			f, unfiltered := form{suite: suite, udp: true, outer6: outer6}, "no_filter"
+			if outer6 {
+				unfiltered = "ipv6" // S-022
+			}
+			r := newRig6(t, rigOptions{noIKE: true, rules: []rule{siteRule, siteRule6}})
+			marked := udpDatagram(netip.AddrPortFrom(peer, 4500), netip.AddrPortFrom(wanOwn, 4500), make([]byte, 4), []byte("an IKE message"))
+			r.wantDrop(wan, fromWAN(marked), "no_filter")
+			near := r.inbound(r.formed(f, true))
+			in := inner(4, 100, false)
+			r.wantForward(wan, fromWAN(near.encapsulate(in, 1)), lan)
+			r.wantForward(wan, fromWAN(near.encapsulate(in, 2)), lan)
+			r.wantDrop(wan, fromWAN(near.encapsulate(in, 2)), "replay_duplicate")
+			r.wantDrop(wan, fromWAN(marked), "no_inbound_sa")
+			r.options.portIKE = map[string]bool{"wan": false}
+			r.applyRules(siteRule, siteRule6)
+			r.wantDrop(wan, fromWAN(near.encapsulate(in, 3)), unfiltered)
+			r.options.portIKE = nil
+			r.applyRules(siteRule, siteRule6)
+			r.wantForward(wan, fromWAN(near.encapsulate(in, 4)), lan)
+			delete(r.ref.inbound, near.child.SPI)
+			if err := r.d.RemoveInbound(near.child.SPI); err != nil {
+				t.Fatal(err)
+			}
+			r.wantDrop(wan, fromWAN(near.encapsulate(in, 5)), unfiltered)
+		}
 	}
 }

@@ -224,7 +224,7 @@ static void enter(struct sp_worker *w, struct sp_sealing *batch, struct sp_sa_ou
 	if (likely(sa->plain))
 		seal(w, sa, next, packets, n);
 	else
-		sp_outbound_general(w, batch, sa, next, packets, n);
+		sp_outbound_general(w, batch, sa, next, packets, n, 0);
 }
 
 /* What has been put aside a second time: the path MTU has fallen since, or the buffer has no room for this. */
@@ -260,7 +260,7 @@ static __rte_noinline void enter_oversize(struct sp_worker *w, struct sp_sealing
 	w->n_oversize = 0;
 	for (uint32_t i = 0; i < n_aside; i++) {
 		if (aside[i].room == 0)
-			sp_outbound_general(w, batch, sa, next, &aside[i].packet, 1);
+			sp_outbound_general(w, batch, sa, next, &aside[i].packet, 1, 0);
 		else
 			enter_cut(w, batch, sa, next, &aside[i]);
 		drop_oversize(w);
@@ -279,31 +279,58 @@ static void without_sa(struct sp_worker *w, const struct sp_cell *cell, struct s
 	}
 }
 
+/* Packets of an SA whose next hop is not known yet, or that Go knows no way for. */
+static __rte_noinline void without_next(struct sp_worker *w, struct sp_sa_out *sa, struct sp_packet **packets, uint32_t n)
+{
+	uint16_t adjacency = __atomic_load_n(&sa->adjacency, __ATOMIC_RELAXED);
+
+	for (uint32_t i = 0; i < n; i++) {
+		packets[i]->verdict.adjacency = adjacency;
+		if (adjacency == SP_NO_ADJACENCY)
+			sp_drop_out(w, sa, packets[i]->mbuf, SP_DROP_NO_ROUTE);
+		else
+			sp_punt_held(w, packets[i], SP_PUNT_NEIGHBOUR);
+	}
+}
+
 /* Packets of one cell, and of one IP version as all of a burst. */
 static void outbound_run(struct sp_worker *w, struct sp_sealing *batch, struct sp_sa_out *sa, struct sp_packet **packets, uint32_t n)
 {
 	const struct sp_adjacency *next;
-	uint16_t adjacency;
 
 	if (unlikely(sa == NULL)) {
 		without_sa(w, &w->dp->cells[packets[0]->verdict.cell], packets, n);
 		return;
 	}
-	adjacency = __atomic_load_n(&sa->adjacency, __ATOMIC_RELAXED);
-	next = sp_adjacency_get(w, adjacency);
+	next = sp_adjacency_get(w, __atomic_load_n(&sa->adjacency, __ATOMIC_RELAXED));
 	if (unlikely(next == NULL)) {
-		for (uint32_t i = 0; i < n; i++) {
-			packets[i]->verdict.adjacency = adjacency;
-			if (adjacency == SP_NO_ADJACENCY)
-				sp_drop_out(w, sa, packets[i]->mbuf, SP_DROP_NO_ROUTE); /* Go knows no way to the peer */
-			else
-				sp_punt_held(w, packets[i], SP_PUNT_NEIGHBOUR);
-		}
+		without_next(w, sa, packets, n);
 		return;
 	}
 	enter(w, batch, sa, next, packets, n);
 	if (unlikely(w->n_oversize > 0))
 		enter_oversize(w, batch, sa, next);
+}
+
+void sp_outbound_dummy(struct sp_worker *w, struct sp_packet *p)
+{
+	struct sp_sa_out *sa = sp_cell_sa(w, p->verdict.cell);
+	const struct sp_adjacency *next;
+	struct sp_sealing batch;
+
+	if (sa == NULL || sa->protocol != SP_SA_ESP) { /* gone since Go asked for it */
+		sp_drop(w, p->mbuf, SP_DROP_NO_OUTBOUND_SA);
+		return;
+	}
+	next = sp_adjacency_get(w, __atomic_load_n(&sa->adjacency, __ATOMIC_RELAXED));
+	if (next == NULL) {
+		without_next(w, sa, &p, 1);
+		return;
+	}
+	batch.n = 0;
+	sp_outbound_general(w, &batch, sa, next, &p, 1, 1);
+	if (batch.n > 0)
+		sp_outbound_seal(w, &batch);
 }
 
 /*

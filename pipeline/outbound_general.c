@@ -7,9 +7,13 @@
  *	IP, extension headers | AH | UDP | ESP, IV | payload | TFC padding | padding, trailer | ICV
  *
  * The payload stays where it is: in tunnel mode it is the packet, in transport mode what follows its IP header, which moves to the front.
+ *
+ * Dummy packets (RFC 4303 2.6) of every SA go this way too. Go makes them as packets between the SA's ends of protocol 59, no next header: a tunnel says so in ESP's trailer,
+ * in transport mode the packet itself does.
  */
 
 #include "ah.h"
+#include "checksum.h"
 #include "esp.h"
 #include "mbuf.h"
 #include "mss.h"
@@ -23,6 +27,7 @@ struct shape {
 	uint32_t payload; /* TFC padding included (RFC 4303 2.7) */
 	uint32_t sealed;  /* with ESP's padding and trailer */
 	uint32_t total;   /* IP packet */
+	uint8_t content;  /* what the payload of a tunnel is: a protocol number */
 };
 
 /* An IP header that counts the payload's own length leaves room for padding behind it; in transport mode nothing else does. */
@@ -33,11 +38,14 @@ static uint32_t with_tfc_padding(const struct sp_sa_out *sa, uint32_t length, ui
 	return sa->transport ? length : RTE_MAX(length, padded);
 }
 
-static struct shape shape_of(const struct sp_sa_out *sa, const uint8_t *l3, uint32_t length, uint16_t mtu)
+static struct shape shape_of(const struct sp_sa_out *sa, const uint8_t *l3, uint32_t length, uint16_t mtu, int dummy)
 {
 	const uint32_t mask = sa->transform.block_mask;
 	struct shape s = {.stays = sa->transport ? sp_unprotected(l3) : 0};
 
+	s.content = sp_is_ipv6(l3) ? SP_PROTOCOL_IPV6 : SP_NEXT_HEADER_IPV4;
+	if (dummy)
+		s.content = SP_PROTOCOL_NONE;
 	s.front = s.stays + sa->header_length;
 	s.payload = length - s.stays;
 	if (sa->protocol == SP_SA_AH) {
@@ -59,12 +67,33 @@ static int between_ends(const struct sp_sa_out *sa, const uint8_t *l3)
 	return sa->outer == SP_IPV4 && sp_load64(l3 + 12) == sp_load64(sa->header + 12);
 }
 
+static int has_room(const struct sp_packet *p, const struct shape *s)
+{
+	return sp_mbuf_before(p->mbuf, p->l3) + s->stays >= SP_L2_LENGTH + s->front && sp_mbuf_after(p->mbuf, p->l3 + s->stays) >= s->total - s->front + SP_AH_ESN_ROOM;
+}
+
 /* Whether the packet to be fits the path, or may be cut for it, and the buffer. */
 static int fits(const struct sp_worker *w, const struct sp_sa_out *sa, const struct sp_fields *fields, uint32_t mtu, const struct sp_packet *p, const struct shape *s)
 {
 	if (s->total > mtu && !sp_cut_after(w, sa, fields, p))
 		return 0;
-	return sp_mbuf_before(p->mbuf, p->l3) + s->stays >= SP_L2_LENGTH + s->front && sp_mbuf_after(p->mbuf, p->l3 + s->stays) >= s->total - s->front + SP_AH_ESN_ROOM;
+	return has_room(p, s);
+}
+
+/* As accepted, of a dummy packet: nobody is told of one that does not fit. */
+static int dummy_accepted(struct sp_worker *w, const struct sp_sa_out *sa, uint32_t mtu, const struct sp_packet *p, const struct shape *s)
+{
+	uint8_t reason = SP_PASS;
+
+	if (sa->transport && !between_ends(sa, p->l3))
+		reason = SP_DROP_SELECTOR_MISMATCH;
+	else if (s->total > mtu)
+		reason = SP_DROP_MTU_EXCEEDED;
+	else if (!has_room(p, s))
+		reason = SP_DROP_NO_ROOM;
+	if (reason != SP_PASS)
+		sp_drop_out(w, sa, p->mbuf, reason);
+	return reason == SP_PASS;
 }
 
 /* Asks all that can speak against a packet, before a byte of it changes. Returns 1, or disposes of it and returns 0. */
@@ -108,24 +137,26 @@ static void write_trailer(uint8_t *payload, const struct shape *s, uint32_t leng
 	trailer[pad + 1] = next_header;
 }
 
-/* The headers from the IP header to the payload. `next_header` is what the payload is, except in transport mode, where its header says so. Returns what ESP's trailer says. */
-static uint8_t write_headers(const struct sp_sa_out *sa, const struct sp_fields *fields, uint8_t *ip, uint8_t *l3, const struct shape *s, uint64_t sequence, uint8_t next_header)
+/* The headers from the IP header to the payload. Returns what ESP's trailer says: what the payload is, in transport mode as its header has it. */
+static uint8_t write_headers(const struct sp_sa_out *sa, const struct sp_outer *outer, uint8_t *ip, uint8_t *l3, const struct shape *s, uint64_t sequence)
 {
 	const uint8_t esp = sa->udp ? SP_PROTOCOL_UDP : SP_PROTOCOL_ESP;
-	uint8_t *at = ip + (sa->transport ? s->stays : sa->outer == SP_IPV6 ? SP_IPV6_LENGTH : SP_IPV4_LENGTH);
+	uint8_t next_header = s->content, *at = ip + (sa->transport ? s->stays : sa->outer == SP_IPV6 ? SP_IPV6_LENGTH : SP_IPV4_LENGTH);
 
 	if (sa->transport) {
 		memmove(ip, l3, s->stays);
+		if (sa->udp)
+			sp_outer_readdress(outer, ip);
 		next_header = sp_header_relabel(ip, s->stays, s->total, sa->ah != NULL ? SP_PROTOCOL_AH : esp);
 	} else {
-		sp_outer_write(sa, fields, ip, l3, s->total, sequence);
+		sp_outer_write(outer, ip, l3, s->total, sequence);
 	}
 	if (sa->ah != NULL) {
 		sp_ah_write(sa->ah, at, sequence, sa->protocol == SP_SA_AH ? next_header : SP_PROTOCOL_ESP);
 		at += sa->ah->length;
 	}
 	if (sa->udp) {
-		sp_outer_udp(sa, at, s->total - (uint32_t)(at - ip));
+		sp_outer_udp(outer, at, s->total - (uint32_t)(at - ip));
 		at += SP_UDP_LENGTH;
 	}
 	if (sa->protocol == SP_SA_ESP)
@@ -145,15 +176,14 @@ static void take_hop(const struct sp_packet *p)
 }
 
 /* Turns an accepted packet into one that lacks nothing but its crypto. */
-static void encapsulate(const struct sp_sa_out *sa, const struct sp_fields *fields, struct sp_packet *p, const struct shape *s, uint64_t sequence, struct sp_crypt *c)
+static void encapsulate(const struct sp_sa_out *sa, const struct sp_outer *outer, struct sp_packet *p, const struct shape *s, uint64_t sequence, struct sp_crypt *c)
 {
-	uint8_t *payload = p->l3 + s->stays, *ip = payload - s->front;
-	uint8_t next_header = sp_is_ipv6(p->l3) ? SP_PROTOCOL_IPV6 : SP_NEXT_HEADER_IPV4;
+	uint8_t *payload = p->l3 + s->stays, *ip = payload - s->front, next_header;
 
 	sp_mbuf_bounds(p->mbuf, ip - SP_L2_LENGTH, SP_L2_LENGTH + s->total);
 	sp_set_mark_sa(p->mbuf, sa->subject);
 	take_hop(p);
-	next_header = write_headers(sa, fields, ip, p->l3, s, sequence, next_header);
+	next_header = write_headers(sa, outer, ip, p->l3, s, sequence);
 	if (sa->protocol == SP_SA_ESP)
 		write_trailer(payload, s, p->length - s->stays, next_header);
 	*c = (struct sp_crypt){
@@ -185,6 +215,14 @@ static void without_failed(struct sp_worker *w, struct sp_sealing *s, uint32_t f
 	s->n = good;
 }
 
+/* RFC 8200 8.1: over IPv6 a UDP checksum is no option to a receiver that knows nothing of RFC 6936. */
+static void set_udp_checksum(struct rte_mbuf *m)
+{
+	uint8_t *ip = rte_pktmbuf_mtod_offset(m, uint8_t *, SP_L2_LENGTH), *udp = ip + sp_unprotected(ip);
+
+	sp_store16(udp + SP_UDP_CHECKSUM, sp_upper_checksum(ip, SP_PROTOCOL_UDP, udp, rte_be_to_cpu_16(sp_load16(udp + 4))));
+}
+
 /* Packets of one SA that lack nothing but their next hop. */
 static void leave(struct sp_worker *w, const struct sp_sa_out *sa, const struct sp_crypt *crypts, uint32_t n)
 {
@@ -193,7 +231,7 @@ static void leave(struct sp_worker *w, const struct sp_sa_out *sa, const struct 
 	for (uint32_t i = 0; i < n; i++) {
 		mbufs[i] = crypts[i].mbuf;
 		if (unlikely(sa->udp && sa->outer == SP_IPV6))
-			sp_outer_udp_checksum(rte_pktmbuf_mtod_offset(mbufs[i], uint8_t *, SP_L2_LENGTH), mbufs[i]->data_len - SP_L2_LENGTH);
+			set_udp_checksum(mbufs[i]);
 	}
 	sp_transmit_esp(w, sa, mbufs, n);
 }
@@ -257,31 +295,31 @@ static int joins(const struct sp_sealing *s, const struct sp_sa_out *sa, uint32_
 	return s->n + n <= SP_BURST && sa->protocol == s->sas[0]->protocol && (sa->ah != NULL) == (s->sas[0]->ah != NULL);
 }
 
-void sp_outbound_general(struct sp_worker *w, struct sp_sealing *s, struct sp_sa_out *sa, const struct sp_adjacency *next, struct sp_packet **packets, uint32_t n)
+void sp_outbound_general(struct sp_worker *w, struct sp_sealing *s, struct sp_sa_out *sa, const struct sp_adjacency *next, struct sp_packet **packets, uint32_t n, int dummy)
 {
-	const struct sp_fields fields = sp_fields_of(&sa->encapsulation);
-	struct sp_fields without_df = fields; /* of what is cut */
+	const struct sp_outer outer = sp_outer_of(sa);
+	struct sp_outer without_df = outer; /* of what is cut */
 	const int async = sa->protocol == SP_SA_ESP && sp_kind_async(sa->transform.kind);
 	const uint16_t mtu = sp_sa_out_mtu(sa, next);
 	const uint16_t mss = sp_mss_out(sa, mtu, sp_is_ipv6(packets[0]->l3)); /* a burst has one IP version */
 	uint64_t sequence = sp_reserve(w, sa, packets, &n), bytes = 0;
 	uint32_t first, good = 0;
 
-	without_df.df_mask_be = 0;
-	without_df.df_set_be = 0;
+	without_df.fields.df_mask_be = 0;
+	without_df.fields.df_set_be = 0;
 	if (s->n > 0 && (async || !joins(s, sa, n)))
 		sp_outbound_seal(w, s);
 	first = s->n;
 	for (uint32_t i = 0; i < n; i++) {
 		struct sp_packet *p = packets[i];
-		struct shape shape = shape_of(sa, p->l3, p->length, mtu);
+		struct shape shape = shape_of(sa, p->l3, p->length, mtu, dummy);
 
-		if (!accepted(w, sa, &fields, mtu, p, &shape))
+		if (!(dummy ? dummy_accepted(w, sa, mtu, p, &shape) : accepted(w, sa, &outer.fields, mtu, p, &shape)))
 			continue;
 		sp_mss_clamp(p, mss);
 		bytes += p->length;
 		s->sas[first + good] = sa;
-		encapsulate(sa, shape.total > mtu ? &without_df : &fields, p, &shape, sequence + good, &s->crypts[first + good]);
+		encapsulate(sa, shape.total > mtu ? &without_df : &outer, p, &shape, sequence + good, &s->crypts[first + good]);
 		good++;
 	}
 	sp_reserved(sa, sequence, good);
@@ -289,6 +327,8 @@ void sp_outbound_general(struct sp_worker *w, struct sp_sealing *s, struct sp_sa
 		return;
 	sp_add(sa->shared, &sa->packets, good);
 	sp_add(sa->shared, &sa->bytes, bytes);
+	if (dummy)
+		sp_add(sa->shared, &sa->dummies, good);
 	sa->last_use = w->now;
 	if (async)
 		seal_async(w, sa, s->crypts, good); /* the batch stays empty */

@@ -90,51 +90,71 @@ static inline int sp_cut_after(const struct sp_worker *w, const struct sp_sa_out
 	return least || (sa->encapsulation.fragment_after && sp_fields_df_be(f, p->l3) == 0);
 }
 
+/* What the outer headers of a run of packets have in common: the peer may move meanwhile, and its address and port belong together. */
+struct sp_outer {
+	struct sp_fields fields;
+	uint64_t front[2]; /* as the SA's */
+	uint8_t header[sizeof(((struct sp_sa_out *)0)->header)];
+	uint8_t ip; /* enum sp_ip */
+};
+
+static inline struct sp_outer sp_outer_of(const struct sp_sa_out *sa)
+{
+	const uint8_t *moved = __atomic_load_n(&sa->moved, __ATOMIC_ACQUIRE);
+	struct sp_outer o = {.fields = sp_fields_of(&sa->encapsulation), .front = {sa->front[0]}, .ip = sa->outer};
+
+	memcpy(o.header, moved != NULL ? moved : sa->header, sizeof(o.header));
+	if (sa->plain) /* its own dummy packets: what moves is one word */
+		sp_store64(o.header + 16, __atomic_load_n(&sa->front[1], __ATOMIC_RELAXED));
+	o.front[1] = sp_load64(o.header + 16);
+	return o;
+}
+
 /*
  * The outer IPv4 header. Composed in whole words, because a wide load after narrow stores waits for them: the checksum here, and whoever reads the header next.
  */
-static inline void sp_outer_write_ipv4(const struct sp_sa_out *sa, const struct sp_fields *f, uint8_t *outer, const uint8_t *inner, uint32_t total, uint64_t sequence)
+static inline void sp_outer_write_ipv4(const struct sp_outer *o, uint8_t *outer, const uint8_t *inner, uint32_t total, uint64_t sequence)
 {
-	const uint16_t df_be = sp_fields_df_be(f, inner);
+	const uint16_t df_be = sp_fields_df_be(&o->fields, inner);
 	const uint16_t id_be = df_be != 0 ? 0 : rte_cpu_to_be_16((uint16_t)sequence); /* RFC 6864 4: an ID means something only where the packet may be fragmented */
-	uint64_t first = 0x45 | (uint64_t)sp_fields_tos(f, inner) << 8 | (uint64_t)rte_cpu_to_be_16((uint16_t)total) << 16 | (uint64_t)id_be << 32 | (uint64_t)df_be << 48;
-	uint32_t destination = (uint32_t)__atomic_load_n(&sa->front[1], __ATOMIC_RELAXED);
-	uint64_t checksum = (uint16_t)~sp_fold(first + (uint16_t)(sa->front[0] >> 16) + destination);
+	uint64_t first = 0x45 | (uint64_t)sp_fields_tos(&o->fields, inner) << 8 | (uint64_t)rte_cpu_to_be_16((uint16_t)total) << 16 | (uint64_t)id_be << 32 | (uint64_t)df_be << 48;
+	uint32_t destination = (uint32_t)o->front[1];
+	uint64_t checksum = (uint16_t)~sp_fold(first + (uint16_t)(o->front[0] >> 16) + destination);
 
 	sp_store64(outer, first);
-	sp_store64(outer + 8, (sa->front[0] & ~SP_FRONT_SUM) | checksum << 16);
+	sp_store64(outer + 8, (o->front[0] & ~SP_FRONT_SUM) | checksum << 16);
 	sp_store32(outer + 16, destination);
 }
 
-/* The outer header of a tunnel packet of `total` bytes around `inner`; sa->header has what is the same in all. */
-static inline void sp_outer_write(const struct sp_sa_out *sa, const struct sp_fields *f, uint8_t *outer, const uint8_t *inner, uint32_t total, uint64_t sequence)
+/* The outer header of a tunnel packet of `total` bytes around `inner`. */
+static inline void sp_outer_write(const struct sp_outer *o, uint8_t *outer, const uint8_t *inner, uint32_t total, uint64_t sequence)
 {
 	uint8_t class;
 
-	if (sa->outer == SP_IPV4) {
-		sp_outer_write_ipv4(sa, f, outer, inner, total, sequence);
+	if (o->ip == SP_IPV4) {
+		sp_outer_write_ipv4(o, outer, inner, total, sequence);
 		return;
 	}
-	class = sp_fields_tos(f, inner);
-	memcpy(outer, sa->header, SP_IPV6_LENGTH);
+	class = sp_fields_tos(&o->fields, inner);
+	memcpy(outer, o->header, SP_IPV6_LENGTH);
 	outer[0] = (uint8_t)(0x60 | class >> 4);
 	outer[1] = (uint8_t)(class << 4);
 	sp_store16(outer + 4, rte_cpu_to_be_16((uint16_t)(total - SP_IPV6_LENGTH)));
 }
 
-/* RFC 8200 8.1: over IPv6 a UDP checksum is no option to a receiver that knows nothing of RFC 6936. The headers are written, the checksum still 0. */
-static inline void sp_outer_udp_checksum(uint8_t *ip, uint32_t total)
+/* A packet in transport mode goes to where its peer is now, in UDP. IPv4 gets its checksum with the protocol. */
+static inline void sp_outer_readdress(const struct sp_outer *o, uint8_t *l3)
 {
-	uint32_t names, headers = sp_ipv6_unprotected(ip, &names);
-	uint16_t checksum = (uint16_t)~sp_udp_sum(ip, ip + headers, total - headers);
-
-	sp_store16(ip + headers + 6, checksum == 0 ? 0xffff : checksum);
+	if (o->ip == SP_IPV6)
+		memcpy(l3 + 24, o->header + 24, SP_IPV6_ADDRESS);
+	else
+		memcpy(l3 + 16, o->header + 16, 4);
 }
 
 /* The UDP header in front of ESP (RFC 3948 2.1): `length` bytes of datagram. IPv6 gets its checksum when the rest is there. */
-static inline void sp_outer_udp(const struct sp_sa_out *sa, uint8_t *udp, uint32_t length)
+static inline void sp_outer_udp(const struct sp_outer *o, uint8_t *udp, uint32_t length)
 {
-	memcpy(udp, sa->header + (sa->outer == SP_IPV6 ? SP_IPV6_LENGTH : SP_IPV4_LENGTH), 4);
+	memcpy(udp, o->header + (o->ip == SP_IPV6 ? SP_IPV6_LENGTH : SP_IPV4_LENGTH), 4);
 	sp_store16(udp + 4, rte_cpu_to_be_16((uint16_t)length));
 	sp_store16(udp + 6, 0);
 }

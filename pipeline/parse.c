@@ -5,9 +5,8 @@
  * whatever that declines is looked at again from the start, in full, for the reason.
  */
 
-#include <rte_ip.h>
-
 #include "ah.h"
+#include "checksum.h"
 #include "fragment.h"
 #include "mbuf.h"
 #include "parse.h"
@@ -228,9 +227,9 @@ uint32_t sp_ingest(struct sp_worker *w, uint16_t port_id, struct rte_mbuf **mbuf
  */
 static int udp_checksum_right(const uint8_t *l3, const uint8_t *udp, uint32_t length, int ike)
 {
-	if (sp_load16(udp + 6) == 0)
+	if (sp_load16(udp + SP_UDP_CHECKSUM) == 0)
 		return !sp_is_ipv6(l3) || !ike;
-	return sp_udp_sum(l3, udp, length) == 0xffff;
+	return sp_upper_sum(l3, SP_PROTOCOL_UDP, udp, length) == 0xffff;
 }
 
 /* ESP in UDP (RFC 3948 2): a keepalive, IKE behind a non-ESP marker, or ESP. */
@@ -252,6 +251,10 @@ static int demux_udp(struct sp_worker *w, const struct sp_packet *packet, struct
 	length -= SP_UDP_LENGTH;
 	if (length == 1 && udp[SP_UDP_LENGTH] == 0xff) {
 		sp_drop(w, packet->mbuf, SP_DROP_NAT_KEEPALIVE);
+		return 0;
+	}
+	if (ike && packet->verdict.filter == SP_COUNTER_NONE) { /* no IKE is exempt here: an SPI that no SA can have (RFC 4303 2.1) */
+		sp_drop(w, packet->mbuf, SP_DROP_NO_INBOUND_SA);
 		return 0;
 	}
 	if (ike) {

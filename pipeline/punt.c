@@ -139,6 +139,7 @@ static struct rte_mbuf *copy_frame(struct sp_dataplane *dp, const struct sp_inje
 	sp_priv(m)->fresh = 1;
 	sp_priv(m)->out_port = frame->port;
 	sp_priv(m)->in_cell = SP_NO_CELL;
+	sp_priv(m)->cell = frame->cell;
 	return m;
 }
 
@@ -203,17 +204,39 @@ static int holds_ipv6(const struct rte_mbuf *m)
 	return m->data_len > SP_L2_LENGTH && sp_is_ipv6(rte_pktmbuf_mtod_offset(m, const uint8_t *, SP_L2_LENGTH));
 }
 
+static int parse_own(struct sp_worker *w, struct sp_packet6 *wide, struct rte_mbuf *m)
+{
+	if (holds_ipv6(m))
+		return parse_behind_l2_6(w, wide, m, SP_ROLE_LOCAL, SP_NO_CELL);
+	return parse_behind_l2(w, &wide->p, m, SP_ROLE_LOCAL, SP_NO_CELL);
+}
+
+/* What hides when there are other packets (RFC 4303 2.6). */
+static void send_dummy(struct sp_worker *w, struct rte_mbuf *m)
+{
+	struct sp_packet6 wide = {0};
+	uint16_t cell = sp_priv(m)->cell;
+
+	if (cell >= w->dp->max_cells) {
+		sp_drop(w, m, SP_DROP_INJECT_INVALID);
+		return;
+	}
+	if (!parse_own(w, &wide, m))
+		return;
+	wide.p.verdict.cell = cell;
+	sp_outbound_dummy(w, &wide.p);
+}
+
 /* IKE of ours: it has a route or it has none, and no filter is asked (S-031). */
 static void route_local(struct sp_worker *w, struct rte_mbuf *m)
 {
 	struct sp_packet6 wide = {0};
 	struct sp_packet *p = &wide.p;
-	const int ipv6 = holds_ipv6(m);
 
-	if (!(ipv6 ? parse_behind_l2_6(w, &wide, m, SP_ROLE_LOCAL, SP_NO_CELL) : parse_behind_l2(w, p, m, SP_ROLE_LOCAL, SP_NO_CELL)))
+	if (!parse_own(w, &wide, m))
 		return;
 	p->verdict.cell = SP_NO_CELL;
-	if (ipv6)
+	if (sp_is_ipv6(p->l3))
 		sp_route6(w->dp, w->snapshot, &wide, 0);
 	else
 		sp_route(w->dp, w->snapshot, p, 0);
@@ -246,6 +269,9 @@ static void originate(struct sp_worker *w, struct rte_mbuf *m)
 		break;
 	case SP_INJECT_REPLY_TUNNEL:
 		process_one(w, m, SP_ROLE_LOCAL, SP_NO_CELL);
+		break;
+	case SP_INJECT_DUMMY:
+		send_dummy(w, m);
 		break;
 	default:
 		sp_drop(w, m, SP_DROP_INJECT_INVALID);

@@ -294,12 +294,14 @@ func (r *reference) settle(j *journey, to target) (outcome, bool) {
 	switch {
 	case to == ownAddress && r.isTooBig(j.ip):
 		return outcome{Disposition: packetLocal}, true
+	case x == nil && r.takesUDP(j, to):
+		return r.demultiplex(j, false), true
 	case x == nil:
 		return outcome{}, false
 	case x.Kind != policy.ExemptIKE:
 		return r.deliver(j, to, false), true
 	case j.tuple.DestinationPort == portIKENATT:
-		return r.demultiplex(j), true
+		return r.demultiplex(j, true), true
 	}
 	return outcome{Disposition: packetIKE}, true
 }

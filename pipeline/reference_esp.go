@@ -236,7 +236,7 @@ func headersOf(ip []byte) int {
 }
 
 // demultiplex tells apart what arrives on UDP port 4500 (RFC 3948 section 2).
-func (r *reference) demultiplex(j *journey) outcome {
+func (r *reference) demultiplex(j *journey, takesIKE bool) outcome {
 	udp := j.ip[headersOf(j.ip):]
 	if len(udp) < udpHeaderLen {
 		return dropped("l4_truncated")
@@ -258,6 +258,8 @@ func (r *reference) demultiplex(j *journey) outcome {
 	switch {
 	case len(body) == 1 && body[0] == 0xff:
 		return dropped("nat_keepalive")
+	case ike && !takesIKE:
+		return dropped("no_inbound_sa")
 	case ike:
 		return outcome{Disposition: packetIKE}
 	}
@@ -393,6 +395,9 @@ func (sa *referenceIn) content(outer []byte, headers int, payload []byte, next u
 		return nil, "dummy"
 	case sa.child.Transport:
 		payload = lead(append(append([]byte(nil), outer[:headers]...), payload...), headers, next)
+		if sa.child.UDPEncap {
+			behindNAT(payload, sa.child.Remote.Addr())
+		}
 		wide = isIPv6(outer)
 	case !wide && next != protocolIPv4:
 		return nil, "next_header"

@@ -22,7 +22,7 @@ static size_t selectors_size(uint32_t n_selectors, uint32_t n_selectors6)
 
 size_t sp_sa_in_size(uint16_t window, uint32_t n_selectors, uint32_t n_selectors6)
 {
-	return RTE_CACHE_LINE_ROUNDUP(offsetof(struct sp_sa_in, selectors) + (replay_words(window) + 1) * sizeof(uint64_t) + selectors_size(n_selectors, n_selectors6));
+	return RTE_CACHE_LINE_ROUNDUP(offsetof(struct sp_sa_in, selectors) + (replay_words(window) + 1) * sizeof(uint64_t) + SP_IPV6_ADDRESS + selectors_size(n_selectors, n_selectors6));
 }
 
 size_t sp_sa_out_size(uint32_t n_selectors, uint32_t n_selectors6, int ah)
@@ -193,6 +193,7 @@ struct sp_sa_in *sp_sa_in_create(struct sp_dataplane *dp, const struct sp_sa_con
 	sa->follow = c->udp && c->follow;
 	sa->remote_port = c->source_port;
 	memcpy(sa->remote, c->source, sizeof(sa->remote));
+	memcpy(sp_sa_in_peer(sa), c->source, SP_IPV6_ADDRESS);
 	sp_lifetime_in_start(sa, c);
 	sa->subject = c->subject;
 	sp_tally_forget(dp, sa->subject);
@@ -406,6 +407,7 @@ void sp_sa_out_free(struct sp_sa_out *sa)
 	explicit_bzero(&sa->transform, sizeof(sa->transform));
 	if (sa->ah != NULL)
 		explicit_bzero(sa->ah, sizeof(*sa->ah));
+	rte_free(sa->moved);
 	rte_free(sa);
 }
 
@@ -419,18 +421,47 @@ void sp_sa_out_set_path_mtu(struct sp_sa_out *sa, uint16_t mtu)
 	__atomic_store_n(&sa->path_mtu, mtu != 0 ? mtu : UINT16_MAX, __ATOMIC_RELAXED);
 }
 
-int sp_sa_out_set_remote(struct sp_sa_out *sa, const uint8_t address[4], uint16_t port)
+/* The destination and the UDP ports behind it are a word that outbound.c reads for every packet. */
+static void move_plain(struct sp_sa_out *sa, const uint8_t *address, uint16_t port_be)
 {
 	uint8_t fields[8];
 
-	if (!sa->udp)
-		return -EOPNOTSUPP;
 	memcpy(fields, address, 4);
 	memcpy(fields + 4, sa->header + SP_IPV4_LENGTH, 2);
-	sp_store16(fields + 6, rte_cpu_to_be_16(port));
-	__atomic_store_n((uint64_t *)(sa->header + 16), sp_load64(fields), __ATOMIC_RELAXED);
+	sp_store16(fields + 6, port_be);
 	__atomic_store_n(&sa->front[1], sp_load64(fields), __ATOMIC_RELAXED);
+}
+
+/* outbound_general.c reads one pointer for each run of packets. What it pointed to lives until no worker can be reading it. */
+static int move_general(struct sp_dataplane *dp, struct sp_sa_out *sa, const uint8_t *address, uint16_t port_be)
+{
+	const int ipv6 = sa->outer == SP_IPV6;
+	uint8_t *former = sa->moved, *moved = rte_malloc_socket("sp_sa_moved", sizeof(sa->header), 0, dp->socket);
+
+	if (moved == NULL)
+		return -ENOMEM;
+	memcpy(moved, sa->header, sizeof(sa->header));
+	memcpy(moved + (ipv6 ? 24 : 16), address, ipv6 ? SP_IPV6_ADDRESS : 4);
+	sp_store16(moved + (ipv6 ? SP_IPV6_LENGTH : SP_IPV4_LENGTH) + 2, port_be);
+	__atomic_store_n(&sa->moved, moved, __ATOMIC_RELEASE);
+	if (former != NULL)
+		sp_free_later(dp, former);
 	return 0;
+}
+
+int sp_sa_out_set_remote(struct sp_dataplane *dp, struct sp_sa_out *sa, const uint8_t address[16], uint16_t port)
+{
+	if (!sa->udp)
+		return -EOPNOTSUPP;
+	if (!sa->plain)
+		return move_general(dp, sa, address, rte_cpu_to_be_16(port));
+	move_plain(sa, address, rte_cpu_to_be_16(port));
+	return 0;
+}
+
+void sp_esp_in_udp(struct sp_dataplane *dp, int any)
+{
+	__atomic_store_n(&dp->esp_in_udp, any != 0, __ATOMIC_RELAXED);
 }
 
 uint32_t sp_sa_out_spi(const struct sp_sa_out *sa)

@@ -58,6 +58,8 @@ func (c *ChildSA) checkForm() error {
 		return fmt.Errorf("outer addresses %s and %s: want two of IPv4 or two of IPv6", local, remote)
 	case c.UDPEncap && (c.isAH() || c.AH != nil): // RFC 3948 section 1, RFC 3715 section 2.1
 		return errors.New("AH in UDP: AH protects the addresses that a NAT changes; use ESP alone across a NAT")
+	case c.isAH() && c.Encapsulation.DummyEvery > 0:
+		return errors.New("dummy packets by AH: only ESP has them (RFC 4303 section 2.6)")
 	case c.isAH() && c.AH != nil:
 		return errors.New("AH around AH: want it around ESP (RFC 4301 section 4.4.1)")
 	}

@@ -26,8 +26,10 @@ type sad struct {
 	around   map[uint32]bool // SPIs of the AH of inbound bundles
 	outbound map[outboundPlace]*outboundSA
 	owned    []int // inbound SAs of each worker
+	inUDP    int   // inbound SAs of ESP in UDP
 	subjects subjects
 	paths    paths
+	dummies  dummies
 }
 
 // association is what both directions have.
@@ -50,11 +52,13 @@ type outboundSA struct {
 	association
 	c         *C.struct_sp_sa_out
 	adjacency uint16
+	peer      netip.Addr // of child.Remote before it moved: in transport mode packets have it still
 	path      pathMTU
+	dummy     dummyTurn
 }
 
 func newSAD(spis *spiAllocator, workers int) sad {
-	return sad{spis: spis, inbound: map[uint32]*inboundSA{}, around: map[uint32]bool{}, outbound: map[outboundPlace]*outboundSA{}, owned: make([]int, workers), subjects: subjects{next: maxFilters}, paths: newPaths()}
+	return sad{spis: spis, inbound: map[uint32]*inboundSA{}, around: map[uint32]bool{}, outbound: map[outboundPlace]*outboundSA{}, owned: make([]int, workers), subjects: subjects{next: maxFilters}, paths: newPaths(), dummies: newDummies()}
 }
 
 // outboundPlace is where an outbound SA is found: by the worker that alone sends by it, counted from 1, or by all others of the
@@ -168,6 +172,7 @@ func (d *Dataplane) InstallInbound(child ChildSA) error {
 		d.sad.around[child.AH.SPI] = true
 	}
 	d.sad.owned[sa.owner]++
+	d.publishUDP(&child, 1)
 	if err := d.publishTransit(&child); err != nil {
 		d.removeInbound(child.SPI)
 		return err
@@ -192,6 +197,19 @@ func (d *Dataplane) publishTransit(changed *ChildSA) error {
 	}
 	C.sp_generation_bump(d.c)
 	return nil
+}
+
+// publishUDP tells the workers whether ESP in UDP is the gateway's, after so many SAs have come.
+func (d *Dataplane) publishUDP(changed *ChildSA, come int) {
+	if !changed.UDPEncap {
+		return
+	}
+	before := d.sad.inUDP > 0
+	d.sad.inUDP += come
+	if after := d.sad.inUDP > 0; after != before {
+		C.sp_esp_in_udp(d.c, C.int(flag(after)))
+		C.sp_generation_bump(d.c)
+	}
 }
 
 // createInbound makes the SA, or the two of a bundle, and publishes what is inside before what leads to it.
@@ -246,7 +264,7 @@ func (d *Dataplane) InstallOutbound(child ChildSA) error {
 	if err := d.checkChild(&child); err != nil {
 		return err
 	}
-	sa := &outboundSA{association: association{child: child}, adjacency: C.SP_NO_ADJACENCY}
+	sa := &outboundSA{association: association{child: child}, adjacency: C.SP_NO_ADJACENCY, peer: child.Remote.Addr()}
 	if i, ok := d.nextHopIndex(child.Remote.Addr()); ok {
 		sa.adjacency = i
 	}
@@ -272,6 +290,7 @@ func (d *Dataplane) InstallOutbound(child ChildSA) error {
 	d.sad.paths.add(sa, former)
 	d.publishOutbound(place, sa.c)
 	d.sad.outbound[place] = sa
+	d.sad.dummies.add(sa)
 	if former == nil || !slices.Equal(former.child.Selectors, child.Selectors) {
 		C.sp_generation_bump(d.c) // a memo may say selector_mismatch
 	}
@@ -304,6 +323,7 @@ func (d *Dataplane) removeInbound(spi uint32) {
 	if sa.child.AH != nil {
 		delete(d.sad.around, sa.child.AH.SPI)
 	}
+	d.publishUDP(&sa.child, -1)
 	// with no memory for the change the pair stays: its packets find no SA and are dropped
 	_ = d.publishTransit(&sa.child)
 	d.sad.owned[sa.owner]--
@@ -351,6 +371,7 @@ func (d *Dataplane) retireOutbound(sa *outboundSA) {
 		return
 	}
 	d.sad.paths.remove(sa)
+	d.sad.dummies.remove(sa)
 	d.retire(func() error {
 		C.sp_sa_out_free(sa.c)
 		return sa.freeSessions(d)

@@ -15,7 +15,9 @@ func (r *rig) outbound(child ChildSA) *referenceIn {
 		r.t.Fatal(err)
 	}
 	r.ref.cells[child.Cell].out = r.newReferenceOut(child)
-	return r.newReferenceIn(child)
+	far := child
+	far.Local, far.Remote = child.Remote, child.Local
+	return r.newReferenceIn(far)
 }
 
 func (r *rig) newReferenceOut(child ChildSA) *referenceOut {

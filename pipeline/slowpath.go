@@ -118,6 +118,7 @@ func (d *Dataplane) drain(now time.Time) (total int, events []event, err error) 
 		d.slow.nextTick = now.Add(slowPathTick)
 		d.tick(now)
 	}
+	d.sendDummies(now)
 	events = append(events, d.heed()...)
 	return total, events, nil
 }

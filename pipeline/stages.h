@@ -75,6 +75,12 @@ struct sp_crypt {
 	uint64_t sequence;     /* all 64 bits */
 };
 
+/* What opening packets came to: a bit for each whose ICV is wrong, and one for each whose ICV the library or the device failed to compute. No packet has both. */
+struct sp_opened {
+	uint32_t forged;
+	uint32_t broken;
+};
+
 /* parse.c: frames as received from a port; count is 0 for packets that were counted before (handed over, released). Returns their bytes. */
 uint32_t sp_ingest(struct sp_worker *w, uint16_t port, struct rte_mbuf **mbufs, uint32_t n, int count);
 /* parse.c: the header at l3, of which `available` bytes are in the buffer, checked in full: SP_PASS and all of packet but the verdict, or the reason to drop. */
@@ -96,6 +102,8 @@ void sp_process(struct sp_worker *w, struct sp_packet *packets, uint32_t n);
 
 /* outbound.c, inbound.c */
 void sp_outbound(struct sp_worker *w, struct sp_packet **packets, uint32_t n);
+/* outbound.c: a packet of ours that hides when there are others, by the SA of verdict.cell. */
+void sp_outbound_dummy(struct sp_worker *w, struct sp_packet *packet);
 void sp_inbound(struct sp_worker *w, struct sp_esp *packets, uint32_t n);
 /* outbound.c: disposes of a packet that may not or cannot enter the SA; it would become one of `total` bytes, and `mtu` pass. */
 void sp_outbound_reject(struct sp_worker *w, struct sp_sa_out *sa, uint32_t mtu, struct sp_packet *p, uint32_t total);
@@ -117,8 +125,11 @@ struct sp_opening {
 	struct sp_esp packets[SP_BURST];
 };
 
-/* outbound_general.c, inbound_general.c: packets of one SA that is not plain, prepared. The batch must be empty or of packets of the same burst; it may be worked off, to have room. */
-void sp_outbound_general(struct sp_worker *w, struct sp_sealing *s, struct sp_sa_out *sa, const struct sp_adjacency *next, struct sp_packet **packets, uint32_t n);
+/*
+ * outbound_general.c, inbound_general.c: packets of one SA that is not plain, prepared, or dummy packets of any. The batch must be empty or of packets of the same burst; it may be
+ * worked off, to have room.
+ */
+void sp_outbound_general(struct sp_worker *w, struct sp_sealing *s, struct sp_sa_out *sa, const struct sp_adjacency *next, struct sp_packet **packets, uint32_t n, int dummy);
 void sp_inbound_general(struct sp_worker *w, struct sp_opening *o, struct sp_sa_in *sa, const struct sp_esp *packets, uint32_t n);
 /* The same: crypto and all that follows, for a batch with packets, which is empty then. */
 void sp_outbound_seal(struct sp_worker *w, struct sp_sealing *s);
@@ -135,10 +146,10 @@ void sp_direct_encrypt(struct sp_worker *w, const struct sp_sa_out *sa, struct r
 uint32_t sp_direct_decrypt(struct sp_worker *w, const struct sp_sa_in *sa, const struct sp_esp *packets, uint32_t n);
 /*
  * crypto_sync.c: the synchronous kinds, 1 to SP_BURST packets of any SAs. sp_crypt_seal writes IV and ICV, and returns a bit for each packet that failed, which may be half
- * encrypted; sp_crypt_open returns one for each whose ICV is wrong or cannot be computed. Payloads of no byte, or not of whole blocks, fail.
+ * encrypted. Payloads of no byte, or not of whole blocks, fail.
  */
 uint32_t sp_crypt_seal(struct sp_worker *w, const struct sp_crypt *packets, uint32_t n);
-uint32_t sp_crypt_open(struct sp_worker *w, const struct sp_crypt *packets, uint32_t n);
+struct sp_opened sp_crypt_open(struct sp_worker *w, const struct sp_crypt *packets, uint32_t n);
 /* crypto_job.c: of the packets whose bits are set in `which`, at least one, ICVs into w->job.tag, payloads encrypted or decrypted. Returns a bit for each packet that failed. */
 uint32_t sp_job_run(struct sp_worker *w, const struct sp_crypt *packets, uint32_t which, int encrypt);
 /* crypto_async.c: mbufs with priv->sa, sequence, payload and payload_length filled. */

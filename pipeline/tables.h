@@ -90,6 +90,7 @@ enum sp_inject {
 	SP_INJECT_RAW,          /* complete Ethernet frame for `port` */
 	SP_INJECT_ROUTE_LOCAL,  /* IP packet of our own IKE: route and adjacency, no filter */
 	SP_INJECT_REPLY_TUNNEL, /* IP packet of ours that must leave protected: classified as role LOCAL, only PROTECT is accepted */
+	SP_INJECT_DUMMY,        /* IP packet of ours that means nothing, for the ESP SA of `cell`: no filter and no selector is asked */
 };
 
 enum sp_sa_kind {
@@ -353,7 +354,8 @@ struct sp_sa_config {
 };
 
 struct sp_sa_counters {
-	uint64_t packets, bytes; /* inner IP packets that passed, their bytes */
+	uint64_t packets, bytes; /* inner IP packets that passed, their bytes; dummy packets of ours included */
+	uint64_t dummies;        /* outbound: dummy packets sent (RFC 4303 2.6) */
 	uint64_t last_use;       /* TSC of the last burst that used it, 0 never */
 	uint64_t sequence;       /* outbound: last number reserved; inbound: highest authenticated */
 };
@@ -473,8 +475,9 @@ struct sp_injection {
 	const uint8_t *data;
 	uint32_t length;
 	uint16_t port;    /* RAW: egress */
+	uint16_t cell;    /* DUMMY */
 	uint8_t kind;     /* enum sp_inject */
-	uint8_t reserved;
+	uint8_t reserved[7];
 };
 
 #endif
