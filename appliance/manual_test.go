@@ -138,6 +138,51 @@ func TestNegotiatedSAs(t *testing.T) {
 	}
 }
 
+// An SA of keys of the operator's in UDP receives although no rule needs IKE, which
+// alone would open its port. What shows it says what its AH SA or its dummy packets are.
+// S-091
+func TestManualSAsInUDP(t *testing.T) {
+	a, b := handPair("    algorithm: aes128gcm16\n    udp: {}\n    encapsulation: {dummy_interval: 20ms}\n", 20, 0x1101, 0x2202)
+	r := newRig(t, a, b)
+	ga, gb := r.gateways[0], r.gateways[1]
+	r.awaitChildren("nets")
+	if ga.running().spd.NeedsIKE {
+		t.Fatal("the policy needs IKE: the test shows nothing")
+	}
+	r.send(ga, rigLAN, "10.1.0.7:1000", "10.2.0.7:2000", "to b")
+	eventually(t, "the packet to arrive", func() bool { return len(r.received(gb)) == 1 })
+	r.send(gb, rigLAN, "10.2.0.7:2000", "10.1.0.7:1000", "to a")
+	eventually(t, "its answer to arrive", func() bool { return len(r.received(ga)) == 1 })
+	eventually(t, "dummy packets to be sent and to be thrown away", func() bool {
+		sent, dropped := uint64(0), gb.plane.Counters().Ports[rigWAN].Drops["dummy"]
+		for _, sa := range get[api.SAD](r, ga, api.PathSAD).QuickMode {
+			sent += sa.Dummies
+		}
+		return sent > 1 && dropped > 1
+	})
+	valid(t, "sa", "manual SAs in UDP", raw(ga, http.MethodGet, api.PathSAD, nil))
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, p := range r.wire {
+		if p.protocol != protoUDP {
+			t.Errorf("protocol %d on the wire", p.protocol)
+		}
+	}
+}
+
+// A bundle is shown with the SPI of its AH SA, and an SA with what it may carry.
+func TestSAViewOfABundle(t *testing.T) {
+	suite, err := crypto.ParseAHSuite("sha256")
+	if err != nil {
+		t.Fatal(err)
+	}
+	counted := []pipeline.SACounters{{SPI: 0x1101, Around: suite, AroundSPI: 0x1102, Packets: 7, Hard: pipeline.Lifetime{Packets: 100}, Soft: pipeline.Lifetime{Bytes: 5000}}}
+	sa := sasView(counted, nil, nil)[0]
+	if sa.AHSPI != "0x00001102" || sa.Protocol != "esp-in-ah" || sa.Lifetime == nil || *sa.Lifetime != (api.Lifetime{HardPackets: 100, SoftBytes: 5000}) {
+		t.Errorf("%+v", sa)
+	}
+}
+
 // A change replaces the SAs that it changes, takes those away that it has no more,
 // leaves the others, and says so before.
 func TestManualSAsChange(t *testing.T) {

@@ -38,6 +38,9 @@ var (
 	descForwarded   = describe("port_forwarded_packets_total", "Packets forwarded, by the port they came in by.", "port")
 	descDelivered   = describe("port_delivered_packets_total", "Packets for the gateway itself, by the port they came in by.", "port")
 	descHeld        = describe("port_held_packets", "Packets that wait for an SA or a neighbour, by the port they came in by.", "port")
+	descReassemble  = describe("port_reassembling_packets", "Fragments that wait for the others of their packet, by the port they came in by.", "port")
+	descMerged      = describe("port_merged_packets_total", "Fragments that became part of a packet, but for one of each, by the port they came in by.", "port")
+	descSplit       = describe("port_split_packets_total", "Fragments that packets were cut into, but for one of each, by the port the packet came in by.", "port")
 	descTransmitted = describe("port_transmitted_packets_total", "Packets transmitted, by the port they left by.", "port")
 	descTransmitB   = describe("port_transmitted_bytes_total", "Bytes transmitted, by the port they left by.", "port")
 	descDrops       = describe("drops_total", "Packets dropped, by the port they came in by and reason.", "port", "reason")
@@ -46,6 +49,7 @@ var (
 	descFilterDrops = describe("filter_drops_total", "Packets dropped that a filter had decided, by reason.", "id", "rule", "filter", "reason")
 	descSAPackets   = describe("sa_packets_total", "Packets through an SA.", "child", "direction", "spi")
 	descSABytes     = describe("sa_bytes_total", "Bytes of inner packets through an SA.", "child", "direction", "spi")
+	descSADummies   = describe("sa_dummies_total", "Packets without content sent by an SA (RFC 4303 section 2.6).", "child", "direction", "spi")
 	descSADrops     = describe("sa_drops_total", "Packets dropped that came in by an SA or should have left by it, by reason.", "child", "direction", "spi", "reason")
 	descDropsNobody = describe("drops_unattributed_total", "Packets dropped for which a filter or an SA would have counted, had there been room, by reason.", "reason")
 	descGeneration  = describe("policy_generation", "Policies put in force since start.")
@@ -83,6 +87,9 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 		counter(descForwarded, p.Forwarded, p.Name)
 		counter(descDelivered, p.Delivered, p.Name)
 		gauge(descHeld, p.Waiting, p.Name)
+		gauge(descReassemble, p.Reassembling, p.Name)
+		counter(descMerged, p.Merged, p.Name)
+		counter(descSplit, p.Split, p.Name)
 		counter(descTransmitted, p.Transmitted, p.Name)
 		counter(descTransmitB, p.TransmittedBytes, p.Name)
 		for reason, n := range p.Drops {
@@ -109,6 +116,7 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 		}
 		counter(descSAPackets, s.Packets, s.Tunnel, direction, spiText(s.SPI))
 		counter(descSABytes, s.Bytes, s.Tunnel, direction, spiText(s.SPI))
+		counter(descSADummies, s.Dummies, s.Tunnel, direction, spiText(s.SPI))
 		for reason, n := range s.Drops {
 			counter(descSADrops, n, s.Tunnel, direction, spiText(s.SPI), reason)
 		}

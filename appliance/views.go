@@ -95,10 +95,10 @@ func sasView(counted []pipeline.SACounters, negotiated []ike.SAInfo, manual map[
 		}
 		sas = append(sas, api.SA{
 			Peer: from.peer, Manual: manual[s.Tunnel], Child: s.Tunnel, Direction: direction, SPI: spiText(s.SPI),
-			Protocol: protocolOf(&s), Mode: modeOf(&s), AHSuite: aroundOf(&s), ESN: s.ESN, PathMTU: s.PathMTU, Suite: s.Suite.String(), Device: s.Device,
+			Protocol: protocolOf(&s), Mode: modeOf(&s), AHSuite: aroundOf(&s), AHSPI: aroundSPI(&s), ESN: s.ESN, PathMTU: s.PathMTU, Suite: s.Suite.String(), Device: s.Device,
 			Local: endpoint(s.Local, s.UDPEncap), Remote: endpoint(s.Remote, s.UDPEncap), UDPEncap: s.UDPEncap,
 			Selectors: texts(s.Selectors), ReplayWindow: s.ReplayWindow, Sequence: s.Sequence,
-			Packets: s.Packets, Bytes: s.Bytes, Idle: s.Idle.Seconds(), Drops: s.Drops,
+			Packets: s.Packets, Bytes: s.Bytes, Dummies: s.Dummies, Lifetime: lifetimeOf(&s), Idle: s.Idle.Seconds(), Drops: s.Drops,
 			Established: from.child.Established, RekeyAt: from.child.RekeyAt,
 		})
 	}
@@ -128,6 +128,22 @@ func aroundOf(s *pipeline.SACounters) string {
 		return ""
 	}
 	return s.Around.String()
+}
+
+func aroundSPI(s *pipeline.SACounters) string {
+	if s.AroundSPI == 0 {
+		return ""
+	}
+	return spiText(s.AroundSPI)
+}
+
+// lifetimeOf is nil for an SA that may carry as much as there is.
+func lifetimeOf(s *pipeline.SACounters) *api.Lifetime {
+	of := api.Lifetime{SoftPackets: s.Soft.Packets, HardPackets: s.Hard.Packets, SoftBytes: s.Soft.Bytes, HardBytes: s.Hard.Bytes}
+	if of == (api.Lifetime{}) {
+		return nil
+	}
+	return &of
 }
 
 // outboundName names an outbound SA by its Child SA and the peer's SPI.

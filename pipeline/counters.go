@@ -107,6 +107,7 @@ type SACounters struct {
 	Protocol      crypto.Protocol // ProtocolESP or ProtocolAH
 	Transport     bool
 	Around        crypto.Suite // of the AH around ESP; zero for none
+	AroundSPI     uint32       // of the same
 	Suite         crypto.Suite
 	ESN           bool
 	Device        string // crypto device
@@ -114,7 +115,8 @@ type SACounters struct {
 	UDPEncap      bool
 	Selectors     []policy.Selector
 	ReplayWindow  int
-	PathMTU       int // outbound: bytes of the largest outer packet that the path takes, as far as ICMP has told; 0: it has not
+	PathMTU       int      // outbound: bytes of the largest outer packet that the path takes, as far as ICMP has told; 0: it has not
+	Soft, Hard    Lifetime // Packets and Bytes are what is used of them
 	Packets       uint64
 	Bytes         uint64
 	Dummies       uint64        // outbound: packets among these that meant nothing (RFC 4303 section 2.6)
@@ -300,13 +302,14 @@ func (d *Dataplane) describe(sa *association, c *C.struct_sp_sa_counters, now, h
 		Protocol: child.Protocol, Transport: child.Transport, Suite: child.Suite, ESN: child.ESN, Device: sa.session.DeviceName(),
 		Local: child.Local, Remote: child.Remote, UDPEncap: child.UDPEncap,
 		Selectors: slices.Clone(child.Selectors), ReplayWindow: child.ReplayWindow,
+		Soft: child.Soft, Hard: child.Hard,
 		Packets: uint64(c.packets), Bytes: uint64(c.bytes), Dummies: uint64(c.dummies), Sequence: uint64(c.sequence),
 	}
 	if child.Protocol != crypto.ProtocolAH {
 		s.Protocol = crypto.ProtocolESP // which 0 means too
 	}
 	if child.AH != nil {
-		s.Around = child.AH.Suite
+		s.Around, s.AroundSPI = child.AH.Suite, child.AH.SPI
 	}
 	if c.last_use != 0 && now > c.last_use {
 		s.Idle = time.Duration(float64(now-c.last_use) / float64(hz) * float64(time.Second))

@@ -92,6 +92,7 @@ type SA struct {
 	Protocol     string            `json:"protocol"` // esp, ah, or esp-in-ah for a bundle
 	Mode         string            `json:"mode"`     // tunnel or transport
 	AHSuite      string            `json:"ah_suite,omitempty"`
+	AHSPI        string            `json:"ah_spi,omitempty"` // of the AH SA around the ESP of a bundle
 	ESN          bool              `json:"esn,omitempty"`
 	PathMTU      int               `json:"path_mtu,omitempty"` // bytes, outbound, once ICMP has told it
 	Suite        string            `json:"suite"`
@@ -104,10 +105,21 @@ type SA struct {
 	Sequence     uint64            `json:"sequence"`
 	Packets      uint64            `json:"packets"`
 	Bytes        uint64            `json:"bytes"`
+	Dummies      uint64            `json:"dummies,omitempty"` // of packets: those sent without content (RFC 4303 2.6)
+	Lifetime     *Lifetime         `json:"lifetime,omitempty"`
 	Idle         float64           `json:"idle_seconds"`
 	Drops        map[string]uint64 `json:"drops,omitempty"`
 	Established  time.Time         `json:"established,omitzero"`
 	RekeyAt      time.Time         `json:"rekey_at,omitzero"`
+}
+
+// Lifetime is how much an SA may carry, of which packets and bytes say what it has.
+// Zero is no limit. At a soft one it is replaced; beyond a hard one packets are dropped.
+type Lifetime struct {
+	SoftPackets uint64 `json:"soft_packets,omitempty"`
+	HardPackets uint64 `json:"hard_packets,omitempty"`
+	SoftBytes   uint64 `json:"soft_bytes,omitempty"`
+	HardBytes   uint64 `json:"hard_bytes,omitempty"`
 }
 
 // IKE is one IKE SA and its Child SAs, or a peer that has none and why.
@@ -157,8 +169,8 @@ type Flow struct {
 	Filter      string `json:"filter,omitempty"` // rule and filter that decided
 }
 
-// Counters is the account of every packet: for each port that a packet came
-// in by, received + split = forwarded + delivered + held + the sum of drops + reassembling + merged.
+// Counters is the account of every packet: for each port that a packet came in by,
+// received + split = forwarded + delivered + held + reassembling + merged + the sum of drops.
 type Counters struct {
 	Ports     []PortCounters `json:"ports"`
 	Conserved bool           `json:"conserved"`

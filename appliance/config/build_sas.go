@@ -60,6 +60,9 @@ func (b *builder) manualSA(key string, raw *fileSA, seen *seenSAs) ManualSA {
 		sa.Protocol = crypto.ProtocolAH
 	}
 	b.saEnds(key, &sa)
+	if sa.Protocol == crypto.ProtocolAH && sa.Encapsulation.DummyInterval > 0 {
+		b.add(key+".encapsulation.dummy_interval", "expected off with protocol: ah: only ESP has dummy packets (RFC 4303 section 2.6)")
+	}
 	b.saUDP(key, raw, &sa)
 	b.saLayers(key, raw, &sa)
 	b.saSPIs(key, raw, &sa, seen)

@@ -161,6 +161,7 @@ func TestManualErrors(t *testing.T) {
 		{"algorithm: aes128gcm16", "protocol: ah\n    algorithm: aes128gcm16", "gw.yaml:14: sas[0].algorithm: expected an algorithm of AH"},
 		{"algorithm: aes128gcm16", "algorithm: null-sha1", "gw.yaml:13: sas[0].algorithm: expected algorithms that still protect, found null-sha1, which does not"},
 		{"algorithm: aes128gcm16", "algorithm: aes128-md5", "legacy_algorithms: true"},
+		{"algorithm: aes128gcm16", "protocol: ah\n    algorithm: sha256\n    encapsulation: {dummy_interval: 1s}", "sas[0].encapsulation.dummy_interval: expected off with protocol: ah"},
 		{"algorithm: aes128gcm16", "protocol: ah\n    algorithm: sha256\n    ah: sha256", "gw.yaml:15: sas[0].ah: expected AH around ESP only"},
 		{"algorithm: aes128gcm16", "algorithm: aes128gcm16\n    ah: sha256", "gw.yaml:10: sas[0].ah_spi_in: is missing: expected ah_spi_in and ah_spi_out"},
 		{"algorithm: aes128gcm16", "algorithm: aes128gcm16\n    ah_spi_in: 0x1005", "gw.yaml:14: sas[0].ah_spi_in: expected an SPI of AH only with ah: ALGORITHM"},

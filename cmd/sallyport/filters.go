@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"io"
-	"maps"
 	"slices"
 	"strings"
 
@@ -154,17 +153,47 @@ are protected (quick mode), and the soft SAs by which they may go in clear.`
 func saDetails(out io.Writer, sas []api.SA) error {
 	t := newTable(out, "SPI", "PROTOCOL", "MODE", "LOCAL", "REMOTE", "PATH MTU", "REPLAY WINDOW", "DROPS BY REASON")
 	for _, s := range sas {
-		var drops []string
-		for _, reason := range slices.Sorted(maps.Keys(s.Drops)) {
-			drops = append(drops, fmt.Sprintf("%s %d", reason, s.Drops[reason]))
-		}
 		protocol := s.Protocol
 		if s.UDPEncap {
 			protocol += " in udp"
 		}
-		t.row(s.SPI, protocol, s.Mode, s.Local, s.Remote, positive(s.PathMTU), positive(s.ReplayWindow), strings.Join(drops, ", "))
+		t.row(s.SPI, protocol, s.Mode, s.Local, s.Remote, positive(s.PathMTU), positive(s.ReplayWindow), byReason(s.Drops))
+		if s.AHSPI != "" { // its drops are counted with those of the ESP in it
+			t.row(s.AHSPI, "ah of the same", s.Mode, s.Local, s.Remote, "", positive(s.ReplayWindow), "")
+		}
 	}
-	return t.flush()
+	if err := t.flush(); err != nil {
+		return err
+	}
+	for _, s := range sas {
+		if text := lifetimeText(s); text != "" {
+			fmt.Fprintf(out, "%s: %s\n", s.SPI, text)
+		}
+	}
+	return nil
+}
+
+// lifetimeText is what an SA has used of what it may carry, and how much of that meant nothing; empty when there is no limit and no dummy packet.
+func lifetimeText(s api.SA) string {
+	var parts []string
+	limit := func(what string, used, soft, hard uint64) {
+		switch {
+		case hard > 0 && soft > 0:
+			parts = append(parts, fmt.Sprintf("%d of %d %s, soft %d", used, hard, what, soft))
+		case hard > 0:
+			parts = append(parts, fmt.Sprintf("%d of %d %s", used, hard, what))
+		case soft > 0:
+			parts = append(parts, fmt.Sprintf("%d %s, soft %d", used, what, soft))
+		}
+	}
+	if l := s.Lifetime; l != nil {
+		limit("packets", s.Packets, l.SoftPackets, l.HardPackets)
+		limit("bytes", s.Bytes, l.SoftBytes, l.HardBytes)
+	}
+	if s.Dummies > 0 {
+		parts = append(parts, fmt.Sprintf("%d dummy packets", s.Dummies))
+	}
+	return strings.Join(parts, "; ")
 }
 
 // positive is a number that is not there where it is 0.

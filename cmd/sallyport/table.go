@@ -107,14 +107,22 @@ func obstacles(s api.IKE, now time.Time) []string {
 	return notes
 }
 
-// filterTable has no column for the Child SA, which has its rule's name.
+// filterTable has no column for the Child SA, which has its rule's name. Below it stands what was dropped of what each filter decided.
 func filterTable(out io.Writer, filters []api.Filter) error {
 	t := newTable(out, "WEIGHT", "VERDICT", "SOURCE", "DESTINATION", "PROTOCOL", "PORTS", "RULE", "FILTER", "PACKETS", "BYTES")
 	for _, f := range filters {
 		t.row(weight(f.Row), f.Verdict, source(f.Row), destination(f.Row),
 			f.Protocol, f.Ports, f.Rule, place(f.Row), number(f.Packets), number(f.Bytes))
 	}
-	return t.flush()
+	if err := t.flush(); err != nil {
+		return err
+	}
+	for _, f := range filters {
+		if len(f.Drops) > 0 {
+			fmt.Fprintf(out, "dropped of what %s %s decided: %s\n", f.Rule, place(f.Row), byReason(f.Drops))
+		}
+	}
+	return nil
 }
 
 // weight is empty for what stands before and after all filters.
@@ -167,24 +175,32 @@ func flowTable(out io.Writer, flows []api.Flow) error {
 }
 
 func counterTable(out io.Writer, counters api.Counters) error {
-	t := newTable(out, "PORT", "RECEIVED", "SPLIT", "FORWARDED", "DELIVERED", "HELD", "DROPPED", "REASSEMBLING", "MERGED", "TRANSMITTED", "DROPS BY REASON")
+	t := newTable(out, "PORT", "RECEIVED", "SPLIT", "FORWARDED", "DELIVERED", "HELD", "REASSEMBLING", "MERGED", "DROPPED", "TRANSMITTED", "DROPS BY REASON")
 	for _, p := range counters.Ports {
-		var reasons []string
-		for _, reason := range slices.Sorted(maps.Keys(p.Drops)) {
-			reasons = append(reasons, fmt.Sprintf("%s %d", reason, p.Drops[reason]))
-		}
 		t.row(p.Name, number(p.Received), number(p.Split), number(p.Forwarded), number(p.Delivered), number(p.Held),
-			number(sum(p.Drops)), number(p.Reassembling), number(p.Merged), number(p.Transmitted), strings.Join(reasons, ", "))
+			number(p.Reassembling), number(p.Merged), number(sum(p.Drops)), number(p.Transmitted), byReason(p.Drops))
 	}
 	if err := t.flush(); err != nil {
 		return err
 	}
-	balance := "received + split = forwarded + delivered + held + dropped + reassembling + merged, on every port"
+	balance := "received + split = forwarded + delivered + held + reassembling + merged + dropped, on every port"
 	if !counters.Conserved {
 		balance = "NOT BALANCED: " + counters.Imbalance
 	}
+	if n := sum(counters.Unattributed); n > 0 {
+		balance += fmt.Sprintf("\n%d of the drops are counted by no filter or SA, for want of room: %s", n, byReason(counters.Unattributed))
+	}
 	_, err := fmt.Fprintln(out, balance)
 	return err
+}
+
+// byReason is what was dropped, in words.
+func byReason(drops map[string]uint64) string {
+	var reasons []string
+	for _, reason := range slices.Sorted(maps.Keys(drops)) {
+		reasons = append(reasons, fmt.Sprintf("%s %d", reason, drops[reason]))
+	}
+	return strings.Join(reasons, ", ")
 }
 
 func dropTable(out io.Writer, drops []api.Drop) error {

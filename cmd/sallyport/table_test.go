@@ -83,6 +83,27 @@ func TestTablesFitATerminal(t *testing.T) {
 	}
 }
 
+// The account of packets is shown with all that is in the law, and drops with whom they are counted for.
+// S-109
+func TestTablesAccountForEveryPacket(t *testing.T) {
+	counters := api.Counters{Conserved: true, Unattributed: map[string]uint64{"tx_full": 2},
+		Ports: []api.PortCounters{{Name: "wan", Received: 20, Split: 3, Forwarded: 11, Delivered: 1, Held: 2, Reassembling: 4, Merged: 1, Transmitted: 9, Drops: map[string]uint64{"no_route": 1, "dummy": 3}}}}
+	bundle := api.SA{SPI: "0x00001101", Protocol: "esp-in-ah", AHSPI: "0x00001102", Mode: "tunnel", Packets: 7, Bytes: 900, Dummies: 3, Drops: map[string]uint64{"auth_failed": 5},
+		Lifetime: &api.Lifetime{SoftPackets: 80, HardPackets: 100, HardBytes: 1000}}
+	filter := api.Filter{Row: policy.Row{Rule: "nets", Filter: "all"}, Drops: map[string]uint64{"no_outbound_sa": 6}}
+	var out strings.Builder
+	if err := errors.Join(counterTable(&out, counters), saDetails(&out, []api.SA{bundle}), filterTable(&out, []api.Filter{filter})); err != nil {
+		t.Fatal(err)
+	}
+	text := strings.Join(strings.Fields(out.String()), " ")
+	for _, want := range []string{"wan 20 3 11 1 2 4 1 4 9 dummy 3, no_route 1", "received + split = forwarded + delivered + held + reassembling + merged + dropped", "tx_full 2",
+		"0x00001102 ah of the same", "auth_failed 5", "0x00001101: 7 of 100 packets, soft 80; 900 of 1000 bytes; 3 dummy packets", "dropped of what nets all decided: no_outbound_sa 6"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("expected %q in\n%s", want, out.String())
+		}
+	}
+}
+
 // An address that comes from a DNS name is shown with it, and a deny-all with its weight, which is 0.
 // S-020
 func TestFilterTableShowsNames(t *testing.T) {
