@@ -1,10 +1,12 @@
 package appliance
 
 import (
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
+	"math"
 	"slices"
 	"time"
 
@@ -26,7 +28,13 @@ type manualBook struct {
 	cells *cellBook
 	log   *slog.Logger
 	sas   map[string]*manualSA // by tunnel
+	// spent has the last sequence number that may have been sent by a key, by the
+	// key's digest: another SA with that key goes on behind it, because in counter
+	// modes no number may come twice under one key (RFC 4106 section 3.1).
+	spent map[keyDigest]uint64
 }
+
+type keyDigest [sha256.Size]byte
 
 // manualRetry is after what time an SPI that was not free is asked for again. An
 // SA that was removed keeps it until no worker can be using it.
@@ -35,12 +43,13 @@ const manualRetry = 50 * time.Millisecond
 type manualSA struct {
 	config.ManualTunnel
 	cell   *cell // nil while it is down
+	sends  keyDigest
 	reason error // it is down
 	waits  bool  // for its SPI
 }
 
 func newManualBook(p plane, cells *cellBook, log *slog.Logger) manualBook {
-	return manualBook{plane: p, cells: cells, log: log, sas: map[string]*manualSA{}}
+	return manualBook{plane: p, cells: cells, log: log, sas: map[string]*manualSA{}, spent: map[keyDigest]uint64{}}
 }
 
 // adopt makes the SAs those that are wanted. What is the same stays; their cells are claimed.
@@ -107,6 +116,10 @@ func (b *manualBook) install(sa *manualSA) error {
 	if c == nil {
 		return fmt.Errorf("tunnel %q has no cell", sa.Rule)
 	}
+	outbound, err := b.goesOn(sa, c.id)
+	if err != nil {
+		return err
+	}
 	if err := b.reserve(sa.SA); err != nil {
 		return err
 	}
@@ -115,12 +128,23 @@ func (b *manualBook) install(sa *manualSA) error {
 		return err
 	}
 	b.cells.installed(c)
-	if err := b.plane.InstallOutbound(sa.child(c.id, false)); err != nil {
+	if err := b.plane.InstallOutbound(outbound); err != nil {
 		return errors.Join(err, b.plane.RemoveInbound(sa.SA.SPIIn), b.cells.removed(c))
 	}
 	b.cells.installed(c)
 	sa.cell = c
 	return nil
+}
+
+// goesOn is the outbound SA, whose numbers follow those that its key has seen.
+func (b *manualBook) goesOn(sa *manualSA, cell pipeline.CellID) (pipeline.ChildSA, error) {
+	outbound := sa.child(cell, false)
+	sa.sends = sha256.Sum256(outbound.Keymat.Bytes())
+	outbound.FirstSequence = max(outbound.FirstSequence, b.spent[sa.sends]+1)
+	if !outbound.ESN && outbound.FirstSequence > math.MaxUint32 {
+		return outbound, fmt.Errorf("key_out of %s has no sequence numbers left: give it another key", sa.SA.Name)
+	}
+	return outbound, nil
 }
 
 // reserve takes all inbound SPIs of an SA, or none.
@@ -150,8 +174,9 @@ func (b *manualBook) remove(sa *manualSA) error {
 	if sa.cell == nil {
 		return nil
 	}
-	err := errors.Join(b.plane.RemoveOutbound(sa.cell.id, sa.SA.SPIOut), b.plane.RemoveInbound(sa.SA.SPIIn))
-	return errors.Join(err, b.cells.removed(sa.cell), b.cells.removed(sa.cell))
+	last, err := b.plane.RemoveOutbound(sa.cell.id, sa.SA.SPIOut)
+	b.spent[sa.sends] = max(b.spent[sa.sends], last)
+	return errors.Join(err, b.plane.RemoveInbound(sa.SA.SPIIn), b.cells.removed(sa.cell), b.cells.removed(sa.cell))
 }
 
 // child is one direction of an SA as the data plane wants it.

@@ -272,3 +272,47 @@ func TestManualSAThatIsRefused(t *testing.T) {
 		t.Errorf("left behind: %+v", plane)
 	}
 }
+
+// A change that leaves a key as it is does not send a number by it again: not with
+// another encapsulation, not after a time without the SA, and not once they have run out.
+func TestManualSAGoesOn(t *testing.T) {
+	plane := newMemoryPlane("192.0.2.1", 0x1000)
+	cells := newCellBook(plane)
+	book := newManualBook(plane, &cells, slog.New(slog.DiscardHandler))
+	if _, err := cells.claim([]string{"nets"}); err != nil {
+		t.Fatal(err)
+	}
+	adopt := func(key string, sequence uint64, ttl uint8) pipeline.ChildSA {
+		t.Helper()
+		sa := &config.ManualSA{Name: "by-hand", Protocol: crypto.ProtocolESP, Sequence: sequence, Encapsulation: config.DefaultEncapsulation(),
+			Layer: config.Layer{SPIIn: 0x1101, SPIOut: 0x2202, KeyIn: crypto.NewSecret([]byte("in")), KeyOut: crypto.NewSecret([]byte(key))}}
+		sa.Encapsulation.TTL = ttl
+		if err := book.adopt([]config.ManualTunnel{{Rule: "nets", SA: sa, Selectors: []policy.Selector{{}}}}); err != nil {
+			t.Fatal(err)
+		}
+		return plane.outbound[firstCell]
+	}
+	for _, step := range []struct {
+		key      string
+		sequence uint64
+		ttl      uint8
+		want     uint64
+	}{
+		{"one", 1, 64, 1},
+		{"one", 1, 63, memoryPlaneSends + 1},
+		{"two", 1, 63, 1},
+		{"one", 1, 63, 2*memoryPlaneSends + 1},
+		{"one", 9 * memoryPlaneSends, 63, 9 * memoryPlaneSends},
+		{"three", 1<<32 - memoryPlaneSends, 64, 1<<32 - memoryPlaneSends},
+	} {
+		if sa := adopt(step.key, step.sequence, step.ttl); sa.FirstSequence != step.want {
+			t.Errorf("key %s, sequence %d: starts at %d, want %d", step.key, step.sequence, sa.FirstSequence, step.want)
+		}
+	}
+	if sa := adopt("three", 1, 63); sa.SPI != 0 {
+		t.Errorf("an SA without a number left starts at %d", sa.FirstSequence)
+	}
+	if states := book.states(); states[0].State != "down" || !strings.Contains(states[0].Why, "no sequence numbers left") {
+		t.Errorf("states %+v", states)
+	}
+}

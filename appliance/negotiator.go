@@ -32,7 +32,7 @@ type plane interface {
 	InstallOutbound(sa pipeline.ChildSA) error
 	MoveOutbound(cell pipeline.CellID, spi uint32, remote netip.AddrPort) error
 	RemoveInbound(spi uint32) error
-	RemoveOutbound(cell pipeline.CellID, spi uint32) error
+	RemoveOutbound(cell pipeline.CellID, spi uint32) (last uint64, err error)
 	OpenCell(tunnel string) (pipeline.CellID, error)
 	SetCellState(cell pipeline.CellID, state pipeline.CellState) error
 	CloseCell(cell pipeline.CellID) error
@@ -283,7 +283,7 @@ func (n *negotiator) removeOutbound(tunnel string, spi uint32) error {
 		return fmt.Errorf("tunnel %q has no cell", tunnel)
 	}
 	delete(n.pairs, outboundSA{c.id, spi})
-	err := n.plane.RemoveOutbound(c.id, spi)
+	_, err := n.plane.RemoveOutbound(c.id, spi)
 	return errors.Join(err, n.cells.removed(c))
 }
 

@@ -138,13 +138,17 @@ func (p *memoryPlane) RemoveInbound(spi uint32) error {
 	return nil
 }
 
-func (p *memoryPlane) RemoveOutbound(cell pipeline.CellID, spi uint32) error {
+// memoryPlaneSends is how many packets every outbound SA of a memoryPlane has sent when it goes.
+const memoryPlaneSends = 1000
+
+func (p *memoryPlane) RemoveOutbound(cell pipeline.CellID, spi uint32) (last uint64, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.outbound[cell].SPI == spi {
+	if sa := p.outbound[cell]; sa.SPI == spi {
+		last = max(sa.FirstSequence, 1) + memoryPlaneSends - 1
 		delete(p.outbound, cell)
 	}
-	return nil
+	return last, nil
 }
 
 func (p *memoryPlane) OpenCell(tunnel string) (pipeline.CellID, error) {

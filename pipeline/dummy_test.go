@@ -112,7 +112,7 @@ func TestDummyPacketsAreLikeOthers(t *testing.T) {
 	if sent := r.pass(10 * time.Second); len(sent) < dummyBurst || len(sent) > dummyBurst+1 { // the neighbour is asked whether it is there
 		t.Errorf("%d packets after 10 s in which nobody sent any", len(sent))
 	}
-	if err := r.d.RemoveOutbound(r.cell("site"), r.d.SACounters()[0].SPI); err != nil {
+	if _, err := r.d.RemoveOutbound(r.cell("site"), r.d.SACounters()[0].SPI); err != nil {
 		t.Fatal(err)
 	}
 	if r.pass(time.Second); len(r.d.sad.dummies.turns) != 0 || r.d.Counters().Ports[2].Drops["no_outbound_sa"] != 0 {

@@ -186,7 +186,7 @@ func TestPassthrough(t *testing.T) {
 		for range 3 {
 			r.wantDrop(lan, fromHost(syn), "clear_on_protected")
 		}
-		if err := r.d.RemoveOutbound(out.Cell, out.SPI); err != nil {
+		if _, err := r.d.RemoveOutbound(out.Cell, out.SPI); err != nil {
 			t.Fatal(err)
 		}
 		r.ref.cells[out.Cell].out = nil

@@ -261,7 +261,7 @@ func TestSAsByWorker(t *testing.T) {
 			}
 		}
 		r.ref.cells[r.cell("site")].out = nil
-		if err := r.d.RemoveOutbound(r.cell("site"), far[1].child.SPI); err != nil {
+		if _, err := r.d.RemoveOutbound(r.cell("site"), far[1].child.SPI); err != nil {
 			t.Fatal(err)
 		}
 		r.enqueue(1, lan, fromHost(tcp(lanHost, farHost)))

@@ -336,26 +336,33 @@ func (d *Dataplane) removeInbound(spi uint32) {
 }
 
 // RemoveOutbound takes the SA out of its cell, whose state then decides. When a rekey has put another SA there already,
-// there is nothing to do.
-func (d *Dataplane) RemoveOutbound(cell CellID, spi uint32) error {
+// there is nothing to do. No packet of the SA has a sequence number above last, nor will those have that workers still
+// have in hand: an SA with the same keys may go on behind it.
+func (d *Dataplane) RemoveOutbound(cell CellID, spi uint32) (last uint64, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if err := d.checkCell(cell); err != nil {
-		return err
+		return 0, err
 	}
-	d.removeOutbound(cell, spi)
-	return nil
+	return d.removeOutbound(cell, spi), nil
 }
 
-func (d *Dataplane) removeOutbound(cell CellID, spi uint32) {
+// inHand is more than the sequence numbers that workers can reserve of an SA between its leaving the cell and their next
+// burst, which does not know it any more.
+const inHand = 1 << 16
+
+func (d *Dataplane) removeOutbound(cell CellID, spi uint32) (last uint64) {
 	sa := d.sad.outboundSPI(cell, spi)
 	if sa == nil {
-		return
+		return 0
 	}
 	place := outboundPlace{cell, sa.child.Worker}
 	d.publishOutbound(place, nil)
 	delete(d.sad.outbound, place)
+	var c C.struct_sp_sa_counters
+	C.sp_sa_out_counters(sa.c, &c)
 	d.retireOutbound(sa)
+	return uint64(c.sequence) + inHand
 }
 
 func (d *Dataplane) publishOutbound(place outboundPlace, sa *C.struct_sp_sa_out) {

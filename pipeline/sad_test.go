@@ -32,7 +32,7 @@ func TestRekey(t *testing.T) {
 	both(near, nextFar) // the peer has not moved yet
 	both(nextNear, nextFar)
 	both(near, nextFar)
-	if err := r.d.RemoveOutbound(oldOut.Cell, oldOut.SPI); err != nil { // replaced: nothing left to remove
+	if _, err := r.d.RemoveOutbound(oldOut.Cell, oldOut.SPI); err != nil { // replaced: nothing left to remove
 		t.Fatal(err)
 	}
 	if err := r.d.RemoveInbound(oldIn.SPI); err != nil {
@@ -41,8 +41,9 @@ func TestRekey(t *testing.T) {
 	delete(r.ref.inbound, oldIn.SPI)
 	both(nextNear, nextFar)
 	r.wantDrop(wan, fromPeer(near.encapsulate(tcp(farHost, lanHost), 100)), "no_inbound_sa")
-	if err := r.d.RemoveOutbound(newOut.Cell, newOut.SPI); err != nil {
-		t.Fatal(err)
+	const sent = 4 // to nextFar
+	if last, err := r.d.RemoveOutbound(newOut.Cell, newOut.SPI); err != nil || last < sent || last > sent+inHand {
+		t.Fatalf("removed after %d packets: last number %d, %v", sent, last, err)
 	}
 	r.ref.cells[newOut.Cell].out = nil
 	r.wantDrop(lan, fromHost(tcp(lanHost, farHost)), "no_outbound_sa")

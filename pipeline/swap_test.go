@@ -259,7 +259,7 @@ func TestSwapsUnderTraffic(t *testing.T) {
 		case 3:
 			r.outbound(out)
 		case 8:
-			if err := r.d.RemoveOutbound(out.Cell, out.SPI); err != nil {
+			if _, err := r.d.RemoveOutbound(out.Cell, out.SPI); err != nil {
 				t.Fatal(err)
 			}
 		}
