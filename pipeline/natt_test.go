@@ -420,13 +420,13 @@ func natCases(source, destination netip.Addr) map[string][]byte {
 
 // hasChecksum reports a checksum that is right, or none at all.
 func hasChecksum(ip []byte, protocol uint8) bool {
-	upper, addresses := ip[headersOf(ip):], ip[8:]
-	if protocol == protocolUDP && binary.BigEndian.Uint16(upper[6:]) == 0 {
+	upper, addresses := ip[headersOf(ip):], ip[12:20]
+	switch {
+	case protocol == protocolUDP && binary.BigEndian.Uint16(upper[6:]) == 0:
 		return true
-	}
-	if isIPv6(ip) {
+	case isIPv6(ip):
 		addresses = ip[8:40]
-	} else if addresses = ip[12:20]; protocol == protocolICMP {
+	case protocol == protocolICMP:
 		return checksum(upper) == 0
 	}
 	return fold(sum(sum(uint32(protocol)+uint32(len(upper)), addresses), upper)) == 0

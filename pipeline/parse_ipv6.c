@@ -174,19 +174,39 @@ static int ingest_one(struct sp_worker *w, const struct sp_port *port, struct rt
 	return 1;
 }
 
+/* As of IPv4: ESP for the port that it arrived on needs no policy decision before it is decrypted. */
+static int esp_for_port(const struct sp_snapshot *s, const struct sp_packet6 *p)
+{
+	if (p->p.key.protocol != SP_PROTOCOL_ESP)
+		return 0;
+	for (uint32_t i = 0; i < s->n_local6; i++)
+		if (s->local6[i].port == p->p.mbuf->port && memcmp(s->local6[i].address, p->destination, SP_IPV6_ADDRESS) == 0)
+			return 1;
+	return 0;
+}
+
 void sp_ingest6(struct sp_worker *w, const struct sp_port *port)
 {
 	struct sp_packet6 packets[SP_BURST];
-	uint32_t n = 0, aside = w->n_aside;
+	struct sp_esp inbound[SP_BURST];
+	uint32_t n = 0, n_inbound = 0, aside = w->n_aside;
 
 	w->n_aside = 0;
 	for (uint32_t i = 0; i < aside; i++) {
 		/* nothing here speaks IPv6: neither a filter nor an address of ours */
-		if (!w->snapshot->ipv6)
+		if (!w->snapshot->ipv6) {
 			sp_drop(w, w->aside[i], SP_DROP_IPV6);
+			continue;
+		}
+		if (!ingest_one(w, port, w->aside[i], &packets[n]))
+			continue;
+		if (esp_for_port(w->snapshot, &packets[n]))
+			n_inbound += (uint32_t)sp_demux_esp(w, &packets[n].p, &inbound[n_inbound]);
 		else
-			n += (uint32_t)ingest_one(w, port, w->aside[i], &packets[n]);
+			n++;
 	}
+	if (n_inbound > 0)
+		sp_inbound(w, inbound, n_inbound);
 	if (n > 0)
 		sp_process6(w, packets, n);
 }

@@ -151,8 +151,8 @@ func (r *reference) fragment(port int, ip []byte) outcome {
 
 // received takes a packet that arrived in clear to its end.
 func (r *reference) received(j *journey) outcome {
-	if j.tuple.Protocol == protocolESP && !isIPv6(j.ip) && r.own.on(j.port, j.tuple.Destination) {
-		return r.decapsulate(j, ipv4(j.ip).payload(), false) // before its addresses are judged
+	if j.tuple.Protocol == protocolESP && r.own.on(j.port, j.tuple.Destination) {
+		return r.decapsulate(j, j.ip[headersOf(j.ip):], false) // before its addresses are judged
 	}
 	return r.judge(j)
 }
