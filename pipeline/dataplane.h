@@ -211,7 +211,7 @@ struct sp_sa_in {
 	uint8_t owner;
 	uint8_t form;              /* enum sp_form: how its packets come */
 	uint8_t told;              /* set of enum sp_event_kind */
-	uint8_t plain : 1;         /* what inbound.c does by itself, as outbound */
+	uint8_t plain : 1;         /* what inbound.c does by itself: ESP with AES-GCM in a tunnel */
 	uint8_t follow : 1;        /* with SP_FORM_UDP: the peer's address may change */
 	uint8_t expired : 1;       /* its hard lifetime is over */
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Stage 7 for IPv6 in an IPv4 tunnel (RFC 4301 5.2): what inbound.c has decrypted and whose trailer says 41. Header, congestion mark, negotiated selectors; then stage 3. */
+/* Stage 7 for IPv6 in a tunnel (RFC 4301 5.2): what inbound.c has decrypted and whose trailer says 41. Header, congestion mark, negotiated selectors; then stage 3. */
 
 #include "fields.h"
 #include "fragment.h"

@@ -133,10 +133,10 @@ struct sp_transform sp_transform_of(const struct sp_sa_config *c)
 	};
 }
 
-/* What the hot paths of both directions do by themselves. */
+/* What the hot paths of both directions do by themselves, where the outer header is one that they know: inbound it is behind them, whatever it was. */
 static int plain(const struct sp_sa_config *c)
 {
-	return c->protocol == SP_SA_ESP && !c->transport && c->outer == SP_IPV4 && (c->kind == SP_SA_AEAD_DIRECT || c->kind == SP_SA_AEAD_CPU);
+	return c->protocol == SP_SA_ESP && !c->transport && (c->kind == SP_SA_AEAD_DIRECT || c->kind == SP_SA_AEAD_CPU);
 }
 
 /* IPv4 selectors as lanes, IPv6 ones as they are behind them. */
@@ -312,7 +312,7 @@ struct sp_sa_out *sp_sa_out_create(struct sp_dataplane *dp, const struct sp_sa_c
 	fill_header(sa, c);
 	sa->subject = c->subject;
 	sp_tally_forget(dp, sa->subject);
-	sa->plain = plain(c) && c->ah == NULL && sp_fields_plain(&fields) && c->encapsulation.tfc_pad == 0 && !c->encapsulation.fragment_after &&
+	sa->plain = plain(c) && c->outer == SP_IPV4 && c->ah == NULL && sp_fields_plain(&fields) && c->encapsulation.tfc_pad == 0 && !c->encapsulation.fragment_after &&
 		    !c->encapsulation.mss_automatic && c->encapsulation.mss == 0;
 	return sa;
 }
