@@ -14,15 +14,7 @@ import (
 // S-093
 func TestDoctor(t *testing.T) {
 	t.Parallel()
-	s, err := lab.NewRoutedSites(t.Context(), lab.RawGateway, lab.RawGateway)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := s.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	s := routedSites(t)
 	options := lab.GatewayOptions{Binary: binary(t), PSK: testPSK, LivenessTime: time.Hour}
 	b, err := s.StartGateway(s.B, options)
 	if err != nil {

@@ -26,19 +26,12 @@ var (
 
 func newNATRig(t *testing.T) *natRig {
 	t.Helper()
-	s, err := lab.NewRoutedSites(t.Context(), lab.RawGateway, lab.RawGateway)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := s.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	s := routedSites(t)
 	r := &natRig{Sites: s, pcap: filepath.Join(s.Dir, "wan.pcap")}
 	if err := r.Masquerade(t.Context(), portsBefore[0], portsBefore[1]); err != nil {
 		t.Fatal(err)
 	}
+	var err error
 	if r.capture, err = r.Capture(lab.CaptureOptions{Snap: 256, Path: r.pcap}); err != nil {
 		t.Fatal(err)
 	}
@@ -199,4 +192,19 @@ func (r *natRig) switched(t *testing.T, frames [][]byte) {
 	if !rebound {
 		t.Error("nothing was sent to the NAT's new ports")
 	}
+}
+
+// routedSites are two sites with a router between them, for as long as the test runs.
+func routedSites(t *testing.T) *lab.Sites {
+	t.Helper()
+	s, err := lab.NewRoutedSites(t.Context(), lab.RawGateway, lab.RawGateway)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
 }

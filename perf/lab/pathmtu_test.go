@@ -80,15 +80,7 @@ func mtuOptions(t *testing.T, site, peer *lab.Site, cases []mtuCase) lab.Gateway
 // routedGateways are two sites with a router between them whose gateways have the SAs of the cases.
 func routedGateways(t *testing.T, cases []mtuCase) (*lab.Sites, []*lab.Gateway) {
 	t.Helper()
-	s, err := lab.NewRoutedSites(t.Context(), lab.RawGateway, lab.RawGateway)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := s.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	s := routedSites(t)
 	var gateways []*lab.Gateway
 	for _, site := range []*lab.Site{s.A, s.B} {
 		g, err := s.StartGateway(site, mtuOptions(t, site, s.Peer(site), cases))
