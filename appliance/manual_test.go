@@ -219,6 +219,24 @@ func TestManualSAsChange(t *testing.T) {
 	eventually(t, "the SA to be back", up)
 }
 
+// A rule by another name takes the SA over, and the room of its tunnel comes back once no worker is in it any more.
+func TestManualSAOfARenamedRule(t *testing.T) {
+	a, b := handPair("    algorithm: aes128gcm16", 20, 0x1101, 0x2202)
+	r := newRig(t, strings.Replace(a, "idle: sleep}", "idle: sleep, max_tunnels: 2}", 1), b)
+	ga := r.gateways[0]
+	r.awaitChildren("nets")
+	was := "{name: nets, filter_list"
+	for i := range 4 { // more than there is room for
+		is := fmt.Sprintf("{name: nets-%d, filter_list", i)
+		text := strings.Replace(string(ga.running().text), was, is, 1)
+		eventually(t, "room for the tunnel of the renamed rule", func() bool {
+			_, err := ga.api.Change(t.Context(), api.PathApply, api.Apply{Text: text})
+			return err == nil
+		})
+		was = is
+	}
+}
+
 // What the data plane refuses is down, with the reason, and nothing of it stays; what
 // waits for its SPI is tried again.
 func TestManualSAThatIsRefused(t *testing.T) {

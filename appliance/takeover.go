@@ -32,8 +32,8 @@ type takeover struct {
 }
 
 // reconfigure puts a policy in force: the engine learns its peers, and with that
-// the SAs that end leave the data plane; then the cells change to what its
-// tunnels need, and manual SAs come and go; then the workers see it.
+// the SAs that end leave the data plane, and manual SAs come and go; then the cells
+// change to what its tunnels need; then the workers see it.
 func (n *negotiator) reconfigure(ctx context.Context, to takeover) error {
 	return n.do(ctx, func() {
 		if err := n.adopt(to); err != nil {
@@ -59,7 +59,8 @@ func (n *negotiator) adopt(to takeover) error {
 	was := n.encapsulation
 	n.encapsulation = to.encapsulation
 	n.step(to.peers)
-	err := errors.Join(n.cells.adopt(time.Now(), to.tunnels, with, n.engine.NotBefore), n.manual.adopt(to.manual))
+	err := n.manual.adopt(to.manual) // first: a cell closes with its last SA once it is not in force, and the workers still see it
+	err = errors.Join(err, n.cells.adopt(time.Now(), to.tunnels, with, n.engine.NotBefore))
 	to.publish()
 	n.awaitSPIs()
 	n.rewrap(names, was)

@@ -1,7 +1,9 @@
 package peers
 
 import (
+	"crypto/sha256"
 	"fmt"
+	"math/rand/v2"
 	"net/netip"
 	"slices"
 	"strings"
@@ -173,7 +175,7 @@ const firstHost = 20
 const MaxCases = 200
 
 // Tunnel is what site B, a guest, needs for the case with this number; site A has the same keys and SPIs the other way
-// round. Keys and SPIs differ by number, layer and direction.
+// round. SPIs differ by number, layer and direction, keys by case.
 func (c Case) Tunnel(a, b *lab.Site, number int) ManualTunnel {
 	host, peer := c.Host(b, number), a.HostAddress
 	if c.Inner6 {
@@ -192,8 +194,8 @@ func (c Case) Tunnel(a, b *lab.Site, number int) ManualTunnel {
 	for i, s := range c.Layers {
 		id := uint32(number*2 + i)
 		m.Layers = append(m.Layers, ManualLayer{Suite: s,
-			Out: ManualSA{SPI: toGateway + id, Keymat: keymat(s, byte(4*id))},
-			In:  ManualSA{SPI: toGuest + id, Keymat: keymat(s, byte(4*id+2))}})
+			Out: ManualSA{SPI: toGateway + id, Keymat: c.keymat(s, byte(2*i))},
+			In:  ManualSA{SPI: toGuest + id, Keymat: c.keymat(s, byte(2*i+1))}})
 	}
 	return m
 }
@@ -204,11 +206,11 @@ const (
 	toGuest   = 0x61000001
 )
 
-// keymat is key material that differs by seed, of the length that the suite takes.
-func keymat(s crypto.Suite, seed byte) crypto.Secret {
+// keymat is key material of the length that the suite takes: no other case has it, because a gateway that has them one after the other would
+// go on behind the numbers that the key has seen, and the layers and directions of a case differ.
+func (c Case) keymat(s crypto.Suite, which byte) crypto.Secret {
 	b := make([]byte, s.KeymatLen())
-	for i := range b {
-		b[i] = seed + byte(i*13)
-	}
+	seed := sha256.Sum256(append([]byte(c.Name()), which))
+	rand.NewChaCha8(seed).Read(b)
 	return crypto.NewSecret(b)
 }
