@@ -51,9 +51,14 @@ func (s Start) String() string {
 type Peer struct {
 	Name          string
 	Local, Remote netip.Addr
-	LocalID       Identity // zero: Local
-	RemoteID      Identity // zero: Remote
-	PSK           crypto.Secret
+	LocalID       Identity             // zero: Local
+	RemoteID      Identity             // zero: Remote
+	LocalAuth     AuthMethod           // how we prove who we are
+	RemoteAuth    AuthMethod           // how the peer does
+	PSK           crypto.Secret        // with AuthPSK at either end
+	Credential    *Credential          // ours, with LocalAuth AuthSignature
+	Authorities   [][]byte             // with RemoteAuth AuthSignature: SHA-1 of SubjectPublicKeyInfo of each CA trusted for the peer (RFC 7296 3.7)
+	Legacy        bool                 // lets in AUTH method 1 with SHA-1, and RSA keys from 1024 bits on
 	IKEProposals  []crypto.IKEProposal // in order of preference; empty: crypto.DefaultIKEProposals
 	Children      []Child
 	DPDDelay      time.Duration // silence before a liveness check; 0: DefaultDPDDelay, negative: no checks
@@ -88,6 +93,9 @@ type Limits struct {
 	CookieThreshold     int           // half-open IKE SAs, or requests within a second, from which on a COOKIE is demanded (RFC 7296 2.6): 32, so that a flood in a peer's name leaves room for the peer; negative: always
 	CookieLifetime      time.Duration // of a cookie secret; a cookie is good for one to two of them: 30 s
 	ChildrenPerIKE      int           // Child SAs on one IKE SA: 128
+	Checks              int           // certificate checks under way on IKE SAs that peers began, and as many on those that we began: 64
+	ChecksPerPeer       int           // of the first kind, in one peer's name: 4
+	CheckTimeout        time.Duration // after which an answer is not waited for any longer: 20 s
 	UnprotectedReplies  int           // error replies to strangers, and liveness checks they can cause, a second: 10
 
 	Retransmit Retransmit
@@ -120,6 +128,9 @@ func (l Limits) withDefaults() Limits {
 	orDefault(&l.CookieThreshold, 32)
 	orDefault(&l.CookieLifetime, 30*time.Second)
 	orDefault(&l.ChildrenPerIKE, 128)
+	orDefault(&l.Checks, 64)
+	orDefault(&l.ChecksPerPeer, 4)
+	orDefault(&l.CheckTimeout, 20*time.Second)
 	orDefault(&l.UnprotectedReplies, 10)
 	orDefault(&l.Retransmit.Base, 500*time.Millisecond)
 	orDefault(&l.Retransmit.Factor, 1.8)
@@ -178,9 +189,7 @@ func ValidatePeers(peers []Peer) error {
 			// Our own messages, sent back to us, would pass as the peer's: one key serves both directions.
 			errs = append(errs, fmt.Errorf("peer %q: both ends are %v, expected two identities", p.Name, p.LocalID))
 		}
-		if p.PSK.Len() == 0 {
-			errs = append(errs, fmt.Errorf("peer %q: the pre-shared key is empty, expected at least one octet", p.Name))
-		}
+		errs = append(errs, validateAuth(p)...)
 		for _, other := range peers[:i] {
 			other = other.withDefaults()
 			if other.Local == p.Local && other.Remote == p.Remote && other.LocalID == p.LocalID && other.RemoteID == p.RemoteID {

@@ -32,10 +32,19 @@ func TestParseIdentity(t *testing.T) {
 
 func TestValidatePeers(t *testing.T) {
 	for name, change := range map[string]func(*[]Peer){
-		"name twice":            func(p *[]Peer) { *p = append(*p, (*p)[0]) },
-		"same identities":       func(p *[]Peer) { twin := (*p)[0]; twin.Name = "twin"; *p = append(*p, twin) },
-		"one identity":          func(p *[]Peer) { (*p)[0].LocalID = AddressIdentity(addrB) },
-		"no key":                func(p *[]Peer) { (*p)[0].PSK = crypto.Secret{} },
+		"name twice":      func(p *[]Peer) { *p = append(*p, (*p)[0]) },
+		"same identities": func(p *[]Peer) { twin := (*p)[0]; twin.Name = "twin"; *p = append(*p, twin) },
+		"one identity":    func(p *[]Peer) { (*p)[0].LocalID = AddressIdentity(addrB) },
+		"no key":          func(p *[]Peer) { (*p)[0].PSK = crypto.Secret{} },
+		"unknown method":  func(p *[]Peer) { (*p)[0].LocalAuth = 9 },
+		"no credential":   func(p *[]Peer) { (*p)[0].LocalAuth = AuthSignature },
+		"no certificate":  func(p *[]Peer) { (*p)[0].LocalAuth, (*p)[0].Credential = AuthSignature, &Credential{Key: newP256(t)} },
+		"key on P-224": func(p *[]Peer) {
+			(*p)[0].LocalAuth, (*p)[0].Credential = AuthSignature, &Credential{[][]byte{{1}}, newP224(t)}
+		},
+		"no authority":          func(p *[]Peer) { (*p)[0].RemoteAuth = AuthSignature },
+		"broken authority":      func(p *[]Peer) { (*p)[0].RemoteAuth, (*p)[0].Authorities = AuthSignature, [][]byte{{1}} },
+		"no key for one end":    func(p *[]Peer) { (*p)[0] = trusting((*p)[0]); (*p)[0].PSK = crypto.Secret{} },
 		"no address":            func(p *[]Peer) { (*p)[0].Remote = netip.Addr{} },
 		"two IP versions":       func(p *[]Peer) { (*p)[0].Remote = netip.MustParseAddr("2001:db8::1") },
 		"child twice":           func(p *[]Peer) { (*p)[0].Children = append((*p)[0].Children, (*p)[0].Children[0]) },

@@ -47,6 +47,14 @@ type (
 		Peer, Child string
 		SPI         uint32
 	}
+	// CheckCertificates asks whether these certificates, DER, the one that should be Identity's first, lead from Identity to an authority that
+	// the peer's configuration trusts. The answer is CertificatesChecked; until then, or Limits.CheckTimeout, the exchange waits.
+	CheckCertificates struct {
+		Ticket       uint64
+		Peer         string
+		Identity     Identity
+		Certificates [][]byte
+	}
 	// ReleaseSPI gives back an SPI from Config.AllocateSPI that was never installed.
 	ReleaseSPI struct{ SPI uint32 }
 )
@@ -65,12 +73,13 @@ type ChildSA struct {
 	ESN           bool
 }
 
-func (Send) effect()            {}
-func (Arm) effect()             {}
-func (InstallInbound) effect()  {}
-func (InstallOutbound) effect() {}
-func (MoveOutbound) effect()    {}
-func (RemoveInbound) effect()   {}
-func (RemoveOutbound) effect()  {}
-func (ReleaseSPI) effect()      {}
-func (Fact) effect()            {}
+func (Send) effect()              {}
+func (Arm) effect()               {}
+func (InstallInbound) effect()    {}
+func (InstallOutbound) effect()   {}
+func (MoveOutbound) effect()      {}
+func (RemoveInbound) effect()     {}
+func (RemoveOutbound) effect()    {}
+func (CheckCertificates) effect() {}
+func (ReleaseSPI) effect()        {}
+func (Fact) effect()              {}

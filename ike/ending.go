@@ -58,6 +58,12 @@ func identityChange(was, is Peer) string {
 		return "identities"
 	case !was.PSK.Equal(is.PSK):
 		return "preshared key"
+	case was.LocalAuth != is.LocalAuth || was.RemoteAuth != is.RemoteAuth:
+		return "authentication method"
+	case !was.Credential.Equal(is.Credential):
+		return "our certificate"
+	case !reflect.DeepEqual(was.Authorities, is.Authorities):
+		return "trusted authorities"
 	case !reflect.DeepEqual(was.IKEProposals, is.IKEProposals):
 		return "IKE proposals"
 	}

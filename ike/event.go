@@ -1,6 +1,7 @@
 package ike
 
 import (
+	"crypto"
 	"net/netip"
 
 	"sallyport/policy"
@@ -44,6 +45,14 @@ type (
 		Inbound bool
 		Reason  string
 	}
+	// CertificatesChecked answers CheckCertificates. With Reason empty the certificates are good and Key, of the first one, is the identity's;
+	// otherwise Reason is one of the Cert list. An answer that nobody waits for any more is ignored.
+	CertificatesChecked struct {
+		Ticket uint64
+		Key    crypto.PublicKey
+		Reason Reason
+		Detail string // for people: what was expected, what was found
+	}
 	// Terminate deletes all SAs of a peer and starts none again until Initiate. What the peer begins is still answered.
 	Terminate struct{ Peer string }
 	// Rekey replaces the keys of a Child SA, or with an empty Child those of the IKE SA.
@@ -59,13 +68,14 @@ type (
 	}
 )
 
-func (Datagram) event()      {}
-func (Tick) event()          {}
-func (Initiate) event()      {}
-func (Acquire) event()       {}
-func (Expire) event()        {}
-func (Moved) event()         {}
-func (InstallFailed) event() {}
-func (Terminate) event()     {}
-func (Rekey) event()         {}
-func (Reconfigure) event()   {}
+func (Datagram) event()            {}
+func (Tick) event()                {}
+func (Initiate) event()            {}
+func (Acquire) event()             {}
+func (Expire) event()              {}
+func (Moved) event()               {}
+func (InstallFailed) event()       {}
+func (Terminate) event()           {}
+func (Rekey) event()               {}
+func (CertificatesChecked) event() {}
+func (Reconfigure) event()         {}

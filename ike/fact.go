@@ -103,6 +103,7 @@ const (
 	RefuseEstablished    Reason = "ike_limit_established" // S-084: per address and port with one
 	RefuseCookie         Reason = "ike_cookie_demanded"   // answered with COOKIE, nothing kept
 	RefuseRate           Reason = "ike_limit_replies"     // error reply or liveness check withheld
+	RefuseChecks         Reason = "ike_limit_checks"      // certificate checks under way; the message counts as lost
 	RefuseChildren       Reason = "ike_limit_children"    // Child SAs on one IKE SA
 	RefuseSPI            Reason = "ike_no_spi"            // the data plane has no SPI left
 	RefuseChildSelectors Reason = "ike_child_exists"      // a Child SA of the rule exists with other selectors
@@ -113,7 +114,7 @@ const (
 	FailTimeout         Reason = "timeout"               // no response to the last retransmission
 	FailProposal        Reason = "no_proposal_chosen"    // by either side
 	FailKE              Reason = "invalid_ke"            // no common group, or an invalid public value
-	FailAuthentication  Reason = "authentication_failed" // key or identity
+	FailAuthentication  Reason = "authentication_failed" // the peer said so, without saying why
 	FailSelectors       Reason = "ts_unacceptable"       // no common traffic
 	FailSyntax          Reason = "invalid_syntax"        // authenticated, and against the rules
 	FailCritical        Reason = "unsupported_critical_payload"
@@ -126,6 +127,26 @@ const (
 	FailInstall         Reason = "install_failed" // the data plane refused the keys
 	FailMode            Reason = "mode_refused"   // the peer insists on transport mode
 	FailInternal        Reason = "internal_error" // Detail says what
+)
+
+// Reasons for Failed: why a peer was not authenticated. All the peer is told is AUTHENTICATION_FAILED.
+const (
+	AuthIdentity    Reason = "auth_identity"    // the peer is somebody else than any that we expect at its address
+	AuthOtherMethod Reason = "auth_method"      // it proves who it is by another method than we expect: EAP, NULL, a key for a certificate
+	AuthKey         Reason = "auth_key"         // it does not hold our pre-shared key
+	AuthSigned      Reason = "auth_signature"   // the signature is not by the key of its certificate, or not over this exchange
+	AuthAlgorithm   Reason = "auth_algorithm"   // a signature algorithm that is unknown or too weak, or none in common
+	AuthWeakKey     Reason = "auth_weak_key"    // the key of its certificate is too short or of a kind that is not supported
+	AuthCertificate Reason = "auth_certificate" // no certificate, too many of them, or not in the payload itself
+	CertMalformed   Reason = "cert_malformed"   // not to be parsed, or against the rules of RFC 5280
+	CertIdentity    Reason = "cert_identity"    // the certificate is not for the identity
+	CertUntrusted   Reason = "cert_untrusted"   // no way to an authority that is trusted for the peer
+	CertExpired     Reason = "cert_expired"     // it, or one on the way to the authority, is over
+	CertNotYetValid Reason = "cert_not_yet_valid"
+	CertUsage       Reason = "cert_usage"        // its key is not for IKE, or not for a machine
+	CertRevoked     Reason = "cert_revoked"      // by a CRL or an OCSP answer
+	CertStatus      Reason = "cert_status"       // whether it is revoked cannot be found out, and must be
+	CertUnanswered  Reason = "cert_check_failed" // no answer to the check in time, or the check itself failed
 )
 
 // Reasons for IKEDeleted and ChildDeleted.

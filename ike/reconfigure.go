@@ -64,9 +64,9 @@ func (e *Engine) closeDeaf(deaf func(local netip.Addr) bool) {
 // sameIdentity reports whether what an IKE SA was made from is the same, without telling where the keys differ. The configurations have
 // their defaults.
 func sameIdentity(a, b Peer) bool {
-	same := a.PSK.Equal(b.PSK)
+	same := a.PSK.Equal(b.PSK) && a.Credential.Equal(b.Credential)
 	for _, p := range []*Peer{&a, &b} {
-		p.PSK, p.Children, p.DPDDelay, p.RekeyTime = crypto.Secret{}, nil, 0, 0
+		p.PSK, p.Credential, p.Children, p.DPDDelay, p.RekeyTime = crypto.Secret{}, nil, nil, 0, 0
 	}
 	return same && reflect.DeepEqual(a, b)
 }
