@@ -17,6 +17,7 @@ const narrowMTU = 1280
 type mtuCase struct {
 	name           string
 	inner6, outer6 bool
+	udp            bool   // ESP is in UDP, as behind a NAT
 	encapsulation  string // of the SAs, as YAML
 	fragments      bool   // of outer packets are what the gateways send
 	narrow         bool   // no packet is longer than the way takes, from the first one
@@ -29,11 +30,14 @@ var mtuCases = []mtuCase{
 	{name: "4in6-told", outer6: true},
 	{name: "6in4-told", inner6: true, fragments: true},
 	{name: "6in6-told", inner6: true, outer6: true, fragments: true},
+	{name: "4in4-udp-told", udp: true},
+	{name: "6in6-udp-told", inner6: true, outer6: true, udp: true, fragments: true},
 	{name: "4in4-clamped", encapsulation: "mss_clamp: 1100", narrow: true},
 	{name: "6in4-clamped", inner6: true, encapsulation: "mss_clamp: 1100", narrow: true},
 	{name: "6in6-clamped", inner6: true, outer6: true, encapsulation: "mss_clamp: 1100", narrow: true},
 	{name: "4in4-cut-by-the-router", encapsulation: "df: clear, path_mtu: off"},
 	{name: "6in4-cut-by-the-router", inner6: true, encapsulation: "df: clear, path_mtu: off"},
+	{name: "4in4-udp-cut-twice", udp: true, encapsulation: "df: clear, fragment: after, path_mtu: off", fragments: true},
 	{name: "4in4-cut-twice", encapsulation: "df: clear, fragment: after, path_mtu: off", fragments: true},
 	{name: "6in4-cut-twice", inner6: true, encapsulation: "df: clear, fragment: after, path_mtu: off", fragments: true},
 }
@@ -61,8 +65,12 @@ func (c mtuCase) sa(site, peer *lab.Site, number int) string {
 	if site.Name == "b" {
 		in, out, keyIn, keyOut = out, in, keyOut, keyIn
 	}
-	return fmt.Sprintf("  - {name: %s, local: %q, remote: %q, algorithm: aes128gcm16, spi_in: %#x, spi_out: %#x, key_in: %q, key_out: %q, encapsulation: {%s}}\n",
-		c.name, local, remote, in, out, keyIn, keyOut, c.encapsulation)
+	udp := ""
+	if c.udp {
+		udp = ", udp: {}"
+	}
+	return fmt.Sprintf("  - {name: %s, local: %q, remote: %q, algorithm: aes128gcm16, spi_in: %#x, spi_out: %#x, key_in: %q, key_out: %q, encapsulation: {%s}%s}\n",
+		c.name, local, remote, in, out, keyIn, keyOut, c.encapsulation, udp)
 }
 
 // mtuOptions are those of one gateway for all cases.
@@ -152,8 +160,8 @@ func (c mtuCase) transfer(t *testing.T, s *lab.Sites, number int) {
 		t.Fatal(err)
 	}
 	for name, sent := range map[string]lab.Tally{"a": a, "b": b} {
-		if sent.Clear != 0 || sent.Lost != 0 || sent.ESP == 0 {
-			t.Errorf("site %s sent %v, want ESP and nothing clear", name, sent)
+		if sent.Clear != 0 || sent.Lost != 0 || sent.ESP+sent.ESPinUDP == 0 || (sent.ESPinUDP > 0) != c.udp {
+			t.Errorf("site %s sent %v, want ESP, in UDP: %v, and nothing clear", name, sent, c.udp)
 		}
 	}
 	if longest := max(a.Longest, b.Longest); c.narrow != (longest <= etherLen+narrowMTU) {
