@@ -82,7 +82,7 @@ func newInterop(t *testing.T, form peerForm, o lab.GatewayOptions) *interop {
 	}
 	t.Cleanup(func() {
 		if t.Failed() {
-			t.Logf("gateway: %s\npeer: %s", i.gateway.Diagnosis(context.Background()), i.peer.Log(context.Background()))
+			t.Logf("gateway: %s\npeer: %s", i.gateway.Diagnosis(context.Background()), i.peer.Log())
 		}
 	})
 	return i

@@ -25,7 +25,8 @@ type PingOptions struct {
 	Source   netip.Addr // of the sender, chosen by the kernel when not valid
 	Count    int
 	Interval time.Duration
-	Pattern  string // repeated through the payload; at most 16 octets, none when empty
+	Pattern  string        // repeated through the payload; at most 16 octets, none when empty
+	Wait     time.Duration // for the last answers, in whole seconds; 3 s when 0
 }
 
 // pingWait is how long ping waits for the last answers.
@@ -33,7 +34,10 @@ const pingWait = 3 * time.Second
 
 // pingCommand is the command line for echo requests to an address.
 func pingCommand(to netip.Addr, o PingOptions) []string {
-	args := []string{"ping", "-n", "-q", "-c", strconv.Itoa(o.Count), "-W", strconv.Itoa(int(pingWait.Seconds())),
+	if o.Wait == 0 {
+		o.Wait = pingWait
+	}
+	args := []string{"ping", "-n", "-q", "-c", strconv.Itoa(o.Count), "-W", strconv.Itoa(int(o.Wait.Seconds())),
 		"-i", strconv.FormatFloat(o.Interval.Seconds(), 'f', 3, 64)}
 	if o.Source.IsValid() {
 		args = append(args, "-I", o.Source.String())

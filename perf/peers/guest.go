@@ -54,11 +54,15 @@ func StartGuest(ctx context.Context, l *lab.Lab, in *lab.Namespace, name, link s
 	if err != nil {
 		return nil, err
 	}
+	daemonDir, err := daemonDir()
+	if err != nil {
+		return nil, err
+	}
 	g.Process, err = in.Start(lab.Command{
 		Name: name + "-kernel",
 		Args: []string{"linux.uml", "umid=" + name, "uml_dir=" + g.HostDir + "/", fmt.Sprintf("mem=%dM", guestMemory),
 			"root=/dev/root", "rootfstype=hostfs", "rootflags=/", "ro", "init=" + g.HostDir + "/init.sh",
-			"guest=" + g.HostDir, "modules=" + moduleDir, "con=null", "con0=null,fd:1", "quiet",
+			"guest=" + g.HostDir, "modules=" + moduleDir, "daemons=" + daemonDir, "con=null", "con0=null,fd:1", "quiet",
 			"vec0:transport=raw,ifname=" + link + ",depth=32"},
 		Env:     []string{"LD_PRELOAD=" + filepath.Join(g.HostDir, "xstate.so"), "TMPDIR=" + memoryDir(g.HostDir)},
 		OwnPIDs: true,

@@ -2,6 +2,7 @@ package peers
 
 import (
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 )
@@ -17,4 +18,17 @@ func moduleDir() (string, error) {
 		return "", fmt.Errorf("peers: expected the kernel modules of package user-mode-linux under %s, found none; run make deps", moduleTree)
 	}
 	return filepath.Dir(slices.Max(versions)), nil
+}
+
+// daemonDir returns the folder of the daemons that scripts/peer-daemons unpacks.
+func daemonDir() (string, error) {
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		return "", fmt.Errorf("peers: %w", err)
+	}
+	dir := filepath.Join(cache, "sallyport", "peer-daemons")
+	if _, err := os.Stat(filepath.Join(dir, "complete")); err != nil {
+		return "", fmt.Errorf("peers: expected the daemons of guests in %s: %w; run make deps", dir, err)
+	}
+	return dir, nil
 }

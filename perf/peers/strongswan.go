@@ -20,10 +20,12 @@ type Machine interface {
 type StrongSwan struct {
 	machine Machine
 	tunnel  Tunnel
-	dir     string // its files, as the machine sees them
+	hostDir string // its files
+	dir     string // the same as the machine sees them
 	swanctl string // program, as the machine sees it
 	// Process is the daemon in a namespace, nil in a guest.
 	Process *lab.Process
+	program *program // in a guest
 }
 
 // daemonLimit is how long a daemon may take to answer its control socket.
@@ -51,7 +53,7 @@ func StartStrongSwan(ctx context.Context, l *lab.Lab, in *lab.Namespace, name st
 	if err != nil {
 		return nil, err
 	}
-	s := &StrongSwan{machine: in, tunnel: t, dir: dir, swanctl: swanctl}
+	s := &StrongSwan{machine: in, tunnel: t, hostDir: dir, dir: dir, swanctl: swanctl}
 	s.Process, err = in.Start(lab.Command{Name: name + "-charon", Args: []string{charon}, Env: s.environment()})
 	if err != nil {
 		return nil, err
@@ -59,18 +61,25 @@ func StartStrongSwan(ctx context.Context, l *lab.Lab, in *lab.Namespace, name st
 	return s, s.load(ctx)
 }
 
-// StartStrongSwanIn runs strongSwan in a guest, with the guest kernel's own ESP.
+// StartStrongSwanIn runs strongSwan in a guest, with the guest kernel's own ESP, in a folder with the connection's name.
 func StartStrongSwanIn(ctx context.Context, g *Guest, t Tunnel) (*StrongSwan, error) {
-	if err := writeStrongSwan(g.HostDir, guestDir, t, kernelESP); err != nil {
+	s := &StrongSwan{machine: g, tunnel: t, hostDir: filepath.Join(g.HostDir, t.Name), dir: g.seen(t.Name, ""), swanctl: "/usr/sbin/swanctl"}
+	if err := writeStrongSwan(s.hostDir, s.dir, t, kernelESP); err != nil {
 		return nil, err
 	}
-	s := &StrongSwan{machine: g, tunnel: t, dir: guestDir, swanctl: "/usr/sbin/swanctl"}
-	start := append(append([]string{"env"}, s.environment()...), "sh", "-c", "exec setsid /usr/sbin/charon-systemd </dev/null >"+guestDir+"/charon.out 2>&1 &")
-	if _, err := g.Run(ctx, start...); err != nil {
+	if err := g.writeFiles(t.Name, t.Files); err != nil {
+		return nil, err
+	}
+	var err error
+	s.program, err = startProgram(ctx, g, t.Name, "charon", append(append([]string{"env"}, s.environment()...), "/usr/sbin/charon-systemd")...)
+	if err != nil {
 		return nil, err
 	}
 	return s, s.load(ctx)
 }
+
+// Stop ends the daemon of a guest.
+func (s *StrongSwan) Stop(ctx context.Context) error { return s.program.stop(ctx) }
 
 // environment points the daemon and swanctl at their private files.
 func (s *StrongSwan) environment() []string {
@@ -181,10 +190,10 @@ func (s *StrongSwan) WaitGone(ctx context.Context, limit time.Duration) error {
 }
 
 // Log returns the daemon's log, for test failures.
-func (s *StrongSwan) Log(ctx context.Context) string {
-	out, err := s.machine.Run(ctx, "cat", filepath.Join(s.dir, logFile))
+func (s *StrongSwan) Log() string {
+	b, err := os.ReadFile(filepath.Join(s.hostDir, logFile))
 	if err != nil {
 		return err.Error()
 	}
-	return out
+	return string(b)
 }

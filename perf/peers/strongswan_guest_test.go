@@ -23,7 +23,7 @@ func TestStrongSwanInGuest(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := b.Initiate(t.Context()); err != nil {
-		t.Fatalf("%v\n%s", err, b.Log(t.Context()))
+		t.Fatalf("%v\n%s", err, b.Log())
 	}
 	const pings = 20
 	result, err := s.A.Host.Ping(t.Context(), s.B.HostAddress, lab.PingOptions{Count: pings, Interval: 10 * time.Millisecond})

@@ -45,7 +45,7 @@ func TestStrongSwanToStrongSwan(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := a.Initiate(t.Context()); err != nil {
-		t.Fatalf("%v\n%s", err, a.Log(t.Context()))
+		t.Fatalf("%v\n%s", err, a.Log())
 	}
 	first, err := b.WaitTunnel(t.Context(), 10*time.Second)
 	if err != nil {

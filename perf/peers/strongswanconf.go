@@ -17,10 +17,17 @@ type Tunnel struct {
 	RemoteNet       netip.Prefix
 	LocalID         string // the address when empty
 	RemoteID        string
-	PSK             string
+	PSK             string // both authenticate with their public keys when empty
 	IKEProposals    string // strongSwan's words, for example aes128gcm16-prfsha256-ecp256
 	ESPProposals    string
 	LivenessSeconds int // between liveness checks of a silent peer, off when 0
+
+	// More lines for swanctl.conf, of which one takes the place of an earlier one with its key: of the connection, of how
+	// the two authenticate, and of the Child SA; then more sections beside the Child SA and the preshared key.
+	Connection, LocalAuth, RemoteAuth, Child string
+	Children, Secrets                        string
+	Settings                                 string            // the same for the daemon's section of strongswan.conf
+	Files                                    map[string][]byte // certificates and keys by name in the daemon's folder: x509ca/ca.pem
 }
 
 // espKind says who does ESP for the daemon.
@@ -39,7 +46,8 @@ type settings struct {
 }
 
 // plugins are what the daemon loads; order decides who is asked first.
-const plugins = "random nonce openssl gcm kdf aes sha1 sha2 hmac %skernel-netlink socket-default vici"
+const plugins = "random nonce openssl gcm ccm ctr kdf aes des sha1 sha2 hmac cmac xcbc chapoly curve25519 gmp mgf1 pem pkcs1 pkcs8 x509 pubkey constraints revocation " +
+	"%skernel-netlink socket-default vici"
 
 // Rekeying is never started by time here: tests start it, or the other side does.
 var strongswanConf = template.Must(template.New("strongswan.conf").Parse(`charon-systemd {
@@ -65,6 +73,7 @@ var strongswanConf = template.Must(template.New("strongswan.conf").Parse(`charon
       socket = unix://{{.Dir}}/` + viciSocket + `
     }
   }
+  {{.Settings}}
 }
 `))
 
@@ -76,33 +85,39 @@ var swanctlConf = template.Must(template.New("swanctl.conf").Parse(`connections 
     proposals = {{.IKEProposals}}
     rekey_time = 0
     dpd_delay = {{.LivenessSeconds}}s
+    {{.Connection}}
     local {
-      auth = psk
-      id = {{.LocalID}}
+      auth = {{if .PSK}}psk{{else}}pubkey{{end}}
+      id = "{{.LocalID}}"
+      {{.LocalAuth}}
     }
     remote {
-      auth = psk
-      id = {{.RemoteID}}
+      auth = {{if .PSK}}psk{{else}}pubkey{{end}}
+      id = "{{.RemoteID}}"
+      {{.RemoteAuth}}
     }
     children {
       {{.Name}} {
-        local_ts = {{.LocalNet}}
-        remote_ts = {{.RemoteNet}}
-        esp_proposals = {{.ESPProposals}}
-        mode = tunnel
+{{if .LocalNet.IsValid}}        local_ts = {{.LocalNet}}
+{{end}}{{if .RemoteNet.IsValid}}        remote_ts = {{.RemoteNet}}
+{{end}}{{if .ESPProposals}}        esp_proposals = {{.ESPProposals}}
+{{end}}        mode = tunnel
         rekey_time = 0
         start_action = none
         close_action = none
+        {{.Child}}
       }
+      {{.Children}}
     }
   }
 }
 secrets {
-  ike-{{.Name}} {
-    id-1 = {{.LocalID}}
-    id-2 = {{.RemoteID}}
+{{if .PSK}}  ike-{{.Name}} {
+    id-1 = "{{.LocalID}}"
+    id-2 = "{{.RemoteID}}"
     secret = "{{.PSK}}"
   }
+{{end}}  {{.Secrets}}
 }
 `))
 

@@ -1,16 +1,18 @@
 #!/bin/sh
-# First process of a guest. Its root is the host's own file system, read-only, under an overlay in
-# memory: the guest runs the host's programs and leaves no trace. The kernel command line names the
-# host's folder of this guest ("guest=") and of its kernel's modules ("modules=").
+# First process of a guest. Its root is the host's own file system, read-only, under the daemons that the
+# host has only unpacked and an overlay in memory: the guest runs the host's programs and leaves no trace.
+# The kernel command line names the host's folder of this guest ("guest="), of those daemons ("daemons=")
+# and of its kernel's modules ("modules=").
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root
 if [ "${1:-}" != inside ]; then
   mount -t proc proc /proc
-  modules=$(tr ' ' '\n' </proc/cmdline | sed -n 's/^modules=//p')
-  guest=$(tr ' ' '\n' </proc/cmdline | sed -n 's/^guest=//p')
+  argument() { tr ' ' '\n' </proc/cmdline | sed -n "s/^$1=//p"; }
+  modules=$(argument modules) guest=$(argument guest) daemons=$(argument daemons)
   mount -t tmpfs tmpfs /mnt
-  mkdir /mnt/upper /mnt/work /mnt/root
+  mkdir /mnt/upper /mnt/work /mnt/root /mnt/daemons
+  mount -t hostfs -o "$daemons" none /mnt/daemons
   insmod "$modules/kernel/fs/overlayfs/overlay.ko"
-  mount -t overlay -o lowerdir=/,upperdir=/mnt/upper,workdir=/mnt/work overlay /mnt/root || echo o >/proc/sysrq-trigger
+  mount -t overlay -o lowerdir=/mnt/daemons:/,upperdir=/mnt/upper,workdir=/mnt/work overlay /mnt/root || echo o >/proc/sysrq-trigger
   mount -t proc proc /mnt/root/proc
   mount -t sysfs sysfs /mnt/root/sys
   mount -t devtmpfs devtmpfs /mnt/root/dev
