@@ -16,7 +16,7 @@ type (
 	EncrID  uint16 // transform type 1, ENCR_*
 	PRFID   uint16 // transform type 2, PRF_*
 	IntegID uint16 // transform type 3, AUTH_*
-	DHID    uint16 // transform type 4, key exchange groups
+	DHID    uint16 // transform types 4 and 6 to 12, key exchange methods (RFC 9370)
 	ESNID   uint16 // transform type 5, extended sequence numbers
 )
 
@@ -60,12 +60,16 @@ const (
 	IntegHMACSHA512 IntegID = 14 // AUTH_HMAC_SHA2_512_256
 )
 
-// Diffie-Hellman groups.
+// Key exchange methods: Diffie-Hellman groups, and key encapsulations.
 const (
+	DHNone       DHID = 0  // no additional key exchange, where it is one of the alternatives (RFC 9370)
 	DHMODP2048   DHID = 14 // RFC 3526
 	DHECP256     DHID = 19 // RFC 5903
 	DHECP384     DHID = 20
 	DHCurve25519 DHID = 31 // RFC 8031
+	DHMLKEM512   DHID = 35 // FIPS 203, draft-ietf-ipsecme-ikev2-mlkem
+	DHMLKEM768   DHID = 36
+	DHMLKEM1024  DHID = 37
 )
 
 // Extended sequence numbers.
@@ -226,9 +230,12 @@ func (id PRFID) String() string {
 	return fmt.Sprintf("PRF_%d", uint16(id))
 }
 
-// String returns the name of the group in the IANA registry.
+// String returns the name of the method in the IANA registry.
 func (id DHID) String() string {
-	if row, ok := dhByID(id); ok {
+	if id == DHNone {
+		return "NONE"
+	}
+	if row, ok := exchangeByID(id); ok {
 		return row.name
 	}
 	return fmt.Sprintf("DH_%d", uint16(id))

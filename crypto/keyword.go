@@ -71,6 +71,9 @@ var keywordTable = []keyword{
 	{"ecp256", TransformDH, uint16(DHECP256), 0},
 	{"ecp384", TransformDH, uint16(DHECP384), 0},
 	{"curve25519", TransformDH, uint16(DHCurve25519), 0},
+	{"mlkem512", TransformDH, uint16(DHMLKEM512), 0},
+	{"mlkem768", TransformDH, uint16(DHMLKEM768), 0},
+	{"mlkem1024", TransformDH, uint16(DHMLKEM1024), 0},
 	{"noesn", TransformESN, uint16(ESNNo), 0},
 	{"esn", TransformESN, uint16(ESNYes), 0},
 
@@ -109,20 +112,74 @@ var keywordTable = []keyword{
 func parseKeywords(text string, p Protocol, kinds ...TransformType) ([]keyword, error) {
 	var words []keyword
 	for name := range strings.SplitSeq(text, "-") {
-		i := slices.IndexFunc(keywordTable, func(k keyword) bool {
-			return k.name == name && slices.Contains(kinds, k.kind) && k.transform().serves(p)
-		})
-		if i < 0 {
-			return nil, fmt.Errorf("unknown word %q, expected one of %s", name, wordList(p, kinds...))
+		word, ok := lookUp(name, p, kinds)
+		if !ok {
+			return nil, fmt.Errorf("unknown word %q, expected one of %s%s", name, wordList(p, kinds...), additionalHint(kinds))
 		}
-		words = append(words, keywordTable[i])
+		words = append(words, word)
 	}
 	return words, nil
+}
+
+// lookUp finds a word. Before that of a key exchange "ke1_" to "ke7_" make it an additional
+// one, "ke1_mlkem768", and "ke1_none" is the alternative to do without (RFC 9370).
+func lookUp(name string, p Protocol, kinds []TransformType) (keyword, bool) {
+	kind, method, ok := cutAdditional(name)
+	switch {
+	case !ok:
+		return inTable(name, p, kinds)
+	case !slices.Contains(kinds, TransformDH):
+		return keyword{}, false
+	case method == noExchange:
+		return keyword{name, kind, uint16(DHNone), 0}, true
+	}
+	word, ok := inTable(method, p, []TransformType{TransformDH})
+	return keyword{name, kind, word.id, 0}, ok
+}
+
+func inTable(name string, p Protocol, kinds []TransformType) (keyword, bool) {
+	i := slices.IndexFunc(keywordTable, func(k keyword) bool {
+		return k.name == name && slices.Contains(kinds, k.kind) && k.transform().serves(p)
+	})
+	if i < 0 {
+		return keyword{}, false
+	}
+	return keywordTable[i], true
+}
+
+const (
+	additionalPrefix = "ke"
+	noExchange       = "none"
+)
+
+// cutAdditional splits "ke1_mlkem768".
+func cutAdditional(name string) (kind TransformType, method string, ok bool) {
+	number, method, ok := strings.Cut(strings.TrimPrefix(name, additionalPrefix), "_")
+	if !ok || !strings.HasPrefix(name, additionalPrefix) || len(number) != 1 {
+		return 0, "", false
+	}
+	kind = AdditionalKE(int(number[0]) - '1')
+	_, ok = kind.additional()
+	return kind, method, ok
+}
+
+func additionalHint(kinds []TransformType) string {
+	if !slices.Contains(kinds, TransformDH) {
+		return ""
+	}
+	return fmt.Sprintf("; %s1_ to %s%d_ before a key exchange make it an additional one", additionalPrefix, additionalPrefix, AdditionalKEs)
 }
 
 // keywordFor returns the canonical word of an algorithm, or its IANA name when
 // it has none.
 func keywordFor(kind TransformType, id uint16, keyBits int) string {
+	if i, ok := kind.additional(); ok {
+		method := noExchange
+		if id != uint16(DHNone) {
+			method = keywordFor(TransformDH, id, keyBits)
+		}
+		return fmt.Sprintf("%s%d_%s", additionalPrefix, i+1, method)
+	}
 	for _, k := range keywordTable {
 		if k.kind == kind && k.id == id && k.keyBits == keyBits {
 			return k.name
@@ -132,9 +189,12 @@ func keywordFor(kind TransformType, id uint16, keyBits int) string {
 }
 
 // wordList lists the canonical words of some kinds that the protocol can use, in table
-// order.
+// order. Additional key exchanges have those of the first one.
 func wordList(p Protocol, kinds ...TransformType) string {
 	var names []string
+	if _, ok := kinds[0].additional(); ok {
+		kinds = []TransformType{TransformDH}
+	}
 	for _, k := range keywordTable {
 		if slices.Contains(kinds, k.kind) && k.transform().serves(p) && keywordFor(k.kind, k.id, k.keyBits) == k.name {
 			names = append(names, k.name)

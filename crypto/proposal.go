@@ -18,7 +18,10 @@ type Cipher struct {
 // families in proposals of their own.
 //
 // An IKE proposal has PRF and DH and no ESN. An ESP proposal has ESN and no PRF;
-// its DH list, if any, asks for perfect forward secrecy.
+// its DH list, if any, asks for perfect forward secrecy. Beside DH there may be additional
+// key exchanges, carried out after it in their order (RFC 9370): the secret then is no
+// weaker than the strongest of them. DHNone among the alternatives makes one optional. A
+// method is in one list at most, for the peers must not agree on it twice.
 type Proposal struct {
 	Protocol Protocol
 	Ciphers  []Cipher
@@ -26,6 +29,8 @@ type Proposal struct {
 	PRF      []PRFID
 	DH       []DHID
 	ESN      []ESNID
+
+	AdditionalKE [AdditionalKEs][]DHID
 }
 
 // IKEProposal is a Proposal whose Protocol is ProtocolIKE.
@@ -100,6 +105,10 @@ func (p *Proposal) add(word keyword) {
 		p.DH = append(p.DH, DHID(word.id))
 	case TransformESN:
 		p.ESN = append(p.ESN, ESNID(word.id))
+	default:
+		if i, ok := word.kind.additional(); ok {
+			p.AdditionalKE[i] = append(p.AdditionalKE[i], DHID(word.id))
+		}
 	}
 }
 
@@ -152,16 +161,37 @@ func (p Proposal) Validate() error {
 	case p.Protocol == ProtocolIKE && len(p.PRF) == 0:
 		return fmt.Errorf("no PRF, expected one of %s", wordList(p.Protocol, TransformPRF))
 	case p.Protocol == ProtocolIKE && len(p.DH) == 0:
-		return fmt.Errorf("no Diffie-Hellman group, expected one of %s", wordList(p.Protocol, TransformDH))
+		return fmt.Errorf("no key exchange, expected one of %s", wordList(p.Protocol, TransformDH))
 	}
 	for _, s := range p.Suites() {
 		if err := s.Validate(); err != nil {
 			return err
 		}
 	}
+	if err := p.validateAdditional(); err != nil {
+		return err
+	}
 	for _, t := range p.Transforms() {
 		if !t.serves(p.Protocol) {
 			return fmt.Errorf("%s %s is not supported for %s, expected one of %s", t.Type, t, p.Protocol, wordList(p.Protocol, t.Type))
+		}
+	}
+	return nil
+}
+
+// validateAdditional holds the proposal to RFC 9370 section 2.2.2: the peers must not agree
+// on a method twice.
+func (p Proposal) validateAdditional() error {
+	used := slices.Clone(p.DH)
+	for i, methods := range p.AdditionalKE {
+		if len(methods) > 0 && len(p.DH) == 0 {
+			return fmt.Errorf("%s without a first key exchange, expected one of %s", AdditionalKE(i), wordList(p.Protocol, TransformDH))
+		}
+		for _, method := range methods {
+			if method != DHNone && slices.Contains(used, method) {
+				return fmt.Errorf("%s is %s, which the proposal has already, expected another", AdditionalKE(i), method)
+			}
+			used = append(used, method)
 		}
 	}
 	return nil
@@ -200,6 +230,11 @@ func (p Proposal) Transforms() []Transform {
 	}
 	for _, id := range p.ESN {
 		list = append(list, Transform{Type: TransformESN, ID: uint16(id)})
+	}
+	for i, methods := range p.AdditionalKE {
+		for _, id := range methods {
+			list = append(list, Transform{Type: AdditionalKE(i), ID: uint16(id)})
+		}
 	}
 	return list
 }

@@ -152,7 +152,7 @@ func TestTransformNumbers(t *testing.T) {
 		"aes128": {1, 12, 128}, "aes256": {1, 12, 256}, "aes128gcm8": {1, 18, 128}, "aes128gcm12": {1, 19, 128},
 		"aes192gcm16": {1, 20, 192}, "prfsha1": {2, 2, 0}, "prfsha256": {2, 5, 0}, "prfsha384": {2, 6, 0},
 		"prfsha512": {2, 7, 0}, "sha1": {3, 2, 0}, "sha256": {3, 12, 0}, "sha384": {3, 13, 0}, "sha512": {3, 14, 0},
-		"modp2048": {4, 14, 0}, "ecp256": {4, 19, 0}, "ecp384": {4, 20, 0}, "curve25519": {4, 31, 0},
+		"modp2048": {4, 14, 0}, "ecp256": {4, 19, 0}, "ecp384": {4, 20, 0}, "curve25519": {4, 31, 0}, "mlkem512": {4, 35, 0}, "mlkem768": {4, 36, 0}, "mlkem1024": {4, 37, 0},
 		"noesn": {5, 0, 0}, "esn": {5, 1, 0}, "des": {1, 2, 0}, "3des": {1, 3, 0}, "null": {1, 11, 0}, "aes128ctr": {1, 13, 128},
 		"aes256ccm8": {1, 14, 256}, "aes128ccm12": {1, 15, 128}, "aes192ccm16": {1, 16, 192}, "aes256gmac": {1, 21, 256},
 		"chacha20poly1305": {1, 28, 0}, "md5": {3, 1, 0}, "aesxcbc": {3, 5, 0}, "aescmac": {3, 8, 0},
@@ -186,7 +186,7 @@ func TestTransformNumbers(t *testing.T) {
 		case TransformPRF:
 			_, known = prfByID(PRFID(k.id))
 		case TransformDH:
-			_, known = dhByID(DHID(k.id))
+			_, known = exchangeByID(DHID(k.id))
 		case TransformESN:
 			known = k.id <= 1
 		}
@@ -210,7 +210,7 @@ func TestParseProposals(t *testing.T) {
 		{ike, "aes256gcm16-sha384-ecp384", "aes256gcm16-prfsha384-ecp384"},
 		{ike, "aes256-sha512-prfsha256-modp2048", "aes256-prfsha256-sha512-modp2048"},
 		{ike, "aes128gcm16-ecp256", "error: no PRF, expected one of prfsha1 prfsha256"},
-		{ike, "aes128-sha256", "error: no Diffie-Hellman group, expected one of modp2048"},
+		{ike, "aes128-sha256", "error: no key exchange, expected one of modp2048"},
 		{ike, "aes128-prfsha256-ecp256", "error: needs an integrity algorithm, expected one of sha1"},
 		{ike, "sha256-ecp256", "error: no cipher, expected one of aes128gcm16"},
 		{ike, "aes128gcm16-aes128-sha256-ecp256", "error: AEAD and other ciphers in one proposal"},
@@ -220,6 +220,21 @@ func TestParseProposals(t *testing.T) {
 		{ike, "aes128gcm16-prfsha256-ecp256-ecp256", "error: a second time"},
 		{ike, "aes128gcm16-aes128gcm-prfsha256-ecp256", "error: a second time"},
 		{ike, "", `error: unknown word ""`},
+		{ike, "aes256gcm16-prfsha384-x25519-ke1_mlkem768", "aes256gcm16-prfsha384-curve25519-ke1_mlkem768"},
+		{ike, "aes256gcm16-prfsha384-mlkem768", "aes256gcm16-prfsha384-mlkem768"},
+		{ike, "aes128-sha256-ke7_mlkem512-x25519-ke2_ecp384-ke1_mlkem1024-ke1_mlkem768-ke1_none",
+			"aes128-prfsha256-sha256-curve25519-ke1_mlkem1024-ke1_mlkem768-ke1_none-ke2_ecp384-ke7_mlkem512"},
+		{ike, "aes128-sha256-ke1_mlkem768", "error: no key exchange, expected one of modp2048"},
+		{ike, "aes128-sha256-x25519-ke1_x25519", "error: additional key exchange 1 is Curve25519, which the proposal has already"},
+		{ike, "aes128-sha256-x25519-ke1_mlkem768-ke2_mlkem768", "error: additional key exchange 2 is ml-kem-768, which the proposal has already"},
+		{ike, "aes128-sha256-x25519-ke1_mlkem768-ke1_mlkem768", "error: a second time"},
+		{ike, "aes128-sha256-x25519-ke8_mlkem768", `error: unknown word "ke8_mlkem768"`},
+		{ike, "aes128-sha256-x25519-ke0_mlkem768", `error: ke1_ to ke7_ before a key exchange`},
+		{ike, "aes128-sha256-x25519-ke1_ke2_mlkem768", `error: unknown word`},
+		{ike, "aes128-sha256-x25519-ke1_sha256", `error: unknown word`},
+		{ike, "aes128-sha256-none", `error: unknown word "none"`},
+		{esp, "aes128gcm16-x25519-ke1_mlkem768", "aes128gcm16-curve25519-noesn-ke1_mlkem768"},
+		{esp, "aes128gcm16-ke1_mlkem768", "error: additional key exchange 1 without a first key exchange"},
 		{esp, "aes128gcm16", "aes128gcm16-noesn"},
 		{esp, "aes256-sha256", "aes256-sha256-noesn"},
 		{esp, "aes128gcm16-aes256gcm16-ecp256", "aes128gcm16-aes256gcm16-ecp256-noesn"},
@@ -257,11 +272,11 @@ func TestParseProposals(t *testing.T) {
 }
 
 func TestProposalTransforms(t *testing.T) {
-	p, err := ParseIKEProposal("aes128-aes256-sha256-ecp256-curve25519")
+	p, err := ParseIKEProposal("aes128-aes256-sha256-ecp256-curve25519-ke1_mlkem768-ke3_none")
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []Transform{{1, 12, 128}, {1, 12, 256}, {2, 5, 0}, {3, 12, 0}, {4, 19, 0}, {4, 31, 0}}
+	want := []Transform{{1, 12, 128}, {1, 12, 256}, {2, 5, 0}, {3, 12, 0}, {4, 19, 0}, {4, 31, 0}, {6, 36, 0}, {8, 0, 0}}
 	if found := p.Transforms(); !reflect.DeepEqual(found, want) {
 		t.Errorf("transforms %v, expected %v", found, want)
 	}
@@ -321,6 +336,7 @@ func TestDefaultProposals(t *testing.T) {
 func FuzzParseProposal(f *testing.F) {
 	f.Add("aes128gcm16-prfsha256-ecp256")
 	f.Add("aes128-aes256-sha256-modp2048-esn")
+	f.Add("aes256gcm16-prfsha384-x25519-ke1_mlkem768-ke1_none")
 	f.Add("-")
 	f.Fuzz(func(t *testing.T, text string) {
 		for _, parse := range []func(string) (Proposal, error){ParseIKEProposal, ParseESPProposalWithLegacy} {

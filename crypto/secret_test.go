@@ -118,7 +118,7 @@ func TestNothingPrintsAKey(t *testing.T) {
 		_, err = NewESP(s, testSPI, held(7))
 		values["error "+s.String()] = err
 	}
-	for _, row := range dhTable {
+	for _, row := range exchangeTable {
 		exchange := generate(t, row.id, bytes.NewReader(key))
 		values["KeyExchange "+row.name] = exchange
 		values["KeyExchange in a struct "+row.name] = struct{ kept KeyExchange }{exchange}

@@ -15,7 +15,22 @@ const (
 	TransformInteg TransformType = 3
 	TransformDH    TransformType = 4
 	TransformESN   TransformType = 5
+
+	// Additional key exchanges 1 to 7 have types of their own (RFC 9370), up to 12.
+	TransformAdditionalKE1 TransformType = 6
+	TransformAdditionalKE7 TransformType = 12
 )
+
+// AdditionalKEs is how many additional key exchanges there can be.
+const AdditionalKEs = 7
+
+// AdditionalKE is the type of additional key exchange i, which counts from 0.
+func AdditionalKE(i int) TransformType { return TransformAdditionalKE1 + TransformType(i) }
+
+// additional is the index of an additional key exchange.
+func (t TransformType) additional() (i int, ok bool) {
+	return int(t) - int(TransformAdditionalKE1), t >= TransformAdditionalKE1 && t <= TransformAdditionalKE7
+}
 
 // String names the type as error messages use it.
 func (t TransformType) String() string {
@@ -27,9 +42,12 @@ func (t TransformType) String() string {
 	case TransformInteg:
 		return "integrity algorithm"
 	case TransformDH:
-		return "Diffie-Hellman group"
+		return "key exchange"
 	case TransformESN:
 		return "sequence number form"
+	}
+	if i, ok := t.additional(); ok {
+		return fmt.Sprintf("additional key exchange %d", i+1)
 	}
 	return fmt.Sprintf("transform type %d", uint8(t))
 }
@@ -58,6 +76,9 @@ func (t Transform) String() string {
 		name = ESNID(t.ID).String()
 	default:
 		name = fmt.Sprintf("%s:%d", t.Type, t.ID)
+		if i, ok := t.Type.additional(); ok {
+			name = fmt.Sprintf("KE%d %s", i+1, DHID(t.ID))
+		}
 	}
 	if t.KeyBits != 0 {
 		name += fmt.Sprintf("-%d", t.KeyBits)
@@ -68,6 +89,10 @@ func (t Transform) String() string {
 // serves reports whether this package knows the algorithm with that key length, and SAs
 // of the protocol may use it.
 func (t Transform) serves(p Protocol) bool {
+	if _, ok := t.Type.additional(); ok {
+		method := Transform{Type: TransformDH, ID: t.ID, KeyBits: t.KeyBits}
+		return t.ID == uint16(DHNone) || method.serves(p)
+	}
 	if !slices.ContainsFunc(keywordTable, func(k keyword) bool { return k.transform() == t }) {
 		return false
 	}

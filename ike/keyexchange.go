@@ -86,16 +86,11 @@ func answerDH(e *Engine, c chosen, ke *wire.KE) (*wire.KE, crypto.Secret, error)
 	if ke.Group != uint16(c.dh) {
 		return nil, crypto.Secret{}, askForGroup(c, ke.Group)
 	}
-	key, err := crypto.GenerateKey(c.dh, e.cfg.Random)
-	if err != nil {
-		return nil, crypto.Secret{}, err
-	}
-	defer key.Wipe()
-	secret, err := key.Shared(ke.Data)
+	value, secret, err := crypto.Respond(c.dh, ke.Data, e.cfg.Random)
 	if errors.Is(err, crypto.ErrPeerValue) {
 		return nil, crypto.Secret{}, refuse(wire.NotifyInvalidSyntax, FailKE, "%v", err)
 	}
-	return &wire.KE{Group: ke.Group, Data: key.Public()}, secret, err
+	return &wire.KE{Group: ke.Group, Data: value}, secret, err
 }
 
 // keGroup is the group of a KE payload, 0 without one.

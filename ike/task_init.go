@@ -129,19 +129,14 @@ func (t *initResponder) process(m *message) error {
 	if err := t.choose(sa, wire.Find[*wire.SA](m.Payloads), ke); err != nil {
 		return err
 	}
-	key, err := crypto.GenerateKey(sa.chosen.dh, sa.engine.cfg.Random)
-	if err != nil {
-		return err
-	}
-	defer key.Wipe()
-	shared, err := key.Shared(ke.Data)
+	value, shared, err := crypto.Respond(sa.chosen.dh, ke.Data, sa.engine.cfg.Random)
 	if errors.Is(err, crypto.ErrPeerValue) {
 		return &unauthenticated{DropMalformed, err}
 	} else if err != nil {
 		return err
 	}
 	defer shared.Wipe()
-	t.public = key.Public()
+	t.public = value
 	sa.localSPI = sa.engine.newSPI()
 	sa.ni, sa.nr = wire.Find[*wire.Nonce](m.Payloads).Data, sa.engine.random(nonceLen)
 	if sa.keys, err = deriveKeys(sa.chosen, seedInit(sa.chosen.prf, sa.ni, sa.nr, shared), sa.ni, sa.nr, sa.remoteSPI, sa.localSPI, RoleResponder); err != nil {

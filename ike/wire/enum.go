@@ -83,10 +83,14 @@ const (
 	TransformInteg TransformType = 3
 	TransformDH    TransformType = 4
 	TransformESN   TransformType = 5
+
+	TransformAdditionalKE1 TransformType = 6 // RFC 9370, 7 in all
+	TransformAdditionalKE7 TransformType = 12
 )
 
 var transformNames = map[TransformType]string{
 	TransformEncr: "ENCR", TransformPRF: "PRF", TransformInteg: "INTEG", TransformDH: "D-H", TransformESN: "ESN",
+	6: "ADDKE1", 7: "ADDKE2", 8: "ADDKE3", 9: "ADDKE4", 10: "ADDKE5", 11: "ADDKE6", 12: "ADDKE7",
 }
 
 func (t TransformType) String() string { return named(transformNames, "transform type", t) }

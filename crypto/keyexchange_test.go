@@ -88,35 +88,48 @@ func TestDHVectors(t *testing.T) {
 			}
 			same(t, v.id.String()+" shared", shared.Bytes(), unhex(t, v.sharedS))
 		}
-		if len(i.Public()) != v.id.PublicLen() {
-			t.Errorf("%s: public value of %d octets, PublicLen says %d", v.id, len(i.Public()), v.id.PublicLen())
+		answer, shared, err := Respond(v.id, i.Public(), bytes.NewReader(unhex(t, v.privateR)))
+		if err != nil {
+			t.Fatalf("%s: %v", v.id, err)
 		}
+		same(t, v.id.String()+" responder's value", answer, unhex(t, v.publicR))
+		same(t, v.id.String()+" responder's secret", shared.Bytes(), unhex(t, v.sharedS))
 	}
 }
 
-func TestDHAgrees(t *testing.T) {
-	for _, row := range dhTable {
-		a, b := generate(t, row.id, rand.Reader), generate(t, row.id, rand.Reader)
-		ab, err := a.Shared(b.Public())
+func respond(t *testing.T, id DHID, initiator []byte) ([]byte, Secret) {
+	t.Helper()
+	value, shared, err := Respond(id, initiator, rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return value, shared
+}
+
+func TestKeyExchangeAgrees(t *testing.T) {
+	for _, row := range exchangeTable {
+		initiator := generate(t, row.id, rand.Reader)
+		value, ours := respond(t, row.id, initiator.Public())
+		again, other := respond(t, row.id, initiator.Public())
+		theirs, err := initiator.Shared(value)
 		if err != nil {
 			t.Fatal(err)
 		}
-		ba, err := b.Shared(a.Public())
-		if err != nil {
-			t.Fatal(err)
-		}
-		if !ab.Equal(ba) || ab.Len() == 0 || bytes.Equal(a.Public(), b.Public()) {
+		if !ours.Equal(theirs) || ours.Len() == 0 || ours.Equal(other) || bytes.Equal(value, again) {
 			t.Errorf("%s: two fresh sides do not agree on a fresh secret", row.name)
 		}
+		if i, r := row.id.ValueLens(); i != len(initiator.Public()) || r != len(value) {
+			t.Errorf("%s: values of %d and %d octets, ValueLens says %d and %d", row.name, len(initiator.Public()), len(value), i, r)
+		}
 	}
 }
 
-func TestDHWipe(t *testing.T) {
-	for _, row := range dhTable {
+func TestKeyExchangeWipe(t *testing.T) {
+	for _, row := range exchangeTable {
 		exchange := generate(t, row.id, rand.Reader)
-		peer := generate(t, row.id, rand.Reader).Public()
+		value, _ := respond(t, row.id, exchange.Public())
 		exchange.Wipe()
-		if shared, err := exchange.Shared(peer); err == nil || shared.Len() != 0 || errors.Is(err, ErrPeerValue) {
+		if shared, err := exchange.Shared(value); err == nil || shared.Len() != 0 || errors.Is(err, ErrPeerValue) {
 			t.Errorf("%s: a wiped exchange gave %d octets, error %v", row.name, shared.Len(), err)
 		}
 	}
@@ -166,6 +179,9 @@ func TestDHRefusesPeerValues(t *testing.T) {
 			if shared, err := own.Shared(value); !errors.Is(err, ErrPeerValue) || shared.Len() != 0 {
 				t.Errorf("%s: value %s: error %v", id, name, err)
 			}
+			if _, shared, err := Respond(id, value, rand.Reader); !errors.Is(err, ErrPeerValue) || shared.Len() != 0 {
+				t.Errorf("%s: value %s of an initiator: error %v", id, name, err)
+			}
 		}
 		// The extremes that are right still pass.
 		if id == DHMODP2048 {
@@ -179,10 +195,13 @@ func TestDHRefusesPeerValues(t *testing.T) {
 }
 
 func TestGenerateKeyErrors(t *testing.T) {
-	if _, err := GenerateKey(2, rand.Reader); err == nil {
-		t.Error("group 2 was made")
+	if _, err := GenerateKey(99, rand.Reader); err == nil {
+		t.Error("method 99 was made")
 	}
-	for _, row := range dhTable {
+	if _, _, err := Respond(99, make([]byte, 32), rand.Reader); err == nil || errors.Is(err, ErrPeerValue) {
+		t.Errorf("method 99 was answered, error %v", err)
+	}
+	for _, row := range exchangeTable {
 		if _, err := GenerateKey(row.id, bytes.NewReader(make([]byte, 31))); !errors.Is(err, io.ErrUnexpectedEOF) {
 			t.Errorf("%s from a short reader: error %v", row.name, err)
 		}
