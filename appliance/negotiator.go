@@ -232,6 +232,8 @@ func (n *negotiator) install(peer, name string, sa ike.ChildSA, into func(pipeli
 		err = into(pipeline.ChildSA{
 			Cell:         c.id,
 			SPI:          sa.SPI,
+			Protocol:     sa.Protocol,
+			Transport:    sa.Transport,
 			Suite:        sa.Suite,
 			Keymat:       sa.Keymat,
 			Local:        sa.Local,

@@ -169,7 +169,7 @@ func TestSitesFitTogether(t *testing.T) {
 	if atA.Local != atB.Remote || atA.Remote != atB.Local || atA.LocalID != atB.RemoteID || atA.RemoteID != atB.LocalID {
 		t.Errorf("ends %+v and %+v", atA, atB)
 	}
-	if atA.IKEProposals[0].String() != atB.IKEProposals[0].String() || atA.Children[0].ESPProposals[0].String() != atB.Children[0].ESPProposals[0].String() {
+	if atA.IKEProposals[0].String() != atB.IKEProposals[0].String() || atA.Children[0].Proposals[0].String() != atB.Children[0].Proposals[0].String() {
 		t.Errorf("proposals of %+v and %+v", atA, atB)
 	}
 	s := atB.Children[0].Selectors[0]

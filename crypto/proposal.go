@@ -18,10 +18,11 @@ type Cipher struct {
 // families in proposals of their own.
 //
 // An IKE proposal has PRF and DH and no ESN. An ESP proposal has ESN and no PRF;
-// its DH list, if any, asks for perfect forward secrecy. Beside DH there may be additional
-// key exchanges, carried out after it in their order (RFC 9370): the secret then is no
-// weaker than the strongest of them. DHNone among the alternatives makes one optional. A
-// method is in one list at most, for the peers must not agree on it twice.
+// its DH list, if any, asks for perfect forward secrecy. An AH proposal is the same
+// without ciphers. Beside DH there may be additional key exchanges, carried out after it
+// in their order (RFC 9370): the secret then is no weaker than the strongest of them.
+// DHNone among the alternatives makes one optional. A method is in one list at most, for
+// the peers must not agree on it twice.
 type Proposal struct {
 	Protocol Protocol
 	Ciphers  []Cipher
@@ -78,6 +79,28 @@ func ParseESPProposalWithLegacy(text string) (ESPProposal, error) {
 	return p, nil
 }
 
+// ParseAHProposal reads "sha256", "sha256-esn" or "sha256-ecp256" as ParseESPProposal
+// does, without ciphers. Legacy algorithms are refused.
+func ParseAHProposal(text string) (Proposal, error) {
+	p, err := ParseAHProposalWithLegacy(text)
+	if err != nil {
+		return Proposal{}, err
+	}
+	if names := p.Legacy(); len(names) > 0 {
+		return Proposal{}, fmt.Errorf("AH proposal %q: weak %s, expected others unless legacy algorithms are allowed", text, strings.Join(names, " and "))
+	}
+	return p, nil
+}
+
+// ParseAHProposalWithLegacy takes every algorithm that AH can use.
+func ParseAHProposalWithLegacy(text string) (Proposal, error) {
+	p := Proposal{Protocol: ProtocolAH}
+	if err := p.parse(text, TransformInteg, TransformDH, TransformESN); err != nil {
+		return Proposal{}, fmt.Errorf("AH proposal %q: %w", text, err)
+	}
+	return p, nil
+}
+
 func (p *Proposal) parse(text string, kinds ...TransformType) error {
 	words, err := parseKeywords(text, p.Protocol, kinds...)
 	if err != nil {
@@ -114,7 +137,7 @@ func (p *Proposal) add(word keyword) {
 
 // derive fills in what the words leave open.
 func (p *Proposal) derive() {
-	if p.Protocol == ProtocolESP {
+	if p.Protocol != ProtocolIKE {
 		if len(p.ESN) == 0 {
 			p.ESN = []ESNID{ESNNo}
 		}
@@ -148,7 +171,11 @@ func (p Proposal) families() (aead, classic bool) {
 func (p Proposal) Validate() error {
 	aead, classic := p.families()
 	switch {
-	case len(p.Ciphers) == 0:
+	case p.Protocol == ProtocolAH && len(p.Ciphers) > 0:
+		return fmt.Errorf("%s with AH, which has integrity alone: expected ESP", p.Ciphers[0].Encr)
+	case p.Protocol == ProtocolAH && len(p.Integ) == 0:
+		return fmt.Errorf("no integrity algorithm, expected one of %s", wordList(p.Protocol, TransformInteg))
+	case p.Protocol != ProtocolAH && len(p.Ciphers) == 0:
 		return fmt.Errorf("no cipher, expected one of %s", wordList(p.Protocol, TransformEncr))
 	case aead && classic:
 		return fmt.Errorf("AEAD and other ciphers in one proposal, write two proposals")
@@ -156,7 +183,7 @@ func (p Proposal) Validate() error {
 		return fmt.Errorf("%s protects integrity itself, remove %s", p.Ciphers[0].Encr, p.Integ[0])
 	case classic && len(p.Integ) == 0:
 		return fmt.Errorf("%s needs an integrity algorithm, expected one of %s", p.Ciphers[0].Encr, wordList(p.Protocol, TransformInteg))
-	case p.Protocol == ProtocolESP && len(p.ESN) == 0:
+	case p.Protocol != ProtocolIKE && len(p.ESN) == 0:
 		return fmt.Errorf("no sequence number form, expected one of %s", wordList(p.Protocol, TransformESN))
 	case p.Protocol == ProtocolIKE && len(p.PRF) == 0:
 		return fmt.Errorf("no PRF, expected one of %s", wordList(p.Protocol, TransformPRF))
@@ -201,6 +228,11 @@ func (p Proposal) validateAdditional() error {
 // cipher decides before the integrity algorithm.
 func (p Proposal) Suites() []Suite {
 	var suites []Suite
+	if p.Protocol == ProtocolAH {
+		for _, integ := range p.Integ {
+			suites = append(suites, Suite{Integ: integ})
+		}
+	}
 	for _, c := range p.Ciphers {
 		if len(p.Integ) == 0 {
 			suites = append(suites, Suite{Encr: c.Encr, KeyBits: c.KeyBits})
@@ -282,19 +314,21 @@ func DefaultIKEProposals() []IKEProposal {
 }
 
 // DefaultESPProposals is what a Child SA offers when the configuration does not
-// say: AES-GCM first. SHA-1 is for those who ask for it.
+// say: AES-GCM first, and extended sequence numbers where the peer has them too: 32
+// bits end within minutes at the rate of fast ports (S-080). SHA-1 is for those who ask
+// for it.
 func DefaultESPProposals() []ESPProposal {
 	return []ESPProposal{
 		{
 			Protocol: ProtocolESP,
 			Ciphers:  []Cipher{{EncrAESGCM16, 128}, {EncrAESGCM16, 256}},
-			ESN:      []ESNID{ESNNo},
+			ESN:      []ESNID{ESNYes, ESNNo},
 		},
 		{
 			Protocol: ProtocolESP,
 			Ciphers:  []Cipher{{EncrAESCBC, 128}, {EncrAESCBC, 256}},
 			Integ:    []IntegID{IntegHMACSHA256, IntegHMACSHA384, IntegHMACSHA512},
-			ESN:      []ESNID{ESNNo},
+			ESN:      []ESNID{ESNYes, ESNNo},
 		},
 	}
 }

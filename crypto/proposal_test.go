@@ -197,7 +197,7 @@ func TestTransformNumbers(t *testing.T) {
 }
 
 func TestParseProposals(t *testing.T) {
-	ike, esp, weak := ParseIKEProposal, ParseESPProposal, ParseESPProposalWithLegacy
+	ike, esp, weak, ah := ParseIKEProposal, ParseESPProposal, ParseESPProposalWithLegacy, ParseAHProposal
 	cases := []struct {
 		parse func(string) (Proposal, error)
 		text  string
@@ -252,6 +252,12 @@ func TestParseProposals(t *testing.T) {
 		{esp, "aes128gcm16-aes128-sha1", "error: AEAD and other ciphers in one proposal"},
 		{esp, "aes128gcm16-prfsha256", `error: unknown word "prfsha256"`},
 		{esp, "esn", "error: no cipher"},
+		{ah, "sha256", "sha256-noesn"},
+		{ah, "sha384-sha256-esn-noesn", "sha384-sha256-esn-noesn"},
+		{ah, "aes256gmac-ecp256", "aes256gmac-ecp256-noesn"},
+		{ah, "esn", "error: no integrity algorithm, expected one of sha1"},
+		{ah, "aes128-sha256", `error: unknown word "aes128"`},
+		{ah, "md5", "error: weak md5, expected others"},
 	}
 	for _, c := range cases {
 		p, err := c.parse(c.text)

@@ -43,7 +43,7 @@ const (
 	sendOver            // removed, or never to be installed
 )
 
-// childSA is one Child SA: an ESP SA in each direction.
+// childSA is one Child SA: an SA of ESP or AH in each direction.
 type childSA struct {
 	slot  *slot
 	ike   *ikeSA // the one that controls it; changes when that is rekeyed
@@ -56,6 +56,7 @@ type childSA struct {
 	keyIn, keyOut crypto.Secret // until installed
 	lowestNonce   []byte        // of the two that made it (RFC 7296 2.8.1)
 	udp           bool          // ESP in UDP
+	transport     bool
 
 	sending     sending
 	notInbound  bool // the data plane has refused the inbound half
@@ -74,8 +75,8 @@ type childSA struct {
 const lastReservedSPI = 255
 
 // mayUse reports whether the peer may name a Child SA so: a delete by an SPI that names two could end the wrong one.
-func (sa *ikeSA) mayUse(spiOut uint32) bool {
-	return spiOut > lastReservedSPI && sa.childBySPI(spiOut) == nil
+func (sa *ikeSA) mayUse(protocol crypto.Protocol, spiOut uint32) bool {
+	return spiOut > lastReservedSPI && sa.childBySPI(protocol, spiOut) == nil
 }
 
 // install puts a new Child SA into its slot and its inbound half into the data plane.
@@ -100,7 +101,8 @@ func (c *childSA) installOutbound() {
 
 // half describes one direction and hands its key over.
 func (c *childSA) half(spi uint32, key *crypto.Secret) ChildSA {
-	sa := ChildSA{SPI: spi, PairSPI: c.spiIn, Suite: c.chosen.suite, Keymat: *key, Local: c.ike.local, Remote: c.ike.remote, UDPEncap: c.udp, BehindNAT: c.ike.natLocal,
+	sa := ChildSA{SPI: spi, PairSPI: c.spiIn, Protocol: c.chosen.protocol, Transport: c.transport, Suite: c.chosen.suite, Keymat: *key,
+		Local: c.ike.local, Remote: c.ike.remote, UDPEncap: c.udp, BehindNAT: c.ike.natLocal,
 		Selectors: slices.Clone(c.selectors), ReplayWindow: c.slot.cfg.ReplayWindow, ESN: c.chosen.esn}
 	*key = crypto.Secret{}
 	return sa

@@ -68,8 +68,9 @@ type Peer struct {
 // Child is one Child SA of a peer, named as the policy rule it serves.
 type Child struct {
 	Name         string
-	Selectors    []policy.Selector    // what the rule protects, seen from us
-	ESPProposals []crypto.ESPProposal // in order of preference; empty: crypto.DefaultESPProposals
+	Selectors    []policy.Selector // what the rule protects, seen from us
+	Proposals    []crypto.Proposal // of ESP or AH each, in order of preference; empty: crypto.DefaultESPProposals
+	Transport    bool              // transport mode (RFC 7296 1.3.1): its selectors are from Peer.Local to Peer.Remote
 	Start        Start
 	RekeyTime    time.Duration // 0: DefaultChildRekey. The SA ends a tenth later if the rekey fails.
 	IdleTimeout  time.Duration // without traffic the SA is deleted (S-081); 0: DefaultIdleTimeout, negative: never. Not for StartAlways.
@@ -159,8 +160,8 @@ func (p Peer) withDefaults() Peer {
 	p.Children = slices.Clone(p.Children)
 	for i := range p.Children {
 		c := &p.Children[i]
-		if len(c.ESPProposals) == 0 {
-			c.ESPProposals = crypto.DefaultESPProposals()
+		if len(c.Proposals) == 0 {
+			c.Proposals = crypto.DefaultESPProposals()
 		}
 		orDefault(&c.RekeyTime, DefaultChildRekey)
 		orDefault(&c.IdleTimeout, DefaultIdleTimeout)
@@ -214,7 +215,28 @@ func validateChildren(p Peer) []error {
 		if len(c.Selectors) == 0 || len(c.Selectors) > maxSelectors {
 			errs = append(errs, fmt.Errorf("%s has %d selectors, expected 1 to %d", where, len(c.Selectors), maxSelectors))
 		}
-		errs = append(errs, validateNegotiation(where, c.RekeyTime, c.ESPProposals)...)
+		errs = append(errs, validateNegotiation(where, c.RekeyTime, c.Proposals)...)
+		errs = append(errs, validateMode(where, p, c)...)
+	}
+	return errs
+}
+
+// validateMode checks what only Child SAs have: their protocols, and in transport mode the addresses, which are those of the outer header
+// (RFC 4301 4.1).
+func validateMode(where string, p Peer, c Child) []error {
+	var errs []error
+	for _, proposal := range c.Proposals {
+		if proposal.Protocol != crypto.ProtocolESP && proposal.Protocol != crypto.ProtocolAH {
+			errs = append(errs, fmt.Errorf("%s: proposal %s is of %v, expected ESP or AH", where, proposal, proposal.Protocol))
+		}
+	}
+	if !c.Transport {
+		return errs
+	}
+	for _, s := range c.Selectors {
+		if s.Local != policy.HostRange(p.Local) || s.Remote != policy.HostRange(p.Remote) {
+			errs = append(errs, fmt.Errorf("%s is of transport mode and has selector %s, expected traffic from %s to %s only", where, s, p.Local, p.Remote))
+		}
 	}
 	return errs
 }

@@ -51,7 +51,7 @@ func TestValidatePeers(t *testing.T) {
 		"child without traffic": func(p *[]Peer) { (*p)[0].Children[0].Selectors = nil },
 		"negative lifetime":     func(p *[]Peer) { (*p)[0].RekeyTime = -time.Second },
 		"broken IKE proposal":   func(p *[]Peer) { (*p)[0].IKEProposals = []crypto.IKEProposal{{}} },
-		"broken ESP proposal":   func(p *[]Peer) { (*p)[0].Children[0].ESPProposals = []crypto.ESPProposal{{}} },
+		"broken ESP proposal":   func(p *[]Peer) { (*p)[0].Children[0].Proposals = []crypto.ESPProposal{{}} },
 		"negative child's life": func(p *[]Peer) { (*p)[0].Children[0].RekeyTime = -time.Second },
 	} {
 		peers := sideA(t).Peers

@@ -16,7 +16,7 @@
 //	task_init.go task_auth.go                                      IKE_SA_INIT, IKE_AUTH
 //	task_child.go task_child_responder.go task_rekey_ike.go        CREATE_CHILD_SA, and the Child SA of IKE_AUTH
 //	task_delete.go                                                 INFORMATIONAL
-//	keys.go keyexchange.go proposal.go selectors.go                key schedules, Diffie-Hellman, choice of algorithms, narrowing
+//	keys.go keyexchange.go proposal.go selectors.go mode.go        key schedules, Diffie-Hellman, choice of algorithms, narrowing, transport mode
 //
 // Package wire is the codec.
 package ike

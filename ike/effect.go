@@ -62,7 +62,9 @@ type (
 // ChildSA is one direction of a Child SA as the data plane needs it. The keys belong to the receiver, who wipes them when they are installed.
 type ChildSA struct {
 	SPI           uint32
-	PairSPI       uint32 // inbound SPI of the pair, the name of the Child SA toward the engine
+	PairSPI       uint32          // inbound SPI of the pair, the name of the Child SA toward the engine
+	Protocol      crypto.Protocol // ProtocolESP or ProtocolAH
+	Transport     bool            // transport mode; else tunnel mode
 	Suite         crypto.Suite
 	Keymat        crypto.Secret  // cipher key, salt, integrity key (RFC 7296 2.17)
 	Local, Remote netip.AddrPort // outer addresses; the ports count with UDPEncap only

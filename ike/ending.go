@@ -45,8 +45,10 @@ func endingOf(was, is Peer, c Child) string {
 		return ""
 	case !covers(c.Selectors, is.Children[i].Selectors) || !covers(is.Children[i].Selectors, c.Selectors):
 		return "it protects other traffic (selectors)"
+	case c.Transport != is.Children[i].Transport:
+		return "it is protected otherwise (mode)"
 	}
-	return "it is protected otherwise (ESP proposals)"
+	return "it is protected otherwise (proposals)"
 }
 
 // identityChange names the first difference between two configurations of a peer.

@@ -24,7 +24,7 @@ func TestEndingsForetellReconfigure(t *testing.T) {
 		"times":          {changePeer(func(p *Peer) { p.RekeyTime, p.DPDDelay = time.Hour, time.Minute }), nil, ""},
 		"start":          {changePeer(func(p *Peer) { p.Children[1].Start = StartOnDemand }), nil, ""},
 		"selectors":      {changeChild, []string{"net"}, "selectors"},
-		"ESP proposals":  {changeProposals, []string{"net"}, "ESP proposals"},
+		"ESP proposals":  {changeProposals, []string{"net"}, "proposals"},
 		"child gone":     {dropFirst, []string{"net"}, "no rule"},
 		"all gone":       {dropChildren, []string{"net", "voice"}, "no rule"},
 		"peer gone":      {dropPeer, []string{"net", "voice"}, "no longer"},

@@ -125,7 +125,7 @@ const (
 	FailPeer            Reason = "peer_error"     // another error notification, in Detail
 	FailCookie          Reason = "cookie_loop"    // the peer answers nothing but COOKIE or INVALID_KE_PAYLOAD
 	FailInstall         Reason = "install_failed" // the data plane refused the keys
-	FailMode            Reason = "mode_refused"   // the peer insists on transport mode
+	FailMode            Reason = "mode_refused"   // tunnel mode or transport mode: the other end insists on the other
 	FailInternal        Reason = "internal_error" // Detail says what
 )
 

@@ -102,8 +102,8 @@ func TestAHAcrossNAT(t *testing.T) {
 			l.masquerade("203.0.113.7", 20000)
 		}
 		wants := &l.a.engine.byName["b"].slots[0].cfg
-		esp := wants.ESPProposals
-		wants.ESPProposals = []crypto.Proposal{{Protocol: crypto.ProtocolAH, Integ: []crypto.IntegID{crypto.IntegHMACSHA256}, ESN: []crypto.ESNID{crypto.ESNNo}}}
+		esp := wants.Proposals
+		wants.Proposals = []crypto.Proposal{{Protocol: crypto.ProtocolAH, Integ: []crypto.IntegID{crypto.IntegHMACSHA256}, ESN: []crypto.ESNID{crypto.ESNNo}}}
 		l.begin()
 		l.run()
 		l.established()
@@ -113,7 +113,7 @@ func TestAHAcrossNAT(t *testing.T) {
 		if !strings.Contains(refused.Detail, "peer offered AH by ") || strings.Contains(refused.Detail, cannot) != across {
 			t.Errorf("with a NAT %t: %s", across, refused.Detail)
 		}
-		wants.ESPProposals = esp
+		wants.Proposals = esp
 		l.advance(time.Minute)
 		l.established("net")
 	}

@@ -44,7 +44,7 @@ func TestAlgorithms(t *testing.T) {
 		t.Run(c.ike+" "+c.esp, func(t *testing.T) {
 			change := func(cfg *Config) {
 				cfg.Peers[0].IKEProposals = ikeProposals(t, c.ike)
-				cfg.Peers[0].Children[0].ESPProposals = espProposals(t, c.esp)
+				cfg.Peers[0].Children[0].Proposals = espProposals(t, c.esp)
 			}
 			l := up(t, change, change)
 			l.a.step(Rekey{Peer: "b", Child: "net"})
@@ -77,8 +77,8 @@ func TestChoiceOfProposal(t *testing.T) {
 func TestProposalsAreOfferedInOrder(t *testing.T) {
 	names := map[string]string{"aes256-sha256": "ENCR_AES_CBC-256", "aes128gcm16": "ENCR_AES_GCM_16-128", "aes256gcm16": "ENCR_AES_GCM_16-256"}
 	for _, methods := range [][]string{{"aes256-sha256", "aes128gcm16", "aes256gcm16"}, {"aes256gcm16", "aes256-sha256", "aes128gcm16"}} {
-		l := join(t, func(c *Config) { c.Peers[0].Children[0].ESPProposals = espProposals(t, methods...) },
-			func(c *Config) { c.Peers[0].Children[0].ESPProposals = espProposals(t, "aes192gcm16") })
+		l := join(t, func(c *Config) { c.Peers[0].Children[0].Proposals = espProposals(t, methods...) },
+			func(c *Config) { c.Peers[0].Children[0].Proposals = espProposals(t, "aes192gcm16") })
 		l.begin()
 		l.run()
 		l.b.expect(Failed, FailProposal, 1)
@@ -191,7 +191,7 @@ func TestChildRefused(t *testing.T) {
 		FailSelectors: func(c *Config) {
 			c.Peers[0].Children[0].Selectors = []policy.Selector{selector("10.9.0.0/24", "10.8.0.0/24")}
 		},
-		FailProposal: func(c *Config) { c.Peers[0].Children[0].ESPProposals = espProposals(t, "aes192-sha1") },
+		FailProposal: func(c *Config) { c.Peers[0].Children[0].Proposals = espProposals(t, "aes192-sha1") },
 	} {
 		t.Run(string(reason), func(t *testing.T) {
 			l := join(t, nil, change)

@@ -12,15 +12,19 @@ import (
 
 // chosen is what both sides agreed on: one transform of each type (RFC 7296 2.7).
 type chosen struct {
-	suite crypto.Suite
-	prf   crypto.PRFID // IKE only
-	dh    crypto.DHID  // 0: no key exchange of its own
-	esn   bool         // ESP only
+	protocol crypto.Protocol
+	suite    crypto.Suite
+	prf      crypto.PRFID // IKE only
+	dh       crypto.DHID  // 0: no key exchange of its own
+	esn      bool         // ESP and AH only
 }
 
 // String is the keyword form of the configuration.
 func (c chosen) String() string {
-	p := crypto.Proposal{Ciphers: []crypto.Cipher{{Encr: c.suite.Encr, KeyBits: c.suite.KeyBits}}}
+	p := crypto.Proposal{Protocol: c.protocol}
+	if !c.suite.AH() {
+		p.Ciphers = []crypto.Cipher{{Encr: c.suite.Encr, KeyBits: c.suite.KeyBits}}
+	}
 	if c.suite.Integ != crypto.IntegNone {
 		p.Integ = []crypto.IntegID{c.suite.Integ}
 	}
@@ -116,11 +120,14 @@ func match(our crypto.Proposal, their wire.Proposal, keGroup crypto.DHID) (c cho
 	if wire.ProtocolID(our.Protocol) != their.Protocol || slices.ContainsFunc(their.Transforms, ofUnknownType) {
 		return chosen{}, false
 	}
-	cipher, ok := pick(our.Ciphers, func(x crypto.Cipher) bool { return has(their, wire.TransformEncr, uint16(x.Encr), x.KeyBits) })
-	if !ok {
-		return chosen{}, false
+	c.protocol = our.Protocol
+	if our.Protocol != crypto.ProtocolAH { // which has integrity alone
+		cipher, ok := pick(our.Ciphers, func(x crypto.Cipher) bool { return has(their, wire.TransformEncr, uint16(x.Encr), x.KeyBits) })
+		if !ok {
+			return chosen{}, false
+		}
+		c.suite = crypto.Suite{Encr: cipher.Encr, KeyBits: cipher.KeyBits}
 	}
-	c.suite = crypto.Suite{Encr: cipher.Encr, KeyBits: cipher.KeyBits}
 	if c.suite.Integ, ok = pickOrNone(our.Integ, their, wire.TransformInteg); !ok {
 		return chosen{}, false
 	}
@@ -196,10 +203,13 @@ func confirm(ours []crypto.Proposal, answer *wire.SA, keGroup crypto.DHID) (chos
 func spi8(spi uint64) []byte { return binary.BigEndian.AppendUint64(nil, spi) }
 func spi4(spi uint32) []byte { return binary.BigEndian.AppendUint32(nil, spi) }
 
+// byAH stands before the algorithms of AH for people. ESP and IKE go without saying.
+const byAH = "AH by "
+
 // maxDescribed bounds what a hostile offer can put into a Fact.
 const maxDescribed = 16
 
-// describe lists offered proposals for people, with IANA names. ESP and IKE go without saying.
+// describe lists offered proposals for people, with IANA names.
 func describe(proposals []wire.Proposal) string {
 	var list []string
 	for _, p := range proposals[:min(len(proposals), maxDescribed)] {
@@ -209,7 +219,7 @@ func describe(proposals []wire.Proposal) string {
 		}
 		text := strings.Join(names, "/")
 		if p.Protocol == wire.ProtocolAH {
-			text = "AH by " + text
+			text = byAH + text
 		}
 		list = append(list, text)
 	}
@@ -219,7 +229,11 @@ func describe(proposals []wire.Proposal) string {
 func describeOurs(proposals []crypto.Proposal) string {
 	var list []string
 	for _, p := range proposals {
-		list = append(list, p.String())
+		text := p.String()
+		if p.Protocol == crypto.ProtocolAH {
+			text = byAH + text
+		}
+		list = append(list, text)
 	}
 	return strings.Join(list, ", ")
 }

@@ -73,7 +73,7 @@ func sameIdentity(a, b Peer) bool {
 
 // sameProtection reports whether what a Child SA was made from is the same.
 func sameProtection(a, b Child) bool {
-	return covers(a.Selectors, b.Selectors) && covers(b.Selectors, a.Selectors) && reflect.DeepEqual(a.ESPProposals, b.ESPProposals)
+	return covers(a.Selectors, b.Selectors) && covers(b.Selectors, a.Selectors) && a.Transport == b.Transport && reflect.DeepEqual(a.Proposals, b.Proposals)
 }
 
 // reconfigure gives a peer that stays its new times and children.
@@ -157,5 +157,5 @@ func (t *childInitiator) disown(m *message) {
 	spi := t.spi
 	t.spi = 0
 	t.done()
-	m.sa.tasks.enqueue(wire.ExchangeInformational, &deleteUnused{engine: m.sa.engine, spi: spi})
+	m.sa.tasks.enqueue(wire.ExchangeInformational, &deleteUnused{engine: m.sa.engine, protocol: protocolMade(m), spi: spi})
 }

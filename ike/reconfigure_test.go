@@ -38,7 +38,7 @@ var (
 		n.configure(func(p *Peer) { p.Children[0].Selectors = n.seenFrom(wider) })
 	}
 	changeProposals = func(n *end) {
-		n.configure(func(p *Peer) { p.Children[0].ESPProposals = espProposals(n.link.t, "aes256gcm16") })
+		n.configure(func(p *Peer) { p.Children[0].Proposals = espProposals(n.link.t, "aes256gcm16") })
 	}
 	addChild = func(n *end) {
 		n.configure(func(p *Peer) {
@@ -238,7 +238,7 @@ func TestReconfigureOneEndFirst(t *testing.T) {
 	l := join(t, withVoice(false), withVoice(true))
 	upWithVoice(l)
 	changeProposals(l.a)
-	l.b.configure(func(p *Peer) { p.Children[0].ESPProposals = espProposals(t, "aes128gcm16") })
+	l.b.configure(func(p *Peer) { p.Children[0].Proposals = espProposals(t, "aes128gcm16") })
 	l.advance(10 * time.Second)
 	l.established("voice")
 	ours, theirs := l.a.engine.Snapshot()[0], l.b.engine.Snapshot()[0]

@@ -69,7 +69,7 @@ func scenario(t *testing.T, changeA, changeB func(*Config), begin func(*link)) f
 
 func pfs(t *testing.T) func(*Config) {
 	return func(c *Config) {
-		c.Peers[0].Children[0].ESPProposals = espProposals(t, "aes128gcm16-curve25519-ecp256")
+		c.Peers[0].Children[0].Proposals = espProposals(t, "aes128gcm16-curve25519-ecp256")
 	}
 }
 
@@ -132,7 +132,7 @@ func TestRekeyWithPFS(t *testing.T) {
 		}
 	})
 	// The responder wants the group that the initiator did not guess.
-	other := func(c *Config) { c.Peers[0].Children[0].ESPProposals = espProposals(t, "aes128gcm16-ecp256") }
+	other := func(c *Config) { c.Peers[0].Children[0].Proposals = espProposals(t, "aes128gcm16-ecp256") }
 	play = scenario(t, pfs(t), other, func(l *link) { l.a.rekey(rekeyChild) })
 	everyOrder(t, play, func(l *link) {
 		steady(l)

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"sallyport/crypto"
 	"sallyport/policy"
 )
 
@@ -42,6 +43,8 @@ type ChildInfo struct {
 	Role                 Role // who began the exchange that made it
 	SPIIn, SPIOut        uint32
 	Suite                string
+	Protocol             crypto.Protocol
+	Transport            bool
 	ESN, UDPEncap        bool
 	PFS                  string // group of a Diffie-Hellman exchange of its own, or empty
 	Selectors            []policy.Selector
@@ -118,7 +121,7 @@ func (sa *ikeSA) info() SAInfo {
 
 func (c *childSA) info() ChildInfo {
 	info := ChildInfo{Name: c.slot.cfg.Name, State: c.state.String(), Role: c.role, SPIIn: c.spiIn, SPIOut: c.spiOut,
-		Suite: c.chosen.suite.String(), ESN: c.chosen.esn, UDPEncap: c.udp, Selectors: slices.Clone(c.selectors),
+		Suite: c.chosen.suite.String(), Protocol: c.chosen.protocol, Transport: c.transport, ESN: c.chosen.esn, UDPEncap: c.udp, Selectors: slices.Clone(c.selectors),
 		Established: c.established, RekeyAt: c.rekeyAt, Outbound: c.slot.outbound == c}
 	if c.chosen.dh != 0 {
 		info.PFS = c.chosen.dh.String()

@@ -217,7 +217,7 @@ func TestPrivateValuesAreWiped(t *testing.T) {
 		}
 		return nil
 	}
-	pfs := func(c *Config) { c.Peers[0].Children[0].ESPProposals = espProposals(t, "aes128gcm16-curve25519") }
+	pfs := func(c *Config) { c.Peers[0].Children[0].Proposals = espProposals(t, "aes128gcm16-curve25519") }
 	other, err := crypto.GenerateKey(crypto.DHCurve25519, seeded(9))
 	if err != nil {
 		t.Fatal(err)

@@ -34,11 +34,11 @@ func newChildInitiator(s *slot, old *childSA) *childInitiator {
 	return t
 }
 
-func (t *childInitiator) proposals() []crypto.Proposal {
+func (t *childInitiator) proposals(sa *ikeSA) []crypto.Proposal {
 	if t.first {
-		return withoutDH(t.slot.cfg.ESPProposals)
+		return withoutDH(sa.passable(t.slot.cfg.Proposals))
 	}
-	return t.slot.cfg.ESPProposals
+	return sa.passable(t.slot.cfg.Proposals)
 }
 
 func (t *childInitiator) build(m *message) error {
@@ -49,15 +49,22 @@ func (t *childInitiator) build(m *message) error {
 		return err
 	}
 	if t.old != nil {
-		m.add(wire.RekeySA(wire.ProtocolESP, t.old.spiIn))
+		m.add(wire.RekeySA(wire.ProtocolID(t.old.chosen.protocol), t.old.spiIn))
 	}
-	m.add(offer(t.proposals(), spi4(t.spi)))
+	if t.slot.cfg.Transport {
+		m.add(wire.NewNotify(wire.NotifyUseTransportMode, nil))
+	}
+	proposals := t.proposals(m.sa)
+	if len(proposals) == 0 { // IKE_AUTH has to carry some
+		proposals = withoutDH(t.slot.cfg.Proposals)
+	}
+	m.add(offer(proposals, spi4(t.spi)))
 	if t.first {
 		t.ni = m.sa.ni
 	} else {
 		t.ni = m.sa.engine.random(nonceLen)
 		m.add(&wire.Nonce{Data: t.ni})
-		if err := t.dh.add(m, t.proposals()); err != nil {
+		if err := t.dh.add(m, proposals); err != nil {
 			return err
 		}
 	}
@@ -76,6 +83,10 @@ func (t *childInitiator) cause(sa *ikeSA) error {
 			t.slot.negotiating = t
 		}
 	case t.slot.retired, sa.state != stateEstablished, t.old != nil && t.old.state != childActive, t.old == nil && t.slot.live() != nil:
+		return errNothingToDo
+	case len(t.proposals(sa)) == 0:
+		t.putOff(FailProposal, noAHAcrossNAT)
+		t.fact(sa, FailProposal, noAHAcrossNAT)
 		return errNothingToDo
 	}
 	return nil
@@ -110,7 +121,7 @@ func (t *childInitiator) process(m *message) error {
 	}
 	c, err := t.agree(m)
 	if err != nil {
-		t.unusable(m.sa, err)
+		t.unusable(m.sa, protocolMade(m), err)
 		return nil
 	}
 	t.spi = 0
@@ -121,7 +132,7 @@ func (t *childInitiator) process(m *message) error {
 
 // refused handles the peer's no. The IKE SA goes on without the Child SA (RFC 7296 1.2).
 func (t *childInitiator) refused(sa *ikeSA, n *wire.Notify) error {
-	if n.Type == wire.NotifyInvalidKEPayload && t.dh.asked(n, t.proposals()) {
+	if n.Type == wire.NotifyInvalidKEPayload && t.dh.asked(n, t.proposals(sa)) {
 		return errRepeat
 	}
 	f := failureOf(n)
@@ -133,7 +144,7 @@ func (t *childInitiator) refused(sa *ikeSA, n *wire.Notify) error {
 		t.old.remove(DeletedByPeer, 0) // RFC 7296 2.25; pursue makes a new one
 		return nil
 	}
-	detail := fmt.Sprintf("%s, we offered %s for %s", f.detail, describeOurs(t.proposals()), describeSelectors(t.slot.cfg.Selectors))
+	detail := fmt.Sprintf("%s, we offered %s for %s", f.detail, describeOurs(t.slot.cfg.Proposals), describeSelectors(t.slot.cfg.Selectors))
 	t.putOff(f.reason, detail)
 	if f.reason != FailTemporary {
 		t.fact(sa, f.reason, detail)
@@ -165,28 +176,36 @@ func (t *childInitiator) putOff(reason Reason, detail string) {
 }
 
 // unusable handles a Child SA that the peer has made and we cannot use: it must be told to remove it.
-func (t *childInitiator) unusable(sa *ikeSA, err error) {
+func (t *childInitiator) unusable(sa *ikeSA, protocol wire.ProtocolID, err error) {
 	reason, detail := reasonOf(err)
 	spi := t.spi
 	t.spi = 0
 	t.done()
 	t.putOff(reason, detail)
 	t.fact(sa, reason, detail)
-	sa.tasks.enqueue(wire.ExchangeInformational, &deleteUnused{engine: sa.engine, spi: spi})
+	sa.tasks.enqueue(wire.ExchangeInformational, &deleteUnused{engine: sa.engine, protocol: protocol, spi: spi})
 }
 
 // agree checks the peer's answer and makes the Child SA from it.
 func (t *childInitiator) agree(m *message) (*childSA, error) {
 	sa := m.sa
 	answer := wire.Find[*wire.SA](m.Payloads)
-	choice, err := confirm(t.proposals(), answer, t.dh.group)
+	ours := t.proposals(sa)
+	if len(ours) == 0 {
+		return nil, failf(FailProposal, "%s", noAHAcrossNAT)
+	}
+	choice, err := confirm(ours, answer, t.dh.group)
 	if err != nil {
 		return nil, failf(FailProposal, "%v", err)
 	}
-	if m.notify(wire.NotifyUseTransportMode) != nil {
-		return nil, failf(FailMode, "peer answered with transport mode, we asked for tunnel mode")
+	transport := t.slot.cfg.Transport
+	if answered := m.notify(wire.NotifyUseTransportMode) != nil; answered != transport {
+		return nil, failf(FailMode, "peer answered with %s mode, we asked for %s mode", modeName(answered), modeName(transport))
 	}
 	local, remote := endpoints(wire.FindTS(m.Payloads, true)), endpoints(wire.FindTS(m.Payloads, false))
+	if transport {
+		sa.seen(local, remote)
+	}
 	selectors := narrow(t.slot.cfg.Selectors, local, remote)
 	if len(selectors) == 0 {
 		return nil, failf(FailSelectors, "peer answered TSi %s and TSr %s, we asked for %s", describeEndpoints(local), describeEndpoints(remote),
@@ -202,7 +221,8 @@ func (t *childInitiator) agree(m *message) (*childSA, error) {
 		nr = wire.Find[*wire.Nonce](m.Payloads).Data
 	}
 	c := newChild(sa, t.slot, RoleInitiator, choice, selectors, t.spi, binary.BigEndian.Uint32(answer.Proposals[0].SPI))
-	if !sa.mayUse(c.spiOut) {
+	c.transport = transport
+	if !sa.mayUse(choice.protocol, c.spiOut) {
 		return nil, failf(FailSyntax, "peer's SPI %#08x is reserved or in use, expected a new one above %#x", c.spiOut, lastReservedSPI)
 	}
 	if slices.Contains(t.deadSPIs, c.spiOut) {

@@ -73,12 +73,12 @@ func (t *childResponder) admit(m *message) error {
 	if err != nil {
 		return refuse(wire.NotifyInvalidSyntax, FailSyntax, "%v", err)
 	}
-	t.old = sa.childBySPI(spi)
+	t.old = sa.childBySPI(crypto.Protocol(protocol), spi)
 	switch {
 	case t.old == nil && sa.tasks.creating() != nil:
 		return refuse(wire.NotifyTemporaryFailure, FailTemporary, "it may be the Child SA whose making is on its way")
-	case t.old == nil || protocol != wire.ProtocolESP:
-		r := refuse(wire.NotifyChildSANotFound, FailNotFound, "no Child SA with the peer's SPI %#08x to rekey", spi)
+	case t.old == nil:
+		r := refuse(wire.NotifyChildSANotFound, FailNotFound, "no Child SA of %v with the peer's SPI %#08x to rekey", protocol, spi)
 		r.notify = wire.ChildSANotFound(protocol, spi)
 		return r
 	case t.old.state != childActive:
@@ -89,9 +89,9 @@ func (t *childResponder) admit(m *message) error {
 
 // childBySPI finds a Child SA by the peer's inbound SPI. On an IKE SA that the peer already takes for the successor the children may still be
 // with its predecessor, as long as our own rekey of that is on its way.
-func (sa *ikeSA) childBySPI(spi uint32) *childSA {
+func (sa *ikeSA) childBySPI(protocol crypto.Protocol, spi uint32) *childSA {
 	for ; sa != nil; sa = sa.predecessor {
-		if i := slices.IndexFunc(sa.children, func(c *childSA) bool { return c.spiOut == spi }); i >= 0 {
+		if i := slices.IndexFunc(sa.children, func(c *childSA) bool { return c.chosen.protocol == protocol && c.spiOut == spi }); i >= 0 {
 			return sa.children[i]
 		}
 	}
@@ -104,7 +104,7 @@ func (t *childResponder) negotiate(m *message) error {
 	if err != nil {
 		return err
 	}
-	ours, offered := s.cfg.ESPProposals, wire.Find[*wire.SA](m.Payloads).Proposals
+	ours, offered := sa.passable(s.cfg.Proposals), wire.Find[*wire.SA](m.Payloads).Proposals
 	if t.first {
 		ours = withoutDH(ours)
 	}
@@ -115,7 +115,7 @@ func (t *childResponder) negotiate(m *message) error {
 	}
 	t.offered = proposal
 	out := binary.BigEndian.Uint32(proposal.SPI)
-	if !sa.mayUse(out) {
+	if !sa.mayUse(choice.protocol, out) {
 		return refuse(wire.NotifyInvalidSyntax, FailSyntax, "peer's SPI %#08x is reserved or in use, expected a new one above %#x", out, lastReservedSPI)
 	}
 	if err := t.unique(sa, s, selectors); err != nil {
@@ -137,6 +137,7 @@ func (t *childResponder) negotiate(m *message) error {
 		ni, t.nr = wire.Find[*wire.Nonce](m.Payloads).Data, sa.engine.random(nonceLen)
 	}
 	t.made = newChild(sa, s, RoleResponder, choice, selectors, spi, out)
+	t.made.transport = s.cfg.Transport
 	t.made.keyIn, t.made.keyOut = childKeymat(sa.keys, choice.suite, shared, ni, t.nr)
 	t.made.lowestNonce = lowest(ni, t.nr)
 	return nil
@@ -144,8 +145,8 @@ func (t *childResponder) negotiate(m *message) error {
 
 // whyNot explains the refusal of an offer that no algorithm of ours could have helped (S-091).
 func (sa *ikeSA) whyNot(offered []wire.Proposal) string {
-	if (sa.natLocal || sa.natRemote) && !slices.ContainsFunc(offered, func(p wire.Proposal) bool { return p.Protocol != wire.ProtocolAH }) {
-		return " (AH cannot cross the NAT that is on the way: its integrity check covers the addresses that a NAT changes)"
+	if sa.acrossNAT() && !slices.ContainsFunc(offered, func(p wire.Proposal) bool { return p.Protocol != wire.ProtocolAH }) {
+		return " (" + noAHAcrossNAT + ")"
 	}
 	return ""
 }
@@ -153,20 +154,31 @@ func (sa *ikeSA) whyNot(offered []wire.Proposal) string {
 // chooseSlot finds the child that the peer means and narrows to it (RFC 7296 2.9): best one that the first selectors, which may be those of a
 // waiting packet, lie within; else one whose traffic the offer takes whole; else one with any traffic in common.
 func (t *childResponder) chooseSlot(m *message) (*slot, []policy.Selector, error) {
-	remote, local := endpoints(wire.FindTS(m.Payloads, true)), endpoints(wire.FindTS(m.Payloads, false))
+	tsi, tsr, transport := wire.FindTS(m.Payloads, true), wire.FindTS(m.Payloads, false), m.notify(wire.NotifyUseTransportMode) != nil
 	slots := m.sa.peer.slots
 	if t.old != nil {
 		slots = []*slot{t.old.slot}
 	}
-	var best *slot
+	var best, otherMode *slot
 	var bestSelectors []policy.Selector
 	bestRank := 0
 	for _, s := range slots {
+		remote, local := endpoints(tsi), endpoints(tsr)
+		if s.cfg.Transport {
+			m.sa.seen(local, remote)
+		}
 		selectors := narrow(s.cfg.Selectors, local, remote)
-		if len(selectors) == 0 {
+		switch {
+		case len(selectors) == 0:
+			continue
+		case s.cfg.Transport && !transport: // the other way round tunnel mode is our answer, which the peer may take (RFC 7296 1.3.1)
+			otherMode = s
 			continue
 		}
 		rank := 1
+		if s.cfg.Transport == transport {
+			rank += 4
+		}
 		if first := pairOf(local[0], remote[0]); covers(s.cfg.Selectors, []policy.Selector{first}) {
 			rank += 2
 		}
@@ -177,11 +189,14 @@ func (t *childResponder) chooseSlot(m *message) (*slot, []policy.Selector, error
 			best, bestSelectors, bestRank = s, selectors, rank
 		}
 	}
-	if best == nil {
-		return nil, nil, refuse(wire.NotifyTSUnacceptable, FailSelectors, "peer wants TSi %s and TSr %s, we have %s",
-			describeEndpoints(remote), describeEndpoints(local), describeSlots(slots))
+	switch {
+	case best != nil:
+		return best, bestSelectors, nil
+	case otherMode != nil:
+		return nil, nil, refuse(wire.NotifyNoProposalChosen, FailMode, "peer asks for tunnel mode, child %s is of transport mode", otherMode.cfg.Name)
 	}
-	return best, bestSelectors, nil
+	return nil, nil, refuse(wire.NotifyTSUnacceptable, FailSelectors, "peer wants TSi %s and TSr %s, we have %s",
+		describeEndpoints(endpoints(tsi)), describeEndpoints(endpoints(tsr)), describeSlots(slots))
 }
 
 func describeSlots(slots []*slot) string {
@@ -225,6 +240,9 @@ func (t *childResponder) build(m *message) error {
 		return nil
 	}
 	c := t.made
+	if c.transport {
+		m.add(wire.NewNotify(wire.NotifyUseTransportMode, nil))
+	}
 	m.add(c.chosen.accept(t.offered, spi4(c.spiIn)))
 	if !t.first {
 		m.add(&wire.Nonce{Data: t.nr})

@@ -3,6 +3,7 @@ package ike
 import (
 	"slices"
 
+	"sallyport/crypto"
 	"sallyport/ike/wire"
 )
 
@@ -37,7 +38,7 @@ func (t *deleteChild) build(m *message) error {
 	if t.child.state == childGone {
 		return errNothingToDo
 	}
-	m.add(&wire.Delete{Protocol: wire.ProtocolESP, SPIs: []uint32{t.child.spiIn}})
+	m.add(&wire.Delete{Protocol: wire.ProtocolID(t.child.chosen.protocol), SPIs: []uint32{t.child.spiIn}})
 	return nil
 }
 
@@ -48,14 +49,23 @@ func (t *deleteChild) process(*message) error {
 
 func (t *deleteChild) abandon() {}
 
+// protocolMade is of what protocol the Child SA is that the peer has made by its answer.
+func protocolMade(m *message) wire.ProtocolID {
+	if wire.Find[*wire.SA](m.Payloads).Proposals[0].Protocol == wire.ProtocolAH {
+		return wire.ProtocolAH
+	}
+	return wire.ProtocolESP
+}
+
 // deleteUnused tells the peer to remove a Child SA that it made and we could not accept.
 type deleteUnused struct {
-	engine *Engine
-	spi    uint32
+	engine   *Engine
+	protocol wire.ProtocolID
+	spi      uint32
 }
 
 func (t *deleteUnused) build(m *message) error {
-	m.add(&wire.Delete{Protocol: wire.ProtocolESP, SPIs: []uint32{t.spi}})
+	m.add(&wire.Delete{Protocol: t.protocol, SPIs: []uint32{t.spi}})
 	return nil
 }
 
@@ -68,7 +78,7 @@ func (t *deleteUnused) abandon() { t.engine.effect(ReleaseSPI{SPI: t.spi}) }
 
 // informationalResponder answers deletes, liveness checks and notifications.
 type informationalResponder struct {
-	deleted []uint32 // our halves of what the peer deletes
+	deleted map[crypto.Protocol][]uint32 // our halves of what the peer deletes
 	closing Reason
 }
 
@@ -78,9 +88,9 @@ func (t *informationalResponder) process(m *message) error {
 		switch d.Protocol {
 		case wire.ProtocolIKE:
 			t.closing = DeletedByPeer
-		case wire.ProtocolESP:
+		case wire.ProtocolESP, wire.ProtocolAH:
 			for _, spi := range d.SPIs {
-				t.deleteChild(sa, spi)
+				t.deleteChild(sa, crypto.Protocol(d.Protocol), spi)
 			}
 		}
 	}
@@ -97,8 +107,8 @@ func (t *informationalResponder) process(m *message) error {
 }
 
 // deleteChild removes both halves and names ours in the answer, unless our own delete of them is on its way and names them (RFC 7296 1.4.1).
-func (t *informationalResponder) deleteChild(sa *ikeSA, spi uint32) {
-	c := sa.childBySPI(spi)
+func (t *informationalResponder) deleteChild(sa *ikeSA, protocol crypto.Protocol, spi uint32) {
+	c := sa.childBySPI(protocol, spi)
 	if c == nil {
 		if own := sa.tasks.creating(); own != nil && len(own.deadSPIs) < maxDeadSPIs {
 			own.deadSPIs = append(own.deadSPIs, spi)
@@ -118,7 +128,10 @@ func (t *informationalResponder) deleteChild(sa *ikeSA, spi uint32) {
 		s.peer.wait(&s.retry, 1) // the peer has a reason; do not bring it back within the same second
 	}
 	if ours == nil {
-		t.deleted = append(t.deleted, c.spiIn)
+		if t.deleted == nil {
+			t.deleted = map[crypto.Protocol][]uint32{}
+		}
+		t.deleted[protocol] = append(t.deleted[protocol], c.spiIn)
 	}
 	c.remove(reason, c.grace())
 }
@@ -135,8 +148,10 @@ func (tm *taskManager) deleting(c *childSA) *deleteChild {
 
 func (t *informationalResponder) build(m *message) error {
 	sa := m.sa
-	if len(t.deleted) > 0 {
-		m.add(&wire.Delete{Protocol: wire.ProtocolESP, SPIs: t.deleted})
+	for _, protocol := range []crypto.Protocol{crypto.ProtocolESP, crypto.ProtocolAH} {
+		if spis := t.deleted[protocol]; len(spis) > 0 {
+			m.add(&wire.Delete{Protocol: wire.ProtocolID(protocol), SPIs: spis})
+		}
 	}
 	if t.closing == "" {
 		return nil

@@ -71,48 +71,6 @@ func (b *builder) activePolicy(set *policy.Set) {
 	}
 }
 
-func (b *builder) filterAction(key string, raw *fileFilterAction) policy.FilterAction {
-	b.name(key+".name", raw.Name, nil)
-	b.someProposals(key+".esp_proposals", raw.ESPProposals != nil, len(raw.ESPProposals))
-	action := policy.FilterAction{
-		Name: raw.Name, Kind: raw.Action, FallbackClear: raw.FallbackClear, FallbackClearOnWAN: raw.FallbackClearOnWAN,
-		InboundPassthrough: raw.InboundPassthrough, Origin: b.origin(key),
-	}
-	b.encapsulations[raw.Name] = b.encapsulation(key+".encapsulation", &raw.Encapsulation)
-	if b.has(key+".encapsulation") && raw.Action != policy.ActionNegotiate {
-		b.add(key+".encapsulation", "expected none, because an action that is %s puts packets into no others", raw.Action)
-	}
-	proposals := raw.ESPProposals
-	for i, p := range proposals {
-		b.legacyProposal(fmt.Sprintf("%s.esp_proposals[%d]", key, i), fmt.Sprintf("action %q", raw.Name), crypto.ESPProposal(p))
-	}
-	if raw.Action == policy.ActionNegotiate || len(proposals) > 0 {
-		action.Methods = methods(proposals)
-	}
-	return action
-}
-
-// espProposals is what is offered: the proposals of the file, or good ones where it has none.
-func espProposals(raw []espProposal) []crypto.ESPProposal {
-	if len(raw) == 0 {
-		return crypto.DefaultESPProposals()
-	}
-	var proposals []crypto.ESPProposal
-	for _, p := range raw {
-		proposals = append(proposals, crypto.ESPProposal(p))
-	}
-	return proposals
-}
-
-// methods is the text of what is offered.
-func methods(raw []espProposal) []string {
-	var texts []string
-	for _, p := range espProposals(raw) {
-		texts = append(texts, p.String())
-	}
-	return texts
-}
-
 func (b *builder) onePolicy(key string, raw *filePolicy, things *things) policy.Policy {
 	b.name(key+".name", raw.Name, nil)
 	if strings.ContainsFunc(raw.Description, func(c rune) bool { return unicode.IsControl(c) && c != '\n' && c != '\t' }) {
@@ -131,7 +89,7 @@ func (b *builder) onePolicy(key string, raw *filePolicy, things *things) policy.
 	}
 	things.sas = map[string]string{}
 	p.DefaultResponse = policy.DefaultResponse{
-		Enabled: response.Enabled, Methods: methods(response.ESPProposals),
+		Enabled: response.Enabled, Methods: methods(espProposals(response.ESPProposals)),
 		AuthMethods: b.authMethods(responseKey+".auth_methods", response.AuthMethods),
 	}
 	for i := range raw.Rules {
@@ -159,7 +117,7 @@ func (b *builder) compile() {
 	for _, rule := range out.bare {
 		b.add(b.ruleKey(rule), "expected traffic to protect, found none: other rules take all of it, or its filters are for an IP version of which the gateway has no address")
 	}
-	b.transportTraffic(out.Manual)
+	b.transportTraffic(out)
 	for _, peer := range out.peers {
 		for _, child := range peer.Children {
 			if n := len(child.Selectors); n > maxSelectors {

@@ -51,7 +51,7 @@ func newSeenSAs() *seenSAs {
 func (b *builder) manualSA(key string, raw *fileSA, seen *seenSAs) ManualSA {
 	local, remote := netip.Addr(raw.Local), netip.Addr(raw.Remote)
 	sa := ManualSA{
-		Name: raw.Name, Local: netip.AddrPortFrom(local, 0), Remote: netip.AddrPortFrom(remote, 0), Transport: raw.Mode == "transport",
+		Name: raw.Name, Local: netip.AddrPortFrom(local, 0), Remote: netip.AddrPortFrom(remote, 0), Transport: raw.Mode == modeTransport,
 		Protocol: crypto.ProtocolESP, ESN: raw.ESN, Sequence: uint64(raw.Sequence),
 		ReplayWindow:  b.within(key+".replay_window", raw.ReplayWindow, minReplay, maxReplay, "packets"),
 		Encapsulation: b.encapsulation(key+".encapsulation", &raw.Encapsulation),
@@ -181,17 +181,27 @@ func (b *builder) saLimits(key string, raw *fileSA) {
 }
 
 // transportTraffic checks that transport mode is for packets between its two ends, whose addresses it leaves as they are.
-func (b *builder) transportTraffic(tunnels []ManualTunnel) {
-	for _, t := range tunnels {
-		if !t.SA.Transport {
-			continue
+func (b *builder) transportTraffic(out *compilation) {
+	for _, t := range out.Manual {
+		if t.SA.Transport {
+			b.between(t.Rule, fmt.Sprintf("SA %q", t.SA.Name), t.SA.Local.Addr(), t.SA.Remote.Addr(), t.Selectors)
 		}
-		local, remote := policy.HostRange(t.SA.Local.Addr()), policy.HostRange(t.SA.Remote.Addr())
-		for _, s := range t.Selectors {
-			if s.Local != local || s.Remote != remote {
-				b.add(b.ruleKey(t.Rule)+".filter_list", "expected filters from %s to %s only, because SA %q is of transport mode, which leaves the addresses of packets as they are, found %s: use mode: tunnel for other traffic", local, remote, t.SA.Name, s)
-				break
+	}
+	for _, p := range out.peers {
+		for _, c := range p.Children {
+			if c.Transport {
+				b.between(c.Name, fmt.Sprintf("its SA with peer %q", p.Name), p.Local, p.Remote, c.Selectors)
 			}
+		}
+	}
+}
+
+// between refuses traffic of a rule that is not between two addresses.
+func (b *builder) between(rule, sa string, local, remote netip.Addr, traffic []policy.Selector) {
+	for _, s := range traffic {
+		if s.Local != policy.HostRange(local) || s.Remote != policy.HostRange(remote) {
+			b.add(b.ruleKey(rule)+".filter_list", "expected filters from %s to %s only, because %s is of transport mode, which leaves the addresses of packets as they are, found %s: use mode: tunnel for other traffic", local, remote, sa, s)
+			return
 		}
 	}
 }

@@ -117,7 +117,7 @@ func TestActions(t *testing.T) {
 		{"action: negotiate", "action: negotiate, fallback_clear: maybe", `gw.yaml:15: filter_actions[0].fallback_clear: expected true or false, found "maybe"`},
 	})
 	c := mustParse(t, replaced(t, "action: negotiate", "action: negotiate, esp_proposals: [aes256-sha256, aes128gcm16, aes256gcm16]"))
-	got := c.Peers[0].Children[0].ESPProposals
+	got := c.Peers[0].Children[0].Proposals
 	if len(got) != 3 || got[0].String() != "aes256-sha256-noesn" || got[1].String() != "aes128gcm16-noesn" || got[2].String() != "aes256gcm16-noesn" {
 		t.Errorf("proposals %v, want them in the order of the file", got)
 	}

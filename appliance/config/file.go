@@ -154,7 +154,9 @@ type fileFilter struct {
 type fileFilterAction struct {
 	Name               string            `mapstructure:"name" required:"a name for the filter action"`
 	Action             policy.ActionKind `mapstructure:"action" required:"permit, block or negotiate"`
+	Mode               saMode            `mapstructure:"mode" default:"tunnel"`
 	ESPProposals       []espProposal     `mapstructure:"esp_proposals"`
+	AHProposals        []ahProposal      `mapstructure:"ah_proposals"`
 	FallbackClear      bool              `mapstructure:"fallback_clear" default:"false"`
 	FallbackClearOnWAN bool              `mapstructure:"fallback_clear_on_wan" default:"false"`
 	InboundPassthrough bool              `mapstructure:"inbound_passthrough" default:"false"`

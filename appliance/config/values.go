@@ -36,6 +36,7 @@ type (
 	reviewDate   time.Time
 	ikeProposal  crypto.IKEProposal
 	espProposal  crypto.ESPProposal
+	ahProposal   crypto.Proposal
 )
 
 // parsers reads each type from text. An error says what was expected and what was found.
@@ -80,6 +81,10 @@ func init() {
 	register(func(text string) (espProposal, error) {
 		p, err := crypto.ParseESPProposalWithLegacy(text) // build_legacy.go asks for leave to use weak ones
 		return espProposal(p), err
+	})
+	register(func(text string) (ahProposal, error) {
+		p, err := crypto.ParseAHProposalWithLegacy(text)
+		return ahProposal(p), err
 	})
 }
 

@@ -35,11 +35,13 @@ const (
 	maxDummy     = time.Hour
 	maxHexKey    = 512 // digits of a key
 	copyTheInner = -1
-	followPath   = -1
+
+	modeTransport = "transport"
+	followPath    = -1
 )
 
 func registerTunnelWords() {
-	registerWord[saMode]("tunnel", "transport")
+	registerWord[saMode]("tunnel", modeTransport)
 	registerWord[saProtocol]("esp", "ah")
 	registerWord[dfPolicy]("copy", "set", "clear")
 	registerWord[fragmentWhen]("before", "after")
