@@ -19,11 +19,11 @@ func (l *link) substitute(payloads ...wire.Payload) {
 		sa = l.b.engine.byName["a"].sas[0]
 	}
 	m := &message{sa: sa, Message: wire.Message{Header: sa.header(h.Exchange, h.MessageID, true), Payloads: payloads}}
-	b, err := sa.seal(m)
+	sealed, err := sa.seal(m)
 	if err != nil {
 		l.t.Fatal(err)
 	}
-	l.put(l.b, sa.local, sa.remote, packet{payload: b})
+	l.put(l.b, sa.local, sa.remote, packet{payload: sealed.datagrams[0]})
 	l.run()
 }
 

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"sallyport/crypto"
+	"sallyport/ike/wire"
 	"sallyport/policy"
 )
 
@@ -63,6 +64,7 @@ type Peer struct {
 	Children      []Child
 	DPDDelay      time.Duration // silence before a liveness check; 0: DefaultDPDDelay, negative: no checks
 	RekeyTime     time.Duration // of the IKE SA, 0: DefaultIKERekey. The SA ends a tenth later if the rekey fails.
+	FragmentSize  int           // octets of an IP datagram beyond which a message goes in fragments (RFC 7383); 0: DefaultFragmentSize, negative: never
 }
 
 // Child is one Child SA of a peer, named as the policy rule it serves.
@@ -97,6 +99,9 @@ type Limits struct {
 	Checks              int           // certificate checks under way on IKE SAs that peers began, and as many on those that we began: 64
 	ChecksPerPeer       int           // of the first kind, in one peer's name: 4
 	CheckTimeout        time.Duration // after which an answer is not waited for any longer: 20 s
+	FragmentOctets      int           // of fragments of one message that wait for others; an IKE SA has two such messages at most: 16384
+	FragmentOctetsAll   int           // the same of all IKE SAs; half-open ones get half of it: 4 MiB
+	FragmentTimeout     time.Duration // how long they wait: 30 s
 	UnprotectedReplies  int           // error replies to strangers, and liveness checks they can cause, a second: 10
 
 	Retransmit Retransmit
@@ -132,6 +137,9 @@ func (l Limits) withDefaults() Limits {
 	orDefault(&l.Checks, 64)
 	orDefault(&l.ChecksPerPeer, 4)
 	orDefault(&l.CheckTimeout, 20*time.Second)
+	orDefault(&l.FragmentOctets, wire.MaxMessage)
+	orDefault(&l.FragmentOctetsAll, 4<<20)
+	orDefault(&l.FragmentTimeout, 30*time.Second)
 	orDefault(&l.UnprotectedReplies, 10)
 	orDefault(&l.Retransmit.Base, 500*time.Millisecond)
 	orDefault(&l.Retransmit.Factor, 1.8)
@@ -191,6 +199,9 @@ func ValidatePeers(peers []Peer) error {
 			errs = append(errs, fmt.Errorf("peer %q: both ends are %v, expected two identities", p.Name, p.LocalID))
 		}
 		errs = append(errs, validateAuth(p)...)
+		if err := validateFragmentSize(p); err != nil {
+			errs = append(errs, err)
+		}
 		for _, other := range peers[:i] {
 			other = other.withDefaults()
 			if other.Local == p.Local && other.Remote == p.Remote && other.LocalID == p.LocalID && other.RemoteID == p.RemoteID {

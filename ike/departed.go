@@ -10,7 +10,7 @@ type departed struct {
 }
 
 type farewell struct {
-	response []byte
+	response [][]byte
 	until    time.Time
 }
 
@@ -21,7 +21,7 @@ const (
 
 func newDeparted() departed { return departed{byRequest: map[digest]farewell{}} }
 
-func (g *departed) add(now time.Time, request digest, response []byte) {
+func (g *departed) add(now time.Time, request digest, response [][]byte) {
 	for len(g.order) > 0 && (len(g.order) >= departedMax || g.byRequest[g.order[0]].until.Before(now)) {
 		delete(g.byRequest, g.order[0])
 		g.order = g.order[1:]
@@ -32,6 +32,6 @@ func (g *departed) add(now time.Time, request digest, response []byte) {
 	g.byRequest[request] = farewell{response, now.Add(departedTime)}
 }
 
-func (g *departed) find(d Datagram) []byte {
+func (g *departed) find(d Datagram) [][]byte {
 	return g.byRequest[digestOf(d)].response
 }

@@ -12,7 +12,8 @@
 //	reconfigure.go ending.go lifetime.go                           another configuration while all runs; when an SA is renewed and ends
 //	peer.go slot.go                                                what a peer should have: IKE SAs; for each rule one Child SA in use
 //	sa.go child.go liveness.go nat.go                              the life of an IKE SA and of a Child SA: state diagrams stand here
-//	taskmanager.go task.go message.go                              exchanges: message ids, window, retransmission; sealing and opening
+//	taskmanager.go task.go message.go                              exchanges: message ids, window, retransmission; opening
+//	fragment.go reassembly.go                                      sealing, in fragments where a datagram would get too long (RFC 7383); putting together
 //	task_init.go task_auth.go                                      IKE_SA_INIT, IKE_AUTH
 //	task_child.go task_child_responder.go task_rekey_ike.go        CREATE_CHILD_SA, and the Child SA of IKE_AUTH
 //	task_delete.go                                                 INFORMATIONAL

@@ -31,6 +31,7 @@ type Engine struct {
 	departed departed
 	replies  bucket
 	unproven bucket // IKE_SA_INIT requests without a cookie
+	queued   int    // octets of fragments that wait for others of their message
 }
 
 // NewEngine takes a configuration whose peers ValidatePeers has passed. Nothing happens before the first Step: a Tick begins the work.

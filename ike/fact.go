@@ -93,6 +93,7 @@ const (
 	DropMessageID  Reason = "ike_message_id"  // outside the window
 	DropIntegrity  Reason = "ike_integrity"   // ICV or decryption failed
 	DropCleartext  Reason = "ike_cleartext"   // unprotected where protection is due; a hint at most
+	DropFragment   Reason = "ike_fragment"    // of a message in fragments: there already, of a smaller total, or not agreed on
 	DropNoState    Reason = "ike_no_state"    // retransmission for an IKE SA that is past it
 )
 
@@ -106,6 +107,7 @@ const (
 	RefuseChecks         Reason = "ike_limit_checks"      // certificate checks under way; the message counts as lost
 	RefuseChildren       Reason = "ike_limit_children"    // Child SAs on one IKE SA
 	RefuseSPI            Reason = "ike_no_spi"            // the data plane has no SPI left
+	RefuseFragments      Reason = "ike_limit_fragments"   // octets of fragments that wait for others
 	RefuseChildSelectors Reason = "ike_child_exists"      // a Child SA of the rule exists with other selectors
 )
 

@@ -68,6 +68,9 @@ func (l *link) consistent() {
 		if h := from.engine.halfOpen; h.total != 0 || len(h.byAddress) != 0 || len(h.byPort) != 0 {
 			l.t.Errorf("%s: half-open count %+v, expected none", from.name, h)
 		}
+		if queued := from.engine.queued; queued != 0 {
+			l.t.Errorf("%s: %d octets of fragments wait, expected none", from.name, queued)
+		}
 	}
 }
 

@@ -21,6 +21,7 @@ type link struct {
 	a, b *end
 	wire []packet // in flight, oldest first
 	nat  func(from netip.AddrPort) netip.AddrPort
+	mtu  int // octets of the longest IP datagram that gets through, 0: any
 	lost int // ESP packets that arrived where nobody took them
 	// The same by the child that they were sent for.
 	lostBy map[string]int
@@ -276,7 +277,22 @@ func (l *link) put(from *end, source, dest netip.AddrPort, p packet) {
 		p.to = l.a
 	}
 	p.source, p.dest = source, dest
+	if l.mtu > 0 && p.octets() > l.mtu {
+		return
+	}
 	l.wire = append(l.wire, p)
+}
+
+// octets is the length of the IP datagram that carries an IKE message.
+func (p packet) octets() int {
+	n := len(p.payload) + udpHeader + ipv4Header
+	if p.dest.Addr().Is6() {
+		n += ipv6Header - ipv4Header
+	}
+	if p.source.Port() != portIKE {
+		n += nonESPMarker
+	}
+	return n
 }
 
 // deliver hands the i-th packet in flight to its receiver.

@@ -63,8 +63,10 @@ func (e *Engine) lookup(h wire.Header) *ikeSA {
 // strange handles a datagram for no IKE SA of ours. A request from where a peer may be is told so, which lets a peer that has missed our
 // restart check on us soon (RFC 7296 2.21.4).
 func (e *Engine) strange(d Datagram, h wire.Header) {
-	if response := e.departed.find(d); response != nil {
-		e.send(d.Local, d.Remote, response)
+	if responses := e.departed.find(d); responses != nil {
+		for _, b := range responses {
+			e.send(d.Local, d.Remote, b)
+		}
 		return
 	}
 	peers := e.candidates(d)
@@ -76,11 +78,17 @@ func (e *Engine) strange(d Datagram, h wire.Header) {
 	if h.Response() {
 		return
 	}
-	if m, err := wire.Parse(d.Payload); err == nil && wire.Find[*wire.Encrypted](m.Payloads) == nil {
+	m, err := wire.Parse(d.Payload)
+	if err == nil && !wire.Protected(m.Payloads) {
 		for _, p := range peers {
 			p.hint(m)
 		}
 		return
+	}
+	if err == nil {
+		if f := wire.Find[*wire.Fragment](m.Payloads); f != nil && f.Number > 1 {
+			return // number 1 gets the answer
+		}
 	}
 	e.answerUnprotected(d, h, wire.NewNotify(wire.NotifyInvalidIKESPI, nil))
 }
@@ -158,7 +166,7 @@ func (e *Engine) initRequest(d Datagram, h wire.Header) {
 		return
 	}
 	sa.initDigest = id
-	sa.tasks.handle(d, m)
+	sa.tasks.handle(m)
 }
 
 // demandCookie answers with COOKIE when the request must prove its address and does not (RFC 7296 2.6).

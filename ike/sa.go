@@ -59,6 +59,9 @@ type ikeSA struct {
 	local, remote       netip.AddrPort
 	natLocal, natRemote bool // a NAT stands before us, before the peer
 
+	fragmentation bool // both ends understand fragments (RFC 7383)
+	path          int  // octets of the IP datagrams that have been found to get through; 0: as configured
+
 	chosen chosen
 	keys   *ikeKeys
 	ni, nr []byte
@@ -246,7 +249,7 @@ func (sa *ikeSA) peerMoved(remote netip.AddrPort) {
 // moved follows a peer whose NAT gave it another address or port. The Child SAs follow as they are: an outbound SA is installed once and
 // never again, for a second time would begin its sequence numbers, and so its nonces, anew.
 func (sa *ikeSA) moved(local, remote netip.AddrPort) {
-	sa.local, sa.remote = local, remote
+	sa.local, sa.remote, sa.path = local, remote, 0
 	sa.engine.fact(sa.fact(AddressChanged))
 	for _, c := range sa.children {
 		if c.sending == sendCurrent {
@@ -356,7 +359,7 @@ func (sa *ikeSA) close(reason Reason) {
 		}
 	}
 	if sa.tasks.lastResponse != nil {
-		e.departed.add(e.now, sa.tasks.lastRequest, sa.tasks.lastResponse)
+		e.departed.add(e.now, sa.tasks.lastRequest, sa.tasks.lastResponse.datagrams)
 	}
 	if sa.keys != nil {
 		sa.keys.wipe()

@@ -285,8 +285,10 @@ func TestStrangersWithKeys(t *testing.T) {
 				}
 				kind := wire.ExchangeIKEAuth + wire.ExchangeType(r.IntN(3))
 				m := &message{sa: &twin, Message: wire.Message{Header: twin.header(kind, uint32(r.IntN(3)), r.IntN(2) == 0), Payloads: randomPayloads(t, r)}}
-				if b, err := twin.seal(m); err == nil {
-					to.step(Datagram{Local: sa.local, Remote: sa.remote, Payload: b})
+				if sealed, err := twin.seal(m); err == nil {
+					for _, b := range sealed.datagrams {
+						to.step(Datagram{Local: sa.local, Remote: sa.remote, Payload: b})
+					}
 				}
 			}
 		}

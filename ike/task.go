@@ -24,11 +24,12 @@ type exchange struct {
 	kind  wire.ExchangeType
 	tasks []task
 
-	id       uint32
-	datagram []byte
-	tries    int
-	repeats  int
-	refused  error // IKE_SA_INIT: what a response said that anybody may have sent
+	id      uint32
+	message *message // as it was built
+	sealed  *sealed
+	tries   int
+	repeats int
+	refused error // IKE_SA_INIT: what a response said that anybody may have sent
 }
 
 func (x *exchange) abandon() {

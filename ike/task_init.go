@@ -45,6 +45,7 @@ func (t *initInitiator) build(m *message) error {
 	}
 	m.add(offer(ours, nil), &wire.KE{Group: uint16(t.group), Data: t.key.Public()}, &wire.Nonce{Data: sa.ni})
 	m.addNATDetection()
+	m.announceFragmentation()
 	return nil
 }
 
@@ -83,6 +84,7 @@ func (t *initInitiator) process(m *message) error {
 	}
 	t.key.Wipe()
 	sa.initResponse = m.raw
+	sa.agreeOnFragmentation(m)
 	if sa.detectNAT(m) {
 		// From here on port 4500, and after IKE_AUTH ESP inside UDP (RFC 7296 2.23).
 		sa.local, sa.remote = onPort(sa.local, portNATT), onPort(sa.remote, portNATT)
@@ -143,6 +145,7 @@ func (t *initResponder) process(m *message) error {
 		return err
 	}
 	sa.initRequest = m.raw
+	sa.agreeOnFragmentation(m)
 	sa.detectNAT(m)
 	sa.halfOpened()
 	return nil
@@ -170,6 +173,9 @@ func (t *initResponder) build(m *message) error {
 	m.add(m.sa.chosen.accept(t.offered, nil), &wire.KE{Group: uint16(m.sa.chosen.dh), Data: t.public}, &wire.Nonce{Data: m.sa.nr})
 	m.InitiatorSPI, m.ResponderSPI = m.sa.spis()
 	m.addNATDetection()
+	if m.sa.fragmentation {
+		m.announceFragmentation()
+	}
 	return nil
 }
 

@@ -39,6 +39,7 @@ func (t *rekeyInitiator) build(m *message) error {
 func (sa *ikeSA) successor(role Role) *ikeSA {
 	next := newIKESA(sa.engine, role, sa.local, sa.remote)
 	next.peer, next.natLocal, next.natRemote, next.origin = sa.peer, sa.natLocal, sa.natRemote, sa.origin
+	next.fragmentation, next.path = sa.fragmentation, sa.path
 	next.localSPI = sa.engine.newSPI()
 	return next
 }

@@ -30,7 +30,10 @@ type taskManager struct {
 	retry  timer
 
 	lastRequest  digest // and the response it got, for the request before nextReceive
-	lastResponse []byte
+	lastResponse *sealed
+	repeated     int // how often it was asked for again
+
+	parts reassemblies
 }
 
 // enqueue orders an exchange, to be started at once when the window is free.
@@ -56,6 +59,9 @@ func (tm *taskManager) start() {
 			tm.nextSend++
 			tm.active = x
 			tm.transmit()
+			for _, do := range x.message.after {
+				do()
+			}
 		}
 	}
 }
@@ -71,11 +77,12 @@ func (tm *taskManager) compose(x *exchange) error {
 		}
 	}
 	var err error
-	if x.datagram, err = tm.sa.seal(m); err != nil {
+	if x.sealed, err = tm.sa.seal(m); err != nil {
 		return fmt.Errorf("%v request: %w", x.kind, err)
 	}
+	x.message = m
 	if x.kind == wire.ExchangeIKESAInit {
-		tm.sa.initRequest = x.datagram
+		tm.sa.initRequest = x.sealed.datagrams[0]
 	}
 	return nil
 }
@@ -97,11 +104,20 @@ func (tm *taskManager) transmit() {
 		e.fact(f)
 		tm.sa.peer.resent++
 	}
+	if x.tries == narrowTries {
+		if err := tm.sa.shorten(x.sealed, tm.sa.shortestPath()); err != nil {
+			tm.sa.fail(fmt.Errorf("%v request: %w", x.kind, err))
+			return
+		}
+	}
 	wait := time.Duration(min(float64(r.Base)*math.Pow(r.Factor, float64(x.tries)), float64(r.Max)))
 	x.tries++
-	e.send(tm.sa.local, tm.sa.remote, x.datagram)
+	tm.sa.transmit(x.sealed, Datagram{Local: tm.sa.local, Remote: tm.sa.remote})
 	e.timers.set(&tm.retry, e.now.Add(e.jitter(wait, r.Jitter)), tm.transmit)
 }
+
+// narrowTries is how often a message is sent before shorter fragments of it are tried (RFC 7383 2.5.2).
+const narrowTries = 3
 
 // response takes the answer to the active request; anything else is late or forged.
 func (tm *taskManager) response(d Datagram, h wire.Header) {
@@ -110,10 +126,8 @@ func (tm *taskManager) response(d Datagram, h wire.Header) {
 		e.drop(d, h, DropMessageID)
 		return
 	}
-	m, err := tm.sa.open(d)
-	var anybody *unauthenticated
-	if errors.As(err, &anybody) {
-		e.drop(d, h, anybody.reason)
+	m, err := tm.open(d, h)
+	if m == nil {
 		return
 	}
 	tm.sa.heard(d, false)
@@ -170,12 +184,7 @@ func (tm *taskManager) request(d Datagram, h wire.Header) {
 	e := tm.sa.engine
 	switch {
 	case h.MessageID+1 == tm.nextReceive && tm.lastResponse != nil:
-		if digestOf(d) != tm.lastRequest {
-			e.drop(d, h, DropMessageID)
-			return
-		}
-		tm.sa.countRepeat()
-		e.send(d.Local, d.Remote, tm.lastResponse)
+		tm.repeat(d, h)
 		return
 	case h.MessageID != tm.nextReceive:
 		e.drop(d, h, DropMessageID)
@@ -184,37 +193,76 @@ func (tm *taskManager) request(d Datagram, h wire.Header) {
 		e.drop(d, h, DropExchange)
 		return
 	}
-	m, err := tm.sa.open(d)
-	var anybody *unauthenticated
-	if errors.As(err, &anybody) {
-		e.drop(d, h, anybody.reason)
+	m, err := tm.open(d, h)
+	if m == nil {
 		return
 	}
 	tm.sa.heard(d, true)
+	if m.longest > 0 {
+		tm.sa.narrowPath(m.longest + tm.sa.outside()) // the way back is no wider, as far as the peer knows
+	}
 	if err != nil {
-		tm.answerBroken(d, h, err)
+		tm.answerBroken(m, err)
 		return
 	}
-	tm.handle(d, m)
+	tm.handle(m)
+}
+
+// open reads a datagram. It gives nothing when the peer has not sent it, or not all of its message.
+func (tm *taskManager) open(d Datagram, h wire.Header) (*message, error) {
+	m, err := tm.sa.open(d)
+	var anybody *unauthenticated
+	if errors.As(err, &anybody) {
+		tm.sa.engine.drop(d, h, anybody.reason)
+	}
+	return m, err
+}
+
+// repeat answers the request that was answered last once more. Of a request in fragments only the first one counts, and the response is cut as short
+// as that. A response that is asked for again and again does not get through as it is.
+func (tm *taskManager) repeat(d Datagram, h wire.Header) {
+	sa, narrow := tm.sa, 0
+	if digestOf(d) != tm.lastRequest {
+		fragment, first := sa.isFragmentAgain(d)
+		switch {
+		case !fragment:
+			sa.engine.drop(d, h, DropMessageID)
+			return
+		case !first:
+			return
+		}
+		narrow = len(d.Payload) + sa.outside()
+	}
+	if tm.repeated++; tm.repeated == narrowTries {
+		narrow = sa.shortestPath()
+	}
+	if narrow > 0 {
+		if err := sa.shorten(tm.lastResponse, narrow); err != nil {
+			sa.fail(fmt.Errorf("response again: %w", err))
+			return
+		}
+	}
+	sa.countRepeat()
+	sa.transmit(tm.lastResponse, d)
 }
 
 // answerBroken answers an authenticated request that cannot be understood. An unknown critical payload costs the request only (RFC 7296 2.5);
 // bad syntax is a fault on one side that no retry heals, so the IKE SA ends on both (2.21.3).
-func (tm *taskManager) answerBroken(d Datagram, h wire.Header, err error) {
+func (tm *taskManager) answerBroken(request *message, err error) {
 	n := wire.NotifyFor(err)
 	if n == nil {
 		n = wire.NewNotify(wire.NotifyInvalidSyntax, nil)
 	}
-	m := tm.newMessage(h.Exchange, h.MessageID, true)
+	m := tm.newMessage(request.Exchange, request.MessageID, true)
 	m.add(n)
 	if n.Type != wire.NotifyUnsupportedCriticalPayload || tm.sa.state == stateHalfOpen {
 		m.then(func() { tm.sa.fail(err) })
 	}
-	tm.reply(d, m)
+	tm.reply(request, m)
 }
 
 // handle answers a request that was read.
-func (tm *taskManager) handle(d Datagram, request *message) {
+func (tm *taskManager) handle(request *message) {
 	sa := tm.sa
 	sa.processing = true
 	answer, err := tm.answer(request)
@@ -223,10 +271,10 @@ func (tm *taskManager) handle(d Datagram, request *message) {
 	var r *refusal
 	switch {
 	case errors.As(err, &anybody):
-		sa.engine.drop(d, request.Header, anybody.reason)
+		sa.engine.drop(request.datagram(), request.Header, anybody.reason)
 		return
 	case errors.As(err, &r):
-		if sa.keys == nil && !r.goesOn && !sa.engine.mayReply(d) {
+		if sa.keys == nil && !r.goesOn && !sa.engine.mayReply(request.datagram()) {
 			return
 		}
 		answer = tm.newMessage(request.Exchange, request.MessageID, true)
@@ -239,7 +287,7 @@ func (tm *taskManager) handle(d Datagram, request *message) {
 		answer.add(wire.NewNotify(wire.NotifyInvalidSyntax, nil))
 		answer.then(func() { sa.fail(err) })
 	}
-	tm.reply(d, answer)
+	tm.reply(request, answer)
 }
 
 func (tm *taskManager) newMessage(kind wire.ExchangeType, id uint32, response bool) *message {
@@ -263,19 +311,19 @@ func (tm *taskManager) answer(request *message) (*message, error) {
 }
 
 // reply sends a response, keeps it for retransmissions of its request, and then lets happen what had to wait for it.
-func (tm *taskManager) reply(d Datagram, answer *message) {
-	b, err := tm.sa.seal(answer)
+func (tm *taskManager) reply(request, answer *message) {
+	sealed, err := tm.sa.seal(answer)
 	if err != nil {
 		tm.sa.fail(fmt.Errorf("%v response: %w", answer.Exchange, err))
 		return
 	}
 	tm.nextReceive++
 	if answer.Exchange == wire.ExchangeIKESAInit {
-		tm.sa.initResponse = b // repeatInit keeps account of it
+		tm.sa.initResponse = sealed.datagrams[0] // repeatInit keeps account of it
 	} else {
-		tm.lastRequest, tm.lastResponse = digestOf(d), b
+		tm.lastRequest, tm.lastResponse, tm.repeated = request.digest, sealed, 0
 	}
-	tm.sa.engine.send(d.Local, d.Remote, b)
+	tm.sa.transmit(sealed, request.datagram())
 	for _, do := range answer.after {
 		do()
 	}
@@ -317,6 +365,8 @@ func (tm *taskManager) flush() {
 // stop ends all exchanges.
 func (tm *taskManager) stop() {
 	tm.sa.engine.timers.stop(&tm.retry)
+	tm.sa.forget(&tm.parts.request)
+	tm.sa.forget(&tm.parts.response)
 	if x := tm.active; x != nil {
 		tm.active = nil
 		x.abandon()

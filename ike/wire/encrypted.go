@@ -36,16 +36,37 @@ func (p *Encrypted) read(body *cryptobyte.String) error {
 
 func (p *Encrypted) write(body *cryptobyte.Builder) { body.AddBytes(p.Body) }
 
+// EncryptedOverhead is how many octets of a message with an SK payload are not its body.
+const EncryptedOverhead = HeaderLength + payloadHeaderLength
+
 // EncryptedPrefix gives the octets of a message up to the body of its SK payload, which is its only payload in clear: the associated data to seal
 // the body with, and, with the body of body octets appended, the datagram.
 func EncryptedPrefix(h Header, first PayloadType, body int) ([]byte, error) {
-	length := HeaderLength + payloadHeaderLength + body
+	length := EncryptedOverhead + body
 	b, err := h.append(make([]byte, 0, length), PayloadEncrypted, length)
 	if err != nil {
 		return nil, err
 	}
 	b = append(b, byte(first), 0)
 	return binary.BigEndian.AppendUint16(b, uint16(payloadHeaderLength+body)), nil
+}
+
+// FragmentOverhead is how many octets of a message with an SKF payload are not its body.
+const FragmentOverhead = HeaderLength + payloadHeaderLength + fragmentHeaderLength
+
+// FragmentPrefix is EncryptedPrefix for a message with an SKF payload: fragment says everything but the body, which will have body octets.
+func FragmentPrefix(h Header, fragment Fragment, body int) ([]byte, error) {
+	if err := fragment.checkNumbers(); err != nil {
+		return nil, &SyntaxError{Payload: PayloadFragment, Err: err}
+	}
+	b, err := h.append(make([]byte, 0, FragmentOverhead+body), PayloadFragment, FragmentOverhead+body)
+	if err != nil {
+		return nil, err
+	}
+	b = append(b, byte(fragment.FirstPayload), 0)
+	b = binary.BigEndian.AppendUint16(b, uint16(FragmentOverhead-HeaderLength+body))
+	b = binary.BigEndian.AppendUint16(b, fragment.Number)
+	return binary.BigEndian.AppendUint16(b, fragment.Total), nil
 }
 
 // Fragment is an SKF payload, RFC 7383 2.5: one piece of the chain that an SK payload would hold, encrypted on its own.
@@ -60,6 +81,13 @@ func (p *Fragment) PayloadType() PayloadType { return PayloadFragment }
 func (p *Fragment) String() string           { return fmt.Sprintf("SKF(%d/%d)", p.Number, p.Total) }
 
 func (p *Fragment) check() error {
+	if len(p.Body) == 0 {
+		return errEmptyBody
+	}
+	return p.checkNumbers()
+}
+
+func (p *Fragment) checkNumbers() error {
 	switch {
 	case p.Number == 0 || p.Number > p.Total:
 		return fmt.Errorf("fragment number %d of %d, expected 1 to the total", p.Number, p.Total)
@@ -67,8 +95,6 @@ func (p *Fragment) check() error {
 		return fmt.Errorf("%d fragments in total, expected at most %d", p.Total, MaxFragments)
 	case p.Number > 1 && p.FirstPayload != PayloadNone:
 		return fmt.Errorf("fragment number %d names the first payload, expected that of number 1 only", p.Number)
-	case len(p.Body) == 0:
-		return errEmptyBody
 	}
 	return nil
 }

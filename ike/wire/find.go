@@ -11,6 +11,11 @@ func Find[T Payload](payloads []Payload) T {
 	return none
 }
 
+// Protected says whether there is an SK or SKF payload.
+func Protected(payloads []Payload) bool {
+	return Find[*Encrypted](payloads) != nil || Find[*Fragment](payloads) != nil
+}
+
 // FindAll gives the payloads of type T in their order.
 func FindAll[T Payload](payloads []Payload) []T {
 	var all []T
