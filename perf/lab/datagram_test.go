@@ -78,19 +78,19 @@ func exchangeDatagram(host *lab.Namespace, from, to netip.Addr) error {
 	var conn net.Conn
 	dialer := net.Dialer{LocalAddr: net.UDPAddrFromAddrPort(netip.AddrPortFrom(from, 0))}
 	err := host.Do(func() (err error) {
-		conn, err = dialer.Dial("udp", echoAddress(to))
+		conn, err = dialer.Dial("udp", lab.EchoAddress(to))
 		return err
 	})
 	if err != nil {
 		return err
 	}
 	defer conn.Close()
-	sent, buffer, limit := content(datagramSize), make([]byte, 1<<16), time.Now().Add(echoLimit)
+	sent, buffer, limit := lab.EchoContent(datagramSize), make([]byte, 1<<16), time.Now().Add(lab.EchoLimit)
 	for time.Now().Before(limit) {
 		if _, err = conn.Write(sent); err != nil { // what ICMP said of the one before
 			continue
 		}
-		if err = conn.SetReadDeadline(time.Now().Add(echoLimit / 5)); err != nil {
+		if err = conn.SetReadDeadline(time.Now().Add(lab.EchoLimit / 5)); err != nil {
 			return err
 		}
 		n, failed := conn.Read(buffer)
@@ -101,7 +101,7 @@ func exchangeDatagram(host *lab.Namespace, from, to netip.Addr) error {
 			return nil
 		}
 	}
-	return fmt.Errorf("no echo of %d octets from %s in %v: %w", len(sent), to, echoLimit, err)
+	return fmt.Errorf("no echo of %d octets from %s in %v: %w", len(sent), to, lab.EchoLimit, err)
 }
 
 // serveDatagrams gives back what comes to the host's UDP port 7, until the test ends.
@@ -109,7 +109,7 @@ func serveDatagrams(t *testing.T, host *lab.Namespace, at netip.Addr) {
 	t.Helper()
 	var conn net.PacketConn
 	err := host.Do(func() (err error) {
-		conn, err = net.ListenPacket("udp", echoAddress(at))
+		conn, err = net.ListenPacket("udp", lab.EchoAddress(at))
 		return err
 	})
 	if err != nil {

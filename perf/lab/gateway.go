@@ -37,6 +37,7 @@ type GatewayOptions struct {
 	Trunk        bool          // the ports are VLANs of one link, LANVLAN and WANVLAN, which a switch joins to the site's links
 	IPv6         bool          // the ports have their addresses in IPv6 too
 	ManualSAs    string        // SAs with keys given by hand, as YAML, in place of the peer; Policy then says what they protect
+	Peers        string        // peers, and other keys of a configuration, as YAML, in place of the peer
 }
 
 // Gateway is a Sallyport gateway of one site.
@@ -70,7 +71,7 @@ ports:
 {{end}}{{end -}}
 {{if .ManualSAs}}lab: true
 legacy_algorithms: true
-{{.ManualSAs}}{{else -}}
+{{.ManualSAs}}{{else if .Peers}}{{.Peers}}{{else -}}
 peers:
   - name: ` + PeerName + `
     local: {{.Site.WANAddress}}

@@ -91,7 +91,7 @@ func newMatrix(t *testing.T, first []peers.Case) *matrix {
 	for number := range matrixChunk {
 		hosts = append(hosts, peers.Case{}.Host(m.B, number), peers.Case{Inner6: true}.Host(m.B, number))
 	}
-	if err := m.guest.ServeEcho(t.Context(), hosts...); err != nil {
+	if err := m.guest.ServeEcho(t.Context(), true, hosts...); err != nil {
 		t.Fatal(err)
 	}
 	if err := m.gateway.WaitReady(t.Context(), tunnelLimit); err != nil {
@@ -182,7 +182,7 @@ func (m *matrix) run(t *testing.T, c peers.Case, number int, tunnel peers.Manual
 		t.Errorf("%v; the kernel's errors: %v", err, stat)
 		return
 	}
-	enough := len(pingSizes) + len(datagramSizes)
+	enough := len(pingSizes) + len(lab.EchoDatagrams)
 	inner := tunnel.Layers[0]
 	for _, layer := range tunnel.Layers {
 		m.agree(t, "to the guest", layer.In.SPI, inner.In.SPI, enough, func(a, _ lab.Tally) lab.Tally { return a })

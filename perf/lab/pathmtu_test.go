@@ -152,7 +152,7 @@ func (c mtuCase) transfer(t *testing.T, s *lab.Sites, number int) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := echoTCP(s.A.Host, from, to); err != nil {
+	if err := s.A.Host.EchoTCP(from, to); err != nil {
 		t.Error(err)
 	}
 	a, b, err := capture.Stop()

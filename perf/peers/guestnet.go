@@ -52,19 +52,19 @@ func (g *Guest) lines(ctx context.Context, lines ...[]string) error {
 	return nil
 }
 
-// EchoPort is where ServeEcho answers, over UDP and TCP (RFC 862).
-const EchoPort = 7
-
 // echoLimit is how long the service may take to open its sockets.
 const echoLimit = 20 * time.Second
 
-// ServeEcho starts the echo service at the addresses, which must be the guest's own, and with it the sockets that
-// make the guest's kernel take ESP in UDP on port 4500.
-func (g *Guest) ServeEcho(ctx context.Context, addresses ...netip.Addr) error {
+// ServeEcho starts the echo service at the addresses, which must be the guest's own. Where no IKE daemon does so, it opens the sockets
+// that make the guest's kernel take ESP in UDP on port 4500.
+func (g *Guest) ServeEcho(ctx context.Context, encapsulation bool, addresses ...netip.Addr) error {
 	if err := g.compile(ctx, "echo", guestEcho, "echo"); err != nil {
 		return err
 	}
 	line := guestDir + "/echo"
+	if encapsulation {
+		line += " -u"
+	}
 	for _, a := range addresses {
 		line += " " + a.String()
 	}

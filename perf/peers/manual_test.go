@@ -260,7 +260,7 @@ func TestKernelOpensOursAndWeTheKernels(t *testing.T) {
 	if err := g.ConfigureCases(t.Context(), s.B, s.A); err != nil {
 		t.Fatal(err)
 	}
-	if err := g.ServeEcho(t.Context()); err != nil { // for its sockets of ESP in UDP
+	if err := g.ServeEcho(t.Context(), true); err != nil { // for its sockets of ESP in UDP
 		t.Fatal(err)
 	}
 	w := newWire(t, s, g)

@@ -1,6 +1,6 @@
 /* The echo service (RFC 862) of a guest, over UDP and TCP on port 7, at each of the addresses it is
- * called with, and the sockets without which a kernel that was given keys by hand takes ESP in UDP
- * (RFC 3948) for datagrams of an unknown port. It writes "ready" once all of them are open. */
+ * called with, and behind "-u" the sockets without which a kernel that was given keys by hand takes ESP
+ * in UDP (RFC 3948) for datagrams of an unknown port. It writes "ready" once all of them are open. */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
@@ -96,16 +96,19 @@ static void echo_datagram(int fd)
 
 int main(int argc, char **argv)
 {
-	size_t count = 2 * (size_t)(argc - 1);
-	struct pollfd *sockets = calloc(count, sizeof(*sockets));
+	int first = argc > 1 && strcmp(argv[1], "-u") == 0 ? 2 : 1;
+	size_t count = 2 * (size_t)(argc - first);
+	struct pollfd *sockets = calloc(count + 1, sizeof(*sockets));
 
 	if (sockets == NULL)
 		return 1;
 	signal(SIGCHLD, SIG_IGN); /* ended connections leave nothing */
-	open_encapsulation("0.0.0.0");
-	open_encapsulation("::");
+	if (first == 2) {
+		open_encapsulation("0.0.0.0");
+		open_encapsulation("::");
+	}
 	for (size_t i = 0; i < count; i += 2) { /* even: datagrams, odd: streams */
-		const char *address = argv[1 + i / 2];
+		const char *address = argv[(size_t)first + i / 2];
 
 		sockets[i] = (struct pollfd){.fd = open_socket(address, ECHO_PORT, SOCK_DGRAM), .events = POLLIN};
 		sockets[i + 1] = (struct pollfd){.fd = open_socket(address, ECHO_PORT, SOCK_STREAM), .events = POLLIN};

@@ -1,0 +1,91 @@
+package interop
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"testing"
+
+	"sallyport/perf/lab"
+	"sallyport/perf/peers"
+)
+
+// allCases is what `make interop` sets.
+var allCases = flag.Bool("all", false, "every case, not only those that make test has")
+
+// scratch is removed when the tests have run.
+var scratch string
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	var err error
+	if scratch, err = os.MkdirTemp("", "sallyport-interop-"); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	code := m.Run()
+	_ = os.RemoveAll(scratch)
+	os.Exit(code)
+}
+
+// build makes the gateway's program once for all tests.
+var build = sync.OnceValues(func() (string, error) {
+	path := filepath.Join(scratch, "sallyport")
+	out, err := exec.Command("go", "build", "-o", path, "sallyport/cmd/sallyport").CombinedOutput()
+	if err != nil {
+		return "", errors.New(string(out))
+	}
+	return path, nil
+})
+
+// bed is what all cases of a test share: two sites, of which B is a guest that is gateway and hosts in one.
+type bed struct {
+	*lab.Sites
+	guest  *peers.Guest
+	binary string // the gateway's program
+}
+
+// newBed boots the guest.
+func newBed(t *testing.T) *bed {
+	t.Helper()
+	b := &bed{}
+	var err error
+	if b.binary, err = build(); err != nil {
+		t.Fatalf("building the gateway: %v", err)
+	}
+	if b.Sites, err = lab.NewSites(t.Context(), lab.RawGateway, lab.RawGateway); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := b.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	if b.guest, err = peers.StartGuest(t.Context(), b.Lab, b.B.Gateway, "guest-b", lab.WANLink); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.guest.Configure(t.Context(), b.B, b.A); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.guest.ConfigureCases(t.Context(), b.B, b.A); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.guest.ServeEcho(t.Context(), false, b.B.HostAddress, b.B.HostAddress6); err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// kernelErrors is what the guest's kernel has counted since before of packets that its IPsec refused. A packet of its own that a daemon's
+// policy wanted protected before the daemon installed the SA is none.
+func (b *bed) kernelErrors(ctx context.Context, before map[string]string) (map[string]string, error) {
+	now, err := b.guest.XFRMErrors(ctx)
+	maps.DeleteFunc(now, func(name, count string) bool { return before[name] == count || name == "XfrmAcquireError" })
+	return now, err
+}

@@ -1,0 +1,288 @@
+package interop
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"sallyport/perf/lab"
+	"sallyport/perf/peers"
+)
+
+// A testCase is one agreement that the gateway and a daemon have to come to, and what has to cross the wire then.
+type testCase struct {
+	name string
+	core bool // in make test too
+	// starts is who begins the negotiation: each of the two in turn, unless there is only one that can.
+	starts starts
+	// ike and esp, or ah, are proposals in the words that we share with strongSwan.
+	ike, esp, ah string
+	ours         ours
+	daemon       string // the peer's
+	theirs       theirs
+	wire         wire
+	traffic      func(r *running) error // in place of everyTraffic
+	check        func(t *testing.T, r *running)
+}
+
+type starts int
+
+const (
+	eitherStarts starts = iota
+	weStart
+	theyStart
+)
+
+// wire is the form in which packets have to cross.
+type wire struct {
+	name  string
+	count func(lab.Tally) int
+	port  uint16 // of IKE, beside the other of the two: MOBIKE may go to 4500 without need (RFC 4555 section 3.3)
+}
+
+var (
+	plainESP = wire{"ESP", func(sent lab.Tally) int { return sent.ESP }, 500}
+	espInUDP = wire{"ESP in UDP", func(sent lab.Tally) int { return sent.ESPinUDP }, 4500}
+	plainAH  = wire{"AH", func(sent lab.Tally) int { return sent.AH }, 500}
+)
+
+// ours are lines of the gateway's configuration that a case adds: of the peer (where auth is the preshared key unless it says so), of the
+// filter action, the filters in place of those for both LANs, other keys, and files beside the configuration.
+type ours struct {
+	peer, action, filters, top string
+	files                      map[string][]byte
+}
+
+// theirs starts the peer's daemon with the case's connection, which has the name.
+type theirs func(ctx context.Context, b *bed, c testCase, name string) (peers.Daemon, error)
+
+// running is a case that is carried out.
+type running struct {
+	*bed
+	testCase
+	weStart bool
+	gateway *lab.Gateway
+	peer    peers.Daemon
+	capture *lab.Capture
+	pcap    string
+}
+
+const (
+	psk         = "a pre-shared key of the lab"
+	tunnelLimit = 30 * time.Second
+	changeLimit = 20 * time.Second
+	pingPeriod  = 10 * time.Millisecond
+	pings       = 20
+)
+
+// runCases carries out the cases, each from both sides: either end may start (S-060).
+func runCases(t *testing.T, b *bed, cases []testCase) {
+	for _, c := range cases {
+		if !c.core && !*allCases {
+			continue
+		}
+		for _, side := range []struct {
+			name string
+			we   bool
+			not  starts
+		}{{"we-start", true, theyStart}, {"they-start", false, weStart}} {
+			if c.starts != side.not {
+				t.Run(c.name+"/"+side.name, func(t *testing.T) { carryOut(t, b, c, side.we) })
+			}
+		}
+	}
+}
+
+// carryOut brings the tunnel of one case up, uses it and takes it down.
+func carryOut(t *testing.T, b *bed, c testCase, weStart bool) {
+	t.Attr("peer", c.daemon)
+	r := &running{bed: b, testCase: c, weStart: weStart, pcap: filepath.Join(b.Dir, strings.ReplaceAll(t.Name(), "/", "-")+".pcap")}
+	r.start(t)
+	r.established(t)
+	before, err := b.guest.XFRMErrors(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	traffic := c.traffic
+	if traffic == nil {
+		traffic = everyTraffic
+	}
+	if err := traffic(r); err != nil {
+		t.Error(err)
+	}
+	if c.check != nil {
+		c.check(t, r)
+	}
+	if errors, err := b.kernelErrors(t.Context(), before); err != nil || len(errors) > 0 {
+		t.Errorf("the kernel's errors: %v, %v", errors, err)
+	}
+	r.stop(t)
+}
+
+// start starts the peer first, because our gateway may begin to negotiate at once.
+func (r *running) start(t *testing.T) {
+	t.Helper()
+	var err error
+	if r.capture, err = r.Capture(lab.CaptureOptions{Path: r.pcap}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if _, _, err := r.capture.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	name := strings.ReplaceAll(r.name, "/", "-") + map[bool]string{true: "-1", false: "-2"}[r.weStart]
+	if r.peer, err = r.theirs(t.Context(), r.bed, r.testCase, name); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("end of the peer's log:\n%s", tail(r.peer.Log()))
+		}
+		if err := r.peer.Stop(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
+	for file, content := range r.ours.files {
+		if err := os.WriteFile(filepath.Join(r.Dir, file), content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r.gateway, err = r.StartGateway(r.A, lab.GatewayOptions{Binary: r.binary, PSK: psk, IPv6: true, LogLevel: "debug", Peers: r.peersText(), Policy: r.policyText()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("gateway: %s", r.gateway.Diagnosis(context.Background()))
+		}
+		if err := r.gateway.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	if r.weStart {
+		return
+	}
+	if err := r.gateway.WaitReady(t.Context(), tunnelLimit); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.peer.Initiate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// established waits for the tunnel and wants it begun by who should.
+func (r *running) established(t *testing.T) {
+	t.Helper()
+	if _, err := r.gateway.WaitTunnel(t.Context(), nil, tunnelLimit); err != nil {
+		t.Fatal(err)
+	}
+	role := map[bool]string{true: "initiator", false: "responder"}[r.weStart]
+	if sa, err := r.gateway.IKE(t.Context()); err != nil || sa.Role != role {
+		t.Errorf("the gateway is %q (%v), want %s", sa.Role, err, role)
+	}
+}
+
+// stop takes the tunnel down and looks at all that was on the wire.
+func (r *running) stop(t *testing.T) {
+	t.Helper()
+	if _, err := r.gateway.Counters(t.Context()); err != nil {
+		t.Error(err)
+	}
+	a, b, err := r.capture.Stop()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, sent := range map[string]lab.Tally{"a": a, "b": b} {
+		others := sent.Protected() - r.wire.count(sent)
+		if r.wire.count(sent) < pings || others > 0 || sent.Clear != 0 || sent.Lost != 0 {
+			t.Errorf("site %s sent %v, want at least %d packets of %s, none in another form and none clear", name, sent, pings, r.wire.name)
+		}
+		if sent.IKEPorts[500] == 0 || sent.IKEPorts[r.wire.port] == 0 {
+			t.Errorf("site %s sent IKE on UDP ports %v, want 500 and %d", name, sent.IKEPorts, r.wire.port)
+		}
+	}
+	t.Attr("wire", fmt.Sprintf("%d and %d %s", r.wire.count(a), r.wire.count(b), r.wire.name))
+}
+
+// peersText is the gateway's peer.
+func (r *running) peersText() string {
+	auth := ""
+	if !strings.Contains(r.ours.peer, "auth:") {
+		auth = "    auth: {psk_file: gw-a.psk}\n"
+	}
+	start := map[bool]string{true: "always", false: "on-demand"}[r.weStart]
+	return fmt.Sprintf("%speers:\n  - name: %s\n    local: %s\n    remote: %s\n    ike_proposals: [%s]\n    start: %s\n%s%s",
+		lines("", r.ours.top), lab.PeerName, r.A.WANAddress, r.B.WANAddress, r.ike, start, auth, lines("    ", r.ours.peer))
+}
+
+// policyText is what the gateway protects.
+func (r *running) policyText() string {
+	filters := cmp.Or(r.ours.filters, fmt.Sprintf("{source: %s, destination: %s}", r.A.LAN, r.B.LAN))
+	proposals := "esp_proposals: [" + r.esp + "]"
+	if r.ah != "" {
+		proposals = "ah_proposals: [" + r.ah + "]"
+	}
+	return fmt.Sprintf(`filter_lists:
+  - {name: tunnel, filters: [%s]}
+filter_actions:
+  - name: protect
+    action: negotiate
+    %s
+%spolicies:
+  - name: interop
+    rules: [{name: %s, filter_list: tunnel, filter_action: protect, peer: %s}]
+active_policy: interop
+`, filters, proposals, lines("    ", r.ours.action), lab.ChildName, lab.PeerName)
+}
+
+// lines indents each line of a text.
+func lines(indent, text string) string {
+	var all strings.Builder
+	for line := range strings.Lines(text) {
+		all.WriteString(indent + strings.TrimRight(line, "\n") + "\n")
+	}
+	return all.String()
+}
+
+// tail is the end of a log.
+func tail(log string) string {
+	const size = 12 << 10
+	return log[max(0, len(log)-size):]
+}
+
+// everyTraffic sends by ICMP, UDP and TCP through the tunnel and wants everything back.
+func everyTraffic(r *running) error {
+	if err := pingAll(r.A.Host, r.B.HostAddress); err != nil {
+		return err
+	}
+	if err := r.A.Host.EchoUDP(r.B.HostAddress); err != nil {
+		return fmt.Errorf("UDP through the tunnel: %w", err)
+	}
+	if err := r.A.Host.EchoTCP(netip.Addr{}, r.B.HostAddress); err != nil {
+		return fmt.Errorf("TCP through the tunnel: %w", err)
+	}
+	return nil
+}
+
+// pingAll wants every answer, once there is a first one: a daemon may have its SAs in the kernel only after it has answered.
+func pingAll(from *lab.Namespace, to netip.Addr) error {
+	err := lab.Until(context.Background(), nil, "an answer from "+to.String(), changeLimit, func() (bool, error) {
+		result, err := from.Ping(context.Background(), to, lab.PingOptions{Count: 1, Wait: time.Second})
+		return result.Received == 1, err
+	})
+	if err != nil {
+		return err
+	}
+	result, err := from.Ping(context.Background(), to, lab.PingOptions{Count: pings, Interval: pingPeriod})
+	if err == nil && result.Lost() != 0 {
+		err = fmt.Errorf("ping %s: %+v, want %d answers", to, result, pings)
+	}
+	return err
+}

@@ -1,0 +1,44 @@
+package interop
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"testing"
+
+	"sallyport/perf/peers"
+)
+
+// libreswan is a connection of the daemon with the keys of its own words, in place of those that it has for every case.
+func libreswan(keys map[string]string, changes ...func(b *bed, t *peers.LibreswanTunnel)) theirs {
+	return func(ctx context.Context, b *bed, c testCase, name string) (peers.Daemon, error) {
+		all := map[string]string{"ikev2": "insist", "authby": "secret", "left": b.B.WANAddress.String(), "right": b.A.WANAddress.String(),
+			"leftsubnet": b.B.LAN.String(), "rightsubnet": b.A.LAN.String(), "pfs": "no", "rekey": "no"}
+		maps.Copy(all, keys)
+		maps.DeleteFunc(all, func(_, value string) bool { return value == "" })
+		tunnel := peers.LibreswanTunnel{Name: name, Connection: all, Secret: fmt.Sprintf("%s %s : PSK %q", b.B.WANAddress, b.A.WANAddress, psk)}
+		for _, change := range changes {
+			change(b, &tunnel)
+		}
+		return peers.StartLibreswan(ctx, b.guest, tunnel)
+	}
+}
+
+// TestLibreswan: every case of libreswan, whose ESP and AH are the Linux kernel's.
+// S-060: either end starts.
+func TestLibreswan(t *testing.T) {
+	cases := []testCase{
+		{name: "psk", core: true, ike: "aes256gcm16-prfsha256-modp2048", esp: "aes256gcm16", wire: plainESP,
+			theirs: libreswan(map[string]string{"ike": "aes_gcm256-sha2_256;modp2048", "esp": "aes_gcm256"})},
+		{name: "cbc", ike: "aes256-sha512-ecp384", esp: "aes128-sha256", wire: plainESP,
+			theirs: libreswan(map[string]string{"ike": "aes256-sha2_512;dh20", "esp": "aes128-sha2_256"})},
+		{name: "nat", ike: "aes128-sha256-curve25519", esp: "chacha20poly1305", wire: espInUDP,
+			theirs: libreswan(map[string]string{"ike": "aes128-sha2_256;dh31", "esp": "chacha20_poly1305", "encapsulation": "yes"})},
+		{name: "rekey", core: true, ike: "aes256gcm16-prfsha256-modp2048", esp: "aes256gcm16", wire: plainESP, check: rekeyBothWays,
+			theirs: libreswan(map[string]string{"ike": "aes_gcm256-sha2_256;modp2048", "esp": "aes_gcm256"})},
+	}
+	for i := range cases {
+		cases[i].daemon = "libreswan"
+	}
+	runCases(t, newBed(t), cases)
+}

@@ -1,0 +1,78 @@
+package interop
+
+import (
+	"strings"
+	"syscall"
+	"testing"
+
+	"sallyport/perf/lab"
+)
+
+// rekeyBothWays replaces both SAs from both sides while pings run, of which none may be lost.
+func rekeyBothWays(t *testing.T, r *running) {
+	ping, err := r.A.Host.StartPing("ping-"+strings.ReplaceAll(t.Name(), "/", "-"), r.B.HostAddress, lab.PingOptions{Count: endless, Interval: pingPeriod})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, step := range []struct {
+		name  string
+		start func() error
+		of    func() (string, error)
+	}{
+		{"Child SA, by us", func() error { return r.gateway.RekeyChild(t.Context()) }, r.outboundSPI(t)},
+		{"Child SA, by the peer", func() error { return r.peer.RekeyChild(t.Context()) }, r.outboundSPI(t)},
+		{"IKE SA, by us", func() error { return r.gateway.RekeyIKE(t.Context()) }, r.ikeSPIs(t)},
+		{"IKE SA, by the peer", func() error { return r.peer.RekeyIKE(t.Context()) }, r.ikeSPIs(t)},
+	} {
+		before, err := step.of()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := step.start(); err != nil {
+			t.Fatalf("%s: %v", step.name, err)
+		}
+		err = lab.Until(t.Context(), nil, "a new "+step.name, changeLimit, func() (bool, error) {
+			now, err := step.of()
+			return now != "" && now != before, err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := ping.Alive(); err != nil {
+		t.Errorf("the pings ended before the rekeys: %v", err)
+	}
+	ping.Signal(syscall.SIGINT)
+	result, err := lab.PingEnd(t.Context(), ping)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if result.Lost() > 1 { // the last one may be under way
+		t.Errorf("ping under rekeys: %+v, want every answer", result)
+	}
+}
+
+// endless is more pings than a test has time for.
+const endless = 1 << 20
+
+// outboundSPI is that of the gateway's only outbound SA; empty while there are two.
+func (r *running) outboundSPI(t *testing.T) func() (string, error) {
+	return func() (string, error) {
+		all, err := r.gateway.SAs(t.Context())
+		if err != nil || len(all) != 2 {
+			return "", err
+		}
+		return lab.Outbound(all), nil
+	}
+}
+
+// ikeSPIs are those of the gateway's only IKE SA; empty while there are two.
+func (r *running) ikeSPIs(t *testing.T) func() (string, error) {
+	return func() (string, error) {
+		sa, err := r.gateway.IKE(t.Context())
+		if err != nil {
+			return "", r.gateway.Process.Alive()
+		}
+		return sa.InitiatorSPI + sa.ResponderSPI, nil
+	}
+}
