@@ -23,12 +23,13 @@ var mayImport = map[string][]string{
 	"crypto":   {},
 	"pmd":      {},
 	"ike":      {"policy", "crypto"},
+	"pki":      {"ike", "crypto"},
 	"pipeline": {"pmd", "policy", "crypto"},
 	"offload":  {"pipeline", "pmd", "policy", "crypto"},
 	// appliance composes the product; the lab is above it and never part of it.
-	"appliance": {"policy", "crypto", "pmd", "ike", "pipeline", "offload"},
+	"appliance": {"policy", "crypto", "pmd", "ike", "pki", "pipeline", "offload"},
 	"internal":  {},
-	"configs":   {"appliance", "policy"},
+	"configs":   {"appliance", "policy", "pki"},
 }
 
 // onlyInTests lists imports that only a test may make, because tests need a
