@@ -95,6 +95,9 @@ func (q *question) ports(ask url.Values) error {
 		name, missing string
 		to            *uint16
 	}{{"sport", strconv.Itoa(ephemeralPort), &p.SourcePort}, {"dport", "", &p.DestinationPort}} {
+		if cmp.Or(ask.Get(port.name), port.missing) == "" {
+			return fmt.Errorf("%s is missing: expected a port, which protocol %s has and filters may ask for", port.name, policy.ProtocolName(p.Protocol))
+		}
 		n, err := strconv.ParseUint(cmp.Or(ask.Get(port.name), port.missing), 10, 16)
 		if err != nil {
 			return fmt.Errorf("%s: expected a port from 0 to 65535, found %q", port.name, ask.Get(port.name))

@@ -21,6 +21,7 @@ import (
 //	wanted ──install──> up ──adopt without it, or with another of its name──> removed
 //	  ^ └─ its SPI is not free yet: down, tried again after manualRetry
 //	  └─── the data plane refuses it: down, until a configuration has another
+//	up ──its last sequence number is sent──> down, until a configuration has another key
 //
 // It belongs to the goroutine of the engine.
 type manualBook struct {
@@ -106,8 +107,10 @@ func (b *manualBook) bringUp(sa *manualSA) {
 	switch {
 	case sa.reason == nil:
 		b.log.Info("manual SA is up", "sa", sa.SA.Name, "rule", sa.Rule, "spi_in", spiText(sa.SA.SPIIn), "spi_out", spiText(sa.SA.SPIOut), "suite", sa.SA.Suite.String())
-	case !sa.waits || !waited: // once is enough
-		b.log.Error("manual SA is down: what its rule protects is dropped", "sa", sa.SA.Name, "rule", sa.Rule, "error", sa.reason, "tried_again", sa.waits)
+	case !sa.waits:
+		b.log.Error("manual SA is down: what its rule protects is dropped", "sa", sa.SA.Name, "rule", sa.Rule, "error", sa.reason)
+	case !waited: // once is enough
+		b.log.Warn("manual SA waits for its SPI, which a former SA still has: what its rule protects is dropped meanwhile", "sa", sa.SA.Name, "rule", sa.Rule, "error", sa.reason)
 	}
 }
 
@@ -142,9 +145,23 @@ func (b *manualBook) goesOn(sa *manualSA, cell pipeline.CellID) (pipeline.ChildS
 	sa.sends = sha256.Sum256(outbound.Keymat.Bytes())
 	outbound.FirstSequence = max(outbound.FirstSequence, b.spent[sa.sends]+1)
 	if !outbound.ESN && outbound.FirstSequence > math.MaxUint32 {
-		return outbound, fmt.Errorf("key_out of %s has no sequence numbers left: give it another key", sa.SA.Name)
+		return outbound, errSpent(sa)
 	}
 	return outbound, nil
+}
+
+func errSpent(sa *manualSA) error {
+	return fmt.Errorf("key_out of %s has no sequence numbers left: give it another key", sa.SA.Name)
+}
+
+// spentBy notes that an outbound SA, if it is a manual one, has sent its last packet (S-080).
+func (b *manualBook) spentBy(outbound outboundSA) {
+	for _, sa := range b.sas {
+		if sa.cell != nil && sa.cell.id == outbound.cell && sa.SA.SPIOut == outbound.spi && sa.reason == nil {
+			sa.reason = errSpent(sa)
+			b.log.Error("manual SA is spent: what its rule protects is dropped", "sa", sa.SA.Name, "rule", sa.Rule, "error", sa.reason)
+		}
+	}
 }
 
 // reserve takes all inbound SPIs of an SA, or none.

@@ -273,7 +273,7 @@ func TestManualSAThatIsRefused(t *testing.T) {
 		t.Errorf("states %+v, reserved %v", states, plane.reserved)
 	}
 	book.retry()
-	if n := strings.Count(told.String(), "manual SA is down"); n != 2 {
+	if n := strings.Count(told.String(), "manual SA is down") + strings.Count(told.String(), "manual SA waits"); n != 2 {
 		t.Errorf("%d lines on it, expected one for each reason:\n%s", n, told.String())
 	}
 	delete(plane.reserved, 0x1102)
@@ -289,6 +289,22 @@ func TestManualSAThatIsRefused(t *testing.T) {
 	if len(plane.inbound)+len(plane.outbound)+cells.cells["nets"].sas != 0 {
 		t.Errorf("left behind: %+v", plane)
 	}
+}
+
+// An SA that has sent its last number is down, and says what to do.
+// S-080
+func TestManualSAIsSpent(t *testing.T) {
+	a, b := handPair("    algorithm: aes128gcm16\n    sequence: 4294967294", 20, 0x1101, 0x2202)
+	r := newRig(t, a, b)
+	ga := r.gateways[0]
+	r.awaitChildren("nets")
+	for i := range 4 {
+		r.send(ga, rigLAN, "10.1.0.7:1000", "10.2.0.7:2000", fmt.Sprint("number ", i))
+	}
+	eventually(t, "the SA to be down", func() bool {
+		sad := get[api.SAD](r, ga, api.PathSAD)
+		return len(sad.Manual) == 1 && sad.Manual[0].State == "down" && strings.Contains(sad.Manual[0].Why, "give it another key")
+	})
 }
 
 // A change that leaves a key as it is does not send a number by it again: not with

@@ -354,7 +354,11 @@ func (n *negotiator) Echo(e pipeline.Echo) {
 }
 
 // Moved takes a peer that sends from another address now. Lost in a flood, IKE's own next message tells the same.
-func (n *negotiator) Moved(_ pipeline.CellID, spi uint32, remote netip.AddrPort) {
+func (n *negotiator) Moved(cell pipeline.CellID, spi uint32, remote netip.AddrPort) {
+	if _, negotiated := n.names.Load().children[cell]; !negotiated { // a manual SA's: the data plane moves it, and nobody else tells
+		n.log.Info("address_changed", "spi_in", spiText(spi), "remote", remote)
+		return
+	}
 	n.offer(ike.Moved{SPI: spi, Remote: remote})
 }
 
@@ -378,7 +382,7 @@ func (n *negotiator) Expire(cell pipeline.CellID, spi uint32, outbound, hard boo
 }
 
 // expire tells the engine of used-up SAs. It knows a Child SA by the inbound
-// SPI; an outbound SA without a pair is gone already.
+// SPI; an outbound SA without a pair is gone already, or a manual one.
 func (n *negotiator) expire() {
 	n.mu.Lock()
 	expired := n.expired
@@ -388,6 +392,9 @@ func (n *negotiator) expire() {
 		spi, known := e.spi, true
 		if e.outbound {
 			spi, known = n.pairs[e.outboundSA]
+		}
+		if !known && e.hard {
+			n.manual.spentBy(e.outboundSA)
 		}
 		if known {
 			n.step(ike.Expire{SPI: spi, Hard: e.hard})

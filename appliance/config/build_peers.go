@@ -85,6 +85,9 @@ func (b *builder) endpoints(key string, local, remote netip.Addr) {
 	if remote.IsValid() && b.portOf(func(p netip.Prefix) bool { return p.Addr() == remote }) != nil {
 		b.add(key+".remote", "expected the address of another gateway, found %s, which is this one's own", remote)
 	}
+	if remote.IsValid() && (!remote.IsGlobalUnicast() || remote.Is4() && remote.As4()[0] >= 240 || b.portOf(func(p netip.Prefix) bool { return isNetworkOrBroadcast(p, remote) }) != nil) {
+		b.add(key+".remote", "expected the address of another gateway, found %s, which no host can have", remote)
+	}
 }
 
 // identityPair is what tells one peer from another.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"sallyport/policy"
 )
@@ -56,12 +57,25 @@ func (b *builder) device(port string, raw *filePort, others map[link]string) {
 	case !b.has(port + ".device"):
 	case !pciForm.MatchString(raw.Device) && !ethernetForm.MatchString(raw.Device):
 		b.add(port+".device", "expected a PCI address (0000:00:05.0) or a virtual device (net_af_packet0,iface=lan0), found %q", raw.Device)
+	case otherwise(raw.Device, others) != "":
+		b.add(port+".device", "expected the arguments of %s, which has the same device, found %q: one device opens once", otherwise(raw.Device, others), raw.Device)
 	case other != "" && l.vlan == 0:
 		b.add(port+".device", "expected a device of its own, found %q, which %s has already: ports of one device need a vlan each", raw.Device, other)
 	case other != "":
 		b.add(port+".vlan", "expected a VLAN of its own on device %q, found %d, which %s has already", raw.Device, l.vlan, other)
 	}
 	others[l] = port
+}
+
+// otherwise is the port that opens the same device with other arguments, if one does.
+func otherwise(device string, others map[link]string) string {
+	name, _, _ := strings.Cut(device, ",")
+	for l, port := range others {
+		if is, _, _ := strings.Cut(l.device, ","); is == name && l.device != device {
+			return port
+		}
+	}
+	return ""
 }
 
 // countDevices holds the ports against what the data plane can tell apart.
@@ -132,10 +146,21 @@ func (b *builder) routes() {
 				b.add(key+".via", "expected the address of another router, found %s, which is the gateway's own", raw.Via)
 			case portsSound && b.portOf(func(p netip.Prefix) bool { return p.Contains(raw.Via) }) == nil:
 				b.add(key+".via", "expected an address on the subnet of a port (%s), found %s", b.subnets(), raw.Via)
+			case portsSound && b.portOf(func(p netip.Prefix) bool { return isNetworkOrBroadcast(p, raw.Via) }) != nil:
+				b.add(key+".via", "expected the address of a router, found %s, which is that of a subnet itself or its broadcast address", raw.Via)
 			}
 		}
 		b.config.Routes = append(b.config.Routes, Route{To: to, Via: raw.Via})
 	}
+}
+
+// isNetworkOrBroadcast reports whether an IPv4 address is the first or the last of a subnet, which no host may have (RFC 1122 section
+// 3.2.1.3); a subnet of one or two addresses has neither (RFC 3021).
+func isNetworkOrBroadcast(subnet netip.Prefix, a netip.Addr) bool {
+	if !a.Is4() || subnet.Bits() > 30 || !subnet.Contains(a) {
+		return false
+	}
+	return a == subnet.Masked().Addr() || a == policy.RangeOf(subnet).Last
 }
 
 // subnets lists the subnets of all ports for a message.

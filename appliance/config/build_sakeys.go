@@ -31,6 +31,7 @@ func (b *builder) saKeys(key string, raw *fileSA, sa *ManualSA, seen *seenSAs) {
 		layer.KeyIn, layer.KeyOut = keys[in], keys[out]
 		b.keyLength(from(in), in, layer.Suite, layer.KeyIn)
 		b.keyLength(from(out), out, layer.Suite, layer.KeyOut)
+		b.ownKey(from(out), out, sa.Name, layer, seen)
 	}
 	take(&sa.Layer, "key_in", "key_out")
 	if sa.AH != nil {
@@ -38,6 +39,17 @@ func (b *builder) saKeys(key string, raw *fileSA, sa *ManualSA, seen *seenSAs) {
 	} else if keys["ah_key_in"].Len()+keys["ah_key_out"].Len() > 0 {
 		b.add(from("ah_key_in"), "expected a key of AH only with ah: ALGORITHM, which puts AH around ESP, found none")
 	}
+}
+
+// ownKey refuses a key that another SA sends by: both would count from the same number, and in counter modes no number may come twice
+// under one key (RFC 4106 section 3.1).
+func (b *builder) ownKey(key, name, sa string, layer *Layer, seen *seenSAs) {
+	for _, other := range seen.senders {
+		if layer.KeyOut.Len() > 0 && layer.KeyOut.Equal(other.key) {
+			b.add(key, "expected a %s that no other SA has, found that of SA %q: two SAs that send by one key use its numbers twice", name, other.sa)
+		}
+	}
+	seen.senders = append(seen.senders, sender{sa, layer.KeyOut})
 }
 
 // keyLength checks a key against what the algorithms need.

@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"math"
 	"net/netip"
 
 	"sallyport/crypto"
@@ -24,9 +25,9 @@ func (b *builder) manualSAs() {
 	}
 	switch {
 	case !b.raw.Lab:
-		b.add("sas", "expected no SAs with keys of your own, which are for a lab only, because their keys never change: write lab: true at the top of the file, or negotiate with a peer, found %d", len(b.raw.SAs))
+		b.add("sas", "expected no SAs with keys of your own, which are for a lab only, because their keys never change: write lab: true at the top of the file, or negotiate with a peer, found %d of them", len(b.raw.SAs))
 	case !b.options.Lab:
-		b.add("sas", "expected no SAs with keys of your own, which are for a lab only, found %d: a lab can run them with --lab", len(b.raw.SAs))
+		b.add("sas", "expected no SAs with keys of your own, which are for a lab only, found %d of them: a lab can run them with --lab", len(b.raw.SAs))
 	}
 	seen := newSeenSAs()
 	for i := range b.raw.SAs {
@@ -42,6 +43,13 @@ func (b *builder) manualSAs() {
 type seenSAs struct {
 	names, slots, outbound map[string]string
 	inFile                 bool // a key stands in the configuration itself
+	senders                []sender
+}
+
+// sender is an SA that sends by a key.
+type sender struct {
+	sa  string
+	key crypto.Secret
 }
 
 func newSeenSAs() *seenSAs {
@@ -177,6 +185,9 @@ func (b *builder) outboundSPI(key string, sa *ManualSA, protocol crypto.Protocol
 func (b *builder) saLimits(key string, raw *fileSA) {
 	if !raw.ESN && uint64(raw.Sequence) > maxSeq32 {
 		b.add(key+".sequence", "expected a number of 32 bits, because esn is false, found %d", raw.Sequence)
+	}
+	if uint64(raw.Sequence) == math.MaxUint64 {
+		b.add(key+".sequence", "expected at most %d, because the number above it ends the SA, found %d", uint64(math.MaxUint64-1), raw.Sequence)
 	}
 }
 

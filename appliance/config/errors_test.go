@@ -64,6 +64,8 @@ func TestErrors(t *testing.T) {
 		{"addresses: [10.1.0.1/24]", "addresses: []", "gw.yaml:4: ports[0].addresses: expected 1 to 8 addresses, each with its prefix length (10.1.0.1/24), found 0"},
 		{"addresses: [10.1.0.1/24]", "addresses: [10.1.0.1/24], mtu: 50", "gw.yaml:4: ports[0].mtu: expected 68 to 9728 bytes, found 50"},
 		{"10.9.0.0/16", "10.9.0.1/16", "gw.yaml:7: routes[0].to: expected a prefix without host bits, found 10.9.0.1/16: did you mean 10.9.0.0/16?"},
+		{"net_af_packet1,iface=wan0", "net_af_packet0,iface=wan0", "gw.yaml:5: ports[1].device: expected the arguments of ports[0], which has the same device"},
+		{"via: 10.1.0.254", "via: 10.1.0.255", "gw.yaml:7: routes[0].via: expected the address of a router, found 10.1.0.255"},
 		{"via: 10.1.0.254", "via: 10.2.0.254", "gw.yaml:7: routes[0].via: expected an address on the subnet of a port (10.1.0.0/24, 192.0.2.0/24), found 10.2.0.254"},
 		{"via: 10.1.0.254", "via: 10.1.0.1", "gw.yaml:7: routes[0].via: expected the address of another router, found 10.1.0.1, which is the gateway's own"},
 		{"10.9.0.0/16", "10.1.0.0/24", "gw.yaml:7: routes[0].to: expected a prefix that is not attached, found 10.1.0.0/24"},

@@ -135,7 +135,7 @@ func TestManualWarnings(t *testing.T) {
 	if !warns(c, `SA "by-hand" uses null-sha1`, "legacy_algorithms") {
 		t.Errorf("warnings %q", c.Warnings)
 	}
-	c = mustParseLab(t, manualWith(t, "sas:", "sas:\n  - {name: spare, local: 192.0.2.1, remote: 192.0.2.3, algorithm: aes128gcm16, spi_in: 0x1002, spi_out: 0x2001, key_file: good.keys}"))
+	c = mustParseLab(t, manualWith(t, "sas:", "sas:\n  - {name: spare, local: 192.0.2.1, remote: 192.0.2.3, algorithm: aes128gcm16, spi_in: 0x1002, spi_out: 0x2001, key_in: "+strings.Repeat("3c", 20)+", key_out: "+strings.Repeat("4d", 20)+"}"))
 	if !warns(c, `SA "spare" is named by no rule`) {
 		t.Errorf("warnings %q", c.Warnings)
 	}
@@ -152,7 +152,11 @@ func TestManualErrors(t *testing.T) {
 		{"mode", "", ""},
 		{"spi_in:", "mode: bridge\n    spi_in:", `gw.yaml:14: sas[0].mode: expected tunnel or transport, found "bridge"`},
 		{"spi_in:", "protocol: gre\n    spi_in:", `gw.yaml:14: sas[0].protocol: expected esp or ah, found "gre"`},
-		{"spi_in: 0x1001", "spi_in: 255", `gw.yaml:14: sas[0].spi_in: expected an SPI from 256 to 0xffffffff, because RFC 4303 reserves those below, found "255"`},
+		{"sas:", second("spi_in: 0x1002, spi_out: 0x2002"), `expected a key_out that no other SA has, found that of SA "second"`},
+		{"spi_in: 0x1001", "esn: true\n    sequence: 18446744073709551615\n    spi_in: 0x1001", "gw.yaml:15: sas[0].sequence: expected at most 18446744073709551614"},
+		{"remote: 192.0.2.2", "remote: 192.0.2.255", "sas[0].remote: expected the address of another gateway, found 192.0.2.255, which no host can have"},
+		{"remote: 192.0.2.2", "remote: 240.0.0.1", "sas[0].remote: expected the address of another gateway, found 240.0.0.1, which no host can have"},
+		{"spi_in: 0x1001", "spi_in: 255", `gw.yaml:14: sas[0].spi_in: expected an SPI from 256 to 0xffffffff (RFC 4303 reserves those below 256), found "255"`},
 		{"spi_in: 0x1001", "spi_in: 0x1ffffffff", "gw.yaml:14: sas[0].spi_in: expected an SPI from 256"},
 		{"spi_in: 0x1001", "spi_in: 01001", "gw.yaml:14: sas[0].spi_in: expected an SPI from 256"},
 		{"    spi_out: 0x2001\n", "", "gw.yaml:10: sas[0].spi_out: is missing: expected the SPI of packets to the other end"},
@@ -187,7 +191,7 @@ func TestManualErrors(t *testing.T) {
 		{"spi_in:", "mode: transport\n    spi_in:", "filter_list: expected filters from 192.0.2.1 to 192.0.2.2 only, because SA \"by-hand\" is of transport mode"},
 		{"sas:", second("spi_in: 0x2001, spi_out: 0x3001"), "sas[1].spi_in: expected an SPI whose remainder by dataplane.max_sas (4096) is its own, found 0x00001001, whose remainder 0x1 is that of sas[0].spi_in"},
 		{"sas:", second("spi_in: 0x1002, spi_out: 0x2001"), "sas[1].spi_out: expected an SPI that no other SA to 192.0.2.2 has, found 0x00002001, which sas[0].spi_out has already"},
-		{"sa: by-hand}", "sa: by-foot}", `policies[0].rules[0].sa: expected the name of a SA (by-hand), found "by-foot"`},
+		{"sa: by-hand}", "sa: by-foot}", `policies[0].rules[0].sa: expected the name of an SA (by-hand), found "by-foot"`},
 		{"sa: by-hand}", "sa: by-hand, auth_methods: [psk]}", "policies[0].rules[0].auth_methods: expected no authentication methods, because nobody negotiates its SA"},
 		{"sa: by-hand}", "sa: by-hand}\n      - {name: more, filter_list: lan-to-lan, filter_action: protect, sa: by-hand}", `policies[0].rules[1].sa: expected an SA that no other rule of the policy names, found "by-hand" of rule "to-site-b"`},
 		{"action: negotiate", "action: negotiate, esp_proposals: [aes128gcm16]", `filter_action: expected an action without esp_proposals, because SA "by-hand" is not negotiated`},
@@ -205,7 +209,7 @@ func TestManualErrors(t *testing.T) {
 			t.Errorf("%q: the error shows a key: %v", test.new, err)
 		}
 	}
-	if _, err := parseBase(t, manual); err == nil || !strings.Contains(err.Error(), "gw.yaml:9: sas: expected no SAs with keys of your own, which are for a lab only, found 1: a lab can run them with --lab") {
+	if _, err := parseBase(t, manual); err == nil || !strings.Contains(err.Error(), "gw.yaml:9: sas: expected no SAs with keys of your own, which are for a lab only, found 1 of them: a lab can run them with --lab") {
 		t.Errorf("without --lab: %v", err)
 	}
 }

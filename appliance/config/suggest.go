@@ -46,7 +46,11 @@ func listed(names []string) string {
 
 // notKnown is the message on a name that is none of the known ones.
 func notKnown(kind, name string, known []string) string {
-	text := fmt.Sprintf("expected the name of a %s (%s), found %q", kind, listed(known), name)
+	article := "a"
+	if kind == "SA" {
+		article = "an"
+	}
+	text := fmt.Sprintf("expected the name of %s %s (%s), found %q", article, kind, listed(known), name)
 	if near := nearest(name, known); near != "" {
 		text += fmt.Sprintf(": did you mean %s?", near)
 	}

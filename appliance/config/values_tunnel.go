@@ -68,7 +68,7 @@ func parseNumber(text string, bits int) (uint64, error) {
 func parseSPI(text string) (spi, error) {
 	n, err := parseNumber(text, 32)
 	if err != nil || n < minSPI {
-		return 0, fmt.Errorf("expected an SPI from 256 to 0xffffffff, because RFC 4303 reserves those below, found %q", text)
+		return 0, fmt.Errorf("expected an SPI from 256 to 0xffffffff (RFC 4303 reserves those below 256), found %q", text)
 	}
 	return spi(n), nil
 }

@@ -29,7 +29,7 @@ flow. It sends nothing, counts nothing and changes nothing.`
 	flags.String("dst", "", "destination address")
 	flags.String("proto", "", "IP protocol: tcp, udp, icmp, another name or a number")
 	flags.String("sport", "", "source port of TCP or UDP")
-	flags.String("dport", "", "destination port of TCP or UDP")
+	flags.String("dport", "", "destination port, which TCP and UDP need")
 	flags.String("in", "", "port that the packet comes in by; for one out of a tunnel the Child SA, which has the name of its rule; local for the gateway's own (default the port toward the source, in clear)")
 	for _, needed := range []string{"src", "dst", "proto"} {
 		if err := explain.MarkFlagRequired(needed); err != nil {

@@ -61,7 +61,7 @@ func (c mtuCase) sa(site, peer *lab.Site, number int) string {
 		local, remote = site.WANAddress6, peer.WANAddress6
 	}
 	in, out := 0x1001+number, 0x2001+number
-	keyIn, keyOut := strings.Repeat("a1", 20), strings.Repeat("b2", 20) // AES-128 and its salt
+	keyIn, keyOut := strings.Repeat(fmt.Sprintf("%02x", 0x40+number), 20), strings.Repeat(fmt.Sprintf("%02x", 0x80+number), 20) // AES-128 and its salt
 	if site.Name == "b" {
 		in, out, keyIn, keyOut = out, in, keyOut, keyIn
 	}
