@@ -243,6 +243,8 @@ func (n *negotiator) install(peer, name string, sa ike.ChildSA, into func(pipeli
 			Selectors:    sa.Selectors,
 			ReplayWindow: sa.ReplayWindow,
 			ESN:          sa.ESN,
+			Soft:         pipeline.Lifetime(sa.Soft),
+			Hard:         pipeline.Lifetime(sa.Hard),
 
 			Encapsulation: encapsulation(n.encapsulation(name)),
 		})

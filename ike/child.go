@@ -84,6 +84,7 @@ func (c *childSA) install() {
 	e, s := c.engine(), c.slot
 	c.lifetime, c.idleFrom = e.lifetimeFrom(e.now, s.cfg.RekeyTime), e.now
 	c.ike.children = append(c.ike.children, c)
+	c.ike.made++
 	s.children = append(s.children, c)
 	e.children[c.spiIn] = c
 	e.effect(InstallInbound{Peer: s.peer.cfg.Name, Child: s.cfg.Name, SA: c.half(c.spiIn, &c.keyIn)})
@@ -104,6 +105,7 @@ func (c *childSA) half(spi uint32, key *crypto.Secret) ChildSA {
 	sa := ChildSA{SPI: spi, PairSPI: c.spiIn, Protocol: c.chosen.protocol, Transport: c.transport, Suite: c.chosen.suite, Keymat: *key,
 		Local: c.ike.local, Remote: c.ike.remote, UDPEncap: c.udp, BehindNAT: c.ike.natLocal,
 		Selectors: slices.Clone(c.selectors), ReplayWindow: c.slot.cfg.ReplayWindow, ESN: c.chosen.esn}
+	sa.Soft, sa.Hard = c.engine().volumes(c.slot.cfg.Life)
 	*key = crypto.Secret{}
 	return sa
 }

@@ -65,6 +65,7 @@ type Peer struct {
 	DPDDelay      time.Duration // silence before a liveness check; 0: DefaultDPDDelay, negative: no checks
 	RekeyTime     time.Duration // of the IKE SA, 0: DefaultIKERekey. The SA ends a tenth later if the rekey fails.
 	FragmentSize  int           // octets of an IP datagram beyond which a message goes in fragments (RFC 7383); 0: DefaultFragmentSize, negative: never
+	ChildLimit    int           // Child SAs made by one IKE SA, then that is rekeyed before another is made (S-077); 0: no limit
 }
 
 // Child is one Child SA of a peer, named as the policy rule it serves.
@@ -75,6 +76,7 @@ type Child struct {
 	Transport    bool              // transport mode (RFC 7296 1.3.1): its selectors are from Peer.Local to Peer.Remote
 	Start        Start
 	RekeyTime    time.Duration // 0: DefaultChildRekey. The SA ends a tenth later if the rekey fails.
+	Life         Volume        // after which an SA is rekeyed as after RekeyTime, whichever is used up first (S-078); it ends a tenth later
 	IdleTimeout  time.Duration // without traffic the SA is deleted (S-081); 0: DefaultIdleTimeout, negative: never. Not for StartAlways.
 	ReplayWindow int           // packets, handed to the data plane as it is
 }

@@ -73,7 +73,11 @@ type ChildSA struct {
 	Selectors     []policy.Selector
 	ReplayWindow  int
 	ESN           bool
+	Soft, Hard    Volume // at a soft one Expire asks for a rekey, beyond a hard one the SA is dead
 }
+
+// Volume is how much an SA may carry; zero is no limit.
+type Volume struct{ Packets, Bytes uint64 }
 
 func (Send) effect()              {}
 func (Arm) effect()               {}

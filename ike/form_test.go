@@ -149,13 +149,15 @@ func TestChildMismatch(t *testing.T) {
 		changeA, changeB func(*Config)
 		reasons          []Reason // at either end: who is asked may say it, or who asks
 	}{
-		"encryption":  {esp("aes128gcm16"), esp("aes256gcm16"), []Reason{FailProposal}},
-		"hash":        {esp("aes128-sha256"), esp("aes128-sha384"), []Reason{FailProposal}},
-		"hash of AH":  {with(ahProposals(t, "sha256")), with(ahProposals(t, "sha384")), []Reason{FailProposal}},
-		"AH or ESP":   {with(ahProposals(t, "sha256")), esp("aes128-sha256"), []Reason{FailProposal}},
-		"numbers":     {esp("aes128gcm16-esn"), esp("aes128gcm16"), []Reason{FailProposal}},
-		"mode":        {inTransport, sameTraffic, []Reason{FailMode, FailProposal}},
-		"description": {nil, func(c *Config) { c.Peers[0].Children[0].Selectors = []policy.Selector{selector("10.9.0.0/24", "10.8.0.0/24")} }, []Reason{FailSelectors}},
+		"encryption": {esp("aes128gcm16"), esp("aes256gcm16"), []Reason{FailProposal}},
+		"hash":       {esp("aes128-sha256"), esp("aes128-sha384"), []Reason{FailProposal}},
+		"hash of AH": {with(ahProposals(t, "sha256")), with(ahProposals(t, "sha384")), []Reason{FailProposal}},
+		"AH or ESP":  {with(ahProposals(t, "sha256")), esp("aes128-sha256"), []Reason{FailProposal}},
+		"numbers":    {esp("aes128gcm16-esn"), esp("aes128gcm16"), []Reason{FailProposal}},
+		"mode":       {inTransport, sameTraffic, []Reason{FailMode, FailProposal}},
+		"description": {nil, func(c *Config) {
+			c.Peers[0].Children[0].Selectors = []policy.Selector{selector("10.9.0.0/24", "10.8.0.0/24")}
+		}, []Reason{FailSelectors}},
 	} {
 		for _, beginner := range []string{"a", "b"} {
 			t.Run(name+" begun by "+beginner, func(t *testing.T) {
@@ -272,7 +274,9 @@ func TestProtocolsAreApart(t *testing.T) {
 func TestValidateForms(t *testing.T) {
 	for want, change := range map[string]func(*Config){
 		"is of transport mode and has selector": func(c *Config) { c.Peers[0].Children[0].Transport = true },
-		"expected ESP or AH":                    func(c *Config) { c.Peers[0].Children[0].Proposals = ikeProposals(t, "aes128gcm16-prfsha256-curve25519") },
+		"expected ESP or AH": func(c *Config) {
+			c.Peers[0].Children[0].Proposals = ikeProposals(t, "aes128gcm16-prfsha256-curve25519")
+		},
 	} {
 		c := sideA(t)
 		change(&c)

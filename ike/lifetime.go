@@ -1,6 +1,9 @@
 package ike
 
-import "time"
+import (
+	"math"
+	"time"
+)
 
 // lifetime says when an SA was made, when it is renewed, and when it ends if that does not come about.
 type lifetime struct{ established, rekeyAt, ends time.Time }
@@ -19,6 +22,19 @@ func (e *Engine) lifetimeFrom(established time.Time, nominal time.Duration) life
 	rekeyAt := later(established.Add(shortened), e.now.Add(nominal-shortened))
 	margin := time.Duration((hardLifetime - 1) * float64(nominal))
 	return lifetime{established: established, rekeyAt: rekeyAt, ends: later(established.Add(nominal+margin), rekeyAt.Add(margin))}
+}
+
+// volumes are the limits of one direction of a Child SA, with the same jitter and the same margin as lifetimes.
+func (e *Engine) volumes(nominal Volume) (soft, hard Volume) {
+	if nominal == (Volume{}) {
+		return Volume{}, Volume{}
+	}
+	const whole = time.Hour // a scale for jitter: shares of it are fine enough
+	share := float64(e.jitter(whole, rekeyJitter)) / float64(whole)
+	part := func(n uint64, of float64) uint64 { return uint64(math.Ceil(float64(n) * of)) }
+	soft = Volume{Packets: part(nominal.Packets, share), Bytes: part(nominal.Bytes, share)}
+	hard = Volume{Packets: part(nominal.Packets, hardLifetime), Bytes: part(nominal.Bytes, hardLifetime)}
+	return soft, hard
 }
 
 func later(a, b time.Time) time.Time {

@@ -53,6 +53,10 @@ func (p *peer) pursue() {
 		return
 	}
 	if sa := p.carrier(); sa != nil {
+		if sa.spent() {
+			sa.rekey() // its successor comes back here
+			return
+		}
 		for _, s := range needed {
 			sa.tasks.enqueue(wire.ExchangeCreateChildSA, newChildInitiator(s, nil))
 		}

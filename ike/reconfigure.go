@@ -66,7 +66,8 @@ func (e *Engine) closeDeaf(deaf func(local netip.Addr) bool) {
 func sameIdentity(a, b Peer) bool {
 	same := a.PSK.Equal(b.PSK) && a.Credential.Equal(b.Credential)
 	for _, p := range []*Peer{&a, &b} {
-		p.PSK, p.Credential, p.Children, p.DPDDelay, p.RekeyTime, p.FragmentSize = crypto.Secret{}, nil, nil, 0, 0, 0
+		p.PSK, p.Credential, p.Children = crypto.Secret{}, nil, nil
+		p.DPDDelay, p.RekeyTime, p.FragmentSize, p.ChildLimit = 0, 0, 0, 0
 	}
 	return same && reflect.DeepEqual(a, b)
 }

@@ -74,6 +74,7 @@ type ikeSA struct {
 	initDigest                digest // of the request, for a responder
 
 	children    []*childSA
+	made        int    // Child SAs by its keys
 	predecessor *ikeSA // whose rekey of ours will tell whether this one, the peer's, is its successor
 
 	createdIn, establishedIn uint64 // the Steps: finer than time
@@ -256,6 +257,12 @@ func (sa *ikeSA) moved(local, remote netip.AddrPort) {
 			sa.engine.effect(MoveOutbound{Peer: c.slot.peer.cfg.Name, Child: c.slot.cfg.Name, SPI: c.spiOut, Remote: remote})
 		}
 	}
+}
+
+// spent reports whether another Child SA needs another IKE SA first (S-077).
+func (sa *ikeSA) spent() bool {
+	limit := sa.peer.cfg.ChildLimit
+	return limit > 0 && sa.made >= limit
 }
 
 // usable reports whether new exchanges may begin here.

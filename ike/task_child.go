@@ -84,6 +84,12 @@ func (t *childInitiator) cause(sa *ikeSA) error {
 		}
 	case t.slot.retired, sa.state != stateEstablished, t.old != nil && t.old.state != childActive, t.old == nil && t.slot.live() != nil:
 		return errNothingToDo
+	case sa.spent():
+		sa.rekey()
+		if t.old != nil {
+			t.old.rekeyLater(0)
+		}
+		return errNothingToDo
 	case len(t.proposals(sa)) == 0:
 		t.putOff(FailProposal, noAHAcrossNAT)
 		t.fact(sa, FailProposal, noAHAcrossNAT)

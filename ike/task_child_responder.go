@@ -65,6 +65,10 @@ func (t *childResponder) admit(m *message) error {
 	if sa.state != stateEstablished || sa.tasks.inFlight(isRekeyIKE) {
 		return refuse(wire.NotifyTemporaryFailure, FailTemporary, "the IKE SA is being rekeyed or deleted")
 	}
+	if sa.spent() {
+		sa.rekey()
+		return refuse(wire.NotifyTemporaryFailure, FailTemporary, "the IKE SA has made its %d Child SAs and is rekeyed first", sa.made)
+	}
 	n := m.notify(wire.NotifyRekeySA)
 	if n == nil {
 		return nil

@@ -52,6 +52,7 @@ func (b *builder) build() {
 	b.ports()
 	b.routes()
 	b.fragments()
+	b.rekeyRate()
 	b.buildPeers()
 	b.manualSAs()
 	b.policy()

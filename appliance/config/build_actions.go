@@ -17,6 +17,7 @@ func (b *builder) filterAction(key string, raw *fileFilterAction) policy.FilterA
 	}
 	b.encapsulations[raw.Name] = b.encapsulation(key+".encapsulation", &raw.Encapsulation)
 	b.protection(key, raw)
+	b.actionLifetime(key+".lifetime", &raw.Lifetime)
 	if raw.Action == policy.ActionNegotiate {
 		action.Methods = methods(childProposals(raw))
 	} else {
@@ -31,7 +32,7 @@ func (b *builder) negotiateOnly(key string, kind policy.ActionKind) {
 	if b.has(key + ".encapsulation") {
 		b.add(key+".encapsulation", "expected none, because an action that is %s puts packets into no others", kind)
 	}
-	for _, name := range []string{"mode", "ah_proposals"} {
+	for _, name := range []string{"mode", "ah_proposals", "lifetime"} {
 		if b.has(key + "." + name) {
 			b.add(key+"."+name, "expected none, because an action that is %s protects nothing", kind)
 		}

@@ -49,7 +49,7 @@ func (b *builder) keyExchange(key string, raw *filePeer, peer *ike.Peer) {
 	proposals := raw.IKEProposals
 	if b.active >= 0 {
 		active := &b.raw.Policies[b.active]
-		peer.RekeyTime = active.KeyExchange.Lifetime
+		peer.RekeyTime, peer.ChildLimit = active.KeyExchange.Lifetime, active.KeyExchange.ChildLimit
 		if proposals == nil {
 			proposals = active.KeyExchangeMethods
 		}

@@ -41,7 +41,7 @@ func (b *builder) policy() {
 	}
 	b.config.Policy = set
 	b.activePolicy(set)
-	b.planTunnels(things.actions)
+	b.planTunnels(things)
 	b.countTunnels()
 	if b.more == 0 { // else nobody would read what else is wrong
 		b.compile()
@@ -78,6 +78,7 @@ func (b *builder) onePolicy(key string, raw *filePolicy, things *things) policy.
 	}
 	b.within(key+".refresh_seconds", raw.RefreshSeconds, 0, maxRefresh, "seconds")
 	b.rekey(key+".key_exchange.lifetime", raw.KeyExchange.Lifetime)
+	b.within(key+".key_exchange.child_limit", raw.KeyExchange.ChildLimit, 0, maxChildLimit, "Child SAs, 0 for no limit")
 	b.someProposals(key+".key_exchange_methods", raw.KeyExchangeMethods != nil, len(raw.KeyExchangeMethods))
 	p := policy.Policy{
 		Name: raw.Name, Description: raw.Description, DefaultAction: raw.DefaultAction, Sample: raw.Sample, Origin: b.origin(key),

@@ -87,7 +87,7 @@ func (b *builder) ruleSA(key string, raw *fileRule, action *fileFilterAction, th
 	}
 	things.sas[raw.SA] = raw.Name
 	where := things.actionKeys[raw.FilterAction]
-	for _, name := range []string{"esp_proposals", "ah_proposals", "mode", "fallback_clear", "fallback_clear_on_wan", "inbound_passthrough", "encapsulation"} {
+	for _, name := range []string{"esp_proposals", "ah_proposals", "mode", "lifetime", "fallback_clear", "fallback_clear_on_wan", "inbound_passthrough", "encapsulation"} {
 		if action != nil && b.has(where+"."+name) {
 			b.add(key+".filter_action", "expected an action without %s, because SA %q is not negotiated and has its own, found %q", name, raw.SA, raw.FilterAction)
 			return
@@ -96,12 +96,12 @@ func (b *builder) ruleSA(key string, raw *fileRule, action *fileFilterAction, th
 }
 
 // planTunnels notes the Child SA of every rule of the active policy that protects.
-func (b *builder) planTunnels(actions map[string]*fileFilterAction) {
+func (b *builder) planTunnels(things *things) {
 	if b.active < 0 {
 		return
 	}
 	for i, r := range b.raw.Policies[b.active].Rules {
-		action := actions[r.FilterAction]
+		action := things.actions[r.FilterAction]
 		if action == nil || action.Action != policy.ActionNegotiate {
 			continue
 		}
@@ -115,9 +115,10 @@ func (b *builder) planTunnels(actions map[string]*fileFilterAction) {
 		}
 		raw := &b.raw.Peers[peer]
 		b.config.plan.encapsulations[r.Name] = b.encapsulations[r.FilterAction]
+		rekey, life := b.lifetime(things.actionKeys[r.FilterAction], action, raw)
 		b.config.plan.children = append(b.config.plan.children, plannedChild{peer: peer, rule: i, child: ike.Child{
 			Name: r.Name, Proposals: childProposals(action), Transport: action.Mode == modeTransport, Start: raw.Start,
-			RekeyTime: raw.ChildRekey, IdleTimeout: orNever(raw.IdleTimeout), ReplayWindow: raw.ReplayWindow,
+			RekeyTime: rekey, Life: life, IdleTimeout: orNever(raw.IdleTimeout), ReplayWindow: raw.ReplayWindow,
 		}})
 	}
 }

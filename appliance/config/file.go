@@ -21,6 +21,7 @@ type fileRoot struct {
 	Ports         []filePort         `mapstructure:"ports" required:"at least one port"`
 	Routes        []fileRoute        `mapstructure:"routes"`
 	Fragments     fileFragments      `mapstructure:"fragments"`
+	Rekey         fileRekey          `mapstructure:"rekey"`
 	Peers         []filePeer         `mapstructure:"peers"`
 	SAs           []fileSA           `mapstructure:"sas"`
 	FilterLists   []fileFilterList   `mapstructure:"filter_lists"`
@@ -57,6 +58,7 @@ type filePort struct {
 	Addresses []portAddress `mapstructure:"addresses" required:"at least one address with its prefix length (10.1.0.1/24)"`
 	MTU       int           `mapstructure:"mtu" default:"1500"`
 	IKE       onOff         `mapstructure:"ike" default:"on"`
+	SpeedMbps int           `mapstructure:"speed_mbps" default:"10000"`
 }
 
 type fileRoute struct {
@@ -67,6 +69,11 @@ type fileRoute struct {
 type fileFragments struct {
 	MemoryMB int           `mapstructure:"memory_mb" default:"8"`
 	Timeout  time.Duration `mapstructure:"timeout" default:"1s"`
+}
+
+// fileRekey bounds how often keys may have to change.
+type fileRekey struct {
+	MinSeconds int `mapstructure:"min_seconds" default:"10"`
 }
 
 type filePeer struct {
@@ -160,7 +167,15 @@ type fileFilterAction struct {
 	FallbackClear      bool              `mapstructure:"fallback_clear" default:"false"`
 	FallbackClearOnWAN bool              `mapstructure:"fallback_clear_on_wan" default:"false"`
 	InboundPassthrough bool              `mapstructure:"inbound_passthrough" default:"false"`
+	Lifetime           fileLifetime      `mapstructure:"lifetime"`
 	Encapsulation      fileEncapsulation `mapstructure:"encapsulation"`
+}
+
+// fileLifetime is when a Child SA gets new keys: what is used up first counts.
+type fileLifetime struct {
+	Time      time.Duration `mapstructure:"time"` // default: the peer's child_rekey
+	Kilobytes int           `mapstructure:"kilobytes" default:"0"`
+	Packets   int           `mapstructure:"packets" default:"0"`
 }
 
 type filePolicy struct {
@@ -176,7 +191,8 @@ type filePolicy struct {
 }
 
 type fileKeyExchange struct {
-	Lifetime time.Duration `mapstructure:"lifetime" default:"8h"`
+	Lifetime   time.Duration `mapstructure:"lifetime" default:"8h"`
+	ChildLimit int           `mapstructure:"child_limit" default:"0"`
 }
 
 // fileDefaultResponse is the rule that every policy has (S-009): its list and its action are fixed.
