@@ -98,20 +98,23 @@ func TestUnusableIKEAnswers(t *testing.T) {
 // The same to IKE_AUTH.
 func TestUnusableAuthAnswers(t *testing.T) {
 	id := idPayload(AddressIdentity(addrB), false)
-	for name, payloads := range map[string][]wire.Payload{
-		"AUTH of another method": {id, &wire.Auth{Method: wire.AuthRSASignature, Data: []byte("x")}, wire.NewNotify(wire.NotifyTSUnacceptable, nil)},
-		"empty proof":            {id, &wire.Auth{Method: wire.AuthSharedKeyMIC, Data: make([]byte, 32)}, wire.NewNotify(wire.NotifyTSUnacceptable, nil)},
-		"no proof":               {wire.NewNotify(wire.NotifyAuthenticationFailed, nil)},
-		"other identity":         {idPayload(AddressIdentity(addrA), false), &wire.Auth{Method: wire.AuthSharedKeyMIC, Data: make([]byte, 32)}, wire.NewNotify(wire.NotifyTSUnacceptable, nil)},
+	for name, c := range map[string]struct {
+		reason   Reason
+		payloads []wire.Payload
+	}{
+		"AUTH of another method": {AuthOtherMethod, []wire.Payload{id, &wire.Auth{Method: wire.AuthRSASignature, Data: []byte("x")}, wire.NewNotify(wire.NotifyTSUnacceptable, nil)}},
+		"empty proof":            {AuthKey, []wire.Payload{id, &wire.Auth{Method: wire.AuthSharedKeyMIC, Data: make([]byte, 32)}, wire.NewNotify(wire.NotifyTSUnacceptable, nil)}},
+		"no proof":               {FailAuthentication, []wire.Payload{wire.NewNotify(wire.NotifyAuthenticationFailed, nil)}},
+		"other identity":         {AuthIdentity, []wire.Payload{idPayload(AddressIdentity(addrA), false), &wire.Auth{Method: wire.AuthSharedKeyMIC, Data: make([]byte, 32)}, wire.NewNotify(wire.NotifyTSUnacceptable, nil)}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			l := join(t, nil, nil)
 			l.begin()
 			l.deliver(0)
 			l.deliver(0)
-			l.substitute(payloads...)
+			l.substitute(c.payloads...)
 			l.a.expect(IKEEstablished, "", 0)
-			l.a.expect(Failed, FailAuthentication, 1)
+			l.a.expect(Failed, c.reason, 1)
 			if len(l.a.allocated) != 0 {
 				t.Error("SPI kept")
 			}

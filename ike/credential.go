@@ -111,6 +111,9 @@ func describeKey(key crypto.PublicKey) string {
 	return fmt.Sprintf("%T", key)
 }
 
+// signs reports whether either end signs.
+func (p *Peer) signs() bool { return p.LocalAuth == AuthSignature || p.RemoteAuth == AuthSignature }
+
 // Bounds on certificates, ours and a peer's.
 const (
 	// maxCertificates bounds a chain. Two intermediates are common, and a peer may send a cross-signed one beside them.

@@ -29,6 +29,7 @@ type Engine struct {
 	halfOpen halfOpen
 	cookies  cookies
 	departed departed
+	checks   checks
 	replies  bucket
 	unproven bucket // IKE_SA_INIT requests without a cookie
 	queued   int    // octets of fragments that wait for others of their message
@@ -39,7 +40,7 @@ func NewEngine(cfg Config) *Engine {
 	e := &Engine{
 		cfg: cfg, limits: cfg.Limits.withDefaults(),
 		sas: map[uint64]*ikeSA{}, inits: map[digest]*ikeSA{}, children: map[uint32]*childSA{},
-		halfOpen: newHalfOpen(), departed: newDeparted(),
+		halfOpen: newHalfOpen(), departed: newDeparted(), checks: newChecks(),
 	}
 	e.replies.perSecond, e.unproven.perSecond = e.limits.UnprotectedReplies, e.limits.CookieThreshold
 	for _, p := range cfg.Peers {
@@ -71,6 +72,8 @@ func (e *Engine) Step(now time.Time, ev Event) []Effect {
 		e.withChild(ev.SPI, func(c *childSA) { c.ike.peerMoved(unmap(ev.Remote)) })
 	case InstallFailed:
 		e.installFailed(ev)
+	case CertificatesChecked:
+		e.checked(ev)
 	case Reconfigure:
 		e.reconfigure(ev.Peers)
 		e.closeDeaf(ev.Deaf)

@@ -2,6 +2,7 @@ package ike
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 
 	"sallyport/policy"
@@ -150,6 +151,13 @@ const (
 	CertStatus      Reason = "cert_status"       // whether it is revoked cannot be found out, and must be
 	CertUnanswered  Reason = "cert_check_failed" // no answer to the check in time, or the check itself failed
 )
+
+// authReasons are those for which all that the peer is told is AUTHENTICATION_FAILED.
+var authReasons = []Reason{FailAuthentication, AuthIdentity, AuthOtherMethod, AuthKey, AuthSigned, AuthAlgorithm, AuthWeakKey, AuthCertificate, CertMalformed,
+	CertIdentity, CertUntrusted, CertExpired, CertNotYetValid, CertUsage, CertRevoked, CertStatus, CertUnanswered}
+
+// Authentication reports whether a negotiation failed because a peer could not prove who it is.
+func (r Reason) Authentication() bool { return slices.Contains(authReasons, r) }
 
 // Reasons for IKEDeleted and ChildDeleted.
 const (

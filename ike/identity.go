@@ -17,6 +17,9 @@ type Identity struct {
 // IsZero reports whether no identity was given.
 func (id Identity) IsZero() bool { return id == Identity{} }
 
+// Equal reports whether two identities are the same.
+func (id Identity) Equal(other Identity) bool { return id == other }
+
 // AddressIdentity is an address as identity.
 func AddressIdentity(a netip.Addr) Identity {
 	kind := wire.IDIPv6Address

@@ -80,12 +80,16 @@ func (k *ikeKeys) wipeAuth() {
 // keyPad is mixed with a pre-shared key so that the key itself need not be kept (RFC 7296 2.15).
 const keyPad = "Key Pad for IKEv2"
 
-// sharedKeyMIC is the content of AUTH: prf(prf(Shared Secret, "Key Pad for IKEv2"), signed octets), where the octets signed are the sender's
-// first message, the other side's nonce, and prf(SK_p, the sender's ID).
-func sharedKeyMIC(prf crypto.PRFID, psk, skP crypto.Secret, firstMessage, nonce, id []byte) []byte {
+// signedOctets is what an AUTH payload covers: the sender's first message, the other side's nonce, and prf(SK_p, the sender's ID).
+func signedOctets(prf crypto.PRFID, skP crypto.Secret, firstMessage, nonce, id []byte) []byte {
+	return slices.Concat(firstMessage, nonce, crypto.PRF(prf, skP.Bytes(), id))
+}
+
+// sharedKeyMIC is the content of AUTH with a pre-shared key: prf(prf(Shared Secret, "Key Pad for IKEv2"), signed octets).
+func sharedKeyMIC(prf crypto.PRFID, psk crypto.Secret, octets []byte) []byte {
 	key := crypto.PRF(prf, psk.Bytes(), []byte(keyPad))
 	defer crypto.Wipe(key)
-	return crypto.PRF(prf, key, firstMessage, nonce, crypto.PRF(prf, skP.Bytes(), id))
+	return crypto.PRF(prf, key, octets)
 }
 
 // childKeymat is KEYMAT = prf+(SK_d, [g^ir |] Ni | Nr), cut into the keys of the two directions; that from the initiator of the exchange comes

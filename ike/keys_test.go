@@ -113,9 +113,8 @@ func checkAuth(t *testing.T, sa *ikeSA, m *message, messages [][]byte, ni, nr []
 	t.Helper()
 	psk := crypto.NewSecret([]byte(capturePSK))
 	id, auth := wire.FindID(m.Payloads, sa.role == RoleResponder), wire.Find[*wire.Auth](m.Payloads)
-	skP, first, nonce := sa.keys.pr, messages[1], ni
+	sa.initRequest, sa.initResponse, sa.ni, sa.nr = messages[0], messages[1], ni, nr
 	if sa.role == RoleResponder {
-		skP, first, nonce = sa.keys.pi, messages[0], nr
 		if !bytes.Equal(auth.Data, unhex(t, captureAUTHi)) {
 			t.Error("AUTH of the initiator is not the one noted with the capture")
 		}
@@ -123,10 +122,10 @@ func checkAuth(t *testing.T, sa *ikeSA, m *message, messages [][]byte, ni, nr []
 			t.Error("the initiator's SPI is the one it sends by, expected the one it receives by")
 		}
 	}
-	if !verify(sa, auth, psk, skP, first, nonce, id) {
-		t.Errorf("as %v: the captured AUTH of the other side does not verify", sa.role)
+	if err := verifyKey(sa, &peer{cfg: Peer{PSK: psk}}, id, auth); err != nil {
+		t.Errorf("as %v: the captured AUTH of the other side does not verify: %v", sa.role, err)
 	}
-	if verify(sa, auth, crypto.NewSecret([]byte("wrong")), skP, first, nonce, id) {
+	if verifyKey(sa, &peer{cfg: Peer{PSK: crypto.NewSecret([]byte("wrong"))}}, id, auth) == nil {
 		t.Error("AUTH verifies with a wrong key")
 	}
 }

@@ -62,6 +62,8 @@ type end struct {
 	refused   []InstallFailed
 	never     map[uint32]bool // outbound SPIs refused
 	effects   []Effect
+	checks    []CheckCertificates // that wait for an answer
+	mute      bool                // no check is answered
 }
 
 var (
@@ -160,7 +162,7 @@ func (n *end) boot(cfg Config) {
 	n.cfg = cfg
 	n.allocated, n.inbound, n.outbound = map[uint32]bool{}, map[uint32]ChildSA{}, map[uint32]ChildSA{}
 	n.cells, n.keysSeen = map[string]uint32{}, map[string]bool{}
-	n.never, n.refused = map[uint32]bool{}, nil
+	n.never, n.refused, n.checks = map[uint32]bool{}, nil, nil
 	n.heard, n.sentBy = map[uint32]time.Time{}, map[uint32]time.Time{}
 	cfg.AllocateSPI = n.allocate
 	cfg.LastInbound = func(spi uint32) time.Time { return n.heard[spi] }
@@ -189,6 +191,9 @@ func (n *end) step(ev Event) []Effect {
 		failed := n.refused[0]
 		n.refused = n.refused[1:]
 		effects = append(effects, n.step(failed)...)
+	}
+	for len(n.checks) > 0 && !n.mute {
+		effects = append(effects, n.answer()...)
 	}
 	return effects
 }
@@ -253,6 +258,8 @@ func (n *end) do(ef Effect) {
 			t.Errorf("%s: releases SPI %#x, which is not reserved or installed", n.name, ef.SPI)
 		}
 		delete(n.allocated, ef.SPI)
+	case CheckCertificates:
+		n.checks = append(n.checks, ef)
 	case Fact:
 		n.facts = append(n.facts, ef)
 	}

@@ -136,13 +136,13 @@ func TestFailures(t *testing.T) {
 			reasonA: FailProposal, reasonB: FailProposal},
 		"other key": {
 			changeB: func(c *Config) { c.Peers[0].PSK = crypto.NewSecret([]byte("battery staple")) },
-			reasonA: FailAuthentication, reasonB: FailAuthentication},
+			reasonA: FailAuthentication, reasonB: AuthKey},
 		"initiator is somebody else": {
 			changeA: func(c *Config) { c.Peers[0].LocalID = fqdn("mallory.example") },
-			reasonA: FailAuthentication, reasonB: FailAuthentication},
+			reasonA: FailAuthentication, reasonB: AuthIdentity},
 		"responder is somebody else": {
 			changeB: func(c *Config) { c.Peers[0].LocalID = fqdn("mallory.example") },
-			reasonA: FailAuthentication, reasonB: FailAuthentication},
+			reasonA: FailAuthentication, reasonB: AuthIdentity},
 	} {
 		t.Run(name, func(t *testing.T) {
 			l := join(t, c.changeA, c.changeB)
@@ -179,7 +179,7 @@ func TestInitiatorRejectsResponder(t *testing.T) {
 	l.deliver(0)
 	l.a.engine.byName["b"].cfg.PSK = crypto.NewSecret([]byte("battery staple")) // after AUTH was built with the right one
 	l.run()
-	l.a.expect(Failed, FailAuthentication, 1)
+	l.a.expect(Failed, AuthKey, 1)
 	l.b.expect(IKEEstablished, "", 1)
 	l.b.expect(IKEDeleted, DeletedByPeer, 1)
 	l.consistent()

@@ -70,8 +70,9 @@ type ikeSA struct {
 	// a rekey.
 	origin origin
 
-	initRequest, initResponse []byte // until IKE_AUTH has covered them
-	initDigest                digest // of the request, for a responder
+	initRequest, initResponse []byte   // until IKE_AUTH has covered them
+	initDigest                digest   // of the request, for a responder
+	peerHashes                []hashID // what the peer takes signatures with (RFC 7427), nil if it did not say
 
 	children    []*childSA
 	made        int    // Child SAs by its keys
@@ -312,7 +313,7 @@ func (sa *ikeSA) abort(err error) {
 	fact.NextAttempt = sa.peer.failed(fact.Reason, fact.Detail)
 	sa.engine.fact(fact)
 	why := wire.NotifyInvalidSyntax
-	if fact.Reason == FailAuthentication {
+	if fact.Reason.Authentication() {
 		why = wire.NotifyAuthenticationFailed
 	}
 	sa.delete(&deleteIKE{reason: DeletedFailed, why: why})

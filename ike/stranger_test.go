@@ -391,11 +391,11 @@ func TestImpostorPausesNothing(t *testing.T) {
 		}
 		l.wire = nil // the peer itself has asked for nothing
 	}
-	l.a.expect(Failed, FailAuthentication, 1)
+	l.a.expect(Failed, AuthKey, 1)
 	if at := l.a.engine.NotBefore("b", "net"); !at.IsZero() {
 		t.Errorf("an impostor keeps the peer from being negotiated with until %v", at)
 	}
-	if info := l.a.engine.Snapshot()[0]; info.PeerFailure.Reason != FailAuthentication || info.Failure.Reason != "" {
+	if info := l.a.engine.Snapshot()[0]; info.PeerFailure.Reason != AuthKey || info.Failure.Reason != "" {
 		t.Errorf("failures on record: ours %+v, the peer's %+v", info.Failure, info.PeerFailure)
 	}
 	l.established("net")

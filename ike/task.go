@@ -13,7 +13,7 @@ type task interface {
 	// build adds payloads. errNothingToDo, from a task of ours, means that its cause is gone and the exchange need not be.
 	build(m *message) error
 	// process reads what concerns the task. On the responder's side a *refusal is what we answer; on the initiator's side any error ends
-	// the IKE SA, errRepeat apart.
+	// the IKE SA, errRepeat apart. Either side may have to wait: errWait, errLost.
 	process(m *message) error
 	// abandon undoes what the task holds when no response will come.
 	abandon()
@@ -43,6 +43,12 @@ var errNothingToDo = errors.New("nothing to do")
 
 // errRepeat asks for the same exchange once more, built anew: after COOKIE and INVALID_KE_PAYLOAD.
 var errRepeat = errors.New("repeat the exchange")
+
+// errWait, from process, puts the message aside until taskManager.resume, when an answer from outside has come. Then process is called again with it.
+var errWait = errors.New("wait for an answer from outside")
+
+// errLost, from process, has the message count as lost on its way: whoever is to will send again.
+var errLost = errors.New("taken for lost")
 
 // maxRepeats bounds how often a peer can make us build a request anew: a cookie, each of our groups, another cookie.
 const maxRepeats = 8

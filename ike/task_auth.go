@@ -2,91 +2,155 @@ package ike
 
 import (
 	"bytes"
-	"crypto/subtle"
+	"errors"
+	"fmt"
 	"slices"
+	"strings"
 
 	"sallyport/crypto"
 	"sallyport/ike/wire"
 )
 
 // authInitiator proves to the responder who we are, and checks who it is (RFC 7296 2.15).
-type authInitiator struct{}
+type authInitiator struct {
+	engine *Engine
+	proof  proof
+}
 
-func (*authInitiator) build(m *message) error {
+func (t *authInitiator) build(m *message) error {
 	sa := m.sa
 	cfg := &sa.peer.cfg
+	t.engine = sa.engine
 	id := idPayload(cfg.LocalID, true)
-	mic := sharedKeyMIC(sa.keys.prf, cfg.PSK, sa.keys.pi, sa.initRequest, sa.nr, id.SignedOctets())
-	m.add(id, idPayload(cfg.RemoteID, false), &wire.Auth{Method: wire.AuthSharedKeyMIC, Data: mic})
+	auth, err := sa.prove(sa.peer, id)
+	if err != nil {
+		return err
+	}
+	m.add(id)
+	m.addCertificates(cfg)
+	if request := certificateRequest(sa.peer); request != nil {
+		m.add(request)
+	}
+	m.add(idPayload(cfg.RemoteID, false), auth)
 	if sa.peer.carrier() == nil {
 		m.add(wire.NewNotify(wire.NotifyInitialContact, nil)) // RFC 7296 2.4
 	}
 	return nil
 }
 
-func (*authInitiator) process(m *message) error {
+func (t *authInitiator) process(m *message) error {
 	sa := m.sa
-	auth := wire.Find[*wire.Auth](m.Payloads)
-	if auth == nil {
+	if wire.Find[*wire.Auth](m.Payloads) == nil {
 		f := failureOf(wire.FindError(m.Payloads))
 		f.detail += ", we are " + sa.peer.cfg.LocalID.String()
 		return f
 	}
 	id := wire.FindID(m.Payloads, false)
-	if found := identityOf(id); found != sa.peer.cfg.RemoteID {
-		return failf(FailAuthentication, "peer is %v, expected %v", found, sa.peer.cfg.RemoteID)
+	if found := identityOf(id); !found.Equal(sa.peer.cfg.RemoteID) {
+		return failf(AuthIdentity, "peer is %v, expected %v", found, sa.peer.cfg.RemoteID)
 	}
-	if !verify(sa, auth, sa.peer.cfg.PSK, sa.keys.pr, sa.initResponse, sa.ni, id) {
-		return failf(FailAuthentication, "peer %v does not hold our pre-shared key (AUTH by %v)", sa.peer.cfg.RemoteID, auth.Method)
+	if err := t.proof.verify(m, sa.peer, id); err != nil {
+		return err
 	}
 	sa.authenticated()
 	return nil
 }
 
-func (*authInitiator) abandon() {}
+func (t *authInitiator) abandon() { t.proof.abandon(t.engine) }
 
 // authResponder finds out who the initiator is, and proves who we are.
-type authResponder struct{ id *wire.ID }
+type authResponder struct {
+	engine *Engine
+	peer   *peer // that the initiator says to be
+	proof  proof
+
+	id   *wire.ID
+	auth *wire.Auth
+}
 
 func (t *authResponder) process(m *message) error {
 	sa := m.sa
-	id, auth := wire.FindID(m.Payloads, true), wire.Find[*wire.Auth](m.Payloads)
-	p, err := identify(sa, id, wire.FindID(m.Payloads, false))
+	t.engine = sa.engine
+	id := wire.FindID(m.Payloads, true)
+	if t.peer == nil {
+		p, err := identify(sa, m, id)
+		if err != nil {
+			return err
+		}
+		t.peer = p
+	}
+	err := t.proof.verify(m, t.peer, id)
+	if err == nil && (t.peer.retired || len(t.peer.slots) == 0) {
+		err = failf(AuthIdentity, "peer %v is configured no longer", t.peer.cfg.RemoteID) // since its certificates were sent to be checked
+	}
+	if err == nil {
+		t.id = idPayload(t.peer.cfg.LocalID, false)
+		t.auth, err = sa.prove(t.peer, t.id)
+	}
 	if err != nil {
-		return err
+		return t.refuse(err)
 	}
-	if !verify(sa, auth, p.cfg.PSK, sa.keys.pi, sa.initRequest, sa.nr, id) {
-		p.noteFailure(RoleResponder, FailAuthentication, "peer does not hold our pre-shared key")
-		return refuse(wire.NotifyAuthenticationFailed, FailAuthentication, "peer %v does not hold our pre-shared key (AUTH by %v)", p.cfg.RemoteID, auth.Method)
-	}
-	sa.peer, sa.among = p, nil
-	p.sas = append(p.sas, sa)
+	sa.peer, sa.among = t.peer, nil
+	sa.peer.sas = append(sa.peer.sas, sa)
 	if m.notify(wire.NotifyInitialContact) != nil {
-		p.initialContact(sa)
+		sa.peer.initialContact(sa)
 	}
-	t.id = idPayload(p.cfg.LocalID, false)
 	return nil
 }
 
-// identify picks the peer with the initiator's identity out of those at its address, if it agrees to what IKE_SA_INIT chose.
-func identify(sa *ikeSA, idi, idr *wire.ID) (*peer, error) {
+// refuse answers with AUTHENTICATION_FAILED, which is all that the peer is told. What went wrong is known here by the name that it gave.
+func (t *authResponder) refuse(err error) error {
+	var f *failure
+	if !errors.As(err, &f) {
+		return err
+	}
+	t.peer.noteFailure(RoleResponder, f.reason, f.detail)
+	return &refusal{failure: *f, notify: wire.NewNotify(wire.NotifyAuthenticationFailed, nil)}
+}
+
+// identify picks the peer with the initiator's identity out of those at its address, if it agrees to what IKE_SA_INIT chose. Of several the one
+// that proves itself as the initiator does comes first, then the one that is configured first. An initiator that does not say whom it wants gets the
+// identity that we have for that peer.
+func identify(sa *ikeSA, m *message, idi *wire.ID) (*peer, error) {
+	auth, idr := wire.Find[*wire.Auth](m.Payloads), wire.FindID(m.Payloads, false)
+	no := func(reason Reason, format string, args ...any) (*peer, error) {
+		return nil, refuse(wire.NotifyAuthenticationFailed, reason, format, args...)
+	}
+	switch {
+	case auth == nil:
+		return no(AuthOtherMethod, "peer asks for EAP (no AUTH payload), expected a pre-shared key or a certificate")
+	case auth.Method == wire.AuthNull:
+		return no(AuthOtherMethod, "peer does not prove who it is (%v), expected a pre-shared key or a certificate", auth.Method)
+	}
 	found := identityOf(idi)
+	var fits []*peer
 	for _, p := range sa.among {
 		switch {
-		case p.retired || len(p.slots) == 0 || p.cfg.RemoteID != found:
-		case idr != nil && identityOf(idr) != p.cfg.LocalID:
+		case p.retired || len(p.slots) == 0 || !found.Equal(p.cfg.RemoteID):
+		case idr != nil && !identityOf(idr).Equal(p.cfg.LocalID):
 		case !permits(p.cfg.IKEProposals, sa.chosen):
 		default:
-			return p, nil
+			fits = append(fits, p)
 		}
+	}
+	if len(fits) > 0 {
+		same := func(p *peer) bool { return (p.cfg.RemoteAuth == AuthPSK) == (auth.Method == wire.AuthSharedKeyMIC) }
+		return fits[max(0, slices.IndexFunc(fits, same))], nil
 	}
 	asked := "nobody in particular"
 	if idr != nil {
 		asked = identityOf(idr).String()
 	}
-	cfg := sa.among[0].cfg
-	return nil, refuse(wire.NotifyAuthenticationFailed, FailAuthentication, "peer is %v and wants %s, expected %v for %v with %s",
-		found, asked, cfg.RemoteID, cfg.LocalID, describeOurs(cfg.IKEProposals))
+	return no(AuthIdentity, "peer is %v and wants %s by %v, expected %s", found, asked, sa.chosen, describePeers(sa.among))
+}
+
+// describePeers says whom we expect at an address, for people.
+func describePeers(peers []*peer) string {
+	var list []string
+	for _, p := range peers[:min(len(peers), maxDescribed)] {
+		list = append(list, fmt.Sprintf("%v for %v with %s", p.cfg.RemoteID, p.cfg.LocalID, describeOurs(p.cfg.IKEProposals)))
+	}
+	return strings.Join(list, ", or ")
 }
 
 func permits(ours []crypto.Proposal, c chosen) bool {
@@ -97,24 +161,20 @@ func permits(ours []crypto.Proposal, c chosen) bool {
 
 func (t *authResponder) build(m *message) error {
 	sa := m.sa
-	mic := sharedKeyMIC(sa.keys.prf, sa.peer.cfg.PSK, sa.keys.pr, sa.initResponse, sa.ni, t.id.SignedOctets())
-	m.add(t.id, &wire.Auth{Method: wire.AuthSharedKeyMIC, Data: mic})
+	m.add(t.id)
+	m.addCertificates(&sa.peer.cfg)
+	m.add(t.auth)
 	sa.authenticated()
 	return nil
 }
 
-func (t *authResponder) abandon() {}
+func (t *authResponder) abandon() { t.proof.abandon(t.engine) }
 
 func idPayload(id Identity, initiator bool) *wire.ID {
 	return &wire.ID{Initiator: initiator, Type: id.Type, Data: []byte(id.Data)}
 }
 
 func identityOf(id *wire.ID) Identity { return Identity{Type: id.Type, Data: string(id.Data)} }
-
-func verify(sa *ikeSA, auth *wire.Auth, psk, skP crypto.Secret, firstMessage, nonce []byte, id *wire.ID) bool {
-	expected := sharedKeyMIC(sa.keys.prf, psk, skP, firstMessage, nonce, id.SignedOctets())
-	return auth.Method == wire.AuthSharedKeyMIC && subtle.ConstantTimeCompare(auth.Data, expected) == 1
-}
 
 // authenticated establishes the IKE SA, and settles which one stays if there are two. One that was ended meanwhile goes.
 func (sa *ikeSA) authenticated() {

@@ -46,6 +46,9 @@ func (t *initInitiator) build(m *message) error {
 	m.add(offer(ours, nil), &wire.KE{Group: uint16(t.group), Data: t.key.Public()}, &wire.Nonce{Data: sa.ni})
 	m.addNATDetection()
 	m.announceFragmentation()
+	if p := &sa.peer.cfg; p.signs() {
+		m.add(signatureHashes(p.Legacy))
+	}
 	return nil
 }
 
@@ -85,6 +88,7 @@ func (t *initInitiator) process(m *message) error {
 	t.key.Wipe()
 	sa.initResponse = m.raw
 	sa.agreeOnFragmentation(m)
+	sa.peerHashes = readHashes(m.notify(wire.NotifySignatureHashAlgorithms))
 	if sa.detectNAT(m) {
 		// From here on port 4500, and after IKE_AUTH ESP inside UDP (RFC 7296 2.23).
 		sa.local, sa.remote = onPort(sa.local, portNATT), onPort(sa.remote, portNATT)
@@ -146,6 +150,7 @@ func (t *initResponder) process(m *message) error {
 	}
 	sa.initRequest = m.raw
 	sa.agreeOnFragmentation(m)
+	sa.peerHashes = readHashes(m.notify(wire.NotifySignatureHashAlgorithms))
 	sa.detectNAT(m)
 	sa.halfOpened()
 	return nil
@@ -175,6 +180,12 @@ func (t *initResponder) build(m *message) error {
 	m.addNATDetection()
 	if m.sa.fragmentation {
 		m.announceFragmentation()
+	}
+	if sa := m.sa; sa.peerHashes != nil && slices.ContainsFunc(sa.among, func(p *peer) bool { return p.cfg.signs() }) {
+		m.add(signatureHashes(slices.ContainsFunc(sa.among, func(p *peer) bool { return p.cfg.Legacy })))
+	}
+	if request := certificateRequest(m.sa.among...); request != nil {
+		m.add(request)
 	}
 	return nil
 }

@@ -15,7 +15,8 @@ import (
 //
 //	  enqueue       window free          response with our id
 //	─────────> queue ─────────> active ───────────────────────> processed ──> next in queue
-//	                              │ ▲                              │
+//	                              │ ▲                              ├─ errWait: held until resume
+//	                              │ │                              ├─ errLost: active, as if no response had come
 //	                              └─┘ wait over: sent again        ├─ errRepeat: built anew, sent as active
 //	                              │                                └─ IKE_SA_INIT refused: active, and if nothing better comes the end
 //	                              │
@@ -29,11 +30,43 @@ type taskManager struct {
 	active *exchange
 	retry  timer
 
+	held *held // waits for the outside, and the window with it
+
 	lastRequest  digest // and the response it got, for the request before nextReceive
 	lastResponse *sealed
 	repeated     int // how often it was asked for again
 
 	parts reassemblies
+}
+
+// held is a message that tasks read: the peer's request, or the response to our active one.
+type held struct {
+	message  *message
+	exchange *exchange // that a response belongs to
+	tasks    []task
+	next     int // the one whose turn it is
+}
+
+// read lets the tasks have the message, from where they stopped.
+func (tm *taskManager) read(h *held) error {
+	tm.sa.processing = true
+	defer func() { tm.sa.processing = false }()
+	for ; h.next < len(h.tasks); h.next++ {
+		if err := h.tasks[h.next].process(h.message); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// resume goes on with a message that was put aside.
+func (tm *taskManager) resume() {
+	h := tm.held
+	if tm.held = nil; h.message.Response() {
+		tm.digest(h)
+	} else {
+		tm.proceed(h)
+	}
 }
 
 // enqueue orders an exchange, to be started at once when the window is free.
@@ -122,7 +155,7 @@ const narrowTries = 3
 // response takes the answer to the active request; anything else is late or forged.
 func (tm *taskManager) response(d Datagram, h wire.Header) {
 	e, x := tm.sa.engine, tm.active
-	if x == nil || h.MessageID != x.id || h.Exchange != x.kind {
+	if x == nil || tm.held != nil || h.MessageID != x.id || h.Exchange != x.kind {
 		e.drop(d, h, DropMessageID)
 		return
 	}
@@ -132,20 +165,42 @@ func (tm *taskManager) response(d Datagram, h wire.Header) {
 	}
 	tm.sa.heard(d, false)
 	e.timers.stop(&tm.retry)
-	tm.active = nil
-	if err == nil {
-		tm.sa.processing = true
-		err = tm.process(x, m)
-		tm.sa.processing = false
+	if err != nil {
+		tm.active = nil
+		tm.conclude(x, err)
+		return
 	}
+	tm.digest(&held{message: m, exchange: x, tasks: x.tasks})
+}
+
+// digest gives the response to the active request to its tasks.
+func (tm *taskManager) digest(h *held) {
+	x := h.exchange
+	tm.active = nil
+	if n := h.message.notify(wire.NotifyInvalidSyntax); n != nil {
+		tm.conclude(x, failureOf(n)) // and the peer has closed the IKE SA (RFC 7296 2.21.3)
+		return
+	}
+	switch err := tm.read(h); {
+	case errors.Is(err, errWait):
+		tm.active, tm.held = x, h
+	case errors.Is(err, errLost):
+		tm.await(x)
+	default:
+		tm.conclude(x, err)
+	}
+}
+
+// conclude ends an exchange of ours, with what its tasks made of the response.
+func (tm *taskManager) conclude(x *exchange, err error) {
 	if errors.Is(err, errRepeat) {
 		err = tm.again(x)
 	}
 	switch {
 	case err != nil && x.kind == wire.ExchangeIKESAInit:
 		// Nobody has signed it. It counts when nothing better has come by the time of the next sending (RFC 7296 2.21.1).
-		x.refused, tm.active = err, x
-		e.timers.set(&tm.retry, tm.retry.at, tm.transmit)
+		x.refused = err
+		tm.await(x)
 		return
 	case err != nil:
 		x.abandon()
@@ -154,16 +209,10 @@ func (tm *taskManager) response(d Datagram, h wire.Header) {
 	tm.start()
 }
 
-func (tm *taskManager) process(x *exchange, m *message) error {
-	if n := m.notify(wire.NotifyInvalidSyntax); n != nil {
-		return failureOf(n) // and the peer has closed the IKE SA (RFC 7296 2.21.3)
-	}
-	for _, t := range x.tasks {
-		if err := t.process(m); err != nil {
-			return err
-		}
-	}
-	return nil
+// await waits on for another response to the exchange that was active.
+func (tm *taskManager) await(x *exchange) {
+	tm.active = x
+	tm.sa.engine.timers.set(&tm.retry, tm.retry.at, tm.transmit)
 }
 
 // again builds an exchange anew. IKE_SA_INIT keeps its message id 0 (RFC 7296 2.6.1), any other takes the next.
@@ -188,6 +237,9 @@ func (tm *taskManager) request(d Datagram, h wire.Header) {
 		return
 	case h.MessageID != tm.nextReceive:
 		e.drop(d, h, DropMessageID)
+		return
+	case tm.held != nil && !tm.held.message.Response():
+		tm.sa.countRepeat()
 		return
 	case !tm.sa.expects(h.Exchange):
 		e.drop(d, h, DropExchange)
@@ -261,15 +313,22 @@ func (tm *taskManager) answerBroken(request *message, err error) {
 	tm.reply(request, m)
 }
 
-// handle answers a request that was read.
+// handle answers a request that could be understood.
 func (tm *taskManager) handle(request *message) {
-	sa := tm.sa
-	sa.processing = true
-	answer, err := tm.answer(request)
-	sa.processing = false
+	tm.proceed(&held{message: request, tasks: tm.sa.responders(request)})
+}
+
+func (tm *taskManager) proceed(h *held) {
+	sa, request := tm.sa, h.message
+	answer, err := tm.answer(h)
 	var anybody *unauthenticated
 	var r *refusal
 	switch {
+	case errors.Is(err, errWait):
+		tm.held = h
+		return
+	case errors.Is(err, errLost):
+		return
 	case errors.As(err, &anybody):
 		sa.engine.drop(request.datagram(), request.Header, anybody.reason)
 		return
@@ -294,15 +353,15 @@ func (tm *taskManager) newMessage(kind wire.ExchangeType, id uint32, response bo
 	return &message{sa: tm.sa, Message: wire.Message{Header: tm.sa.header(kind, id, response)}}
 }
 
-func (tm *taskManager) answer(request *message) (*message, error) {
-	tasks := tm.sa.responders(request)
-	for _, t := range tasks {
-		if err := t.process(request); err != nil {
-			return nil, err
-		}
+// answer lets the tasks read the request, and then build the answer.
+func (tm *taskManager) answer(h *held) (*message, error) {
+	if err := tm.read(h); err != nil {
+		return nil, err
 	}
-	answer := tm.newMessage(request.Exchange, request.MessageID, true)
-	for _, t := range tasks {
+	tm.sa.processing = true
+	defer func() { tm.sa.processing = false }()
+	answer := tm.newMessage(h.message.Exchange, h.message.MessageID, true)
+	for _, t := range h.tasks {
 		if err := t.build(answer); err != nil {
 			return nil, err
 		}
@@ -367,6 +426,12 @@ func (tm *taskManager) stop() {
 	tm.sa.engine.timers.stop(&tm.retry)
 	tm.sa.forget(&tm.parts.request)
 	tm.sa.forget(&tm.parts.response)
+	if h := tm.held; h != nil && !h.message.Response() {
+		for _, t := range h.tasks {
+			t.abandon()
+		}
+	}
+	tm.held = nil
 	if x := tm.active; x != nil {
 		tm.active = nil
 		x.abandon()

@@ -151,11 +151,12 @@ const (
 	CertX509Signature CertEncoding = 4
 	CertCRL           CertEncoding = 7
 	CertHashURL       CertEncoding = 12
+	CertHashURLBundle CertEncoding = 13
 	CertRawPublicKey  CertEncoding = 15 // RFC 7670
 )
 
 var certNames = map[CertEncoding]string{
-	CertX509Signature: "X.509 certificate", CertCRL: "CRL", CertHashURL: "hash and URL", CertRawPublicKey: "raw public key",
+	CertX509Signature: "X.509 certificate", CertCRL: "CRL", CertHashURL: "hash and URL", CertHashURLBundle: "hash and URL of a bundle", CertRawPublicKey: "raw public key",
 }
 
 func (e CertEncoding) String() string { return named(certNames, "certificate encoding", e) }

@@ -40,9 +40,9 @@ var (
 	initRefusal = messageKind{name: "IKE_SA_INIT response without SA", response: true, refusal: true, rules: []rule{
 		{PayloadNotify, 1, many}, {PayloadVendorID, 0, many}}}
 
-	// A request without AUTH asks for EAP (RFC 7296 2.16), which is not offered: here AUTH is required.
+	// A request without AUTH asks for EAP (RFC 7296 2.16): well-formed, for IKE_AUTH to refuse as it refuses others.
 	authRequest = messageKind{name: "IKE_AUTH request", encrypted: true, protocol: negotiateChild, rules: []rule{
-		{PayloadIDi, 1, 1}, {PayloadIDr, 0, 1}, {PayloadCert, 0, many}, {PayloadCertReq, 0, many}, {PayloadAuth, 1, 1}, {PayloadConfiguration, 0, 1},
+		{PayloadIDi, 1, 1}, {PayloadIDr, 0, 1}, {PayloadCert, 0, many}, {PayloadCertReq, 0, many}, {PayloadAuth, 0, 1}, {PayloadConfiguration, 0, 1},
 		{PayloadSA, 1, 1}, {PayloadTSi, 1, 1}, {PayloadTSr, 1, 1}, {PayloadNotify, 0, many}, {PayloadVendorID, 0, many}}}
 	authResponse = messageKind{name: "IKE_AUTH response", encrypted: true, response: true, protocol: negotiateChild, rules: []rule{
 		{PayloadIDr, 1, 1}, {PayloadCert, 0, many}, {PayloadAuth, 1, 1}, {PayloadConfiguration, 0, 1},

@@ -55,8 +55,8 @@ func TestCheck(t *testing.T) {
 
 		{ExchangeIKEAuth, request, []Payload{idI, auth, saESP, tsI, tsR}, ""},
 		{ExchangeIKEAuth, request, []Payload{idI, cert, cert, certReq, idR, auth, config, saTwo, tsI, tsR, status}, ""},
-		{ExchangeIKEAuth, request, []Payload{idI, saESP, tsI, tsR}, "has 0 AUTH payloads, expected 1"},
-		{ExchangeIKEAuth, request, []Payload{idI, auth, auth, saESP, tsI, tsR}, "has 2 AUTH payloads, expected 1"},
+		{ExchangeIKEAuth, request, []Payload{idI, saESP, tsI, tsR}, ""}, // asks for EAP
+		{ExchangeIKEAuth, request, []Payload{idI, auth, auth, saESP, tsI, tsR}, "has 2 AUTH payloads, expected 0 to 1"},
 		{ExchangeIKEAuth, request, []Payload{idR, auth, saESP, tsI, tsR}, "has 0 IDi payloads"},
 		{ExchangeIKEAuth, request, []Payload{idI, idR, idR, auth, saESP, tsI, tsR}, "has 2 IDr payloads, expected 0 to 1"},
 		{ExchangeIKEAuth, request, []Payload{idI, auth, saESP, tsI, tsI}, "has 2 TSi payloads"},
@@ -117,10 +117,10 @@ func TestCheck(t *testing.T) {
 }
 
 func TestRuleErrorNamesThePayload(t *testing.T) {
-	err := Check(ExchangeIKEAuth, request, []Payload{idI, saESP, tsI, tsR})
+	err := Check(ExchangeIKEAuth, request, []Payload{auth, saESP, tsI, tsR})
 	var broken *RuleError
-	if !errors.As(err, &broken) || broken.Payload != PayloadAuth || broken.Found != 0 || broken.Min != 1 {
-		t.Errorf("a request without AUTH gives %v, expected a RuleError about AUTH", err)
+	if !errors.As(err, &broken) || broken.Payload != PayloadIDi || broken.Found != 0 || broken.Min != 1 {
+		t.Errorf("a request without IDi gives %v, expected a RuleError about IDi", err)
 	}
 }
 
