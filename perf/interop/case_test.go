@@ -56,6 +56,7 @@ var (
 // filter action, the filters in place of those for both LANs, other keys, and files beside the configuration.
 type ours struct {
 	peer, action, filters, top string
+	policy                     string // all of the policy, in place of action and filters
 	files                      map[string][]byte
 }
 
@@ -82,8 +83,9 @@ const (
 )
 
 // runCases carries out the cases, each from both sides: either end may start (S-060).
-func runCases(t *testing.T, b *bed, cases []testCase) {
+func runCases(t *testing.T, b *bed, daemon string, cases []testCase) {
 	for _, c := range cases {
+		c.daemon = daemon
 		if !c.core && !*allCases {
 			continue
 		}
@@ -201,8 +203,8 @@ func (r *running) stop(t *testing.T) {
 	}
 	for name, sent := range map[string]lab.Tally{"a": a, "b": b} {
 		others := sent.Protected() - r.wire.count(sent)
-		if r.wire.count(sent) < pings || others > 0 || sent.Clear != 0 || sent.Lost != 0 {
-			t.Errorf("site %s sent %v, want at least %d packets of %s, none in another form and none clear", name, sent, pings, r.wire.name)
+		if r.wire.count(sent) < pings || others > 0 || sent.Clear != 0 || sent.Other != 0 || sent.Lost != 0 {
+			t.Errorf("site %s sent %v, want at least %d packets of %s, none in another form, none clear and nothing else", name, sent, pings, r.wire.name)
 		}
 		if sent.IKEPorts[500] == 0 || sent.IKEPorts[r.wire.port] == 0 {
 			t.Errorf("site %s sent IKE on UDP ports %v, want 500 and %d", name, sent.IKEPorts, r.wire.port)
@@ -224,6 +226,9 @@ func (r *running) peersText() string {
 
 // policyText is what the gateway protects.
 func (r *running) policyText() string {
+	if r.ours.policy != "" {
+		return r.ours.policy
+	}
 	filters := cmp.Or(r.ours.filters, fmt.Sprintf("{source: %s, destination: %s}", r.A.LAN, r.B.LAN))
 	proposals := "esp_proposals: [" + r.esp + "]"
 	if r.ah != "" {
@@ -272,15 +277,15 @@ func everyTraffic(r *running) error {
 }
 
 // pingAll wants every answer, once there is a first one: a daemon may have its SAs in the kernel only after it has answered.
-func pingAll(from *lab.Namespace, to netip.Addr) error {
+func pingAll(from peers.Machine, to netip.Addr) error {
 	err := lab.Until(context.Background(), nil, "an answer from "+to.String(), changeLimit, func() (bool, error) {
-		result, err := from.Ping(context.Background(), to, lab.PingOptions{Count: 1, Wait: time.Second})
+		result, err := lab.PingFrom(context.Background(), from, to, lab.PingOptions{Count: 1, Wait: time.Second})
 		return result.Received == 1, err
 	})
 	if err != nil {
 		return err
 	}
-	result, err := from.Ping(context.Background(), to, lab.PingOptions{Count: pings, Interval: pingPeriod})
+	result, err := lab.PingFrom(context.Background(), from, to, lab.PingOptions{Count: pings, Interval: pingPeriod})
 	if err == nil && result.Lost() != 0 {
 		err = fmt.Errorf("ping %s: %+v, want %d answers", to, result, pings)
 	}

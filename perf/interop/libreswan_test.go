@@ -27,18 +27,23 @@ func libreswan(keys map[string]string, changes ...func(b *bed, t *peers.Libreswa
 // TestLibreswan: every case of libreswan, whose ESP and AH are the Linux kernel's.
 // S-060: either end starts.
 func TestLibreswan(t *testing.T) {
+	b := newBed(t)
 	cases := []testCase{
 		{name: "psk", core: true, ike: "aes256gcm16-prfsha256-modp2048", esp: "aes256gcm16", wire: plainESP,
-			theirs: libreswan(map[string]string{"ike": "aes_gcm256-sha2_256;modp2048", "esp": "aes_gcm256"})},
+			theirs: libreswan(map[string]string{"ike": "aes_gcm256-sha2_256;modp2048", "phase2alg": "aes_gcm256"})},
 		{name: "cbc", ike: "aes256-sha512-ecp384", esp: "aes128-sha256", wire: plainESP,
-			theirs: libreswan(map[string]string{"ike": "aes256-sha2_512;dh20", "esp": "aes128-sha2_256"})},
+			theirs: libreswan(map[string]string{"ike": "aes256-sha2_512;dh20", "phase2alg": "aes128-sha2_256"})},
 		{name: "nat", ike: "aes128-sha256-curve25519", esp: "chacha20poly1305", wire: espInUDP,
-			theirs: libreswan(map[string]string{"ike": "aes128-sha2_256;dh31", "esp": "chacha20_poly1305", "encapsulation": "yes"})},
+			theirs: libreswan(map[string]string{"ike": "aes128-sha2_256;dh31", "phase2alg": "chacha20_poly1305", "encapsulation": "yes"})},
+		{name: "ah", ike: "aes128-sha256-modp2048", ah: "sha256", wire: plainAH,
+			theirs: libreswan(map[string]string{"ike": "aes128-sha2_256;modp2048", "phase2": "ah", "phase2alg": "sha2_256"})},
+		{name: "transport", core: true, ike: "aes128-sha256-modp2048", esp: "aes128gcm16", wire: plainESP, ours: transport(b), traffic: betweenGateways,
+			check: wantMode("transport"), theirs: libreswan(map[string]string{"ike": "aes128-sha2_256;modp2048", "phase2alg": "aes_gcm128",
+				"type": "transport", "leftsubnet": "", "rightsubnet": ""})},
+		{name: "esn", ike: "aes128-sha256-modp2048", esp: "aes128-sha256-esn", wire: plainESP, check: wantESN,
+			theirs: libreswan(map[string]string{"ike": "aes128-sha2_256;modp2048", "phase2alg": "aes128-sha2_256", "esn": "yes"})},
 		{name: "rekey", core: true, ike: "aes256gcm16-prfsha256-modp2048", esp: "aes256gcm16", wire: plainESP, check: rekeyBothWays,
-			theirs: libreswan(map[string]string{"ike": "aes_gcm256-sha2_256;modp2048", "esp": "aes_gcm256"})},
+			theirs: libreswan(map[string]string{"ike": "aes_gcm256-sha2_256;modp2048", "phase2alg": "aes_gcm256"})},
 	}
-	for i := range cases {
-		cases[i].daemon = "libreswan"
-	}
-	runCases(t, newBed(t), cases)
+	runCases(t, b, "libreswan", cases)
 }

@@ -24,6 +24,7 @@ func ikedPSK() string {
 // TestOpenIKED: every case of openiked. It gives its keys to the Linux kernel by PF_KEY, which has no names for HMAC-SHA2 and none for AES-GCM.
 // S-060: either end starts.
 func TestOpenIKED(t *testing.T) {
+	b := newBed(t)
 	cases := []testCase{
 		{name: "psk", core: true, ike: "aes256-sha256-modp2048", esp: "aes256-sha1", wire: plainESP,
 			theirs: openiked("enc aes-256 prf hmac-sha2-256 auth hmac-sha2-256 group modp2048", "enc aes-256 auth hmac-sha1", ikedPSK(), nil)},
@@ -32,8 +33,5 @@ func TestOpenIKED(t *testing.T) {
 		{name: "curve25519", ike: "aes128gcm16-prfsha256-curve25519", esp: "aes192-sha1", wire: plainESP,
 			theirs: openiked("enc aes-128-gcm prf hmac-sha2-256 group curve25519", "enc aes-192 auth hmac-sha1", ikedPSK(), nil)},
 	}
-	for i := range cases {
-		cases[i].daemon = "openiked"
-	}
-	runCases(t, newBed(t), cases)
+	runCases(t, b, "openiked", cases)
 }

@@ -2,8 +2,12 @@ package interop
 
 import (
 	"context"
+	"fmt"
+	"net/netip"
+	"slices"
 	"testing"
 
+	"sallyport/perf/lab"
 	"sallyport/perf/peers"
 )
 
@@ -13,7 +17,7 @@ func strongSwan(changes ...func(b *bed, t *peers.Tunnel)) theirs {
 		tunnel := peers.Tunnel{Name: name, Local: b.B.WANAddress, Remote: b.A.WANAddress, LocalNet: b.B.LAN, RemoteNet: b.A.LAN, PSK: psk,
 			IKEProposals: c.ike, ESPProposals: c.esp}
 		if c.ah != "" {
-			tunnel.Child = "ah_proposals = " + c.ah
+			tunnel.Child = "ah_proposals = " + c.ah + "\n"
 		}
 		for _, change := range changes {
 			change(b, &tunnel)
@@ -22,22 +26,48 @@ func strongSwan(changes ...func(b *bed, t *peers.Tunnel)) theirs {
 	}
 }
 
+// TestStrongSwan: every case of strongSwan, whose ESP and AH are the Linux kernel's.
+// S-060: either end starts.
+func TestStrongSwan(t *testing.T) {
+	b := newBed(t)
+	runCases(t, b, "strongSwan", slices.Concat(strongSwanForms(b)))
+}
+
+// Proposals of the cases that are about something else.
 const (
 	defaultIKE = "aes128gcm16-prfsha256-ecp256"
 	defaultESP = "aes128gcm16"
 )
 
-// TestStrongSwan: every case of strongSwan, whose ESP and AH are the Linux kernel's.
-// S-060: either end starts.
-func TestStrongSwan(t *testing.T) {
-	cases := []testCase{
+// strongSwanForms are the ways to protect packets, and selectors.
+func strongSwanForms(b *bed) []testCase {
+	return []testCase{
 		{name: "psk", core: true, ike: defaultIKE, esp: defaultESP, theirs: strongSwan(), wire: plainESP},
-		{name: "rekey", core: true, ike: defaultIKE, esp: defaultESP, theirs: strongSwan(), wire: plainESP, check: rekeyBothWays},
+		{name: "rekey", core: true, ike: defaultIKE, esp: "aes128gcm16-ecp256", theirs: strongSwan(), wire: plainESP, check: rekeyBothWays},
 		{name: "nat", core: true, ike: defaultIKE, esp: defaultESP, wire: espInUDP,
 			theirs: strongSwan(func(_ *bed, t *peers.Tunnel) { t.Connection = "encap = yes" })},
+		{name: "esn", core: true, ike: defaultIKE, esp: "aes128-sha256-esn", theirs: strongSwan(), wire: plainESP, check: wantESN},
+		{name: "ah", core: true, ike: defaultIKE, ah: "sha256", theirs: strongSwan(), wire: plainAH},
+		{name: "ah-esn", ike: defaultIKE, ah: "sha512-esn", theirs: strongSwan(), wire: plainAH, check: wantESN},
+		{name: "transport", core: true, ike: defaultIKE, esp: defaultESP, theirs: strongSwan(swanTransport), wire: plainESP,
+			ours: transport(b), traffic: betweenGateways, check: wantMode("transport")},
+		{name: "ah-transport", ike: defaultIKE, ah: "sha1", theirs: strongSwan(swanTransport), wire: plainAH,
+			ours: transport(b), traffic: betweenGateways, check: wantMode("transport")},
+		{name: "narrowing", core: true, ike: defaultIKE, esp: defaultESP, wire: plainESP, check: wantNarrow,
+			theirs: strongSwan(func(b *bed, t *peers.Tunnel) {
+				t.LocalNet, t.RemoteNet = netip.PrefixFrom(b.B.LAN.Addr(), 25), netip.PrefixFrom(b.A.LAN.Addr(), 16).Masked()
+			})},
+		{name: "one-port", ike: defaultIKE, esp: defaultESP, wire: plainESP,
+			theirs: strongSwan(func(b *bed, t *peers.Tunnel) {
+				t.Child = fmt.Sprintf("local_ts = %s[tcp/%d]\n remote_ts = %s[tcp]", b.B.LAN, lab.EchoPort, b.A.LAN)
+			}),
+			ours:    ours{filters: fmt.Sprintf("{source: %s, destination: %s, protocol: tcp, destination_port: %d}", b.A.LAN, b.B.LAN, lab.EchoPort)},
+			traffic: onlyTCP},
 	}
-	for i := range cases {
-		cases[i].daemon = "strongSwan"
-	}
-	runCases(t, newBed(t), cases)
+}
+
+// swanTransport protects what the two gateways say to each other.
+func swanTransport(_ *bed, t *peers.Tunnel) {
+	t.LocalNet, t.RemoteNet = netip.Prefix{}, netip.Prefix{}
+	t.Child += "\n mode = transport"
 }

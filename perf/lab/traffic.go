@@ -51,7 +51,14 @@ func pingCommand(to netip.Addr, o PingOptions) []string {
 // Ping sends echo requests from the namespace and counts the answers. No answer is a count, not an
 // error.
 func (n *Namespace) Ping(ctx context.Context, to netip.Addr, o PingOptions) (PingResult, error) {
-	out, err := n.Run(ctx, pingCommand(to, o)...)
+	return PingFrom(ctx, n, to, o)
+}
+
+// PingFrom is Ping from wherever commands can be run: a guest too.
+func PingFrom(ctx context.Context, machine interface {
+	Run(ctx context.Context, args ...string) (string, error)
+}, to netip.Addr, o PingOptions) (PingResult, error) {
+	out, err := machine.Run(ctx, pingCommand(to, o)...)
 	return parsePing(out, err)
 }
 

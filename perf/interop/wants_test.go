@@ -1,0 +1,84 @@
+package interop
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"testing"
+	"time"
+
+	"sallyport/appliance/api"
+	"sallyport/perf/lab"
+)
+
+// What cases have in common beside their proposals.
+
+// transport is the gateway's side of protecting what the two gateways say to each other.
+func transport(b *bed) ours {
+	return ours{action: "mode: transport", filters: fmt.Sprintf("{source: %s, destination: %s}", b.A.WANAddress, b.B.WANAddress)}
+}
+
+// betweenGateways pings our gateway from the guest's own address: a gateway has nothing else to say of its own.
+func betweenGateways(r *running) error { return pingAll(r.guest, r.A.WANAddress) }
+
+// onlyTCP is for selectors of TCP, through which nothing else passes.
+func onlyTCP(r *running) error { return r.A.Host.EchoTCP(netip.Addr{}, r.B.HostAddress) }
+
+// wantSAs wants something of each SA that the gateway has.
+func (r *running) wantSAs(t *testing.T, what string, want func(api.SA) bool) {
+	t.Helper()
+	all, err := r.gateway.SAs(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(all) == 0 || slices.ContainsFunc(all, func(sa api.SA) bool { return !want(sa) }) {
+		t.Errorf("expected SAs %s, found %+v", what, all)
+	}
+}
+
+func wantESN(t *testing.T, r *running) {
+	r.wantSAs(t, "with extended sequence numbers", func(sa api.SA) bool { return sa.ESN })
+}
+
+func wantMode(mode string) func(t *testing.T, r *running) {
+	return func(t *testing.T, r *running) {
+		r.wantSAs(t, "in "+mode+" mode", func(sa api.SA) bool { return sa.Mode == mode })
+	}
+}
+
+// wantNarrow wants what the two ends have in common, and nothing of the rest on the wire.
+func wantNarrow(t *testing.T, r *running) {
+	common := fmt.Sprintf("%s === %s", r.A.LAN, netip.PrefixFrom(r.B.LAN.Addr(), 25))
+	r.wantSAs(t, "for "+common, func(sa api.SA) bool { return slices.Equal(sa.Selectors, []string{common}) })
+	beyond := r.B.LAN.Addr().As4()
+	beyond[3] = 200
+	before := r.settled(t)
+	result, err := r.A.Host.Ping(t.Context(), netip.AddrFrom4(beyond), lab.PingOptions{Count: 5, Interval: pingPeriod, Wait: 1e9})
+	if after := r.settled(t); err != nil || result.Received != 0 || after != before {
+		t.Errorf("ping beyond the selectors: %+v (%v), %d packets before and %d after, want no answer and no packet", result, err, before, after)
+	}
+}
+
+// settled is how many packets the gateway has sent, once the end of what was sent before is counted.
+func (r *running) settled(t *testing.T) (count uint64) {
+	t.Helper()
+	last := time.Now()
+	err := lab.Until(t.Context(), nil, "the traffic to end", changeLimit, func() (bool, error) {
+		all, err := r.gateway.SAs(t.Context())
+		i := slices.IndexFunc(all, func(sa api.SA) bool { return sa.Direction == "outbound" })
+		if err != nil || i < 0 {
+			return false, err
+		}
+		if all[i].Packets != count {
+			count, last = all[i].Packets, time.Now()
+		}
+		return time.Since(last) > settleTime, nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return count
+}
+
+// settleTime without a packet is the end of traffic.
+const settleTime = 200 * time.Millisecond
