@@ -15,10 +15,11 @@ const uncompressed = 4
 const maxScalarDraws = 8
 
 // ecdhExchange serves the NIST curves (RFC 5903) and Curve25519 (RFC 8031). It keeps the
-// scalar rather than an ecdh.PrivateKey, which cannot be wiped.
+// ecdh.PrivateKey until Wipe, which can only drop it: to make it again from a scalar of our own
+// would leave a second copy behind, and cost the third of an exchange that finds its public value.
 type ecdhExchange struct {
 	curve  ecdh.Curve
-	scalar Secret
+	shared func(*ecdh.PublicKey) ([]byte, error) // of the private key, which it hides from printing; nil once wiped
 	public []byte
 }
 
@@ -27,13 +28,14 @@ type ecdhExchange struct {
 func generateECDH(curve ecdh.Curve, scalarLen int) func(io.Reader) (KeyExchange, error) {
 	return func(random io.Reader) (KeyExchange, error) {
 		scalar := NewSecret(make([]byte, scalarLen))
+		defer scalar.Wipe()
 		for range maxScalarDraws {
 			if _, err := io.ReadFull(random, scalar.Bytes()); err != nil {
 				return nil, err
 			}
 			// Refuses zero and anything not below the order.
 			if private, err := curve.NewPrivateKey(scalar.Bytes()); err == nil {
-				return &ecdhExchange{curve, scalar, encodePoint(private.PublicKey())}, nil
+				return &ecdhExchange{curve, private.ECDH, encodePoint(private.PublicKey())}, nil
 			}
 		}
 		return nil, fmt.Errorf("no scalar below the group order in %d draws, the random source is broken", maxScalarDraws)
@@ -69,20 +71,16 @@ func (e *ecdhExchange) Shared(peerPublic []byte) (Secret, error) {
 	if err != nil {
 		return Secret{}, fmt.Errorf("%w: %w", ErrPeerValue, err)
 	}
-	if e.scalar.Len() == 0 {
+	if e.shared == nil {
 		return Secret{}, errWiped
 	}
-	private, err := e.curve.NewPrivateKey(e.scalar.Bytes())
-	if err != nil {
-		return Secret{}, err
-	}
 	// Fails on the null secret that a point of low order gives.
-	shared, err := private.ECDH(public)
+	shared, err := e.shared(public)
 	if err != nil {
 		return Secret{}, fmt.Errorf("%w: %w", ErrPeerValue, err)
 	}
 	return NewSecret(shared), nil
 }
 
-// Wipe clears the scalar.
-func (e *ecdhExchange) Wipe() { e.scalar.Wipe() }
+// Wipe drops the private key.
+func (e *ecdhExchange) Wipe() { e.shared = nil }
