@@ -208,7 +208,8 @@ func (d *Dataplane) identify(ip ipv4) {
 	}
 }
 
-// SendUDP sends an IKE message. nonESPMarker puts the marker of RFC 3948 section 2.2 in front of it.
+// SendUDP sends an IKE message. nonESPMarker puts the marker of RFC 3948 section 2.2 in front of it. A message that has no room on the link, or
+// somewhere on the path of IPv4, goes in IP fragments: IKE_SA_INIT cannot be divided otherwise. One that no buffer takes is not sent.
 func (d *Dataplane) SendUDP(local, remote netip.AddrPort, payload []byte, nonESPMarker bool) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -228,6 +229,7 @@ func (d *Dataplane) sendUDP(local, remote netip.AddrPort, payload []byte, nonESP
 	}
 	ip := udpDatagram(local, remote, marker, payload)
 	if !isIPv6(ip) {
+		ip[6] &^= flagDontFragment >> 8
 		d.identify(ip)
 	}
 	d.countExempt(tupleOf(ip), len(ip))

@@ -6,6 +6,8 @@
 #include "mbuf.h"
 #include "outer.h"
 
+#include <rte_random.h>
+
 #define FRAGMENT_HEADER 8
 #define OPTION_END 0
 #define OPTION_NOP 1
@@ -28,6 +30,17 @@ int sp_may_fragment(const struct sp_worker *w, const struct sp_packet *p, uint32
 		cut->next_at = f->next_at;
 	}
 	return 1;
+}
+
+int sp_may_fragment_own(const struct sp_packet *p, uint32_t room, struct sp_cut *cut)
+{
+	*cut = (struct sp_cut){.l3 = p->l3, .length = p->length, .size = room};
+	if (!sp_is_ipv6(p->l3))
+		return !(sp_load16(p->l3 + 6) & RTE_BE16(SP_IPV4_DF));
+	cut->header = SP_IPV6_LENGTH;
+	cut->next_at = SP_IPV6_NEXT_HEADER;
+	cut->id = (uint32_t)rte_rand();
+	return p->l3[SP_IPV6_NEXT_HEADER] == SP_PROTOCOL_UDP;
 }
 
 /* The low half of the number of a packet that the SA has sealed, as it stands in AH, or in ESP when that comes first; `header` is what follows its IP headers. */

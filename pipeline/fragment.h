@@ -37,6 +37,8 @@ struct sp_cut {
  * because its sender chose their size: then none is larger than the largest that came. IPv6 with fragments of SP_IPV6_MINIMUM bytes always may: its sender cannot be asked for less.
  */
 int sp_may_fragment(const struct sp_worker *w, const struct sp_packet *p, uint32_t room, struct sp_cut *cut);
+/* The same for a packet of our own: its DF says for IPv4, and IKE over IPv6 may be cut, whose sender is the only one that may (RFC 8200 4.5). */
+int sp_may_fragment_own(const struct sp_packet *p, uint32_t room, struct sp_cut *cut);
 
 /*
  * Copies the packet in m into fragments, each in a buffer of its own with SP_L2_LENGTH void bytes in front, and frees m. Returns how many, in order, at most SP_FRAGMENTS_MAX; 0 when

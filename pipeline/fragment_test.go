@@ -66,6 +66,39 @@ func TestIKEFragments(t *testing.T) {
 	}
 }
 
+// What IKE sends and the link has no room for goes in fragments: there is no other way for an IKE_SA_INIT.
+func TestIKESentInFragments(t *testing.T) {
+	r := newRig6(t, rigOptions{})
+	message := bytes.Repeat([]byte("key exchange "), 140) // 1820 bytes
+	for _, local := range []netip.Addr{wanOwn, wanOwn6} {
+		remote := peer
+		if local.Is6() {
+			remote = peer6
+		}
+		if err := r.d.SendUDP(netip.AddrPortFrom(local, 500), netip.AddrPortFrom(remote, 500), message, false); err != nil {
+			t.Fatal(err)
+		}
+		r.settle()
+		frames := r.sent(wan)
+		if len(frames) != 2 {
+			t.Fatalf("%s: %d frames, expected 2", local, len(frames))
+		}
+		var payload []byte
+		ids := map[uint32]bool{}
+		for i, f := range frames {
+			p, reason := takeApart(f[etherHeaderLen:])
+			if reason != "" || p.offset != len(payload) || p.more != (i == 0) || len(f) > 1500+etherHeaderLen {
+				t.Errorf("%s: fragment %d: %s %+v", local, i, reason, p)
+			}
+			ids[p.id] = true
+			payload = append(payload, p.payload...)
+		}
+		if len(ids) != 1 || len(payload) < udpHeaderLen || !bytes.Equal(payload[udpHeaderLen:], message) {
+			t.Errorf("%s: %d bytes of %d, identifiers %v", local, len(payload), len(message), ids)
+		}
+	}
+}
+
 // Fragments inside a tunnel come together behind it: selectors and filters that name ports are asked about the whole.
 func TestInnerFragments(t *testing.T) {
 	for _, suite := range []string{"aes128gcm16", "aes128-sha256", "chacha20poly1305"} {

@@ -162,6 +162,7 @@ func TestIKEDatagrams(t *testing.T) {
 			prefix = make([]byte, 4)
 		}
 		want := ipv4(udpDatagram(local, remote, prefix, message))
+		want[6] = 0 // routers may cut it
 		binary.BigEndian.PutUint16(want[4:], r.d.slow.identifier)
 		setHeaderChecksum(want)
 		same(t, "sent", r.sent(wan), [][]byte{etherFrame(peerMAC[:], wanMAC[:], etherTypeIPv4, want)})

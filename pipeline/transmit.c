@@ -21,9 +21,12 @@ static __rte_noinline void reject(struct sp_worker *w, const struct sp_packet *p
 {
 	struct sp_cut cut;
 
-	if (p->key.role == SP_ROLE_LOCAL)
-		sp_drop(w, p->mbuf, SP_DROP_MTU_EXCEEDED);
-	else if (*sp_hops_left(p->l3) <= 1)
+	if (p->key.role == SP_ROLE_LOCAL) {
+		if (sp_may_fragment_own(p, next->mtu, &cut))
+			sp_fragment_and_send(w, next, p->mbuf, &cut);
+		else
+			sp_drop(w, p->mbuf, SP_DROP_MTU_EXCEEDED);
+	} else if (*sp_hops_left(p->l3) <= 1)
 		sp_punt_dropped(w, p, SP_PUNT_TTL_EXPIRED, 0);
 	else if (!sp_may_fragment(w, p, next->mtu, &cut))
 		sp_punt_dropped(w, p, SP_PUNT_TOO_BIG, next->mtu);

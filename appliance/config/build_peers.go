@@ -15,6 +15,9 @@ const (
 	minRekey = 10 * time.Second   // a shorter life is a typing error, and a flood of negotiations
 	maxRekey = 7 * 24 * time.Hour // so that keys do change
 	maxDelay = 24 * time.Hour
+
+	minFragment = 576  // any IPv4 path carries that (RFC 7383, section 2.5.1)
+	maxFragment = 9728 // the largest MTU of a port
 )
 
 // buildPeers makes the PAD (RFC 4301, section 4.4.3). The Child SAs come later, from the active policy.
@@ -37,6 +40,7 @@ func (b *builder) buildPeers() {
 		b.keyExchange(key, raw, &peer)
 		b.rekey(key+".child_rekey", raw.ChildRekey)
 		b.delay(key+".idle_timeout", raw.IdleTimeout)
+		peer.FragmentSize = b.fragmentSize(key+".fragment_size", raw.FragmentSize)
 		b.within(key+".replay_window", raw.ReplayWindow, minReplay, maxReplay, "packets")
 		b.identities(key, &peer, pairs)
 		b.config.plan.peers = append(b.config.plan.peers, peer)
@@ -132,6 +136,14 @@ func orNever(d time.Duration) time.Duration {
 		return -1
 	}
 	return d
+}
+
+// fragmentSize takes 0 for never, as lengths of time do.
+func (b *builder) fragmentSize(key string, value int) int {
+	if value == 0 {
+		return -1
+	}
+	return b.within(key, value, minFragment, maxFragment, "bytes, or 0 for never")
 }
 
 // psk reads the preshared key of a peer and refuses weak ones (S-067). owners knows the peers by the digest of their keys.

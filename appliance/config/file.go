@@ -90,6 +90,7 @@ type filePeer struct {
 	ChildRekey   time.Duration `mapstructure:"child_rekey" default:"1h"`
 	IdleTimeout  time.Duration `mapstructure:"idle_timeout" default:"5m"`
 	ReplayWindow int           `mapstructure:"replay_window" default:"1024"`
+	FragmentSize int           `mapstructure:"fragment_size" default:"1280"`
 }
 
 type fileAuth struct {
