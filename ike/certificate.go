@@ -20,16 +20,16 @@ func certificatesOf(m *message) ([][]byte, error) {
 				list = append(list, p.Data)
 			}
 		case wire.CertHashURL, wire.CertHashURLBundle:
-			return nil, failf(AuthCertificate, "peer sent %v in place of a certificate, expected the certificate itself", p.Encoding)
+			return nil, failf(CertForm, "peer sent %v in place of a certificate, expected the certificate itself", p.Encoding)
 		}
 	}
 	switch {
 	case len(payloads) == 0:
-		return nil, failf(AuthCertificate, "peer signs and sent no certificate, expected its own and the intermediates up to an authority that we trust")
+		return nil, failf(CertMissing, "peer signs and sent no certificate, expected its own and the intermediates up to an authority that we trust")
 	case len(list) == 0:
-		return nil, failf(AuthCertificate, "peer sent %v, expected an X.509 certificate", payloads[0].Encoding)
+		return nil, failf(CertForm, "peer sent %v, expected an X.509 certificate", payloads[0].Encoding)
 	case len(list) > maxCertificates:
-		return nil, failf(AuthCertificate, "peer sent %d certificates, expected at most %d", len(list), maxCertificates)
+		return nil, failf(CertTooMany, "peer sent %d certificates, expected at most %d", len(list), maxCertificates)
 	}
 	return list, nil
 }

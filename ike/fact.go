@@ -2,7 +2,6 @@ package ike
 
 import (
 	"net/netip"
-	"slices"
 	"time"
 
 	"sallyport/policy"
@@ -131,33 +130,6 @@ const (
 	FailMode            Reason = "mode_refused"   // tunnel mode or transport mode: the other end insists on the other
 	FailInternal        Reason = "internal_error" // Detail says what
 )
-
-// Reasons for Failed: why a peer was not authenticated. All the peer is told is AUTHENTICATION_FAILED.
-const (
-	AuthIdentity    Reason = "auth_identity"    // the peer is somebody else than any that we expect at its address
-	AuthOtherMethod Reason = "auth_method"      // it proves who it is by another method than we expect: EAP, NULL, a key for a certificate
-	AuthKey         Reason = "auth_key"         // it does not hold our pre-shared key
-	AuthSigned      Reason = "auth_signature"   // the signature is not by the key of its certificate, or not over this exchange
-	AuthAlgorithm   Reason = "auth_algorithm"   // a signature algorithm that is unknown or too weak, or none in common
-	AuthWeakKey     Reason = "auth_weak_key"    // the key of its certificate is too short or of a kind that is not supported
-	AuthCertificate Reason = "auth_certificate" // no certificate, too many of them, or not in the payload itself
-	CertMalformed   Reason = "cert_malformed"   // not to be parsed, or against the rules of RFC 5280
-	CertIdentity    Reason = "cert_identity"    // the certificate is not for the identity
-	CertUntrusted   Reason = "cert_untrusted"   // no way to an authority that is trusted for the peer
-	CertExpired     Reason = "cert_expired"     // it, or one on the way to the authority, is over
-	CertNotYetValid Reason = "cert_not_yet_valid"
-	CertUsage       Reason = "cert_usage"        // its key is not for IKE, or not for a machine
-	CertRevoked     Reason = "cert_revoked"      // by a CRL or an OCSP answer
-	CertStatus      Reason = "cert_status"       // whether it is revoked cannot be found out, and must be
-	CertUnanswered  Reason = "cert_check_failed" // no answer to the check in time, or the check itself failed
-)
-
-// authReasons are those for which all that the peer is told is AUTHENTICATION_FAILED.
-var authReasons = []Reason{FailAuthentication, AuthIdentity, AuthOtherMethod, AuthKey, AuthSigned, AuthAlgorithm, AuthWeakKey, AuthCertificate, CertMalformed,
-	CertIdentity, CertUntrusted, CertExpired, CertNotYetValid, CertUsage, CertRevoked, CertStatus, CertUnanswered}
-
-// Authentication reports whether a negotiation failed because a peer could not prove who it is.
-func (r Reason) Authentication() bool { return slices.Contains(authReasons, r) }
 
 // Reasons for IKEDeleted and ChildDeleted.
 const (

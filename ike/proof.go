@@ -54,7 +54,7 @@ func (t *proof) verify(m *message, p *peer, id *wire.ID) error {
 		return failf(answer.Reason, "%s", answer.Detail)
 	}
 	if err := checkKey(answer.Key, p.cfg.Legacy); err != nil {
-		return failf(AuthWeakKey, "the certificate of %v has %v", p.cfg.RemoteID, err)
+		return failf(CertKeyType, "the certificate of %v has %v", p.cfg.RemoteID, err) // the check should have found it
 	}
 	return s.verify(answer.Key, m.sa.signedOctets(id.Initiator, id), signature)
 }

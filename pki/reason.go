@@ -9,26 +9,26 @@ import (
 // Reason is why a certificate, a key or a CRL is refused: the part of the closed list of package ike's reasons that is about them.
 type Reason = ike.Reason
 
-// Reasons about a certificate.
+// Reasons about a certificate. Package ike explains them.
 const (
-	CertMissing     Reason = "cert_missing"            // the peer sent none
-	CertTooMany     Reason = "cert_too_many"           // more or larger ones than are looked at
-	CertMalformed   Reason = "cert_malformed"          // not DER of X.509
-	CertKeyInsecure Reason = "cert_key_insecure"       // RSA of 512 bits or less (S-071)
-	CertKeyShort    Reason = "cert_key_short"          // RSA below 2048 bits
-	CertKeyType     Reason = "cert_key_type"           // neither RSA, ECDSA P-256, P-384, P-521 nor Ed25519, or larger than is worked with
-	CertSignature   Reason = "cert_signature"          // signed by SHA-1, MD5 or another algorithm that no longer protects
-	CertUsage       Reason = "cert_key_usage"          // without digitalSignature
-	CertPurpose     Reason = "cert_extended_key_usage" // for other purposes than IKE (RFC 4945 5.1.3.12)
-	CertIsCA        Reason = "cert_is_ca"              // a CA's own
-	CertExpired     Reason = "cert_expired"
-	CertNotYet      Reason = "cert_not_yet_valid"
-	CertCritical    Reason = "cert_critical_extension" // a critical extension that is not known
-	CertUntrusted   Reason = "cert_untrusted"          // no path to a listed root CA
-	CertConstraints Reason = "cert_constraints"        // a CA on the path may not issue it: name constraints, path length, no CA
-	CertIdentity    Reason = "cert_identity"           // names somebody else
-	CertRevoked     Reason = "cert_revoked"
-	CertBusy        Reason = "cert_check_busy" // too many checks at once
+	CertMissing     = ike.CertMissing
+	CertTooMany     = ike.CertTooMany
+	CertMalformed   = ike.CertMalformed
+	CertKeyInsecure = ike.CertKeyInsecure
+	CertKeyShort    = ike.CertKeyShort
+	CertKeyType     = ike.CertKeyType
+	CertSignature   = ike.CertSignature
+	CertUsage       = ike.CertUsage
+	CertPurpose     = ike.CertPurpose
+	CertIsCA        = ike.CertIsCA
+	CertExpired     = ike.CertExpired
+	CertNotYet      = ike.CertNotYet
+	CertCritical    = ike.CertCritical
+	CertUntrusted   = ike.CertUntrusted
+	CertConstraints = ike.CertConstraints
+	CertIdentity    = ike.CertIdentity
+	CertRevoked     = ike.CertRevoked
+	CertBusy        = ike.CertBusy
 )
 
 // Reasons about the gateway's own key.
@@ -40,19 +40,19 @@ const (
 	KeyMismatch   Reason = "key_mismatch"   // another certificate's
 )
 
-// Reasons why it cannot be told whether a certificate is revoked: errors with crl_mode 2, a count with 1.
+// Reasons why it cannot be told whether a certificate is revoked: errors with crl_mode 2, a count with 1. Package ike explains them too.
 const (
-	CRLMissing     Reason = "crl_missing"        // nothing says where to ask
-	CRLUnreachable Reason = "crl_unreachable"    // no server answered
-	CRLRefused     Reason = "crl_server_refused" // a server at an address, or by a scheme, that is not asked
-	CRLTooLarge    Reason = "crl_too_large"
-	CRLMalformed   Reason = "crl_malformed"
-	CRLSignature   Reason = "crl_signature" // not signed by the issuer of the certificate
-	CRLExpired     Reason = "crl_expired"
-	CRLNotYet      Reason = "crl_not_yet_valid"
-	CRLUnsupported Reason = "crl_unsupported" // indirect, delta, or with an unknown critical extension
-	CRLScope       Reason = "crl_scope"       // about other certificates of the issuer
-	OCSPAnswer     Reason = "ocsp_answer"     // an OCSP answer that does not say good or revoked, or that nobody may give
+	CRLMissing     = ike.CRLMissing
+	CRLUnreachable = ike.CRLUnreachable
+	CRLRefused     = ike.CRLRefused
+	CRLTooLarge    = ike.CRLTooLarge
+	CRLMalformed   = ike.CRLMalformed
+	CRLSignature   = ike.CRLSignature
+	CRLExpired     = ike.CRLExpired
+	CRLNotYet      = ike.CRLNotYet
+	CRLUnsupported = ike.CRLUnsupported
+	CRLScope       = ike.CRLScope
+	OCSPAnswer     = ike.OCSPAnswer
 )
 
 // Refusal is an error with its reason. Detail is for people; no part of it that a peer wrote can control a terminal.
