@@ -65,6 +65,7 @@ type Peer struct {
 	DPDDelay      time.Duration // silence before a liveness check; 0: DefaultDPDDelay, negative: no checks
 	RekeyTime     time.Duration // of the IKE SA, 0: DefaultIKERekey. The SA ends a tenth later if the rekey fails.
 	FragmentSize  int           // octets of an IP datagram beyond which a message goes in fragments (RFC 7383); 0: DefaultFragmentSize, negative: never
+	Childless     bool          // no Child SA in IKE_AUTH, if the peer can do without (RFC 6023): all come by exchanges of their own
 	ChildLimit    int           // Child SAs made by one IKE SA, then that is rekeyed before another is made (S-077); 0: no limit
 }
 

@@ -139,8 +139,8 @@ func TestRekeyWithPFS(t *testing.T) {
 		l.a.expect(Failed, "", 0)
 		l.a.expect(ChildRekeyed, "", 1)
 	})
-	// One side without PFS: the rekey is refused, the old SA stays until its end (S-082).
-	l := up(t, pfs(t), nil)
+	// The responder alone with PFS, which IKE_AUTH cannot tell: the rekey is refused, the old SA stays until its end.
+	l := up(t, nil, pfs(t))
 	l.a.rekey(rekeyChild)
 	l.advance(5 * time.Second)
 	l.established("net")

@@ -62,6 +62,8 @@ type ikeSA struct {
 	fragmentation bool // both ends understand fragments (RFC 7383)
 	path          int  // octets of the IP datagrams that have been found to get through; 0: as configured
 
+	childless bool // the peer takes IKE_AUTH without a Child SA (RFC 6023)
+
 	chosen chosen
 	keys   *ikeKeys
 	ni, nr []byte
@@ -169,6 +171,9 @@ func (sa *ikeSA) responders(m *message) []task {
 	case wire.ExchangeIKESAInit:
 		return []task{&initResponder{}}
 	case wire.ExchangeIKEAuth:
+		if wire.Find[*wire.SA](m.Payloads) == nil { // RFC 6023 4
+			return []task{&authResponder{}}
+		}
 		return []task{&authResponder{}, &childResponder{first: true}}
 	case wire.ExchangeCreateChildSA:
 		if wire.Find[*wire.SA](m.Payloads).Proposals[0].Protocol == wire.ProtocolIKE {

@@ -14,6 +14,7 @@ import (
 // old one (1.3.3).
 type childInitiator struct {
 	first bool // in IKE_AUTH: nonces are those of IKE_SA_INIT, and there is no KE payload
+	none  bool // IKE_AUTH is to make no Child SA (RFC 6023)
 	slot  *slot
 	old   *childSA // the one to rekey
 
@@ -42,7 +43,7 @@ func (t *childInitiator) proposals(sa *ikeSA) []crypto.Proposal {
 }
 
 func (t *childInitiator) build(m *message) error {
-	if err := t.cause(m.sa); err != nil {
+	if err := t.cause(m.sa); err != nil || t.none {
 		return err
 	}
 	if err := t.reserve(); err != nil {
@@ -73,12 +74,16 @@ func (t *childInitiator) build(m *message) error {
 	return nil
 }
 
-// cause finds out whether the Child SA is still wanted, now that the window is free. IKE_AUTH has to carry one: if none is wanted any more, the first.
+// cause finds out whether the Child SA is still wanted, now that the window is free. IKE_AUTH has to carry one, unless the peer says otherwise: if
+// none is wanted any more, the first.
 func (t *childInitiator) cause(sa *ikeSA) error {
 	switch {
 	case t.first:
-		i := max(0, slices.IndexFunc(sa.peer.slots, (*slot).needed))
-		t.slot = sa.peer.slots[i]
+		i := slices.IndexFunc(sa.peer.slots, func(s *slot) bool { return s.needed() && sa.fits(s) })
+		if t.none = i < 0 && sa.childless; t.none {
+			return nil
+		}
+		t.slot = sa.peer.slots[max(i, 0)]
 		if t.slot.negotiating == nil {
 			t.slot.negotiating = t
 		}
@@ -96,6 +101,17 @@ func (t *childInitiator) cause(sa *ikeSA) error {
 		return errNothingToDo
 	}
 	return nil
+}
+
+// fits reports whether IKE_AUTH can make the Child SA of a slot as it is configured. One of whose proposals all ask for a key exchange of their own
+// has none there (RFC 7296 1.2): where the peer does without a Child SA in IKE_AUTH it gets it in an exchange of its own, and ends that
+// disagree about it find out at once and not at the first rekey (S-082).
+func (sa *ikeSA) fits(s *slot) bool {
+	ours := sa.passable(s.cfg.Proposals)
+	if !sa.childless {
+		return len(ours) > 0
+	}
+	return !sa.peer.cfg.Childless && slices.ContainsFunc(ours, func(p crypto.Proposal) bool { return len(p.DH) == 0 })
 }
 
 // reserve gets an SPI from the data plane.
@@ -118,11 +134,15 @@ func (t *childInitiator) reserve() error {
 }
 
 func (t *childInitiator) process(m *message) error {
-	if t.slot.retired {
+	switch {
+	case t.none:
+		return nil
+	case t.slot.retired:
 		t.disown(m)
 		return nil
-	}
-	if wire.Find[*wire.SA](m.Payloads) == nil {
+	case wire.Find[*wire.SA](m.Payloads) == nil && wire.FindError(m.Payloads) == nil:
+		return failf(FailSyntax, "peer answered with neither a Child SA nor an error")
+	case wire.Find[*wire.SA](m.Payloads) == nil:
 		return t.refused(m.sa, wire.FindError(m.Payloads))
 	}
 	c, err := t.agree(m)

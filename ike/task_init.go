@@ -86,7 +86,7 @@ func (t *initInitiator) process(m *message) error {
 		return err
 	}
 	t.key.Wipe()
-	sa.initResponse = m.raw
+	sa.initResponse, sa.childless = m.raw, m.notify(wire.NotifyChildlessSupported) != nil
 	sa.agreeOnFragmentation(m)
 	sa.peerHashes = readHashes(m.notify(wire.NotifySignatureHashAlgorithms))
 	if sa.detectNAT(m) {
@@ -177,6 +177,7 @@ func (t *initResponder) choose(sa *ikeSA, offered *wire.SA, ke *wire.KE) error {
 func (t *initResponder) build(m *message) error {
 	m.add(m.sa.chosen.accept(t.offered, nil), &wire.KE{Group: uint16(m.sa.chosen.dh), Data: t.public}, &wire.Nonce{Data: m.sa.nr})
 	m.InitiatorSPI, m.ResponderSPI = m.sa.spis()
+	m.add(wire.NewNotify(wire.NotifyChildlessSupported, nil))
 	m.addNATDetection()
 	if m.sa.fragmentation {
 		m.announceFragmentation()

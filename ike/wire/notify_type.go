@@ -42,6 +42,7 @@ const (
 	NotifyNonFirstFragmentsAlso     NotifyType = 16395
 	NotifyFragmentationSupported    NotifyType = 16430 // RFC 7383 2.3
 	NotifySignatureHashAlgorithms   NotifyType = 16431 // RFC 7427 4
+	NotifyChildlessSupported        NotifyType = 16418 // RFC 6023 3
 
 	// The rest is here for the names only: peers send it and logs show it.
 	notifyMOBIKESupported               NotifyType = 16396 // RFC 4555
@@ -49,7 +50,6 @@ const (
 	notifyMultipleAuthSupported         NotifyType = 16404 // RFC 4739
 	notifyRedirectSupported             NotifyType = 16406 // RFC 5685
 	notifyEAPOnlyAuthentication         NotifyType = 16417 // RFC 5998
-	notifyChildlessSupported            NotifyType = 16418 // RFC 6023
 	notifyQuickCrashDetection           NotifyType = 16419 // RFC 6290
 	notifyMessageIDSyncSupported        NotifyType = 16420 // RFC 6311
 	notifyUsePPK                        NotifyType = 16435 // RFC 8784
@@ -89,13 +89,13 @@ var notifyNames = map[NotifyType]string{
 	NotifyNonFirstFragmentsAlso:     "NON_FIRST_FRAGMENTS_ALSO",
 	NotifyFragmentationSupported:    "IKEV2_FRAGMENTATION_SUPPORTED",
 	NotifySignatureHashAlgorithms:   "SIGNATURE_HASH_ALGORITHMS",
+	NotifyChildlessSupported:        "CHILDLESS_IKEV2_SUPPORTED",
 
 	notifyMOBIKESupported:               "MOBIKE_SUPPORTED",
 	notifyNoAdditionalAddresses:         "NO_ADDITIONAL_ADDRESSES",
 	notifyMultipleAuthSupported:         "MULTIPLE_AUTH_SUPPORTED",
 	notifyRedirectSupported:             "REDIRECT_SUPPORTED",
 	notifyEAPOnlyAuthentication:         "EAP_ONLY_AUTHENTICATION",
-	notifyChildlessSupported:            "CHILDLESS_IKEV2_SUPPORTED",
 	notifyQuickCrashDetection:           "QUICK_CRASH_DETECTION",
 	notifyMessageIDSyncSupported:        "IKEV2_MESSAGE_ID_SYNC_SUPPORTED",
 	notifyUsePPK:                        "USE_PPK",

@@ -44,11 +44,16 @@ var (
 	authRequest = messageKind{name: "IKE_AUTH request", encrypted: true, protocol: negotiateChild, rules: []rule{
 		{PayloadIDi, 1, 1}, {PayloadIDr, 0, 1}, {PayloadCert, 0, many}, {PayloadCertReq, 0, many}, {PayloadAuth, 0, 1}, {PayloadConfiguration, 0, 1},
 		{PayloadSA, 1, 1}, {PayloadTSi, 1, 1}, {PayloadTSr, 1, 1}, {PayloadNotify, 0, many}, {PayloadVendorID, 0, many}}}
+	// RFC 6023 4: no Child SA is asked for.
+	authRequestChildless = messageKind{name: "IKE_AUTH request without SA", encrypted: true, rules: []rule{
+		{PayloadIDi, 1, 1}, {PayloadIDr, 0, 1}, {PayloadCert, 0, many}, {PayloadCertReq, 0, many}, {PayloadAuth, 1, 1}, {PayloadConfiguration, 0, 1},
+		{PayloadNotify, 0, many}, {PayloadVendorID, 0, many}}}
 	authResponse = messageKind{name: "IKE_AUTH response", encrypted: true, response: true, protocol: negotiateChild, rules: []rule{
 		{PayloadIDr, 1, 1}, {PayloadCert, 0, many}, {PayloadAuth, 1, 1}, {PayloadConfiguration, 0, 1},
 		{PayloadSA, 1, 1}, {PayloadTSi, 1, 1}, {PayloadTSr, 1, 1}, {PayloadNotify, 0, many}, {PayloadVendorID, 0, many}}}
-	authChildRefusal = messageKind{name: "IKE_AUTH response without SA", encrypted: true, response: true, refusal: true, rules: []rule{
-		{PayloadIDr, 1, 1}, {PayloadCert, 0, many}, {PayloadAuth, 1, 1}, {PayloadConfiguration, 0, 1}, {PayloadNotify, 1, many}, {PayloadVendorID, 0, many}}}
+	// With an error the Child SA that was asked for is refused; without one none was asked for (RFC 6023 4).
+	authResponseChildless = messageKind{name: "IKE_AUTH response without SA", encrypted: true, response: true, rules: []rule{
+		{PayloadIDr, 1, 1}, {PayloadCert, 0, many}, {PayloadAuth, 1, 1}, {PayloadConfiguration, 0, 1}, {PayloadNotify, 0, many}, {PayloadVendorID, 0, many}}}
 	authRefusal = messageKind{name: "IKE_AUTH response without AUTH", encrypted: true, response: true, refusal: true, rules: []rule{
 		{PayloadNotify, 1, many}, {PayloadVendorID, 0, many}}}
 
@@ -87,12 +92,14 @@ func kindOf(exchange ExchangeType, response bool, payloads []Payload) *messageKi
 		return &initResponse
 	case ExchangeIKEAuth:
 		switch {
+		case !response && sa == nil:
+			return &authRequestChildless
 		case !response:
 			return &authRequest
 		case sa != nil:
 			return &authResponse
 		case Find[*Auth](payloads) != nil:
-			return &authChildRefusal
+			return &authResponseChildless
 		}
 		return &authRefusal
 	case ExchangeCreateChildSA:

@@ -70,8 +70,12 @@ func TestCheck(t *testing.T) {
 		{ExchangeIKEAuth, response, []Payload{idI, auth, saESP, tsI, tsR}, "IKE_AUTH response has 0 IDr payloads"},
 		{ExchangeIKEAuth, response, []Payload{idR, auth, noProposal}, ""},
 		{ExchangeIKEAuth, response, []Payload{auth, noProposal}, "IKE_AUTH response without SA has 0 IDr payloads"},
-		{ExchangeIKEAuth, response, []Payload{idR, auth, status}, "no notification that says why"},
-		{ExchangeIKEAuth, response, []Payload{idR, auth}, "has 0 N payloads"},
+		{ExchangeIKEAuth, response, []Payload{idR, auth, status}, ""}, // RFC 6023
+		{ExchangeIKEAuth, response, []Payload{idR, auth}, ""},
+		{ExchangeIKEAuth, response, []Payload{idR, auth, tsI, tsR}, "IKE_AUTH response without SA has 1 TSi payloads, expected none"},
+		{ExchangeIKEAuth, request, []Payload{idI, auth}, ""},
+		{ExchangeIKEAuth, request, []Payload{idI, auth, tsI, tsR}, "IKE_AUTH request without SA has 1 TSi payloads, expected none"},
+		{ExchangeIKEAuth, request, []Payload{idI, nonce}, "IKE_AUTH request without SA has 0 AUTH payloads"},
 		{ExchangeIKEAuth, response, []Payload{NewNotify(NotifyAuthenticationFailed, nil)}, ""},
 		{ExchangeIKEAuth, response, []Payload{cookie}, "no notification that says why"},
 
