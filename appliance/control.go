@@ -147,6 +147,8 @@ func (g *Gateway) controlHandler() http.Handler {
 	get(api.PathCounters, func(*http.Request) (any, error) { return countersView(g.settledCounters()), nil })
 	get(api.PathDrops, func(*http.Request) (any, error) { return dropsView(g.plane.Counters()), nil })
 
+	mux.HandleFunc("GET "+api.PathEvents, g.serveEvents)
+
 	g.routeChanges(mux)
 	act := func(path string, event func(api.Action) ike.Event) {
 		mux.HandleFunc("POST "+path, func(w http.ResponseWriter, r *http.Request) {

@@ -45,6 +45,7 @@ type Gateway struct {
 	negotiator *negotiator
 	manager    *manager
 	facts      *prometheus.CounterVec
+	events     *eventLog
 
 	// undo ends, last first, what has been started.
 	undo []func() error
@@ -55,7 +56,7 @@ type Gateway struct {
 // (SIGHUP), and where the policy says so a change of the file, loads the
 // configuration again.
 func Run(ctx context.Context, loaded *Loaded, hangup <-chan os.Signal, log *slog.Logger) (err error) {
-	g := &Gateway{loaded: loaded, cfg: loaded.Config, log: log, started: time.Now(), facts: newFactCounter()}
+	g := &Gateway{loaded: loaded, cfg: loaded.Config, log: log, started: time.Now(), facts: newFactCounter(), events: newEventLog()}
 	defer func() { err = errors.Join(err, g.stop()) }()
 	for _, warning := range g.cfg.Warnings {
 		log.Warn(warning)
@@ -241,8 +242,9 @@ func (g *Gateway) manage() error {
 // running is the configuration in force.
 func (g *Gateway) running() *running { return g.manager.running.Load() }
 
-// observe takes every IKE fact to the log and the metrics.
+// observe takes every IKE fact to the log, the metrics and whoever follows the stream.
 func (g *Gateway) observe(f ike.Fact) {
+	g.events.add(f)
 	logFact(g.log, f)
 	countFact(g.facts, f)
 }

@@ -137,7 +137,7 @@ func newRigGateway(t *testing.T, resolver config.Resolver, text string, number i
 	if err != nil {
 		t.Fatal(err)
 	}
-	g.Gateway = &Gateway{loaded: loaded, cfg: loaded.Config, started: time.Now(), facts: newFactCounter(), env: testEnvironment,
+	g.Gateway = &Gateway{loaded: loaded, cfg: loaded.Config, started: time.Now(), facts: newFactCounter(), events: newEventLog(), env: testEnvironment,
 		log: slog.New(slog.NewTextHandler(g.logs, &slog.HandlerOptions{Level: slog.LevelDebug}))}
 	g.openPorts(t, number)
 	g.Gateway.pool = g.pool

@@ -51,6 +51,34 @@ func (c *Client) Get(ctx context.Context, path string, query url.Values, answer 
 	return c.do(request, answer)
 }
 
+// Follow reads a stream of lines, each an Event, until it ends, ctx does, or each returns an error, which is Follow's then.
+func (c *Client) Follow(ctx context.Context, path string, query url.Values, each func(Event) error) error {
+	target := url.URL{Scheme: "http", Host: "sallyport", Path: path, RawQuery: query.Encode()}
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, target.String(), nil)
+	if err != nil {
+		return err
+	}
+	response, err := c.http.Do(request)
+	if err != nil {
+		return c.explain(err)
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		return failure(response)
+	}
+	for lines := json.NewDecoder(response.Body); ; {
+		var event Event
+		if err := lines.Decode(&event); errors.Is(err, io.EOF) {
+			return nil
+		} else if err != nil {
+			return fmt.Errorf("the gateway's stream of events has ended: %w", err)
+		}
+		if err := each(event); err != nil {
+			return err
+		}
+	}
+}
+
 // Post acts on path with body and reads the answer, if one is wanted.
 func (c *Client) Post(ctx context.Context, path string, body, answer any) error {
 	ctx, cancel := context.WithTimeout(ctx, requestLimit)
@@ -101,17 +129,22 @@ func (c *Client) do(request *http.Request, answer any) error {
 		return &Refused{Errors: change.Errors}
 	}
 	if response.StatusCode != http.StatusOK {
-		var failure Error
-		if err := json.NewDecoder(response.Body).Decode(&failure); err != nil || failure.Message == "" {
-			return fmt.Errorf("the gateway answered %s to %s", response.Status, request.URL.Path)
-		}
-		return errors.New(failure.Message)
+		return failure(response)
 	}
 	if answer == nil {
 		_, err = io.Copy(io.Discard, response.Body)
 		return err
 	}
 	return json.NewDecoder(response.Body).Decode(answer)
+}
+
+// failure is the error in an answer that is not 200.
+func failure(response *http.Response) error {
+	var failure Error
+	if err := json.NewDecoder(response.Body).Decode(&failure); err != nil || failure.Message == "" {
+		return fmt.Errorf("the gateway answered %s to %s", response.Status, response.Request.URL.Path)
+	}
+	return errors.New(failure.Message)
 }
 
 // explain turns the usual reasons for a failed connection into what to do.

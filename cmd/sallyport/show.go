@@ -32,6 +32,7 @@ func showCommand() *cobra.Command {
 		flows,
 		view("counters", "Show the account of every packet by port", api.PathCounters, counterTable),
 		view("drops", "Show drops by port and reason", api.PathDrops, dropTable),
+		eventsCommand(),
 	)
 	return show
 }

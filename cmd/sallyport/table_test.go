@@ -130,3 +130,21 @@ func TestActionNamesItsArguments(t *testing.T) {
 		t.Errorf("unexpected: %v", err)
 	}
 }
+
+// An event is a line that begins with when, what and with whom; a gap says how much is missing.
+func TestEventLines(t *testing.T) {
+	at := time.Date(2026, 11, 22, 3, 4, 5, 6e6, time.Local)
+	for _, c := range []struct {
+		event api.Event
+		line  string
+	}{
+		{api.Event{Time: at, Kind: "failed", Peer: "site-b", Child: "web", Reason: "timeout", Detail: "no response", Role: "initiator", Tries: 12},
+			"03:04:05.006 failed              site-b/web  timeout  no response  role=initiator  tries=12"},
+		{api.Event{Time: at, Kind: "dropped", Reason: "ike_short", Remote: "192.0.2.9:500"}, "03:04:05.006 dropped               ike_short  remote=192.0.2.9:500"},
+		{api.Event{Number: 9, Lost: 3}, "(3 events are not kept any more)"},
+	} {
+		if got := eventLine(c.event); got != c.line {
+			t.Errorf("found    %q\nexpected %q", got, c.line)
+		}
+	}
+}
