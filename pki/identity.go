@@ -13,9 +13,9 @@ import (
 	"sallyport/ike/wire"
 )
 
-// matchIdentity holds what a peer calls itself against its certificate (RFC 4945 3.1): an alternative name of the same type
+// MatchIdentity holds what somebody calls itself against its certificate (RFC 4945 3.1): an alternative name of the same type
 // or, for a distinguished name, the subject, has to be equal. Wildcards stand for nothing.
-func matchIdentity(c *x509.Certificate, id ike.Identity) error {
+func MatchIdentity(c *x509.Certificate, id ike.Identity) error {
 	matches := false
 	switch id.Type {
 	case wire.IDIPv4Address, wire.IDIPv6Address:
@@ -27,7 +27,7 @@ func matchIdentity(c *x509.Certificate, id ike.Identity) error {
 	case wire.IDDERASN1DN:
 		matches = equalNames(c.RawSubject, []byte(id.Data))
 	case wire.IDKeyID:
-		return refuse(CertIdentity, "the peer calls itself by a key id, which no certificate holds: set certificate_id to what its certificate names instead")
+		return refuse(CertIdentity, "%v is a key id, which no certificate names: certificate_id says what the certificate of a peer names instead", id)
 	}
 	if matches {
 		return nil

@@ -1,6 +1,7 @@
 package pki
 
 import (
+	"errors"
 	"fmt"
 
 	"sallyport/ike"
@@ -63,6 +64,14 @@ type Refusal struct {
 
 // Error is "reason: detail".
 func (r *Refusal) Error() string { return string(r.Reason) + ": " + r.Detail }
+
+// Detail is what an error says to people, without its reason.
+func Detail(err error) string {
+	if refusal := (*Refusal)(nil); errors.As(err, &refusal) {
+		return refusal.Detail
+	}
+	return err.Error()
+}
 
 func refuse(reason Reason, format string, args ...any) *Refusal {
 	return &Refusal{reason, printable(fmt.Sprintf(format, args...))}

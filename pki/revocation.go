@@ -113,7 +113,7 @@ func (c *Checker) localList(settings *Settings, certificate, issuer *x509.Certif
 		if err == nil {
 			return list, nil
 		}
-		fault = refuse(reasonOf(err), "%s: %s", settings.Lists[i].File, detailOf(err))
+		fault = refuse(reasonOf(err), "%s: %s", settings.Lists[i].File, Detail(err))
 	}
 	return nil, fault
 }
@@ -156,7 +156,7 @@ func (c *Checker) respond(ctx context.Context, server string, certificate, issue
 		}
 		a, err := parseAnswer(raw, certificate, issuer, c.now())
 		if err != nil {
-			return refuse(reasonOf(err), "%s: %s", server, detailOf(err))
+			return refuse(reasonOf(err), "%s: %s", server, Detail(err))
 		}
 		c.mu.Lock()
 		defer c.mu.Unlock()
@@ -225,7 +225,7 @@ func (c *Checker) fetchList(ctx context.Context, server string, key cacheKey, is
 		c.cache.put(key, server, derOf(raw), list)
 		return nil
 	}
-	err = refuse(reasonOf(err), "%s: %s", server, detailOf(err))
+	err = refuse(reasonOf(err), "%s: %s", server, Detail(err))
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	remember(c.bad, key, silence{server, c.now().Add(retryAfter), err})
@@ -264,17 +264,10 @@ func (c *Checker) Silent() []Silent {
 	return list
 }
 
-// reasonOf and detailOf take an error of this package apart.
+// reasonOf is the reason of an error of this package.
 func reasonOf(err error) Reason {
 	if refusal := (*Refusal)(nil); errors.As(err, &refusal) {
 		return refusal.Reason
 	}
 	return CRLMalformed
-}
-
-func detailOf(err error) string {
-	if refusal := (*Refusal)(nil); errors.As(err, &refusal) {
-		return refusal.Detail
-	}
-	return err.Error()
 }

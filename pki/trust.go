@@ -49,7 +49,7 @@ func (t *Trust) validate(sent [][]byte, identity ike.Identity, now time.Time) (p
 	if !t.Named.IsZero() {
 		identity = t.Named
 	}
-	return p, matchIdentity(leaf, identity)
+	return p, MatchIdentity(leaf, identity)
 }
 
 // parseSent reads what a peer sent, its own certificate first.

@@ -6,7 +6,7 @@ import (
 )
 
 // authMethods are the authentication methods that IKE has.
-var authMethods = []string{"psk"}
+var authMethods = []string{"psk", "certificate"}
 
 func (v *validator) rule(where Problem, rule *Rule) {
 	list, action := v.index.lists[rule.FilterList], v.index.actions[rule.FilterAction]

@@ -94,7 +94,7 @@ func TestMethodsKeepTheirOrder(t *testing.T) {
 	if !slices.Equal(set.FilterActions[0].Methods, []string{"c", "a", "b"}) || !slices.Equal(set.Policies[0].DefaultResponse.Methods, []string{"z", "y"}) {
 		t.Errorf("Compile changed the order of methods: %+v", set)
 	}
-	for _, methods := range [][]string{nil, {"psk", "psk"}, {"certificate"}} {
+	for _, methods := range [][]string{nil, {"psk", "psk"}, {"kerberos"}} {
 		set.Policies[0].Rules[0].AuthMethods = methods
 		if _, _, err := Compile(set, Environment{}); err == nil || !strings.Contains(err.Error(), `rule "r": expected`) {
 			t.Errorf("authentication methods %q: error %v", methods, err)

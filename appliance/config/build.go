@@ -1,12 +1,15 @@
 package config
 
 import (
+	"crypto/x509"
 	"fmt"
 	"log/slog"
 	"math/bits"
 	"regexp"
 	"slices"
 	"time"
+
+	"sallyport/pki"
 )
 
 // Bounds that the data plane has too; here they are reported with the key.
@@ -41,6 +44,9 @@ type builder struct {
 	sas     map[string]int // index by name
 
 	encapsulations map[string]Encapsulation // by filter action
+	credentials    map[credentialFiles]*pki.Credential
+	authorities    map[string][]*x509.Certificate // by file
+	ways           []ways                         // by index of the peer
 }
 
 func (b *builder) build() {
@@ -53,7 +59,9 @@ func (b *builder) build() {
 	b.routes()
 	b.fragments()
 	b.rekeyRate()
+	b.checks()
 	b.buildPeers()
+	b.warnOfChecks()
 	b.manualSAs()
 	b.policy()
 	b.config.Control.Socket = string(b.raw.Control.Socket)

@@ -36,13 +36,15 @@ func (b *builder) buildPeers() {
 			Name: raw.Name, Local: local, Remote: remote, LocalID: raw.LocalID, RemoteID: raw.RemoteID,
 			DPDDelay: orNever(b.delay(key+".dpd_delay", raw.DPDDelay)),
 			PSK:      b.psk(key+".auth", raw, keyOwners),
+			Legacy:   b.raw.Legacy,
 		}
+		b.identities(key, &peer, pairs)
+		b.certificates(key+".auth", raw, &peer)
 		b.keyExchange(key, raw, &peer)
 		b.rekey(key+".child_rekey", raw.ChildRekey)
 		b.delay(key+".idle_timeout", raw.IdleTimeout)
 		peer.FragmentSize = b.fragmentSize(key+".fragment_size", raw.FragmentSize)
 		b.within(key+".replay_window", raw.ReplayWindow, minReplay, maxReplay, "packets")
-		b.identities(key, &peer, pairs)
 		b.config.plan.peers = append(b.config.plan.peers, peer)
 	}
 }

@@ -91,7 +91,7 @@ func (b *builder) onePolicy(key string, raw *filePolicy, things *things) policy.
 	things.sas = map[string]string{}
 	p.DefaultResponse = policy.DefaultResponse{
 		Enabled: response.Enabled, Methods: methods(espProposals(response.ESPProposals)),
-		AuthMethods: b.authMethods(responseKey+".auth_methods", response.AuthMethods),
+		AuthMethods: b.authMethods(responseKey+".auth_methods", response.AuthMethods, []string{authPSK}),
 	}
 	for i := range raw.Rules {
 		p.Rules = append(p.Rules, b.rule(fmt.Sprintf("%s.rules[%d]", key, i), &raw.Rules[i], things))

@@ -46,7 +46,7 @@ func (b *builder) rule(key string, raw *fileRule, things *things) policy.Rule {
 	}
 	negotiates := action != nil && action.Action == policy.ActionNegotiate
 	b.ruleTunnel(key, raw, action, things)
-	methods := b.authMethods(key+".auth_methods", raw.AuthMethods)
+	methods := b.authMethods(key+".auth_methods", raw.AuthMethods, b.peerMethods(raw.Peer))
 	rule.Manual = negotiates && raw.SA != ""
 	if negotiates && !rule.Manual || raw.AuthMethods != nil {
 		rule.AuthMethods = methods
@@ -100,6 +100,7 @@ func (b *builder) planTunnels(things *things) {
 	if b.active < 0 {
 		return
 	}
+	settled := map[int]string{} // by peer: the rule that has said how it authenticates
 	for i, r := range b.raw.Policies[b.active].Rules {
 		action := things.actions[r.FilterAction]
 		if action == nil || action.Action != policy.ActionNegotiate {
@@ -114,6 +115,7 @@ func (b *builder) planTunnels(things *things) {
 			continue
 		}
 		raw := &b.raw.Peers[peer]
+		b.settleMethod(fmt.Sprintf("policies[%d].rules[%d]", b.active, i), &r, peer, settled)
 		b.config.plan.encapsulations[r.Name] = b.encapsulations[r.FilterAction]
 		rekey, life := b.lifetime(things.actionKeys[r.FilterAction], action, raw)
 		b.config.plan.children = append(b.config.plan.children, plannedChild{peer: peer, rule: i, child: ike.Child{
@@ -134,10 +136,10 @@ func (b *builder) countTunnels() {
 	}
 }
 
-// authMethods is how both ends authenticate, in order of preference. Without the key it is the preshared key.
-func (b *builder) authMethods(key string, raw []authMethod) []string {
+// authMethods is how both ends authenticate, in order of preference.
+func (b *builder) authMethods(key string, raw []authMethod, without []string) []string {
 	if raw == nil {
-		return []string{authPSK}
+		return without
 	}
 	if len(raw) == 0 { // S-004
 		b.add(key, "expected one or more authentication methods in order of preference, found none")

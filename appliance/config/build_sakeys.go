@@ -77,7 +77,7 @@ func (b *builder) keyLength(key, name string, suite crypto.Suite, secret crypto.
 
 // keyFile reads the keys of an SA from a file of its own, whose lines are those of the configuration: "key_in: HEX".
 func (b *builder) keyFile(key, name string) map[string]crypto.Secret {
-	text, err := readSecretFile(b.path, name, "keys", b.options.Machine.UID)
+	text, err := readSecretFile(b.path, name, "keys", maxPSKFile, b.options.Machine.UID)
 	if err != nil {
 		b.add(key, "%s", err)
 		return nil

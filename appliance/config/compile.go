@@ -162,8 +162,8 @@ func (out *compilation) choosePeers(c *Config) {
 			out.warn("peer %q is named by no rule of the active policy", peer.Name)
 		case off: // S-041
 			out.warn("peer %q: IKE is off at port %q, which has its local address %s: what %s protects is dropped", peer.Name, port, peer.Local, rules)
-		default: // S-068
-			out.warn("peer %q of %s authenticates by preshared key: a certificate is the stronger method", peer.Name, rules)
+		case peer.LocalAuth == ike.AuthPSK || peer.RemoteAuth == ike.AuthPSK: // S-068
+			out.warn("peer %q of %s authenticates by preshared key: a certificate is the stronger method (docs/CERTIFICATES.md)", peer.Name, rules)
 		}
 		if !off {
 			out.Peers = append(out.Peers, peer)

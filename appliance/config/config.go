@@ -32,7 +32,8 @@ type Config struct {
 	Environment policy.Environment // the addresses of all ports
 	SPD         *policy.SPD        // the active policy, compiled for Environment
 	Peers       []ike.Peer         // those of Compiled, for Environment
-	Manual      []ManualTunnel     // likewise
+	Auth        Authentication
+	Manual      []ManualTunnel // likewise
 
 	State   string // folder for numbered backups and for what DNS names stand for
 	Control Control

@@ -70,7 +70,8 @@ func TestOneOfEach(t *testing.T) {
 		{"filter_action: protect,", "action: protect,", rule + "action: unknown key: did you mean filter_action?"},
 		{"peer: site-b}", "peer: site-b, auth_methods: []}", rule + "auth_methods: expected one or more authentication methods in order of preference, found none"},
 		{"peer: site-b}", "peer: site-b, auth_methods: psk}", rule + `auth_methods: expected a list, found "psk"`},
-		{"peer: site-b}", "peer: site-b, auth_methods: [certificate]}", rule + `auth_methods[0]: expected psk, the only method there is, found "certificate"`},
+		{"peer: site-b}", "peer: site-b, auth_methods: [kerberos]}", rule + `auth_methods[0]: expected psk or certificate, found "kerberos"`},
+		{"peer: site-b}", "peer: site-b, auth_methods: [certificate]}", rule + `auth_methods: expected a method for which peer "site-b" has the files, for both ends, found certificate: its auth has psk for this end`},
 		{"peer: site-b}", "peer: site-b, auth_methods: [psk, psk]}", rule + "auth_methods[1]: expected each method once, found psk for the second time"},
 		{"peer: site-b}", "peer: site-b, tunnel_endpoint: 192.0.2.2}", rule + "tunnel_endpoint: there is no such key: the ends of a rule's tunnel are local and remote of its peer"},
 	})

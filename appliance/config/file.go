@@ -22,6 +22,7 @@ type fileRoot struct {
 	Routes        []fileRoute        `mapstructure:"routes"`
 	Fragments     fileFragments      `mapstructure:"fragments"`
 	Rekey         fileRekey          `mapstructure:"rekey"`
+	Auth          fileChecks         `mapstructure:"auth"`
 	Peers         []filePeer         `mapstructure:"peers"`
 	SAs           []fileSA           `mapstructure:"sas"`
 	FilterLists   []fileFilterList   `mapstructure:"filter_lists"`
@@ -82,7 +83,7 @@ type filePeer struct {
 	Remote       outerAddress  `mapstructure:"remote" required:"the peer's address"`
 	LocalID      ike.Identity  `mapstructure:"local_id"`
 	RemoteID     ike.Identity  `mapstructure:"remote_id"`
-	Auth         fileAuth      `mapstructure:"auth" required:"auth: {psk_file: FILE}"`
+	Auth         fileAuth      `mapstructure:"auth" required:"auth: {certificate_file: FILE, private_key_file: FILE, ca_files: [FILE]} or auth: {psk_file: FILE}"`
 	IKEProposals []ikeProposal `mapstructure:"ike_proposals"`
 	Start        ike.Start     `mapstructure:"start" default:"always"`
 	DPDDelay     time.Duration `mapstructure:"dpd_delay" default:"30s"`
@@ -94,8 +95,28 @@ type filePeer struct {
 }
 
 type fileAuth struct {
-	PSKFile      string `mapstructure:"psk_file" required:"a file that holds the preshared key"`
-	AllowWeakPSK bool   `mapstructure:"allow_weak_psk" default:"false"`
+	PSKFile         string       `mapstructure:"psk_file"`
+	AllowWeakPSK    bool         `mapstructure:"allow_weak_psk" default:"false"`
+	CertificateFile string       `mapstructure:"certificate_file"`
+	PrivateKeyFile  string       `mapstructure:"private_key_file"`
+	PassphraseFile  string       `mapstructure:"passphrase_file"`
+	CAFiles         []string     `mapstructure:"ca_files"`
+	CertificateID   ike.Identity `mapstructure:"certificate_id"`
+	Local           authMethod   `mapstructure:"local"`
+	Remote          authMethod   `mapstructure:"remote"`
+}
+
+// fileChecks is how the certificates of all peers are checked.
+type fileChecks struct {
+	CAFiles       []string      `mapstructure:"ca_files"`
+	CRLMode       int           `mapstructure:"crl_mode" default:"2"` // S-074
+	CRLFiles      []string      `mapstructure:"crl_files"`
+	OCSP          onOff         `mapstructure:"ocsp" default:"off"`
+	AnyKeyPurpose bool          `mapstructure:"any_key_purpose" default:"false"`
+	FetchTimeout  time.Duration `mapstructure:"fetch_timeout" default:"5s"`
+	FetchNetworks []network     `mapstructure:"fetch_networks"`
+	CRLMaxMB      int           `mapstructure:"crl_max_mb" default:"4"`
+	CRLCacheMB    int           `mapstructure:"crl_cache_mb" default:"16"`
 }
 
 // fileSA is a Child SA whose keys an operator gives, for a lab.

@@ -22,7 +22,12 @@ const (
 
 // readPSK reads a preshared key, which is all of its file.
 func readPSK(configPath, name string, uid int) (crypto.Secret, error) {
-	text, err := readSecretFile(configPath, name, "the preshared key", uid)
+	return readLine(configPath, name, "the preshared key", maxPSKFile, uid)
+}
+
+// readLine reads a secret that is the only line of its file.
+func readLine(configPath, name, what string, most, uid int) (crypto.Secret, error) {
+	text, err := readSecretFile(configPath, name, what, most, uid)
 	if err != nil {
 		return crypto.Secret{}, err
 	}
@@ -30,19 +35,17 @@ func readPSK(configPath, name string, uid int) (crypto.Secret, error) {
 	content := bytes.TrimSuffix(bytes.TrimSuffix(text, []byte("\n")), []byte("\r"))
 	switch {
 	case len(content) == 0:
-		return crypto.Secret{}, fmt.Errorf("%s: expected a preshared key, found an empty file", name)
+		return crypto.Secret{}, fmt.Errorf("%s: expected %s, found an empty file", name, what)
 	case bytes.ContainsAny(content, "\r\n\x00"):
-		return crypto.Secret{}, fmt.Errorf("%s: expected one line of text with the preshared key, found several or NUL", name)
+		return crypto.Secret{}, fmt.Errorf("%s: expected one line of text with %s, found several or NUL", name, what)
 	}
 	return crypto.NewSecret(bytes.Clone(content)), nil
 }
 
 // readSecretFile reads a file with secrets, which only its owner may read. Its path is relative to the folder of the
-// configuration file. Whoever gets the text clears it.
-func readSecretFile(configPath, name, what string, uid int) ([]byte, error) {
-	if !filepath.IsAbs(name) {
-		name = filepath.Join(filepath.Dir(configPath), name)
-	}
+// configuration file, and it holds at most so many bytes. Whoever gets the text clears it.
+func readSecretFile(configPath, name, what string, most, uid int) ([]byte, error) {
+	name = besides(configPath, name)
 	// Not blocking: a named pipe in place of the file must not stop the program.
 	file, err := os.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
@@ -59,18 +62,26 @@ func readSecretFile(configPath, name, what string, uid int) ([]byte, error) {
 	if err := checkKeyFile(name, info, uid); err != nil {
 		return nil, err
 	}
-	text := make([]byte, maxPSKFile+1)
+	text := make([]byte, most+1)
 	n, err := io.ReadFull(file, text)
 	switch {
 	case err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF):
 		err = fmt.Errorf("cannot read %s: %w", what, err)
-	case n > maxPSKFile:
-		err = fmt.Errorf("%s: expected %s in at most %d bytes, found more", name, what, maxPSKFile)
+	case n > most:
+		err = fmt.Errorf("%s: expected %s in at most %d bytes, found more", name, what, most)
 	default:
 		return text[:n], nil
 	}
 	clear(text)
 	return nil, err
+}
+
+// besides is the path of a file that the configuration names.
+func besides(configPath, name string) string {
+	if filepath.IsAbs(name) {
+		return name
+	}
+	return filepath.Join(filepath.Dir(configPath), name)
 }
 
 // checkKeyFile refuses a file that others can read or change.

@@ -146,19 +146,22 @@ func parseAction(text string) (policy.ActionKind, error) {
 // parseAuthMethod reads how two gateways prove to each other who they are.
 func parseAuthMethod(text string) (authMethod, error) {
 	switch {
-	case text == authPSK:
-		return authPSK, nil
+	case text == authPSK, text == authCertificate:
+		return authMethod(text), nil
 	case !methodForm.MatchString(text):
-		return "", errors.New("expected psk, the only method there is, found something else, which is not shown because it may be the key itself")
+		return "", errors.New("expected psk or certificate, found something else, which is not shown because it may be the key itself")
 	}
-	return "", fmt.Errorf("expected psk, the only method there is, found %q", text)
+	return "", fmt.Errorf("expected psk or certificate, found %q", text)
 }
 
 // methodForm is how names of methods look, and preshared keys seldom.
 var methodForm = regexp.MustCompile(`^[a-z0-9-]{0,16}$`)
 
-// authPSK is authentication by preshared key.
-const authPSK = "psk"
+// How two gateways authenticate.
+const (
+	authPSK         = "psk"
+	authCertificate = "certificate"
+)
 
 // isHost reports whether an address can be a host's: unicast, and written as the IP version it is of.
 func isHost(a netip.Addr) bool {
