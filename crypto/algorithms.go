@@ -6,7 +6,6 @@ import (
 	"crypto/sha256"
 	"crypto/sha512"
 	"fmt"
-	"hash"
 )
 
 // The transform identifiers of IKEv2 (RFC 7296 section 3.3.2, numbers from the
@@ -39,10 +38,13 @@ const (
 
 // Pseudo-random functions.
 const (
-	PRFHMACSHA1   PRFID = 2 // RFC 2104
+	PRFHMACMD5    PRFID = 1 // RFC 2104
+	PRFHMACSHA1   PRFID = 2
+	PRFAESXCBC    PRFID = 4 // RFC 4434
 	PRFHMACSHA256 PRFID = 5 // RFC 4868
 	PRFHMACSHA384 PRFID = 6
 	PRFHMACSHA512 PRFID = 7
+	PRFAESCMAC    PRFID = 8 // RFC 4615
 )
 
 // Integrity algorithms. IntegNone goes with a combined-mode cipher (AEAD).
@@ -85,11 +87,12 @@ type encrRow struct {
 	id       EncrID
 	name     string // IANA
 	keyBits  []int
-	fixedKey int // octets, where keyBits is 0
-	salt     int // implicit part of the nonce, taken from the key material
-	iv       int // explicit IV in the packet
-	block    int // ESP pads to a multiple of this
-	icv      int // 0: needs an integrity algorithm
+	fixedKey int  // octets, where keyBits is 0
+	salt     int  // implicit part of the nonce, taken from the key material
+	iv       int  // explicit IV in the packet
+	block    int  // ESP pads to a multiple of this
+	chained  bool // of such blocks: CBC
+	icv      int  // 0: needs an integrity algorithm
 	use      use
 }
 
@@ -110,19 +113,19 @@ var (
 // RFC 4303 section 2.4 wants the trailer to end on a multiple of 4 octets even
 // when the cipher has no blocks, hence blocks of 4.
 var encrTable = []encrRow{
-	{EncrAESCBC, "ENCR_AES_CBC", aesKeys, 0, 0, 16, 16, 0, useIKE},
-	{EncrAESGCM8, "ENCR_AES_GCM_8", aesKeys, 0, 4, 8, 4, 8, useIKE},
-	{EncrAESGCM12, "ENCR_AES_GCM_12", aesKeys, 0, 4, 8, 4, 12, useIKE},
-	{EncrAESGCM16, "ENCR_AES_GCM_16", aesKeys, 0, 4, 8, 4, 16, useIKE},
-	{EncrChaCha20Poly1305, "ENCR_CHACHA20_POLY1305", oneKey, 32, 4, 8, 4, 16, 0},
-	{EncrAESCCM8, "ENCR_AES_CCM_8", aesKeys, 0, 3, 8, 4, 8, 0},
-	{EncrAESCCM12, "ENCR_AES_CCM_12", aesKeys, 0, 3, 8, 4, 12, 0},
-	{EncrAESCCM16, "ENCR_AES_CCM_16", aesKeys, 0, 3, 8, 4, 16, 0},
-	{EncrAESCTR, "ENCR_AES_CTR", aesKeys, 0, 4, 8, 4, 0, 0},
-	{EncrNullAESGMAC, "ENCR_NULL_AUTH_AES_GMAC", aesKeys, 0, 4, 8, 4, 16, 0},
-	{Encr3DES, "ENCR_3DES", oneKey, 24, 0, 8, 8, 0, useLegacy},
-	{EncrDES, "ENCR_DES", oneKey, 8, 0, 8, 8, 0, useLegacy},
-	{EncrNull, "ENCR_NULL", oneKey, 0, 0, 0, 4, 0, useLegacy},
+	{EncrAESCBC, "ENCR_AES_CBC", aesKeys, 0, 0, 16, 16, true, 0, useIKE},
+	{EncrAESGCM8, "ENCR_AES_GCM_8", aesKeys, 0, 4, 8, 4, false, 8, useIKE},
+	{EncrAESGCM12, "ENCR_AES_GCM_12", aesKeys, 0, 4, 8, 4, false, 12, useIKE},
+	{EncrAESGCM16, "ENCR_AES_GCM_16", aesKeys, 0, 4, 8, 4, false, 16, useIKE},
+	{EncrChaCha20Poly1305, "ENCR_CHACHA20_POLY1305", oneKey, 32, 4, 8, 4, false, 16, useIKE},
+	{EncrAESCCM8, "ENCR_AES_CCM_8", aesKeys, 0, 3, 8, 4, false, 8, useIKE},
+	{EncrAESCCM12, "ENCR_AES_CCM_12", aesKeys, 0, 3, 8, 4, false, 12, useIKE},
+	{EncrAESCCM16, "ENCR_AES_CCM_16", aesKeys, 0, 3, 8, 4, false, 16, useIKE},
+	{EncrAESCTR, "ENCR_AES_CTR", aesKeys, 0, 4, 8, 4, false, 0, useIKE},
+	{EncrNullAESGMAC, "ENCR_NULL_AUTH_AES_GMAC", aesKeys, 0, 4, 8, 4, false, 16, 0},
+	{Encr3DES, "ENCR_3DES", oneKey, 24, 0, 8, 8, true, 0, useIKE | useLegacy},
+	{EncrDES, "ENCR_DES", oneKey, 8, 0, 8, 8, true, 0, useIKE | useLegacy},
+	{EncrNull, "ENCR_NULL", oneKey, 0, 0, 0, 4, false, 0, useLegacy},
 }
 
 // integRow describes an integrity algorithm. RFC 2403, RFC 2404 and RFC 4868 section
@@ -137,7 +140,7 @@ type integRow struct {
 	salt int
 	iv   int
 	icv  int
-	prf  PRFID // of the same hash, 0: none
+	prf  PRFID // of the same function, 0: none
 	use  use
 }
 
@@ -146,28 +149,33 @@ var integTable = []integRow{
 	{IntegHMACSHA256, "AUTH_HMAC_SHA2_256_128", hmacOf(sha256.New), 32, 0, 0, 16, PRFHMACSHA256, useIKE},
 	{IntegHMACSHA384, "AUTH_HMAC_SHA2_384_192", hmacOf(sha512.New384), 48, 0, 0, 24, PRFHMACSHA384, useIKE},
 	{IntegHMACSHA512, "AUTH_HMAC_SHA2_512_256", hmacOf(sha512.New), 64, 0, 0, 32, PRFHMACSHA512, useIKE},
-	{IntegAESXCBC, "AUTH_AES_XCBC_96", newXCBC, 16, 0, 0, 12, 0, 0},
-	{IntegAESCMAC, "AUTH_AES_CMAC_96", newCMAC, 16, 0, 0, 12, 0, 0},
-	{IntegHMACMD5, "AUTH_HMAC_MD5_96", hmacOf(md5.New), 16, 0, 0, 12, 0, useLegacy},
+	{IntegAESXCBC, "AUTH_AES_XCBC_96", newXCBC, 16, 0, 0, 12, PRFAESXCBC, useIKE},
+	{IntegAESCMAC, "AUTH_AES_CMAC_96", newCMAC, 16, 0, 0, 12, PRFAESCMAC, useIKE},
+	{IntegHMACMD5, "AUTH_HMAC_MD5_96", hmacOf(md5.New), 16, 0, 0, 12, PRFHMACMD5, useIKE | useLegacy},
 	{IntegAESGMAC128, "AUTH_AES_128_GMAC", nil, 16, 4, 8, 16, 0, useAHOnly},
 	{IntegAESGMAC192, "AUTH_AES_192_GMAC", nil, 24, 4, 8, 16, 0, useAHOnly},
 	{IntegAESGMAC256, "AUTH_AES_256_GMAC", nil, 32, 4, 8, 16, 0, useAHOnly},
 }
 
-// prfRow describes an HMAC as PRF. Its preferred key is as long as its output
-// (RFC 7296 section 2.13).
+// prfRow describes a PRF. Its preferred key is as long as its output (RFC 7296 section
+// 2.13).
 type prfRow struct {
-	id   PRFID
-	name string
-	hash func() hash.Hash
-	size int
+	id         PRFID
+	name       string
+	mac        func(key []byte) mac // for keys of any length
+	size       int
+	halfNonces bool // see PRFNonceKey
+	use        use
 }
 
 var prfTable = []prfRow{
-	{PRFHMACSHA1, "PRF_HMAC_SHA1", sha1.New, 20},
-	{PRFHMACSHA256, "PRF_HMAC_SHA2_256", sha256.New, 32},
-	{PRFHMACSHA384, "PRF_HMAC_SHA2_384", sha512.New384, 48},
-	{PRFHMACSHA512, "PRF_HMAC_SHA2_512", sha512.New, 64},
+	{PRFHMACSHA1, "PRF_HMAC_SHA1", hmacOf(sha1.New), 20, false, useIKE},
+	{PRFHMACSHA256, "PRF_HMAC_SHA2_256", hmacOf(sha256.New), 32, false, useIKE},
+	{PRFHMACSHA384, "PRF_HMAC_SHA2_384", hmacOf(sha512.New384), 48, false, useIKE},
+	{PRFHMACSHA512, "PRF_HMAC_SHA2_512", hmacOf(sha512.New), 64, false, useIKE},
+	{PRFAESXCBC, "PRF_AES128_XCBC", newXCBCPRF, 16, true, useIKE},
+	{PRFAESCMAC, "PRF_AES128_CMAC", newCMACPRF, 16, true, useIKE},
+	{PRFHMACMD5, "PRF_HMAC_MD5", hmacOf(md5.New), 16, false, useIKE | useLegacy},
 }
 
 func encrByID(id EncrID) (encrRow, bool) {

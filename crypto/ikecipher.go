@@ -1,7 +1,6 @@
 package crypto
 
 import (
-	"crypto/aes"
 	"errors"
 	"fmt"
 	"io"
@@ -14,18 +13,18 @@ import (
 var ErrEncryptedPayload = errors.New("malformed Encrypted payload")
 
 // IKECipher protects the Encrypted payloads that one side of an IKE SA sends, with
-// SK_e and SK_a of that side: AES-CBC with HMAC by RFC 7296 section 3.14, AES-GCM by
-// RFC 5282. What it seals and opens is the body of the payload, IV | ciphertext |
-// ICV. Both forms authenticate aad, the message from the first octet of the IKE
+// SK_e and SK_a of that side: CBC with an integrity algorithm by RFC 7296 section 3.14,
+// AES-CTR by RFC 5930, combined modes by RFC 5282 and RFC 7634. What it seals and opens is the body of the payload, IV | ciphertext |
+// ICV. All forms authenticate aad, the message from the first octet of the IKE
 // header to the last of the generic header of the Encrypted payload, with its final
 // lengths: ask Overhead first, write the headers, then Seal.
 //
-// The AEAD IV is a counter inside, so there must be only one sealing IKECipher
+// The IV of all but CBC is a counter inside, so there must be only one sealing IKECipher
 // for a key, ever. It is not safe for concurrent use.
 type IKECipher struct {
 	suite      Suite
 	protection protection
-	sealed     uint64 // messages so far, the AEAD IV of the last one
+	sealed     uint64 // messages so far, the IV of the last one but for CBC
 }
 
 // NewIKECipher takes SK_e (with the salt at its end for AEAD) and SK_a (empty for
@@ -60,16 +59,22 @@ func (c *IKECipher) Overhead(plaintextLen int) int {
 	return c.suite.IVLen() + c.padLen(plaintextLen) + 1 + c.suite.ICVLen()
 }
 
-// padLen fills up the last block. AEAD needs no padding (RFC 5282 section 3).
-func (c *IKECipher) padLen(plaintextLen int) int {
-	if c.suite.AEAD() {
-		return 0
+// block is what the ciphertext is made of: blocks in CBC, octets in all else (RFC 5282
+// section 3, RFC 5930 section 2.1).
+func (c *IKECipher) block() int {
+	if c.suite.encr().chained {
+		return c.suite.BlockSize()
 	}
-	return (aes.BlockSize - (plaintextLen+1)%aes.BlockSize) % aes.BlockSize
+	return 1
 }
 
-// Seal appends the body to dst. Random gives the IV of AES-CBC and is not read for
-// AEAD; its error is the only one.
+// padLen fills up the last block.
+func (c *IKECipher) padLen(plaintextLen int) int {
+	return (c.block() - (plaintextLen+1)%c.block()) % c.block()
+}
+
+// Seal appends the body to dst. Random gives the IV of CBC and is not read otherwise;
+// its error is the only one.
 func (c *IKECipher) Seal(dst, aad, plaintext []byte, random io.Reader) ([]byte, error) {
 	iv, err := c.nextIV(random)
 	if err != nil {
@@ -83,11 +88,11 @@ func (c *IKECipher) Seal(dst, aad, plaintext []byte, random io.Reader) ([]byte, 
 	return c.protection.seal(dst, aad, iv, padded, nil), nil
 }
 
-// nextIV counts for AEAD, where an IV must not repeat (RFC 5282 section 3.1), and
-// draws for CBC, where it must not be predictable (RFC 7296 section 3.14).
+// nextIV draws for CBC, where an IV must not be predictable (RFC 7296 section 3.14), and
+// counts for all else, where it must not repeat (RFC 5282 section 3.1, RFC 5930 section 2).
 func (c *IKECipher) nextIV(random io.Reader) ([]byte, error) {
 	c.sealed++
-	if c.suite.AEAD() {
+	if !c.suite.encr().chained {
 		return c.protection.deriveIV(c.sealed), nil
 	}
 	iv := make([]byte, c.suite.IVLen())
@@ -104,8 +109,8 @@ func (c *IKECipher) Open(aad, body []byte) ([]byte, error) {
 		return nil, fmt.Errorf("%w: body of %d octets, %s needs %d at least",
 			ErrEncryptedPayload, len(body), c.suite, c.suite.IVLen()+1+c.suite.ICVLen())
 	}
-	if !c.suite.AEAD() && text%aes.BlockSize != 0 {
-		return nil, fmt.Errorf("%w: ciphertext of %d octets, expected whole blocks of %d", ErrEncryptedPayload, text, aes.BlockSize)
+	if text%c.block() != 0 {
+		return nil, fmt.Errorf("%w: ciphertext of %d octets, expected whole blocks of %d", ErrEncryptedPayload, text, c.block())
 	}
 	padded, err := c.protection.open(aad, body, nil)
 	if err != nil {

@@ -67,6 +67,9 @@ var keywordTable = []keyword{
 	{"prfsha256", TransformPRF, uint16(PRFHMACSHA256), 0},
 	{"prfsha384", TransformPRF, uint16(PRFHMACSHA384), 0},
 	{"prfsha512", TransformPRF, uint16(PRFHMACSHA512), 0},
+	{"prfaesxcbc", TransformPRF, uint16(PRFAESXCBC), 0},
+	{"prfaescmac", TransformPRF, uint16(PRFAESCMAC), 0},
+	{"prfmd5", TransformPRF, uint16(PRFHMACMD5), 0},
 	{"modp2048", TransformDH, uint16(DHMODP2048), 0},
 	{"ecp256", TransformDH, uint16(DHECP256), 0},
 	{"ecp384", TransformDH, uint16(DHECP384), 0},
@@ -187,6 +190,9 @@ func keywordFor(kind TransformType, id uint16, keyBits int) string {
 	}
 	return Transform{Type: kind, ID: id, KeyBits: uint16(keyBits)}.String()
 }
+
+// word is the canonical word of the transform.
+func (t Transform) word() string { return keywordFor(t.Type, t.ID, int(t.KeyBits)) }
 
 // wordList lists the canonical words of some kinds that the protocol can use, in table
 // order. Additional key exchanges have those of the first one.

@@ -1,23 +1,32 @@
 package crypto
 
 import (
-	"crypto/hmac"
+	"crypto/aes"
 	"fmt"
+	"slices"
 )
 
 // PRF computes prf(key, parts[0] | parts[1] | ...) (RFC 7296 section 2.13). The
 // id must come from a validated proposal: it panics on any other, for there is no
 // safe key to go on with.
 func PRF(id PRFID, key []byte, parts ...[]byte) []byte {
-	mac := hmac.New(mustPRF(id).hash, key)
-	for _, part := range parts {
-		mac.Write(part)
-	}
-	return mac.Sum(nil)
+	row := mustPRF(id)
+	return sum(row.mac(key), row.size, parts...)
 }
 
 // PRFKeyLen is the preferred key length of the PRF and the length of its output.
 func PRFKeyLen(id PRFID) int { return mustPRF(id).size }
+
+// PRFNonceKey is the key that the nonces make for SKEYSEED: Ni | Nr, and of each only the
+// first half of the key's length where the PRF is one of the two made of AES (RFC 7296
+// section 2.14).
+func PRFNonceKey(id PRFID, ni, nr []byte) []byte {
+	row := mustPRF(id)
+	if row.halfNonces {
+		ni, nr = ni[:row.size/2], nr[:row.size/2]
+	}
+	return slices.Concat(ni, nr)
+}
 
 // PRFPlus computes the first n octets of prf+(key, seed) (RFC 7296 section 2.13).
 // The counter is one octet, so n is at most 255 outputs of the PRF; a larger n is
@@ -46,4 +55,23 @@ func mustPRF(id PRFID) prfRow {
 		panic(fmt.Sprintf("crypto: %s is not in the registry; validate proposals before using them", id))
 	}
 	return row
+}
+
+// newXCBCPRF makes AES-XCBC-PRF-128 of a key of any length: a shorter one is filled up with
+// zeros, a longer one becomes its own MAC under a key of zeros (RFC 4434 section 2).
+func newXCBCPRF(key []byte) mac { return fixedKeyMAC(newXCBC, key, len(key) > aes.BlockSize) }
+
+// newCMACPRF makes AES-CMAC-PRF-128 of a key of any length: one of another length than 128
+// bits becomes its own MAC under a key of zeros (RFC 4615 section 3).
+func newCMACPRF(key []byte) mac { return fixedKeyMAC(newCMAC, key, len(key) != aes.BlockSize) }
+
+func fixedKeyMAC(newMAC func(key []byte) mac, key []byte, condense bool) mac {
+	fixed := make([]byte, aes.BlockSize)
+	defer Wipe(fixed)
+	if condense {
+		key = sum(newMAC(fixed), len(fixed), key)
+		defer Wipe(key)
+	}
+	copy(fixed, key)
+	return newMAC(fixed)
 }

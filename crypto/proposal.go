@@ -43,8 +43,14 @@ type ESPProposal = Proposal
 // ParseIKEProposal reads "aes128gcm16-prfsha256-ecp256". As in strongSwan several
 // words of a kind list alternatives, and a proposal without a PRF takes those of
 // the hashes it names for integrity: "aes256-sha256-modp2048". With an AEAD such
-// a hash serves as PRF only: "aes256gcm16-sha384-ecp384".
+// a hash serves as PRF only: "aes256gcm16-sha384-ecp384". Legacy algorithms are refused.
 func ParseIKEProposal(text string) (IKEProposal, error) {
+	return refuseLegacy(text, ParseIKEProposalWithLegacy)
+}
+
+// ParseIKEProposalWithLegacy takes every algorithm that IKE can use: "3des-md5-modp1024". It
+// is for whoever asks Legacy what they allow.
+func ParseIKEProposalWithLegacy(text string) (IKEProposal, error) {
 	p := Proposal{Protocol: ProtocolIKE}
 	err := p.parse(text, TransformEncr, TransformInteg, TransformPRF, TransformDH)
 	if err != nil {
@@ -57,13 +63,17 @@ func ParseIKEProposal(text string) (IKEProposal, error) {
 // Diffie-Hellman exchange with each rekey) or "aes128-sha256-esn". Without "esn"
 // the proposal offers 32-bit sequence numbers only. Legacy algorithms are refused.
 func ParseESPProposal(text string) (ESPProposal, error) {
-	p, err := ParseESPProposalWithLegacy(text)
+	return refuseLegacy(text, ParseESPProposalWithLegacy)
+}
+
+func refuseLegacy(text string, parse func(string) (Proposal, error)) (Proposal, error) {
+	p, err := parse(text)
 	if err != nil {
 		return Proposal{}, err
 	}
 	if names := p.Legacy(); len(names) > 0 {
 		err := fmt.Errorf("weak %s, expected others unless legacy algorithms are allowed", strings.Join(names, " and "))
-		return Proposal{}, fmt.Errorf("ESP proposal %q: %w", text, err)
+		return Proposal{}, fmt.Errorf("%s proposal %q: %w", p.Protocol, text, err)
 	}
 	return p, nil
 }
@@ -82,14 +92,7 @@ func ParseESPProposalWithLegacy(text string) (ESPProposal, error) {
 // ParseAHProposal reads "sha256", "sha256-esn" or "sha256-ecp256" as ParseESPProposal
 // does, without ciphers. Legacy algorithms are refused.
 func ParseAHProposal(text string) (Proposal, error) {
-	p, err := ParseAHProposalWithLegacy(text)
-	if err != nil {
-		return Proposal{}, err
-	}
-	if names := p.Legacy(); len(names) > 0 {
-		return Proposal{}, fmt.Errorf("AH proposal %q: weak %s, expected others unless legacy algorithms are allowed", text, strings.Join(names, " and "))
-	}
-	return p, nil
+	return refuseLegacy(text, ParseAHProposalWithLegacy)
 }
 
 // ParseAHProposalWithLegacy takes every algorithm that AH can use.
@@ -277,7 +280,7 @@ func (p Proposal) Legacy() []string {
 	var names []string
 	for _, t := range p.Transforms() {
 		if t.legacy() {
-			names = append(names, keywordFor(t.Type, t.ID, int(t.KeyBits)))
+			names = append(names, t.word())
 		}
 	}
 	return names
@@ -287,7 +290,7 @@ func (p Proposal) Legacy() []string {
 func (p Proposal) String() string {
 	var names []string
 	for _, t := range p.Transforms() {
-		names = append(names, keywordFor(t.Type, t.ID, int(t.KeyBits)))
+		names = append(names, t.word())
 	}
 	return strings.Join(names, "-")
 }

@@ -90,8 +90,8 @@ func TestAHSuiteText(t *testing.T) {
 	}
 }
 
-// TestSuiteUses counts the suites of each protocol and checks that an IKE SA is offered
-// none but those it has always had.
+// TestSuiteUses counts the suites of each protocol, and checks that an IKE SA has all those
+// of ESP but the two that hide nothing.
 func TestSuiteUses(t *testing.T) {
 	const aead, classic, integ = 9 + 9 + 3 + 1, 3 + 3 + 3, 7
 	if esp, want := len(Suites()), aead+classic*integ; esp != want {
@@ -100,15 +100,15 @@ func TestSuiteUses(t *testing.T) {
 	if ah := len(AHSuites()); ah != integ+3 {
 		t.Errorf("%d suites of AH, expected %d", ah, integ+3)
 	}
-	if ike := len(IKESuites()); ike != 9+3*4 {
-		t.Errorf("%d suites of IKE, expected %d", ike, 9+3*4)
+	if ike, want := len(IKESuites()), aead-3+(classic-1)*integ; ike != want {
+		t.Errorf("%d suites of IKE, expected %d", ike, want)
 	}
 	for _, s := range IKESuites() {
-		if s.Encr != EncrAESCBC && s.Encr != EncrAESGCM8 && s.Encr != EncrAESGCM12 && s.Encr != EncrAESGCM16 {
+		if s.Encr == EncrNull || s.Encr == EncrNullAESGMAC {
 			t.Errorf("IKE SAs may use %s", s)
 		}
 	}
-	for _, word := range []string{"chacha20poly1305", "aes128ccm16", "aes128ctr-sha256", "aes128gmac", "3des-sha1", "aes128-md5", "aes128-aesxcbc"} {
+	for _, word := range []string{"aes128gmac", "null-sha256"} {
 		if p, err := ParseIKEProposal(word + "-prfsha256-ecp256"); err == nil {
 			t.Errorf("IKE proposal %s was taken", p)
 		}
@@ -151,7 +151,7 @@ func TestTransformNumbers(t *testing.T) {
 	for word, want := range map[string]Transform{
 		"aes128": {1, 12, 128}, "aes256": {1, 12, 256}, "aes128gcm8": {1, 18, 128}, "aes128gcm12": {1, 19, 128},
 		"aes192gcm16": {1, 20, 192}, "prfsha1": {2, 2, 0}, "prfsha256": {2, 5, 0}, "prfsha384": {2, 6, 0},
-		"prfsha512": {2, 7, 0}, "sha1": {3, 2, 0}, "sha256": {3, 12, 0}, "sha384": {3, 13, 0}, "sha512": {3, 14, 0},
+		"prfsha512": {2, 7, 0}, "prfmd5": {2, 1, 0}, "prfaesxcbc": {2, 4, 0}, "prfaescmac": {2, 8, 0}, "sha1": {3, 2, 0}, "sha256": {3, 12, 0}, "sha384": {3, 13, 0}, "sha512": {3, 14, 0},
 		"modp2048": {4, 14, 0}, "ecp256": {4, 19, 0}, "ecp384": {4, 20, 0}, "curve25519": {4, 31, 0}, "mlkem512": {4, 35, 0}, "mlkem768": {4, 36, 0}, "mlkem1024": {4, 37, 0},
 		"noesn": {5, 0, 0}, "esn": {5, 1, 0}, "des": {1, 2, 0}, "3des": {1, 3, 0}, "null": {1, 11, 0}, "aes128ctr": {1, 13, 128},
 		"aes256ccm8": {1, 14, 256}, "aes128ccm12": {1, 15, 128}, "aes192ccm16": {1, 16, 192}, "aes256gmac": {1, 21, 256},
@@ -197,7 +197,8 @@ func TestTransformNumbers(t *testing.T) {
 }
 
 func TestParseProposals(t *testing.T) {
-	ike, esp, weak, ah := ParseIKEProposal, ParseESPProposal, ParseESPProposalWithLegacy, ParseAHProposal
+	ike, esp, ah := ParseIKEProposal, ParseESPProposal, ParseAHProposal
+	weakIKE, weak := ParseIKEProposalWithLegacy, ParseESPProposalWithLegacy
 	cases := []struct {
 		parse func(string) (Proposal, error)
 		text  string
@@ -247,7 +248,12 @@ func TestParseProposals(t *testing.T) {
 		{esp, "3des-null-aes128-sha1", "error: weak 3des and null, expected others"},
 		{esp, "aes128-md5", "error: weak md5"},
 		{weak, "null", "error: ENCR_NULL needs an integrity algorithm"},
-		{ike, "chacha20poly1305-prfsha256-ecp256", `error: unknown word "chacha20poly1305"`},
+		{ike, "aes128gmac-prfsha256-ecp256", `error: unknown word "aes128gmac"`},
+		{ike, "chacha20poly1305-prfsha256-ecp256", "chacha20poly1305-prfsha256-ecp256"},
+		{ike, "aes128ccm12-aescmac-ecp256", "aes128ccm12-prfaescmac-ecp256"},
+		{ike, "aes256ctr-aesxcbc-modp2048", "aes256ctr-prfaesxcbc-aesxcbc-modp2048"},
+		{ike, "3des-md5-modp2048", "error: weak 3des and prfmd5 and md5, expected others"},
+		{weakIKE, "3des-md5-modp2048", "3des-prfmd5-md5-modp2048"},
 		{esp, "aes128", "error: needs an integrity algorithm"},
 		{esp, "aes128gcm16-aes128-sha1", "error: AEAD and other ciphers in one proposal"},
 		{esp, "aes128gcm16-prfsha256", `error: unknown word "prfsha256"`},
@@ -301,9 +307,9 @@ func TestProposalValidate(t *testing.T) {
 		"no cipher":      func(p *Proposal) { p.Ciphers = nil },
 		"key length":     func(p *Proposal) { p.Ciphers[0].KeyBits = 100 },
 		"unknown cipher": func(p *Proposal) { p.Ciphers[0].Encr = 3 },
-		"unknown PRF":    func(p *Proposal) { p.PRF = append(p.PRF, 1) },
-		"unknown group":  func(p *Proposal) { p.DH = append(p.DH, 2) },
-		"unknown hash":   func(p *Proposal) { p.Integ = append(p.Integ, 1) },
+		"unknown PRF":    func(p *Proposal) { p.PRF = append(p.PRF, 99) },
+		"unknown group":  func(p *Proposal) { p.DH = append(p.DH, 99) },
+		"unknown hash":   func(p *Proposal) { p.Integ = append(p.Integ, 99) },
 		"unknown ESN":    func(p *Proposal) { p.ESN = append(p.ESN, 2) },
 		"no ESN in ESP":  func(p *Proposal) { p.Protocol = ProtocolESP },
 	} {
@@ -345,7 +351,7 @@ func FuzzParseProposal(f *testing.F) {
 	f.Add("aes256gcm16-prfsha384-x25519-ke1_mlkem768-ke1_none")
 	f.Add("-")
 	f.Fuzz(func(t *testing.T, text string) {
-		for _, parse := range []func(string) (Proposal, error){ParseIKEProposal, ParseESPProposalWithLegacy} {
+		for _, parse := range []func(string) (Proposal, error){ParseIKEProposalWithLegacy, ParseESPProposalWithLegacy} {
 			p, err := parse(text)
 			if err != nil {
 				continue

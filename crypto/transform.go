@@ -120,6 +120,9 @@ func (t Transform) legacy() bool {
 	case TransformInteg:
 		row, _ := integByID(IntegID(t.ID))
 		return row.use&useLegacy != 0
+	case TransformPRF:
+		row, _ := prfByID(PRFID(t.ID))
+		return row.use&useLegacy != 0
 	}
 	return false
 }

@@ -196,7 +196,7 @@ func TestEveryAlgorithmHasAVector(t *testing.T) {
 		}
 	}
 	prfs := map[PRFID]bool{}
-	for _, v := range hmacVectors {
+	for _, v := range prfVectors {
 		prfs[v.id] = true
 	}
 	for _, row := range prfTable {

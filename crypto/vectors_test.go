@@ -24,13 +24,24 @@ func same(t *testing.T, what string, found, want []byte) {
 	}
 }
 
-// hmacVectors are the cases of RFC 2202 section 3 and of RFC 4231 section 4, without those
-// that truncate.
-var hmacVectors = []struct {
+// prfVectors are the cases of RFC 2202, of RFC 4231 section 4 without those that truncate, of
+// RFC 4434 section 3 and of RFC 4615 section 4.
+var prfVectors = []struct {
 	id        PRFID
 	key, data string
 	want      string
 }{
+	{PRFHMACMD5, rep("0b", 16), text("Hi There"), "9294727a3638bb1c13f48ef8158bfc9d"},
+	{PRFHMACMD5, text("Jefe"), text("what do ya want for nothing?"), "750c783e6ab0b503eaa86e310a5db738"},
+	{PRFHMACMD5, rep("aa", 80), text("Test Using Larger Than Block-Size Key - Hash Key First"), "6b1ab7fe4bd7bf8f0b62e6ce61b9d0cd"},
+
+	{PRFAESXCBC, count32[:32], count32[:40], "47f51b4564966215b8985c63055ed308"},
+	{PRFAESXCBC, count32[:20], count32[:40], "0fa087af7d866e7653434e602fdde835"},
+	{PRFAESXCBC, count32[:32] + "edcb", count32[:40], "8cd3c93ae598a9803006ffb67c40e9e4"},
+	{PRFAESCMAC, count32[:32] + "edcb", count32[:40], "84a348a4a45d235babfffc0d2b4da09a"},
+	{PRFAESCMAC, count32[:32], count32[:40], "980ae87b5f4c9c5214f5b6a8455e4c2d"},
+	{PRFAESCMAC, count32[:20], count32[:40], "290d9e112edb09ee141fcf64c0b72f3d"},
+
 	{PRFHMACSHA1, rep("0b", 20), text("Hi There"), "b617318655057264e28bc0b6fb378c8ef146be00"},
 	{PRFHMACSHA1, text("Jefe"), text("what do ya want for nothing?"), "effcdf6ae5eb2fa2d27416d5f184df9c259a7c79"},
 	{PRFHMACSHA1, rep("aa", 20), rep("dd", 50), "125d7342b9ac11cd91a39af48aa17b4f63f175d3"},
@@ -71,7 +82,7 @@ func rep(octet string, n int) string { return strings.Repeat(octet, n) }
 func text(s string) string           { return hex.EncodeToString([]byte(s)) }
 
 func TestPRFVectors(t *testing.T) {
-	for _, v := range hmacVectors {
+	for _, v := range prfVectors {
 		data := unhex(t, v.data)
 		same(t, v.id.String(), PRF(v.id, unhex(t, v.key), data), unhex(t, v.want))
 		same(t, v.id.String()+" in parts", PRF(v.id, unhex(t, v.key), data[:3], nil, data[3:]), unhex(t, v.want))
@@ -94,6 +105,20 @@ func TestPRFPlusVector(t *testing.T) {
 		a14293677cc80ff8f9cc0eee30d895da9d8f405666e30ef0dfcb63c634a46002a2a63080e514a062768b76606f9fa5e992204fc5a670bde3
 		f10d6b027113936a5c55b648a194ae587b0088d52204b702c979fa280870d2ed41efa9c549fd11198af1670b143d384bd275c5f594cf266b
 		05ebadca855e4249520a441a81157435a7a56cc4`))
+}
+
+// TestPRFNonceKey has the nonces whole for an HMAC and 64 bits of each for the PRFs of AES
+// (RFC 7296 section 2.14).
+func TestPRFNonceKey(t *testing.T) {
+	ni, nr := unhex(t, rep("a1", 16)), unhex(t, rep("b2", 32))
+	for _, row := range prfTable {
+		want := rep("a1", 16) + rep("b2", 32)
+		if row.id == PRFAESXCBC || row.id == PRFAESCMAC {
+			want = rep("a1", 8) + rep("b2", 8)
+		}
+		same(t, row.name, PRFNonceKey(row.id, ni, nr), unhex(t, want))
+	}
+	same(t, "nonces", append(ni, nr...), unhex(t, rep("a1", 16)+rep("b2", 32)))
 }
 
 // TestPRFPlusChain builds T1 | T2 | ... by the definition, to the last counter value.

@@ -16,9 +16,9 @@ type ikeKeys struct {
 	out    *crypto.IKECipher
 }
 
-// seedInit is SKEYSEED of a first IKE SA: prf(Ni | Nr, g^ir).
+// seedInit is SKEYSEED of a first IKE SA: prf(Ni | Nr, g^ir), with a PRF of AES less of the nonces.
 func seedInit(prf crypto.PRFID, ni, nr []byte, shared crypto.Secret) crypto.Secret {
-	return crypto.NewSecret(crypto.PRF(prf, slices.Concat(ni, nr), shared.Bytes()))
+	return crypto.NewSecret(crypto.PRF(prf, crypto.PRFNonceKey(prf, ni, nr), shared.Bytes()))
 }
 
 // seedRekey is SKEYSEED of an IKE SA that takes over from another: prf(SK_d (old), g^ir (new) | Ni | Nr), with the old PRF (RFC 7296 2.18).

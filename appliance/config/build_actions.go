@@ -42,19 +42,15 @@ func (b *builder) negotiateOnly(key string, kind policy.ActionKind) {
 // protection checks the algorithms of an action, and those against the rest of it.
 func (b *builder) protection(key string, raw *fileFilterAction) {
 	user := fmt.Sprintf("action %q", raw.Name)
-	for i, p := range raw.ESPProposals {
-		b.legacyProposal(fmt.Sprintf("%s.esp_proposals[%d]", key, i), user, crypto.Proposal(p))
-	}
-	for i, p := range raw.AHProposals {
-		b.legacyProposal(fmt.Sprintf("%s.ah_proposals[%d]", key, i), user, crypto.Proposal(p))
-	}
+	b.strength(key+".esp_proposals", user, toProposals(raw.ESPProposals))
+	b.strength(key+".ah_proposals", user, toProposals(raw.AHProposals))
 	if len(raw.AHProposals) > 0 && raw.Encapsulation.DummyInterval > 0 {
 		b.add(key+".encapsulation.dummy_interval", "expected off with ah_proposals: only ESP has dummy packets (RFC 4303 section 2.6)")
 	}
 }
 
 // toProposals are the proposals of a list in the file.
-func toProposals[T espProposal | ahProposal](raw []T) []crypto.Proposal {
+func toProposals[T ikeProposal | espProposal | ahProposal](raw []T) []crypto.Proposal {
 	var proposals []crypto.Proposal
 	for _, p := range raw {
 		proposals = append(proposals, crypto.Proposal(p))

@@ -22,8 +22,14 @@ func (b *builder) legacySuite(key, sa string, suite crypto.Suite) {
 	}
 }
 
-func (b *builder) legacyProposal(key, user string, proposal crypto.Proposal) {
-	if weak := proposal.Legacy(); len(weak) > 0 {
-		b.legacy(key, user, strings.Join(weak, " and "))
+// strength refuses weak algorithms in proposals, and warns of an order that prefers the weaker one: the peer takes what it can.
+func (b *builder) strength(key, user string, proposals []crypto.Proposal) {
+	for i, proposal := range proposals {
+		if weak := proposal.Legacy(); len(weak) > 0 {
+			b.legacy(fmt.Sprintf("%s[%d]", key, i), user, strings.Join(weak, " and "))
+		}
+	}
+	if weak, strong := crypto.WeakFirst(proposals); weak != "" {
+		b.warn("%s: weak_first: %s prefers %s to %s, write the stronger one first", key, user, weak, strong)
 	}
 }

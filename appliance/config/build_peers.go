@@ -64,9 +64,8 @@ func (b *builder) keyExchange(key string, raw *filePeer, peer *ike.Peer) {
 		peer.RekeyTime = b.rekey(key+".ike_rekey", raw.IKERekey)
 	}
 	b.someProposals(key+".ike_proposals", raw.IKEProposals != nil, len(raw.IKEProposals))
-	for _, proposal := range proposals {
-		peer.IKEProposals = append(peer.IKEProposals, crypto.IKEProposal(proposal))
-	}
+	b.strength(key+".ike_proposals", fmt.Sprintf("peer %q", raw.Name), toProposals(raw.IKEProposals))
+	peer.IKEProposals = toProposals(proposals)
 	if len(proposals) == 0 {
 		peer.IKEProposals = crypto.DefaultIKEProposals()
 	}

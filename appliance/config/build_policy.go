@@ -8,7 +8,6 @@ import (
 	"time"
 	"unicode"
 
-	"sallyport/crypto"
 	"sallyport/ike"
 	"sallyport/policy"
 )
@@ -80,14 +79,13 @@ func (b *builder) onePolicy(key string, raw *filePolicy, things *things) policy.
 	b.rekey(key+".key_exchange.lifetime", raw.KeyExchange.Lifetime)
 	b.within(key+".key_exchange.child_limit", raw.KeyExchange.ChildLimit, 0, maxChildLimit, "Child SAs, 0 for no limit")
 	b.someProposals(key+".key_exchange_methods", raw.KeyExchangeMethods != nil, len(raw.KeyExchangeMethods))
+	b.strength(key+".key_exchange_methods", fmt.Sprintf("policy %q", raw.Name), toProposals(raw.KeyExchangeMethods))
 	p := policy.Policy{
 		Name: raw.Name, Description: raw.Description, DefaultAction: raw.DefaultAction, Sample: raw.Sample, Origin: b.origin(key),
 	}
 	response, responseKey := &raw.DefaultResponse, key+".default_response"
 	b.someProposals(responseKey+".esp_proposals", response.ESPProposals != nil, len(response.ESPProposals))
-	for i, p := range response.ESPProposals {
-		b.legacyProposal(fmt.Sprintf("%s.esp_proposals[%d]", responseKey, i), fmt.Sprintf("the default response rule of policy %q", raw.Name), crypto.ESPProposal(p))
-	}
+	b.strength(responseKey+".esp_proposals", fmt.Sprintf("the default response rule of policy %q", raw.Name), toProposals(response.ESPProposals))
 	things.sas = map[string]string{}
 	p.DefaultResponse = policy.DefaultResponse{
 		Enabled: response.Enabled, Methods: methods(espProposals(response.ESPProposals)),

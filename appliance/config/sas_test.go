@@ -288,7 +288,36 @@ func TestLegacyAlgorithms(t *testing.T) {
 			t.Errorf("%s: warnings %q", proposal, c.Warnings)
 		}
 	}
+	for _, at := range []struct{ old, new, key, user string }{
+		{"name: site-b,", "name: site-b, ike_proposals: [3des-md5-modp2048],", "peers[0].ike_proposals[0]", `peer "site-b" uses 3des and prfmd5 and md5`},
+		{"- name: site\n", "- name: site\n    key_exchange_methods: [aes128-sha256-ecp256, des-sha1-ecp256]\n", "policies[0].key_exchange_methods[1]", `policy "site" uses des`},
+	} {
+		weak := replaced(t, at.old, at.new)
+		if _, err := parseBase(t, weak); err == nil || !strings.Contains(err.Error(), at.key+": expected algorithms that still protect, found ") {
+			t.Errorf("%s: error %v", at.new, err)
+		}
+		if c := mustParse(t, strings.Replace(weak, "name: gw-a", "name: gw-a\nlegacy_algorithms: true", 1)); !warns(c, at.user) {
+			t.Errorf("%s: warnings %q", at.new, c.Warnings)
+		}
+	}
 	mustParse(t, replaced(t, "action: negotiate", "action: negotiate, esp_proposals: [chacha20poly1305, aes128ccm16, aes128ctr-sha256, aes128gmac, aes256-aescmac]"))
+}
+
+// S-057: DES before 3DES and MD5 before SHA-1 give weak_first, in one proposal and over several, for ESP and for IKE; the other order does not.
+func TestWeakFirst(t *testing.T) {
+	for _, c := range []struct{ old, new, says string }{
+		{"action: negotiate", "action: negotiate, esp_proposals: [des-3des-sha1]", "filter_actions[0].esp_proposals: weak_first: action \"protect\" prefers des to 3des"},
+		{"action: negotiate", "action: negotiate, esp_proposals: [aes128-md5, aes128-sha1]", "prefers md5 to sha1"},
+		{"action: negotiate", "action: negotiate, esp_proposals: [3des-sha1, aes128gcm16]", "prefers 3des to aes128gcm16"},
+		{"name: site-b,", "name: site-b, ike_proposals: [3des-sha1-ecp256, aes128-sha256-ecp256],", "peers[0].ike_proposals: weak_first: peer \"site-b\" prefers 3des to aes128"},
+		{"- name: site\n", "- name: site\n    key_exchange_methods: [aes128-sha1-sha256-ecp256]\n", "policies[0].key_exchange_methods: weak_first: policy \"site\" prefers prfsha1 to prfsha256"},
+		{"action: negotiate", "action: negotiate, esp_proposals: [aes128gcm16, 3des-sha1-md5, des-md5]", ""},
+	} {
+		text := strings.Replace(replaced(t, c.old, c.new), "name: gw-a", "name: gw-a\nlegacy_algorithms: true", 1)
+		if config := mustParse(t, text); !warns(config, c.says) || c.says == "" && warns(config, "weak_first") {
+			t.Errorf("%s: warnings %q", c.new, config.Warnings)
+		}
+	}
 }
 
 // Ports may share a device if each has a VLAN of its own.

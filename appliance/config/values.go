@@ -75,11 +75,11 @@ func init() {
 	register(policy.ParseExemptionLevel)
 	register(func(text string) (protocol, error) { p, err := policy.ParseProtocol(text); return protocol(p), err })
 	register(func(text string) (ikeProposal, error) {
-		p, err := crypto.ParseIKEProposal(text)
+		p, err := crypto.ParseIKEProposalWithLegacy(text) // build_legacy.go asks for leave to use weak ones
 		return ikeProposal(p), err
 	})
 	register(func(text string) (espProposal, error) {
-		p, err := crypto.ParseESPProposalWithLegacy(text) // build_legacy.go asks for leave to use weak ones
+		p, err := crypto.ParseESPProposalWithLegacy(text)
 		return espProposal(p), err
 	})
 	register(func(text string) (ahProposal, error) {
