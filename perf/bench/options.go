@@ -48,10 +48,11 @@ const (
 	tableTunnels    = "tunnels"
 	tableWorkers    = "workers"
 	tablePolicies   = "policies"
+	tableIKE        = "ike"
 )
 
 // Tables are the names of all tables.
-var Tables = []string{tableSizes, tableTransforms, tableTunnels, tableWorkers, tablePolicies}
+var Tables = []string{tableSizes, tableTransforms, tableTunnels, tableWorkers, tablePolicies, tableIKE}
 
 const (
 	minSize = 28   // IPv4 and UDP headers
