@@ -136,6 +136,7 @@ func (g *Gateway) controlHandler() http.Handler {
 	})
 	get(api.PathFilters, func(*http.Request) (any, error) { return filtersView(g.running().spd, g.plane.Counters().Filters), nil })
 	get(api.PathDoctor, func(r *http.Request) (any, error) { return g.examination(r.Context(), r.URL.Query().Get("peer")) })
+	g.routeCertificates(mux, get)
 	g.routePolicy(mux, get)
 	get(api.PathFlows, func(r *http.Request) (any, error) {
 		limit, err := limitOf(r)

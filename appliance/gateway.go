@@ -41,11 +41,12 @@ type Gateway struct {
 	devices []*ethdev.Device
 	plane   *pipeline.Dataplane
 
-	control    *control
-	negotiator *negotiator
-	manager    *manager
-	facts      *prometheus.CounterVec
-	events     *eventLog
+	control      *control
+	certificates *certificates
+	negotiator   *negotiator
+	manager      *manager
+	facts        *prometheus.CounterVec
+	events       *eventLog
 
 	// undo ends, last first, what has been started.
 	undo []func() error
@@ -232,9 +233,10 @@ func (g *Gateway) portSpecs() []pipeline.PortSpec {
 // manage makes the negotiator and the manager, and puts the first policy in force.
 func (g *Gateway) manage() error {
 	use := newLastUse(g.plane)
+	g.certificates = newCertificates(g.cfg.State, g.log)
 	g.negotiator = newNegotiator(ike.Config{
 		Random: rand.Reader, LastInbound: use.inbound, LastOutbound: use.outbound,
-	}, g.plane, g.observe, g.log)
+	}, g.plane, g.observe, g.certificates, g.log)
 	g.manager = newManager(g.log, g.loaded, g.negotiator, func(s pipeline.Snapshot) (prepared, error) { return g.plane.Prepare(s) })
 	return g.manager.start(g.loaded)
 }
@@ -277,6 +279,8 @@ func (g *Gateway) serve(ctx context.Context, hangup <-chan os.Signal) error {
 	broken := make(chan error, 1)
 	running.Go(func() { g.negotiator.run(background) })
 	running.Go(func() { g.manager.watch(ctx, hangup) })
+	running.Go(func() { g.watchExpiry(ctx) })
+	defer g.certificates.close()
 	running.Go(func() {
 		if err := g.plane.Exceptions(background, g.negotiator); err != nil && background.Err() == nil {
 			broken <- fmt.Errorf("slow path: %w", err)

@@ -57,6 +57,9 @@ var (
 	descLink        = describe("port_link_up", "1 if the port has a link.", "port")
 	descOverflow    = describe("ike_queue_full_total", "IKE datagrams and acquires dropped because the slow path was busy.")
 	descLost        = describe("slow_path_lost_total", "Packets of the gateway itself that found no buffer or ring space.")
+	descFetches     = describe("crl_fetches_total", "Questions to CRL servers and OCSP responders, by result: ok or why not.", "result")
+	descUnknown     = describe("certificates_unchecked_total", "Certificates that passed though it could not be told whether they are revoked (auth.crl_mode 1).")
+	descExpiry      = describe("certificate_expiry_timestamp_seconds", "When a certificate of the configuration ends, by its use (own, chain or ca).", "use", "subject", "serial", "file")
 	descBuffers     = describe("mbufs_in_use", "Packet buffers taken from the pool.")
 )
 
@@ -131,6 +134,7 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 		}
 		gauge(descLink, up, g.cfg.Ports[i].Name)
 	}
+	g.collectCertificates(counter, gauge)
 	counter(descOverflow, g.negotiator.overflow.Load())
 	counter(descLost, counts.Lost)
 	gauge(descBuffers, uint64(g.pool.InUse()))
@@ -144,7 +148,7 @@ type metricsServer struct {
 
 func listenMetrics(address string, g *Gateway, log *slog.Logger) (*metricsServer, error) {
 	registry := prometheus.NewRegistry()
-	for _, c := range []prometheus.Collector{collector{g}, g.facts, g.manager.counter, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{})} {
+	for _, c := range []prometheus.Collector{collector{g}, g.facts, g.manager.counter, g.certificates.results, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{})} {
 		if err := registry.Register(c); err != nil {
 			return nil, fmt.Errorf("metrics: %w", err)
 		}

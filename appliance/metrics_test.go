@@ -19,6 +19,25 @@ func TestMetricsOfPolicyChanges(t *testing.T) {
 	if _, err := g.api.Change(t.Context(), api.PathActivate, api.Activate{Name: "none-such"}); err == nil {
 		t.Error("expected a policy that is not stored to be refused")
 	}
+	text := metricsOf(t, g)
+	for _, want := range []string{
+		"sallyport_policy_generation 2\n",
+		"sallyport_policy_changed_timestamp_seconds 1",
+		`sallyport_policy_changes_total{order="activate",result="applied"} 1`,
+		`sallyport_policy_changes_total{order="activate",result="dry_run"} 1`,
+		`sallyport_policy_changes_total{order="activate",result="refused"} 1`,
+		`rule="(exempt)"`,
+		`rule="web"`,
+	} {
+		if !strings.Contains(text, want) {
+			t.Errorf("expected %q among the metrics", want)
+		}
+	}
+}
+
+// metricsOf is what Prometheus reads of a gateway.
+func metricsOf(t *testing.T, g *rigGateway) string {
+	t.Helper()
 	metrics, err := listenMetrics("127.0.0.1:0", g.Gateway, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
@@ -34,17 +53,5 @@ func TestMetricsOfPolicyChanges(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{
-		"sallyport_policy_generation 2\n",
-		"sallyport_policy_changed_timestamp_seconds 1",
-		`sallyport_policy_changes_total{order="activate",result="applied"} 1`,
-		`sallyport_policy_changes_total{order="activate",result="dry_run"} 1`,
-		`sallyport_policy_changes_total{order="activate",result="refused"} 1`,
-		`rule="(exempt)"`,
-		`rule="web"`,
-	} {
-		if !strings.Contains(string(text), want) {
-			t.Errorf("expected %q among the metrics", want)
-		}
-	}
+	return string(text)
 }

@@ -55,13 +55,16 @@ type negotiator struct {
 	facts  func(ike.Fact)
 	log    *slog.Logger
 
+	certificates *certificates
+
 	inbox    chan ike.Event
 	overflow atomic.Uint64
 	calls    chan func()
 	ended    chan struct{} // closed when run has ended
 
 	mu      sync.Mutex
-	expired []expiry // never dropped: an SA expires once
+	expired []expiry                  // never dropped: an SA expires once
+	checked []ike.CertificatesChecked // nor are these: each is the answer to one question
 	wake    chan struct{}
 
 	// inbound and pairs are what is installed: pairs finds the Child SA, by its
@@ -99,12 +102,15 @@ type expiry struct {
 }
 
 // newNegotiator makes one that negotiates with nobody until reconfigure.
-func newNegotiator(cfg ike.Config, p plane, facts func(ike.Fact), log *slog.Logger) *negotiator {
+func newNegotiator(cfg ike.Config, p plane, facts func(ike.Fact), certificates *certificates, log *slog.Logger) *negotiator {
 	n := &negotiator{
-		plane:   p,
-		cells:   newCellBook(p),
-		facts:   facts,
-		log:     log,
+		plane: p,
+		cells: newCellBook(p),
+		facts: facts,
+		log:   log,
+
+		certificates: certificates,
+
 		inbox:   make(chan ike.Event, inboxSize),
 		calls:   make(chan func()),
 		ended:   make(chan struct{}),
@@ -138,6 +144,7 @@ func (n *negotiator) run(ctx context.Context) {
 			n.step(event)
 		case <-n.wake:
 			n.expire()
+			n.takeAnswers()
 		case <-n.timer.C:
 			n.step(ike.Tick{})
 		case <-n.pause.C:
@@ -205,6 +212,8 @@ func (n *negotiator) carryOut(effect ike.Effect) *ike.InstallFailed {
 			return failed // the engine removes nothing that was refused
 		}
 		n.pairs[outboundSA{n.count(e.Child).id, e.SA.SPI}] = e.SA.PairSPI
+	case ike.CheckCertificates:
+		n.certificates.check(e, n.answer)
 	case ike.MoveOutbound:
 		n.report("move outbound SA", e.Peer, e.Child, e.SPI, n.moveOutbound(e.Child, e.SPI, e.Remote))
 	case ike.RemoveInbound:
@@ -377,9 +386,33 @@ func (n *negotiator) Expire(cell pipeline.CellID, spi uint32, outbound, hard boo
 	n.mu.Lock()
 	n.expired = append(n.expired, expiry{outboundSA{cell, spi}, outbound, hard})
 	n.mu.Unlock()
+	n.rouse()
+}
+
+// answer takes what came of a check of certificates, from any goroutine.
+func (n *negotiator) answer(checked ike.CertificatesChecked) {
+	n.mu.Lock()
+	n.checked = append(n.checked, checked)
+	n.mu.Unlock()
+	n.rouse()
+}
+
+// rouse has run look at what waits for it.
+func (n *negotiator) rouse() {
 	select {
 	case n.wake <- struct{}{}:
 	default: // it is awake already
+	}
+}
+
+// takeAnswers tells the engine what came of checks.
+func (n *negotiator) takeAnswers() {
+	n.mu.Lock()
+	checked := n.checked
+	n.checked = nil
+	n.mu.Unlock()
+	for _, answer := range checked {
+		n.step(answer)
 	}
 }
 

@@ -225,7 +225,7 @@ func newPair(t *testing.T) *pair {
 			case p.facts <- f:
 			default:
 			}
-		}, log)
+		}, newCertificates(t.TempDir(), slog.New(slog.DiscardHandler)), log)
 		adoptAll(t, n, peers)
 		return n
 	}
@@ -367,7 +367,7 @@ func TestRefusedInstallEndsTheChild(t *testing.T) {
 // A flood of datagrams fills the inbox and no more (S-089: bounded queue before IKE).
 func TestInboxIsBounded(t *testing.T) {
 	plane := newMemoryPlane("192.0.2.1", 1)
-	n := newNegotiator(ike.Config{Random: rand.Reader}, plane, func(ike.Fact) {}, slog.New(slog.DiscardHandler))
+	n := newNegotiator(ike.Config{Random: rand.Reader}, plane, func(ike.Fact) {}, newCertificates(t.TempDir(), slog.New(slog.DiscardHandler)), slog.New(slog.DiscardHandler))
 	const flood = 3 * inboxSize
 	for range flood {
 		n.IKE(pipeline.Datagram{Payload: []byte{1}})
@@ -394,7 +394,7 @@ func TestOrdersNameKnownPeers(t *testing.T) {
 func TestRefusedOutboundLeavesNothing(t *testing.T) {
 	plane := newMemoryPlane("192.0.2.1", 0x1000)
 	plane.refuse = errors.New("no memory")
-	n := newNegotiator(ike.Config{Random: rand.Reader}, plane, func(ike.Fact) {}, slog.New(slog.DiscardHandler))
+	n := newNegotiator(ike.Config{Random: rand.Reader}, plane, func(ike.Fact) {}, newCertificates(t.TempDir(), slog.New(slog.DiscardHandler)), slog.New(slog.DiscardHandler))
 	if _, err := n.cells.claim([]string{"tunnel"}); err != nil {
 		t.Fatal(err)
 	}

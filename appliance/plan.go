@@ -148,7 +148,7 @@ func (p *plan) release(ctx context.Context) error {
 
 // takeover is what the negotiator is told; publish lets the workers see the policy.
 func (p *plan) takeover(publish func()) takeover {
-	return takeover{tunnels: p.tunnels, peers: p.next.reconfigure(), manual: p.next.manual, encapsulation: p.next.cfg.Encapsulation, publish: publish}
+	return takeover{tunnels: p.tunnels, peers: p.next.reconfigure(), manual: p.next.manual, encapsulation: p.next.cfg.Encapsulation, auth: p.next.cfg.Auth, publish: publish}
 }
 
 // undo gives back what was taken for a change that does not come about.

@@ -359,6 +359,7 @@ func (r *rig) close() {
 		}
 	}
 	for _, g := range r.gateways {
+		g.certificates.close()
 		counters := g.plane.Counters()
 		if err := counters.Conserved(); err != nil {
 			r.t.Error(err)

@@ -28,6 +28,7 @@ type takeover struct {
 	peers         ike.Reconfigure
 	manual        []config.ManualTunnel
 	encapsulation func(tunnel string) config.Encapsulation
+	auth          config.Authentication
 	publish       func() // lets the workers see the policy
 }
 
@@ -58,6 +59,7 @@ func (n *negotiator) adopt(to takeover) error {
 	n.names.Store(names)
 	was := n.encapsulation
 	n.encapsulation = to.encapsulation
+	n.certificates.configure(to.auth)
 	n.step(to.peers)
 	err := n.manual.adopt(to.manual) // first: a cell closes with its last SA once it is not in force, and the workers still see it
 	err = errors.Join(err, n.cells.adopt(time.Now(), to.tunnels, with, n.engine.NotBefore))

@@ -13,8 +13,8 @@ import (
 	"sallyport/ike"
 )
 
-// maxChecks bounds the checks under way: peers that are not authenticated yet cause them.
-const maxChecks = 64
+// maxChecks bounds the checks under way, as package ike does (ike.Limits.Checks): peers that are not authenticated yet cause them.
+const maxChecks = 128
 
 // Checker checks certificates. Its methods may be called by several goroutines at once.
 type Checker struct {

@@ -42,6 +42,9 @@ func Subject(c *x509.Certificate) string {
 	return printable(name)
 }
 
+// Issuer is the name of the CA that issued a certificate.
+func Issuer(c *x509.Certificate) string { return printable(c.Issuer.String()) }
+
 // Names is what a certificate can be matched by beside its subject.
 func Names(c *x509.Certificate) []string {
 	var names []string

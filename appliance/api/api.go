@@ -28,21 +28,24 @@ const (
 	PathDown     = "/v1/down"
 	PathRekey    = "/v1/rekey"
 
-	PathPolicy     = "/v1/policy"           // Policies
-	PathMainMode   = "/v1/filters/mm"       // []policy.MainModeRow
-	PathExemptions = "/v1/exemptions"       // ?level=N, without it the level in force: Exemptions
-	PathExplain    = "/v1/explain"          // ?src=&dst=&proto=&sport=&dport=&in=: Explanation
-	PathSAD        = "/v1/sa"               // SAD
-	PathDoctor     = "/v1/doctor"           // ?peer=NAME, without it all peers: Examination
-	PathBackups    = "/v1/config/backups"   // []Backup
-	PathApply      = "/v1/config/apply"     // Apply, answers Change like all below
-	PathRollback   = "/v1/config/rollback"  // Rollback
-	PathReload     = "/v1/config/reload"    // Reload
-	PathActivate   = "/v1/policy/activate"  // Activate
-	PathPurge      = "/v1/policy/purge"     // Purge
-	PathResolve    = "/v1/filters/resolve"  // Resolve
-	PathLevel      = "/v1/exemptions/level" // SetLevel
-	PathAddresses  = "/v1/addresses"        // ChangeAddress
+	PathPolicy       = "/v1/policy"           // Policies
+	PathMainMode     = "/v1/filters/mm"       // []policy.MainModeRow
+	PathExemptions   = "/v1/exemptions"       // ?level=N, without it the level in force: Exemptions
+	PathExplain      = "/v1/explain"          // ?src=&dst=&proto=&sport=&dport=&in=: Explanation
+	PathSAD          = "/v1/sa"               // SAD
+	PathCertificates = "/v1/certificates"     // []Certificate
+	PathCRL          = "/v1/crl"              // Revocation
+	PathCRLFlush     = "/v1/crl/flush"        // POST, answers Flushed
+	PathDoctor       = "/v1/doctor"           // ?peer=NAME, without it all peers: Examination
+	PathBackups      = "/v1/config/backups"   // []Backup
+	PathApply        = "/v1/config/apply"     // Apply, answers Change like all below
+	PathRollback     = "/v1/config/rollback"  // Rollback
+	PathReload       = "/v1/config/reload"    // Reload
+	PathActivate     = "/v1/policy/activate"  // Activate
+	PathPurge        = "/v1/policy/purge"     // Purge
+	PathResolve      = "/v1/filters/resolve"  // Resolve
+	PathLevel        = "/v1/exemptions/level" // SetLevel
+	PathAddresses    = "/v1/addresses"        // ChangeAddress
 )
 
 // Error is the body of every answer that is not 200.
