@@ -258,7 +258,7 @@ func (c *childSA) installFailed(inbound bool, detail string) {
 			}
 		}
 	}
-	s.failed(FailInstall, detail)
+	s.failed(c.ike, FailInstall, detail)
 	f := c.fact(Failed)
 	f.Reason, f.Detail, f.NextAttempt = FailInstall, detail, s.nextAttempt()
 	c.engine().fact(f)

@@ -17,6 +17,7 @@
 //	task_init.go task_auth.go                                      IKE_SA_INIT, IKE_AUTH
 //	task_child.go task_child_responder.go task_rekey_ike.go        CREATE_CHILD_SA, and the Child SA of IKE_AUTH
 //	task_delete.go                                                 INFORMATIONAL
+//	why.go                                                       how far a negotiation came, for people
 //	keys.go keyexchange.go proposal.go selectors.go mode.go        key schedules, Diffie-Hellman, choice of algorithms, narrowing, transport mode
 //
 // Package wire is the codec.

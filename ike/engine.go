@@ -22,6 +22,8 @@ type Engine struct {
 	peers    []*peer // as configured
 	byName   map[string]*peer
 	byPath   map[path][]*peer
+	untaken  map[path]*untaken   // on those paths
+	stray    Note                // the same of all other paths
 	touched  []*peer             // whose wants may have changed in this Step
 	sas      map[uint64]*ikeSA   // by our SPI
 	inits    map[digest]*ikeSA   // by the IKE_SA_INIT request that a peer began them with
@@ -121,12 +123,16 @@ func (e *Engine) installFailed(ev InstallFailed) {
 type path struct{ local, remote netip.Addr }
 
 func (e *Engine) index() {
-	e.byName, e.byPath = map[string]*peer{}, map[path][]*peer{}
+	before := e.untaken
+	e.byName, e.byPath, e.untaken = map[string]*peer{}, map[path][]*peer{}, map[path]*untaken{}
 	for _, p := range e.peers {
 		at := path{p.cfg.Local, p.cfg.Remote}
 		e.byName[p.cfg.Name] = p
 		if len(p.slots) > 0 { // with no rule there is nothing to negotiate, and no answer (S-040)
 			e.byPath[at] = append(e.byPath[at], p)
+			if before[at] != nil {
+				e.untaken[at] = before[at]
+			}
 		}
 	}
 }
@@ -140,6 +146,9 @@ func (e *Engine) effect(ef Effect) { e.effects = append(e.effects, ef) }
 
 func (e *Engine) fact(f Fact) {
 	f.Time = e.now
+	if f.Kind == Refused || f.Kind == Dropped {
+		e.noteUntaken(f)
+	}
 	e.effect(f)
 }
 

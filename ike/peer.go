@@ -19,8 +19,9 @@ type peer struct {
 	retired bool // no longer configured
 	touched bool // waits for pursue at the end of the Step
 
-	failures int   // in a row
-	retry    timer // pending: not before
+	since    time.Time // it has no IKE SA, or was taken down
+	failures int       // in a row
+	retry    timer     // pending: not before
 
 	failure                 map[Role]Failure // the last one of what we began, and of what the peer began
 	starts, resent, repeats uint64           // negotiations begun, requests sent again, requests received again
@@ -135,7 +136,7 @@ func (p *peer) rekey(child string) {
 }
 
 func (p *peer) terminate() {
-	p.down = true
+	p.down, p.since = true, p.engine.now
 	p.endAll(DeletedByOperator)
 }
 
@@ -167,8 +168,8 @@ func (p *peer) endAll(reason Reason) {
 
 // failed notes that a negotiation failed and sets the pause before the next: doubled each time, with jitter so that both ends do not meet again.
 // It returns when that next one begins, the zero time if none does by itself.
-func (p *peer) failed(reason Reason, detail string) time.Time {
-	p.noteFailure(RoleInitiator, reason, detail)
+func (p *peer) failed(sa *ikeSA, reason Reason, detail string) time.Time {
+	p.noteFailure(sa, RoleInitiator, reason, detail)
 	p.failures++
 	p.wait(&p.retry, p.failures)
 	for _, s := range p.slots {
@@ -181,8 +182,8 @@ func (p *peer) failed(reason Reason, detail string) time.Time {
 }
 
 // noteFailure remembers the last failure of what this side of the peer began, for Snapshot.
-func (p *peer) noteFailure(role Role, reason Reason, detail string) {
-	p.failure[role] = Failure{Reason: reason, Detail: detail, At: p.engine.now}
+func (p *peer) noteFailure(sa *ikeSA, role Role, reason Reason, detail string) {
+	p.failure[role] = Failure{Reason: reason, Detail: detail, At: p.engine.now, Attempt: sa.keep(role)}
 }
 
 // nextAttempt is when the first of the children that are kept up is negotiated again, the zero time if none waits for that.
@@ -216,6 +217,9 @@ func (p *peer) succeeded() {
 // lost takes note that an IKE SA is closed.
 func (p *peer) lost(sa *ikeSA) {
 	p.sas = slices.DeleteFunc(p.sas, func(other *ikeSA) bool { return other == sa })
+	if len(p.sas) == 0 && !sa.established.IsZero() {
+		p.since = p.engine.now
+	}
 	if !sa.established.IsZero() && p.carrier() == nil && !p.retry.pending() && !p.retired {
 		p.pause()
 	}

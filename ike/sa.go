@@ -93,6 +93,8 @@ type ikeSA struct {
 	// another is begun beside it; if that gets through, the peer has started anew.
 	suspect bool
 
+	traces [RoleResponder + 1]*trace // of negotiations that go on, by who began them
+
 	life  timer // rekey, then the end
 	again timer // a rekey that was put off
 	watch timer // liveness; half-open or replaced: how long it may wait
@@ -296,13 +298,24 @@ func (sa *ikeSA) fail(err error) {
 	f.Reason, f.Detail = reasonOf(err)
 	switch p := sa.peer; {
 	case p == nil: // anybody may have made it fail
+		sa.noteAmong(f.Reason, f.Detail)
 	case sa.role == RoleInitiator || !sa.established.IsZero():
-		f.NextAttempt = p.failed(f.Reason, f.Detail)
+		f.NextAttempt = p.failed(sa, f.Reason, f.Detail)
 	default:
-		p.noteFailure(RoleResponder, f.Reason, f.Detail)
+		p.noteFailure(sa, RoleResponder, f.Reason, f.Detail)
 	}
 	sa.engine.fact(f)
 	sa.close(DeletedFailed)
+}
+
+// noteAmong remembers a failure at all whom the peer may have been, unless it was found out who.
+func (sa *ikeSA) noteAmong(reason Reason, detail string) {
+	if t := sa.traces[RoleResponder]; t != nil && t.kept != nil {
+		return
+	}
+	for _, p := range sa.among {
+		p.noteFailure(sa, RoleResponder, reason, detail)
+	}
 }
 
 // abort ends an IKE SA after an answer of the peer's that we cannot accept. If the peer takes the IKE SA for established it is told
@@ -315,7 +328,7 @@ func (sa *ikeSA) abort(err error) {
 	}
 	fact := sa.fact(Failed)
 	fact.Reason, fact.Detail = reasonOf(err)
-	fact.NextAttempt = sa.peer.failed(fact.Reason, fact.Detail)
+	fact.NextAttempt = sa.peer.failed(sa, fact.Reason, fact.Detail)
 	sa.engine.fact(fact)
 	why := wire.NotifyInvalidSyntax
 	if fact.Reason.Authentication() {

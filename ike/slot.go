@@ -65,10 +65,10 @@ func (s *slot) elect() {
 }
 
 // failed notes that a Child SA could not be made on an IKE SA that is well; the next try waits (peer.failed).
-func (s *slot) failed(reason Reason, detail string) {
+func (s *slot) failed(sa *ikeSA, reason Reason, detail string) {
 	s.wanted = false
 	s.failures++
-	s.peer.noteFailure(RoleInitiator, reason, detail)
+	s.peer.noteFailure(sa, RoleInitiator, reason, detail)
 	s.peer.wait(&s.retry, s.failures)
 }
 

@@ -25,6 +25,10 @@ type SAInfo struct {
 	Children                   []ChildInfo
 	Failure, PeerFailure       Failure   // the last of what we began with the peer, and of what it began with us, on any IKE SA
 	NextAttempt                time.Time // after a failure, at a child that is kept up; zero when none waits
+	Since                      time.Time // it is established, or the peer has no IKE SA; zero where it never had one
+	Attempt                    *Attempt  // of ours that goes on, or nil
+	Refused, Dropped           Note      // of what came from the peer's address
+	Stray                      Note      // of what came from addresses that no peer has
 	Starts                     uint64    // negotiations that we began with this peer
 	RetransmitsOut, Duplicates uint64    // of the peer: requests sent again, requests received again
 }
@@ -34,6 +38,17 @@ type Failure struct {
 	Reason Reason
 	Detail string
 	At     time.Time
+	// Attempt is how far the negotiation had come, nil where none had begun.
+	Attempt *Attempt
+}
+
+// copy is for a reader in another goroutine.
+func (f Failure) copy() Failure {
+	if f.Attempt != nil {
+		attempt := *f.Attempt
+		f.Attempt = &attempt
+	}
+	return f
 }
 
 // ChildInfo is one Child SA as `show sas` prints it.
@@ -91,10 +106,14 @@ func (e *Engine) Retired() int {
 func (p *peer) info() SAInfo {
 	info := SAInfo{Peer: p.cfg.Name, State: "idle", LocalID: p.cfg.LocalID.String(), RemoteID: p.cfg.RemoteID.String(),
 		Local: netip.AddrPortFrom(p.cfg.Local, portIKE), Remote: netip.AddrPortFrom(p.cfg.Remote, portIKE),
-		Failure: p.failure[RoleInitiator], PeerFailure: p.failure[RoleResponder], NextAttempt: p.nextAttempt(),
+		Failure: p.failure[RoleInitiator].copy(), PeerFailure: p.failure[RoleResponder].copy(), NextAttempt: p.nextAttempt(),
 		Starts: p.starts, RetransmitsOut: p.resent, Duplicates: p.repeats}
 	if p.down {
 		info.State = "down"
+	}
+	info.Since, info.Stray = p.since, p.engine.stray
+	if u := p.engine.untaken[path{p.cfg.Local, p.cfg.Remote}]; u != nil {
+		info.Refused, info.Dropped = u.refused, u.dropped
 	}
 	return info
 }
@@ -110,6 +129,10 @@ func (sa *ikeSA) info() SAInfo {
 	if sa.keys != nil {
 		info.Proposal = sa.chosen.String()
 	}
+	if sa.state >= stateEstablished {
+		info.Since = sa.established
+	}
+	info.Attempt = sa.attempt(RoleInitiator)
 	if x := sa.tasks.active; x != nil {
 		info.Outstanding = x.kind.String()
 	}

@@ -88,7 +88,7 @@ func (t *authResponder) process(m *message) error {
 		t.auth, err = sa.prove(t.peer, t.id)
 	}
 	if err != nil {
-		return t.refuse(err)
+		return t.refuse(sa, err)
 	}
 	sa.peer, sa.among = t.peer, nil
 	sa.peer.sas = append(sa.peer.sas, sa)
@@ -99,12 +99,12 @@ func (t *authResponder) process(m *message) error {
 }
 
 // refuse answers with AUTHENTICATION_FAILED, which is all that the peer is told. What went wrong is known here by the name that it gave.
-func (t *authResponder) refuse(err error) error {
+func (t *authResponder) refuse(sa *ikeSA, err error) error {
 	var f *failure
 	if !errors.As(err, &f) {
 		return err
 	}
-	t.peer.noteFailure(RoleResponder, f.reason, f.detail)
+	t.peer.noteFailure(sa, RoleResponder, f.reason, f.detail)
 	return &refusal{failure: *f, notify: wire.NewNotify(wire.NotifyAuthenticationFailed, nil)}
 }
 

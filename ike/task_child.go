@@ -46,7 +46,7 @@ func (t *childInitiator) build(m *message) error {
 	if err := t.cause(m.sa); err != nil || t.none {
 		return err
 	}
-	if err := t.reserve(); err != nil {
+	if err := t.reserve(m.sa); err != nil {
 		return err
 	}
 	if t.old != nil {
@@ -96,7 +96,7 @@ func (t *childInitiator) cause(sa *ikeSA) error {
 		}
 		return errNothingToDo
 	case len(t.proposals(sa)) == 0:
-		t.putOff(FailProposal, noAHAcrossNAT)
+		t.putOff(sa, FailProposal, noAHAcrossNAT)
 		t.fact(sa, FailProposal, noAHAcrossNAT)
 		return errNothingToDo
 	}
@@ -115,7 +115,7 @@ func (sa *ikeSA) fits(s *slot) bool {
 }
 
 // reserve gets an SPI from the data plane.
-func (t *childInitiator) reserve() error {
+func (t *childInitiator) reserve(sa *ikeSA) error {
 	if t.spi != 0 {
 		return nil // kept over errRepeat
 	}
@@ -129,7 +129,7 @@ func (t *childInitiator) reserve() error {
 	if t.first {
 		return failf(FailNoAdditionalSAs, "no SPI: %v", err)
 	}
-	t.putOff(FailNoAdditionalSAs, err.Error())
+	t.putOff(sa, FailNoAdditionalSAs, err.Error())
 	return errNothingToDo
 }
 
@@ -171,7 +171,7 @@ func (t *childInitiator) refused(sa *ikeSA, n *wire.Notify) error {
 		return nil
 	}
 	detail := fmt.Sprintf("%s, we offered %s for %s", f.detail, describeOurs(t.slot.cfg.Proposals), describeSelectors(t.slot.cfg.Selectors))
-	t.putOff(f.reason, detail)
+	t.putOff(sa, f.reason, detail)
 	if f.reason != FailTemporary {
 		t.fact(sa, f.reason, detail)
 	}
@@ -192,9 +192,9 @@ func (t *childInitiator) takeRival() bool {
 }
 
 // putOff schedules another try. A packet that waits goes on waiting only if the peer has said that it is just busy.
-func (t *childInitiator) putOff(reason Reason, detail string) {
+func (t *childInitiator) putOff(sa *ikeSA, reason Reason, detail string) {
 	wanted := t.slot.wanted && reason == FailTemporary
-	t.slot.failed(reason, detail)
+	t.slot.failed(sa, reason, detail)
 	t.slot.wanted = wanted
 	if t.old != nil {
 		t.old.rekeyLater(t.slot.failures)
@@ -207,7 +207,7 @@ func (t *childInitiator) unusable(sa *ikeSA, protocol wire.ProtocolID, err error
 	spi := t.spi
 	t.spi = 0
 	t.done()
-	t.putOff(reason, detail)
+	t.putOff(sa, reason, detail)
 	t.fact(sa, reason, detail)
 	sa.tasks.enqueue(wire.ExchangeInformational, &deleteUnused{engine: sa.engine, protocol: protocol, spi: spi})
 }

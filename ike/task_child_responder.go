@@ -45,7 +45,7 @@ func (t *childResponder) process(m *message) error {
 			f.Child = t.old.slot.cfg.Name
 		}
 		m.sa.engine.fact(f)
-		m.sa.peer.noteFailure(RoleResponder, r.reason, r.detail)
+		m.sa.peer.noteFailure(m.sa, RoleResponder, r.reason, r.detail)
 	}
 	return nil
 }

@@ -136,7 +136,7 @@ func (t *rekeyInitiator) refused(sa *ikeSA, n *wire.Notify) error {
 		fact := sa.fact(Failed)
 		fact.Role, fact.Reason, fact.Detail, fact.NextAttempt = RoleInitiator, f.reason, "rekey of the IKE SA: "+f.detail, sa.again.at
 		sa.engine.fact(fact)
-		sa.peer.noteFailure(RoleInitiator, f.reason, fact.Detail)
+		sa.peer.noteFailure(sa, RoleInitiator, f.reason, fact.Detail)
 	}
 	return nil
 }

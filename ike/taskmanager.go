@@ -114,6 +114,7 @@ func (tm *taskManager) compose(x *exchange) error {
 		return fmt.Errorf("%v request: %w", x.kind, err)
 	}
 	x.message = m
+	tm.sa.note(m, true)
 	if x.kind == wire.ExchangeIKESAInit {
 		tm.sa.initRequest = x.sealed.datagrams[0]
 	}
@@ -145,6 +146,7 @@ func (tm *taskManager) transmit() {
 	}
 	wait := time.Duration(min(float64(r.Base)*math.Pow(r.Factor, float64(x.tries)), float64(r.Max)))
 	x.tries++
+	tm.sa.sending(x)
 	tm.sa.transmit(x.sealed, Datagram{Local: tm.sa.local, Remote: tm.sa.remote})
 	e.timers.set(&tm.retry, e.now.Add(e.jitter(wait, r.Jitter)), tm.transmit)
 }
@@ -177,6 +179,7 @@ func (tm *taskManager) response(d Datagram, h wire.Header) {
 func (tm *taskManager) digest(h *held) {
 	x := h.exchange
 	tm.active = nil
+	tm.sa.note(h.message, false)
 	if n := h.message.notify(wire.NotifyInvalidSyntax); n != nil {
 		tm.conclude(x, failureOf(n)) // and the peer has closed the IKE SA (RFC 7296 2.21.3)
 		return
@@ -205,6 +208,8 @@ func (tm *taskManager) conclude(x *exchange, err error) {
 	case err != nil:
 		x.abandon()
 		tm.sa.abort(err)
+	default:
+		tm.sa.concluded(RoleInitiator)
 	}
 	tm.start()
 }
@@ -315,6 +320,7 @@ func (tm *taskManager) answerBroken(request *message, err error) {
 
 // handle answers a request that could be understood.
 func (tm *taskManager) handle(request *message) {
+	tm.sa.note(request, false)
 	tm.proceed(&held{message: request, tasks: tm.sa.responders(request)})
 }
 
@@ -377,6 +383,7 @@ func (tm *taskManager) reply(request, answer *message) {
 		return
 	}
 	tm.nextReceive++
+	tm.sa.note(answer, true)
 	if answer.Exchange == wire.ExchangeIKESAInit {
 		tm.sa.initResponse = sealed.datagrams[0] // repeatInit keeps account of it
 	} else {
@@ -386,6 +393,7 @@ func (tm *taskManager) reply(request, answer *message) {
 	for _, do := range answer.after {
 		do()
 	}
+	tm.sa.concluded(RoleResponder)
 	tm.start()
 }
 
