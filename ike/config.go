@@ -197,7 +197,7 @@ func ValidatePeers(peers []Peer) error {
 		if !p.Local.IsValid() || !p.Remote.IsValid() || p.Local.Is4() != p.Remote.Is4() {
 			errs = append(errs, fmt.Errorf("peer %q: local %v and remote %v, expected two addresses of one IP version", p.Name, p.Local, p.Remote))
 		}
-		if p.LocalID == p.RemoteID {
+		if p.LocalID.Equal(p.RemoteID) {
 			// Our own messages, sent back to us, would pass as the peer's: one key serves both directions.
 			errs = append(errs, fmt.Errorf("peer %q: both ends are %v, expected two identities", p.Name, p.LocalID))
 		}
@@ -207,7 +207,7 @@ func ValidatePeers(peers []Peer) error {
 		}
 		for _, other := range peers[:i] {
 			other = other.withDefaults()
-			if other.Local == p.Local && other.Remote == p.Remote && other.LocalID == p.LocalID && other.RemoteID == p.RemoteID {
+			if other.Local == p.Local && other.Remote == p.Remote && other.LocalID.Equal(p.LocalID) && other.RemoteID.Equal(p.RemoteID) {
 				errs = append(errs, fmt.Errorf("peer %q: addresses and identities equal those of peer %q, expected a difference", p.Name, other.Name))
 			}
 		}

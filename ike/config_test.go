@@ -8,27 +8,7 @@ import (
 	"time"
 
 	"sallyport/crypto"
-	"sallyport/ike/wire"
 )
-
-func TestParseIdentity(t *testing.T) {
-	for text, kind := range map[string]wire.IDType{
-		"192.0.2.1": wire.IDIPv4Address, "2001:db8::1": wire.IDIPv6Address, "gw-a.example": wire.IDFQDN, "admin@example.org": wire.IDRFC822Address,
-	} {
-		id, err := ParseIdentity(text)
-		if err != nil || id.Type != kind || id.String() != text {
-			t.Errorf("%q: %v %v, %v", text, id.Type, id, err)
-		}
-	}
-	for _, text := range []string{"", "with space", "tab\t", "grüße.example", "fe80::1%eth0 x"} {
-		if id, err := ParseIdentity(text); err == nil {
-			t.Errorf("%q: %v, expected an error", text, id)
-		}
-	}
-	if got := (Identity{wire.IDFQDN, "a\nb"}).String(); strings.Contains(got, "\n") {
-		t.Errorf("a peer's identity writes %q into logs", got)
-	}
-}
 
 func TestValidatePeers(t *testing.T) {
 	for name, change := range map[string]func(*[]Peer){

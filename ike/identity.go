@@ -1,6 +1,8 @@
 package ike
 
 import (
+	"encoding/hex"
+	"errors"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -8,7 +10,7 @@ import (
 	"sallyport/ike/wire"
 )
 
-// Identity is what a peer calls itself (RFC 7296 3.5). It is comparable: two identities are the same when type and octets are.
+// Identity is what a peer calls itself (RFC 7296 3.5). Equal says whether two are the same; == whether their octets are.
 type Identity struct {
 	Type wire.IDType
 	Data string // the octets of the ID payload
@@ -17,8 +19,35 @@ type Identity struct {
 // IsZero reports whether no identity was given.
 func (id Identity) IsZero() bool { return id == Identity{} }
 
-// Equal reports whether two identities are the same.
-func (id Identity) Equal(other Identity) bool { return id == other }
+// Equal reports whether two identities are the same. Case does not count in a host name (RFC 4343), in the host of a mail address (RFC 5280 7.5),
+// and in the text of a distinguished name, whose kind of string and repeated spaces do not count either (RFC 5280 7.1). RFC 7296 itself leaves
+// the comparison open.
+func (id Identity) Equal(other Identity) bool { return id == other || id.normal() == other.normal() }
+
+// normal is the one form of all identities that are equal, for comparing only.
+func (id Identity) normal() Identity {
+	switch id.Type {
+	case wire.IDFQDN:
+		id.Data = lowerASCII(id.Data)
+	case wire.IDRFC822Address:
+		at := strings.LastIndexByte(id.Data, '@') + 1
+		id.Data = id.Data[:at] + lowerASCII(id.Data[at:])
+	case wire.IDDERASN1DN:
+		if name, err := readName(id.Data); err == nil {
+			id.Data = name.normal()
+		}
+	}
+	return id
+}
+
+func lowerASCII(text string) string {
+	return strings.Map(func(r rune) rune {
+		if r >= 'A' && r <= 'Z' {
+			r += 'a' - 'A'
+		}
+		return r
+	}, text)
+}
 
 // AddressIdentity is an address as identity.
 func AddressIdentity(a netip.Addr) Identity {
@@ -29,30 +58,131 @@ func AddressIdentity(a netip.Addr) Identity {
 	return Identity{Type: kind, Data: string(a.AsSlice())}
 }
 
-// ParseIdentity reads an address, a name ("gw-a.example") or a mail address ("admin@example.org").
+// maxIdentity bounds the text of an identity, given or shown, in octets.
+const maxIdentity = 1024
+
+// ParseIdentity reads an identity: by its form an address, a distinguished name (RFC 4514, "CN=gw-a,O=Example"), a mail address or a host name, or
+// what is meant after "address:", "dn:", "mail:", "fqdn:" or "keyid:". A key id is text, or hexadecimal octets after "0x".
 func ParseIdentity(text string) (Identity, error) {
-	if a, err := netip.ParseAddr(text); err == nil && a.Zone() == "" {
-		return AddressIdentity(a), nil
+	if len(text) > maxIdentity {
+		return Identity{}, fmt.Errorf("an identity of %d octets, expected at most %d", len(text), maxIdentity)
 	}
-	if text == "" || strings.ContainsFunc(text, func(r rune) bool { return r <= ' ' || r > '~' }) {
-		return Identity{}, fmt.Errorf("identity %q: expected an address, a host name or a mail address, in ASCII without spaces", text)
+	id, err := parseIdentity(text)
+	if err != nil {
+		return Identity{}, fmt.Errorf("identity %q: %w", text, err)
 	}
-	if strings.Contains(text, "@") {
-		return Identity{Type: wire.IDRFC822Address, Data: text}, nil
-	}
-	return Identity{Type: wire.IDFQDN, Data: text}, nil
+	return id, nil
 }
 
-// String is the form that ParseIdentity reads; other types show as type and hexadecimal octets.
+func parseIdentity(text string) (Identity, error) {
+	if kind, rest, ok := strings.Cut(text, ":"); ok {
+		switch kind {
+		case "address":
+			return parseAddress(rest)
+		case "dn":
+			return parseName(rest)
+		case "mail":
+			return parseWord(wire.IDRFC822Address, rest)
+		case "fqdn":
+			return parseWord(wire.IDFQDN, rest)
+		case "keyid":
+			return parseKeyID(rest)
+		}
+	}
+	if id, err := parseAddress(text); err == nil {
+		return id, nil
+	}
+	switch {
+	case strings.Contains(text, "="):
+		return parseName(text)
+	case strings.Contains(text, "@"):
+		return parseWord(wire.IDRFC822Address, text)
+	}
+	return parseWord(wire.IDFQDN, text)
+}
+
+func parseAddress(text string) (Identity, error) {
+	a, err := netip.ParseAddr(text)
+	if err != nil || a.Zone() != "" {
+		return Identity{}, errors.New("expected an IPv4 or IPv6 address without a zone")
+	}
+	return AddressIdentity(a.Unmap()), nil
+}
+
+func parseName(text string) (Identity, error) {
+	der, err := encodeName(text)
+	return Identity{Type: wire.IDDERASN1DN, Data: der}, err
+}
+
+func parseWord(kind wire.IDType, text string) (Identity, error) {
+	at := strings.LastIndexByte(text, '@')
+	switch {
+	case text == "" || !isWord(text):
+		return Identity{}, errors.New("expected an address, a host name, a mail address or a distinguished name, in ASCII without spaces")
+	case strings.ContainsAny(text, "*%"):
+		return Identity{}, errors.New("expected the name of one peer: patterns are not offered")
+	case kind == wire.IDRFC822Address && (at < 1 || at == len(text)-1):
+		return Identity{}, errors.New("expected a mail address, with something on both sides of an @")
+	}
+	return Identity{Type: kind, Data: text}, nil
+}
+
+func parseKeyID(text string) (Identity, error) {
+	data := text
+	if digits, ok := strings.CutPrefix(text, "0x"); ok {
+		octets, err := hex.DecodeString(digits)
+		if err != nil {
+			return Identity{}, errors.New("expected pairs of hexadecimal digits after keyid:0x")
+		}
+		data = string(octets)
+	} else if !isWord(text) {
+		return Identity{}, errors.New("expected a key id in ASCII without spaces, or as hexadecimal octets after keyid:0x")
+	}
+	if data == "" {
+		return Identity{}, errors.New("expected a key id of at least one octet")
+	}
+	return Identity{Type: wire.IDKeyID, Data: data}, nil
+}
+
+// isWord reports whether a text is visible ASCII only.
+func isWord(text string) bool {
+	return !strings.ContainsFunc(text, func(r rune) bool { return r <= ' ' || r > '~' })
+}
+
+// String is a form that ParseIdentity reads, the shortest; what has none shows as type and hexadecimal octets. It is fit for a terminal and for a log,
+// whatever the peer called itself.
 func (id Identity) String() string {
+	text := id.text()
+	if len(text) > maxIdentity {
+		return text[:maxIdentity] + "..."
+	}
+	return text
+}
+
+func (id Identity) text() string {
+	forms := map[wire.IDType][2]string{
+		wire.IDFQDN: {id.Data, "fqdn:"}, wire.IDRFC822Address: {id.Data, "mail:"}, wire.IDKeyID: {"", "keyid:"}, wire.IDDERASN1DN: {"", "dn:"},
+	}
+	form, known := forms[id.Type]
+	plain, explicit := form[0], form[1]+id.Data
 	switch id.Type {
 	case wire.IDIPv4Address, wire.IDIPv6Address:
-		if a, ok := netip.AddrFromSlice([]byte(id.Data)); ok {
+		if a, ok := netip.AddrFromSlice([]byte(id.Data)); ok && !a.Is4In6() {
 			return a.String()
 		}
-	case wire.IDFQDN, wire.IDRFC822Address:
-		if !strings.ContainsFunc(id.Data, func(r rune) bool { return r <= ' ' || r > '~' }) {
-			return id.Data
+	case wire.IDDERASN1DN:
+		if name, err := readName(id.Data); err == nil {
+			plain = name.String()
+			explicit = form[1] + plain
+		}
+	case wire.IDKeyID:
+		if !isWord(id.Data) || strings.HasPrefix(id.Data, "0x") {
+			explicit = "keyid:0x" + hex.EncodeToString([]byte(id.Data))
+		}
+	}
+	for _, text := range []string{plain, explicit} {
+		if read, err := parseIdentity(text); known && err == nil && read.Equal(id) && read.Type == id.Type {
+			return text
 		}
 	}
 	return fmt.Sprintf("%v:%x", id.Type, id.Data)
