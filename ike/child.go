@@ -60,6 +60,8 @@ type childSA struct {
 
 	sending     sending
 	notInbound  bool // the data plane has refused the inbound half
+	first       bool // made by IKE_AUTH
+	confirmed   bool // the peer has shown that it has its half
 	replacedFor Reason
 	successor   *childSA // set by the peer's rekey: the one that takes over when this one is deleted
 
@@ -91,6 +93,7 @@ func (c *childSA) install() {
 	e.timers.set(&c.life, c.rekeyAt, c.rekeyDue)
 	c.watchIdle()
 	s.succeeded()
+	s.peer.touch()
 }
 
 // installOutbound makes packets leave by this Child SA. It happens once in its life.
@@ -191,7 +194,11 @@ func (c *childSA) delete(reason Reason) {
 	if c.state == childDeleting || c.state == childGone {
 		return
 	}
-	if c.ike.state != stateEstablished {
+	switch {
+	case c.ike.state == stateEstablished:
+	case c.ike.heir != nil:
+		return // the peer sends by it until the delete of the IKE SA, which ends it, has come
+	default:
 		c.remove(reason, 0) // goes with its IKE SA
 		return
 	}
@@ -218,7 +225,7 @@ func (c *childSA) rekeyDue() {
 func (c *childSA) rekey() {
 	switch t := c.slot.negotiating; {
 	case c.state != childActive || t != nil && t.old == c:
-	case c.ike.state != stateEstablished || t != nil:
+	case c.ike.state != stateEstablished || c.ike.heir != nil || t != nil:
 		c.rekeyLater(0)
 	default:
 		c.ike.tasks.enqueue(wire.ExchangeCreateChildSA, newChildInitiator(c.slot, c))

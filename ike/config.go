@@ -64,6 +64,7 @@ type Peer struct {
 	Children      []Child
 	DPDDelay      time.Duration // silence before a liveness check; 0: DefaultDPDDelay, negative: no checks
 	RekeyTime     time.Duration // of the IKE SA, 0: DefaultIKERekey. The SA ends a tenth later if the rekey fails.
+	ReauthTime    time.Duration // after which both ends have to prove anew who they are; 0: DefaultReauth with AuthSignature, else never; negative: never. The SA ends a tenth later if they do not.
 	FragmentSize  int           // octets of an IP datagram beyond which a message goes in fragments (RFC 7383); 0: DefaultFragmentSize, negative: never
 	Childless     bool          // no Child SA in IKE_AUTH, if the peer can do without (RFC 6023): all come by exchanges of their own
 	ChildLimit    int           // Child SAs made by one IKE SA, then that is rekeyed before another is made (S-077); 0: no limit
@@ -168,6 +169,9 @@ func (p Peer) withDefaults() Peer {
 	}
 	orDefault(&p.DPDDelay, DefaultDPDDelay)
 	orDefault(&p.RekeyTime, DefaultIKERekey)
+	if p.LocalAuth == AuthSignature || p.RemoteAuth == AuthSignature {
+		orDefault(&p.ReauthTime, DefaultReauth)
+	}
 	p.Children = slices.Clone(p.Children)
 	for i := range p.Children {
 		c := &p.Children[i]

@@ -68,6 +68,8 @@ func (e *Engine) Step(now time.Time, ev Event) []Effect {
 		e.withPeer(ev.Peer, (*peer).terminate)
 	case Rekey:
 		e.withPeer(ev.Peer, func(p *peer) { p.rekey(ev.Child) })
+	case Reauthenticate:
+		e.withPeer(ev.Peer, (*peer).reauth)
 	case Expire:
 		e.withChild(ev.SPI, func(c *childSA) { c.expire(ev.Hard) })
 	case Moved:

@@ -57,6 +57,8 @@ type (
 	Terminate struct{ Peer string }
 	// Rekey replaces the keys of a Child SA, or with an empty Child those of the IKE SA.
 	Rekey struct{ Peer, Child string }
+	// Reauthenticate has both ends prove anew who they are, with certificates that are checked anew, and all SAs replaced without a gap.
+	Reauthenticate struct{ Peer string }
 	// Reconfigure replaces the list of peers. What is gone or negotiated from other settings loses its SAs by delete, down to a single
 	// child; the rest notices nothing. Effects for a child under its name may follow until its last SA has gone. Of a peer that is gone or
 	// somebody else now both halves of every SA go at once: whether it answers the delete is up to it.
@@ -77,5 +79,6 @@ func (Moved) event()               {}
 func (InstallFailed) event()       {}
 func (Terminate) event()           {}
 func (Rekey) event()               {}
+func (Reauthenticate) event()      {}
 func (CertificatesChecked) event() {}
 func (Reconfigure) event()         {}

@@ -13,7 +13,7 @@ type Fact struct {
 	Kind    FactKind
 	Peer    string // empty for datagrams that belong to no peer
 	Child   string // empty for facts about the IKE SA
-	Reason  Reason // for Failed, Refused, Dropped and the deleted kinds
+	Reason  Reason // for Failed, Refused, Dropped, IKEReplaced and the deleted kinds
 	Detail  string // for people: what was offered, what came back
 	Local   netip.AddrPort
 	Remote  netip.AddrPort
@@ -38,6 +38,7 @@ const (
 	Retransmitted                          // a request was sent again
 	IKEEstablished                         // both sides are authenticated
 	IKERekeyed                             // a new IKE SA took over the children of the old one
+	IKEReplaced                            // an IKE SA that was authenticated by itself takes over from another (Reason says why)
 	IKEDeleted                             // an IKE SA that was established is gone (Reason says by whom)
 	ChildEstablished                       // a Child SA is installed
 	ChildRekeyed                           // a Child SA is installed in place of an older one
@@ -50,7 +51,7 @@ const (
 
 var factNames = [...]string{
 	NegotiationStarted: "negotiation_started", Retransmitted: "retransmitted", IKEEstablished: "ike_established", IKERekeyed: "ike_rekeyed",
-	IKEDeleted: "ike_deleted", ChildEstablished: "child_established", ChildRekeyed: "child_rekeyed", ChildDeleted: "child_deleted",
+	IKEReplaced: "ike_replaced", IKEDeleted: "ike_deleted", ChildEstablished: "child_established", ChildRekeyed: "child_rekeyed", ChildDeleted: "child_deleted",
 	Failed: "failed", Refused: "refused", Dropped: "dropped", AddressChanged: "address_changed",
 }
 
@@ -137,6 +138,7 @@ const (
 	DeletedByOperator Reason = "deleted_by_operator"
 	DeletedReconfig   Reason = "reconfigured"
 	DeletedRekeyed    Reason = "rekeyed"         // replaced by a successor
+	DeletedReauth     Reason = "reauthenticated" // replaced by another that was authenticated anew
 	DeletedRedundant  Reason = "redundant"       // the loser of a simultaneous negotiation (RFC 7296 2.8)
 	DeletedExpired    Reason = "lifetime"        // hard lifetime, the rekey had failed
 	DeletedIdle       Reason = "idle"            // S-081

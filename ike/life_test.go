@@ -160,7 +160,7 @@ func TestRestart(t *testing.T) {
 		l := up(t, nil, func(c *Config) { c.Peers[0].Children[0].Start = StartAlways })
 		l.b.boot(l.b.cfg)
 		l.b.step(Tick{})
-		l.run()
+		l.advance(6 * time.Second)
 		l.established("net")
 	})
 }

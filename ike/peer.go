@@ -46,9 +46,11 @@ func (p *peer) touch() {
 
 // pursue begins the negotiations that the peer's children need and lack.
 func (p *peer) pursue() {
+	p.bequeath()
 	if p.down || p.retired {
 		return
 	}
+	p.reauthenticate()
 	needed := slices.DeleteFunc(slices.Clone(p.slots), func(s *slot) bool { return !s.needed() })
 	if len(needed) == 0 {
 		return

@@ -67,7 +67,7 @@ func sameIdentity(a, b Peer) bool {
 	same := a.PSK.Equal(b.PSK) && a.Credential.Equal(b.Credential)
 	for _, p := range []*Peer{&a, &b} {
 		p.PSK, p.Credential, p.Children = crypto.Secret{}, nil, nil
-		p.DPDDelay, p.RekeyTime, p.FragmentSize, p.ChildLimit = 0, 0, 0, 0
+		p.DPDDelay, p.RekeyTime, p.ReauthTime, p.FragmentSize, p.ChildLimit = 0, 0, 0, 0, 0
 	}
 	return same && reflect.DeepEqual(a, b)
 }
@@ -112,6 +112,12 @@ func (sa *ikeSA) reconfigured(was Peer) {
 	if cfg.RekeyTime != was.RekeyTime {
 		sa.lifetime = e.lifetimeFrom(sa.established, cfg.RekeyTime)
 		e.timers.set(&sa.life, sa.rekeyAt, sa.rekeyDue)
+	}
+	if cfg.ReauthTime != was.ReauthTime {
+		sa.limitAuthentication()
+		if sa.origin.role == RoleResponder {
+			sa.tasks.enqueue(wire.ExchangeInformational, announceLifetime{})
+		}
 	}
 	if cfg.DPDDelay != was.DPDDelay {
 		e.timers.stop(&sa.watch)

@@ -26,7 +26,8 @@ import (
 //	                             └> stateClosed
 //
 // Every state goes to stateClosed at a failure. A replaced IKE SA answers requests and begins none but its delete: it lost to a rekey or is the
-// redundant one of two that were made at once (RFC 7296 2.8.2), and the side that began the winner or the loser deletes it.
+// redundant one of two that were made at once (RFC 7296 2.8.2), and the side that began the winner or the loser deletes it. One whose place another takes
+// that was authenticated by itself stays in stateEstablished until its delete (heir.go).
 type saState uint8
 
 const (
@@ -85,7 +86,18 @@ type ikeSA struct {
 	lastHeard   time.Time // an authenticated message
 	lastHint    time.Time // a liveness check begun at a stranger's word
 	replacedFor Reason    // why another took its place
-	endedFor    Reason    // why we delete it
+
+	// heir is the IKE SA, authenticated by itself, that takes over from this one (heir.go), leftAt since when.
+	heir      *ikeSA
+	leftAt    time.Time
+	confirmed bool // the peer is known to have it established
+
+	authentication lifetime // when the two have proved who they are, and must do so anew
+	given          lifetime // of it, by the peer (RFC 4478)
+	reauthWanted   bool
+	reauthFailures int // in a row
+
+	endedFor Reason // why we delete it
 
 	rekeyFailures int // in a row
 
@@ -95,14 +107,22 @@ type ikeSA struct {
 
 	traces [RoleResponder + 1]*trace // of negotiations that go on, by who began them
 
-	life  timer // rekey, then the end
-	again timer // a rekey that was put off
-	watch timer // liveness; half-open or replaced: how long it may wait
+	life   timer // rekey, then the end
+	again  timer // a rekey that was put off
+	watch  timer // liveness; half-open or replaced: how long it may wait
+	reauth timer // authentication anew, then the end
+	guard  timer // with an heir: another look
+}
+
+// timers are all that an IKE SA has of its own.
+func (sa *ikeSA) timers() []*timer {
+	return []*timer{&sa.life, &sa.again, &sa.watch, &sa.reauth, &sa.guard}
 }
 
 type origin struct {
-	role   Role
-	lowest []byte // nonce
+	role                 Role
+	lowest               []byte // nonce
+	begun, authenticated uint64 // the Steps
 }
 
 func newIKESA(e *Engine, role Role, local, remote netip.AddrPort) *ikeSA {
@@ -198,6 +218,7 @@ func (sa *ikeSA) establish() {
 	sa.keys.wipeAuth()
 	e.timers.set(&sa.life, sa.rekeyAt, sa.rekeyDue)
 	sa.watchLiveness()
+	sa.watchAuthentication()
 	sa.peer.succeeded()
 	sa.peer.touch()
 }
@@ -221,7 +242,7 @@ func (sa *ikeSA) rekeyDue() {
 func (sa *ikeSA) rekey() {
 	switch e := sa.engine; {
 	case sa.state != stateEstablished || sa.tasks.pending(isRekeyIKE):
-	case slices.ContainsFunc(sa.children, func(c *childSA) bool { return c.state == childReplaced }):
+	case sa.heir != nil || slices.ContainsFunc(sa.children, func(c *childSA) bool { return c.state == childReplaced }):
 		e.timers.set(&sa.again, e.now.Add(e.jitter(e.limits.RetryMin, retryJitter)), sa.rekey)
 	default:
 		sa.tasks.enqueue(wire.ExchangeCreateChildSA, &rekeyInitiator{})
@@ -231,6 +252,7 @@ func (sa *ikeSA) rekey() {
 // heard notes an authenticated message: the peer lives, and where it is (RFC 7296 2.23).
 func (sa *ikeSA) heard(d Datagram, request bool) {
 	sa.lastHeard, sa.suspect = sa.engine.now, false
+	sa.confirm(request)
 	if d.Local == sa.local && d.Remote == sa.remote {
 		return
 	}
@@ -274,7 +296,7 @@ func (sa *ikeSA) spent() bool {
 }
 
 // usable reports whether new exchanges may begin here.
-func (sa *ikeSA) usable() bool { return sa.state == stateEstablished && !sa.suspect }
+func (sa *ikeSA) usable() bool { return sa.state == stateEstablished && !sa.suspect && sa.heir == nil }
 
 // unanswered ends an IKE SA whose peer does not answer.
 func (sa *ikeSA) unanswered(x *exchange) {
@@ -352,7 +374,7 @@ func (sa *ikeSA) terminate(reason Reason) {
 
 func (sa *ikeSA) delete(t *deleteIKE) {
 	sa.state, sa.endedFor = stateDeleting, t.reason
-	for _, t := range []*timer{&sa.life, &sa.again, &sa.watch} {
+	for _, t := range sa.timers() {
 		sa.engine.timers.stop(t)
 	}
 	for _, c := range slices.Clone(sa.children) {
@@ -371,12 +393,17 @@ func (sa *ikeSA) close(reason Reason) {
 	e, halfOpen := sa.engine, sa.state == stateHalfOpen
 	sa.state, sa.predecessor = stateClosed, nil
 	sa.tasks.stop()
-	for _, t := range []*timer{&sa.life, &sa.again, &sa.watch} {
+	for _, t := range sa.timers() {
 		e.timers.stop(t)
 	}
-	for _, c := range slices.Clone(sa.children) {
-		c.remove(DeletedWithIKE, 0)
+	grace := time.Duration(0)
+	if sa.heir != nil {
+		grace = e.limits.RekeyGrace // for packets that overtake or lag behind its delete
 	}
+	for _, c := range slices.Clone(sa.children) {
+		c.remove(DeletedWithIKE, grace)
+	}
+	sa.heir = nil
 	delete(e.sas, sa.localSPI)
 	if e.inits[sa.initDigest] == sa {
 		delete(e.inits, sa.initDigest)

@@ -33,7 +33,7 @@ func (s *slot) needed() bool {
 // live is the youngest Child SA that is not on its way out, or nil.
 func (s *slot) live() *childSA {
 	for _, c := range slices.Backward(s.children) {
-		if c.state == childActive && c.ike.usable() {
+		if c.state == childActive && (c.ike.usable() || c.ike.goesOn()) {
 			return c
 		}
 	}
@@ -46,14 +46,13 @@ func (s *slot) elect() {
 	if s.outbound != nil || s.retired {
 		return
 	}
-	for _, usable := range []func(*childSA) bool{
-		func(c *childSA) bool { return c.state == childActive && c.ike.usable() },
-		func(c *childSA) bool {
-			return c.state == childActive && (c.ike.suspect || c.ike.state == stateReplaced)
-		},
+	for _, fit := range []func(*childSA) bool{
+		func(c *childSA) bool { return (c.ike.usable() || c.ike.goesOn()) && c.known() },
+		func(c *childSA) bool { return c.ike.usable() || c.ike.goesOn() },
+		func(c *childSA) bool { return c.ike.suspect || c.ike.heir != nil || c.ike.state == stateReplaced },
 	} {
 		for _, c := range slices.Backward(s.children) {
-			if usable(c) && c.sending == sendNotYet {
+			if c.state == childActive && c.sending == sendNotYet && fit(c) {
 				c.installOutbound()
 				return
 			}

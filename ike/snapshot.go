@@ -121,6 +121,9 @@ func (p *peer) info() SAInfo {
 func (sa *ikeSA) info() SAInfo {
 	info := sa.peer.info()
 	info.State, info.Role = sa.state.String(), sa.role
+	if sa.state == stateEstablished && sa.heir != nil {
+		info.State = stateReplaced.String()
+	}
 	info.SPIi, info.SPIr = sa.spis()
 	info.Local, info.Remote = sa.local, sa.remote
 	info.NATLocal, info.NATRemote = sa.natLocal, sa.natRemote

@@ -1,7 +1,6 @@
 package ike
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"slices"
@@ -53,6 +52,7 @@ func (t *authInitiator) process(m *message) error {
 		return err
 	}
 	sa.authenticated()
+	sa.heedLifetime(m)
 	return nil
 }
 
@@ -164,6 +164,7 @@ func (t *authResponder) build(m *message) error {
 	m.add(t.id)
 	m.addCertificates(&sa.peer.cfg)
 	m.add(t.auth)
+	sa.addLifetime(m)
 	sa.authenticated()
 	return nil
 }
@@ -179,7 +180,9 @@ func identityOf(id *wire.ID) Identity { return Identity{Type: id.Type, Data: str
 // authenticated establishes the IKE SA, and settles which one stays if there are two. One that was ended meanwhile goes.
 func (sa *ikeSA) authenticated() {
 	sa.establish()
-	sa.origin = origin{sa.role, sa.lowestNonce()}
+	sa.origin = origin{role: sa.role, lowest: sa.lowestNonce(), begun: sa.createdIn, authenticated: sa.engine.steps}
+	sa.authentication.established, sa.confirmed = sa.engine.now, sa.role == RoleInitiator
+	sa.limitAuthentication()
 	f := sa.fact(IKEEstablished)
 	f.Suite = sa.chosen.String()
 	sa.engine.fact(f)
@@ -196,30 +199,6 @@ func (p *peer) initialContact(sa *ikeSA) {
 	for _, other := range slices.Clone(p.sas) {
 		if other != sa && other.establishedIn != 0 && other.establishedIn <= sa.createdIn {
 			other.close(DeletedInitial)
-		}
-	}
-}
-
-// settleDuplicates keeps one of two IKE SAs that both ends began at the same time, by the rule that RFC 7296 2.8.2 has for rekeys: that
-// with the lowest of the four nonces goes, and the side that began it deletes it.
-func (sa *ikeSA) settleDuplicates() {
-	for _, other := range slices.Clone(sa.peer.sas) {
-		sameLine := bytes.Equal(other.origin.lowest, sa.origin.lowest) // a rekey, which settles that by itself
-		if sameLine || other.state != stateEstablished || sa.state != stateEstablished {
-			continue
-		}
-		if other.suspect {
-			other.close(DeletedDead) // the peer has answered here, and does not there
-			continue
-		}
-		loser := other
-		if loses(sa.origin.lowest, other.origin.lowest) {
-			loser = sa
-		}
-		if loser.origin.role == RoleInitiator {
-			loser.terminate(DeletedRedundant)
-		} else {
-			loser.standby(DeletedRedundant, (*ikeSA).terminate)
 		}
 	}
 }

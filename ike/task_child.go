@@ -79,11 +79,11 @@ func (t *childInitiator) build(m *message) error {
 func (t *childInitiator) cause(sa *ikeSA) error {
 	switch {
 	case t.first:
-		i := slices.IndexFunc(sa.peer.slots, func(s *slot) bool { return s.needed() && sa.fits(s) })
-		if t.none = i < 0 && sa.childless; t.none {
+		s := sa.firstSlot()
+		if t.none = s == nil; t.none {
 			return nil
 		}
-		t.slot = sa.peer.slots[max(i, 0)]
+		t.slot = s
 		if t.slot.negotiating == nil {
 			t.slot.negotiating = t
 		}
@@ -101,6 +101,20 @@ func (t *childInitiator) cause(sa *ikeSA) error {
 		return errNothingToDo
 	}
 	return nil
+}
+
+// firstSlot is what IKE_AUTH carries: what is needed, or else what is up and needs its like on the new IKE SA. It must carry something, or nil.
+func (sa *ikeSA) firstSlot() *slot {
+	p := sa.peer
+	for _, fit := range []func(*slot) bool{(*slot).needed, func(s *slot) bool { return s.live() != nil }} {
+		if i := slices.IndexFunc(p.slots, func(s *slot) bool { return fit(s) && sa.fits(s) }); i >= 0 {
+			return p.slots[i]
+		}
+	}
+	if sa.childless {
+		return nil
+	}
+	return p.slots[0]
 }
 
 // fits reports whether IKE_AUTH can make the Child SA of a slot as it is configured. One of whose proposals all ask for a key exchange of their own
@@ -273,7 +287,7 @@ func (t *childInitiator) settle(c *childSA) {
 		c.replace(DeletedRedundant, true)
 		return
 	}
-	if c.ike.state == stateEstablished {
+	if c.ike.state == stateEstablished && !c.superseded() {
 		c.installOutbound()
 	}
 	if t.rival != nil {

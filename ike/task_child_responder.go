@@ -102,6 +102,16 @@ func (sa *ikeSA) childBySPI(protocol crypto.Protocol, spi uint32) *childSA {
 	return nil
 }
 
+// controls reports whether a Child SA was made by an IKE SA or one that it has replaced by a rekey.
+func (sa *ikeSA) controls(c *childSA) bool {
+	for ; sa != nil; sa = sa.predecessor {
+		if c.ike == sa {
+			return true
+		}
+	}
+	return false
+}
+
 func (t *childResponder) negotiate(m *message) error {
 	sa := m.sa
 	s, selectors, err := t.chooseSlot(m)
@@ -141,7 +151,7 @@ func (t *childResponder) negotiate(m *message) error {
 		ni, t.nr = wire.Find[*wire.Nonce](m.Payloads).Data, sa.engine.random(nonceLen)
 	}
 	t.made = newChild(sa, s, RoleResponder, choice, selectors, spi, out)
-	t.made.transport = s.cfg.Transport
+	t.made.transport, t.made.first = s.cfg.Transport, t.first
 	t.made.keyIn, t.made.keyOut = childKeymat(sa.keys, choice.suite, shared, ni, t.nr)
 	t.made.lowestNonce = lowest(ni, t.nr)
 	return nil
@@ -220,7 +230,7 @@ func (t *childResponder) unique(sa *ikeSA, s *slot, selectors []policy.Selector)
 		return nil
 	}
 	prior := s.live()
-	if t.first || t.old != nil || prior == nil {
+	if t.first || t.old != nil || prior == nil || !sa.controls(prior) { // on another IKE SA it goes on until that is replaced
 		return nil
 	}
 	e := sa.engine

@@ -97,6 +97,7 @@ func (t *informationalResponder) process(m *message) error {
 	if m.notify(wire.NotifyAuthenticationFailed) != nil {
 		t.closing = DeletedByPeer // the initiator does not accept who we are (RFC 7296 2.21.2)
 	}
+	sa.heedLifetime(m)
 	if n := m.notify(wire.NotifyInvalidSPI); n != nil && len(n.Data) == 4 {
 		// Our packets arrive at an SA that the peer does not have: its answer to a rekey tells (RFC 7296 1.5).
 		if i := slices.IndexFunc(sa.children, func(c *childSA) bool { return string(spi4(c.spiOut)) == string(n.Data) }); i >= 0 {

@@ -40,6 +40,7 @@ func (sa *ikeSA) successor(role Role) *ikeSA {
 	next := newIKESA(sa.engine, role, sa.local, sa.remote)
 	next.peer, next.natLocal, next.natRemote, next.origin = sa.peer, sa.natLocal, sa.natRemote, sa.origin
 	next.fragmentation, next.path = sa.fragmentation, sa.path
+	next.authentication, next.given = sa.authentication, sa.given
 	next.localSPI = sa.engine.newSPI()
 	return next
 }
@@ -178,6 +179,7 @@ func (sa *ikeSA) handOver(next *ikeSA) {
 	f := next.fact(IKERekeyed)
 	f.Suite = next.chosen.String()
 	sa.engine.fact(f)
+	sa.passOn(next)
 	next.settleDuplicates()
 	next.tasks.start()
 	for _, s := range sa.peer.slots {

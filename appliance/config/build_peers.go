@@ -16,6 +16,8 @@ const (
 	maxRekey = 7 * 24 * time.Hour // so that keys do change
 	maxDelay = 24 * time.Hour
 
+	minReauth = time.Minute
+
 	minFragment = 576  // any IPv4 path carries that (RFC 7383, section 2.5.1)
 	maxFragment = 9728 // the largest MTU of a port
 )
@@ -41,6 +43,9 @@ func (b *builder) buildPeers() {
 		b.identities(key, &peer, pairs)
 		b.certificates(key+".auth", raw, &peer)
 		b.keyExchange(key, raw, &peer)
+		if b.has(key + ".reauth") {
+			peer.ReauthTime = b.reauth(key+".reauth", raw.Reauth)
+		}
 		b.rekey(key+".child_rekey", raw.ChildRekey)
 		b.delay(key+".idle_timeout", raw.IdleTimeout)
 		peer.FragmentSize = b.fragmentSize(key+".fragment_size", raw.FragmentSize)
@@ -121,6 +126,15 @@ func (b *builder) rekey(key string, d time.Duration) time.Duration {
 		b.add(key, "expected a time from %s to %s, found %s", minRekey, maxRekey, d)
 	}
 	return d
+}
+
+// reauth checks the time between two authentications, whose zero means never. A shorter one than minReauth is a flood of Diffie-Hellman computations at both
+// ends, and other gateways begin early by a fixed time.
+func (b *builder) reauth(key string, d time.Duration) time.Duration {
+	if d != 0 && (d < minReauth || d > maxRekey) {
+		b.add(key, "expected 0s (never) or a time from %s to %s, found %s", minReauth, maxRekey, d)
+	}
+	return orNever(d)
 }
 
 // delay checks a time whose zero means never.

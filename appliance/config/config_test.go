@@ -149,6 +149,12 @@ func TestSmallPrint(t *testing.T) {
 	if peer := c.Peers[0]; peer.DPDDelay >= 0 || peer.Children[0].IdleTimeout >= 0 || peer.Children[0].Start != ike.StartOnDemand {
 		t.Errorf("peer %+v", peer)
 	}
+	for text, want := range map[string]time.Duration{"": 0, ", reauth: 12h": 12 * time.Hour, ", reauth: 0s": -1} {
+		c = mustParse(t, replaced(t, "auth: {psk_file: site-b.psk}", "auth: {psk_file: site-b.psk}"+text))
+		if got := c.Peers[0].ReauthTime; got != want {
+			t.Errorf("with %q a peer is authenticated anew after %v, expected %v", text, got, want)
+		}
+	}
 	c = mustParse(t, replaced(t, "{source: 10.1.0.0/24, destination: 10.2.0.0/24}", "{source: &net 10.1.0.0/24, destination: any}, {source: *net, destination: 10.7.0.0/24}"))
 	if got := c.Policy.FilterLists[0].Filters[1].Source.String(); got != "10.1.0.0/24" {
 		t.Errorf("alias for 10.1.0.0/24 is %s", got)

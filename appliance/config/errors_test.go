@@ -78,6 +78,7 @@ func TestErrors(t *testing.T) {
 		{"remote: 192.0.2.2,", "remote: 192.0.2.2, start: soon,", `gw.yaml:9: peers[0].start: expected always or on-demand, found "soon"`},
 		{"remote: 192.0.2.2,", "remote: 192.0.2.2, dpd_delay: 30,", `gw.yaml:9: peers[0].dpd_delay: expected a time with its unit (500ms, 30s, 5m, 8h), found "30"`},
 		{"remote: 192.0.2.2,", "remote: 192.0.2.2, child_rekey: 1s,", "gw.yaml:9: peers[0].child_rekey: expected a time from 10s to 168h0m0s, found 1s"},
+		{"remote: 192.0.2.2,", "remote: 192.0.2.2, reauth: 30s,", "gw.yaml:9: peers[0].reauth: expected 0s (never) or a time from 1m0s to 168h0m0s, found 30s"},
 		{"remote: 192.0.2.2,", "remote: 192.0.2.2, idle_timeout: 1ms,", "gw.yaml:9: peers[0].idle_timeout: expected 0s (never) or a time from 1s to 24h0m0s, found 1ms"},
 		{"remote: 192.0.2.2,", "remote: 192.0.2.2, replay_window: 1,", "gw.yaml:9: peers[0].replay_window: expected 32 to 8192 packets, found 1"},
 		{"remote: 192.0.2.2,", "remote: 192.0.2.2, ike_proposals: [aes128],", `gw.yaml:9: peers[0].ike_proposals[0]: IKE proposal "aes128"`},

@@ -88,6 +88,7 @@ type filePeer struct {
 	Start        ike.Start     `mapstructure:"start" default:"always"`
 	DPDDelay     time.Duration `mapstructure:"dpd_delay" default:"30s"`
 	IKERekey     time.Duration `mapstructure:"ike_rekey"` // default: the active policy's key_exchange.lifetime
+	Reauth       time.Duration `mapstructure:"reauth"`    // default: 24h with certificates
 	ChildRekey   time.Duration `mapstructure:"child_rekey" default:"1h"`
 	IdleTimeout  time.Duration `mapstructure:"idle_timeout" default:"5m"`
 	ReplayWindow int           `mapstructure:"replay_window" default:"1024"`

@@ -101,6 +101,19 @@ func (p *Notify) ChildSPI() (ProtocolID, uint32, error) {
 	return p.Protocol, binary.BigEndian.Uint32(p.SPI), nil
 }
 
+// AuthLifetime says after how many seconds the sender wants to be proved anew who the receiver is (RFC 4478 3).
+func AuthLifetime(seconds uint32) *Notify {
+	return NewNotify(NotifyAuthLifetime, binary.BigEndian.AppendUint32(nil, seconds))
+}
+
+// Seconds reads an AUTH_LIFETIME.
+func (p *Notify) Seconds() (uint32, error) {
+	if err := p.expect(NotifyAuthLifetime, 4, 4); err != nil {
+		return 0, err
+	}
+	return binary.BigEndian.Uint32(p.Data), nil
+}
+
 // MaxCookie is the longest cookie, in octets (RFC 7296 2.6).
 const MaxCookie = 64
 

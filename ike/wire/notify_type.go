@@ -40,6 +40,7 @@ const (
 	NotifyRekeySA                   NotifyType = 16393
 	NotifyESPTFCPaddingNotSupported NotifyType = 16394
 	NotifyNonFirstFragmentsAlso     NotifyType = 16395
+	NotifyAuthLifetime              NotifyType = 16403 // RFC 4478 3
 	NotifyFragmentationSupported    NotifyType = 16430 // RFC 7383 2.3
 	NotifySignatureHashAlgorithms   NotifyType = 16431 // RFC 7427 4
 	NotifyChildlessSupported        NotifyType = 16418 // RFC 6023 3
@@ -90,6 +91,7 @@ var notifyNames = map[NotifyType]string{
 	NotifyFragmentationSupported:    "IKEV2_FRAGMENTATION_SUPPORTED",
 	NotifySignatureHashAlgorithms:   "SIGNATURE_HASH_ALGORITHMS",
 	NotifyChildlessSupported:        "CHILDLESS_IKEV2_SUPPORTED",
+	NotifyAuthLifetime:              "AUTH_LIFETIME",
 
 	notifyMOBIKESupported:               "MOBIKE_SUPPORTED",
 	notifyNoAdditionalAddresses:         "NO_ADDITIONAL_ADDRESSES",
