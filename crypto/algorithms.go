@@ -64,14 +64,29 @@ const (
 
 // Key exchange methods: Diffie-Hellman groups, and key encapsulations.
 const (
-	DHNone       DHID = 0  // no additional key exchange, where it is one of the alternatives (RFC 9370)
-	DHMODP2048   DHID = 14 // RFC 3526
-	DHECP256     DHID = 19 // RFC 5903
-	DHECP384     DHID = 20
-	DHCurve25519 DHID = 31 // RFC 8031
-	DHMLKEM512   DHID = 35 // FIPS 203, draft-ietf-ipsecme-ikev2-mlkem
-	DHMLKEM768   DHID = 36
-	DHMLKEM1024  DHID = 37
+	DHNone         DHID = 0 // no additional key exchange, where it is one of the alternatives (RFC 9370)
+	DHMODP768      DHID = 1 // RFC 7296 appendix B
+	DHMODP1024     DHID = 2
+	DHMODP1536     DHID = 5 // RFC 3526
+	DHMODP2048     DHID = 14
+	DHMODP3072     DHID = 15
+	DHMODP4096     DHID = 16
+	DHMODP6144     DHID = 17
+	DHMODP8192     DHID = 18
+	DHECP256       DHID = 19 // RFC 5903
+	DHECP384       DHID = 20
+	DHECP521       DHID = 21
+	DHECP192       DHID = 25 // RFC 5114
+	DHECP224       DHID = 26
+	DHBrainpool224 DHID = 27 // RFC 6932
+	DHBrainpool256 DHID = 28
+	DHBrainpool384 DHID = 29
+	DHBrainpool512 DHID = 30
+	DHCurve25519   DHID = 31 // RFC 8031
+	DHCurve448     DHID = 32
+	DHMLKEM512     DHID = 35 // FIPS 203, draft-ietf-ipsecme-ikev2-mlkem
+	DHMLKEM768     DHID = 36
+	DHMLKEM1024    DHID = 37
 )
 
 // Extended sequence numbers.

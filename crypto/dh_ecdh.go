@@ -10,9 +10,11 @@ import (
 // uses and the KE payload leaves out (RFC 5903 section 7).
 const uncompressed = 4
 
-// maxScalarDraws bounds the search for a scalar below the group order. A draw
-// fails with a chance of 2^-32 at most, so reaching the bound means a broken reader.
-const maxScalarDraws = 8
+// maxScalarDraws bounds the search for a scalar below the group order. A draw fails with a
+// chance of a half at most, so reaching the bound means a broken reader.
+const maxScalarDraws = 128
+
+var errScalarDraws = fmt.Errorf("no scalar below the group order in %d draws, the random source is broken", maxScalarDraws)
 
 // ecdhExchange serves the NIST curves (RFC 5903) and Curve25519 (RFC 8031). It keeps the
 // ecdh.PrivateKey until Wipe, which can only drop it: to make it again from a scalar of our own
@@ -25,20 +27,21 @@ type ecdhExchange struct {
 
 // generateECDH draws the scalar itself, because ecdh.Curve.GenerateKey ignores
 // the reader it is given.
-func generateECDH(curve ecdh.Curve, scalarLen int) func(io.Reader) (KeyExchange, error) {
+func generateECDH(curve ecdh.Curve, scalarBits int) func(io.Reader) (KeyExchange, error) {
 	return func(random io.Reader) (KeyExchange, error) {
-		scalar := NewSecret(make([]byte, scalarLen))
+		scalar := NewSecret(make([]byte, (scalarBits+7)/8))
 		defer scalar.Wipe()
 		for range maxScalarDraws {
 			if _, err := io.ReadFull(random, scalar.Bytes()); err != nil {
 				return nil, err
 			}
+			scalar.Bytes()[0] &= 0xff >> (8*scalar.Len() - scalarBits)
 			// Refuses zero and anything not below the order.
 			if private, err := curve.NewPrivateKey(scalar.Bytes()); err == nil {
 				return &ecdhExchange{curve, private.ECDH, encodePoint(private.PublicKey())}, nil
 			}
 		}
-		return nil, fmt.Errorf("no scalar below the group order in %d draws, the random source is broken", maxScalarDraws)
+		return nil, errScalarDraws
 	}
 }
 

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 )
 
 // ErrPeerValue is in the chain of every error about the value that a peer sent in its KE
@@ -38,17 +40,51 @@ type exchangeRow struct {
 	respond   func(initiator []byte, random io.Reader) ([]byte, Secret, error) // nil: Diffie-Hellman, both sides do the same
 	initiator int
 	responder int
+	use       use // useLegacy or 0
 }
 
 var exchangeTable = []exchangeRow{
-	{DHMODP2048, "2048-bit MODP", generateMODP2048, nil, modp2048Len, modp2048Len},
-	{DHECP256, "256-bit random ECP", generateECDH(ecdh.P256(), 32), nil, 64, 64},
-	{DHECP384, "384-bit random ECP", generateECDH(ecdh.P384(), 48), nil, 96, 96},
-	{DHCurve25519, "Curve25519", generateECDH(ecdh.X25519(), 32), nil, 32, 32},
-	{DHMLKEM512, "ml-kem-512", mlkem512.generate, mlkem512.respond, 800, 768},
-	{DHMLKEM768, "ml-kem-768", mlkem768.generate, mlkem768.respond, 1184, 1088},
-	{DHMLKEM1024, "ml-kem-1024", mlkem1024.generate, mlkem1024.respond, 1568, 1568},
+	{DHMODP2048, "2048-bit MODP", modp2048.generate, nil, 256, 256, 0},
+	{DHMODP3072, "3072-bit MODP", modp3072.generate, nil, 384, 384, 0},
+	{DHMODP4096, "4096-bit MODP", modp4096.generate, nil, 512, 512, 0},
+	{DHMODP6144, "6144-bit MODP", modp6144.generate, nil, 768, 768, 0},
+	{DHMODP8192, "8192-bit MODP", modp8192.generate, nil, 1024, 1024, 0},
+	{DHECP256, "256-bit random ECP", generateECDH(ecdh.P256(), 256), nil, 64, 64, 0},
+	{DHECP384, "384-bit random ECP", generateECDH(ecdh.P384(), 384), nil, 96, 96, 0},
+	{DHECP521, "521-bit random ECP", generateECDH(ecdh.P521(), 521), nil, 132, 132, 0},
+	{DHECP224, "224-bit random ECP", generateWeierstrass(ecp224), nil, 56, 56, 0},
+	{DHBrainpool224, "brainpoolP224r1", generateWeierstrass(brainpool224), nil, 56, 56, 0},
+	{DHBrainpool256, "brainpoolP256r1", generateWeierstrass(brainpool256), nil, 64, 64, 0},
+	{DHBrainpool384, "brainpoolP384r1", generateWeierstrass(brainpool384), nil, 96, 96, 0},
+	{DHBrainpool512, "brainpoolP512r1", generateWeierstrass(brainpool512), nil, 128, 128, 0},
+	{DHCurve25519, "Curve25519", generateECDH(ecdh.X25519(), 256), nil, 32, 32, 0},
+	{DHCurve448, "Curve448", generateX448, nil, 56, 56, 0},
+	{DHMLKEM512, "ml-kem-512", mlkem512.generate, mlkem512.respond, 800, 768, 0},
+	{DHMLKEM768, "ml-kem-768", mlkem768.generate, mlkem768.respond, 1184, 1088, 0},
+	{DHMLKEM1024, "ml-kem-1024", mlkem1024.generate, mlkem1024.respond, 1568, 1568, 0},
+	// RFC 8247 section 2.4: groups 1, 2 and 5 are within the reach of some attackers or soon
+	// will be. A curve of 192 bits is as strong as a prime of about 1536.
+	{DHMODP768, "768-bit MODP", modp768.generate, nil, 96, 96, useLegacy},
+	{DHMODP1024, "1024-bit MODP", modp1024.generate, nil, 128, 128, useLegacy},
+	{DHMODP1536, "1536-bit MODP", modp1536.generate, nil, 192, 192, useLegacy},
+	{DHECP192, "192-bit random ECP", generateWeierstrass(ecp192), nil, 48, 48, useLegacy},
 }
+
+var (
+	modp768  = newMODP(DHMODP768, 768, 149686, 40)
+	modp1024 = newMODP(DHMODP1024, 1024, 129093, 40)
+	modp1536 = newMODP(DHMODP1536, 1536, 741804, 40)
+	modp2048 = newMODP(DHMODP2048, 2048, 124476, 64)
+	modp3072 = newMODP(DHMODP3072, 3072, 1690314, 64)
+	modp4096 = newMODP(DHMODP4096, 4096, 240904, 64)
+	modp6144 = newMODP(DHMODP6144, 6144, 929484, 80)
+	modp8192 = newMODP(DHMODP8192, 8192, 4743158, 80)
+)
+
+// refusedExchanges are methods that nobody gets, by their words.
+var refusedExchanges = map[string]DHID{"modp1024s160": 22, "modp2048s224": 23, "modp2048s256": 24}
+
+const whyRefused = "groups 22, 23 and 24 are refused: their small subgroups give a secret away if one check is missing at the peer, and nobody can say how their primes were made (RFC 8247 section 2.4)"
 
 func exchangeByID(id DHID) (exchangeRow, bool) {
 	for _, row := range exchangeTable {
@@ -61,6 +97,9 @@ func exchangeByID(id DHID) (exchangeRow, bool) {
 
 func supportedExchange(id DHID) (exchangeRow, error) {
 	row, ok := exchangeByID(id)
+	if slices.Contains(slices.Collect(maps.Values(refusedExchanges)), id) {
+		return row, errors.New(whyRefused)
+	}
 	if !ok {
 		return row, fmt.Errorf("%s is not supported, expected one of %s", id, wordList(ProtocolIKE, TransformDH))
 	}

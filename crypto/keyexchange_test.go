@@ -6,11 +6,12 @@ import (
 	"errors"
 	"io"
 	"math/big"
+	"strings"
 	"testing"
 )
 
-// Published exchanges: RFC 5903 sections 8.1 and 8.2 and RFC 7748 section 6.1. There is none
-// for group 14; its numbers are from Python's pow() with the exponents given.
+// Published exchanges: RFC 5903 sections 8.1 and 8.2, RFC 7748 section 6.1, and the first of
+// NIST's CAVS file for P-192. There is none for group 14; its numbers are from Python's pow() with the exponents given.
 var dhVectors = []struct {
 	id                        DHID
 	privateI, privateR        string
@@ -41,6 +42,14 @@ var dhVectors = []struct {
 		"8520f0098930a754748b7ddcb43ef75a0dbf3a0d26381af4eba4a98eaa9b4e6a",
 		"de9edb7d7b7dc1b4d35b61c2ece435373f8343c85b78674dadfc7e146f882b4f",
 		"4a5d9d5ba4ce2de1728e3bf480350f25e07e21c947d19e3376f09b3c1e161742",
+	},
+	{
+		DHECP192,
+		"f17d3fea367b74d340851ca4270dcb24c271f445bed9d527",
+		"",
+		"b15053401f57285637ec324c1cd2139e3a67de3739234b37 f269c158637482aad644cd692dd1d3ef2c8a7c49e389f7f6",
+		"42ea6dd9969dd2a61fea1aac7f8e98edcc896c6e55857cc0 dfbe5d7c61fac88b11811bde328e8a0d12bf01a9d204b523",
+		"803d8ab2e5b6e6fca715737c3a82f7ce3c783124f6d51cd0",
 	},
 	{
 		DHMODP2048,
@@ -75,8 +84,16 @@ func generate(t *testing.T, id DHID, random io.Reader) KeyExchange {
 func TestDHVectors(t *testing.T) {
 	for _, v := range dhVectors {
 		i := generate(t, v.id, bytes.NewReader(unhex(t, v.privateI)))
-		r := generate(t, v.id, bytes.NewReader(unhex(t, v.privateR)))
 		same(t, v.id.String()+" public i", i.Public(), unhex(t, v.publicI))
+		if v.privateR == "" { // not published
+			shared, err := i.Shared(unhex(t, v.publicR))
+			if err != nil {
+				t.Fatal(err)
+			}
+			same(t, v.id.String()+" shared", shared.Bytes(), unhex(t, v.sharedS))
+			continue
+		}
+		r := generate(t, v.id, bytes.NewReader(unhex(t, v.privateR)))
 		same(t, v.id.String()+" public r", r.Public(), unhex(t, v.publicR))
 		for _, side := range []struct {
 			own  KeyExchange
@@ -138,10 +155,10 @@ func TestKeyExchangeWipe(t *testing.T) {
 // TestDHRefusesPeerValues walks the tests of RFC 6989 section 2 and, for Curve25519, the
 // values that lead to a null secret (RFC 7748 section 6.1).
 func TestDHRefusesPeerValues(t *testing.T) {
-	prime := unhex(t, modp2048Prime)
+	prime := modp2048.prime().Bytes()
 	number := func(n int64, add []byte) []byte {
 		sum := new(big.Int).Add(new(big.Int).SetBytes(add), big.NewInt(n))
-		return sum.FillBytes(make([]byte, modp2048Len))
+		return sum.FillBytes(make([]byte, 256))
 	}
 	offCurve := func(public []byte) []byte {
 		changed := bytes.Clone(public)
@@ -151,7 +168,7 @@ func TestDHRefusesPeerValues(t *testing.T) {
 	bad := map[DHID]map[string][]byte{
 		DHMODP2048: {
 			"0": number(0, nil), "1": number(1, nil), "p-1": number(-1, prime), "p": prime, "p+1": number(1, prime),
-			"all ones": bytes.Repeat([]byte{0xff}, modp2048Len),
+			"all ones": bytes.Repeat([]byte{0xff}, 256),
 		},
 		DHECP256: {
 			"(0, 0)": make([]byte, 64), "beyond p": bytes.Repeat([]byte{0xff}, 64),
@@ -202,13 +219,13 @@ func TestGenerateKeyErrors(t *testing.T) {
 		t.Errorf("method 99 was answered, error %v", err)
 	}
 	for _, row := range exchangeTable {
-		if _, err := GenerateKey(row.id, bytes.NewReader(make([]byte, 31))); !errors.Is(err, io.ErrUnexpectedEOF) {
+		if _, err := GenerateKey(row.id, bytes.NewReader(make([]byte, 23))); !errors.Is(err, io.ErrUnexpectedEOF) {
 			t.Errorf("%s from a short reader: error %v", row.name, err)
 		}
 	}
-	for _, id := range []DHID{DHECP256, DHECP384} {
+	for _, id := range []DHID{DHECP256, DHECP384, DHECP224, DHECP192} {
 		for name, octet := range map[string]byte{"zero": 0, "beyond the order": 0xff} {
-			stuck := bytes.NewReader(bytes.Repeat([]byte{octet}, 4096))
+			stuck := bytes.NewReader(bytes.Repeat([]byte{octet}, 1<<16))
 			if _, err := GenerateKey(id, stuck); err == nil {
 				t.Errorf("%s: scalar %s was taken", id, name)
 			}
@@ -216,20 +233,101 @@ func TestGenerateKeyErrors(t *testing.T) {
 	}
 }
 
-// TestMODP2048IsTheGroupOfRFC3526 builds the prime from its definition, pi included, and
-// checks that p and (p-1)/2 are prime.
-func TestMODP2048IsTheGroupOfRFC3526(t *testing.T) {
-	one := big.NewInt(1)
-	power := func(n uint) *big.Int { return new(big.Int).Lsh(one, n) }
-	middle := new(big.Int).Add(pi(1918), big.NewInt(124476))
-	p := new(big.Int).Sub(power(2048), power(1984))
-	p.Sub(p, one).Add(p, middle.Lsh(middle, 64))
-	if want := new(big.Int).SetBytes(unhex(t, modp2048Prime)); p.Cmp(want) != 0 {
-		t.Fatalf("prime is %x, expected %x", want, p)
+// TestMODPPrimes builds the primes from their definition (RFC 3526), pi included, and checks
+// that p and (p-1)/2 are prime: only the published offset gives that.
+func TestMODPPrimes(t *testing.T) {
+	for _, g := range []*modpGroup{modp768, modp1024, modp1536, modp2048, modp3072, modp4096, modp6144, modp8192} {
+		t.Run(g.id.String(), func(t *testing.T) {
+			t.Parallel()
+			one := big.NewInt(1)
+			power := func(n uint) *big.Int { return new(big.Int).Lsh(one, n) }
+			middle := new(big.Int).Add(pi(uint(g.bits)-130), big.NewInt(g.offset))
+			p := new(big.Int).Sub(power(uint(g.bits)), power(uint(g.bits)-64))
+			p.Sub(p, one).Add(p, middle.Lsh(middle, 64))
+			if found := g.prime(); p.Cmp(found) != 0 || p.BitLen() != g.bits {
+				t.Fatalf("prime is %x, expected %x", found, p)
+			}
+			// Fermat's test to the base 2: what passes by accident is rare at random, and these are
+			// no adversary's choice.
+			for _, prime := range []*big.Int{p, new(big.Int).Rsh(p, 1)} {
+				if new(big.Int).Exp(big.NewInt(2), new(big.Int).Sub(prime, one), prime).Cmp(one) != 0 {
+					t.Error("not a safe prime")
+				}
+			}
+		})
 	}
-	half := new(big.Int).Rsh(p, 1)
-	if !p.ProbablyPrime(2) || !half.ProbablyPrime(2) {
-		t.Error("not a safe prime")
+}
+
+// TestMODPEqualsBigInt has math/big compute the same values.
+func TestMODPEqualsBigInt(t *testing.T) {
+	for _, g := range []*modpGroup{modp768, modp1024, modp1536, modp2048, modp3072, modp4096, modp6144, modp8192} {
+		own, peer := generate(t, g.id, rand.Reader), generate(t, g.id, rand.Reader).Public()
+		exponent := new(big.Int).SetBytes(own.(*modpExchange).exponent.Bytes())
+		value := func(base *big.Int) []byte {
+			return base.Exp(base, exponent, g.prime()).FillBytes(make([]byte, g.bits/8))
+		}
+		same(t, g.id.String()+" public", own.Public(), value(big.NewInt(2)))
+		shared, err := own.Shared(peer)
+		if err != nil {
+			t.Fatal(err)
+		}
+		same(t, g.id.String()+" shared", shared.Bytes(), value(new(big.Int).SetBytes(peer)))
+	}
+}
+
+// TestRefusedGroups wants the reason for groups that are refused, and a legacy mark on weak
+// ones (RFC 8247 section 2.4).
+func TestRefusedGroups(t *testing.T) {
+	for _, word := range []string{"modp1024s160", "modp2048s224", "modp2048s256", "ke1_modp2048s256"} {
+		for _, parse := range []func(string) (Proposal, error){ParseIKEProposalWithLegacy, ParseESPProposalWithLegacy} {
+			text := "aes128-sha256-" + word
+			if _, err := parse(text); err == nil || !strings.Contains(err.Error(), "RFC 8247") {
+				t.Errorf("%s: error %v", text, err)
+			}
+		}
+	}
+	for _, id := range []DHID{22, 23, 24} {
+		if _, err := GenerateKey(id, rand.Reader); err == nil || !strings.Contains(err.Error(), "RFC 8247") {
+			t.Errorf("group %d: error %v", id, err)
+		}
+	}
+	for _, word := range []string{"modp768", "modp1024", "modp1536", "ecp192"} {
+		if p, err := ParseIKEProposal("aes128-sha256-ecp256-" + word); err == nil || !strings.Contains(err.Error(), "weak "+word) {
+			t.Errorf("%s was taken: %v, error %v", word, p, err)
+		}
+		if p, err := ParseIKEProposalWithLegacy("aes128-sha256-ecp256-ke1_" + word); err != nil || len(p.Legacy()) != 1 {
+			t.Errorf("%s: legacy %v, error %v", word, p.Legacy(), err)
+		}
+	}
+}
+
+func BenchmarkKeyExchange(b *testing.B) {
+	for _, row := range exchangeTable {
+		own, err := GenerateKey(row.id, rand.Reader)
+		if err != nil {
+			b.Fatal(err)
+		}
+		value, _, err := Respond(row.id, own.Public(), rand.Reader)
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.Run("initiator/"+row.name, func(b *testing.B) {
+			for b.Loop() {
+				if own, err = GenerateKey(row.id, rand.Reader); err != nil {
+					b.Fatal(err)
+				}
+				if _, err = own.Shared(value); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+		b.Run("responder/"+row.name, func(b *testing.B) {
+			for b.Loop() {
+				if _, _, err := Respond(row.id, own.Public(), rand.Reader); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
 	}
 }
 

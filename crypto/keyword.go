@@ -71,9 +71,24 @@ var keywordTable = []keyword{
 	{"prfaescmac", TransformPRF, uint16(PRFAESCMAC), 0},
 	{"prfmd5", TransformPRF, uint16(PRFHMACMD5), 0},
 	{"modp2048", TransformDH, uint16(DHMODP2048), 0},
+	{"modp3072", TransformDH, uint16(DHMODP3072), 0},
+	{"modp4096", TransformDH, uint16(DHMODP4096), 0},
+	{"modp6144", TransformDH, uint16(DHMODP6144), 0},
+	{"modp8192", TransformDH, uint16(DHMODP8192), 0},
 	{"ecp256", TransformDH, uint16(DHECP256), 0},
 	{"ecp384", TransformDH, uint16(DHECP384), 0},
+	{"ecp521", TransformDH, uint16(DHECP521), 0},
+	{"ecp224", TransformDH, uint16(DHECP224), 0},
+	{"ecp224bp", TransformDH, uint16(DHBrainpool224), 0},
+	{"ecp256bp", TransformDH, uint16(DHBrainpool256), 0},
+	{"ecp384bp", TransformDH, uint16(DHBrainpool384), 0},
+	{"ecp512bp", TransformDH, uint16(DHBrainpool512), 0},
 	{"curve25519", TransformDH, uint16(DHCurve25519), 0},
+	{"curve448", TransformDH, uint16(DHCurve448), 0},
+	{"modp768", TransformDH, uint16(DHMODP768), 0},
+	{"modp1024", TransformDH, uint16(DHMODP1024), 0},
+	{"modp1536", TransformDH, uint16(DHMODP1536), 0},
+	{"ecp192", TransformDH, uint16(DHECP192), 0},
 	{"mlkem512", TransformDH, uint16(DHMLKEM512), 0},
 	{"mlkem768", TransformDH, uint16(DHMLKEM768), 0},
 	{"mlkem1024", TransformDH, uint16(DHMLKEM1024), 0},
@@ -107,6 +122,7 @@ var keywordTable = []keyword{
 	{"sha2_384", TransformInteg, uint16(IntegHMACSHA384), 0},
 	{"sha2_512", TransformInteg, uint16(IntegHMACSHA512), 0},
 	{"x25519", TransformDH, uint16(DHCurve25519), 0},
+	{"x448", TransformDH, uint16(DHCurve448), 0},
 }
 
 // parseKeywords splits "a-b-c" and looks each word up. Only words of the given
@@ -116,6 +132,9 @@ func parseKeywords(text string, p Protocol, kinds ...TransformType) ([]keyword, 
 	var words []keyword
 	for name := range strings.SplitSeq(text, "-") {
 		word, ok := lookUp(name, p, kinds)
+		if _, refused := refusedExchanges[name[strings.Index(name, "_")+1:]]; refused {
+			return nil, fmt.Errorf("%q: %s", name, whyRefused)
+		}
 		if !ok {
 			return nil, fmt.Errorf("unknown word %q, expected one of %s%s", name, wordList(p, kinds...), additionalHint(kinds))
 		}

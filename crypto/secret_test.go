@@ -119,13 +119,19 @@ func TestNothingPrintsAKey(t *testing.T) {
 		values["error "+s.String()] = err
 	}
 	for _, row := range exchangeTable {
-		exchange := generate(t, row.id, bytes.NewReader(key))
+		exchange := generate(t, row.id, bytes.NewReader(bytes.Repeat(key, 64)))
 		values["KeyExchange "+row.name] = exchange
 		values["KeyExchange in a struct "+row.name] = struct{ kept KeyExchange }{exchange}
 		switch e := exchange.(type) {
 		case *modpExchange:
 			values["KeyExchange value "+row.name] = *e
 		case *ecdhExchange:
+			values["KeyExchange value "+row.name] = *e
+		case *weierstrassExchange:
+			values["KeyExchange value "+row.name] = *e
+		case *x448Exchange:
+			values["KeyExchange value "+row.name] = *e
+		case *mlkemExchange:
 			values["KeyExchange value "+row.name] = *e
 		}
 	}

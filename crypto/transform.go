@@ -123,8 +123,11 @@ func (t Transform) legacy() bool {
 	case TransformPRF:
 		row, _ := prfByID(PRFID(t.ID))
 		return row.use&useLegacy != 0
+	case TransformESN:
+		return false
 	}
-	return false
+	row, _ := exchangeByID(DHID(t.ID))
+	return row.use&useLegacy != 0
 }
 
 // Protocol is a security protocol identifier (RFC 7296 section 3.3.1).

@@ -12,7 +12,7 @@ import (
 )
 
 // wycheproofGroup is a group of vectors of one file: of the schemas aead_test, mac_test and
-// ind_cpa_test those fields that are used. Sizes are bits.
+// ind_cpa_test those fields that are used, and those of key exchanges. Sizes are bits.
 type wycheproofGroup struct {
 	KeySize, IVSize, TagSize int
 	Tests                    []wycheproofVector
@@ -21,7 +21,9 @@ type wycheproofGroup struct {
 type wycheproofVector struct {
 	ID                         int `json:"tcId"`
 	Comment                    string
-	Key, IV, AAD, Msg, CT, Tag string // hexadecimal
+	Key, IV, AAD, Msg, CT, Tag string // hexadecimal, as all that follows
+	Public, Private, Shared    string // of schemas ecdh_test and xdh_comp
+	Seed, M, EK, C, K          string // of the schemas of ML-KEM
 	Result                     string // "valid", "invalid" or "acceptable"
 }
 
