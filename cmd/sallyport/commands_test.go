@@ -84,6 +84,13 @@ func TestCommands(t *testing.T) {
 		QuickMode: []api.SA{{Peer: "site-b", Child: "to-site-b", Direction: "outbound", SPI: "0xb4923001", Suite: "aes128gcm16", Packets: 3, Bytes: 252,
 			Selectors: []string{"10.1.0.0/24 === 10.2.0.0/24"}}},
 		Soft: []api.SoftSA{{Peer: "192.0.2.66", Selector: "10.1.0.0/24 === 10.3.0.7", Operation: "none", Age: 12, Remaining: 288}}}
+	ends := time.Date(2027, 3, 1, 12, 0, 0, 0, time.UTC)
+	certificates := []api.Certificate{
+		{Use: "own", Subject: "CN=gw-a.example,O=Example", Issuer: "CN=VPN CA,O=Example", Serial: "2A", NotAfter: ends, DaysLeft: 20, Warning: "CN=gw-a.example,O=Example ends in 20 days, on 2027-03-01T12:00:00Z: renew it",
+			Key: "ECDSA P-256", File: "gw-a.pem", Peers: []string{"site-b", "site-c"}},
+		{Use: "ca", Subject: "CN=VPN CA,O=Example", Issuer: "CN=VPN CA,O=Example", Serial: "7D1C2E94A0B3F5768812", NotAfter: ends.AddDate(9, 0, 0), DaysLeft: 3307, Key: "RSA 4096", File: "ca.pem", Peers: []string{"site-b", "site-c"}}}
+	crls := api.Revocation{Mode: 2, CRLs: []api.CRL{
+		{Source: "http://crl.example/vpn.crl", Issuer: "CN=VPN CA,O=Example", ThisUpdate: ends.AddDate(0, -1, 0), NextUpdate: ends, Revoked: 3, Bytes: 542}}}
 	saved := time.Date(2026, 11, 21, 9, 30, 0, 0, time.UTC)
 	backups := []api.Backup{{Number: 5, Saved: saved, Policy: "day", Bytes: 2345}, {Number: 4, Saved: saved.Add(-time.Hour), Bytes: 800}}
 
@@ -112,6 +119,10 @@ func TestCommands(t *testing.T) {
 		"exempt level":         {"exempt level 1", asked{what: "POST /v1/exemptions/level", body: `{"level":"1"}`}, changed},
 		"sa show":              {"sa show", asked{what: "GET /v1/sa"}, sad},
 		"sa show none":         {"sa show", asked{what: "GET /v1/sa"}, api.SAD{}},
+		"show certificates":    {"show certificates", asked{what: "GET /v1/certificates"}, certificates},
+		"show crl":             {"show crl", asked{what: "GET /v1/crl"}, crls},
+		"show crl off":         {"crl show", asked{what: "GET /v1/crl"}, api.Revocation{}},
+		"crl flush":            {"crl flush", asked{what: "POST /v1/crl/flush", body: "{}"}, api.Flushed{CRLs: 3}},
 		"address add":          {"address add wan 192.0.2.7/24", asked{what: "POST /v1/addresses", body: `{"port":"wan","address":"192.0.2.7/24"}`}, changed},
 		"address remove": {"address remove wan 192.0.2.1/24 --dry-run",
 			asked{what: "POST /v1/addresses", body: `{"port":"wan","address":"192.0.2.1/24","remove":true,"dry_run":true}`}, tried},

@@ -15,7 +15,7 @@ import (
 func showCommand() *cobra.Command {
 	show := &cobra.Command{
 		Use:   "show",
-		Short: "Show ports, SAs, filters, flows and counters of the running gateway",
+		Short: "Show ports, SAs, certificates, filters, flows and counters of the running gateway",
 		Args:  cobra.NoArgs,
 		RunE:  func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
@@ -28,6 +28,8 @@ func showCommand() *cobra.Command {
 		view("ports", "Show ports: device, addresses, link", api.PathPorts, portTable),
 		view("sas", "Show the SAD: each direction of each Child SA", api.PathSAs, saTable),
 		view("ike", "Show peers and their IKE SAs, and why one is missing", api.PathIKE, ikeTable),
+		view("certificates", "Show our certificates and those of CAs, and when they end", api.PathCertificates, certificateTable),
+		view("crl", "Show the CRLs that serve, and the servers that are left alone", api.PathCRL, crlTable),
 		view("filters", "Show the compiled SPD in match order, with hits", api.PathFilters, filterTable),
 		flows,
 		view("counters", "Show the account of every packet by port", api.PathCounters, counterTable),
