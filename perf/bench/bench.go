@@ -7,7 +7,7 @@
 // its neighbours are the loops of the floor, measure.go runs the windows and table.go shows the result. There is a table each
 // of sizes and flows (sizes.go), transforms and encapsulations (transforms.go), numbers of tunnels (tunnels.go), two workers
 // (workers.go), and policies of many filters (filters.go, with the policy and packets of site.go and the memory of memory.go). What
-// IKE costs, package ikebench measures.
+// IKE costs is measured by packages ikebench and joined (ike.go).
 package bench
 
 import (
@@ -20,7 +20,6 @@ import (
 	"slices"
 
 	"sallyport/crypto"
-	"sallyport/perf/ikebench"
 	"sallyport/pipeline"
 	"sallyport/pmd/eal"
 )
@@ -63,6 +62,7 @@ func Run(ctx context.Context, o Options) (err error) {
 type table struct {
 	loads   [][]load
 	filters []int // of its largest policies
+	extra   int   // MiB that it takes apart from these
 	run     func(*stand) ([]any, error)
 }
 
@@ -74,7 +74,7 @@ func (o *Options) tables(suites []crypto.Suite) (list []table) {
 		tableTunnels:    o.tunnelsTable(),
 		tableWorkers:    o.workersTable(),
 		tablePolicies:   o.policiesTable(),
-		tableIKE:        {run: func(s *stand) ([]any, error) { return ikebench.Run(s.ctx, o.Out, o.Quick) }},
+		tableIKE:        o.ikeTable(),
 	}
 	for _, name := range Tables {
 		if slices.Contains(o.Tables, name) {
@@ -199,6 +199,7 @@ func memoryMB(tables []table) int {
 			}
 			needed = max(needed, sum)
 		}
+		needed = max(needed, t.extra*megabyte)
 	}
 	return fixed + needed/megabyte
 }

@@ -1,0 +1,171 @@
+package joined
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"net/netip"
+	"sync/atomic"
+	"time"
+	"unsafe"
+
+	"sallyport/pmd/mbuf"
+)
+
+// link carries frames between the gateways, and is the hosts behind them: one sends numbered packets at a steady rate, the other looks for
+// gaps.
+type link struct {
+	a, b *end
+	load atomic.Pointer[load]
+
+	stopped atomic.Bool          // the load sends no more, and is still received
+	holds   atomic.Pointer[load] // the one that the goroutine works on
+}
+
+// load is traffic from the host behind a to the one behind b. The link's goroutine owns it until it is taken off the link.
+type load struct {
+	interval time.Duration // between packets
+	length   int           // octets of an IP packet
+
+	began         time.Time
+	sent, arrived uint64
+	unsent        uint64 // the port's queue was full: not the gateway's doing
+	last          time.Time
+	longest       time.Duration // between two arrivals
+	next          uint64
+	late          uint64 // behind a later one
+}
+
+const (
+	batchSize = 64
+	idlePause = 20 * time.Microsecond
+)
+
+func (w *link) run(ctx context.Context) {
+	for ctx.Err() == nil {
+		moved := w.pass(w.a, w.b) + w.pass(w.b, w.a)
+		l := w.load.Load()
+		w.holds.Store(l)
+		if l != nil && !w.stopped.Load() {
+			w.send(l)
+		}
+		moved += w.receive(l)
+		for range drain(w.a) {
+			moved++ // the host behind a wants nothing
+		}
+		if moved == 0 {
+			time.Sleep(idlePause)
+		}
+	}
+}
+
+// take empties a queue, up to a batch, and gives the frames' octets.
+func take(p *port, keep func(frames [][]byte)) int {
+	if p.tx.Len() == 0 {
+		return 0
+	}
+	var batch [batchSize]unsafe.Pointer
+	n := p.tx.DequeueBurst(batch[:])
+	keep(mbuf.Frames(batch[:n]))
+	mbuf.FreeBulk(batch[:n])
+	return n
+}
+
+func drain(e *end) (frames [][]byte) {
+	take(&e.ports[lan], func(list [][]byte) { frames = list })
+	return frames
+}
+
+// pass copies what a gateway sends into buffers of the other, as a link does.
+func (w *link) pass(from, to *end) int {
+	return take(&from.ports[wan], func(frames [][]byte) { to.receive(wan, frames) })
+}
+
+// receive puts frames on a port's queue and says how many did not fit.
+func (e *end) receive(number int, frames [][]byte) (lost int) {
+	mbufs, err := mbuf.FromFrames(e.pool, frames)
+	if err != nil {
+		return len(frames)
+	}
+	n := e.ports[number].rx.EnqueueBurst(mbufs)
+	mbuf.FreeBulk(mbufs[n:])
+	return len(mbufs) - n
+}
+
+// send sends what has become due.
+func (w *link) send(l *load) {
+	due := uint64(time.Since(l.began) / l.interval)
+	var frames [][]byte
+	for ; l.sent < due && len(frames) < batchSize; l.sent++ {
+		frames = append(frames, numbered(w.a, w.b, l.sent, l.length))
+	}
+	if len(frames) > 0 {
+		l.unsent += uint64(w.a.receive(lan, frames))
+	}
+}
+
+const (
+	ipHeader  = 20
+	udpHeader = 8
+	ethernet  = 14
+)
+
+// numbered is a UDP packet from the host of one gateway to that of the other with its number as payload.
+func numbered(from, to *end, number uint64, length int) []byte {
+	frame := make([]byte, ethernet+length)
+	copy(frame, from.ports[lan].mac)
+	copy(frame[6:], hostMAC)
+	binary.BigEndian.PutUint16(frame[12:], 0x0800)
+	ip := frame[ethernet:]
+	ip[0], ip[8], ip[9] = 0x45, 64, 17
+	binary.BigEndian.PutUint16(ip[2:], uint16(length))
+	copy(ip[12:], address(from.host()))
+	copy(ip[16:], address(to.host()))
+	binary.BigEndian.PutUint16(ip[10:], checksum(ip[:ipHeader]))
+	binary.BigEndian.PutUint16(ip[ipHeader:], 1000)
+	binary.BigEndian.PutUint16(ip[ipHeader+2:], 2000)
+	binary.BigEndian.PutUint16(ip[ipHeader+4:], uint16(length-ipHeader))
+	binary.BigEndian.PutUint64(ip[ipHeader+udpHeader:], number)
+	return frame
+}
+
+func address(a netip.Addr) []byte { return a.AsSlice() }
+
+func checksum(header []byte) uint16 {
+	var sum uint32
+	for i := 0; i < len(header); i += 2 {
+		sum += uint32(binary.BigEndian.Uint16(header[i:]))
+	}
+	for sum > 0xffff {
+		sum = sum>>16 + sum&0xffff
+	}
+	return ^uint16(sum)
+}
+
+// receive is the host behind b.
+func (w *link) receive(l *load) int {
+	return take(&w.b.ports[lan], func(frames [][]byte) {
+		if l == nil {
+			return
+		}
+		now := time.Now()
+		for _, frame := range frames {
+			if len(frame) < ethernet+ipHeader+udpHeader+8 || !bytes.Equal(frame[ethernet+16:ethernet+ipHeader], address(w.b.host())) {
+				continue
+			}
+			l.take(now, binary.BigEndian.Uint64(frame[ethernet+ipHeader+udpHeader:]))
+		}
+	})
+}
+
+func (l *load) take(now time.Time, number uint64) {
+	if !l.last.IsZero() {
+		l.longest = max(l.longest, now.Sub(l.last))
+	}
+	l.last = now
+	l.arrived++
+	if number < l.next {
+		l.late++
+	}
+	l.next = max(l.next, number+1)
+}
