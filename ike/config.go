@@ -113,6 +113,7 @@ type Limits struct {
 	RetryMax   time.Duration // up to this: 60 s
 	RekeyGrace time.Duration // how long a replaced inbound SA still takes packets in flight: 5 s
 	RekeyGuard time.Duration // how long we wait for a peer's delete of what its rekey made redundant: 30 s
+	Silence    time.Duration // after which a Child SA that packets leave by and none come by is rekeyed, doubled each time: 5 min
 }
 
 // Retransmit is the back-off of a request without response (RFC 7296 2.4).
@@ -154,6 +155,7 @@ func (l Limits) withDefaults() Limits {
 	orDefault(&l.RetryMax, time.Minute)
 	orDefault(&l.RekeyGrace, 5*time.Second)
 	orDefault(&l.RekeyGuard, 30*time.Second)
+	orDefault(&l.Silence, 5*time.Minute)
 	return l
 }
 

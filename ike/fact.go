@@ -47,12 +47,13 @@ const (
 	Refused                                // a request was refused by a limit (Reason)
 	Dropped                                // a datagram was dropped (Reason)
 	AddressChanged                         // the peer moved behind its NAT (Remote is the new address)
+	Silent                                 // packets leave by a Child SA and none come: it is rekeyed
 )
 
 var factNames = [...]string{
 	NegotiationStarted: "negotiation_started", Retransmitted: "retransmitted", IKEEstablished: "ike_established", IKERekeyed: "ike_rekeyed",
 	IKEReplaced: "ike_replaced", IKEDeleted: "ike_deleted", ChildEstablished: "child_established", ChildRekeyed: "child_rekeyed", ChildDeleted: "child_deleted",
-	Failed: "failed", Refused: "refused", Dropped: "dropped", AddressChanged: "address_changed",
+	Failed: "failed", Refused: "refused", Dropped: "dropped", AddressChanged: "address_changed", Silent: "silent",
 }
 
 // String is the name in logs and metrics.

@@ -20,6 +20,9 @@ func (sa *ikeSA) watchLiveness() {
 		return
 	}
 	e := sa.engine
+	for _, c := range sa.children {
+		c.checkSilence()
+	}
 	due := sa.lastSign().Add(delay)
 	if !due.After(e.now) {
 		sa.probe()
@@ -27,6 +30,32 @@ func (sa *ikeSA) watchLiveness() {
 	}
 	e.timers.set(&sa.watch, due, sa.watchLiveness)
 }
+
+// checkSilence rekeys a Child SA that packets leave by and none come by: the peer may have lost it, with the IKE SA in good health, and the packets go into
+// a hole. The rekey shows it (RFC 7296 2.25, CHILD_SA_NOT_FOUND). Traffic that goes one way only looks the same, and is rekeyed without need: each time
+// after twice the silence, until something comes.
+func (c *childSA) checkSilence() {
+	e, s := c.engine(), c.slot
+	in, out := e.cfg.LastInbound, e.cfg.LastOutbound
+	if in == nil || out == nil || c.state != childActive || s.outbound != c {
+		return
+	}
+	if !in(c.spiIn).IsZero() {
+		s.silences = 0
+	}
+	heard, patience := later(in(c.spiIn), c.established), e.limits.Silence<<min(s.silences, maxSilences)
+	if sent := out(c.spiIn); e.now.Sub(heard) < patience || !sent.After(heard) || e.now.Sub(sent) > e.limits.Silence {
+		return
+	}
+	s.silences++
+	f := c.fact(Silent)
+	f.Detail = "packets leave by it and none came for " + e.now.Sub(heard).Round(time.Second).String()
+	e.fact(f)
+	c.rekey()
+}
+
+// maxSilences bounds the doubling: with the default limit at more than three days.
+const maxSilences = 10
 
 // lastSign is when the peer last proved to be alive.
 func (sa *ikeSA) lastSign() time.Time {

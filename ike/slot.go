@@ -22,6 +22,7 @@ type slot struct {
 
 	retired  bool // the child is no longer configured, or protects other traffic or in another way
 	failures int
+	silences int   // rekeys in a row because nothing came
 	retry    timer // pending: not before
 }
 
