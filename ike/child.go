@@ -57,6 +57,7 @@ type childSA struct {
 	lowestNonce   []byte        // of the two that made it (RFC 7296 2.8.1)
 	udp           bool          // ESP in UDP
 	transport     bool
+	perWorker     bool // of the slot of all: the peer takes others beside it for workers (RFC 9611)
 
 	sending     sending
 	notInbound  bool // the data plane has refused the inbound half
@@ -92,6 +93,7 @@ func (c *childSA) install() {
 	e.effect(InstallInbound{Peer: s.peer.cfg.Name, Child: s.cfg.Name, SA: c.half(c.spiIn, &c.keyIn)})
 	e.timers.set(&c.life, c.rekeyAt, c.rekeyDue)
 	c.watchIdle()
+	s.shared(c)
 	s.succeeded()
 	s.peer.touch()
 }
@@ -108,6 +110,7 @@ func (c *childSA) half(spi uint32, key *crypto.Secret) ChildSA {
 	sa := ChildSA{SPI: spi, PairSPI: c.spiIn, Protocol: c.chosen.protocol, Transport: c.transport, Suite: c.chosen.suite, Keymat: *key,
 		Local: c.ike.local, Remote: c.ike.remote, UDPEncap: c.udp, BehindNAT: c.ike.natLocal,
 		Selectors: slices.Clone(c.selectors), ReplayWindow: c.slot.cfg.ReplayWindow, ESN: c.chosen.esn}
+	sa.Worker = c.slot.worker
 	sa.Soft, sa.Hard = c.engine().volumes(c.slot.cfg.Life)
 	*key = crypto.Secret{}
 	return sa
@@ -156,6 +159,7 @@ func (c *childSA) remove(reason Reason, grace time.Duration) {
 	f := c.fact(ChildDeleted)
 	f.Reason = reason
 	e.fact(f)
+	s.left(reason)
 	s.peer.touch()
 }
 
@@ -272,10 +276,10 @@ func (c *childSA) installFailed(inbound bool, detail string) {
 	c.delete(DeletedFailed)
 }
 
-// watchIdle deletes a Child SA that nobody uses (S-081).
+// watchIdle deletes a Child SA that nobody uses (S-081). Those of workers stay as long as the one of all, which any of them keeps.
 func (c *childSA) watchIdle() {
 	e, limit := c.engine(), c.slot.cfg.IdleTimeout
-	if limit < 0 || e.cfg.LastInbound == nil && e.cfg.LastOutbound == nil {
+	if limit < 0 || c.slot.worker > 0 || e.cfg.LastInbound == nil && e.cfg.LastOutbound == nil {
 		return
 	}
 	last := c.idleFrom
@@ -283,8 +287,8 @@ func (c *childSA) watchIdle() {
 		if used == nil {
 			continue
 		}
-		if t := used(c.spiIn); t.After(last) {
-			last = t
+		for _, of := range c.slot.together() {
+			last = later(last, used(of.spiIn))
 		}
 	}
 	if due := last.Add(limit); due.After(e.now) {
@@ -299,6 +303,6 @@ func (c *childSA) engine() *Engine { return c.slot.peer.engine }
 // fact begins a Fact about the Child SA.
 func (c *childSA) fact(kind FactKind) Fact {
 	f := c.ike.fact(kind)
-	f.Child, f.Role, f.SPIIn, f.SPIOut, f.Suite = c.slot.cfg.Name, c.role, c.spiIn, c.spiOut, c.chosen.String()
+	f.Child, f.Role, f.SPIIn, f.SPIOut, f.Suite, f.Worker = c.slot.cfg.Name, c.role, c.spiIn, c.spiOut, c.chosen.String(), c.slot.worker
 	return f
 }

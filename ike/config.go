@@ -76,6 +76,7 @@ type Child struct {
 	Selectors    []policy.Selector // what the rule protects, seen from us
 	Proposals    []crypto.Proposal // of ESP or AH each, in order of preference; empty: crypto.DefaultESPProposals
 	Transport    bool              // transport mode (RFC 7296 1.3.1): its selectors are from Peer.Local to Peer.Remote
+	PerCore      int               // a Child SA more for each of so many workers of the data plane, if the peer has the like (RFC 9611); 0 or 1: none
 	Start        Start
 	RekeyTime    time.Duration // 0: DefaultChildRekey. The SA ends a tenth later if the rekey fails.
 	Life         Volume        // after which an SA is rekeyed as after RekeyTime, whichever is used up first (S-078); it ends a tenth later

@@ -73,6 +73,7 @@ type ChildSA struct {
 	Selectors     []policy.Selector
 	ReplayWindow  int
 	ESN           bool
+	Worker        int    // of the data plane, counted from 1, that alone sends by the SA, or takes what comes by it; 0: any
 	Soft, Hard    Volume // at a soft one Expire asks for a rekey, beyond a hard one the SA is dead
 }
 

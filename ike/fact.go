@@ -22,6 +22,7 @@ type Fact struct {
 	SPIr    uint64
 	SPIIn   uint32 // of the Child SA
 	SPIOut  uint32
+	Worker  int    // that alone sends by the Child SA, 0 for all (RFC 9611)
 	Suite   string // chosen algorithms as keywords
 	Tries   int    // for Retransmitted: sendings so far
 	Message uint32 // message id, for Retransmitted and Dropped
@@ -124,6 +125,7 @@ const (
 	FailCritical        Reason = "unsupported_critical_payload"
 	FailVersion         Reason = "invalid_major_version"
 	FailNoAdditionalSAs Reason = "no_additional_sas"
+	FailMaxQueue        Reason = "ts_max_queue"      // no more Child SAs for the same traffic (RFC 9611)
 	FailTemporary       Reason = "temporary_failure" // the peer is busy; tried again
 	FailNotFound        Reason = "child_sa_not_found"
 	FailPeer            Reason = "peer_error"     // another error notification, in Detail

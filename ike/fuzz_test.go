@@ -26,8 +26,13 @@ func FuzzLink(f *testing.F) {
 		{0, 0, 0, 0x36, 0, 0, 0x76, 0, 0, 0x77, 0, 0, 0x56, 4, 0, 0},
 		{0, 0, 0, 0, 0, 8, 9, 0x36, 0x20, 0x37, 0, 0x20, 10, 0xf6, 0, 0, 0, 0x16, 0, 0},
 		{1, 0, 0, 0, 0, 10, 11, 0xb6, 0, 0, 0x97, 0, 0x16, 0, 0xd7, 0, 0, 0x17, 0, 0},
-		{8, 0, 0, 0, 0, 8, 9, 0x36, 0x20, 0x37, 0, 0x20, 10, 0x16, 0, 0}, // both IP versions
-		{0, 6, 6, 6, 0, 0, 6, 0, 0, 10, 11, 1, 6, 6, 0, 0, 6, 0, 0},      // long silences
+		{8, 0, 0, 0, 0, 8, 9, 0x36, 0x20, 0x37, 0, 0x20, 10, 0x16, 0, 0},               // both IP versions
+		{0x10, 0, 0, 0, 0, 0, 0, 0, 0, 0, 8, 9, 0x20, 0, 12, 0x2d, 0, 0, 10, 0, 1, 0},  // a Child SA for each worker
+		{0x51, 0, 0, 0, 0, 0, 0, 8, 9, 0, 0x10, 0, 10, 11, 0, 0},                       // the same in transport mode, both begin
+		{0x21, 0, 0, 0, 0, 8, 9, 0, 12, 0, 14, 0, 16, 0}, {0x60, 0, 0, 0, 0, 8, 9, 10}, // AH
+		{0x80, 0, 0, 0, 0, 8, 0, 0, 8, 0, 0, 8, 0, 0, 9, 0, 0, 11, 0, 0}, // an IKE SA first
+		{0x91, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 8, 9, 0, 0, 0, 0, 0, 0},
+		{0, 6, 6, 6, 0, 0, 6, 0, 0, 10, 11, 1, 6, 6, 0, 0, 6, 0, 0}, // long silences
 	} {
 		f.Add(seed)
 	}
@@ -45,7 +50,18 @@ func play(t *testing.T, script []byte) {
 		if first&4 != 0 {
 			pfs(t)(c)
 		}
-		if first&8 != 0 {
+		if first&0x80 != 0 { // IKE SAs that make few Child SAs, and none at first
+			c.Peers[0].ChildLimit, c.Peers[0].Childless = 2, true
+		}
+		if first&0x10 != 0 {
+			forWorkers(2)(c)
+		}
+		if first&0x20 != 0 {
+			with(ahProposals(t, "sha256-esn"))(c)
+		}
+		if first&0x40 != 0 {
+			inTransport(c)
+		} else if first&8 != 0 {
 			child := &c.Peers[0].Children[0]
 			child.Selectors = append(slices.Clone(child.Selectors), net6)
 			if c.Peers[0].Local == addrB {
@@ -73,10 +89,14 @@ func play(t *testing.T, script []byte) {
 	}
 	l.a.step(Initiate{Peer: "b"})
 	l.advance(10 * time.Minute)
-	l.established("net")
+	children := []string{"net"}
+	if first&0x10 != 0 {
+		children = []string{"net", "net#1", "net#2"}
+	}
+	l.established(children...)
 	for _, n := range []*end{l.a, l.b} {
 		e := n.engine
-		if len(e.sas) != 1 || len(e.children) != 1 || len(e.inits) > 1 || len(e.timers.heap) > 8 || len(e.touched) != 0 {
+		if len(e.sas) != 1 || len(e.children) != len(children) || len(e.inits) > 1 || len(e.timers.heap) > 5+3*len(children) || len(e.touched) != 0 {
 			t.Errorf("%s holds %d IKE SAs, %d Child SAs, %d requests, %d timers", n.name, len(e.sas), len(e.children), len(e.inits), len(e.timers.heap))
 		}
 	}

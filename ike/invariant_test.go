@@ -21,8 +21,8 @@ func (l *link) established(children ...string) {
 				l.t.Errorf("%s: IKE SA is %s (%s), expected established", n.name, sa.State, sa.Failure.Detail)
 			}
 			for _, c := range sa.Children {
-				found = append(found, c.Name)
-				if !c.Outbound || n.cells[c.Name] != c.SPIOut {
+				found = append(found, cellOf(c.Name, c.Worker))
+				if !c.Outbound || n.cells[cellOf(c.Name, c.Worker)] != c.SPIOut {
 					l.t.Errorf("%s: packets of %s do not leave by its Child SA %#x", n.name, c.Name, c.SPIOut)
 				}
 			}
@@ -110,7 +110,7 @@ func (n *end) expect(kind FactKind, reason Reason, times int) {
 func (n *end) story() string {
 	var b strings.Builder
 	for _, f := range n.facts {
-		fmt.Fprintf(&b, "  %s %v %s %s %s\n", f.Time.Format("15:04:05.000"), f.Kind, f.Child, f.Reason, f.Detail)
+		fmt.Fprintf(&b, "  %s %v %s %s %s\n", f.Time.Format("15:04:05.000"), f.Kind, cellOf(f.Child, f.Worker), f.Reason, f.Detail)
 	}
 	return b.String()
 }

@@ -228,7 +228,7 @@ func (n *end) do(ef Effect) {
 			return
 		}
 		n.outbound[ef.SA.SPI] = ef.SA
-		n.cells[ef.Child] = ef.SA.SPI
+		n.cells[cellOf(ef.Child, ef.SA.Worker)] = ef.SA.SPI
 	case MoveOutbound:
 		sa, installed := n.outbound[ef.SPI]
 		if !installed || !sa.UDPEncap {
@@ -249,10 +249,10 @@ func (n *end) do(ef Effect) {
 		if n.outbound[ef.SPI].SPI == 0 && !n.never[ef.SPI] {
 			t.Errorf("%s: removes outbound %#x, which is not installed", n.name, ef.SPI)
 		}
-		delete(n.outbound, ef.SPI)
-		if n.cells[ef.Child] == ef.SPI {
-			delete(n.cells, ef.Child)
+		if cell := cellOf(ef.Child, n.outbound[ef.SPI].Worker); n.cells[cell] == ef.SPI {
+			delete(n.cells, cell)
 		}
+		delete(n.outbound, ef.SPI)
 	case ReleaseSPI:
 		if !n.allocated[ef.SPI] || n.inbound[ef.SPI].SPI != 0 {
 			t.Errorf("%s: releases SPI %#x, which is not reserved or installed", n.name, ef.SPI)
@@ -263,6 +263,14 @@ func (n *end) do(ef Effect) {
 	case Fact:
 		n.facts = append(n.facts, ef)
 	}
+}
+
+// cellOf names the place of an outbound SA: that of a worker, or of all that have none of their own.
+func cellOf(child string, worker int) string {
+	if worker == 0 {
+		return child
+	}
+	return fmt.Sprintf("%s#%d", child, worker)
 }
 
 // checkKey holds a key against the suite, and against being installed twice: sequence numbers would begin anew under it.

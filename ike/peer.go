@@ -12,7 +12,7 @@ import (
 type peer struct {
 	engine *Engine
 	cfg    Peer
-	slots  []*slot  // one for each configured child
+	slots  []*slot  // one for each configured child, and behind it one for each worker that is to have its own
 	sas    []*ikeSA // in the order they were begun
 
 	down    bool // by the operator: nothing is begun from here
@@ -30,7 +30,7 @@ type peer struct {
 func newPeer(e *Engine, cfg Peer) *peer {
 	p := &peer{engine: e, cfg: cfg.withDefaults(), failure: map[Role]Failure{}}
 	for _, c := range p.cfg.Children {
-		p.slots = append(p.slots, &slot{peer: p, cfg: c})
+		p.slots = append(p.slots, newSlots(p, c)...)
 	}
 	p.touch()
 	return p
@@ -132,8 +132,10 @@ func (p *peer) rekey(child string) {
 		}
 		return
 	}
-	if s := p.slot(child); s != nil && s.live() != nil {
-		s.live().rekey()
+	for _, s := range p.slots {
+		if c := s.live(); c != nil && s.cfg.Name == child {
+			c.rekey()
+		}
 	}
 }
 

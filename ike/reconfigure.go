@@ -82,13 +82,18 @@ func (p *peer) reconfigure(cfg Peer) {
 	was, before := p.cfg, p.slots
 	p.cfg, p.slots = cfg, nil
 	for _, c := range cfg.Children {
-		i := slices.IndexFunc(before, func(s *slot) bool { return s.cfg.Name == c.Name && sameProtection(s.cfg, c) })
+		i := slices.IndexFunc(before, func(s *slot) bool { return s.worker == 0 && s.cfg.Name == c.Name && sameProtection(s.cfg, c) })
 		if i < 0 {
-			p.slots = append(p.slots, &slot{peer: p, cfg: c})
+			p.slots = append(p.slots, newSlots(p, c)...)
 			continue
 		}
-		before[i].reconfigure(c)
-		p.slots = append(p.slots, before[i])
+		all := before[i]
+		all.reconfigure(c)
+		for _, w := range all.workers {
+			w.reconfigure(c)
+		}
+		all.staff()
+		p.slots = append(append(p.slots, all), all.workers...)
 	}
 	for _, s := range before {
 		if !slices.Contains(p.slots, s) {

@@ -35,7 +35,7 @@ var (
 	wider       = selector("10.1.0.0/16", "10.2.0.0/16")
 	voice       = selector("10.1.5.0/24", "10.2.5.0/24")
 	changeChild = func(n *end) {
-		n.configure(func(p *Peer) { p.Children[0].Selectors = n.seenFrom(wider) })
+		n.configure(func(p *Peer) { p.Children[0].Selectors, p.Children[0].Transport = n.seenFrom(wider), false })
 	}
 	changeProposals = func(n *end) {
 		n.configure(func(p *Peer) { p.Children[0].Proposals = espProposals(n.link.t, "aes256gcm16") })
@@ -43,7 +43,7 @@ var (
 	addChild = func(n *end) {
 		n.configure(func(p *Peer) {
 			child := p.Children[0]
-			child.Name, child.Selectors = "voice", n.seenFrom(voice)
+			child.Name, child.Selectors, child.Transport = "voice", n.seenFrom(voice), false
 			p.Children = append(p.Children, child)
 		})
 	}

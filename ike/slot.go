@@ -20,6 +20,12 @@ type slot struct {
 	packet      *policy.Packet // that packet
 	negotiating *childInitiator
 
+	worker  int     // of the data plane, counted from 1, that alone sends by the slot's Child SAs; 0: all without their own (percore.go)
+	all     *slot   // of a worker's slot: the one of all
+	workers []*slot // of the slot of all: those of workers
+	surplus bool    // of a worker's: the peer has no Child SA for it
+	fill    timer   // of the slot of all: until then the peer asks for those of workers
+
 	retired  bool // the child is no longer configured, or protects other traffic or in another way
 	failures int
 	silences int   // rekeys in a row because nothing came
@@ -28,7 +34,13 @@ type slot struct {
 
 // needed reports whether a negotiation must begin: somebody wants the child, it is not there and not on its way.
 func (s *slot) needed() bool {
-	return (s.wanted || s.cfg.Start == StartAlways) && s.live() == nil && s.negotiating == nil && !s.retry.pending()
+	switch {
+	case s.live() != nil || s.negotiating != nil || s.retry.pending():
+		return false
+	case s.worker > 0:
+		return s.all.sharing() && !s.surplus
+	}
+	return s.wanted || s.cfg.Start == StartAlways
 }
 
 // live is the youngest Child SA that is not on its way out, or nil.

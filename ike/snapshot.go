@@ -60,6 +60,7 @@ type ChildInfo struct {
 	Suite                string
 	Protocol             crypto.Protocol
 	Transport            bool
+	Worker               int // that alone sends by it, 0 for all (RFC 9611)
 	ESN, UDPEncap        bool
 	PFS                  string // group of a Diffie-Hellman exchange of its own, or empty
 	Selectors            []policy.Selector
@@ -147,7 +148,7 @@ func (sa *ikeSA) info() SAInfo {
 
 func (c *childSA) info() ChildInfo {
 	info := ChildInfo{Name: c.slot.cfg.Name, State: c.state.String(), Role: c.role, SPIIn: c.spiIn, SPIOut: c.spiOut,
-		Suite: c.chosen.suite.String(), Protocol: c.chosen.protocol, Transport: c.transport, ESN: c.chosen.esn, UDPEncap: c.udp, Selectors: slices.Clone(c.selectors),
+		Suite: c.chosen.suite.String(), Protocol: c.chosen.protocol, Transport: c.transport, Worker: c.slot.worker, ESN: c.chosen.esn, UDPEncap: c.udp, Selectors: slices.Clone(c.selectors),
 		Established: c.established, RekeyAt: c.rekeyAt, Outbound: c.slot.outbound == c}
 	if c.chosen.dh != 0 {
 		info.PFS = c.chosen.dh.String()

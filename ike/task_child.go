@@ -55,6 +55,9 @@ func (t *childInitiator) build(m *message) error {
 	if t.slot.cfg.Transport {
 		m.add(wire.NewNotify(wire.NotifyUseTransportMode, nil))
 	}
+	if t.slot.cfg.PerCore > 1 {
+		m.add(t.slot.resourceInfo())
+	}
 	proposals := t.proposals(m.sa)
 	if len(proposals) == 0 { // IKE_AUTH has to carry some
 		proposals = withoutDH(t.slot.cfg.Proposals)
@@ -184,6 +187,10 @@ func (t *childInitiator) refused(sa *ikeSA, n *wire.Notify) error {
 		t.old.remove(DeletedByPeer, 0) // RFC 7296 2.25; pursue makes a new one
 		return nil
 	}
+	if f.reason == FailMaxQueue && t.slot.worker > 0 && t.old == nil {
+		t.slot.surplus = true
+		return nil
+	}
 	detail := fmt.Sprintf("%s, we offered %s for %s", f.detail, describeOurs(t.slot.cfg.Proposals), describeSelectors(t.slot.cfg.Selectors))
 	t.putOff(sa, f.reason, detail)
 	if f.reason != FailTemporary {
@@ -230,6 +237,9 @@ func (t *childInitiator) unusable(sa *ikeSA, protocol wire.ProtocolID, err error
 func (t *childInitiator) agree(m *message) (*childSA, error) {
 	sa := m.sa
 	answer := wire.Find[*wire.SA](m.Payloads)
+	if t.slot.worker > 0 && t.slot.all.live() == nil {
+		return nil, failf(FailTemporary, "the Child SA of all has gone meanwhile")
+	}
 	ours := t.proposals(sa)
 	if len(ours) == 0 {
 		return nil, failf(FailProposal, "%s", noAHAcrossNAT)
@@ -262,6 +272,7 @@ func (t *childInitiator) agree(m *message) (*childSA, error) {
 	}
 	c := newChild(sa, t.slot, RoleInitiator, choice, selectors, t.spi, binary.BigEndian.Uint32(answer.Proposals[0].SPI))
 	c.transport = transport
+	c.perWorker = t.slot.cfg.PerCore > 1 && m.notify(wire.NotifySAResourceInfo) != nil || t.old != nil && t.old.perWorker
 	if !sa.mayUse(choice.protocol, c.spiOut) {
 		return nil, failf(FailSyntax, "peer's SPI %#08x is reserved or in use, expected a new one above %#x", c.spiOut, lastReservedSPI)
 	}

@@ -115,6 +115,9 @@ func (sa *ikeSA) controls(c *childSA) bool {
 func (t *childResponder) negotiate(m *message) error {
 	sa := m.sa
 	s, selectors, err := t.chooseSlot(m)
+	if err == nil {
+		s, err = t.asksForWorker(m, s)
+	}
 	if err != nil {
 		return err
 	}
@@ -152,6 +155,7 @@ func (t *childResponder) negotiate(m *message) error {
 	}
 	t.made = newChild(sa, s, RoleResponder, choice, selectors, spi, out)
 	t.made.transport, t.made.first = s.cfg.Transport, t.first
+	t.made.perWorker = s.cfg.PerCore > 1 && m.notify(wire.NotifySAResourceInfo) != nil || t.old != nil && t.old.perWorker
 	t.made.keyIn, t.made.keyOut = childKeymat(sa.keys, choice.suite, shared, ni, t.nr)
 	t.made.lowestNonce = lowest(ni, t.nr)
 	return nil
@@ -169,7 +173,7 @@ func (sa *ikeSA) whyNot(offered []wire.Proposal) string {
 // waiting packet, lie within; else one whose traffic the offer takes whole; else one with any traffic in common.
 func (t *childResponder) chooseSlot(m *message) (*slot, []policy.Selector, error) {
 	tsi, tsr, transport := wire.FindTS(m.Payloads, true), wire.FindTS(m.Payloads, false), m.notify(wire.NotifyUseTransportMode) != nil
-	slots := m.sa.peer.slots
+	slots := slices.DeleteFunc(slices.Clone(m.sa.peer.slots), func(s *slot) bool { return s.worker > 0 })
 	if t.old != nil {
 		slots = []*slot{t.old.slot}
 	}
@@ -256,6 +260,9 @@ func (t *childResponder) build(m *message) error {
 	c := t.made
 	if c.transport {
 		m.add(wire.NewNotify(wire.NotifyUseTransportMode, nil))
+	}
+	if c.perWorker {
+		m.add(c.slot.resourceInfo())
 	}
 	m.add(c.chosen.accept(t.offered, spi4(c.spiIn)))
 	if !t.first {

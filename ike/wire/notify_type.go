@@ -24,6 +24,7 @@ const (
 	NotifyInvalidSelectors           NotifyType = 39
 	NotifyTemporaryFailure           NotifyType = 43
 	NotifyChildSANotFound            NotifyType = 44
+	NotifyTSMaxQueue                 NotifyType = 48 // RFC 9611 5.2
 )
 
 // Statuses.
@@ -44,6 +45,7 @@ const (
 	NotifyFragmentationSupported    NotifyType = 16430 // RFC 7383 2.3
 	NotifySignatureHashAlgorithms   NotifyType = 16431 // RFC 7427 4
 	NotifyChildlessSupported        NotifyType = 16418 // RFC 6023 3
+	NotifySAResourceInfo            NotifyType = 16444 // RFC 9611 5.1
 
 	// The rest is here for the names only: peers send it and logs show it.
 	notifyMOBIKESupported               NotifyType = 16396 // RFC 4555
@@ -75,6 +77,7 @@ var notifyNames = map[NotifyType]string{
 	NotifyInvalidSelectors:           "INVALID_SELECTORS",
 	NotifyTemporaryFailure:           "TEMPORARY_FAILURE",
 	NotifyChildSANotFound:            "CHILD_SA_NOT_FOUND",
+	NotifyTSMaxQueue:                 "TS_MAX_QUEUE",
 
 	NotifyInitialContact:            "INITIAL_CONTACT",
 	NotifySetWindowSize:             "SET_WINDOW_SIZE",
@@ -92,6 +95,7 @@ var notifyNames = map[NotifyType]string{
 	NotifySignatureHashAlgorithms:   "SIGNATURE_HASH_ALGORITHMS",
 	NotifyChildlessSupported:        "CHILDLESS_IKEV2_SUPPORTED",
 	NotifyAuthLifetime:              "AUTH_LIFETIME",
+	NotifySAResourceInfo:            "SA_RESOURCE_INFO",
 
 	notifyMOBIKESupported:               "MOBIKE_SUPPORTED",
 	notifyNoAdditionalAddresses:         "NO_ADDITIONAL_ADDRESSES",
