@@ -252,6 +252,7 @@ func (n *negotiator) install(peer, name string, sa ike.ChildSA, into func(pipeli
 			Selectors:    sa.Selectors,
 			ReplayWindow: sa.ReplayWindow,
 			ESN:          sa.ESN,
+			Worker:       sa.Worker,
 			Soft:         pipeline.Lifetime(sa.Soft),
 			Hard:         pipeline.Lifetime(sa.Hard),
 

@@ -121,6 +121,18 @@ func (b *builder) identities(key string, peer *ike.Peer, others map[identityPair
 	others[pair] = peer.Name
 }
 
+// perCore is how many workers have Child SAs of their own with the peer: no more than there are.
+func (b *builder) perCore(key string, wanted perCore) int {
+	workers := len(b.config.Dataplane.Workers)
+	switch {
+	case wanted == asManyAsWork:
+		return workers
+	case int(wanted) > workers:
+		b.add(key, "expected at most one for each of dataplane.workers, %d, found %d: auto is as many as there are", workers, wanted)
+	}
+	return int(wanted)
+}
+
 func (b *builder) rekey(key string, d time.Duration) time.Duration {
 	if d < minRekey || d > maxRekey {
 		b.add(key, "expected a time from %s to %s, found %s", minRekey, maxRekey, d)

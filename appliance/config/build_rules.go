@@ -120,7 +120,7 @@ func (b *builder) planTunnels(things *things) {
 		rekey, life := b.lifetime(things.actionKeys[r.FilterAction], action, raw)
 		b.config.plan.children = append(b.config.plan.children, plannedChild{peer: peer, rule: i, child: ike.Child{
 			Name: r.Name, Proposals: childProposals(action), Transport: action.Mode == modeTransport, Start: raw.Start,
-			RekeyTime: rekey, Life: life, IdleTimeout: orNever(raw.IdleTimeout), ReplayWindow: raw.ReplayWindow,
+			PerCore: b.perCore(fmt.Sprintf("peers[%d].per_core", peer), raw.PerCore), RekeyTime: rekey, Life: life, IdleTimeout: orNever(raw.IdleTimeout), ReplayWindow: raw.ReplayWindow,
 		}})
 	}
 }

@@ -91,6 +91,7 @@ type filePeer struct {
 	Reauth       time.Duration `mapstructure:"reauth"`    // default: 24h with certificates
 	ChildRekey   time.Duration `mapstructure:"child_rekey" default:"1h"`
 	IdleTimeout  time.Duration `mapstructure:"idle_timeout" default:"5m"`
+	PerCore      perCore       `mapstructure:"per_core" default:"off"`
 	ReplayWindow int           `mapstructure:"replay_window" default:"1024"`
 	FragmentSize int           `mapstructure:"fragment_size" default:"1280"`
 }

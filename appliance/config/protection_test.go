@@ -1,6 +1,8 @@
 package config
 
 import (
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -73,4 +75,25 @@ func TestLifetimes(t *testing.T) {
 	if c.Peers[0].ChildLimit != 5 { // S-077
 		t.Errorf("child limit %d", c.Peers[0].ChildLimit)
 	}
+}
+
+// Child SAs of workers: off, one for each of as many as there are, or of fewer.
+func TestPerCore(t *testing.T) {
+	folder := t.TempDir()
+	writeKey(t, folder, "site-b.psk", goodKey+"\n")
+	for word, want := range map[string]int{"off": 0, "auto": 3, "2": 2} {
+		text := strings.NewReplacer("{workers: [1]}", "{workers: [1, 2, 3]}", "remote: 192.0.2.2,", "remote: 192.0.2.2, per_core: "+word+",").Replace(base)
+		c, err := Parse(filepath.Join(folder, "gw.yaml"), []byte(text), Machine{Cores: []int{0, 1, 2, 3}, UID: os.Geteuid()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := c.Peers[0].Children[0].PerCore; got != want {
+			t.Errorf("per_core: %s gives %d, want %d", word, got, want)
+		}
+	}
+	expectErrors(t, []struct{ old, new, want string }{
+		{"remote: 192.0.2.2,", "remote: 192.0.2.2, per_core: 2,", "peers[0].per_core: expected at most one for each of dataplane.workers, 1, found 2"},
+		{"remote: 192.0.2.2,", "remote: 192.0.2.2, per_core: 1,", `peers[0].per_core: expected off, auto or a number of workers from 2 to 64, found "1"`},
+		{"remote: 192.0.2.2,", "remote: 192.0.2.2, per_core: some,", `peers[0].per_core: expected off, auto or a number of workers from 2 to 64, found "some"`},
+	})
 }

@@ -23,6 +23,7 @@ type (
 	mssClamp      int // bytes; 0 is off, -1 follows the path MTU
 	tfcPad        int // bytes; 0 is off
 	dummyInterval time.Duration
+	perCore       int // Child SAs beside the first; 0 is off, -1 follows the workers
 )
 
 const (
@@ -35,12 +36,14 @@ const (
 	maxDummy     = time.Hour
 	maxHexKey    = 512 // digits of a key
 	copyTheInner = -1
+	asManyAsWork = -1
 
 	modeTransport = "transport"
 	followPath    = -1
 )
 
 func registerTunnelWords() {
+	register(parsePerCore)
 	registerWord[saMode]("tunnel", modeTransport)
 	registerWord[saProtocol]("esp", "ah")
 	registerWord[dfPolicy]("copy", "set", "clear")
@@ -139,4 +142,19 @@ func parseHexKey(text string) (crypto.Secret, error) {
 		return crypto.Secret{}, errors.New("expected a key as an even number of hexadecimal digits, found something else, which is not shown because it may be the key")
 	}
 	return crypto.NewSecret(key), nil
+}
+
+// parsePerCore reads how many workers have Child SAs of their own.
+func parsePerCore(text string) (perCore, error) {
+	switch text {
+	case "off":
+		return 0, nil
+	case "auto":
+		return asManyAsWork, nil
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 2 || n > maxWorkers {
+		return 0, fmt.Errorf("expected off, auto or a number of workers from 2 to %d, found %q", maxWorkers, text)
+	}
+	return perCore(n), nil
 }
