@@ -214,7 +214,7 @@ func (sa *ikeSA) establish() {
 		e.timers.stop(&sa.watch)
 	}
 	sa.state, sa.lifetime, sa.establishedIn = stateEstablished, e.lifetimeFrom(e.now, sa.peer.cfg.RekeyTime), e.steps
-	sa.initRequest, sa.initResponse = nil, nil
+	sa.initRequest, sa.initResponse, sa.peerHashes = nil, nil, nil
 	sa.keys.wipeAuth()
 	e.timers.set(&sa.life, sa.rekeyAt, sa.rekeyDue)
 	sa.watchLiveness()

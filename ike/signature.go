@@ -7,7 +7,6 @@ import (
 	"crypto/elliptic"
 	"crypto/rsa"
 	"errors"
-	"fmt"
 	"io"
 	"math/big"
 	"slices"
@@ -114,7 +113,7 @@ func (s scheme) sign(key crypto.Signer, random io.Reader, octets []byte) (*wire.
 	}
 	signature, err := key.Sign(random, s.hash.digest(octets), opts)
 	if err != nil {
-		return nil, fmt.Errorf("%s by our key: %w", s.name, err)
+		return nil, failf(FailInternal, "%s by our key: %v", s.name, err)
 	}
 	if s.curve != nil {
 		signature, err = flatten(signature, s.curve)

@@ -156,22 +156,33 @@ func (t *initResponder) process(m *message) error {
 	return nil
 }
 
-// choose takes the first proposal that suits one of the peers it may be; which one it is, IKE_AUTH tells and checks again. The group that the KE
-// payload is of has no advantage here: anybody may have asked the initiator for it (RFC 7296 2.7).
+// choose takes of the choices that the peers it may be would make the one that suits the most of them, the first of equals. Which of them it is,
+// IKE_AUTH tells, and checks the choice again. The group that the KE payload is of has no advantage here: anybody may have asked the initiator for
+// it (RFC 7296 2.7).
 func (t *initResponder) choose(sa *ikeSA, offered *wire.SA, ke *wire.KE) error {
+	most := 0
 	for _, p := range sa.among {
 		c, proposal, ok := choose(p.cfg.IKEProposals, offered.Proposals, 0)
 		if !ok {
 			continue
 		}
-		if uint16(c.dh) != ke.Group {
-			return askForGroup(c, ke.Group)
+		suits := 0
+		for _, other := range sa.among {
+			if permits(other.cfg.IKEProposals, c) {
+				suits++
+			}
 		}
-		sa.chosen, t.offered = c, proposal
-		return nil
+		if suits > most {
+			most, sa.chosen, t.offered = suits, c, proposal
+		}
 	}
-	return refuse(wire.NotifyNoProposalChosen, FailProposal, "peer offered %s, we accept %s",
-		describe(offered.Proposals), describeOurs(sa.among[0].cfg.IKEProposals))
+	switch {
+	case most == 0:
+		return refuse(wire.NotifyNoProposalChosen, FailProposal, "peer offered %s, we accept %s", describe(offered.Proposals), describePeers(sa.among))
+	case uint16(sa.chosen.dh) != ke.Group:
+		return askForGroup(sa.chosen, ke.Group)
+	}
+	return nil
 }
 
 func (t *initResponder) build(m *message) error {
