@@ -23,9 +23,8 @@ build: deps ## build bin/sallyport
 test: build ## lint and run every test, the lab ones included
 	@scripts/test
 
-interop: build ## every case of ESP and AH against the Linux kernel, and strongSwan; make test has one case of each kind
-	$(GO) test -count 1 -timeout 28m ./perf/peers
-	$(GO) test -count 1 -timeout 28m -run 'Kernel|Gateway|Rekey|Delete|Suites|NAT|PathMTU' ./perf/lab -args -all
+interop: build ## every case against strongSwan, libreswan, openiked and the Linux kernel, as a table; make test has those of each kind
+	@scripts/interop
 
 demo: build ## two gateways, a tunnel, ping and iperf3, and what was on the wire; KEEP=1 leaves it up
 	@bin/sallyport lab demo $(if $(KEEP),--keep)

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 
@@ -80,6 +81,17 @@ func newBed(t *testing.T) *bed {
 		t.Fatal(err)
 	}
 	return b
+}
+
+// version is what a daemon calls itself, by its first line.
+func (b *bed) version(t *testing.T, program, option string) string {
+	t.Helper()
+	out, err := b.guest.Run(t.Context(), "sh", "-c", `"$@" 2>&1`, "version", program, option)
+	if err != nil {
+		t.Fatal(err)
+	}
+	line, _, _ := strings.Cut(out, "\n")
+	return strings.TrimSpace(line)
 }
 
 // kernelErrors is what the guest's kernel has counted since before of packets that its IPsec refused. A packet of its own that a daemon's

@@ -29,6 +29,7 @@ type testCase struct {
 	wire         wire
 	traffic      func(r *running) error // in place of everyTraffic
 	check        func(t *testing.T, r *running)
+	refusal      string // the tunnel has to fail, and the gateway to say so with this
 }
 
 type starts int
@@ -106,6 +107,10 @@ func carryOut(t *testing.T, b *bed, c testCase, weStart bool) {
 	t.Attr("peer", c.daemon)
 	r := &running{bed: b, testCase: c, weStart: weStart, pcap: filepath.Join(b.Dir, strings.ReplaceAll(t.Name(), "/", "-")+".pcap")}
 	r.start(t)
+	if c.refusal != "" {
+		r.refused(t)
+		return
+	}
 	r.established(t)
 	before, err := b.guest.XFRMErrors(t.Context())
 	if err != nil {
@@ -174,7 +179,7 @@ func (r *running) start(t *testing.T) {
 	if err := r.gateway.WaitReady(t.Context(), tunnelLimit); err != nil {
 		t.Fatal(err)
 	}
-	if err := r.peer.Initiate(t.Context()); err != nil {
+	if err := r.peer.Initiate(t.Context()); err != nil && r.refusal == "" {
 		t.Fatal(err)
 	}
 }
@@ -189,6 +194,35 @@ func (r *running) established(t *testing.T) {
 	if sa, err := r.gateway.IKE(t.Context()); err != nil || sa.Role != role {
 		t.Errorf("the gateway is %q (%v), want %s", sa.Role, err, role)
 	}
+}
+
+// refused waits for the failure that has to be, and wants nothing protected or clear on the wire.
+func (r *running) refused(t *testing.T) {
+	t.Helper()
+	var said string
+	err := lab.Until(t.Context(), nil, "a refusal", tunnelLimit, func() (bool, error) {
+		sa, err := r.gateway.IKE(t.Context())
+		if err != nil {
+			return false, r.gateway.Process.Alive()
+		}
+		said = sa.LastFailure + sa.PeerFailure
+		return strings.Contains(said, r.refusal), nil
+	})
+	if err != nil {
+		t.Errorf("%v; the gateway says %q, want %q in it", err, said, r.refusal)
+	}
+	if all, err := r.gateway.SAs(t.Context()); err != nil || len(all) > 0 {
+		t.Errorf("SAs %+v (%v), want none", all, err)
+	}
+	result, err := r.A.Host.Ping(t.Context(), r.B.HostAddress, lab.PingOptions{Count: 3, Interval: pingPeriod, Wait: time.Second})
+	if err != nil || result.Received > 0 {
+		t.Errorf("ping without a tunnel: %+v (%v), want no answer", result, err)
+	}
+	a, b, err := r.capture.Stop()
+	if err != nil || a.Protected()+b.Protected()+a.Clear+b.Clear > 0 || a.IKE == 0 || b.IKE == 0 {
+		t.Errorf("the sites sent %v and %v (%v), want IKE only", a, b, err)
+	}
+	t.Attr("wire", "refused")
 }
 
 // stop takes the tunnel down and looks at all that was on the wire.

@@ -42,8 +42,26 @@ func TestLibreswan(t *testing.T) {
 				"type": "transport", "leftsubnet": "", "rightsubnet": ""})},
 		{name: "esn", ike: "aes128-sha256-modp2048", esp: "aes128-sha256-esn", wire: plainESP, check: wantESN,
 			theirs: libreswan(map[string]string{"ike": "aes128-sha2_256;modp2048", "phase2alg": "aes128-sha2_256", "esn": "yes"})},
+		libreswanCertificate(t, b, "rsa", rsa2048, "rsa-sha2"),
+		libreswanCertificate(t, b, "ecdsa", p256, "ecdsa-sha2"),
 		{name: "rekey", core: true, ike: "aes256gcm16-prfsha256-modp2048", esp: "aes256gcm16", wire: plainESP, check: rekeyBothWays,
 			theirs: libreswan(map[string]string{"ike": "aes_gcm256-sha2_256;modp2048", "phase2alg": "aes_gcm256"})},
 	}
-	runCases(t, b, "libreswan", cases)
+	runCases(t, b, b.version(t, "/usr/libexec/ipsec/pluto", "--version"), cases)
+}
+
+// libreswanCertificate is a case with certificates of a kind; authby is the daemon's word for how both sign.
+func libreswanCertificate(t *testing.T, b *bed, name string, kind keyKind, authby string) testCase {
+	t.Helper()
+	c := chainOf(t, b, kind, false)
+	bundle, err := c.pkcs12(c.b, nameB)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return testCase{name: name, core: true, ike: "aes128gcm16-prfsha256-ecp256", esp: "aes128gcm16", wire: plainESP, ours: c.ours(),
+		theirs: libreswan(map[string]string{"ike": "aes_gcm128-sha2_256;dh19", "phase2alg": "aes_gcm128", "authby": authby,
+			"leftcert": nameB, "leftsendcert": "always", "leftid": "@" + nameB, "rightid": "@" + nameA, "leftrsasigkey": "%cert", "rightrsasigkey": "%cert"},
+			func(_ *bed, t *peers.LibreswanTunnel) {
+				t.PKCS12, t.Password, t.Authorities = bundle, bundlePassword, [][]byte{c.root.pem()}
+			})}
 }

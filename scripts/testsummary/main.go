@@ -1,11 +1,13 @@
 // Command testsummary reads the events of "go test -json" and prints one line a package, the
 // whole output of whatever failed, and a closing line of counts. It exits with 1 when something
-// failed, when a test was skipped (a skipped proof proves nothing) and when no test ran.
+// failed, when a test was skipped (a skipped proof proves nothing) and when no test ran. With -table
+// it also writes a table of all tests to a file, and shows it.
 package main
 
 import (
 	"bufio"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"io"
 	"os"
@@ -20,19 +22,30 @@ type event struct {
 	Test       string
 	Elapsed    float64
 	Output     string
+	Key, Value string // of an attribute
 }
 
 // counts are the tests (subtests included) and failed packages seen so far.
 type counts struct{ passed, failed, skipped int }
 
 func main() {
-	if !summarise(os.Stdin, os.Stdout) {
+	file := flag.String("table", "", "write a table of the tests to this `file`")
+	flag.Parse()
+	var all table
+	good := summarise(os.Stdin, os.Stdout, all.see)
+	if *file != "" {
+		if err := all.save(*file, os.Stdout); err != nil {
+			fmt.Fprintf(os.Stderr, "testsummary: %v\n", err)
+			good = false
+		}
+	}
+	if !good {
 		os.Exit(1)
 	}
 }
 
-// summarise turns the events of r into text on w and reports whether all is well.
-func summarise(r io.Reader, w io.Writer) bool {
+// summarise turns the events of r into text on w, shows each to see, and reports whether all is well.
+func summarise(r io.Reader, w io.Writer, see func(event)) bool {
 	var total counts
 	output := map[string]*strings.Builder{} // by package and test, dropped when that passes
 	failedTests := map[string]bool{}        // packages whose failure a test already explains
@@ -44,6 +57,7 @@ func summarise(r io.Reader, w io.Writer) bool {
 			fmt.Fprintln(w, lines.Text()) // a message of the go command itself
 			continue
 		}
+		see(e)
 		key := e.Package + e.ImportPath + "\x00" + e.Test
 		switch e.Action {
 		case "output", "build-output":

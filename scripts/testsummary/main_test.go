@@ -29,7 +29,7 @@ func TestSummarise(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var out strings.Builder
-			if ok := summarise(strings.NewReader(strings.Join(c.events, "\n")), &out); ok != c.ok {
+			if ok := summarise(strings.NewReader(strings.Join(c.events, "\n")), &out, func(event) {}); ok != c.ok {
 				t.Errorf("ok = %v, want %v", ok, c.ok)
 			}
 			for _, text := range c.want {
