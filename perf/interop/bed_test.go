@@ -83,10 +83,10 @@ func newBed(t *testing.T) *bed {
 	return b
 }
 
-// version is what a daemon calls itself, by its first line.
-func (b *bed) version(t *testing.T, program, option string) string {
+// version is what a daemon calls itself, by the first line of a command.
+func (b *bed) version(t *testing.T, command ...string) string {
 	t.Helper()
-	out, err := b.guest.Run(t.Context(), "sh", "-c", `"$@" 2>&1`, "version", program, option)
+	out, err := b.guest.Run(t.Context(), append([]string{"sh", "-c", `"$@" 2>&1`, "version"}, command...)...)
 	if err != nil {
 		t.Fatal(err)
 	}

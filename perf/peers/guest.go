@@ -36,6 +36,9 @@ const guestMemory = 192
 // guestLimit is how long a guest may take to boot. Alone on a core it takes 2 s.
 const guestLimit = 60 * time.Second
 
+// commandLimit is how long a command in a guest may take.
+const commandLimit = 60 * time.Second
+
 // Guest is a Linux kernel that runs as a process: a peer with its own IP stack, XFRM and ESP. Its
 // interface vec0 is a link of the namespace it was started in.
 type Guest struct {
@@ -132,6 +135,8 @@ func (g *Guest) Run(ctx context.Context, args ...string) (string, error) {
 	if err := os.Rename(path("part"), path("command")); err != nil {
 		return "", fmt.Errorf("peers: %w", err)
 	}
+	ctx, cancel := context.WithTimeout(ctx, commandLimit)
+	defer cancel()
 	status, err := g.answer(ctx, path("status"))
 	output, _ := os.ReadFile(path("output"))
 	complaint, _ := os.ReadFile(path("errors"))
