@@ -106,21 +106,6 @@ func TestFragmentLengths(t *testing.T) {
 	}
 }
 
-func TestFragmentsInEveryOrder(t *testing.T) {
-	for name, begin := range map[string]func(*link){
-		"child by a":    func(l *link) { l.a.rekey(rekeyChild) },
-		"child by both": func(l *link) { l.a.rekey(rekeyChild); l.b.rekey(rekeyChild) },
-		"child and IKE": func(l *link) { l.a.rekey(rekeyChild); l.b.rekey(rekeyIKE) },
-	} {
-		t.Run(name, func(t *testing.T) {
-			play := scenario(t, wide(24, 576), wide(24, 576), begin)
-			everyOrderUpTo(t, 200, play, steady)
-			everyLoss(t, play, steady)
-			manyAccidents(t, 100, play, steady)
-		})
-	}
-}
-
 // Both ends have to want it, and a message that fits goes in one piece.
 func TestFragmentationIsAgreed(t *testing.T) {
 	for name, c := range map[string]struct{ a, b, count int }{

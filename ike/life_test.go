@@ -10,52 +10,6 @@ import (
 	"sallyport/policy"
 )
 
-func TestDeletesInEveryOrder(t *testing.T) {
-	onDemand := func(c *Config) { c.Peers[0].Children[0].Start, c.Peers[0].Children[0].IdleTimeout = StartOnDemand, -1 }
-	open := func(l *link) {
-		l.a.step(Initiate{Peer: "b"})
-		l.run()
-		l.established("net")
-	}
-	hard := func(n *end) { n.step(Expire{SPI: n.outbound[n.cells["net"]].PairSPI, Hard: true}) }
-	for name, c := range map[string]struct {
-		begin func(*link)
-		left  int // IKE SAs
-	}{
-		"child by a":              {func(l *link) { hard(l.a) }, 1},
-		"child by both":           {func(l *link) { hard(l.a); hard(l.b) }, 1},
-		"IKE by a":                {func(l *link) { l.a.step(Terminate{Peer: "b"}) }, 0},
-		"IKE by b":                {func(l *link) { l.b.step(Terminate{Peer: "a"}) }, 0},
-		"IKE by both":             {func(l *link) { l.a.step(Terminate{Peer: "b"}); l.b.step(Terminate{Peer: "a"}) }, 0},
-		"child by a, IKE by b":    {func(l *link) { hard(l.a); l.b.step(Terminate{Peer: "a"}) }, 0},
-		"child by a, its rekey b": {func(l *link) { hard(l.a); l.b.rekey(rekeyChild) }, 1},
-		"IKE by a, its rekey b":   {func(l *link) { l.a.step(Terminate{Peer: "b"}); l.b.rekey(rekeyIKE) }, 0},
-		"child by a, IKE rekey b": {func(l *link) { hard(l.a); l.b.rekey(rekeyIKE) }, 1},
-	} {
-		t.Run(name, func(t *testing.T) {
-			play := func() *link {
-				l := join(t, onDemand, nil)
-				l.begin()
-				open(l)
-				c.begin(l)
-				return l
-			}
-			check := func(l *link) {
-				l.lost = 0 // packets by an SA that was deleted may be lost
-				l.consistent()
-				if n := len(l.a.engine.sas); n != c.left {
-					t.Errorf("%d IKE SAs left, expected %d", n, c.left)
-				}
-				if n := len(l.a.inbound); n != 0 {
-					t.Errorf("%d Child SAs left, expected none", n)
-				}
-			}
-			everyOrder(t, play, check)
-			everyLoss(t, play, check)
-		})
-	}
-}
-
 // An always-up child comes back when the peer deletes it, not at once.
 func TestAlwaysComesBack(t *testing.T) {
 	l := up(t, nil, nil)

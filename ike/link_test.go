@@ -26,6 +26,7 @@ type link struct {
 	// The same by the child that they were sent for.
 	lostBy map[string]int
 	taken  int
+	early  int // those by a Child SA that took nobody's place, which did not wait for the response that makes it
 }
 
 // packet is an IKE datagram, or with a cell an ESP packet.
@@ -37,33 +38,36 @@ type packet struct {
 	child        string
 	spi          uint32
 	key          []byte
+	first        bool // by an SA that replaced none
 }
 
 // end is one gateway: an engine and the model of a data plane.
 type end struct {
-	name      string
-	link      *link
-	engine    *Engine
-	cfg       Config
-	base      Config // of the fuzzer: what it comes back to
-	armed     time.Time
-	facts     []Fact
-	nextSPI   uint32
-	allocated map[uint32]bool
-	inbound   map[uint32]ChildSA
-	outbound  map[uint32]ChildSA
-	cells     map[string]uint32
-	heard     map[uint32]time.Time
-	sentBy    map[uint32]time.Time
-	keysSeen  map[string]bool
-	noSPI     bool // the data plane is full
-	refuseIn  bool // it refuses the next inbound SA, or
-	refuseOut bool // outbound SA
-	refused   []InstallFailed
-	never     map[uint32]bool // outbound SPIs refused
-	effects   []Effect
-	checks    []CheckCertificates // that wait for an answer
-	mute      bool                // no check is answered
+	name        string
+	link        *link
+	engine      *Engine
+	cfg         Config
+	base        Config // of the fuzzer: what it comes back to
+	armed       time.Time
+	facts       []Fact
+	nextSPI     uint32
+	allocated   map[uint32]bool
+	inbound     map[uint32]ChildSA
+	outbound    map[uint32]ChildSA
+	cells       map[string]uint32
+	firsts      map[uint32]bool // outbound SPIs that took nobody's place
+	everInbound map[uint32]bool
+	heard       map[uint32]time.Time
+	sentBy      map[uint32]time.Time
+	keysSeen    map[string]bool
+	noSPI       bool // the data plane is full
+	refuseIn    bool // it refuses the next inbound SA, or
+	refuseOut   bool // outbound SA
+	refused     []InstallFailed
+	never       map[uint32]bool // outbound SPIs refused
+	effects     []Effect
+	checks      []CheckCertificates // that wait for an answer
+	mute        bool                // no check is answered
 }
 
 var (
@@ -162,6 +166,7 @@ func (n *end) boot(cfg Config) {
 	n.cfg = cfg
 	n.allocated, n.inbound, n.outbound = map[uint32]bool{}, map[uint32]ChildSA{}, map[uint32]ChildSA{}
 	n.cells, n.keysSeen = map[string]uint32{}, map[string]bool{}
+	n.firsts, n.everInbound = map[uint32]bool{}, map[uint32]bool{}
 	n.never, n.refused, n.checks = map[uint32]bool{}, nil, nil
 	n.heard, n.sentBy = map[uint32]time.Time{}, map[uint32]time.Time{}
 	cfg.AllocateSPI = n.allocate
@@ -219,7 +224,7 @@ func (n *end) do(ef Effect) {
 			n.refuseIn, n.refused = false, append(n.refused, InstallFailed{SPI: ef.SA.PairSPI, Inbound: true, Reason: "refused"})
 			return
 		}
-		n.inbound[ef.SA.SPI] = ef.SA
+		n.inbound[ef.SA.SPI], n.everInbound[ef.SA.SPI] = ef.SA, true
 	case InstallOutbound:
 		n.checkKey(ef.SA)
 		if n.refuseOut {
@@ -228,7 +233,9 @@ func (n *end) do(ef Effect) {
 			return
 		}
 		n.outbound[ef.SA.SPI] = ef.SA
-		n.cells[cellOf(ef.Child, ef.SA.Worker)] = ef.SA.SPI
+		cell := cellOf(ef.Child, ef.SA.Worker)
+		_, replaces := n.cells[cell]
+		n.firsts[ef.SA.SPI], n.cells[cell] = !replaces, ef.SA.SPI
 	case MoveOutbound:
 		sa, installed := n.outbound[ef.SPI]
 		if !installed || !sa.UDPEncap {
@@ -325,6 +332,10 @@ func (l *link) arrive(p packet) {
 			p.to.heard[p.spi] = l.now
 			return
 		}
+		if p.first && !p.to.everInbound[p.spi] {
+			l.early++ // the peer may send as soon as it has answered (RFC 7296 1.2): nobody can take it then
+			return
+		}
 		l.lost++
 		l.lostBy[p.child]++
 		return
@@ -357,7 +368,7 @@ func (l *link) traffic() {
 		for _, child := range slices.Sorted(keys(n.cells)) {
 			sa := n.outbound[n.cells[child]]
 			n.sentBy[sa.PairSPI] = l.now
-			l.put(n, sa.Local, sa.Remote, packet{esp: true, child: child, spi: sa.SPI, key: sa.Keymat.Bytes()})
+			l.put(n, sa.Local, sa.Remote, packet{esp: true, child: child, spi: sa.SPI, key: sa.Keymat.Bytes(), first: n.firsts[sa.SPI]})
 		}
 	}
 }

@@ -88,7 +88,7 @@ func (sa *ikeSA) hint(m *wire.Message) {
 	if !unknown && wire.FindNotify(m.Payloads, wire.NotifyInvalidSPI) == nil {
 		return
 	}
-	if x := sa.tasks.active; unknown && x != nil && x.tries >= suspectTries && sa.state == stateEstablished {
+	if x := sa.tasks.active; unknown && x != nil && x.tries >= suspectTries && sa.state == stateEstablished && !sa.unseen {
 		sa.becomeSuspect()
 		return
 	}

@@ -318,48 +318,6 @@ func TestSeveralChildren(t *testing.T) {
 	l.consistent()
 }
 
-// Both ends begin at once. One tunnel remains, whichever datagrams cross.
-func TestBothBegin(t *testing.T) {
-	always := func(c *Config) { c.Peers[0].Children[0].Start = StartAlways }
-	for order := range 64 {
-		l := join(t, nil, always)
-		l.begin()
-		for bits := order; len(l.wire) > 0; bits >>= 1 {
-			l.deliver(min(bits&1, len(l.wire)-1))
-		}
-		l.advance(2 * time.Minute)
-		l.established("net")
-		if t.Failed() {
-			t.Fatalf("order %b\n%s\n%s", order, l.a.story(), l.b.story())
-		}
-	}
-}
-
-// Every message of the first exchanges lost once, or delivered twice.
-func TestLossAndDuplication(t *testing.T) {
-	for i := range 4 {
-		l := join(t, nil, nil)
-		l.begin()
-		for range i {
-			l.deliver(0)
-		}
-		l.wire = nil
-		l.advance(5 * time.Second)
-		l.established("net")
-
-		l = join(t, nil, nil)
-		l.begin()
-		for step := 0; len(l.wire) > 0; step++ {
-			if step == i {
-				l.wire = append(l.wire, l.wire[0])
-			}
-			l.deliver(0)
-		}
-		l.run()
-		l.established("net")
-	}
-}
-
 // A request that comes again gets the same octets for an answer, and nothing is done twice.
 func TestRetransmissionIsAnsweredIdentically(t *testing.T) {
 	l := join(t, nil, nil)

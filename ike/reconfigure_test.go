@@ -196,12 +196,10 @@ func changedAt(t *testing.T, moment int, begin, change, check func(*link)) (inFl
 		check(l)
 		l.lost = 0 // packets by an SA that was deleted may be lost
 		if t.Failed() {
-			t.Fatalf("changed after %d deliveries", moment)
+			t.Logf("changed after %d deliveries", moment)
 		}
 	}
-	everyOrderUpTo(t, 4, play, settled)
-	everyLoss(t, play, settled)
-	manyAccidents(t, 2, play, settled)
+	everyAccident(t, 8, play, settled)
 	return inFlight
 }
 

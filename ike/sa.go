@@ -107,6 +107,10 @@ type ikeSA struct {
 
 	traces [RoleResponder + 1]*trace // of negotiations that go on, by who began them
 
+	// unseen is set from our answer to a rekey until the peer's first message on the IKE SA that it made: the answer may not have got through, and
+	// then the peer does not know the IKE SA yet, which is no reason to suspect it.
+	unseen bool
+
 	life   timer // rekey, then the end
 	again  timer // a rekey that was put off
 	watch  timer // liveness; half-open or replaced: how long it may wait
@@ -251,7 +255,7 @@ func (sa *ikeSA) rekey() {
 
 // heard notes an authenticated message: the peer lives, and where it is (RFC 7296 2.23).
 func (sa *ikeSA) heard(d Datagram, request bool) {
-	sa.lastHeard, sa.suspect = sa.engine.now, false
+	sa.lastHeard, sa.suspect, sa.unseen = sa.engine.now, false, false
 	sa.confirm(request)
 	if d.Local == sa.local && d.Remote == sa.remote {
 		return

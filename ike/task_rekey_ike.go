@@ -235,6 +235,7 @@ func (t *rekeyResponder) process(m *message) error {
 	defer shared.Wipe()
 	t.offered, t.ke = proposal, answer
 	t.next = sa.successor(RoleResponder)
+	t.next.unseen = true
 	t.next.nr = sa.engine.random(nonceLen)
 	return t.next.inherit(sa, choice, shared, wire.Find[*wire.Nonce](m.Payloads).Data, binary.BigEndian.Uint64(proposal.SPI))
 }
