@@ -73,7 +73,7 @@ func parseKey(file, passphrase []byte) (Key, error) {
 	return signerOf(der)
 }
 
-const lockedText = "expected a private key that can be used when nobody is there (S-072), found one that is locked by a passphrase: name passphrase_file, or unlock it with \"openssl pkcs8 -topk8 -nocrypt\""
+const lockedText = "expected a private key that can be used when nobody is there, found one that is locked by a passphrase: name passphrase_file, or unlock it with \"openssl pkcs8 -topk8 -nocrypt\""
 
 func unlocked(locked *lockedKey, passphrase []byte) (Key, error) {
 	if len(passphrase) == 0 {

@@ -18,9 +18,11 @@ func TestPolicyDoc(t *testing.T) { runPage(t, "../../docs/POLICY.md", 10) }
 
 func TestTunnelsDoc(t *testing.T) { runPage(t, "../../docs/TUNNELS.md", 3, "--lab") }
 
+func TestCertificatesDoc(t *testing.T) { runPage(t, "../../docs/CERTIFICATES.md", 20) }
+
 // runPage runs a page with at least so many commands. Fenced blocks of it that have a
 // file's name are that file, console blocks are a session on a gateway that runs
-// gw-a.yaml with the flags.
+// gw-a.yaml with the flags, or with the word setup on one that comes before the gateway.
 func runPage(t *testing.T, page string, fewest int, flags ...string) {
 	t.Helper()
 	text, err := os.ReadFile(page)
@@ -29,8 +31,15 @@ func runPage(t *testing.T, page string, fewest int, flags ...string) {
 	}
 	s := newSession(t)
 	fence := regexp.MustCompile("(?ms)^```([a-z]+)(?: ([a-z0-9.-]+))?\n(.*?)^```$")
+	commandsOf := func(session string) [][]string {
+		return regexp.MustCompile(`(?m)^\$ (.*)$`).FindAllStringSubmatch(session, -1)
+	}
+	before := map[string]string{} // what each setup printed
 	for _, block := range fence.FindAllStringSubmatch(string(text), -1) {
-		if block[2] != "" {
+		switch {
+		case block[2] == setup:
+			before[block[0]] = s.run(commandsOf(block[3]))
+		case block[2] != "":
 			s.write(block[2], block[3])
 		}
 	}
@@ -41,15 +50,18 @@ func runPage(t *testing.T, page string, fewest int, flags ...string) {
 		if part[1] != "console" {
 			return block
 		}
-		commands := regexp.MustCompile(`(?m)^\$ (.*)$`).FindAllStringSubmatch(part[3], -1)
+		commands := commandsOf(part[3])
 		ran += len(commands)
-		printed := s.run(commands)
+		printed, heading := before[block], "```console "+setup+"\n"
+		if part[2] != setup {
+			printed, heading = s.run(commands), "```console\n"
+		}
 		if same := stable(printed) == stable(part[3]); !same && !*update {
 			t.Errorf("%s says\n%s\nand the commands print\n%s\nwrite it with -update if it is right", page, part[3], printed)
 		} else if same {
 			return block
 		}
-		return "```console\n" + stable(printed) + "```"
+		return heading + stable(printed) + "```"
 	})
 	if ran < fewest {
 		t.Errorf("%d commands in %s, expected those that it explains", ran, page)
@@ -90,9 +102,19 @@ func (s *session) run(commands [][]string) string {
 	return strings.ReplaceAll(text.String(), s.dir+"/", "")
 }
 
-// stable puts sample values in the place of what differs from run to run: when a
-// backup was made, and how long the session's folder makes it.
+// setup marks a session that comes before the gateway starts.
+const setup = "setup"
+
+// stable puts sample values in the place of what differs from run to run: when a backup was made, and how long the session's folder makes
+// it; when a certificate ends, and its random serial number; when a CRL was made, and how long its signature is.
 func stable(text string) string {
-	saved := regexp.MustCompile(`(?m)\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ(  \S+ +)\d+$`)
-	return saved.ReplaceAllString(text, "2026-11-21T09:30:00Z${1}1523")
+	for _, sample := range [][2]string{
+		{`(?m)\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ(  \S+ +)\d+$`, "2026-11-21T09:30:00Z${1}1523"},
+		{`\d{4}-\d\d-\d\d(  \d+ +)`, "2036-11-19$1"},
+		{`[0-9A-F]{13}\.\.\.`, "6F4A0C21E9D37..."},
+		{`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ`, "2026-11-21T09:30:00Z"},
+	} {
+		text = regexp.MustCompile(sample[0]).ReplaceAllString(text, sample[1])
+	}
+	return text
 }
