@@ -15,7 +15,7 @@
 //	sa.go child.go liveness.go nat.go                              the life of an IKE SA and of a Child SA: state diagrams stand here
 //	taskmanager.go task.go message.go                              exchanges: message ids, window, retransmission; opening
 //	fragment.go reassembly.go                                      sealing, in fragments where a datagram would get too long (RFC 7383); putting together
-//	task_init.go task_auth.go                                      IKE_SA_INIT, IKE_AUTH
+//	task_init.go task_intermediate.go task_auth.go                 IKE_SA_INIT, IKE_INTERMEDIATE, IKE_AUTH
 //	task_child.go task_child_responder.go task_rekey_ike.go        CREATE_CHILD_SA, and the Child SA of IKE_AUTH
 //	task_delete.go                                                 INFORMATIONAL
 //	why.go                                                       how far a negotiation came, for people

@@ -13,6 +13,7 @@ type sealed struct {
 	header    wire.Header
 	first     wire.PayloadType
 	plain     []byte // nil: as short as it gets
+	keys      *ikeKeys
 	datagrams [][]byte
 }
 
@@ -88,13 +89,13 @@ func (sa *ikeSA) seal(m *message) (*sealed, error) {
 	if m.first, m.plain, err = wire.MarshalPayloads(m.Payloads); err != nil {
 		return nil, err
 	}
-	s := &sealed{header: m.Header, first: m.first, plain: m.plain}
+	s := &sealed{header: m.Header, first: m.first, plain: m.plain, keys: sa.keys}
 	return s, sa.cut(s)
 }
 
 // cut seals a message into as many datagrams as the path asks for.
 func (sa *ikeSA) cut(s *sealed) error {
-	whole := wire.EncryptedOverhead + len(s.plain) + sa.keys.out.Overhead(len(s.plain))
+	whole := wire.EncryptedOverhead + len(s.plain) + s.keys.out.Overhead(len(s.plain))
 	if !sa.fragmentation || whole <= sa.room() {
 		b, err := sa.sealWhole(s)
 		s.datagrams = [][]byte{b}
@@ -104,14 +105,14 @@ func (sa *ikeSA) cut(s *sealed) error {
 		return err
 	}
 	s.datagrams = nil
-	size := sa.pieceLen()
+	size := sa.pieceLen(s.keys)
 	total := (len(s.plain) + size - 1) / size
 	for i := range total {
 		f := wire.Fragment{Number: uint16(i + 1), Total: uint16(total)}
 		if i == 0 {
 			f.FirstPayload = s.first
 		}
-		b, err := sa.sealPiece(s.header, f, s.plain[i*size:min((i+1)*size, len(s.plain))])
+		b, err := sa.sealPiece(s, f, s.plain[i*size:min((i+1)*size, len(s.plain))])
 		if err != nil {
 			return err
 		}
@@ -121,28 +122,28 @@ func (sa *ikeSA) cut(s *sealed) error {
 }
 
 // pieceLen is how many octets of plaintext a fragment takes, with padding at its worst.
-func (sa *ikeSA) pieceLen() int {
+func (sa *ikeSA) pieceLen(keys *ikeKeys) int {
 	n := sa.room() - wire.FragmentOverhead
-	for n > 1 && n+sa.keys.out.Overhead(n) > sa.room()-wire.FragmentOverhead {
+	for n > 1 && n+keys.out.Overhead(n) > sa.room()-wire.FragmentOverhead {
 		n--
 	}
 	return n
 }
 
 func (sa *ikeSA) sealWhole(s *sealed) ([]byte, error) {
-	prefix, err := wire.EncryptedPrefix(s.header, s.first, len(s.plain)+sa.keys.out.Overhead(len(s.plain)))
+	prefix, err := wire.EncryptedPrefix(s.header, s.first, len(s.plain)+s.keys.out.Overhead(len(s.plain)))
 	if err != nil {
 		return nil, err
 	}
-	return sa.keys.out.Seal(prefix, prefix, s.plain, sa.engine.cfg.Random)
+	return s.keys.out.Seal(prefix, prefix, s.plain, sa.engine.cfg.Random)
 }
 
-func (sa *ikeSA) sealPiece(h wire.Header, f wire.Fragment, piece []byte) ([]byte, error) {
-	prefix, err := wire.FragmentPrefix(h, f, len(piece)+sa.keys.out.Overhead(len(piece)))
+func (sa *ikeSA) sealPiece(s *sealed, f wire.Fragment, piece []byte) ([]byte, error) {
+	prefix, err := wire.FragmentPrefix(s.header, f, len(piece)+s.keys.out.Overhead(len(piece)))
 	if err != nil {
 		return nil, err
 	}
-	return sa.keys.out.Seal(prefix, prefix, piece, sa.engine.cfg.Random)
+	return s.keys.out.Seal(prefix, prefix, piece, sa.engine.cfg.Random)
 }
 
 // shorten seals a message anew for a path that is narrower than we thought (RFC 7383 2.5.2). A message that fits anyway stays as it is: what comes

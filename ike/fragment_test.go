@@ -133,7 +133,7 @@ func TestFragmentationIsAgreed(t *testing.T) {
 	l.deliver(0)
 	sa := l.a.engine.byName["b"].sas[0]
 	sa.fragmentation = true
-	cut := &sealed{header: sa.tasks.active.message.Header, first: sa.tasks.active.message.first, plain: sa.tasks.active.message.plain}
+	cut := &sealed{header: sa.tasks.active.message.Header, first: sa.tasks.active.message.first, plain: sa.tasks.active.message.plain, keys: sa.keys}
 	if err := sa.cut(cut); err != nil {
 		t.Fatal(err)
 	}
@@ -165,7 +165,7 @@ func TestReassembly(t *testing.T) {
 	recut := func(size int) []packet {
 		sa.path = 0
 		sa.peer.cfg.FragmentSize = size
-		s := &sealed{header: active.message.Header, first: active.message.first, plain: active.message.plain}
+		s := &sealed{header: active.message.Header, first: active.message.first, plain: active.message.plain, keys: sa.keys}
 		if err := sa.cut(s); err != nil {
 			t.Fatal(err)
 		}

@@ -17,6 +17,8 @@ type chosen struct {
 	prf      crypto.PRFID // IKE only
 	dh       crypto.DHID  // 0: no key exchange of its own
 	esn      bool         // ESP and AH only
+
+	additional [crypto.AdditionalKEs]crypto.DHID // RFC 9370; 0: none in this place
 }
 
 // String is the keyword form of the configuration.
@@ -37,6 +39,11 @@ func (c chosen) String() string {
 	if c.esn {
 		p.ESN = []crypto.ESNID{crypto.ESNYes}
 	}
+	for i, method := range c.additional {
+		if method != crypto.DHNone {
+			p.AdditionalKE[i] = []crypto.DHID{method}
+		}
+	}
 	return p.String()
 }
 
@@ -44,7 +51,17 @@ func (c chosen) String() string {
 func withoutDH(proposals []crypto.Proposal) []crypto.Proposal {
 	stripped := slices.Clone(proposals)
 	for i := range stripped {
-		stripped[i].DH = nil
+		stripped[i].DH, stripped[i].AdditionalKE = nil, [crypto.AdditionalKEs][]crypto.DHID{}
+	}
+	return stripped
+}
+
+// oneExchange is what a rekey negotiates: without additional key exchanges. The keys stay as strong as those of the first negotiation, which SK_d is
+// made of.
+func oneExchange(proposals []crypto.Proposal) []crypto.Proposal {
+	stripped := slices.Clone(proposals)
+	for i := range stripped {
+		stripped[i].AdditionalKE = [crypto.AdditionalKEs][]crypto.DHID{}
 	}
 	return stripped
 }
@@ -99,7 +116,7 @@ func (c chosen) has(t wire.Transform) bool {
 	case wire.TransformESN:
 		return (t.ID == wire.ESNYes) == c.esn
 	}
-	return false
+	return !ofUnknownType(t) && t.ID == uint16(c.additional[t.Type-wire.TransformAdditionalKE1])
 }
 
 // choose picks the first of our proposals that some offered one satisfies. Among groups it prefers that of an authenticated KE payload that came
@@ -138,6 +155,11 @@ func match(our crypto.Proposal, their wire.Proposal, keGroup crypto.DHID) (c cho
 	if c.dh, ok = pickOrNone(dh, their, wire.TransformDH); !ok {
 		return chosen{}, false
 	}
+	for i, methods := range our.AdditionalKE {
+		if c.additional[i], ok = pickOrNone(methods, their, wire.TransformAdditionalKE1+wire.TransformType(i)); !ok {
+			return chosen{}, false
+		}
+	}
 	if our.Protocol == crypto.ProtocolIKE {
 		c.prf, ok = pick(our.PRF, func(x crypto.PRFID) bool { return has(their, wire.TransformPRF, uint16(x), 0) })
 		return c, ok
@@ -156,7 +178,7 @@ func has(p wire.Proposal, kind wire.TransformType, id uint16, bits int) bool {
 
 // ofUnknownType spots what makes a whole proposal one we cannot accept (RFC 7296 3.3.6).
 func ofUnknownType(t wire.Transform) bool {
-	return t.Type < wire.TransformEncr || t.Type > wire.TransformESN
+	return t.Type < wire.TransformEncr || t.Type > wire.TransformAdditionalKE7
 }
 
 func pick[T any](ours []T, offered func(T) bool) (T, bool) {
@@ -168,14 +190,14 @@ func pick[T any](ours []T, offered func(T) bool) (T, bool) {
 	return ours[i], true
 }
 
-// pickOrNone is for the types that may be absent. When we want none, the offer must lack the type or have NONE, which is 0, among its
-// alternatives (RFC 7296 3.3.2).
+// pickOrNone is for the types that may be absent. When we want none, or NONE is one of our alternatives, the offer must lack the type or have NONE,
+// which is 0, among its own (RFC 7296 3.3.2).
 func pickOrNone[T ~uint16](ours []T, their wire.Proposal, kind wire.TransformType) (T, bool) {
-	if len(ours) > 0 {
-		return pick(ours, func(x T) bool { return has(their, kind, uint16(x), 0) })
+	if len(ours) == 0 {
+		ours = []T{0}
 	}
 	absent := !slices.ContainsFunc(their.Transforms, func(t wire.Transform) bool { return t.Type == kind })
-	return 0, absent || has(their, kind, 0, 0)
+	return pick(ours, func(x T) bool { return has(their, kind, uint16(x), 0) || x == 0 && absent })
 }
 
 // confirm checks the answer to our offer: exactly one of our proposals, with one transform of each type we offered (RFC 7296 2.7).

@@ -152,6 +152,6 @@ func (sa *ikeSA) isFragmentAgain(d Datagram) (fragment, first bool) {
 	if f == nil || f.Number != 1 {
 		return f != nil, false
 	}
-	_, err = sa.keys.in.Open(f.AAD, f.Body)
+	_, err = sa.tasks.lastResponse.keys.in.Open(f.AAD, f.Body) // those that the request came under
 	return true, err == nil
 }

@@ -14,7 +14,7 @@ import (
 //	       we initiate                                   the peer initiates
 //	            │                                                │ IKE_SA_INIT request
 //	      stateInit                                        stateHalfOpen
-//	            │ IKE_SA_INIT response                           │
+//	            │ IKE_SA_INIT response                           │ perhaps IKE_INTERMEDIATE
 //	      stateAuth                                              │ IKE_AUTH request
 //	            │ IKE_AUTH response                              │
 //	            └────────────> stateEstablished <────────────────┤
@@ -62,6 +62,8 @@ type ikeSA struct {
 
 	fragmentation bool // both ends understand fragments (RFC 7383)
 	path          int  // octets of the IP datagrams that have been found to get through; 0: as configured
+
+	intermediate intermediate
 
 	childless bool // the peer takes IKE_AUTH without a Child SA (RFC 6023)
 
@@ -184,6 +186,9 @@ func (sa *ikeSA) spis() (initiator, responder uint64) {
 func (sa *ikeSA) expects(kind wire.ExchangeType) bool {
 	switch sa.state {
 	case stateHalfOpen:
+		if len(sa.intermediate.pending) > 0 {
+			return kind == wire.ExchangeIntermediate
+		}
 		return kind == wire.ExchangeIKEAuth
 	case stateEstablished, stateReplaced, stateDeleting:
 		return kind == wire.ExchangeCreateChildSA || kind == wire.ExchangeInformational
@@ -196,6 +201,8 @@ func (sa *ikeSA) responders(m *message) []task {
 	switch m.Exchange {
 	case wire.ExchangeIKESAInit:
 		return []task{&initResponder{}}
+	case wire.ExchangeIntermediate:
+		return []task{&intermediateResponder{}}
 	case wire.ExchangeIKEAuth:
 		if wire.Find[*wire.SA](m.Payloads) == nil { // RFC 6023 4
 			return []task{&authResponder{}}
@@ -220,6 +227,7 @@ func (sa *ikeSA) establish() {
 	sa.state, sa.lifetime, sa.establishedIn = stateEstablished, e.lifetimeFrom(e.now, sa.peer.cfg.RekeyTime), e.steps
 	sa.initRequest, sa.initResponse, sa.peerHashes = nil, nil, nil
 	sa.keys.wipeAuth()
+	sa.intermediate.forget()
 	e.timers.set(&sa.life, sa.rekeyAt, sa.rekeyDue)
 	sa.watchLiveness()
 	sa.watchAuthentication()
@@ -418,6 +426,7 @@ func (sa *ikeSA) close(reason Reason) {
 	if sa.tasks.lastResponse != nil {
 		e.departed.add(e.now, sa.tasks.lastRequest, sa.tasks.lastResponse.datagrams)
 	}
+	sa.intermediate.forget()
 	if sa.keys != nil {
 		sa.keys.wipe()
 	}

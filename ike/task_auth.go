@@ -155,8 +155,17 @@ func describePeers(peers []*peer) string {
 
 func permits(ours []crypto.Proposal, c chosen) bool {
 	return slices.ContainsFunc(ours, func(p crypto.Proposal) bool {
-		return slices.Contains(p.Suites(), c.suite) && slices.Contains(p.PRF, c.prf) && slices.Contains(p.DH, c.dh)
+		return slices.Contains(p.Suites(), c.suite) && slices.Contains(p.PRF, c.prf) && slices.Contains(p.DH, c.dh) && permitsAdditional(p, c)
 	})
+}
+
+func permitsAdditional(p crypto.Proposal, c chosen) bool {
+	for i, method := range c.additional {
+		if allowed := p.AdditionalKE[i]; !slices.Contains(allowed, method) && (method != crypto.DHNone || len(allowed) > 0) {
+			return false
+		}
+	}
+	return true
 }
 
 func (t *authResponder) build(m *message) error {

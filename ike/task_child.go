@@ -39,7 +39,7 @@ func (t *childInitiator) proposals(sa *ikeSA) []crypto.Proposal {
 	if t.first {
 		return withoutDH(sa.passable(t.slot.cfg.Proposals))
 	}
-	return sa.passable(t.slot.cfg.Proposals)
+	return oneExchange(sa.passable(t.slot.cfg.Proposals))
 }
 
 func (t *childInitiator) build(m *message) error {

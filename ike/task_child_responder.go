@@ -121,7 +121,7 @@ func (t *childResponder) negotiate(m *message) error {
 	if err != nil {
 		return err
 	}
-	ours, offered := sa.passable(s.cfg.Proposals), wire.Find[*wire.SA](m.Payloads).Proposals
+	ours, offered := oneExchange(sa.passable(s.cfg.Proposals)), wire.Find[*wire.SA](m.Payloads).Proposals
 	if t.first {
 		ours = withoutDH(ours)
 	}

@@ -46,6 +46,9 @@ func (t *initInitiator) build(m *message) error {
 	m.add(offer(ours, nil), &wire.KE{Group: uint16(t.group), Data: t.key.Public()}, &wire.Nonce{Data: sa.ni})
 	m.addNATDetection()
 	m.announceFragmentation()
+	if additionalOffered(ours) {
+		sa.intermediate.announce(m)
+	}
 	if p := &sa.peer.cfg; p.signs() {
 		m.add(signatureHashes(p.Legacy))
 	}
@@ -71,6 +74,10 @@ func (t *initInitiator) process(m *message) error {
 	if m.ResponderSPI == 0 {
 		return failf(FailSyntax, "the responder's SPI is zero, expected a number that names the IKE SA") // RFC 7296 3.1
 	}
+	sa.intermediate = intermediate{supported: m.notify(wire.NotifyIntermediateSupported) != nil, pending: sa.chosen.further()}
+	if len(sa.intermediate.pending) > 0 && !sa.intermediate.supported {
+		return failf(FailProposal, "peer chose %v and does not have IKE_INTERMEDIATE, which that takes", sa.chosen)
+	}
 	ke := wire.Find[*wire.KE](m.Payloads)
 	if ke.Group != uint16(t.group) || sa.chosen.dh != t.group {
 		return failf(FailKE, "KE payload of group %d and %v chosen, we sent %v", ke.Group, sa.chosen.dh, t.group)
@@ -94,7 +101,7 @@ func (t *initInitiator) process(m *message) error {
 		sa.local, sa.remote = onPort(sa.local, portNATT), onPort(sa.remote, portNATT)
 	}
 	sa.state = stateAuth
-	sa.tasks.enqueue(wire.ExchangeIKEAuth, &authInitiator{}, &childInitiator{first: true})
+	sa.begin()
 	return nil
 }
 
@@ -132,9 +139,11 @@ type initResponder struct {
 func (t *initResponder) process(m *message) error {
 	sa := m.sa
 	ke := wire.Find[*wire.KE](m.Payloads)
+	sa.intermediate.supported = m.notify(wire.NotifyIntermediateSupported) != nil
 	if err := t.choose(sa, wire.Find[*wire.SA](m.Payloads), ke); err != nil {
 		return err
 	}
+	sa.intermediate.pending = sa.chosen.further()
 	value, shared, err := crypto.Respond(sa.chosen.dh, ke.Data, sa.engine.cfg.Random)
 	if errors.Is(err, crypto.ErrPeerValue) {
 		return &unauthenticated{DropMalformed, err}
@@ -161,8 +170,12 @@ func (t *initResponder) process(m *message) error {
 // it (RFC 7296 2.7).
 func (t *initResponder) choose(sa *ikeSA, offered *wire.SA, ke *wire.KE) error {
 	most := 0
+	list := offered.Proposals
+	if !sa.intermediate.supported {
+		list = withoutAdditional(list)
+	}
 	for _, p := range sa.among {
-		c, proposal, ok := choose(p.cfg.IKEProposals, offered.Proposals, 0)
+		c, proposal, ok := choose(p.cfg.IKEProposals, list, 0)
 		if !ok {
 			continue
 		}
@@ -192,6 +205,9 @@ func (t *initResponder) build(m *message) error {
 	m.addNATDetection()
 	if m.sa.fragmentation {
 		m.announceFragmentation()
+	}
+	if len(m.sa.intermediate.pending) > 0 {
+		m.sa.intermediate.announce(m)
 	}
 	if sa := m.sa; sa.peerHashes != nil && slices.ContainsFunc(sa.among, func(p *peer) bool { return p.cfg.signs() }) {
 		m.add(signatureHashes(slices.ContainsFunc(sa.among, func(p *peer) bool { return p.cfg.Legacy })))

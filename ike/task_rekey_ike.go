@@ -26,7 +26,7 @@ func (t *rekeyInitiator) build(m *message) error {
 	if sa.state != stateEstablished {
 		return errNothingToDo
 	}
-	ours := sa.peer.cfg.IKEProposals
+	ours := oneExchange(sa.peer.cfg.IKEProposals)
 	if t.next == nil {
 		t.next = sa.successor(RoleInitiator)
 	}
@@ -89,7 +89,7 @@ func (t *rekeyInitiator) settle(sa *ikeSA) {
 }
 
 func (t *rekeyInitiator) agree(sa *ikeSA, m *message, answer *wire.SA) error {
-	choice, err := confirm(sa.peer.cfg.IKEProposals, answer, t.dh.group)
+	choice, err := confirm(oneExchange(sa.peer.cfg.IKEProposals), answer, t.dh.group)
 	if err != nil || answer.Proposals[0].Protocol != wire.ProtocolIKE {
 		return failf(FailProposal, "rekey of the IKE SA: %v", err)
 	}
@@ -220,7 +220,7 @@ func (t *rekeyResponder) process(m *message) error {
 		r.goesOn = true
 		return r
 	}
-	ours, offered := sa.peer.cfg.IKEProposals, wire.Find[*wire.SA](m.Payloads).Proposals
+	ours, offered := oneExchange(sa.peer.cfg.IKEProposals), wire.Find[*wire.SA](m.Payloads).Proposals
 	ke := wire.Find[*wire.KE](m.Payloads)
 	choice, proposal, ok := choose(ours, offered, keGroup(ke))
 	if !ok {

@@ -18,11 +18,14 @@ const (
 	ExchangeIKEAuth       ExchangeType = 35
 	ExchangeCreateChildSA ExchangeType = 36
 	ExchangeInformational ExchangeType = 37
+	ExchangeIntermediate  ExchangeType = 43 // RFC 9242
+	ExchangeFollowupKE    ExchangeType = 44 // RFC 9370
 )
 
 var exchangeNames = map[ExchangeType]string{
 	ExchangeIKESAInit: "IKE_SA_INIT", ExchangeIKEAuth: "IKE_AUTH",
 	ExchangeCreateChildSA: "CREATE_CHILD_SA", ExchangeInformational: "INFORMATIONAL",
+	ExchangeIntermediate: "IKE_INTERMEDIATE", ExchangeFollowupKE: "IKE_FOLLOWUP_KE",
 }
 
 func (t ExchangeType) String() string { return named(exchangeNames, "exchange", t) }

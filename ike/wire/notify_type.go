@@ -25,6 +25,7 @@ const (
 	NotifyTemporaryFailure           NotifyType = 43
 	NotifyChildSANotFound            NotifyType = 44
 	NotifyTSMaxQueue                 NotifyType = 48 // RFC 9611 5.2
+	NotifyStateNotFound              NotifyType = 47 // RFC 9370 2.2.4
 )
 
 // Statuses.
@@ -46,17 +47,20 @@ const (
 	NotifySignatureHashAlgorithms   NotifyType = 16431 // RFC 7427 4
 	NotifyChildlessSupported        NotifyType = 16418 // RFC 6023 3
 	NotifySAResourceInfo            NotifyType = 16444 // RFC 9611 5.1
+	NotifyUsePPK                    NotifyType = 16435 // RFC 8784 5.1
+	NotifyPPKIdentity               NotifyType = 16436
+	NotifyNoPPKAuth                 NotifyType = 16437
+	NotifyIntermediateSupported     NotifyType = 16438 // RFC 9242 3.1
+	NotifyAdditionalKeyExchange     NotifyType = 16441 // RFC 9370 2.2.4
 
 	// The rest is here for the names only: peers send it and logs show it.
-	notifyMOBIKESupported               NotifyType = 16396 // RFC 4555
-	notifyNoAdditionalAddresses         NotifyType = 16399 // RFC 4555
-	notifyMultipleAuthSupported         NotifyType = 16404 // RFC 4739
-	notifyRedirectSupported             NotifyType = 16406 // RFC 5685
-	notifyEAPOnlyAuthentication         NotifyType = 16417 // RFC 5998
-	notifyQuickCrashDetection           NotifyType = 16419 // RFC 6290
-	notifyMessageIDSyncSupported        NotifyType = 16420 // RFC 6311
-	notifyUsePPK                        NotifyType = 16435 // RFC 8784
-	notifyIntermediateExchangeSupported NotifyType = 16438 // RFC 9242
+	notifyMOBIKESupported        NotifyType = 16396 // RFC 4555
+	notifyNoAdditionalAddresses  NotifyType = 16399 // RFC 4555
+	notifyMultipleAuthSupported  NotifyType = 16404 // RFC 4739
+	notifyRedirectSupported      NotifyType = 16406 // RFC 5685
+	notifyEAPOnlyAuthentication  NotifyType = 16417 // RFC 5998
+	notifyQuickCrashDetection    NotifyType = 16419 // RFC 6290
+	notifyMessageIDSyncSupported NotifyType = 16420 // RFC 6311
 )
 
 var notifyNames = map[NotifyType]string{
@@ -78,6 +82,7 @@ var notifyNames = map[NotifyType]string{
 	NotifyTemporaryFailure:           "TEMPORARY_FAILURE",
 	NotifyChildSANotFound:            "CHILD_SA_NOT_FOUND",
 	NotifyTSMaxQueue:                 "TS_MAX_QUEUE",
+	NotifyStateNotFound:              "STATE_NOT_FOUND",
 
 	NotifyInitialContact:            "INITIAL_CONTACT",
 	NotifySetWindowSize:             "SET_WINDOW_SIZE",
@@ -96,16 +101,19 @@ var notifyNames = map[NotifyType]string{
 	NotifyChildlessSupported:        "CHILDLESS_IKEV2_SUPPORTED",
 	NotifyAuthLifetime:              "AUTH_LIFETIME",
 	NotifySAResourceInfo:            "SA_RESOURCE_INFO",
+	NotifyUsePPK:                    "USE_PPK",
+	NotifyPPKIdentity:               "PPK_IDENTITY",
+	NotifyNoPPKAuth:                 "NO_PPK_AUTH",
+	NotifyIntermediateSupported:     "INTERMEDIATE_EXCHANGE_SUPPORTED",
+	NotifyAdditionalKeyExchange:     "ADDITIONAL_KEY_EXCHANGE",
 
-	notifyMOBIKESupported:               "MOBIKE_SUPPORTED",
-	notifyNoAdditionalAddresses:         "NO_ADDITIONAL_ADDRESSES",
-	notifyMultipleAuthSupported:         "MULTIPLE_AUTH_SUPPORTED",
-	notifyRedirectSupported:             "REDIRECT_SUPPORTED",
-	notifyEAPOnlyAuthentication:         "EAP_ONLY_AUTHENTICATION",
-	notifyQuickCrashDetection:           "QUICK_CRASH_DETECTION",
-	notifyMessageIDSyncSupported:        "IKEV2_MESSAGE_ID_SYNC_SUPPORTED",
-	notifyUsePPK:                        "USE_PPK",
-	notifyIntermediateExchangeSupported: "INTERMEDIATE_EXCHANGE_SUPPORTED",
+	notifyMOBIKESupported:        "MOBIKE_SUPPORTED",
+	notifyNoAdditionalAddresses:  "NO_ADDITIONAL_ADDRESSES",
+	notifyMultipleAuthSupported:  "MULTIPLE_AUTH_SUPPORTED",
+	notifyRedirectSupported:      "REDIRECT_SUPPORTED",
+	notifyEAPOnlyAuthentication:  "EAP_ONLY_AUTHENTICATION",
+	notifyQuickCrashDetection:    "QUICK_CRASH_DETECTION",
+	notifyMessageIDSyncSupported: "IKEV2_MESSAGE_ID_SYNC_SUPPORTED",
 }
 
 func (t NotifyType) String() string {

@@ -74,6 +74,18 @@ var (
 	createRefusal = messageKind{name: "CREATE_CHILD_SA response without SA", encrypted: true, response: true, refusal: true, rules: []rule{
 		{PayloadNotify, 1, many}, {PayloadVendorID, 0, many}}}
 
+	// RFC 9370 2.2.2 and 2.2.4: one more key exchange each.
+	intermediate = messageKind{name: "IKE_INTERMEDIATE", encrypted: true, rules: []rule{
+		{PayloadKE, 1, 1}, {PayloadNotify, 0, many}, {PayloadVendorID, 0, many}}}
+	intermediateRefusal = messageKind{name: "IKE_INTERMEDIATE response without KE", encrypted: true, response: true, refusal: true, rules: []rule{
+		{PayloadNotify, 1, many}, {PayloadVendorID, 0, many}}}
+	followupRequest = messageKind{name: "IKE_FOLLOWUP_KE request", encrypted: true, rules: []rule{
+		{PayloadKE, 1, 1}, {PayloadNotify, 1, many}, {PayloadVendorID, 0, many}}}
+	followupResponse = messageKind{name: "IKE_FOLLOWUP_KE response", encrypted: true, response: true, rules: []rule{
+		{PayloadKE, 1, 1}, {PayloadNotify, 0, many}, {PayloadVendorID, 0, many}}}
+	followupRefusal = messageKind{name: "IKE_FOLLOWUP_KE response without KE", encrypted: true, response: true, refusal: true, rules: []rule{
+		{PayloadNotify, 1, many}, {PayloadVendorID, 0, many}}}
+
 	informational = messageKind{name: "INFORMATIONAL", encrypted: true, rules: []rule{
 		{PayloadNotify, 0, many}, {PayloadDelete, 0, many}, {PayloadConfiguration, 0, 1}, {PayloadVendorID, 0, many}}}
 )
@@ -119,6 +131,19 @@ func kindOf(exchange ExchangeType, response bool, payloads []Payload) *messageKi
 		return &newChildRequest
 	case ExchangeInformational:
 		return &informational
+	case ExchangeIntermediate:
+		if response && Find[*KE](payloads) == nil {
+			return &intermediateRefusal
+		}
+		return &intermediate
+	case ExchangeFollowupKE:
+		switch {
+		case !response:
+			return &followupRequest
+		case Find[*KE](payloads) == nil:
+			return &followupRefusal
+		}
+		return &followupResponse
 	}
 	return nil
 }
@@ -128,7 +153,7 @@ func kindOf(exchange ExchangeType, response bool, payloads []Payload) *messageKi
 func Check(exchange ExchangeType, response bool, payloads []Payload) error {
 	kind := kindOf(exchange, response, payloads)
 	if kind == nil {
-		return syntaxf(PayloadNone, "%v, expected one of the four of RFC 7296", exchange)
+		return syntaxf(PayloadNone, "%v, expected one of those of RFC 7296 and RFC 9370", exchange)
 	}
 	if err := kind.checkCounts(payloads); err != nil {
 		return &SyntaxError{Err: err}
@@ -232,14 +257,15 @@ func (m *Message) checkHeader() error {
 			return syntaxf(PayloadNone, "%v request with a responder's SPI, expected zero", m.Exchange)
 		}
 		return nil
-	case ExchangeIKEAuth, ExchangeCreateChildSA, ExchangeInformational:
+	case ExchangeIKEAuth, ExchangeCreateChildSA, ExchangeInformational, ExchangeIntermediate, ExchangeFollowupKE:
 		if m.ResponderSPI == 0 {
 			return syntaxf(PayloadNone, "%v without the responder's SPI", m.Exchange)
 		}
-		if m.Exchange == ExchangeIKEAuth && (m.MessageID == 0 || m.FromInitiator() == m.Response()) {
+		initial := m.Exchange == ExchangeIKEAuth || m.Exchange == ExchangeIntermediate
+		if initial && (m.MessageID == 0 || m.FromInitiator() == m.Response()) {
 			return syntaxf(PayloadNone, "%v with message ID %d and flags %v, expected an ID above 0 and initiator or response", m.Exchange, m.MessageID, m.Flags)
 		}
 		return nil
 	}
-	return syntaxf(PayloadNone, "%v, expected one of the four of RFC 7296", m.Exchange)
+	return syntaxf(PayloadNone, "%v, expected one of those of RFC 7296 and RFC 9370", m.Exchange)
 }

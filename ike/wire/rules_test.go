@@ -102,7 +102,7 @@ func TestCheck(t *testing.T) {
 		{ExchangeInformational, response, nil, ""},
 		{ExchangeInformational, request, []Payload{deleteIKE, status, vendor, config, unknown}, ""},
 		{ExchangeInformational, request, []Payload{saESP}, "INFORMATIONAL has 1 SA payloads, expected none"},
-		{43, request, nil, "exchange 43, expected one of the four"},
+		{42, request, nil, "exchange 42, expected one of those"},
 	}
 	for _, c := range cases {
 		m := &Message{Header: Header{Exchange: c.exchange}, Payloads: c.payloads}
@@ -154,7 +154,7 @@ func TestCheckOuter(t *testing.T) {
 		{Header{Exchange: ExchangeInformational, Flags: FlagResponse, ResponderSPI: 1}, []Payload{sk}, ""},
 		{Header{Exchange: ExchangeInformational}, []Payload{sk}, "without the responder's SPI"},
 		{Header{Exchange: ExchangeInformational, ResponderSPI: 1}, nil, "missing in INFORMATIONAL"},
-		{Header{Exchange: 43, ResponderSPI: 1}, []Payload{sk}, "expected one of the four"},
+		{Header{Exchange: 42, ResponderSPI: 1}, []Payload{sk}, "expected one of those"},
 	} {
 		m := &Message{Header: c.header, Payloads: c.payloads}
 		err := m.CheckOuter()
