@@ -134,6 +134,7 @@ func (g *Gateway) controlHandler() http.Handler {
 		down, err := g.portsWithoutLink()
 		return ikeView(negotiated, down), err
 	})
+	get(api.PathWhy, func(r *http.Request) (any, error) { return g.why(r.Context(), r.URL.Query()) })
 	get(api.PathFilters, func(*http.Request) (any, error) { return filtersView(g.running().spd, g.plane.Counters().Filters), nil })
 	get(api.PathDoctor, func(r *http.Request) (any, error) { return g.examination(r.Context(), r.URL.Query().Get("peer")) })
 	g.routeCertificates(mux, get)

@@ -479,6 +479,21 @@ func (n *negotiator) known(peer, name string) error {
 	return nil
 }
 
+// find reads the name of a peer, or of a rule whose tunnel a peer has: then child is that rule.
+func (n *negotiator) find(name string) (peer, child string, err error) {
+	names := n.names.Load()
+	if len(names.peers()[name]) > 0 {
+		return name, "", nil
+	}
+	for _, c := range names.children {
+		if c.name == name {
+			return c.peer, c.name, nil
+		}
+	}
+	peers := names.peers()
+	return "", "", fmt.Errorf("%q: expected a peer (%s) or a rule that one protects", name, strings.Join(slices.Sorted(maps.Keys(peers)), ", "))
+}
+
 // peers are the children of each peer, in the order of their names.
 func (d *directory) peers() map[string][]string {
 	peers := map[string][]string{}

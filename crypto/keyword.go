@@ -210,8 +210,8 @@ func keywordFor(kind TransformType, id uint16, keyBits int) string {
 	return Transform{Type: kind, ID: id, KeyBits: uint16(keyBits)}.String()
 }
 
-// word is the canonical word of the transform.
-func (t Transform) word() string { return keywordFor(t.Type, t.ID, int(t.KeyBits)) }
+// Keyword is the word of the configuration, or the IANA name of what has none.
+func (t Transform) Keyword() string { return keywordFor(t.Type, t.ID, int(t.KeyBits)) }
 
 // wordList lists the canonical words of some kinds that the protocol can use, in table
 // order. Additional key exchanges have those of the first one.

@@ -280,7 +280,7 @@ func (p Proposal) Legacy() []string {
 	var names []string
 	for _, t := range p.Transforms() {
 		if t.legacy() {
-			names = append(names, t.word())
+			names = append(names, t.Keyword())
 		}
 	}
 	return names
@@ -290,7 +290,7 @@ func (p Proposal) Legacy() []string {
 func (p Proposal) String() string {
 	var names []string
 	for _, t := range p.Transforms() {
-		names = append(names, t.word())
+		names = append(names, t.Keyword())
 	}
 	return strings.Join(names, "-")
 }

@@ -24,7 +24,7 @@ func WeakFirst(proposals []Proposal) (weak, strong string) {
 		for _, t := range p.Transforms() {
 			before, seen := weakest[t.Type]
 			if seen && before.strength() < t.strength() {
-				return before.word(), t.word()
+				return before.Keyword(), t.Keyword()
 			}
 			if !seen || t.strength() < before.strength() {
 				weakest[t.Type] = t

@@ -160,6 +160,9 @@ func (l Limits) withDefaults() Limits {
 	return l
 }
 
+// Complete is the peer with its defaults in the place of what is not set.
+func (p Peer) Complete() Peer { return p.withDefaults() }
+
 func (p Peer) withDefaults() Peer {
 	if p.LocalID.IsZero() {
 		p.LocalID = AddressIdentity(p.Local)

@@ -167,6 +167,28 @@ func (d *Dataplane) traceNextHop(x *C.struct_sp_explanation, destination netip.A
 	}
 }
 
+// Neighbour is the host on an attached link that packets of the gateway's own to an address leave to.
+type Neighbour struct {
+	Port    string
+	Address netip.Addr
+	MAC     net.HardwareAddr // nil: it has not said
+}
+
+// Neighbour finds it by the routes in force; ok is false without one.
+func (d *Dataplane) Neighbour(destination netip.Addr) (n Neighbour, ok bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	key, ok := nextHop(d.policy.routes, destination)
+	if !ok {
+		return n, false
+	}
+	n = Neighbour{Port: d.cfg.Ports[key.Port].Name, Address: key.Address}
+	if known := d.slow.neighbours.table[key]; known != nil && known.state != neighbourIncomplete {
+		n.MAC = known.mac[:]
+	}
+	return n, true
+}
+
 // cached is what a worker's flow cache holds for the key.
 func (d *Dataplane) cached(worker int, key *C.struct_sp_flow_key, wide *C.uint8_t) []CachedFlow {
 	var entries [2]C.struct_sp_flow_entry

@@ -23,6 +23,7 @@ const (
 	PathFlows    = "/v1/flows"
 	PathCounters = "/v1/counters"
 	PathDrops    = "/v1/drops"
+	PathWhy      = "/v1/why"    // ?peer=NAME: Why
 	PathEvents   = "/v1/events" // ?follow=true&peer=NAME&from=NUMBER: lines, each an Event
 	PathUp       = "/v1/up"
 	PathDown     = "/v1/down"

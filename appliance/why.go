@@ -1,0 +1,147 @@
+package appliance
+
+import (
+	"cmp"
+	"context"
+	"crypto/x509"
+	"fmt"
+	"net/url"
+	"slices"
+	"time"
+
+	"sallyport/appliance/api"
+	"sallyport/ike"
+)
+
+// why puts together all that is known of why a peer's tunnels are up or not.
+func (g *Gateway) why(ctx context.Context, query url.Values) (*api.Why, error) {
+	name := query.Get("peer")
+	if name == "" {
+		return nil, badRequest{fmt.Errorf("expected peer=NAME")}
+	}
+	peer, _, err := g.negotiator.find(name)
+	if err != nil {
+		return nil, badRequest{err}
+	}
+	infos, err := g.negotiator.snapshot(ctx)
+	if err != nil {
+		return nil, err
+	}
+	infos = slices.DeleteFunc(infos, func(i ike.SAInfo) bool { return i.Peer != peer })
+	now := g.running()
+	i := slices.IndexFunc(now.peers, func(p ike.Peer) bool { return p.Name == peer })
+	if i < 0 || len(infos) == 0 {
+		return nil, badRequest{fmt.Errorf("peer %q: it has just gone from the configuration", peer)}
+	}
+	w := newWhy(now.peers[i].Complete(), infos, time.Now())
+	if w.Path, err = g.pathTo(now.peers[i]); err != nil {
+		return nil, err
+	}
+	w.Todo = todo(w)
+	return w, nil
+}
+
+// newWhy is what configuration and engine know of a peer.
+func newWhy(peer ike.Peer, infos []ike.SAInfo, now time.Time) *api.Why {
+	info := infos[len(infos)-1] // the youngest IKE SA
+	w := &api.Why{Peer: peer.Name, State: info.State, Since: info.Since, Clock: now, NextAttempt: info.NextAttempt,
+		Local: info.Local.Addr().String(), Remote: info.Remote.Addr().String()}
+	up := 0
+	for _, c := range peer.Children {
+		t := api.WhyTunnel{Name: c.Name, Start: c.Start.String(), Up: hasOutbound(infos, c.Name)}
+		if t.Up {
+			up++
+		}
+		w.Tunnels = append(w.Tunnels, t)
+	}
+	switch {
+	case info.State == "down":
+		w.Verdict = "down by an operator"
+	case up == len(peer.Children):
+		w.Verdict = "up"
+	case up > 0:
+		w.Verdict = "partly up"
+	default:
+		w.Verdict = "not up"
+	}
+	for _, i := range infos {
+		if i.Attempt != nil {
+			w.Trying = attemptView(peer, i.Attempt, now)
+		}
+	}
+	w.Failed, w.PeersFailed = failureView(peer, info.Failure, now), failureView(peer, info.PeerFailure, now)
+	w.Refused, w.Dropped, w.Stray = noteView(info.Refused), noteView(info.Dropped), noteView(info.Stray)
+	return w
+}
+
+// hasOutbound reports whether packets can leave by a Child SA of that name.
+func hasOutbound(infos []ike.SAInfo, name string) bool {
+	return slices.ContainsFunc(infos, func(i ike.SAInfo) bool {
+		return slices.ContainsFunc(i.Children, func(c ike.ChildInfo) bool { return c.Name == name && c.Outbound })
+	})
+}
+
+// pathTo asks the data plane how IKE to the peer leaves.
+func (g *Gateway) pathTo(peer ike.Peer) (path api.WhyPath, err error) {
+	path.Port, path.Link = portOf(g.running().addresses, peer.Local), "up"
+	if hop, found := g.plane.Neighbour(peer.Remote); found {
+		path.Port, path.NextHop, path.Neighbour = hop.Port, hop.Address.String(), cmp.Or(hop.MAC.String(), "unresolved")
+	}
+	down, err := g.portsWithoutLink()
+	if err == nil && down[peer.Local] != "" {
+		path.Link = "down"
+	}
+	return path, err
+}
+
+func noteView(n ike.Note) *api.WhyNote {
+	if n.Count == 0 {
+		return nil
+	}
+	return &api.WhyNote{Reason: string(n.Reason), Remote: n.Remote.Addr().String(), At: n.At, Count: n.Count}
+}
+
+func failureView(peer ike.Peer, f ike.Failure, now time.Time) *api.WhyAttempt {
+	if f.Reason == "" {
+		return nil
+	}
+	view := &api.WhyAttempt{Began: f.At}
+	if f.Attempt != nil {
+		view = attemptView(peer, f.Attempt, now)
+	}
+	view.Ended, view.Reason, view.Detail = f.At, string(f.Reason), f.Detail
+	markFault(view, f.Reason)
+	return view
+}
+
+func attemptView(peer ike.Peer, a *ike.Attempt, now time.Time) *api.WhyAttempt {
+	view := &api.WhyAttempt{Role: a.Role.String(), Began: a.Began, Exchange: a.Exchange, Sent: a.Sent, NextSending: a.NextSending, Answer: a.Answer,
+		Cookies: a.Cookies, NAT: natText(ike.SAInfo{NATLocal: a.NATLocal, NATRemote: a.NATRemote}), Fragments: a.Fragments}
+	c := comparison{peer: peer, attempt: a}
+	view.Rows = c.rows()
+	if peer.LocalAuth == ike.AuthSignature && peer.Credential != nil {
+		view.Certificates = certificateViews(peer.Credential.Certificates[:1], true, now)
+	}
+	view.Certificates = append(view.Certificates, certificateViews(a.Theirs.Certificates, false, now)...)
+	return view
+}
+
+// certificateViews reads certificates as far as they can be read.
+func certificateViews(chain [][]byte, ours bool, now time.Time) (views []api.WhyCertificate) {
+	for _, der := range chain {
+		c, err := x509.ParseCertificate(der)
+		if err != nil {
+			views = append(views, api.WhyCertificate{Ours: ours, Subject: "unreadable", Fault: err.Error()})
+			continue
+		}
+		view := api.WhyCertificate{Ours: ours, Subject: c.Subject.String(), Issuer: c.Issuer.String(), NotBefore: c.NotBefore, NotAfter: c.NotAfter}
+		switch {
+		case now.Before(c.NotBefore):
+			view.Fault = "not yet valid by our clock"
+		case now.After(c.NotAfter):
+			view.Fault = "over by our clock"
+		}
+		views = append(views, view)
+	}
+	return views
+}

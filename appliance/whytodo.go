@@ -1,0 +1,146 @@
+package appliance
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"sallyport/appliance/api"
+	"sallyport/ike"
+)
+
+// todo is the one line that ends the screen: the next thing to do for who reads it.
+func todo(w *api.Why) string {
+	failed := w.Failed
+	if failed == nil || w.PeersFailed != nil && w.PeersFailed.Ended.After(failed.Ended) {
+		failed = w.PeersFailed
+	}
+	silent := w.Trying != nil && w.Trying.Answer == "" && w.Trying.Exchange == "IKE_SA_INIT" && w.Trying.Sent > 1 && w.PeersFailed == nil
+	switch {
+	case w.Verdict == "up":
+		return "nothing: the tunnel is up; packets that do not pass are explained by `sallyport explain`"
+	case strings.HasPrefix(w.Verdict, "down"):
+		return fmt.Sprintf("`sallyport up %s` lets it come up again", w.Peer)
+	case w.Path.Link == "down":
+		return fmt.Sprintf("port %s has no link: look at the cable, the switch and `sallyport show ports`", w.Path.Port)
+	case w.Path.NextHop == "":
+		return fmt.Sprintf("no route leads to %s: add one under routes", w.Remote)
+	case failed != nil && failed.Reason == string(ike.FailTimeout) && failed.Role == ike.RoleInitiator.String() || failed == nil && silent:
+		return todoSilence(w)
+	case failed != nil:
+		return adviceOn(w, failed)
+	case w.Refused != nil:
+		return fmt.Sprintf("our limit (%s) has refused the peer: find out who sends so much from %s; it is let in again by itself when that ends", w.Refused.Reason, w.Remote)
+	case w.Trying != nil:
+		return "wait: the negotiation goes on"
+	}
+	return fmt.Sprintf("nothing has asked for it yet: the first packet brings it up (start: on-demand), or `sallyport up %s`", w.Peer)
+}
+
+// todoSilence is about a peer from which nothing comes back.
+func todoSilence(w *api.Why) string {
+	switch {
+	case w.Path.Neighbour == "unresolved":
+		return fmt.Sprintf("nobody answers ARP or neighbour discovery for %s on port %s: is it up, in that subnet, and on that VLAN?", w.Path.NextHop, w.Path.Port)
+	case w.Refused != nil:
+		return fmt.Sprintf("our limit (%s) has refused what came from the peer's address: find out who sends so much from %s", w.Refused.Reason, w.Remote)
+	case w.Dropped != nil && w.Dropped.Reason == string(ike.DropVersion):
+		return "the peer speaks IKEv1: set it to IKEv2"
+	case w.Stray != nil:
+		return fmt.Sprintf("IKE comes from %s, which is no peer's address: if that is this peer, its remote: is wrong", w.Stray.Remote)
+	}
+	return fmt.Sprintf("nothing comes back from %s: is it up, does it know our address %s, is UDP 500 and 4500 open both ways? `sallyport doctor %s` asks", w.Remote, w.Local, w.Peer)
+}
+
+func adviceOn(w *api.Why, failed *api.WhyAttempt) string {
+	child := strings.HasPrefix(failed.Exchange, "CREATE") || failed.Exchange == "IKE_AUTH"
+	text := advice[ike.Reason(failed.Reason)]
+	switch ike.Reason(failed.Reason) {
+	case ike.FailProposal, ike.FailKE:
+		if !child {
+			text = "give both ends an IKE proposal in common: ike_proposals of the peer"
+		}
+		text += whereItDiffers(failed)
+	case ike.FailAuthentication:
+		text = fmt.Sprintf("the peer refuses us and says why only in its own log: does it know us as %s, and by the same key?", ourIdentity(failed))
+	}
+	return strings.ReplaceAll(text, "PEER", w.Peer)
+}
+
+// whereItDiffers points to the rows without anything in common, or to the one who knows them.
+func whereItDiffers(failed *api.WhyAttempt) string {
+	if slices.ContainsFunc(failed.Rows, func(r api.WhyRow) bool { return r.Differs }) {
+		return " (the rows marked <- have nothing in common)"
+	}
+	return "; what it would accept stands in the peer's own log"
+}
+
+// ourIdentity is who we said that we are.
+func ourIdentity(failed *api.WhyAttempt) string {
+	for _, row := range failed.Rows {
+		if row.What == rowWe {
+			return row.Ours
+		}
+	}
+	return "what we are"
+}
+
+// advice is what to do about each reason for a failure. PEER stands for the peer's name.
+var advice = map[ike.Reason]string{
+	ike.FailTimeout:         "the peer went silent in the middle: is UDP 4500 open, do long packets pass (fragment_size)? `sallyport doctor PEER` asks",
+	ike.FailProposal:        "give both ends a proposal in common: esp_proposals or ah_proposals of the rule's filter action, and the same mode",
+	ike.FailKE:              "give both ends a group in common: the last part of esp_proposals (PFS) or of ike_proposals",
+	ike.FailAuthentication:  "the peer refuses us: see its log",
+	ike.FailSelectors:       "make the filters of the rule the mirror image of the peer's traffic selectors: local and remote networks, protocol, ports",
+	ike.FailSyntax:          "one end writes what the other does not read: capture it, and report it with the versions of both",
+	ike.FailCritical:        "the peer insists on an extension that we do not have: turn it off there; the detail names it",
+	ike.FailVersion:         "set the peer to IKEv2",
+	ike.FailNoAdditionalSAs: "too many SAs: fewer rules for this peer, dataplane.max_sas, or the same limit of the peer",
+	ike.FailTemporary:       "wait: the peer was busy, and is asked again",
+	ike.FailNotFound:        "nothing: the peer had lost the Child SA, another is made",
+	ike.FailPeer:            "look up the peer's error in its log",
+	ike.FailCookie:          "the peer asks for cookies again and again: it is under attack, or something between changes our packets; `sallyport doctor PEER`",
+	ike.FailInstall:         "the data plane refused the SA: `sallyport show sas` (is dataplane.max_sas reached?) and the log",
+	ike.FailMaxQueue:        "nothing: the peer has as many Child SAs of the rule as it wants (RFC 9611)",
+	ike.FailMode:            "set mode: tunnel or transport, the same at both ends (filter_actions[].mode)",
+	ike.FailInternal:        "see the log, and report it",
+
+	ike.AuthIdentity:    "set the peer's remote_id, or its own identity, so that the row marked <- agrees (local_id is who we are)",
+	ike.AuthOtherMethod: "let both ends prove themselves as the other expects: auth of the peer, auth_methods of the rule",
+	ike.AuthKey:         "the preshared keys differ: put the same one into psk_file at both ends, then `sallyport reload`",
+	ike.AuthSigned:      "the peer signs with another key than its certificate's: give it the key that belongs to the certificate",
+	ike.AuthAlgorithm:   "let the peer sign with SHA-256 or better (RFC 7427)",
+
+	ike.CertMissing:     "give the peer a certificate to send, of an authority in ca_files",
+	ike.CertForm:        "have the peer send its certificate itself: X.509, no URL",
+	ike.CertTooMany:     "have the peer send its own certificate and its intermediates only",
+	ike.CertMalformed:   "renew the peer's certificate: it is not to be read",
+	ike.CertKeyInsecure: "renew the peer's certificate with a key of RSA 2048 bits or more, ECDSA or Ed25519",
+	ike.CertKeyShort:    "renew the peer's certificate with a key of RSA 2048 bits or more, ECDSA or Ed25519",
+	ike.CertKeyType:     "renew the peer's certificate with a key of RSA 2048 bits or more, ECDSA P-256 to P-521 or Ed25519",
+	ike.CertSignature:   "have the peer's certificate issued anew with SHA-256 or better",
+	ike.CertUsage:       "have the peer's certificate issued with the key usage digitalSignature",
+	ike.CertPurpose:     "have the peer's certificate issued for IKE: without extended key usage, or with the right one",
+	ike.CertIsCA:        "give the peer a certificate of its own: it shows a CA's",
+	ike.CertExpired:     "renew the certificate that is over, unless our clock is wrong (the row above)",
+	ike.CertNotYet:      "is our clock right (the row above)? otherwise wait until the certificate is valid",
+	ike.CertCritical:    "have the certificate issued without the critical extension",
+	ike.CertUntrusted:   "put the root CA of the peer's chain into its ca_files, or have the peer send its intermediates",
+	ike.CertConstraints: "a CA on the path may not issue this certificate: see the detail",
+	ike.CertIdentity:    "the certificate names somebody else: set certificate_id or remote_id of the peer, or renew the certificate",
+	ike.CertRevoked:     "the peer's certificate is revoked: renew it, if that was meant; `sallyport crl flush` asks again",
+	ike.CertBusy:        "wait: too many certificates are checked at once",
+	ike.CertUnanswered:  "the check gave no answer: see the log",
+
+	ike.CRLMissing:     "the certificate does not say where its CRL is: issue it anew, or choose another auth.crl_mode",
+	ike.CRLUnreachable: "let the gateway's host reach the CRL server that the detail names; `sallyport crl flush` asks again",
+	ike.CRLRefused:     "the CRL is at a place that is not asked: see the detail",
+	ike.CRLTooLarge:    "have the CA split its CRL",
+	ike.CRLMalformed:   "have the CA publish a good CRL; `sallyport crl flush` asks again",
+	ike.CRLSignature:   "have the CA publish a CRL that it has signed itself",
+	ike.CRLExpired:     "have the CA publish a new CRL, unless our clock is wrong (the row above); `sallyport crl flush` asks again",
+	ike.CRLNotYet:      "is our clock right (the row above)?",
+	ike.CRLUnsupported: "have the CA publish a plain, full CRL",
+	ike.CRLScope:       "have the CA publish a CRL for this kind of certificate",
+	ike.OCSPAnswer:     "have the OCSP server answer good or revoked for this certificate, signed by who may",
+}
