@@ -27,6 +27,7 @@ var factKinds = map[ike.FactKind]struct {
 	ike.Retransmitted:      {level: slog.LevelDebug},
 	ike.IKEEstablished:     {level: slog.LevelInfo},
 	ike.IKERekeyed:         {level: slog.LevelInfo},
+	ike.IKEReplaced:        {level: slog.LevelInfo},
 	ike.IKEDeleted:         {level: slog.LevelInfo},
 	ike.ChildEstablished:   {level: slog.LevelInfo},
 	ike.ChildRekeyed:       {level: slog.LevelInfo},
@@ -35,6 +36,7 @@ var factKinds = map[ike.FactKind]struct {
 	ike.Refused:            {level: slog.LevelDebug, strangers: true},
 	ike.Dropped:            {level: slog.LevelDebug, strangers: true},
 	ike.AddressChanged:     {level: slog.LevelInfo},
+	ike.Silent:             {level: slog.LevelWarn},
 }
 
 // eventOf is a fact as the API, and under the same names the log, has it.
