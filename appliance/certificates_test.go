@@ -206,13 +206,20 @@ func TestRevokedAfterCaching(t *testing.T) {
 	}
 }
 
-// A reload reads changed files again: a peer is refused once its CA is no longer in them, and accepted when it is there again.
+// A reload reads changed files again: a renewed certificate ends nothing; a peer is refused once its CA is no longer in them, and accepted when it is there again.
 func TestReloadReadsCertificates(t *testing.T) {
 	a := newAuthority(t)
 	textA, textB := a.sites()
 	r := newRig(t, textA, textB)
 	g := r.gateways[0]
 	r.awaitChildren("nets")
+	a.issue(t, "gw-a", "gw-a.example")
+	if change := r.change(g, api.PathReload, api.Reload{}); len(change.Ended) != 0 || len(change.Kept) != 1 {
+		t.Errorf("a renewed certificate: %+v", change)
+	}
+	if list := get[[]api.Certificate](r, g, api.PathCertificates); list[0].Serial != pki.Serial(a.certs["gw-a"]) {
+		t.Errorf("certificates %+v, want the renewed one", list)
+	}
 	for _, ca := range []*x509.Certificate{pkitest.NewRoot(t, "another").Certificate, a.Certificate} {
 		pkitest.Write(t, a.folder, "ca.pem", pkitest.PEM(ca))
 		r.change(g, api.PathReload, api.Reload{})

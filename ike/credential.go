@@ -1,7 +1,6 @@
 package ike
 
 import (
-	"bytes"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/ed25519"
@@ -37,19 +36,6 @@ func (m AuthMethod) String() string {
 type Credential struct {
 	Certificates [][]byte      // DER, the one of the key first, intermediates after it
 	Key          crypto.Signer // RSA, ECDSA on P-256, P-384 or P-521, or Ed25519
-}
-
-// Equal reports whether two credentials are of the same key and certificates. Nil is equal to nil.
-func (c *Credential) Equal(other *Credential) bool {
-	if c == nil || other == nil {
-		return c == other
-	}
-	return samePublic(c.Key.Public(), other.Key.Public()) && slices.EqualFunc(c.Certificates, other.Certificates, bytes.Equal)
-}
-
-func samePublic(a, b crypto.PublicKey) bool {
-	comparable, ok := a.(interface{ Equal(crypto.PublicKey) bool })
-	return ok && comparable.Equal(b)
 }
 
 // String names the key's kind.

@@ -62,9 +62,7 @@ func identityChange(was, is Peer) string {
 		return "preshared key"
 	case was.LocalAuth != is.LocalAuth || was.RemoteAuth != is.RemoteAuth:
 		return "authentication method"
-	case !was.Credential.Equal(is.Credential):
-		return "our certificate"
-	case !reflect.DeepEqual(was.Authorities, is.Authorities):
+	case !stillTrusts(was, is):
 		return "trusted authorities"
 	case !reflect.DeepEqual(was.IKEProposals, is.IKEProposals):
 		return "IKE proposals"

@@ -1,6 +1,7 @@
 package ike
 
 import (
+	"bytes"
 	"maps"
 	"net/netip"
 	"reflect"
@@ -14,6 +15,7 @@ import (
 //
 //	a peer that is gone, or is somebody else now        its IKE SAs end by delete, their Child SAs at once
 //	a peer that lives, dies or renews otherwise         keeps its IKE SAs; the new times count from now on
+//	a peer toward which our certificate was renewed     keeps its IKE SAs; the next authentication is by the new one
 //	a child that is gone, or protects otherwise         its Child SAs end by delete (RFC 7296 1.4.1)
 //	a child that is new, or protects otherwise          is negotiated on the IKE SA that there is
 //	a child that starts, idles or renews otherwise      keeps its Child SAs
@@ -61,15 +63,23 @@ func (e *Engine) closeDeaf(deaf func(local netip.Addr) bool) {
 	}
 }
 
-// sameIdentity reports whether what an IKE SA was made from is the same, without telling where the keys differ. The configurations have
-// their defaults.
+// sameIdentity reports whether what an IKE SA was made from holds still, without telling where the keys differ. A renewed certificate of
+// ours serves the next authentication and ends nothing, and neither does one more authority; whom an authority vouched for that is
+// no longer trusted has to prove itself anew. The configurations have their defaults.
 func sameIdentity(a, b Peer) bool {
-	same := a.PSK.Equal(b.PSK) && a.Credential.Equal(b.Credential)
+	same := a.PSK.Equal(b.PSK) && stillTrusts(a, b)
 	for _, p := range []*Peer{&a, &b} {
-		p.PSK, p.Credential, p.Children = crypto.Secret{}, nil, nil
+		p.PSK, p.Credential, p.Authorities, p.Children = crypto.Secret{}, nil, nil, nil
 		p.DPDDelay, p.RekeyTime, p.ReauthTime, p.FragmentSize, p.ChildLimit = 0, 0, 0, 0, 0
 	}
 	return same && reflect.DeepEqual(a, b)
+}
+
+// stillTrusts reports whether every authority that was trusted is.
+func stillTrusts(was, is Peer) bool {
+	return !slices.ContainsFunc(was.Authorities, func(name []byte) bool {
+		return !slices.ContainsFunc(is.Authorities, func(other []byte) bool { return bytes.Equal(name, other) })
+	})
 }
 
 // sameProtection reports whether what a Child SA was made from is the same.

@@ -1,8 +1,10 @@
 package ike
 
 import (
+	"bytes"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -435,4 +437,34 @@ func TestReconfigureEffects(t *testing.T) {
 	if expected := []string{"remove inbound net", "install outbound lan"}; !slices.Equal(found, expected) {
 		t.Errorf("after it: %v, expected %v", found, expected)
 	}
+}
+
+// A renewed certificate of ours, and one more authority, end nothing and serve the next authentication; an authority that is gone ends what it
+// vouched for.
+func TestReconfigureCertificates(t *testing.T) {
+	renewed := func(p *Peer) {
+		p.Credential = &Credential{Certificates: [][]byte{[]byte("leaf ed25519")}, Key: keysOf()["ed25519"]}
+	}
+	added := func(p *Peer) { p.Authorities = append(slices.Clone(p.Authorities), bytes.Repeat([]byte{7}, authorityLen)) }
+	gone := func(p *Peer) { p.Authorities = p.Authorities[1:] }
+
+	l := up(t, certified("p256", "rsa2048"), certified("rsa2048", "p256"))
+	before := l.a.cfg.Peers
+	l.b.configure(renewed)
+	l.a.configure(added)
+	if endings := Endings(before, l.a.cfg.Peers); len(endings) != 0 {
+		t.Errorf("endings %+v", endings)
+	}
+	l.advance(time.Minute)
+	l.established("net")
+	l.a.expect(NegotiationStarted, "", 1)
+
+	before = l.a.cfg.Peers
+	l.a.configure(gone)
+	if endings := Endings(before, l.a.cfg.Peers); len(endings) != 1 || !strings.Contains(endings[0].Why, "trusted authorities") {
+		t.Errorf("endings %+v", endings)
+	}
+	l.advance(time.Minute)
+	l.established("net")
+	l.a.expect(IKEDeleted, DeletedReconfig, 1)
 }
