@@ -236,7 +236,7 @@ func TestCertificateBombs(t *testing.T) {
 			header := binary.BigEndian.AppendUint16([]byte{byte(next), 0}, uint16(5+c.length))
 			plain = append(append(append(plain, header...), byte(wire.CertX509Signature)), bytes.Repeat([]byte{byte(i)}, c.length)...)
 		}
-		datagram, err := a.sealWhole(&sealed{header: a.header(h.Exchange, h.MessageID, false), first: wire.PayloadCert, plain: append(plain, rest...)})
+		datagram, err := a.sealWhole(&sealed{keys: a.keys, header: a.header(h.Exchange, h.MessageID, false), first: wire.PayloadCert, plain: append(plain, rest...)})
 		if err != nil {
 			continue // it cannot even be written
 		}

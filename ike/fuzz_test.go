@@ -32,7 +32,9 @@ func FuzzLink(f *testing.F) {
 		{0x21, 0, 0, 0, 0, 8, 9, 0, 12, 0, 14, 0, 16, 0}, {0x60, 0, 0, 0, 0, 8, 9, 10}, // AH
 		{0x80, 0, 0, 0, 0, 8, 0, 0, 8, 0, 0, 8, 0, 0, 9, 0, 0, 11, 0, 0}, // an IKE SA first
 		{0x91, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 8, 9, 0, 0, 0, 0, 0, 0},
-		{0, 6, 6, 6, 0, 0, 6, 0, 0, 10, 11, 1, 6, 6, 0, 0, 6, 0, 0}, // long silences
+		{0, 6, 6, 6, 0, 0, 6, 0, 0, 10, 11, 1, 6, 6, 0, 0, 6, 0, 0},       // long silences
+		{6, 0, 0, 0xfe, 0, 4, 4, 0, 0x1e, 0, 0, 0, 10, 0, 0},              // certificates whose check takes time
+		{7, 0x7e, 0, 0, 0, 0, 6, 0x1e, 14, 0x7e, 16, 0, 0x1e, 4, 0, 0, 0}, // at both ends, with operators between
 	} {
 		f.Add(seed)
 	}
@@ -69,8 +71,18 @@ func play(t *testing.T, script []byte) {
 			}
 		}
 	}
-	l := join(t, both, func(c *Config) {
+	byCertificate := first&6 == 6
+	changeA := func(c *Config) {
 		both(c)
+		if byCertificate {
+			certified("p256", "ed25519")(c)
+		}
+	}
+	l := join(t, changeA, func(c *Config) {
+		both(c)
+		if byCertificate {
+			certified("ed25519", "p256")(c)
+		}
 		if first&1 != 0 {
 			c.Peers[0].Children[0].Start = StartAlways
 		}
@@ -82,9 +94,12 @@ func play(t *testing.T, script []byte) {
 	l.begin()
 	for _, op := range script {
 		l.op(op)
+		if byCertificate && op&0x1f >= 30 {
+			l.a.mute, l.b.mute = op&0x20 != 0, op&0x40 != 0 // checks wait, or go on
+		}
 	}
 	for _, n := range []*end{l.a, l.b} {
-		n.noSPI, n.refuseIn, n.refuseOut = false, false, false
+		n.noSPI, n.refuseIn, n.refuseOut, n.mute = false, false, false, false
 		n.restore()
 	}
 	l.a.step(Initiate{Peer: "b"})
