@@ -105,7 +105,7 @@ func runCases(t *testing.T, b *bed, daemon string, cases []testCase) {
 // carryOut brings the tunnel of one case up, uses it and takes it down.
 func carryOut(t *testing.T, b *bed, c testCase, weStart bool) {
 	t.Attr("peer", c.daemon)
-	r := &running{bed: b, testCase: c, weStart: weStart, pcap: filepath.Join(b.Dir, strings.ReplaceAll(t.Name(), "/", "-")+".pcap")}
+	r := &running{bed: b, testCase: c, weStart: weStart, pcap: filepath.Join(b.Dir, lineName(t)+".pcap")}
 	r.start(t)
 	if c.refusal != "" {
 		r.refused(t)
@@ -289,6 +289,9 @@ func lines(indent, text string) string {
 	}
 	return all.String()
 }
+
+// lineName is a test's name for a file.
+func lineName(t *testing.T) string { return strings.ReplaceAll(t.Name(), "/", "-") }
 
 // tail is the end of a log.
 func tail(log string) string {

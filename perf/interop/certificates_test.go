@@ -49,8 +49,8 @@ func certificateCases(t *testing.T, b *bed) []testCase {
 			theirs: strongSwan(swanCertificates(c), swanCalled(mailB, mailA))},
 		testCase{name: "identity-address", ike: defaultIKE, esp: defaultESP, wire: plainESP, ours: c.ours().called(b.A.WANAddress.String(), b.B.WANAddress.String()),
 			theirs: strongSwan(swanCertificates(c), swanCalled(b.B.WANAddress.String(), b.A.WANAddress.String()))},
-		testCase{name: "identity-dn", ike: defaultIKE, esp: defaultESP, wire: plainESP, ours: c.ours().called(subjectA, subjectB),
-			theirs: strongSwan(swanCertificates(c), swanCalled(subjectB, subjectA))},
+		testCase{name: "identity-dn", ike: defaultIKE, esp: defaultESP, wire: plainESP, ours: c.ours().called("dn:CN="+nameA+",O=Sallyport,C=GB", "dn:CN="+nameB+",O=Sallyport,C=GB"),
+			theirs: strongSwan(swanCertificates(c), swanCalled("C=GB, O=Sallyport, CN="+nameB, "C=GB, O=Sallyport, CN="+nameA))},
 		testCase{name: "psk-and-certificate", ike: defaultIKE, esp: defaultESP, wire: plainESP, ours: c.ours().halves(),
 			theirs: strongSwan(swanCertificates(c), func(_ *bed, t *peers.Tunnel) {
 				t.RemoteAuth = "auth = psk"

@@ -60,7 +60,7 @@ func libreswanCertificate(t *testing.T, b *bed, name string, kind keyKind, authb
 	}
 	return testCase{name: name, core: true, ike: "aes128gcm16-prfsha256-ecp256", esp: "aes128gcm16", wire: plainESP, ours: c.ours(),
 		theirs: libreswan(map[string]string{"ike": "aes_gcm128-sha2_256;dh19", "phase2alg": "aes_gcm128", "authby": authby,
-			"leftcert": nameB, "leftsendcert": "always", "leftid": "@" + nameB, "rightid": "@" + nameA, "leftrsasigkey": "%cert", "rightrsasigkey": "%cert"},
+			"leftcert": nameB, "leftsendcert": "always", "sendca": "all", "leftid": "@" + nameB, "rightid": "@" + nameA, "leftrsasigkey": "%cert", "rightrsasigkey": "%cert"},
 			func(_ *bed, t *peers.LibreswanTunnel) {
 				t.PKCS12, t.Password, t.Authorities = bundle, bundlePassword, [][]byte{c.root.pem()}
 			})}

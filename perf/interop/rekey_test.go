@@ -1,7 +1,6 @@
 package interop
 
 import (
-	"strings"
 	"syscall"
 	"testing"
 
@@ -10,7 +9,7 @@ import (
 
 // rekeyBothWays replaces both SAs from both sides while pings run, of which none may be lost.
 func rekeyBothWays(t *testing.T, r *running) {
-	ping, err := r.A.Host.StartPing("ping-"+strings.ReplaceAll(t.Name(), "/", "-"), r.B.HostAddress, lab.PingOptions{Count: endless, Interval: pingPeriod})
+	ping, err := r.A.Host.StartPing("ping-"+lineName(t), r.B.HostAddress, lab.PingOptions{Count: endless, Interval: pingPeriod})
 	if err != nil {
 		t.Fatal(err)
 	}

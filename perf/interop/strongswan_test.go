@@ -30,7 +30,7 @@ func strongSwan(changes ...func(b *bed, t *peers.Tunnel)) theirs {
 // S-060: either end starts.
 func TestStrongSwan(t *testing.T) {
 	b := newBed(t)
-	runCases(t, b, b.version(t, "dpkg-query", "-W", "-f", "strongSwan ${Version}", "charon-systemd"), slices.Concat(strongSwanForms(b), certificateCases(t, b)))
+	runCases(t, b, b.version(t, "dpkg-query", "-W", "-f", "strongSwan ${Version}", "charon-systemd"), slices.Concat(strongSwanForms(b), certificateCases(t, b), lifeCases(b), algorithmCases()))
 }
 
 // Proposals of the cases that are about something else.

@@ -146,6 +146,12 @@ func (s *StrongSwan) RekeyIKE(ctx context.Context) error {
 	return err
 }
 
+// Reauthenticate starts a new IKE SA in place of the present one.
+func (s *StrongSwan) Reauthenticate(ctx context.Context) error {
+	_, err := s.control(ctx, "--rekey", "--ike", s.tunnel.Name, "--reauth")
+	return err
+}
+
 // Terminate deletes the IKE SA, and the Child SA with it, and waits for the peer's answer.
 func (s *StrongSwan) Terminate(ctx context.Context) error {
 	_, err := s.control(ctx, "--terminate", "--ike", s.tunnel.Name, "--timeout", exchangeSeconds)

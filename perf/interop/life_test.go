@@ -1,0 +1,102 @@
+package interop
+
+import (
+	"fmt"
+	"syscall"
+	"testing"
+
+	"sallyport/perf/lab"
+	"sallyport/perf/peers"
+)
+
+// lifeCases are about what IKE SAs and Child SAs there are, and how they come and go.
+func lifeCases(b *bed) []testCase {
+	reauthenticate := func(flavour string) func(*bed, *peers.Tunnel) {
+		return func(_ *bed, t *peers.Tunnel) { t.Settings = "make_before_break = " + flavour }
+	}
+	return []testCase{
+		{name: "reauthentication-make-before-break", ike: defaultIKE, esp: defaultESP, wire: plainESP, theirs: strongSwan(reauthenticate("yes")), check: wantReauthentication(0)},
+		// Between the end of the old SA and the new one nothing passes: that is strongSwan's older way.
+		{name: "reauthentication-break-before-make", ike: defaultIKE, esp: defaultESP, wire: plainESP, theirs: strongSwan(reauthenticate("no")), check: wantReauthentication(endless)},
+		{name: "childless", ike: defaultIKE, esp: defaultESP, wire: plainESP,
+			theirs: strongSwan(func(_ *bed, t *peers.Tunnel) { t.Connection = "childless = force" }), starts: theyStart},
+		{name: "mobike-off", ike: defaultIKE, esp: defaultESP, wire: plainESP,
+			theirs: strongSwan(func(_ *bed, t *peers.Tunnel) { t.Connection = "mobike = no" })},
+		{name: "no-fragmentation", ike: defaultIKE, esp: defaultESP, wire: plainESP,
+			theirs: strongSwan(func(_ *bed, t *peers.Tunnel) { t.Connection = "fragmentation = no" })},
+		{name: "two-children", ike: defaultIKE, esp: defaultESP, wire: plainESP, ours: ours{policy: twoChildren(b)}, starts: weStart,
+			theirs: strongSwan(func(b *bed, t *peers.Tunnel) {
+				t.Child = fmt.Sprintf("local_ts = %s[icmp]\n remote_ts = %s[icmp]", b.B.LAN, b.A.LAN)
+				t.Children = fmt.Sprintf("datagrams {\n local_ts = %s[udp/%d]\n remote_ts = %s[udp]\n esp_proposals = %s\n }", b.B.LAN, lab.EchoPort, b.A.LAN, defaultESP)
+			}),
+			traffic: func(r *running) error {
+				if err := pingAll(r.A.Host, r.B.HostAddress); err != nil {
+					return err
+				}
+				return r.A.Host.EchoUDP(r.B.HostAddress)
+			},
+			check: func(t *testing.T, r *running) {
+				if all, err := r.gateway.SAs(t.Context()); err != nil || len(all) != 4 {
+					t.Errorf("SAs %+v (%v), want four", all, err)
+				}
+				if _, err := r.gateway.IKE(t.Context()); err != nil {
+					t.Error(err)
+				}
+			}},
+	}
+}
+
+// twoChildren is a policy with a tunnel for echo requests and one for datagrams, each with the peer.
+func twoChildren(b *bed) string {
+	return fmt.Sprintf(`filter_lists:
+  - {name: echoes, filters: [{source: %s, destination: %s, protocol: icmp}]}
+  - {name: datagrams, filters: [{source: %s, destination: %s, protocol: udp, destination_port: %d}]}
+filter_actions:
+  - {name: protect, action: negotiate, esp_proposals: [%s]}
+policies:
+  - name: interop
+    rules:
+      - {name: %s, filter_list: echoes, filter_action: protect, peer: %s}
+      - {name: datagrams, filter_list: datagrams, filter_action: protect, peer: %s}
+active_policy: interop
+`, b.A.LAN, b.B.LAN, b.A.LAN, b.B.LAN, lab.EchoPort, defaultESP, lab.ChildName, lab.PeerName, lab.PeerName)
+}
+
+// wantReauthentication has strongSwan prove anew who it is, with a new IKE SA, and wants no more pings lost than may be.
+func wantReauthentication(mayLose int) func(t *testing.T, r *running) {
+	return func(t *testing.T, r *running) {
+		ping, err := r.A.Host.StartPing("ping-"+lineName(t), r.B.HostAddress, lab.PingOptions{Count: endless, Interval: pingPeriod})
+		if err != nil {
+			t.Fatal(err)
+		}
+		of := r.ikeSPIs(t)
+		before, err := of()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := r.peer.(*peers.StrongSwan).Reauthenticate(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		err = lab.Until(t.Context(), nil, "a new IKE SA, and only that", changeLimit, func() (bool, error) {
+			now, err := of()
+			return now != "" && now != before, err
+		})
+		if err != nil {
+			t.Error(err)
+		}
+		if _, err := r.gateway.WaitTunnel(t.Context(), nil, changeLimit); err != nil {
+			t.Fatal(err)
+		}
+		if err := pingAll(r.A.Host, r.B.HostAddress); err != nil {
+			t.Error(err)
+		}
+		ping.Signal(syscall.SIGINT)
+		result, err := lab.PingEnd(t.Context(), ping)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if result.Lost() > mayLose+1 { // the last one may be under way
+			t.Errorf("ping under reauthentication: %+v, want at most %d lost", result, mayLose)
+		}
+	}
+}
