@@ -57,6 +57,7 @@ type Peer struct {
 	LocalAuth     AuthMethod           // how we prove who we are
 	RemoteAuth    AuthMethod           // how the peer does
 	PSK           crypto.Secret        // with AuthPSK at either end
+	PPK           *PPK                 // RFC 8784; nil: none
 	Credential    *Credential          // ours, with LocalAuth AuthSignature
 	Authorities   [][]byte             // with RemoteAuth AuthSignature: SHA-1 of SubjectPublicKeyInfo of each CA trusted for the peer (RFC 7296 3.7)
 	Legacy        bool                 // lets in AUTH method 1 with SHA-1, and RSA keys from 1024 bits on
@@ -212,6 +213,9 @@ func ValidatePeers(peers []Peer) error {
 			errs = append(errs, fmt.Errorf("peer %q: both ends are %v, expected two identities", p.Name, p.LocalID))
 		}
 		errs = append(errs, validateAuth(p)...)
+		if err := p.validatePPK(); err != nil {
+			errs = append(errs, err)
+		}
 		if err := validateFragmentSize(p); err != nil {
 			errs = append(errs, err)
 		}

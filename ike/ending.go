@@ -60,6 +60,8 @@ func identityChange(was, is Peer) string {
 		return "identities"
 	case !was.PSK.Equal(is.PSK):
 		return "preshared key"
+	case !was.PPK.Equal(is.PPK):
+		return "postquantum preshared key"
 	case was.LocalAuth != is.LocalAuth || was.RemoteAuth != is.RemoteAuth:
 		return "authentication method"
 	case !stillTrusts(was, is):

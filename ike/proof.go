@@ -14,10 +14,11 @@ func (sa *ikeSA) signedOctets(initiator bool, id *wire.ID) []byte {
 	octets := func(skP crypto.Secret, firstMessage, nonce []byte) []byte {
 		return append(signedOctets(sa.keys.prf, skP, firstMessage, nonce, id.SignedOctets()), sa.intermediate.intAuth()...)
 	}
+	skPI, skPR := sa.skP()
 	if initiator {
-		return octets(sa.keys.pi, sa.initRequest, sa.nr)
+		return octets(skPI, sa.initRequest, sa.nr)
 	}
-	return octets(sa.keys.pr, sa.initResponse, sa.ni)
+	return octets(skPR, sa.initResponse, sa.ni)
 }
 
 // prove makes the AUTH payload of ours.

@@ -7,6 +7,7 @@ const (
 	AuthIdentity    Reason = "auth_identity"  // it is somebody else than any that we expect at its address
 	AuthOtherMethod Reason = "auth_method"    // it proves itself by another method than we expect: EAP, NULL, a key in place of a certificate
 	AuthKey         Reason = "auth_key"       // it does not hold our pre-shared key
+	AuthPPK         Reason = "auth_ppk"       // it does not use our postquantum preshared key, which is required, or requires one of its own
 	AuthSigned      Reason = "auth_signature" // the signature is not by the key of its certificate, or not over this exchange
 	AuthAlgorithm   Reason = "auth_algorithm" // a signature algorithm that is unknown or too weak, or none in common
 )
@@ -50,7 +51,7 @@ const (
 	OCSPAnswer     Reason = "ocsp_answer"     // an OCSP answer that does not say good or revoked, or that nobody may give
 )
 
-var authReasons = []Reason{FailAuthentication, AuthIdentity, AuthOtherMethod, AuthKey, AuthSigned, AuthAlgorithm,
+var authReasons = []Reason{FailAuthentication, AuthIdentity, AuthOtherMethod, AuthKey, AuthPPK, AuthSigned, AuthAlgorithm,
 	CertMissing, CertForm, CertTooMany, CertMalformed, CertKeyInsecure, CertKeyShort, CertKeyType, CertSignature, CertUsage, CertPurpose, CertIsCA,
 	CertExpired, CertNotYet, CertCritical, CertUntrusted, CertConstraints, CertIdentity, CertRevoked, CertBusy, CertUnanswered,
 	CRLMissing, CRLUnreachable, CRLRefused, CRLTooLarge, CRLMalformed, CRLSignature, CRLExpired, CRLNotYet, CRLUnsupported, CRLScope, OCSPAnswer}

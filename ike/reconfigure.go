@@ -67,9 +67,9 @@ func (e *Engine) closeDeaf(deaf func(local netip.Addr) bool) {
 // ours serves the next authentication and ends nothing, and neither does one more authority; whom an authority vouched for that is
 // no longer trusted has to prove itself anew. The configurations have their defaults.
 func sameIdentity(a, b Peer) bool {
-	same := a.PSK.Equal(b.PSK) && stillTrusts(a, b)
+	same := a.PSK.Equal(b.PSK) && a.PPK.Equal(b.PPK) && stillTrusts(a, b)
 	for _, p := range []*Peer{&a, &b} {
-		p.PSK, p.Credential, p.Authorities, p.Children = crypto.Secret{}, nil, nil, nil
+		p.PSK, p.PPK, p.Credential, p.Authorities, p.Children = crypto.Secret{}, nil, nil, nil, nil
 		p.DPDDelay, p.RekeyTime, p.ReauthTime, p.FragmentSize, p.ChildLimit = 0, 0, 0, 0, 0
 	}
 	return same && reflect.DeepEqual(a, b)

@@ -64,6 +64,7 @@ type ikeSA struct {
 	path          int  // octets of the IP datagrams that have been found to get through; 0: as configured
 
 	intermediate intermediate
+	ppk          ppkUse
 
 	childless bool // the peer takes IKE_AUTH without a Child SA (RFC 6023)
 
@@ -427,6 +428,7 @@ func (sa *ikeSA) close(reason Reason) {
 		e.departed.add(e.now, sa.tasks.lastRequest, sa.tasks.lastResponse.datagrams)
 	}
 	sa.intermediate.forget()
+	sa.ppk.drop()
 	if sa.keys != nil {
 		sa.keys.wipe()
 	}

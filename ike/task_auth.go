@@ -21,6 +21,9 @@ func (t *authInitiator) build(m *message) error {
 	cfg := &sa.peer.cfg
 	t.engine = sa.engine
 	id := idPayload(cfg.LocalID, true)
+	if err := sa.offerPPK(m, id); err != nil {
+		return err
+	}
 	auth, err := sa.prove(sa.peer, id)
 	if err != nil {
 		return err
@@ -48,9 +51,13 @@ func (t *authInitiator) process(m *message) error {
 	if found := identityOf(id); !found.Equal(sa.peer.cfg.RemoteID) {
 		return failf(AuthIdentity, "peer is %v, expected %v", found, sa.peer.cfg.RemoteID)
 	}
+	if err := sa.answeredPPK(m); err != nil {
+		return err
+	}
 	if err := t.proof.verify(m, sa.peer, id); err != nil {
 		return err
 	}
+	sa.ppk.settle(sa.keys)
 	sa.authenticated()
 	sa.heedLifetime(m)
 	return nil
@@ -79,7 +86,10 @@ func (t *authResponder) process(m *message) error {
 		}
 		t.peer = p
 	}
-	err := t.proof.verify(m, t.peer, id)
+	err := sa.choosePPK(m, t.peer)
+	if err == nil {
+		err = t.proof.verify(m, t.peer, id)
+	}
 	if err == nil && (t.peer.retired || len(t.peer.slots) == 0) {
 		err = failf(AuthIdentity, "peer %v is configured no longer", t.peer.cfg.RemoteID) // since its certificates were sent to be checked
 	}
@@ -90,6 +100,7 @@ func (t *authResponder) process(m *message) error {
 	if err != nil {
 		return t.refuse(sa, err)
 	}
+	sa.ppk.settle(sa.keys)
 	sa.peer, sa.among = t.peer, nil
 	sa.peer.sas = append(sa.peer.sas, sa)
 	if m.notify(wire.NotifyInitialContact) != nil {
@@ -173,6 +184,7 @@ func (t *authResponder) build(m *message) error {
 	m.add(t.id)
 	m.addCertificates(&sa.peer.cfg)
 	m.add(t.auth)
+	sa.acceptPPK(m)
 	sa.addLifetime(m)
 	sa.authenticated()
 	return nil

@@ -49,6 +49,9 @@ func (t *initInitiator) build(m *message) error {
 	if additionalOffered(ours) {
 		sa.intermediate.announce(m)
 	}
+	if hasPPK(sa.peer) {
+		m.add(wire.NewNotify(wire.NotifyUsePPK, nil)) // RFC 8784 3
+	}
 	if p := &sa.peer.cfg; p.signs() {
 		m.add(signatureHashes(p.Legacy))
 	}
@@ -77,6 +80,10 @@ func (t *initInitiator) process(m *message) error {
 	sa.intermediate = intermediate{supported: m.notify(wire.NotifyIntermediateSupported) != nil, pending: sa.chosen.further()}
 	if len(sa.intermediate.pending) > 0 && !sa.intermediate.supported {
 		return failf(FailProposal, "peer chose %v and does not have IKE_INTERMEDIATE, which that takes", sa.chosen)
+	}
+	sa.ppk.agreed = hasPPK(sa.peer) && m.notify(wire.NotifyUsePPK) != nil
+	if ppk := sa.peer.cfg.PPK; ppk != nil && ppk.Required && !sa.ppk.agreed {
+		return failf(AuthPPK, "peer has no postquantum preshared key, and %q is required", ppk.ID)
 	}
 	ke := wire.Find[*wire.KE](m.Payloads)
 	if ke.Group != uint16(t.group) || sa.chosen.dh != t.group {
@@ -144,6 +151,7 @@ func (t *initResponder) process(m *message) error {
 		return err
 	}
 	sa.intermediate.pending = sa.chosen.further()
+	sa.ppk.agreed = hasPPK(sa.among...) && m.notify(wire.NotifyUsePPK) != nil
 	value, shared, err := crypto.Respond(sa.chosen.dh, ke.Data, sa.engine.cfg.Random)
 	if errors.Is(err, crypto.ErrPeerValue) {
 		return &unauthenticated{DropMalformed, err}
@@ -208,6 +216,9 @@ func (t *initResponder) build(m *message) error {
 	}
 	if len(m.sa.intermediate.pending) > 0 {
 		m.sa.intermediate.announce(m)
+	}
+	if m.sa.ppk.agreed {
+		m.add(wire.NewNotify(wire.NotifyUsePPK, nil))
 	}
 	if sa := m.sa; sa.peerHashes != nil && slices.ContainsFunc(sa.among, func(p *peer) bool { return p.cfg.signs() }) {
 		m.add(signatureHashes(slices.ContainsFunc(sa.among, func(p *peer) bool { return p.cfg.Legacy })))
