@@ -25,12 +25,12 @@ func (p *PPK) Equal(other *PPK) bool {
 	return p.ID == other.ID && p.Required == other.Required && p.Key.Equal(other.Key)
 }
 
-// maxPPKID is the longest identity of a PPK, in octets.
-const maxPPKID = 255
+// MaxPPKID is the longest identity of a PPK, in octets.
+const MaxPPKID = 255
 
 func (p *Peer) validatePPK() error {
-	if k := p.PPK; k != nil && (k.ID == "" || len(k.ID) > maxPPKID || k.Key.Len() == 0) {
-		return fmt.Errorf("peer %q: PPK with an identity of %d octets and a key of %d, expected 1 to %d and at least 1", p.Name, len(k.ID), k.Key.Len(), maxPPKID)
+	if k := p.PPK; k != nil && (k.ID == "" || len(k.ID) > MaxPPKID || k.Key.Len() == 0) {
+		return fmt.Errorf("peer %q: PPK with an identity of %d octets and a key of %d, expected 1 to %d and at least 1", p.Name, len(k.ID), k.Key.Len(), MaxPPKID)
 	}
 	return nil
 }

@@ -101,7 +101,9 @@ func TestPPKNeverPrints(t *testing.T) {
 
 // mixed keys are prf+ (PPK, SK) of the PRF, one by one (RFC 8784 3).
 func TestMixedKeys(t *testing.T) {
-	secret := func(octet byte) crypto.Secret { return crypto.NewSecret([]byte(strings.Repeat(string(rune(octet)), 32))) }
+	secret := func(octet byte) crypto.Secret {
+		return crypto.NewSecret([]byte(strings.Repeat(string(rune(octet)), 32)))
+	}
 	k := &ikeKeys{prf: crypto.PRFHMACSHA256, d: secret('d'), pi: secret('i'), pr: secret('r')}
 	m := k.mix(secret('p'))
 	for _, c := range []struct{ got, from crypto.Secret }{{m.d, k.d}, {m.pi, k.pi}, {m.pr, k.pr}} {

@@ -42,6 +42,7 @@ func (b *builder) buildPeers() {
 		}
 		b.identities(key, &peer, pairs)
 		b.certificates(key+".auth", raw, &peer)
+		b.ppk(key, raw, &peer)
 		b.keyExchange(key, raw, &peer)
 		if b.has(key + ".reauth") {
 			peer.ReauthTime = b.reauth(key+".reauth", raw.Reauth)

@@ -84,6 +84,9 @@ type filePeer struct {
 	LocalID      ike.Identity  `mapstructure:"local_id"`
 	RemoteID     ike.Identity  `mapstructure:"remote_id"`
 	Auth         fileAuth      `mapstructure:"auth" required:"auth: {certificate_file: FILE, private_key_file: FILE, ca_files: [FILE]} or auth: {psk_file: FILE}"`
+	PPKFile      string        `mapstructure:"ppk_file"`
+	PPKID        string        `mapstructure:"ppk_id"`
+	PPKRequired  bool          `mapstructure:"ppk_required" default:"false"`
 	IKEProposals []ikeProposal `mapstructure:"ike_proposals"`
 	Start        ike.Start     `mapstructure:"start" default:"always"`
 	DPDDelay     time.Duration `mapstructure:"dpd_delay" default:"30s"`
