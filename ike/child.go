@@ -152,7 +152,11 @@ func (c *childSA) remove(reason Reason, grace time.Duration) {
 		gone = ReleaseSPI{SPI: c.spiIn}
 	}
 	if grace > 0 {
-		e.timers.set(&timer{}, e.now.Add(grace), func() { e.effect(gone) })
+		s.peer.lingering++
+		e.timers.set(&timer{}, e.now.Add(grace), func() {
+			s.peer.lingering--
+			e.effect(gone)
+		})
 	} else {
 		e.effect(gone)
 	}

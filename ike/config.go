@@ -101,7 +101,8 @@ type Limits struct {
 	HalfOpenTimeout     time.Duration // after which such an IKE SA is forgotten: 30 s
 	CookieThreshold     int           // half-open IKE SAs, or requests within a second, from which on a COOKIE is demanded (RFC 7296 2.6): 32, so that a flood in a peer's name leaves room for the peer; negative: always
 	CookieLifetime      time.Duration // of a cookie secret; a cookie is good for one to two of them: 30 s
-	ChildrenPerIKE      int           // Child SAs on one IKE SA: 128
+	ChildrenPerIKE      int           // Child SAs on one IKE SA, and as many of a peer that only take what is still on its way: 128
+	IKEPerPeer          int           // IKE SAs with one peer, those counted that others have replaced: 16
 	Checks              int           // certificate checks under way on IKE SAs that peers began, and as many on those that we began: 64
 	ChecksPerPeer       int           // of the first kind, in one peer's name: 4
 	CheckTimeout        time.Duration // after which an answer is not waited for any longer: 20 s
@@ -141,6 +142,7 @@ func (l Limits) withDefaults() Limits {
 	orDefault(&l.CookieThreshold, 32)
 	orDefault(&l.CookieLifetime, 30*time.Second)
 	orDefault(&l.ChildrenPerIKE, 128)
+	orDefault(&l.IKEPerPeer, 16)
 	orDefault(&l.Checks, 64)
 	orDefault(&l.ChecksPerPeer, 4)
 	orDefault(&l.CheckTimeout, 20*time.Second)

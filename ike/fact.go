@@ -108,6 +108,7 @@ const (
 	RefuseCookie         Reason = "ike_cookie_demanded"   // answered with COOKIE, nothing kept
 	RefuseRate           Reason = "ike_limit_replies"     // error reply or liveness check withheld
 	RefuseChecks         Reason = "ike_limit_checks"      // certificate checks under way; the message counts as lost
+	RefuseIKESAs         Reason = "ike_limit_ike_sas"     // IKE SAs with one peer
 	RefuseChildren       Reason = "ike_limit_children"    // Child SAs on one IKE SA
 	RefuseSPI            Reason = "ike_no_spi"            // the data plane has no SPI left
 	RefuseFragments      Reason = "ike_limit_fragments"   // octets of fragments that wait for others

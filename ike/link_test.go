@@ -21,8 +21,10 @@ type link struct {
 	a, b *end
 	wire []packet // in flight, oldest first
 	nat  func(from netip.AddrPort) netip.AddrPort
-	mtu  int // octets of the longest IP datagram that gets through, 0: any
-	lost int // ESP packets that arrived where nobody took them
+	// twist changes what an end sends; it gives nil to have it lost.
+	twist func(from *end, payload []byte) []byte
+	mtu   int // octets of the longest IP datagram that gets through, 0: any
+	lost  int // ESP packets that arrived where nobody took them
 	// The same by the child that they were sent for.
 	lostBy map[string]int
 	taken  int
@@ -299,6 +301,11 @@ func (l *link) put(from *end, source, dest netip.AddrPort, p packet) {
 		p.to = l.a
 	}
 	p.source, p.dest = source, dest
+	if l.twist != nil && !p.esp {
+		if p.payload = l.twist(from, p.payload); p.payload == nil {
+			return
+		}
+	}
 	if l.mtu > 0 && p.octets() > l.mtu {
 		return
 	}

@@ -15,6 +15,8 @@ type peer struct {
 	slots  []*slot  // one for each configured child, and behind it one for each worker that is to have its own
 	sas    []*ikeSA // in the order they were begun
 
+	lingering int // inbound SAs that have been deleted and still take what is on its way
+
 	down    bool // by the operator: nothing is begun from here
 	retired bool // no longer configured
 	touched bool // waits for pursue at the end of the Step
@@ -87,6 +89,18 @@ func (p *peer) busy() bool {
 	return slices.ContainsFunc(p.sas, func(sa *ikeSA) bool {
 		return sa.state == stateInit || sa.state == stateAuth || sa.state == stateDeleting
 	})
+}
+
+// full refuses a peer another IKE SA. Each rekey and each authentication anew leaves one for a moment; a peer that makes them faster than they
+// end would fill our memory.
+func (p *peer) full(sa *ikeSA) *refusal {
+	if len(p.sas) < p.engine.limits.IKEPerPeer {
+		return nil
+	}
+	f := sa.fact(Refused)
+	f.Peer, f.Reason = p.cfg.Name, RefuseIKESAs
+	p.engine.fact(f)
+	return refuse(wire.NotifyNoAdditionalSAs, FailNoAdditionalSAs, "%d IKE SAs with this peer, that is the limit", len(p.sas))
 }
 
 func (p *peer) alwaysUp() bool {

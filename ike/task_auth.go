@@ -100,10 +100,16 @@ func (t *authResponder) process(m *message) error {
 	if err != nil {
 		return t.refuse(sa, err)
 	}
+	anew := m.notify(wire.NotifyInitialContact) != nil
+	if !anew {
+		if no := t.peer.full(sa); no != nil {
+			return no
+		}
+	}
 	sa.ppk.settle(sa.keys)
 	sa.peer, sa.among = t.peer, nil
 	sa.peer.sas = append(sa.peer.sas, sa)
-	if m.notify(wire.NotifyInitialContact) != nil {
+	if anew {
 		sa.peer.initialContact(sa)
 	}
 	return nil

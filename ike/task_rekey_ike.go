@@ -220,6 +220,10 @@ func (t *rekeyResponder) process(m *message) error {
 		r.goesOn = true
 		return r
 	}
+	if no := sa.peer.full(sa); no != nil {
+		no.goesOn = true
+		return no
+	}
 	ours, offered := oneExchange(sa.peer.cfg.IKEProposals), wire.Find[*wire.SA](m.Payloads).Proposals
 	ke := wire.Find[*wire.KE](m.Payloads)
 	choice, proposal, ok := choose(ours, offered, keGroup(ke))
