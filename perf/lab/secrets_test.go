@@ -91,7 +91,7 @@ func everythingShown(t *testing.T, g *lab.Gateway) string {
 		out, _ := exec.CommandContext(t.Context(), binary(t), append(args, "--socket", g.Socket())...).CombinedOutput()
 		fmt.Fprintf(&all, "%v: %s\n", args, out)
 	}
-	for _, view := range []string{"ports", "sas", "ike", "filters", "flows", "counters", "drops"} {
+	for _, view := range []string{"ports", "sas", "ike", "filters", "flows", "counters", "drops", "certificates", "crl"} {
 		run("show", view)
 		run("show", view, "--json")
 	}
