@@ -13,10 +13,15 @@ import (
 	"testing"
 
 	"sallyport/appliance/config"
+	"sallyport/pki/pkitest"
 	"sallyport/policy"
 )
 
-var keyFile = regexp.MustCompile(`psk_file: ([a-z0-9.-]+)`)
+var (
+	keyFile         = regexp.MustCompile(`psk_file: ([a-z0-9.-]+)`)
+	certificateFile = regexp.MustCompile(`certificate_file: ([a-z0-9-]+)\.pem`) // its key is beside it
+	authorityFile   = regexp.MustCompile(`ca_files: \[([a-z0-9.-]+)\]`)
+)
 
 // labSample has SAs with keys of its own, and warns of them.
 const labSample = "lab-keys.yaml"
@@ -35,6 +40,15 @@ func load(t *testing.T, name string) *config.Config {
 		if err := os.WriteFile(filepath.Join(folder, match[1]), []byte(base64.StdEncoding.EncodeToString(key)+"\n"), 0o600); err != nil {
 			t.Fatal(err)
 		}
+	}
+	root := pkitest.NewRoot(t, "root")
+	for _, match := range authorityFile.FindAllStringSubmatch(string(text), -1) {
+		pkitest.Write(t, folder, match[1], pkitest.PEM(root.Certificate))
+	}
+	for _, match := range certificateFile.FindAllStringSubmatch(string(text), -1) {
+		own := root.Issue(match[1] + ".example")
+		pkitest.Write(t, folder, match[1]+".pem", pkitest.PEM(own.Certificate))
+		pkitest.Write(t, folder, match[1]+".key", pkitest.KeyPEM(t, own.Key))
 	}
 	c, err := config.ParseWith(filepath.Join(folder, name), text, config.Options{Machine: config.Machine{Cores: []int{0, 1, 2, 3}, UID: os.Geteuid()}, Lab: name == labSample})
 	if err != nil {
@@ -182,7 +196,7 @@ func TestSitesFitTogether(t *testing.T) {
 
 // Every key of the site sample has its explanation on the lines before it, or its block has; so have those of the branch.
 func TestSamplesSayWhatTheyDo(t *testing.T) {
-	for _, name := range []string{"site-a.yaml", "branch.yaml"} {
+	for _, name := range []string{"site-a.yaml", "branch.yaml", "certificates.yaml"} {
 		text, err := os.ReadFile(name)
 		if err != nil {
 			t.Fatal(err)
