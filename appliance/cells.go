@@ -177,7 +177,9 @@ func (b *cellBook) resume(now time.Time) (next time.Time, failed error) {
 
 // order opens or closes the cells of a peer, or the one that is named, as an operator wants.
 func (b *cellBook) order(now time.Time, peer, tunnel string, down bool) (failed error) {
-	b.down[peer] = down // IKE begins again with all of a peer, whichever tunnel is wanted
+	if !down || tunnel == "" {
+		b.down[peer] = down // IKE begins again with all of a peer, whichever tunnel is wanted
+	}
 	for name, c := range b.cells {
 		if c.peer == peer && (tunnel == "" || tunnel == name) {
 			c.down, c.failedUntil = down, time.Time{}

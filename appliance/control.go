@@ -18,7 +18,6 @@ import (
 
 	"sallyport/appliance/api"
 	"sallyport/appliance/config"
-	"sallyport/ike"
 	"sallyport/pipeline"
 )
 
@@ -152,30 +151,11 @@ func (g *Gateway) controlHandler() http.Handler {
 	mux.HandleFunc("GET "+api.PathEvents, g.serveEvents)
 
 	g.routeChanges(mux)
-	act := func(path string, event func(api.Action) ike.Event) {
-		mux.HandleFunc("POST "+path, func(w http.ResponseWriter, r *http.Request) {
-			respond(w, struct{}{}, g.act(w, r, event))
-		})
-	}
-	act(api.PathUp, func(a api.Action) ike.Event { return ike.Initiate{Peer: a.Peer, Child: a.Child} })
-	act(api.PathDown, func(a api.Action) ike.Event { return ike.Terminate{Peer: a.Peer} })
-	act(api.PathRekey, func(a api.Action) ike.Event { return ike.Rekey{Peer: a.Peer, Child: a.Child} })
+	g.routeOrders(mux)
 	return mux
 }
 
 func (g *Gateway) settledCounters() pipeline.Counters { return settled(g.plane.Counters, time.Sleep) }
-
-// act checks an operator's order and gives it to the engine.
-func (g *Gateway) act(w http.ResponseWriter, r *http.Request, event func(api.Action) ike.Event) error {
-	var wanted api.Action
-	if err := decode(w, r, controlBody, &wanted); err != nil {
-		return err
-	}
-	if err := g.negotiator.known(wanted.Peer, wanted.Child); err != nil {
-		return badRequest{err}
-	}
-	return g.negotiator.order(r.Context(), event(wanted))
-}
 
 // decode reads the body of a request, of at most so many bytes.
 func decode(w http.ResponseWriter, r *http.Request, limit int64, body any) error {

@@ -459,7 +459,7 @@ func (n *negotiator) order(ctx context.Context, event ike.Event) error {
 		case ike.Initiate:
 			failed = n.cells.order(time.Now(), e.Peer, e.Child, false)
 		case ike.Terminate:
-			failed = n.cells.order(time.Now(), e.Peer, "", true)
+			failed = n.cells.order(time.Now(), e.Peer, e.Child, true)
 		}
 		n.step(event)
 	})

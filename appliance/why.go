@@ -48,7 +48,7 @@ func newWhy(peer ike.Peer, infos []ike.SAInfo, now time.Time) *api.Why {
 		Local: info.Local.Addr().String(), Remote: info.Remote.Addr().String()}
 	up := 0
 	for _, c := range peer.Children {
-		t := api.WhyTunnel{Name: c.Name, Start: c.Start.String(), Up: hasOutbound(infos, c.Name)}
+		t := api.WhyTunnel{Name: c.Name, Start: c.Start.String(), Up: hasOutbound(infos, c.Name), Down: slices.Contains(info.Down, c.Name)}
 		if t.Up {
 			up++
 		}

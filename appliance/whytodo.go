@@ -21,6 +21,8 @@ func todo(w *api.Why) string {
 		return "nothing: the tunnel is up; packets that do not pass are explained by `sallyport explain`"
 	case strings.HasPrefix(w.Verdict, "down"):
 		return fmt.Sprintf("`sallyport up %s` lets it come up again", w.Peer)
+	case onlyDown(w):
+		return fmt.Sprintf("`sallyport up %s` lets what an operator has taken down come up again", w.Peer)
 	case w.Path.Link == "down":
 		return fmt.Sprintf("port %s has no link: look at the cable, the switch and `sallyport show ports`", w.Path.Port)
 	case w.Path.NextHop == "":
@@ -35,6 +37,11 @@ func todo(w *api.Why) string {
 		return "wait: the negotiation goes on"
 	}
 	return fmt.Sprintf("nothing has asked for it yet: the first packet brings it up (start: on-demand), or `sallyport up %s`", w.Peer)
+}
+
+// onlyDown reports whether no other tunnel is missing than those an operator has taken down.
+func onlyDown(w *api.Why) bool {
+	return !slices.ContainsFunc(w.Tunnels, func(t api.WhyTunnel) bool { return !t.Up && !t.Down })
 }
 
 // todoSilence is about a peer from which nothing comes back.

@@ -65,7 +65,7 @@ func (e *Engine) Step(now time.Time, ev Event) []Effect {
 	case Acquire:
 		e.withPeer(ev.Peer, func(p *peer) { p.acquire(ev.Child, ev.Packet) })
 	case Terminate:
-		e.withPeer(ev.Peer, (*peer).terminate)
+		e.withPeer(ev.Peer, func(p *peer) { p.terminate(ev.Child) })
 	case Rekey:
 		e.withPeer(ev.Peer, func(p *peer) { p.rekey(ev.Child) })
 	case Reauthenticate:

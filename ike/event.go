@@ -53,8 +53,9 @@ type (
 		Reason Reason
 		Detail string // for people: what was expected, what was found
 	}
-	// Terminate deletes all SAs of a peer and starts none again until Initiate. What the peer begins is still answered.
-	Terminate struct{ Peer string }
+	// Terminate deletes all SAs of a peer, or the Child SAs of one of its children, and starts none again until Initiate. What the peer begins
+	// is still answered.
+	Terminate struct{ Peer, Child string }
 	// Rekey replaces the keys of a Child SA, or with an empty Child those of the IKE SA.
 	Rekey struct{ Peer, Child string }
 	// Reauthenticate has both ends prove anew who they are, with certificates that are checked anew, and all SAs replaced without a gap.

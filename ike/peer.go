@@ -125,7 +125,7 @@ func (p *peer) initiate(child string) {
 	}
 	for _, s := range p.slots {
 		if child == "" || s.cfg.Name == child {
-			s.wanted = true
+			s.wanted, s.down = true, false
 			p.engine.timers.stop(&s.retry)
 		}
 	}
@@ -133,7 +133,7 @@ func (p *peer) initiate(child string) {
 }
 
 func (p *peer) acquire(child string, packet *policy.Packet) {
-	if s := p.slot(child); s != nil && s.outbound == nil && !p.down {
+	if s := p.slot(child); s != nil && s.outbound == nil && !p.down && !s.down {
 		s.wanted, s.packet = true, packet
 		p.touch()
 	}
@@ -153,9 +153,17 @@ func (p *peer) rekey(child string) {
 	}
 }
 
-func (p *peer) terminate() {
-	p.down, p.since = true, p.engine.now
-	p.endAll(DeletedByOperator)
+func (p *peer) terminate(child string) {
+	if child == "" {
+		p.down, p.since = true, p.engine.now
+		p.endAll(DeletedByOperator)
+		return
+	}
+	for _, s := range p.slots {
+		if s.cfg.Name == child {
+			s.end(DeletedByOperator)
+		}
+	}
 }
 
 // retire ends all that belongs to a peer that is no longer configured, or is somebody else now. It is not trusted to answer the deletes: the

@@ -26,6 +26,7 @@ type slot struct {
 	surplus bool    // of a worker's: the peer has no Child SA for it
 	fill    timer   // of the slot of all: until then the peer asks for those of workers
 
+	down     bool // by the operator: it is not begun from here
 	retired  bool // the child is no longer configured, or protects other traffic or in another way
 	failures int
 	silences int   // rekeys in a row because nothing came
@@ -35,12 +36,21 @@ type slot struct {
 // needed reports whether a negotiation must begin: somebody wants the child, it is not there and not on its way.
 func (s *slot) needed() bool {
 	switch {
-	case s.live() != nil || s.negotiating != nil || s.retry.pending():
+	case s.down || s.live() != nil || s.negotiating != nil || s.retry.pending():
 		return false
 	case s.worker > 0:
 		return s.all.sharing() && !s.surplus
 	}
 	return s.wanted || s.cfg.Start == StartAlways
+}
+
+// end deletes the Child SAs of the slot, and begins none until an operator wants one again.
+func (s *slot) end(reason Reason) {
+	s.down, s.wanted = true, false
+	s.peer.engine.timers.stop(&s.retry)
+	for _, c := range slices.Clone(s.children) {
+		c.delete(reason)
+	}
 }
 
 // live is the youngest Child SA that is not on its way out, or nil.
@@ -86,7 +96,7 @@ func (s *slot) failed(sa *ikeSA, reason Reason, detail string) {
 
 // nextAttempt is when the child is negotiated again after a failure, the zero time if that takes a packet, the peer or an operator.
 func (s *slot) nextAttempt() time.Time {
-	if s.cfg.Start != StartAlways || s.retired || s.peer.down || s.peer.retired {
+	if s.cfg.Start != StartAlways || s.retired || s.down || s.peer.down || s.peer.retired {
 		return time.Time{}
 	}
 	return later(s.retry.when(), s.peer.retry.when())

@@ -26,6 +26,7 @@ type SAInfo struct {
 	Failure, PeerFailure       Failure   // the last of what we began with the peer, and of what it began with us, on any IKE SA
 	NextAttempt                time.Time // after a failure, at a child that is kept up; zero when none waits
 	Since                      time.Time // it is established, or the peer has no IKE SA; zero where it never had one
+	Down                       []string  // children that an operator has taken down
 	Attempt                    *Attempt  // of ours that goes on, or nil
 	Refused, Dropped           Note      // of what came from the peer's address
 	Stray                      Note      // of what came from addresses that no peer has
@@ -113,6 +114,11 @@ func (p *peer) info() SAInfo {
 		info.State = "down"
 	}
 	info.Since, info.Stray = p.since, p.engine.stray
+	for _, s := range p.slots {
+		if s.down && !slices.Contains(info.Down, s.cfg.Name) {
+			info.Down = append(info.Down, s.cfg.Name)
+		}
+	}
 	if u := p.engine.untaken[path{p.cfg.Local, p.cfg.Remote}]; u != nil {
 		info.Refused, info.Dropped = u.refused, u.dropped
 	}

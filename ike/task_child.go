@@ -90,7 +90,7 @@ func (t *childInitiator) cause(sa *ikeSA) error {
 		if t.slot.negotiating == nil {
 			t.slot.negotiating = t
 		}
-	case t.slot.retired, sa.state != stateEstablished, t.old != nil && t.old.state != childActive, t.old == nil && t.slot.live() != nil:
+	case t.slot.retired, t.slot.down, sa.state != stateEstablished, t.old != nil && t.old.state != childActive, t.old == nil && t.slot.live() != nil:
 		return errNothingToDo
 	case sa.spent():
 		sa.rekey()
@@ -306,6 +306,9 @@ func (t *childInitiator) settle(c *childSA) {
 	}
 	if t.old != nil {
 		t.old.replace(DeletedRekeyed, true)
+	}
+	if t.slot.down {
+		c.delete(DeletedByOperator) // since it was asked for
 	}
 }
 

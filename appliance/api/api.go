@@ -209,8 +209,39 @@ type Drop struct {
 	Packets uint64 `json:"packets"`
 }
 
-// Action is the body of a POST to up, down or rekey.
+// Action is the body of a POST to up, down or rekey, which is answered with an Outcome for each tunnel or IKE SA. It says whom it concerns
+// in one of three ways: Name, Peer with or without Child, or All.
 type Action struct {
-	Peer  string `json:"peer"`
+	Name  string `json:"name,omitempty"` // a peer, or a rule that one protects
+	Peer  string `json:"peer,omitempty"`
 	Child string `json:"child,omitempty"` // empty: all of the peer; for rekey: the IKE SA itself
+	All   bool   `json:"all,omitempty"`   // every peer
+	// Wait is how many seconds the answer may take, until all has come about or failed; 0: it comes at once.
+	Wait float64 `json:"wait,omitempty"`
+}
+
+// Outcome is what came of an Action.
+type Outcome struct {
+	Peer   string `json:"peer"`
+	Child  string `json:"child,omitempty"` // empty: the IKE SA
+	Result string `json:"result"`
+	Why    string `json:"why,omitempty"` // of what failed
+}
+
+// Results of an Outcome.
+const (
+	ResultOrdered = "ordered" // the answer did not wait
+	ResultUp      = "up"
+	ResultWasUp   = "up already"
+	ResultDown    = "down"
+	ResultWasDown = "down already"
+	ResultRekeyed = "rekeyed"
+	ResultNotUp   = "not up, so not rekeyed"
+	ResultFailed  = "failed"
+	ResultLate    = "not yet" // within Wait
+)
+
+// Good reports whether it is now as it was wanted.
+func (o Outcome) Good() bool {
+	return o.Result != ResultFailed && o.Result != ResultLate && o.Result != ResultNotUp
 }

@@ -102,6 +102,14 @@ func (c *Client) Change(ctx context.Context, path string, body any) (*Change, er
 	return &change, nil
 }
 
+// Act gives an order about tunnels and says what came of it.
+func (c *Client) Act(ctx context.Context, path string, order Action) (outcomes []Outcome, err error) {
+	ctx, cancel := context.WithTimeout(ctx, requestLimit+time.Duration(order.Wait*float64(time.Second)))
+	defer cancel()
+	err = c.post(ctx, path, order, &outcomes)
+	return outcomes, err
+}
+
 func (c *Client) post(ctx context.Context, path string, body, answer any) error {
 	text, err := json.Marshal(body)
 	if err != nil {

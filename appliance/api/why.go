@@ -30,7 +30,8 @@ type Why struct {
 type WhyTunnel struct {
 	Name  string `json:"name"`
 	Up    bool   `json:"up"`
-	Start string `json:"start"` // always or on-demand
+	Down  bool   `json:"down,omitempty"` // an operator has taken it down
+	Start string `json:"start"`          // always or on-demand
 }
 
 // WhyPath is how packets to the peer leave.

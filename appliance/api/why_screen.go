@@ -68,6 +68,8 @@ func (s *screen) head(w *Why) {
 		switch {
 		case t.Up:
 			up = append(up, t.Name)
+		case t.Down:
+			down = append(down, t.Name+" (by an operator)")
 		case t.Start == "on-demand":
 			down = append(down, t.Name+" (on demand)")
 		default:

@@ -126,7 +126,7 @@ func TestFilterTableShowsNames(t *testing.T) {
 func TestActionNamesItsArguments(t *testing.T) {
 	root := rootCommand()
 	root.SetArgs([]string{"rekey"})
-	if err := root.Execute(); err == nil || err.Error() != "expected sallyport rekey PEER [CHILD], found 0 arguments" {
+	if err := root.Execute(); err == nil || err.Error() != "expected sallyport rekey PEER|RULE [RULE], found 0 arguments" {
 		t.Errorf("unexpected: %v", err)
 	}
 }

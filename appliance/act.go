@@ -1,0 +1,237 @@
+package appliance
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"slices"
+	"time"
+
+	"sallyport/appliance/api"
+	"sallyport/ike"
+)
+
+// verb is an order of an operator's about tunnels.
+type verb struct {
+	path  string
+	whole bool // of a peer it concerns the IKE SA, not each child
+	event func(child) ike.Event
+	// done says what has become of a target: by the state now, and by a fact since the order. Empty: nothing yet.
+	state func(child, []ike.SAInfo) (result string)
+	fact  func(child, ike.Fact) (result string)
+	// was says the same before the order; what it names is not waited for.
+	was func(child, []ike.SAInfo) (result string)
+}
+
+var verbs = []verb{
+	{
+		path:  api.PathUp,
+		event: func(c child) ike.Event { return ike.Initiate{Peer: c.peer, Child: c.name} },
+		was:   func(c child, infos []ike.SAInfo) string { return when(isUp(c, infos), api.ResultWasUp) },
+		state: func(c child, infos []ike.SAInfo) string { return when(isUp(c, infos), api.ResultUp) },
+		fact:  failing,
+	},
+	{
+		path:  api.PathDown,
+		event: func(c child) ike.Event { return ike.Terminate{Peer: c.peer, Child: c.name} },
+		was:   func(c child, infos []ike.SAInfo) string { return when(isDown(c, infos), api.ResultWasDown) },
+		state: func(c child, infos []ike.SAInfo) string { return when(isDown(c, infos), api.ResultDown) },
+		fact:  func(child, ike.Fact) string { return "" },
+	},
+	{
+		path:  api.PathRekey,
+		whole: true,
+		event: func(c child) ike.Event { return ike.Rekey{Peer: c.peer, Child: c.name} },
+		was:   func(c child, infos []ike.SAInfo) string { return when(!isUp(c, infos), api.ResultNotUp) },
+		state: func(child, []ike.SAInfo) string { return "" },
+		fact: func(c child, f ike.Fact) string {
+			if f.Peer == c.peer && (f.Kind == ike.ChildRekeyed && c.name == f.Child || c.name == "" && (f.Kind == ike.IKERekeyed || f.Kind == ike.IKEReplaced)) {
+				return api.ResultRekeyed
+			}
+			return failing(c, f)
+		},
+	},
+}
+
+func when(is bool, result string) string {
+	if is {
+		return result
+	}
+	return ""
+}
+
+// isUp reports whether packets can leave by a child, or without a name whether the peer has an IKE SA.
+func isUp(c child, infos []ike.SAInfo) bool {
+	mine := slices.DeleteFunc(slices.Clone(infos), func(i ike.SAInfo) bool { return i.Peer != c.peer })
+	if c.name == "" {
+		return slices.ContainsFunc(mine, func(i ike.SAInfo) bool { return i.State == "established" })
+	}
+	return hasOutbound(mine, c.name)
+}
+
+// isDown reports whether nothing is left of a child.
+func isDown(c child, infos []ike.SAInfo) bool {
+	return !slices.ContainsFunc(infos, func(i ike.SAInfo) bool {
+		if i.Peer != c.peer {
+			return false
+		}
+		return i.SPIi != 0 && c.name == "" || slices.ContainsFunc(i.Children, func(installed ike.ChildInfo) bool { return installed.Name == c.name })
+	})
+}
+
+// failing reports whether what we began for a child has failed: that of the child itself, or of the IKE SA that it needs.
+func failing(c child, f ike.Fact) string {
+	mine := f.Kind == ike.Failed && f.Role == ike.RoleInitiator && f.Peer == c.peer && (f.Child == "" || f.Child == c.name)
+	return when(mine, api.ResultFailed)
+}
+
+// maxWait bounds how long an order may be waited for.
+const maxWait = 10 * time.Minute
+
+// routeOrders routes up, down and rekey.
+func (g *Gateway) routeOrders(mux *http.ServeMux) {
+	for _, v := range verbs {
+		mux.HandleFunc("POST "+v.path, func(w http.ResponseWriter, r *http.Request) {
+			outcomes, err := g.act(w, r, v)
+			respond(w, outcomes, err)
+		})
+	}
+}
+
+// act checks an operator's order, gives it to the engine, and waits for what comes of it as long as is wanted.
+func (g *Gateway) act(w http.ResponseWriter, r *http.Request, v verb) ([]api.Outcome, error) {
+	var wanted api.Action
+	if err := decode(w, r, controlBody, &wanted); err != nil {
+		return nil, err
+	}
+	wait := time.Duration(wanted.Wait * float64(time.Second))
+	if wait < 0 || wait > maxWait {
+		return nil, badRequest{fmt.Errorf("wait: expected 0 to %.0f seconds, found %v", maxWait.Seconds(), wanted.Wait)}
+	}
+	orders, err := g.targets(wanted)
+	if err != nil {
+		return nil, badRequest{err}
+	}
+	before, err := g.negotiator.snapshot(r.Context())
+	if err != nil {
+		return nil, err
+	}
+	from := g.events.now()
+	for _, c := range orders {
+		if err := g.negotiator.order(r.Context(), v.event(c)); err != nil {
+			return nil, err
+		}
+	}
+	course := newCourse(v, g.eachOf(orders, v.whole), before)
+	if wait > 0 {
+		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(wait + controlTimeout)) // not on a test's recorder
+		ctx, cancel := context.WithTimeout(r.Context(), wait)
+		defer cancel()
+		if err := g.await(ctx, course, from); err != nil {
+			return nil, err
+		}
+	}
+	return course.outcomes, nil
+}
+
+// targets are the peers, or the children, that an order names.
+func (g *Gateway) targets(wanted api.Action) ([]child, error) {
+	switch {
+	case wanted.All && wanted.Name+wanted.Peer+wanted.Child == "":
+		var all []child
+		for _, peer := range slices.Sorted(maps.Keys(g.negotiator.names.Load().peers())) {
+			all = append(all, child{peer: peer})
+		}
+		return all, nil
+	case wanted.All, wanted.Name != "" && wanted.Peer+wanted.Child != "":
+		return nil, errors.New("expected a name, or a peer, or all, found more than one of them")
+	case wanted.Name != "":
+		peer, name, err := g.negotiator.find(wanted.Name)
+		return []child{{peer, name}}, err
+	}
+	return []child{{wanted.Peer, wanted.Child}}, g.negotiator.known(wanted.Peer, wanted.Child)
+}
+
+// eachOf is every child of the peers that are named, unless it is about their IKE SAs.
+func (g *Gateway) eachOf(orders []child, whole bool) (each []child) {
+	peers := g.negotiator.names.Load().peers()
+	for _, c := range orders {
+		if c.name != "" || whole {
+			each = append(each, c)
+			continue
+		}
+		for _, name := range peers[c.peer] {
+			each = append(each, child{c.peer, name})
+		}
+	}
+	return each
+}
+
+// course is what becomes of an order's targets.
+type course struct {
+	verb
+	targets  []child
+	outcomes []api.Outcome
+}
+
+func newCourse(v verb, targets []child, before []ike.SAInfo) *course {
+	c := &course{verb: v, targets: targets}
+	for _, t := range targets {
+		o := api.Outcome{Peer: t.peer, Child: t.name, Result: v.was(t, before)}
+		if o.Result == "" {
+			o.Result = api.ResultOrdered
+		}
+		c.outcomes = append(c.outcomes, o)
+	}
+	return c
+}
+
+// settle notes what has come about, and reports whether all has.
+func (c *course) settle(result func(child) (result, why string)) bool {
+	all := true
+	for i, t := range c.targets {
+		o := &c.outcomes[i]
+		if o.Result != api.ResultOrdered {
+			continue
+		}
+		if r, why := result(t); r != "" {
+			o.Result, o.Why = r, why
+			continue
+		}
+		all = false
+	}
+	return all
+}
+
+// await follows the facts of IKE from a number on until all has come about, or ctx ends.
+func (g *Gateway) await(ctx context.Context, c *course, from uint64) error {
+	for {
+		infos, err := g.negotiator.snapshot(ctx)
+		if errors.Is(err, errStopping) {
+			return err
+		}
+		if err == nil && c.settle(func(t child) (string, string) { return c.state(t, infos), "" }) {
+			return nil
+		}
+		facts, next, more := g.events.read(from)
+		from = next
+		for _, f := range facts {
+			if c.settle(func(t child) (string, string) {
+				return c.fact(t, f.Fact), failureText(ike.Failure{Reason: f.Reason, Detail: f.Detail})
+			}) {
+				return nil
+			}
+		}
+		if len(facts) > 0 {
+			continue
+		}
+		select {
+		case <-more:
+		case <-ctx.Done():
+			c.settle(func(child) (string, string) { return api.ResultLate, "" })
+			return nil
+		}
+	}
+}
