@@ -1,4 +1,4 @@
-// Package ike negotiates: IKEv2 (RFC 7296) as initiator and responder, with pre-shared keys.
+// Package ike negotiates: IKEv2 (RFC 7296) as initiator and responder, with pre-shared keys or certificates.
 //
 // [Engine] is a function, Step(now, event) -> effects, with no socket, clock or goroutine inside. Time and randomness come from outside, so
 // equal events and equal random octets give equal datagrams, and a test joins two engines by a slice of messages. Whoever runs it
@@ -6,7 +6,8 @@
 //
 // What is where, from the outside in:
 //
-//	config.go event.go effect.go fact.go identity.go snapshot.go   what a caller sees
+//	config.go event.go effect.go fact.go reason.go snapshot.go     what a caller sees
+//	identity.go identity_name.go identity_nametext.go              what a peer calls itself
 //	engine.go timer.go                                             Step, the deadlines
 //	receive.go admission.go cookie.go departed.go                  a datagram finds its IKE SA, or is refused before it costs much
 //	reconfigure.go ending.go lifetime.go                           another configuration while all runs; when an SA is renewed and ends
@@ -16,10 +17,15 @@
 //	taskmanager.go task.go message.go                              exchanges: message ids, window, retransmission; opening
 //	fragment.go reassembly.go                                      sealing, in fragments where a datagram would get too long (RFC 7383); putting together
 //	task_init.go task_intermediate.go task_auth.go                 IKE_SA_INIT, IKE_INTERMEDIATE, IKE_AUTH
+//	proof.go credential.go certificate.go                          who each end is: AUTH, CERT and CERTREQ, checks that are out
+//	signature.go signature_hash.go signature_identifier.go         signatures in AUTH (RFC 7427)
 //	task_child.go task_child_responder.go task_rekey_ike.go        CREATE_CHILD_SA, and the Child SA of IKE_AUTH
 //	task_delete.go                                                 INFORMATIONAL
 //	why.go                                                       how far a negotiation came, for people
 //	keys.go keyexchange.go proposal.go selectors.go mode.go        key schedules, Diffie-Hellman, choice of algorithms, narrowing, transport mode
+//
+// Certificates are octets here: what they are worth is found out elsewhere, at the effect CheckCertificates, and comes back as the event
+// CertificatesChecked. Until then the exchange waits.
 //
 // Package wire is the codec.
 package ike

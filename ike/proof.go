@@ -7,9 +7,9 @@ import (
 	"sallyport/ike/wire"
 )
 
-// signedOctets is what the AUTH payload of one end covers: its first message, the other end's nonce, and prf(SK_p, its ID) (RFC 7296 2.15),
-// and then all that came between IKE_SA_INIT and IKE_AUTH (RFC 9242 3.3.1). No
-// two of the four inputs that differ between the ends are the same, so what one end has signed is never what the other has to.
+// signedOctets is what the AUTH payload of one end covers: its first message, the other end's nonce, and prf(SK_p, its ID) (RFC 7296 2.15), and
+// then all that came between IKE_SA_INIT and IKE_AUTH (RFC 9242 3.3.1). The first three differ between the ends, so what one end has signed is
+// never what the other has to.
 func (sa *ikeSA) signedOctets(initiator bool, id *wire.ID) []byte {
 	octets := func(skP crypto.Secret, firstMessage, nonce []byte) []byte {
 		return append(signedOctets(sa.keys.prf, skP, firstMessage, nonce, id.SignedOctets()), sa.intermediate.intAuth()...)

@@ -143,7 +143,7 @@ func (sa *ikeSA) info() SAInfo {
 		info.Since = sa.established
 	}
 	info.Attempt = sa.attempt(RoleInitiator)
-	if x := sa.tasks.active; x != nil {
+	if x := sa.tasks.active; x != nil && sa.tasks.held == nil { // of a response that is held we wait for nothing
 		info.Outstanding = x.kind.String()
 	}
 	for _, c := range sa.children {
