@@ -173,7 +173,7 @@ func TestIdle(t *testing.T) {
 	l.established("net")
 	pair := l.a.outbound[l.a.cells["net"]].PairSPI
 	l.advance(200 * time.Second)
-	l.a.sentBy[pair] = l.now
+	l.a.sentBy[pair], l.a.heard[pair] = l.now, l.now
 	l.advance(299 * time.Second)
 	l.established("net")
 	l.advance(2 * time.Second) // S-081: 300 s after the last packet

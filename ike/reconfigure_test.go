@@ -445,7 +445,9 @@ func TestReconfigureCertificates(t *testing.T) {
 	renewed := func(p *Peer) {
 		p.Credential = &Credential{Certificates: [][]byte{[]byte("leaf ed25519")}, Key: keysOf()["ed25519"]}
 	}
-	added := func(p *Peer) { p.Authorities = append(slices.Clone(p.Authorities), bytes.Repeat([]byte{7}, authorityLen)) }
+	added := func(p *Peer) {
+		p.Authorities = append(slices.Clone(p.Authorities), bytes.Repeat([]byte{7}, authorityLen))
+	}
 	gone := func(p *Peer) { p.Authorities = p.Authorities[1:] }
 
 	l := up(t, certified("p256", "rsa2048"), certified("rsa2048", "p256"))
