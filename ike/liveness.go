@@ -44,7 +44,7 @@ func (c *childSA) checkSilence() {
 		s.silences = 0
 	}
 	heard, patience := later(in(c.spiIn), c.established), e.limits.Silence<<min(s.silences, maxSilences)
-	if sent := out(c.spiIn); e.now.Sub(heard) < patience || !sent.After(heard) || e.now.Sub(sent) > e.limits.Silence {
+	if sent := out(c.spiIn); e.now.Sub(heard) < patience || !sent.After(heard) || e.now.Sub(sent) > silenceFresh {
 		return
 	}
 	s.silences++
@@ -53,6 +53,9 @@ func (c *childSA) checkSilence() {
 	e.fact(f)
 	c.rekey()
 }
+
+// silenceFresh is how long ago the last packet may have left: a flow that has ended needs no answer.
+const silenceFresh = 30 * time.Second
 
 // maxSilences bounds the doubling: with the default limit at more than three days.
 const maxSilences = 10
