@@ -54,7 +54,9 @@ func StartOpenIKED(ctx context.Context, g *Guest, t OpenIKEDTunnel) (*OpenIKED, 
 		return nil, err
 	}
 	if len(files) > 0 {
-		if _, err := g.Run(ctx, "cp", "-r", g.seen(t.Name, "etc/."), "/etc/iked/"); err != nil {
+		// The process that looks at certificates is the account's, and reads all but the private key.
+		err := g.lines(ctx, []string{"cp", "-r", g.seen(t.Name, "etc/."), "/etc/iked/"}, []string{"chmod", "-R", "a+rX", "/etc/iked/ca", "/etc/iked/certs"})
+		if err != nil {
 			return nil, err
 		}
 	}
