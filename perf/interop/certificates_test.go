@@ -30,21 +30,21 @@ func certificateCases(t *testing.T, b *bed) []testCase {
 		// RFC 7296 without RFC 7427: methods 1 and 9 to 11.
 		{p256, false, "ecdsa256-rfc4754", "ECDSA-256", func(_ *bed, t *peers.Tunnel) { t.Settings = "signature_authentication = no" }},
 	} {
-		c := chainOf(t, b, k.kind, false)
+		c := chainOf(t, b, k.kind)
 		changes := []func(*bed, *peers.Tunnel){swanCertificates(c)}
 		if k.change != nil {
 			changes = append(changes, k.change)
 		}
 		all = append(all, testCase{name: k.name, core: k.core, ike: defaultIKE, esp: defaultESP, ours: c.ours(), theirs: strongSwan(changes...), wire: plainESP, check: wantSignatures(k.scheme)})
 	}
-	c, big := chainOf(t, b, p256, false), chainOf(t, b, rsa4096, false)
+	c, big := chainOf(t, b, p256), chainOf(t, b, rsa4096)
 	return append(all,
 		testCase{name: "crl-strict", ike: defaultIKE, esp: defaultESP, ours: c.ours(), wire: plainESP,
 			theirs: strongSwan(swanCertificates(c), swanLists(c.ours().files["root.crl"], c.ours().files["intermediate.crl"]))},
 		testCase{name: "revoked", core: true, ike: defaultIKE, esp: defaultESP, ours: c.ours(c.b), theirs: strongSwan(swanCertificates(c)), refusal: "revoked"},
 		testCase{name: "revoked-by-peer", ike: defaultIKE, esp: defaultESP, ours: c.ours(), refusal: "AUTHENTICATION_FAILED",
 			theirs: strongSwan(swanCertificates(c), swanLists(c.ours().files["root.crl"], mustList(t, c.intermediate, c.a))), starts: weStart},
-		testCase{name: "wrong-ca", ike: defaultIKE, esp: defaultESP, ours: chainOf(t, b, p384, false).ours(), theirs: strongSwan(swanCertificates(c)), refusal: "certificate"},
+		testCase{name: "wrong-ca", ike: defaultIKE, esp: defaultESP, ours: chainOf(t, b, p384).ours(), theirs: strongSwan(swanCertificates(c)), refusal: "certificate"},
 		testCase{name: "identity-mail", ike: defaultIKE, esp: defaultESP, wire: plainESP, ours: c.ours().called(mailA, mailB),
 			theirs: strongSwan(swanCertificates(c), swanCalled(mailB, mailA))},
 		testCase{name: "identity-address", ike: defaultIKE, esp: defaultESP, wire: plainESP, ours: c.ours().called(b.A.WANAddress.String(), b.B.WANAddress.String()),

@@ -53,7 +53,7 @@ func TestLibreswan(t *testing.T) {
 // libreswanCertificate is a case with certificates of a kind; authby is the daemon's word for how both sign.
 func libreswanCertificate(t *testing.T, b *bed, name string, kind keyKind, authby string) testCase {
 	t.Helper()
-	c := chainOf(t, b, kind, false)
+	c := chainOf(t, b, kind)
 	bundle, err := c.pkcs12(c.b, nameB)
 	if err != nil {
 		t.Fatal(err)

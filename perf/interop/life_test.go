@@ -20,6 +20,12 @@ func lifeCases(b *bed) []testCase {
 		{name: "reauthentication-break-before-make", ike: defaultIKE, esp: defaultESP, wire: plainESP, theirs: strongSwan(reauthenticate("no")), check: wantReauthentication(endless)},
 		{name: "childless", ike: defaultIKE, esp: defaultESP, wire: plainESP,
 			theirs: strongSwan(func(_ *bed, t *peers.Tunnel) { t.Connection = "childless = force" }), starts: theyStart},
+		{name: "ppk", core: true, ike: defaultIKE, esp: defaultESP, wire: plainESP,
+			ours: ours{peer: "ppk_file: gw-a.ppk\nppk_id: lab-ppk\nppk_required: true", files: map[string][]byte{"gw-a.ppk": []byte(ppk + "\n")}},
+			theirs: strongSwan(func(_ *bed, t *peers.Tunnel) {
+				t.Connection = "ppk_id = lab-ppk\n ppk_required = yes"
+				t.Secrets = fmt.Sprintf("ppk-lab {\n id-1 = lab-ppk\n secret = %q\n }", ppk)
+			})},
 		{name: "mobike-off", ike: defaultIKE, esp: defaultESP, wire: plainESP,
 			theirs: strongSwan(func(_ *bed, t *peers.Tunnel) { t.Connection = "mobike = no" })},
 		{name: "no-fragmentation", ike: defaultIKE, esp: defaultESP, wire: plainESP,
@@ -45,6 +51,9 @@ func lifeCases(b *bed) []testCase {
 			}},
 	}
 }
+
+// ppk is a postquantum preshared key (RFC 8784).
+const ppk = "a postquantum preshared key that is of the lab only: 7Hq2"
 
 // twoChildren is a policy with a tunnel for echo requests and one for datagrams, each with the peer.
 func twoChildren(b *bed) string {

@@ -103,17 +103,13 @@ const (
 	mailA, mailB = "ike@gw-a.example", "ike@gw-b.example"
 )
 
-// chains are made once each, by kind and whether they are flat.
+// chains are made once each, by kind.
 var chains sync.Map
 
-// chainOf is the chain of a kind. In a flat one the root has issued everything and stands for the lower CA too.
-func chainOf(t *testing.T, b *bed, kind keyKind, flat bool) *chain {
+// chainOf is the chain of a kind.
+func chainOf(t *testing.T, b *bed, kind keyKind) *chain {
 	t.Helper()
-	type key struct {
-		keyKind
-		flat bool
-	}
-	once, _ := chains.LoadOrStore(key{kind, flat}, sync.OnceValues(func() (*chain, error) { return newChain(b.Sites, kind, flat) }))
+	once, _ := chains.LoadOrStore(kind, sync.OnceValues(func() (*chain, error) { return newChain(b.Sites, kind) }))
 	c, err := once.(func() (*chain, error))()
 	if err != nil {
 		t.Fatal(err)
@@ -121,7 +117,7 @@ func chainOf(t *testing.T, b *bed, kind keyKind, flat bool) *chain {
 	return c
 }
 
-func newChain(s *lab.Sites, kind keyKind, flat bool) (*chain, error) {
+func newChain(s *lab.Sites, kind keyKind) (*chain, error) {
 	c := &chain{kind: kind}
 	var err error
 	authority := x509.Certificate{IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageCRLSign}
@@ -130,10 +126,8 @@ func newChain(s *lab.Sites, kind keyKind, flat bool) (*chain, error) {
 		return nil, err
 	}
 	authority.Subject.CommonName = "Intermediate of " + string(kind)
-	if c.intermediate = c.root; !flat {
-		if c.intermediate, err = issue(kind, authority, c.root); err != nil {
-			return nil, err
-		}
+	if c.intermediate, err = issue(kind, authority, c.root); err != nil {
+		return nil, err
 	}
 	for _, end := range []struct {
 		to         **holder

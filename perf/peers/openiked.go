@@ -12,8 +12,7 @@ import (
 // OpenIKEDTunnel describes one connection for openiked.
 type OpenIKEDTunnel struct {
 	Name   string
-	Policy string            // what follows the mode in a line of iked.conf: `esp from ... to ... local ... peer ...`
-	Files  map[string][]byte // certificates and keys by name under /etc/iked
+	Policy string // what follows the mode in a line of iked.conf: `esp from ... to ... local ... peer ...`
 }
 
 // OpenIKED is a running iked in a guest.
@@ -45,20 +44,6 @@ func StartOpenIKED(ctx context.Context, g *Guest, t OpenIKEDTunnel) (*OpenIKED, 
 	o := &OpenIKED{guest: g, tunnel: t}
 	if _, err := g.Run(ctx, "sh", "-c", ikedAccount); err != nil {
 		return nil, err
-	}
-	files := map[string][]byte{}
-	for name, content := range t.Files {
-		files["etc/"+name] = content
-	}
-	if err := g.writeFiles(t.Name, files); err != nil {
-		return nil, err
-	}
-	if len(files) > 0 {
-		// The process that looks at certificates is the account's, and reads all but the private key.
-		err := g.lines(ctx, []string{"cp", "-r", g.seen(t.Name, "etc/."), "/etc/iked/"}, []string{"chmod", "-R", "a+rX", "/etc/iked/ca", "/etc/iked/certs"})
-		if err != nil {
-			return nil, err
-		}
 	}
 	return o, o.start(ctx, "passive")
 }
