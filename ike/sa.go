@@ -409,11 +409,11 @@ func (sa *ikeSA) close(reason Reason) {
 	for _, t := range sa.timers() {
 		e.timers.stop(t)
 	}
-	grace := time.Duration(0)
-	if sa.heir != nil {
-		grace = e.limits.RekeyGrace // for packets that overtake or lag behind its delete
-	}
 	for _, c := range slices.Clone(sa.children) {
+		grace := time.Duration(0)
+		if sa.heir != nil || c.slot.live() != nil {
+			grace = e.limits.RekeyGrace // for packets that overtake or lag behind its delete: another takes its place
+		}
 		c.remove(DeletedWithIKE, grace)
 	}
 	sa.heir = nil
