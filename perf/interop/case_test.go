@@ -27,9 +27,9 @@ type testCase struct {
 	daemon       string // the peer's
 	theirs       theirs
 	wire         wire
-	traffic      func(r *running) error // in place of everyTraffic
-	check        func(t *testing.T, r *running)
-	refusal      string // the tunnel has to fail, and the gateway to say so with this
+	traffic      func(r *running) error         // in place of everyTraffic
+	check        func(t *testing.T, r *running) // in place of wantPair
+	refusal      string                         // the tunnel has to fail, and the gateway to say so with this
 }
 
 type starts int
@@ -123,9 +123,11 @@ func carryOut(t *testing.T, b *bed, c testCase, weStart bool) {
 	if err := traffic(r); err != nil {
 		t.Error(err)
 	}
-	if c.check != nil {
-		c.check(t, r)
+	check := c.check
+	if check == nil {
+		check = wantPair
 	}
+	check(t, r)
 	if errors, err := b.kernelErrors(t.Context(), before); err != nil || len(errors) > 0 {
 		t.Errorf("the kernel's errors: %v, %v", errors, err)
 	}

@@ -36,6 +36,16 @@ func (r *running) wantSAs(t *testing.T, what string, want func(api.SA) bool) {
 	}
 }
 
+// wantPair wants one IKE SA and one Child SA of two SAs.
+func wantPair(t *testing.T, r *running) {
+	if _, err := r.gateway.IKE(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if all, err := r.gateway.SAs(t.Context()); err != nil || len(all) != 2 {
+		t.Errorf("SAs %+v (%v), want one in each direction", all, err)
+	}
+}
+
 func wantESN(t *testing.T, r *running) {
 	r.wantSAs(t, "with extended sequence numbers", func(sa api.SA) bool { return sa.ESN })
 }
