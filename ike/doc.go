@@ -20,6 +20,7 @@
 //	proof.go credential.go certificate.go                          who each end is: AUTH, CERT and CERTREQ, checks that are out
 //	signature.go signature_hash.go signature_identifier.go         signatures in AUTH (RFC 7427)
 //	task_child.go task_child_responder.go task_rekey_ike.go        CREATE_CHILD_SA, and the Child SA of IKE_AUTH
+//	task_followup.go                                               IKE_FOLLOWUP_KE
 //	task_delete.go                                                 INFORMATIONAL
 //	why.go                                                       how far a negotiation came, for people
 //	keys.go keyexchange.go proposal.go selectors.go mode.go        key schedules, Diffie-Hellman, choice of algorithms, narrowing, transport mode

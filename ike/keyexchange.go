@@ -14,6 +14,7 @@ type dhInitiator struct {
 	group crypto.DHID
 	key   crypto.KeyExchange
 	tried map[crypto.DHID]bool
+	more  *following // the additional key exchanges; nil: none, or not yet
 }
 
 func (x *dhInitiator) add(m *message, proposals []crypto.Proposal) error {
@@ -53,25 +54,31 @@ func (x *dhInitiator) asked(n *wire.Notify, proposals []crypto.Proposal) bool {
 }
 
 // shared completes the exchange with the peer's answer; it is empty when none was chosen.
-func (x *dhInitiator) shared(c chosen, ke *wire.KE) (crypto.Secret, error) {
+func (x *dhInitiator) shared(c chosen, ke *wire.KE) (secrets, error) {
 	switch {
+	case x.more != nil:
+		return x.more.secrets, nil
 	case c.dh == 0 && ke == nil:
-		return crypto.Secret{}, nil
+		return secrets{}, nil
 	case c.dh == 0 || ke == nil || x.key == nil || c.dh != x.group || ke.Group != uint16(c.dh):
-		return crypto.Secret{}, failf(FailKE, "KE payload does not fit %v, which was chosen", c.dh)
+		return secrets{}, failf(FailKE, "KE payload does not fit %v, which was chosen", c.dh)
 	}
-	defer x.wipe()
+	defer x.key.Wipe()
 	secret, err := x.key.Shared(ke.Data)
 	if err != nil {
-		return crypto.Secret{}, failf(FailKE, "%v", err)
+		return secrets{}, failf(FailKE, "%v", err)
 	}
-	return secret, nil
+	return secrets{first: secret}, nil
 }
 
 // wipe ends the private value: found later, it would open all that its exchange has protected (RFC 7296 2.12).
 func (x *dhInitiator) wipe() {
 	if x.key != nil {
 		x.key.Wipe()
+	}
+	if x.more != nil {
+		x.more.secrets.wipe()
+		x.more = nil
 	}
 }
 

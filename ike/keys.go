@@ -22,8 +22,9 @@ func seedInit(prf crypto.PRFID, ni, nr []byte, shared crypto.Secret) crypto.Secr
 }
 
 // seedRekey is SKEYSEED of an IKE SA that takes over from another: prf(SK_d (old), g^ir (new) | Ni | Nr), with the old PRF (RFC 7296 2.18).
-func seedRekey(old *ikeKeys, ni, nr []byte, shared crypto.Secret) crypto.Secret {
-	return crypto.NewSecret(crypto.PRF(old.prf, old.d.Bytes(), shared.Bytes(), ni, nr))
+// The secrets of additional key exchanges come behind (RFC 9370 2.2.4).
+func seedRekey(old *ikeKeys, ni, nr []byte, s secrets) crypto.Secret {
+	return crypto.NewSecret(crypto.PRF(old.prf, old.d.Bytes(), s.first.Bytes(), ni, nr, s.further.Bytes()))
 }
 
 // deriveKeys spreads SKEYSEED over {SK_d | SK_ai | SK_ar | SK_ei | SK_er | SK_pi | SK_pr} = prf+ (SKEYSEED, Ni | Nr | SPIi | SPIr).
@@ -93,9 +94,9 @@ func sharedKeyMIC(prf crypto.PRFID, psk crypto.Secret, octets []byte) []byte {
 }
 
 // childKeymat is KEYMAT = prf+(SK_d, [g^ir |] Ni | Nr), cut into the keys of the two directions; that from the initiator of the exchange comes
-// first (RFC 7296 2.17).
-func childKeymat(k *ikeKeys, suite crypto.Suite, shared crypto.Secret, ni, nr []byte) (fromInitiator, fromResponder crypto.Secret) {
-	seed := slices.Concat(shared.Bytes(), ni, nr)
+// first (RFC 7296 2.17). The secrets of additional key exchanges come behind the nonces (RFC 9370 2.2.4).
+func childKeymat(k *ikeKeys, suite crypto.Suite, s secrets, ni, nr []byte) (fromInitiator, fromResponder crypto.Secret) {
+	seed := slices.Concat(s.first.Bytes(), ni, nr, s.further.Bytes())
 	defer crypto.Wipe(seed)
 	n := suite.KeymatLen()
 	stream := crypto.PRFPlus(k.prf, k.d.Bytes(), seed, 2*n)

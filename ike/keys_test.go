@@ -92,7 +92,7 @@ func TestCapturedNegotiation(t *testing.T) {
 				t.Errorf("%s differs from the captured one", name)
 			}
 		}
-		out, in := childKeymat(keys, crypto.Suite{Encr: crypto.EncrAESGCM16, KeyBits: 256}, crypto.Secret{}, ni, nr)
+		out, in := childKeymat(keys, crypto.Suite{Encr: crypto.EncrAESGCM16, KeyBits: 256}, secrets{}, ni, nr)
 		if !bytes.Equal(out.Bytes(), unhex(t, captureKeyOut)) || !bytes.Equal(in.Bytes(), unhex(t, captureKeyIn)) {
 			t.Error("keys of the Child SA differ from the captured ones")
 		}

@@ -56,16 +56,6 @@ func withoutDH(proposals []crypto.Proposal) []crypto.Proposal {
 	return stripped
 }
 
-// oneExchange is what a rekey negotiates: without additional key exchanges. The keys stay as strong as those of the first negotiation, which SK_d is
-// made of.
-func oneExchange(proposals []crypto.Proposal) []crypto.Proposal {
-	stripped := slices.Clone(proposals)
-	for i := range stripped {
-		stripped[i].AdditionalKE = [crypto.AdditionalKEs][]crypto.DHID{}
-	}
-	return stripped
-}
-
 // groups lists the key exchange groups of the proposals in order of preference.
 func groups(proposals []crypto.Proposal) []crypto.DHID {
 	var list []crypto.DHID

@@ -65,6 +65,7 @@ type ikeSA struct {
 
 	intermediate intermediate
 	ppk          ppkUse
+	unfinished   *unfinished
 
 	childless bool // the peer takes IKE_AUTH without a Child SA (RFC 6023)
 
@@ -192,7 +193,7 @@ func (sa *ikeSA) expects(kind wire.ExchangeType) bool {
 		}
 		return kind == wire.ExchangeIKEAuth
 	case stateEstablished, stateReplaced, stateDeleting:
-		return kind == wire.ExchangeCreateChildSA || kind == wire.ExchangeInformational
+		return kind == wire.ExchangeCreateChildSA || kind == wire.ExchangeInformational || kind == wire.ExchangeFollowupKE
 	}
 	return false
 }
@@ -209,7 +210,10 @@ func (sa *ikeSA) responders(m *message) []task {
 			return []task{&authResponder{}}
 		}
 		return []task{&authResponder{}, &childResponder{first: true}}
+	case wire.ExchangeFollowupKE:
+		return []task{&followupResponder{}}
 	case wire.ExchangeCreateChildSA:
+		sa.forgetUnfinished()
 		if wire.Find[*wire.SA](m.Payloads).Proposals[0].Protocol == wire.ProtocolIKE {
 			return []task{&rekeyResponder{}}
 		}
@@ -429,6 +433,7 @@ func (sa *ikeSA) close(reason Reason) {
 	}
 	sa.intermediate.forget()
 	sa.ppk.drop()
+	sa.forgetUnfinished()
 	if sa.keys != nil {
 		sa.keys.wipe()
 	}

@@ -109,7 +109,7 @@ func failureOf(n *wire.Notify) *failure {
 		wire.NotifyNoProposalChosen: FailProposal, wire.NotifyInvalidKEPayload: FailKE, wire.NotifyAuthenticationFailed: FailAuthentication,
 		wire.NotifyTSUnacceptable: FailSelectors, wire.NotifySinglePairRequired: FailSelectors, wire.NotifyInvalidSyntax: FailSyntax,
 		wire.NotifyUnsupportedCriticalPayload: FailCritical, wire.NotifyInvalidMajorVersion: FailVersion,
-		wire.NotifyNoAdditionalSAs: FailNoAdditionalSAs, wire.NotifyTSMaxQueue: FailMaxQueue, wire.NotifyTemporaryFailure: FailTemporary, wire.NotifyChildSANotFound: FailNotFound,
+		wire.NotifyNoAdditionalSAs: FailNoAdditionalSAs, wire.NotifyTSMaxQueue: FailMaxQueue, wire.NotifyTemporaryFailure: FailTemporary, wire.NotifyStateNotFound: FailTemporary, wire.NotifyChildSANotFound: FailNotFound,
 	}
 	reason, known := reasons[n.Type]
 	if !known {

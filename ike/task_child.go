@@ -2,6 +2,7 @@ package ike
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -39,10 +40,13 @@ func (t *childInitiator) proposals(sa *ikeSA) []crypto.Proposal {
 	if t.first {
 		return withoutDH(sa.passable(t.slot.cfg.Proposals))
 	}
-	return oneExchange(sa.passable(t.slot.cfg.Proposals))
+	return sa.passable(t.slot.cfg.Proposals)
 }
 
 func (t *childInitiator) build(m *message) error {
+	if due, err := t.dh.addFollowing(m); due {
+		return err
+	}
 	if err := t.cause(m.sa); err != nil || t.none {
 		return err
 	}
@@ -151,12 +155,33 @@ func (t *childInitiator) reserve(sa *ikeSA) error {
 }
 
 func (t *childInitiator) process(m *message) error {
+	made := m
+	if t.dh.more != nil {
+		made = t.dh.more.created
+	}
 	switch {
 	case t.none:
 		return nil
 	case t.slot.retired:
-		t.disown(m)
+		t.disown(made)
 		return nil
+	case t.first:
+		return t.answered(m)
+	}
+	done, err := t.dh.follow(m, t.proposals(m.sa))
+	switch {
+	case errors.Is(err, errFollowup):
+		return err
+	case err != nil:
+		t.unusable(m.sa, protocolMade(made), err)
+		return nil
+	}
+	return t.answered(done)
+}
+
+// answered takes the response to IKE_AUTH or CREATE_CHILD_SA, with which the exchange has come to its end.
+func (t *childInitiator) answered(m *message) error {
+	switch {
 	case wire.Find[*wire.SA](m.Payloads) == nil && wire.FindError(m.Payloads) == nil:
 		return failf(FailSyntax, "peer answered with neither a Child SA nor an error")
 	case wire.Find[*wire.SA](m.Payloads) == nil:
@@ -265,7 +290,7 @@ func (t *childInitiator) agree(m *message) (*childSA, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer shared.Wipe()
+	defer shared.wipe()
 	nr := sa.nr
 	if !t.first {
 		nr = wire.Find[*wire.Nonce](m.Payloads).Data

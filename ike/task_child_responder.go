@@ -20,8 +20,10 @@ type childResponder struct {
 
 	made    *childSA
 	offered wire.Proposal
-	nr      []byte
+	ni, nr  []byte
 	ke      *wire.KE
+	secrets secrets
+	request *message
 }
 
 // process makes the Child SA up to its installation. A no concerns the Child SA only (RFC 7296 1.2 and 1.3): build says it.
@@ -121,7 +123,7 @@ func (t *childResponder) negotiate(m *message) error {
 	if err != nil {
 		return err
 	}
-	ours, offered := oneExchange(sa.passable(s.cfg.Proposals)), wire.Find[*wire.SA](m.Payloads).Proposals
+	ours, offered := sa.passable(s.cfg.Proposals), wire.Find[*wire.SA](m.Payloads).Proposals
 	if t.first {
 		ours = withoutDH(ours)
 	}
@@ -142,24 +144,56 @@ func (t *childResponder) negotiate(m *message) error {
 	if t.ke, shared, err = answerDH(sa.engine, choice, ke); err != nil {
 		return err
 	}
-	defer shared.Wipe()
 	spi, err := sa.engine.cfg.AllocateSPI(s.peer.cfg.Name, s.cfg.Name)
 	if err != nil {
 		sa.engine.fact(Fact{Kind: Refused, Reason: RefuseSPI, Peer: s.peer.cfg.Name, Child: s.cfg.Name, Detail: err.Error()})
 		return refuse(wire.NotifyNoAdditionalSAs, FailNoAdditionalSAs, "no SPI: %v", err)
 	}
-	ni := sa.ni
-	t.nr = sa.nr
+	t.ni, t.nr = sa.ni, sa.nr
 	if !t.first {
-		ni, t.nr = wire.Find[*wire.Nonce](m.Payloads).Data, sa.engine.random(nonceLen)
+		t.ni, t.nr = wire.Find[*wire.Nonce](m.Payloads).Data, sa.engine.random(nonceLen)
 	}
 	t.made = newChild(sa, s, RoleResponder, choice, selectors, spi, out)
 	t.made.transport, t.made.first = s.cfg.Transport, t.first
 	t.made.perWorker = s.cfg.PerCore > 1 && m.notify(wire.NotifySAResourceInfo) != nil || t.old != nil && t.old.perWorker
-	t.made.keyIn, t.made.keyOut = childKeymat(sa.keys, choice.suite, shared, ni, t.nr)
-	t.made.lowestNonce = lowest(ni, t.nr)
+	t.made.lowestNonce = lowest(t.ni, t.nr)
+	t.secrets, t.request = secrets{first: shared}, m
+	if len(choice.further()) == 0 {
+		t.deriveKeys()
+	}
 	return nil
 }
+
+func (t *childResponder) deriveKeys() {
+	c := t.made
+	c.keyIn, c.keyOut = childKeymat(c.ike.keys, c.chosen.suite, t.secrets, t.ni, t.nr)
+	t.secrets.wipe()
+}
+
+// finish decides anew, now that the additional key exchanges are done (see task_followup.go).
+func (t *childResponder) finish(sa *ikeSA, s secrets) error {
+	t.rivalOf, t.replaces = nil, nil
+	if err := t.admit(t.request); err != nil {
+		return err
+	}
+	if t.made.slot.retired {
+		return refuse(wire.NotifyNoProposalChosen, FailProposal, "child %s is configured no longer", t.made.slot.cfg.Name)
+	}
+	if err := t.unique(sa, t.made.slot, t.made.selectors); err != nil {
+		return err
+	}
+	t.secrets = s
+	t.deriveKeys()
+	return nil
+}
+
+// complete installs the Child SA before the answer leaves: the peer may send at once.
+func (t *childResponder) complete(m *message) {
+	t.made.install()
+	m.then(t.settle)
+}
+
+func (t *childResponder) drop(sa *ikeSA) { sa.engine.effect(ReleaseSPI{SPI: t.made.spiIn}) }
 
 // whyNot explains the refusal of an offer that no algorithm of ours could have helped (S-091).
 func (sa *ikeSA) whyNot(offered []wire.Proposal) string {
@@ -273,8 +307,11 @@ func (t *childResponder) build(m *message) error {
 	}
 	tsi, tsr := trafficSelectors(false, c.selectors)
 	m.add(tsi, tsr)
-	c.install() // before the answer leaves: the peer may send at once
-	m.then(t.settle)
+	if methods := c.chosen.further(); len(methods) > 0 {
+		m.sa.followLater(m, t, methods, t.secrets)
+	} else {
+		t.complete(m)
+	}
 	return nil
 }
 

@@ -3,7 +3,6 @@ package ike
 import (
 	"encoding/binary"
 
-	"sallyport/crypto"
 	"sallyport/ike/wire"
 )
 
@@ -22,11 +21,14 @@ func isRekeyIKE(t task) bool {
 }
 
 func (t *rekeyInitiator) build(m *message) error {
+	if due, err := t.dh.addFollowing(m); due {
+		return err
+	}
 	sa := m.sa
 	if sa.state != stateEstablished {
 		return errNothingToDo
 	}
-	ours := oneExchange(sa.peer.cfg.IKEProposals)
+	ours := sa.peer.cfg.IKEProposals
 	if t.next == nil {
 		t.next = sa.successor(RoleInitiator)
 	}
@@ -47,6 +49,10 @@ func (sa *ikeSA) successor(role Role) *ikeSA {
 
 func (t *rekeyInitiator) process(m *message) error {
 	sa := m.sa
+	m, err := t.dh.follow(m, sa.peer.cfg.IKEProposals)
+	if err != nil {
+		return err
+	}
 	answer := wire.Find[*wire.SA](m.Payloads)
 	if answer == nil {
 		return t.refused(sa, wire.FindError(m.Payloads))
@@ -89,7 +95,7 @@ func (t *rekeyInitiator) settle(sa *ikeSA) {
 }
 
 func (t *rekeyInitiator) agree(sa *ikeSA, m *message, answer *wire.SA) error {
-	choice, err := confirm(oneExchange(sa.peer.cfg.IKEProposals), answer, t.dh.group)
+	choice, err := confirm(sa.peer.cfg.IKEProposals, answer, t.dh.group)
 	if err != nil || answer.Proposals[0].Protocol != wire.ProtocolIKE {
 		return failf(FailProposal, "rekey of the IKE SA: %v", err)
 	}
@@ -97,12 +103,12 @@ func (t *rekeyInitiator) agree(sa *ikeSA, m *message, answer *wire.SA) error {
 	if err != nil {
 		return err
 	}
-	defer shared.Wipe()
+	defer shared.wipe()
 	return t.next.inherit(sa, choice, shared, wire.Find[*wire.Nonce](m.Payloads).Data, binary.BigEndian.Uint64(answer.Proposals[0].SPI))
 }
 
 // inherit derives the keys of a successor from those of the old IKE SA. The nonce and the SPI are the other side's.
-func (sa *ikeSA) inherit(old *ikeSA, c chosen, shared crypto.Secret, nonce []byte, spi uint64) error {
+func (sa *ikeSA) inherit(old *ikeSA, c chosen, shared secrets, nonce []byte, spi uint64) error {
 	if spi == 0 {
 		return refuse(wire.NotifyInvalidSyntax, FailSyntax, "the peer's SPI for the new IKE SA is zero, expected a number that names it") // RFC 7296 3.1
 	}
@@ -205,26 +211,17 @@ type rekeyResponder struct {
 	next    *ikeSA
 	offered wire.Proposal
 	ke      *wire.KE
+	secrets secrets
+	nonce   []byte // the peer's
 	rivalOf *rekeyInitiator
 }
 
 func (t *rekeyResponder) process(m *message) error {
 	sa := m.sa
-	busy := sa.state != stateEstablished || sa.tasks.inFlight(isChildWork)
-	sa.tasks.inFlight(func(other task) bool {
-		t.rivalOf, _ = other.(*rekeyInitiator)
-		return t.rivalOf != nil
-	})
-	if busy || t.rivalOf != nil && t.rivalOf.rival != nil {
-		r := refuse(wire.NotifyTemporaryFailure, FailTemporary, "the IKE SA or a Child SA is busy") // RFC 7296 2.25.2
-		r.goesOn = true
-		return r
+	if err := t.admit(sa); err != nil {
+		return err
 	}
-	if no := sa.peer.full(sa); no != nil {
-		no.goesOn = true
-		return no
-	}
-	ours, offered := oneExchange(sa.peer.cfg.IKEProposals), wire.Find[*wire.SA](m.Payloads).Proposals
+	ours, offered := sa.peer.cfg.IKEProposals, wire.Find[*wire.SA](m.Payloads).Proposals
 	ke := wire.Find[*wire.KE](m.Payloads)
 	choice, proposal, ok := choose(ours, offered, keGroup(ke))
 	if !ok {
@@ -236,20 +233,65 @@ func (t *rekeyResponder) process(m *message) error {
 	if err != nil {
 		return err
 	}
-	defer shared.Wipe()
-	t.offered, t.ke = proposal, answer
+	t.offered, t.ke, t.secrets, t.nonce = proposal, answer, secrets{first: shared}, wire.Find[*wire.Nonce](m.Payloads).Data
 	t.next = sa.successor(RoleResponder)
 	t.next.unseen = true
-	t.next.nr = sa.engine.random(nonceLen)
-	return t.next.inherit(sa, choice, shared, wire.Find[*wire.Nonce](m.Payloads).Data, binary.BigEndian.Uint64(proposal.SPI))
+	t.next.chosen, t.next.nr = choice, sa.engine.random(nonceLen)
+	if len(choice.further()) > 0 {
+		return nil
+	}
+	return t.inherit(sa)
+}
+
+// admit refuses what the state of the IKE SA forbids (RFC 7296 2.25.2).
+func (t *rekeyResponder) admit(sa *ikeSA) error {
+	busy := sa.state != stateEstablished || sa.tasks.inFlight(isChildWork)
+	sa.tasks.inFlight(func(other task) bool {
+		t.rivalOf, _ = other.(*rekeyInitiator)
+		return t.rivalOf != nil
+	})
+	if busy || t.rivalOf != nil && t.rivalOf.rival != nil {
+		r := refuse(wire.NotifyTemporaryFailure, FailTemporary, "the IKE SA or a Child SA is busy")
+		r.goesOn = true
+		return r
+	}
+	if no := sa.peer.full(sa); no != nil {
+		no.goesOn = true
+		return no
+	}
+	return nil
+}
+
+func (t *rekeyResponder) inherit(sa *ikeSA) error {
+	defer t.secrets.wipe()
+	return t.next.inherit(sa, t.next.chosen, t.secrets, t.nonce, binary.BigEndian.Uint64(t.offered.SPI))
 }
 
 func (t *rekeyResponder) build(m *message) error {
 	m.add(t.next.chosen.accept(t.offered, spi8(t.next.localSPI)), &wire.Nonce{Data: t.next.nr}, t.ke)
-	t.next.register()
-	m.then(func() { t.settle(m.sa) })
+	if methods := t.next.chosen.further(); len(methods) > 0 {
+		m.sa.followLater(m, t, methods, t.secrets)
+	} else {
+		t.complete(m)
+	}
 	return nil
 }
+
+// finish decides anew, now that the additional key exchanges are done (see task_followup.go).
+func (t *rekeyResponder) finish(sa *ikeSA, s secrets) error {
+	t.rivalOf, t.secrets = nil, s
+	if err := t.admit(sa); err != nil {
+		return err
+	}
+	return t.inherit(sa)
+}
+
+func (t *rekeyResponder) complete(m *message) {
+	t.next.register()
+	m.then(func() { t.settle(m.sa) })
+}
+
+func (t *rekeyResponder) drop(*ikeSA) {}
 
 // settle hands over at once, unless our own rekey is on its way: then its response will tell which of the two stays.
 func (t *rekeyResponder) settle(sa *ikeSA) {

@@ -17,7 +17,7 @@ import (
 //	─────────> queue ─────────> active ───────────────────────> processed ──> next in queue
 //	                              │ ▲                              ├─ errWait: held until resume
 //	                              │ │                              ├─ errLost: active, as if no response had come
-//	                              └─┘ wait over: sent again        ├─ errRepeat: built anew, sent as active
+//	                              └─┘ wait over: sent again        ├─ errRepeat: built anew, sent as active; errFollowup: as the exchange that follows
 //	                              │                                └─ IKE_SA_INIT refused: active, and if nothing better comes the end
 //	                              │
 //	                              └─ tries used up: the IKE SA is dead
@@ -196,8 +196,13 @@ func (tm *taskManager) digest(h *held) {
 
 // conclude ends an exchange of ours, with what its tasks made of the response.
 func (tm *taskManager) conclude(x *exchange, err error) {
-	if errors.Is(err, errRepeat) {
+	switch {
+	case errors.Is(err, errRepeat):
 		err = tm.again(x)
+	case errors.Is(err, errFollowup):
+		x.kind, err = wire.ExchangeFollowupKE, nil
+		x.tries = 0
+		tm.queue = slices.Insert(tm.queue, 0, x)
 	}
 	switch {
 	case err != nil && x.kind == wire.ExchangeIKESAInit:
