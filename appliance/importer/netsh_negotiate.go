@@ -89,7 +89,7 @@ func (n *netshDraft) authentication(g *negotiation) {
 		n.lost(o.at("kerberos"), "rule %s: Kerberos is not offered: a preshared key takes its place", quote(o.name))
 	}
 	if o.has("rootca") {
-		n.lost(o.at("rootca"), "rule %s: certificates are not offered yet: a preshared key takes their place", quote(o.name))
+		n.lost(o.at("rootca"), "rule %s: the source does not hold the certificates: a preshared key takes their place until the peer's auth names their files (docs/CERTIFICATES.md)", quote(o.name))
 	}
 	g.key = o.values["psk"]
 	if !o.has("kerberos") && !o.has("rootca") && !o.has("psk") {

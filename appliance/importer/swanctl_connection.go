@@ -131,14 +131,20 @@ func (s *swanctlDraft) authentication(sec *section, side string) string {
 		}
 		s.others("authentication", each, "auth", "id", "round")
 		if method := each.text("auth"); method != "psk" {
-			if method == "" {
-				method = "pubkey"
-			}
-			s.lost(each.at("auth"), "connection %s: auth = %s is not offered yet: a preshared key takes its place", quote(sec.name), quote(method))
+			s.otherMethod(each, sec.name, method)
 		}
 		identity = s.identity(each)
 	}
 	return identity
+}
+
+// otherMethod says what becomes of a method for which the source does not hold all it takes.
+func (s *swanctlDraft) otherMethod(at *section, connection, method string) {
+	if method == "" || method == "pubkey" {
+		s.lost(at.at("auth"), "connection %s: auth = \"pubkey\": the source does not hold the certificates: a preshared key takes their place until the peer's auth names their files (docs/CERTIFICATES.md)", quote(connection))
+		return
+	}
+	s.lost(at.at("auth"), "connection %s: auth = %s is not offered: a preshared key takes its place", quote(connection), quote(method))
 }
 
 // identity reads an identity as strongSwan writes it; empty where the gateway cannot have it, and then its address counts.
