@@ -207,3 +207,71 @@ func (l *link) nameOf(from *end, h wire.Header) string {
 	}
 	return fmt.Sprintf("%s: %v %s %d", from.name, h.Exchange, kind, h.MessageID)
 }
+
+// everyNotify is each type that has a name, and some that have none.
+func everyNotify() (list []wire.NotifyType) {
+	for t := range wire.NotifyType(48) {
+		list = append(list, t)
+	}
+	for t := wire.NotifyInitialContact; t < wire.NotifyInitialContact+60; t++ {
+		list = append(list, t)
+	}
+	return append(list, 8191, 8192, 16383, 40959, 40960, 65535)
+}
+
+// A peer that holds the keys answers with each notification, in place of its answer or beside it, once or as long as it can: every exchange then ends
+// as its rules have it, nothing is left over, and when the peer is well again so is the tunnel.
+func TestEveryNotify(t *testing.T) {
+	beside := func(n aPayload) func([]aPayload) []aPayload {
+		return func(chain []aPayload) []aPayload { return append(slices.Clip(chain), n) }
+	}
+	instead := func(n aPayload) func([]aPayload) []aPayload {
+		return func([]aPayload) []aPayload { return []aPayload{n} }
+	}
+	for name, begin := range map[string]func(*link){
+		"first exchanges":     func(l *link) { l.begin() },
+		"rekey of the child":  func(l *link) { l.begin(); l.run(); l.a.rekey(rekeyChild) },
+		"rekey of the IKE SA": func(l *link) { l.begin(); l.run(); l.a.rekey(rekeyIKE) },
+		"delete":              func(l *link) { l.begin(); l.run(); l.a.expire() },
+		"authentication anew": func(l *link) { l.begin(); l.run(); l.a.reauth() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			for i, kind := range everyNotify() {
+				data := [][]byte{nil, {0, 19}, {0xb0, 0, 0, 1}}[i%3]
+				body := append(binary.BigEndian.AppendUint16([]byte{0, 0}, uint16(kind)), data...)
+				n := aPayload{kind: wire.PayloadNotify, body: body}
+				for way, change := range map[string]func([]aPayload) []aPayload{"beside": beside(n), "instead": instead(n)} {
+					always := (i%2 == 0) == (way == "beside")
+					l := join(t, nil, nil)
+					evil := false
+					l.twist = func(from *end, payload []byte) []byte {
+						h, err := wire.ParseHeader(payload)
+						if !evil || from != l.b || err != nil || !h.Response() {
+							return payload
+						}
+						evil = always
+						return from.rewrite(payload, func(_ wire.Header, first wire.PayloadType, plain []byte) (wire.PayloadType, []byte) {
+							return written(change(chainOf(first, plain)))
+						})
+					}
+					if name != "first exchanges" {
+						begin(l)
+						evil = true
+					} else {
+						evil = true
+						begin(l)
+					}
+					l.advance(time.Minute)
+					evil, l.twist = false, nil
+					l.a.step(Initiate{Peer: "b", Child: "net"})
+					l.advance(3 * time.Minute)
+					l.run()
+					outcome{children: []string{"net"}, mayLose: true}.check(l)
+					if t.Failed() {
+						t.Fatalf("%v %s the answer, always %t\na:\n%sb:\n%s", kind, way, always, l.a.story(), l.b.story())
+					}
+				}
+			}
+		})
+	}
+}
