@@ -152,7 +152,7 @@ func (g *Gateway) controlHandler() http.Handler {
 
 	g.routeChanges(mux)
 	g.routeOrders(mux)
-	return mux
+	return g.keyLog.warned(mux)
 }
 
 func (g *Gateway) settledCounters() pipeline.Counters { return settled(g.plane.Counters, time.Sleep) }

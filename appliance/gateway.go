@@ -47,6 +47,7 @@ type Gateway struct {
 	manager      *manager
 	facts        *prometheus.CounterVec
 	events       *eventLog
+	keyLog       *keyLog // nil but in a lab that wants it
 
 	// undo ends, last first, what has been started.
 	undo []func() error
@@ -62,12 +63,25 @@ func Run(ctx context.Context, loaded *Loaded, hangup <-chan os.Signal, log *slog
 	for _, warning := range g.cfg.Warnings {
 		log.Warn(warning)
 	}
-	for _, start := range []func() error{forbidCoreDumps, g.openControl, g.startDPDK, g.openPorts, g.openPlane, g.startWorkers} {
+	for _, start := range []func() error{forbidCoreDumps, g.openKeyLog, g.openControl, g.startDPDK, g.openPorts, g.openPlane, g.startWorkers} {
 		if err := start(); err != nil {
 			return err
 		}
 	}
 	return g.serve(ctx, hangup)
+}
+
+// openKeyLog begins to write keys, where a lab wants that.
+func (g *Gateway) openKeyLog() (err error) {
+	if g.loaded.KeyLog == "" {
+		return nil
+	}
+	if g.keyLog, err = openKeyLog(g.loaded.KeyLog, g.log); err != nil {
+		return err
+	}
+	g.log.Warn(g.keyLog.warning())
+	g.onStop(g.keyLog.close)
+	return nil
 }
 
 // stop undoes what was started, last first.
@@ -234,9 +248,11 @@ func (g *Gateway) portSpecs() []pipeline.PortSpec {
 func (g *Gateway) manage() error {
 	use := newLastUse(g.plane)
 	g.certificates = newCertificates(g.cfg.State, g.log)
-	g.negotiator = newNegotiator(ike.Config{
-		Random: rand.Reader, LastInbound: use.inbound, LastOutbound: use.outbound,
-	}, g.plane, g.observe, g.certificates, g.log)
+	cfg := ike.Config{Random: rand.Reader, LastInbound: use.inbound, LastOutbound: use.outbound}
+	if g.keyLog != nil {
+		cfg.KeyLog = g.keyLog.write
+	}
+	g.negotiator = newNegotiator(cfg, g.plane, g.observe, g.certificates, g.log)
 	g.manager = newManager(g.log, g.loaded, g.negotiator, func(s pipeline.Snapshot) (prepared, error) { return g.plane.Prepare(s) })
 	return g.manager.start(g.loaded)
 }

@@ -13,7 +13,8 @@ import (
 type Loaded struct {
 	Config *config.Config
 	Text   []byte
-	Lab    bool // samples may be active (S-010)
+	Lab    bool   // samples may be active (S-010)
+	KeyLog string // file that keys are written to, in a lab; empty: none is
 
 	path     string // as the operator names it
 	store    *store

@@ -139,6 +139,13 @@ func newRigGateway(t *testing.T, resolver config.Resolver, text string, number i
 	}
 	g.Gateway = &Gateway{loaded: loaded, cfg: loaded.Config, started: time.Now(), facts: newFactCounter(), events: newEventLog(), env: testEnvironment,
 		log: slog.New(slog.NewTextHandler(g.logs, &slog.HandlerOptions{Level: slog.LevelDebug}))}
+	if strings.Contains(text, "# keylog") {
+		loaded.KeyLog = filepath.Join(dir, "keys")
+		if err := g.openKeyLog(); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = g.keyLog.close() }) // the test may have closed it
+	}
 	g.openPorts(t, number)
 	g.Gateway.pool = g.pool
 	if err := g.manage(); err != nil {

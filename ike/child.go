@@ -112,6 +112,9 @@ func (c *childSA) half(spi uint32, key *crypto.Secret) ChildSA {
 		Selectors: slices.Clone(c.selectors), ReplayWindow: c.slot.cfg.ReplayWindow, ESN: c.chosen.esn}
 	sa.Worker = c.slot.worker
 	sa.Soft, sa.Hard = c.engine().volumes(c.slot.cfg.Life)
+	if log := c.engine().cfg.KeyLog; log != nil {
+		log(KeyLog{Suite: sa.Suite, Child: &sa, Inbound: key == &c.keyIn})
+	}
 	*key = crypto.Secret{}
 	return sa
 }

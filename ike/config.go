@@ -28,6 +28,9 @@ type Config struct {
 	// LastOutbound is when the Child SA of this inbound SPI last sent a packet, the zero time if never. Nil: IdleTimeout sees inbound
 	// only, and does nothing when LastInbound is nil as well.
 	LastOutbound func(spi uint32) time.Time
+	// KeyLog is told all keys. For a lab; nil otherwise. There is no other way for a key to leave the engine than this and the effects that
+	// install it.
+	KeyLog func(KeyLog)
 }
 
 // Start says who begins the negotiation of a Child SA.

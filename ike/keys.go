@@ -28,8 +28,8 @@ func seedRekey(old *ikeKeys, ni, nr []byte, s secrets) crypto.Secret {
 }
 
 // deriveKeys spreads SKEYSEED over {SK_d | SK_ai | SK_ar | SK_ei | SK_er | SK_pi | SK_pr} = prf+ (SKEYSEED, Ni | Nr | SPIi | SPIr).
-// It wipes the seed.
-func deriveKeys(c chosen, seed crypto.Secret, ni, nr []byte, spiI, spiR uint64, role Role) (*ikeKeys, error) {
+// It wipes the seed. The log is Config.KeyLog.
+func deriveKeys(c chosen, seed crypto.Secret, ni, nr []byte, spiI, spiR uint64, role Role, log func(KeyLog)) (*ikeKeys, error) {
 	defer seed.Wipe()
 	prfLen := crypto.PRFKeyLen(c.prf)
 	lengths := [...]int{prfLen, c.suite.IntegKeyLen(), c.suite.IntegKeyLen(),
@@ -54,6 +54,9 @@ func deriveKeys(c chosen, seed crypto.Secret, ni, nr []byte, spiI, spiR uint64, 
 	responder, err := crypto.NewIKECipher(c.suite, er, ar)
 	if err != nil {
 		return nil, fmt.Errorf("responder's direction: %w", err)
+	}
+	if log != nil {
+		log(KeyLog{Suite: c.suite, SPIi: spiI, SPIr: spiR, EI: ei, ER: er, AI: ai, AR: ar})
 	}
 	for _, s := range []crypto.Secret{ai, ar, ei, er} {
 		s.Wipe() // the ciphers have copies

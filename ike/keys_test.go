@@ -81,7 +81,7 @@ func TestCapturedNegotiation(t *testing.T) {
 	}
 	for _, role := range []Role{RoleInitiator, RoleResponder} {
 		seed := seedInit(c.prf, ni, nr, crypto.NewSecret(unhex(t, captureShared)))
-		keys, err := deriveKeys(c, seed, ni, nr, answer.InitiatorSPI, answer.ResponderSPI, role)
+		keys, err := deriveKeys(c, seed, ni, nr, answer.InitiatorSPI, answer.ResponderSPI, role, nil)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -96,7 +96,7 @@ func (t *initInitiator) process(m *message) error {
 	defer shared.Wipe()
 	sa.remoteSPI = m.ResponderSPI
 	sa.nr = wire.Find[*wire.Nonce](m.Payloads).Data
-	if sa.keys, err = deriveKeys(sa.chosen, seedInit(sa.chosen.prf, sa.ni, sa.nr, shared), sa.ni, sa.nr, sa.localSPI, sa.remoteSPI, RoleInitiator); err != nil {
+	if sa.keys, err = deriveKeys(sa.chosen, seedInit(sa.chosen.prf, sa.ni, sa.nr, shared), sa.ni, sa.nr, sa.localSPI, sa.remoteSPI, RoleInitiator, sa.engine.cfg.KeyLog); err != nil {
 		return err
 	}
 	t.key.Wipe()
@@ -162,7 +162,7 @@ func (t *initResponder) process(m *message) error {
 	t.public = value
 	sa.localSPI = sa.engine.newSPI()
 	sa.ni, sa.nr = wire.Find[*wire.Nonce](m.Payloads).Data, sa.engine.random(nonceLen)
-	if sa.keys, err = deriveKeys(sa.chosen, seedInit(sa.chosen.prf, sa.ni, sa.nr, shared), sa.ni, sa.nr, sa.remoteSPI, sa.localSPI, RoleResponder); err != nil {
+	if sa.keys, err = deriveKeys(sa.chosen, seedInit(sa.chosen.prf, sa.ni, sa.nr, shared), sa.ni, sa.nr, sa.remoteSPI, sa.localSPI, RoleResponder, sa.engine.cfg.KeyLog); err != nil {
 		return err
 	}
 	sa.initRequest = m.raw

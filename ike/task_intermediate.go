@@ -63,7 +63,7 @@ func (sa *ikeSA) begin() {
 // further derives the keys that follow a further key exchange: SKEYSEED(n) = prf(SK_d(n-1), SK(n) | Ni | Nr) (RFC 9370 2.2.2).
 func (sa *ikeSA) further(shared crypto.Secret) (*ikeKeys, error) {
 	spiI, spiR := sa.spis()
-	return deriveKeys(sa.chosen, seedRekey(sa.keys, sa.ni, sa.nr, secrets{first: shared}), sa.ni, sa.nr, spiI, spiR, sa.role)
+	return deriveKeys(sa.chosen, seedRekey(sa.keys, sa.ni, sa.nr, secrets{first: shared}), sa.ni, sa.nr, spiI, spiR, sa.role, sa.engine.cfg.KeyLog)
 }
 
 // exchanged notes the two messages of an exchange for AUTH and goes over to the keys that follow it.

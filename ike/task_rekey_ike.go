@@ -120,7 +120,7 @@ func (sa *ikeSA) inherit(old *ikeSA, c chosen, shared secrets, nonce []byte, spi
 	}
 	spiI, spiR := sa.spis()
 	var err error
-	sa.keys, err = deriveKeys(c, seedRekey(old.keys, sa.ni, sa.nr, shared), sa.ni, sa.nr, spiI, spiR, sa.role)
+	sa.keys, err = deriveKeys(c, seedRekey(old.keys, sa.ni, sa.nr, shared), sa.ni, sa.nr, spiI, spiR, sa.role, sa.engine.cfg.KeyLog)
 	return err
 }
 

@@ -49,6 +49,9 @@ const (
 	PathAddresses    = "/v1/addresses"        // ChangeAddress
 )
 
+// WarningHeader is a header of every answer while something is so that every view must say it.
+const WarningHeader = "Sallyport-Warning"
+
 // Error is the body of every answer that is not 200.
 type Error struct {
 	Message string `json:"error"`

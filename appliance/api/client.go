@@ -17,6 +17,9 @@ import (
 
 // Client talks to a running gateway over its control socket.
 type Client struct {
+	// Warn, unless nil, is told what an answer warns of.
+	Warn func(string)
+
 	socket string
 	http   http.Client
 }
@@ -129,6 +132,9 @@ func (c *Client) do(request *http.Request, answer any) error {
 		return c.explain(err)
 	}
 	defer response.Body.Close()
+	if warning := response.Header.Get(WarningHeader); warning != "" && c.Warn != nil {
+		c.Warn(warning)
+	}
 	if response.StatusCode == http.StatusUnprocessableEntity {
 		var change Change
 		if err := json.NewDecoder(response.Body).Decode(&change); err != nil {

@@ -23,7 +23,6 @@ type Why struct {
 	Dropped *WhyNote `json:"dropped,omitempty"`
 	Stray   *WhyNote `json:"stray,omitempty"` // of what came from addresses that no peer has
 	Todo    string   `json:"todo"`
-	Warning string   `json:"warning,omitempty"` // what every view must say, such as that keys are written to a file
 }
 
 // WhyTunnel is a rule whose traffic the peer's tunnel is for.

@@ -33,9 +33,6 @@ func (w *Why) Screen(out io.Writer) error {
 		}
 	}
 	s.path(w, cmp.Or(w.Trying, told))
-	if w.Warning != "" {
-		s.line("WARNING", w.Warning)
-	}
 	s.line("what to do", w.Todo)
 	_, err := io.WriteString(out, s.text.String())
 	return err

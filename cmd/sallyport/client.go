@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"os"
 
 	"github.com/spf13/cobra"
@@ -26,5 +27,7 @@ func client(command *cobra.Command) (*api.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return api.NewClient(socket), nil
+	gateway := api.NewClient(socket)
+	gateway.Warn = func(text string) { fmt.Fprintln(command.ErrOrStderr(), "WARNING:", text) }
+	return gateway, nil
 }

@@ -1,0 +1,177 @@
+package appliance
+
+import (
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"os"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"sallyport/appliance/api"
+	"sallyport/crypto"
+	"sallyport/ike"
+)
+
+// keyLog writes keys as the tables that Wireshark reads (User's Guide 11.22 "ISAKMP IKEv2 decryption table", and the table esp_sa of its ESP
+// preferences), as files of its profile directory: those of IKE SAs to the file that is named, those of SAs of ESP to one beside it. The names of
+// algorithms are Wireshark's own; what it cannot decrypt becomes a comment. For a lab: whoever has the files reads all traffic.
+type keyLog struct {
+	path     string
+	ike, esp *os.File
+	log      *slog.Logger
+	broken   bool // said so
+}
+
+// espTable is the end of the second file's name.
+const espTable = ".esp_sa"
+
+// openKeyLog opens the files to append to; nobody but their owner may read them.
+func openKeyLog(path string, log *slog.Logger) (k *keyLog, err error) {
+	k = &keyLog{path: path, log: log}
+	if k.ike, err = openPrivate(path); err != nil {
+		return nil, err
+	}
+	if k.esp, err = openPrivate(path + espTable); err != nil {
+		return nil, errors.Join(err, k.ike.Close())
+	}
+	return k, nil
+}
+
+func openPrivate(path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND|os.O_CREATE|syscall.O_NOFOLLOW, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("keylog: %w", err)
+	}
+	if err := f.Chmod(0o600); err != nil {
+		return nil, errors.Join(fmt.Errorf("keylog: %w", err), f.Close())
+	}
+	return f, nil
+}
+
+func (k *keyLog) close() error { return errors.Join(k.ike.Close(), k.esp.Close()) }
+
+// warning is what every view says while keys are written.
+func (k *keyLog) warning() string {
+	return fmt.Sprintf("all keys are written to %s and %s%s: whoever reads them reads the traffic; for a lab only", k.path, k.path, espTable)
+}
+
+// write is ike.Config.KeyLog.
+func (k *keyLog) write(keys ike.KeyLog) {
+	to, line := k.ike, ikeLine(keys)
+	if keys.Child != nil {
+		to, line = k.esp, espLine(keys)
+	}
+	if _, err := to.WriteString(line + "\n"); err != nil && !k.broken {
+		k.broken = true
+		k.log.Error("keylog: keys are missing from here on", "error", err)
+	}
+}
+
+// ikeLine is a line of ikev2_decryption_table: both SPIs, SK_ei, SK_er, encryption algorithm, SK_ai, SK_ar, integrity algorithm.
+func ikeLine(keys ike.KeyLog) string {
+	cipher, integrity := ikeCipherName(keys.Suite), ikeIntegrityNames[keys.Suite.Integ]
+	spis := ikeSPIText(keys.SPIi) + "," + ikeSPIText(keys.SPIr)
+	if cipher == "" || integrity == "" {
+		return fmt.Sprintf("# %s: Wireshark does not decrypt %v", spis, keys.Suite)
+	}
+	return fmt.Sprintf("%s,%s,%s,%q,%s,%s,%q", spis, hexOf(keys.EI), hexOf(keys.ER), cipher, hexOf(keys.AI), hexOf(keys.AR), integrity)
+}
+
+func hexOf(s crypto.Secret) string { return hex.EncodeToString(s.Bytes()) }
+
+// ikeCipherName is empty for what the table has no name for.
+func ikeCipherName(s crypto.Suite) string {
+	bits := strconv.Itoa(s.KeyBits)
+	if icv := aeadICVs[s.Encr]; icv != "" {
+		mode := "GCM"
+		if s.Encr <= crypto.EncrAESCCM16 {
+			mode = "CCM"
+		}
+		return fmt.Sprintf("AES-%s-%s with %s octet ICV [RFC5282]", mode, bits, icv)
+	}
+	switch s.Encr {
+	case crypto.EncrAESCBC:
+		return "AES-CBC-" + bits + " [RFC3602]"
+	case crypto.EncrAESCTR:
+		return "AES-CTR-" + bits + " [RFC5930]"
+	}
+	return ""
+}
+
+var aeadICVs = map[crypto.EncrID]string{
+	crypto.EncrAESCCM8: "8", crypto.EncrAESCCM12: "12", crypto.EncrAESCCM16: "16",
+	crypto.EncrAESGCM8: "8", crypto.EncrAESGCM12: "12", crypto.EncrAESGCM16: "16",
+}
+
+var ikeIntegrityNames = map[crypto.IntegID]string{
+	crypto.IntegNone: "NONE [RFC4306]", crypto.IntegHMACMD5: "HMAC_MD5_96 [RFC2403]", crypto.IntegHMACSHA1: "HMAC_SHA1_96 [RFC2404]",
+	crypto.IntegHMACSHA256: "HMAC_SHA2_256_128 [RFC4868]", crypto.IntegHMACSHA384: "HMAC_SHA2_384_192 [RFC4868]",
+	crypto.IntegHMACSHA512: "HMAC_SHA2_512_256 [RFC4868]",
+}
+
+// espLine is a line of esp_sa: IP version, source, destination, SPI, encryption, its key with the salt, authentication, its key.
+func espLine(keys ike.KeyLog) string {
+	sa := keys.Child
+	source, destination := sa.Local.Addr(), sa.Remote.Addr()
+	if keys.Inbound {
+		source, destination = destination, source
+	}
+	cipher, integrity := espCipherName(sa.Suite), espIntegrityNames[sa.Suite.Integ]
+	if sa.Protocol != crypto.ProtocolESP || cipher == "" || integrity == "" {
+		return fmt.Sprintf("# %s > %s %s: Wireshark does not decrypt %v of %v", source, destination, spiText(sa.SPI), sa.Suite, sa.Protocol)
+	}
+	version := "IPv4"
+	if source.Is6() {
+		version = "IPv6"
+	}
+	keymat := sa.Keymat.Bytes()
+	n := sa.Suite.KeyLen() + sa.Suite.SaltLen()
+	fields := []string{version, source.String(), destination.String(), spiText(sa.SPI), cipher, espKey(keymat[:n]), integrity, espKey(keymat[n:])}
+	for i := range fields {
+		fields[i] = strconv.Quote(fields[i])
+	}
+	return strings.Join(fields, ",")
+}
+
+func espKey(key []byte) string {
+	if len(key) == 0 {
+		return ""
+	}
+	return "0x" + hex.EncodeToString(key)
+}
+
+// espCipherName is empty for what the table has no name for. It has names for AES-GCM with shorter ICVs since Wireshark 4.0.
+func espCipherName(s crypto.Suite) string {
+	switch s.Encr {
+	case crypto.EncrNull:
+		return "NULL"
+	case crypto.EncrAESCBC:
+		return "AES-CBC [RFC3602]"
+	case crypto.EncrAESCTR:
+		return "AES-CTR [RFC3686]"
+	case crypto.EncrAESGCM8, crypto.EncrAESGCM12, crypto.EncrAESGCM16:
+		return fmt.Sprintf("AES-GCM with %s octet ICV [RFC4106]", aeadICVs[s.Encr])
+	}
+	return ""
+}
+
+var espIntegrityNames = map[crypto.IntegID]string{
+	crypto.IntegNone: "NULL", crypto.IntegHMACMD5: "HMAC-MD5-96 [RFC2403]", crypto.IntegHMACSHA1: "HMAC-SHA-1-96 [RFC2404]",
+	crypto.IntegHMACSHA256: "HMAC-SHA-256-128 [RFC4868]", crypto.IntegHMACSHA384: "HMAC-SHA-384-192 [RFC4868]",
+	crypto.IntegHMACSHA512: "HMAC-SHA-512-256 [RFC4868]",
+}
+
+// warned has every answer of the API carry the warning.
+func (k *keyLog) warned(next http.Handler) http.Handler {
+	if k == nil {
+		return next
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set(api.WarningHeader, k.warning())
+		next.ServeHTTP(w, r)
+	})
+}
