@@ -232,12 +232,15 @@ func (c *childSA) rekeyDue() {
 	c.rekey()
 }
 
-// rekey begins to replace the Child SA, once.
+// rekey begins to replace the Child SA, once: by another one, or with a master key of its own by another IKE SA (S-083).
 func (c *childSA) rekey() {
 	switch t := c.slot.negotiating; {
 	case c.state != childActive || t != nil && t.old == c:
 	case c.ike.state != stateEstablished || c.ike.heir != nil || t != nil:
 		c.rekeyLater(0)
+	case c.slot.peer.cfg.MasterPFS:
+		c.ike.reauthWanted = true
+		c.slot.peer.touch()
 	default:
 		c.ike.tasks.enqueue(wire.ExchangeCreateChildSA, newChildInitiator(c.slot, c))
 	}

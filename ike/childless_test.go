@@ -105,3 +105,33 @@ func TestPFS(t *testing.T) {
 		})
 	}
 }
+
+// S-083: master-key PFS makes an IKE SA, with authentication, for every Child SA, against a peer that does not have it set; whichever end has, and
+// whatever ends the Child SA's life.
+func TestMasterPFS(t *testing.T) {
+	const rekeys = 10
+	master := func(c *Config) { c.Peers[0].MasterPFS = true }
+	for name, sides := range map[string][2]func(*Config){"a": {master, nil}, "b": {nil, master}} {
+		t.Run(name, func(t *testing.T) {
+			l := up(t, sides[0], sides[1])
+			n := l.a
+			if name == "b" {
+				n = l.b
+			}
+			for range rekeys {
+				before := n.cells["net"]
+				n.step(Expire{SPI: n.outbound[before].PairSPI})
+				l.advance(time.Minute)
+				l.established("net")
+				if n.cells["net"] == before {
+					t.Errorf("packets leave by SPI %#x still", before)
+				}
+			}
+			for _, n := range []*end{l.a, l.b} {
+				n.expect(IKEEstablished, "", 1+rekeys)
+				n.expect(ChildEstablished, "", 1+rekeys)
+				n.expect(ChildRekeyed, "", 0)
+			}
+		})
+	}
+}

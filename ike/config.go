@@ -71,6 +71,7 @@ type Peer struct {
 	ReauthTime    time.Duration // after which both ends have to prove anew who they are; 0: DefaultReauth with AuthSignature, else never; negative: never. The SA ends a tenth later if they do not.
 	FragmentSize  int           // octets of an IP datagram beyond which a message goes in fragments (RFC 7383); 0: DefaultFragmentSize, negative: never
 	Childless     bool          // no Child SA in IKE_AUTH, if the peer can do without (RFC 6023): all come by exchanges of their own
+	MasterPFS     bool          // instead of the rekey of a Child SA both ends authenticate anew and make all Child SAs again (S-083)
 	ChildLimit    int           // Child SAs made by one IKE SA, then that is rekeyed before another is made (S-077); 0: no limit
 }
 

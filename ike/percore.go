@@ -103,7 +103,7 @@ func (t *childResponder) asksForWorker(m *message, all *slot) (*slot, error) {
 	busy := false
 	for _, w := range all.workers {
 		switch {
-		case w.live() != nil:
+		case w.live() != nil && m.sa.controls(w.live()): // one of another IKE SA goes on until that is replaced
 		case w.negotiating != nil:
 			busy = true
 		default:

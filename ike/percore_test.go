@@ -160,3 +160,16 @@ func TestPerCoreIsBounded(t *testing.T) {
 		t.Errorf("b has %d inbound SAs, expected one for all and one for each of 2 workers", n)
 	}
 }
+
+// A new authentication makes all of them again on the new IKE SA.
+func TestPerCoreReauthenticated(t *testing.T) {
+	l := join(t, forWorkers(2), forWorkers(2))
+	l.begin()
+	l.run()
+	l.a.engine.byName["b"].carrier().reauthWanted = true
+	l.a.engine.byName["b"].touch()
+	l.a.step(Tick{})
+	l.advance(2 * time.Minute)
+	l.established("net", "net#1", "net#2")
+	l.a.expect(IKEEstablished, "", 2)
+}

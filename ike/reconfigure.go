@@ -71,6 +71,7 @@ func sameIdentity(a, b Peer) bool {
 	for _, p := range []*Peer{&a, &b} {
 		p.PSK, p.PPK, p.Credential, p.Authorities, p.Children = crypto.Secret{}, nil, nil, nil, nil
 		p.DPDDelay, p.RekeyTime, p.ReauthTime, p.FragmentSize, p.ChildLimit = 0, 0, 0, 0, 0
+		p.MasterPFS = false
 	}
 	return same && reflect.DeepEqual(a, b)
 }

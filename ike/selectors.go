@@ -11,6 +11,12 @@ import (
 // maxSelectors bounds the selectors of one Child SA, configured or narrowed.
 const maxSelectors = 128
 
+// The protocols whose ports are types and codes (RFC 7296 3.13.1).
+const (
+	protocolICMP   = 1
+	protocolICMPv6 = 58
+)
+
 // endpoint is one side of a selector, as a TS payload carries it.
 type endpoint struct {
 	addresses policy.AddrRange
@@ -30,12 +36,14 @@ func (e endpoint) wire() wire.TrafficSelector {
 		Start: e.addresses.First, End: e.addresses.Last}
 }
 
-// endpoints reads a TS payload. Selectors of unknown type and OPAQUE ports (65535 to 0) describe traffic that no policy of ours can
-// name: they are left out, which narrows (RFC 7296 2.9).
+// endpoints reads a TS payload. Selectors of unknown type describe traffic that no policy of ours can name, and OPAQUE ports (65535 to 0) of a protocol
+// that has ports mean fragments without any, which never are on their own here: they are left out, which narrows (RFC 7296 2.9). Of ICMP ports are type
+// and code, and OPAQUE is a side that sends none (RFC 4301 4.4.1.1).
 func endpoints(ts *wire.TS) []endpoint {
 	var list []endpoint
 	for _, s := range ts.Selectors {
-		if s.Type != wire.TSIPv4Range && s.Type != wire.TSIPv6Range || s.StartPort > s.EndPort {
+		icmp := s.Protocol == protocolICMP || s.Protocol == protocolICMPv6
+		if s.Type != wire.TSIPv4Range && s.Type != wire.TSIPv6Range || s.StartPort > s.EndPort && !icmp {
 			continue
 		}
 		list = append(list, endpoint{policy.AddrRange{First: s.Start, Last: s.End}, s.Protocol, policy.PortRange{First: s.StartPort, Last: s.EndPort}})

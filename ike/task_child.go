@@ -14,10 +14,11 @@ import (
 // childInitiator negotiates a Child SA at our wish: the first one in IKE_AUTH (RFC 7296 1.2), a further one (1.3.1), or one in place of an
 // old one (1.3.3).
 type childInitiator struct {
-	first bool // in IKE_AUTH: nonces are those of IKE_SA_INIT, and there is no KE payload
-	none  bool // IKE_AUTH is to make no Child SA (RFC 6023)
-	slot  *slot
-	old   *childSA // the one to rekey
+	first  bool // in IKE_AUTH: nonces are those of IKE_SA_INIT, and there is no KE payload
+	none   bool // IKE_AUTH is to make no Child SA (RFC 6023)
+	single bool // for the packet that waits only
+	slot   *slot
+	old    *childSA // the one to rekey
 
 	spi uint32 // ours, reserved; 0 when not
 	ni  []byte
@@ -76,7 +77,11 @@ func (t *childInitiator) build(m *message) error {
 			return err
 		}
 	}
-	tsi, tsr := trafficSelectors(true, withPacket(t.slot.cfg.Selectors, t.slot.packet))
+	selectors := withPacket(t.slot.cfg.Selectors, t.slot.packet)
+	if t.single {
+		selectors = selectors[:1]
+	}
+	tsi, tsr := trafficSelectors(true, selectors)
 	m.add(tsi, tsr)
 	return nil
 }
@@ -203,6 +208,9 @@ func (t *childInitiator) refused(sa *ikeSA, n *wire.Notify) error {
 	if n.Type == wire.NotifyInvalidKEPayload && t.dh.asked(n, t.proposals(sa)) {
 		return errRepeat
 	}
+	if n.Type == wire.NotifySinglePairRequired && !t.single && t.slot.packet != nil {
+		return t.forPacket(sa)
+	}
 	f := failureOf(n)
 	t.abandon()
 	if t.takeRival() {
@@ -221,6 +229,19 @@ func (t *childInitiator) refused(sa *ikeSA, n *wire.Notify) error {
 	if f.reason != FailTemporary {
 		t.fact(sa, f.reason, detail)
 	}
+	return nil
+}
+
+// forPacket asks again, for no more than the packet that waits: the peer takes a single pair of addresses (RFC 7296 2.9). IKE_AUTH cannot be repeated.
+func (t *childInitiator) forPacket(sa *ikeSA) error {
+	if !t.first {
+		t.single = true
+		return errRepeat
+	}
+	t.abandon()
+	again := newChildInitiator(t.slot, nil)
+	again.single = true
+	sa.tasks.enqueue(wire.ExchangeCreateChildSA, again)
 	return nil
 }
 

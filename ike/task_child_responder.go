@@ -13,6 +13,8 @@ import (
 type childResponder struct {
 	first bool
 
+	additional bool // other traffic of the offer is another child's (RFC 7296 2.9)
+
 	no       *refusal // what keeps it from being made
 	old      *childSA // the one to be rekeyed
 	rivalOf  *childInitiator
@@ -212,6 +214,7 @@ func (t *childResponder) chooseSlot(m *message) (*slot, []policy.Selector, error
 		slots = []*slot{t.old.slot}
 	}
 	var best, otherMode *slot
+	able := 0 // how many could take some of the traffic
 	var bestSelectors []policy.Selector
 	bestRank := 0
 	for _, s := range slots {
@@ -227,6 +230,7 @@ func (t *childResponder) chooseSlot(m *message) (*slot, []policy.Selector, error
 			otherMode = s
 			continue
 		}
+		able++
 		rank := 1
 		if s.cfg.Transport == transport {
 			rank += 4
@@ -243,6 +247,7 @@ func (t *childResponder) chooseSlot(m *message) (*slot, []policy.Selector, error
 	}
 	switch {
 	case best != nil:
+		t.additional = able > 1
 		return best, bestSelectors, nil
 	case otherMode != nil:
 		return nil, nil, refuse(wire.NotifyNoProposalChosen, FailMode, "peer asks for tunnel mode, child %s is of transport mode", otherMode.cfg.Name)
@@ -304,6 +309,9 @@ func (t *childResponder) build(m *message) error {
 	}
 	if t.ke != nil {
 		m.add(t.ke)
+	}
+	if t.additional {
+		m.add(wire.NewNotify(wire.NotifyAdditionalTSPossible, nil))
 	}
 	tsi, tsr := trafficSelectors(false, c.selectors)
 	m.add(tsi, tsr)

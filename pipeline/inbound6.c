@@ -11,6 +11,17 @@ static int in_range(const uint64_t first[2], const uint64_t last[2], uint64_t hi
 	return (high > first[0] || (high == first[0] && low >= first[1])) && (high < last[0] || (high == last[0] && low <= last[1]));
 }
 
+static int holds_ports(const struct sp_selector6 *s, uint16_t source, uint16_t destination)
+{
+	return source >= s->source_port_first && source <= s->source_port_last && destination >= s->destination_port_first && destination <= s->destination_port_last;
+}
+
+/* The same of type and code of an ICMPv6 message, for a selector that limits them. */
+static int holds_type(const struct sp_selector6 *s, const struct sp_packet6 *p)
+{
+	return s->protocol == SP_PROTOCOL_ICMPV6 && p->p.length >= p->l4 + 2u && holds_ports(s, rte_be_to_cpu_16(sp_load16(p->p.l3 + p->l4)), SP_ICMP_TYPED);
+}
+
 int sp_selected6(const struct sp_selector6 *selectors, uint32_t n, const struct sp_packet6 *p)
 {
 	const struct sp_flow_key *k = &p->p.key;
@@ -20,8 +31,7 @@ int sp_selected6(const struct sp_selector6 *selectors, uint32_t n, const struct 
 		address[i] = rte_be_to_cpu_64(p->addresses[i]);
 	for (const struct sp_selector6 *s = selectors; s < selectors + n; s++)
 		if (in_range(s->source_first, s->source_last, address[0], address[1]) && in_range(s->destination_first, s->destination_last, address[2], address[3]) &&
-		    k->source_port >= s->source_port_first && k->source_port <= s->source_port_last && k->destination_port >= s->destination_port_first &&
-		    k->destination_port <= s->destination_port_last && (s->protocol == 0 || s->protocol == k->protocol))
+		    (s->protocol == 0 || s->protocol == k->protocol) && (holds_ports(s, k->source_port, k->destination_port) || holds_type(s, p)))
 			return 1;
 	return 0;
 }

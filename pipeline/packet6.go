@@ -87,6 +87,8 @@ func tupleOf(ip []byte) policy.Packet {
 	t := policy.Packet{Source: p.source(), Destination: p.destination(), Protocol: protocol}
 	if hasPorts(protocol) && len(payload) >= 4 {
 		t.SourcePort, t.DestinationPort, t.HasPorts = binary.BigEndian.Uint16(payload), binary.BigEndian.Uint16(payload[2:]), true
+	} else if protocol == protocolICMPv6 && len(payload) >= 2 {
+		t.TypeCode, t.HasType = binary.BigEndian.Uint16(payload), true
 	}
 	return t
 }

@@ -157,6 +157,20 @@ static void fill_selectors(struct sp_selector_lanes *lanes, const struct sp_sa_c
 	}
 }
 
+int sp_selected_typed(const struct sp_selector_lanes *s, uint32_t n, const struct sp_packet *p)
+{
+	const uint32_t header = sp_ipv4_header_length(p->l3);
+	struct sp_flow_key key = p->key;
+	uint64_t words[2];
+
+	if (key.protocol != SP_PROTOCOL_ICMP || p->length < header + 2)
+		return 0;
+	key.source_port = rte_be_to_cpu_16(sp_load16(p->l3 + header));
+	key.destination_port = SP_ICMP_TYPED;
+	memcpy(words, &key, sizeof(words));
+	return sp_selected_key(s, n, words);
+}
+
 static uint8_t form_of(const struct sp_sa_config *c)
 {
 	if (c->protocol == SP_SA_AH)

@@ -277,11 +277,26 @@ func selectorsOf(all []policy.Selector, version int) []policy.Selector {
 
 // turned is the selector with the packet's source as the local side, for either direction of an SA.
 func turned(s policy.Selector, outbound bool) policy.Selector {
+	sends, typed := s.Sends(outbound)
 	if !outbound {
 		s.Local, s.LocalPort, s.Remote, s.RemotePort = s.Remote, s.RemotePort, s.Local, s.LocalPort
 	}
+	switch {
+	case !typed:
+	case sends == policy.AnyPort:
+		s.LocalPort, s.RemotePort = policy.AnyPort, policy.AnyPort
+	case sends == policy.OpaquePort: // none: no ICMP has this protocol
+		s.LocalPort, s.RemotePort, s.Protocol = icmpTyped, icmpTyped, protocolReserved
+	default:
+		s.LocalPort, s.RemotePort = sends, icmpTyped
+	}
 	return s
 }
+
+// icmpTyped marks a selector that limits the types of ICMP, by the place of its destination port; protocolReserved is no packet's.
+var icmpTyped = policy.PortRange{First: C.SP_ICMP_TYPED, Last: C.SP_ICMP_TYPED}
+
+const protocolReserved = 255 // IANA
 
 // selectorsToC turns IPv4 selectors into those of the SA's own direction, selectors6ToC those of IPv6.
 func selectorsToC(all []policy.Selector, outbound bool) []C.struct_sp_selector {

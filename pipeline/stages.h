@@ -356,12 +356,12 @@ static inline void sp_add(int shared, uint64_t *counter, uint64_t n)
 		__atomic_store_n(counter, *counter + n, __ATOMIC_RELAXED);
 }
 
-/* Whether any of n selectors holds the packet's addresses, protocol and ports. Role and tunnel of arrival are no part of a selector. */
-static __rte_always_inline int sp_selected(const struct sp_selector_lanes *s, uint32_t n, const struct sp_packet *p)
+/* Whether any of n selectors holds the addresses, protocol and ports of a key. Role and tunnel of arrival are no part of a selector. */
+static __rte_always_inline int sp_selected_key(const struct sp_selector_lanes *s, uint32_t n, const uint64_t words[2])
 {
 	const __m128i selector_fields = _mm_set_epi64x(0x000000ffffffffff, -1);
 	/* in halves: the two words may have been stored a moment ago, and one wide load would wait for them to reach the cache */
-	__m128i halves = _mm_castps_si128(_mm_loadh_pi(_mm_castsi128_ps(_mm_loadl_epi64((const __m128i *)&p->words[0])), (const __m64 *)&p->words[1]));
+	__m128i halves = _mm_castps_si128(_mm_loadh_pi(_mm_castsi128_ps(_mm_loadl_epi64((const __m128i *)&words[0])), (const __m64 *)&words[1]));
 	__m128i key = _mm_and_si128(halves, selector_fields);
 
 	for (uint32_t i = 0; i < n; i++) {
@@ -374,6 +374,15 @@ static __rte_always_inline int sp_selected(const struct sp_selector_lanes *s, ui
 			return 1;
 	}
 	return 0;
+}
+
+/* sa.c: the same of an ICMP message for selectors that limit its type and code. */
+int sp_selected_typed(const struct sp_selector_lanes *s, uint32_t n, const struct sp_packet *p);
+
+/* Whether any of n selectors holds the packet. */
+static __rte_always_inline int sp_selected(const struct sp_selector_lanes *s, uint32_t n, const struct sp_packet *p)
+{
+	return likely(sp_selected_key(s, n, p->words)) || sp_selected_typed(s, n, p);
 }
 
 #endif

@@ -278,7 +278,11 @@ struct sp_snapshot_config {
 
 /* ---- SAs ---- */
 
-/* Negotiated traffic selector, in the packet's direction: source and destination as the inner packet of this SA carries them. */
+/*
+ * Negotiated traffic selector, in the packet's direction: source and destination as the inner packet of this SA carries them. One that limits the types of ICMP has the range of
+ * type and code for the source port (RFC 4301 4.4.1.1) and SP_ICMP_TYPED for the destination's, which no key of a packet without ports has.
+ */
+#define SP_ICMP_TYPED 1
 struct sp_selector {
 	uint32_t source_first, source_last;
 	uint32_t destination_first, destination_last;

@@ -20,6 +20,8 @@ func packetOf(p ipv4) policy.Packet {
 	t := policy.Packet{Source: p.source(), Destination: p.destination(), Protocol: p.protocol()}
 	if body := p[p.headerLen():]; hasPorts(t.Protocol) && !p.later() && len(body) >= 4 {
 		t.SourcePort, t.DestinationPort, t.HasPorts = binary.BigEndian.Uint16(body), binary.BigEndian.Uint16(body[2:]), true
+	} else if t.Protocol == protocolICMP && !p.later() && len(body) >= 2 {
+		t.TypeCode, t.HasType = binary.BigEndian.Uint16(body), true
 	}
 	return t
 }

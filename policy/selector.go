@@ -16,11 +16,17 @@ func (r PortRange) Contains(port uint16) bool { return r.First <= port && port <
 
 // ContainsRange reports whether every port of other lies in the range.
 func (r PortRange) ContainsRange(other PortRange) bool {
-	return r.First <= other.First && other.Last <= r.Last
+	return r == AnyPort || r == other || other != OpaquePort && r.First <= other.First && other.Last <= r.Last
 }
 
 // Intersect is the range of the ports in both.
 func (r PortRange) Intersect(other PortRange) (PortRange, bool) {
+	switch {
+	case r == AnyPort:
+		return other, true
+	case other == AnyPort || r == other:
+		return r, true
+	}
 	both := PortRange{First: max(r.First, other.First), Last: min(r.Last, other.Last)}
 	return both, both.First <= both.Last
 }
@@ -30,6 +36,8 @@ func (r PortRange) String() string {
 	switch {
 	case r == AnyPort:
 		return "any"
+	case r == OpaquePort:
+		return "opaque"
 	case r.First == r.Last:
 		return fmt.Sprint(r.First)
 	default:
@@ -43,6 +51,9 @@ func (r PortRange) matches(port uint16, hasPorts bool) bool {
 	return r == AnyPort || hasPorts && r.Contains(port)
 }
 
+// OpaquePort is no port that could be seen (RFC 4301, section 4.4.1.1), as a TS payload writes it. With ICMP it says that a side sends none.
+var OpaquePort = PortRange{First: 65535, Last: 0}
+
 // Selector describes the traffic of one Child SA from the gateway's own side (RFC 4301, section 4.4.1.1).
 type Selector struct {
 	Local, Remote         AddrRange
@@ -50,12 +61,34 @@ type Selector struct {
 	LocalPort, RemotePort PortRange
 }
 
+// typed reports whether the selector limits what ICMP messages each side may send: of ICMP a port is type and code, the type in its high octet, and
+// the sender's side counts (RFC 4301, section 4.4.1.1).
+func (s Selector) typed() bool {
+	return (s.Protocol == protocolICMP || s.Protocol == protocolICMPv6) && (s.LocalPort != AnyPort || s.RemotePort != AnyPort)
+}
+
+// Sends is the range of types and codes of the ICMP messages that a side may send, and false where nothing of ICMP limits the selector. OpaquePort is none.
+func (s Selector) Sends(local bool) (PortRange, bool) {
+	if local {
+		return s.LocalPort, s.typed()
+	}
+	return s.RemotePort, s.typed()
+}
+
+const (
+	protocolICMP   = 1
+	protocolICMPv6 = 58
+)
+
 // Packet is the 5-tuple of a packet. HasPorts is false where the packet carries no readable ports.
 type Packet struct {
 	Source, Destination         netip.Addr
 	Protocol                    uint8
 	SourcePort, DestinationPort uint16
 	HasPorts                    bool
+
+	TypeCode uint16 // of an ICMP message, the type in the high octet
+	HasType  bool
 }
 
 // Contains reports whether all traffic of other is traffic of the selector.
@@ -85,9 +118,13 @@ func (s Selector) Matches(p Packet, outbound bool) bool {
 		p.Source, p.Destination = p.Destination, p.Source
 		p.SourcePort, p.DestinationPort = p.DestinationPort, p.SourcePort
 	}
-	return s.Local.Contains(p.Source) && s.Remote.Contains(p.Destination) &&
-		(s.Protocol == 0 || s.Protocol == p.Protocol) &&
-		s.LocalPort.matches(p.SourcePort, p.HasPorts) && s.RemotePort.matches(p.DestinationPort, p.HasPorts)
+	if !s.Local.Contains(p.Source) || !s.Remote.Contains(p.Destination) || s.Protocol != 0 && s.Protocol != p.Protocol {
+		return false
+	}
+	if sends, typed := s.Sends(outbound); typed {
+		return sends == AnyPort || p.HasType && sends.Contains(p.TypeCode)
+	}
+	return s.LocalPort.matches(p.SourcePort, p.HasPorts) && s.RemotePort.matches(p.DestinationPort, p.HasPorts)
 }
 
 // String is "local === remote" with protocol and ports where they are not any.

@@ -61,7 +61,7 @@ func (b *builder) keyExchange(key string, raw *filePeer, peer *ike.Peer) {
 	proposals := raw.IKEProposals
 	if b.active >= 0 {
 		active := &b.raw.Policies[b.active]
-		peer.RekeyTime, peer.ChildLimit = active.KeyExchange.Lifetime, active.KeyExchange.ChildLimit
+		peer.RekeyTime, peer.ChildLimit, peer.MasterPFS = active.KeyExchange.Lifetime, active.KeyExchange.ChildLimit, active.KeyExchange.MasterPFS
 		if proposals == nil {
 			proposals = active.KeyExchangeMethods
 		}

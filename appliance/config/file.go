@@ -220,6 +220,7 @@ type filePolicy struct {
 type fileKeyExchange struct {
 	Lifetime   time.Duration `mapstructure:"lifetime" default:"8h"`
 	ChildLimit int           `mapstructure:"child_limit" default:"0"`
+	MasterPFS  bool          `mapstructure:"master_pfs" default:"false"`
 }
 
 // fileDefaultResponse is the rule that every policy has (S-009): its list and its action are fixed.
