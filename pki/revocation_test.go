@@ -355,13 +355,21 @@ func TestOneFetchForAll(t *testing.T) {
 	for range waiters {
 		all.Go(func() { r.check(t, "one of many", c, r.leaf, "") })
 	}
-	for r.count("/root.crl") == 0 {
-		time.Sleep(time.Millisecond)
-	}
+	await(t, "the server to be asked", func() bool { return r.count("/root.crl") > 0 })
 	close(proceed)
 	all.Wait()
 	if asked := r.count("/root.crl"); asked != 1 {
 		t.Errorf("the server was asked %d times, want once", asked)
+	}
+}
+
+// await waits for a condition, with a limit.
+func await(t *testing.T, what string, condition func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); !condition(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("waited in vain for %s", what)
+		}
 	}
 }
 
@@ -377,9 +385,7 @@ func TestBusy(t *testing.T) {
 	for range maxChecks - 1 {
 		all.Go(func() { _, _ = c.Check(t.Context(), trusting(r.CA), host, raw(r.leaf)) })
 	}
-	for len(c.room) < maxChecks-1 {
-		time.Sleep(time.Millisecond)
-	}
+	await(t, "the checks to be under way", func() bool { return len(c.room) == maxChecks-1 })
 	r.check(t, "needs no server", c, issueHost(r.CA, func(x *x509.Certificate) { x.KeyUsage = 0 }), CertUsage)
 	c.room <- struct{}{}
 	r.check(t, "one too many", c, r.leaf, CertBusy)
