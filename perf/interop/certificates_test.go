@@ -44,7 +44,7 @@ func certificateCases(t *testing.T, b *bed) []testCase {
 		testCase{name: "revoked", core: true, ike: defaultIKE, esp: defaultESP, ours: c.ours(c.b), theirs: strongSwan(swanCertificates(c)), refusal: "revoked"},
 		testCase{name: "revoked-by-peer", ike: defaultIKE, esp: defaultESP, ours: c.ours(), refusal: "AUTHENTICATION_FAILED",
 			theirs: strongSwan(swanCertificates(c), swanLists(c.ours().files["root.crl"], mustList(t, c.intermediate, c.a))), starts: weStart},
-		testCase{name: "wrong-ca", ike: defaultIKE, esp: defaultESP, ours: chainOf(t, b, p384).ours(), theirs: strongSwan(swanCertificates(c)), refusal: "certificate"},
+		testCase{name: "wrong-ca", ike: defaultIKE, esp: defaultESP, ours: c.ours().trusting(chainOf(t, b, p384)), theirs: strongSwan(swanCertificates(c)), refusal: "cert_untrusted"},
 		testCase{name: "identity-mail", ike: defaultIKE, esp: defaultESP, wire: plainESP, ours: c.ours().called(mailA, mailB),
 			theirs: strongSwan(swanCertificates(c), swanCalled(mailB, mailA))},
 		testCase{name: "identity-address", ike: defaultIKE, esp: defaultESP, wire: plainESP, ours: c.ours().called(b.A.WANAddress.String(), b.B.WANAddress.String()),
@@ -72,6 +72,12 @@ func mustList(t *testing.T, authority, revoked *holder) []byte {
 // called gives both ends other identities.
 func (o ours) called(local, remote string) ours {
 	o.peer = strings.NewReplacer("local_id: "+nameA, "local_id: \""+local+"\"", "remote_id: "+nameB, "remote_id: \""+remote+"\"").Replace(o.peer)
+	return o
+}
+
+// trusting has us trust another root.
+func (o ours) trusting(other *chain) ours {
+	o.files["root.pem"] = other.root.pem()
 	return o
 }
 
