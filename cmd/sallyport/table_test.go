@@ -2,6 +2,8 @@ package main
 
 import (
 	"errors"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -146,5 +148,16 @@ func TestEventLines(t *testing.T) {
 		if got := eventLine(c.event); got != c.line {
 			t.Errorf("found    %q\nexpected %q", got, c.line)
 		}
+	}
+}
+
+// Keys are written in a lab only, and nothing is started, or written, before that is known.
+func TestKeyLogIsForALab(t *testing.T) {
+	s := newSession(t)
+	s.write("gw.yaml", storedPolicies)
+	keys := filepath.Join(s.dir, "keys")
+	got := sallyport(t, "run", "-c", filepath.Join(s.dir, "gw.yaml"), "--keylog", keys)
+	if _, err := os.Stat(keys); got.code != exitFailed || !strings.Contains(got.err, "expected --lab") || err == nil {
+		t.Errorf("exit code %d, %s; the file: %v", got.code, got.err, err)
 	}
 }
