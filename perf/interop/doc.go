@@ -2,5 +2,7 @@
 // whose packets the Linux kernel of a guest protects.
 //
 // Reading order: bed_test.go has the network, the guest and what runs in it for all cases; case_test.go says what a case is and
-// carries one out; strongswan_test.go, libreswan_test.go and openiked_test.go list them.
+// carries one out, wants_test.go and rekey_test.go have what cases share; pki_test.go makes certificates. strongswan_test.go,
+// certificates_test.go, life_test.go and algorithms_test.go list the cases of strongSwan, libreswan_test.go and openiked_test.go those of
+// the others.
 package interop
