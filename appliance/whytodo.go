@@ -115,6 +115,7 @@ var advice = map[ike.Reason]string{
 	ike.AuthIdentity:    "set the peer's remote_id, or its own identity, so that the row marked <- agrees (local_id is who we are)",
 	ike.AuthOtherMethod: "let both ends prove themselves as the other expects: auth of the peer, auth_methods of the rule",
 	ike.AuthKey:         "the preshared keys differ: put the same one into psk_file at both ends, then `sallyport reload`",
+	ike.AuthPPK:         "the postquantum preshared keys differ, or one end has none: the same ppk_file and ppk_id at both ends (RFC 8784)",
 	ike.AuthSigned:      "the peer signs with another key than its certificate's: give it the key that belongs to the certificate",
 	ike.AuthAlgorithm:   "let the peer sign with SHA-256 or better (RFC 7427)",
 
