@@ -21,6 +21,8 @@ func FuzzLink(f *testing.F) {
 		{0, 0, 0, 0, 0, 20, 8, 0, 0, 0, 20, 8, 0, 0, 0},              // no SPI left for a while
 		{4, 2, 0, 2, 0, 0, 2, 3, 0, 8, 2, 0, 3, 0, 7, 7, 7, 0, 0},    // repetition, damage
 		{5, 0, 0, 0, 0, 22, 0, 0, 4, 4, 0, 0, 10, 0, 0, 0, 22, 0, 0}, // another configuration
+		{0xc0, 0, 0, 0, 0, 0, 10, 9, 8, 11, 0x10, 0x20, 1, 2, 3, 0, 0}, // additional key exchanges, and everything crosses
+		{0xc1, 0, 0, 2, 0, 0, 0x36, 8, 0, 0x37, 10, 0, 0, 0, 9, 1, 0, 0},
 		// another child, another protection, no child, no peer, and back: in flight, at both ends, during rekeys
 		{0, 0, 0, 0, 0, 0x36, 0, 0x37, 0, 0, 0x96, 0, 0x97, 0, 0, 0xb6, 0, 0, 0x16, 0, 0},
 		{0, 0, 0, 0x36, 0, 0, 0x76, 0, 0, 0x77, 0, 0, 0x56, 4, 0, 0},
@@ -51,6 +53,10 @@ func play(t *testing.T, script []byte) {
 	both := func(c *Config) {
 		if first&4 != 0 {
 			pfs(t)(c)
+		}
+		if first&0xc0 == 0xc0 { // with additional key exchanges and a PPK
+			followed(t)(c)
+			havingPPK("site", "a postquantum preshared key of 256 bits", first&1 != 0)(c)
 		}
 		if first&0x80 != 0 { // IKE SAs that make few Child SAs, and none at first
 			c.Peers[0].ChildLimit, c.Peers[0].Childless = 2, true
