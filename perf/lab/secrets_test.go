@@ -91,10 +91,12 @@ func everythingShown(t *testing.T, g *lab.Gateway) string {
 		out, _ := exec.CommandContext(t.Context(), binary(t), append(args, "--socket", g.Socket())...).CombinedOutput()
 		fmt.Fprintf(&all, "%v: %s\n", args, out)
 	}
-	for _, view := range []string{"ports", "sas", "ike", "filters", "flows", "counters", "drops", "certificates", "crl"} {
+	for _, view := range []string{"ports", "sas", "ike", "filters", "flows", "counters", "drops", "certificates", "crl", "events"} {
 		run("show", view)
 		run("show", view, "--json")
 	}
+	run("show", "ike", "--why", lab.PeerName)
+	run("show", "ike", "--why", lab.PeerName, "--json")
 	run("rekey", "nobody")
 	run("down", "nobody")
 	run("up", lab.PeerName, "nothing")
