@@ -12,15 +12,15 @@ import (
 func FuzzLink(f *testing.F) {
 	for _, seed := range [][]byte{
 		{}, {0, 0, 0, 0, 0},
-		{1, 0, 0, 0, 0, 8, 9, 0, 0x10, 0, 0x10, 0, 0, 0},             // both begin; both rekey the child
-		{1, 0, 0, 0, 0, 10, 11, 0x10, 0, 0x10, 0, 0, 0, 0},           // both rekey the IKE SA
-		{0, 0, 0, 0, 0, 10, 9, 8, 11, 0x10, 0x20, 1, 2, 3, 0, 0},     // everything crosses, with losses
-		{0, 0, 0, 0, 0, 12, 0, 8, 0, 13, 0, 0, 0},                    // hard ends
-		{2, 0, 0, 0, 0, 14, 0, 0, 16, 0, 0, 0},                       // down and up
-		{3, 0, 0, 0, 0, 18, 5, 0, 0, 0, 19, 4, 4, 4, 4, 0, 0, 0},     // one side is killed, then the other
-		{0, 0, 0, 0, 0, 20, 8, 0, 0, 0, 20, 8, 0, 0, 0},              // no SPI left for a while
-		{4, 2, 0, 2, 0, 0, 2, 3, 0, 8, 2, 0, 3, 0, 7, 7, 7, 0, 0},    // repetition, damage
-		{5, 0, 0, 0, 0, 22, 0, 0, 4, 4, 0, 0, 10, 0, 0, 0, 22, 0, 0}, // another configuration
+		{1, 0, 0, 0, 0, 8, 9, 0, 0x10, 0, 0x10, 0, 0, 0},               // both begin; both rekey the child
+		{1, 0, 0, 0, 0, 10, 11, 0x10, 0, 0x10, 0, 0, 0, 0},             // both rekey the IKE SA
+		{0, 0, 0, 0, 0, 10, 9, 8, 11, 0x10, 0x20, 1, 2, 3, 0, 0},       // everything crosses, with losses
+		{0, 0, 0, 0, 0, 12, 0, 8, 0, 13, 0, 0, 0},                      // hard ends
+		{2, 0, 0, 0, 0, 14, 0, 0, 16, 0, 0, 0},                         // down and up
+		{3, 0, 0, 0, 0, 18, 5, 0, 0, 0, 19, 4, 4, 4, 4, 0, 0, 0},       // one side is killed, then the other
+		{0, 0, 0, 0, 0, 20, 8, 0, 0, 0, 20, 8, 0, 0, 0},                // no SPI left for a while
+		{4, 2, 0, 2, 0, 0, 2, 3, 0, 8, 2, 0, 3, 0, 7, 7, 7, 0, 0},      // repetition, damage
+		{5, 0, 0, 0, 0, 22, 0, 0, 4, 4, 0, 0, 10, 0, 0, 0, 22, 0, 0},   // another configuration
 		{0xc0, 0, 0, 0, 0, 0, 10, 9, 8, 11, 0x10, 0x20, 1, 2, 3, 0, 0}, // additional key exchanges, and everything crosses
 		{0xc1, 0, 0, 2, 0, 0, 0x36, 8, 0, 0x37, 10, 0, 0, 0, 9, 1, 0, 0},
 		// another child, another protection, no child, no peer, and back: in flight, at both ends, during rekeys
