@@ -26,9 +26,6 @@ import (
 
 var updateScreens = flag.Bool("update", false, "write what is shown into testdata, instead of comparing it")
 
-// whyB is a gateway that keeps its tunnel to site A up, as siteA does.
-func whyB() string { return strings.Replace(siteB(), "start: on-demand", "start: always", 1) }
-
 // passive waits for the peer.
 func passive(text string) string {
 	return strings.Replace(text, "start: always", "start: on-demand", 1)
