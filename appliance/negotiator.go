@@ -192,115 +192,6 @@ func (n *negotiator) step(event ike.Event) {
 	}
 }
 
-func (n *negotiator) carryOut(effect ike.Effect) *ike.InstallFailed {
-	switch e := effect.(type) {
-	case ike.Send:
-		if err := n.plane.SendUDP(e.Local, e.Remote, e.Payload, e.NonESPMarker); err != nil {
-			n.log.Debug("IKE message not sent", "remote", e.Remote, "error", err)
-		}
-	case ike.Arm:
-		n.arm(e.At)
-	case ike.InstallInbound:
-		failed := n.install(e.Peer, e.Child, e.SA, n.plane.InstallInbound)
-		if failed != nil {
-			failed.Inbound = true // its SPI comes back by ReleaseSPI
-			return failed
-		}
-		n.inbound[e.SA.SPI] = n.count(e.Child)
-	case ike.InstallOutbound:
-		if failed := n.install(e.Peer, e.Child, e.SA, n.plane.InstallOutbound); failed != nil {
-			return failed // the engine removes nothing that was refused
-		}
-		n.pairs[outboundSA{n.count(e.Child).id, e.SA.SPI}] = e.SA.PairSPI
-	case ike.CheckCertificates:
-		n.certificates.check(e, n.answer)
-	case ike.MoveOutbound:
-		n.report("move outbound SA", e.Peer, e.Child, e.SPI, n.moveOutbound(e.Child, e.SPI, e.Remote))
-	case ike.RemoveInbound:
-		n.report("remove inbound SA", e.Peer, e.Child, e.SPI, n.removeInbound(e.SPI))
-	case ike.RemoveOutbound:
-		n.report("remove outbound SA", e.Peer, e.Child, e.SPI, n.removeOutbound(e.Child, e.SPI))
-	case ike.ReleaseSPI:
-		n.plane.ReleaseSPI(e.SPI)
-	case ike.Fact:
-		n.facts(e)
-		n.pauseAfter(e)
-	default:
-		n.log.Error("IKE effect without an executor", "type", fmt.Sprintf("%T", effect))
-	}
-	return nil
-}
-
-// install hands one direction of a Child SA to the data plane and wipes the
-// keys, which the data plane has copied.
-func (n *negotiator) install(peer, name string, sa ike.ChildSA, into func(pipeline.ChildSA) error) *ike.InstallFailed {
-	defer sa.Keymat.Wipe()
-	c := n.cells.cells[name]
-	err := fmt.Errorf("tunnel %q has no cell", name)
-	if c != nil {
-		err = into(pipeline.ChildSA{
-			Cell:         c.id,
-			SPI:          sa.SPI,
-			Protocol:     sa.Protocol,
-			Transport:    sa.Transport,
-			Suite:        sa.Suite,
-			Keymat:       sa.Keymat,
-			Local:        sa.Local,
-			Remote:       sa.Remote,
-			UDPEncap:     sa.UDPEncap,
-			BehindNAT:    sa.BehindNAT,
-			Selectors:    sa.Selectors,
-			ReplayWindow: sa.ReplayWindow,
-			ESN:          sa.ESN,
-			Worker:       sa.Worker,
-			Soft:         pipeline.Lifetime(sa.Soft),
-			Hard:         pipeline.Lifetime(sa.Hard),
-
-			Encapsulation: encapsulation(n.encapsulation(name)),
-		})
-	}
-	if err == nil {
-		return nil
-	}
-	n.report("install SA", peer, name, sa.SPI, err)
-	return &ike.InstallFailed{SPI: sa.PairSPI, Reason: err.Error()}
-}
-
-// count notes one more SA in the cell of a tunnel.
-func (n *negotiator) count(tunnel string) *cell {
-	c := n.cells.cells[tunnel]
-	n.cells.installed(c)
-	return c
-}
-
-func (n *negotiator) removeInbound(spi uint32) error {
-	c := n.inbound[spi]
-	if c == nil {
-		return fmt.Errorf("no inbound SA %s is installed", spiText(spi))
-	}
-	delete(n.inbound, spi)
-	err := n.plane.RemoveInbound(spi) // first: a cell is closed without SAs
-	return errors.Join(err, n.cells.removed(c))
-}
-
-func (n *negotiator) moveOutbound(tunnel string, spi uint32, remote netip.AddrPort) error {
-	c := n.cells.cells[tunnel]
-	if c == nil {
-		return fmt.Errorf("tunnel %q has no cell", tunnel)
-	}
-	return n.plane.MoveOutbound(c.id, spi, remote)
-}
-
-func (n *negotiator) removeOutbound(tunnel string, spi uint32) error {
-	c := n.cells.cells[tunnel]
-	if c == nil {
-		return fmt.Errorf("tunnel %q has no cell", tunnel)
-	}
-	delete(n.pairs, outboundSA{c.id, spi})
-	_, err := n.plane.RemoveOutbound(c.id, spi)
-	return errors.Join(err, n.cells.removed(c))
-}
-
 // pauseAfter makes the traffic of a peer's tunnels drop, counted as such, while
 // a failed negotiation may not be tried again: it neither waits in vain nor leaves
 // by another way (S-024). An SA that comes up ends that.
@@ -322,12 +213,6 @@ func (n *negotiator) resume() {
 	}
 	if !next.IsZero() {
 		n.pause.Reset(time.Until(next))
-	}
-}
-
-func (n *negotiator) report(what, peer, name string, spi uint32, err error) {
-	if err != nil {
-		n.log.Error(what, "peer", peer, "child", name, "spi", spiText(spi), "error", err)
 	}
 }
 

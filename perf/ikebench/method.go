@@ -26,7 +26,7 @@ import (
 // method is how the two ends of every peer prove themselves.
 type method struct {
 	name       string
-	prove      func(*ike.Peer) // fills in one end
+	prove      func(*ike.Peer) error // fills in one end
 	check      func(ike.CheckCertificates) ike.CertificatesChecked
 	arithmetic func() (microseconds float64, err error) // of public keys, that one end cannot do without
 }
@@ -36,7 +36,10 @@ var epoch = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 
 // psk is authentication by one preshared key for all peers; two would cost the same.
 func psk() method {
-	prove := func(p *ike.Peer) { p.PSK = crypto.NewSecret([]byte("a key for measurements only")) }
+	prove := func(p *ike.Peer) error {
+		p.PSK = crypto.NewSecret([]byte("a key for measurements only"))
+		return nil
+	}
 	return method{name: "PSK", prove: prove, arithmetic: x25519Alone}
 }
 
@@ -98,12 +101,12 @@ func ecdsaCertificates() (method, error) {
 	if err != nil {
 		return method{}, err
 	}
-	// prove takes the credential of an end; failures of the random source end the benchmark by a peer without one.
-	prove := func(p *ike.Peer) {
+	prove := func(p *ike.Peer) (err error) {
 		p.LocalAuth, p.RemoteAuth, p.Authorities = ike.AuthSignature, ike.AuthSignature, trust.Authorities.KeyIDs()
 		if p.Credential = ours; p.Local != hub {
-			p.Credential, _ = ca.credential(p.Local)
+			p.Credential, err = ca.credential(p.Local)
 		}
+		return err
 	}
 	check := func(e ike.CheckCertificates) ike.CertificatesChecked {
 		key, err := checker.Check(context.Background(), trust, e.Identity, e.Certificates)

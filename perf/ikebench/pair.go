@@ -2,6 +2,7 @@ package ikebench
 
 import (
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"net/netip"
 	"syscall"
@@ -60,8 +61,9 @@ func newPair(peers int, m method, limits ike.Limits, change func(*ike.Peer)) (*p
 		outside.Local, outside.Remote = inside.Remote, inside.Local
 		here.Children = []ike.Child{{Name: name(i), Selectors: []policy.Selector{inside}, Start: ike.StartOnDemand, IdleTimeout: -1}}
 		there.Children = []ike.Child{{Name: name(i), Selectors: []policy.Selector{outside}, Start: ike.StartOnDemand, IdleTimeout: -1}}
-		m.prove(&here)
-		m.prove(&there)
+		if err := errors.Join(m.prove(&here), m.prove(&there)); err != nil {
+			return nil, err
+		}
 		if change != nil {
 			change(&here)
 			change(&there)
@@ -84,8 +86,10 @@ func newPair(peers int, m method, limits ike.Limits, change func(*ike.Peer)) (*p
 	return p, nil
 }
 
-// unlimited keeps what is there against floods out of the measurement: every negotiation is wanted, and one end is all of a peer's.
-var unlimited = ike.Limits{HalfOpen: 1 << 20, HalfOpenPerAddress: 1 << 20, HalfOpenEstablished: 1 << 20, CookieThreshold: 1 << 20}
+// Unlimited keeps what is there against floods out of a measurement: every negotiation is wanted, whatever address it comes from.
+func Unlimited() ike.Limits {
+	return ike.Limits{HalfOpen: 1 << 20, HalfOpenPerAddress: 1 << 20, HalfOpenEstablished: 1 << 20, CookieThreshold: 1 << 20}
+}
 
 // headers are IPv4 and UDP.
 const headers = 28

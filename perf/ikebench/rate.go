@@ -33,7 +33,7 @@ type sample struct{ initiator, responder, check, bytes float64 }
 // rates measures one way to authenticate.
 func rates(m method, cookie bool, windows, negotiations int) (RateRow, error) {
 	row := RateRow{Table: tableRates, Authentication: m.name, Cookie: cookie, Windows: windows, Negotiations: negotiations}
-	limits := unlimited
+	limits := Unlimited()
 	if cookie {
 		limits.CookieThreshold = -1
 	}
@@ -108,7 +108,7 @@ const holdTarget = 24 << 10
 func hold(m method, pairs int) (HoldRow, error) {
 	row := HoldRow{Table: tableHold, Authentication: m.name, Pairs: pairs, Target: holdTarget}
 	empty := inUse()
-	p, err := newPair(pairs, m, unlimited, nil)
+	p, err := newPair(pairs, m, Unlimited(), nil)
 	if err != nil {
 		return row, err
 	}
@@ -152,7 +152,7 @@ const upkeepTarget = 5
 // which every IKE SA and every Child SA is rekeyed, from which the checks are taken out.
 func upkeep(m method, tunnels int, minutes time.Duration) (UpkeepRow, error) {
 	row := UpkeepRow{Table: tableUpkeep, Tunnels: tunnels, Target: upkeepTarget, Lifetime: time.Hour.String(), Simulated: minutes.String()}
-	p, err := newPair(tunnels, m, unlimited, func(peer *ike.Peer) {
+	p, err := newPair(tunnels, m, Unlimited(), func(peer *ike.Peer) {
 		peer.RekeyTime = time.Hour
 		peer.Children[0].RekeyTime = time.Hour
 		if peer.Local != hub { // one end begins: both would rekey each other's

@@ -14,6 +14,7 @@ import (
 	"sallyport/crypto/cryptodev"
 	"sallyport/ike"
 	"sallyport/ike/wire"
+	"sallyport/perf/ikebench"
 	"sallyport/pipeline"
 	"sallyport/pmd/ethdev"
 	"sallyport/pmd/mempool"
@@ -68,7 +69,7 @@ func macOf(number byte, port int) net.HardwareAddr {
 
 func newEnd(at place, peers int, devices *cryptodev.Pool) (*end, error) {
 	e := &end{place: at, cells: map[string]pipeline.CellID{}, inbox: make(chan ike.Event, inboxSize)}
-	if err := errors.Join(e.newPlane(peers, devices)); err != nil {
+	if err := e.newPlane(peers, devices); err != nil {
 		return e, err
 	}
 	var list []ike.Peer
@@ -82,12 +83,9 @@ func newEnd(at place, peers int, devices *cryptodev.Pool) (*end, error) {
 	if err := ike.ValidatePeers(list[:min(len(list), 2)]); err != nil {
 		return e, err
 	}
-	e.engine = ike.NewEngine(ike.Config{Random: rand.Reader, Peers: list, Limits: unlimited, AllocateSPI: func(_, _ string) (uint32, error) { return e.plane.AllocateSPI() }})
+	e.engine = ike.NewEngine(ike.Config{Random: rand.Reader, Peers: list, Limits: ikebench.Unlimited(), AllocateSPI: func(_, _ string) (uint32, error) { return e.plane.AllocateSPI() }})
 	return e, nil
 }
-
-// unlimited keeps what is there against floods out of the measurement: all peers share an address here.
-var unlimited = ike.Limits{HalfOpen: 1 << 20, HalfOpenPerAddress: 1 << 20, HalfOpenEstablished: 1 << 20, CookieThreshold: 1 << 20}
 
 // tunnel is the name of a peer and of its child.
 func tunnel(number int) string {
