@@ -220,7 +220,7 @@ func (c *childSA) delete(reason Reason) {
 
 // grace is how long the inbound half must outlive its delete.
 func (c *childSA) grace() time.Duration {
-	if c.replacedFor != "" {
+	if c.replacedFor != "" || c.slot.worker > 0 && c.slot.all.live() != nil { // packets go by another from then on
 		return c.engine().limits.RekeyGrace
 	}
 	return 0

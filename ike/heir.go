@@ -181,6 +181,9 @@ func (sa *ikeSA) confirm(request bool) {
 	}
 	for _, c := range sa.children {
 		c.confirmed = c.confirmed || request || c.first
+		if c.slot.worker > 0 && c.confirmed {
+			c.slot.elect() // it awaits this
+		}
 	}
 	if !sa.confirmed {
 		sa.confirmed = true

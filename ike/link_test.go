@@ -237,7 +237,7 @@ func (n *end) do(ef Effect) {
 		n.outbound[ef.SA.SPI] = ef.SA
 		cell := cellOf(ef.Child, ef.SA.Worker)
 		_, replaces := n.cells[cell]
-		n.firsts[ef.SA.SPI], n.cells[cell] = !replaces, ef.SA.SPI
+		n.firsts[ef.SA.SPI], n.cells[cell] = !replaces && ef.SA.Worker == 0, ef.SA.SPI // a worker has the one of all until then
 	case MoveOutbound:
 		sa, installed := n.outbound[ef.SPI]
 		if !installed || !sa.UDPEncap {

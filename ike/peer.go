@@ -226,11 +226,14 @@ func (p *peer) nextAttempt() time.Time {
 // wait sets a retry timer for the given number of failures in a row.
 func (p *peer) wait(t *timer, failures int) {
 	e := p.engine
-	delay := e.limits.RetryMin << min(max(failures-1, 0), 16)
+	delay := e.limits.RetryMin << min(max(failures-1, 0), longestPause)
 	e.timers.set(t, e.now.Add(e.jitter(min(delay, e.limits.RetryMax), retryJitter)), p.touch)
 }
 
 const retryJitter = 0.5
+
+// longestPause is as many failures as count: the pause is RetryMax long before.
+const longestPause = 16
 
 // pause keeps the peer from being called for the least of those times.
 func (p *peer) pause() { p.wait(&p.retry, 1) }

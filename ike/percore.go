@@ -3,8 +3,11 @@ package ike
 import (
 	"encoding/binary"
 	"slices"
+	"time"
 
+	"sallyport/crypto"
 	"sallyport/ike/wire"
+	"sallyport/policy"
 )
 
 // A child may have a Child SA for each worker of the data plane (RFC 9611), so that none shares its sequence numbers with another. It then has a
@@ -16,6 +19,9 @@ import (
 //
 // The end that began the Child SA of all begins those of workers. The other end waits for RekeyGrace and asks for what it still lacks: the two
 // may have different numbers of workers.
+//
+// A worker sends by the Child SA of all while it has none of its own, so none waits and nothing is lost: the end that answers sends by a new one
+// when the peer is known to have it (await), and one that is deleted takes for RekeyGrace what is still on its way.
 
 // newSlots makes the places of one configured child, that of all first.
 func newSlots(p *peer, cfg Child) []*slot {
@@ -69,6 +75,54 @@ func (s *slot) left(reason Reason) {
 			c.delete(reason)
 		}
 	}
+}
+
+// terms are what a Child SA beside others is asked for with, and agreed to: those of a worker have the traffic and the algorithms that the one of all
+// has (RFC 9611 4). How keys are exchanged is not among them: that one may come from IKE_AUTH, where they are not.
+func (s *slot) terms() (proposals []crypto.Proposal, selectors []policy.Selector) {
+	if s.worker > 0 {
+		if c := s.all.live(); c != nil {
+			return alike(s.cfg.Proposals, c.chosen), c.selectors
+		}
+	}
+	return s.cfg.Proposals, s.cfg.Selectors
+}
+
+// same refuses a Child SA for less traffic than the one of all has: what its worker would have to send beyond would be lost.
+func (s *slot) same(selectors []policy.Selector) error {
+	if s.worker == 0 {
+		return nil
+	}
+	if _, wanted := s.terms(); !covers(selectors, wanted) {
+		return refuse(wire.NotifyTSUnacceptable, FailSelectors, "Child SA beside others for %s, expected their traffic, %s", describeSelectors(selectors), describeSelectors(wanted))
+	}
+	return nil
+}
+
+// await has a worker send by a Child SA that the peer asked for once the peer has shown that it has it, by a packet or by another request; after
+// RekeyGuard too, for a peer that has nothing to say.
+func (c *childSA) await() {
+	e, since := c.engine(), c.engine().now
+	var check func()
+	check = func() {
+		switch {
+		case c.state != childActive || c.sending != sendNotYet || c.slot.outbound != nil:
+		case c.known() || e.now.Sub(since) >= e.limits.RekeyGuard:
+			c.installOutbound()
+		default:
+			e.timers.set(&c.watch, e.now.Add(time.Second), check)
+		}
+	}
+	check()
+}
+
+// pauseAfterDelete is how long a Child SA is not brought back that the peer has deleted, in failures of peer.wait: it has a reason, and may have it
+// again. A worker without its own loses nothing by waiting for as long as it can, and two ends must not make and delete for ever (RFC 9611 6).
+func (s *slot) pauseAfterDelete() int {
+	if s.worker > 0 {
+		return longestPause
+	}
+	return 1
 }
 
 // together lists the Child SAs of a child, those of workers included.

@@ -56,6 +56,39 @@ func withoutDH(proposals []crypto.Proposal) []crypto.Proposal {
 	return stripped
 }
 
+// alike is what of the proposals gives the same algorithms for packets once more, by whichever key exchange.
+func alike(proposals []crypto.Proposal, c chosen) (list []crypto.Proposal) {
+	for _, p := range proposals {
+		if p.Protocol != c.protocol || !slices.Contains(p.ESN, c.esnID()) {
+			continue
+		}
+		p.ESN = []crypto.ESNID{c.esnID()}
+		cipher := crypto.Cipher{Encr: c.suite.Encr, KeyBits: c.suite.KeyBits}
+		switch {
+		case c.suite.AH():
+		case slices.Contains(p.Ciphers, cipher):
+			p.Ciphers = []crypto.Cipher{cipher}
+		default:
+			continue
+		}
+		switch {
+		case slices.Contains(p.Integ, c.suite.Integ):
+			p.Integ = []crypto.IntegID{c.suite.Integ}
+		case len(p.Integ) > 0 || c.suite.Integ != crypto.IntegNone:
+			continue
+		}
+		list = append(list, p)
+	}
+	return list
+}
+
+func (c chosen) esnID() crypto.ESNID {
+	if c.esn {
+		return crypto.ESNYes
+	}
+	return crypto.ESNNo
+}
+
 // groups lists the key exchange groups of the proposals in order of preference.
 func groups(proposals []crypto.Proposal) []crypto.DHID {
 	var list []crypto.DHID

@@ -69,6 +69,10 @@ func (s *slot) elect() {
 	if s.outbound != nil || s.retired {
 		return
 	}
+	if c := s.live(); c != nil && s.worker > 0 && s.all.outbound != nil && c.sending == sendNotYet {
+		c.await()
+		return
+	}
 	for _, fit := range []func(*childSA) bool{
 		func(c *childSA) bool { return (c.ike.usable() || c.ike.goesOn()) && c.known() },
 		func(c *childSA) bool { return c.ike.usable() || c.ike.goesOn() },

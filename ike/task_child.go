@@ -38,10 +38,19 @@ func newChildInitiator(s *slot, old *childSA) *childInitiator {
 }
 
 func (t *childInitiator) proposals(sa *ikeSA) []crypto.Proposal {
+	proposals, _ := t.terms()
 	if t.first {
-		return withoutDH(sa.passable(t.slot.cfg.Proposals))
+		return withoutDH(sa.passable(proposals))
 	}
-	return sa.passable(t.slot.cfg.Proposals)
+	return sa.passable(proposals)
+}
+
+// terms are what the Child SA is asked for with. A rekey is free to find better ones.
+func (t *childInitiator) terms() ([]crypto.Proposal, []policy.Selector) {
+	if t.old != nil {
+		return t.slot.cfg.Proposals, t.slot.cfg.Selectors
+	}
+	return t.slot.terms()
 }
 
 func (t *childInitiator) build(m *message) error {
@@ -77,7 +86,8 @@ func (t *childInitiator) build(m *message) error {
 			return err
 		}
 	}
-	selectors := withPacket(t.slot.cfg.Selectors, t.slot.packet)
+	_, selectors := t.terms()
+	selectors = withPacket(selectors, t.slot.packet)
 	if t.single {
 		selectors = selectors[:1]
 	}
@@ -302,10 +312,11 @@ func (t *childInitiator) agree(m *message) (*childSA, error) {
 	if transport {
 		sa.seen(local, remote)
 	}
-	selectors := narrow(t.slot.cfg.Selectors, local, remote)
-	if len(selectors) == 0 {
+	_, asked := t.terms()
+	selectors := narrow(asked, local, remote)
+	if len(selectors) == 0 || t.old == nil && t.slot.same(selectors) != nil {
 		return nil, failf(FailSelectors, "peer answered TSi %s and TSr %s, we asked for %s", describeEndpoints(local), describeEndpoints(remote),
-			describeSelectors(t.slot.cfg.Selectors))
+			describeSelectors(asked))
 	}
 	shared, err := t.dh.shared(choice, wire.Find[*wire.KE](m.Payloads))
 	if err != nil {

@@ -125,7 +125,14 @@ func (t *childResponder) negotiate(m *message) error {
 	if err != nil {
 		return err
 	}
-	ours, offered := sa.passable(s.cfg.Proposals), wire.Find[*wire.SA](m.Payloads).Proposals
+	proposals := s.cfg.Proposals
+	if s.worker > 0 && t.old == nil {
+		if err := s.same(selectors); err != nil {
+			return err
+		}
+		proposals, selectors = s.terms()
+	}
+	ours, offered := sa.passable(proposals), wire.Find[*wire.SA](m.Payloads).Proposals
 	if t.first {
 		ours = withoutDH(ours)
 	}

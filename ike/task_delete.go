@@ -126,7 +126,7 @@ func (t *informationalResponder) deleteChild(sa *ikeSA, protocol crypto.Protocol
 		reason = ours.reason
 	case reason == "":
 		reason = DeletedByPeer
-		s.peer.wait(&s.retry, 1) // the peer has a reason; do not bring it back within the same second
+		s.peer.wait(&s.retry, s.pauseAfterDelete())
 	}
 	if ours == nil {
 		if t.deleted == nil {
