@@ -133,14 +133,35 @@ func parseKeywords(text string, p Protocol, kinds ...TransformType) ([]keyword, 
 	for name := range strings.SplitSeq(text, "-") {
 		word, ok := lookUp(name, p, kinds)
 		if _, refused := refusedExchanges[name[strings.Index(name, "_")+1:]]; refused {
-			return nil, fmt.Errorf("%q: %s", name, whyRefused)
+			return nil, fmt.Errorf("%s: %s", quoted(name), whyRefused)
 		}
 		if !ok {
-			return nil, fmt.Errorf("unknown word %q, expected one of %s%s", name, wordList(p, kinds...), additionalHint(kinds))
+			return nil, fmt.Errorf("unknown word %s%s, expected one of %s%s", quoted(name), meant(name, p, kinds), wordList(p, kinds...), additionalHint(kinds))
 		}
 		words = append(words, word)
 	}
 	return words, nil
+}
+
+// maxQuoted is how much of a text an error shows, in octets: the text may be of any length.
+const maxQuoted = 120
+
+func quoted(text string) string {
+	if len(text) > maxQuoted {
+		return fmt.Sprintf("%q...", text[:maxQuoted])
+	}
+	return fmt.Sprintf("%q", text)
+}
+
+// meant is the word that an unknown one stands for, if only capitals and separators tell the two apart: "AES128_GCM16".
+func meant(name string, p Protocol, kinds []TransformType) string {
+	plain := func(text string) string { return strings.ReplaceAll(strings.ToLower(text), "_", "") }
+	for _, k := range keywordTable {
+		if _, known := inTable(k.name, p, kinds); known && plain(k.name) == plain(name) {
+			return ": did you mean " + k.name + "?"
+		}
+	}
+	return ""
 }
 
 // lookUp finds a word. Before that of a key exchange "ke1_" to "ke7_" make it an additional

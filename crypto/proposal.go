@@ -54,7 +54,7 @@ func ParseIKEProposalWithLegacy(text string) (IKEProposal, error) {
 	p := Proposal{Protocol: ProtocolIKE}
 	err := p.parse(text, TransformEncr, TransformInteg, TransformPRF, TransformDH)
 	if err != nil {
-		return Proposal{}, fmt.Errorf("IKE proposal %q: %w", text, err)
+		return Proposal{}, fmt.Errorf("IKE proposal %s: %w", quoted(text), err)
 	}
 	return p, nil
 }
@@ -73,7 +73,7 @@ func refuseLegacy(text string, parse func(string) (Proposal, error)) (Proposal, 
 	}
 	if names := p.Legacy(); len(names) > 0 {
 		err := fmt.Errorf("weak %s, expected others unless legacy algorithms are allowed", strings.Join(names, " and "))
-		return Proposal{}, fmt.Errorf("%s proposal %q: %w", p.Protocol, text, err)
+		return Proposal{}, fmt.Errorf("%s proposal %s: %w", p.Protocol, quoted(text), err)
 	}
 	return p, nil
 }
@@ -84,7 +84,7 @@ func ParseESPProposalWithLegacy(text string) (ESPProposal, error) {
 	p := Proposal{Protocol: ProtocolESP}
 	err := p.parse(text, TransformEncr, TransformInteg, TransformDH, TransformESN)
 	if err != nil {
-		return Proposal{}, fmt.Errorf("ESP proposal %q: %w", text, err)
+		return Proposal{}, fmt.Errorf("ESP proposal %s: %w", quoted(text), err)
 	}
 	return p, nil
 }
@@ -99,7 +99,7 @@ func ParseAHProposal(text string) (Proposal, error) {
 func ParseAHProposalWithLegacy(text string) (Proposal, error) {
 	p := Proposal{Protocol: ProtocolAH}
 	if err := p.parse(text, TransformInteg, TransformDH, TransformESN); err != nil {
-		return Proposal{}, fmt.Errorf("AH proposal %q: %w", text, err)
+		return Proposal{}, fmt.Errorf("AH proposal %s: %w", quoted(text), err)
 	}
 	return p, nil
 }

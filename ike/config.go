@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net/netip"
 	"slices"
 	"time"
@@ -280,6 +281,9 @@ func validateNegotiation(where string, rekey time.Duration, proposals []crypto.P
 	var errs []error
 	if rekey < 0 {
 		errs = append(errs, fmt.Errorf("%s: rekey time %v, expected a positive duration", where, rekey))
+	}
+	if len(proposals) > math.MaxUint8 { // RFC 7296 3.3.1: a proposal's number is one octet
+		errs = append(errs, fmt.Errorf("%s: %d proposals, expected at most %d", where, len(proposals), math.MaxUint8))
 	}
 	for _, proposal := range proposals {
 		if err := proposal.Validate(); err != nil {

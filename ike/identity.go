@@ -98,7 +98,38 @@ func parseIdentity(text string) (Identity, error) {
 	case strings.Contains(text, "@"):
 		return parseWord(wire.IDRFC822Address, text)
 	}
-	return parseWord(wire.IDFQDN, text)
+	id, err := parseWord(wire.IDFQDN, text)
+	if err == nil {
+		err = checkHostName(text)
+	}
+	return id, err
+}
+
+// checkHostName refuses text without the kind of identity before it that looks like a slip rather than a host name: the peer would be refused, and
+// nobody would see why.
+func checkHostName(text string) error {
+	const otherwise = "; what is no host name and is meant to be sent as one is written after fqdn:, a key id after keyid:"
+	dot := strings.LastIndexByte(text, '.')
+	switch {
+	case strings.Contains(text, "/"):
+		return errors.New("expected an address without a prefix length, or a host name" + otherwise)
+	case strings.Contains(text, ":"):
+		return errors.New("expected an IPv6 address, or one of address:, fqdn:, mail:, dn: and keyid: before the identity")
+	case dot >= 0 && dot < len(text)-1 && strings.Trim(text[dot:], ".0123456789") == "": // RFC 1123, section 2.1
+		return errors.New("expected an address, which has four numbers from 0 to 255, or a host name, which does not end in one" + otherwise)
+	}
+	for label := range strings.SplitSeq(text, ".") {
+		if label == "" || len(label) > maxLabel || strings.ContainsFunc(label, notInHostName) {
+			return errors.New("expected a host name, labels of 1 to 63 letters, digits, hyphens and underscores with dots between them" + otherwise)
+		}
+	}
+	return nil
+}
+
+const maxLabel = 63 // octets, RFC 1035 section 2.3.4
+
+func notInHostName(r rune) bool {
+	return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '-' || r == '_')
 }
 
 func parseAddress(text string) (Identity, error) {

@@ -25,6 +25,9 @@ func TestParseIdentity(t *testing.T) {
 		"admin@example.org":               {wire.IDRFC822Address, ""},
 		"mail:admin@example.org":          {wire.IDRFC822Address, "admin@example.org"},
 		"mail:a=b@example.org":            {wire.IDRFC822Address, ""},
+		"fqdn:a..b":                       {wire.IDFQDN, ""},
+		"fqdn:10.1.2.3/24":                {wire.IDFQDN, ""},
+		"gw_7":                            {wire.IDFQDN, ""},
 		"keyid:group-7":                   {wire.IDKeyID, ""},
 		"keyid:0x00ff":                    {wire.IDKeyID, ""},
 		"keyid:0x6162":                    {wire.IDKeyID, "keyid:ab"},
@@ -50,6 +53,7 @@ func TestParseIdentity(t *testing.T) {
 	}
 	for _, text := range []string{"", "with space", "tab\t", "grüße.example", "fe80::1%eth0 x", "fe80::1%eth0", "*.example", "%any", "address:gw", "dn:gw", "dn:", "mail:gw",
 		"mail:@x", "keyid:", "keyid:0x", "keyid:0x1", "keyid:a b", "CN=", "CN=a,", "=a", "X=a", "CN=a\\", `CN=\zz`, "CN=#04", "CN=#0401ff00", "C=Österreich", "1.=a",
+		"192.0.2", "192.0.2.256", "192.0.2.1/32", "2001:db8::g", "key:7", "a..b", "gw.", "#abcd", `gw\a`, strings.Repeat("a", 64), "gw.7",
 		strings.Repeat("a", maxIdentity+1)} {
 		if id, err := ParseIdentity(text); err == nil {
 			t.Errorf("%q: %v, expected an error", text, id)

@@ -4,6 +4,7 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
+	"fmt"
 	"net/netip"
 	"time"
 )
@@ -52,7 +53,7 @@ func ParseLocalLists(file string, content []byte) ([]LocalList, error) {
 	add := func(raw []byte) error {
 		list, err := x509.ParseRevocationList(raw)
 		if err != nil {
-			return err
+			return fmt.Errorf("expected a CRL in PEM or DER: %w", err)
 		}
 		list.RevokedCertificateEntries = nil // read again, where they are needed
 		lists = append(lists, LocalList{File: file, raw: raw, list: list})

@@ -16,6 +16,7 @@ import (
 const (
 	minMTU       = 68      // bytes, RFC 791 section 3.2
 	minMTUIPv6   = 1280    // bytes, RFC 8200 section 5
+	minMTUTunnel = 576     // bytes: what any path of IPv4 is taken to carry (RFC 791 section 3.2), and IKE needs at the least (RFC 7383 section 2.5.1)
 	maxMTU       = 9728    // bytes: jumbo frames of all common equipment
 	minMemoryMB  = 64      // below it the tables of the data plane have no room
 	maxTable     = 1 << 28 // entries
@@ -187,6 +188,9 @@ func formatCores(cores []int) string {
 
 // has reports whether the file has the key, with a value or without.
 func (b *builder) has(key string) bool { return b.lines[key] != 0 }
+
+// hasValue reports whether the file says something at the key; without it, what holds without the key does.
+func (b *builder) hasValue(key string) bool { return b.has(key) && !b.empty[key] }
 
 // Devices as DPDK names them: PCI addresses, and virtual devices with their arguments.
 var (

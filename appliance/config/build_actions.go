@@ -9,8 +9,8 @@ import (
 
 func (b *builder) filterAction(key string, raw *fileFilterAction) policy.FilterAction {
 	b.name(key+".name", raw.Name, nil)
-	b.someProposals(key+".esp_proposals", raw.ESPProposals != nil, len(raw.ESPProposals))
-	b.someProposals(key+".ah_proposals", raw.AHProposals != nil, len(raw.AHProposals))
+	b.someProposals(key+".esp_proposals", toProposals(raw.ESPProposals), raw.ESPProposals != nil)
+	b.someProposals(key+".ah_proposals", toProposals(raw.AHProposals), raw.AHProposals != nil)
 	action := policy.FilterAction{
 		Name: raw.Name, Kind: raw.Action, FallbackClear: raw.FallbackClear, FallbackClearOnWAN: raw.FallbackClearOnWAN,
 		InboundPassthrough: raw.InboundPassthrough, Origin: b.origin(key),
@@ -47,6 +47,7 @@ func (b *builder) protection(key string, raw *fileFilterAction) {
 	if len(raw.AHProposals) > 0 && raw.Encapsulation.DummyInterval > 0 {
 		b.add(key+".encapsulation.dummy_interval", "expected off with ah_proposals: only ESP has dummy packets (RFC 4303 section 2.6)")
 	}
+	b.padding(key+".encapsulation.tfc_pad", &raw.Encapsulation, raw.Mode == modeTransport, map[bool]string{true: "ah_proposals"}[len(raw.AHProposals) > 0])
 }
 
 // toProposals are the proposals of a list in the file.

@@ -91,6 +91,9 @@ func (b *builder) certificates(key string, raw *filePeer, peer *ike.Peer) {
 		peer.Authorities = authorities.KeyIDs()
 		b.config.Auth.Trust[raw.Name] = &pki.Trust{Authorities: authorities, Named: auth.CertificateID, AnyPurpose: b.raw.Auth.AnyKeyPurpose}
 	}
+	if auth.CertificateID.Type == wire.IDKeyID {
+		b.add(key+".certificate_id", "expected an address, a host name, a mail address or a distinguished name, found a key id, which no certificate names")
+	}
 	w := waysOf(auth, authorities != nil)
 	b.ways = append(b.ways, w)
 	if b.anyWithin(key) {
@@ -146,7 +149,7 @@ func (b *builder) settleMethod(key string, rule *fileRule, index int, settled ma
 	}
 	local, remote := b.ways[index].choose(preferred)
 	if local == "" || remote == "" {
-		if !b.anyWithin(fmt.Sprintf("peers[%d].auth", index)) && len(preferred) > 0 { // S-066
+		if !b.anyWithin(fmt.Sprintf("peers[%d].auth", index)) && !b.anyWithin(key+".auth_methods") { // S-066
 			b.add(key+".auth_methods", "expected a method for which peer %q has the files, for both ends, found %s: its auth has %s for this end and %s for the peer",
 				rule.Peer, methodWords(preferred), methodWords(b.ways[index].local), methodWords(b.ways[index].remote))
 		}

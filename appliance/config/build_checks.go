@@ -105,7 +105,7 @@ func (b *builder) crlFiles(names []string, most int) []pki.LocalList {
 			}
 			found, err := pki.ParseLocalLists(file, text)
 			if err != nil {
-				b.add(key, "%s: expected a CRL in PEM or DER: %s", file, oneLine(err))
+				b.add(key, "%s: %s", file, oneLine(err))
 			}
 			lists = append(lists, found...)
 		}
@@ -152,6 +152,8 @@ func (b *builder) credential(key string, auth *fileAuth) *pki.Credential {
 	files := b.credentialFiles(auth)
 	switch {
 	case files == credentialFiles{}:
+		return nil
+	case b.anyWithin(key+".certificate_file") || b.anyWithin(key+".private_key_file"):
 		return nil
 	case files.certificate == "":
 		b.add(key, "expected certificate_file, the certificate of private_key_file and passphrase_file, found none")
@@ -234,6 +236,9 @@ func (b *builder) use(peer, file, use string, certificate *x509.Certificate) {
 
 // readPublic reads a file that is no secret, relative to the folder of the configuration.
 func (b *builder) readPublic(name, what string, most int) ([]byte, error) {
+	if name == "" {
+		return nil, fmt.Errorf("expected the name of a file with %s, found nothing", what)
+	}
 	// Not blocking: a named pipe in place of the file must not stop the program.
 	file, err := os.OpenFile(besides(b.path, name), os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {

@@ -19,6 +19,18 @@ func (b *builder) encapsulation(key string, raw *fileEncapsulation) Encapsulatio
 	return out
 }
 
+// padding refuses to hide lengths where that cannot be done: the padding is between an inner packet and the end of ESP (RFC 4303 section 2.7). ah is
+// what the file says of AH, if anything.
+func (b *builder) padding(key string, raw *fileEncapsulation, transport bool, ah string) {
+	switch {
+	case raw.TFCPad == 0:
+	case transport:
+		b.add(key, "expected off with mode: transport: only the packets of tunnels can be padded (RFC 4303 section 2.7)")
+	case ah != "":
+		b.add(key, "expected off with %s: only ESP can pad packets (RFC 4303 section 2.7)", ah)
+	}
+}
+
 // largestMTU is that of the port with the largest one.
 func (b *builder) largestMTU() int {
 	largest := 0

@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"sallyport/crypto"
@@ -13,7 +14,27 @@ func (b *builder) legacy(key, user, weak string) {
 		b.warn("%s uses %s, which no longer protects: legacy_algorithms lets it", user, weak)
 		return
 	}
-	b.add(key, "expected algorithms that still protect, found %s, which does not: use aes128gcm16, or write legacy_algorithms: true at the top of the file for a peer that has nothing better", weak)
+	b.add(key, "expected algorithms that still protect, found %s, which does not: use %s, or write legacy_algorithms: true at the top of the file for a peer that has nothing better", weak, better(weak))
+}
+
+// better names what protects in place of weak algorithms, of each kind that is among them.
+func better(weak string) string {
+	var words []string
+	for _, word := range strings.Split(weak, " and ") {
+		instead := "aes128gcm16"
+		switch {
+		case strings.HasPrefix(word, "prf"):
+			instead = "prfsha256"
+		case word == "md5" || word == "sha1":
+			instead = "sha256"
+		case strings.Contains(word, "modp") || strings.Contains(word, "ecp"):
+			instead = "ecp256 or modp2048"
+		}
+		if !slices.Contains(words, instead) {
+			words = append(words, instead)
+		}
+	}
+	return strings.Join(words, " and ")
 }
 
 func (b *builder) legacySuite(key, sa string, suite crypto.Suite) {

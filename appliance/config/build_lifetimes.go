@@ -40,7 +40,7 @@ func (b *builder) lifetime(action string, raw *fileFilterAction, peer *filePeer)
 			}
 		}
 	}
-	if b.has(action + ".lifetime.time") {
+	if b.hasValue(action + ".lifetime.time") {
 		return raw.Lifetime.Time, limit
 	}
 	return peer.ChildRekey, limit
@@ -60,7 +60,7 @@ func (b *builder) speedAt(peer *filePeer) (port string, speed uint64) {
 
 // actionLifetime checks the lifetime of an action by itself.
 func (b *builder) actionLifetime(key string, raw *fileLifetime) {
-	if b.has(key + ".time") {
+	if b.hasValue(key + ".time") {
 		b.rekey(key+".time", raw.Time)
 	}
 	b.within(key+".kilobytes", raw.Kilobytes, 0, maxKilobytes, "KiB, 0 for no limit")

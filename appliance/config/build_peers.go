@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -44,7 +45,7 @@ func (b *builder) buildPeers() {
 		b.certificates(key+".auth", raw, &peer)
 		b.ppk(key, raw, &peer)
 		b.keyExchange(key, raw, &peer)
-		if b.has(key + ".reauth") {
+		if b.hasValue(key + ".reauth") {
 			peer.ReauthTime = b.reauth(key+".reauth", raw.Reauth)
 		}
 		b.rekey(key+".child_rekey", raw.ChildRekey)
@@ -66,10 +67,10 @@ func (b *builder) keyExchange(key string, raw *filePeer, peer *ike.Peer) {
 			proposals = active.KeyExchangeMethods
 		}
 	}
-	if b.has(key + ".ike_rekey") {
+	if b.hasValue(key + ".ike_rekey") {
 		peer.RekeyTime = b.rekey(key+".ike_rekey", raw.IKERekey)
 	}
-	b.someProposals(key+".ike_proposals", raw.IKEProposals != nil, len(raw.IKEProposals))
+	b.someProposals(key+".ike_proposals", toProposals(raw.IKEProposals), raw.IKEProposals != nil)
 	b.strength(key+".ike_proposals", fmt.Sprintf("peer %q", raw.Name), toProposals(raw.IKEProposals))
 	peer.IKEProposals = toProposals(proposals)
 	if len(proposals) == 0 {
@@ -77,10 +78,24 @@ func (b *builder) keyExchange(key string, raw *filePeer, peer *ike.Peer) {
 	}
 }
 
-// someProposals refuses a list that is there and empty: no methods at all is not what one gets without the key.
-func (b *builder) someProposals(key string, given bool, count int) {
-	if given && count == 0 {
+// maxProposals is how many proposals a list has at most: all go into one message, and that of IKE's own cannot be fragmented.
+const maxProposals = 32
+
+// someProposals refuses a list that is there and empty, because no methods at all is not what one gets without the key, and one that goes on and on.
+func (b *builder) someProposals(key string, proposals []crypto.Proposal, given bool) {
+	switch n := len(proposals); {
+	case given && n == 0:
 		b.add(key, "expected at least one proposal, found none: without the key there are good ones")
+	case n > maxProposals:
+		b.add(key, "expected at most %d proposals, found %d: one proposal may hold several algorithms of each kind (aes128-aes256-sha256-sha384-ecp256)", maxProposals, n)
+	}
+	seen := map[string]int{}
+	for i, p := range proposals[:min(len(proposals), maxProposals)] {
+		text := p.String()
+		if first, again := seen[text]; again && !b.anyWithin(key) {
+			b.add(fmt.Sprintf("%s[%d]", key, i), "expected each proposal once, found %s, which is %s[%d] already", text, key, first)
+		}
+		seen[text] = i
 	}
 }
 
@@ -93,11 +108,22 @@ func (b *builder) endpoints(key string, local, remote netip.Addr) {
 		}
 		b.add(key+".local", "expected an address of a port (%s), found %s", strings.Join(own, ", "), local)
 	}
+	b.tunnelMTU(local)
 	if remote.IsValid() && b.portOf(func(p netip.Prefix) bool { return p.Addr() == remote }) != nil {
 		b.add(key+".remote", "expected the address of another gateway, found %s, which is this one's own", remote)
 	}
 	if remote.IsValid() && (!remote.IsGlobalUnicast() || remote.Is4() && remote.As4()[0] >= 240 || b.portOf(func(p netip.Prefix) bool { return isNetworkOrBroadcast(p, remote) }) != nil) {
 		b.add(key+".remote", "expected the address of another gateway, found %s, which no host can have", remote)
+	}
+}
+
+// tunnelMTU refuses tunnels over a port whose packets cannot hold what puts them into others, nor a message of IKE.
+func (b *builder) tunnelMTU(local netip.Addr) {
+	for i := range b.config.Ports {
+		port := &b.config.Ports[i]
+		if port.MTU < minMTUTunnel && slices.ContainsFunc(port.Addresses, func(p netip.Prefix) bool { return p.IsValid() && p.Addr() == local }) {
+			b.add(fmt.Sprintf("ports[%d].mtu", i), "expected at least %d bytes on a port that tunnels begin at (local: %s), found %d", minMTUTunnel, local, port.MTU)
+		}
 	}
 }
 

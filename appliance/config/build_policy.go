@@ -78,13 +78,13 @@ func (b *builder) onePolicy(key string, raw *filePolicy, things *things) policy.
 	b.within(key+".refresh_seconds", raw.RefreshSeconds, 0, maxRefresh, "seconds")
 	b.rekey(key+".key_exchange.lifetime", raw.KeyExchange.Lifetime)
 	b.within(key+".key_exchange.child_limit", raw.KeyExchange.ChildLimit, 0, maxChildLimit, "Child SAs, 0 for no limit")
-	b.someProposals(key+".key_exchange_methods", raw.KeyExchangeMethods != nil, len(raw.KeyExchangeMethods))
+	b.someProposals(key+".key_exchange_methods", toProposals(raw.KeyExchangeMethods), raw.KeyExchangeMethods != nil)
 	b.strength(key+".key_exchange_methods", fmt.Sprintf("policy %q", raw.Name), toProposals(raw.KeyExchangeMethods))
 	p := policy.Policy{
 		Name: raw.Name, Description: raw.Description, DefaultAction: raw.DefaultAction, Sample: raw.Sample, Origin: b.origin(key),
 	}
 	response, responseKey := &raw.DefaultResponse, key+".default_response"
-	b.someProposals(responseKey+".esp_proposals", response.ESPProposals != nil, len(response.ESPProposals))
+	b.someProposals(responseKey+".esp_proposals", toProposals(response.ESPProposals), response.ESPProposals != nil)
 	b.strength(responseKey+".esp_proposals", fmt.Sprintf("the default response rule of policy %q", raw.Name), toProposals(response.ESPProposals))
 	things.sas = map[string]string{}
 	p.DefaultResponse = policy.DefaultResponse{
@@ -174,7 +174,7 @@ func (b *builder) addPolicyErrors(err error) {
 // and what a template made of its servers is not in the file.
 func (b *builder) follows(p *policy.Problem) bool {
 	made := p.Part == policy.PartFilterList && p.Field == "Filters" || p.Part == policy.PartFilter && b.raw.FilterLists[p.Index].Template != ""
-	if p.Field == "AuthMethods" {
+	if p.Field == "AuthMethods" || p.Field == "DefaultResponse" {
 		return b.anyWithin(b.problemKey(p))
 	}
 	return made && b.anyWithin(fmt.Sprintf("filter_lists[%d]", p.Index))

@@ -71,6 +71,7 @@ func (b *builder) manualSA(key string, raw *fileSA, seen *seenSAs) ManualSA {
 	if sa.Protocol == crypto.ProtocolAH && sa.Encapsulation.DummyInterval > 0 {
 		b.add(key+".encapsulation.dummy_interval", "expected off with protocol: ah: only ESP has dummy packets (RFC 4303 section 2.6)")
 	}
+	b.padding(key+".encapsulation.tfc_pad", &raw.Encapsulation, sa.Transport, map[bool]string{true: "protocol: ah"}[sa.Protocol == crypto.ProtocolAH])
 	b.saUDP(key, raw, &sa)
 	b.saLayers(key, raw, &sa)
 	b.saSPIs(key, raw, &sa, seen)

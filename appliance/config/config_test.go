@@ -217,3 +217,18 @@ func TestThisMachineHasCores(t *testing.T) {
 		}
 	}
 }
+
+// A key without a value is as good as no key: above all it does not mean never.
+func TestKeysWithoutValue(t *testing.T) {
+	without := mustParse(t, base).Peers[0]
+	for _, key := range []string{"reauth", "ike_rekey", "child_rekey", "dpd_delay", "idle_timeout", "fragment_size", "remote_id"} {
+		with := mustParse(t, replaced(t, "remote: 192.0.2.2,", "remote: 192.0.2.2, "+key+": ~,")).Peers[0]
+		if with.ReauthTime != without.ReauthTime || with.RekeyTime != without.RekeyTime || with.DPDDelay != without.DPDDelay || with.FragmentSize != without.FragmentSize ||
+			with.RemoteID != without.RemoteID || with.Children[0].RekeyTime != without.Children[0].RekeyTime || with.Children[0].IdleTimeout != without.Children[0].IdleTimeout {
+			t.Errorf("%s: %+v, without the key %+v", key, with, without)
+		}
+	}
+	if with := mustParse(t, replaced(t, "action: negotiate", "action: negotiate, lifetime: {time: ~}")).Peers[0]; with.Children[0].RekeyTime != without.Children[0].RekeyTime {
+		t.Errorf("lifetime.time: %v", with.Children[0].RekeyTime)
+	}
+}

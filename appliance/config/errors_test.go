@@ -82,10 +82,17 @@ func TestErrors(t *testing.T) {
 		{"remote: 192.0.2.2,", "remote: 192.0.2.2, idle_timeout: 1ms,", "gw.yaml:9: peers[0].idle_timeout: expected 0s (never) or a time from 1s to 24h0m0s, found 1ms"},
 		{"remote: 192.0.2.2,", "remote: 192.0.2.2, replay_window: 1,", "gw.yaml:9: peers[0].replay_window: expected 32 to 8192 packets, found 1"},
 		{"remote: 192.0.2.2,", "remote: 192.0.2.2, ike_proposals: [aes128],", `gw.yaml:9: peers[0].ike_proposals[0]: IKE proposal "aes128"`},
+		{"remote: 192.0.2.2,", "remote: 192.0.2.2, remote_id: 192.0.2.300,", `gw.yaml:9: peers[0].remote_id: identity "192.0.2.300": expected an address, which has four numbers from 0 to 255`},
+		{"remote: 192.0.2.2,", "remote: 192.0.2.2, ike_proposals: [aes128gcm16-prfsha256-ecp256, aes128gcm16-prfsha256-ecp256],", "gw.yaml:9: peers[0].ike_proposals[1]: expected each proposal once"},
+		{"remote: 192.0.2.2,", "remote: 192.0.2.2, ike_proposals: [" + strings.Repeat("aes128gcm16-prfsha256-ecp256, ", 300) + "],", "gw.yaml:9: peers[0].ike_proposals: expected at most 32 proposals, found 300"},
+		{"remote: 192.0.2.2,", "remote: 192.0.2.2, ike_proposals: [aes256-sha256-modp1024],", "found modp1024, which does not: use ecp256 or modp2048, or write legacy_algorithms: true"},
+		{"role: unprotected, ", "role: unprotected, mtu: 575, ", "gw.yaml:5: ports[1].mtu: expected at least 576 bytes on a port that tunnels begin at (local: 192.0.2.1), found 575"},
 		{"psk_file: site-b.psk}}", twoPeers(""), `gw.yaml:10: peers[1]: expected other addresses or identities than those of peer "site-b"`},
 		// policy
 		{"action: negotiate", "action: allow", `gw.yaml:15: filter_actions[0].action: expected permit, block or negotiate, found "allow"`}, // S-023
 		{"action: negotiate", "action: negotiate, esp_proposals: [rot13]", `gw.yaml:15: filter_actions[0].esp_proposals[0]: ESP proposal "rot13"`},
+		{"action: negotiate", "action: negotiate, mode: transport, encapsulation: {tfc_pad: 1400}", "gw.yaml:15: filter_actions[0].encapsulation.tfc_pad: expected off with mode: transport"},
+		{"action: negotiate", "action: negotiate, ah_proposals: [sha256], encapsulation: {tfc_pad: 1400}", "gw.yaml:15: filter_actions[0].encapsulation.tfc_pad: expected off with ah_proposals"},
 		{"action: negotiate", "action: block, esp_proposals: [aes128gcm16]", "gw.yaml:15: filter_actions[0].esp_proposals: expected ESP proposals for negotiate only"},
 		{"action: negotiate", "action: block", `gw.yaml:19: policies[0].rules[0].peer: expected no peer, because action "protect" is block, found "site-b"`},
 		{"filter_list: lan-to-lan,", "filter_list: lan,", `gw.yaml:19: policies[0].rules[0].filter_list: expected the name of a filter list (lan-to-lan), found "lan"`},
@@ -120,6 +127,7 @@ func TestErrors(t *testing.T) {
 func TestNotAConfiguration(t *testing.T) {
 	for text, want := range map[string]string{
 		"a: b\nc: [":           "gw.yaml:2: not valid YAML: did not find expected node content",
+		"a: b\nc: d: e":        "gw.yaml:2: not valid YAML: mapping values are not allowed in this context: text that holds a colon before a space",
 		"":                     "the file is empty",
 		"# nothing\n":          "the file is empty",
 		"a: [":                 "not valid YAML",
@@ -179,5 +187,28 @@ func TestManyMistakes(t *testing.T) {
 	all := err.(interface{ Unwrap() []error }).Unwrap()
 	if last := all[len(all)-1].Error(); len(all) != maxErrors+1 || !strings.HasSuffix(last, "gw.yaml: 1100 more mistakes, which are not listed: correct these first") {
 		t.Errorf("%d errors, the last %s", len(all), last)
+	}
+}
+
+// One mistake is one message: what follows from it is not another.
+func TestOneMistakeIsOneMessage(t *testing.T) {
+	for _, slip := range [][2]string{
+		{"peer: site-b}", "peer: site-b, auth_methods: [eap]}"},
+		{"    rules:", "    default_response: {enabled: true, auth_methods: [eap]}\n    rules:"},
+		{"    rules:", "    default_response: {enabled: true, auth_methods: []}\n    rules:"},
+		{"psk_file: site-b.psk", "certificate_file: [], private_key_file: x"},
+		{"remote: 192.0.2.2,", "remote: 192.0.2.2, ike_proposals: [rot13, rot13],"},
+	} {
+		_, err := parseBase(t, replaced(t, slip[0], slip[1]))
+		var keys = map[string]bool{}
+		for _, m := range strings.Split(fmt.Sprint(err), "\n") {
+			if _, rest, found := strings.Cut(m, ": "); found {
+				key, _, _ := strings.Cut(rest, ": ")
+				keys[strings.TrimRight(key, "[]0123456789")] = true
+			}
+		}
+		if err == nil || len(keys) != 1 {
+			t.Errorf("%s: want a mistake at one key, found\n%v", slip[1], err)
+		}
 	}
 }

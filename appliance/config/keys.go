@@ -44,6 +44,9 @@ var syntaxError = regexp.MustCompile(`^yaml: (?:line (\d+): )?(.*)`)
 // unknownAnchor is how it words that nothing has the name behind a *. The name is not shown: a preshared key may begin so.
 var unknownAnchor = regexp.MustCompile(`^yaml: unknown anchor '(.*)' referenced`)
 
+// colonInText is how it words what is mostly a value with a colon in it.
+const colonInText = "mapping values are not allowed in this context"
+
 func (r *report) addSyntaxError(err error, data []byte) {
 	if parts := unknownAnchor.FindStringSubmatch(err.Error()); parts != nil {
 		before, _, _ := bytes.Cut(data, []byte("*"+parts[1]))
@@ -55,6 +58,9 @@ func (r *report) addSyntaxError(err error, data []byte) {
 		parts = []string{"", "", err.Error()}
 	}
 	line, _ := strconv.Atoi(parts[1]) // 0 without one
+	if parts[2] == colonInText {
+		parts[2] += ": text that holds a colon before a space, or ends in one, has to be in quotes"
+	}
 	r.addAt(line, "", "not valid YAML: %s", parts[2])
 }
 
@@ -167,9 +173,11 @@ func (w *walker) mapping(node *yaml.Node, want reflect.Type, path string) any {
 			continue
 		}
 		w.lines[key] = p.key.Line
-		if !isNull(p.value) {
-			tree[p.key.Value] = w.value(p.value, field.Type, key)
+		if isNull(p.value) {
+			w.empty[key] = true
+			continue
 		}
+		tree[p.key.Value] = w.value(p.value, field.Type, key)
 	}
 	w.complete(tree, known, path)
 	return tree

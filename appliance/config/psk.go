@@ -87,7 +87,7 @@ func besides(configPath, name string) string {
 // checkKeyFile refuses a file that others can read or change.
 func checkKeyFile(name string, info os.FileInfo, uid int) error {
 	if !info.Mode().IsRegular() {
-		return fmt.Errorf("%s: expected a regular file, found %s", name, info.Mode().Type())
+		return fmt.Errorf("%s: expected a regular file, found %s", name, kindOf(info.Mode()))
 	}
 	if others := info.Mode().Perm() & 0o077; others != 0 {
 		return fmt.Errorf("%s: expected a file for its owner only, found mode %04o: chmod 600 it, and choose a new key if others may have read it", name, info.Mode().Perm())

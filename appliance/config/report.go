@@ -60,6 +60,7 @@ func forTerminal(text string, limit int) string {
 type report struct {
 	path   string
 	lines  map[string]int  // of every key that the file has
+	empty  map[string]bool // keys without a value, which are as good as none
 	errors []*Error        // at most maxErrors
 	more   int             // mistakes beyond them
 	faulty map[string]bool // keys with an error: what follows from it is no news
@@ -68,7 +69,7 @@ type report struct {
 }
 
 func newReport(path string) *report {
-	return &report{path: path, lines: map[string]int{}, faulty: map[string]bool{}, around: map[string]bool{}, broken: map[string]bool{}}
+	return &report{path: path, lines: map[string]int{}, empty: map[string]bool{}, faulty: map[string]bool{}, around: map[string]bool{}, broken: map[string]bool{}}
 }
 
 // add notes a mistake, the first one of a key.
