@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"crypto/sha512"
 	"fmt"
+	"hash"
 )
 
 // The transform identifiers of IKEv2 (RFC 7296 section 3.3.2, numbers from the
@@ -178,19 +179,20 @@ type prfRow struct {
 	id         PRFID
 	name       string
 	mac        func(key []byte) mac // for keys of any length
+	hash       func() hash.Hash     // of an HMAC; nil for the others
 	size       int
 	halfNonces bool // see PRFNonceKey
 	use        use
 }
 
 var prfTable = []prfRow{
-	{PRFHMACSHA1, "PRF_HMAC_SHA1", hmacOf(sha1.New), 20, false, useIKE},
-	{PRFHMACSHA256, "PRF_HMAC_SHA2_256", hmacOf(sha256.New), 32, false, useIKE},
-	{PRFHMACSHA384, "PRF_HMAC_SHA2_384", hmacOf(sha512.New384), 48, false, useIKE},
-	{PRFHMACSHA512, "PRF_HMAC_SHA2_512", hmacOf(sha512.New), 64, false, useIKE},
-	{PRFAESXCBC, "PRF_AES128_XCBC", newXCBCPRF, 16, true, useIKE},
-	{PRFAESCMAC, "PRF_AES128_CMAC", newCMACPRF, 16, true, useIKE},
-	{PRFHMACMD5, "PRF_HMAC_MD5", hmacOf(md5.New), 16, false, useIKE | useLegacy},
+	{PRFHMACSHA1, "PRF_HMAC_SHA1", hmacOf(sha1.New), sha1.New, 20, false, useIKE},
+	{PRFHMACSHA256, "PRF_HMAC_SHA2_256", hmacOf(sha256.New), sha256.New, 32, false, useIKE},
+	{PRFHMACSHA384, "PRF_HMAC_SHA2_384", hmacOf(sha512.New384), sha512.New384, 48, false, useIKE},
+	{PRFHMACSHA512, "PRF_HMAC_SHA2_512", hmacOf(sha512.New), sha512.New, 64, false, useIKE},
+	{PRFAESXCBC, "PRF_AES128_XCBC", newXCBCPRF, nil, 16, true, useIKE},
+	{PRFAESCMAC, "PRF_AES128_CMAC", newCMACPRF, nil, 16, true, useIKE},
+	{PRFHMACMD5, "PRF_HMAC_MD5", hmacOf(md5.New), md5.New, 16, false, useIKE | useLegacy},
 }
 
 func encrByID(id EncrID) (encrRow, bool) {

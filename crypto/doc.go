@@ -1,8 +1,9 @@
 // Package crypto holds what Sallyport knows of algorithms: the registry of
 // transforms with their IANA numbers and sizes, the suites and proposals made
 // from them, secrets that never print, the primitives IKEv2 is built on (PRF,
-// Diffie-Hellman, the protection of the Encrypted payload), and a plain Go ESP and
-// AH.
+// Diffie-Hellman, the protection of the Encrypted payload) and those of IKEv1 beside
+// them (hashes, CBC with an IV that goes from message to message), and a plain Go ESP
+// and AH.
 //
 // ESP and AH here are a reference, not a data path. They follow RFC 4303 and RFC
 // 4302 line by line, allocate freely, and are what the C fast path and every crypto

@@ -118,6 +118,15 @@ func TestNothingPrintsAKey(t *testing.T) {
 		_, err = NewESP(s, testSPI, held(7))
 		values["error "+s.String()] = err
 	}
+	for _, id := range []EncrID{EncrAESCBC, Encr3DES} {
+		cipher, err := NewISAKMPCipher(id, held(24))
+		if err != nil {
+			t.Fatal(err)
+		}
+		values["ISAKMPCipher "+id.String()], values["ISAKMPCipher value "+id.String()] = cipher, *cipher
+		_, err = NewISAKMPCipher(id, held(7))
+		values["error of ISAKMPCipher "+id.String()] = err
+	}
 	for _, row := range exchangeTable {
 		// The zero makes it a number below the order of every curve.
 		exchange := generate(t, row.id, bytes.NewReader(join([]byte{0}, bytes.Repeat(key, 2))))
