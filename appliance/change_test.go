@@ -308,6 +308,10 @@ func TestRollbackRestoresTheCompiledTable(t *testing.T) {
 	if _, err := g.api.Change(t.Context(), api.PathRollback, api.Rollback{Number: 17}); err == nil || !strings.Contains(err.Error(), "1 to 5") {
 		t.Errorf("expected a backup that does not exist to be refused, found %v", err)
 	}
+	// A slip at the keyboard is no failure of the gateway.
+	if said := g.logs.String(); strings.Contains(said, "level=ERROR") || !strings.Contains(said, `msg="policy change refused, nothing has changed" what="config rollback 17"`) {
+		t.Errorf("expected the refusal as a warning, found\n%s", said)
+	}
 }
 
 // S-012, C-08: after a purge the store is empty, every SA is gone, and what would be

@@ -59,7 +59,13 @@ type Gateway struct {
 // configuration again.
 func Run(ctx context.Context, loaded *Loaded, hangup <-chan os.Signal, log *slog.Logger) (err error) {
 	g := &Gateway{loaded: loaded, cfg: loaded.Config, log: log, started: time.Now(), facts: newFactCounter(), events: newEventLog()}
-	defer func() { err = errors.Join(err, g.stop()) }()
+	served := false
+	defer func() {
+		err = errors.Join(err, g.stop())
+		if served {
+			log.Info("gateway stopped", "name", g.cfg.Name)
+		}
+	}()
 	for _, warning := range g.cfg.Warnings {
 		log.Warn(warning)
 	}
@@ -68,6 +74,7 @@ func Run(ctx context.Context, loaded *Loaded, hangup <-chan os.Signal, log *slog
 			return err
 		}
 	}
+	served = true
 	return g.serve(ctx, hangup)
 }
 

@@ -198,6 +198,9 @@ func (m *manager) audit(r request, change *api.Change, err error) {
 		for _, e := range bad.errs {
 			m.log.Warn("policy change refused", "what", r.what, "error", e.String())
 		}
+	case errors.As(err, new(badRequest)):
+		result = "refused"
+		m.log.Warn("policy change refused, nothing has changed", append(attrs, "error", err)...)
 	case err != nil:
 		result = "failed"
 		m.log.Error("policy change failed", append(attrs, "error", err)...)

@@ -2,6 +2,7 @@ package appliance
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -155,7 +156,10 @@ func listenMetrics(address string, g *Gateway, log *slog.Logger) (*metricsServer
 	}
 	listener, err := net.Listen("tcp", address)
 	if err != nil {
-		return nil, fmt.Errorf("metrics.listen %s: %w", address, err)
+		if at := (*net.OpError)(nil); errors.As(err, &at) {
+			err = at.Err // without the address, which is said once
+		}
+		return nil, fmt.Errorf("metrics.listen %s: %w; expected an address of this machine with a port that is free", address, err)
 	}
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn)}))

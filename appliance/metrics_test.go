@@ -3,6 +3,7 @@ package appliance
 import (
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -54,4 +55,19 @@ func metricsOf(t *testing.T, g *rigGateway) string {
 		t.Fatal(err)
 	}
 	return string(text)
+}
+
+// An address that cannot be had is named once, with what to write in its place.
+func TestMetricsAddressThatIsTaken(t *testing.T) {
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	address := taken.Addr().String()
+	g := newRig(t, siteA()).gateways[0]
+	_, err = listenMetrics(address, g.Gateway, slog.New(slog.DiscardHandler))
+	if err == nil || strings.Count(err.Error(), address) != 1 || !strings.Contains(err.Error(), "address already in use; expected an address of this machine") {
+		t.Errorf("found %v", err)
+	}
 }

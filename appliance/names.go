@@ -36,7 +36,7 @@ func (s *store) names() (resolvedNames, error) {
 		return resolvedNames{}, nil
 	}
 	if err != nil {
-		return resolvedNames{}, fmt.Errorf("resolved names: %w", err)
+		return resolvedNames{}, fmt.Errorf("resolved names: %w; set state_dir to a folder that the gateway may read and write", err)
 	}
 	var names resolvedNames
 	if err := json.Unmarshal(text, &names); err != nil {

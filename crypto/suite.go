@@ -57,7 +57,7 @@ func ParseSuite(text string) (Suite, error) {
 		err = fmt.Errorf("no cipher, expected one of %s", wordList(ProtocolESP, TransformEncr))
 	}
 	if err != nil {
-		return Suite{}, fmt.Errorf("suite %q: %w", text, err)
+		return Suite{}, fmt.Errorf("suite %s: %w", quoted(text), err)
 	}
 	return s, nil
 }
@@ -66,7 +66,7 @@ func ParseSuite(text string) (Suite, error) {
 func ParseAHSuite(text string) (Suite, error) {
 	s, err := parseSuite(text, ProtocolAH, TransformInteg)
 	if err != nil {
-		return Suite{}, fmt.Errorf("AH suite %q: %w", text, err)
+		return Suite{}, fmt.Errorf("AH suite %s: %w", quoted(text), err)
 	}
 	return s, nil
 }

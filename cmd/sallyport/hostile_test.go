@@ -30,6 +30,16 @@ func TestApplyRefusesOtherCodePages(t *testing.T) {
 	}
 }
 
+// What cannot be read is named once, with what is in its place.
+func TestFoldersAreNoFiles(t *testing.T) {
+	folder := t.TempDir()
+	for _, args := range [][]string{{"config", "apply", folder}, {"policy", "diff", folder}, {"import", "swanctl", folder}, {"import", "netsh", folder}, {"check", "-c", folder}} {
+		if got := sallyport(t, args...); got.code != exitBad || strings.Count(got.err, folder) != 1 || !strings.Contains(got.err, "a directory") && !strings.Contains(got.err, "a folder") {
+			t.Errorf("%v: %+v", args, got)
+		}
+	}
+}
+
 // A number with letters behind it is no number of a backup.
 func TestRollbackTakesNumbersOnly(t *testing.T) {
 	runs(t, storedPolicies)

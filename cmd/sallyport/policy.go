@@ -2,8 +2,10 @@ package main
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"strconv"
 	"strings"
@@ -244,6 +246,9 @@ func readInput(c *cobra.Command, path string) ([]byte, error) {
 	defer file.Close()
 	text, err := config.ReadText(file)
 	if err != nil {
+		if at := (*fs.PathError)(nil); errors.As(err, &at) {
+			err = at.Err // without the path, which is said once
+		}
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	return text, nil

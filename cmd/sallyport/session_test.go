@@ -98,7 +98,7 @@ func (s *session) start(config string, flags ...string) {
 		force := time.AfterFunc(20*time.Second, func() { _ = gateway.Process.Kill() })
 		defer force.Stop()
 		<-ended
-		if err := gateway.Wait(); err != nil || s.t.Failed() {
+		if err := gateway.Wait(); err != nil || s.t.Failed() || !bytes.Contains(said.Bytes(), []byte(`msg="gateway stopped"`)) {
 			s.t.Errorf("the gateway ended with %v and said\n%s", err, said.String())
 		}
 	})
