@@ -77,8 +77,8 @@ type running struct {
 
 const (
 	psk         = "a pre-shared key of the lab"
-	tunnelLimit = 30 * time.Second
-	changeLimit = 20 * time.Second
+	tunnelLimit = 2 * time.Minute
+	changeLimit = time.Minute
 	pingPeriod  = 10 * time.Millisecond
 	pings       = 20
 )
@@ -316,15 +316,17 @@ func everyTraffic(r *running) error {
 }
 
 // pingAll wants every answer, once there is a first one: a daemon may have its SAs in the kernel only after it has answered.
-func pingAll(from peers.Machine, to netip.Addr) error {
+func pingAll(from interface {
+	Ping(ctx context.Context, to netip.Addr, o lab.PingOptions) (lab.PingResult, error)
+}, to netip.Addr) error {
 	err := lab.Until(context.Background(), nil, "an answer from "+to.String(), changeLimit, func() (bool, error) {
-		result, err := lab.PingFrom(context.Background(), from, to, lab.PingOptions{Count: 1, Wait: time.Second})
+		result, err := from.Ping(context.Background(), to, lab.PingOptions{Count: 1, Wait: time.Second})
 		return result.Received == 1, err
 	})
 	if err != nil {
 		return err
 	}
-	result, err := lab.PingFrom(context.Background(), from, to, lab.PingOptions{Count: pings, Interval: pingPeriod})
+	result, err := from.Ping(context.Background(), to, lab.PingOptions{Count: pings, Interval: pingPeriod})
 	if err == nil && result.Lost() != 0 {
 		err = fmt.Errorf("ping %s: %+v, want %d answers", to, result, pings)
 	}

@@ -90,7 +90,7 @@ func exchangeDatagram(host *lab.Namespace, from, to netip.Addr) error {
 		if _, err = conn.Write(sent); err != nil { // what ICMP said of the one before
 			continue
 		}
-		if err = conn.SetReadDeadline(time.Now().Add(lab.EchoLimit / 5)); err != nil {
+		if err = conn.SetReadDeadline(time.Now().Add(lab.EchoLimit / 6)); err != nil {
 			return err
 		}
 		n, failed := conn.Read(buffer)

@@ -20,7 +20,7 @@ var EchoDatagrams = []int{1, 17, 700, 1200}
 const echoStream = 128 << 10
 
 // EchoLimit is what one message, or one stream, may take on a busy machine.
-const EchoLimit = 10 * time.Second
+const EchoLimit = 30 * time.Second
 
 // EchoAddress is that of the echo service at a host.
 func EchoAddress(host netip.Addr) string {

@@ -43,10 +43,10 @@ const (
 )
 
 // takeLimit is how long a gateway may take for some hundred frames, on a busy machine.
-const takeLimit = 20 * time.Second
+const takeLimit = time.Minute
 
 // settleLimit is how long the workers' counters may take to show what was received.
-const settleLimit = 5 * time.Second
+const settleLimit = 30 * time.Second
 
 // newHostileRig starts the gateways with a tunnel between them. Nothing but what a test sends crosses the
 // WAN afterwards: nobody asks whether the peer lives.
@@ -208,8 +208,6 @@ func (r *hostileRig) drops(t *testing.T, port string, b batch) {
 const soundPings = 5
 
 // ping wants traffic through the tunnel in both directions: each echo request of host A answered by the kernel of host B.
-// (The command of that name waits for late answers no longer than twice the longest time yet, which on a busy machine
-// is not enough.)
 func (r *hostileRig) ping(t *testing.T) {
 	t.Helper()
 	r.pings++

@@ -46,8 +46,8 @@ type interop struct {
 }
 
 const (
-	tunnelLimit = 30 * time.Second
-	changeLimit = 20 * time.Second
+	tunnelLimit = 2 * time.Minute
+	changeLimit = time.Minute
 	pingPeriod  = 10 * time.Millisecond
 	testPSK     = "a pre-shared key of the lab"
 )
@@ -182,12 +182,11 @@ func TestGatewayResponds(t *testing.T) {
 	})
 }
 
-// TestRekeyUnderTraffic: both SAs are replaced from both sides while pings run, and none is lost.
+// TestRekeyUnderTraffic: both SAs are replaced from both sides while pings run, for as long as that takes, and none is lost.
 func TestRekeyUnderTraffic(t *testing.T) {
 	withPeers(t, lab.GatewayOptions{}, func(t *testing.T, i *interop) {
 		before := i.waitTunnel(t)
-		const count = 1000
-		ping, err := i.A.Host.StartPing("ping", i.B.HostAddress, lab.PingOptions{Count: count, Interval: pingPeriod})
+		ping, err := i.A.Host.StartPing(i.B.HostAddress, lab.PingOptions{Interval: pingPeriod})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -223,17 +222,11 @@ func TestRekeyUnderTraffic(t *testing.T) {
 				i.waitSPIs(t, step.spis)
 			}
 		}
-		if err := ping.Alive(); err != nil {
-			t.Errorf("the pings ended before the rekeys: %v", err)
+		result, err := ping.Stop(t.Context())
+		if err != nil || result.Lost() != 0 {
+			t.Errorf("ping under rekeys: %+v (%v), want every answer", result, err)
 		}
-		result, err := lab.PingEnd(t.Context(), ping)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if result.Sent != count || result.Lost() != 0 {
-			t.Errorf("ping under rekeys: %+v, want %d answers", result, count)
-		}
-		i.verify(t, count)
+		i.verify(t, result.Received)
 	})
 }
 

@@ -14,10 +14,10 @@ import (
 // Shape of a capture ring (packet(7), TPACKET_V3): blocks that the kernel fills and hands over when
 // they are full or have waited long enough.
 const (
-	ringBlockSize = 1 << 20 // octets
-	ringBlocks    = 48
-	ringFrameSize = 2048 // octets; a hint only in version 3
-	ringRetireMS  = 20   // a part-filled block is handed over after this many milliseconds
+	ringBlockSize = 64 << 10 // octets
+	ringBlocks    = 1024     // so many also because each retired one counts: the reader may be late by 20 s of sparse traffic
+	ringFrameSize = 2048     // octets; a hint only in version 3
+	ringRetireMS  = 20       // a part-filled block is handed over after this many milliseconds
 )
 
 // ring is a packet socket on one interface, with its memory-mapped blocks. It sees what the

@@ -6,83 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"regexp"
 	"strconv"
 	"strings"
 	"time"
 )
-
-// PingResult is what ping counted.
-type PingResult struct{ Sent, Received int }
-
-// Lost is how many echo requests had no answer.
-func (r PingResult) Lost() int { return r.Sent - r.Received }
-
-var pingLine = regexp.MustCompile(`(\d+) packets transmitted, (\d+) received`)
-
-// PingOptions say how many echo requests to send, how far apart, and what they carry.
-type PingOptions struct {
-	Source   netip.Addr // of the sender, chosen by the kernel when not valid
-	Count    int
-	Interval time.Duration
-	Pattern  string        // repeated through the payload; at most 16 octets, none when empty
-	Wait     time.Duration // for the last answers, in whole seconds; 3 s when 0
-}
-
-// pingWait is how long ping waits for the last answers.
-const pingWait = 3 * time.Second
-
-// pingCommand is the command line for echo requests to an address.
-func pingCommand(to netip.Addr, o PingOptions) []string {
-	if o.Wait == 0 {
-		o.Wait = pingWait
-	}
-	args := []string{"ping", "-n", "-q", "-c", strconv.Itoa(o.Count), "-W", strconv.Itoa(int(o.Wait.Seconds())),
-		"-i", strconv.FormatFloat(o.Interval.Seconds(), 'f', 3, 64)}
-	if o.Source.IsValid() {
-		args = append(args, "-I", o.Source.String())
-	}
-	if o.Pattern != "" {
-		args = append(args, "-p", fmt.Sprintf("%x", o.Pattern))
-	}
-	return append(args, to.String())
-}
-
-// Ping sends echo requests from the namespace and counts the answers. No answer is a count, not an
-// error.
-func (n *Namespace) Ping(ctx context.Context, to netip.Addr, o PingOptions) (PingResult, error) {
-	return PingFrom(ctx, n, to, o)
-}
-
-// PingFrom is Ping from wherever commands can be run: a guest too.
-func PingFrom(ctx context.Context, machine interface {
-	Run(ctx context.Context, args ...string) (string, error)
-}, to netip.Addr, o PingOptions) (PingResult, error) {
-	out, err := machine.Run(ctx, pingCommand(to, o)...)
-	return parsePing(out, err)
-}
-
-// StartPing sends echo requests in the background; PingEnd has the result.
-func (n *Namespace) StartPing(name string, to netip.Addr, o PingOptions) (*Process, error) {
-	return n.Start(Command{Name: name, Args: pingCommand(to, o)})
-}
-
-// PingEnd waits for a StartPing and returns what it counted.
-func PingEnd(ctx context.Context, p *Process) (PingResult, error) {
-	err := p.Wait(ctx)
-	return parsePing(p.Log(), err)
-}
-
-// parsePing reads ping's last lines; ping's failure counts only when they are missing.
-func parsePing(out string, failed error) (PingResult, error) {
-	m := pingLine.FindStringSubmatch(out)
-	if m == nil {
-		return PingResult{}, errors.Join(fmt.Errorf("lab: expected ping's counts, found: %s", strings.TrimSpace(out)), failed)
-	}
-	sent, _ := strconv.Atoi(m[1])
-	received, _ := strconv.Atoi(m[2])
-	return PingResult{sent, received}, nil
-}
 
 // StreamOptions say what iperf3 sends: TCP, or UDP datagrams at a rate.
 type StreamOptions struct {

@@ -37,7 +37,7 @@ func startProgram(ctx context.Context, g *Guest, dir, name string, args ...strin
 }
 
 // programLimit is how long a daemon may take to end.
-const programLimit = 10 * time.Second
+const programLimit = time.Minute
 
 // stop ends the program in order, or kills it.
 func (p *program) stop(ctx context.Context) error {

@@ -43,11 +43,11 @@ func TestDaemonsInGuest(t *testing.T) {
 				if err := initiate(); err != nil {
 					t.Fatalf("%v\n%s", err, d.Log())
 				}
-				if _, err := a.WaitTunnel(t.Context(), 20*time.Second); err != nil {
+				if _, err := a.WaitTunnel(t.Context(), changeLimit); err != nil {
 					t.Fatalf("%v\n%s\n%s", err, a.Log(), d.Log())
 				}
 				// openiked installs its SAs some time after it has answered.
-				if err := lab.Until(t.Context(), nil, "an answer through the tunnel", 20*time.Second, func() (bool, error) {
+				if err := lab.Until(t.Context(), nil, "an answer through the tunnel", changeLimit, func() (bool, error) {
 					result, err := s.A.Host.Ping(t.Context(), s.B.HostAddress, lab.PingOptions{Count: 1, Wait: time.Second})
 					return result.Received == 1, err
 				}); err != nil {

@@ -34,10 +34,10 @@ const guestDir = "/i"
 const guestMemory = 192
 
 // guestLimit is how long a guest may take to boot. Alone on a core it takes 2 s.
-const guestLimit = 60 * time.Second
+const guestLimit = 3 * time.Minute
 
 // commandLimit is how long a command in a guest may take.
-const commandLimit = 60 * time.Second
+const commandLimit = 2 * time.Minute
 
 // Guest is a Linux kernel that runs as a process: a peer with its own IP stack, XFRM and ESP. Its
 // interface vec0 is a link of the namespace it was started in.

@@ -29,7 +29,7 @@ type StrongSwan struct {
 }
 
 // daemonLimit is how long a daemon may take to answer its control socket.
-const daemonLimit = 30 * time.Second
+const daemonLimit = 2 * time.Minute
 
 // Files of a daemon in its folder.
 const (
@@ -126,7 +126,7 @@ func (s *StrongSwan) load(ctx context.Context) error {
 }
 
 // exchangeSeconds limits one exchange that swanctl waits for.
-const exchangeSeconds = "20"
+const exchangeSeconds = "60"
 
 // Initiate brings the tunnel up and waits for it.
 func (s *StrongSwan) Initiate(ctx context.Context) error {

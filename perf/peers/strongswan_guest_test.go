@@ -33,7 +33,7 @@ func TestStrongSwanInGuest(t *testing.T) {
 	if result.Received != pings {
 		t.Errorf("ping through the tunnel: %+v, want %d answers", result, pings)
 	}
-	sa, err := b.WaitTunnel(t.Context(), 10*time.Second)
+	sa, err := b.WaitTunnel(t.Context(), changeLimit)
 	if err != nil {
 		t.Fatal(err)
 	}
