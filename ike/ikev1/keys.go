@@ -55,7 +55,7 @@ func deriveKeys(prf crypto.PRFID, c phase1Cipher, skeyid, shared crypto.Secret, 
 // SKEYID_e = prf(SKEYID, SKEYID_a | g^xy | CKY-I | CKY-R | 2).
 func spreadSKEYID(prf crypto.PRFID, skeyid, shared crypto.Secret, cookies isakmp.Cookies) (d, a, e crypto.Secret) {
 	next := func(previous crypto.Secret, number byte) crypto.Secret {
-		return crypto.NewSecret(crypto.PRF(prf, skeyid.Bytes(), previous.Bytes(), shared.Bytes(), cookies.Octets(), []byte{number}))
+		return crypto.NewSecret(crypto.PRF(prf, skeyid.Bytes(), previous.Bytes(), shared.Bytes(), cookies.CookieOctets(), []byte{number}))
 	}
 	d = next(crypto.Secret{}, 0)
 	a = next(d, 1)
@@ -80,13 +80,13 @@ type transcript struct {
 
 // hashI is HASH_I = prf(SKEYID, g^xi | g^xr | CKY-I | CKY-R | SAi_b | IDii_b): in HASH, or signed in SIG.
 func (k *phase1Keys) hashI(t transcript, idii []byte) []byte {
-	return crypto.PRF(k.prf, k.skeyid.Bytes(), t.gxi, t.gxr, t.cookies.Octets(), t.sai, idii)
+	return crypto.PRF(k.prf, k.skeyid.Bytes(), t.gxi, t.gxr, t.cookies.CookieOctets(), t.sai, idii)
 }
 
 // hashR is HASH_R = prf(SKEYID, g^xr | g^xi | CKY-R | CKY-I | SAi_b | IDir_b).
 func (k *phase1Keys) hashR(t transcript, idir []byte) []byte {
 	swapped := isakmp.Cookies{Initiator: t.cookies.Responder, Responder: t.cookies.Initiator}
-	return crypto.PRF(k.prf, k.skeyid.Bytes(), t.gxr, t.gxi, swapped.Octets(), t.sai, idir)
+	return crypto.PRF(k.prf, k.skeyid.Bytes(), t.gxr, t.gxi, swapped.CookieOctets(), t.sai, idir)
 }
 
 // hash1 is HASH(1) = prf(SKEYID_a, M-ID | what follows HASH), of quick mode and of the informational exchange (RFC 2409 5.5 and 5.7).

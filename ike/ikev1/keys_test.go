@@ -79,7 +79,7 @@ var skeyidVectors = []struct {
 		"2e637bcba3215d20cee8e34acc3bb54cdb0f4d3ce6178785037154adbb8a1bb9ca4645d3591288c21415ed85f4b0d6eaefe3a0424e1104117a1cfc4a79832788"},
 }
 
-// S-100
+// S-100: NIST's cases of the key derivation of IKEv1 pass.
 func TestSKEYIDVectors(t *testing.T) {
 	for _, v := range skeyidVectors {
 		ni, nr, shared := unhex(t, v.from.ni), unhex(t, v.from.nr), crypto.NewSecret(unhex(t, v.from.gxy))

@@ -103,6 +103,6 @@ func (p *Delete) write(body *cryptobyte.Builder) {
 		body.AddUint32(spi)
 	}
 	for _, c := range p.Cookies {
-		body.AddBytes(c.Octets())
+		body.AddBytes(c.CookieOctets())
 	}
 }

@@ -182,7 +182,7 @@ func TestHeader(t *testing.T) {
 	if m.Header != want || !m.Encrypted() {
 		t.Errorf("header is %+v, expected %+v", m.Header, want)
 	}
-	if m.Payloads != nil || !bytes.Equal(m.Ciphertext, b[28:]) || !bytes.Equal(m.Octets(), b[:16]) {
+	if m.Payloads != nil || !bytes.Equal(m.Ciphertext, b[28:]) || !bytes.Equal(m.CookieOctets(), b[:16]) {
 		t.Errorf("parsed with payloads %v and ciphertext %x", m.Payloads, m.Ciphertext)
 	}
 	if got := mustMarshal(t, m); !bytes.Equal(got, b) {

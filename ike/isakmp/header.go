@@ -44,8 +44,8 @@ func (v Flags) String() string {
 // Cookies name an ISAKMP SA. The responder's is zero in the first message.
 type Cookies struct{ Initiator, Responder uint64 }
 
-// Octets are CKY-I | CKY-R, as hashes, SPIs and key derivation take them.
-func (c Cookies) Octets() []byte {
+// CookieOctets are CKY-I | CKY-R, as hashes, SPIs and key derivation take them.
+func (c Cookies) CookieOctets() []byte {
 	return binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(make([]byte, 0, cookiesLength), c.Initiator), c.Responder)
 }
 
@@ -116,7 +116,7 @@ func (h Header) append(b []byte, first PayloadType, length int) ([]byte, error) 
 	case h.Flags&^allFlags != 0:
 		return nil, fmt.Errorf("isakmp message: flags %#02x to send, expected only those of %#02x", uint8(h.Flags), uint8(allFlags))
 	}
-	b = append(b, h.Octets()...)
+	b = append(b, h.CookieOctets()...)
 	b = append(b, byte(first), Major<<4|Minor, byte(h.Exchange), byte(h.Flags))
 	b = binary.BigEndian.AppendUint32(b, h.MessageID)
 	return binary.BigEndian.AppendUint32(b, uint32(length)), nil

@@ -41,7 +41,7 @@ func (p *NATD) write(body *cryptobyte.Builder) { body.AddBytes(p.Hash) }
 
 // NATDOctets is what the negotiated hash is taken of in a NAT-D payload: CKY-I | CKY-R | IP | Port (RFC 3947 3.2).
 func NATDOctets(c Cookies, endpoint netip.AddrPort) []byte {
-	b := append(c.Octets(), endpoint.Addr().Unmap().AsSlice()...)
+	b := append(c.CookieOctets(), endpoint.Addr().Unmap().AsSlice()...)
 	return binary.BigEndian.AppendUint16(b, endpoint.Port())
 }
 

@@ -54,7 +54,7 @@ func (p *Notify) write(body *cryptobyte.Builder) {
 
 // NewNotify makes a notification about the ISAKMP SA of the cookies.
 func NewNotify(t NotifyType, c Cookies, data []byte) *Notify {
-	return &Notify{DOI: DOIIPsec, Protocol: ProtocolISAKMP, SPI: c.Octets(), Type: t, Data: data}
+	return &Notify{DOI: DOIIPsec, Protocol: ProtocolISAKMP, SPI: c.CookieOctets(), Type: t, Data: data}
 }
 
 // NewSANotify makes a notification about an SA of AH or ESP, or about one that did not come about.

@@ -70,7 +70,7 @@ func TestNotifyReaders(t *testing.T) {
 		t.Errorf("CONNECTED is about %v %x (%v)", protocol, spi, err)
 	}
 	for _, n := range []*Notify{
-		{}, NewNotify(NotifyRUThere, cookies, []byte{1, 2, 3}), {Protocol: ProtocolESP, SPI: cookies.Octets()}, {Protocol: ProtocolISAKMP, SPI: make([]byte, 4)},
+		{}, NewNotify(NotifyRUThere, cookies, []byte{1, 2, 3}), {Protocol: ProtocolESP, SPI: cookies.CookieOctets()}, {Protocol: ProtocolISAKMP, SPI: make([]byte, 4)},
 	} {
 		_, sequenceErr := n.Sequence()
 		_, lifetimeErr := n.Lifetime()

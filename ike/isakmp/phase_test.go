@@ -104,6 +104,25 @@ func TestChosen(t *testing.T) {
 	}
 }
 
+func TestAlternatives(t *testing.T) {
+	for _, c := range []struct{ numbers, want []uint8 }{ // want: how many are in each group
+		{[]uint8{0}, []uint8{1}}, {[]uint8{1, 2, 3}, []uint8{1, 1, 1}}, {[]uint8{1, 1}, []uint8{2}}, {[]uint8{1, 1, 2, 5, 5, 5}, []uint8{2, 1, 3}}, {nil, nil},
+	} {
+		sa := &SA{}
+		for _, number := range c.numbers {
+			sa.Proposals = append(sa.Proposals, Proposal{Number: number})
+		}
+		var got []uint8
+		var all []Proposal
+		for _, group := range sa.Alternatives() {
+			got, all = append(got, uint8(len(group))), append(all, group...)
+		}
+		if !equal(got, c.want) || !equal(all, sa.Proposals) {
+			t.Errorf("proposals %v are in groups of %v, expected %v", c.numbers, got, c.want)
+		}
+	}
+}
+
 func TestNames(t *testing.T) {
 	for got, want := range map[string]string{
 		Phase1{EncryptionAES, 256, HashSHA256, AuthPreSharedKey, 14, Lifetime{}}.String(): "AES-CBC-256, SHA2-256, MODP-2048, pre-shared key",

@@ -42,6 +42,18 @@ const (
 func (p *SA) PayloadType() PayloadType { return PayloadSA }
 func (p *SA) String() string           { return PayloadSA.String() }
 
+// Alternatives gives the proposals by their numbers: of the ones in each group all are offered together (RFC 2408 4.2).
+func (p *SA) Alternatives() [][]Proposal {
+	var groups [][]Proposal
+	for first, i := 0, 1; first < len(p.Proposals); i++ {
+		if i == len(p.Proposals) || p.Proposals[i].Number != p.Proposals[first].Number {
+			groups = append(groups, p.Proposals[first:i:i])
+			first = i
+		}
+	}
+	return groups
+}
+
 // Chosen gives the proposals of an answer, RFC 2408 4.2: of one number, each with the one transform that the answerer chose. Whether they
 // were offered is for the caller to see.
 func (p *SA) Chosen() ([]Proposal, error) {

@@ -93,16 +93,12 @@ func captured(t testing.TB, name string) []datagram {
 	return datagrams
 }
 
-// samples are valid datagrams: the captured ones whose payloads are in clear, and some with every kind of payload the codec knows.
+// samples are valid datagrams: those of a capture whose payloads are in clear, and some with every kind of payload the codec knows.
 func samples(t testing.TB) [][]byte {
 	t.Helper()
 	var all [][]byte
-	for _, name := range captures {
-		for _, d := range captured(t, name) {
-			if m := mustParse(t, d.message); Find[*SA](m.Payloads) != nil || Find[*KE](m.Payloads) != nil {
-				all = append(all, d.message)
-			}
-		}
+	for _, d := range captured(t, captures[1])[:4] {
+		all = append(all, d.message)
 	}
 	var payloads []Payload
 	for _, g := range goldens {
