@@ -376,6 +376,9 @@ func (n *negotiator) find(name string) (peer, child string, err error) {
 		}
 	}
 	peers := names.peers()
+	if len(peers) == 0 {
+		return "", "", fmt.Errorf("%q: expected a peer, found none with whom anything is negotiated: a rule of the active policy has to name it, and neither ike.enabled nor ports[].ike may be off", name)
+	}
 	return "", "", fmt.Errorf("%q: expected a peer (%s) or a rule that one protects", name, strings.Join(slices.Sorted(maps.Keys(peers)), ", "))
 }
 

@@ -56,6 +56,7 @@ func TestWhyScreens(t *testing.T) {
 		{name: "no-ike-group", a: siteA(), b: replaced(siteB(), rigProposal, "aes128gcm16-prfsha256-ecp384"), a1: failedFor(ike.FailProposal), b1: peersFailedFor(ike.FailProposal)},
 		{name: "no-esp-proposal", a: siteA(), b: replaced(siteB(), "esp_proposals: [aes128gcm16]", "esp_proposals: [aes256-sha256]"), a1: failedFor(ike.FailProposal), b1: peersFailedFor(ike.FailProposal)},
 		{name: "other-traffic", a: siteA(), b: replaced(siteB(), "source: 10.2.0.0/24, destination: 10.1.0.0/24", "source: 10.2.0.0/24, destination: 10.9.0.0/24"), a1: failedFor(ike.FailSelectors), b1: peersFailedFor(ike.FailSelectors)},
+		{name: "other-protocol", a: siteA(), b: replaced(siteB(), "esp_proposals: [aes128gcm16]", "ah_proposals: [sha256]"), a1: failedFor(ike.FailProposal), b1: peersFailedFor(ike.FailProposal)},
 		{name: "other-mode", a: hostsOnly(siteA(), "1", "2"), b: transportB(), a1: failedFor(ike.FailProposal), b1: peersFailedFor(ike.FailMode)},
 		{name: "no-answer", a: siteA(), b: siteB(), before: silence, a1: sent(3)},
 		{name: "untrusted-certificate", spoil: func(t *testing.T, a *authority) {

@@ -9,6 +9,7 @@ import (
 	"sallyport/appliance/api"
 	"sallyport/crypto"
 	"sallyport/ike"
+	"sallyport/ike/wire"
 	"sallyport/policy"
 )
 
@@ -16,6 +17,7 @@ import (
 const (
 	rowWe      = "we are"
 	rowPeer    = "peer is"
+	rowPPK     = "PPK"
 	rowMode    = "mode"
 	rowOurSide = "our traffic"
 	rowItsSide = "its traffic"
@@ -35,7 +37,10 @@ func (c *comparison) rows() []api.WhyRow {
 	if !c.weBegan() {
 		ours = offers(c.peer.IKEProposals)
 	}
-	rows := c.offers("IKE", ours, a.Theirs.IKE, a.Ours.IKE)
+	var rows []api.WhyRow
+	if c.weBegan() || a.Theirs.IKE != nil || !strings.HasPrefix(a.Exchange, "CREATE") {
+		rows = c.offers("IKE", ours, a.Theirs.IKE, a.Ours.IKE)
+	}
 	if a.Exchange != "IKE_SA_INIT" && !a.Ours.Identity.IsZero() || !a.Theirs.Identity.IsZero() {
 		rows = append(rows, c.identities()...)
 	}
@@ -114,17 +119,29 @@ func offers(proposals []crypto.Proposal) (list []ike.Offer) {
 
 func (c *comparison) identities() []api.WhyRow {
 	a := c.attempt
-	we := api.WhyRow{What: rowWe, Ours: fmt.Sprintf("%v by %v", c.peer.LocalID, c.peer.LocalAuth)}
+	we := api.WhyRow{What: rowWe, Ours: fmt.Sprintf("%v by %s", c.peer.LocalID, methodText(c.peer.LocalAuth))}
 	if !a.Theirs.Asked.IsZero() {
 		we.Peers = fmt.Sprintf("asks for %v", a.Theirs.Asked)
 		we.Differs = !a.Theirs.Asked.Equal(c.peer.LocalID)
 	}
-	peer := api.WhyRow{What: rowPeer, Ours: fmt.Sprintf("expected: %v by %v", c.peer.RemoteID, c.peer.RemoteAuth)}
+	peer := api.WhyRow{What: rowPeer, Ours: fmt.Sprintf("expected: %v by %s", c.peer.RemoteID, methodText(c.peer.RemoteAuth))}
 	if !a.Theirs.Identity.IsZero() {
 		peer.Peers = fmt.Sprintf("%v by %s", a.Theirs.Identity, cmp.Or(a.Theirs.Method, "EAP or nothing"))
 		peer.Differs = !a.Theirs.Identity.Equal(c.peer.RemoteID)
 	}
-	return []api.WhyRow{we, peer}
+	rows := []api.WhyRow{we, peer}
+	if ppk := c.peer.PPK; ppk != nil {
+		rows = append(rows, api.WhyRow{What: rowPPK, Ours: fmt.Sprintf("%q, %s", ppk.ID, map[bool]string{true: "required", false: "if the peer has it"}[ppk.Required])})
+	}
+	return rows
+}
+
+// methodText is the word for how an end authenticates, as package ike has it for what the peer does.
+func methodText(m ike.AuthMethod) string {
+	if m == ike.AuthSignature {
+		return "certificate"
+	}
+	return wire.AuthSharedKeyMIC.String()
 }
 
 // offers compares proposals: in one row where one was chosen, and otherwise transform by transform those two that are nearest to each other.
@@ -150,6 +167,9 @@ func (c *comparison) offers(protocol string, ours, theirs, said []ike.Offer) []a
 				best, their = o, t
 			}
 		}
+	}
+	if best.Protocol != their.Protocol {
+		return []api.WhyRow{{What: "protocol", Ours: best.Protocol.String() + " " + offerText(best), Peers: their.Protocol.String() + " " + offerText(their), Differs: true}}
 	}
 	return transformRows(protocol, best, their.Transforms, 0)
 }
@@ -239,12 +259,31 @@ func offerText(o ike.Offer) string {
 	return strings.Join(names, " ")
 }
 
+// markCertificate marks the peer's certificate where the reason is about it, or about what a server says of it.
+func markCertificate(view *api.WhyAttempt, reason ike.Reason) bool {
+	if strings.HasPrefix(string(reason), "auth_") {
+		return false
+	}
+	theirs := func(c api.WhyCertificate) bool { return !c.Ours }
+	if !slices.ContainsFunc(view.Certificates, func(c api.WhyCertificate) bool { return theirs(c) && c.Fault != "" }) {
+		i := slices.IndexFunc(view.Certificates, theirs)
+		if i < 0 {
+			return false
+		}
+		view.Certificates[i].Fault = string(reason)
+	}
+	return true
+}
+
 // markFault marks the rows that a failure is about, where that is not to be seen from what they say.
 func markFault(view *api.WhyAttempt, reason ike.Reason) {
 	var at []string
 	switch {
 	case reason == ike.FailAuthentication:
 		at = []string{rowWe}
+	case reason.Authentication() && markCertificate(view, reason):
+	case reason == ike.AuthPPK:
+		at = []string{rowPPK}
 	case reason.Authentication():
 		at = []string{rowPeer}
 	case reason == ike.FailSelectors:

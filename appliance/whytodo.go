@@ -11,10 +11,7 @@ import (
 
 // todo is the one line that ends the screen: the next thing to do for who reads it.
 func todo(w *api.Why) string {
-	failed := w.Failed
-	if failed == nil || w.PeersFailed != nil && w.PeersFailed.Ended.After(failed.Ended) {
-		failed = w.PeersFailed
-	}
+	failed := w.Told()
 	silent := w.Trying != nil && w.Trying.Answer == "" && w.Trying.Exchange == "IKE_SA_INIT" && w.Trying.Sent > 1 && w.PeersFailed == nil
 	switch {
 	case w.Verdict == "up":
@@ -27,6 +24,8 @@ func todo(w *api.Why) string {
 		return fmt.Sprintf("port %s has no link: look at the cable, the switch and `sallyport show ports`", w.Path.Port)
 	case w.Path.NextHop == "":
 		return fmt.Sprintf("no route leads to %s: add one under routes", w.Remote)
+	case unresolved(w) && w.Trying != nil && w.Trying.Sent > 1:
+		return todoSilence(w)
 	case failed != nil && failed.Reason == string(ike.FailTimeout) && failed.Role == ike.RoleInitiator.String() || failed == nil && silent:
 		return todoSilence(w)
 	case failed != nil:
@@ -44,19 +43,24 @@ func onlyDown(w *api.Why) bool {
 	return !slices.ContainsFunc(w.Tunnels, func(t api.WhyTunnel) bool { return !t.Up && !t.Down })
 }
 
+// unresolved reports whether the next hop has not said where it is.
+func unresolved(w *api.Why) bool { return w.Path.Neighbour == "unresolved" }
+
 // todoSilence is about a peer from which nothing comes back.
 func todoSilence(w *api.Why) string {
 	switch {
-	case w.Path.Neighbour == "unresolved":
+	case unresolved(w):
 		return fmt.Sprintf("nobody answers ARP or neighbour discovery for %s on port %s: is it up, in that subnet, and on that VLAN?", w.Path.NextHop, w.Path.Port)
 	case w.Refused != nil:
 		return fmt.Sprintf("our limit (%s) has refused what came from the peer's address: find out who sends so much from %s", w.Refused.Reason, w.Remote)
 	case w.Dropped != nil && w.Dropped.Reason == string(ike.DropVersion):
 		return "the peer speaks IKEv1: set it to IKEv2"
-	case w.Stray != nil:
-		return fmt.Sprintf("IKE comes from %s, which is no peer's address: if that is this peer, its remote: is wrong", w.Stray.Remote)
 	}
-	return fmt.Sprintf("nothing comes back from %s: is it up, does it know our address %s, is UDP 500 and 4500 open both ways? `sallyport doctor %s` asks", w.Remote, w.Local, w.Peer)
+	text := fmt.Sprintf("nothing comes back from %s: is it up, does it know our address %s, is UDP 500 and 4500 open both ways? `sallyport doctor %s` asks", w.Remote, w.Local, w.Peer)
+	if w.Stray != nil {
+		text = fmt.Sprintf("IKE comes from %s, which is no peer's address: if that is this peer, its remote: is wrong. If not, ", w.Stray.Remote) + text
+	}
+	return text
 }
 
 func adviceOn(w *api.Why, failed *api.WhyAttempt) string {
@@ -69,7 +73,15 @@ func adviceOn(w *api.Why, failed *api.WhyAttempt) string {
 		}
 		text += whereItDiffers(failed)
 	case ike.FailAuthentication:
-		text = fmt.Sprintf("the peer refuses us and says why only in its own log: does it know us as %s, and by the same key?", ourIdentity(failed))
+		text = adviceOnOurProof(failed)
+	case ike.AuthKey:
+		if hasPPK(failed) {
+			text = "the preshared keys differ, or the postquantum ones: the same psk_file, and the same ppk_file, at both ends, then `sallyport reload`"
+		}
+	case ike.FailTimeout:
+		if failed.Role != ike.RoleInitiator.String() && failed.Exchange == "IKE_SA_INIT" {
+			text = "the peer's first request comes in and nothing after our answer: do our packets reach it, is UDP 500 and 4500 open both ways, do long packets pass (fragment_size)? `sallyport doctor PEER` asks"
+		}
 	}
 	return strings.ReplaceAll(text, "PEER", w.Peer)
 }
@@ -80,6 +92,25 @@ func whereItDiffers(failed *api.WhyAttempt) string {
 		return " (the rows marked <- have nothing in common)"
 	}
 	return "; what it would accept stands in the peer's own log"
+}
+
+// adviceOnOurProof is about a peer that refuses us, of which it says no more than that.
+func adviceOnOurProof(failed *api.WhyAttempt) string {
+	const refuses = "the peer refuses us and says why only in its own log: "
+	ours := slices.IndexFunc(failed.Certificates, func(c api.WhyCertificate) bool { return c.Ours })
+	switch {
+	case ours >= 0 && failed.Certificates[ours].Fault != "":
+		return fmt.Sprintf("our own certificate is %s: renew it, unless our clock is wrong (the row above), then `sallyport reload`", failed.Certificates[ours].Fault)
+	case ours >= 0:
+		return refuses + fmt.Sprintf("does it know us as %s, does it trust %s and find our certificate neither over nor revoked?", ourIdentity(failed), failed.Certificates[ours].Issuer)
+	case hasPPK(failed):
+		return refuses + fmt.Sprintf("does it know us as %s, by the same key, and has it the same ppk_file and ppk_id?", ourIdentity(failed))
+	}
+	return refuses + fmt.Sprintf("does it know us as %s, and by the same key?", ourIdentity(failed))
+}
+
+func hasPPK(failed *api.WhyAttempt) bool {
+	return slices.ContainsFunc(failed.Rows, func(r api.WhyRow) bool { return r.What == rowPPK })
 }
 
 // ourIdentity is who we said that we are.
@@ -140,7 +171,7 @@ var advice = map[ike.Reason]string{
 	ike.CertBusy:        "wait: too many certificates are checked at once",
 	ike.CertUnanswered:  "the check gave no answer: see the log",
 
-	ike.CRLMissing:     "the certificate does not say where its CRL is: issue it anew, or choose another auth.crl_mode",
+	ike.CRLMissing:     "the certificate does not say where its CRL is: list the CRL of its CA in auth.crl_files, issue it anew, or choose another auth.crl_mode",
 	ike.CRLUnreachable: "let the gateway's host reach the CRL server that the detail names; `sallyport crl flush` asks again",
 	ike.CRLRefused:     "the CRL is at a place that is not asked: see the detail",
 	ike.CRLTooLarge:    "have the CA split its CRL",

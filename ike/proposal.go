@@ -260,9 +260,9 @@ func describe(proposals []wire.Proposal) string {
 	for _, p := range proposals[:min(len(proposals), maxDescribed)] {
 		var names []string
 		for _, t := range p.Transforms[:min(len(p.Transforms), maxDescribed)] {
-			names = append(names, crypto.Transform{Type: crypto.TransformType(t.Type), ID: t.ID, KeyBits: t.KeyBits}.String())
+			names = append(names, crypto.Transform{Type: crypto.TransformType(t.Type), ID: t.ID, KeyBits: t.KeyBits}.Keyword())
 		}
-		text := strings.Join(names, "/")
+		text := strings.Join(names, "-")
 		if p.Protocol == wire.ProtocolAH {
 			text = byAH + text
 		}

@@ -158,7 +158,14 @@ func identify(sa *ikeSA, m *message, idi *wire.ID) (*peer, error) {
 	if idr != nil {
 		asked = identityOf(idr).String()
 	}
-	return no(AuthIdentity, "peer is %v and wants %s by %v, expected %s", found, asked, sa.chosen, describePeers(sa.among))
+	if slices.ContainsFunc(sa.among, func(p *peer) bool { return found.Equal(p.cfg.RemoteID) }) {
+		return no(AuthIdentity, "peer is %v and wants %s by %v, expected %s", found, asked, sa.chosen, describePeers(sa.among))
+	}
+	var expected []string
+	for _, p := range sa.among[:min(len(sa.among), maxDescribed)] {
+		expected = append(expected, fmt.Sprintf("%v for %v", p.cfg.RemoteID, p.cfg.LocalID))
+	}
+	return no(AuthIdentity, "peer is %v and wants %s, expected %s", found, asked, strings.Join(expected, ", or "))
 }
 
 // describePeers says whom we expect at an address, for people.

@@ -19,7 +19,7 @@ const (
 func (w *Why) Screen(out io.Writer) error {
 	s := &screen{now: w.Clock}
 	s.head(w)
-	told := w.told()
+	told := w.Told()
 	if w.Trying != nil {
 		s.line("trying", s.course(w.Trying))
 	}
@@ -29,7 +29,7 @@ func (w *Why) Screen(out io.Writer) error {
 	}
 	for _, other := range []*WhyAttempt{w.Failed, w.PeersFailed} {
 		if other != nil && other != told {
-			s.attempt("earlier", other)
+			s.attempt(map[bool]string{true: "also failed", false: "earlier"}[other.Ended.After(told.Ended)], other)
 		}
 	}
 	s.path(w, cmp.Or(w.Trying, told))
@@ -38,12 +38,28 @@ func (w *Why) Screen(out io.Writer) error {
 	return err
 }
 
-// told is the failure that is shown in full: the last one.
-func (w *Why) told() *WhyAttempt {
-	if w.Failed == nil || w.PeersFailed != nil && w.PeersFailed.Ended.After(w.Failed.Ended) {
-		return w.PeersFailed
+// sameCause is how long before a failure whose reason the peer keeps to itself one of the other direction may have ended, to be of the same cause: the
+// longest time between two attempts, and more.
+const sameCause = 10 * time.Minute
+
+// Told is the failure that the screen is about: the last one. Where the peer has not said why it refused us, but we know why we refused it, that says more.
+func (w *Why) Told() *WhyAttempt {
+	last, other := w.Failed, w.PeersFailed
+	if last == nil || other != nil && other.Ended.After(last.Ended) {
+		last, other = other, last
 	}
-	return w.Failed
+	if last != nil && other != nil && last.onlyPeerKnows() && !other.onlyPeerKnows() && last.Ended.Sub(other.Ended) < sameCause && other.Reason != timedOut {
+		return other
+	}
+	return last
+}
+
+// timedOut is the reason of what ended without a word.
+const timedOut = "timeout"
+
+// onlyPeerKnows reports whether the peer has refused us, which it does with one word.
+func (a *WhyAttempt) onlyPeerKnows() bool {
+	return a.Role == "initiator" && a.Answer != "" && a.Answer != "response"
 }
 
 type screen struct {
@@ -52,7 +68,7 @@ type screen struct {
 }
 
 func (s *screen) head(w *Why) {
-	since, state := "since the gateway started", "IKE SA "+w.State
+	since, state := "so far", "IKE SA "+w.State
 	if !w.Since.IsZero() {
 		since = "for " + s.ago(w.Since)
 	}

@@ -1,0 +1,90 @@
+package appliance
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"sallyport/appliance/api"
+	"sallyport/ike"
+)
+
+// aim is a view of a peer that is not up and reached by a good path.
+func aim() *api.Why {
+	now := time.Date(2026, 11, 22, 3, 0, 0, 0, time.UTC)
+	return &api.Why{Peer: "far", Verdict: "not up", State: "idle", Clock: now, Local: "192.0.2.1", Remote: "192.0.2.2", Tunnels: []api.WhyTunnel{{Name: "nets"}},
+		Path: api.WhyPath{Port: "wan", Link: "up", NextHop: "192.0.2.254", Neighbour: "02:00:00:00:00:02"}}
+}
+
+func attempted(w *api.Why, role ike.Role, ago time.Duration, exchange, answer string, reason ike.Reason) *api.WhyAttempt {
+	return &api.WhyAttempt{Role: role.String(), Exchange: exchange, Answer: answer, Reason: string(reason), Ended: w.Clock.Add(-ago)}
+}
+
+// What to do follows from the failure that says most, and from where it is now.
+func TestTodo(t *testing.T) {
+	for name, test := range map[string]struct {
+		set  func(*api.Why)
+		want string
+	}{
+		"the peer refuses us, and we have refused it for a reason that we know": {func(w *api.Why) {
+			w.Failed = attempted(w, ike.RoleInitiator, time.Second, "IKE_AUTH", "AUTHENTICATION_FAILED", ike.FailAuthentication)
+			w.PeersFailed = attempted(w, ike.RoleResponder, time.Minute, "IKE_AUTH", "AUTHENTICATION_FAILED", ike.AuthKey)
+		}, "the preshared keys differ"},
+		"the same, but long ago": {func(w *api.Why) {
+			w.Failed = attempted(w, ike.RoleInitiator, time.Second, "IKE_AUTH", "AUTHENTICATION_FAILED", ike.FailAuthentication)
+			w.PeersFailed = attempted(w, ike.RoleResponder, time.Hour, "IKE_AUTH", "AUTHENTICATION_FAILED", ike.AuthKey)
+		}, "says why only in its own log"},
+		"our own certificate is over": {func(w *api.Why) {
+			w.Failed = attempted(w, ike.RoleInitiator, time.Second, "IKE_AUTH", "AUTHENTICATION_FAILED", ike.FailAuthentication)
+			w.Failed.Certificates = []api.WhyCertificate{{Ours: true, Subject: "CN=gw-a", Issuer: "CN=root", Fault: "over by our clock"}}
+		}, "our own certificate is over by our clock: renew it"},
+		"the peer refuses our certificate": {func(w *api.Why) {
+			w.Failed = attempted(w, ike.RoleInitiator, time.Second, "IKE_AUTH", "AUTHENTICATION_FAILED", ike.FailAuthentication)
+			w.Failed.Certificates = []api.WhyCertificate{{Ours: true, Subject: "CN=gw-a", Issuer: "CN=root"}}
+		}, "does it trust CN=root"},
+		"a wrong key where there are two": {func(w *api.Why) {
+			w.PeersFailed = attempted(w, ike.RoleResponder, time.Second, "IKE_AUTH", "AUTHENTICATION_FAILED", ike.AuthKey)
+			w.PeersFailed.Rows = []api.WhyRow{{What: rowPPK, Ours: `"joint", required`}}
+		}, "the preshared keys differ, or the postquantum ones"},
+		"our answers do not arrive": {func(w *api.Why) {
+			w.PeersFailed = attempted(w, ike.RoleResponder, time.Second, "IKE_SA_INIT", "response", ike.FailTimeout)
+		}, "do our packets reach it"},
+		"the next hop has gone since the last failure": {func(w *api.Why) {
+			w.Path.Neighbour, w.Trying = "unresolved", &api.WhyAttempt{Role: "initiator", Exchange: "IKE_SA_INIT", Sent: 3}
+			w.PeersFailed = attempted(w, ike.RoleResponder, time.Minute, "IKE_SA_INIT", "response", ike.FailTimeout)
+		}, "nobody answers ARP or neighbour discovery for 192.0.2.254"},
+		"silence, and a stranger": {func(w *api.Why) {
+			w.Trying, w.Stray = &api.WhyAttempt{Role: "initiator", Exchange: "IKE_SA_INIT", Sent: 3}, &api.WhyNote{Remote: "192.0.2.77", At: w.Clock, Count: 1}
+		}, "IKE comes from 192.0.2.77, which is no peer's address: if that is this peer, its remote: is wrong. If not, nothing comes back from 192.0.2.2"},
+	} {
+		w := aim()
+		test.set(w)
+		if got := todo(w); !strings.Contains(got, test.want) {
+			t.Errorf("%s: expected %q, found %q", name, test.want, got)
+		}
+		var screen strings.Builder
+		if err := w.Screen(&screen); err != nil || screen.Len() == 0 {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// A fault of the peer's certificate is marked at the certificate, one of its key at who it is.
+func TestFaultsAreMarkedWhereTheyAre(t *testing.T) {
+	for reason, want := range map[ike.Reason]string{ike.CertRevoked: "certificate", ike.CRLExpired: "certificate", ike.AuthIdentity: rowPeer, ike.AuthPPK: rowPPK} {
+		view := &api.WhyAttempt{Rows: []api.WhyRow{{What: rowWe}, {What: rowPeer}, {What: rowPPK}}, Certificates: []api.WhyCertificate{{Ours: true}, {}}}
+		markFault(view, reason)
+		var marked []string
+		for _, row := range view.Rows {
+			if row.Differs {
+				marked = append(marked, row.What)
+			}
+		}
+		if view.Certificates[1].Fault != "" && view.Certificates[0].Fault == "" {
+			marked = append(marked, "certificate")
+		}
+		if got := strings.Join(marked, ","); got != want {
+			t.Errorf("%s: marked %q, expected %q", reason, got, want)
+		}
+	}
+}
