@@ -33,7 +33,7 @@ func (n *negotiator) carryOut(effect ike.Effect) *ike.InstallFailed {
 	case ike.CheckCertificates:
 		n.certificates.check(e, n.answer)
 	case ike.MoveOutbound:
-		n.report("move outbound SA", e.Peer, e.Child, e.SPI, n.moveOutbound(e.Child, e.SPI, e.Remote))
+		n.report("move outbound SA", e.Peer, e.Child, e.SPI, n.moveOutbound(e.Child, e.SPI, e.Local, e.Remote))
 	case ike.RemoveInbound:
 		n.report("remove inbound SA", e.Peer, e.Child, e.SPI, n.removeInbound(e.SPI))
 	case ike.RemoveOutbound:
@@ -101,12 +101,12 @@ func (n *negotiator) removeInbound(spi uint32) error {
 	return errors.Join(err, n.cells.removed(c))
 }
 
-func (n *negotiator) moveOutbound(tunnel string, spi uint32, remote netip.AddrPort) error {
+func (n *negotiator) moveOutbound(tunnel string, spi uint32, local, remote netip.AddrPort) error {
 	c := n.cells.cells[tunnel]
 	if c == nil {
 		return fmt.Errorf("tunnel %q has no cell", tunnel)
 	}
-	return n.plane.MoveOutbound(c.id, spi, remote)
+	return n.plane.MoveOutbound(c.id, spi, local, remote)
 }
 
 func (n *negotiator) removeOutbound(tunnel string, spi uint32) error {

@@ -255,7 +255,7 @@ func (g *Gateway) portSpecs() []pipeline.PortSpec {
 func (g *Gateway) manage() error {
 	use := newLastUse(g.plane)
 	g.certificates = newCertificates(g.cfg.State, g.log)
-	cfg := ike.Config{Random: rand.Reader, LastInbound: use.inbound, LastOutbound: use.outbound}
+	cfg := ike.Config{Random: rand.Reader, LastInbound: use.inbound, LastOutbound: use.outbound, MayMove: g.plane.Plausible}
 	if g.keyLog != nil {
 		cfg.KeyLog = g.keyLog.write
 	}

@@ -30,7 +30,7 @@ type plane interface {
 	ReleaseSPI(spi uint32)
 	InstallInbound(sa pipeline.ChildSA) error
 	InstallOutbound(sa pipeline.ChildSA) error
-	MoveOutbound(cell pipeline.CellID, spi uint32, remote netip.AddrPort) error
+	MoveOutbound(cell pipeline.CellID, spi uint32, local, remote netip.AddrPort) error
 	RemoveInbound(spi uint32) error
 	RemoveOutbound(cell pipeline.CellID, spi uint32) (last uint64, err error)
 	OpenCell(tunnel string) (pipeline.CellID, error)

@@ -115,14 +115,14 @@ func (p *memoryPlane) InstallOutbound(sa pipeline.ChildSA) error {
 	return p.install(sa, func(sa pipeline.ChildSA) { p.outbound[sa.Cell] = sa })
 }
 
-func (p *memoryPlane) MoveOutbound(cell pipeline.CellID, spi uint32, remote netip.AddrPort) error {
+func (p *memoryPlane) MoveOutbound(cell pipeline.CellID, spi uint32, local, remote netip.AddrPort) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	sa := p.outbound[cell]
 	if sa.SPI != spi {
 		return fmt.Errorf("no outbound SA %s", spiText(spi))
 	}
-	sa.Remote = remote
+	sa.Local, sa.Remote = local, remote
 	p.outbound[cell] = sa
 	return nil
 }

@@ -32,6 +32,8 @@ type Config struct {
 	// KeyLog is told all keys. For a lab; nil otherwise. There is no other way for a key to leave the engine than this and the effects that
 	// install it.
 	KeyLog func(KeyLog)
+	// MayMove reports whether a peer that was at one address may be at another: not at an own one, nor on the other side of the gateway. Nil: anywhere.
+	MayMove func(former, remote netip.AddrPort) bool
 }
 
 // Start says who begins the negotiation of a Child SA.
@@ -69,6 +71,7 @@ type Peer struct {
 	Children      []Child
 	DPDDelay      time.Duration // silence before a liveness check; 0: DefaultDPDDelay, negative: no checks
 	RekeyTime     time.Duration // of the IKE SA, 0: DefaultIKERekey. The SA ends a tenth later if the rekey fails.
+	MOBIKE        bool          // either end may change its address (RFC 4555)
 	ReauthTime    time.Duration // after which both ends have to prove anew who they are; 0: DefaultReauth with AuthSignature, else never; negative: never. The SA ends a tenth later if they do not.
 	FragmentSize  int           // octets of an IP datagram beyond which a message goes in fragments (RFC 7383); 0: DefaultFragmentSize, negative: never
 	Childless     bool          // no Child SA in IKE_AUTH, if the peer can do without (RFC 6023): all come by exchanges of their own

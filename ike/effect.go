@@ -31,10 +31,11 @@ type (
 		Peer, Child string
 		SA          ChildSA
 	}
-	// MoveOutbound makes an outbound SA send to another address and port of its peer; its keys and numbers go on.
+	// MoveOutbound makes an outbound SA send from and to these addresses and ports; its keys and numbers go on.
 	MoveOutbound struct {
 		Peer, Child string
 		SPI         uint32
+		Local       netip.AddrPort
 		Remote      netip.AddrPort
 	}
 	// RemoveInbound ends an inbound SA; its SPI is free again.

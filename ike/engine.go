@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"slices"
 	"time"
 )
 
@@ -132,6 +133,11 @@ func (e *Engine) index() {
 		e.byName[p.cfg.Name] = p
 		if len(p.slots) > 0 { // with no rule there is nothing to negotiate, and no answer (S-040)
 			e.byPath[at] = append(e.byPath[at], p)
+			for _, sa := range p.sas { // a peer that has moved may begin another IKE SA there
+				if moved := (path{sa.local.Addr(), sa.remote.Addr()}); moved != at && sa.mobike.on && !slices.Contains(e.byPath[moved], p) {
+					e.byPath[moved] = append(e.byPath[moved], p)
+				}
+			}
 			if before[at] != nil {
 				e.untaken[at] = before[at]
 			}

@@ -47,7 +47,7 @@ const (
 	Failed                                 // a negotiation ended without result (Reason, Detail)
 	Refused                                // a request was refused by a limit (Reason)
 	Dropped                                // a datagram was dropped (Reason)
-	AddressChanged                         // the peer moved behind its NAT (Remote is the new address)
+	AddressChanged                         // one of the two ends has moved, or the NAT before the peer (Local, Remote are the new addresses)
 	Silent                                 // packets leave by a Child SA and none come: it is rekeyed
 )
 
@@ -110,6 +110,7 @@ const (
 	RefuseChecks         Reason = "ike_limit_checks"      // certificate checks under way; the message counts as lost
 	RefuseIKESAs         Reason = "ike_limit_ike_sas"     // IKE SAs with one peer
 	RefuseChildren       Reason = "ike_limit_children"    // Child SAs on one IKE SA
+	RefuseAddress        Reason = "ike_address_refused"   // where no peer can be, authentic or not
 	RefuseSPI            Reason = "ike_no_spi"            // the data plane has no SPI left
 	RefuseFragments      Reason = "ike_limit_fragments"   // octets of fragments that wait for others
 	RefuseChildSelectors Reason = "ike_child_exists"      // a Child SA of the rule exists with other selectors
@@ -129,11 +130,12 @@ const (
 	FailMaxQueue        Reason = "ts_max_queue"      // no more Child SAs for the same traffic (RFC 9611)
 	FailTemporary       Reason = "temporary_failure" // the peer is busy; tried again
 	FailNotFound        Reason = "child_sa_not_found"
-	FailPeer            Reason = "peer_error"     // another error notification, in Detail
-	FailCookie          Reason = "cookie_loop"    // the peer answers nothing but COOKIE or INVALID_KE_PAYLOAD
-	FailInstall         Reason = "install_failed" // the data plane refused the keys
-	FailMode            Reason = "mode_refused"   // tunnel mode or transport mode: the other end insists on the other
-	FailInternal        Reason = "internal_error" // Detail says what
+	FailPeer            Reason = "peer_error"      // another error notification, in Detail
+	FailCookie          Reason = "cookie_loop"     // the peer answers nothing but COOKIE or INVALID_KE_PAYLOAD
+	FailInstall         Reason = "install_failed"  // the data plane refused the keys
+	FailAddress         Reason = "address_refused" // an end that has moved is not let, or not found there
+	FailMode            Reason = "mode_refused"    // tunnel mode or transport mode: the other end insists on the other
+	FailInternal        Reason = "internal_error"  // Detail says what
 )
 
 // Reasons for IKEDeleted and ChildDeleted.

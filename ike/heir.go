@@ -148,6 +148,7 @@ func (sa *ikeSA) passOn(next *ikeSA) {
 			other.heir = next
 		}
 	}
+	sa.moveOn(next)
 	next.confirmed, next.reauthWanted, next.reauthFailures = sa.confirmed, sa.reauthWanted, sa.reauthFailures
 	if heir := sa.heir; heir != nil {
 		sa.heir = nil

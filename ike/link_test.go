@@ -22,9 +22,11 @@ type link struct {
 	wire []packet // in flight, oldest first
 	nat  func(from netip.AddrPort) netip.AddrPort
 	// twist changes what an end sends; it gives nil to have it lost.
-	twist func(from *end, payload []byte) []byte
-	mtu   int // octets of the longest IP datagram that gets through, 0: any
-	lost  int // ESP packets that arrived where nobody took them
+	twist  func(from *end, payload []byte) []byte
+	mtu    int                 // octets of the longest IP datagram that gets through, 0: any
+	inside netip.Addr          // of a behind the NAT, if not addrA
+	gone   map[netip.Addr]bool // nothing arrives there any more
+	lost   int                 // ESP packets that arrived where nobody took them
 	// The same by the child that they were sent for.
 	lostBy map[string]int
 	taken  int
@@ -240,10 +242,10 @@ func (n *end) do(ef Effect) {
 		n.firsts[ef.SA.SPI], n.cells[cell] = !replaces && ef.SA.Worker == 0, ef.SA.SPI // a worker has the one of all until then
 	case MoveOutbound:
 		sa, installed := n.outbound[ef.SPI]
-		if !installed || !sa.UDPEncap {
-			t.Errorf("%s: moves outbound %#x, which is not installed or not in UDP", n.name, ef.SPI)
+		if !installed {
+			t.Errorf("%s: moves outbound %#x, which is not installed", n.name, ef.SPI)
 		}
-		sa.Remote = ef.Remote
+		sa.Local, sa.Remote = ef.Local, ef.Remote
 		n.outbound[ef.SPI] = sa
 	case RemoveInbound:
 		if n.never[ef.SPI] {
@@ -332,6 +334,12 @@ func (l *link) deliver(i int) {
 }
 
 func (l *link) arrive(p packet) {
+	if l.gone[p.dest.Addr()] {
+		if p.esp {
+			l.lost++
+		}
+		return
+	}
 	if p.esp {
 		in, ok := p.to.inbound[p.spi]
 		if ok && bytes.Equal(in.Keymat.Bytes(), p.key) {
@@ -362,7 +370,11 @@ func (l *link) translate(p packet) (source, dest netip.AddrPort) {
 		return l.nat(p.source), p.dest
 	}
 	for _, port := range []uint16{500, 4500} {
-		if inside := netip.AddrPortFrom(addrA, port); l.nat(inside) == p.dest {
+		at := addrA
+		if l.inside.IsValid() {
+			at = l.inside
+		}
+		if inside := netip.AddrPortFrom(at, port); l.nat(inside) == p.dest {
 			return p.source, inside
 		}
 	}

@@ -68,7 +68,11 @@ func (e *Engine) closeDeaf(deaf func(local netip.Addr) bool) {
 // no longer trusted has to prove itself anew. The configurations have their defaults.
 func sameIdentity(a, b Peer) bool {
 	same := a.PSK.Equal(b.PSK) && a.PPK.Equal(b.PPK) && stillTrusts(a, b)
+	if a.MOBIKE && b.MOBIKE {
+		a.Local, a.Remote = b.Local, b.Remote
+	}
 	for _, p := range []*Peer{&a, &b} {
+		p.MOBIKE = false
 		p.PSK, p.PPK, p.Credential, p.Authorities, p.Children = crypto.Secret{}, nil, nil, nil, nil
 		p.DPDDelay, p.RekeyTime, p.ReauthTime, p.FragmentSize, p.ChildLimit = 0, 0, 0, 0, 0
 		p.MasterPFS = false
@@ -113,6 +117,9 @@ func (p *peer) reconfigure(cfg Peer) {
 	}
 	if len(p.slots) == 0 {
 		p.endAll(DeletedReconfig)
+	}
+	if was.Local != cfg.Local || was.Remote != cfg.Remote {
+		p.migrate()
 	}
 	for _, sa := range p.sas {
 		if sa.state == stateEstablished {

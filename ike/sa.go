@@ -96,6 +96,7 @@ type ikeSA struct {
 	leftAt    time.Time
 	confirmed bool // the peer is known to have it established
 
+	mobike         mobike
 	authentication lifetime // when the two have proved who they are, and must do so anew
 	given          lifetime // of it, by the peer (RFC 4478)
 	reauthWanted   bool
@@ -141,7 +142,8 @@ func newIKESA(e *Engine, role Role, local, remote netip.AddrPort) *ikeSA {
 
 // newInitiator begins an IKE SA with a peer.
 func newInitiator(p *peer) *ikeSA {
-	sa := newIKESA(p.engine, RoleInitiator, netip.AddrPortFrom(p.cfg.Local, portIKE), netip.AddrPortFrom(p.cfg.Remote, portIKE))
+	local, remote := p.whereabouts()
+	sa := newIKESA(p.engine, RoleInitiator, netip.AddrPortFrom(local, portIKE), netip.AddrPortFrom(remote, portIKE))
 	sa.peer, sa.state = p, stateInit
 	sa.localSPI = p.engine.newSPI()
 	sa.register()
@@ -279,30 +281,8 @@ func (sa *ikeSA) heard(d Datagram, request bool) {
 		sa.engine.halfOpen.add(sa.remote, -1)
 		sa.engine.halfOpen.add(d.Remote, 1)
 		sa.local, sa.remote = d.Local, d.Remote
-	case sa.follows():
+	case sa.follows() && !sa.mobike.on && sa.mayMove(d.Remote):
 		sa.moved(d.Local, d.Remote)
-	}
-}
-
-// follows reports whether the peer's address may change: it stands behind a NAT and we do not (RFC 7296 2.23).
-func (sa *ikeSA) follows() bool { return sa.natRemote && !sa.natLocal && sa.state >= stateEstablished }
-
-// peerMoved takes the data plane's word for where the peer is.
-func (sa *ikeSA) peerMoved(remote netip.AddrPort) {
-	if sa.follows() && remote != sa.remote {
-		sa.moved(sa.local, remote)
-	}
-}
-
-// moved follows a peer whose NAT gave it another address or port. The Child SAs follow as they are: an outbound SA is installed once and
-// never again, for a second time would begin its sequence numbers, and so its nonces, anew.
-func (sa *ikeSA) moved(local, remote netip.AddrPort) {
-	sa.local, sa.remote, sa.path = local, remote, 0
-	sa.engine.fact(sa.fact(AddressChanged))
-	for _, c := range sa.children {
-		if c.sending == sendCurrent {
-			sa.engine.effect(MoveOutbound{Peer: c.slot.peer.cfg.Name, Child: c.slot.cfg.Name, SPI: c.spiOut, Remote: remote})
-		}
 	}
 }
 

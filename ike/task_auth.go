@@ -37,6 +37,7 @@ func (t *authInitiator) build(m *message) error {
 	if sa.peer.carrier() == nil {
 		m.add(wire.NewNotify(wire.NotifyInitialContact, nil)) // RFC 7296 2.4
 	}
+	m.addMOBIKE()
 	return nil
 }
 
@@ -58,6 +59,7 @@ func (t *authInitiator) process(m *message) error {
 		return err
 	}
 	sa.ppk.settle(sa.keys)
+	sa.mobike.agree(m)
 	sa.authenticated()
 	sa.heedLifetime(m)
 	return nil
@@ -108,6 +110,7 @@ func (t *authResponder) process(m *message) error {
 	}
 	sa.ppk.settle(sa.keys)
 	sa.peer, sa.among = t.peer, nil
+	sa.mobike.agree(m)
 	sa.peer.sas = append(sa.peer.sas, sa)
 	if anew {
 		sa.peer.initialContact(sa)
@@ -199,6 +202,9 @@ func (t *authResponder) build(m *message) error {
 	m.add(t.auth)
 	sa.acceptPPK(m)
 	sa.addLifetime(m)
+	if sa.mobike.on {
+		m.addMOBIKE()
+	}
 	sa.authenticated()
 	return nil
 }

@@ -80,6 +80,7 @@ func (t *deleteUnused) abandon() { t.engine.effect(ReleaseSPI{SPI: t.spi}) }
 type informationalResponder struct {
 	deleted map[crypto.Protocol][]uint32 // our halves of what the peer deletes
 	closing Reason
+	answers []wire.Payload // to MOBIKE (RFC 4555)
 }
 
 func (t *informationalResponder) process(m *message) error {
@@ -98,6 +99,7 @@ func (t *informationalResponder) process(m *message) error {
 		t.closing = DeletedByPeer // the initiator does not accept who we are (RFC 7296 2.21.2)
 	}
 	sa.heedLifetime(m)
+	t.answers = sa.peerRelocates(m)
 	if n := m.notify(wire.NotifyInvalidSPI); n != nil && len(n.Data) == 4 {
 		// Our packets arrive at an SA that the peer does not have: its answer to a rekey tells (RFC 7296 1.5).
 		if i := slices.IndexFunc(sa.children, func(c *childSA) bool { return string(spi4(c.spiOut)) == string(n.Data) }); i >= 0 {
@@ -154,6 +156,7 @@ func (t *informationalResponder) build(m *message) error {
 			m.add(&wire.Delete{Protocol: wire.ProtocolID(protocol), SPIs: spis})
 		}
 	}
+	m.add(t.answers...)
 	if t.closing == "" {
 		return nil
 	}

@@ -103,7 +103,7 @@ func (t *initInitiator) process(m *message) error {
 	sa.initResponse, sa.childless = m.raw, m.notify(wire.NotifyChildlessSupported) != nil
 	sa.agreeOnFragmentation(m)
 	sa.peerHashes = readHashes(m.notify(wire.NotifySignatureHashAlgorithms))
-	if sa.detectNAT(m) {
+	if sa.detectNAT(m) || sa.peer.cfg.MOBIKE {
 		// From here on port 4500, and after IKE_AUTH ESP inside UDP (RFC 7296 2.23).
 		sa.local, sa.remote = onPort(sa.local, portNATT), onPort(sa.remote, portNATT)
 	}

@@ -144,6 +144,7 @@ func (tm *taskManager) transmit() {
 			return
 		}
 	}
+	tm.sa.tryElsewhere(x)
 	wait := time.Duration(min(float64(r.Base)*math.Pow(r.Factor, float64(x.tries)), float64(r.Max)))
 	x.tries++
 	tm.sa.sending(x)
@@ -215,6 +216,7 @@ func (tm *taskManager) conclude(x *exchange, err error) {
 		tm.sa.abort(err)
 	default:
 		tm.sa.concluded(RoleInitiator)
+		tm.sa.settlePath()
 	}
 	tm.start()
 }

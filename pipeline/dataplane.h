@@ -157,8 +157,8 @@ struct sp_sa_out {
 	uint8_t unused[48];        /* the session begins a cache line */
 	struct sp_transform transform; /* from here on what every packet needs */
 	/*
-	 * Of an outer IPv4 header the bytes from the TTL on, and 4 more: as in `header`, but for the checksum, which is the sum of the constant words. The second word is where the
-	 * peer of a plain SA is now: the control thread writes it (sp_sa_out_set_remote).
+	 * Of an outer IPv4 header the bytes from the TTL on, and 4 more: as in `header`, but for the checksum, which is the sum of the constant words. They say where the
+	 * two ends of a plain SA are now: the control thread writes them (sp_sa_out_move).
 	 */
 	uint64_t front[2];
 	uint64_t due_sequence;     /* when there is something to tell */

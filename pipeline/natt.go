@@ -25,7 +25,7 @@ func (d *Dataplane) follow(sa *association, remote netip.AddrPort) event {
 	sa.child.Remote = remote
 	for _, out := range d.sad.outboundOf(cell) {
 		if out.child.Remote == former {
-			_ = d.moveOutbound(out, remote) // the old address remains: IKE is told, and may rekey
+			_ = d.moveOutbound(out, out.child.Local, remote) // without memory for it the old address remains
 		}
 	}
 	return func(h Handler) { h.Moved(cell, spi, remote) }
@@ -44,9 +44,9 @@ func (d *Dataplane) sameSide(a, b netip.Addr) bool {
 	return !okA || !okB || d.cfg.Ports[toA.Port].Role == d.cfg.Ports[toB.Port].Role
 }
 
-// MoveOutbound makes an outbound SA in UDP send to another address and port: its peer's NAT has changed them. Numbers and
-// keys go on.
-func (d *Dataplane) MoveOutbound(cell CellID, spi uint32, remote netip.AddrPort) error {
+// MoveOutbound makes an outbound SA send from and to other addresses, and with ESP in UDP to another port: the NAT before its peer has changed them, or one
+// of the two ends has moved (RFC 4555). Numbers and keys go on. In transport mode only SAs in UDP move.
+func (d *Dataplane) MoveOutbound(cell CellID, spi uint32, local, remote netip.AddrPort) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if err := d.checkCell(cell); err != nil {
@@ -56,24 +56,29 @@ func (d *Dataplane) MoveOutbound(cell CellID, spi uint32, remote netip.AddrPort)
 	if sa == nil {
 		return fmt.Errorf("pipeline: tunnel %q has no outbound SA %#08x to move", d.cellName(cell), spi)
 	}
-	if sa.child.Remote == remote {
+	if sa.child.Local == local && sa.child.Remote == remote {
 		return nil
 	}
-	if !d.plausible(remote, sa.child.Remote) {
-		return fmt.Errorf("pipeline: outbound SA %#08x of %s: want another unicast address like %s, found %s", spi, d.cellName(cell), sa.child.Remote, remote)
+	if local.Addr().Is4() != sa.child.Local.Addr().Is4() || !d.plausible(remote, sa.child.Remote) {
+		return fmt.Errorf("pipeline: outbound SA %#08x of %s: want an own and another unicast address like %s and %s, found %s and %s",
+			spi, d.cellName(cell), sa.child.Local, sa.child.Remote, local, remote)
 	}
-	return d.moveOutbound(sa, remote)
+	return d.moveOutbound(sa, local, remote)
 }
 
-func (d *Dataplane) moveOutbound(sa *outboundSA, remote netip.AddrPort) error {
-	if !sa.child.UDPEncap {
-		return fmt.Errorf("pipeline: outbound SA %#08x of %s: only SAs in UDP can move: rekey it", sa.child.SPI, d.cellName(sa.child.Cell))
+// Plausible reports whether a peer that was at one address may be at another: no own one, of the same IP version, and on the same side of the gateway.
+func (d *Dataplane) Plausible(former, remote netip.AddrPort) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.plausible(remote, former)
+}
+
+func (d *Dataplane) moveOutbound(sa *outboundSA, local, remote netip.AddrPort) error {
+	from, to := outerAddress(local.Addr()), outerAddress(remote.Addr())
+	if rc := C.sp_sa_out_move(d.c, sa.c, &from[0], &to[0], C.uint16_t(remote.Port())); rc != 0 {
+		return fmt.Errorf("pipeline: outbound SA %#08x of %s cannot move: %w", sa.child.SPI, d.cellName(sa.child.Cell), errno(rc))
 	}
-	address := outerAddress(remote.Addr())
-	if rc := C.sp_sa_out_set_remote(d.c, sa.c, &address[0], C.uint16_t(remote.Port())); rc != 0 {
-		return fmt.Errorf("pipeline: outbound SA %#08x: %w", sa.child.SPI, errno(rc))
-	}
-	sa.child.Remote = remote
+	sa.child.Local, sa.child.Remote = local, remote
 	d.sad.paths.forget(sa)
 	d.routeSA(sa)
 	return nil

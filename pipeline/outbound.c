@@ -69,7 +69,8 @@ static __rte_always_inline void write_headers(const struct sp_sa_out *sa, const 
 					      uint64_t sequence, int ipv6)
 {
 	uint64_t first = copied(inner, ipv6) | (uint64_t)rte_cpu_to_be_16((uint16_t)total) << 16 | 0x45;
-	uint64_t middle = sa->front[0], second = __atomic_load_n(&sa->front[1], __ATOMIC_RELAXED); /* destination, then the SPI or the UDP ports */
+	/* to the source; destination, then the SPI or the UDP ports */
+	uint64_t middle = __atomic_load_n(&sa->front[0], __ATOMIC_RELAXED), second = __atomic_load_n(&sa->front[1], __ATOMIC_RELAXED);
 	uint64_t sequence_be = rte_cpu_to_be_64(sequence);
 	uint8_t *esp = outer + SP_IPV4_LENGTH;
 	uint64_t checksum;

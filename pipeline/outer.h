@@ -90,7 +90,13 @@ static inline int sp_cut_after(const struct sp_worker *w, const struct sp_sa_out
 	return least || (sa->encapsulation.fragment_after && sp_fields_df_be(f, p->l3) == 0);
 }
 
-/* What the outer headers of a run of packets have in common: the peer may move meanwhile, and its address and port belong together. */
+/* Bytes 8 to 15 of an outer IPv4 header. In the checksum's place stands the sum of what no packet changes: the first 8 bytes are the packet's own, and the other end may change. */
+static inline uint64_t sp_front_of(const uint8_t *ip)
+{
+	return (sp_load64(ip + 8) & ~SP_FRONT_SUM) | (uint64_t)sp_fold((uint64_t)(sp_load32(ip + 8) & 0xffff) + sp_load32(ip + 12)) << 16;
+}
+
+/* What the outer headers of a run of packets have in common: an end may move meanwhile, and its addresses and port belong together. */
 struct sp_outer {
 	struct sp_fields fields;
 	uint64_t front[2]; /* as the SA's */
@@ -101,10 +107,12 @@ struct sp_outer {
 static inline struct sp_outer sp_outer_of(const struct sp_sa_out *sa)
 {
 	const uint8_t *moved = __atomic_load_n(&sa->moved, __ATOMIC_ACQUIRE);
-	struct sp_outer o = {.fields = sp_fields_of(&sa->encapsulation), .front = {sa->front[0]}, .ip = sa->outer};
+	struct sp_outer o = {.fields = sp_fields_of(&sa->encapsulation), .front = {__atomic_load_n(&sa->front[0], __ATOMIC_RELAXED)}, .ip = sa->outer};
 
 	memcpy(o.header, moved != NULL ? moved : sa->header, sizeof(o.header));
-	if (sa->plain) /* its own dummy packets: what moves is one word */
+	if (moved != NULL)
+		o.front[0] = sp_front_of(moved);
+	if (sa->plain) /* its own dummy packets: what moves are two words */
 		sp_store64(o.header + 16, __atomic_load_n(&sa->front[1], __ATOMIC_RELAXED));
 	o.front[1] = sp_load64(o.header + 16);
 	return o;

@@ -249,9 +249,8 @@ static void fill_header(struct sp_sa_out *sa, const struct sp_sa_config *c)
 		sp_store16(udp + 2, rte_cpu_to_be_16(c->destination_port));
 	}
 	sp_store32(c->udp ? udp + SP_UDP_LENGTH : udp, sa->transform.spi_be);
-	memcpy(sa->front, ip + 8, sizeof(sa->front));
-	/* the first 8 bytes are the packet's own, and the destination may change */
-	sa->front[0] |= (uint64_t)sp_fold((uint64_t)sp_load32(ip + 8) + sp_load32(ip + 12)) << 16;
+	sa->front[0] = sp_front_of(ip);
+	sa->front[1] = sp_load64(ip + 16);
 }
 
 /* The AH layer stands behind the selectors; returns its length in packets. */
@@ -435,41 +434,42 @@ void sp_sa_out_set_path_mtu(struct sp_sa_out *sa, uint16_t mtu)
 	__atomic_store_n(&sa->path_mtu, mtu != 0 ? mtu : UINT16_MAX, __ATOMIC_RELAXED);
 }
 
-/* The destination and the UDP ports behind it are a word that outbound.c reads for every packet. */
-static void move_plain(struct sp_sa_out *sa, const uint8_t *address, uint16_t port_be)
+/* The two ends are two words that outbound.c reads for every packet. One that it writes in between has an address of before and one of now, and a checksum that fits. */
+static void move_plain(struct sp_sa_out *sa, const uint8_t *header)
 {
-	uint8_t fields[8];
-
-	memcpy(fields, address, 4);
-	memcpy(fields + 4, sa->header + SP_IPV4_LENGTH, 2);
-	sp_store16(fields + 6, port_be);
-	__atomic_store_n(&sa->front[1], sp_load64(fields), __ATOMIC_RELAXED);
+	__atomic_store_n(&sa->front[0], sp_front_of(header), __ATOMIC_RELAXED);
+	__atomic_store_n(&sa->front[1], sp_load64(header + 16), __ATOMIC_RELAXED);
 }
 
 /* outbound_general.c reads one pointer for each run of packets. What it pointed to lives until no worker can be reading it. */
-static int move_general(struct sp_dataplane *dp, struct sp_sa_out *sa, const uint8_t *address, uint16_t port_be)
+static int move_general(struct sp_dataplane *dp, struct sp_sa_out *sa, const uint8_t *header)
 {
-	const int ipv6 = sa->outer == SP_IPV6;
 	uint8_t *former = sa->moved, *moved = rte_malloc_socket("sp_sa_moved", sizeof(sa->header), 0, dp->socket);
 
 	if (moved == NULL)
 		return -ENOMEM;
-	memcpy(moved, sa->header, sizeof(sa->header));
-	memcpy(moved + (ipv6 ? 24 : 16), address, ipv6 ? SP_IPV6_ADDRESS : 4);
-	sp_store16(moved + (ipv6 ? SP_IPV6_LENGTH : SP_IPV4_LENGTH) + 2, port_be);
+	memcpy(moved, header, sizeof(sa->header));
 	__atomic_store_n(&sa->moved, moved, __ATOMIC_RELEASE);
 	if (former != NULL)
 		sp_free_later(dp, former);
 	return 0;
 }
 
-int sp_sa_out_set_remote(struct sp_dataplane *dp, struct sp_sa_out *sa, const uint8_t address[16], uint16_t port)
+int sp_sa_out_move(struct sp_dataplane *dp, struct sp_sa_out *sa, const uint8_t local[16], const uint8_t remote[16], uint16_t port)
 {
-	if (!sa->udp)
-		return -EOPNOTSUPP;
+	const size_t ip = sa->outer == SP_IPV6 ? SP_IPV6_LENGTH : SP_IPV4_LENGTH, address = sa->outer == SP_IPV6 ? SP_IPV6_ADDRESS : 4;
+	uint8_t header[sizeof(sa->header)];
+
+	if (sa->transport && !sa->udp)
+		return -EOPNOTSUPP; /* its addresses are those of the packets themselves */
+	memcpy(header, sa->header, sizeof(header));
+	memcpy(header + ip - 2 * address, local, address);
+	memcpy(header + ip - address, remote, address);
+	if (sa->udp)
+		sp_store16(header + ip + 2, rte_cpu_to_be_16(port));
 	if (!sa->plain)
-		return move_general(dp, sa, address, rte_cpu_to_be_16(port));
-	move_plain(sa, address, rte_cpu_to_be_16(port));
+		return move_general(dp, sa, header);
+	move_plain(sa, header);
 	return 0;
 }
 

@@ -45,6 +45,7 @@ func (b *builder) buildPeers() {
 		b.certificates(key+".auth", raw, &peer)
 		b.ppk(key, raw, &peer)
 		b.keyExchange(key, raw, &peer)
+		b.mobility(key, raw, &peer)
 		if b.hasValue(key + ".reauth") {
 			peer.ReauthTime = b.reauth(key+".reauth", raw.Reauth)
 		}
@@ -80,6 +81,14 @@ func (b *builder) keyExchange(key string, raw *filePeer, peer *ike.Peer) {
 
 // maxProposals is how many proposals a list has at most: all go into one message, and that of IKE's own cannot be fragmented.
 const maxProposals = 32
+
+// mobility reads whether an end may change its address (RFC 4555).
+func (b *builder) mobility(key string, raw *filePeer, peer *ike.Peer) {
+	peer.MOBIKE = raw.MOBIKE
+	if raw.MOBIKE && raw.LocalID.IsZero() {
+		b.add(key+".local_id", "expected an identity that stays when the address changes, found none: without the key it is the address")
+	}
+}
 
 // someProposals refuses a list that is there and empty, because no methods at all is not what one gets without the key, and one that goes on and on.
 func (b *builder) someProposals(key string, proposals []crypto.Proposal, given bool) {

@@ -92,6 +92,7 @@ type filePeer struct {
 	DPDDelay     time.Duration `mapstructure:"dpd_delay" default:"30s"`
 	IKERekey     time.Duration `mapstructure:"ike_rekey"` // default: the active policy's key_exchange.lifetime
 	Reauth       time.Duration `mapstructure:"reauth"`    // default: 24h with certificates
+	MOBIKE       bool          `mapstructure:"mobike" default:"false"`
 	ChildRekey   time.Duration `mapstructure:"child_rekey" default:"1h"`
 	IdleTimeout  time.Duration `mapstructure:"idle_timeout" default:"5m"`
 	PerCore      perCore       `mapstructure:"per_core" default:"off"`

@@ -22,6 +22,8 @@ const (
 	NotifyFailedCPRequired           NotifyType = 37
 	NotifyTSUnacceptable             NotifyType = 38
 	NotifyInvalidSelectors           NotifyType = 39
+	NotifyUnacceptableAddresses      NotifyType = 40 // RFC 4555 4.1
+	NotifyUnexpectedNATDetected      NotifyType = 41 // RFC 4555 4.1
 	NotifyTemporaryFailure           NotifyType = 43
 	NotifyChildSANotFound            NotifyType = 44
 	NotifyTSMaxQueue                 NotifyType = 48 // RFC 9611 5.2
@@ -42,6 +44,13 @@ const (
 	NotifyRekeySA                   NotifyType = 16393
 	NotifyESPTFCPaddingNotSupported NotifyType = 16394
 	NotifyNonFirstFragmentsAlso     NotifyType = 16395
+	NotifyMOBIKESupported           NotifyType = 16396 // RFC 4555 4.2, as those up to NO_NATS_ALLOWED
+	NotifyAdditionalIPv4Address     NotifyType = 16397
+	NotifyAdditionalIPv6Address     NotifyType = 16398
+	NotifyNoAdditionalAddresses     NotifyType = 16399
+	NotifyUpdateSAAddresses         NotifyType = 16400
+	NotifyCookie2                   NotifyType = 16401
+	NotifyNoNATsAllowed             NotifyType = 16402
 	NotifyAuthLifetime              NotifyType = 16403 // RFC 4478 3
 	NotifyFragmentationSupported    NotifyType = 16430 // RFC 7383 2.3
 	NotifySignatureHashAlgorithms   NotifyType = 16431 // RFC 7427 4
@@ -54,8 +63,6 @@ const (
 	NotifyAdditionalKeyExchange     NotifyType = 16441 // RFC 9370 2.2.4
 
 	// The rest is here for the names only: peers send it and logs show it.
-	notifyMOBIKESupported        NotifyType = 16396 // RFC 4555
-	notifyNoAdditionalAddresses  NotifyType = 16399 // RFC 4555
 	notifyMultipleAuthSupported  NotifyType = 16404 // RFC 4739
 	notifyRedirectSupported      NotifyType = 16406 // RFC 5685
 	notifyEAPOnlyAuthentication  NotifyType = 16417 // RFC 5998
@@ -100,6 +107,15 @@ var notifyNames = map[NotifyType]string{
 	NotifySignatureHashAlgorithms:   "SIGNATURE_HASH_ALGORITHMS",
 	NotifyChildlessSupported:        "CHILDLESS_IKEV2_SUPPORTED",
 	NotifyAuthLifetime:              "AUTH_LIFETIME",
+	NotifyUnacceptableAddresses:     "UNACCEPTABLE_ADDRESSES",
+	NotifyUnexpectedNATDetected:     "UNEXPECTED_NAT_DETECTED",
+	NotifyMOBIKESupported:           "MOBIKE_SUPPORTED",
+	NotifyAdditionalIPv4Address:     "ADDITIONAL_IP4_ADDRESS",
+	NotifyAdditionalIPv6Address:     "ADDITIONAL_IP6_ADDRESS",
+	NotifyNoAdditionalAddresses:     "NO_ADDITIONAL_ADDRESSES",
+	NotifyUpdateSAAddresses:         "UPDATE_SA_ADDRESSES",
+	NotifyCookie2:                   "COOKIE2",
+	NotifyNoNATsAllowed:             "NO_NATS_ALLOWED",
 	NotifySAResourceInfo:            "SA_RESOURCE_INFO",
 	NotifyUsePPK:                    "USE_PPK",
 	NotifyPPKIdentity:               "PPK_IDENTITY",
@@ -107,8 +123,6 @@ var notifyNames = map[NotifyType]string{
 	NotifyIntermediateSupported:     "INTERMEDIATE_EXCHANGE_SUPPORTED",
 	NotifyAdditionalKeyExchange:     "ADDITIONAL_KEY_EXCHANGE",
 
-	notifyMOBIKESupported:        "MOBIKE_SUPPORTED",
-	notifyNoAdditionalAddresses:  "NO_ADDITIONAL_ADDRESSES",
 	notifyMultipleAuthSupported:  "MULTIPLE_AUTH_SUPPORTED",
 	notifyRedirectSupported:      "REDIRECT_SUPPORTED",
 	notifyEAPOnlyAuthentication:  "EAP_ONLY_AUTHENTICATION",
