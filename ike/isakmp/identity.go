@@ -101,7 +101,7 @@ func (p *ID) subnet(octets int) (first, last netip.Addr, err error) {
 	return first, last, nil
 }
 
-// checkPhase1 holds protocol and port against RFC 2407 4.6.2, which has both zero or UDP and 500, and RFC 3947 4, by which the port may have moved.
+// checkPhase1 holds protocol and port against RFC 2407 4.6.2, which has both zero or UDP and 500. Across a NAT peers send UDP with 0 or 4500 as well.
 func (p *ID) checkPhase1() error {
 	const udp = 17
 	switch {
