@@ -17,6 +17,7 @@ import (
 type verb struct {
 	path  string
 	whole bool // of a peer it concerns the IKE SA, not each child
+	alone bool // it concerns nothing but IKE SAs
 	event func(child) ike.Event
 	// done says what has become of a target: by the state now, and by a fact since the order. Empty: nothing yet.
 	state func(child, []ike.SAInfo) (result string)
@@ -49,6 +50,20 @@ var verbs = []verb{
 		fact: func(c child, f ike.Fact) string {
 			if f.Peer == c.peer && (f.Kind == ike.ChildRekeyed && c.name == f.Child || c.name == "" && (f.Kind == ike.IKERekeyed || f.Kind == ike.IKEReplaced)) {
 				return api.ResultRekeyed
+			}
+			return failing(c, f)
+		},
+	},
+	{
+		path:  api.PathReauthenticate,
+		whole: true,
+		alone: true,
+		event: func(c child) ike.Event { return ike.Reauthenticate{Peer: c.peer} },
+		was:   func(c child, infos []ike.SAInfo) string { return when(!isUp(c, infos), api.ResultNoIKE) },
+		state: func(child, []ike.SAInfo) string { return "" },
+		fact: func(c child, f ike.Fact) string {
+			if f.Peer == c.peer && f.Kind == ike.IKEReplaced && f.Reason == ike.DeletedReauth {
+				return api.ResultReauthenticated
 			}
 			return failing(c, f)
 		},
@@ -90,7 +105,7 @@ func failing(c child, f ike.Fact) string {
 // maxWait bounds how long an order may be waited for.
 const maxWait = 10 * time.Minute
 
-// routeOrders routes up, down and rekey.
+// routeOrders routes up, down, rekey and reauthenticate.
 func (g *Gateway) routeOrders(mux *http.ServeMux) {
 	for _, v := range verbs {
 		mux.HandleFunc("POST "+v.path, func(w http.ResponseWriter, r *http.Request) {
@@ -111,6 +126,9 @@ func (g *Gateway) act(w http.ResponseWriter, r *http.Request, v verb) ([]api.Out
 		return nil, badRequest{fmt.Errorf("wait: expected 0 to %.0f seconds, found %v", maxWait.Seconds(), wanted.Wait)}
 	}
 	orders, err := g.targets(wanted)
+	if err == nil && v.alone && len(orders) > 0 && orders[0].name != "" {
+		err = fmt.Errorf("expected a peer, found rule %q: what is authenticated is the IKE SA, that of peer %q", orders[0].name, orders[0].peer)
+	}
 	if err != nil {
 		return nil, badRequest{err}
 	}

@@ -33,11 +33,14 @@ func TestOrdersSayWhatCameOfThem(t *testing.T) {
 		want  []string
 	}{
 		{api.PathRekey, api.Action{Name: "far", Wait: wait}, []string{"far/: not up, so not rekeyed"}},
+		{api.PathReauthenticate, api.Action{Name: "far", Wait: wait}, []string{"far/: not up, so not authenticated anew"}},
 		{api.PathUp, api.Action{Name: "low", Wait: wait}, []string{"far/low: up"}},
 		{api.PathUp, api.Action{Name: "far", Wait: wait}, []string{"far/high: up", "far/low: up already"}},
 		{api.PathUp, api.Action{All: true, Wait: wait}, []string{"far/high: up already", "far/low: up already"}},
 		{api.PathRekey, api.Action{Name: "high", Wait: wait}, []string{"far/high: rekeyed"}},
 		{api.PathRekey, api.Action{Name: "far", Wait: wait}, []string{"far/: rekeyed"}},
+		{api.PathReauthenticate, api.Action{Name: "far", Wait: wait}, []string{"far/: authenticated anew"}},
+		{api.PathReauthenticate, api.Action{All: true, Wait: wait}, []string{"far/: authenticated anew"}},
 		{api.PathDown, api.Action{Name: "low", Wait: wait}, []string{"far/low: down"}},
 		{api.PathDown, api.Action{Peer: "far", Child: "low", Wait: wait}, []string{"far/low: down already"}},
 		{api.PathUp, api.Action{Name: "low"}, []string{"far/low: ordered"}},
@@ -48,6 +51,17 @@ func TestOrdersSayWhatCameOfThem(t *testing.T) {
 		got := r.results(step.path, step.order)
 		if step.want != nil && !slices.Equal(got, step.want) {
 			t.Fatalf("%s %+v: %q, expected %q", step.path, step.order, got, step.want)
+		}
+	}
+}
+
+// What is authenticated anew is an IKE SA: a rule's name is refused with that of its peer.
+func TestReauthenticationIsOfPeers(t *testing.T) {
+	r := newRig(t, siteA(), siteB())
+	for _, order := range []api.Action{{Name: "nets"}, {Peer: "far", Child: "nets"}} {
+		_, err := r.gateways[0].api.Act(t.Context(), api.PathReauthenticate, order)
+		if err == nil || !strings.Contains(err.Error(), `expected a peer, found rule "nets": what is authenticated is the IKE SA, that of peer "far"`) {
+			t.Errorf("%+v: %v", order, err)
 		}
 	}
 }

@@ -200,11 +200,14 @@ func TestSAViewJoinsCountersAndNegotiation(t *testing.T) {
 	at := time.Date(2026, 11, 21, 3, 0, 0, 0, time.UTC)
 	negotiated := []ike.SAInfo{{Peer: "b", Children: []ike.ChildInfo{{Name: "tunnel", SPIIn: 1, SPIOut: 2, Established: at}}}}
 	counted := []pipeline.SACounters{
-		{Tunnel: "tunnel", SPI: 1, Suite: suite, Packets: 10},
-		{Tunnel: "tunnel", SPI: 2, Suite: suite, Outbound: true, Packets: 20},
+		{Tunnel: "tunnel", SPI: 1, Suite: suite, Packets: 10, Worker: 1},
+		{Tunnel: "tunnel", SPI: 2, Suite: suite, Outbound: true, Packets: 20, Worker: -1},
 		{Tunnel: "tunnel", SPI: 9, Suite: suite}, // on its way out: IKE no longer knows it
 	}
 	views := sasView(counted, negotiated, nil)
+	if views[0].Worker == nil || *views[0].Worker != 1 || views[1].Worker != nil {
+		t.Errorf("workers of two SAs %v and %v, expected 1 and all", views[0].Worker, views[1].Worker)
+	}
 	if len(views) != 3 {
 		t.Fatalf("expected 3 SAs, found %d", len(views))
 	}

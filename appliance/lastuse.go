@@ -15,8 +15,15 @@ type lastUse struct {
 
 	readAt time.Time
 	in     map[uint32]time.Time
-	out    map[pipeline.CellID]time.Time
-	cellOf map[uint32]pipeline.CellID // by inbound SPI
+	out    map[sender]time.Time
+	sends  map[uint32]sender // by inbound SPI
+}
+
+// sender is where an outbound SA is: in a tunnel's cell, a worker's own or that
+// of all others.
+type sender struct {
+	cell   pipeline.CellID
+	worker int
 }
 
 // lastUseFresh is how long a reading serves.
@@ -32,17 +39,18 @@ func (u *lastUse) refresh() {
 		return
 	}
 	u.readAt = now
-	u.in, u.out, u.cellOf = map[uint32]time.Time{}, map[pipeline.CellID]time.Time{}, map[uint32]pipeline.CellID{}
+	u.in, u.out, u.sends = map[uint32]time.Time{}, map[sender]time.Time{}, map[uint32]sender{}
 	for _, sa := range u.read() {
 		var at time.Time // zero: never
 		if sa.Packets > 0 {
 			at = now.Add(-sa.Idle)
 		}
+		by := sender{sa.Cell, sa.Worker}
 		if !sa.Outbound {
 			u.in[sa.SPI] = at
-			u.cellOf[sa.SPI] = sa.Cell
-		} else if at.After(u.out[sa.Cell]) {
-			u.out[sa.Cell] = at
+			u.sends[sa.SPI] = by
+		} else if at.After(u.out[by]) {
+			u.out[by] = at
 		}
 	}
 }
@@ -56,8 +64,8 @@ func (u *lastUse) inbound(spi uint32) time.Time {
 // outbound is when the Child SA of this inbound SPI last sent a packet.
 func (u *lastUse) outbound(spi uint32) time.Time {
 	u.refresh()
-	if cell, known := u.cellOf[spi]; known {
-		return u.out[cell]
+	if by, known := u.sends[spi]; known {
+		return u.out[by]
 	}
 	return time.Time{}
 }

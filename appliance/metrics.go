@@ -42,6 +42,7 @@ var (
 	descReassemble  = describe("port_reassembling_packets", "Fragments that wait for the others of their packet, by the port they came in by.", "port")
 	descMerged      = describe("port_merged_packets_total", "Fragments that became part of a packet, but for one of each, by the port they came in by.", "port")
 	descSplit       = describe("port_split_packets_total", "Fragments that packets were cut into, but for one of each, by the port the packet came in by.", "port")
+	descHandedOver  = describe("port_handed_over_packets_total", "ESP and AH that came by the queue of another worker than their SA's, by the port they came in by.", "port")
 	descTransmitted = describe("port_transmitted_packets_total", "Packets transmitted, by the port they left by.", "port")
 	descTransmitB   = describe("port_transmitted_bytes_total", "Bytes transmitted, by the port they left by.", "port")
 	descDrops       = describe("drops_total", "Packets dropped, by the port they came in by and reason.", "port", "reason")
@@ -94,6 +95,7 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 		gauge(descReassemble, p.Reassembling, p.Name)
 		counter(descMerged, p.Merged, p.Name)
 		counter(descSplit, p.Split, p.Name)
+		counter(descHandedOver, p.HandedOver, p.Name)
 		counter(descTransmitted, p.Transmitted, p.Name)
 		counter(descTransmitB, p.TransmittedBytes, p.Name)
 		for reason, n := range p.Drops {

@@ -93,8 +93,12 @@ func sasView(counted []pipeline.SACounters, negotiated []ike.SAInfo, manual map[
 		if s.Outbound {
 			from, direction = outbound[outboundName{s.Tunnel, s.SPI}], "outbound"
 		}
+		var worker *int
+		if s.Worker >= 0 {
+			worker = &s.Worker
+		}
 		sas = append(sas, api.SA{
-			Peer: from.peer, Manual: manual[s.Tunnel], Child: s.Tunnel, Direction: direction, SPI: spiText(s.SPI),
+			Peer: from.peer, Manual: manual[s.Tunnel], Child: s.Tunnel, Direction: direction, Worker: worker, SPI: spiText(s.SPI),
 			Protocol: protocolOf(&s), Mode: modeOf(&s), AHSuite: aroundOf(&s), AHSPI: aroundSPI(&s), ESN: s.ESN, PathMTU: s.PathMTU, Suite: s.Suite.String(), Device: s.Device,
 			Local: endpoint(s.Local, s.UDPEncap), Remote: endpoint(s.Remote, s.UDPEncap), UDPEncap: s.UDPEncap,
 			Selectors: texts(s.Selectors), ReplayWindow: s.ReplayWindow, Sequence: s.Sequence,
@@ -268,7 +272,7 @@ func countersView(c pipeline.Counters) api.Counters {
 			Name: p.Name, Received: p.Received, ReceivedBytes: p.ReceivedBytes,
 			Forwarded: p.Forwarded, ForwardedBytes: p.ForwardedBytes,
 			Delivered: p.Delivered, Held: p.Waiting, Drops: p.Drops,
-			Reassembling: p.Reassembling, Merged: p.Merged, Split: p.Split,
+			Reassembling: p.Reassembling, Merged: p.Merged, Split: p.Split, HandedOver: p.HandedOver,
 			Transmitted: p.Transmitted, TransmittedBytes: p.TransmittedBytes,
 		})
 	}

@@ -85,6 +85,7 @@ type PortCounters struct {
 	Reassembling                  uint64            // fragments that wait for the others of their packet, at this moment
 	Merged                        uint64            // fragments that became part of a packet, but for one of each packet
 	Split                         uint64            // fragments that packets were cut into, but for one of each packet
+	HandedOver                    uint64            // ESP and AH that came by the queue of another worker than their SA's
 	Transmitted, TransmittedBytes uint64            // as the out-port
 	Drops                         map[string]uint64 // by reason; reasons that did not occur are left out
 }
@@ -104,6 +105,7 @@ type SACounters struct {
 	Tunnel        string
 	SPI           uint32
 	Outbound      bool
+	Worker        int             // whose SA it is (RFC 9611), as in Flow: that alone sends by it and takes what comes by it; -1: no single one's
 	Protocol      crypto.Protocol // ProtocolESP or ProtocolAH
 	Transport     bool
 	Around        crypto.Suite // of the AH around ESP; zero for none
@@ -215,7 +217,7 @@ func (d *Dataplane) portCounters(name string, port C.uint16_t, row int) PortCoun
 		Delivered:   uint64(c.delivered),
 		Waiting:     uint64(c.held) - uint64(c.released),
 		Transmitted: uint64(c.transmitted), TransmittedBytes: uint64(c.transmitted_bytes),
-		Reassembling: uint64(c.reassembling), Merged: uint64(c.merged), Split: uint64(c.split),
+		Reassembling: uint64(c.reassembling), Merged: uint64(c.merged), Split: uint64(c.split), HandedOver: uint64(c.handed_over),
 		Drops: map[string]uint64{},
 	}
 	for i, reason := range dropNames() {
@@ -298,7 +300,7 @@ func (d *Dataplane) saCounters(drops map[uint32]dropCounts) []SACounters {
 func (d *Dataplane) describe(sa *association, c *C.struct_sp_sa_counters, now, hz C.uint64_t) SACounters {
 	child := &sa.child
 	s := SACounters{
-		Cell: child.Cell, Tunnel: d.cellName(child.Cell), SPI: child.SPI,
+		Cell: child.Cell, Tunnel: d.cellName(child.Cell), SPI: child.SPI, Worker: child.Worker - 1,
 		Protocol: child.Protocol, Transport: child.Transport, Suite: child.Suite, ESN: child.ESN, Device: sa.session.DeviceName(),
 		Local: child.Local, Remote: child.Remote, UDPEncap: child.UDPEncap,
 		Selectors: slices.Clone(child.Selectors), ReplayWindow: child.ReplayWindow,

@@ -227,8 +227,10 @@ static void hand_over(struct sp_worker *w, const struct sp_sa_in *sa, const stru
 	struct rte_mbuf *mbufs[SP_BURST];
 	uint32_t taken;
 
-	for (uint32_t i = 0; i < n; i++)
+	for (uint32_t i = 0; i < n; i++) {
 		mbufs[i] = packets[i].mbuf;
+		w->counters[mbufs[i]->port].handed_over++;
+	}
 	taken = rte_ring_mp_enqueue_burst(w->dp->workers[sa->owner]->handover, (void **)mbufs, n, NULL);
 	for (uint32_t i = taken; i < n; i++)
 		sp_sa_in_drop(w, sa, mbufs[i], SP_DROP_HANDOVER_FULL);

@@ -439,6 +439,7 @@ struct sp_port_counters { /* bytes of frames, VLAN tags included */
 	uint64_t reassembling;                   /* as in-port, fragments that wait for others, at this moment */
 	uint64_t merged;                         /* as in-port, fragments that became part of a packet, but for one of each packet */
 	uint64_t split;                          /* as in-port, fragments that packets were cut into, but for one of each packet */
+	uint64_t handed_over;                    /* as in-port, ESP and AH that another worker than the SA's owner received */
 	uint64_t transmitted, transmitted_bytes; /* as out-port */
 	uint64_t drops[SP_DROP_COUNT];           /* as in-port */
 };

@@ -29,6 +29,8 @@ const (
 	PathDown     = "/v1/down"
 	PathRekey    = "/v1/rekey"
 
+	PathReauthenticate = "/v1/reauthenticate"
+
 	PathPolicy       = "/v1/policy"           // Policies
 	PathMainMode     = "/v1/filters/mm"       // []policy.MainModeRow
 	PathExemptions   = "/v1/exemptions"       // ?level=N, without it the level in force: Exemptions
@@ -95,7 +97,8 @@ type SA struct {
 	Peer         string            `json:"peer"`             // empty where nobody negotiated it
 	Manual       string            `json:"manual,omitempty"` // name of an SA with keys of the operator's
 	Child        string            `json:"child"`
-	Direction    string            `json:"direction"` // inbound or outbound
+	Direction    string            `json:"direction"`        // inbound or outbound
+	Worker       *int              `json:"worker,omitempty"` // as in Flow: who alone sends by it and takes what comes by it (RFC 9611); absent from the one for all
 	SPI          string            `json:"spi"`
 	Protocol     string            `json:"protocol"` // esp, ah, or esp-in-ah for a bundle
 	Mode         string            `json:"mode"`     // tunnel or transport
@@ -200,6 +203,7 @@ type PortCounters struct {
 	Reassembling     uint64            `json:"reassembling"` // fragments that wait for the others of their packet
 	Merged           uint64            `json:"merged"`       // fragments that became part of a packet, but for one of each packet
 	Split            uint64            `json:"split"`        // fragments that packets were cut into, but for one of each packet
+	HandedOver       uint64            `json:"handed_over"`  // ESP and AH that came by the queue of another worker than their SA's
 	Drops            map[string]uint64 `json:"drops"`
 	Transmitted      uint64            `json:"transmitted"`
 	TransmittedBytes uint64            `json:"transmitted_bytes"`
@@ -212,12 +216,12 @@ type Drop struct {
 	Packets uint64 `json:"packets"`
 }
 
-// Action is the body of a POST to up, down or rekey, which is answered with an Outcome for each tunnel or IKE SA. It says whom it concerns
+// Action is the body of a POST to up, down, rekey or reauthenticate, which is answered with an Outcome for each tunnel or IKE SA. It says whom it concerns
 // in one of three ways: Name, Peer with or without Child, or All.
 type Action struct {
 	Name  string `json:"name,omitempty"` // a peer, or a rule that one protects
 	Peer  string `json:"peer,omitempty"`
-	Child string `json:"child,omitempty"` // empty: all of the peer; for rekey: the IKE SA itself
+	Child string `json:"child,omitempty"` // empty: all of the peer; for rekey and, always, reauthenticate: the IKE SA itself
 	All   bool   `json:"all,omitempty"`   // every peer
 	// Wait is how many seconds the answer may take, until all has come about or failed; 0: it comes at once.
 	Wait float64 `json:"wait,omitempty"`
@@ -240,11 +244,14 @@ const (
 	ResultWasDown = "down already"
 	ResultRekeyed = "rekeyed"
 	ResultNotUp   = "not up, so not rekeyed"
+	ResultNoIKE   = "not up, so not authenticated anew"
 	ResultFailed  = "failed"
 	ResultLate    = "not yet" // within Wait
+
+	ResultReauthenticated = "authenticated anew"
 )
 
 // Good reports whether it is now as it was wanted.
 func (o Outcome) Good() bool {
-	return o.Result != ResultFailed && o.Result != ResultLate && o.Result != ResultNotUp
+	return o.Result != ResultFailed && o.Result != ResultLate && o.Result != ResultNotUp && o.Result != ResultNoIKE
 }

@@ -153,8 +153,8 @@ func (b *builder) cores() {
 		switch {
 		case slices.Contains(d.Workers[:i], core):
 			b.add(key, "expected a core of its own for each worker, found core %d twice", core)
-		case core == d.MainCore && len(b.options.Machine.Cores) > 1:
-			b.add(key, "expected another core than main_core, found %d for both: a worker would starve the slow path, and this machine has %d cores", core, len(b.options.Machine.Cores))
+		case core == d.MainCore && len(b.options.Machine.Cores) > 1 && !b.options.Lab:
+			b.add(key, "expected another core than main_core, found %d for both: a worker would starve the slow path, and this machine has %d cores (a lab can share them, with --lab)", core, len(b.options.Machine.Cores))
 		case core == d.MainCore && d.Idle == "poll":
 			b.warn("the worker on core %d shares it with everything else and never rests: set dataplane.idle to sleep", core)
 		}

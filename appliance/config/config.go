@@ -103,7 +103,7 @@ type Log struct {
 // Options is what a configuration is checked against besides itself.
 type Options struct {
 	Machine Machine
-	Lab     bool // a policy that is a sample may be the active one (S-010), and SAs may have keys of the operator's
+	Lab     bool // a policy that is a sample may be the active one (S-010), SAs may have keys of the operator's, and workers the main core
 
 	// Known is what DNS names stand for already: a name that is in it is not asked for again (S-020).
 	Known map[string][]netip.Addr

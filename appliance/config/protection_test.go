@@ -77,6 +77,20 @@ func TestLifetimes(t *testing.T) {
 	}
 }
 
+// A lab may have its workers share the main core, to have several on a machine of few cores; nobody else (errors_test.go).
+func TestLabSharesMainCore(t *testing.T) {
+	folder := t.TempDir()
+	writeKey(t, folder, "site-b.psk", goodKey+"\n")
+	text := strings.NewReplacer("{workers: [1]}", "{workers: [0, 1], idle: sleep}", "remote: 192.0.2.2,", "remote: 192.0.2.2, per_core: auto,").Replace(base)
+	c, err := ParseWith(filepath.Join(folder, "gw.yaml"), []byte(text), Options{Machine: twoCores(), Lab: true})
+	if err != nil || c.Peers[0].Children[0].PerCore != 2 {
+		t.Fatalf("%v", err)
+	}
+	if _, err := ParseWith(filepath.Join(folder, "gw.yaml"), []byte(text), Options{Machine: twoCores()}); err == nil || !strings.Contains(err.Error(), "a lab can share them, with --lab") {
+		t.Errorf("without --lab: %v", err)
+	}
+}
+
 // Child SAs of workers: off, one for each of as many as there are, or of fewer.
 func TestPerCore(t *testing.T) {
 	folder := t.TempDir()

@@ -16,11 +16,10 @@ import (
 func actCommands() []*cobra.Command {
 	commands := []*cobra.Command{
 		action("up", "Bring up the tunnels of a peer, or of a rule", `Up negotiates now, whatever has failed before, and waits until packets can leave or the
-negotiation has failed; then it shows why. What is up already stays as it is.`, api.PathUp),
+negotiation has failed; then it shows why. What is up already stays as it is.`, at(api.PathUp)),
 		action("down", "Delete the SAs of a peer, or of a rule, and start none until up", `Down deletes and waits until nothing is left. What is down stays so until up, or until
-the gateway starts anew; what the peer begins is still answered.`, api.PathDown),
-		action("rekey", "Rekey the IKE SA of a peer, or the Child SA of a rule", `Rekey waits until new keys are in use. The IKE SA is that of a peer; a rule's name, or a
-second argument, means its Child SA.`, api.PathRekey),
+the gateway starts anew; what the peer begins is still answered.`, at(api.PathDown)),
+		rekeyCommand(),
 	}
 	for _, c := range commands {
 		addSocketFlag(c)
@@ -29,10 +28,32 @@ second argument, means its Child SA.`, api.PathRekey),
 	return commands
 }
 
+func rekeyCommand() *cobra.Command {
+	reauth := false
+	command := action("rekey", "Rekey the IKE SA of a peer, or the Child SA of a rule", `Rekey waits until new keys are in use. The IKE SA is that of a peer; a rule's name, or a
+second argument, means its Child SA.
+
+With --reauth both ends prove anew who they are: another IKE SA is negotiated beside
+that of the peer, with certificates that are checked anew, and takes over with all its
+Child SAs; no packet is lost. If that fails, the present one goes on.`, func() string {
+		if reauth {
+			return api.PathReauthenticate
+		}
+		return api.PathRekey
+	})
+	command.Flags().BoolVar(&reauth, "reauth", false, "authenticate anew; takes peers only")
+	command.Example += "\n  sallyport rekey site-b --reauth"
+	return command
+}
+
+// at is a path that no flag changes.
+func at(path string) func() string { return func() string { return path } }
+
 // defaultWait is enough for a peer that answers, and less than it takes to give up on one that does not.
 const defaultWait = 30 * time.Second
 
-func action(name, short, long, path string) *cobra.Command {
+// action is a command that gives an order by the path that its flags choose.
+func action(name, short, long string, path func() string) *cobra.Command {
 	command := &cobra.Command{
 		Use:   name + " PEER|RULE [RULE]",
 		Short: short,
@@ -64,7 +85,7 @@ done within --timeout; then it goes on by itself.`,
 		if !*noWait {
 			order.Wait = timeout.Seconds()
 		}
-		return act(c, path, order)
+		return act(c, path(), order)
 	}
 	return command
 }
@@ -89,7 +110,7 @@ func act(c *cobra.Command, path string, order api.Action) error {
 			continue
 		}
 		bad = append(bad, fullName(o))
-		if !told[o.Peer] && !wantsJSON(c) && o.Result != api.ResultNotUp {
+		if !told[o.Peer] && !wantsJSON(c) && o.Result != api.ResultNotUp && o.Result != api.ResultNoIKE {
 			told[o.Peer] = true
 			fmt.Fprintln(c.OutOrStdout())
 			if err := printWhy(c, o.Peer); err != nil {

@@ -15,7 +15,7 @@ import (
 )
 
 func addLabFlag(command *cobra.Command) *bool {
-	return command.Flags().Bool("lab", false, "this is a lab: let SAs have keys of your own (sas), and a sample policy be the active one; never in production")
+	return command.Flags().Bool("lab", false, "this is a lab: let SAs have keys of your own (sas), a sample policy be the active one, and workers share the main core; never in production")
 }
 
 func runCommand() *cobra.Command {

@@ -48,16 +48,35 @@ func portTable(out io.Writer, ports []api.Port) error {
 }
 
 // saTable has no addresses, which the peer's line of ikeTable has; AGE and REKEY
-// are the times since the SA was made and until it is replaced.
+// are the times since the SA was made and until it is replaced. WORKER is there
+// where some have SAs of their own.
 func saTable(out io.Writer, sas []api.SA) error {
-	t := newTable(out, "PEER", "CHILD", "DIR", "SPI", "SUITE", "PACKETS", "BYTES", "DROPS", "AGE", "REKEY", "SELECTORS")
+	heading := []string{"PEER", "CHILD", "DIR", "SPI", "SUITE", "PACKETS", "BYTES", "DROPS", "AGE", "REKEY", "SELECTORS"}
+	const workerColumn = 3
+	byWorker := slices.ContainsFunc(sas, func(s api.SA) bool { return s.Worker != nil })
+	if byWorker {
+		heading = slices.Insert(heading, workerColumn, "WORKER")
+	}
+	t := newTable(out, heading...)
 	now := time.Now()
 	for _, s := range sas {
-		t.row(cmp.Or(s.Peer, s.Manual), s.Child, strings.TrimSuffix(s.Direction, "bound"), s.SPI, s.Suite,
+		cells := []string{cmp.Or(s.Peer, s.Manual), s.Child, strings.TrimSuffix(s.Direction, "bound"), s.SPI, s.Suite,
 			number(s.Packets), number(s.Bytes), number(sum(s.Drops)),
-			since(now, s.Established), until(now, s.RekeyAt), strings.Join(s.Selectors, ", "))
+			since(now, s.Established), until(now, s.RekeyAt), strings.Join(s.Selectors, ", ")}
+		if byWorker {
+			cells = slices.Insert(cells, workerColumn, workerOf(s))
+		}
+		t.row(cells...)
 	}
 	return t.flush()
+}
+
+// workerOf is the worker that an SA belongs to, as show flows counts them.
+func workerOf(s api.SA) string {
+	if s.Worker == nil {
+		return "all"
+	}
+	return strconv.Itoa(*s.Worker)
 }
 
 // ikeTable has no SPIs, which are in the JSON and the log, so that it fits a
@@ -186,6 +205,11 @@ func counterTable(out io.Writer, counters api.Counters) error {
 	balance := "received + split = forwarded + delivered + held + reassembling + merged + dropped, on every port"
 	if !counters.Conserved {
 		balance = "NOT BALANCED: " + counters.Imbalance
+	}
+	for _, p := range counters.Ports {
+		if p.HandedOver > 0 {
+			balance += fmt.Sprintf("\n%d packets came by %s to another worker than their SA's, and were handed over", p.HandedOver, p.Name)
+		}
 	}
 	if n := sum(counters.Unattributed); n > 0 {
 		balance += fmt.Sprintf("\n%d of the drops are counted by no filter or SA, for want of room: %s", n, byReason(counters.Unattributed))

@@ -85,6 +85,26 @@ func TestTablesFitATerminal(t *testing.T) {
 	}
 }
 
+// Where workers have SAs of their own, each SA is shown with the one that it belongs to, and packets that came to another are mentioned.
+func TestTablesShowWorkers(t *testing.T) {
+	second := 1
+	sas := []api.SA{{Peer: "site-b", Child: "net", Direction: "inbound", Worker: &second, SPI: "0x00000001"}, {Peer: "site-b", Child: "net", Direction: "outbound", SPI: "0x00000002"}}
+	var out strings.Builder
+	if err := errors.Join(saTable(&out, sas), counterTable(&out, api.Counters{Conserved: true, Ports: []api.PortCounters{{Name: "wan", HandedOver: 7}}})); err != nil {
+		t.Fatal(err)
+	}
+	text := strings.Join(strings.Fields(out.String()), " ")
+	for _, want := range []string{"CHILD DIR WORKER SPI", "net in 1 0x00000001", "net out all 0x00000002", "7 packets came by wan to another worker"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("expected %q in\n%s", want, out.String())
+		}
+	}
+	out.Reset()
+	if err := saTable(&out, sas[1:]); err != nil || strings.Contains(out.String(), "WORKER") {
+		t.Errorf("%v, with one worker\n%s", err, out.String())
+	}
+}
+
 // The account of packets is shown with all that is in the law, and drops with whom they are counted for.
 // S-109
 func TestTablesAccountForEveryPacket(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -36,6 +37,7 @@ type place struct {
 	behind   netip.Prefix
 	own, far netip.Prefix // on the unprotected side
 	number   byte
+	workers  int // with several, each has Child SAs of its own
 }
 
 // end is one gateway: what the appliance does between engine and data plane, without configuration and display.
@@ -50,12 +52,15 @@ type end struct {
 
 	up, rekeyed atomic.Int64 // Child SAs that came up; IKE SAs and Child SAs that took over
 	failed      atomic.Pointer[string]
+	full        atomic.Bool // it has room for one inbound SA only, and refusals are no failure
+	spis        atomic.Int64
+	owners      sync.Map // by inbound SPI: the number of the worker whose it is
 	undo        []func() error
 }
 
 type port struct {
 	mac    net.HardwareAddr
-	rx, tx *ring.Ring
+	rx, tx []*ring.Ring // by worker
 }
 
 const (
@@ -83,8 +88,31 @@ func newEnd(at place, peers int, devices *cryptodev.Pool) (*end, error) {
 	if err := ike.ValidatePeers(list[:min(len(list), 2)]); err != nil {
 		return e, err
 	}
-	e.engine = ike.NewEngine(ike.Config{Random: rand.Reader, Peers: list, Limits: ikebench.Unlimited(), AllocateSPI: func(_, _ string) (uint32, error) { return e.plane.AllocateSPI() }})
+	limits := ikebench.Unlimited()
+	limits.RetryMax = time.Second // as RetryMin: an end that was full is soon asked again
+	cfg := ike.Config{Random: rand.Reader, Peers: list, Limits: limits, AllocateSPI: e.allocate}
+	if e.workers > 1 {
+		cfg.LastInbound = e.lastInbound
+	}
+	e.engine = ike.NewEngine(cfg)
 	return e, nil
+}
+
+func (e *end) allocate(_, _ string) (uint32, error) {
+	if e.spis.Add(1) > 1 && e.full.Load() {
+		return 0, errors.New("full for this test")
+	}
+	return e.plane.AllocateSPI()
+}
+
+// lastInbound is when a packet last came by an SA. With few SAs a list will do.
+func (e *end) lastInbound(spi uint32) time.Time {
+	for _, sa := range e.plane.SACounters() {
+		if sa.SPI == spi && !sa.Outbound && sa.Packets > 0 {
+			return time.Now().Add(-sa.Idle)
+		}
+	}
+	return time.Time{}
 }
 
 // tunnel is the name of a peer and of its child.
@@ -108,7 +136,7 @@ func (e *end) peer(number int) (ike.Peer, error) {
 	return ike.Peer{
 		Name: tunnel(number), Local: e.own.Addr(), Remote: e.far.Addr(), LocalID: identity(e.number), RemoteID: identity(3 - e.number),
 		PSK: crypto.NewSecret([]byte("a key for measurements only")), IKEProposals: []crypto.IKEProposal{proposal}, DPDDelay: -1,
-		Children: []ike.Child{{Name: tunnel(number), Start: ike.StartOnDemand, IdleTimeout: -1, Proposals: []crypto.Proposal{esp}, Selectors: []policy.Selector{{
+		Children: []ike.Child{{Name: tunnel(number), Start: ike.StartOnDemand, IdleTimeout: -1, PerCore: e.workers, Proposals: []crypto.Proposal{esp}, Selectors: []policy.Selector{{
 			Local: policy.RangeOf(e.behind), Remote: policy.RangeOf(there), LocalPort: policy.AnyPort, RemotePort: policy.AnyPort,
 		}}}},
 	}, errors.Join(err, espErr)
@@ -138,7 +166,7 @@ func (e *end) newPlane(peers int, devices *cryptodev.Pool) (err error) {
 	for room < 4*(peers+2) {
 		room *= 2
 	}
-	if e.plane, err = pipeline.New(pipeline.Config{Ports: specs, Workers: 1, FlowEntries: 4096, MaxSAs: room, MaxCells: peers + 1, MaxAdjacencies: 16,
+	if e.plane, err = pipeline.New(pipeline.Config{Ports: specs, Workers: e.workers, FlowEntries: 4096, MaxSAs: room, MaxCells: peers + 1, MaxAdjacencies: 16,
 		Pool: e.pool, Crypto: devices, Idle: pipeline.IdleSleep}); err != nil {
 		return err
 	}
@@ -160,17 +188,21 @@ var hostMAC = net.HardwareAddr{2, 0, 0, 0, 9, 9}
 func (e *end) openPort(number int, name string) (opened ethdev.Port, err error) {
 	p := &e.ports[number]
 	p.mac = macOf(e.number, number)
-	for way, r := range []**ring.Ring{&p.rx, &p.tx} {
-		if *r, err = ring.Create(fmt.Sprintf("%s_%d", name, way), ringSize); err != nil {
-			return opened, err
+	for way, rings := range []*[]*ring.Ring{&p.rx, &p.tx} {
+		for worker := range e.workers {
+			r, err := ring.Create(fmt.Sprintf("%s_%d_%d", name, way, worker), ringSize)
+			if err != nil {
+				return opened, err
+			}
+			e.undo = append(e.undo, func() error { r.Free(); return nil })
+			*rings = append(*rings, r)
 		}
-		e.undo = append(e.undo, func() error { (*r).Free(); return nil })
 	}
-	if opened, err = ethdev.FromRings(name, []*ring.Ring{p.rx}, []*ring.Ring{p.tx}); err != nil {
+	if opened, err = ethdev.FromRings(name, p.rx, p.tx); err != nil {
 		return opened, err
 	}
 	e.undo = append(e.undo, opened.Close)
-	_, err = ethdev.Setup(opened, ethdev.PortConfig{Name: name, RxQueues: 1, TxQueues: 1, MTU: mtu, Pool: e.pool})
+	_, err = ethdev.Setup(opened, ethdev.PortConfig{Name: name, RxQueues: e.workers, TxQueues: e.workers, MTU: mtu, Pool: e.pool})
 	e.undo = append(e.undo, opened.Stop)
 	return opened, err
 }
@@ -237,6 +269,9 @@ func (e *end) carryOut(effect ike.Effect, timer *time.Timer) error {
 			timer.Reset(time.Until(x.At))
 		}
 	case ike.InstallInbound:
+		if x.SA.Worker > 0 {
+			e.owners.Store(x.SA.SPI, x.SA.Worker-1)
+		}
 		return e.install(x.Child, x.SA, e.plane.InstallInbound)
 	case ike.InstallOutbound:
 		return e.install(x.Child, x.SA, e.plane.InstallOutbound)
@@ -254,6 +289,9 @@ func (e *end) carryOut(effect ike.Effect, timer *time.Timer) error {
 		case ike.IKERekeyed, ike.ChildRekeyed:
 			e.rekeyed.Add(1)
 		case ike.Failed, ike.Refused:
+			if x.Reason == ike.FailNoAdditionalSAs || x.Reason == ike.RefuseSPI {
+				return nil // one of the ends is full
+			}
 			return fmt.Errorf("%v: %v %s", x.Kind, x.Reason, x.Detail)
 		}
 	}
@@ -263,7 +301,7 @@ func (e *end) carryOut(effect ike.Effect, timer *time.Timer) error {
 func (e *end) install(child string, sa ike.ChildSA, into func(pipeline.ChildSA) error) error {
 	defer sa.Keymat.Wipe()
 	return into(pipeline.ChildSA{Cell: e.cells[child], SPI: sa.SPI, Suite: sa.Suite, Keymat: sa.Keymat, Local: sa.Local, Remote: sa.Remote,
-		UDPEncap: sa.UDPEncap, Selectors: sa.Selectors, ReplayWindow: sa.ReplayWindow, ESN: sa.ESN})
+		UDPEncap: sa.UDPEncap, Selectors: sa.Selectors, ReplayWindow: sa.ReplayWindow, ESN: sa.ESN, Worker: sa.Worker})
 }
 
 // IKE and the methods after it make the end a pipeline.Handler.

@@ -1,4 +1,4 @@
-// Package joined runs two gateways in one process, each with its data plane, a worker and an IKE engine, and joins their unprotected ports
+// Package joined runs two gateways in one process, each with its data plane, workers and an IKE engine, and joins their unprotected ports
 // in memory. It measures what IKE does over a data plane: how many SAs a second two cores make, and whether a rekey holds up traffic.
 //
 //	10.1.0.0/16 ── lan [a] wan 192.0.2.1 ── 192.0.2.2 wan [b] lan ── 10.2.0.0/16
@@ -31,8 +31,9 @@ var (
 	wanA, wanB = netip.MustParsePrefix("192.0.2.1/24"), netip.MustParsePrefix("192.0.2.2/24")
 )
 
-// join starts two gateways with a number of peers to each other, told apart by their identities. cores has one CPU for each; it may be the same.
-func join(ctx context.Context, cores [2]int, peers int) (g *gateways, err error) {
+// join starts two gateways with a number of peers to each other, told apart by their identities. cores has the CPUs of each one's workers; both may have
+// the same.
+func join(ctx context.Context, cores [2][]int, peers int) (g *gateways, err error) {
 	g = &gateways{}
 	defer func() {
 		if err != nil {
@@ -45,7 +46,7 @@ func join(ctx context.Context, cores [2]int, peers int) (g *gateways, err error)
 	for _, side := range []struct {
 		at   **end
 		make place
-	}{{&g.a, place{"a", netA, wanA, wanB, 1}}, {&g.b, place{"b", netB, wanB, wanA, 2}}} {
+	}{{&g.a, place{"a", netA, wanA, wanB, 1, len(cores[0])}}, {&g.b, place{"b", netB, wanB, wanA, 2, len(cores[1])}}} {
 		if *side.at, err = newEnd(side.make, peers, g.devices); err != nil {
 			return g, err
 		}
@@ -53,7 +54,7 @@ func join(ctx context.Context, cores [2]int, peers int) (g *gateways, err error)
 	ctx, g.stop = context.WithCancel(ctx)
 	g.wire.a, g.wire.b = g.a, g.b
 	for i, e := range []*end{g.a, g.b} {
-		if err := e.plane.Start([]int{cores[i]}); err != nil {
+		if err := e.plane.Start(cores[i]); err != nil {
 			return g, err
 		}
 		g.running.Go(func() { e.run(ctx) })
@@ -96,8 +97,8 @@ const MemoryMB = 512
 
 // Run measures, prints and returns the rows. It needs the EAL to run and one or two CPUs. Quick proves that it works and measures nothing.
 func Run(ctx context.Context, cpus []int, out io.Writer, quick bool) (rows []any, err error) {
-	cores := [2]int{cpus[0], cpus[len(cpus)-1]}
-	for _, measure := range []func(context.Context, [2]int, io.Writer, bool) (any, error){rates, rekeys} {
+	cores := [2][]int{cpus[:1], cpus[len(cpus)-1:]}
+	for _, measure := range []func(context.Context, [2][]int, io.Writer, bool) (any, error){rates, rekeys} {
 		row, err := measure(ctx, cores, out, quick)
 		if err != nil {
 			return rows, err

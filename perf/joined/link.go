@@ -26,6 +26,8 @@ type link struct {
 type load struct {
 	interval time.Duration // between packets
 	length   int           // octets of an IP packet
+	flows    int           // that take turns, told apart by their source ports
+	both     bool          // the host behind b sends as many
 
 	began         time.Time
 	sent, arrived uint64
@@ -49,31 +51,30 @@ func (w *link) run(ctx context.Context) {
 		if l != nil && !w.stopped.Load() {
 			w.send(l)
 		}
-		moved += w.receive(l)
-		for range drain(w.a) {
-			moved++ // the host behind a wants nothing
+		moved += w.receive(w.b, l)
+		if l != nil && !l.both {
+			l = nil // the host behind a wants nothing
 		}
+		moved += w.receive(w.a, l)
 		if moved == 0 {
 			time.Sleep(idlePause)
 		}
 	}
 }
 
-// take empties a queue, up to a batch, and gives the frames' octets.
-func take(p *port, keep func(frames [][]byte)) int {
-	if p.tx.Len() == 0 {
-		return 0
+// take empties a port's queues, up to a batch of each, and gives the frames' octets.
+func take(p *port, keep func(frames [][]byte)) (total int) {
+	for _, tx := range p.tx {
+		if tx.Len() == 0 {
+			continue
+		}
+		var batch [batchSize]unsafe.Pointer
+		n := tx.DequeueBurst(batch[:])
+		keep(mbuf.Frames(batch[:n]))
+		mbuf.FreeBulk(batch[:n])
+		total += n
 	}
-	var batch [batchSize]unsafe.Pointer
-	n := p.tx.DequeueBurst(batch[:])
-	keep(mbuf.Frames(batch[:n]))
-	mbuf.FreeBulk(batch[:n])
-	return n
-}
-
-func drain(e *end) (frames [][]byte) {
-	take(&e.ports[lan], func(list [][]byte) { frames = list })
-	return frames
+	return total
 }
 
 // pass copies what a gateway sends into buffers of the other, as a link does.
@@ -81,26 +82,62 @@ func (w *link) pass(from, to *end) int {
 	return take(&from.ports[wan], func(frames [][]byte) { to.receive(wan, frames) })
 }
 
-// receive puts frames on a port's queue and says how many did not fit.
+// receive puts frames on a port's queues and says how many did not fit.
 func (e *end) receive(number int, frames [][]byte) (lost int) {
-	mbufs, err := mbuf.FromFrames(e.pool, frames)
-	if err != nil {
-		return len(frames)
+	for queue, rx := range e.ports[number].rx {
+		part := frames
+		if e.workers > 1 {
+			part = nil
+			for _, frame := range frames {
+				if e.queueOf(frame) == queue {
+					part = append(part, frame)
+				}
+			}
+		}
+		mbufs, err := mbuf.FromFrames(e.pool, part)
+		if err != nil {
+			return lost + len(part)
+		}
+		n := rx.EnqueueBurst(mbufs)
+		mbuf.FreeBulk(mbufs[n:])
+		lost += len(mbufs) - n
 	}
-	n := e.ports[number].rx.EnqueueBurst(mbufs)
-	mbuf.FreeBulk(mbufs[n:])
-	return len(mbufs) - n
+	return lost
+}
+
+const protocolESP = 50
+
+// queueOf is what a network card does that knows whose an SA is: ESP goes to that worker, by the SPI where it is nobody's, and UDP by its source port.
+func (e *end) queueOf(frame []byte) int {
+	if len(frame) < ethernet+ipHeader+udpHeader {
+		return 0
+	}
+	inside := frame[ethernet+ipHeader:]
+	if frame[ethernet+9] != protocolESP {
+		return int(binary.BigEndian.Uint16(inside)) % e.workers
+	}
+	spi := binary.BigEndian.Uint32(inside)
+	if owner, known := e.owners.Load(spi); known {
+		return owner.(int)
+	}
+	return int(spi) % e.workers
 }
 
 // send sends what has become due.
 func (w *link) send(l *load) {
 	due := uint64(time.Since(l.began) / l.interval)
-	var frames [][]byte
-	for ; l.sent < due && len(frames) < batchSize; l.sent++ {
-		frames = append(frames, numbered(w.a, w.b, l.sent, l.length))
+	var there, back [][]byte
+	for ; l.sent < due && len(there) < batchSize; l.sent++ {
+		there = append(there, numbered(w.a, w.b, l.sent, l.length, l.sent%uint64(l.flows)))
+		if l.both {
+			back = append(back, numbered(w.b, w.a, l.sent, l.length, l.sent%uint64(l.flows)))
+		}
 	}
-	if len(frames) > 0 {
-		l.unsent += uint64(w.a.receive(lan, frames))
+	if len(there) > 0 {
+		l.unsent += uint64(w.a.receive(lan, there))
+	}
+	if len(back) > 0 {
+		l.unsent += uint64(w.b.receive(lan, back))
 	}
 }
 
@@ -108,10 +145,11 @@ const (
 	ipHeader  = 20
 	udpHeader = 8
 	ethernet  = 14
+	firstPort = 1000 // of the first flow
 )
 
-// numbered is a UDP packet from the host of one gateway to that of the other with its number as payload.
-func numbered(from, to *end, number uint64, length int) []byte {
+// numbered is a UDP packet of a flow from the host of one gateway to that of the other with its number as payload.
+func numbered(from, to *end, number uint64, length int, flow uint64) []byte {
 	frame := make([]byte, ethernet+length)
 	copy(frame, from.ports[lan].mac)
 	copy(frame[6:], hostMAC)
@@ -122,7 +160,7 @@ func numbered(from, to *end, number uint64, length int) []byte {
 	copy(ip[12:], address(from.host()))
 	copy(ip[16:], address(to.host()))
 	binary.BigEndian.PutUint16(ip[10:], checksum(ip[:ipHeader]))
-	binary.BigEndian.PutUint16(ip[ipHeader:], 1000)
+	binary.BigEndian.PutUint16(ip[ipHeader:], uint16(firstPort+flow))
 	binary.BigEndian.PutUint16(ip[ipHeader+2:], 2000)
 	binary.BigEndian.PutUint16(ip[ipHeader+4:], uint16(length-ipHeader))
 	binary.BigEndian.PutUint64(ip[ipHeader+udpHeader:], number)
@@ -142,15 +180,15 @@ func checksum(header []byte) uint16 {
 	return ^uint16(sum)
 }
 
-// receive is the host behind b.
-func (w *link) receive(l *load) int {
-	return take(&w.b.ports[lan], func(frames [][]byte) {
+// receive is the host behind a gateway.
+func (w *link) receive(at *end, l *load) int {
+	return take(&at.ports[lan], func(frames [][]byte) {
 		if l == nil {
 			return
 		}
 		now := time.Now()
 		for _, frame := range frames {
-			if len(frame) < ethernet+ipHeader+udpHeader+8 || !bytes.Equal(frame[ethernet+16:ethernet+ipHeader], address(w.b.host())) {
+			if len(frame) < ethernet+ipHeader+udpHeader+8 || !bytes.Equal(frame[ethernet+16:ethernet+ipHeader], address(at.host())) {
 				continue
 			}
 			l.take(now, binary.BigEndian.Uint64(frame[ethernet+ipHeader+udpHeader:]))

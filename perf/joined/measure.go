@@ -24,9 +24,9 @@ type RateRow struct {
 	CPUs         int     `json:"cpus"` // of both gateways together, and of what joins them
 }
 
-func rates(ctx context.Context, cores [2]int, out io.Writer, quick bool) (any, error) {
+func rates(ctx context.Context, cores [2][]int, out io.Writer, quick bool) (any, error) {
 	row := RateRow{Table: tableRates, Negotiations: 4000, AtOnce: 256, CPUs: 1}
-	if cores[0] != cores[1] {
+	if cores[0][0] != cores[1][0] {
 		row.CPUs = 2
 	}
 	if quick {
@@ -91,7 +91,7 @@ type RekeyRow struct {
 }
 
 // rekeys measures a second or two of quiet traffic, and as much with rekeys of the Child SA and of the IKE SA all the time.
-func rekeys(ctx context.Context, cores [2]int, out io.Writer, quick bool) (any, error) {
+func rekeys(ctx context.Context, cores [2][]int, out io.Writer, quick bool) (any, error) {
 	row := RekeyRow{Table: tableRekeys, PacketsPerSec: 100_000, Seconds: 5}
 	if quick {
 		row.PacketsPerSec, row.Seconds = 2000, 0.3
@@ -136,7 +136,7 @@ const rekeyEvery = 25 * time.Millisecond
 // traffic puts a load on the wire for a time and takes it off when all has arrived that will.
 func (g *gateways) traffic(ctx context.Context, row RekeyRow, rekey bool) (*load, error) {
 	const grace = 200 * time.Millisecond
-	l := &load{interval: time.Second / time.Duration(row.PacketsPerSec), length: 64, began: time.Now()}
+	l := &load{interval: time.Second / time.Duration(row.PacketsPerSec), length: 64, flows: 1, began: time.Now()}
 	g.wire.load.Store(l)
 	end := l.began.Add(time.Duration(row.Seconds * float64(time.Second)))
 	last, whole := time.Now(), false

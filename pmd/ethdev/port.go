@@ -40,8 +40,8 @@ const (
 	TxOffloadMultiSegs    uint64 = C.RTE_ETH_TX_OFFLOAD_MULTI_SEGS
 )
 
-// RSSTypes are the hash types that spread flows by address and port, IPv4 and IPv6, for OptRSS and Info.RSSTypes.
-const RSSTypes uint64 = C.RTE_ETH_RSS_IP | C.RTE_ETH_RSS_TCP | C.RTE_ETH_RSS_UDP
+// RSSTypes are the hash types that spread flows by address and port, IPv4 and IPv6, and SAs by SPI, for OptRSS and Info.RSSTypes.
+const RSSTypes uint64 = C.RTE_ETH_RSS_IP | C.RTE_ETH_RSS_TCP | C.RTE_ETH_RSS_UDP | C.RTE_ETH_RSS_ESP | C.RTE_ETH_RSS_AH
 
 // Option changes how Configure sets a port up.
 type Option func(*C.struct_sp_port_conf)
