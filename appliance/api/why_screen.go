@@ -40,7 +40,7 @@ func (w *Why) Screen(out io.Writer) error {
 
 // sameCause is how long before a failure whose reason the peer keeps to itself one of the other direction may have ended, to be of the same cause: the
 // longest time between two attempts, and more.
-const sameCause = 10 * time.Minute
+const sameCause = 3 * time.Minute
 
 // Told is the failure that the screen is about: the last one. Where the peer has not said why it refused us, but we know why we refused it, that says more.
 func (w *Why) Told() *WhyAttempt {
