@@ -86,7 +86,10 @@ func ParseCertificates(file []byte) ([]*x509.Certificate, error) {
 			return nil, fmt.Errorf("expected at most %d certificates in a file, found more", maxFileCertificates)
 		}
 	}
-	if len(certificates) == 0 {
+	switch {
+	case len(certificates) == 0 && bytes.Contains(file, []byte("-----BEGIN CERTIFICATE-----")):
+		return nil, errors.New("expected a certificate, found a damaged one: what is between its BEGIN and END is no base64, or its END is missing")
+	case len(certificates) == 0:
 		return nil, errors.New("expected a certificate (-----BEGIN CERTIFICATE-----), found none in the file")
 	}
 	return certificates, nil

@@ -19,7 +19,12 @@ func ParseCredential(chain, key, passphrase []byte) (*Credential, error) {
 	if err != nil {
 		return nil, refuse(CertMalformed, "%v", err)
 	}
-	leaf := certificates[0]
+	leaf, size := certificates[0], 0
+	for _, c := range certificates {
+		if size += len(c.Raw); len(c.Raw) > maxCertificate || size > maxSent {
+			return nil, refuse(CertTooMany, "expected certificates of at most %d bytes, and %d together, because peers take no larger ones, found %s with %d", maxCertificate, maxSent, Subject(c), len(c.Raw))
+		}
+	}
 	if err := checkMachine(leaf, true); err != nil { // what it is for is the peer's to judge
 		return nil, err
 	}
@@ -69,6 +74,17 @@ func (c *Credential) DER() [][]byte {
 		list = append(list, certificate.Raw)
 	}
 	return list
+}
+
+// Doubt says why peers may refuse a certificate of ours that is otherwise good; nil if nothing is known.
+func Doubt(c *x509.Certificate) error {
+	switch {
+	case len(c.UnhandledCriticalExtensions) > 0: // RFC 5280 section 4.2
+		return refuse(CertCritical, "%s has the critical extension %v, which a peer that does not know it must refuse", Subject(c), c.UnhandledCriticalExtensions[0])
+	case !forIKE(c):
+		return refuse(CertPurpose, "%s is for other purposes than IKE (extendedKeyUsage), which a peer may refuse", Subject(c))
+	}
+	return nil
 }
 
 // ExpiryNotice is how long before a certificate ends the gateway begins to warn.

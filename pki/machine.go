@@ -63,10 +63,8 @@ func checkKey(c *x509.Certificate) error {
 			return refuse(CertKeyInsecure, "%s has an RSA key of %d bits, which can be broken, expected at least %d", Subject(c), bits, minRSA)
 		case bits < minRSA:
 			return refuse(CertKeyShort, "%s has an RSA key of %d bits, expected at least %d", Subject(c), bits, minRSA)
-		case bits > maxRSA:
-			return refuse(CertKeyType, "%s has an RSA key of %d bits, expected at most %d", Subject(c), bits, maxRSA)
 		}
-		return nil
+		return checkCost(c)
 	case *ecdsa.PublicKey:
 		if slices.Contains([]elliptic.Curve{elliptic.P256(), elliptic.P384(), elliptic.P521()}, key.Curve) {
 			return nil
@@ -75,6 +73,14 @@ func checkKey(c *x509.Certificate) error {
 		return nil
 	}
 	return refuse(CertKeyType, "%s has a key of type %s, expected RSA, ECDSA with P-256, P-384 or P-521, or Ed25519", Subject(c), KeyText(c.PublicKey))
+}
+
+// checkCost refuses keys by which a signature takes too long to check.
+func checkCost(c *x509.Certificate) error {
+	if key, isRSA := c.PublicKey.(*rsa.PublicKey); isRSA && key.N.BitLen() > maxRSA {
+		return refuse(CertKeyType, "%s has an RSA key of %d bits, expected at most %d", Subject(c), key.N.BitLen(), maxRSA)
+	}
+	return nil
 }
 
 // isWeak reports whether a signature algorithm no longer protects, or is not known at all.

@@ -70,6 +70,9 @@ func parseSent(sent [][]byte) ([]*x509.Certificate, error) {
 		if err != nil {
 			return nil, refuse(CertMalformed, "certificate %d of the peer: %v", i+1, err)
 		}
+		if err := checkCost(c); err != nil { // crypto/x509 checks signatures by it before anybody knows whose it is: seconds for the largest
+			return nil, err
+		}
 		certificates = append(certificates, c)
 	}
 	return certificates, nil

@@ -2,6 +2,8 @@ package config
 
 import (
 	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/asn1"
 	"fmt"
 	"log/slog"
 	"net"
@@ -178,6 +180,17 @@ UVL8GaT8r5ktuZsHVgxw5xYj++7/oseRDcSmaaL91LIv+Gi5hWaHKJn/3xFcNfdd
 func TestAuthWarnings(t *testing.T) {
 	folder, root := authFolder(t)
 	unnamed := root.Issue("elsewhere.example")
+	critical := root.Issue("gw-a.example", func(c *x509.Certificate) {
+		c.IPAddresses = []net.IP{net.ParseIP("192.0.2.1")}
+		c.ExtraExtensions = []pkix.Extension{{Id: asn1.ObjectIdentifier{1, 2, 3, 4}, Critical: true, Value: []byte{5, 0}}}
+	})
+	signer := root.Issue("gw-a.example", func(c *x509.Certificate) {
+		c.IPAddresses, c.ExtKeyUsage = []net.IP{net.ParseIP("192.0.2.1")}, []x509.ExtKeyUsage{x509.ExtKeyUsageCodeSigning}
+	})
+	for name, leaf := range map[string]pkitest.Leaf{"critical": critical, "signer": signer} {
+		pkitest.Write(t, folder, name+".pem", pkitest.PEM(leaf.Certificate))
+		pkitest.Write(t, folder, name+".key", pkitest.KeyPEM(t, leaf.Key))
+	}
 	pkitest.Write(t, folder, "unnamed.pem", pkitest.PEM(unnamed.Certificate))
 	pkitest.Write(t, folder, "unnamed.key", pkitest.KeyPEM(t, unnamed.Key))
 	for _, test := range []struct{ auth, top, want string }{
@@ -186,6 +199,8 @@ func TestAuthWarnings(t *testing.T) {
 		{byCertificate + ", psk_file: site-b.psk, remote: psk", "", `peer "site-b" of to-site-b authenticates by preshared key`},
 		{byCertificate, "auth: {crl_mode: 0}\n", "auth.crl_mode is 0"},
 		{byCertificate, "auth: {crl_mode: 1}\n", ""},
+		{"certificate_file: critical.pem, private_key_file: critical.key, ca_files: [ca.pem]", "", "has the critical extension 1.2.3.4"},
+		{"certificate_file: signer.pem, private_key_file: signer.key, ca_files: [ca.pem]", "", "is for other purposes than IKE"},
 		{"certificate_file: unnamed.pem, private_key_file: unnamed.key, ca_files: [ca.pem]", "", "our certificate does not name what we call ourselves"},
 	} {
 		c, err := parseIn(folder, withAuth(t, test.auth, test.top))

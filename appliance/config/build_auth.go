@@ -83,6 +83,9 @@ func (b *builder) certificates(key string, raw *filePeer, peer *ike.Peer) {
 	if credential != nil {
 		peer.Credential = &ike.Credential{Certificates: credential.DER(), Key: credential.Key}
 		b.useOwn(peer.Name, b.credentialFiles(auth), credential)
+		if err := pki.Doubt(credential.Certificates[0]); err != nil {
+			b.warn("peer %q: our certificate may not be taken: %s", raw.Name, pki.Detail(err))
+		}
 		if err := pki.MatchIdentity(credential.Certificates[0], peer.LocalID); err != nil {
 			b.warn("peer %q: our certificate does not name what we call ourselves (local_id), and most peers refuse that: %s", raw.Name, pki.Detail(err))
 		}
