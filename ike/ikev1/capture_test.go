@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"sallyport/crypto"
@@ -23,7 +24,7 @@ func (h *hexOctets) UnmarshalText(text []byte) (err error) {
 	return err
 }
 
-// capture is what two strongSwan 5.9.8 said to each other, and what one of them logged of its keys.
+// capture is what two peers said to each other, and what one of them, strongSwan 5.9.8, logged of its keys.
 type capture struct {
 	PSK           string
 	Shared        hexOctets `json:"dh_shared_secret"`
@@ -41,6 +42,8 @@ type capture struct {
 	Informational []hexOctets `json:"informational_hashes"`
 	SPIResponder  hexOctets   `json:"esp_spi_of_responder"`
 	SPIInitiator  hexOctets   `json:"esp_spi_of_initiator"`
+	AHResponder   hexOctets   `json:"ah_spi_of_responder"`
+	AHInitiator   hexOctets   `json:"ah_spi_of_initiator"`
 	FromInitiator hexOctets   `json:"keymat_from_initiator"`
 	FromResponder hexOctets   `json:"keymat_from_responder"`
 
@@ -139,8 +142,8 @@ func TestCaptures(t *testing.T) {
 	} {
 		t.Run(v.name, func(t *testing.T) {
 			c := readCapture(t, v.name)
-			k, seen := c.mainModeKeys(t, v.prf, v.cipher)
-			last := c.checkProofs(t, k, seen)
+			k, seen := c.mainModeKeys(t, v.prf, v.cipher, c.messages)
+			last := c.checkProofs(t, k, seen, c.messages[4:])
 			c.checkQuickMode(t, k, last)
 			for i, m := range c.messages[9:] {
 				iv := k.phase2IV(last, m.MessageID)
@@ -158,9 +161,9 @@ func TestCaptures(t *testing.T) {
 }
 
 // mainModeKeys derives the keys of messages 1 to 4.
-func (c *capture) mainModeKeys(t *testing.T, prf crypto.PRFID, cipher phase1Cipher) (*phase1Keys, transcript) {
+func (c *capture) mainModeKeys(t *testing.T, prf crypto.PRFID, cipher phase1Cipher, messages []*isakmp.Message) (*phase1Keys, transcript) {
 	t.Helper()
-	request, answer := c.messages[2], c.messages[3]
+	request, answer := messages[2], messages[3]
 	ni, nr := isakmp.Find[*isakmp.Nonce](request.Payloads).Data, isakmp.Find[*isakmp.Nonce](answer.Payloads).Data
 	shared := crypto.NewSecret(c.Shared)
 	skeyid := skeyidSignature(prf, ni, nr, shared)
@@ -178,12 +181,12 @@ func (c *capture) mainModeKeys(t *testing.T, prf crypto.PRFID, cipher phase1Ciph
 		cookies: answer.Cookies,
 		gxi:     isakmp.Find[*isakmp.KE](request.Payloads).Data,
 		gxr:     isakmp.Find[*isakmp.KE](answer.Payloads).Data,
-		sai:     body(t, isakmp.Find[*isakmp.SA](c.messages[0].Payloads)),
+		sai:     body(t, isakmp.Find[*isakmp.SA](messages[0].Payloads)),
 	}
 }
 
 // checkProofs reads messages 5 and 6 and gives the last block of the latter.
-func (c *capture) checkProofs(t *testing.T, k *phase1Keys, seen transcript) (last []byte) {
+func (c *capture) checkProofs(t *testing.T, k *phase1Keys, seen transcript, messages []*isakmp.Message) (last []byte) {
 	t.Helper()
 	iv := k.phase1IV(seen)
 	same(t, "first IV", iv, c.IV)
@@ -191,8 +194,10 @@ func (c *capture) checkProofs(t *testing.T, k *phase1Keys, seen transcript) (las
 		hash func(transcript, []byte) []byte
 		want []byte
 	}{{k.hashI, c.HashI}, {k.hashR, c.HashR}} {
-		chain, next := c.open(t, k, iv, c.messages[4+i])
-		same(t, "next IV", next, c.IVs[i])
+		chain, next := c.open(t, k, iv, messages[i])
+		if c.IVs != nil {
+			same(t, "next IV", next, c.IVs[i])
+		}
 		hash := side.hash(seen, body(t, isakmp.Find[*isakmp.ID](chain.Payloads)))
 		same(t, "HASH_I or HASH_R", hash, side.want)
 		if sent := isakmp.Find[*isakmp.Hash](chain.Payloads); sent != nil {
@@ -228,6 +233,12 @@ func (c *capture) checkQuickMode(t *testing.T, k *phase1Keys, last []byte) {
 		same(t, "next IV of quick mode", next, c.IVs[3+i])
 		chains, iv = append(chains, chain), next
 	}
+	c.checkQuickHashes(t, k, id, chains)
+}
+
+// checkQuickHashes has the three messages of quick mode with their hashes, and the keys that they make.
+func (c *capture) checkQuickHashes(t *testing.T, k *phase1Keys, id uint32, chains []*isakmp.Chain) {
+	t.Helper()
 	q := quickTranscript{
 		shared: crypto.NewSecret(c.PFS),
 		ni:     isakmp.Find[*isakmp.Nonce](chains[0].Payloads).Data,
@@ -238,10 +249,52 @@ func (c *capture) checkQuickMode(t *testing.T, k *phase1Keys, last []byte) {
 		same(t, "hash of quick mode", hashes[i], want)
 		same(t, "the same as sent", isakmp.Find[*isakmp.Hash](chains[i].Payloads).Data, want)
 	}
-	toResponder := k.keymat(q, isakmp.ProtocolESP, binary.BigEndian.Uint32(c.SPIResponder), len(c.FromInitiator))
-	toInitiator := k.keymat(q, isakmp.ProtocolESP, binary.BigEndian.Uint32(c.SPIInitiator), len(c.FromResponder))
+	protocol, spiResponder, spiInitiator := isakmp.ProtocolESP, c.SPIResponder, c.SPIInitiator
+	if c.AHResponder != nil {
+		protocol, spiResponder, spiInitiator = isakmp.ProtocolAH, c.AHResponder, c.AHInitiator
+	}
+	toResponder := k.keymat(q, protocol, binary.BigEndian.Uint32(spiResponder), len(c.FromInitiator))
+	toInitiator := k.keymat(q, protocol, binary.BigEndian.Uint32(spiInitiator), len(c.FromResponder))
 	same(t, "KEYMAT from the initiator", toResponder.Bytes(), c.FromInitiator)
 	same(t, "KEYMAT from the responder", toInitiator.Bytes(), c.FromResponder)
+}
+
+// TestCapturedLibreswan follows a negotiation that libreswan began. strongSwan asks whether it lives before message 3 of quick mode is there; each
+// question and each answer has a message ID, and with it an IV, of its own.
+func TestCapturedLibreswan(t *testing.T) {
+	c := readCapture(t, "ikev1-libreswan-ah-dpd")
+	const times = 3 // that messages 1 and 2 were sent
+	main := []*isakmp.Message{c.messages[0], c.messages[times], c.messages[2*times], c.messages[2*times+1]}
+	k, seen := c.mainModeKeys(t, crypto.PRFHMACSHA1, phase1Cipher{crypto.Encr3DES, 24}, main)
+	encrypted := c.messages[2*times+2:]
+	last := c.checkProofs(t, k, seen, encrypted)
+	ivs := map[uint32][]byte{}
+	quickID := encrypted[2].MessageID
+	var quick []*isakmp.Chain
+	var texts []string
+	for _, m := range encrypted[2:] {
+		iv := ivs[m.MessageID]
+		if iv == nil {
+			iv = k.phase2IV(last, m.MessageID)
+		}
+		var chain *isakmp.Chain
+		chain, ivs[m.MessageID] = c.open(t, k, iv, m)
+		if m.Exchange == isakmp.ExchangeQuick {
+			quick = append(quick, chain)
+		} else {
+			same(t, "HASH of an informational exchange", isakmp.Find[*isakmp.Hash](chain.Payloads).Data, k.hash1(m.MessageID, chain.Rest()))
+		}
+		m.Payloads = chain.Payloads
+		m.MessageID = 0 // random, and not to be printed
+		texts = append(texts, m.String())
+	}
+	question, answer := "informational exchange [ HASH N(R-U-THERE) ]", "informational exchange [ HASH N(R-U-THERE-ACK) ]"
+	want := []string{"quick mode [ HASH SA NONCE ]", "quick mode [ HASH SA NONCE ID ID ]", question, "quick mode [ HASH ]", answer, question, answer, question, answer,
+		"informational exchange [ HASH D(AH) ]", "informational exchange [ HASH D(ISAKMP) ]"}
+	if !slices.Equal(texts, want) {
+		t.Errorf("messages are\n%q, expected\n%q", texts, want)
+	}
+	c.checkQuickHashes(t, k, quickID, quick)
 }
 
 // Nothing is left of the keys when no cipher can be made of them, as with a weak key of DES.

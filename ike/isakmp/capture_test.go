@@ -129,3 +129,28 @@ func TestCapturedProposals(t *testing.T) {
 		}
 	}
 }
+
+// libreswan 4.10 numbers proposals and transforms from 0, strongSwan answers with numbers of its own: what was chosen tells its attributes only.
+func TestCapturedLibreswan(t *testing.T) {
+	datagrams := captured(t, "testdata/ikev1-libreswan-ah-dpd.pcap")
+	for n, want := range []struct {
+		text              string
+		number, transform uint8
+	}{
+		{`main mode [ SA V(FRAGMENTATION) V(DPD) V(NAT-T RFC 3947) V(NAT-T draft 03) V(NAT-T draft 02\n) V(NAT-T draft 02) ]`, 0, 0},
+		{"main mode [ SA V(XAUTH) V(DPD) V(FRAGMENTATION) V(NAT-T RFC 3947) ]", 1, 1},
+	} {
+		m := mustParse(t, datagrams[3*n].message) // each was sent three times
+		if kind, err := Check(m.Header, m.Payloads); kind != KindMainSA || err != nil || m.String() != want.text {
+			t.Errorf("message %d is %v, %v (%v), expected %s", n+1, kind, m, err, want.text)
+		}
+		chosen, err := Find[*SA](m.Payloads).Chosen()
+		if err != nil || len(chosen) != 1 || chosen[0].Number != want.number || chosen[0].Transforms[0].Number != want.transform {
+			t.Fatalf("message %d proposes %+v (%v), expected number %d with transform %d", n+1, chosen, err, want.number, want.transform)
+		}
+		got, err := chosen[0].Transforms[0].Phase1()
+		if want := (Phase1{Encryption3DES, 0, HashSHA1, AuthPreSharedKey, 14, Lifetime{Seconds: 28800}}); err != nil || got != want {
+			t.Errorf("message %d proposes %v, %v (%v), expected %v", n+1, got, got.Lifetime, err, want)
+		}
+	}
+}

@@ -55,7 +55,7 @@ func (p *SA) Alternatives() [][]Proposal {
 }
 
 // Chosen gives the proposals of an answer, RFC 2408 4.2: of one number, each with the one transform that the answerer chose. Whether they
-// were offered is for the caller to see.
+// were offered is for the caller to see, by what they say: several peers answer with numbers of their own.
 func (p *SA) Chosen() ([]Proposal, error) {
 	for _, proposal := range p.Proposals {
 		switch {
