@@ -64,6 +64,7 @@ type childSA struct {
 	first       bool // made by IKE_AUTH
 	confirmed   bool // the peer has shown that it has its half
 	replacedFor Reason
+	doomed      Reason   // it is not to be inherited (heir.go)
 	successor   *childSA // set by the peer's rekey: the one that takes over when this one is deleted
 
 	lifetime
@@ -208,6 +209,7 @@ func (c *childSA) delete(reason Reason) {
 	switch {
 	case c.ike.state == stateEstablished:
 	case c.ike.heir != nil:
+		c.doomed = reason
 		return // the peer sends by it until the delete of the IKE SA, which ends it, has come
 	default:
 		c.remove(reason, 0) // goes with its IKE SA
@@ -284,6 +286,7 @@ func (c *childSA) installFailed(inbound bool, detail string) {
 	f.Reason, f.Detail, f.NextAttempt = FailInstall, detail, s.nextAttempt()
 	c.engine().fact(f)
 	c.delete(DeletedFailed)
+	s.elect()
 }
 
 // watchIdle deletes a Child SA that nobody uses (S-081). Those of workers stay as long as the one of all, which any of them keeps.

@@ -1,6 +1,7 @@
 package ike
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -212,3 +213,136 @@ func TestCrossings(t *testing.T) {
 }
 
 func neverIdle(c *Config) { c.Peers[0].Children[0].IdleTimeout = -1 }
+
+// pick takes a packet out of those in flight.
+func (l *link) pick(i int) packet {
+	p := l.wire[i]
+	l.wire = slices.Delete(l.wire, i, i+1)
+	return p
+}
+
+// runWithTraffic delivers in order, and ESP packets both ways before each message.
+func (l *link) runWithTraffic() {
+	for l.withTraffic(false); len(l.wire) > 0; l.withTraffic(false) {
+		l.deliver(0)
+	}
+}
+
+// An IKE SA that each end begins, with what either then knows of the other's, and rekeys before they meet.
+func TestTwoIKESAsCross(t *testing.T) {
+	late := func(rekey ...func(*link)) func(*link) {
+		return func(l *link) {
+			l.a.step(Initiate{Peer: "b"})
+			l.b.step(Initiate{Peer: "a"})
+			second := l.pick(1)
+			l.runWithTraffic()
+			for _, do := range rekey {
+				do(l)
+				l.runWithTraffic()
+			}
+			l.wire = append(l.wire, second)
+		}
+	}
+	unaware := func(l *link) {
+		l.a.step(Initiate{Peer: "b"})
+		for range 3 {
+			l.deliver(0)
+		}
+		l.expectWire("b: IKE_AUTH response 1")
+		first := l.pick(0)
+		l.b.reauth()
+		l.runWithTraffic()
+		l.wire = append(l.wire, first)
+	}
+	rekeyA, rekeyB := func(l *link) { l.a.rekey(rekeyIKE) }, func(l *link) { l.b.rekey(rekeyIKE) }
+	workers, plain := []string{"net", "net#1", "net#2"}, func(*Config) {}
+	for name, c := range map[string]struct {
+		change   func(*Config)
+		begin    func(*link)
+		byNonce  bool // which one stays, or always that of b
+		children []string
+	}{
+		"at once": {plain, func(l *link) {
+			l.a.step(Initiate{Peer: "b"})
+			l.b.step(Initiate{Peer: "a"})
+		}, true, []string{"net"}},
+		"b's request is late":                              {plain, late(), true, []string{"net"}},
+		"b's request is late, rekey by a":                  {plain, late(rekeyA), true, []string{"net"}},
+		"b's request is late, rekeys by both":              {plain, late(rekeyB, rekeyA), true, []string{"net"}},
+		"b's request is late, Child SAs of workers":        {forWorkers(2), late(), true, workers},
+		"b's request is late, Child SAs of workers, rekey": {forWorkers(2), late(rekeyB), true, workers},
+		"b's request is late, two children": {twoChildren, late(func(l *link) { l.b.step(Initiate{Peer: "a", Child: "net2"}) }), true,
+			[]string{"net", "net2"}},
+		"a does not know its own yet":                          {plain, unaware, false, []string{"net"}},
+		"a does not know its own yet, two children":            {twoChildren, unaware, false, []string{"net", "net2"}},
+		"a does not know its own yet, Child SAs of workers":    {forWorkers(2), unaware, false, workers},
+		"a does not know its own yet, b rekeys that of its":    {plain, func(l *link) { unaware(l); l.b.rekey(rekeyIKE) }, false, []string{"net"}},
+		"a does not know its own yet, a rekeys that of b's":    {plain, func(l *link) { unaware(l); l.a.rekey(rekeyIKE) }, false, []string{"net"}},
+		"a does not know its own yet, both rekey that of b's ": {plain, func(l *link) { unaware(l); rekeyA(l); rekeyB(l) }, false, []string{"net"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			stayed := map[Role]int{}
+			scenario := func(seed byte) *link {
+				l := join(t, both(onDemand, c.change, func(cfg *Config) { cfg.Random = seeded(100 + seed) }), both(onDemand, c.change))
+				l.begin()
+				c.begin(l)
+				return l
+			}
+			for seed := range byte(16) {
+				l := scenario(seed)
+				l.runWithTraffic()
+				for range 30 {
+					l.advance(time.Second)
+					l.runWithTraffic()
+				}
+				l.established(c.children...)
+				l.leftovers()
+				if l.lost > 0 || t.Failed() {
+					t.Fatalf("seed %d: %d packets lost\na:\n%sb:\n%s", seed, l.lost, l.a.story(), l.b.story())
+				}
+				stayed[l.a.engine.byName["b"].carrier().origin.role]++
+			}
+			if stayed[RoleResponder] == 0 || c.byNonce != (stayed[RoleInitiator] > 0) {
+				t.Errorf("%d times what a began stayed and %d times what b began", stayed[RoleInitiator], stayed[RoleResponder])
+			}
+			seed := byte(0)
+			everyAccident(t, runsEach, func() *link {
+				seed++
+				return scenario(seed)
+			}, func(l *link) { l.established(c.children...); l.leftovers() })
+		})
+	}
+}
+
+// Whatever either end knew of the other's IKE SA when it began its own, and in whatever order it heard of things: one is sure, and no two are sure of
+// different outcomes.
+func TestJudgesAgree(t *testing.T) {
+	low, high := []byte{1}, []byte{2}
+	for _, c := range []struct{ aKnew, bKnew bool }{{false, false}, {true, false}, {false, true}} {
+		for heard := range 4 { // what each takes the peer to have known
+			for _, nonces := range [][2][]byte{{low, high}, {high, low}} {
+				// own is an end's view: what it began, and what the peer began.
+				view := func(own, other []byte, knew, peerKnew bool) (x, y *ikeSA) {
+					x, y = &ikeSA{origin: origin{role: RoleInitiator, lowest: own, begun: 10, authenticated: 30}},
+						&ikeSA{origin: origin{role: RoleResponder, lowest: other, begun: 20, authenticated: 40}}
+					if knew {
+						x.origin.begun = 50
+					} else if peerKnew {
+						y.origin.begun = 35
+					}
+					return x, y
+				}
+				aOwn, aOther := view(nonces[0], nonces[1], c.aKnew, heard&1 != 0)
+				bOwn, bOther := view(nonces[1], nonces[0], c.bKnew, heard&2 != 0)
+				_, atA, _, aSure := judge(aOwn, aOther)
+				_, atB, _, bSure := judge(bOther, bOwn)
+				if !aSure && !bSure || aSure && bSure && (atA == aOwn) != (atB == bOther) {
+					t.Errorf("%+v, nonces %v: a keeps its own %t, sure %t; b keeps a's %t, sure %t", c, nonces, atA == aOwn, aSure, atB == bOther, bSure)
+				}
+				if sure := aSure && atA == aOwn || bSure && atB == bOther; c.aKnew && !sure || c.bKnew && sure {
+					t.Errorf("%+v, nonces %v: an authentication anew is void", c, nonces)
+				}
+			}
+		}
+	}
+}

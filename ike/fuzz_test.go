@@ -36,6 +36,9 @@ func FuzzLink(f *testing.F) {
 		{0x91, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 8, 9, 0, 0, 0, 0, 0, 0},
 		{0, 6, 6, 6, 0, 0, 6, 0, 0, 10, 11, 1, 6, 6, 0, 0, 6, 0, 0},       // long silences
 		{6, 0, 0, 0xfe, 0, 4, 4, 0, 0x1e, 0, 0, 0, 10, 0, 0},              // certificates whose check takes time
+		{0, 0, 0, 0, 0, 0x90, 0x91, 0x20, 0, 2, 0, 1, 0, 6, 0, 8, 0},      // both authenticate anew
+		{0x11, 0, 0, 0, 0, 0, 0, 0, 0x90, 0, 10, 0, 0x91, 0x20, 0, 6, 11}, // and rekey
+		{0xa1, 0, 0, 0, 0, 0x91, 1, 0, 0, 0x90, 0x20, 0x40, 0, 5, 0x8e, 0},
 		{7, 0x7e, 0, 0, 0, 0, 6, 0x1e, 14, 0x7e, 16, 0, 0x1e, 4, 0, 0, 0}, // at both ends, with operators between
 	} {
 		f.Add(seed)
@@ -145,8 +148,12 @@ func (l *link) op(op byte) {
 		for _, child := range slices.Sorted(keys(side.cells)) {
 			side.step(Expire{SPI: side.outbound[side.cells[child]].PairSPI, Hard: which&1 == 0})
 		}
+	case what < 16 && op&0x80 != 0:
+		side.step(Terminate{Peer: side.base.Peers[0].Name, Child: "net"})
 	case what < 16:
 		side.step(Terminate{Peer: side.base.Peers[0].Name})
+	case what < 18 && op&0x80 != 0:
+		side.step(Reauthenticate{Peer: side.base.Peers[0].Name})
 	case what < 18:
 		side.step(Initiate{Peer: side.base.Peers[0].Name})
 	case what < 20:

@@ -48,6 +48,7 @@ func (p *peer) touch() {
 
 // pursue begins the negotiations that the peer's children need and lack.
 func (p *peer) pursue() {
+	p.settle()
 	p.bequeath()
 	if p.down || p.retired {
 		return

@@ -44,10 +44,11 @@ func (s *slot) staff() (former []*slot) {
 	return former
 }
 
-// sharing reports whether the workers' Child SAs are to be asked for: the one of all is up and the peer takes more beside it.
+// sharing reports whether the workers' Child SAs are to be asked for: the one of all is up, on the IKE SA that is to make them, and the peer takes more
+// beside it.
 func (s *slot) sharing() bool {
 	c := s.live()
-	return c != nil && c.perWorker && !s.fill.pending()
+	return c != nil && c.perWorker && c.ike == s.peer.carrier() && !s.fill.pending()
 }
 
 // shared puts off our asking where the peer made the Child SA of all: it is about to ask.
@@ -145,11 +146,11 @@ func (s *slot) resourceInfo() *wire.Notify {
 
 // asksForWorker picks the worker whose Child SA the peer asks for, if it is one beside that of all.
 func (t *childResponder) asksForWorker(m *message, all *slot) (*slot, error) {
-	c := all.live()
+	c := all.liveOn(m.sa)
 	switch {
 	case t.first || t.old != nil || m.notify(wire.NotifySAResourceInfo) == nil:
 		return all, nil
-	case c == nil && slices.ContainsFunc(all.children, func(c *childSA) bool { return c.perWorker }):
+	case c == nil && slices.ContainsFunc(all.children, func(c *childSA) bool { return c.perWorker && m.sa.controls(c) }):
 		return nil, refuse(wire.NotifyTemporaryFailure, FailTemporary, "the Child SA of all is being deleted") // the peer may not know, and mean one beside it
 	case c == nil || !c.perWorker:
 		return all, nil
@@ -157,7 +158,7 @@ func (t *childResponder) asksForWorker(m *message, all *slot) (*slot, error) {
 	busy := false
 	for _, w := range all.workers {
 		switch {
-		case w.live() != nil && m.sa.controls(w.live()): // one of another IKE SA goes on until that is replaced
+		case w.liveOn(m.sa) != nil: // one of another IKE SA goes on until that is replaced
 		case w.negotiating != nil:
 			busy = true
 		default:

@@ -91,9 +91,11 @@ type ikeSA struct {
 	lastHint    time.Time // a liveness check begun at a stranger's word
 	replacedFor Reason    // why another took its place
 
-	// heir is the IKE SA, authenticated by itself, that takes over from this one (heir.go), leftAt since when.
+	// heir is the IKE SA, authenticated by itself, that takes over from this one (heir.go), leftAt since when; sure that it is for us to bring about.
 	heir      *ikeSA
 	leftAt    time.Time
+	sure      bool
+	apart     bool // the peer is found to keep it beside another
 	confirmed bool // the peer is known to have it established
 
 	mobike         mobike

@@ -63,6 +63,16 @@ func (s *slot) live() *childSA {
 	return nil
 }
 
+// liveOn is the same of one IKE SA.
+func (s *slot) liveOn(sa *ikeSA) *childSA {
+	for _, c := range slices.Backward(s.children) {
+		if c.state == childActive && sa.controls(c) {
+			return c
+		}
+	}
+	return nil
+}
+
 // elect fills the data plane's cell when its SA has gone or stopped, with the youngest Child SA that has not been there. None comes back: an
 // outbound SA is installed once in its life (see moved). If only such a one is left it gets new keys.
 func (s *slot) elect() {

@@ -230,7 +230,11 @@ func (sa *ikeSA) authenticated() {
 		sa.terminate(sa.endedFor)
 		return
 	}
-	sa.settleDuplicates()
+	sa.forgetSuspects()
+	for _, other := range sa.peer.sas {
+		other.apart = false // who knows which of them this one is to replace
+	}
+	sa.peer.settle()
 }
 
 // initialContact ends what the peer has forgotten (RFC 7296 2.4), without a delete: it could not be answered. Spared are IKE SAs younger than the

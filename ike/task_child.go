@@ -129,7 +129,7 @@ func (t *childInitiator) cause(sa *ikeSA) error {
 func (sa *ikeSA) firstSlot() *slot {
 	p := sa.peer
 	for _, fit := range []func(*slot) bool{(*slot).needed, func(s *slot) bool { return s.live() != nil }} {
-		if i := slices.IndexFunc(p.slots, func(s *slot) bool { return fit(s) && sa.fits(s) }); i >= 0 {
+		if i := slices.IndexFunc(p.slots, func(s *slot) bool { return s.worker == 0 && fit(s) && sa.fits(s) }); i >= 0 {
 			return p.slots[i]
 		}
 	}
@@ -293,7 +293,7 @@ func (t *childInitiator) unusable(sa *ikeSA, protocol wire.ProtocolID, err error
 func (t *childInitiator) agree(m *message) (*childSA, error) {
 	sa := m.sa
 	answer := wire.Find[*wire.SA](m.Payloads)
-	if t.slot.worker > 0 && t.slot.all.live() == nil {
+	if t.slot.worker > 0 && t.slot.all.liveOn(sa) == nil {
 		return nil, failf(FailTemporary, "the Child SA of all has gone meanwhile")
 	}
 	ours := t.proposals(sa)
@@ -355,7 +355,7 @@ func (t *childInitiator) settle(c *childSA) {
 		c.replace(DeletedRedundant, true)
 		return
 	}
-	if c.ike.state == stateEstablished && !c.superseded() {
+	if c.ike.state == stateEstablished && !c.holdsBack() {
 		c.installOutbound()
 	}
 	if t.rival != nil {

@@ -187,7 +187,8 @@ func (sa *ikeSA) handOver(next *ikeSA) {
 	f.Suite = next.chosen.String()
 	sa.engine.fact(f)
 	sa.passOn(next)
-	next.settleDuplicates()
+	next.forgetSuspects()
+	next.peer.settle()
 	next.tasks.start()
 	for _, s := range sa.peer.slots {
 		s.elect()
