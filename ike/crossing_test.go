@@ -74,6 +74,7 @@ func TestExchangesWithAccidents(t *testing.T) {
 	otherGroup := func(c *Config) { c.Peers[0].IKEProposals = ikeProposals(t, "aes128gcm16-prfsha256-ecp256") }
 	cookie := func(c *Config) { c.Limits.CookieThreshold = -1 }
 	keptUp := func(c *Config) { c.Peers[0].Children[0].Start = StartAlways }
+	narrowPath := func(c *Config) { c.Peers[0].FragmentSize = 576 }
 	mute := func(l *link) { l.a.mute, l.b.mute = true, true }
 	net := outcome{children: []string{"net"}}
 	one := outcome{children: []string{"net"}, mayLose: true} // of two IKE SAs one goes, with what was sent by its Child SA
@@ -93,6 +94,11 @@ func TestExchangesWithAccidents(t *testing.T) {
 		"certificates":                              {certified("p256", "ed25519"), certified("ed25519", "p256"), true, first, net},
 		"certificates, checked late":                {certified("p256", "ed25519"), certified("ed25519", "p256"), true, mute, net},
 		"certificates, by both, late":               {certified("p256", "ed25519"), both(keptUp, certified("ed25519", "p256")), true, mute, one},
+		"IKE_INTERMEDIATE":                          {followed(t), followed(t), true, first, net},
+		"IKE_INTERMEDIATE, cookies, by both":        {both(followed(t), cookie), both(keptUp, followed(t), cookie), true, first, one},
+		"IKE_INTERMEDIATE in fragments":             {both(followed(t), narrowPath), both(followed(t), narrowPath), true, first, net},
+		"IKE_FOLLOWUP_KE in fragments":              {both(followed(t), narrowPath), both(followed(t), narrowPath), false, func(l *link) { l.a.rekey(rekeyChild) }, net},
+		"IKE_FOLLOWUP_KE for the IKE SA, by b":      {followed(t), followed(t), false, func(l *link) { l.b.rekey(rekeyIKE) }, net},
 		"first exchanges in fragments":              {wide(40, 576), wide(40, 576), true, first, net},
 		"rekey by a":                                {nil, nil, false, func(l *link) { l.a.rekey(rekeyChild) }, net},
 		"rekey by b":                                {nil, nil, false, func(l *link) { l.b.rekey(rekeyChild) }, net},
