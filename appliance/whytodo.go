@@ -141,6 +141,7 @@ var advice = map[ike.Reason]string{
 	ike.FailInstall:         "the data plane refused the SA: `sallyport show sas` (is dataplane.max_sas reached?) and the log",
 	ike.FailMaxQueue:        "nothing: the peer has as many Child SAs of the rule as it wants (RFC 9611)",
 	ike.FailMode:            "set mode: tunnel or transport, the same at both ends (filter_actions[].mode)",
+	ike.FailAddress:         "an end has moved to where it may not be, or does not answer there: see the detail, and the peer's log (mobike)",
 	ike.FailInternal:        "see the log, and report it",
 
 	ike.AuthIdentity:    "set the peer's remote_id, or its own identity, so that the row marked <- agrees (local_id is who we are)",
