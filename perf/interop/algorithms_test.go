@@ -1,6 +1,7 @@
 package interop
 
 import (
+	"slices"
 	"strings"
 	"testing"
 )
@@ -45,7 +46,9 @@ func algorithmCases() []testCase {
 		{"aes128-sha1-modp768", "null-sha256"},
 		{"aes128-sha1-ecp192", "des-sha1"},
 	} {
-		c := testCase{name: suite.ike + "/" + suite.esp, ike: suite.ike, esp: suite.esp, theirs: strongSwan(), wire: plainESP, check: wantProposal,
+		// What no other case of make test has of IKE.
+		core := slices.Contains([]string{"aes256-sha512-ecp521", "aes128-sha256-curve25519", "chacha20poly1305-prfsha256-curve25519"}, suite.ike)
+		c := testCase{name: suite.ike + "/" + suite.esp, core: core, ike: suite.ike, esp: suite.esp, theirs: strongSwan(), wire: plainESP, check: wantProposal,
 			traffic: func(r *running) error { return pingAll(r.A.Host, r.B.HostAddress) }}
 		for _, weak := range []string{"des-", "null-", "md5", "modp768", "modp1024", "modp1536", "ecp192", "3des"} {
 			if strings.Contains(suite.ike+"/"+suite.esp, weak) {

@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"maps"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -49,18 +50,24 @@ var build = sync.OnceValues(func() (string, error) {
 type bed struct {
 	*lab.Sites
 	guest  *peers.Guest
-	binary string // the gateway's program
+	binary string    // the gateway's program
+	behind *lab.Site // a NAT stands before it; nil where there is none
 }
 
 // newBed boots the guest.
 func newBed(t *testing.T) *bed {
+	t.Helper()
+	return newBedOf(t, lab.NewSites)
+}
+
+func newBedOf(t *testing.T, sites func(ctx context.Context, a, b lab.GatewayKind) (*lab.Sites, error)) *bed {
 	t.Helper()
 	b := &bed{}
 	var err error
 	if b.binary, err = build(); err != nil {
 		t.Fatalf("building the gateway: %v", err)
 	}
-	if b.Sites, err = lab.NewSites(t.Context(), lab.RawGateway, lab.RawGateway); err != nil {
+	if b.Sites, err = sites(t.Context(), lab.RawGateway, lab.RawGateway); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
@@ -81,6 +88,14 @@ func newBed(t *testing.T) *bed {
 		t.Fatal(err)
 	}
 	return b
+}
+
+// address is where the other site finds a site: in place of one behind a NAT the NAT, on whose other side the other's router is.
+func (b *bed) address(of *lab.Site) netip.Addr {
+	if of == b.behind {
+		return b.Peer(of).Router
+	}
+	return of.WANAddress
 }
 
 // version is what a daemon calls itself, by the first line of a command.

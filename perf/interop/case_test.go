@@ -23,6 +23,7 @@ type testCase struct {
 	starts starts
 	// ike and esp, or ah, are proposals in the words that we share with strongSwan.
 	ike, esp, ah string
+	over6        bool // the gateways speak IPv6 to each other, and are called by those addresses
 	ours         ours
 	daemon       string // the peer's
 	theirs       theirs
@@ -30,6 +31,12 @@ type testCase struct {
 	traffic      func(r *running) error         // in place of everyTraffic
 	check        func(t *testing.T, r *running) // in place of wantPair
 	refusal      string                         // the tunnel has to fail, and the gateway to say so with this
+}
+
+// with gives a case another check, and leaves it to make interop.
+func (c testCase) with(check func(t *testing.T, r *running)) testCase {
+	c.core, c.check = false, check
+	return c
 }
 
 type starts int
@@ -256,8 +263,12 @@ func (r *running) peersText() string {
 		auth = "    auth: {psk_file: gw-a.psk}\n"
 	}
 	start := map[bool]string{true: "always", false: "on-demand"}[r.weStart]
-	return fmt.Sprintf("%speers:\n  - name: %s\n    local: %s\n    remote: %s\n    ike_proposals: [%s]\n    start: %s\n%s%s",
-		lines("", r.ours.top), lab.PeerName, r.A.WANAddress, r.B.WANAddress, r.ike, start, auth, lines("    ", r.ours.peer))
+	local, remote := r.A.WANAddress, r.address(r.B)
+	if r.over6 {
+		local, remote = r.A.WANAddress6, r.B.WANAddress6
+	}
+	return fmt.Sprintf("%speers:\n  - name: %s\n    local: %q\n    remote: %q\n    ike_proposals: [%s]\n    start: %s\n%s%s",
+		lines("", r.ours.top), lab.PeerName, local, remote, r.ike, start, auth, lines("    ", r.ours.peer))
 }
 
 // policyText is what the gateway protects.

@@ -43,6 +43,12 @@ func TestLibreswan(t *testing.T) {
 		{name: "esn", ike: "aes128-sha256-modp2048", esp: "aes128-sha256-esn", wire: plainESP, check: wantESN,
 			theirs: libreswan(map[string]string{"ike": "aes128-sha2_256;modp2048", "phase2alg": "aes128-sha2_256", "esn": "yes"})},
 		libreswanCertificate(t, b, "rsa", rsa2048, "rsa-sha2"),
+		libreswanCertificate(t, b, "fragmentation", rsa4096, "rsa-sha2").with(wantFragments),
+		{name: "ppk", ike: "aes256gcm16-prfsha256-modp2048", esp: "aes256gcm16", wire: plainESP, ours: ours{files: map[string][]byte{}}.withPPK(),
+			theirs: libreswan(map[string]string{"ike": "aes_gcm256-sha2_256;modp2048", "phase2alg": "aes_gcm256", "ppk": "insist"},
+				func(b *bed, t *peers.LibreswanTunnel) {
+					t.Secret += fmt.Sprintf("\n%s %s : PPKS %q %q", b.B.WANAddress, b.A.WANAddress, ppkID, ppk)
+				})},
 		libreswanCertificate(t, b, "ecdsa", p256, "ecdsa-sha2"),
 		{name: "rekey", core: true, ike: "aes256gcm16-prfsha256-modp2048", esp: "aes256gcm16", wire: plainESP, check: rekeyBothWays,
 			theirs: libreswan(map[string]string{"ike": "aes_gcm256-sha2_256;modp2048", "phase2alg": "aes_gcm256"})},

@@ -10,7 +10,8 @@ import (
 )
 
 // lifeCases are about what IKE SAs and Child SAs there are, and how they come and go.
-func lifeCases(b *bed) []testCase {
+func lifeCases(t *testing.T, b *bed) []testCase {
+	c := chainOf(t, b, p256)
 	reauthenticate := func(flavour string) func(*bed, *peers.Tunnel) {
 		return func(_ *bed, t *peers.Tunnel) { t.Settings = "make_before_break = " + flavour }
 	}
@@ -21,11 +22,8 @@ func lifeCases(b *bed) []testCase {
 		{name: "childless", ike: defaultIKE, esp: defaultESP, wire: plainESP,
 			theirs: strongSwan(func(_ *bed, t *peers.Tunnel) { t.Connection = "childless = force" }), starts: theyStart},
 		{name: "ppk", core: true, ike: defaultIKE, esp: defaultESP, wire: plainESP,
-			ours: ours{peer: "ppk_file: gw-a.ppk\nppk_id: lab-ppk\nppk_required: true", files: map[string][]byte{"gw-a.ppk": []byte(ppk + "\n")}},
-			theirs: strongSwan(func(_ *bed, t *peers.Tunnel) {
-				t.Connection = "ppk_id = lab-ppk\n ppk_required = yes"
-				t.Secrets = fmt.Sprintf("ppk-lab {\n id-1 = lab-ppk\n secret = %q\n }", ppk)
-			})},
+			ours: ours{files: map[string][]byte{}}.withPPK(), theirs: strongSwan(swanPPK)},
+		{name: "ppk-and-certificates", ike: defaultIKE, esp: defaultESP, wire: plainESP, ours: c.ours().withPPK(), theirs: strongSwan(swanCertificates(c), swanPPK)},
 		{name: "mobike-off", ike: defaultIKE, esp: defaultESP, wire: plainESP,
 			theirs: strongSwan(func(_ *bed, t *peers.Tunnel) { t.Connection = "mobike = no" })},
 		{name: "no-fragmentation", ike: defaultIKE, esp: defaultESP, wire: plainESP,
@@ -51,6 +49,21 @@ func lifeCases(b *bed) []testCase {
 			}},
 	}
 }
+
+// withPPK has us insist on the postquantum preshared key.
+func (o ours) withPPK() ours {
+	o.peer += "\nppk_file: gw-a.ppk\nppk_id: " + ppkID + "\nppk_required: true"
+	o.files["gw-a.ppk"] = []byte(ppk + "\n")
+	return o
+}
+
+// swanPPK has the peer insist on it too.
+func swanPPK(_ *bed, t *peers.Tunnel) {
+	t.Connection = "ppk_id = " + ppkID + "\n ppk_required = yes"
+	t.Secrets = fmt.Sprintf("ppk-lab {\n id-1 = %s\n secret = %q\n }", ppkID, ppk)
+}
+
+const ppkID = "lab-ppk"
 
 // ppk is a postquantum preshared key (RFC 8784).
 const ppk = "a postquantum preshared key that is of the lab only: 7Hq2"

@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"sallyport/perf/lab"
+	"sallyport/perf/peers"
 )
 
 // rekeyBothWays replaces both SAs from both sides while pings run, of which none may be lost.
@@ -37,9 +38,53 @@ func rekeyBothWays(t *testing.T, r *running) {
 			t.Fatal(err)
 		}
 	}
+	r.wantSPIs(t, 3)
 	result, err := ping.Stop(t.Context())
 	if err != nil || result.Lost() > 0 {
 		t.Errorf("ping under rekeys: %+v (%v), want every answer", result, err)
+	}
+}
+
+// wantSPIs wants so many SPIs to have been used by each side.
+func (r *running) wantSPIs(t *testing.T, count int) {
+	t.Helper()
+	var a, b lab.Tally
+	err := lab.Until(t.Context(), nil, "use of the last Child SA", changeLimit, func() (bool, error) {
+		a, b = r.capture.Sofar()
+		return len(a.SPIs) == count && len(b.SPIs) == count, nil
+	})
+	if err != nil {
+		t.Errorf("%v: SPIs %v and %v, want %d each way", err, a.SPIs, b.SPIs, count)
+	}
+}
+
+// deleteBothWays has either side delete the tunnel, which leaves nothing at the other; it can be made again.
+func deleteBothWays(t *testing.T, r *running) {
+	for _, side := range []struct {
+		name   string
+		remove func() error
+	}{
+		{"the peer", func() error { return r.peer.(*peers.StrongSwan).Terminate(t.Context()) }},
+		{"us", func() error { return r.gateway.Down(t.Context()) }},
+	} {
+		if err := side.remove(); err != nil {
+			t.Fatalf("delete by %s: %v", side.name, err)
+		}
+		if err := r.gateway.WaitGone(t.Context(), changeLimit); err != nil {
+			t.Fatalf("delete by %s: %v", side.name, err)
+		}
+		if err := r.peer.(*peers.StrongSwan).WaitGone(t.Context(), changeLimit); err != nil {
+			t.Fatalf("delete by %s: %v", side.name, err)
+		}
+		if err := r.gateway.Up(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := r.gateway.WaitTunnel(t.Context(), nil, tunnelLimit); err != nil {
+			t.Fatal(err)
+		}
+		if err := pingAll(r.A.Host, r.B.HostAddress); err != nil {
+			t.Error(err)
+		}
 	}
 }
 

@@ -14,10 +14,13 @@ import (
 // strongSwan is a connection of the daemon that says what the case does, and what the changes say.
 func strongSwan(changes ...func(b *bed, t *peers.Tunnel)) theirs {
 	return func(ctx context.Context, b *bed, c testCase, name string) (peers.Daemon, error) {
-		tunnel := peers.Tunnel{Name: name, Local: b.B.WANAddress, Remote: b.A.WANAddress, LocalNet: b.B.LAN, RemoteNet: b.A.LAN, PSK: psk,
+		tunnel := peers.Tunnel{Name: name, Local: b.B.WANAddress, Remote: b.address(b.A), LocalNet: b.B.LAN, RemoteNet: b.A.LAN, PSK: psk,
 			IKEProposals: c.ike, ESPProposals: c.esp}
 		if c.ah != "" {
 			tunnel.Child = "ah_proposals = " + c.ah + "\n"
+		}
+		if c.over6 {
+			tunnel.Local, tunnel.Remote = b.B.WANAddress6, b.A.WANAddress6
 		}
 		for _, change := range changes {
 			change(b, &tunnel)
@@ -30,7 +33,12 @@ func strongSwan(changes ...func(b *bed, t *peers.Tunnel)) theirs {
 // S-060: either end starts.
 func TestStrongSwan(t *testing.T) {
 	b := newBed(t)
-	runCases(t, b, b.version(t, "dpkg-query", "-W", "-f", "strongSwan ${Version}", "charon-systemd"), slices.Concat(strongSwanForms(b), certificateCases(t, b), lifeCases(b), algorithmCases()))
+	runCases(t, b, b.strongSwanVersion(t), slices.Concat(strongSwanForms(b), certificateCases(t, b), lifeCases(t, b), algorithmCases()))
+}
+
+func (b *bed) strongSwanVersion(t *testing.T) string {
+	t.Helper()
+	return b.version(t, "dpkg-query", "-W", "-f", "strongSwan ${Version}", "charon-systemd")
 }
 
 // Proposals of the cases that are about something else.
@@ -63,6 +71,16 @@ func strongSwanForms(b *bed) []testCase {
 			}),
 			ours:    ours{filters: fmt.Sprintf("{source: %s, destination: %s, protocol: tcp, destination_port: %d}", b.A.LAN, b.B.LAN, lab.EchoPort)},
 			traffic: onlyTCP},
+		{name: "icmp-types", ike: defaultIKE, esp: defaultESP, wire: plainESP, traffic: requestsOnly,
+			theirs: strongSwan(func(b *bed, t *peers.Tunnel) {
+				t.Child = fmt.Sprintf("local_ts = %s[icmp/8]\n remote_ts = %s[icmp/8]", b.B.LAN, b.A.LAN)
+			}), check: wantTypes},
+		{name: "over-ipv6", core: true, ike: defaultIKE, esp: defaultESP, over6: true, theirs: strongSwan(), wire: plainESP},
+		{name: "identity-keyid", ike: defaultIKE, esp: defaultESP, wire: plainESP, ours: ours{peer: "local_id: \"keyid:site-a\"\nremote_id: \"keyid:0x00ff01\""},
+			theirs: strongSwan(func(_ *bed, t *peers.Tunnel) { t.LocalID, t.RemoteID = "@#00ff01", "@#736974652d61" })},
+		{name: "identity-ipv6", ike: defaultIKE, esp: defaultESP, wire: plainESP, ours: ours{peer: "local_id: \"2001:db8::a\"\nremote_id: \"2001:db8::b\""},
+			theirs: strongSwan(func(_ *bed, t *peers.Tunnel) { t.LocalID, t.RemoteID = "2001:db8::b", "2001:db8::a" })},
+		{name: "delete", core: true, ike: defaultIKE, esp: defaultESP, theirs: strongSwan(), wire: plainESP, check: deleteBothWays},
 	}
 }
 

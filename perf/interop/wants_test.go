@@ -1,9 +1,11 @@
 package interop
 
 import (
+	"context"
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -23,6 +25,36 @@ func betweenGateways(r *running) error { return pingAll(r.guest, r.A.WANAddress)
 
 // onlyTCP is for selectors of TCP, through which nothing else passes.
 func onlyTCP(r *running) error { return r.A.Host.EchoTCP(netip.Addr{}, r.B.HostAddress) }
+
+// requestsOnly is for selectors of echo requests in both directions: they arrive, and the answers, which are of another type, go nowhere.
+func requestsOnly(r *running) error {
+	ctx := context.Background()
+	if _, err := r.guest.Run(ctx, "sh", "-c", "echo 1 >/proc/sys/net/ipv4/icmp_echo_ignore_all"); err != nil { // Linux would answer in clear
+		return err
+	}
+	defer func() { _, _ = r.guest.Run(ctx, "sh", "-c", "echo 0 >/proc/sys/net/ipv4/icmp_echo_ignore_all") }()
+	toGuest, err := r.A.Host.Ping(ctx, r.B.HostAddress, lab.PingOptions{Count: pings, Interval: pingPeriod, Wait: time.Second})
+	if err == nil {
+		_, err = r.guest.Run(ctx, "sh", "-c", fmt.Sprintf("ping -n -q -c %d -i 0.01 -W 1 %s | grep ' 0 received'", pings, r.A.HostAddress))
+	}
+	if err != nil || toGuest.Received > 0 {
+		return fmt.Errorf("echo requests through an SA that is for nothing else: %+v: %w", toGuest, err)
+	}
+	return nil
+}
+
+// wantTypes wants SAs for echo requests, and the guest's kernel to have been content with ours.
+func wantTypes(t *testing.T, r *running) {
+	out, err := r.guest.Run(t.Context(), "ip", "-s", "xfrm", "state")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := strings.Count(out, fmt.Sprintf("%d(packets)", pings)); n != 2 {
+		t.Errorf("the guest's kernel has %d SAs with %d packets, want both:\n%s", n, pings, out)
+	}
+	types := fmt.Sprintf("%s[2048] === %s[2048] icmp", r.A.LAN, r.B.LAN) // type 8 in the high octet, code 0
+	r.wantSAs(t, "for "+types, func(sa api.SA) bool { return slices.Equal(sa.Selectors, []string{types}) })
+}
 
 // wantSAs wants something of each SA that the gateway has.
 func (r *running) wantSAs(t *testing.T, what string, want func(api.SA) bool) {

@@ -28,7 +28,7 @@ func newNATRig(t *testing.T) *natRig {
 	t.Helper()
 	s := routedSites(t)
 	r := &natRig{Sites: s, pcap: filepath.Join(s.Dir, "wan.pcap")}
-	if err := r.Masquerade(t.Context(), portsBefore[0], portsBefore[1]); err != nil {
+	if err := r.Masquerade(t.Context(), r.A, portsBefore[0], portsBefore[1]); err != nil {
 		t.Fatal(err)
 	}
 	var err error
@@ -75,7 +75,7 @@ func TestNATBetweenGateways(t *testing.T) {
 	}
 	const enough = 100
 	r.waitESP(t, enough)
-	if err := r.Masquerade(t.Context(), portsAfter[0], portsAfter[1]); err != nil {
+	if err := r.Masquerade(t.Context(), r.A, portsAfter[0], portsAfter[1]); err != nil {
 		t.Fatal(err)
 	}
 	result := r.rebound(t, ping, enough)

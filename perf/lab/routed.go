@@ -80,9 +80,10 @@ func (s *Sites) LimitMTU(octets int) error {
 	return nil
 }
 
-// Masquerade makes the router a NAT: what site A sends has the router's address at site B, and what it sends from UDP port 4500
-// a port of the given range. Called again, the NAT has forgotten everything, as after a restart, and its new mappings are of the new range.
-func (s *Sites) Masquerade(ctx context.Context, from, to uint16) error {
+// Masquerade makes the router a NAT: what the site behind it sends has the router's address at the other, and what it sends from UDP
+// port 4500 a port of the given range. Called again, the NAT has forgotten everything, as after a restart, and its new mappings are of the new range.
+func (s *Sites) Masquerade(ctx context.Context, behind *Site, from, to uint16) error {
+	outside := s.Peer(behind).wanPort()
 	rules := fmt.Sprintf(`add table ip nat
 delete table ip nat
 table ip nat {
@@ -92,7 +93,7 @@ table ip nat {
 		oifname %q masquerade
 	}
 }
-`, s.B.wanPort(), from, to, s.B.wanPort())
+`, outside, from, to, outside)
 	if _, err := s.WAN.runWith(ctx, strings.NewReader(rules), "nft", "-f", "-"); err != nil {
 		return err
 	}

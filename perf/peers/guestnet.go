@@ -18,20 +18,29 @@ import (
 const guestLink = "vec0"
 
 // Configure gives the guest its place in the topology: the WAN address on its interface, an address
-// in its LAN on the loopback, and the other LAN behind the peer.
+// in its LAN on the loopback, and the other LAN behind the peer, or all that is not its own behind its router.
 func (g *Guest) Configure(ctx context.Context, site, peer *lab.Site) error {
-	return g.lines(ctx,
-		[]string{"ip", "link", "set", guestLink, "up"},
-		[]string{"ip", "address", "add", netip.PrefixFrom(site.WANAddress, 24).String(), "dev", guestLink},
-		[]string{"ip", "address", "add", site.HostAddress.String() + "/32", "dev", "lo"},
-		[]string{"ip", "route", "add", peer.LAN.String(), "via", peer.WANAddress.String(), "src", site.HostAddress.String()},
-	)
+	lines := [][]string{
+		{"ip", "link", "set", guestLink, "up"},
+		{"ip", "address", "add", netip.PrefixFrom(site.WANAddress, 24).String(), "dev", guestLink},
+		{"ip", "address", "add", site.HostAddress.String() + "/32", "dev", "lo"},
+	}
+	via := peer.WANAddress
+	if site.Router.IsValid() {
+		via = site.Router
+		lines = append(lines, []string{"ip", "route", "add", "default", "via", via.String()})
+	}
+	return g.lines(ctx, append(lines, []string{"ip", "route", "add", peer.LAN.String(), "via", via.String(), "src", site.HostAddress.String()})...)
 }
 
 // ConfigureCases adds what the cases of a matrix need to Configure: IPv6, and every address of the guest's LANs for its own, so
 // that each case has a host.
 func (g *Guest) ConfigureCases(ctx context.Context, site, peer *lab.Site) error {
 	settings := "/proc/sys/net/ipv6/conf/" + guestLink + "/"
+	via := peer.WANAddress6
+	if site.Router6.IsValid() {
+		via = site.Router6
+	}
 	return g.lines(ctx,
 		[]string{"ip", "route", "add", "local", site.LAN.String(), "dev", "lo"},
 		[]string{"modprobe", "ipv6"},
@@ -40,7 +49,7 @@ func (g *Guest) ConfigureCases(ctx context.Context, site, peer *lab.Site) error 
 		[]string{"ip", "address", "add", site.HostAddress6.String() + "/128", "dev", "lo"},
 		[]string{"ip", "route", "add", "local", site.LAN6.String(), "dev", "lo"},
 		[]string{"sh", "-c", "echo 1 >/proc/sys/net/ipv6/ip_nonlocal_bind"}, // in IPv4 the route is enough
-		[]string{"ip", "route", "add", peer.LAN6.String(), "via", peer.WANAddress6.String(), "src", site.HostAddress6.String()},
+		[]string{"ip", "route", "add", peer.LAN6.String(), "via", via.String(), "src", site.HostAddress6.String()},
 	)
 }
 

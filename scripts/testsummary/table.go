@@ -46,34 +46,57 @@ func (t *table) see(e event) {
 	}
 }
 
-// write makes the table, in Markdown: a row for each test, with the facts that any of them has as columns.
+// write makes a table of each package in Markdown, below how many tests passed and what failed: a row for each test, with the facts that
+// any of the package has as columns.
 func (t *table) write(w io.Writer) error {
-	var columns []string
-	passed := 0
+	var text, failed strings.Builder
+	var groups []string
+	passed, seconds := 0, 0.0
 	for _, r := range t.rows {
+		if !slices.Contains(groups, r.group) {
+			groups = append(groups, r.group)
+		}
+		seconds += r.seconds
+		if r.result == "pass" {
+			passed++
+		} else {
+			fmt.Fprintf(&failed, "- %s: %s %s\n", r.result, path.Base(r.group), r.name)
+		}
+	}
+	fmt.Fprintf(&text, "%d of %d passed, in %.0f min.\n\n", passed, len(t.rows), seconds/60)
+	if failed.Len() > 0 {
+		text.WriteString(failed.String() + "\n")
+	}
+	for _, group := range groups {
+		rows := slices.DeleteFunc(slices.Clone(t.rows), func(r row) bool { return r.group != group })
+		fmt.Fprintf(&text, "## %s\n\n", path.Base(group))
+		writeRows(&text, rows)
+	}
+	_, err := io.WriteString(w, strings.TrimSuffix(text.String(), "\n"))
+	return err
+}
+
+// writeRows makes the table of one package.
+func writeRows(text *strings.Builder, rows []row) {
+	var columns []string
+	for _, r := range rows {
 		for name := range r.facts {
 			if !slices.Contains(columns, name) {
 				columns = append(columns, name)
 			}
 		}
-		if r.result == "pass" {
-			passed++
-		}
 	}
 	slices.Sort(columns)
-	var text strings.Builder
-	fmt.Fprintf(&text, "%d of %d passed.\n\n", passed, len(t.rows))
-	cells := append([]string{"package", "test", "result", "s"}, columns...)
-	fmt.Fprintf(&text, "| %s |\n|%s\n", strings.Join(cells, " | "), strings.Repeat("---|", len(cells)))
-	for _, r := range t.rows {
-		cells := []string{path.Base(r.group), r.name, r.result, fmt.Sprintf("%.1f", r.seconds)}
+	cells := append([]string{"test", "result", "s"}, columns...)
+	fmt.Fprintf(text, "| %s |\n|%s\n", strings.Join(cells, " | "), strings.Repeat("---|", len(cells)))
+	for _, r := range rows {
+		cells := []string{r.name, r.result, fmt.Sprintf("%.1f", r.seconds)}
 		for _, name := range columns {
 			cells = append(cells, r.facts[name])
 		}
-		fmt.Fprintf(&text, "| %s |\n", strings.Join(cells, " | "))
+		fmt.Fprintf(text, "| %s |\n", strings.Join(cells, " | "))
 	}
-	_, err := io.WriteString(w, text.String())
-	return err
+	text.WriteByte('\n')
 }
 
 // save writes the table to a file and shows it.
