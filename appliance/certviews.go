@@ -26,7 +26,11 @@ func (g *Gateway) routeCertificates(mux *http.ServeMux, get func(path string, vi
 	})
 	mux.HandleFunc("POST "+api.PathCRLFlush, func(w http.ResponseWriter, r *http.Request) {
 		count, err := g.certificates.checker.Flush()
-		g.log.Info("CRL cache flushed", "by", caller(r.Context()), "crls", count, "error", err)
+		if by := caller(r.Context()); err != nil {
+			g.log.Error("CRL cache not flushed whole", "by", by, "crls", count, "error", err)
+		} else {
+			g.log.Info("CRL cache flushed", "by", by, "crls", count)
+		}
 		respond(w, api.Flushed{CRLs: count}, err)
 	})
 }

@@ -377,9 +377,9 @@ func (n *negotiator) find(name string) (peer, child string, err error) {
 	}
 	peers := names.peers()
 	if len(peers) == 0 {
-		return "", "", fmt.Errorf("%q: expected a peer, found none with whom anything is negotiated: a rule of the active policy has to name it, and neither ike.enabled nor ports[].ike may be off", name)
+		return "", "", fmt.Errorf("%.64q: expected a peer, found none with whom anything is negotiated: a rule of the active policy has to name it, and neither ike.enabled nor ports[].ike may be off", name)
 	}
-	return "", "", fmt.Errorf("%q: expected a peer (%s) or a rule that one protects", name, strings.Join(slices.Sorted(maps.Keys(peers)), ", "))
+	return "", "", fmt.Errorf("%.64q: expected a peer (%s) or a rule that one protects", name, strings.Join(slices.Sorted(maps.Keys(peers)), ", "))
 }
 
 // peers are the children of each peer, in the order of their names.

@@ -34,8 +34,8 @@ func (g *Gateway) why(ctx context.Context, query url.Values) (*api.Why, error) {
 		return nil, badRequest{fmt.Errorf("peer %q: it has just gone from the configuration", peer)}
 	}
 	w := newWhy(now.peers[i].Complete(), infos, time.Now())
-	if w.Stray != nil && (w.Clock.Sub(w.Stray.At) > strayAge || slices.ContainsFunc(now.peers, func(p ike.Peer) bool { return p.Remote.String() == w.Stray.Remote })) {
-		w.Stray = nil // of long ago, or of a peer that was configured since
+	if w.Stray != nil && slices.ContainsFunc(now.peers, func(p ike.Peer) bool { return p.Remote.String() == w.Stray.Remote }) {
+		w.Stray = nil // a peer that was configured since
 	}
 	if w.Path, err = g.pathTo(now.peers[i]); err != nil {
 		return nil, err
@@ -43,9 +43,6 @@ func (g *Gateway) why(ctx context.Context, query url.Values) (*api.Why, error) {
 	w.Todo = todo(w)
 	return w, nil
 }
-
-// strayAge is how long a datagram from an address of no peer may be what a peer at another address than expected has sent: some of its attempts.
-const strayAge = 5 * time.Minute
 
 // newWhy is what configuration and engine know of a peer.
 func newWhy(peer ike.Peer, infos []ike.SAInfo, now time.Time) *api.Why {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"sallyport/appliance/api"
 	"sallyport/ike"
@@ -30,7 +31,7 @@ func todo(w *api.Why) string {
 		return todoSilence(w)
 	case failed != nil:
 		return adviceOn(w, failed)
-	case w.Refused != nil:
+	case lately(w, w.Refused):
 		return fmt.Sprintf("our limit (%s) has refused the peer: find out who sends so much from %s; it is let in again by itself when that ends", w.Refused.Reason, w.Remote)
 	case w.Trying != nil:
 		return "wait: the negotiation goes on"
@@ -43,21 +44,24 @@ func onlyDown(w *api.Why) bool {
 	return !slices.ContainsFunc(w.Tunnels, func(t api.WhyTunnel) bool { return !t.Up && !t.Down })
 }
 
+// lately reports whether a note is young enough to have to do with what fails now: with some attempts of a peer.
+func lately(w *api.Why, n *api.WhyNote) bool { return n != nil && w.Clock.Sub(n.At) < 5*time.Minute }
+
 // unresolved reports whether the next hop has not said where it is.
 func unresolved(w *api.Why) bool { return w.Path.Neighbour == "unresolved" }
 
 // todoSilence is about a peer from which nothing comes back.
 func todoSilence(w *api.Why) string {
 	switch {
+	case lately(w, w.Dropped) && w.Dropped.Reason == string(ike.DropVersion):
+		return "the peer speaks IKEv1: set it to IKEv2"
 	case unresolved(w):
 		return fmt.Sprintf("nobody answers ARP or neighbour discovery for %s on port %s: is it up, in that subnet, and on that VLAN?", w.Path.NextHop, w.Path.Port)
-	case w.Refused != nil:
+	case lately(w, w.Refused) && w.Refused.Reason != string(ike.RefuseRate): // that one says less than what it would have answered
 		return fmt.Sprintf("our limit (%s) has refused what came from the peer's address: find out who sends so much from %s", w.Refused.Reason, w.Remote)
-	case w.Dropped != nil && w.Dropped.Reason == string(ike.DropVersion):
-		return "the peer speaks IKEv1: set it to IKEv2"
 	}
 	text := fmt.Sprintf("nothing comes back from %s: is it up, does it know our address %s, is UDP 500 and 4500 open both ways? `sallyport doctor %s` asks", w.Remote, w.Local, w.Peer)
-	if w.Stray != nil {
+	if lately(w, w.Stray) {
 		text = fmt.Sprintf("IKE comes from %s, which is no peer's address: if that is this peer, its remote: is wrong. If not, ", w.Stray.Remote) + text
 	}
 	return text

@@ -56,6 +56,16 @@ func TestTodo(t *testing.T) {
 		"silence, and a stranger": {func(w *api.Why) {
 			w.Trying, w.Stray = &api.WhyAttempt{Role: "initiator", Exchange: "IKE_SA_INIT", Sent: 3}, &api.WhyNote{Remote: "192.0.2.77", At: w.Clock, Count: 1}
 		}, "IKE comes from 192.0.2.77, which is no peer's address: if that is this peer, its remote: is wrong. If not, nothing comes back from 192.0.2.2"},
+		"silence, and a stranger of yesterday": {func(w *api.Why) {
+			w.Trying, w.Stray = &api.WhyAttempt{Role: "initiator", Exchange: "IKE_SA_INIT", Sent: 3}, &api.WhyNote{Remote: "192.0.2.77", At: w.Clock.Add(-24 * time.Hour), Count: 1}
+		}, "nothing comes back from 192.0.2.2: is it up"},
+		"a peer of version 1 that sends much": {func(w *api.Why) {
+			w.Trying = &api.WhyAttempt{Role: "initiator", Exchange: "IKE_SA_INIT", Sent: 3}
+			w.Dropped, w.Refused = &api.WhyNote{Reason: string(ike.DropVersion), At: w.Clock}, &api.WhyNote{Reason: string(ike.RefuseRate), At: w.Clock}
+		}, "the peer speaks IKEv1"},
+		"a limit of yesterday": {func(w *api.Why) {
+			w.Refused = &api.WhyNote{Reason: string(ike.RefuseHalfOpen), At: w.Clock.Add(-24 * time.Hour)}
+		}, "nothing has asked for it yet"},
 	} {
 		w := aim()
 		test.set(w)
