@@ -108,7 +108,7 @@ func parseIdentity(text string) (Identity, error) {
 // checkHostName refuses text without the kind of identity before it that looks like a slip rather than a host name: the peer would be refused, and
 // nobody would see why.
 func checkHostName(text string) error {
-	const otherwise = "; what is no host name and is meant to be sent as one is written after fqdn:, a key id after keyid:"
+	const otherwise = "; behind fqdn: or keyid: anything goes as it is"
 	dot := strings.LastIndexByte(text, '.')
 	switch {
 	case strings.Contains(text, "/"):
