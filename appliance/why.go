@@ -11,6 +11,7 @@ import (
 
 	"sallyport/appliance/api"
 	"sallyport/ike"
+	"sallyport/pki"
 )
 
 // why puts together all that is known of why a peer's tunnels are up or not.
@@ -137,7 +138,7 @@ func certificateViews(chain [][]byte, ours bool, now time.Time) (views []api.Why
 			views = append(views, api.WhyCertificate{Ours: ours, Subject: "unreadable", Fault: err.Error()})
 			continue
 		}
-		view := api.WhyCertificate{Ours: ours, Subject: c.Subject.String(), Issuer: c.Issuer.String(), NotBefore: c.NotBefore, NotAfter: c.NotAfter}
+		view := api.WhyCertificate{Ours: ours, Subject: pki.Subject(c), Issuer: pki.Issuer(c), NotBefore: c.NotBefore, NotAfter: c.NotAfter}
 		switch {
 		case now.Before(c.NotBefore):
 			view.Fault = "not yet valid by our clock"

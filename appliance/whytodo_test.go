@@ -1,12 +1,15 @@
 package appliance
 
 import (
+	"crypto/x509"
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"sallyport/appliance/api"
 	"sallyport/ike"
+	"sallyport/pki/pkitest"
 )
 
 // aim is a view of a peer that is not up and reached by a good path.
@@ -96,5 +99,23 @@ func TestFaultsAreMarkedWhereTheyAre(t *testing.T) {
 		if got := strings.Join(marked, ","); got != want {
 			t.Errorf("%s: marked %q, expected %q", reason, got, want)
 		}
+	}
+}
+
+// What a peer wrote into a certificate that nobody has checked yet cannot control the terminal that shows it, nor fill it.
+func TestScreenOfAHostileCertificate(t *testing.T) {
+	leaf := pkitest.NewRoot(t, "root").Issue("gw-b.example", func(c *x509.Certificate) {
+		c.Subject.CommonName, c.Subject.Organization = "gw\x1b[2J\x1b[31mevil\u202e", []string{strings.Repeat("ü", 5000)}
+	})
+	w := aim()
+	w.Failed = attempted(w, ike.RoleInitiator, time.Second, "IKE_AUTH", "response", ike.CertUntrusted)
+	w.Failed.Certificates = certificateViews([][]byte{leaf.Certificate.Raw}, false, w.Clock)
+	w.Failed.Detail = "odd \x1b[2J\x9b words"
+	var screen strings.Builder
+	if err := w.Screen(&screen); err != nil {
+		t.Fatal(err)
+	}
+	if !utf8.ValidString(screen.String()) || strings.ContainsAny(screen.String(), "\x1b\u009b\u202e") || !strings.Contains(screen.String(), "evil") || screen.Len() > 4000 {
+		t.Errorf("found %d characters\n%q", screen.Len(), screen.String())
 	}
 }

@@ -6,6 +6,8 @@ import (
 	"io"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 )
 
 // The screen's columns: a line of 80 characters holds a label, our side and the peer's.
@@ -231,20 +233,27 @@ func (s *screen) columns(label, ours, peers string, differs bool) {
 	}
 }
 
-// wrap cuts text at spaces into lines of a width, and words that are longer anywhere.
+// wrap cuts text at spaces into lines of a width, and words that are longer anywhere. What would control a terminal is replaced: part of it a peer wrote.
 func wrap(text string, width int) (lines []string) {
+	text = strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) && !unicode.IsSpace(r) {
+			return unicode.ReplacementChar
+		}
+		return r
+	}, text)
 	line := ""
 	for _, word := range strings.Fields(text) {
-		for len(word) > width {
+		for utf8.RuneCountInString(word) > width {
 			if line != "" {
 				lines, line = append(lines, line), ""
 			}
-			lines, word = append(lines, word[:width]), word[width:]
+			letters := []rune(word)
+			lines, word = append(lines, string(letters[:width])), string(letters[width:])
 		}
 		switch {
 		case line == "":
 			line = word
-		case len(line)+1+len(word) <= width:
+		case utf8.RuneCountInString(line)+1+utf8.RuneCountInString(word) <= width:
 			line += " " + word
 		default:
 			lines, line = append(lines, line), word
