@@ -238,6 +238,14 @@ func TestCRLFiles(t *testing.T) {
 	if want := []string{"one.crl", "crls/a.crl", "crls/b.crl"}; !slices.Equal(files, want) {
 		t.Errorf("files %q, want %q", files, want)
 	}
+	// A folder whose files all end otherwise is most likely not what was meant.
+	if err := os.Mkdir(filepath.Join(folder, "der"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	pkitest.Write(t, filepath.Join(folder, "der"), "a.der", root.CRL(nil))
+	if c, err = parseIn(folder, withAuth(t, byCertificate, "auth: {crl_files: [der]}\n")); err != nil || !warns(c, `auth.crl_files[0]: folder "der" has no file that ends in .crl or .pem`) {
+		t.Errorf("%v, %v", c, err)
+	}
 }
 
 // However a configuration with a certificate is printed, the private key does not show.

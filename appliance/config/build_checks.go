@@ -84,20 +84,7 @@ func (b *builder) crlFiles(names []string, most int) []pki.LocalList {
 	var lists []pki.LocalList
 	for i, name := range names {
 		key := fmt.Sprintf("auth.crl_files[%d]", i)
-		files := []string{name}
-		if info, err := os.Stat(besides(b.path, name)); err == nil && info.IsDir() {
-			entries, err := os.ReadDir(besides(b.path, name))
-			if err != nil {
-				b.add(key, "expected a folder with CRLs: %s", oneLine(err))
-			}
-			files = nil
-			for _, e := range entries {
-				if ending := filepath.Ext(e.Name()); ending == ".crl" || ending == ".pem" {
-					files = append(files, filepath.Join(name, e.Name()))
-				}
-			}
-		}
-		for _, file := range files {
+		for _, file := range b.crlsAt(key, name) {
 			text, err := b.readPublic(file, "a CRL", most)
 			if err != nil {
 				b.add(key, "%s", oneLine(err))
@@ -115,6 +102,27 @@ func (b *builder) crlFiles(names []string, most int) []pki.LocalList {
 		}
 	}
 	return lists
+}
+
+// crlsAt are the files of a folder that may be CRLs, or the file that has the name.
+func (b *builder) crlsAt(key, name string) (files []string) {
+	if info, err := os.Stat(besides(b.path, name)); err != nil || !info.IsDir() {
+		return []string{name}
+	}
+	entries, err := os.ReadDir(besides(b.path, name))
+	if err != nil {
+		b.add(key, "expected a folder with CRLs: %s", oneLine(err))
+		return nil
+	}
+	for _, e := range entries {
+		if ending := filepath.Ext(e.Name()); ending == ".crl" || ending == ".pem" {
+			files = append(files, filepath.Join(name, e.Name()))
+		}
+	}
+	if len(files) == 0 {
+		b.warn("%s: folder %q has no file that ends in .crl or .pem, so no CRL comes from it", key, name)
+	}
+	return files
 }
 
 // caFiles reads the CAs of files. Those that are not good are reported at the key, and left out.
