@@ -43,7 +43,7 @@ type iperfReport struct {
 }
 
 // iperfGrace is what iperf3 may take beyond the time of its stream.
-const iperfGrace = 20 * time.Second
+const iperfGrace = time.Minute
 
 // Stream runs iperf3 from one host to another that has the address to.
 func (n *Namespace) Stream(ctx context.Context, name string, server *Namespace, to netip.Addr, o StreamOptions) (StreamResult, error) {
@@ -60,7 +60,7 @@ func (n *Namespace) Stream(ctx context.Context, name string, server *Namespace, 
 	if err != nil {
 		return StreamResult{}, err
 	}
-	args := []string{"iperf3", "--json", "--client", to.String(), "--time", strconv.Itoa(int(o.Time.Seconds())), "--connect-timeout", "5000"}
+	args := []string{"iperf3", "--json", "--client", to.String(), "--time", strconv.Itoa(int(o.Time.Seconds())), "--connect-timeout", strconv.Itoa(int(iperfGrace.Milliseconds()))}
 	if o.UDP {
 		args = append(args, "--udp", "--length", strconv.Itoa(o.Datagram), "--bitrate", fmt.Sprintf("%dM", o.Mbps))
 	}
