@@ -44,8 +44,10 @@ type peer struct {
 	start                                   string
 	dpdDelay                                *time.Duration // nil is the default
 	ikeRekey, childRekey, idleTimeout       time.Duration  // 0 is the default
-	replayWindow                            int            // 0 is the default
-	localIsPlaceholder, remoteIsPlaceholder bool           // set by finish
+	reauth                                  time.Duration  // 0 is the default
+	mobike                                  bool
+	replayWindow                            int  // 0 is the default
+	localIsPlaceholder, remoteIsPlaceholder bool // set by finish
 }
 
 // list is a filter list.
@@ -117,7 +119,10 @@ type action struct {
 	name      string
 	about     string
 	kind      policy.ActionKind
-	proposals []string // none is the default
+	proposals []string // none is the default, or nothing beside AH
+	ah        []string
+	// What an SA may carry before it gets new keys; 0 is no limit.
+	kilobytes, packets int64
 }
 
 // rulebook is a policy.

@@ -3,6 +3,7 @@ package importer
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -19,9 +20,9 @@ func (s *swanctlDraft) child(p *peer, connection, sec *section) {
 	r.list = &list{line: sec.line, name: r.name, filters: s.filters(p, sec)}
 	switch mode {
 	case "pass":
-		r.action = s.action("pass", policy.ActionPermit, nil)
+		r.action = s.action(action{name: "pass", kind: policy.ActionPermit})
 	case "drop":
-		r.action = s.action("drop", policy.ActionBlock, nil)
+		r.action = s.action(action{name: "drop", kind: policy.ActionBlock})
 	case "", "tunnel":
 	case "transport", "transport_proxy", "beet":
 		s.changed(sec.at("mode"), "child %s: mode %s is not offered: here it is a tunnel", quote(sec.name), mode)
@@ -53,26 +54,75 @@ func (s *swanctlDraft) ruleName(connection, sec *section) string {
 	return name
 }
 
-// action is the action of that name, made once.
-func (s *swanctlDraft) action(name string, kind policy.ActionKind, proposals []string) *action {
-	key := name + " " + strings.Join(proposals, ",")
+// action is the action like this one, made once. Two of a name get numbers from finish.
+func (s *swanctlDraft) action(like action) *action {
+	key := fmt.Sprintf("%+v", like)
 	if s.actions[key] == nil {
-		s.actions[key] = &action{name: name, kind: kind, proposals: proposals}
-		s.draft.actions = append(s.draft.actions, s.actions[key])
+		s.actions[key] = &like
+		s.draft.actions = append(s.draft.actions, &like)
 	}
 	return s.actions[key]
 }
 
 // protect is the action of a child with a tunnel.
 func (s *swanctlDraft) protect(sec *section) *action {
-	if sec.text("ah_proposals") != "" {
-		s.lost(sec.at("ah_proposals"), "child %s: AH is not offered; ESP, which protects the content too, takes its place", quote(sec.name))
+	a := action{name: "protect", kind: policy.ActionNegotiate}
+	a.proposals = s.proposals(sec, "esp_proposals", func(text string) error { _, err := crypto.ParseESPProposal(text); return err })
+	switch {
+	case sec.text("ah_proposals") == "":
+	case sec.text("esp_proposals") != "" && len(a.proposals) == 0: // AH alone would pass in clear what was to be encrypted
+		s.lost(sec.at("ah_proposals"), "child %s: AH is left out: beside it stood ESP, of which nothing is left but the gateway's own choice", quote(sec.name))
+	default:
+		a.ah = s.proposals(sec, "ah_proposals", func(text string) error { _, err := crypto.ParseAHProposal(text); return err })
+		s.changed(sec.at("ah_proposals"), "child %s: AH authenticates and encrypts nothing, and crosses no NAT", quote(sec.name))
 	}
-	proposals := s.proposals(sec, "esp_proposals", func(text string) error { _, err := crypto.ParseESPProposal(text); return err })
-	if len(proposals) == 0 {
-		return s.action("protect", policy.ActionNegotiate, nil)
+	if all := append(slices.Clone(a.proposals), a.ah...); len(all) > 0 {
+		a.name += "-" + all[0]
 	}
-	return s.action("protect-"+proposals[0], policy.ActionNegotiate, proposals)
+	a.kilobytes = s.volume(sec, "bytes", 1024, leastOctets)
+	a.packets = s.volume(sec, "packets", 1, leastOctets/leastFrame)
+	return s.action(a)
+}
+
+// What a port without speed_mbps, of 10 Gbit/s, carries in the 10 seconds of rekey.min_seconds: less is refused as the life of an SA (S-078).
+const (
+	leastOctets = 10_000_000_000 / 8 * 10
+	leastFrame  = 84 // octets on the wire
+)
+
+// volume reads how much an SA may carry before it gets new keys, in units; 0 is no limit. strongSwan says when it is rekeyed, when it ends, or both; here it
+// ends a tenth after.
+func (s *swanctlDraft) volume(sec *section, of string, unit, least int64) int64 {
+	read := func(key string) int64 {
+		text := sec.text(key)
+		number, ok := parseNumber(text)
+		if text != "" && !ok {
+			s.problem(sec.at(key), "%s: expected a number of %s, found %s", key, of, quote(text))
+		}
+		return number
+	}
+	key := "rekey_" + of
+	rekey, life := read(key), read("life_"+of)
+	switch {
+	case rekey == 0 && life == 0:
+		return 0
+	case rekey == 0:
+		key, rekey = "life_"+of, life-life/11
+	case life > 0:
+		s.changed(sec.at("life_"+of), "child %s: life_%s is not carried over: an SA ends a tenth after rekey_%s", quote(sec.name), of, of)
+	}
+	if rekey < least {
+		s.changed(sec.at(key), "child %s: %s is now %d %s, the least for a port of 10 Gbit/s, which carries it in 10 s: with less in speed_mbps and rekey.min_seconds lifetime may be %d", quote(sec.name), key, (least+unit-1)/unit, units(unit, of), max(rekey/unit, 1))
+		rekey = least
+	}
+	return (rekey + unit - 1) / unit
+}
+
+func units(unit int64, of string) string {
+	if unit > 1 {
+		return "KiB"
+	}
+	return of
 }
 
 // childSettings reads what a child has of its own in strongSwan and what is the peer's here.
@@ -98,11 +148,14 @@ func (s *swanctlDraft) childSettings(p *peer, sec *section) {
 			s.changed(sec.at("replay_window"), "replay_window of %d is now %d: it may be from 64 to 8192", window, p.replayWindow)
 		}
 	}
-	for _, key := range []string{"rekey_bytes", "rekey_packets", "life_bytes", "life_packets"} {
-		if text := sec.text(key); text != "" && text != "0" {
-			s.lost(sec.at(key), "child %s: %s has no equivalent: keys change by time, and before their sequence numbers end", quote(sec.name), key)
-		}
-	}
+	s.instead("child", sec, []instead{
+		{"life_time", nil, "an SA whose rekey fails ends a tenth of child_rekey after it"},
+		{"rand_time", nil, "keys change up to a tenth early"},
+		{"rand_bytes", nil, "keys change up to a tenth early"},
+		{"rand_packets", nil, "keys change up to a tenth early"},
+		{"dpd_action", nil, "start says when a tunnel whose peer was silent comes up again"},
+		{"close_action", nil, "start says when a tunnel that the peer has ended comes up again"},
+	})
 }
 
 // start reads when a tunnel comes up.

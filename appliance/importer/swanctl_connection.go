@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"sallyport/crypto"
-	"sallyport/ike"
 )
 
 // peerKey is what tells one peer from another.
@@ -69,11 +68,32 @@ func (s *swanctlDraft) fixedSettings(sec *section) {
 			s.lost(sec.at(key), "connection %s: %s: IKE has the ports 500 and 4500", quote(sec.name), key)
 		}
 	}
-	if s.duration(sec, "reauth_time", 0) != 0 {
-		s.lost(sec.at("reauth_time"), "connection %s: reauth_time has no equivalent: IKE SAs get new keys (ike_rekey), without another authentication", quote(sec.name))
-	}
-	if sec.text("encap") == "yes" {
-		s.lost(sec.at("encap"), "connection %s: encap has no equivalent: UDP encapsulation is used where a NAT is found", quote(sec.name))
+	s.instead("connection", sec, []instead{
+		{"encap", []string{"no"}, "UDP encapsulation is used where a NAT is found"},
+		{"over_time", nil, "an IKE SA whose rekey fails ends a tenth of ike_rekey after it, and one that is not authenticated anew a tenth of reauth"},
+		{"rand_time", nil, "keys change up to a tenth early"},
+		{"dpd_timeout", nil, "a request that is not answered is sent again for some minutes"},
+		{"keyingtries", []string{"0"}, "a tunnel with start: always is tried for ever, with growing pauses"},
+		{"fragmentation", []string{"yes"}, "fragments of IKE are used where the peer has them (fragment_size)"},
+		{"send_cert", []string{"always", "ifasked"}, "certificates are sent where the peer authenticates by them"},
+		{"send_certreq", []string{"yes"}, "certificates are asked for by the CAs of auth"},
+		{"unique", nil, "a peer has one IKE SA, and a new one takes its place"},
+	})
+}
+
+// instead is a setting with what the gateway does in its place. like are the values that mean the same.
+type instead struct {
+	key  string
+	like []string
+	here string
+}
+
+// instead notes the settings that the gateway has no key for, and what it does.
+func (s *swanctlDraft) instead(what string, sec *section, list []instead) {
+	for _, each := range list {
+		if text := sec.text(each.key); text != "" && !slices.Contains(each.like, text) {
+			s.changed(sec.at(each.key), "%s %s: %s is not carried over: %s", what, quote(sec.name), each.key, each.here)
+		}
 	}
 }
 
@@ -81,6 +101,12 @@ func (s *swanctlDraft) fixedSettings(sec *section) {
 func (s *swanctlDraft) peerSettings(p *peer, sec *section) {
 	p.ikeProposals = s.proposals(sec, "proposals", func(text string) error { _, err := crypto.ParseIKEProposal(text); return err })
 	p.ikeRekey = s.lifetime(sec, "rekey_time", 4*time.Hour)
+	if reauth := s.duration(sec, "reauth_time", 0); reauth > 0 {
+		if p.reauth = min(max(reauth, time.Minute), maxLifetime); p.reauth != reauth {
+			s.changed(sec.at("reauth_time"), "reauth_time of %s is now %s: it may be from 1m to %s", shortTime(reauth), shortTime(p.reauth), shortTime(maxLifetime))
+		}
+	}
+	p.mobike = sec.text("mobike") == "yes"
 	delay := s.duration(sec, "dpd_delay", 0)
 	if fitting := min(delay, 24*time.Hour); fitting != delay {
 		s.changed(sec.at("dpd_delay"), "dpd_delay of %s is now %s, which is the most", delay, fitting)
@@ -145,33 +171,6 @@ func (s *swanctlDraft) otherMethod(at *section, connection, method string) {
 		return
 	}
 	s.lost(at.at("auth"), "connection %s: auth = %s is not offered: a preshared key takes its place", quote(connection), quote(method))
-}
-
-// identity reads an identity as strongSwan writes it; empty where the gateway cannot have it, and then its address counts.
-func (s *swanctlDraft) identity(sec *section) string {
-	text := strings.TrimSpace(sec.text("id"))
-	written := text
-	for _, prefix := range []string{"fqdn:", "email:", "rfc822:", "userfqdn:", "ipv4:", "ipv6:"} {
-		if rest, has := strings.CutPrefix(text, prefix); has {
-			text = rest
-		}
-	}
-	if strings.HasPrefix(text, "@") && !strings.HasPrefix(text, "@#") {
-		text = strings.TrimLeft(text, "@")
-	}
-	switch {
-	case written == "":
-		return ""
-	case written == "%any":
-		s.lost(sec.at("id"), "id = %%any: a peer has one identity here: write remote_id if it is not its address")
-		return ""
-	}
-	_, err := ike.ParseIdentity(text)
-	if err != nil || strings.ContainsAny(text, "=*#") || strings.HasPrefix(text, "keyid:") || strings.HasPrefix(text, "dn:") || strings.HasPrefix(text, "asn1dn:") {
-		s.lost(sec.at("id"), "id = %s: expected an address, a host name or a mail address; other identities are not offered, and the address takes its place", quote(written))
-		return ""
-	}
-	return text
 }
 
 // proposals reads a list of proposals, which have the same form here. None is the gateway's own choice.

@@ -2,6 +2,7 @@ package importer
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/base64"
 	"encoding/hex"
 	"net/netip"
@@ -34,7 +35,7 @@ func (s *swanctlDraft) readSecrets(secrets *section) {
 		for _, each := range sec.settings {
 			switch {
 			case strings.HasPrefix(each.key, "id"):
-				secret.ids = append(secret.ids, plainIdentity(each.text))
+				secret.ids = append(secret.ids, cmp.Or(ourIdentity(each.text), plainIdentity(each.text)))
 			case each.key != "secret":
 				s.lost(each.line, "section %s: %s has no equivalent", quote(sec.name), quote(each.key))
 			}

@@ -112,6 +112,10 @@ func (f *finisher) peersYAML() *yaml.Node {
 			node.addText("dpd_delay", shortTime(*p.dpdDelay))
 		}
 		node.addTime("ike_rekey", p.ikeRekey)
+		node.addTime("reauth", p.reauth)
+		if p.mobike {
+			node.add("mobike", plain("true"), "")
+		}
 		node.addTime("child_rekey", p.childRekey)
 		node.addTime("idle_timeout", p.idleTimeout)
 		if p.replayWindow > 0 {
@@ -170,6 +174,19 @@ func (f *finisher) actionsYAML() *yaml.Node {
 		node.add("action", text(a.kind.String()), "")
 		if a.kind == policy.ActionNegotiate {
 			node.addWords("esp_proposals", a.proposals)
+			node.addWords("ah_proposals", a.ah)
+		}
+		if a.kilobytes+a.packets > 0 {
+			volume := mapping().flow()
+			for _, limit := range []struct {
+				key string
+				n   int64
+			}{{"kilobytes", a.kilobytes}, {"packets", a.packets}} {
+				if limit.n > 0 {
+					volume.add(limit.key, plain(strconv.FormatInt(limit.n, 10)), "")
+				}
+			}
+			node.add("lifetime", volume.Node, "")
 		}
 		actions.Content = append(actions.Content, node.Node)
 	}
