@@ -94,6 +94,19 @@ func (p *peer) reauth() {
 	}
 }
 
+// startOver replaces the IKE SA by one from the start, with a peer that makes no Child SA or IKE SA on it, whatever it is asked for: such a peer cannot
+// rekey (RFC 7296 1.3 and 4), and without another IKE SA the tunnel would end with its keys. One on which there never was a Child SA is no better than
+// the next would be.
+func (sa *ikeSA) startOver(reason Reason, failures int) {
+	if reason == FailNoAdditionalSAs && failures >= startOverAfter && sa.made > 0 {
+		sa.reauthWanted = true
+		sa.peer.touch()
+	}
+}
+
+// startOverAfter is how many refusals in a row it takes: a peer may be full for a moment.
+const startOverAfter = 2
+
 // reauthenticate begins what reauthDue or an operator has asked for, one IKE SA at a time.
 func (p *peer) reauthenticate() {
 	if p.retry.pending() || p.busy() {

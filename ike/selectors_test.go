@@ -1,11 +1,14 @@
 package ike
 
 import (
+	"fmt"
+	"math/rand/v2"
 	"net/netip"
 	"slices"
 	"testing"
 	"time"
 
+	"sallyport/ike/wire"
 	"sallyport/policy"
 )
 
@@ -26,6 +29,59 @@ func selectorsOf(t *testing.T, a, b []policy.Selector) (*link, []policy.Selector
 		}
 	}
 	return l, l.a.engine.Snapshot()[0].Children[0].Selectors
+}
+
+// Traffic selectors are a list for each side, and every pair of the two is meant (RFC 7296 2.9, 3.13); a rule's filters are pairs. What an end protects and
+// accepts is what is both of these: never a packet outside its own filters, however the peer narrows, and never one outside TSi and TSr. What the filters
+// of both ends have, they agree on.
+// S-065
+func TestSelectorsAreNeverWidened(t *testing.T) {
+	random := rand.New(seeded(7))
+	addresses := func(prefix string) policy.AddrRange {
+		first := random.IntN(6)
+		return policy.AddrRange{First: netip.MustParseAddr(fmt.Sprintf("%s%d", prefix, first)), Last: netip.MustParseAddr(fmt.Sprintf("%s%d", prefix, first+random.IntN(6-first)))}
+	}
+	ports := func() policy.PortRange {
+		first := uint16(random.IntN(3))
+		return []policy.PortRange{policy.AnyPort, {First: first, Last: first + uint16(random.IntN(2))}}[random.IntN(2)]
+	}
+	filters := func() (list []policy.Selector) {
+		for range 1 + random.IntN(4) {
+			s := policy.Selector{Local: addresses("10.1.0."), Remote: addresses("10.2.0."), LocalPort: policy.AnyPort, RemotePort: policy.AnyPort}
+			if s.Protocol = []uint8{0, 6, 17}[random.IntN(3)]; s.Protocol != 0 {
+				s.LocalPort, s.RemotePort = ports(), ports()
+			}
+			list = append(list, s)
+		}
+		return list
+	}
+	within := func(ts *wire.TS, address netip.Addr, protocol uint8, port uint16) bool {
+		return slices.ContainsFunc(endpoints(ts), func(e endpoint) bool {
+			return e.addresses.Contains(address) && (e.protocol == 0 || e.protocol == protocol) && port >= e.ports.First && port <= e.ports.Last
+		})
+	}
+	for round := range 1000 {
+		ofA, ofB := filters(), filters()
+		tsi, tsr := trafficSelectors(true, ofA)
+		atB := narrow(mirrored(ofB), endpoints(tsr), endpoints(tsi))
+		tsi, tsr = trafficSelectors(false, atB)
+		atA := narrow(ofA, endpoints(tsi), endpoints(tsr))
+		for range 200 {
+			p := policy.Packet{Source: netip.AddrFrom4([4]byte{10, 1, 0, byte(random.IntN(6))}), Destination: netip.AddrFrom4([4]byte{10, 2, 0, byte(random.IntN(6))}),
+				Protocol: []uint8{6, 17}[random.IntN(2)], SourcePort: uint16(random.IntN(4)), DestinationPort: uint16(random.IntN(4)), HasPorts: true}
+			has := func(list []policy.Selector) bool {
+				return slices.ContainsFunc(list, func(s policy.Selector) bool { return s.Matches(p, true) })
+			}
+			agreed := within(tsi, p.Source, p.Protocol, p.SourcePort) && within(tsr, p.Destination, p.Protocol, p.DestinationPort)
+			a, b := has(atA), has(mirrored(atB))
+			switch {
+			case a != (has(ofA) && agreed), b && !(has(ofB) && agreed):
+				t.Fatalf("round %d: %+v: a has it %t, b %t; filters of a %v, of b %v; TSi %v TSr %v", round, p, a, b, ofA, ofB, tsi, tsr)
+			case has(ofA) && has(ofB) && !(a && b):
+				t.Fatalf("round %d: %+v is in both ends' filters, and a has it %t, b %t; filters of a %v, of b %v", round, p, a, b, ofA, ofB)
+			}
+		}
+	}
 }
 
 // One TS payload lists both IP versions (RFC 7296 3.13.1), inside a tunnel over IPv4: the offer, what the responder narrows it to, and the

@@ -236,6 +236,9 @@ func (t *childInitiator) refused(sa *ikeSA, n *wire.Notify) error {
 	}
 	detail := fmt.Sprintf("%s, we offered %s for %s", f.detail, describeOurs(t.slot.cfg.Proposals), describeSelectors(t.slot.cfg.Selectors))
 	t.putOff(sa, f.reason, detail)
+	if t.slot.worker == 0 && (t.old != nil || len(sa.children) == 0) {
+		sa.startOver(f.reason, t.slot.failures)
+	}
 	if f.reason != FailTemporary {
 		t.fact(sa, f.reason, detail)
 	}

@@ -145,6 +145,7 @@ func (t *rekeyInitiator) refused(sa *ikeSA, n *wire.Notify) error {
 		fact.Role, fact.Reason, fact.Detail, fact.NextAttempt = RoleInitiator, f.reason, "rekey of the IKE SA: "+f.detail, sa.again.at
 		sa.engine.fact(fact)
 		sa.peer.noteFailure(sa, RoleInitiator, f.reason, fact.Detail)
+		sa.startOver(f.reason, sa.rekeyFailures)
 	}
 	return nil
 }
