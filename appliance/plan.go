@@ -188,7 +188,10 @@ func (p *plan) describe(ctx context.Context, before *running) error {
 	if err != nil {
 		return err
 	}
-	c.Ended, c.Kept = endedSAs(negotiated, ike.Endings(before.peers, p.next.peers))
+	moves := func(peer string) bool {
+		return !slices.ContainsFunc(negotiated, func(sa ike.SAInfo) bool { return sa.Peer == peer && !sa.MOBIKE })
+	}
+	c.Ended, c.Kept = endedSAs(negotiated, ike.Endings(before.peers, p.next.peers, moves))
 	endedManual(c, before.manual, p.next.manual)
 	return nil
 }

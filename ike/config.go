@@ -72,6 +72,8 @@ type Peer struct {
 	DPDDelay      time.Duration // silence before a liveness check; 0: DefaultDPDDelay, negative: no checks
 	RekeyTime     time.Duration // of the IKE SA, 0: DefaultIKERekey. The SA ends a tenth later if the rekey fails.
 	MOBIKE        bool          // either end may change its address (RFC 4555)
+	Redirect      bool          // it may send us to another gateway that proves to be the same peer (RFC 5685)
+	Additional    []netip.Addr  // with MOBIKE: own addresses beside Local that the peer may speak to
 	ReauthTime    time.Duration // after which both ends have to prove anew who they are; 0: DefaultReauth with AuthSignature, else never; negative: never. The SA ends a tenth later if they do not.
 	FragmentSize  int           // octets of an IP datagram beyond which a message goes in fragments (RFC 7383); 0: DefaultFragmentSize, negative: never
 	Childless     bool          // no Child SA in IKE_AUTH, if the peer can do without (RFC 6023): all come by exchanges of their own
@@ -223,6 +225,9 @@ func ValidatePeers(peers []Peer) error {
 			errs = append(errs, fmt.Errorf("peer %q: both ends are %v, expected two identities", p.Name, p.LocalID))
 		}
 		errs = append(errs, validateAuth(p)...)
+		if err := p.validateAdditional(); err != nil {
+			errs = append(errs, err)
+		}
 		if err := p.validatePPK(); err != nil {
 			errs = append(errs, err)
 		}
@@ -239,6 +244,22 @@ func ValidatePeers(peers []Peer) error {
 		errs = append(errs, validateChildren(p)...)
 	}
 	return errors.Join(errs...)
+}
+
+// validateAdditional checks the addresses that a peer is to know of: an SA goes on where it began, in one IP version.
+func (p Peer) validateAdditional() error {
+	odd := slices.IndexFunc(p.Additional, func(a netip.Addr) bool {
+		return !a.IsValid() || a.Is4() != p.Local.Is4() || a == p.Local || a == p.Remote
+	})
+	switch {
+	case odd >= 0:
+		return fmt.Errorf("peer %q: additional address %v, expected another of our own, of the IP version of %v", p.Name, p.Additional[odd], p.Local)
+	case len(p.Additional) > 0 && !p.MOBIKE:
+		return fmt.Errorf("peer %q has additional addresses and does not change its address (mobike), expected one with the other", p.Name)
+	case len(p.Additional) > maxOthers:
+		return fmt.Errorf("peer %q has %d additional addresses, expected up to %d", p.Name, len(p.Additional), maxOthers)
+	}
+	return nil
 }
 
 func validateChildren(p Peer) []error {
@@ -270,6 +291,9 @@ func validateMode(where string, p Peer, c Child) []error {
 	}
 	if !c.Transport {
 		return errs
+	}
+	if p.MOBIKE { // the addresses are those of the packets that it protects (RFC 4555 1.3)
+		errs = append(errs, fmt.Errorf("%s is of transport mode and its peer may change its address (mobike), expected tunnel mode or a peer that stays", where))
 	}
 	for _, s := range c.Selectors {
 		if s.Local != policy.HostRange(p.Local) || s.Remote != policy.HostRange(p.Remote) {

@@ -22,17 +22,23 @@ func TestValidatePeers(t *testing.T) {
 		"key on P-224": func(p *[]Peer) {
 			(*p)[0].LocalAuth, (*p)[0].Credential = AuthSignature, &Credential{[][]byte{{1}}, newP224(t)}
 		},
-		"no authority":          func(p *[]Peer) { (*p)[0].RemoteAuth = AuthSignature },
-		"broken authority":      func(p *[]Peer) { (*p)[0].RemoteAuth, (*p)[0].Authorities = AuthSignature, [][]byte{{1}} },
-		"no key for one end":    func(p *[]Peer) { (*p)[0] = trusting((*p)[0]); (*p)[0].PSK = crypto.Secret{} },
-		"no address":            func(p *[]Peer) { (*p)[0].Remote = netip.Addr{} },
-		"two IP versions":       func(p *[]Peer) { (*p)[0].Remote = netip.MustParseAddr("2001:db8::1") },
-		"child twice":           func(p *[]Peer) { (*p)[0].Children = append((*p)[0].Children, (*p)[0].Children[0]) },
-		"child without traffic": func(p *[]Peer) { (*p)[0].Children[0].Selectors = nil },
-		"negative lifetime":     func(p *[]Peer) { (*p)[0].RekeyTime = -time.Second },
-		"broken IKE proposal":   func(p *[]Peer) { (*p)[0].IKEProposals = []crypto.IKEProposal{{}} },
-		"broken ESP proposal":   func(p *[]Peer) { (*p)[0].Children[0].Proposals = []crypto.ESPProposal{{}} },
-		"negative child's life": func(p *[]Peer) { (*p)[0].Children[0].RekeyTime = -time.Second },
+		"no authority":       func(p *[]Peer) { (*p)[0].RemoteAuth = AuthSignature },
+		"broken authority":   func(p *[]Peer) { (*p)[0].RemoteAuth, (*p)[0].Authorities = AuthSignature, [][]byte{{1}} },
+		"no key for one end": func(p *[]Peer) { (*p)[0] = trusting((*p)[0]); (*p)[0].PSK = crypto.Secret{} },
+		"no address":         func(p *[]Peer) { (*p)[0].Remote = netip.Addr{} },
+		"two IP versions":    func(p *[]Peer) { (*p)[0].Remote = netip.MustParseAddr("2001:db8::1") },
+		"own address twice":  func(p *[]Peer) { (*p)[0].MOBIKE, (*p)[0].Additional = true, []netip.Addr{addrA} },
+		"other address, other IP version": func(p *[]Peer) {
+			(*p)[0].MOBIKE, (*p)[0].Additional = true, []netip.Addr{netip.MustParseAddr("2001:db8::1")}
+		},
+		"other address without MOBIKE": func(p *[]Peer) { (*p)[0].Additional = []netip.Addr{addrA2} },
+		"transport mode that moves":    func(p *[]Peer) { c := Config{Peers: *p}; inTransport(&c); (*p)[0].MOBIKE = true },
+		"child twice":                  func(p *[]Peer) { (*p)[0].Children = append((*p)[0].Children, (*p)[0].Children[0]) },
+		"child without traffic":        func(p *[]Peer) { (*p)[0].Children[0].Selectors = nil },
+		"negative lifetime":            func(p *[]Peer) { (*p)[0].RekeyTime = -time.Second },
+		"broken IKE proposal":          func(p *[]Peer) { (*p)[0].IKEProposals = []crypto.IKEProposal{{}} },
+		"broken ESP proposal":          func(p *[]Peer) { (*p)[0].Children[0].Proposals = []crypto.ESPProposal{{}} },
+		"negative child's life":        func(p *[]Peer) { (*p)[0].Children[0].RekeyTime = -time.Second },
 	} {
 		peers := sideA(t).Peers
 		change(&peers)

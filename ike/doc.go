@@ -12,7 +12,8 @@
 //	receive.go admission.go cookie.go departed.go                  a datagram finds its IKE SA, or is refused before it costs much
 //	reconfigure.go ending.go lifetime.go                           another configuration while all runs; when an SA is renewed and ends
 //	peer.go slot.go percore.go                                     what a peer should have: IKE SAs; for each rule one Child SA in use
-//	mobike.go                                                      an end that changes its address (RFC 4555)
+//	mobike.go paths.go task_mobike.go                              an end that changes its address (RFC 4555)
+//	redirect.go                                                    a gateway that sends us to another one (RFC 5685)
 //	reauth.go heir.go                                              both ends prove anew who they are; of two IKE SAs one stays
 //	sa.go child.go liveness.go nat.go                              the life of an IKE SA and of a Child SA: state diagrams stand here
 //	taskmanager.go task.go message.go                              exchanges: message ids, window, retransmission; opening

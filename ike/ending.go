@@ -9,8 +9,8 @@ import (
 type Ending struct{ Peer, Child, Why string }
 
 // Endings says which children lose their SAs when Reconfigure replaces one list of peers by another: it is told beforehand what
-// reconfigure will do.
-func Endings(old, configured []Peer) []Ending {
+// reconfigure will do. The IKE SAs with a peer that moves keep them when an address changes (SAInfo.MOBIKE).
+func Endings(old, configured []Peer, moves func(peer string) bool) []Ending {
 	var endings []Ending
 	for _, was := range old {
 		was = was.withDefaults()
@@ -22,7 +22,7 @@ func Endings(old, configured []Peer) []Ending {
 		for _, c := range was.Children {
 			why := "its peer is negotiated with no longer"
 			if i >= 0 {
-				why = endingOf(was, is, c)
+				why = endingOf(was, is, c, moves)
 			}
 			if why != "" {
 				endings = append(endings, Ending{Peer: was.Name, Child: c.Name, Why: why})
@@ -33,9 +33,13 @@ func Endings(old, configured []Peer) []Ending {
 }
 
 // endingOf is why the SAs of a child of a peer that stays end, empty if they do not. The peers have their defaults.
-func endingOf(was, is Peer, c Child) string {
-	if !sameIdentity(was, is) {
+func endingOf(was, is Peer, c Child, moves func(peer string) bool) string {
+	moved := was.Local != is.Local || was.Remote != is.Remote
+	switch {
+	case !sameIdentity(was, is):
 		return "its peer changed: " + identityChange(was, is)
+	case moved && !moves(was.Name):
+		return "its peer changed: addresses, and it does not support that (mobike)"
 	}
 	i := slices.IndexFunc(is.Children, func(other Child) bool { return other.Name == c.Name })
 	switch {
@@ -54,7 +58,7 @@ func endingOf(was, is Peer, c Child) string {
 // identityChange names the first difference between two configurations of a peer.
 func identityChange(was, is Peer) string {
 	switch {
-	case was.Local != is.Local || was.Remote != is.Remote:
+	case (was.Local != is.Local || was.Remote != is.Remote) && !(was.MOBIKE && is.MOBIKE):
 		return "addresses"
 	case was.LocalID != is.LocalID || was.RemoteID != is.RemoteID:
 		return "identities"

@@ -41,7 +41,7 @@ func TestEndingsForetellReconfigure(t *testing.T) {
 			seen := len(l.a.facts)
 			c.change(l.a)
 			var foretold []string
-			for _, e := range Endings(before, l.a.cfg.Peers) {
+			for _, e := range Endings(before, l.a.cfg.Peers, l.a.moves) {
 				foretold = append(foretold, e.Child)
 				if e.Peer != "b" || !strings.Contains(e.Why, c.why) {
 					t.Errorf("%+v: expected peer b and a reason with %q", e, c.why)

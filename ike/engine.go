@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
-	"slices"
 	"time"
 )
 
@@ -131,16 +130,11 @@ func (e *Engine) index() {
 	for _, p := range e.peers {
 		at := path{p.cfg.Local, p.cfg.Remote}
 		e.byName[p.cfg.Name] = p
-		if len(p.slots) > 0 { // with no rule there is nothing to negotiate, and no answer (S-040)
+		for _, at := range p.places() {
 			e.byPath[at] = append(e.byPath[at], p)
-			for _, sa := range p.sas { // a peer that has moved may begin another IKE SA there
-				if moved := (path{sa.local.Addr(), sa.remote.Addr()}); moved != at && sa.mobike.on && !slices.Contains(e.byPath[moved], p) {
-					e.byPath[moved] = append(e.byPath[moved], p)
-				}
-			}
-			if before[at] != nil {
-				e.untaken[at] = before[at]
-			}
+		}
+		if len(e.byPath[at]) > 0 && before[at] != nil {
+			e.untaken[at] = before[at]
 		}
 	}
 }

@@ -111,6 +111,7 @@ const (
 	RefuseIKESAs         Reason = "ike_limit_ike_sas"     // IKE SAs with one peer
 	RefuseChildren       Reason = "ike_limit_children"    // Child SAs on one IKE SA
 	RefuseAddress        Reason = "ike_address_refused"   // where no peer can be, authentic or not
+	RefuseRedirect       Reason = "ike_redirect_refused"  // RFC 5685: not asked for, or to where we do not go
 	RefuseSPI            Reason = "ike_no_spi"            // the data plane has no SPI left
 	RefuseFragments      Reason = "ike_limit_fragments"   // octets of fragments that wait for others
 	RefuseChildSelectors Reason = "ike_child_exists"      // a Child SA of the rule exists with other selectors
@@ -147,6 +148,7 @@ const (
 	DeletedReauth     Reason = "reauthenticated" // replaced by another that was authenticated anew
 	DeletedRedundant  Reason = "redundant"       // the loser of a simultaneous negotiation (RFC 7296 2.8)
 	DeletedExpired    Reason = "lifetime"        // hard lifetime, the rekey had failed
+	DeletedRedirected Reason = "redirected"      // the peer has sent us to another gateway (RFC 5685)
 	DeletedIdle       Reason = "idle"            // S-081
 	DeletedDead       Reason = "peer_dead"       // no answer to a liveness check or another request
 	DeletedInitial    Reason = "initial_contact" // the peer started anew (RFC 7296 2.4)

@@ -1,6 +1,7 @@
 package ike
 
 import (
+	"net/netip"
 	"slices"
 	"testing"
 	"time"
@@ -32,6 +33,8 @@ func FuzzLink(f *testing.F) {
 		{0x10, 0, 0, 0, 0, 0, 0, 0, 0, 0, 8, 9, 0x20, 0, 12, 0x2d, 0, 0, 10, 0, 1, 0},  // a Child SA for each worker
 		{0x51, 0, 0, 0, 0, 0, 0, 8, 9, 0, 0x10, 0, 10, 11, 0, 0},                       // the same in transport mode, both begin
 		{0x21, 0, 0, 0, 0, 8, 9, 0, 12, 0, 14, 0, 16, 0}, {0x60, 0, 0, 0, 0, 8, 9, 10}, // AH
+		{0x48, 0, 0, 0, 0, 0xd6, 0, 0, 0, 0, 0xd7, 0, 0, 8, 0, 0xd6, 11, 0, 0, 0}, // addresses change, and cross with rekeys
+		{0x49, 0, 0, 0, 0, 0, 0xd6, 0xd7, 1, 0, 0, 2, 0, 6, 0xd6, 0, 0, 0, 10, 0, 0},
 		{0x80, 0, 0, 0, 0, 8, 0, 0, 8, 0, 0, 8, 0, 0, 9, 0, 0, 11, 0, 0}, // an IKE SA first
 		{0x91, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 8, 9, 0, 0, 0, 0, 0, 0},
 		{0, 6, 6, 6, 0, 0, 6, 0, 0, 10, 11, 1, 6, 6, 0, 0, 6, 0, 0},       // long silences
@@ -70,7 +73,9 @@ func play(t *testing.T, script []byte) {
 		if first&0x20 != 0 {
 			with(ahProposals(t, "sha256-esn"))(c)
 		}
-		if first&0x40 != 0 {
+		if first&0x48 == 0x48 {
+			mobile(c)
+		} else if first&0x40 != 0 {
 			inTransport(c)
 		} else if first&8 != 0 {
 			child := &c.Peers[0].Children[0]
@@ -225,7 +230,13 @@ func (n *end) reconfigure(what byte) {
 	case 5:
 		dropChildren(n)
 	case 6:
-		n.configure(func(p *Peer) { p.IKEProposals = nil }) // the default ones: another identity, negotiable
+		n.configure(func(p *Peer) {
+			if p.MOBIKE {
+				p.Local = map[netip.Addr]netip.Addr{addrA: addrA2, addrA2: addrA, addrB: addrB2, addrB2: addrB}[p.Local]
+				return
+			}
+			p.IKEProposals = nil // the default ones: another identity, negotiable
+		})
 	case 7:
 		dropPeer(n)
 	}

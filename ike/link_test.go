@@ -25,7 +25,7 @@ type link struct {
 	twist  func(from *end, payload []byte) []byte
 	mtu    int                 // octets of the longest IP datagram that gets through, 0: any
 	inside netip.Addr          // of a behind the NAT, if not addrA
-	gone   map[netip.Addr]bool // nothing arrives there any more
+	gone   map[netip.Addr]bool // nothing arrives there or from there any more
 	lost   int                 // ESP packets that arrived where nobody took them
 	// The same by the child that they were sent for.
 	lostBy map[string]int
@@ -72,6 +72,7 @@ type end struct {
 	effects     []Effect
 	checks      []CheckCertificates // that wait for an answer
 	mute        bool                // no check is answered
+	keepalives  int
 }
 
 var (
@@ -212,6 +213,10 @@ func (n *end) do(ef Effect) {
 	t.Helper()
 	switch ef := ef.(type) {
 	case Send:
+		if string(ef.Payload) == "\xff" && !ef.NonESPMarker && ef.Local.Port() == 4500 {
+			n.keepalives++ // and the peer's data plane drops it (RFC 3948 2.3)
+			return
+		}
 		if ef.NonESPMarker != (ef.Local.Port() != 500) {
 			t.Errorf("%s: non-ESP marker %t on port %d", n.name, ef.NonESPMarker, ef.Local.Port())
 		}
@@ -334,7 +339,7 @@ func (l *link) deliver(i int) {
 }
 
 func (l *link) arrive(p packet) {
-	if l.gone[p.dest.Addr()] {
+	if l.gone[p.dest.Addr()] || l.gone[p.source.Addr()] {
 		if p.esp {
 			l.lost++
 		}

@@ -6,12 +6,25 @@ import (
 	"sallyport/ike/wire"
 )
 
-// liveness is a request without content: any response proves that the peer still has the IKE SA (RFC 7296 2.4).
+// liveness is a request without content: any response proves that the peer still has the IKE SA (RFC 7296 2.4). Behind a NAT it also asks whether that
+// shows us at another address now (RFC 4555 3.8).
 type liveness struct{}
 
-func (*liveness) build(*message) error   { return nil }
-func (*liveness) process(*message) error { return nil }
-func (*liveness) abandon()               {}
+func (*liveness) build(m *message) error {
+	if m.sa.watchesMapping() {
+		m.addNATDetection()
+	}
+	return nil
+}
+
+func (*liveness) process(m *message) error {
+	if sa := m.sa; sa.watchesMapping() && sa.noteMapping(m) {
+		sa.announce()
+	}
+	return nil
+}
+
+func (*liveness) abandon() {}
 
 // watchLiveness checks on the peer whenever it has been silent for its DPDDelay, ESP included.
 func (sa *ikeSA) watchLiveness() {
@@ -63,7 +76,7 @@ const maxSilences = 10
 // lastSign is when the peer last proved to be alive.
 func (sa *ikeSA) lastSign() time.Time {
 	last := sa.lastHeard
-	if heard := sa.engine.cfg.LastInbound; heard != nil {
+	if heard := sa.engine.cfg.LastInbound; heard != nil && !sa.watchesMapping() { // whose IKE messages are what the NAT is asked about
 		for _, c := range sa.children {
 			if t := heard(c.spiIn); t.After(last) {
 				last = t

@@ -21,6 +21,7 @@ func FuzzMalice(f *testing.F) {
 		{16, 0, 0, 0, 0, 8, 9, 0, 0, 0, 0, 0, 10, 0, 0, 11, 0, 0},                // transport mode
 		{32, 0, 0, 0, 0, 0, 0, 8, 9, 0, 0, 0, 0, 0, 10, 0, 0, 11, 0, 0},          // a Child SA for each worker
 		{64, 0, 0, 0, 0, 0, 0, 0, 0, 8, 0, 0, 9, 0, 0},                           // childless
+		{128, 0, 0, 0, 0, 0xd7, 0, 0, 0, 0, 0xd6, 0, 0, 0, 0, 0},                 // addresses that change
 	}
 	edits := [][]byte{{}, {0, 0, 0, 1, 17, 9}, {0, 0, 0, 2, 40, 0}, {3, 1, 200, 3, 0, 41}, {4, 1, 0, 5, 1, 0}, {6, 2, 0, 0, 0, 0, 1, 30, 255}}
 	for _, script := range scripts {
@@ -42,6 +43,12 @@ func playMalice(t *testing.T, script, edits []byte) {
 		for bit, change := range []func(*Config){
 			1: wide(40, 576), 3: with(ahProposals(t, "sha256-esn")), 4: inTransport, 5: forWorkers(2),
 			6: func(c *Config) { c.Peers[0].ChildLimit, c.Peers[0].Childless = 2, true },
+			7: func(c *Config) {
+				if !c.Peers[0].Children[0].Transport {
+					mobile(c)
+					c.Peers[0].Redirect = true
+				}
+			},
 		} {
 			if change != nil && first&(1<<bit) != 0 {
 				change(c)

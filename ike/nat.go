@@ -2,6 +2,8 @@ package ike
 
 import (
 	"net/netip"
+	"slices"
+	"time"
 
 	"sallyport/ike/wire"
 )
@@ -24,21 +26,26 @@ func onPort(a netip.AddrPort, port uint16) netip.AddrPort { return netip.AddrPor
 func (sa *ikeSA) follows() bool { return sa.natRemote && !sa.natLocal && sa.state >= stateEstablished }
 
 // mayMove reports whether the peer may be at an address, authentic as the news may be: anybody on the path can write another source into a genuine
-// packet.
+// packet. It is never where we are, inside, or another peer.
 func (sa *ikeSA) mayMove(remote netip.AddrPort) bool {
-	e := sa.engine
-	if remote.Addr() == sa.remote.Addr() || e.cfg.MayMove == nil || e.cfg.MayMove(sa.remote, remote) {
+	if remote.Addr() == sa.remote.Addr() || sa.canBe(remote) {
 		return true
 	}
 	f := sa.fact(Refused)
 	f.Remote, f.Reason = remote, RefuseAddress
-	e.fact(f)
+	sa.engine.fact(f)
 	return false
 }
 
-// peerMoved takes the data plane's word for where the peer is.
+// canBe is mayMove of another address, without a word about it.
+func (sa *ikeSA) canBe(remote netip.AddrPort) bool {
+	e := sa.engine
+	return (e.cfg.MayMove == nil || e.cfg.MayMove(sa.remote, remote)) && !sa.peer.owns(remote.Addr()) && !e.taken(sa.peer, remote)
+}
+
+// peerMoved takes the data plane's word for where the peer is. One that tells by itself when it moves is not followed with IKE (RFC 4555 3.8).
 func (sa *ikeSA) peerMoved(remote netip.AddrPort) {
-	if sa.follows() && remote != sa.remote && sa.mayMove(remote) {
+	if sa.follows() && !sa.mobike.on && remote != sa.remote && sa.mayMove(remote) {
 		sa.moved(sa.local, remote)
 	}
 }
@@ -49,9 +56,28 @@ func (sa *ikeSA) moved(local, remote netip.AddrPort) {
 	sa.moveChildren()
 }
 
+// keepaliveInterval is how long a NAT before us may see nothing of an IKE SA (RFC 3948 4).
+const keepaliveInterval = 20 * time.Second
+
+// keepMapping keeps a NAT before us from forgetting where the peer finds us. Child SAs do so by themselves: the data plane knows when a packet has left.
+func (sa *ikeSA) keepMapping() {
+	e := sa.engine
+	if !sa.natLocal || sa.nat.pending() {
+		return
+	}
+	e.timers.set(&sa.nat, e.now.Add(keepaliveInterval), func() {
+		if sa.natLocal && !slices.ContainsFunc(sa.children, func(c *childSA) bool { return c.sending == sendCurrent && c.udp }) {
+			e.effect(Send{Local: sa.local, Remote: sa.remote, Payload: []byte{0xff}})
+		}
+		sa.keepMapping()
+	})
+}
+
 // relocate notes where the two ends of an IKE SA are.
 func (sa *ikeSA) relocate(local, remote netip.AddrPort) {
-	sa.local, sa.remote = local, remote
+	was := path{sa.local.Addr(), sa.remote.Addr()}
+	sa.local, sa.remote, sa.mobike.home = local, remote, remote.Addr()
+	sa.engine.rehome(sa.peer, was)
 	sa.engine.fact(sa.fact(AddressChanged))
 }
 

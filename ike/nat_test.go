@@ -61,6 +61,31 @@ func TestNATBeforeInitiator(t *testing.T) {
 	l.b.expect(AddressChanged, "", 1)
 }
 
+// An end behind a NAT keeps its mapping as long as the IKE SA lives, with Child SAs, whose packets the data plane counts, or without (RFC 3948 4): what the
+// peer begins finds it.
+func TestKeepMapping(t *testing.T) {
+	quiet := func(c *Config) { c.Peers[0].DPDDelay, c.Peers[0].Children[0].Start = -1, StartOnDemand }
+	l := join(t, quiet, both(behind("203.0.113.7"), quiet))
+	l.masquerade("203.0.113.7", 20000)
+	l.begin()
+	l.a.step(Initiate{Peer: "b"})
+	l.advance(time.Minute)
+	l.established("net")
+	if l.a.keepalives+l.b.keepalives > 0 {
+		t.Errorf("%d and %d keepalives beside a Child SA", l.a.keepalives, l.b.keepalives)
+	}
+	l.a.step(Terminate{Peer: "b", Child: "net"})
+	l.advance(time.Minute)
+	if l.a.keepalives != 3 || l.b.keepalives != 0 {
+		t.Errorf("%d and %d keepalives in a minute without a Child SA, expected 3 and none", l.a.keepalives, l.b.keepalives)
+	}
+	l.a.step(Terminate{Peer: "b"})
+	l.advance(time.Minute)
+	if l.a.keepalives != 3 {
+		t.Errorf("%d keepalives, expected none more without an IKE SA", l.a.keepalives)
+	}
+}
+
 // What the data plane sees of a peer's new address counts as what IKE sees, where an address may change at all: for the one before whom
 // no NAT stands (RFC 7296 2.23).
 func TestMovedByESP(t *testing.T) {

@@ -25,6 +25,8 @@ type peer struct {
 	failures int       // in a row
 	retry    timer     // pending: not before
 
+	redirection redirection
+
 	failure                 map[Role]Failure // the last one of what we began, and of what the peer began
 	starts, resent, repeats uint64           // negotiations begun, requests sent again, requests received again
 }
@@ -88,7 +90,7 @@ func (p *peer) carrier() *ikeSA {
 // busy reports whether an IKE SA of ours is coming, or one is going and a new one had better wait for that.
 func (p *peer) busy() bool {
 	return slices.ContainsFunc(p.sas, func(sa *ikeSA) bool {
-		return sa.state == stateInit || sa.state == stateAuth || sa.state == stateDeleting
+		return sa.state == stateInit || sa.state == stateAuth || sa.state == stateDeleting && sa.endedFor != DeletedRedirected
 	})
 }
 
@@ -197,6 +199,7 @@ func (p *peer) endAll(reason Reason) {
 // It returns when that next one begins, the zero time if none does by itself.
 func (p *peer) failed(sa *ikeSA, reason Reason, detail string) time.Time {
 	p.noteFailure(sa, RoleInitiator, reason, detail)
+	p.comeBack()
 	p.failures++
 	p.wait(&p.retry, p.failures)
 	for _, s := range p.slots {
@@ -247,6 +250,9 @@ func (p *peer) succeeded() {
 // lost takes note that an IKE SA is closed.
 func (p *peer) lost(sa *ikeSA) {
 	p.sas = slices.DeleteFunc(p.sas, func(other *ikeSA) bool { return other == sa })
+	if sa.mobike.on {
+		p.engine.rehome(p, path{sa.local.Addr(), sa.remote.Addr()})
+	}
 	if len(p.sas) == 0 && !sa.established.IsZero() {
 		p.since = p.engine.now
 	}

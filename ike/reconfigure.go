@@ -72,7 +72,7 @@ func sameIdentity(a, b Peer) bool {
 		a.Local, a.Remote = b.Local, b.Remote
 	}
 	for _, p := range []*Peer{&a, &b} {
-		p.MOBIKE = false
+		p.MOBIKE, p.Additional, p.Redirect = false, nil, false
 		p.PSK, p.PPK, p.Credential, p.Authorities, p.Children = crypto.Secret{}, nil, nil, nil, nil
 		p.DPDDelay, p.RekeyTime, p.ReauthTime, p.FragmentSize, p.ChildLimit = 0, 0, 0, 0, 0
 		p.MasterPFS = false
@@ -95,6 +95,9 @@ func sameProtection(a, b Child) bool {
 // reconfigure gives a peer that stays its new times and children.
 func (p *peer) reconfigure(cfg Peer) {
 	was, before := p.cfg, p.slots
+	if was.Remote != cfg.Remote || !cfg.Redirect {
+		p.comeBack()
+	}
 	p.cfg, p.slots = cfg, nil
 	for _, c := range cfg.Children {
 		i := slices.IndexFunc(before, func(s *slot) bool { return s.worker == 0 && s.cfg.Name == c.Name && sameProtection(s.cfg, c) })
@@ -120,6 +123,8 @@ func (p *peer) reconfigure(cfg Peer) {
 	}
 	if was.Local != cfg.Local || was.Remote != cfg.Remote {
 		p.migrate()
+	} else if !slices.Equal(was.Additional, cfg.Additional) {
+		p.readdress()
 	}
 	for _, sa := range p.sas {
 		if sa.state == stateEstablished {

@@ -123,11 +123,12 @@ type ikeSA struct {
 	watch  timer // liveness; half-open or replaced: how long it may wait
 	reauth timer // authentication anew, then the end
 	guard  timer // with an heir: another look
+	nat    timer // the mapping of a NAT before us
 }
 
 // timers are all that an IKE SA has of its own.
 func (sa *ikeSA) timers() []*timer {
-	return []*timer{&sa.life, &sa.again, &sa.watch, &sa.reauth, &sa.guard}
+	return []*timer{&sa.life, &sa.again, &sa.watch, &sa.reauth, &sa.guard, &sa.nat}
 }
 
 type origin struct {
@@ -240,6 +241,7 @@ func (sa *ikeSA) establish() {
 	e.timers.set(&sa.life, sa.rekeyAt, sa.rekeyDue)
 	sa.watchLiveness()
 	sa.watchAuthentication()
+	sa.keepMapping()
 	sa.peer.succeeded()
 	sa.peer.touch()
 }

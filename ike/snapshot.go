@@ -18,6 +18,7 @@ type SAInfo struct {
 	Local, Remote              netip.AddrPort
 	LocalID, RemoteID          string
 	NATLocal, NATRemote        bool // a NAT stands before us, before the peer
+	MOBIKE                     bool // either end may change its address
 	Proposal                   string
 	Established, RekeyAt       time.Time
 	NextSend, NextReceive      uint32 // message ids
@@ -133,7 +134,7 @@ func (sa *ikeSA) info() SAInfo {
 	}
 	info.SPIi, info.SPIr = sa.spis()
 	info.Local, info.Remote = sa.local, sa.remote
-	info.NATLocal, info.NATRemote = sa.natLocal, sa.natRemote
+	info.NATLocal, info.NATRemote, info.MOBIKE = sa.natLocal, sa.natRemote, sa.mobike.on
 	info.Established, info.RekeyAt = sa.established, sa.rekeyAt
 	info.NextSend, info.NextReceive = sa.tasks.nextSend, sa.tasks.nextReceive
 	if sa.keys != nil {

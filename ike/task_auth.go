@@ -62,6 +62,9 @@ func (t *authInitiator) process(m *message) error {
 	sa.mobike.agree(m)
 	sa.authenticated()
 	sa.heedLifetime(m)
+	if gateway, ok := sa.redirected(m); ok && sa.state == stateEstablished {
+		sa.goTo(gateway)
+	}
 	return nil
 }
 
@@ -101,6 +104,9 @@ func (t *authResponder) process(m *message) error {
 	}
 	if err != nil {
 		return t.refuse(sa, err)
+	}
+	if t.peer.cfg.MOBIKE && m.translated() {
+		return refuse(wire.NotifyUnexpectedNATDetected, FailAddress, "the peer lets no NAT be between us, and is seen at %v", m.remote) // RFC 4555 3.9
 	}
 	anew := m.notify(wire.NotifyInitialContact) != nil
 	if !anew {

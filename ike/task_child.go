@@ -177,6 +177,9 @@ func (t *childInitiator) process(m *message) error {
 	switch {
 	case t.none:
 		return nil
+	case t.first && m.sa.endedFor == DeletedRedirected:
+		t.abandon() // and what the peer has made goes with the IKE SA
+		return nil
 	case t.slot.retired:
 		t.disown(made)
 		return nil

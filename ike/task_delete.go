@@ -1,6 +1,7 @@
 package ike
 
 import (
+	"net/netip"
 	"slices"
 
 	"sallyport/crypto"
@@ -81,6 +82,7 @@ type informationalResponder struct {
 	deleted map[crypto.Protocol][]uint32 // our halves of what the peer deletes
 	closing Reason
 	answers []wire.Payload // to MOBIKE (RFC 4555)
+	gateway netip.Addr     // that the peer sends us to (RFC 5685)
 }
 
 func (t *informationalResponder) process(m *message) error {
@@ -100,6 +102,7 @@ func (t *informationalResponder) process(m *message) error {
 	}
 	sa.heedLifetime(m)
 	t.answers = sa.peerRelocates(m)
+	t.gateway, _ = sa.redirected(m)
 	if n := m.notify(wire.NotifyInvalidSPI); n != nil && len(n.Data) == 4 {
 		// Our packets arrive at an SA that the peer does not have: its answer to a rekey tells (RFC 7296 1.5).
 		if i := slices.IndexFunc(sa.children, func(c *childSA) bool { return string(spi4(c.spiOut)) == string(n.Data) }); i >= 0 {
@@ -157,6 +160,13 @@ func (t *informationalResponder) build(m *message) error {
 		}
 	}
 	m.add(t.answers...)
+	if t.gateway.IsValid() && t.closing == "" {
+		m.then(func() {
+			if sa.state == stateEstablished {
+				sa.goTo(t.gateway)
+			}
+		})
+	}
 	if t.closing == "" {
 		return nil
 	}

@@ -46,6 +46,7 @@ func (t *initInitiator) build(m *message) error {
 	m.add(offer(ours, nil), &wire.KE{Group: uint16(t.group), Data: t.key.Public()}, &wire.Nonce{Data: sa.ni})
 	m.addNATDetection()
 	m.announceFragmentation()
+	m.announceRedirect()
 	if additionalOffered(ours) {
 		sa.intermediate.announce(m)
 	}
@@ -69,6 +70,12 @@ func (t *initInitiator) process(m *message) error {
 	}
 	if n := wire.FindError(m.Payloads); n != nil {
 		return t.refused(sa, n)
+	}
+	if gateway, ok := sa.redirected(m); ok {
+		sa.goTo(gateway)
+		return nil
+	} else if wire.Find[*wire.SA](m.Payloads) == nil {
+		return errLost // it said nothing else
 	}
 	var err error
 	if sa.chosen, err = confirm(sa.peer.cfg.IKEProposals, wire.Find[*wire.SA](m.Payloads), t.group); err != nil {

@@ -43,7 +43,7 @@ func (sa *ikeSA) successor(role Role) *ikeSA {
 	next.peer, next.natLocal, next.natRemote, next.origin = sa.peer, sa.natLocal, sa.natRemote, sa.origin
 	next.fragmentation, next.path = sa.fragmentation, sa.path
 	next.authentication, next.given = sa.authentication, sa.given
-	next.mobike = mobike{on: sa.mobike.on, others: sa.mobike.others}
+	next.mobike = mobike{on: sa.mobike.on, others: sa.mobike.others, home: sa.mobike.home, proven: sa.mobike.proven}
 	next.localSPI = sa.engine.newSPI()
 	return next
 }

@@ -128,7 +128,7 @@ func (tm *taskManager) transmit() {
 	case x.refused != nil:
 		tm.sa.fail(x.refused)
 		return
-	case x.tries >= r.Tries:
+	case x.tries >= tm.sa.tries():
 		tm.sa.unanswered(x)
 		return
 	}

@@ -84,7 +84,12 @@ const maxProposals = 32
 
 // mobility reads whether an end may change its address (RFC 4555).
 func (b *builder) mobility(key string, raw *filePeer, peer *ike.Peer) {
-	peer.MOBIKE = raw.MOBIKE
+	peer.MOBIKE, peer.Redirect = raw.MOBIKE, raw.Redirect
+	for i, additional := range raw.Additional {
+		a := netip.Addr(additional)
+		peer.Additional = append(peer.Additional, a)
+		b.own(fmt.Sprintf("%s.additional_addresses[%d]", key, i), a)
+	}
 	if raw.MOBIKE && raw.LocalID.IsZero() {
 		b.add(key+".local_id", "expected an identity that stays when the address changes, found none: without the key it is the address")
 	}
@@ -110,13 +115,7 @@ func (b *builder) someProposals(key string, proposals []crypto.Proposal, given b
 
 // endpoints checks the outer addresses of a peer's tunnels (S-005).
 func (b *builder) endpoints(key string, local, remote netip.Addr) {
-	if local.IsValid() && !b.anyWithin("ports") && b.portOf(func(p netip.Prefix) bool { return p.Addr() == local }) == nil {
-		var own []string
-		for _, a := range b.config.Environment.LocalAddresses {
-			own = append(own, a.String())
-		}
-		b.add(key+".local", "expected an address of a port (%s), found %s", strings.Join(own, ", "), local)
-	}
+	b.own(key+".local", local)
 	b.tunnelMTU(local)
 	if remote.IsValid() && b.portOf(func(p netip.Prefix) bool { return p.Addr() == remote }) != nil {
 		b.add(key+".remote", "expected the address of another gateway, found %s, which is this one's own", remote)
@@ -133,6 +132,17 @@ func (b *builder) tunnelMTU(local netip.Addr) {
 		if port.MTU < minMTUTunnel && slices.ContainsFunc(port.Addresses, func(p netip.Prefix) bool { return p.IsValid() && p.Addr() == local }) {
 			b.add(fmt.Sprintf("ports[%d].mtu", i), "expected at least %d bytes on a port that tunnels begin at (local: %s), found %d", minMTUTunnel, local, port.MTU)
 		}
+	}
+}
+
+// own checks an address of the gateway itself.
+func (b *builder) own(key string, local netip.Addr) {
+	if local.IsValid() && !b.anyWithin("ports") && b.portOf(func(p netip.Prefix) bool { return p.Addr() == local }) == nil {
+		var own []string
+		for _, a := range b.config.Environment.LocalAddresses {
+			own = append(own, a.String())
+		}
+		b.add(key, "expected an address of a port (%s), found %s", strings.Join(own, ", "), local)
 	}
 }
 

@@ -78,26 +78,28 @@ type fileRekey struct {
 }
 
 type filePeer struct {
-	Name         string        `mapstructure:"name" required:"a name for the peer"`
-	Local        outerAddress  `mapstructure:"local" required:"the gateway's own address toward the peer"`
-	Remote       outerAddress  `mapstructure:"remote" required:"the peer's address"`
-	LocalID      ike.Identity  `mapstructure:"local_id"`
-	RemoteID     ike.Identity  `mapstructure:"remote_id"`
-	Auth         fileAuth      `mapstructure:"auth" required:"auth: {certificate_file: FILE, private_key_file: FILE, ca_files: [FILE]} or auth: {psk_file: FILE}"`
-	PPKFile      string        `mapstructure:"ppk_file"`
-	PPKID        string        `mapstructure:"ppk_id"`
-	PPKRequired  bool          `mapstructure:"ppk_required" default:"false"`
-	IKEProposals []ikeProposal `mapstructure:"ike_proposals"`
-	Start        ike.Start     `mapstructure:"start" default:"always"`
-	DPDDelay     time.Duration `mapstructure:"dpd_delay" default:"30s"`
-	IKERekey     time.Duration `mapstructure:"ike_rekey"` // default: the active policy's key_exchange.lifetime
-	Reauth       time.Duration `mapstructure:"reauth"`    // default: 24h with certificates
-	MOBIKE       bool          `mapstructure:"mobike" default:"false"`
-	ChildRekey   time.Duration `mapstructure:"child_rekey" default:"1h"`
-	IdleTimeout  time.Duration `mapstructure:"idle_timeout" default:"5m"`
-	PerCore      perCore       `mapstructure:"per_core" default:"off"`
-	ReplayWindow int           `mapstructure:"replay_window" default:"1024"`
-	FragmentSize int           `mapstructure:"fragment_size" default:"1280"`
+	Name         string         `mapstructure:"name" required:"a name for the peer"`
+	Local        outerAddress   `mapstructure:"local" required:"the gateway's own address toward the peer"`
+	Remote       outerAddress   `mapstructure:"remote" required:"the peer's address"`
+	LocalID      ike.Identity   `mapstructure:"local_id"`
+	RemoteID     ike.Identity   `mapstructure:"remote_id"`
+	Auth         fileAuth       `mapstructure:"auth" required:"auth: {certificate_file: FILE, private_key_file: FILE, ca_files: [FILE]} or auth: {psk_file: FILE}"`
+	PPKFile      string         `mapstructure:"ppk_file"`
+	PPKID        string         `mapstructure:"ppk_id"`
+	PPKRequired  bool           `mapstructure:"ppk_required" default:"false"`
+	IKEProposals []ikeProposal  `mapstructure:"ike_proposals"`
+	Start        ike.Start      `mapstructure:"start" default:"always"`
+	DPDDelay     time.Duration  `mapstructure:"dpd_delay" default:"30s"`
+	IKERekey     time.Duration  `mapstructure:"ike_rekey"` // default: the active policy's key_exchange.lifetime
+	Reauth       time.Duration  `mapstructure:"reauth"`    // default: 24h with certificates
+	MOBIKE       bool           `mapstructure:"mobike" default:"false"`
+	Additional   []outerAddress `mapstructure:"additional_addresses"`
+	Redirect     bool           `mapstructure:"redirect" default:"false"`
+	ChildRekey   time.Duration  `mapstructure:"child_rekey" default:"1h"`
+	IdleTimeout  time.Duration  `mapstructure:"idle_timeout" default:"5m"`
+	PerCore      perCore        `mapstructure:"per_core" default:"off"`
+	ReplayWindow int            `mapstructure:"replay_window" default:"1024"`
+	FragmentSize int            `mapstructure:"fragment_size" default:"1280"`
 }
 
 type fileAuth struct {

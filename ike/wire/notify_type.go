@@ -52,6 +52,9 @@ const (
 	NotifyCookie2                   NotifyType = 16401
 	NotifyNoNATsAllowed             NotifyType = 16402
 	NotifyAuthLifetime              NotifyType = 16403 // RFC 4478 3
+	NotifyRedirectSupported         NotifyType = 16406 // RFC 5685 7, as the next two
+	NotifyRedirect                  NotifyType = 16407
+	NotifyRedirectedFrom            NotifyType = 16408
 	NotifyFragmentationSupported    NotifyType = 16430 // RFC 7383 2.3
 	NotifySignatureHashAlgorithms   NotifyType = 16431 // RFC 7427 4
 	NotifyChildlessSupported        NotifyType = 16418 // RFC 6023 3
@@ -64,7 +67,6 @@ const (
 
 	// The rest is here for the names only: peers send it and logs show it.
 	notifyMultipleAuthSupported  NotifyType = 16404 // RFC 4739
-	notifyRedirectSupported      NotifyType = 16406 // RFC 5685
 	notifyEAPOnlyAuthentication  NotifyType = 16417 // RFC 5998
 	notifyQuickCrashDetection    NotifyType = 16419 // RFC 6290
 	notifyMessageIDSyncSupported NotifyType = 16420 // RFC 6311
@@ -107,6 +109,9 @@ var notifyNames = map[NotifyType]string{
 	NotifySignatureHashAlgorithms:   "SIGNATURE_HASH_ALGORITHMS",
 	NotifyChildlessSupported:        "CHILDLESS_IKEV2_SUPPORTED",
 	NotifyAuthLifetime:              "AUTH_LIFETIME",
+	NotifyRedirectSupported:         "REDIRECT_SUPPORTED",
+	NotifyRedirect:                  "REDIRECT",
+	NotifyRedirectedFrom:            "REDIRECTED_FROM",
 	NotifyUnacceptableAddresses:     "UNACCEPTABLE_ADDRESSES",
 	NotifyUnexpectedNATDetected:     "UNEXPECTED_NAT_DETECTED",
 	NotifyMOBIKESupported:           "MOBIKE_SUPPORTED",
@@ -124,7 +129,6 @@ var notifyNames = map[NotifyType]string{
 	NotifyAdditionalKeyExchange:     "ADDITIONAL_KEY_EXCHANGE",
 
 	notifyMultipleAuthSupported:  "MULTIPLE_AUTH_SUPPORTED",
-	notifyRedirectSupported:      "REDIRECT_SUPPORTED",
 	notifyEAPOnlyAuthentication:  "EAP_ONLY_AUTHENTICATION",
 	notifyQuickCrashDetection:    "QUICK_CRASH_DETECTION",
 	notifyMessageIDSyncSupported: "IKEV2_MESSAGE_ID_SYNC_SUPPORTED",

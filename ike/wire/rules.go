@@ -18,7 +18,7 @@ type messageKind struct {
 	rules     []rule
 	protocol  negotiated // what its SA payload is about
 	response  bool
-	// refusal: it has no SA payload, so one of its notifications must say why: an error or, in IKE_SA_INIT, COOKIE.
+	// refusal: it has no SA payload, so one of its notifications must say why: an error or, in IKE_SA_INIT, COOKIE or REDIRECT.
 	refusal bool
 }
 
@@ -159,7 +159,8 @@ func Check(exchange ExchangeType, response bool, payloads []Payload) error {
 		return &SyntaxError{Err: err}
 	}
 	if kind.refusal {
-		if FindError(payloads) == nil && (exchange != ExchangeIKESAInit || FindNotify(payloads, NotifyCookie) == nil) {
+		inInit := exchange == ExchangeIKESAInit && (FindNotify(payloads, NotifyCookie) != nil || FindNotify(payloads, NotifyRedirect) != nil)
+		if FindError(payloads) == nil && !inInit {
 			return syntaxf(PayloadNone, "%s has no notification that says why, expected an error", kind.name)
 		}
 		return nil
