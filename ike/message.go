@@ -19,9 +19,10 @@ type message struct {
 	after         []func()       // what is to be done once it has been sent, for a message built
 
 	// The chain of payloads as it stands inside SK, in one piece however many fragments carried it, and the type of its first: what an authentication
-	// of the whole message covers, after wire.EncryptedPrefix(Header, first, len(plain)) (RFC 9242 3.3.2). Of a message built they are there from seal on.
+	// of the whole message covers, after what stands before them (RFC 9242 3.3.2). Of a message built they are there from seal on.
 	first wire.PayloadType
 	plain []byte
+	clear []byte // what came before them, of a message received; in fragments that of the first
 }
 
 // datagram is where it came from, without content.
@@ -85,7 +86,7 @@ func (sa *ikeSA) decrypt(d Datagram, outer *wire.Message) (*message, error) {
 		return nil, &unauthenticated{DropIntegrity, err}
 	}
 	sa.forget(sa.tasks.parts.of(outer.Response())) // it came in one piece after all
-	m := &message{sa: sa, local: d.Local, remote: d.Remote, raw: d.Payload, digest: digestOf(d), first: sealed.FirstPayload, plain: plain}
+	m := &message{sa: sa, local: d.Local, remote: d.Remote, raw: d.Payload, digest: digestOf(d), first: sealed.FirstPayload, plain: plain, clear: sealed.AAD}
 	m.Header = outer.Header
 	return m, nil
 }

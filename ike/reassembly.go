@@ -18,6 +18,7 @@ type reassembly struct {
 	octets  int
 
 	first   wire.PayloadType // fragment number 1 says so
+	clear   []byte           // what stands before its body
 	digest  digest           // of the datagram with fragment number 1
 	longest int              // of the datagrams, in octets
 	expiry  timer
@@ -55,7 +56,11 @@ func (sa *ikeSA) collect(d Datagram, outer *wire.Message, f *wire.Fragment) (*me
 	if *slot != nil && f.Total > (*slot).total {
 		sa.forget(slot) // the peer has begun anew with shorter ones
 	}
-	if err := sa.mayQueue(*slot, len(piece)); err != nil {
+	kept := len(piece)
+	if f.Number == 1 {
+		kept += len(f.AAD)
+	}
+	if err := sa.mayQueue(*slot, kept); err != nil {
 		return nil, err
 	}
 	if *slot == nil {
@@ -63,7 +68,8 @@ func (sa *ikeSA) collect(d Datagram, outer *wire.Message, f *wire.Fragment) (*me
 	}
 	r := *slot
 	r.put(d, f, piece)
-	sa.engine.queued += len(piece)
+	r.octets += kept
+	sa.engine.queued += kept
 	if r.missing > 0 {
 		return nil, errIncomplete
 	}
@@ -115,16 +121,15 @@ func (sa *ikeSA) beginReassembly(slot **reassembly, h wire.Header, total uint16)
 func (r *reassembly) put(d Datagram, f *wire.Fragment, piece []byte) {
 	r.pieces[f.Number-1] = piece
 	r.missing--
-	r.octets += len(piece)
 	r.longest = max(r.longest, len(d.Payload))
 	if f.Number == 1 {
-		r.first, r.digest = f.FirstPayload, digestOf(d)
+		r.first, r.clear, r.digest = f.FirstPayload, slices.Clone(f.AAD), digestOf(d)
 	}
 }
 
 // whole is the message that the fragments make.
 func (r *reassembly) whole(sa *ikeSA, d Datagram) *message {
-	m := &message{sa: sa, local: d.Local, remote: d.Remote, digest: r.digest, first: r.first, plain: slices.Concat(r.pieces...)}
+	m := &message{sa: sa, local: d.Local, remote: d.Remote, digest: r.digest, first: r.first, clear: r.clear, plain: slices.Concat(r.pieces...)}
 	m.Header = r.header
 	if r.total > 1 {
 		m.longest = r.longest

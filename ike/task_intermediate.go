@@ -83,8 +83,12 @@ func (sa *ikeSA) exchanged(request, response *message, next *ikeKeys) error {
 	return nil
 }
 
-// adjusted is IntAuth_*A: header and generic header of SK of a message in one piece, with lengths that leave out IV, padding and ICV (RFC 9242 3.3.2).
+// adjusted is IntAuth_*A: all up to the generic header of SK of a message in one piece, with lengths that leave out IV, padding and ICV (RFC 9242
+// 3.3.2). The sender's octets count, where it has set bits that are reserved as well.
 func adjusted(m *message) ([]byte, error) {
+	if m.clear != nil {
+		return wire.WholePrefix(m.clear, len(m.plain)), nil
+	}
 	return wire.EncryptedPrefix(m.Header, m.first, len(m.plain))
 }
 

@@ -2,6 +2,8 @@ package ike
 
 import (
 	"bytes"
+	"encoding/binary"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -148,6 +150,17 @@ func TestAdjustedMessage(t *testing.T) {
 	if err != nil || !bytes.Equal(got, want) {
 		t.Errorf("%x, %v, expected %x", got, err, want)
 	}
+	// Of a message received its own octets count: a minor version, reserved bits, an unknown payload in clear. Of one in fragments the first has them.
+	const header, unknown = "0000000000000001" + "0000000000000002" + "%02x" + "2f" + "2b" + "c9" + "00000001" + "%08x", "%02x" + "7f0006" + "abcd"
+	whole := fmt.Sprintf(header+unknown+"22"+"55"+"%04x", 200, 28+6+4+1192, 46, 4+1192)
+	received := fmt.Sprintf(header+unknown+"22"+"55"+"%04x", 200, 28+6+4+1216, 46, 4+1216)
+	fragment := fmt.Sprintf(header+unknown+"22"+"55"+"%04x"+"00010003", 200, 28+6+8+500, 53, 8+500)
+	for _, clear := range []string{received, fragment} {
+		got, err := adjusted(&message{clear: unhex(t, clear), plain: make([]byte, 1192)})
+		if err != nil || !bytes.Equal(got, unhex(t, whole)) {
+			t.Errorf("%x, %v, expected %s", got, err, whole)
+		}
+	}
 	x := intermediate{exchanges: 2, fromInitiator: []byte{1}, fromResponder: []byte{2}}
 	if got := x.intAuth(); !bytes.Equal(got, []byte{1, 2, 0, 0, 0, 3}) {
 		t.Errorf("IntAuth %x", got)
@@ -192,4 +205,64 @@ func TestHostileIntermediate(t *testing.T) {
 	if len(l.b.engine.sas) != 0 {
 		t.Error("half-open after 40 s, expected 30 s at most")
 	}
+}
+
+// A peer of a later minor version, with reserved bits set, in one piece and in fragments: AUTH is over what it has sent (RFC 9242 3.3.2).
+func TestIntermediateOfALaterVersion(t *testing.T) {
+	for name, fragments := range map[string]int{"whole": 0, "in fragments": leastFragmentSize} {
+		t.Run(name, func(t *testing.T) {
+			change := func(c *Config) {
+				offering(t, "aes128gcm16-prfsha256-curve25519-ke1_mlkem512")(c)
+				c.Peers[0].FragmentSize = fragments
+			}
+			l := join(t, change, change)
+			l.begin()
+			l.deliver(0)
+			l.deliver(0)
+			b := oneIKE(l.b)
+			for i := range l.wire {
+				l.wire[i].payload = resealed(t, b, l.wire[i].payload)
+			}
+			if n := len(l.wire); fragments == 0 && n != 1 || fragments > 0 && n < 2 {
+				t.Fatalf("%d datagrams", n)
+			}
+			for b.intermediate.exchanges == 0 {
+				l.deliver(0)
+			}
+			plain := oneIKE(l.a).tasks.active.message.plain
+			clear := unhex(t, fmt.Sprintf("%016x%016x2e2f2b8800000001%08x22550000", b.remoteSPI, b.localSPI, 28+4+len(plain)))
+			binary.BigEndian.PutUint16(clear[30:], uint16(4+len(plain)))
+			want := crypto.PRF(b.chosen.prf, b.intermediate.previous.pi.Bytes(), clear, plain)
+			if !bytes.Equal(b.intermediate.fromInitiator, want) {
+				t.Error("IntAuth_i1 is not over the octets that were sent")
+			}
+		})
+	}
+}
+
+// resealed is a datagram for an IKE SA as a later version would have sent it, by the keys of the one that has.
+func resealed(t *testing.T, to *ikeSA, datagram []byte) []byte {
+	t.Helper()
+	m, err := wire.Parse(datagram)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var aad, body []byte
+	if f := wire.Find[*wire.Fragment](m.Payloads); f != nil {
+		aad, body = f.AAD, f.Body
+	} else {
+		aad, body = wire.Find[*wire.Encrypted](m.Payloads).AAD, wire.Find[*wire.Encrypted](m.Payloads).Body
+	}
+	plain, err := to.keys.in.Open(aad, body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	aad = bytes.Clone(aad)
+	aad[17], aad[19] = 0x2f, aad[19]|0x80 // 2.15, and a flag without a name
+	aad[29] = 0x55                        // reserved
+	b, err := to.keys.in.Seal(bytes.Clone(aad), aad, plain, seeded(8))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
 }

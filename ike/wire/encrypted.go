@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 
 	"golang.org/x/crypto/cryptobyte"
 )
@@ -49,6 +50,24 @@ func EncryptedPrefix(h Header, first PayloadType, body int) ([]byte, error) {
 	}
 	b = append(b, byte(first), 0)
 	return binary.BigEndian.AppendUint16(b, uint16(payloadHeaderLength+body)), nil
+}
+
+// nextPayloadAt is where the header names its first payload.
+const nextPayloadAt = 16
+
+// WholePrefix is EncryptedPrefix for a message received: its own octets up to the body of SK, reserved bits and payloads in clear with them, and lengths as
+// of body octets. For a message in fragments it is made from the AAD of the first, as if the message had come in one piece (RFC 9242 3.3.2).
+func WholePrefix(aad []byte, body int) []byte {
+	b := slices.Clone(aad)
+	at, sealed := nextPayloadAt, HeaderLength
+	for PayloadType(b[at]) != PayloadEncrypted && PayloadType(b[at]) != PayloadFragment {
+		at, sealed = sealed, sealed+int(binary.BigEndian.Uint16(b[sealed+2:]))
+	}
+	b[at] = byte(PayloadEncrypted)
+	b = b[:sealed+payloadHeaderLength] // a fragment's number and total are left out
+	binary.BigEndian.PutUint32(b[HeaderLength-4:], uint32(len(b)+body))
+	binary.BigEndian.PutUint16(b[sealed+2:], uint16(payloadHeaderLength+body))
+	return b
 }
 
 // FragmentOverhead is how many octets of a message with an SKF payload are not its body.
