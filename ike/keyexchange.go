@@ -64,11 +64,23 @@ func (x *dhInitiator) shared(c chosen, ke *wire.KE) (secrets, error) {
 		return secrets{}, failf(FailKE, "KE payload does not fit %v, which was chosen", c.dh)
 	}
 	defer x.key.Wipe()
-	secret, err := x.key.Shared(ke.Data)
+	secret, err := complete(x.key, ke)
+	return secrets{first: secret}, err
+}
+
+// complete takes the responder's value. A peer whose value is none is broken, and there is no IKE SA with it any longer (draft-ietf-ipsecme-ikev2-mlkem 2.2).
+func complete(key crypto.KeyExchange, ke *wire.KE) (crypto.Secret, error) {
+	shared, err := key.Shared(ke.Data)
 	if err != nil {
-		return secrets{}, failf(FailKE, "%v", err)
+		return crypto.Secret{}, &failure{reason: FailKE, detail: err.Error(), ends: true}
 	}
-	return secrets{first: secret}, nil
+	return shared, nil
+}
+
+// endsAll reports whether an error with a Child SA is one with its IKE SA.
+func endsAll(err error) bool {
+	f, ok := errors.AsType[*failure](err)
+	return ok && f.ends
 }
 
 // wipe ends the private value: found later, it would open all that its exchange has protected (RFC 7296 2.12).

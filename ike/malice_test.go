@@ -22,12 +22,17 @@ func (n *end) rewrite(datagram []byte, change func(h wire.Header, first wire.Pay
 	if inside == nil || sa == nil || sa.keys == nil {
 		return datagram
 	}
-	plain, err := sa.keys.out.Open(inside.AAD, inside.Body)
+	keys := sa.keys
+	plain, err := keys.out.Open(inside.AAD, inside.Body)
+	if before := sa.intermediate.previous; err != nil && before != nil { // an answer of IKE_INTERMEDIATE
+		keys = before
+		plain, err = keys.out.Open(inside.AAD, inside.Body)
+	}
 	if err != nil {
 		return datagram
 	}
 	first, plain := change(m.Header, inside.FirstPayload, plain)
-	b, err := sa.sealWhole(&sealed{header: m.Header, first: first, plain: plain, keys: sa.keys})
+	b, err := sa.sealWhole(&sealed{header: m.Header, first: first, plain: plain, keys: keys})
 	if err != nil {
 		return datagram // too long to be sent
 	}

@@ -58,6 +58,7 @@ type failure struct {
 	reason   Reason
 	detail   string
 	fromPeer bool // the peer said so, and need not be told
+	ends     bool // the IKE SA, where a Child SA was all that was asked for
 }
 
 func (f *failure) Error() string { return fmt.Sprintf("%s: %s", f.reason, f.detail) }
@@ -115,5 +116,5 @@ func failureOf(n *wire.Notify) *failure {
 	if !known {
 		reason = FailPeer
 	}
-	return &failure{reason, fmt.Sprintf("peer answered %v", n.Type), true}
+	return &failure{reason: reason, detail: fmt.Sprintf("peer answered %v", n.Type), fromPeer: true}
 }

@@ -188,7 +188,7 @@ func (t *childInitiator) process(m *message) error {
 	}
 	done, err := t.dh.follow(m, t.proposals(m.sa))
 	switch {
-	case errors.Is(err, errFollowup):
+	case errors.Is(err, errFollowup), endsAll(err):
 		return err
 	case err != nil:
 		t.unusable(m.sa, protocolMade(made), err)
@@ -206,6 +206,9 @@ func (t *childInitiator) answered(m *message) error {
 		return t.refused(m.sa, wire.FindError(m.Payloads))
 	}
 	c, err := t.agree(m)
+	if endsAll(err) {
+		return err
+	}
 	if err != nil {
 		t.unusable(m.sa, protocolMade(m), err)
 		return nil

@@ -157,11 +157,7 @@ func further(key crypto.KeyExchange, method crypto.DHID, m *message) (crypto.Sec
 	if ke.Group != uint16(method) {
 		return crypto.Secret{}, failf(FailKE, "KE payload of group %d, expected the additional %v", ke.Group, method)
 	}
-	shared, err := key.Shared(ke.Data)
-	if err != nil {
-		return crypto.Secret{}, failf(FailKE, "%v", err)
-	}
-	return shared, nil
+	return complete(key, ke)
 }
 
 // intermediateResponder answers an additional key exchange.

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"sallyport/crypto"
 	"sallyport/ike/wire"
 )
 
@@ -344,6 +345,9 @@ func (tm *taskManager) proceed(h *held) {
 		return
 	case errors.As(err, &anybody):
 		sa.engine.drop(request.datagram(), request.Header, anybody.reason)
+		if errors.Is(err, crypto.ErrPeerValue) {
+			sa.engine.answerUnprotected(request.datagram(), request.Header, wire.NewNotify(wire.NotifyInvalidSyntax, nil))
+		}
 		return
 	case errors.As(err, &r):
 		if sa.keys == nil && !r.goesOn && !sa.engine.mayReply(request.datagram()) {
