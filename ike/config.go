@@ -110,8 +110,11 @@ type Limits struct {
 	HalfOpenEstablished int           // the same of one address and port with an established IKE SA: 5 (S-084)
 	HalfOpenTimeout     time.Duration // after which such an IKE SA is forgotten: 30 s
 	CookieThreshold     int           // half-open IKE SAs, or requests within a second, from which on a COOKIE is demanded (RFC 7296 2.6): 32, so that a flood in a peer's name leaves room for the peer; negative: always
+	ProvenInits         int           // requests of one address that have returned a cookie, and may cost a Diffie-Hellman computation, a second: 8, and HalfOpenPerAddress at once
 	CookieLifetime      time.Duration // of a cookie secret; a cookie is good for one to two of them: 30 s
 	ChildrenPerIKE      int           // Child SAs on one IKE SA, and as many of a peer that only take what is still on its way: 128
+	ChildrenPerChild    int           // of these such as serve one child, or one worker of it, those counted that others have replaced: 16
+	Requests            int           // of an authenticated peer that make, renew or end SAs, a second: 32, and requestBurst at once
 	IKEPerPeer          int           // IKE SAs with one peer, those counted that others have replaced: 16
 	Checks              int           // certificate checks under way on IKE SAs that peers began, and as many on those that we began: 64
 	ChecksPerPeer       int           // of the first kind, in one peer's name: 4
@@ -150,8 +153,11 @@ func (l Limits) withDefaults() Limits {
 	orDefault(&l.HalfOpenEstablished, 5)
 	orDefault(&l.HalfOpenTimeout, 30*time.Second)
 	orDefault(&l.CookieThreshold, 32)
+	orDefault(&l.ProvenInits, 8)
 	orDefault(&l.CookieLifetime, 30*time.Second)
 	orDefault(&l.ChildrenPerIKE, 128)
+	orDefault(&l.ChildrenPerChild, 16)
+	orDefault(&l.Requests, 32)
 	orDefault(&l.IKEPerPeer, 16)
 	orDefault(&l.Checks, 64)
 	orDefault(&l.ChecksPerPeer, 4)

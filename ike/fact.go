@@ -106,10 +106,12 @@ const (
 	RefuseNew            Reason = "ike_limit_new"         // S-085: per address without an established IKE SA
 	RefuseEstablished    Reason = "ike_limit_established" // S-084: per address and port with one
 	RefuseCookie         Reason = "ike_cookie_demanded"   // answered with COOKIE, nothing kept
-	RefuseRate           Reason = "ike_limit_replies"     // error reply or liveness check withheld
+	RefuseProven         Reason = "ike_limit_proven"      // IKE_SA_INIT requests with cookies, per address and second
+	RefuseRequests       Reason = "ike_limit_requests"    // requests of an authenticated peer in a second; they count as lost
+	RefuseRate           Reason = "ike_limit_replies"     // error reply, response elsewhere or liveness check withheld
 	RefuseChecks         Reason = "ike_limit_checks"      // certificate checks under way; the message counts as lost
 	RefuseIKESAs         Reason = "ike_limit_ike_sas"     // IKE SAs with one peer
-	RefuseChildren       Reason = "ike_limit_children"    // Child SAs on one IKE SA
+	RefuseChildren       Reason = "ike_limit_children"    // Child SAs on one IKE SA, or for one child
 	RefuseAddress        Reason = "ike_address_refused"   // where no peer can be, authentic or not
 	RefuseRedirect       Reason = "ike_redirect_refused"  // RFC 5685: not asked for, or to where we do not go
 	RefuseSPI            Reason = "ike_no_spi"            // the data plane has no SPI left

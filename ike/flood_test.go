@@ -87,7 +87,7 @@ func TestPeerThatNeverStops(t *testing.T) {
 		"unknown critical payload": {nil, func(l *link) { l.ask(wire.ExchangeInformational, &wire.Unknown{Type: 200, Critical: true}) }},
 	} {
 		t.Run(name, func(t *testing.T) {
-			l := up(t, neverAsk, neverAsk)
+			l := up(t, neverAsk, func(c *Config) { neverAsk(c); c.Limits.Requests = 1 << 20 })
 			play := func(times int) {
 				for range times {
 					c.do(l)

@@ -15,6 +15,9 @@ type peer struct {
 	slots  []*slot  // one for each configured child, and behind it one for each worker that is to have its own
 	sas    []*ikeSA // in the order they were begun
 
+	proven   bucket // IKE_SA_INIT requests with cookies, of all peers of its path if it is the first of them
+	requests bucket
+
 	lingering int // inbound SAs that have been deleted and still take what is on its way
 
 	down    bool // by the operator: nothing is begun from here
@@ -33,6 +36,8 @@ type peer struct {
 
 func newPeer(e *Engine, cfg Peer) *peer {
 	p := &peer{engine: e, cfg: cfg.withDefaults(), failure: map[Role]Failure{}}
+	p.proven = bucket{perSecond: e.limits.ProvenInits, burst: e.limits.HalfOpenPerAddress}
+	p.requests = bucket{perSecond: e.limits.Requests, burst: requestBurst}
 	for _, c := range p.cfg.Children {
 		p.slots = append(p.slots, newSlots(p, c)...)
 	}

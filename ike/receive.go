@@ -63,9 +63,11 @@ func (e *Engine) lookup(h wire.Header) *ikeSA {
 // strange handles a datagram for no IKE SA of ours. A request from where a peer may be is told so, which lets a peer that has missed our
 // restart check on us soon (RFC 7296 2.21.4).
 func (e *Engine) strange(d Datagram, h wire.Header) {
-	if responses := e.departed.find(d); responses != nil {
-		for _, b := range responses {
-			e.send(d.Local, d.Remote, b)
+	if last, known := e.departed.find(d); known {
+		if d.Remote == last.remote || e.mayReply(d) {
+			for _, b := range last.response {
+				e.send(d.Local, d.Remote, b)
+			}
 		}
 		return
 	}
@@ -162,18 +164,15 @@ func (e *Engine) initRequest(d Datagram, h wire.Header) {
 		}
 		return
 	}
-	if e.demandCookie(d, m, established) {
+	if !e.trusts(d.Remote, established) && (e.demandCookie(d, m) || !e.affords(d, m.InitiatorSPI, peers)) {
 		return
 	}
 	sa.initDigest = id
 	sa.tasks.handle(m)
 }
 
-// demandCookie answers with COOKIE when the request must prove its address and does not (RFC 7296 2.6).
-func (e *Engine) demandCookie(d Datagram, m *message, established bool) bool {
-	if e.trusts(d.Remote, established) {
-		return false
-	}
+// demandCookie answers with COOKIE when the request, which has to prove its address, does not (RFC 7296 2.6).
+func (e *Engine) demandCookie(d Datagram, m *message) bool {
 	e.cookies.rotate(e)
 	nonce := wire.Find[*wire.Nonce](m.Payloads).Data
 	if n, ok := m.Payloads[0].(*wire.Notify); ok && n.Type == wire.NotifyCookie && e.cookies.valid(n.Data, d, m.InitiatorSPI, nonce) {

@@ -413,7 +413,7 @@ func (sa *ikeSA) close(reason Reason) {
 		}
 	}
 	if sa.tasks.lastResponse != nil {
-		e.departed.add(e.now, sa.tasks.lastRequest, sa.tasks.lastResponse.datagrams)
+		e.departed.add(e.now, sa.tasks.lastRequest, sa.tasks.lastResponse.datagrams, sa.remote)
 	}
 	sa.intermediate.forget()
 	sa.ppk.drop()

@@ -93,17 +93,28 @@ func withPacket(selectors []policy.Selector, p *policy.Packet) []policy.Selector
 	return append([]policy.Selector{specific}, selectors...)
 }
 
+// maxPairs bounds the pairs of a local and a remote entry that one offer has us look at, in about 20 ms. A payload holds 255 entries, and each pair of
+// them may have something in common with each of our selectors.
+const maxPairs = 1 << 16
+
 // narrow is the traffic that both the configuration and the two TS payloads allow (RFC 7296 2.9). The payloads mean every pair of a local and a
 // remote entry; the configuration may allow only some of those pairs.
 func narrow(configured []policy.Selector, local, remote []endpoint) []policy.Selector {
+	left := maxPairs
+	return narrowWithin(configured, local, remote, &left)
+}
+
+// narrowWithin looks at so many pairs at most: what is behind them counts as not allowed.
+func narrowWithin(configured []policy.Selector, local, remote []endpoint, left *int) []policy.Selector {
 	var narrowed []policy.Selector
 	for _, c := range configured {
-		for _, l := range local {
-			within, ok := c.Intersect(policy.Selector{Local: l.addresses, Remote: c.Remote, Protocol: l.protocol, LocalPort: l.ports, RemotePort: c.RemotePort})
-			if !ok {
-				continue
-			}
-			for _, r := range remote {
+		locals, remotes := meeting(localEnd(c), local), meeting(remoteEnd(c), remote)
+		for _, l := range locals {
+			within, _ := c.Intersect(policy.Selector{Local: l.addresses, Remote: c.Remote, Protocol: l.protocol, LocalPort: l.ports, RemotePort: c.RemotePort})
+			for _, r := range remotes {
+				if *left--; *left < 0 {
+					return narrowed
+				}
 				both, ok := within.Intersect(policy.Selector{Local: within.Local, Remote: r.addresses, Protocol: r.protocol, LocalPort: within.LocalPort, RemotePort: r.ports})
 				if ok {
 					narrowed = insert(narrowed, both)
@@ -115,6 +126,18 @@ func narrow(configured []policy.Selector, local, remote []endpoint) []policy.Sel
 		}
 	}
 	return narrowed
+}
+
+// meeting are the entries that have something in common with one side of a selector of ours.
+func meeting(ours endpoint, entries []endpoint) (list []endpoint) {
+	for _, e := range entries {
+		_, addresses := ours.addresses.Intersect(e.addresses)
+		_, ports := ours.ports.Intersect(e.ports)
+		if addresses && ports && (ours.protocol == 0 || e.protocol == 0 || ours.protocol == e.protocol) {
+			list = append(list, e)
+		}
+	}
+	return list
 }
 
 // insert keeps the list free of selectors that lie within others.

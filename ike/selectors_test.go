@@ -167,3 +167,45 @@ func TestAcquireOfIPv6(t *testing.T) {
 		t.Errorf("b has %+v, expected the IPv6 child", got)
 	}
 }
+
+// What an offer can cost is bounded, however many of its entries have something in common with ours and not with one another; what fits is found all the same.
+func TestNarrowingIsBounded(t *testing.T) {
+	var configured []policy.Selector
+	for i := range maxSelectors {
+		s := selector("10.1.0.0/16", "10.2.0.0/16")
+		s.LocalPort = policy.PortRange{First: uint16(i), Last: 60000}
+		configured = append(configured, s)
+	}
+	entries := func(protocol uint8, network string) (list []endpoint) {
+		prefix := netip.MustParsePrefix(network)
+		for i := range 255 {
+			last := prefix.Addr().As4()
+			last[3] = byte(i)
+			list = append(list, endpoint{policy.AddrRange{First: prefix.Addr(), Last: netip.AddrFrom4(last)}, protocol, policy.AnyPort})
+		}
+		return list
+	}
+	for name, c := range map[string]struct {
+		remote []endpoint
+		looked int // at pairs
+	}{
+		"other addresses": {entries(6, "10.3.0.0/16"), 0},
+		"other protocols": {entries(17, "10.2.0.0/16"), maxPairs + 1},
+	} {
+		left := maxPairs
+		if got := narrowWithin(configured, entries(6, "10.1.0.0/16"), c.remote, &left); len(got) != 0 || maxPairs-left != c.looked {
+			t.Errorf("%s: %d selectors of %d pairs, expected none of %d", name, len(got), maxPairs-left, c.looked)
+		}
+	}
+	many := func(local, remote string) (list []policy.Selector) {
+		for i := range maxSelectors {
+			l, r := netip.MustParseAddr(local).As4(), netip.MustParseAddr(remote).As4()
+			l[2], r[2] = byte(i), byte(i)
+			list = append(list, selector(netip.PrefixFrom(netip.AddrFrom4(l), 24).String(), netip.PrefixFrom(netip.AddrFrom4(r), 24).String()))
+		}
+		return list
+	}
+	if _, got := selectorsOf(t, many("10.1.0.0", "10.2.0.0"), many("10.1.0.0", "10.2.0.0")); len(got) != maxSelectors {
+		t.Errorf("%d selectors of an offer that is ours, expected %d", len(got), maxSelectors)
+	}
+}

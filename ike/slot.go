@@ -4,6 +4,7 @@ import (
 	"slices"
 	"time"
 
+	"sallyport/ike/wire"
 	"sallyport/policy"
 )
 
@@ -119,4 +120,17 @@ func (s *slot) nextAttempt() time.Time {
 func (s *slot) succeeded() {
 	s.wanted, s.packet, s.failures = false, nil, 0
 	s.peer.engine.timers.stop(&s.retry)
+}
+
+// full refuses a peer another Child SA for the slot. Those that others have replaced count until they are deleted: what the data plane has room for is for
+// all peers.
+func (s *slot) full(sa *ikeSA) *refusal {
+	limit := sa.engine.limits.ChildrenPerChild
+	if len(s.children) < limit {
+		return nil
+	}
+	f := sa.fact(Refused)
+	f.Child, f.Reason = s.cfg.Name, RefuseChildren
+	sa.engine.fact(f)
+	return refuse(wire.NotifyNoAdditionalSAs, FailNoAdditionalSAs, "%d Child SAs for child %s, that is the limit", len(s.children), s.cfg.Name)
 }

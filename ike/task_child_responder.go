@@ -125,6 +125,9 @@ func (t *childResponder) negotiate(m *message) error {
 	if err != nil {
 		return err
 	}
+	if no := s.full(sa); no != nil {
+		return no
+	}
 	proposals := s.cfg.Proposals
 	if s.worker > 0 && t.old == nil {
 		if err := s.same(selectors); err != nil {
@@ -223,13 +226,13 @@ func (t *childResponder) chooseSlot(m *message) (*slot, []policy.Selector, error
 	var best, otherMode *slot
 	able := 0 // how many could take some of the traffic
 	var bestSelectors []policy.Selector
-	bestRank := 0
+	bestRank, left := 0, maxPairs
 	for _, s := range slots {
 		remote, local := endpoints(tsi), endpoints(tsr)
 		if s.cfg.Transport {
 			m.sa.seen(local, remote)
 		}
-		selectors := narrow(s.cfg.Selectors, local, remote)
+		selectors := narrowWithin(s.cfg.Selectors, local, remote, &left)
 		switch {
 		case len(selectors) == 0:
 			continue

@@ -270,6 +270,9 @@ func (tm *taskManager) request(d Datagram, h wire.Header) {
 		tm.answerBroken(m, err)
 		return
 	}
+	if tm.sa.overruns(m) {
+		return
+	}
 	tm.handle(m)
 }
 
@@ -298,6 +301,9 @@ func (tm *taskManager) repeat(d Datagram, h wire.Header) {
 		}
 		narrow = len(d.Payload) + sa.outside()
 	}
+	if (d.Remote != sa.remote || tm.repeated >= mostRepeats) && !sa.engine.mayReply(d) {
+		return
+	}
 	if tm.repeated++; tm.repeated == narrowTries {
 		narrow = sa.shortestPath()
 	}
@@ -310,6 +316,10 @@ func (tm *taskManager) repeat(d Datagram, h wire.Header) {
 	sa.countRepeat()
 	sa.transmit(tm.lastResponse, d)
 }
+
+// mostRepeats is how often a response is sent again without a limit to the rate: more often than a peer in need of it asks. A request is repeated by
+// whoever has seen it, from any address, and the response may be many times as long.
+const mostRepeats = 64
 
 // answerBroken answers an authenticated request that cannot be understood. An unknown critical payload costs the request only (RFC 7296 2.5);
 // bad syntax is a fault on one side that no retry heals, so the IKE SA ends on both (2.21.3).
