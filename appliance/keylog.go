@@ -42,14 +42,26 @@ func openKeyLog(path string, log *slog.Logger) (k *keyLog, err error) {
 }
 
 func openPrivate(path string) (*os.File, error) {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND|os.O_CREATE|syscall.O_NOFOLLOW, 0o600)
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND|os.O_CREATE|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("keylog: %w", err)
 	}
-	if err := f.Chmod(0o600); err != nil {
+	if err := errors.Join(ownAlone(f), f.Chmod(0o600)); err != nil {
 		return nil, errors.Join(fmt.Errorf("keylog: %w", err), f.Close())
 	}
 	return f, nil
+}
+
+// ownAlone refuses a file that somebody else has laid where the keys are to go, and would read, whatever its mode.
+func ownAlone(f *os.File) error {
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	if is, ok := info.Sys().(*syscall.Stat_t); !ok || !info.Mode().IsRegular() || int(is.Uid) != os.Geteuid() || is.Nlink != 1 {
+		return fmt.Errorf("%s: expected a file of the gateway's own user, under one name, or none", f.Name())
+	}
+	return nil
 }
 
 func (k *keyLog) close() error { return errors.Join(k.ike.Close(), k.esp.Close()) }

@@ -2,12 +2,14 @@ package appliance
 
 import (
 	"bytes"
+	"errors"
 	"log/slog"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
+	"syscall"
 	"testing"
 
 	"sallyport/appliance/api"
@@ -88,7 +90,8 @@ func TestKeyLogOfAGateway(t *testing.T) {
 	}
 }
 
-// What is there is appended to and made private; what cannot be written is said once; a symbolic link is not followed.
+// What is there is appended to and made private; what cannot be written is said once; a symbolic link is not followed, and what somebody else has laid there
+// is not taken.
 func TestKeyLogFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "keys")
 	if err := os.WriteFile(path, []byte("# before\n"), 0o644); err != nil {
@@ -111,6 +114,25 @@ func TestKeyLogFile(t *testing.T) {
 	k.write(ike.KeyLog{})
 	if strings.Count(said.String(), "keys are missing") != 1 {
 		t.Errorf("said %s", said.String())
+	}
+	for name, spoil := range map[string]func(path string) error{
+		"of somebody else": func(path string) error {
+			return errors.Join(os.WriteFile(path, nil, 0o600), os.Chown(path, 65534, 65534))
+		},
+		"under two names":     func(path string) error { return os.Link(path[:len(path)-len(".two")], path) },
+		"that is not a file":  func(path string) error { return syscall.Mkfifo(path, 0o600) },
+		"that is a directory": func(path string) error { return os.Mkdir(path, 0o700) },
+	} {
+		spoiled := path + ".two"
+		if err := spoil(spoiled); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := openKeyLog(spoiled, slog.Default()); err == nil {
+			t.Errorf("keys would go to a file %s", name)
+		}
+		if err := os.Remove(spoiled); err != nil {
+			t.Fatal(err)
+		}
 	}
 	link := path + ".link"
 	if err := os.Symlink(path, link); err != nil {
