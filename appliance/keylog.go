@@ -18,7 +18,8 @@ import (
 
 // keyLog writes keys as the tables that Wireshark reads (User's Guide 11.22 "ISAKMP IKEv2 decryption table", and the table esp_sa of its ESP
 // preferences), as files of its profile directory: those of IKE SAs to the file that is named, those of SAs of ESP to one beside it. The names of
-// algorithms are Wireshark's own; what it cannot decrypt becomes a comment. For a lab: whoever has the files reads all traffic.
+// algorithms are Wireshark's own; of two lines with the same SPIs it takes the last; what it cannot decrypt becomes a comment. For a lab: whoever has the
+// files reads all traffic.
 type keyLog struct {
 	path     string
 	ike, esp *os.File

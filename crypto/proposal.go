@@ -209,8 +209,8 @@ func (p Proposal) Validate() error {
 	return nil
 }
 
-// validateAdditional holds the proposal to RFC 9370 section 2.2.2: the peers must not agree
-// on a method twice.
+// validateAdditional holds the proposal to RFC 9370 section 2.2.1: the peers must not agree
+// on a method twice. Whatever a peer offers or answers, one of these comes of it or nothing.
 func (p Proposal) validateAdditional() error {
 	used := slices.Clone(p.DH)
 	for i, methods := range p.AdditionalKE {
