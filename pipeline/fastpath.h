@@ -90,7 +90,10 @@ void sp_sa_out_free(struct sp_sa_out *sa);
 void sp_sa_out_set_adjacency(struct sp_sa_out *sa, uint16_t adjacency);
 /* Largest outer packet that the path takes, in bytes, 0 when only the link is known; takes effect at once. */
 void sp_sa_out_set_path_mtu(struct sp_sa_out *sa, uint16_t mtu);
-/* Where the peer of an SA in UDP is now, an address of the SA's IP version as it stands in a packet; -EOPNOTSUPP without UDP. A packet has the former address and port or the latter. */
+/*
+ * Where the two ends of an SA are now, addresses of its IP version as they stand in a packet, and with UDP the peer's port; -EOPNOTSUPP in transport mode without UDP. Keys and
+ * numbers go on. A packet that is being made has addresses of before, of now, or of a plain SA one of each.
+ */
 int sp_sa_out_move(struct sp_dataplane *dp, struct sp_sa_out *sa, const uint8_t local[16], const uint8_t remote[16], uint16_t port);
 uint32_t sp_sa_out_spi(const struct sp_sa_out *sa);
 /* Largest inner IP packet that fits an egress MTU after encapsulation, both in bytes; 0 when none does. */
