@@ -7,7 +7,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 	"unicode"
 	"unicode/utf8"
 )
@@ -53,16 +52,12 @@ func TestMistakesFitATerminal(t *testing.T) {
 	}
 }
 
-// What is read of a text before it is checked takes no longer for keys that are many, or the same: the time for n of
-// them is not that of n times n.
+// What is read of a text before it is checked takes no longer for keys that are many, or the same: if the time for n of them were that of n times n,
+// this would outlast the limit of all tests.
 func TestHeadOfManyKeys(t *testing.T) {
 	text := []byte("state_dir: /s\n" + strings.Repeat("a: 1\n", 200_000) + "active_policy: p\n")
-	start := time.Now()
 	if head := HeadOf(text); head != (Head{StateDir: "/s", ActivePolicy: "p"}) {
 		t.Errorf("found %+v", head)
-	}
-	if took := time.Since(start); took > 20*time.Second {
-		t.Errorf("took %v for 1 MB", took)
 	}
 }
 

@@ -36,6 +36,8 @@ type GatewayOptions struct {
 	Tap          bool          // the ports are taps, bridged to the site's links: net_af_packet lets the kernel put IPv4 fragments together
 	Trunk        bool          // the ports are VLANs of one link, LANVLAN and WANVLAN, which a switch joins to the site's links
 	IPv6         bool          // the ports have their addresses in IPv6 too
+	WAN          []netip.Addr  // of the WAN port, the one that the peer is spoken to from first; the site's when empty
+	MOBIKE       bool          // either end may change its address (RFC 4555)
 	ManualSAs    string        // SAs with keys given by hand, as YAML, in place of the peer; Policy then says what they protect
 	Peers        string        // peers, and other keys of a configuration, as YAML, in place of the peer
 }
@@ -64,7 +66,7 @@ var gatewayConf = template.Must(template.New("gateway.yaml").Parse(`name: gw-{{.
 dataplane: {main_core: {{.MainCore}}, workers: [{{.Worker}}], idle: sleep, huge_pages: off}
 ports:
   - {name: lan, device: "{{.LANDevice}}",{{if .Trunk}} vlan: {{.LANVLAN}},{{end}} role: protected, addresses: [{{.Site.LANAddress}}/{{.Site.LAN.Bits}}{{if .IPv6}}, "{{.Site.LANAddress6}}/{{.Site.LAN6.Bits}}"{{end}}]}
-  - {name: wan, device: "{{.WANDevice}}",{{if .Trunk}} vlan: {{.WANVLAN}},{{end}} role: unprotected, addresses: [{{.Site.WANAddress}}/{{.WANBits}}{{if .IPv6}}, "{{.Site.WANAddress6}}/{{.WANBits6}}"{{end}}]}
+  - {name: wan, device: "{{.WANDevice}}",{{if .Trunk}} vlan: {{.WANVLAN}},{{end}} role: unprotected, addresses: [{{range $i, $a := .WAN}}{{if $i}}, {{end}}{{$a}}/{{$.WANBits}}{{end}}{{if .IPv6}}, "{{.Site.WANAddress6}}/{{.WANBits6}}"{{end}}]}
 {{if .Site.Router.IsValid}}routes:
   - {to: 0.0.0.0/0, via: {{.Site.Router}}}
 {{if .IPv6}}  - {to: "::/0", via: "{{.Site.Router6}}"}
@@ -74,10 +76,11 @@ legacy_algorithms: true
 {{.ManualSAs}}{{else if .Peers}}{{.Peers}}{{else -}}
 peers:
   - name: ` + PeerName + `
-    local: {{.Site.WANAddress}}
+    local: {{index .WAN 0}}
     remote: {{.Remote}}
 {{if .LocalID}}    local_id: {{.LocalID}}
 {{end}}{{if .RemoteID}}    remote_id: {{.RemoteID}}
+{{end}}{{if .MOBIKE}}    mobike: true
 {{end}}    auth: {psk_file: {{.PSKFile}}}
     ike_proposals: [{{.IKEProposal}}]
     start: {{.Start}}
@@ -126,6 +129,9 @@ func (s *Sites) StartGateway(site *Site, o GatewayOptions) (*Gateway, error) {
 	}
 	if !o.Remote.IsValid() {
 		o.Remote = s.Peer(site).WANAddress
+	}
+	if len(o.WAN) == 0 {
+		o.WAN = []netip.Addr{site.WANAddress}
 	}
 	if o.LivenessTime == 0 {
 		o.LivenessTime = 30 * time.Second
@@ -243,6 +249,16 @@ func (g *Gateway) bridgeTaps() error {
 // Reload has the gateway take another policy and other manual SAs.
 func (g *Gateway) Reload(ctx context.Context, policy, manualSAs string) error {
 	g.options.Policy, g.options.ManualSAs = policy, manualSAs
+	return g.reload(ctx)
+}
+
+// Readdress has the gateway's WAN port take these addresses in place of what it has, and speak to the peer from the first of them.
+func (g *Gateway) Readdress(ctx context.Context, addresses ...netip.Addr) error {
+	g.options.WAN = addresses
+	return g.reload(ctx)
+}
+
+func (g *Gateway) reload(ctx context.Context) error {
 	if err := g.writeConfiguration(); err != nil {
 		return err
 	}
