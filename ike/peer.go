@@ -10,10 +10,11 @@ import (
 
 // peer is a configured peer with what it has: IKE SAs and, by child, Child SAs.
 type peer struct {
-	engine *Engine
-	cfg    Peer
-	slots  []*slot  // one for each configured child, and behind it one for each worker that is to have its own
-	sas    []*ikeSA // in the order they were begun
+	engine  *Engine
+	cfg     Peer
+	accepts string   // its IKE proposals as keywords: equal ones are equal
+	slots   []*slot  // one for each configured child, and behind it one for each worker that is to have its own
+	sas     []*ikeSA // in the order they were begun
 
 	proven   bucket // IKE_SA_INIT requests with cookies, of all peers of its path if it is the first of them
 	requests bucket
@@ -38,6 +39,7 @@ func newPeer(e *Engine, cfg Peer) *peer {
 	p := &peer{engine: e, cfg: cfg.withDefaults(), failure: map[Role]Failure{}}
 	p.proven = bucket{perSecond: e.limits.ProvenInits, burst: e.limits.HalfOpenPerAddress}
 	p.requests = bucket{perSecond: e.limits.Requests, burst: requestBurst}
+	p.accepts = describeOurs(p.cfg.IKEProposals)
 	for _, c := range p.cfg.Children {
 		p.slots = append(p.slots, newSlots(p, c)...)
 	}

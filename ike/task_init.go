@@ -189,15 +189,16 @@ func (t *initResponder) choose(sa *ikeSA, offered *wire.SA, ke *wire.KE) error {
 	if !sa.intermediate.supported {
 		list = withoutAdditional(list)
 	}
-	for _, p := range sa.among {
-		c, proposal, ok := choose(p.cfg.IKEProposals, list, 0)
+	kinds := kindsOf(sa.among)
+	for _, k := range kinds {
+		c, proposal, ok := choose(k.proposals, list, 0)
 		if !ok {
 			continue
 		}
 		suits := 0
-		for _, other := range sa.among {
-			if permits(other.cfg.IKEProposals, c) {
-				suits++
+		for _, other := range kinds {
+			if permits(other.proposals, c) {
+				suits += other.peers
 			}
 		}
 		if suits > most {
@@ -211,6 +212,28 @@ func (t *initResponder) choose(sa *ikeSA, offered *wire.SA, ke *wire.KE) error {
 		return askForGroup(sa.chosen, ke.Group)
 	}
 	return nil
+}
+
+// kind is peers with equal proposals: thousands of peers on one path have few of them, and a stranger's request must not cost more for each peer than a look.
+type kind struct {
+	proposals []crypto.Proposal
+	peers     int
+}
+
+// kindsOf lists them in the order in which the peers have them first.
+func kindsOf(peers []*peer) []kind {
+	var kinds []kind
+	at := map[string]int{}
+	for _, p := range peers {
+		i, known := at[p.accepts]
+		if !known {
+			i = len(kinds)
+			at[p.accepts] = i
+			kinds = append(kinds, kind{proposals: p.cfg.IKEProposals})
+		}
+		kinds[i].peers++
+	}
+	return kinds
 }
 
 func (t *initResponder) build(m *message) error {
