@@ -31,6 +31,7 @@ type testCase struct {
 	traffic      func(r *running) error         // in place of everyTraffic
 	check        func(t *testing.T, r *running) // in place of wantPair
 	refusal      string                         // the tunnel has to fail, and the gateway to say so with this
+	peersOwn     string                         // a counter of errors in the guest's kernel that the peer's daemon itself gives cause for
 }
 
 // with gives a case another check, and leaves it to make interop.
@@ -135,7 +136,7 @@ func carryOut(t *testing.T, b *bed, c testCase, weStart bool) {
 		check = wantPair
 	}
 	check(t, r)
-	if errors, err := b.kernelErrors(t.Context(), before); err != nil || len(errors) > 0 {
+	if errors, err := b.kernelErrors(t.Context(), before, c.peersOwn); err != nil || len(errors) > 0 {
 		t.Errorf("the kernel's errors: %v, %v", errors, err)
 	}
 	r.stop(t)
