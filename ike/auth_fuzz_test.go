@@ -41,8 +41,8 @@ func FuzzAuth(f *testing.F) {
 			t.Error("somebody was let in")
 		}
 		l.advance(time.Minute)
-		if e := n.engine; len(e.checks.out) > 1 || len(e.sas) > 4 || len(e.timers.heap) > 40 {
-			t.Errorf("%d checks, %d IKE SAs, %d timers kept", len(e.checks.out), len(e.sas), len(e.timers.heap))
+		if e := n.engine; len(e.checks.out) > 1 || len(e.sas) > 4 || e.timers.Len() > 40 {
+			t.Errorf("%d checks, %d IKE SAs, %d timers kept", len(e.checks.out), len(e.sas), e.timers.Len())
 		}
 	})
 }

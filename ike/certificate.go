@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"slices"
 
+	"sallyport/ike/internal/deadline"
 	"sallyport/ike/wire"
 )
 
@@ -76,7 +77,7 @@ type check struct {
 	ticket uint64
 	sa     *ikeSA
 	peer   *peer
-	timer  timer
+	timer  deadline.Timer
 	answer *CertificatesChecked
 }
 
@@ -104,7 +105,7 @@ func (e *Engine) ask(sa *ikeSA, p *peer, id Identity, certificates [][]byte) (*c
 	q := &check{ticket: c.last, sa: sa, peer: p}
 	c.count(q, 1)
 	c.out[q.ticket] = q
-	e.timers.set(&q.timer, e.now.Add(e.limits.CheckTimeout), func() {
+	e.timers.Set(&q.timer, e.now.Add(e.limits.CheckTimeout), func() {
 		e.checked(CertificatesChecked{Ticket: q.ticket, Reason: CertUnanswered, Detail: "no answer to the check within " + e.limits.CheckTimeout.String()})
 	})
 	e.effect(CheckCertificates{Ticket: q.ticket, Peer: p.cfg.Name, Identity: id, Certificates: certificates})
@@ -140,6 +141,6 @@ func (e *Engine) forget(q *check) {
 	if e.checks.out[q.ticket] == q {
 		delete(e.checks.out, q.ticket)
 		e.checks.count(q, -1)
-		e.timers.stop(&q.timer)
+		e.timers.Stop(&q.timer)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"sallyport/crypto"
+	"sallyport/ike/internal/deadline"
 	"sallyport/ike/wire"
 	"sallyport/policy"
 )
@@ -70,9 +71,9 @@ type childSA struct {
 	lifetime
 	idleFrom time.Time // idleness counts from here at the earliest
 
-	life  timer // rekey, then the end
-	again timer // a rekey that was put off
-	watch timer // idle; replaced: how long the delete may take
+	life  deadline.Timer // rekey, then the end
+	again deadline.Timer // a rekey that was put off
+	watch deadline.Timer // idle; replaced: how long the delete may take
 }
 
 // lastReservedSPI is the last of those that no packet may carry (RFC 4303 2.1).
@@ -92,7 +93,7 @@ func (c *childSA) install() {
 	s.children = append(s.children, c)
 	e.children[c.spiIn] = c
 	e.effect(InstallInbound{Peer: s.peer.cfg.Name, Child: s.cfg.Name, SA: c.half(c.spiIn, &c.keyIn)})
-	e.timers.set(&c.life, c.rekeyAt, c.rekeyDue)
+	e.timers.Set(&c.life, c.rekeyAt, c.rekeyDue)
 	c.watchIdle()
 	s.shared(c)
 	s.succeeded()
@@ -141,8 +142,8 @@ func (c *childSA) remove(reason Reason, grace time.Duration) {
 	}
 	e, s := c.engine(), c.slot
 	c.state = childGone
-	for _, t := range []*timer{&c.life, &c.again, &c.watch} {
-		e.timers.stop(t)
+	for _, t := range []*deadline.Timer{&c.life, &c.again, &c.watch} {
+		e.timers.Stop(t)
 	}
 	s.children = slices.DeleteFunc(s.children, func(other *childSA) bool { return other == c })
 	if s.former == c {
@@ -157,7 +158,7 @@ func (c *childSA) remove(reason Reason, grace time.Duration) {
 	}
 	if grace > 0 {
 		s.peer.lingering++
-		e.timers.set(&timer{}, e.now.Add(grace), func() {
+		e.timers.Set(&deadline.Timer{}, e.now.Add(grace), func() {
 			s.peer.lingering--
 			e.effect(gone)
 		})
@@ -179,7 +180,7 @@ func (c *childSA) replace(reason Reason, ours bool) {
 	}
 	e := c.engine()
 	c.state, c.replacedFor = childReplaced, reason
-	e.timers.stop(&c.again)
+	e.timers.Stop(&c.again)
 	if ours {
 		c.delete(reason)
 		return
@@ -196,9 +197,9 @@ func (c *childSA) replace(reason Reason, ours bool) {
 				c.successor.installOutbound()
 			}
 		}
-		e.timers.set(&c.watch, e.now.Add(time.Second), check)
+		e.timers.Set(&c.watch, e.now.Add(time.Second), check)
 	}
-	e.timers.set(&c.watch, e.now.Add(time.Second), check)
+	e.timers.Set(&c.watch, e.now.Add(time.Second), check)
 }
 
 // delete begins the delete of a Child SA with the peer (RFC 7296 1.4.1).
@@ -230,7 +231,7 @@ func (c *childSA) grace() time.Duration {
 
 // rekeyDue renews the Child SA, and ends it later if that does not come about.
 func (c *childSA) rekeyDue() {
-	c.engine().timers.set(&c.life, c.ends, func() { c.expire(true) })
+	c.engine().timers.Set(&c.life, c.ends, func() { c.expire(true) })
 	c.rekey()
 }
 
@@ -253,7 +254,7 @@ func (c *childSA) rekeyLater(failures int) {
 	if c.state == childActive {
 		e := c.engine()
 		delay := min(e.limits.RetryMin<<min(failures, 16), e.limits.RetryMax)
-		e.timers.set(&c.again, e.now.Add(e.jitter(delay, retryJitter)), c.rekey)
+		e.timers.Set(&c.again, e.now.Add(e.jitter(delay, retryJitter)), c.rekey)
 	}
 }
 
@@ -305,7 +306,7 @@ func (c *childSA) watchIdle() {
 		}
 	}
 	if due := last.Add(limit); due.After(e.now) {
-		e.timers.set(&c.watch, due, c.watchIdle)
+		e.timers.Set(&c.watch, due, c.watchIdle)
 		return
 	}
 	c.delete(DeletedIdle)

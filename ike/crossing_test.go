@@ -48,9 +48,9 @@ func (l *link) leftovers() {
 		}
 		// Of each IKE SA rekey, liveness and a request put off; of each Child SA rekey, idleness and a request put off; of each peer and child a pause.
 		timers := 5*ikeSAs + 4*children + 1 + len(n.cfg.Peers[0].Children)
-		if len(e.sas) != ikeSAs || len(e.children) != children || len(e.inits) > ikeSAs || len(e.timers.heap) > timers || len(e.touched) != 0 || e.queued != 0 {
+		if len(e.sas) != ikeSAs || len(e.children) != children || len(e.inits) > ikeSAs || e.timers.Len() > timers || len(e.touched) != 0 || e.queued != 0 {
 			l.t.Errorf("%s holds %d IKE SAs, %d Child SAs, %d requests, %d timers and %d octets of fragments, and shows %d IKE SAs and %d Child SAs",
-				n.name, len(e.sas), len(e.children), len(e.inits), len(e.timers.heap), e.queued, ikeSAs, children)
+				n.name, len(e.sas), len(e.children), len(e.inits), e.timers.Len(), e.queued, ikeSAs, children)
 		}
 		for _, sa := range e.sas {
 			if sa.tasks.active != nil || len(sa.tasks.queue) != 0 || sa.predecessor != nil || sa.suspect {

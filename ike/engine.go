@@ -6,6 +6,8 @@ import (
 	"io"
 	"net/netip"
 	"time"
+
+	"sallyport/ike/internal/deadline"
 )
 
 // Engine holds every IKE SA of the gateway. It is not safe for concurrent use: one goroutine steps it.
@@ -18,7 +20,7 @@ type Engine struct {
 	effects []Effect
 	armed   time.Time
 
-	timers   timers
+	timers   deadline.Timers
 	peers    []*peer // as configured
 	byName   map[string]*peer
 	byPath   map[path][]*peer
@@ -83,13 +85,13 @@ func (e *Engine) Step(now time.Time, ev Event) []Effect {
 		e.closeDeaf(ev.Deaf)
 	case Tick:
 	}
-	e.timers.run(now)
+	e.timers.Run(now)
 	for i := 0; i < len(e.touched); i++ { // grows as it goes
 		e.touched[i].touched = false
 		e.touched[i].pursue()
 	}
 	e.touched = nil
-	if next := e.timers.next(); !next.Equal(e.armed) {
+	if next := e.timers.Next(); !next.Equal(e.armed) {
 		e.armed = next
 		e.effect(Arm{At: next})
 	}

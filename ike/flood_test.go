@@ -95,8 +95,8 @@ func TestPeerThatNeverStops(t *testing.T) {
 					l.forgetting()
 					l.now = l.now.Add(time.Millisecond)
 					limits, e := &l.b.engine.limits, l.b.engine
-					if len(e.sas) > limits.IKEPerPeer+1 || len(l.b.allocated) > 2*limits.ChildrenPerIKE+1 || len(e.timers.heap) > 8*limits.ChildrenPerIKE {
-						t.Fatalf("b holds %d IKE SAs, %d SPIs, %d timers", len(e.sas), len(l.b.allocated), len(e.timers.heap))
+					if len(e.sas) > limits.IKEPerPeer+1 || len(l.b.allocated) > 2*limits.ChildrenPerIKE+1 || e.timers.Len() > 8*limits.ChildrenPerIKE {
+						t.Fatalf("b holds %d IKE SAs, %d SPIs, %d timers", len(e.sas), len(l.b.allocated), e.timers.Len())
 					}
 				}
 			}
@@ -126,7 +126,7 @@ func neverAsk(c *Config) { c.Peers[0].DPDDelay = -1 }
 func (n *end) forgetRequest() {
 	for _, sa := range n.engine.sas {
 		if sa.tasks.active != nil {
-			n.engine.timers.stop(&sa.tasks.retry)
+			n.engine.timers.Stop(&sa.tasks.retry)
 			sa.tasks.nextSend = sa.tasks.active.id
 			sa.tasks.active = nil
 		}

@@ -125,8 +125,8 @@ func play(t *testing.T, script []byte) {
 	l.established(children...)
 	for _, n := range []*end{l.a, l.b} {
 		e := n.engine
-		if len(e.sas) != 1 || len(e.children) != len(children) || len(e.inits) > 1 || len(e.timers.heap) > 5+3*len(children) || len(e.touched) != 0 {
-			t.Errorf("%s holds %d IKE SAs, %d Child SAs, %d requests, %d timers", n.name, len(e.sas), len(e.children), len(e.inits), len(e.timers.heap))
+		if len(e.sas) != 1 || len(e.children) != len(children) || len(e.inits) > 1 || e.timers.Len() > 5+3*len(children) || len(e.touched) != 0 {
+			t.Errorf("%s holds %d IKE SAs, %d Child SAs, %d requests, %d timers", n.name, len(e.sas), len(e.children), len(e.inits), e.timers.Len())
 		}
 	}
 	if t.Failed() {

@@ -29,7 +29,7 @@ func (sa *ikeSA) leaveTo(heir *ikeSA, reason Reason, sure bool) {
 	f := heir.fact(IKEReplaced)
 	f.Reason = reason
 	sa.engine.fact(f)
-	sa.engine.timers.set(&sa.guard, sa.engine.now.Add(heirPause), sa.peer.touch)
+	sa.engine.timers.Set(&sa.guard, sa.engine.now.Add(heirPause), sa.peer.touch)
 	sa.peer.touch()
 }
 
@@ -109,8 +109,8 @@ func (p *peer) bequeath() {
 		if sa.heir == nil || sa.state != stateEstablished {
 			continue
 		}
-		if sa.inheritance(); sa.heir != nil && !sa.guard.pending() {
-			p.engine.timers.set(&sa.guard, p.engine.now.Add(heirPause), p.touch)
+		if sa.inheritance(); sa.heir != nil && !sa.guard.Pending() {
+			p.engine.timers.Set(&sa.guard, p.engine.now.Add(heirPause), p.touch)
 		}
 	}
 }
@@ -168,7 +168,7 @@ func (c *childSA) heritable() bool {
 // claim asks for the Child SAs that the heir lacks: those that are not kept up anyhow, too.
 func (p *peer) claim(sa *ikeSA) {
 	for _, c := range sa.children {
-		if s := c.slot; c.heritable() && s.live() == nil && s.negotiating == nil && !s.retry.pending() {
+		if s := c.slot; c.heritable() && s.live() == nil && s.negotiating == nil && !s.retry.Pending() {
 			s.wanted = true
 		}
 	}

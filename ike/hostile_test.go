@@ -140,8 +140,8 @@ func TestFlood(t *testing.T) {
 	}
 	e := l.b.engine
 	most := e.limits.CookieThreshold
-	if len(e.sas) > most || len(e.inits) > most || len(e.departed.order) > 0 || len(e.timers.heap) > most+12 || len(e.halfOpen.byPort) > most {
-		t.Errorf("%d IKE SAs, %d requests, %d farewells, %d timers kept", len(e.sas), len(e.inits), len(e.departed.order), len(e.timers.heap))
+	if len(e.sas) > most || len(e.inits) > most || len(e.departed.order) > 0 || e.timers.Len() > most+12 || len(e.halfOpen.byPort) > most {
+		t.Errorf("%d IKE SAs, %d requests, %d farewells, %d timers kept", len(e.sas), len(e.inits), len(e.departed.order), e.timers.Len())
 	}
 	l.wire, l.b.facts, l.b.effects = nil, nil, nil
 	l.begin()
@@ -342,8 +342,8 @@ func TestRubbish(t *testing.T) {
 		}
 	}
 	for _, n := range []*end{l.a, l.b} {
-		if e := n.engine; len(e.sas) > 1+5 || len(e.timers.heap) > 40 {
-			t.Errorf("%s: %d IKE SAs, %d timers", n.name, len(e.sas), len(e.timers.heap))
+		if e := n.engine; len(e.sas) > 1+5 || e.timers.Len() > 40 {
+			t.Errorf("%s: %d IKE SAs, %d timers", n.name, len(e.sas), e.timers.Len())
 		}
 	}
 	l.wire = nil

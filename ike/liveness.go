@@ -41,7 +41,7 @@ func (sa *ikeSA) watchLiveness() {
 		sa.probe()
 		due = e.now.Add(delay)
 	}
-	e.timers.set(&sa.watch, due, sa.watchLiveness)
+	e.timers.Set(&sa.watch, due, sa.watchLiveness)
 }
 
 // checkSilence rekeys a Child SA that packets leave by and none come by: the peer may have lost it, with the IKE SA in good health, and the packets go into

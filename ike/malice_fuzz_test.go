@@ -94,8 +94,8 @@ func playMalice(t *testing.T, script, edits []byte) {
 	l.advance(6 * time.Minute)
 	l.run()
 	l.consistent()
-	if e := l.a.engine; len(e.sas) != 1 || len(e.timers.heap) > 20 || e.queued != 0 || len(l.a.cells) == 0 {
-		t.Errorf("a holds %d IKE SAs, %d timers, %d octets of fragments, %d outbound SAs", len(e.sas), len(e.timers.heap), e.queued, len(l.a.cells))
+	if e := l.a.engine; len(e.sas) != 1 || e.timers.Len() > 20 || e.queued != 0 || len(l.a.cells) == 0 {
+		t.Errorf("a holds %d IKE SAs, %d timers, %d octets of fragments, %d outbound SAs", len(e.sas), e.timers.Len(), e.queued, len(l.a.cells))
 	}
 	if t.Failed() {
 		t.Fatalf("a:\n%sb:\n%s", l.a.story(), l.b.story())

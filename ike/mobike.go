@@ -138,7 +138,7 @@ func (sa *ikeSA) announce() {
 		tm.queue = slices.Insert(tm.queue, 0, &exchange{kind: wire.ExchangeInformational, tasks: []task{&updateAddresses{}}})
 	}
 	if x := sa.tasks.active; x != nil {
-		sa.engine.timers.set(&sa.tasks.retry, sa.engine.now, sa.tasks.transmit)
+		sa.engine.timers.Set(&sa.tasks.retry, sa.engine.now, sa.tasks.transmit)
 	}
 	sa.tasks.start()
 }

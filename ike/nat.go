@@ -62,10 +62,10 @@ const keepaliveInterval = 20 * time.Second
 // keepMapping keeps a NAT before us from forgetting where the peer finds us. Child SAs do so by themselves: the data plane knows when a packet has left.
 func (sa *ikeSA) keepMapping() {
 	e := sa.engine
-	if !sa.natLocal || sa.nat.pending() {
+	if !sa.natLocal || sa.nat.Pending() {
 		return
 	}
-	e.timers.set(&sa.nat, e.now.Add(keepaliveInterval), func() {
+	e.timers.Set(&sa.nat, e.now.Add(keepaliveInterval), func() {
 		if sa.natLocal && !slices.ContainsFunc(sa.children, func(c *childSA) bool { return c.sending == sendCurrent && c.udp }) {
 			e.effect(Send{Local: sa.local, Remote: sa.remote, Payload: []byte{0xff}})
 		}

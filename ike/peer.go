@@ -4,6 +4,7 @@ import (
 	"slices"
 	"time"
 
+	"sallyport/ike/internal/deadline"
 	"sallyport/ike/wire"
 	"sallyport/policy"
 )
@@ -25,9 +26,9 @@ type peer struct {
 	retired bool // no longer configured
 	touched bool // waits for pursue at the end of the Step
 
-	since    time.Time // it has no IKE SA, or was taken down
-	failures int       // in a row
-	retry    timer     // pending: not before
+	since    time.Time      // it has no IKE SA, or was taken down
+	failures int            // in a row
+	retry    deadline.Timer // pending: not before
 
 	redirection redirection
 
@@ -77,7 +78,7 @@ func (p *peer) pursue() {
 		}
 		return
 	}
-	if p.retry.pending() || p.busy() {
+	if p.retry.Pending() || p.busy() {
 		return
 	}
 	p.starts++
@@ -127,7 +128,7 @@ func (p *peer) slot(name string) *slot {
 // initiate is the operator's wish to have a child up now, whatever failed before.
 func (p *peer) initiate(child string) {
 	p.down = false
-	p.engine.timers.stop(&p.retry)
+	p.engine.timers.Stop(&p.retry)
 	for _, sa := range p.sas {
 		if sa.state == stateAuth {
 			sa.endedFor = ""
@@ -136,7 +137,7 @@ func (p *peer) initiate(child string) {
 	for _, s := range p.slots {
 		if child == "" || s.cfg.Name == child {
 			s.wanted, s.down = true, false
-			p.engine.timers.stop(&s.retry)
+			p.engine.timers.Stop(&s.retry)
 		}
 	}
 	p.touch()
@@ -192,10 +193,10 @@ func (p *peer) retire() {
 }
 
 func (p *peer) endAll(reason Reason) {
-	p.engine.timers.stop(&p.retry)
+	p.engine.timers.Stop(&p.retry)
 	for _, s := range p.slots {
 		s.wanted = false
-		p.engine.timers.stop(&s.retry)
+		p.engine.timers.Stop(&s.retry)
 	}
 	for _, sa := range slices.Clone(p.sas) {
 		sa.terminate(reason)
@@ -215,7 +216,7 @@ func (p *peer) failed(sa *ikeSA, reason Reason, detail string) time.Time {
 	if p.down || p.retired || !p.alwaysUp() {
 		return time.Time{}
 	}
-	return p.retry.at
+	return p.retry.When()
 }
 
 // noteFailure remembers the last failure of what this side of the peer began, for Snapshot.
@@ -235,10 +236,10 @@ func (p *peer) nextAttempt() time.Time {
 }
 
 // wait sets a retry timer for the given number of failures in a row.
-func (p *peer) wait(t *timer, failures int) {
+func (p *peer) wait(t *deadline.Timer, failures int) {
 	e := p.engine
 	delay := e.limits.RetryMin << min(max(failures-1, 0), longestPause)
-	e.timers.set(t, e.now.Add(e.jitter(min(delay, e.limits.RetryMax), retryJitter)), p.touch)
+	e.timers.Set(t, e.now.Add(e.jitter(min(delay, e.limits.RetryMax), retryJitter)), p.touch)
 }
 
 const retryJitter = 0.5
@@ -251,7 +252,7 @@ func (p *peer) pause() { p.wait(&p.retry, 1) }
 
 func (p *peer) succeeded() {
 	p.failures = 0
-	p.engine.timers.stop(&p.retry)
+	p.engine.timers.Stop(&p.retry)
 }
 
 // lost takes note that an IKE SA is closed.
@@ -263,7 +264,7 @@ func (p *peer) lost(sa *ikeSA) {
 	if len(p.sas) == 0 && !sa.established.IsZero() {
 		p.since = p.engine.now
 	}
-	if !sa.established.IsZero() && p.carrier() == nil && !p.retry.pending() && !p.retired {
+	if !sa.established.IsZero() && p.carrier() == nil && !p.retry.Pending() && !p.retired {
 		p.pause()
 	}
 	p.touch()

@@ -48,13 +48,13 @@ func (s *slot) staff() (former []*slot) {
 // beside it.
 func (s *slot) sharing() bool {
 	c := s.live()
-	return c != nil && c.perWorker && c.ike == s.peer.carrier() && !s.fill.pending()
+	return c != nil && c.perWorker && c.ike == s.peer.carrier() && !s.fill.Pending()
 }
 
 // shared puts off our asking where the peer made the Child SA of all: it is about to ask.
 func (s *slot) shared(c *childSA) {
 	if e := s.peer.engine; c.perWorker && s.worker == 0 && c.role == RoleResponder {
-		e.timers.set(&s.fill, e.now.Add(e.limits.RekeyGrace), s.peer.touch)
+		e.timers.Set(&s.fill, e.now.Add(e.limits.RekeyGrace), s.peer.touch)
 	}
 }
 
@@ -111,7 +111,7 @@ func (c *childSA) await() {
 		case c.known() || e.now.Sub(since) >= e.limits.RekeyGuard:
 			c.installOutbound()
 		default:
-			e.timers.set(&c.watch, e.now.Add(time.Second), check)
+			e.timers.Set(&c.watch, e.now.Add(time.Second), check)
 		}
 	}
 	check()

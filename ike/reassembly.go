@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 
+	"sallyport/ike/internal/deadline"
 	"sallyport/ike/wire"
 )
 
@@ -21,7 +22,7 @@ type reassembly struct {
 	clear   []byte           // what stands before its body
 	digest  digest           // of the datagram with fragment number 1
 	longest int              // of the datagrams, in octets
-	expiry  timer
+	expiry  deadline.Timer
 }
 
 // errIncomplete is not an error: the datagram is a fragment, and others are still to come.
@@ -115,7 +116,7 @@ func (sa *ikeSA) beginReassembly(slot **reassembly, h wire.Header, total uint16)
 	r := &reassembly{header: h, total: total, pieces: make([][]byte, total), missing: int(total)}
 	*slot = r
 	e := sa.engine
-	e.timers.set(&r.expiry, e.now.Add(e.limits.FragmentTimeout), func() { sa.forget(slot) })
+	e.timers.Set(&r.expiry, e.now.Add(e.limits.FragmentTimeout), func() { sa.forget(slot) })
 }
 
 func (r *reassembly) put(d Datagram, f *wire.Fragment, piece []byte) {
@@ -141,7 +142,7 @@ func (r *reassembly) whole(sa *ikeSA, d Datagram) *message {
 func (sa *ikeSA) forget(slot **reassembly) {
 	if r := *slot; r != nil {
 		sa.engine.queued -= r.octets
-		sa.engine.timers.stop(&r.expiry)
+		sa.engine.timers.Stop(&r.expiry)
 		*slot = nil
 	}
 }

@@ -43,15 +43,15 @@ func (sa *ikeSA) limitAuthentication() {
 // watchAuthentication sets the timer, for a new IKE SA or another time.
 func (sa *ikeSA) watchAuthentication() {
 	e := sa.engine
-	e.timers.stop(&sa.reauth)
+	e.timers.Stop(&sa.reauth)
 	if !sa.authentication.rekeyAt.IsZero() {
-		e.timers.set(&sa.reauth, sa.authentication.rekeyAt, sa.reauthDue)
+		e.timers.Set(&sa.reauth, sa.authentication.rekeyAt, sa.reauthDue)
 	}
 }
 
 // reauthDue has both ends authenticated anew, or lets the IKE SA end when nobody uses it.
 func (sa *ikeSA) reauthDue() {
-	sa.engine.timers.set(&sa.reauth, sa.authentication.ends, func() { sa.terminate(DeletedExpired) })
+	sa.engine.timers.Set(&sa.reauth, sa.authentication.ends, func() { sa.terminate(DeletedExpired) })
 	if sa.state == stateEstablished && len(sa.children) == 0 && !sa.peer.alwaysUp() {
 		sa.terminate(DeletedIdle)
 		return
@@ -89,7 +89,7 @@ func (sa *ikeSA) addLifetime(m *message) {
 func (p *peer) reauth() {
 	if sa := p.carrier(); sa != nil {
 		sa.reauthWanted = true
-		p.engine.timers.stop(&p.retry)
+		p.engine.timers.Stop(&p.retry)
 		p.touch()
 	}
 }
@@ -109,7 +109,7 @@ const startOverAfter = 2
 
 // reauthenticate begins what reauthDue or an operator has asked for, one IKE SA at a time.
 func (p *peer) reauthenticate() {
-	if p.retry.pending() || p.busy() {
+	if p.retry.Pending() || p.busy() {
 		return
 	}
 	for _, sa := range p.sas {

@@ -139,7 +139,7 @@ func (sa *ikeSA) reconfigured(was Peer) {
 	e, cfg := sa.engine, &sa.peer.cfg
 	if cfg.RekeyTime != was.RekeyTime {
 		sa.lifetime = e.lifetimeFrom(sa.established, cfg.RekeyTime)
-		e.timers.set(&sa.life, sa.rekeyAt, sa.rekeyDue)
+		e.timers.Set(&sa.life, sa.rekeyAt, sa.rekeyDue)
 	}
 	if cfg.ReauthTime != was.ReauthTime {
 		sa.limitAuthentication()
@@ -148,7 +148,7 @@ func (sa *ikeSA) reconfigured(was Peer) {
 		}
 	}
 	if cfg.DPDDelay != was.DPDDelay {
-		e.timers.stop(&sa.watch)
+		e.timers.Stop(&sa.watch)
 		sa.watchLiveness()
 	}
 }
@@ -164,10 +164,10 @@ func (s *slot) reconfigure(cfg Child) {
 		e := c.engine()
 		if cfg.RekeyTime != was.RekeyTime {
 			c.lifetime = e.lifetimeFrom(c.established, cfg.RekeyTime)
-			e.timers.set(&c.life, c.rekeyAt, c.rekeyDue)
+			e.timers.Set(&c.life, c.rekeyAt, c.rekeyDue)
 		}
 		if cfg.IdleTimeout != was.IdleTimeout {
-			e.timers.stop(&c.watch)
+			e.timers.Stop(&c.watch)
 			c.idleFrom = e.now // an SA that was idle for longer than the new limit is not taken by surprise
 			c.watchIdle()
 		}
@@ -177,7 +177,7 @@ func (s *slot) reconfigure(cfg Child) {
 // retire ends what serves a child that is no longer configured so. No SA of it becomes the one that packets leave by.
 func (s *slot) retire() {
 	s.retired, s.wanted, s.packet = true, false, nil
-	s.peer.engine.timers.stop(&s.retry)
+	s.peer.engine.timers.Stop(&s.retry)
 	for _, c := range slices.Clone(s.children) {
 		c.delete(DeletedReconfig)
 	}

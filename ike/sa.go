@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"sallyport/ike/internal/deadline"
 	"sallyport/ike/wire"
 )
 
@@ -118,17 +119,17 @@ type ikeSA struct {
 	// then the peer does not know the IKE SA yet, which is no reason to suspect it.
 	unseen bool
 
-	life   timer // rekey, then the end
-	again  timer // a rekey that was put off
-	watch  timer // liveness; half-open or replaced: how long it may wait
-	reauth timer // authentication anew, then the end
-	guard  timer // with an heir: another look
-	nat    timer // the mapping of a NAT before us
+	life   deadline.Timer // rekey, then the end
+	again  deadline.Timer // a rekey that was put off
+	watch  deadline.Timer // liveness; half-open or replaced: how long it may wait
+	reauth deadline.Timer // authentication anew, then the end
+	guard  deadline.Timer // with an heir: another look
+	nat    deadline.Timer // the mapping of a NAT before us
 }
 
 // timers are all that an IKE SA has of its own.
-func (sa *ikeSA) timers() []*timer {
-	return []*timer{&sa.life, &sa.again, &sa.watch, &sa.reauth, &sa.guard, &sa.nat}
+func (sa *ikeSA) timers() []*deadline.Timer {
+	return []*deadline.Timer{&sa.life, &sa.again, &sa.watch, &sa.reauth, &sa.guard, &sa.nat}
 }
 
 type origin struct {
@@ -176,7 +177,7 @@ func (sa *ikeSA) halfOpened() {
 	sa.register()
 	e.inits[sa.initDigest] = sa
 	e.halfOpen.add(sa.remote, 1)
-	e.timers.set(&sa.watch, e.now.Add(e.limits.HalfOpenTimeout), func() {
+	e.timers.Set(&sa.watch, e.now.Add(e.limits.HalfOpenTimeout), func() {
 		sa.fail(failf(FailTimeout, "no IKE_AUTH request within %v", e.limits.HalfOpenTimeout))
 	})
 	e.fact(sa.fact(NegotiationStarted))
@@ -232,13 +233,13 @@ func (sa *ikeSA) establish() {
 	e := sa.engine
 	if sa.state == stateHalfOpen {
 		e.halfOpen.add(sa.remote, -1)
-		e.timers.stop(&sa.watch)
+		e.timers.Stop(&sa.watch)
 	}
 	sa.state, sa.lifetime, sa.establishedIn = stateEstablished, e.lifetimeFrom(e.now, sa.peer.cfg.RekeyTime), e.steps
 	sa.initRequest, sa.initResponse, sa.peerHashes = nil, nil, nil
 	sa.keys.wipeAuth()
 	sa.intermediate.forget()
-	e.timers.set(&sa.life, sa.rekeyAt, sa.rekeyDue)
+	e.timers.Set(&sa.life, sa.rekeyAt, sa.rekeyDue)
 	sa.watchLiveness()
 	sa.watchAuthentication()
 	sa.keepMapping()
@@ -249,7 +250,7 @@ func (sa *ikeSA) establish() {
 // rekeyDue renews the IKE SA, or lets it end when nobody uses it (S-076).
 func (sa *ikeSA) rekeyDue() {
 	e := sa.engine
-	e.timers.set(&sa.life, sa.ends, func() { sa.terminate(DeletedExpired) })
+	e.timers.Set(&sa.life, sa.ends, func() { sa.terminate(DeletedExpired) })
 	if sa.state != stateEstablished {
 		return
 	}
@@ -266,7 +267,7 @@ func (sa *ikeSA) rekey() {
 	switch e := sa.engine; {
 	case sa.state != stateEstablished || sa.tasks.pending(isRekeyIKE):
 	case sa.heir != nil || slices.ContainsFunc(sa.children, func(c *childSA) bool { return c.state == childReplaced }):
-		e.timers.set(&sa.again, e.now.Add(e.jitter(e.limits.RetryMin, retryJitter)), sa.rekey)
+		e.timers.Set(&sa.again, e.now.Add(e.jitter(e.limits.RetryMin, retryJitter)), sa.rekey)
 	default:
 		sa.tasks.enqueue(wire.ExchangeCreateChildSA, &rekeyInitiator{})
 	}
@@ -376,7 +377,7 @@ func (sa *ikeSA) terminate(reason Reason) {
 func (sa *ikeSA) delete(t *deleteIKE) {
 	sa.state, sa.endedFor = stateDeleting, t.reason
 	for _, t := range sa.timers() {
-		sa.engine.timers.stop(t)
+		sa.engine.timers.Stop(t)
 	}
 	for _, c := range slices.Clone(sa.children) {
 		c.stopSending()
@@ -395,7 +396,7 @@ func (sa *ikeSA) close(reason Reason) {
 	sa.state, sa.predecessor = stateClosed, nil
 	sa.tasks.stop()
 	for _, t := range sa.timers() {
-		e.timers.stop(t)
+		e.timers.Stop(t)
 	}
 	for _, c := range slices.Clone(sa.children) {
 		grace := time.Duration(0)

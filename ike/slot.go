@@ -4,6 +4,7 @@ import (
 	"slices"
 	"time"
 
+	"sallyport/ike/internal/deadline"
 	"sallyport/ike/wire"
 	"sallyport/policy"
 )
@@ -21,23 +22,23 @@ type slot struct {
 	packet      *policy.Packet // that packet
 	negotiating *childInitiator
 
-	worker  int     // of the data plane, counted from 1, that alone sends by the slot's Child SAs; 0: all without their own (percore.go)
-	all     *slot   // of a worker's slot: the one of all
-	workers []*slot // of the slot of all: those of workers
-	surplus bool    // of a worker's: the peer has no Child SA for it
-	fill    timer   // of the slot of all: until then the peer asks for those of workers
+	worker  int            // of the data plane, counted from 1, that alone sends by the slot's Child SAs; 0: all without their own (percore.go)
+	all     *slot          // of a worker's slot: the one of all
+	workers []*slot        // of the slot of all: those of workers
+	surplus bool           // of a worker's: the peer has no Child SA for it
+	fill    deadline.Timer // of the slot of all: until then the peer asks for those of workers
 
 	down     bool // by the operator: it is not begun from here
 	retired  bool // the child is no longer configured, or protects other traffic or in another way
 	failures int
-	silences int   // rekeys in a row because nothing came
-	retry    timer // pending: not before
+	silences int            // rekeys in a row because nothing came
+	retry    deadline.Timer // pending: not before
 }
 
 // needed reports whether a negotiation must begin: somebody wants the child, it is not there and not on its way.
 func (s *slot) needed() bool {
 	switch {
-	case s.down || s.live() != nil || s.negotiating != nil || s.retry.pending():
+	case s.down || s.live() != nil || s.negotiating != nil || s.retry.Pending():
 		return false
 	case s.worker > 0:
 		return s.all.sharing() && !s.surplus
@@ -48,7 +49,7 @@ func (s *slot) needed() bool {
 // end deletes the Child SAs of the slot, and begins none until an operator wants one again.
 func (s *slot) end(reason Reason) {
 	s.down, s.wanted = true, false
-	s.peer.engine.timers.stop(&s.retry)
+	s.peer.engine.timers.Stop(&s.retry)
 	for _, c := range slices.Clone(s.children) {
 		c.delete(reason)
 	}
@@ -114,12 +115,12 @@ func (s *slot) nextAttempt() time.Time {
 	if s.cfg.Start != StartAlways || s.retired || s.down || s.peer.down || s.peer.retired {
 		return time.Time{}
 	}
-	return later(s.retry.when(), s.peer.retry.when())
+	return later(s.retry.When(), s.peer.retry.When())
 }
 
 func (s *slot) succeeded() {
 	s.wanted, s.packet, s.failures = false, nil, 0
-	s.peer.engine.timers.stop(&s.retry)
+	s.peer.engine.timers.Stop(&s.retry)
 }
 
 // full refuses a peer another Child SA for the slot. Those that others have replaced count until they are deleted: what the data plane has room for is for

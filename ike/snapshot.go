@@ -91,7 +91,7 @@ func (e *Engine) NotBefore(peer, child string) time.Time {
 	if p == nil || p.slot(child) == nil {
 		return time.Time{}
 	}
-	return later(p.slot(child).retry.when(), p.retry.when())
+	return later(p.slot(child).retry.When(), p.retry.When())
 }
 
 // Retired is the number of IKE SAs of peers that are configured no longer, or otherwise. Until it is 0 their keys are needed.

@@ -402,8 +402,8 @@ func (t *childInitiator) done() {
 func (t *childInitiator) fact(sa *ikeSA, reason Reason, detail string) {
 	f := sa.fact(Failed)
 	f.Role, f.Child, f.Reason, f.Detail, f.NextAttempt = RoleInitiator, t.slot.cfg.Name, reason, detail, t.slot.nextAttempt()
-	if t.old != nil && t.old.again.pending() {
-		f.NextAttempt = t.old.again.at
+	if t.old != nil && t.old.again.Pending() {
+		f.NextAttempt = t.old.again.When()
 	}
 	sa.engine.fact(f)
 }

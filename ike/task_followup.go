@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"sallyport/crypto"
+	"sallyport/ike/internal/deadline"
 	"sallyport/ike/wire"
 )
 
@@ -116,7 +117,7 @@ type unfinished struct {
 	methods []crypto.DHID
 	link    []byte
 	secrets secrets
-	expiry  timer
+	expiry  deadline.Timer
 }
 
 // maker is the task that began it.
@@ -134,13 +135,13 @@ func (sa *ikeSA) followLater(m *message, by maker, methods []crypto.DHID, first 
 	sa.forgetUnfinished()
 	sa.unfinished = &unfinished{maker: by, methods: methods, secrets: first, link: e.random(linkLen)}
 	m.add(wire.NewNotify(wire.NotifyAdditionalKeyExchange, sa.unfinished.link))
-	e.timers.set(&sa.unfinished.expiry, e.now.Add(e.limits.RekeyGuard), sa.forgetUnfinished)
+	e.timers.Set(&sa.unfinished.expiry, e.now.Add(e.limits.RekeyGuard), sa.forgetUnfinished)
 }
 
 func (sa *ikeSA) forgetUnfinished() {
 	if u := sa.unfinished; u != nil {
 		sa.unfinished = nil
-		sa.engine.timers.stop(&u.expiry)
+		sa.engine.timers.Stop(&u.expiry)
 		u.secrets.wipe()
 		u.maker.drop(sa)
 	}
@@ -174,7 +175,7 @@ func (t *followupResponder) process(m *message) error {
 	}
 	t.maker = u.maker
 	sa.unfinished = nil
-	sa.engine.timers.stop(&u.expiry)
+	sa.engine.timers.Stop(&u.expiry)
 	defer u.secrets.wipe()
 	if err := t.maker.finish(sa, u.secrets); err != nil {
 		t.maker.drop(sa)

@@ -139,10 +139,10 @@ func (t *rekeyInitiator) refused(sa *ikeSA, n *wire.Notify) error {
 	sa.rekeyFailures++
 	e := sa.engine
 	delay := min(e.limits.RetryMin<<min(sa.rekeyFailures-1, 16), e.limits.RetryMax)
-	e.timers.set(&sa.again, e.now.Add(e.jitter(delay, retryJitter)), sa.rekey)
+	e.timers.Set(&sa.again, e.now.Add(e.jitter(delay, retryJitter)), sa.rekey)
 	if f := failureOf(n); f.reason != FailTemporary {
 		fact := sa.fact(Failed)
-		fact.Role, fact.Reason, fact.Detail, fact.NextAttempt = RoleInitiator, f.reason, "rekey of the IKE SA: "+f.detail, sa.again.at
+		fact.Role, fact.Reason, fact.Detail, fact.NextAttempt = RoleInitiator, f.reason, "rekey of the IKE SA: "+f.detail, sa.again.When()
 		sa.engine.fact(fact)
 		sa.peer.noteFailure(sa, RoleInitiator, f.reason, fact.Detail)
 		sa.startOver(f.reason, sa.rekeyFailures)
@@ -204,9 +204,9 @@ func (sa *ikeSA) standby(reason Reason, end func(*ikeSA, Reason)) {
 	e := sa.engine
 	sa.state, sa.replacedFor, sa.predecessor = stateReplaced, reason, nil
 	sa.tasks.flush()
-	e.timers.stop(&sa.life)
-	e.timers.stop(&sa.again)
-	e.timers.set(&sa.watch, e.now.Add(e.limits.RekeyGuard), func() { end(sa, reason) })
+	e.timers.Stop(&sa.life)
+	e.timers.Stop(&sa.again)
+	e.timers.Set(&sa.watch, e.now.Add(e.limits.RekeyGuard), func() { end(sa, reason) })
 }
 
 // rekeyResponder answers a peer that wants to rekey the IKE SA.

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"sallyport/crypto"
+	"sallyport/ike/internal/deadline"
 	"sallyport/ike/wire"
 )
 
@@ -29,7 +30,7 @@ type taskManager struct {
 
 	queue  []*exchange
 	active *exchange
-	retry  timer
+	retry  deadline.Timer
 
 	held *held // waits for the outside, and the window with it
 
@@ -150,7 +151,7 @@ func (tm *taskManager) transmit() {
 	x.tries++
 	tm.sa.sending(x)
 	tm.sa.transmit(x.sealed, Datagram{Local: tm.sa.local, Remote: tm.sa.remote})
-	e.timers.set(&tm.retry, e.now.Add(e.jitter(wait, r.Jitter)), tm.transmit)
+	e.timers.Set(&tm.retry, e.now.Add(e.jitter(wait, r.Jitter)), tm.transmit)
 }
 
 // narrowTries is how often a message is sent before shorter fragments of it are tried (RFC 7383 2.5.2).
@@ -168,7 +169,7 @@ func (tm *taskManager) response(d Datagram, h wire.Header) {
 		return
 	}
 	tm.sa.heard(d, false)
-	e.timers.stop(&tm.retry)
+	e.timers.Stop(&tm.retry)
 	if err != nil {
 		tm.active = nil
 		tm.conclude(x, err)
@@ -225,7 +226,7 @@ func (tm *taskManager) conclude(x *exchange, err error) {
 // await waits on for another response to the exchange that was active.
 func (tm *taskManager) await(x *exchange) {
 	tm.active = x
-	tm.sa.engine.timers.set(&tm.retry, tm.retry.at, tm.transmit)
+	tm.sa.engine.timers.Set(&tm.retry, tm.retry.At(), tm.transmit)
 }
 
 // again builds an exchange anew. IKE_SA_INIT keeps its message id 0 (RFC 7296 2.6.1), any other takes the next.
@@ -452,7 +453,7 @@ func (tm *taskManager) flush() {
 
 // stop ends all exchanges.
 func (tm *taskManager) stop() {
-	tm.sa.engine.timers.stop(&tm.retry)
+	tm.sa.engine.timers.Stop(&tm.retry)
 	tm.sa.forget(&tm.parts.request)
 	tm.sa.forget(&tm.parts.response)
 	if h := tm.held; h != nil && !h.message.Response() {

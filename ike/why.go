@@ -187,7 +187,7 @@ func (sa *ikeSA) attempt(role Role) *Attempt {
 	}
 	a := t.attempt(sa, role)
 	if x := sa.tasks.active; x != nil && role == RoleInitiator && x.kind == t.exchange {
-		a.NextSending = sa.tasks.retry.when()
+		a.NextSending = sa.tasks.retry.When()
 	}
 	return &a
 }
