@@ -38,7 +38,7 @@ func TestPortsOfAnEstablishedAddressAreLimited(t *testing.T) {
 	for i := range 200 {
 		l.b.step(Datagram{Local: at(addrB, 500), Remote: at(addrA, 1000+uint16(i)), Payload: initFrom(t, byte(i))})
 	}
-	if open, most := l.b.engine.halfOpen.total, l.b.engine.limits.HalfOpenPerAddress; open != most {
+	if open, most := l.b.engine.halfOpen.Total(), l.b.engine.limits.HalfOpenPerAddress; open != most {
 		t.Errorf("%d half-open IKE SAs, expected %d", open, most)
 	}
 	l.wire = nil

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"slices"
 
+	"sallyport/ike/internal/admission"
 	"sallyport/ike/internal/deadline"
 	"sallyport/ike/wire"
 )
@@ -115,7 +116,7 @@ func (e *Engine) ask(sa *ikeSA, p *peer, id Identity, certificates [][]byte) (*c
 func (c *checks) count(q *check, by int) {
 	c.byRole[q.sa.role] += by
 	if q.sa.role == RoleResponder {
-		count(c.byPeer, q.peer, by)
+		admission.Count(c.byPeer, q.peer, by)
 	}
 }
 

@@ -141,13 +141,19 @@ type Retransmit struct {
 	Jitter float64       // part of each wait that is random, to spread load: 0.1
 }
 
+// Wait is how long to wait after a sending that so many have gone before, without the jitter.
+func (r Retransmit) Wait(sent int) time.Duration {
+	return time.Duration(min(float64(r.Base)*math.Pow(r.Factor, float64(sent)), float64(r.Max)))
+}
+
 func orDefault[T int | time.Duration | float64](value *T, fallback T) {
 	if *value == 0 {
 		*value = fallback
 	}
 }
 
-func (l Limits) withDefaults() Limits {
+// Complete is the limits with their defaults in the place of what is not set.
+func (l Limits) Complete() Limits {
 	orDefault(&l.HalfOpen, 1000)
 	orDefault(&l.HalfOpenPerAddress, 35)
 	orDefault(&l.HalfOpenEstablished, 5)

@@ -2,12 +2,12 @@ package ike
 
 import (
 	"encoding/binary"
-	"fmt"
-	"io"
 	"net/netip"
 	"time"
 
+	"sallyport/ike/internal/admission"
 	"sallyport/ike/internal/deadline"
+	"sallyport/ike/internal/random"
 )
 
 // Engine holds every IKE SA of the gateway. It is not safe for concurrent use: one goroutine steps it.
@@ -30,23 +30,23 @@ type Engine struct {
 	sas      map[uint64]*ikeSA   // by our SPI
 	inits    map[digest]*ikeSA   // by the IKE_SA_INIT request that a peer began them with
 	children map[uint32]*childSA // installed, by our inbound SPI
-	halfOpen halfOpen
+	halfOpen admission.HalfOpen
 	cookies  cookies
 	departed departed
 	checks   checks
-	replies  bucket
-	unproven bucket // IKE_SA_INIT requests without a cookie
-	queued   int    // octets of fragments that wait for others of their message
+	replies  admission.Bucket
+	unproven admission.Bucket // IKE_SA_INIT requests without a cookie
+	queued   int              // octets of fragments that wait for others of their message
 }
 
 // NewEngine takes a configuration whose peers ValidatePeers has passed. Nothing happens before the first Step: a Tick begins the work.
 func NewEngine(cfg Config) *Engine {
 	e := &Engine{
-		cfg: cfg, limits: cfg.Limits.withDefaults(),
+		cfg: cfg, limits: cfg.Limits.Complete(),
 		sas: map[uint64]*ikeSA{}, inits: map[digest]*ikeSA{}, children: map[uint32]*childSA{},
-		halfOpen: newHalfOpen(), departed: newDeparted(), checks: newChecks(),
+		halfOpen: admission.NewHalfOpen(), departed: newDeparted(), checks: newChecks(),
 	}
-	e.replies.perSecond, e.unproven.perSecond = e.limits.UnprotectedReplies, e.limits.CookieThreshold
+	e.replies.PerSecond, e.unproven.PerSecond = e.limits.UnprotectedReplies, e.limits.CookieThreshold
 	for _, p := range cfg.Peers {
 		e.peers = append(e.peers, newPeer(e, p))
 	}
@@ -161,19 +161,11 @@ func (e *Engine) send(local, remote netip.AddrPort, payload []byte) {
 	e.effect(Send{Local: local, Remote: remote, Payload: payload, NonESPMarker: local.Port() != portIKE})
 }
 
-// random gives n octets. An engine without randomness must not go on: every key would be known.
-func (e *Engine) random(n int) []byte {
-	b := make([]byte, n)
-	if _, err := io.ReadFull(e.cfg.Random, b); err != nil {
-		panic(fmt.Sprintf("ike: Config.Random gave no %d octets: %v", n, err))
-	}
-	return b
-}
+func (e *Engine) random(n int) []byte { return random.Octets(e.cfg.Random, n) }
 
 // jitter shortens d by a random part of at most the given share.
 func (e *Engine) jitter(d time.Duration, share float64) time.Duration {
-	part := float64(binary.BigEndian.Uint32(e.random(4))) / (1 << 32)
-	return d - time.Duration(part*share*float64(d))
+	return random.Jitter(e.cfg.Random, d, share)
 }
 
 // newSPI draws an SPI for an IKE SA. It is never zero (RFC 7296 3.1).

@@ -65,7 +65,7 @@ func (l *link) consistent() {
 		if len(from.cells) != len(from.outbound) {
 			l.t.Errorf("%s: %d outbound SAs for %d cells", from.name, len(from.outbound), len(from.cells))
 		}
-		if h := from.engine.halfOpen; h.total != 0 || len(h.byAddress) != 0 || len(h.byPort) != 0 {
+		if h := from.engine.halfOpen; h.Total() != 0 || h.Entries() != 0 {
 			l.t.Errorf("%s: half-open count %+v, expected none", from.name, h)
 		}
 		if queued := from.engine.queued; queued != 0 {

@@ -108,7 +108,7 @@ func (sa *ikeSA) hint(m *wire.Message) {
 		sa.becomeSuspect()
 		return
 	}
-	if !sa.lastHint.IsZero() && e.now.Sub(sa.lastHint) < hintPause || !e.replies.take(e.now) {
+	if !sa.lastHint.IsZero() && e.now.Sub(sa.lastHint) < hintPause || !e.replies.Take(e.now) {
 		f := sa.fact(Refused)
 		f.Reason = RefuseRate
 		e.fact(f)

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"time"
 
+	"sallyport/ike/internal/admission"
 	"sallyport/ike/internal/deadline"
 	"sallyport/ike/wire"
 	"sallyport/policy"
@@ -17,8 +18,8 @@ type peer struct {
 	slots   []*slot  // one for each configured child, and behind it one for each worker that is to have its own
 	sas     []*ikeSA // in the order they were begun
 
-	proven   bucket // IKE_SA_INIT requests with cookies, of all peers of its path if it is the first of them
-	requests bucket
+	proven   admission.Bucket // IKE_SA_INIT requests with cookies, of all peers of its path if it is the first of them
+	requests admission.Bucket
 
 	lingering int // inbound SAs that have been deleted and still take what is on its way
 
@@ -38,8 +39,8 @@ type peer struct {
 
 func newPeer(e *Engine, cfg Peer) *peer {
 	p := &peer{engine: e, cfg: cfg.withDefaults(), failure: map[Role]Failure{}}
-	p.proven = bucket{perSecond: e.limits.ProvenInits, burst: e.limits.HalfOpenPerAddress}
-	p.requests = bucket{perSecond: e.limits.Requests, burst: requestBurst}
+	p.proven = admission.Bucket{PerSecond: e.limits.ProvenInits, Burst: e.limits.HalfOpenPerAddress}
+	p.requests = admission.Bucket{PerSecond: e.limits.Requests, Burst: requestBurst}
 	p.accepts = describeOurs(p.cfg.IKEProposals)
 	for _, c := range p.cfg.Children {
 		p.slots = append(p.slots, newSlots(p, c)...)

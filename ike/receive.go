@@ -115,7 +115,7 @@ func (e *Engine) answerUnprotected(d Datagram, h wire.Header, n *wire.Notify) {
 
 // mayReply limits the errors that strangers are told, and with them what they can write into the log.
 func (e *Engine) mayReply(d Datagram) bool {
-	if e.replies.take(e.now) {
+	if e.replies.Take(e.now) {
 		return true
 	}
 	e.fact(Fact{Kind: Refused, Reason: RefuseRate, Local: d.Local, Remote: d.Remote})
@@ -151,7 +151,7 @@ func (e *Engine) initRequest(d Datagram, h wire.Header) {
 		return
 	}
 	established := anyEstablished(peers)
-	if reason := e.refuse(d.Remote, established); reason != "" {
+	if reason := e.limits.RefuseHalfOpen(&e.halfOpen, d.Remote, established); reason != "" {
 		e.fact(Fact{Kind: Refused, Reason: reason, Local: d.Local, Remote: d.Remote, SPIi: h.InitiatorSPI})
 		return
 	}

@@ -176,7 +176,7 @@ func (sa *ikeSA) halfOpened() {
 	e := sa.engine
 	sa.register()
 	e.inits[sa.initDigest] = sa
-	e.halfOpen.add(sa.remote, 1)
+	e.halfOpen.Add(sa.remote, 1)
 	e.timers.Set(&sa.watch, e.now.Add(e.limits.HalfOpenTimeout), func() {
 		sa.fail(failf(FailTimeout, "no IKE_AUTH request within %v", e.limits.HalfOpenTimeout))
 	})
@@ -232,7 +232,7 @@ func (sa *ikeSA) responders(m *message) []task {
 func (sa *ikeSA) establish() {
 	e := sa.engine
 	if sa.state == stateHalfOpen {
-		e.halfOpen.add(sa.remote, -1)
+		e.halfOpen.Add(sa.remote, -1)
 		e.timers.Stop(&sa.watch)
 	}
 	sa.state, sa.lifetime, sa.establishedIn = stateEstablished, e.lifetimeFrom(e.now, sa.peer.cfg.RekeyTime), e.steps
@@ -283,8 +283,8 @@ func (sa *ikeSA) heard(d Datagram, request bool) {
 	switch {
 	case sa.state == stateHalfOpen && request && (d.Remote.Addr() == sa.remote.Addr() || sa.natRemote):
 		// IKE_AUTH: the initiator has moved to port 4500, with or without a NAT.
-		sa.engine.halfOpen.add(sa.remote, -1)
-		sa.engine.halfOpen.add(d.Remote, 1)
+		sa.engine.halfOpen.Add(sa.remote, -1)
+		sa.engine.halfOpen.Add(d.Remote, 1)
 		sa.local, sa.remote = d.Local, d.Remote
 	case sa.follows() && !sa.mobike.on && sa.mayMove(d.Remote):
 		sa.moved(d.Local, d.Remote)
@@ -410,7 +410,7 @@ func (sa *ikeSA) close(reason Reason) {
 	if e.inits[sa.initDigest] == sa {
 		delete(e.inits, sa.initDigest)
 		if halfOpen {
-			e.halfOpen.add(sa.remote, -1)
+			e.halfOpen.Add(sa.remote, -1)
 		}
 	}
 	if sa.tasks.lastResponse != nil {

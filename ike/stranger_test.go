@@ -99,7 +99,7 @@ func TestRefusedInitsAreLimited(t *testing.T) {
 		}
 	})
 	total := 0
-	l.b.engine.limits.CookieThreshold, l.b.engine.unproven.perSecond = 2000, 2000
+	l.b.engine.limits.CookieThreshold, l.b.engine.unproven.PerSecond = 2000, 2000
 	for range 1000 {
 		total += len(answers(l.b.step(Datagram{Local: at(addrB, 500), Remote: at(addrA, 500), Payload: foreign})))
 	}

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"math"
 	"slices"
-	"time"
 
 	"sallyport/crypto"
 	"sallyport/ike/internal/deadline"
@@ -147,7 +146,7 @@ func (tm *taskManager) transmit() {
 		}
 	}
 	tm.sa.tryElsewhere(x)
-	wait := time.Duration(min(float64(r.Base)*math.Pow(r.Factor, float64(x.tries)), float64(r.Max)))
+	wait := r.Wait(x.tries)
 	x.tries++
 	tm.sa.sending(x)
 	tm.sa.transmit(x.sealed, Datagram{Local: tm.sa.local, Remote: tm.sa.remote})

@@ -1,0 +1,54 @@
+package admission
+
+import (
+	"net/netip"
+	"testing"
+	"time"
+)
+
+var (
+	start  = time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
+	first  = netip.MustParseAddrPort("192.0.2.1:500")
+	second = netip.MustParseAddrPort("192.0.2.1:4500")
+)
+
+// What is counted in is counted out again, and leaves nothing behind.
+func TestHalfOpen(t *testing.T) {
+	h := NewHalfOpen()
+	h.Add(first, 1)
+	h.Add(first, 1)
+	h.Add(second, 1)
+	if h.Total() != 3 || h.OfAddress(first.Addr()) != 3 || h.OfPort(first) != 2 || h.OfPort(second) != 1 || h.Entries() != 3 {
+		t.Errorf("%d in all, %d of the address, %d and %d of its ports", h.Total(), h.OfAddress(first.Addr()), h.OfPort(first), h.OfPort(second))
+	}
+	h.Add(first, -2)
+	h.Add(second, -1)
+	if h.Total() != 0 || h.Entries() != 0 {
+		t.Errorf("%d are left, with %d entries", h.Total(), h.Entries())
+	}
+}
+
+// A bucket gives its burst after a rest, and then its rate.
+func TestBucket(t *testing.T) {
+	for _, c := range []struct {
+		bucket             Bucket
+		atOnce, afterwards int // how many there are after a rest, and a second later
+	}{
+		{Bucket{PerSecond: 5}, 5, 5},
+		{Bucket{PerSecond: 5, Burst: 20}, 20, 5},
+		{Bucket{PerSecond: 5, Burst: 2}, 5, 5},
+	} {
+		taken := func(now time.Time) (n int) {
+			for c.bucket.Take(now) {
+				n++
+			}
+			return n
+		}
+		if n := taken(start); n != c.atOnce {
+			t.Errorf("%d after a rest, expected %d", n, c.atOnce)
+		}
+		if n := taken(start.Add(time.Second)); n != c.afterwards {
+			t.Errorf("%d a second later, expected %d", n, c.afterwards)
+		}
+	}
+}
