@@ -2,15 +2,13 @@ package ike
 
 import (
 	"crypto"
-	"crypto/ecdsa"
-	"crypto/ed25519"
-	"crypto/elliptic"
-	"crypto/rsa"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"slices"
+
+	"sallyport/ike/internal/signing"
 )
 
 // AuthMethod is how one end of an IKE SA proves who it is. The two ends need not use the same (RFC 7296 2.15).
@@ -43,7 +41,7 @@ func (c Credential) String() string {
 	if c.Key == nil {
 		return "credential without a key"
 	}
-	return fmt.Sprintf("credential with %s and %d certificates", describeKey(c.Key.Public()), len(c.Certificates))
+	return fmt.Sprintf("credential with %s and %d certificates", signing.DescribeKey(c.Key.Public()), len(c.Certificates))
 }
 
 // Format implements [fmt.Formatter]: no verb shows the key.
@@ -54,48 +52,6 @@ func (c Credential) LogValue() slog.Value { return slog.StringValue(c.String()) 
 
 // MarshalText implements [encoding.TextMarshaler], which JSON uses too.
 func (c Credential) MarshalText() ([]byte, error) { return []byte(c.String()), nil }
-
-// Sizes of RSA moduli, in bits. RFC 8247 4.1 asks for 2048; what is longer than the last costs more than it can be worth.
-const (
-	minRSA       = 2048
-	minRSALegacy = 1024 // with Peer.Legacy
-	maxRSA       = 8192
-)
-
-// checkKey refuses a public key that no signature is made with or taken from.
-func checkKey(key crypto.PublicKey, legacy bool) error {
-	least := minRSA
-	if legacy {
-		least = minRSALegacy
-	}
-	switch key := key.(type) {
-	case *rsa.PublicKey:
-		if bits := key.N.BitLen(); bits < least || bits > maxRSA {
-			return fmt.Errorf("an RSA key of %d bits, expected %d to %d", bits, least, maxRSA)
-		}
-		return nil
-	case *ecdsa.PublicKey:
-		if key.Curve != elliptic.P256() && key.Curve != elliptic.P384() && key.Curve != elliptic.P521() {
-			return fmt.Errorf("an ECDSA key on %s, expected P-256, P-384 or P-521", key.Curve.Params().Name)
-		}
-		return nil
-	case ed25519.PublicKey:
-		return nil
-	}
-	return fmt.Errorf("a key of type %T, expected RSA, ECDSA or Ed25519", key)
-}
-
-func describeKey(key crypto.PublicKey) string {
-	switch key := key.(type) {
-	case *rsa.PublicKey:
-		return fmt.Sprintf("RSA-%d", key.N.BitLen())
-	case *ecdsa.PublicKey:
-		return "ECDSA " + key.Curve.Params().Name
-	case ed25519.PublicKey:
-		return "Ed25519"
-	}
-	return fmt.Sprintf("%T", key)
-}
 
 // signs reports whether either end signs.
 func (p *Peer) signs() bool { return p.LocalAuth == AuthSignature || p.RemoteAuth == AuthSignature }
@@ -148,5 +104,5 @@ func (c *Credential) validate(legacy bool) error {
 	case slices.ContainsFunc(c.Certificates, func(der []byte) bool { return len(der) == 0 }):
 		return errors.New("a certificate is empty")
 	}
-	return checkKey(c.Key.Public(), legacy)
+	return signing.CheckKey(c.Key.Public(), legacy)
 }

@@ -4,6 +4,7 @@ import (
 	"crypto/subtle"
 
 	"sallyport/crypto"
+	"sallyport/ike/internal/signing"
 	"sallyport/ike/wire"
 )
 
@@ -59,7 +60,7 @@ func (t *proof) verify(m *message, p *peer, id *wire.ID) error {
 	if answer.Reason != "" {
 		return failf(answer.Reason, "%s", answer.Detail)
 	}
-	if err := checkKey(answer.Key, p.cfg.Legacy); err != nil {
+	if err := signing.CheckKey(answer.Key, p.cfg.Legacy); err != nil {
 		return failf(CertKeyType, "the certificate of %v has %v", p.cfg.RemoteID, err) // the check should have found it
 	}
 	return s.verify(answer.Key, m.sa.signedOctets(id.Initiator, id), signature)

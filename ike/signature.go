@@ -6,14 +6,10 @@ import (
 	"crypto/ed25519"
 	"crypto/elliptic"
 	"crypto/rsa"
-	"errors"
 	"io"
-	"math/big"
 	"slices"
 
-	"golang.org/x/crypto/cryptobyte"
-	"golang.org/x/crypto/cryptobyte/asn1"
-
+	"sallyport/ike/internal/signing"
 	"sallyport/ike/wire"
 )
 
@@ -82,7 +78,7 @@ func chooseScheme(key crypto.PublicKey, hashes []hashID, legacy bool) (scheme, e
 		return !s.suits(key) || s.legacy && !legacy || s.method == wire.AuthDigitalSignature && !slices.Contains(hashes, s.hash)
 	})
 	if len(usable) == 0 {
-		return scheme{}, failf(AuthAlgorithm, "peer takes %s, expected something that our key (%s) signs with", describeHashes(hashes), describeKey(key))
+		return scheme{}, failf(AuthAlgorithm, "peer takes %s, expected something that our key (%s) signs with", describeHashes(hashes), signing.DescribeKey(key))
 	}
 	if key, ok := key.(*ecdsa.PublicKey); ok {
 		if i := slices.IndexFunc(usable, func(s scheme) bool { return s.hash == hashFor(key.Curve) }); i >= 0 {
@@ -116,7 +112,7 @@ func (s scheme) sign(key crypto.Signer, random io.Reader, octets []byte) (*wire.
 		return nil, failf(FailInternal, "%s by our key: %v", s.name, err)
 	}
 	if s.curve != nil {
-		signature, err = flatten(signature, s.curve)
+		signature, err = signing.Flatten(signature, s.curve)
 	} else if s.method == wire.AuthDigitalSignature {
 		signature = append(s.prefix(), signature...)
 	}
@@ -145,7 +141,7 @@ func readSignature(auth *wire.Auth, legacy bool) (scheme, []byte, error) {
 // verify checks a signature over the octets.
 func (s scheme) verify(key crypto.PublicKey, octets, signature []byte) error {
 	if !s.suits(key) {
-		return failf(AuthAlgorithm, "peer signs with %s, its certificate has a key for %s", s.name, describeKey(key))
+		return failf(AuthAlgorithm, "peer signs with %s, its certificate has a key for %s", s.name, signing.DescribeKey(key))
 	}
 	digest, ok := s.hash.digest(octets), false
 	switch key := key.(type) {
@@ -157,45 +153,14 @@ func (s scheme) verify(key crypto.PublicKey, octets, signature []byte) error {
 		}
 	case *ecdsa.PublicKey:
 		if s.curve != nil {
-			signature = unflatten(signature, s.curve)
+			signature = signing.Unflatten(signature, s.curve)
 		}
 		ok = ecdsa.VerifyASN1(key, digest, signature)
 	case ed25519.PublicKey:
 		ok = ed25519.Verify(key, octets, signature)
 	}
 	if !ok {
-		return failf(AuthSigned, "the signature (%s) is not by the key (%s) of the peer's certificate over this exchange", s.name, describeKey(key))
+		return failf(AuthSigned, "the signature (%s) is not by the key (%s) of the peer's certificate over this exchange", s.name, signing.DescribeKey(key))
 	}
 	return nil
 }
-
-// flatten turns an ECDSA signature from ASN.1 into r | s, each as long as the order of the curve: the form of RFC 4754 section 7.
-func flatten(signature []byte, curve elliptic.Curve) ([]byte, error) {
-	var inner cryptobyte.String
-	r, s := new(big.Int), new(big.Int)
-	in := cryptobyte.String(signature)
-	if !in.ReadASN1(&inner, asn1.SEQUENCE) || !inner.ReadASN1Integer(r) || !inner.ReadASN1Integer(s) {
-		return nil, errors.New("our key's ECDSA signature is no SEQUENCE of two INTEGERs")
-	}
-	n := orderLen(curve)
-	flat := make([]byte, 2*n)
-	r.FillBytes(flat[:n])
-	s.FillBytes(flat[n:])
-	return flat, nil
-}
-
-// unflatten goes back; nil, which no key verifies, when the length is wrong.
-func unflatten(flat []byte, curve elliptic.Curve) []byte {
-	n := orderLen(curve)
-	if len(flat) != 2*n {
-		return nil
-	}
-	var b cryptobyte.Builder
-	b.AddASN1(asn1.SEQUENCE, func(b *cryptobyte.Builder) {
-		b.AddASN1BigInt(new(big.Int).SetBytes(flat[:n]))
-		b.AddASN1BigInt(new(big.Int).SetBytes(flat[n:]))
-	})
-	return b.BytesOrPanic()
-}
-
-func orderLen(curve elliptic.Curve) int { return (curve.Params().N.BitLen() + 7) / 8 }
