@@ -1,0 +1,19 @@
+package ikev1
+
+import (
+	"fmt"
+
+	"sallyport/ike"
+)
+
+// failure is why a negotiation cannot succeed.
+type failure struct {
+	reason ike.Reason
+	detail string // for people
+}
+
+func (f *failure) Error() string { return fmt.Sprintf("%s: %s", f.reason, f.detail) }
+
+func failf(reason ike.Reason, format string, args ...any) error {
+	return &failure{reason: reason, detail: fmt.Sprintf(format, args...)}
+}
