@@ -93,15 +93,16 @@ func (p *peer) whereabouts() (local, remote netip.Addr) {
 	return p.cfg.Local, p.cfg.Remote
 }
 
-// migrate takes the IKE SAs to where the configuration has them now. One whose peer does not support that ends.
-func (p *peer) migrate() {
+// migrate takes the IKE SAs to where the configuration has them now. One whose peer does not support that ends. A peer that has moved by itself stays
+// where it is unless the configuration's word on that is another than before.
+func (p *peer) migrate(was Peer) {
 	for _, sa := range slices.Clone(p.sas) {
 		switch {
 		case !sa.mobike.on || sa.state != stateEstablished:
 			sa.terminate(DeletedReconfig)
 		default:
 			remote := sa.remote
-			if sa.origin.role == RoleInitiator && p.cfg.Remote != sa.remote.Addr() {
+			if sa.origin.role == RoleInitiator && p.cfg.Remote != was.Remote && p.cfg.Remote != sa.remote.Addr() {
 				remote = netip.AddrPortFrom(p.cfg.Remote, portNATT)
 			}
 			sa.move(netip.AddrPortFrom(p.cfg.Local, sa.local.Port()), remote)

@@ -48,6 +48,8 @@ func TestMove(t *testing.T) {
 		"a":                  {toA2, addrA2, addrB},
 		"b":                  {toB2, addrA, addrB2},
 		"both":               {func(l *link) { toA2(l); toB2(l) }, addrA2, addrB2},
+		"b, then a":          {func(l *link) { toB2(l); l.run(); toA2(l) }, addrA2, addrB2},
+		"a, then b":          {func(l *link) { toA2(l); l.run(); toB2(l) }, addrA2, addrB2},
 		"a, and back":        {func(l *link) { toA2(l); l.a.configure(func(p *Peer) { p.Local = addrA }) }, addrA, addrB},
 		"a, b rekeys":        {func(l *link) { toA2(l); l.b.rekey(rekeyChild) }, addrA2, addrB},
 		"a, b rekeys IKE":    {func(l *link) { toA2(l); l.b.rekey(rekeyIKE) }, addrA2, addrB},

@@ -122,7 +122,7 @@ func (p *peer) reconfigure(cfg Peer) {
 		p.endAll(DeletedReconfig)
 	}
 	if was.Local != cfg.Local || was.Remote != cfg.Remote {
-		p.migrate()
+		p.migrate(was)
 	} else if !slices.Equal(was.Additional, cfg.Additional) {
 		p.readdress()
 	}
