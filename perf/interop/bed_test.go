@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -110,11 +111,11 @@ func (b *bed) version(t *testing.T, command ...string) string {
 }
 
 // kernelErrors is what the guest's kernel has counted since before of packets that its IPsec refused. A packet of its own that a daemon's
-// policy wanted protected before the daemon installed the SA is none, and the peer may have a counter of its own.
-func (b *bed) kernelErrors(ctx context.Context, before map[string]string, peersOwn string) (map[string]string, error) {
+// policy wanted protected before the daemon installed the SA is none, and the peer may have counters of its own.
+func (b *bed) kernelErrors(ctx context.Context, before map[string]string, peersOwn []string) (map[string]string, error) {
 	now, err := b.guest.XFRMErrors(ctx)
 	maps.DeleteFunc(now, func(name, count string) bool {
-		return before[name] == count || name == "XfrmAcquireError" || name == peersOwn
+		return before[name] == count || name == "XfrmAcquireError" || slices.Contains(peersOwn, name)
 	})
 	return now, err
 }

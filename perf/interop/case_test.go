@@ -31,7 +31,7 @@ type testCase struct {
 	traffic      func(r *running) error         // in place of everyTraffic
 	check        func(t *testing.T, r *running) // in place of wantPair
 	refusal      string                         // the tunnel has to fail, and the gateway to say so with this
-	peersOwn     string                         // a counter of errors in the guest's kernel that the peer's daemon itself gives cause for
+	peersOwn     []string                       // counters of errors in the guest's kernel that the peer's daemon itself gives cause for
 }
 
 // with gives a case another check, and leaves it to make interop.
@@ -77,6 +77,7 @@ type running struct {
 	*bed
 	testCase
 	weStart bool
+	local   netip.Addr // of our gateway
 	gateway *lab.Gateway
 	peer    peers.Daemon
 	capture *lab.Capture
@@ -113,7 +114,10 @@ func runCases(t *testing.T, b *bed, daemon string, cases []testCase) {
 // carryOut brings the tunnel of one case up, uses it and takes it down.
 func carryOut(t *testing.T, b *bed, c testCase, weStart bool) {
 	t.Attr("peer", c.daemon)
-	r := &running{bed: b, testCase: c, weStart: weStart, pcap: filepath.Join(b.Dir, lineName(t)+".pcap")}
+	r := &running{bed: b, testCase: c, weStart: weStart, local: b.A.WANAddress, pcap: filepath.Join(b.Dir, lineName(t)+".pcap")}
+	if c.over6 {
+		r.local = b.A.WANAddress6
+	}
 	r.start(t)
 	if c.refusal != "" {
 		r.refused(t)
@@ -264,12 +268,12 @@ func (r *running) peersText() string {
 		auth = "    auth: {psk_file: gw-a.psk}\n"
 	}
 	start := map[bool]string{true: "always", false: "on-demand"}[r.weStart]
-	local, remote := r.A.WANAddress, r.address(r.B)
+	remote := r.address(r.B)
 	if r.over6 {
-		local, remote = r.A.WANAddress6, r.B.WANAddress6
+		remote = r.B.WANAddress6
 	}
 	return fmt.Sprintf("%speers:\n  - name: %s\n    local: %q\n    remote: %q\n    ike_proposals: [%s]\n    start: %s\n%s%s",
-		lines("", r.ours.top), lab.PeerName, local, remote, r.ike, start, auth, lines("    ", r.ours.peer))
+		lines("", r.ours.top), lab.PeerName, r.local, remote, r.ike, start, auth, lines("    ", r.ours.peer))
 }
 
 // policyText is what the gateway protects.

@@ -1,6 +1,7 @@
 package interop
 
 import (
+	"slices"
 	"testing"
 
 	"sallyport/perf/lab"
@@ -9,7 +10,7 @@ import (
 
 // rekeyBothWays wants no ping lost while both SAs are replaced from both sides.
 func rekeyBothWays(t *testing.T, r *running) {
-	if result := r.rekey(t); result.Lost() > 0 {
+	if result := r.rekey(t, func(result lab.PingResult) bool { return result.Lost() == 0 }); result.Lost() > 0 {
 		t.Errorf("ping under rekeys: %+v, want every answer", result)
 	}
 }
@@ -18,10 +19,10 @@ func rekeyBothWays(t *testing.T, r *running) {
 // or earlier still, before we can have the keys. No ping may be lost but one after the other at that time, and each for want of the SA.
 func rekeyHastyPeer(t *testing.T, r *running) {
 	before := r.dropped(t, "no_inbound_sa")
-	result := r.rekey(t)
-	hasty := int(r.dropped(t, "no_inbound_sa") - before)
-	if lost := result.Lost(); lost > hasty || lost > 0 && result.LastLost-result.FirstLost+1 != lost {
-		t.Errorf("ping under rekeys: %+v, want every answer but for %d that the peer sent before there was an SA", result, hasty)
+	hasty := func() int { return int(r.dropped(t, "no_inbound_sa") - before) }
+	result := r.rekey(t, func(result lab.PingResult) bool { return result.Lost() <= hasty() })
+	if lost := result.Lost(); lost > hasty() || lost > 0 && result.LastLost-result.FirstLost+1 != lost {
+		t.Errorf("ping under rekeys: %+v, want every answer but for %d that the peer sent before there was an SA", result, hasty())
 	}
 }
 
@@ -38,8 +39,8 @@ func (r *running) dropped(t *testing.T, reason string) (count uint64) {
 	return count
 }
 
-// rekey replaces both SAs from both sides while pings run.
-func (r *running) rekey(t *testing.T) lab.PingResult {
+// rekey replaces both SAs from both sides while pings run. In the end it waits for answers until the result is complete.
+func (r *running) rekey(t *testing.T, complete func(lab.PingResult) bool) lab.PingResult {
 	t.Helper()
 	ping, err := r.A.Host.StartPing(r.B.HostAddress, lab.PingOptions{Interval: pingPeriod})
 	if err != nil {
@@ -71,7 +72,7 @@ func (r *running) rekey(t *testing.T) lab.PingResult {
 		}
 	}
 	r.wantSPIs(t, 3)
-	result, err := ping.Stop(t.Context())
+	result, err := ping.StopWhen(t.Context(), complete)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -91,7 +92,8 @@ func (r *running) wantSPIs(t *testing.T, count int) {
 	}
 }
 
-// deleteBothWays has either side delete the tunnel, which leaves nothing at the other; it can be made again.
+// deleteBothWays has either side delete the tunnel, which leaves nothing of it at the other; it can be made again, and where our gateway keeps it up
+// that happens at once.
 func deleteBothWays(t *testing.T, r *running) {
 	for _, side := range []struct {
 		name   string
@@ -100,13 +102,23 @@ func deleteBothWays(t *testing.T, r *running) {
 		{"the peer", func() error { return r.peer.(*peers.StrongSwan).Terminate(t.Context()) }},
 		{"us", func() error { return r.gateway.Down(t.Context()) }},
 	} {
+		ike, err := r.gateway.IKE(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		children := r.spis(t)
 		if err := side.remove(); err != nil {
 			t.Fatalf("delete by %s: %v", side.name, err)
 		}
-		if err := r.gateway.WaitGone(t.Context(), changeLimit); err != nil {
-			t.Fatalf("delete by %s: %v", side.name, err)
-		}
-		if err := r.peer.(*peers.StrongSwan).WaitGone(t.Context(), changeLimit); err != nil {
+		err = lab.Until(t.Context(), nil, "neither side to have the IKE SA or its Child SA", changeLimit, func() (bool, error) {
+			now, err := r.gateway.IKE(t.Context())
+			if err != nil || now.InitiatorSPI == ike.InitiatorSPI || slices.ContainsFunc(r.spis(t), func(spi string) bool { return slices.Contains(children, spi) }) {
+				return false, r.gateway.Process.Alive()
+			}
+			theirs, err := r.peer.(*peers.StrongSwan).SAs(t.Context())
+			return !slices.ContainsFunc(theirs, func(sa peers.IKESA) bool { return sa.InitiatorSPI == ike.InitiatorSPI }), err
+		})
+		if err != nil {
 			t.Fatalf("delete by %s: %v", side.name, err)
 		}
 		if err := r.gateway.Up(t.Context()); err != nil {

@@ -68,6 +68,19 @@ func (r *running) wantSAs(t *testing.T, what string, want func(api.SA) bool) {
 	}
 }
 
+// spis are those of the gateway's SAs.
+func (r *running) spis(t *testing.T) (all []string) {
+	t.Helper()
+	sas, err := r.gateway.SAs(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, sa := range sas {
+		all = append(all, sa.Direction+" "+sa.SPI)
+	}
+	return all
+}
+
 // wantPair wants one IKE SA and one Child SA of two SAs.
 func wantPair(t *testing.T, r *running) {
 	if _, err := r.gateway.IKE(t.Context()); err != nil {

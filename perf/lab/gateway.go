@@ -254,7 +254,12 @@ func (g *Gateway) Reload(ctx context.Context, policy, manualSAs string) error {
 
 // Readdress has the gateway's WAN port take these addresses in place of what it has, and speak to the peer from the first of them.
 func (g *Gateway) Readdress(ctx context.Context, addresses ...netip.Addr) error {
-	g.options.WAN = addresses
+	return g.Reconfigure(ctx, func(o *GatewayOptions) { o.WAN = addresses })
+}
+
+// Reconfigure has the gateway take a configuration with other options.
+func (g *Gateway) Reconfigure(ctx context.Context, change func(o *GatewayOptions)) error {
+	change(&g.options)
 	return g.reload(ctx)
 }
 

@@ -73,12 +73,11 @@ func TestNATBetweenGateways(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const enough = 100
-	r.waitESP(t, enough)
+	r.waitESP(t, 100)
 	if err := r.Masquerade(t.Context(), r.A, portsAfter[0], portsAfter[1]); err != nil {
 		t.Fatal(err)
 	}
-	result := r.rebound(t, ping, enough)
+	result := r.rebound(t, ping)
 
 	// Gateway B reaches A by the new mapping with ESP of its own accord, and with IKE.
 	if back, err := r.B.Host.Ping(t.Context(), r.A.HostAddress, lab.PingOptions{Count: 20, Interval: pingPeriod}); err != nil || back.Received != 20 {
@@ -107,26 +106,18 @@ func TestNATBetweenGateways(t *testing.T) {
 	r.verify(t, result.Received)
 }
 
-// rebound wants so many answers through the NAT's new mapping, and after them every one: lost is only what came to gateway B, or left it,
-// before it knew that mapping.
-func (r *natRig) rebound(t *testing.T, pings *lab.Pings, enough int) lab.PingResult {
+// rebound wants an answer through the NAT's new mapping, one to a ping that was sent after it, and then every one: lost is only what came to
+// gateway B, or left it, before it knew that mapping.
+func (r *natRig) rebound(t *testing.T, pings *lab.Pings) lab.PingResult {
 	t.Helper()
 	var found lab.PingResult
 	for range 2 {
-		before, err := pings.Sofar()
-		if err != nil {
-			t.Fatal(err)
-		}
-		found = before
-		err = lab.Until(t.Context(), nil, "answers through the NAT's new mapping", reboundLimit, func() (bool, error) {
-			now, err := pings.Sofar()
-			return now.Received >= before.Sent+enough, err // more than can have been under way
-		})
-		if err != nil {
+		var err error
+		if found, err = pings.Pass(t.Context(), reboundLimit); err != nil {
 			t.Fatal(err)
 		}
 	}
-	result, err := pings.Stop(t.Context())
+	result, err := pings.StopWhen(t.Context(), func(r lab.PingResult) bool { return r.LastLost <= found.Sent })
 	if err != nil || result.LastLost > found.Sent {
 		t.Errorf("ping across the rebinding: %+v (%v), want every answer to what was sent after the first %d", result, err, found.Sent)
 	}

@@ -21,6 +21,7 @@ import (
 type PingResult struct {
 	Sent, Received      int
 	FirstLost, LastLost int // of those without an answer, from 1; 0 when there is none
+	LastAnswered        int // 0 when none is
 }
 
 // Lost is how many echo requests had no answer.
@@ -43,7 +44,7 @@ const (
 	pingNumber  = 8
 )
 
-// More than pingWindow requests without an answer are followed pingBackOff times as slowly: a machine that has not had the time to take
+// More than pingWindow requests since the last that is answered are followed pingBackOff times as slowly: a machine that has not had the time to take
 // packets must not overflow the queue of a socket (some 270 small frames by default), which would look like a loss on the way.
 const (
 	pingWindow  = 100
@@ -152,7 +153,7 @@ func (p *Pings) send() {
 func (p *Pings) next(ticks int) (number int, due bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if len(p.waiting) >= pingWindow && ticks%pingBackOff != 0 {
+	if p.result.Sent-p.result.LastAnswered >= pingWindow && ticks%pingBackOff != 0 {
 		return 0, false
 	}
 	p.result.Sent++
@@ -230,6 +231,7 @@ func (p *Pings) answered(b []byte) {
 	if _, waited := p.waiting[number]; waited {
 		delete(p.waiting, number)
 		p.result.Received++
+		p.result.LastAnswered = max(p.result.LastAnswered, number)
 	}
 }
 
@@ -254,13 +256,32 @@ func (p *Pings) Sofar() (PingResult, error) {
 	return r, p.err
 }
 
+// Pass waits for the answer to a request that is sent from now on, and returns what has become of all by then.
+func (p *Pings) Pass(ctx context.Context, limit time.Duration) (PingResult, error) {
+	before, err := p.Sofar()
+	if err != nil {
+		return before, err
+	}
+	now := before
+	err = Until(ctx, nil, "an answer to a ping", limit, func() (bool, error) {
+		now, err = p.Sofar()
+		return now.LastAnswered > before.Sent, err
+	})
+	return now, err
+}
+
 // Stop ends the sending, waits for the answers that are under way and returns the result.
 func (p *Pings) Stop(ctx context.Context) (PingResult, error) {
+	return p.StopWhen(ctx, func(r PingResult) bool { return r.Lost() == 0 })
+}
+
+// StopWhen is Stop where some are known to be lost: it waits until the result is all that can come.
+func (p *Pings) StopWhen(ctx context.Context, complete func(PingResult) bool) (PingResult, error) {
 	p.endSending()
 	// What does not come is a count, and no error.
 	_ = Until(ctx, nil, "every answer", p.options.Wait, func() (bool, error) {
 		result, err := p.Sofar()
-		return result.Lost() == 0, err
+		return complete(result), err
 	})
 	p.close()
 	result, err := p.Sofar()

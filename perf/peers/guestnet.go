@@ -53,6 +53,15 @@ func (g *Guest) ConfigureCases(ctx context.Context, site, peer *lab.Site) error 
 	)
 }
 
+// Readdress gives the guest another address in its network in place of one that it has.
+func (g *Guest) Readdress(ctx context.Context, from, to netip.Addr) error {
+	return g.lines(ctx,
+		// Without this a network's first address takes the others with it.
+		[]string{"sh", "-c", "echo 1 >/proc/sys/net/ipv4/conf/" + guestLink + "/promote_secondaries"},
+		[]string{"ip", "address", "add", netip.PrefixFrom(to, 24).String(), "dev", guestLink},
+		[]string{"ip", "address", "del", netip.PrefixFrom(from, 24).String(), "dev", guestLink})
+}
+
 // lines runs commands in the guest until one fails.
 func (g *Guest) lines(ctx context.Context, lines ...[]string) error {
 	for _, line := range lines {
