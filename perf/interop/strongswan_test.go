@@ -33,7 +33,7 @@ func strongSwan(changes ...func(b *bed, t *peers.Tunnel)) theirs {
 // S-060: either end starts.
 func TestStrongSwan(t *testing.T) {
 	b := newBed(t)
-	runCases(t, b, b.strongSwanVersion(t), slices.Concat(strongSwanForms(b), certificateCases(t, b), lifeCases(t, b), algorithmCases()))
+	runCases(t, b, b.strongSwanVersion(t), slices.Concat(strongSwanForms(b), certificateCases(t, b), lifeCases(t, b), []testCase{mobikeCase()}, algorithmCases()))
 }
 
 func (b *bed) strongSwanVersion(t *testing.T) string {

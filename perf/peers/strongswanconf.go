@@ -49,11 +49,12 @@ type settings struct {
 const plugins = "random nonce openssl gcm ccm ctr kdf aes des sha1 sha2 hmac cmac xcbc chapoly curve25519 gmp mgf1 pem pkcs1 pkcs8 x509 pubkey constraints revocation " +
 	"%skernel-netlink socket-default vici"
 
-// Rekeying is never started by time here: tests start it, or the other side does.
+// Rekeying is never started by time here: tests start it, or the other side does. Requests are sent again soon, and for longer than a test waits: a peer that
+// has to start programs before it answers, on a busy machine, takes more than 13 s for IKE_AUTH.
 var strongswanConf = template.Must(template.New("strongswan.conf").Parse(`charon-systemd {
   load_modular = no
   load = {{.Plugins}}
-  retransmit_tries = 4
+  retransmit_tries = 8
   retransmit_timeout = 1.0
   retransmit_base = 1.5
   filelog {
