@@ -182,6 +182,24 @@ func (g *Gateway) openPorts() (err error) {
 		g.devices = append(g.devices, device)
 		g.log.Info("port", "port", p.Name, "device", device.Name, "driver", device.Driver, "mac", device.MAC.String(),
 			"mtu", device.MTU, "queues", device.RxQueues, "rss", device.RSS, "rx_ipv4_checksum", device.Offloads.RxIPv4Checksum)
+		if err := g.warnShared(p, device); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// warnShared warns of addresses of a port that the kernel has on its interface too: it answers beside the gateway, for example that nobody listens on UDP port 500.
+func (g *Gateway) warnShared(p config.Port, device *ethdev.Device) error {
+	kernels, err := device.KernelAddresses()
+	if err != nil {
+		return err
+	}
+	for _, k := range kernels {
+		if slices.ContainsFunc(p.Addresses, func(ours netip.Prefix) bool { return ours.Addr() == k.Addr() }) {
+			g.log.Warn(fmt.Sprintf("port %s (%s): the kernel has %v too and answers for it beside the gateway: take it away with \"ip address del\", and from what configures the machine's network",
+				p.Name, p.Device, k))
+		}
 	}
 	return nil
 }

@@ -87,9 +87,13 @@ func sasView(counted []pipeline.SACounters, negotiated []ike.SAInfo, manual map[
 			outbound[outboundName{c.Name, c.SPIOut}] = origin{info.Peer, c}
 		}
 	}
+	at := endsOf(counted)
 	sas := make([]api.SA, 0, len(counted))
 	for _, s := range counted {
 		from, direction := inbound[s.SPI], "inbound"
+		if pair, found := at[outboundName{s.Tunnel, from.child.SPIOut}]; found && !s.Outbound {
+			s.Local, s.Remote = pair.local, pair.remote
+		}
 		if s.Outbound {
 			from, direction = outbound[outboundName{s.Tunnel, s.SPI}], "outbound"
 		}
@@ -107,6 +111,20 @@ func sasView(counted []pipeline.SACounters, negotiated []ike.SAInfo, manual map[
 		})
 	}
 	return sas
+}
+
+// ends are where the two ends of a tunnel are.
+type ends struct{ local, remote netip.AddrPort }
+
+// endsOf tells where outbound SAs lead. An end that moves (RFC 4555, or by a NAT) moves them alone: the inbound one of a pair takes what comes from anywhere.
+func endsOf(counted []pipeline.SACounters) map[outboundName]ends {
+	all := map[outboundName]ends{}
+	for _, s := range counted {
+		if s.Outbound {
+			all[outboundName{s.Tunnel, s.SPI}] = ends{s.Local, s.Remote}
+		}
+	}
+	return all
 }
 
 // protocolOf, modeOf and aroundOf are the words for how an SA protects packets.

@@ -3,6 +3,7 @@ package lab_test
 import (
 	"context"
 	"errors"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -73,6 +74,28 @@ func TestDemo(t *testing.T) {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("expected %q in the demo's output:\n%s", want, &out)
 		}
+	}
+}
+
+// TestKernelHasTheAddress: the gateway warns where the kernel has the address of a port too, and of no other.
+func TestKernelHasTheAddress(t *testing.T) {
+	t.Parallel()
+	s := newSites(t, lab.RawGateway, lab.RawGateway)
+	for link, address := range map[string]netip.Addr{lab.WANLink: s.A.WANAddress, lab.LANLink: netip.MustParseAddr("10.1.0.9")} {
+		if err := s.A.Gateway.AddAddress(link, netip.PrefixFrom(address, 24)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	g, err := s.StartGateway(s.A, lab.GatewayOptions{Binary: binary(t), PSK: testPSK, Start: "on-demand"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := g.WaitReady(t.Context(), tunnelLimit); err != nil {
+		t.Fatal(err)
+	}
+	const warning = "answers for it beside the gateway"
+	if log := g.Process.Log(); strings.Count(log, warning) != 1 || !strings.Contains(log, "the kernel has "+s.A.WANAddress.String()+"/24 too and "+warning) {
+		t.Errorf("expected one warning, of %v, in the log:\n%s", s.A.WANAddress, log)
 	}
 }
 

@@ -2,6 +2,9 @@ package ethdev
 
 import (
 	"fmt"
+	"net"
+	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -63,6 +66,28 @@ func TestAFPacketTags(t *testing.T) {
 	copy(want[0][12:], []byte{0x81, 0x00, 0x00, 0x07, etherTypeTest >> 8, etherTypeTest & 0xff})
 	openHost(t, host).send(t, want...)
 	compare(t, receive(t, dev, 1, isTagged), want)
+}
+
+// TestKernelAddresses: what the kernel has on the interface below a port.
+func TestKernelAddresses(t *testing.T) {
+	enterNamespace(t)
+	addVeth(t, 1500)
+	pool := newPool(t, 1500)
+	dev := openPort(t, PortConfig{Name: "wan", Device: "net_af_packet,iface=gw", Pool: pool})
+	link, err := netlink.LinkByName("gw")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := netip.MustParsePrefix("192.0.2.1/24")
+	if found, err := dev.KernelAddresses(); err != nil || slices.Contains(found, want) {
+		t.Errorf("addresses %v (%v), %v is not yet there", found, err, want)
+	}
+	if err := netlink.AddrAdd(link, &netlink.Addr{IPNet: &net.IPNet{IP: want.Addr().AsSlice(), Mask: net.CIDRMask(want.Bits(), 32)}}); err != nil {
+		t.Fatal(err)
+	}
+	if found, err := dev.KernelAddresses(); err != nil || !slices.Contains(found, want) {
+		t.Errorf("addresses %v (%v), want %v", found, err, want)
+	}
 }
 
 func TestAFPacketQueues(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 
 	"golang.org/x/sys/unix"
 )
@@ -49,6 +50,28 @@ func raise(name string) error {
 	}
 	defer n.close()
 	return n.up()
+}
+
+// KernelAddresses are those that the kernel has on the interface below a port; the calling thread is in its namespace. A port without such an interface has none.
+func (d *Device) KernelAddresses() ([]netip.Prefix, error) {
+	if d.netif == nil {
+		return nil, nil
+	}
+	iface, err := net.InterfaceByName(d.netif.name)
+	if err != nil {
+		return nil, fmt.Errorf("kernel interface %s: %w", d.netif.name, err)
+	}
+	all, err := iface.Addrs()
+	if err != nil {
+		return nil, fmt.Errorf("addresses of kernel interface %s: %w", d.netif.name, err)
+	}
+	var prefixes []netip.Prefix
+	for _, a := range all {
+		if prefix, err := netip.ParsePrefix(a.String()); err == nil {
+			prefixes = append(prefixes, prefix)
+		}
+	}
+	return prefixes, nil
 }
 
 func (n *netif) close() {
