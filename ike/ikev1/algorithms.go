@@ -16,14 +16,26 @@ var encryptions = []struct {
 }{{crypto.EncrAESCBC, isakmp.EncryptionAES}, {crypto.Encr3DES, isakmp.Encryption3DES}, {crypto.EncrDES, isakmp.EncryptionDES}}
 
 // hashes are what the PRF of an ISAKMP SA is the HMAC of, with the integrity algorithm of the same hash, whose word the configuration has for both.
-var hashes = []struct {
-	ours  crypto.PRFID
-	integ crypto.IntegID
-	wire  isakmp.HashAlgorithm
-}{
+var hashes = []hashRow{
 	{crypto.PRFHMACSHA256, crypto.IntegHMACSHA256, isakmp.HashSHA256}, {crypto.PRFHMACSHA384, crypto.IntegHMACSHA384, isakmp.HashSHA384},
 	{crypto.PRFHMACSHA512, crypto.IntegHMACSHA512, isakmp.HashSHA512}, {crypto.PRFHMACSHA1, crypto.IntegHMACSHA1, isakmp.HashSHA1},
 	{crypto.PRFHMACMD5, crypto.IntegHMACMD5, isakmp.HashMD5},
+}
+
+type hashRow struct {
+	ours  crypto.PRFID
+	integ crypto.IntegID
+	wire  isakmp.HashAlgorithm
+}
+
+// combined reports whether a proposal wants more key exchanges than one (RFC 9370). IKEv1 has one: whoever asks for more gets nothing weaker.
+func combined(p crypto.Proposal) bool {
+	for _, methods := range p.AdditionalKE {
+		if len(methods) > 0 && !slices.Contains(methods, crypto.DHNone) {
+			return true
+		}
+	}
+	return false
 }
 
 // dhGroups are those of RFC 2409 section 6, RFC 3526 and RFC 5903, whose numbers are those of IKEv2.

@@ -47,7 +47,8 @@ type capture struct {
 	FromInitiator hexOctets   `json:"keymat_from_initiator"`
 	FromResponder hexOctets   `json:"keymat_from_responder"`
 
-	messages []*isakmp.Message // with fragments put together
+	datagrams [][]byte
+	messages  []*isakmp.Message // with fragments put together
 }
 
 func readCapture(t *testing.T, name string) *capture {
@@ -66,7 +67,8 @@ func readCapture(t *testing.T, name string) *capture {
 		t.Fatal(err)
 	}
 	var pieces []byte
-	for _, payload := range udpPayloads(file) {
+	c.datagrams = udpPayloads(file)
+	for _, payload := range c.datagrams {
 		m, err := isakmp.Parse(payload)
 		if err != nil {
 			t.Fatal(err)

@@ -24,6 +24,9 @@ func DefaultIKEProposals() []crypto.IKEProposal {
 func spread(proposals []crypto.IKEProposal, methods []isakmp.AuthMethod, life isakmp.Lifetime) []isakmp.Phase1 {
 	var list []isakmp.Phase1
 	for _, p := range proposals {
+		if combined(p) {
+			continue
+		}
 		for _, c := range p.Ciphers {
 			for _, prf := range p.PRF {
 				for _, dh := range p.DH {

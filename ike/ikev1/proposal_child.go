@@ -43,7 +43,10 @@ func quickGroups(proposals []crypto.Proposal) []crypto.DHID {
 
 // childGroups are those of one proposal that IKEv1 has a number for.
 func childGroups(p crypto.Proposal) []crypto.DHID {
-	if len(p.DH) == 0 {
+	switch {
+	case combined(p):
+		return nil
+	case len(p.DH) == 0:
 		return []crypto.DHID{crypto.DHNone}
 	}
 	return slices.DeleteFunc(slices.Clone(p.DH), func(id crypto.DHID) bool { return !slices.Contains(dhGroups, id) })

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"strings"
 
 	"sallyport/ike/isakmp"
 	"sallyport/policy"
@@ -142,5 +141,5 @@ func describeSelectors(list []policy.Selector) string {
 	for _, s := range list[:min(len(list), maxDescribed)] {
 		texts = append(texts, s.String())
 	}
-	return strings.Join(texts, ", ")
+	return listed(texts, ", ")
 }

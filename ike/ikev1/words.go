@@ -11,8 +11,22 @@ import (
 
 // What was offered and what is wanted, for people: in the words of the configuration, and where it has none by the names of the registries.
 
-// maxDescribed bounds what a hostile offer can put into a Fact.
-const maxDescribed = 16
+// Bounds of what a hostile offer can put into a Fact.
+const (
+	maxDescribed = 16   // entries of a list
+	maxText      = 1000 // octets of a list, beyond which its entries are counted only
+)
+
+// listed joins texts as far as they fit.
+func listed(texts []string, separator string) string {
+	length := 0
+	for i, text := range texts {
+		if length += len(separator) + len(text); i > 0 && length > maxText {
+			return fmt.Sprintf("%s%sand %d more", strings.Join(texts[:i], separator), separator, len(texts)-i)
+		}
+	}
+	return strings.Join(texts, separator)
+}
 
 // describePhase1 lists transforms of main mode: "aes256-sha256-modp2048 (pre-shared key)".
 func describePhase1(list []isakmp.Phase1) string {
@@ -24,7 +38,7 @@ func describePhase1(list []isakmp.Phase1) string {
 		words := []string{encryptionWord(t), hashWord(t.Hash), groupWord(t.Group)}
 		texts = append(texts, fmt.Sprintf("%s (%v)", strings.Join(words, "-"), t.Auth))
 	}
-	return strings.Join(texts, ", ")
+	return listed(texts, ", ")
 }
 
 func encryptionWord(t isakmp.Phase1) string {
@@ -62,7 +76,7 @@ func describeAlternatives(list []alternative) string {
 	for _, a := range list[:min(len(list), maxDescribed)] {
 		texts = append(texts, describeTransforms(a.ah, a.esp))
 	}
-	return strings.Join(texts, ", ")
+	return listed(texts, ", ")
 }
 
 // describeOffers lists what a peer wants, or has answered.
@@ -71,7 +85,7 @@ func describeOffers(list []offer) string {
 	for i := range list[:min(len(list), maxDescribed)] {
 		texts = append(texts, list[i].describe())
 	}
-	return strings.Join(texts, ", ")
+	return listed(texts, ", ")
 }
 
 func (o *offer) describe() string {
@@ -108,7 +122,7 @@ func describeTransforms(ah, esp []childTransform) string {
 			texts = append(texts, t.String())
 		}
 		if len(texts) > 0 {
-			parts = append(parts, strings.Join(texts, " or "))
+			parts = append(parts, listed(texts, " or "))
 		}
 	}
 	return strings.Join(parts, " around ")
