@@ -198,10 +198,11 @@ func TestSAViewJoinsCountersAndNegotiation(t *testing.T) {
 		t.Fatal(err)
 	}
 	at := time.Date(2026, 11, 21, 3, 0, 0, 0, time.UTC)
+	former, local, remote := netip.MustParseAddrPort("192.0.2.9:500"), netip.MustParseAddrPort("192.0.2.1:500"), netip.MustParseAddrPort("192.0.2.2:500")
 	negotiated := []ike.SAInfo{{Peer: "b", Children: []ike.ChildInfo{{Name: "tunnel", SPIIn: 1, SPIOut: 2, Established: at}}}}
 	counted := []pipeline.SACounters{
-		{Tunnel: "tunnel", SPI: 1, Suite: suite, Packets: 10, Worker: 1},
-		{Tunnel: "tunnel", SPI: 2, Suite: suite, Outbound: true, Packets: 20, Worker: -1},
+		{Tunnel: "tunnel", SPI: 1, Suite: suite, Packets: 10, Worker: 1, Local: former, Remote: former},
+		{Tunnel: "tunnel", SPI: 2, Suite: suite, Outbound: true, Packets: 20, Worker: -1, Local: local, Remote: remote},
 		{Tunnel: "tunnel", SPI: 9, Suite: suite}, // on its way out: IKE no longer knows it
 	}
 	views := sasView(counted, negotiated, nil)
@@ -210,6 +211,9 @@ func TestSAViewJoinsCountersAndNegotiation(t *testing.T) {
 	}
 	if len(views) != 3 {
 		t.Fatalf("expected 3 SAs, found %d", len(views))
+	}
+	if in := views[0]; in.Local != "192.0.2.1" || in.Remote != "192.0.2.2" {
+		t.Errorf("the inbound SA of a pair that has moved is between %s and %s, expected where the outbound one is", in.Local, in.Remote)
 	}
 	for i, want := range []api.SA{
 		{Peer: "b", Direction: "inbound", SPI: "0x00000001", Packets: 10, Established: at},
