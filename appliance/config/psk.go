@@ -52,7 +52,7 @@ func readSecretFile(configPath, name, what string, most, uid int) ([]byte, error
 		if at := (*fs.PathError)(nil); errors.As(err, &at) {
 			err = at.Err
 		}
-		return nil, fmt.Errorf("expected the name of a file with %s: %w (the name is not shown because it may be the key itself)", what, err)
+		return nil, fmt.Errorf("expected the name of a file with %s: %w (a relative name starts at the configuration's folder; it is not shown because it may be the key itself)", what, err)
 	}
 	defer file.Close()
 	info, err := file.Stat()
