@@ -13,10 +13,9 @@ import (
 	"sallyport/appliance/config"
 )
 
-// S-003: a changed file is picked up within the interval that the policy names;
+// S-003: a changed file is picked up by the machine's clock, TestChangedFileIsInForceWithinOneInterval says how soon;
 // one that is half written or wrong is logged with all its errors, and changes nothing.
 func TestChangedFileIsPickedUp(t *testing.T) {
-	const interval = 2 * time.Second
 	r := newRig(t, strings.Replace(siteA(), "- name: whole\n", "- name: whole\n    refresh_seconds: 2\n", 1))
 	g := r.gateways[0]
 	write := func(text string) {
@@ -46,12 +45,8 @@ func TestChangedFileIsPickedUp(t *testing.T) {
 	}
 
 	after := strings.Replace(before, "active_policy: whole", "active_policy: more", 1)
-	written := time.Now()
 	write(after)
 	eventually(t, "the changed file to be in force", func() bool { return active() == "more" })
-	if took := time.Since(written); took > 2*interval {
-		t.Errorf("it took %v, expected about %v on a busy machine", took, interval)
-	}
 	if backups := get[[]api.Backup](r, g, api.PathBackups); len(backups) != 1 || backups[0].Policy != "whole" {
 		t.Errorf("expected a backup of the text before, found %+v", backups)
 	}

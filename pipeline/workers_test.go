@@ -216,12 +216,15 @@ func (e events) Echo(Echo)                                 {}
 func (e events) Moved(CellID, uint32, netip.AddrPort)      {}
 func (e events) Expire(_ CellID, spi uint32, _, hard bool) { e <- fmt.Sprint("expire ", spi, hard) }
 
+// patience is how long a test waits for something that happens at once on an idle machine.
+const patience = time.Minute
+
 // waitFor polls for something that happens on another thread.
 func waitFor(t *testing.T, what string, done func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !done(); runtime.Gosched() {
+	for deadline := time.Now().Add(patience); !done(); runtime.Gosched() {
 		if time.Now().After(deadline) {
-			t.Fatalf("waited 20 s for %s", what)
+			t.Fatalf("waited %v for %s", patience, what)
 		}
 	}
 }
