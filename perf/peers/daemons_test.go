@@ -1,6 +1,7 @@
 package peers
 
 import (
+	"context"
 	"fmt"
 	"testing"
 	"time"
@@ -39,6 +40,11 @@ func TestDaemonsInGuest(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			t.Cleanup(func() { // also on failure: the next daemon wants its ports
+				if err := d.Stop(context.Background()); err != nil {
+					t.Error(err)
+				}
+			})
 			for _, initiate := range []func() error{func() error { return a.Initiate(t.Context()) }, func() error { return d.Initiate(t.Context()) }} {
 				if err := initiate(); err != nil {
 					t.Fatalf("%v\n%s", err, d.Log())
@@ -60,9 +66,6 @@ func TestDaemonsInGuest(t *testing.T) {
 				if err := a.Terminate(t.Context()); err != nil {
 					t.Fatal(err)
 				}
-			}
-			if err := d.Stop(t.Context()); err != nil {
-				t.Error(err)
 			}
 		})
 	}
