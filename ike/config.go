@@ -54,9 +54,30 @@ func (s Start) String() string {
 	return "always"
 }
 
+// Version is which IKE is spoken with a peer.
+type Version uint8
+
+const (
+	V2   Version = iota
+	V1           // IKEv1 (RFC 2409), by package ikev1 alone
+	VAny         // both are answered, and IKEv2 is begun with: a peer that must not be talked into IKEv1 by whoever drops packets
+)
+
+// String is the word of the configuration.
+func (v Version) String() string {
+	switch v {
+	case V1:
+		return "v1"
+	case VAny:
+		return "any"
+	}
+	return "v2"
+}
+
 // Peer is one row of the PAD (RFC 4301 4.4.3): whom we speak to, how both prove who they are, and what may be negotiated.
 type Peer struct {
 	Name          string
+	Version       Version
 	Local, Remote netip.Addr
 	LocalID       Identity             // zero: Local
 	RemoteID      Identity             // zero: Remote

@@ -3,6 +3,7 @@ package ike
 import (
 	"encoding/binary"
 	"net/netip"
+	"slices"
 	"time"
 
 	"sallyport/ike/internal/admission"
@@ -47,11 +48,16 @@ func NewEngine(cfg Config) *Engine {
 		halfOpen: admission.NewHalfOpen(), departed: newDeparted(), checks: newChecks(),
 	}
 	e.replies.PerSecond, e.unproven.PerSecond = e.limits.UnprotectedReplies, e.limits.CookieThreshold
-	for _, p := range cfg.Peers {
+	for _, p := range spoken(cfg.Peers) {
 		e.peers = append(e.peers, newPeer(e, p))
 	}
 	e.index()
 	return e
+}
+
+// spoken are the peers that IKEv2 is spoken with.
+func spoken(peers []Peer) []Peer {
+	return slices.DeleteFunc(slices.Clone(peers), func(p Peer) bool { return p.Version == V1 })
 }
 
 // Step takes one event at a time and returns what is to be done about it, in order. Now must not go backwards. The effects, and the keys in

@@ -97,6 +97,7 @@ const (
 	DropIntegrity  Reason = "ike_integrity"   // ICV or decryption failed
 	DropCleartext  Reason = "ike_cleartext"   // unprotected where protection is due; a hint at most
 	DropFragment   Reason = "ike_fragment"    // of a message in fragments: there already, of a smaller total, or not agreed on
+	DropAggressive Reason = "ike_aggressive"  // S-061: IKEv1's aggressive mode shows who the ends are
 	DropNoState    Reason = "ike_no_state"    // retransmission for an IKE SA that is past it
 )
 
@@ -109,6 +110,7 @@ const (
 	RefuseProven         Reason = "ike_limit_proven"      // IKE_SA_INIT requests with cookies, per address and second
 	RefuseRequests       Reason = "ike_limit_requests"    // requests of an authenticated peer in a second; they count as lost
 	RefuseRate           Reason = "ike_limit_replies"     // error reply, response elsewhere or liveness check withheld
+	RefuseSpent          Reason = "ike_limit_quick_modes" // S-077: quick modes on an ISAKMP SA that may make no more
 	RefuseChecks         Reason = "ike_limit_checks"      // certificate checks under way; the message counts as lost
 	RefuseIKESAs         Reason = "ike_limit_ike_sas"     // IKE SAs with one peer
 	RefuseChildren       Reason = "ike_limit_children"    // Child SAs on one IKE SA, or for one child

@@ -25,7 +25,7 @@ import (
 func (e *Engine) reconfigure(configured []Peer) {
 	before, kept := e.peers, map[*peer]bool{}
 	e.peers = nil
-	for _, cfg := range configured {
+	for _, cfg := range spoken(configured) {
 		cfg = cfg.withDefaults()
 		p := e.byName[cfg.Name]
 		switch {
@@ -62,6 +62,13 @@ func (e *Engine) closeDeaf(deaf func(local netip.Addr) bool) {
 		}
 	}
 }
+
+// SameIdentity reports what reconfigure goes by, for the engine of IKEv1: whether all that an IKE SA with the peer was made from holds still.
+// Both have their defaults.
+func (p Peer) SameIdentity(other Peer) bool { return sameIdentity(p, other) }
+
+// SameProtection reports whether what a Child SA was made from is the same.
+func (c Child) SameProtection(other Child) bool { return sameProtection(c, other) }
 
 // sameIdentity reports whether what an IKE SA was made from holds still, without telling where the keys differ. A renewed certificate of
 // ours serves the next authentication and ends nothing, and neither does one more authority; whom an authority vouched for that is

@@ -12,6 +12,7 @@ import (
 // SAInfo is one IKE SA as `show ike` prints it, or a peer that has none (State "idle").
 type SAInfo struct {
 	Peer                       string
+	Version                    Version
 	State                      string
 	Role                       Role // who began the negotiation of this IKE SA
 	SPIi, SPIr                 uint64

@@ -10,6 +10,7 @@ import (
 type failure struct {
 	reason ike.Reason
 	detail string // for people
+	told   bool   // the peer has said so, and need not be
 }
 
 func (f *failure) Error() string { return fmt.Sprintf("%s: %s", f.reason, f.detail) }

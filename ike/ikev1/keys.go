@@ -1,4 +1,3 @@
-// Package ikev1 negotiates by IKEv1, RFC 2409: main mode, quick mode and the informational exchange. Its messages are those of package isakmp.
 package ikev1
 
 import (

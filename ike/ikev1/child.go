@@ -1,0 +1,343 @@
+package ikev1
+
+import (
+	"net/netip"
+	"slices"
+	"time"
+
+	"sallyport/crypto"
+	"sallyport/ike"
+	"sallyport/ike/internal/deadline"
+	"sallyport/ike/isakmp"
+	"sallyport/policy"
+)
+
+// childState says where a pair of IPsec SAs is in its life.
+//
+//	message 1 answered      message 3
+//	────────> childPending ──────────> childActive ──────────────> childReplaced ──────────────> childGone
+//	          (responder)   ──────────>     │    another has taken              a delete, ours
+//	                        message 2       │    its place                      or the peer's
+//	                        (initiator)     └────────────────────────────────────────────>│
+//
+// How a rekey loses no packet. The responder installs its inbound half before it answers message 1, and the initiator its own before it sends
+// message 3; from then on the initiator sends by the new pair, and the responder from message 3 on: neither sends by an SA that the other
+// lacks. The initiator deletes the old pair, when packets by the new one show that message 3 has come through, and no sooner than RekeyGrace after it;
+// without packets RekeyGuard after. An inbound SA whose place another has takes packets for RekeyGrace beyond its delete.
+type childState uint8
+
+const (
+	childPending childState = iota
+	childActive
+	childReplaced
+	childGone
+)
+
+var childStateNames = [...]string{"pending", "installed", "replaced", "gone"}
+
+func (s childState) String() string { return childStateNames[s] }
+
+// sending says what has become of the outbound half.
+type sending uint8
+
+const (
+	sendNotYet  sending = iota
+	sendCurrent         // installed, and in the data plane's cell until another takes its place
+	sendOver            // removed, or never to be installed
+)
+
+// childSA is a pair of IPsec SAs made by one quick mode.
+type childSA struct {
+	slot  *slot
+	role  ike.Role // who began the quick mode
+	state childState
+
+	protocol      crypto.Protocol
+	suite         crypto.Suite
+	esn           bool
+	group         crypto.DHID // of perfect forward secrecy; 0: none
+	transport     bool
+	selector      policy.Selector
+	spiIn, spiOut uint32
+	keyIn, keyOut crypto.Secret // until installed
+	local, remote netip.AddrPort
+	udp           bool // ESP in UDP
+	behindNAT     bool
+	nonce         []byte // the initiator's: it settles which of two stays
+	agreed        isakmp.Lifetime
+
+	sending    sending
+	notInbound bool // the data plane has refused the inbound half
+
+	lifetime
+	began     time.Time // the quick mode, as seen from here
+	saidSince time.Time // message 3 was last sent, for the initiator: until it has come through the peer sends by the old pair
+	idleFrom  time.Time // idleness counts from here at the earliest
+
+	life  deadline.Timer // rekey, then the end
+	watch deadline.Timer // idle; replaced: until its delete
+}
+
+func (c *childSA) engine() *Engine { return c.slot.peer.engine }
+
+// install puts a new pair into its slot and its inbound half into the data plane.
+func (c *childSA) install() {
+	e, s := c.engine(), c.slot
+	s.children = append(s.children, c)
+	e.children[c.spiIn] = c
+	e.effect(ike.InstallInbound{Peer: s.peer.cfg.Name, Child: s.cfg.Name, SA: c.half(c.spiIn, &c.keyIn)})
+}
+
+// activate begins the life of a pair that both ends have: it takes the place of what the slot had.
+func (c *childSA) activate() {
+	e, s := c.engine(), c.slot
+	prior := s.live()
+	c.state, c.lifetime, c.idleFrom = childActive, e.lifetimeFrom(e.now, c.agreed.Seconds, c.role), e.now
+	e.timers.Set(&c.life, c.rekeyAt, c.rekeyDue)
+	c.watchIdle()
+	s.succeeded()
+	kind := ike.ChildEstablished
+	if prior != nil {
+		kind = ike.ChildRekeyed
+	}
+	f := c.fact(kind)
+	f.Selectors = []policy.Selector{c.selector}
+	e.fact(f)
+	switch {
+	case prior == nil:
+		c.installOutbound()
+	case c.crossed(prior) && string(prior.nonce) < string(c.nonce):
+		c.replace(ike.DeletedRedundant, prior)
+	default:
+		c.installOutbound()
+		reason := ike.DeletedRekeyed
+		if c.crossed(prior) {
+			reason = ike.DeletedRedundant
+		}
+		prior.replace(reason, c)
+	}
+	s.peer.touch()
+}
+
+// crossed reports whether two pairs come of quick modes that both ends began for the same purpose at the same time: then both ends keep the one whose
+// initiator's nonce is the lower. Each end may see one of them begin when the other is done already, for a short while.
+func (c *childSA) crossed(prior *childSA) bool {
+	return c.role != prior.role && c.began.Before(prior.established.Add(c.engine().limits.RekeyGrace))
+}
+
+// installOutbound makes packets leave by this pair. It happens once in its life.
+func (c *childSA) installOutbound() {
+	if c.sending != sendNotYet {
+		return
+	}
+	c.sending = sendCurrent
+	c.slot.former, c.slot.outbound = c.slot.outbound, c
+	c.engine().effect(ike.InstallOutbound{Peer: c.slot.peer.cfg.Name, Child: c.slot.cfg.Name, SA: c.half(c.spiOut, &c.keyOut)})
+}
+
+// half describes one direction and hands its key over.
+func (c *childSA) half(spi uint32, key *crypto.Secret) ike.ChildSA {
+	e := c.engine()
+	sa := ike.ChildSA{SPI: spi, PairSPI: c.spiIn, Protocol: c.protocol, Transport: c.transport, Suite: c.suite, Keymat: *key, Local: c.local, Remote: c.remote,
+		UDPEncap: c.udp, BehindNAT: c.behindNAT, Selectors: []policy.Selector{c.selector}, ReplayWindow: c.slot.cfg.ReplayWindow, ESN: c.esn}
+	sa.Soft, sa.Hard = e.volumes(c.slot.cfg.Life.Packets, c.agreed)
+	if log := e.cfg.KeyLog; log != nil {
+		log(ike.KeyLog{Suite: sa.Suite, Child: &sa, Inbound: key == &c.keyIn})
+	}
+	*key = crypto.Secret{}
+	return sa
+}
+
+// replace marks a pair as one whose place another has. Whoever began the other deletes it, or of two that crossed whoever began the one that goes. The
+// other end does so itself when that does not happen.
+func (c *childSA) replace(reason ike.Reason, by *childSA) {
+	e := c.engine()
+	c.state = childReplaced
+	e.timers.Stop(&c.life)
+	ours := by.role == ike.RoleInitiator
+	if reason == ike.DeletedRedundant {
+		ours = c.role == ike.RoleInitiator
+	}
+	since := e.now
+	var check func()
+	check = func() {
+		patience := e.limits.RekeyGuard
+		if !ours {
+			patience *= 2
+		}
+		quiet := e.now.Sub(later(since, by.saidSince))
+		taken := e.cfg.LastInbound != nil && !e.cfg.LastInbound(by.spiIn).IsZero()
+		if quiet >= patience || ours && taken && quiet >= e.limits.RekeyGrace {
+			c.delete(reason)
+			return
+		}
+		e.timers.Set(&c.watch, e.now.Add(time.Second), check)
+	}
+	e.timers.Set(&c.watch, e.now.Add(e.limits.RekeyGrace), check)
+}
+
+// delete ends a pair and tells the peer, once: nobody acknowledges a delete. Without an ISAKMP SA the peer finds out when the pair ends there.
+func (c *childSA) delete(reason ike.Reason) {
+	if c.state == childGone {
+		return
+	}
+	grace := time.Duration(0)
+	if c.state == childReplaced {
+		grace = c.engine().limits.RekeyGrace
+	}
+	sa := c.slot.peer.carrier()
+	c.remove(reason, grace)
+	if sa != nil {
+		sa.inform(isakmp.DeleteSAs(isakmp.ProtocolID(c.protocol), c.spiIn))
+	}
+}
+
+// remove ends a pair. Its inbound half lives on for the grace time.
+func (c *childSA) remove(reason ike.Reason, grace time.Duration) {
+	if c.state == childGone {
+		return
+	}
+	e, s := c.engine(), c.slot
+	was := c.state
+	c.state = childGone
+	for _, t := range []*deadline.Timer{&c.life, &c.watch} {
+		e.timers.Stop(t)
+	}
+	s.children = forget(s.children, c)
+	if s.former == c {
+		s.former = nil
+	}
+	delete(e.children, c.spiIn)
+	c.stopSending()
+	gone := ike.Effect(ike.RemoveInbound{Peer: s.peer.cfg.Name, Child: s.cfg.Name, SPI: c.spiIn})
+	if c.notInbound {
+		gone = ike.ReleaseSPI{SPI: c.spiIn}
+	}
+	if grace > 0 {
+		e.timers.Set(&deadline.Timer{}, e.now.Add(grace), func() { e.effect(gone) })
+	} else {
+		e.effect(gone)
+	}
+	if was != childPending {
+		f := c.fact(ike.ChildDeleted)
+		f.Reason = reason
+		e.fact(f)
+	}
+	s.peer.touch()
+}
+
+// stopSending takes the outbound half out of use. What else the slot has takes its place first.
+func (c *childSA) stopSending() {
+	e, was := c.engine(), c.sending
+	c.sending = sendOver
+	c.keyOut.Wipe()
+	if c.slot.outbound == c {
+		c.slot.outbound = nil
+		c.slot.elect()
+	}
+	if was == sendCurrent {
+		e.effect(ike.RemoveOutbound{Peer: c.slot.peer.cfg.Name, Child: c.slot.cfg.Name, SPI: c.spiOut})
+	}
+}
+
+// rekeyDue renews the pair, and ends it later if that does not come about.
+func (c *childSA) rekeyDue() {
+	c.engine().timers.Set(&c.life, c.ends, func() { c.expire(true) })
+	c.rekey()
+}
+
+// rekey asks for another pair in the place of this one.
+func (c *childSA) rekey() {
+	if c.state == childActive {
+		c.slot.due = true
+		c.slot.peer.touch()
+	}
+}
+
+// expire handles the end of a lifetime, in time or in packets and octets.
+func (c *childSA) expire(hard bool) {
+	if hard {
+		c.delete(ike.DeletedExpired)
+		return
+	}
+	c.rekey()
+}
+
+// installFailed gives up a pair that the data plane does not take. The cell keeps the outbound SA that it had, if that is still there.
+func (c *childSA) installFailed(inbound bool, detail string) {
+	s := c.slot
+	switch {
+	case inbound:
+		c.notInbound = true
+	case c.sending == sendCurrent:
+		c.sending = sendOver
+		if s.outbound == c {
+			s.outbound = nil
+			if s.former != nil && s.former.sending == sendCurrent {
+				s.outbound, s.former.state = s.former, childActive
+			}
+		}
+	}
+	s.failed(ike.FailInstall, detail)
+	f := c.fact(ike.Failed)
+	f.Reason, f.Detail, f.NextAttempt = ike.FailInstall, detail, s.nextAttempt()
+	c.engine().fact(f)
+	c.delete(ike.DeletedFailed)
+	s.elect()
+}
+
+// watchIdle deletes a pair that nobody uses (S-081).
+func (c *childSA) watchIdle() {
+	e, limit := c.engine(), c.slot.cfg.IdleTimeout
+	if limit < 0 || e.cfg.LastInbound == nil && e.cfg.LastOutbound == nil {
+		return
+	}
+	last := c.idleFrom
+	for _, used := range []func(uint32) time.Time{e.cfg.LastInbound, e.cfg.LastOutbound} {
+		if used != nil {
+			last = later(last, used(c.spiIn))
+		}
+	}
+	if due := last.Add(limit); due.After(e.now) {
+		e.timers.Set(&c.watch, due, c.watchIdle)
+		return
+	}
+	c.delete(ike.DeletedIdle)
+}
+
+// fact begins a Fact about the pair.
+func (c *childSA) fact(kind ike.FactKind) ike.Fact {
+	f := ike.Fact{Kind: kind, Peer: c.slot.peer.cfg.Name, Child: c.slot.cfg.Name, Local: c.local, Remote: c.remote, Role: c.role, SPIIn: c.spiIn, SPIOut: c.spiOut,
+		Suite: c.describe()}
+	if sa := c.slot.peer.carrier(); sa != nil {
+		f.SPIi, f.SPIr = sa.cookies.Initiator, sa.cookies.Responder
+	}
+	return f
+}
+
+// describe is the algorithms in the words of the configuration.
+func (c *childSA) describe() string {
+	p := crypto.Proposal{Protocol: c.protocol, ESN: []crypto.ESNID{crypto.ESNNo}}
+	if !c.suite.AH() {
+		p.Ciphers = []crypto.Cipher{{Encr: c.suite.Encr, KeyBits: c.suite.KeyBits}}
+	}
+	if c.suite.Integ != crypto.IntegNone {
+		p.Integ = []crypto.IntegID{c.suite.Integ}
+	}
+	if c.group != crypto.DHNone {
+		p.DH = []crypto.DHID{c.group}
+	}
+	if c.esn {
+		p.ESN = []crypto.ESNID{crypto.ESNYes}
+	}
+	return p.String()
+}
+
+// byPeerSPI finds the pair that the peer names by its own inbound SPI.
+func (p *peer) byPeerSPI(protocol isakmp.ProtocolID, spi uint32) *childSA {
+	all := p.children()
+	if i := slices.IndexFunc(all, func(c *childSA) bool { return isakmp.ProtocolID(c.protocol) == protocol && c.spiOut == spi }); i >= 0 {
+		return all[i]
+	}
+	return nil
+}

@@ -1,0 +1,165 @@
+package ikev1
+
+import (
+	"encoding/binary"
+	"errors"
+
+	"sallyport/ike"
+	"sallyport/ike/isakmp"
+)
+
+// newMessageID draws the ID of an exchange. It is never zero, and never one that was there before under this ISAKMP SA: the IV comes of it.
+func (sa *isakmpSA) newMessageID() uint32 {
+	for {
+		if id := binary.BigEndian.Uint32(sa.engine.random(4)); id != 0 && !sa.used[id] {
+			return id
+		}
+	}
+}
+
+// inform sends an informational exchange: one message, encrypted, that nobody answers (RFC 2409 5.7).
+func (sa *isakmpSA) inform(payloads ...isakmp.Payload) {
+	if sa.state == stateClosed {
+		return
+	}
+	last := sa.last
+	if last == nil {
+		last = sa.main.iv // of a main mode that fails at its end
+	}
+	id := sa.newMessageID()
+	sa.used[id] = true
+	iv := sa.keys.phase2IV(last, id)
+	h := isakmp.Header{Cookies: sa.cookies, Exchange: isakmp.ExchangeInformational, MessageID: id}
+	b, err := sa.seal(h, &iv, payloads, func(rest []byte) []byte { return sa.keys.hash1(id, rest) })
+	if err != nil {
+		f := sa.fact(ike.Failed)
+		f.Reason, f.Detail = ike.FailInternal, err.Error()
+		sa.engine.fact(f)
+		return
+	}
+	sa.engine.send(sa.local, sa.remote, b)
+}
+
+// informed takes an informational exchange of the peer's.
+func (sa *isakmpSA) informed(d ike.Datagram, h isakmp.Header) {
+	m, err := sa.openPhase2(d, h)
+	var anybody *unauthenticated
+	if errors.As(err, &anybody) {
+		sa.engine.drop(d, h, anybody.reason)
+		return
+	}
+	sa.used[h.MessageID] = true
+	sa.heard(m)
+	for _, p := range m.Payloads {
+		if sa.state == stateClosed {
+			return // by what came before
+		}
+		switch p := p.(type) {
+		case *isakmp.Delete:
+			sa.deleted(p)
+		case *isakmp.Notify:
+			sa.notified(p)
+		}
+	}
+}
+
+// deleted takes the peer's word that SAs of its own have ended. Of a pair the other half goes too: nothing comes by it any more.
+func (sa *isakmpSA) deleted(d *isakmp.Delete) {
+	for _, spi := range d.SPIs {
+		if c := sa.peer.byPeerSPI(d.Protocol, spi); c != nil {
+			reason := ike.DeletedByPeer
+			if c.state == childReplaced {
+				reason = ike.DeletedRekeyed
+			}
+			c.remove(reason, sa.engine.limits.RekeyGrace)
+		}
+	}
+	for _, cookies := range d.Cookies {
+		if other := sa.engine.sas[cookies]; other != nil && other.peer == sa.peer {
+			other.close(ike.DeletedByPeer)
+		}
+	}
+}
+
+// notified takes a notification of the peer's.
+func (sa *isakmpSA) notified(n *isakmp.Notify) {
+	switch {
+	case n.Type == isakmp.NotifyRUThere:
+		if sequence, err := n.Sequence(); err == nil {
+			sa.inform(isakmp.RUThereAck(sa.cookies, sequence))
+		}
+	case n.Type == isakmp.NotifyRUThereAck:
+		// heard has taken note
+	case n.Type == isakmp.NotifyInitialContact:
+		sa.peer.startsOver(sa)
+	case n.Type.IsError():
+		if t := sa.meant(n); t != nil {
+			t.fail(failureOf(n))
+		}
+	}
+}
+
+// meant is the quick mode of ours that an error is about: that of the SPI in it, and without one the only one that waits for an answer.
+func (sa *isakmpSA) meant(n *isakmp.Notify) *quickInitiator {
+	var waiting []*quickInitiator
+	for _, x := range sa.exchanges() {
+		if t, ok := x.task.(*quickInitiator); ok && x.asks {
+			waiting = append(waiting, t)
+		}
+	}
+	if _, spi, err := n.SASPI(); err == nil && spi != 0 {
+		for _, t := range waiting {
+			if t.spi == spi {
+				return t
+			}
+		}
+		return nil
+	}
+	if len(waiting) == 1 {
+		return waiting[0]
+	}
+	return nil
+}
+
+// hint keeps what a message in clear says about a negotiation, to be told when that fails. Nothing else comes of it: anybody may have sent it.
+func (sa *isakmpSA) hint(d ike.Datagram) {
+	m, err := parse(d)
+	if err != nil || m.kind != isakmp.KindInformationalClear {
+		return
+	}
+	if n := isakmp.FindError(m.Payloads); n != nil {
+		sa.word = n.Type.String()
+	}
+}
+
+// refuse tells the peer why a main mode has failed whose message 5 or 6 was read: an initiator's peer takes it for done.
+func (sa *isakmpSA) refuse(err error) {
+	answer := asFailure(err).answer()
+	if answer == 0 || sa.state != stateProving && sa.state != stateKeyed {
+		return
+	}
+	sa.inform(isakmp.NewNotify(answer, sa.cookies, nil))
+	if sa.role == ike.RoleInitiator {
+		sa.inform(isakmp.DeleteISAKMP(sa.cookies))
+	}
+}
+
+// turnAway answers a message 1 that leads to nothing. The answer is in clear, and so limited in its rate.
+func (sa *isakmpSA) turnAway(m *message, err error) {
+	f := asFailure(err)
+	for _, p := range sa.among {
+		p.noteFailure(ike.RoleResponder, f.reason, f.detail)
+	}
+	e, d := sa.engine, ike.Datagram{Local: m.local, Remote: m.remote}
+	if !e.mayReply(d) {
+		return
+	}
+	fact := sa.fact(ike.Failed)
+	fact.Reason, fact.Detail = f.reason, f.detail
+	e.fact(fact)
+	n := &isakmp.Notify{DOI: isakmp.DOIIPsec, Protocol: isakmp.ProtocolISAKMP, Type: f.answer()}
+	answer := isakmp.Message{Header: isakmp.Header{Cookies: m.Cookies, Exchange: isakmp.ExchangeInformational}, Payloads: []isakmp.Payload{n}}
+	if b, err := answer.Marshal(); err == nil { // a header that was parsed can be written
+		e.send(d.Local, d.Remote, b)
+	}
+}

@@ -1,0 +1,92 @@
+package ikev1
+
+import (
+	"encoding/binary"
+	"time"
+
+	"sallyport/ike"
+	"sallyport/ike/internal/deadline"
+	"sallyport/ike/isakmp"
+)
+
+// probe is a check whether the peer lives (RFC 3706): R-U-THERE, sent with growing pauses under numbers that count up, until anything authentic
+// comes.
+type probe struct {
+	tries    int
+	sequence uint32
+	began    time.Time
+	retry    deadline.Timer
+}
+
+// watchLiveness checks on a peer that has been silent for its DPDDelay, IPsec included, when it speaks RFC 3706. A replaced ISAKMP SA is not asked about.
+func (sa *isakmpSA) watchLiveness() {
+	e, delay := sa.engine, sa.peer.cfg.DPDDelay
+	if delay < 0 || !sa.can.dpd || sa.state != stateEstablished {
+		return
+	}
+	due := sa.lastSign().Add(delay)
+	if !due.After(e.now) {
+		if sa.probe.tries == 0 {
+			sa.ask()
+		}
+		due = e.now.Add(delay)
+	}
+	e.timers.Set(&sa.watch, due, sa.watchLiveness)
+}
+
+// ask sends an R-U-THERE.
+func (sa *isakmpSA) ask() {
+	e, r, p := sa.engine, sa.engine.limits.Retransmit, &sa.probe
+	if p.tries == 0 {
+		p.began, p.sequence = e.now, binary.BigEndian.Uint32(e.random(4))>>1 // RFC 3706 section 7: with room to count up
+	}
+	if p.tries >= r.Tries {
+		sa.silent()
+		return
+	}
+	p.tries++
+	p.sequence++
+	sa.inform(isakmp.RUThere(sa.cookies, p.sequence))
+	e.timers.Set(&p.retry, e.now.Add(e.jitter(r.Wait(p.tries-1), r.Jitter)), sa.ask)
+}
+
+// silent ends what there is with a peer that does not answer. When packets of it go on coming it has only lost the ISAKMP SA.
+func (sa *isakmpSA) silent() {
+	if sa.lastSign().After(sa.probe.began) {
+		sa.close(ike.DeletedDead)
+		return
+	}
+	sa.peer.dead()
+}
+
+// lastSign is when the peer last proved to be alive.
+func (sa *isakmpSA) lastSign() time.Time {
+	last := sa.lastHeard
+	if heard := sa.engine.cfg.LastInbound; heard != nil {
+		for _, c := range sa.peer.children() {
+			last = later(last, heard(c.spiIn))
+		}
+	}
+	return last
+}
+
+// keepaliveInterval is how long a NAT before us may see nothing of an ISAKMP SA (RFC 3948 section 4).
+const keepaliveInterval = 20 * time.Second
+
+// keepMapping keeps a NAT before us from forgetting where the peer finds us. IPsec SAs do so by themselves: the data plane knows when a packet has left.
+func (sa *isakmpSA) keepMapping() {
+	e := sa.engine
+	if !sa.nat.local {
+		return
+	}
+	e.timers.Set(&sa.alive, e.now.Add(keepaliveInterval), func() {
+		sends := false
+		for _, c := range sa.peer.children() {
+			sends = sends || c.sending == sendCurrent && c.udp
+		}
+		if !sends && sa.peer.carrier() == sa {
+			e.effect(ike.Send{Local: sa.local, Remote: sa.remote, Payload: []byte{0xff}})
+		}
+		sa.keepMapping()
+	})
+}

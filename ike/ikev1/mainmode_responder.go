@@ -1,0 +1,156 @@
+package ikev1
+
+import (
+	"errors"
+	"slices"
+
+	"sallyport/crypto"
+	"sallyport/ike"
+	"sallyport/ike/isakmp"
+)
+
+// mainResponder is our side of a main mode that a peer begins: messages 2, 4 and 6 of those that mainInitiator shows. Each of ours is sent again when the
+// peer's comes again, and by no clock of ours.
+type mainResponder struct {
+	sa     *isakmpSA
+	seen   transcript
+	ni, nr []byte
+}
+
+// newResponder answers message 1, or refuses it and keeps nothing.
+func newResponder(e *Engine, m *message, among []*peer) {
+	sa := newSA(e, ike.RoleResponder, m.local, m.remote)
+	sa.among, sa.state, sa.cookies = among, stateHalfOpen, m.Cookies
+	t := &mainResponder{sa: sa}
+	sa.main.task = t
+	offered := isakmp.Find[*isakmp.SA](m.Payloads)
+	choice, likely, err := chooseAmong(among, offered)
+	if err != nil {
+		sa.turnAway(m, failf(ike.FailProposal, "%v", err))
+		return
+	}
+	if t.seen.sai, err = isakmp.Body(offered); err != nil {
+		sa.turnAway(m, err)
+		return
+	}
+	sa.chosen, sa.among, sa.cookies.Responder = choice, likely, e.newCookie()
+	sa.asker = asker{m.Initiator, m.remote.Addr()}
+	e.asked[sa.asker], e.sas[sa.cookies] = sa, sa
+	e.halfOpen.Add(sa.remote, 1)
+	e.timers.Set(&sa.watch, e.now.Add(e.limits.HalfOpenTimeout), t.expired)
+	e.fact(sa.fact(ike.NegotiationStarted))
+	sa.main.accept(m)
+	sa.meet(likely[0], m)
+	if err := sa.main.send(false, nil, append([]isakmp.Payload{choice.answer()}, sa.can.agreed(&likely[0].cfg)...)...); err != nil {
+		sa.fail(err)
+	}
+}
+
+// chooseAmong makes the choice of the first peer that takes something of the offer, and says which others it suits as well. Peers with equal
+// proposals are looked at once: thousands of them on one path must not cost more than a look each.
+func chooseAmong(among []*peer, offered *isakmp.SA) (choice phase1Choice, likely []*peer, err error) {
+	tried := map[string]bool{}
+	for _, p := range among {
+		if tried[p.accepts] {
+			continue
+		}
+		tried[p.accepts] = true
+		methods, wrong := authMethods(&p.cfg)
+		if err = wrong; err == nil {
+			choice, err = choosePhase1(spread(p.cfg.IKEProposals, methods, p.phase1Life()), offered)
+		}
+		if err != nil {
+			continue
+		}
+		for _, other := range among {
+			if other.accepts == p.accepts {
+				likely = append(likely, other)
+			}
+		}
+		return choice, likely, nil
+	}
+	return choice, nil, err
+}
+
+func (t *mainResponder) take(m *message) error {
+	switch {
+	case t.sa.state == stateHalfOpen && m.kind == isakmp.KindMainKE:
+		return t.keyed(m)
+	case t.sa.state == stateKeyed && m.kind == isakmp.KindMainAuth:
+		return t.proved(m)
+	}
+	return &unauthenticated{ike.DropMessageID, errors.New("a message whose turn it is not")}
+}
+
+// keyed takes message 3. It came from where message 2 went, for it has our cookie: now Diffie-Hellman may be computed, so many times a second.
+func (t *mainResponder) keyed(m *message) error {
+	sa, e := t.sa, t.sa.engine
+	if !sa.among[0].computations.Take(e.now) {
+		f := sa.fact(ike.Refused)
+		f.Reason = ike.RefuseProven
+		e.fact(f)
+		return nil // as if it had been lost
+	}
+	gxi := isakmp.Find[*isakmp.KE](m.Payloads).Data
+	gxr, shared, err := crypto.Respond(sa.chosen.dh, gxi, e.cfg.Random)
+	if err != nil {
+		return &unauthenticated{ike.DropMalformed, err}
+	}
+	defer shared.Wipe()
+	t.ni, t.nr = isakmp.Find[*isakmp.Nonce](m.Payloads).Data, e.random(nonceLen)
+	t.seen.cookies, t.seen.gxi, t.seen.gxr = sa.cookies, gxi, gxr
+	if err := sa.deriveKeys(sa.among, t.ni, t.nr, shared, t.seen); err != nil {
+		return &unauthenticated{ike.DropMalformed, err}
+	}
+	sa.main.accept(m)
+	sa.nat.detect(&m.Message, sa.chosen.prf, m.local, m.remote)
+	sa.state = stateKeyed
+	payloads := []isakmp.Payload{&isakmp.KE{Data: gxr}, &isakmp.Nonce{Data: t.nr}}
+	err = sa.main.send(false, nil, append(payloads, sa.nat.natDetection(sa.chosen.prf, sa.cookies, sa.local, sa.remote)...)...)
+	sa.main.iv = sa.keys.phase1IV(t.seen)
+	return err
+}
+
+// proved takes message 5, and answers it.
+func (t *mainResponder) proved(m *message) error {
+	sa := t.sa
+	if err := sa.verify(m, t.seen); err != nil {
+		return err
+	}
+	sa.main.accept(m)
+	cfg, err := identify(configurations(sa.among), sa.chosen.Auth, isakmp.Find[*isakmp.ID](m.Payloads))
+	if err != nil {
+		return err
+	}
+	p := sa.among[slices.IndexFunc(sa.among, func(p *peer) bool { return &p.cfg == cfg })]
+	sa.peer = p
+	if len(p.sas) >= sa.engine.limits.IKEPerPeer {
+		f := sa.fact(ike.Refused)
+		f.Reason = ike.RefuseIKESAs
+		sa.engine.fact(f)
+		return failf(ike.FailNoAdditionalSAs, "%d ISAKMP SAs with this peer, that is the limit", len(p.sas))
+	}
+	if err := sa.prove(t.seen); err != nil {
+		return err
+	}
+	sa.establish()
+	sa.greeted(m)
+	return nil
+}
+
+// unanswered is not called: nothing of ours asks.
+func (t *mainResponder) unanswered(*exchange) {}
+
+func (t *mainResponder) fail(err error) {
+	t.sa.refuse(err)
+	t.sa.fail(err)
+}
+
+// expired gives up an initiator that has come no further.
+func (t *mainResponder) expired() {
+	f := failf(ike.FailTimeout, "the initiator has come no further within %v", t.sa.engine.limits.HalfOpenTimeout)
+	if t.sa.state == stateKeyed && t.sa.main.doubt != nil {
+		f = t.sa.unproven(5)
+	}
+	t.sa.fail(f)
+}

@@ -1,0 +1,285 @@
+package ikev1
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"sallyport/crypto"
+	"sallyport/ike"
+	"sallyport/ike/internal/admission"
+	"sallyport/ike/internal/deadline"
+)
+
+// peer is a configured peer with what it has: ISAKMP SAs and, by child, pairs of IPsec SAs.
+type peer struct {
+	engine  *Engine
+	cfg     ike.Peer
+	accepts string // its IKE proposals as keywords: equal ones are equal
+	slots   []*slot
+	sas     []*isakmpSA // those we began and those that are established, in that order
+
+	computations admission.Bucket // Diffie-Hellman in main modes that it began, of all peers of its path if it is the first of them
+	requests     admission.Bucket // quick modes that it began
+
+	down    bool // by the operator: nothing is begun from here
+	retired bool // no longer configured
+	touched bool // waits for pursue at the end of the Step
+
+	since    time.Time // it has no ISAKMP SA, or was taken down
+	failures int       // in a row
+	retry    deadline.Timer
+
+	failure                 map[ike.Role]ike.Failure // the last one of what we began, and of what the peer began
+	starts, resent, repeats uint64                   // main modes begun, messages sent again, messages received again
+}
+
+// requestBurst is how many quick modes an authenticated peer may begin before Limits.Requests holds it back.
+const requestBurst = 1024
+
+func newPeer(e *Engine, cfg ike.Peer) *peer {
+	p := &peer{engine: e, cfg: cfg, failure: map[ike.Role]ike.Failure{}}
+	p.computations = admission.Bucket{PerSecond: e.limits.ProvenInits, Burst: e.limits.HalfOpenPerAddress}
+	p.requests = admission.Bucket{PerSecond: e.limits.Requests, Burst: requestBurst}
+	p.accepts = describeProposals(p.cfg.IKEProposals)
+	for _, c := range p.cfg.Children {
+		p.slots = append(p.slots, &slot{peer: p, cfg: c})
+	}
+	p.touch()
+	return p
+}
+
+// touch asks for pursue at the end of the Step.
+func (p *peer) touch() {
+	if !p.touched {
+		p.touched = true
+		p.engine.touched = append(p.engine.touched, p)
+	}
+}
+
+// pursue begins the negotiations that the peer's children need and lack.
+func (p *peer) pursue() {
+	if p.down || p.retired {
+		return
+	}
+	for _, s := range p.slots {
+		if !s.needed() {
+			continue
+		}
+		sa := p.carrier()
+		if sa == nil || sa.spent() {
+			p.renew() // what comes of it comes back here
+			return
+		}
+		newQuickInitiator(sa, s)
+	}
+}
+
+// renew begins an ISAKMP SA, unless one of ours is coming, a pause is due, or the peer is one whom IKEv1 is not begun with.
+func (p *peer) renew() {
+	coming := slices.ContainsFunc(p.sas, func(sa *isakmpSA) bool { return sa.state < stateEstablished })
+	if coming || p.down || p.retired || p.retry.Pending() || p.cfg.Version != ike.V1 && p.carrier() == nil {
+		return
+	}
+	newInitiator(p)
+}
+
+// carrier is the ISAKMP SA for new exchanges, the youngest established one, or nil.
+func (p *peer) carrier() *isakmpSA {
+	for _, sa := range slices.Backward(p.sas) {
+		if sa.state == stateEstablished {
+			return sa
+		}
+	}
+	return nil
+}
+
+// inUse reports whether another ISAKMP SA is worth its while.
+func (p *peer) inUse() bool {
+	return slices.ContainsFunc(p.slots, func(s *slot) bool { return s.cfg.Start == ike.StartAlways || len(s.children) > 0 })
+}
+
+func (p *peer) slot(name string) *slot {
+	if i := slices.IndexFunc(p.slots, func(s *slot) bool { return s.cfg.Name == name }); i >= 0 {
+		return p.slots[i]
+	}
+	return nil
+}
+
+// children are those of all slots, oldest first within each.
+func (p *peer) children() (list []*childSA) {
+	for _, s := range p.slots {
+		list = append(list, s.children...)
+	}
+	return list
+}
+
+// initiate is the operator's wish to have a child up now, whatever failed before.
+func (p *peer) initiate(child string) {
+	p.down = false
+	p.engine.timers.Stop(&p.retry)
+	for _, s := range p.slots {
+		if child == "" || s.cfg.Name == child {
+			s.wanted, s.down = true, false
+			p.engine.timers.Stop(&s.retry)
+		}
+	}
+	p.touch()
+}
+
+func (p *peer) acquire(child string) {
+	if s := p.slot(child); s != nil && s.outbound == nil && !p.down && !s.down {
+		s.wanted = true
+		p.touch()
+	}
+}
+
+func (p *peer) rekey(child string) {
+	if child == "" {
+		p.renew()
+		return
+	}
+	if s := p.slot(child); s != nil && s.live() != nil {
+		s.live().rekey()
+	}
+}
+
+func (p *peer) terminate(child string) {
+	if child == "" {
+		p.down, p.since = true, p.engine.now
+		p.endAll(ike.DeletedByOperator)
+		return
+	}
+	if s := p.slot(child); s != nil {
+		s.end(ike.DeletedByOperator)
+	}
+}
+
+// retire ends all that belongs to a peer that is no longer configured, or is somebody else now.
+func (p *peer) retire() {
+	p.retired = true
+	for _, s := range p.slots {
+		s.retired = true
+	}
+	p.endAll(ike.DeletedReconfig)
+}
+
+// endAll deletes the IPsec SAs first: the ISAKMP SA has to say so.
+func (p *peer) endAll(reason ike.Reason) {
+	p.engine.timers.Stop(&p.retry)
+	for _, s := range p.slots {
+		s.wanted = false
+		p.engine.timers.Stop(&s.retry)
+	}
+	for _, c := range p.children() {
+		c.delete(reason)
+	}
+	for _, sa := range slices.Clone(p.sas) {
+		sa.delete(reason)
+	}
+}
+
+// startsOver ends what there was before a peer that has lost it all began this ISAKMP SA (RFC 2407 4.6.3.3).
+func (p *peer) startsOver(with *isakmpSA) {
+	for _, c := range p.children() {
+		c.remove(ike.DeletedInitial, 0)
+	}
+	for _, sa := range slices.Clone(p.sas) {
+		if sa != with {
+			sa.close(ike.DeletedInitial)
+		}
+	}
+}
+
+// fresh reports whether the peer has nothing but this ISAKMP SA.
+func (p *peer) fresh(sa *isakmpSA) bool {
+	return len(p.children()) == 0 && !slices.ContainsFunc(p.sas, func(other *isakmpSA) bool { return other != sa })
+}
+
+// dead ends all that there is with a peer that no longer answers.
+func (p *peer) dead() {
+	for _, c := range p.children() {
+		c.remove(ike.DeletedDead, 0)
+	}
+	for _, sa := range slices.Clone(p.sas) {
+		sa.close(ike.DeletedDead)
+	}
+}
+
+// failed notes that a main mode failed and sets the pause before the next: doubled each time, with jitter so that both ends do not meet again. It returns
+// when that next one begins, the zero time if none does by itself.
+func (p *peer) failed(reason ike.Reason, detail string) time.Time {
+	p.noteFailure(ike.RoleInitiator, reason, detail)
+	p.failures++
+	p.wait(&p.retry, p.failures)
+	for _, s := range p.slots {
+		s.wanted = false // a packet that still waits will ask again
+	}
+	if p.down || p.retired || p.cfg.Version != ike.V1 || !slices.ContainsFunc(p.slots, (*slot).keptUp) {
+		return time.Time{}
+	}
+	return p.retry.When()
+}
+
+// noteFailure remembers the last failure of what this side of the peer began, for Snapshot.
+func (p *peer) noteFailure(role ike.Role, reason ike.Reason, detail string) {
+	p.failure[role] = ike.Failure{Reason: reason, Detail: detail, At: p.engine.now}
+}
+
+// wait sets a retry timer for the given number of failures in a row.
+func (p *peer) wait(t *deadline.Timer, failures int) {
+	e := p.engine
+	delay := e.limits.RetryMin << min(max(failures-1, 0), longestPause)
+	e.timers.Set(t, e.now.Add(e.jitter(min(delay, e.limits.RetryMax), retryJitter)), p.touch)
+}
+
+const retryJitter = 0.5
+
+// longestPause is as many failures as count: the pause is RetryMax long before.
+const longestPause = 16
+
+func (p *peer) succeeded() {
+	p.failures = 0
+	p.engine.timers.Stop(&p.retry)
+}
+
+// lost takes note that an ISAKMP SA is closed.
+func (p *peer) lost(sa *isakmpSA) {
+	p.sas = forget(p.sas, sa)
+	if len(p.sas) == 0 && !sa.established.IsZero() {
+		p.since = p.engine.now
+	}
+	p.touch()
+}
+
+// moved follows a peer whose NAT gave it another address or port, as long as the NAT is before the peer alone. IPsec SAs belong to the peer and follow
+// it, as they are: their sequence numbers go on.
+func (p *peer) moved(remote netip.AddrPort) {
+	e, sa := p.engine, p.carrier()
+	if sa == nil || !sa.nat.remote || sa.nat.local || remote == sa.remote {
+		return
+	}
+	if remote.Addr() != sa.remote.Addr() && e.cfg.MayMove != nil && !e.cfg.MayMove(sa.remote, remote) {
+		f := sa.fact(ike.Refused)
+		f.Remote, f.Reason = remote, ike.RefuseAddress
+		e.fact(f)
+		return
+	}
+	sa.remote = remote
+	e.fact(sa.fact(ike.AddressChanged))
+	for _, c := range p.children() {
+		if c.remote = remote; c.sending == sendCurrent {
+			e.effect(ike.MoveOutbound{Peer: p.cfg.Name, Child: c.slot.cfg.Name, SPI: c.spiOut, Local: c.local, Remote: remote})
+		}
+	}
+}
+
+// describeProposals are proposals in the words of the configuration.
+func describeProposals(proposals []crypto.Proposal) string {
+	var list []string
+	for _, proposal := range proposals {
+		list = append(list, proposal.String())
+	}
+	return strings.Join(list, ", ")
+}

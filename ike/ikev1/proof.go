@@ -1,0 +1,89 @@
+package ikev1
+
+import (
+	"sallyport/crypto"
+	"sallyport/ike"
+	"sallyport/ike/isakmp"
+)
+
+// deriveKeys makes the keys of an ISAKMP SA, with a pre-shared key by that of those who may be at the peer's address.
+func (sa *isakmpSA) deriveKeys(among []*peer, ni, nr []byte, shared crypto.Secret, seen transcript) error {
+	var skeyid crypto.Secret
+	if bySignature(sa.chosen.Auth) {
+		skeyid = skeyidSignature(sa.chosen.prf, ni, nr, shared)
+	} else {
+		key, err := keyAt(configurations(among))
+		if err != nil {
+			return err
+		}
+		skeyid = skeyidPreShared(sa.chosen.prf, key, ni, nr)
+	}
+	var err error
+	if sa.keys, err = deriveKeys(sa.chosen.prf, sa.chosen.cipher, skeyid, shared, seen.cookies); err != nil {
+		return failf(ike.FailKE, "%v", err)
+	}
+	return nil
+}
+
+// prove sends message 5 or 6: who we are, and what shows it.
+func (sa *isakmpSA) prove(seen transcript) error {
+	p, initiator := sa.peer, sa.role == ike.RoleInitiator
+	id := identityPayload(p.cfg.LocalID)
+	body, err := isakmp.Body(id)
+	if err != nil {
+		return err
+	}
+	shown, err := prove(&p.cfg, sa.chosen.Auth, sa.keys.proof(sa.chosen.Auth, initiator, seen, body), sa.engine.cfg.Random)
+	if err != nil {
+		return err
+	}
+	payloads := append([]isakmp.Payload{id}, certificates(&p.cfg)...)
+	payloads = append(payloads, shown)
+	if initiator && p.fresh(sa) {
+		payloads = append(payloads, isakmp.InitialContact(sa.cookies))
+	}
+	return sa.main.send(initiator, nil, payloads...)
+}
+
+// verify checks the proof in message 5 or 6. With another pre-shared key the message does not even decrypt to payloads.
+func (sa *isakmpSA) verify(m *message, seen transcript) error {
+	id := isakmp.Find[*isakmp.ID](m.Payloads)
+	body, err := isakmp.Body(id)
+	if err == nil {
+		err = verifyHash(m.Payloads, id, sa.keys.proof(sa.chosen.Auth, sa.role == ike.RoleResponder, seen, body))
+	}
+	if err != nil {
+		return &unauthenticated{ike.DropIntegrity, err}
+	}
+	return nil
+}
+
+// unproven is the failure of a main mode in which the peer's last message came and did not show who it is.
+func (sa *isakmpSA) unproven(message int) error {
+	what := "it holds another pre-shared key"
+	if bySignature(sa.chosen.Auth) {
+		what = "it does not hold its key"
+	}
+	return failf(ike.AuthKey, "message %d of main mode does not prove who the peer is: %s, or somebody else sent it (%v)", message, what, sa.main.doubt)
+}
+
+// configurations are those of peers.
+func configurations(peers []*peer) (list []*ike.Peer) {
+	for _, p := range peers {
+		list = append(list, &p.cfg)
+	}
+	return list
+}
+
+// greeted reads what an authenticated message 5 or 6 says beside its proof.
+func (sa *isakmpSA) greeted(m *message) {
+	if isakmp.FindNotify(m.Payloads, isakmp.NotifyInitialContact) != nil {
+		sa.peer.startsOver(sa)
+	}
+}
+
+// meet notes what the peer's vendor IDs say that both speak.
+func (sa *isakmpSA) meet(p *peer, m *message) {
+	sa.can = readVendors(&p.cfg, m.Payloads)
+	sa.nat.version = sa.can.nat
+}

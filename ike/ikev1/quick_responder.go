@@ -1,0 +1,258 @@
+package ikev1
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"sallyport/crypto"
+	"sallyport/ike"
+	"sallyport/ike/isakmp"
+	"sallyport/policy"
+)
+
+// quickResponder is our side of a quick mode that the peer begins: message 2 of those that quickInitiator shows. It asks again by message 2 until message
+// 3 has come.
+type quickResponder struct {
+	sa     *isakmpSA
+	x      *exchange
+	ni, nr []byte
+	made   *childSA
+
+	offered isakmp.Proposal // the first of message 1, by which a refusal names what it refuses
+}
+
+// quickRequest takes message 1 of a quick mode. Nothing is kept of what does not prove to be the peer's.
+func (sa *isakmpSA) quickRequest(d ike.Datagram, h isakmp.Header) {
+	e := sa.engine
+	m, err := sa.openPhase2(d, h)
+	if err == nil && m.kind != isakmp.KindQuickSA {
+		err = &unauthenticated{ike.DropExchange, errors.New("not message 1 of quick mode")}
+	}
+	if err != nil {
+		e.drop(d, h, err.(*unauthenticated).reason)
+		return
+	}
+	if !sa.peer.requests.Take(e.now) {
+		f := sa.fact(ike.Refused)
+		f.Reason, f.Message = ike.RefuseRequests, h.MessageID
+		e.fact(f)
+		return
+	}
+	if sa.spent() {
+		f := sa.fact(ike.Refused)
+		f.Reason, f.Message = ike.RefuseSpent, h.MessageID
+		e.fact(f)
+		sa.peer.renew()
+		return
+	}
+	t := &quickResponder{sa: sa, offered: isakmp.Find[*isakmp.SA](m.Payloads).Proposals[0]}
+	t.x = sa.begin(ike.RoleResponder, h.MessageID, t)
+	t.x.accept(m)
+	if err := t.answer(m); err != nil {
+		t.fail(err)
+	}
+}
+
+// openPhase2 reads the first message under a message ID, down to its HASH(1): it is the peer's.
+func (sa *isakmpSA) openPhase2(d ike.Datagram, h isakmp.Header) (*message, error) {
+	switch {
+	case sa.used[h.MessageID]:
+		return nil, &unauthenticated{ike.DropMessageID, errors.New("the message ID was there before")}
+	case len(sa.used) >= maxMessageIDs:
+		return nil, &unauthenticated{ike.DropMessageID, errors.New("the ISAKMP SA has seen all message IDs that it can remember")}
+	}
+	m, err := parse(d)
+	if err == nil {
+		err = m.decrypt(sa.keys, sa.keys.phase2IV(sa.last, h.MessageID))
+	}
+	if err == nil {
+		err = m.carries(sa.keys.hash1(h.MessageID, m.chain.Rest()))
+	}
+	if err != nil {
+		return nil, err
+	}
+	return m, nil
+}
+
+// answer makes the pair that message 1 asks for, and sends message 2.
+func (t *quickResponder) answer(m *message) error {
+	sa := t.sa
+	s, choice, selector, err := sa.chooseSlot(m)
+	if err != nil {
+		return err
+	}
+	if s.full() {
+		f := sa.fact(ike.Refused)
+		f.Child, f.Reason = s.cfg.Name, ike.RefuseChildren
+		sa.engine.fact(f)
+		return failf(ike.FailNoAdditionalSAs, "%d pairs of SAs for child %s, that is the limit", len(s.children), s.cfg.Name)
+	}
+	t.ni, t.nr = isakmp.Find[*isakmp.Nonce](m.Payloads).Data, sa.engine.random(nonceLen)
+	public, shared, err := t.shared(choice, isakmp.Find[*isakmp.KE](m.Payloads))
+	if err != nil {
+		return err
+	}
+	defer shared.Wipe()
+	spi, err := sa.engine.cfg.AllocateSPI(s.peer.cfg.Name, s.cfg.Name)
+	if err != nil {
+		sa.engine.fact(ike.Fact{Kind: ike.Refused, Reason: ike.RefuseSPI, Peer: s.peer.cfg.Name, Child: s.cfg.Name, Detail: err.Error()})
+		return failf(ike.FailNoAdditionalSAs, "no SPI: %v", err)
+	}
+	c := sa.newChild(s, ike.RoleResponder, choice, spi)
+	c.selector, c.nonce, c.began = selector, t.ni, sa.engine.now
+	var shorter bool
+	c.agreed, shorter = agreeLifetime(s.life(), choice.lifetime)
+	c.deriveKeys(sa.keys, quickTranscript{shared: shared, ni: t.ni, nr: t.nr})
+	t.made = c
+	c.install()
+	payloads := []isakmp.Payload{choice.answer(childSPIs{ah: spi, esp: spi}), &isakmp.Nonce{Data: t.nr}}
+	if public != nil {
+		payloads = append(payloads, &isakmp.KE{Data: public})
+	}
+	for _, id := range isakmp.FindAll[*isakmp.ID](m.Payloads) {
+		payloads = append(payloads, id) // as they came
+	}
+	payloads = append(payloads, sa.nat.originals(s.cfg.Transport, false, sa.local.Addr(), sa.remote.Addr())...)
+	if shorter {
+		n, err := isakmp.ResponderLifetime(isakmp.ProtocolID(c.protocol), spi, c.agreed)
+		if err != nil {
+			return err
+		}
+		payloads = append(payloads, n)
+	}
+	return t.x.send(true, func(rest []byte) []byte { return sa.keys.hash2(t.x.id, t.ni, rest) }, payloads...)
+}
+
+// traffic reads the IDs of a message of quick mode, seen from us.
+func (sa *isakmpSA) traffic(m *message, weBegan, transport bool) (policy.Selector, error) {
+	var local, remote *isakmp.ID
+	if ids := isakmp.FindAll[*isakmp.ID](m.Payloads); len(ids) == 2 {
+		if remote, local = ids[0], ids[1]; weBegan {
+			local, remote = remote, local
+		}
+	}
+	s, err := traffic(local, remote, sa.local.Addr(), sa.remote.Addr())
+	return sa.nat.ownView(s, transport, sa.local.Addr(), sa.remote.Addr()), err
+}
+
+// chooseSlot finds the child whose traffic and algorithms the peer means: best one with exactly the traffic.
+func (sa *isakmpSA) chooseSlot(m *message) (s *slot, choice phase2Choice, selector policy.Selector, err error) {
+	var configured []policy.Selector
+	no := error(nil)
+	for _, want := range []fit{fitExact, fitWithin} {
+		for _, s := range sa.peer.slots {
+			offered, err := sa.traffic(m, false, s.cfg.Transport)
+			if err != nil {
+				return nil, choice, offered, failf(ike.FailSelectors, "%v", err)
+			}
+			if selector = offered; fits(s.cfg.Selectors, offered) != want {
+				continue
+			}
+			ke := 0
+			if p := isakmp.Find[*isakmp.KE](m.Payloads); p != nil {
+				ke = len(p.Data)
+			}
+			choice, err := choosePhase2(sa.termsFor(s), isakmp.Find[*isakmp.SA](m.Payloads), ke)
+			if err == nil && sa.peer.byPeerSPI(choice.name()) != nil {
+				err = errors.New("the peer's SPI is in use, expected a new one")
+			}
+			if err == nil {
+				return s, choice, offered, nil
+			}
+			no = errors.Join(no, fmt.Errorf("child %s: %w", s.cfg.Name, err))
+		}
+	}
+	if no != nil {
+		return nil, choice, selector, failf(ike.FailProposal, "%v", no)
+	}
+	for _, s := range sa.peer.slots {
+		configured = append(configured, s.cfg.Selectors...)
+	}
+	return nil, choice, selector, failf(ike.FailSelectors, "%v", refuseTraffic(configured, selector))
+}
+
+// shared makes our half of perfect forward secrecy: nothing without.
+func (t *quickResponder) shared(choice phase2Choice, ke *isakmp.KE) (public []byte, shared crypto.Secret, err error) {
+	if choice.dh == crypto.DHNone {
+		return nil, crypto.Secret{}, nil
+	}
+	if public, shared, err = crypto.Respond(choice.dh, ke.Data, t.sa.engine.cfg.Random); err != nil {
+		err = failf(ike.FailKE, "%v", err)
+	}
+	return public, shared, err
+}
+
+// take takes message 3: the peer has its half of the pair, so packets may leave by it.
+func (t *quickResponder) take(m *message) error {
+	if t.made == nil || m.kind != isakmp.KindQuickHash {
+		return &unauthenticated{ike.DropMessageID, errors.New("a message whose turn it is not")}
+	}
+	if err := m.carries(t.sa.keys.hash3(t.x.id, t.ni, t.nr)); err != nil {
+		return err
+	}
+	t.x.accept(m)
+	t.x.stop()
+	delete(t.sa.quick, t.x.id)
+	if t.made.state == childPending {
+		t.made.activate()
+	}
+	return nil
+}
+
+// unanswered gives up: the initiator may have the pair and send by it, so it is told that there is none.
+func (t *quickResponder) unanswered(x *exchange) {
+	t.fail(failf(ike.FailTimeout, "no message 3 of quick mode after %d sendings of message 2", x.tries))
+}
+
+func (t *quickResponder) fail(err error) {
+	sa, f := t.sa, asFailure(err)
+	t.x.stop()
+	delete(sa.quick, t.x.id)
+	if t.made != nil {
+		t.made.delete(ike.DeletedFailed)
+	}
+	if answer := f.answer(); answer != 0 {
+		sa.inform(isakmp.NewSANotify(answer, t.offered.Protocol, binary.BigEndian.Uint32(t.offered.SPI), nil))
+	}
+	if f.reason == ike.FailTemporary {
+		return
+	}
+	sa.peer.noteFailure(ike.RoleResponder, f.reason, f.detail)
+	fact := sa.fact(ike.Failed)
+	fact.Role, fact.Reason, fact.Detail = ike.RoleResponder, f.reason, f.detail
+	sa.engine.fact(fact)
+}
+
+// newChild makes a pair that is agreed on and not yet installed.
+func (sa *isakmpSA) newChild(s *slot, role ike.Role, choice phase2Choice, spi uint32) *childSA {
+	half := choice.half()
+	return &childSA{slot: s, role: role, protocol: choice.protocol(), suite: half.suite, esn: half.esn, group: choice.dh, transport: s.cfg.Transport,
+		spiIn: spi, spiOut: half.spi, local: sa.local, remote: sa.remote, udp: sa.nat.across(), behindNAT: sa.nat.local}
+}
+
+// deriveKeys makes the keys of a pair: each direction's by the SPI that its receiver chose.
+func (c *childSA) deriveKeys(k *phase1Keys, q quickTranscript) {
+	protocol, n := isakmp.ProtocolID(c.protocol), c.suite.KeymatLen()
+	c.keyIn, c.keyOut = k.keymat(q, protocol, c.spiIn, n), k.keymat(q, protocol, c.spiOut, n)
+}
+
+// protocol is the one of a choice that is no bundle.
+func (c phase2Choice) protocol() crypto.Protocol {
+	if c.ah != nil {
+		return crypto.ProtocolAH
+	}
+	return crypto.ProtocolESP
+}
+
+func (c phase2Choice) half() *childHalf {
+	if c.ah != nil {
+		return c.ah
+	}
+	return c.esp
+}
+
+// name is what the peer will call the SA by which we send.
+func (c phase2Choice) name() (isakmp.ProtocolID, uint32) {
+	return isakmp.ProtocolID(c.protocol()), c.half().spi
+}

@@ -1,0 +1,105 @@
+package ikev1
+
+import (
+	"errors"
+
+	"sallyport/ike"
+	"sallyport/ike/isakmp"
+)
+
+// receive finds the ISAKMP SA of a datagram. What has none, and all that is not known to be the peer's, is dropped and counted.
+func (e *Engine) receive(d ike.Datagram) {
+	d.Local, d.Remote = unmap(d.Local), unmap(d.Remote)
+	h, err := isakmp.ParseHeader(d.Payload)
+	var version *isakmp.VersionError
+	switch {
+	case errors.Is(err, isakmp.ErrTooShort):
+		e.drop(d, h, ike.DropShort)
+		return
+	case errors.As(err, &version):
+		e.drop(d, h, ike.DropVersion)
+		return
+	case err != nil:
+		e.drop(d, h, ike.DropMalformed)
+		return
+	}
+	sa := e.lookup(d, h)
+	switch h.Exchange {
+	case isakmp.ExchangeMain, isakmp.ExchangeQuick, isakmp.ExchangeInformational:
+	case isakmp.ExchangeAggressive: // which shows the identities, and what a guessed key can be tried on (S-061)
+		e.drop(d, h, ike.DropAggressive)
+		return
+	default:
+		e.drop(d, h, ike.DropExchange)
+		return
+	}
+	switch {
+	case sa != nil:
+		sa.receive(d, h)
+	case len(e.candidates(d)) == 0:
+		e.drop(d, h, ike.DropNoPolicy)
+	case h.Exchange == isakmp.ExchangeMain && h.Responder == 0:
+		e.mainRequest(d, h)
+	default:
+		e.drop(d, h, ike.DropUnknownSPI)
+	}
+}
+
+// lookup finds an ISAKMP SA by its cookies: by the initiator's, and where that is, as long as the responder's is not known to both.
+func (e *Engine) lookup(d ike.Datagram, h isakmp.Header) *isakmpSA {
+	if sa := e.sas[h.Cookies]; sa != nil {
+		return sa
+	}
+	if sa := e.begun[h.Initiator]; sa != nil && d.Remote.Addr() == sa.remote.Addr() {
+		return sa
+	}
+	if h.Responder != 0 {
+		return nil
+	}
+	return e.asked[asker{h.Initiator, d.Remote.Addr()}]
+}
+
+func (e *Engine) drop(d ike.Datagram, h isakmp.Header, reason ike.Reason) {
+	f := ike.Fact{Kind: ike.Dropped, Reason: reason, Local: d.Local, Remote: d.Remote, SPIi: h.Initiator, SPIr: h.Responder, Message: h.MessageID}
+	if sa := e.lookup(d, h); sa != nil {
+		f.Peer = sa.peerName()
+	}
+	e.fact(f)
+}
+
+// mayReply limits what strangers, and who repeats a peer's datagrams, can have us send.
+func (e *Engine) mayReply(d ike.Datagram) bool {
+	if e.replies.Take(e.now) {
+		return true
+	}
+	e.fact(ike.Fact{Kind: ike.Refused, Reason: ike.RefuseRate, Local: d.Local, Remote: d.Remote})
+	return false
+}
+
+// mainRequest admits a new ISAKMP SA or does not, in the order of what each check costs us: limits, syntax, and only then state. Diffie-Hellman waits
+// until message 3 shows that the initiator is where it says (RFC 2408 2.5.3).
+func (e *Engine) mainRequest(d ike.Datagram, h isakmp.Header) {
+	peers := e.candidates(d)
+	if reason := e.limits.RefuseHalfOpen(&e.halfOpen, d.Remote, anyEstablished(peers)); reason != "" {
+		e.fact(ike.Fact{Kind: ike.Refused, Reason: reason, Local: d.Local, Remote: d.Remote, SPIi: h.Initiator})
+		return
+	}
+	m, err := parse(d)
+	if err == nil && m.kind != isakmp.KindMainSA {
+		err = &unauthenticated{ike.DropExchange, errors.New("not message 1 of main mode")}
+	}
+	if err != nil {
+		e.drop(d, h, err.(*unauthenticated).reason)
+		return
+	}
+	newResponder(e, m, peers)
+}
+
+func anyEstablished(peers []*peer) bool {
+	for _, p := range peers {
+		if p.carrier() != nil {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,110 @@
+package ikev1
+
+import (
+	"slices"
+	"time"
+
+	"sallyport/ike"
+	"sallyport/ike/internal/deadline"
+)
+
+// slot is the place of one configured child: the pairs of IPsec SAs that serve it, mostly one, for a moment around a rekey two or three, and
+// of these the one that packets leave by.
+type slot struct {
+	peer     *peer
+	cfg      ike.Child
+	children []*childSA // installed, oldest first
+	outbound *childSA   // the one in the data plane's cell
+	former   *childSA   // the one before it
+
+	wanted      bool // by an operator or a waiting packet
+	due         bool // what there is wants to be replaced
+	negotiating *quickInitiator
+	groups      int // how many of our groups the peer has turned down
+
+	down     bool // by the operator: it is not begun from here
+	retired  bool // the child is no longer configured, or protects other traffic or in another way
+	failures int
+	retry    deadline.Timer // pending: not before
+}
+
+// needed reports whether a quick mode must begin: somebody wants the child, and it is not there and not on its way, or it is to be replaced.
+func (s *slot) needed() bool {
+	if s.down || s.retired || s.negotiating != nil || s.retry.Pending() {
+		return false
+	}
+	if s.live() != nil {
+		return s.due
+	}
+	return !s.answering() && (s.wanted || s.cfg.Start == ike.StartAlways)
+}
+
+// keptUp reports whether the child is begun by itself.
+func (s *slot) keptUp() bool { return s.cfg.Start == ike.StartAlways && !s.down }
+
+// answering reports whether a quick mode of the peer's is on its way to fill the slot.
+func (s *slot) answering() bool {
+	return slices.ContainsFunc(s.children, func(c *childSA) bool { return c.state == childPending })
+}
+
+// end deletes the pairs of the slot, and begins none until an operator wants one again.
+func (s *slot) end(reason ike.Reason) {
+	s.down, s.wanted = true, false
+	s.peer.engine.timers.Stop(&s.retry)
+	for _, c := range slices.Clone(s.children) {
+		c.delete(reason)
+	}
+}
+
+// live is the youngest pair that is not on its way in or out, or nil.
+func (s *slot) live() *childSA {
+	for _, c := range slices.Backward(s.children) {
+		if c.state == childActive {
+			return c
+		}
+	}
+	return nil
+}
+
+// elect fills the data plane's cell when its SA has gone, with the youngest pair that has not been there. None comes back: an outbound SA is installed
+// once in its life, for a second time would begin its sequence numbers anew. If only such a one is left it gets new keys.
+func (s *slot) elect() {
+	if s.outbound != nil || s.retired {
+		return
+	}
+	for _, c := range slices.Backward(s.children) {
+		if (c.state == childActive || c.state == childReplaced) && c.sending == sendNotYet {
+			c.state = childActive
+			c.installOutbound()
+			return
+		}
+	}
+	if c := s.live(); c != nil {
+		c.rekey()
+	}
+}
+
+// failed notes that a quick mode failed on an ISAKMP SA that is well; the next try waits (peer.failed).
+func (s *slot) failed(reason ike.Reason, detail string) {
+	s.wanted = false
+	s.failures++
+	s.peer.noteFailure(ike.RoleInitiator, reason, detail)
+	s.peer.wait(&s.retry, s.failures)
+}
+
+// nextAttempt is when the child is negotiated again after a failure, the zero time if that takes a packet, the peer or an operator.
+func (s *slot) nextAttempt() time.Time {
+	if !s.keptUp() && !s.due || s.retired || s.peer.down || s.peer.retired {
+		return time.Time{}
+	}
+	return later(s.retry.When(), s.peer.retry.When())
+}
+
+func (s *slot) succeeded() {
+	s.wanted, s.due, s.failures, s.groups = false, false, 0, 0
+	s.peer.engine.timers.Stop(&s.retry)
+}
+
+// full refuses a peer another pair for the slot. Those that others have replaced count until they are deleted: what the data plane has room for is for
+// all peers.
+func (s *slot) full() bool { return len(s.children) >= s.peer.engine.limits.ChildrenPerChild }
