@@ -71,7 +71,7 @@ var (
 
 // sideA and sideB are the two halves of one tunnel; a begins.
 func sideA(t testing.TB) ike.Config {
-	return ike.Config{Random: rand.NewChaCha8([32]byte{1}), Peers: []ike.Peer{{
+	return ike.Config{Random: seeded(1), Peers: []ike.Peer{{
 		Name: "b", Version: ike.V1, Local: addrA, Remote: addrB, PSK: crypto.NewSecret([]byte("correct horse")),
 		IKEProposals: ikeProposals(t, "aes128-sha256-ecp256"),
 		Children:     []ike.Child{{Name: "net", Selectors: []policy.Selector{selector(t, "10.1.0.0/24", "10.2.0.0/24")}, ReplayWindow: 1024}},
@@ -79,7 +79,7 @@ func sideA(t testing.TB) ike.Config {
 }
 
 func sideB(t testing.TB) ike.Config {
-	return ike.Config{Random: rand.NewChaCha8([32]byte{2}), Peers: []ike.Peer{{
+	return ike.Config{Random: seeded(2), Peers: []ike.Peer{{
 		Name: "a", Version: ike.V1, Local: addrB, Remote: addrA, PSK: crypto.NewSecret([]byte("correct horse")),
 		IKEProposals: ikeProposals(t, "aes128-sha256-ecp256"),
 		Children: []ike.Child{{Name: "net", Selectors: []policy.Selector{selector(t, "10.2.0.0/24", "10.1.0.0/24")}, Start: ike.StartOnDemand,
@@ -423,3 +423,6 @@ func kindOf(payload []byte) string {
 	}
 	return h.Exchange.String()
 }
+
+// seeded is a reproducible source of octets.
+func seeded(seed byte) *rand.ChaCha8 { return rand.NewChaCha8([32]byte{seed}) }

@@ -197,7 +197,8 @@ func (sa *isakmpSA) spent() bool {
 // heard notes an authenticated message: the peer lives, and where it is.
 func (sa *isakmpSA) heard(m *message) {
 	sa.lastHeard = sa.engine.now
-	sa.probe = probe{}
+	sa.engine.timers.Stop(&sa.probe.retry)
+	sa.probe.tries = 0
 	if m.local == sa.local && m.remote == sa.remote {
 		return
 	}
