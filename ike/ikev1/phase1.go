@@ -137,12 +137,12 @@ func (sa *isakmpSA) establish() {
 	e.timers.Stop(&sa.watch)
 	sa.state, sa.upIn, sa.last = stateEstablished, e.steps, sa.main.iv
 	sa.lifetime = e.lifetimeFrom(e.now, sa.agreedLife().Seconds, sa.role)
-	for _, former := range p.sas {
-		former.giveWay(sa)
-	}
 	f := sa.fact(ike.IKEEstablished)
 	f.Suite = sa.chosen.String()
 	e.fact(f)
+	for _, former := range p.sas {
+		former.giveWay(sa)
+	}
 	e.timers.Set(&sa.life, sa.rekeyAt, sa.rekeyDue)
 	sa.watchLiveness()
 	sa.keepMapping()

@@ -40,10 +40,7 @@ func (sa *isakmpSA) quickRequest(d ike.Datagram, h isakmp.Header) {
 		return
 	}
 	if sa.spent() {
-		f := sa.fact(ike.Refused)
-		f.Reason, f.Message = ike.RefuseSpent, h.MessageID
-		e.fact(f)
-		sa.peer.renew()
+		sa.turnOver(h)
 		return
 	}
 	t := &quickResponder{sa: sa, offered: isakmp.Find[*isakmp.SA](m.Payloads).Proposals[0]}
@@ -52,6 +49,19 @@ func (sa *isakmpSA) quickRequest(d ike.Datagram, h isakmp.Header) {
 	if err := t.answer(m); err != nil {
 		t.fail(err)
 	}
+}
+
+// turnOver refuses a quick mode on an ISAKMP SA that may make no more (S-077), and sees to another: to a peer that goes on with this one when there is
+// another it is deleted.
+func (sa *isakmpSA) turnOver(h isakmp.Header) {
+	f := sa.fact(ike.Refused)
+	f.Reason, f.Message = ike.RefuseSpent, h.MessageID
+	sa.engine.fact(f)
+	if sa.state == stateReplaced {
+		sa.delete(ike.DeletedRekeyed)
+		return
+	}
+	sa.peer.renew()
 }
 
 // openPhase2 reads the first message under a message ID, down to its HASH(1): it is the peer's.
