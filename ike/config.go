@@ -32,6 +32,8 @@ type Config struct {
 	// KeyLog is told all keys. For a lab; nil otherwise. There is no other way for a key to leave the engine than this and the effects that
 	// install it.
 	KeyLog func(KeyLog)
+	// Observe is told of each message in clear, for the IKE log. Nil: nobody is.
+	Observe func(Observation)
 	// MayMove reports whether a peer that was at one address may be at another: not at an own one, nor on the other side of the gateway. Nil: anywhere.
 	MayMove func(former, remote netip.AddrPort) bool
 }

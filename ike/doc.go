@@ -24,7 +24,7 @@
 //	task_child.go task_child_responder.go task_rekey_ike.go        CREATE_CHILD_SA, and the Child SA of IKE_AUTH
 //	task_followup.go                                               IKE_FOLLOWUP_KE
 //	task_delete.go                                                 INFORMATIONAL
-//	why.go keylog.go                                               how far a negotiation came, for people; keys for captures in a lab
+//	why.go observation.go keylog.go                                how far a negotiation came, and each message, for people; keys for captures in a lab
 //	keys.go keyexchange.go proposal.go selectors.go mode.go        key schedules, Diffie-Hellman, choice of algorithms, narrowing, transport mode
 //
 // Certificates are octets here: what they are worth is found out elsewhere, at the effect CheckCertificates, and comes back as the event

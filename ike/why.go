@@ -79,6 +79,7 @@ type said struct {
 
 // note takes down what a message says, ours or the peer's: of the IKE SA's making from its first message to its last, of a Child SA's its own exchange.
 func (sa *ikeSA) note(m *message, ours bool) {
+	sa.observe(m, ours)
 	if m.Exchange == wire.ExchangeInformational {
 		return
 	}
