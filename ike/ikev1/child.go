@@ -71,6 +71,7 @@ type childSA struct {
 
 	lifetime
 	began     time.Time // the quick mode, as seen from here
+	begunIn   uint64    // the Step of that
 	saidSince time.Time // message 3 was last sent, for the initiator: until it has come through the peer sends by the old pair
 	idleFrom  time.Time // idleness counts from here at the earliest
 

@@ -114,6 +114,7 @@ func (t *mainInitiator) proved(m *message) error {
 	}
 	sa.establish()
 	sa.greeted(m)
+	sa.greet()
 	return nil
 }
 

@@ -9,7 +9,7 @@ import (
 	"sallyport/ike"
 )
 
-// S-056, S-063: main mode, then quick mode, make one ISAKMP SA and a pair of IPsec SAs with different SPIs, by nine messages.
+// S-056, S-063: main mode, then quick mode, make one ISAKMP SA and a pair of IPsec SAs with different SPIs, by nine messages and a greeting.
 func TestUp(t *testing.T) {
 	l := join(t, nil, nil)
 	var seen []string
@@ -20,7 +20,7 @@ func TestUp(t *testing.T) {
 	l.begin()
 	l.run()
 	want := []string{"a main mode", "b main mode", "a main mode", "b main mode", "a main mode encrypted", "b main mode encrypted",
-		"a quick mode encrypted", "b quick mode encrypted", "a quick mode encrypted"}
+		"a informational exchange encrypted", "a quick mode encrypted", "b quick mode encrypted", "a quick mode encrypted"}
 	if !slices.Equal(seen, want) {
 		t.Errorf("messages are\n%q, expected\n%q", seen, want)
 	}

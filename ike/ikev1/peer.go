@@ -183,10 +183,12 @@ func (p *peer) endAll(reason ike.Reason) {
 // startsOver ends what there was before a peer that has lost it all began this ISAKMP SA (RFC 2407 4.6.3.3).
 func (p *peer) startsOver(with *isakmpSA) {
 	for _, c := range p.children() {
-		c.remove(ike.DeletedInitial, 0)
+		if c.begunIn < with.upIn {
+			c.remove(ike.DeletedInitial, 0)
+		}
 	}
 	for _, sa := range slices.Clone(p.sas) {
-		if sa != with {
+		if sa.state >= stateEstablished && sa.upIn < with.upIn {
 			sa.close(ike.DeletedInitial)
 		}
 	}

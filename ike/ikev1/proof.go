@@ -25,7 +25,8 @@ func (sa *isakmpSA) deriveKeys(among []*peer, ni, nr []byte, shared crypto.Secre
 	return nil
 }
 
-// prove sends message 5 or 6: who we are, and what shows it.
+// prove sends message 5 or 6: who we are, and what shows it. Nothing else, for the proof covers nothing else of the message: whoever changed it on its way
+// would put the IV chain out of step.
 func (sa *isakmpSA) prove(seen transcript) error {
 	p, initiator := sa.peer, sa.role == ike.RoleInitiator
 	id := identityPayload(p.cfg.LocalID)
@@ -38,11 +39,7 @@ func (sa *isakmpSA) prove(seen transcript) error {
 		return err
 	}
 	payloads := append([]isakmp.Payload{id}, certificates(&p.cfg)...)
-	payloads = append(payloads, shown)
-	if initiator && p.fresh(sa) {
-		payloads = append(payloads, isakmp.InitialContact(sa.cookies))
-	}
-	return sa.main.send(initiator, nil, payloads...)
+	return sa.main.send(initiator, nil, append(payloads, shown)...)
 }
 
 // verify checks the proof in message 5 or 6. With another pre-shared key the message does not even decrypt to payloads.
@@ -75,7 +72,14 @@ func configurations(peers []*peer) (list []*ike.Peer) {
 	return list
 }
 
-// greeted reads what an authenticated message 5 or 6 says beside its proof.
+// greet tells a peer with whom we have nothing else that it may forget what it has with us (RFC 2407 4.6.3.3).
+func (sa *isakmpSA) greet() {
+	if sa.peer.fresh(sa) {
+		sa.inform(isakmp.InitialContact(sa.cookies))
+	}
+}
+
+// greeted reads what some peers say beside their proof in message 5 or 6.
 func (sa *isakmpSA) greeted(m *message) {
 	if isakmp.FindNotify(m.Payloads, isakmp.NotifyInitialContact) != nil {
 		sa.peer.startsOver(sa)

@@ -30,6 +30,7 @@ type quickInitiator struct {
 	spi      uint32 // ours, reserved; 0 when not
 	ni       []byte
 	began    time.Time
+	begunIn  uint64
 
 	made   *childSA // installed; with the commit bit it waits for CONNECTED
 	linger deadline.Timer
@@ -41,7 +42,7 @@ const lingering = 2 * time.Minute
 // newQuickInitiator begins a quick mode for a slot.
 func newQuickInitiator(sa *isakmpSA, s *slot) {
 	e := sa.engine
-	t := &quickInitiator{sa: sa, slot: s, began: e.now, selector: s.cfg.Selectors[0]}
+	t := &quickInitiator{sa: sa, slot: s, began: e.now, begunIn: e.steps, selector: s.cfg.Selectors[0]}
 	s.negotiating = t
 	t.x = sa.begin(ike.RoleInitiator, sa.newMessageID(), t)
 	if err := t.propose(); err != nil {
@@ -151,7 +152,7 @@ func (t *quickInitiator) agree(m *message) (*childSA, error) {
 	if s.peer.byPeerSPI(isakmp.ProtocolID(c.protocol), c.spiOut) != nil {
 		return nil, failf(ike.FailSyntax, "peer's SPI %#08x is in use, expected a new one", c.spiOut)
 	}
-	c.selector, c.nonce, c.began = t.selector, t.ni, t.began
+	c.selector, c.nonce, c.began, c.begunIn = t.selector, t.ni, t.began, t.begunIn
 	c.agreed, _ = agreeLifetime(t.terms.lifetime, choice.lifetime)
 	if n := isakmp.FindNotify(m.Payloads, isakmp.NotifyResponderLifetime); n != nil {
 		if theirs, err := n.Lifetime(); err == nil {

@@ -110,7 +110,7 @@ func (t *quickResponder) answer(m *message) error {
 		return failf(ike.FailNoAdditionalSAs, "no SPI: %v", err)
 	}
 	c := sa.newChild(s, ike.RoleResponder, choice, spi)
-	c.selector, c.nonce, c.began = selector, t.ni, sa.engine.now
+	c.selector, c.nonce, c.began, c.begunIn = selector, t.ni, sa.engine.now, sa.engine.steps
 	var shorter bool
 	c.agreed, shorter = agreeLifetime(s.life(), choice.lifetime)
 	c.deriveKeys(sa.keys, quickTranscript{shared: shared, ni: t.ni, nr: t.nr})
