@@ -34,6 +34,7 @@ type Engine struct {
 	children map[uint32]*childSA  // installed, by our inbound SPI
 	halfOpen admission.HalfOpen
 	replies  admission.Bucket
+	room     fragmentRoom
 	stray    ike.Note // the last of what was refused or dropped, and how many
 }
 
@@ -54,6 +55,7 @@ func NewEngine(cfg ike.Config) *Engine {
 		children: map[uint32]*childSA{}, halfOpen: admission.NewHalfOpen(),
 	}
 	e.replies.PerSecond = e.limits.UnprotectedReplies
+	e.room = fragmentRoom{each: e.limits.FragmentOctets, all: e.limits.FragmentOctetsAll}
 	for _, p := range spoken(cfg.Peers) {
 		e.peers = append(e.peers, newPeer(e, p))
 	}

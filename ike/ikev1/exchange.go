@@ -101,6 +101,7 @@ func (x *exchange) conclude(d ike.Datagram, h isakmp.Header, err error) {
 func (x *exchange) accept(m *message) {
 	x.sa.engine.timers.Stop(&x.retry)
 	x.answered, x.sent, x.asks, x.repeated, x.refused = m.digest, nil, false, 0, nil
+	x.sa.observe(&m.Message, false, m.local, m.remote)
 	if m.chain != nil {
 		x.iv = m.next
 		x.sa.heard(m)
@@ -140,7 +141,7 @@ func (x *exchange) transmit() {
 		}
 	}
 	x.tries++
-	e.send(x.sa.local, x.sa.remote, x.sent)
+	x.sa.transmit(x.sa.local, x.sa.remote, x.sent)
 	if x.asks {
 		e.timers.Set(&x.retry, e.now.Add(e.jitter(r.Wait(x.tries-1), r.Jitter)), x.transmit)
 	}
@@ -159,7 +160,7 @@ func (x *exchange) repeat(d ike.Datagram) {
 		return
 	}
 	x.repeated++
-	x.sa.engine.send(d.Local, d.Remote, x.sent)
+	x.sa.transmit(d.Local, d.Remote, x.sent)
 	if x.late != nil {
 		x.late()
 	}

@@ -2,12 +2,13 @@ package ikev1
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
-	"fmt"
 	"maps"
+	"net/netip"
 	"slices"
-	"time"
 
+	"sallyport/ike"
 	"sallyport/ike/isakmp"
 )
 
@@ -40,7 +41,6 @@ type reassembly struct {
 	pieces map[uint8][]byte // by number
 	last   uint8            // number of the last one, 0 as long as it is not there
 	octets int
-	began  time.Time
 }
 
 var (
@@ -49,9 +49,9 @@ var (
 	errNoRoom     = errors.New("no room for fragments that wait for others of their message")
 )
 
-// collect takes a fragment of a datagram with these cookies and gives the whole message when it was the last one missing. share is the part of all room
-// that this SA may help to fill: half before its peer is authenticated, so that strangers leave the other half.
-func (r *reassembly) collect(room *fragmentRoom, share float64, cookies isakmp.Cookies, f *isakmp.Fragment, now time.Time) (*isakmp.Message, error) {
+// collect takes a fragment and gives the whole message when it was the last one missing. share is the part of all room that this SA may help to fill:
+// half before its peer is authenticated, so that strangers leave the other half.
+func (r *reassembly) collect(room *fragmentRoom, share float64, f *isakmp.Fragment) ([]byte, error) {
 	if r.begun() && !r.continues(f) {
 		r.forget(room) // some senders give all messages one id: other octets under a number that is there are another message
 	}
@@ -62,7 +62,7 @@ func (r *reassembly) collect(room *fragmentRoom, share float64, cookies isakmp.C
 		return nil, errNoRoom
 	}
 	if !r.begun() {
-		r.id, r.began, r.pieces = f.ID, now, map[uint8][]byte{}
+		r.id, r.pieces = f.ID, map[uint8][]byte{}
 	}
 	if f.Last {
 		r.last = f.Number
@@ -78,7 +78,7 @@ func (r *reassembly) collect(room *fragmentRoom, share float64, cookies isakmp.C
 		whole = append(whole, r.pieces[number]...)
 	}
 	r.forget(room)
-	return readWhole(whole, cookies)
+	return whole, nil
 }
 
 func (r *reassembly) begun() bool { return r.octets > 0 }
@@ -97,29 +97,98 @@ func (r *reassembly) continues(f *isakmp.Fragment) bool {
 	return true
 }
 
-// expired reports whether the rest has been waited for long enough.
-func (r *reassembly) expired(now time.Time, timeout time.Duration) bool {
-	return r.begun() && now.Sub(r.began) >= timeout
-}
-
 // forget drops what is there.
 func (r *reassembly) forget(room *fragmentRoom) {
 	room.used -= r.octets
 	*r = reassembly{}
 }
 
-// readWhole reads what fragments made. It is of the ISAKMP SA that they are of, and no fragment itself.
-func readWhole(whole []byte, cookies isakmp.Cookies) (*isakmp.Message, error) {
-	m, err := isakmp.Parse(whole)
-	if err != nil {
-		return nil, err
+// fragment takes a fragment of a message of this ISAKMP SA, and with the last one the message.
+func (sa *isakmpSA) fragment(d ike.Datagram, h isakmp.Header) {
+	e := sa.engine
+	m, err := isakmp.Parse(d.Payload)
+	if err == nil {
+		_, err = isakmp.Check(m.Header, m.Payloads)
 	}
+	if err != nil || !sa.can.fragments {
+		e.drop(d, h, ike.DropFragment)
+		return
+	}
+	share := 1.0
+	if sa.state < stateEstablished {
+		share = 0.5
+	}
+	whole, err := sa.parts.collect(&e.room, share, isakmp.Find[*isakmp.Fragment](m.Payloads))
 	switch {
-	case m.Cookies != cookies:
-		return nil, fmt.Errorf("fragments make a message of cookies %016x and %016x, expected %016x and %016x",
-			m.Cookies.Initiator, m.Cookies.Responder, cookies.Initiator, cookies.Responder)
-	case isakmp.Find[*isakmp.Fragment](m.Payloads) != nil:
-		return nil, errors.New("fragments make a fragment, expected a whole message")
+	case errors.Is(err, errIncomplete):
+		if !sa.wait.Pending() {
+			e.timers.Set(&sa.wait, e.now.Add(e.limits.FragmentTimeout), func() { sa.parts.forget(&e.room) })
+		}
+		return
+	case err != nil:
+		f := sa.fact(ike.Refused)
+		f.Reason, f.Detail = ike.RefuseFragments, err.Error()
+		e.fact(f)
+		return
 	}
-	return m, nil
+	e.timers.Stop(&sa.wait)
+	d.Payload = whole
+	h, err = isakmp.ParseHeader(whole)
+	switch {
+	case err != nil, h.Cookies != sa.cookies, h.NextPayload == isakmp.PayloadFragment:
+		e.drop(d, h, ike.DropFragment) // of another ISAKMP SA, or a fragment once more
+	case !spokenExchange(h.Exchange):
+		e.drop(d, h, ike.DropExchange)
+	default:
+		sa.receive(d, h)
+	}
+}
+
+// spokenExchange reports whether an exchange is one of those that there are here.
+func spokenExchange(t isakmp.ExchangeType) bool {
+	return t == isakmp.ExchangeMain || t == isakmp.ExchangeQuick || t == isakmp.ExchangeInformational
+}
+
+// transmit sends a message, in fragments where it is longer than the path may carry and the peer takes them. Those of one message are the same each time.
+func (sa *isakmpSA) transmit(local, remote netip.AddrPort, message []byte) {
+	pieces := [][]byte{message}
+	if sa.can.fragments {
+		digest := digestOf(ike.Datagram{Payload: message})
+		if cut, err := cut(message, binary.BigEndian.Uint16(digest[:]), sa.roomTo(remote)); err == nil { // what was made can be cut
+			pieces = cut
+		}
+	}
+	for _, piece := range pieces {
+		sa.engine.send(local, remote, piece)
+	}
+}
+
+// Octets of a datagram before its IKE message.
+const (
+	ipv4Header   = 20
+	ipv6Header   = 40
+	udpHeader    = 8
+	nonESPMarker = 4
+)
+
+// roomTo is how long an IKE message may be to travel in one piece.
+func (sa *isakmpSA) roomTo(remote netip.AddrPort) int {
+	size := sa.configuration().FragmentSize
+	if size == 0 {
+		size = ike.DefaultFragmentSize
+	}
+	if remote.Addr().Is4() {
+		size -= ipv4Header
+	} else {
+		size -= ipv6Header
+	}
+	return size - udpHeader - nonESPMarker
+}
+
+// configuration is the peer's, or as long as that is not known that of one that it may be: those at one address had better agree on what its path is like.
+func (sa *isakmpSA) configuration() *ike.Peer {
+	if sa.peer != nil {
+		return &sa.peer.cfg
+	}
+	return &sa.among[0].cfg
 }

@@ -37,7 +37,7 @@ func (sa *isakmpSA) inform(payloads ...isakmp.Payload) {
 		sa.engine.fact(f)
 		return
 	}
-	sa.engine.send(sa.local, sa.remote, b)
+	sa.transmit(sa.local, sa.remote, b)
 }
 
 // informed takes an informational exchange of the peer's.
@@ -50,6 +50,7 @@ func (sa *isakmpSA) informed(d ike.Datagram, h isakmp.Header) {
 	}
 	sa.used[h.MessageID] = true
 	sa.heard(m)
+	sa.observe(&m.Message, false, m.local, m.remote)
 	for _, p := range m.Payloads {
 		if sa.state == stateClosed {
 			return // by what came before

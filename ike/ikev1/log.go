@@ -2,10 +2,18 @@ package ikev1
 
 import (
 	"fmt"
+	"net/netip"
 
 	"sallyport/ike"
 	"sallyport/ike/isakmp"
 )
+
+// observe tells the log of a message in clear. One of ours has no HASH of its own yet.
+func (sa *isakmpSA) observe(m *isakmp.Message, ours bool, local, remote netip.AddrPort) {
+	if tell := sa.engine.cfg.Observe; tell != nil {
+		tell(ike.Observation{Time: sa.engine.now, Sent: ours, Local: local, Remote: remote, Peer: sa.peerName(), Lines: func() []string { return linesOf(m) }})
+	}
+}
 
 // linesOf tells what a message is, and then of each payload what stands in it, a line each: [ike.Observation.Lines] of IKEv1.
 func linesOf(m *isakmp.Message) []string {

@@ -123,6 +123,7 @@ func (m *message) check() (err error) {
 
 // seal writes a message of ours. With keys it is encrypted, and with a hash function it begins with the HASH of what follows; iv moves on.
 func (sa *isakmpSA) seal(h isakmp.Header, iv *[]byte, payloads []isakmp.Payload, hash func(rest []byte) []byte) ([]byte, error) {
+	sa.observe(&isakmp.Message{Header: h, Payloads: payloads}, true, sa.local, sa.remote)
 	if *iv == nil {
 		m := isakmp.Message{Header: h, Payloads: payloads}
 		return m.Marshal()

@@ -59,6 +59,7 @@ type isakmpSA struct {
 	local, remote netip.AddrPort
 	nat           nat
 	can           capabilities
+	parts         reassembly // of a message of the peer's that comes in fragments
 
 	chosen phase1Choice
 	keys   *phase1Keys
@@ -79,6 +80,7 @@ type isakmpSA struct {
 	life  deadline.Timer // rekey, then the end
 	watch deadline.Timer // liveness; half-open: how long it may wait
 	alive deadline.Timer // the mapping of a NAT before us
+	wait  deadline.Timer // for the rest of parts
 }
 
 // maxMessageIDs is how many exchanges an ISAKMP SA takes: all their IDs are remembered, so that none is replayed. Another takes its place long before.
@@ -111,6 +113,8 @@ func newInitiator(p *peer) {
 func (sa *isakmpSA) receive(d ike.Datagram, h isakmp.Header) {
 	e := sa.engine
 	switch {
+	case h.NextPayload == isakmp.PayloadFragment:
+		sa.fragment(d, h)
 	case h.Exchange == isakmp.ExchangeMain:
 		sa.main.receive(d, h)
 	case !h.Encrypted():
@@ -247,9 +251,10 @@ func (sa *isakmpSA) close(reason ike.Reason) {
 	}
 	e, was := sa.engine, sa.state
 	sa.state = stateClosed
-	for _, t := range []*deadline.Timer{&sa.life, &sa.watch, &sa.alive, &sa.probe.retry} {
+	for _, t := range []*deadline.Timer{&sa.life, &sa.watch, &sa.alive, &sa.wait, &sa.probe.retry} {
 		e.timers.Stop(t)
 	}
+	sa.parts.forget(&e.room)
 	sa.main.stop()
 	if t, ok := sa.main.task.(interface{ wipe() }); ok {
 		t.wipe()
