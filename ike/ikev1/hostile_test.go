@@ -217,6 +217,27 @@ func TestChangedOctets(t *testing.T) {
 	}
 }
 
+// Somebody on the path has one end believe in a NAT that is not there. No quick mode succeeds on that ISAKMP SA, so that another is made.
+func TestForgedNAT(t *testing.T) {
+	for _, which := range []int{3, 4} {
+		l := join(t, nil, nil)
+		l.mishaps(func(n int, p packet) []packet {
+			if n == which {
+				p.payload = append([]byte(nil), p.payload...)
+				p.payload[len(p.payload)-1] ^= 1 // of the last NAT-D
+			}
+			return []packet{p}
+		})
+		l.begin()
+		l.advance(time.Minute)
+		l.established()
+		l.settled(1, 1)
+		if n := l.a.count(ike.IKEEstablished, ""); n != 2 {
+			t.Errorf("%d ISAKMP SAs, expected another:\n%s", n, l.a.story())
+		}
+	}
+}
+
 // A peer with as many proposals as a message holds is told that none will do, and the next one is answered.
 func TestManyProposalsAnswered(t *testing.T) {
 	many := func(protocol isakmp.ProtocolID, spi []byte, transform func(number uint8) isakmp.Transform) *isakmp.SA {

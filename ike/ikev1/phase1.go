@@ -73,6 +73,7 @@ type isakmpSA struct {
 	began     time.Time
 	upIn      uint64 // the Step that established it: finer than time
 	made      int    // quick modes
+	vain      int    // of ours that the peer has refused, in a row
 	lastHeard time.Time
 	probe     probe
 	word      string // what an unauthenticated notification said last, for people

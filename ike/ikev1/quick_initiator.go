@@ -191,6 +191,7 @@ func (t *quickInitiator) connected(m *message) error {
 // finish sends by the new pair. Message 3 is kept for as long as the peer may ask for it.
 func (t *quickInitiator) finish() {
 	t.done()
+	t.sa.vain = 0
 	t.made.activate()
 	t.sa.engine.timers.Set(&t.linger, t.sa.engine.now.Add(lingering), func() { delete(t.sa.quick, t.x.id) })
 }
@@ -255,4 +256,11 @@ func (t *quickInitiator) report(f *failure) {
 	fact := t.sa.fact(ike.Failed)
 	fact.Role, fact.Child, fact.Reason, fact.Detail, fact.NextAttempt = ike.RoleInitiator, s.cfg.Name, f.reason, f.detail, s.nextAttempt()
 	t.sa.engine.fact(fact)
+	if t.sa.vain++; t.sa.vain >= maxVain && f.told {
+		t.sa.delete(ike.DeletedFailed)
+	}
 }
+
+// maxVain is how many quick modes in a row a peer may refuse on one ISAKMP SA before another takes its place: messages 3 and 4 of main mode say whether
+// there is a NAT, nobody has signed them, and two ends that disagree about it agree on nothing else.
+const maxVain = 3
