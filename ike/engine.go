@@ -86,6 +86,8 @@ func (e *Engine) Step(now time.Time, ev Event) []Effect {
 		e.installFailed(ev)
 	case CertificatesChecked:
 		e.checked(ev)
+	case Carried:
+		e.withPeer(ev.Peer, func(p *peer) { p.carry(ev.On) })
 	case Reconfigure:
 		e.reconfigure(ev.Peers)
 		e.closeDeaf(ev.Deaf)

@@ -60,6 +60,12 @@ type (
 	Rekey struct{ Peer, Child string }
 	// Reauthenticate has both ends prove anew who they are, with certificates that are checked anew, and all SAs replaced without a gap.
 	Reauthenticate struct{ Peer string }
+	// Carried tells one engine of a peer of VAny that the other engine has it established, or no longer. That of IKEv2 begins nothing meanwhile; that of
+	// IKEv1 refuses main modes, and ends what it has.
+	Carried struct {
+		Peer string
+		On   bool
+	}
 	// Reconfigure replaces the list of peers. What is gone or negotiated from other settings loses its SAs by delete, down to a single
 	// child; the rest notices nothing. Effects for a child under its name may follow until its last SA has gone. Of a peer that is gone or
 	// somebody else now both halves of every SA go at once: whether it answers the delete is up to it.
@@ -82,4 +88,5 @@ func (Terminate) event()           {}
 func (Rekey) event()               {}
 func (Reauthenticate) event()      {}
 func (CertificatesChecked) event() {}
+func (Carried) event()             {}
 func (Reconfigure) event()         {}

@@ -110,6 +110,7 @@ const (
 	RefuseProven         Reason = "ike_limit_proven"      // IKE_SA_INIT requests with cookies, per address and second
 	RefuseRequests       Reason = "ike_limit_requests"    // requests of an authenticated peer in a second; they count as lost
 	RefuseRate           Reason = "ike_limit_replies"     // error reply, response elsewhere or liveness check withheld
+	RefuseCarried        Reason = "ike_carried"           // main mode of a peer with whom there is IKEv2
 	RefuseSpent          Reason = "ike_limit_quick_modes" // S-077: quick modes on an ISAKMP SA that may make no more
 	RefuseChecks         Reason = "ike_limit_checks"      // certificate checks under way; the message counts as lost
 	RefuseIKESAs         Reason = "ike_limit_ike_sas"     // IKE SAs with one peer

@@ -25,6 +25,7 @@ type peer struct {
 
 	down    bool // by the operator: nothing is begun from here
 	retired bool // no longer configured
+	carried bool // by IKEv1 (Version VAny): nothing is begun from here
 	touched bool // waits for pursue at the end of the Step
 
 	since    time.Time      // it has no IKE SA, or was taken down
@@ -61,7 +62,7 @@ func (p *peer) touch() {
 func (p *peer) pursue() {
 	p.settle()
 	p.bequeath()
-	if p.down || p.retired {
+	if p.down || p.retired || p.carried {
 		return
 	}
 	p.reauthenticate()
@@ -141,6 +142,12 @@ func (p *peer) initiate(child string) {
 			p.engine.timers.Stop(&s.retry)
 		}
 	}
+	p.touch()
+}
+
+// carry takes note that the peer has IKEv1 SAs, or none any longer.
+func (p *peer) carry(on bool) {
+	p.carried = on && p.cfg.Version == VAny
 	p.touch()
 }
 

@@ -5,6 +5,19 @@ import (
 	"time"
 )
 
+// While IKEv1 carries a peer that may speak either nothing is begun with it; afterwards it is.
+func TestCarriedByVersion1(t *testing.T) {
+	l := join(t, func(c *Config) { c.Peers[0].Version = VAny }, nil)
+	l.a.step(Carried{Peer: "b", On: true})
+	l.advance(time.Minute)
+	if len(l.a.engine.sas) != 0 {
+		t.Error("a has begun an IKE SA")
+	}
+	l.a.step(Carried{Peer: "b"})
+	l.run()
+	l.established("net")
+}
+
 // Peers of IKEv1 are none of this engine's: it begins nothing with them, and answers them no more than any stranger.
 func TestPeersOfVersion1(t *testing.T) {
 	of1 := func(c *Config) { c.Peers[0].Version = V1 }

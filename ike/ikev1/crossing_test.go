@@ -123,6 +123,29 @@ func TestReconfigure(t *testing.T) {
 	l.b.expect(ike.IKEDeleted, ike.DeletedByPeer, 1)
 }
 
+// A peer that may speak either is answered and not begun with. When IKEv2 has it its SAs of IKEv1 end, and main modes are refused until IKEv2 has lost it.
+func TestEitherVersion(t *testing.T) {
+	l := join(t, onDemand, func(c *ike.Config) { c.Peers[0].Version, c.Peers[0].Children[0].Start = ike.VAny, ike.StartAlways })
+	l.begin()
+	l.advance(time.Minute)
+	l.settled(0, 0)
+	l.a.step(ike.Initiate{Peer: "b"})
+	l.run()
+	l.established()
+	l.settled(1, 1)
+	l.b.step(ike.Carried{Peer: "a", On: true})
+	l.advance(10 * time.Second)
+	l.settled(0, 0)
+	l.a.step(ike.Initiate{Peer: "b"})
+	l.run()
+	l.settledAt(l.b, 0, 0)
+	l.b.expect(ike.Refused, ike.RefuseCarried, 1)
+	l.b.step(ike.Carried{Peer: "a"})
+	l.advance(10 * time.Second)
+	l.established()
+	l.settled(1, 1)
+}
+
 // S-091, S-092, C-12: across a NAT all goes by port 4500 from message 5 on, ESP in UDP; the NAT's other port is followed.
 func TestNAT(t *testing.T) {
 	outside := netip.MustParseAddr("198.51.100.7")

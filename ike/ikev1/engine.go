@@ -101,6 +101,8 @@ func (e *Engine) Step(now time.Time, ev ike.Event) []ike.Effect {
 		e.withChild(ev.SPI, func(c *childSA) { c.slot.peer.moved(unmap(ev.Remote)) })
 	case ike.InstallFailed:
 		e.withChild(ev.SPI, func(c *childSA) { c.installFailed(ev.Inbound, ev.Reason) })
+	case ike.Carried:
+		e.withPeer(ev.Peer, func(p *peer) { p.carry(ev.On) })
 	case ike.Reconfigure:
 		e.reconfigure(ev.Peers)
 	case ike.Tick:

@@ -374,14 +374,19 @@ func (l *link) established() {
 func (l *link) settled(sas, pairs int) {
 	l.t.Helper()
 	for _, n := range []*end{l.a, l.b} {
-		e := n.engine
-		if len(e.sas) != sas || len(e.begun) != 0 || len(e.children) != pairs || len(n.inbound) != pairs || len(n.outbound) != pairs || len(n.allocated) != pairs {
-			l.t.Errorf("%s has %d ISAKMP SAs, %d that are proposed, %d pairs, %d inbound and %d outbound SAs, %d SPIs; expected %d and %d\n%s", n.name, len(e.sas),
-				len(e.begun), len(e.children), len(n.inbound), len(n.outbound), len(n.allocated), sas, pairs, n.story())
-		}
-		if e.halfOpen.Total() != 0 || e.halfOpen.Entries() != 0 {
-			l.t.Errorf("%s counts %d half-open ISAKMP SAs", n.name, e.halfOpen.Total())
-		}
+		l.settledAt(n, sas, pairs)
+	}
+}
+
+func (l *link) settledAt(n *end, sas, pairs int) {
+	l.t.Helper()
+	e := n.engine
+	if len(e.sas) != sas || len(e.begun) != 0 || len(e.children) != pairs || len(n.inbound) != pairs || len(n.outbound) != pairs || len(n.allocated) != pairs {
+		l.t.Errorf("%s has %d ISAKMP SAs, %d that are proposed, %d pairs, %d inbound and %d outbound SAs, %d SPIs; expected %d and %d\n%s", n.name, len(e.sas),
+			len(e.begun), len(e.children), len(n.inbound), len(n.outbound), len(n.allocated), sas, pairs, n.story())
+	}
+	if e.halfOpen.Total() != 0 || e.halfOpen.Entries() != 0 {
+		l.t.Errorf("%s counts %d half-open ISAKMP SAs", n.name, e.halfOpen.Total())
 	}
 }
 

@@ -25,6 +25,7 @@ type peer struct {
 
 	down    bool // by the operator: nothing is begun from here
 	retired bool // no longer configured
+	carried bool // by IKEv2 (ike.VAny): main modes of the peer are refused
 	touched bool // waits for pursue at the end of the Step
 
 	since    time.Time // it has no ISAKMP SA, or was taken down
@@ -72,7 +73,9 @@ func (p *peer) pursue() {
 			p.renew() // what comes of it comes back here
 			return
 		}
-		newQuickInitiator(sa, s)
+		if !s.leaves(sa) {
+			newQuickInitiator(sa, s)
+		}
 	}
 }
 
@@ -126,6 +129,19 @@ func (p *peer) initiate(child string) {
 		}
 	}
 	p.touch()
+}
+
+// carry ends what there is with a peer that IKEv2 has taken over.
+func (p *peer) carry(on bool) {
+	if p.carried = on && p.cfg.Version == ike.VAny; !p.carried {
+		return
+	}
+	for _, c := range p.children() {
+		c.delete(ike.DeletedReauth)
+	}
+	for _, sa := range slices.Clone(p.sas) {
+		sa.delete(ike.DeletedReauth)
+	}
 }
 
 func (p *peer) acquire(child string) {

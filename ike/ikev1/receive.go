@@ -2,6 +2,7 @@ package ikev1
 
 import (
 	"errors"
+	"slices"
 
 	"sallyport/ike"
 	"sallyport/ike/isakmp"
@@ -79,7 +80,11 @@ func (e *Engine) mayReply(d ike.Datagram) bool {
 // mainRequest admits a new ISAKMP SA or does not, in the order of what each check costs us: limits, syntax, and only then state. Diffie-Hellman waits
 // until message 3 shows that the initiator is where it says (RFC 2408 2.5.3).
 func (e *Engine) mainRequest(d ike.Datagram, h isakmp.Header) {
-	peers := e.candidates(d)
+	peers := slices.DeleteFunc(slices.Clone(e.candidates(d)), func(p *peer) bool { return p.carried })
+	if len(peers) == 0 {
+		e.fact(ike.Fact{Kind: ike.Refused, Reason: ike.RefuseCarried, Local: d.Local, Remote: d.Remote, SPIi: h.Initiator})
+		return
+	}
 	if reason := e.limits.RefuseHalfOpen(&e.halfOpen, d.Remote, anyEstablished(peers)); reason != "" {
 		e.fact(ike.Fact{Kind: ike.Refused, Reason: reason, Local: d.Local, Remote: d.Remote, SPIi: h.Initiator})
 		return

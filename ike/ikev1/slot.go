@@ -39,6 +39,17 @@ func (s *slot) needed() bool {
 	return !s.answering() && (s.wanted || s.cfg.Start == ike.StartAlways)
 }
 
+// leaves lets the end that began an ISAKMP SA begin the quick mode that it was made for: two ends that keep a child up would each begin one.
+func (s *slot) leaves(sa *isakmpSA) bool {
+	e := s.peer.engine
+	until := sa.established.Add(e.limits.RekeyGrace)
+	if sa.role == ike.RoleInitiator || s.wanted || s.live() != nil || !e.now.Before(until) {
+		return false
+	}
+	e.timers.Set(&s.retry, until, s.peer.touch)
+	return true
+}
+
 // keptUp reports whether the child is begun by itself.
 func (s *slot) keptUp() bool { return s.cfg.Start == ike.StartAlways && !s.down }
 
