@@ -138,6 +138,7 @@ func (g *Gateway) controlHandler() http.Handler {
 	get(api.PathDoctor, func(r *http.Request) (any, error) { return g.examination(r.Context(), r.URL.Query().Get("peer")) })
 	g.routeCertificates(mux, get)
 	g.routePolicy(mux, get)
+	g.routeIKELog(mux, get)
 	get(api.PathFlows, func(r *http.Request) (any, error) {
 		limit, err := limitOf(r)
 		if err != nil {

@@ -48,6 +48,7 @@ type Gateway struct {
 	facts        *prometheus.CounterVec
 	events       *eventLog
 	keyLog       *keyLog // nil but in a lab that wants it
+	ikeLog       *ikeLog
 
 	// undo ends, last first, what has been started.
 	undo []func() error
@@ -277,6 +278,9 @@ func (g *Gateway) manage() error {
 	if g.keyLog != nil {
 		cfg.KeyLog = g.keyLog.write
 	}
+	g.ikeLog = newIKELog(g.cfg.State, g.log)
+	g.onStop(g.ikeLog.close)
+	cfg.Observe = g.ikeLog.observe
 	g.negotiator = newNegotiator(cfg, g.plane, g.observe, g.certificates, g.log)
 	g.manager = newManager(g.log, g.loaded, g.negotiator, func(s pipeline.Snapshot) (prepared, error) { return g.plane.Prepare(s) })
 	return g.manager.start(g.loaded)

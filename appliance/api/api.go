@@ -25,6 +25,7 @@ const (
 	PathDrops    = "/v1/drops"
 	PathWhy      = "/v1/why"    // ?peer=NAME: Why
 	PathEvents   = "/v1/events" // ?follow=true&peer=NAME&from=NUMBER: lines, each an Event
+	PathIKELog   = "/v1/ikelog" // IKELog; POST SwitchIKELog, answers IKELog
 	PathUp       = "/v1/up"
 	PathDown     = "/v1/down"
 	PathRekey    = "/v1/rekey"
@@ -254,4 +255,16 @@ const (
 // Good reports whether it is now as it was wanted.
 func (o Outcome) Good() bool {
 	return o.Result != ResultFailed && o.Result != ResultLate && o.Result != ResultNotUp && o.Result != ResultNoIKE
+}
+
+// IKELog is the state of the IKE log.
+type IKELog struct {
+	On     bool   `json:"on"`
+	File   string `json:"file"` // of this start; that of the start before has .sav behind its name
+	Octets int    `json:"octets"`
+}
+
+// SwitchIKELog switches it on or off.
+type SwitchIKELog struct {
+	On bool `json:"on"`
 }

@@ -122,6 +122,8 @@ func TestCommands(t *testing.T) {
 		"show certificates":    {"show certificates", asked{what: "GET /v1/certificates"}, certificates},
 		"show crl":             {"show crl", asked{what: "GET /v1/crl"}, crls},
 		"show crl off":         {"crl show", asked{what: "GET /v1/crl"}, api.Revocation{}},
+		"ikelog on":            {"ikelog on", asked{what: "POST /v1/ikelog", body: `{"on":true}`}, api.IKELog{On: true, File: "/var/lib/sallyport/ike.log", Octets: 38}},
+		"ikelog":               {"ikelog", asked{what: "GET /v1/ikelog"}, api.IKELog{File: "/var/lib/sallyport/ike.log", Octets: 1234}},
 		"crl flush":            {"crl flush", asked{what: "POST /v1/crl/flush", body: "{}"}, api.Flushed{CRLs: 3}},
 		"address add":          {"address add wan 192.0.2.7/24", asked{what: "POST /v1/addresses", body: `{"port":"wan","address":"192.0.2.7/24"}`}, changed},
 		"address remove": {"address remove wan 192.0.2.1/24 --dry-run",
