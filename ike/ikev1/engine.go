@@ -35,7 +35,10 @@ type Engine struct {
 	halfOpen admission.HalfOpen
 	replies  admission.Bucket
 	room     fragmentRoom
-	stray    ike.Note // the last of what was refused or dropped, and how many
+
+	questions map[uint64]*question // about certificates, by ticket
+	asks      uint64               // how many there have been
+	stray     ike.Note             // the last of what was refused or dropped, and how many
 }
 
 // asker names a main mode until its responder's cookie is known to both.
@@ -52,7 +55,7 @@ type path struct{ local, remote netip.Addr }
 func NewEngine(cfg ike.Config) *Engine {
 	e := &Engine{
 		cfg: cfg, limits: cfg.Limits.Complete(), sas: map[isakmp.Cookies]*isakmpSA{}, begun: map[uint64]*isakmpSA{}, asked: map[asker]*isakmpSA{},
-		children: map[uint32]*childSA{}, halfOpen: admission.NewHalfOpen(),
+		children: map[uint32]*childSA{}, questions: map[uint64]*question{}, halfOpen: admission.NewHalfOpen(),
 	}
 	e.replies.PerSecond = e.limits.UnprotectedReplies
 	e.room = fragmentRoom{each: e.limits.FragmentOctets, all: e.limits.FragmentOctetsAll}
@@ -103,6 +106,8 @@ func (e *Engine) Step(now time.Time, ev ike.Event) []ike.Effect {
 		e.withChild(ev.SPI, func(c *childSA) { c.installFailed(ev.Inbound, ev.Reason) })
 	case ike.Carried:
 		e.withPeer(ev.Peer, func(p *peer) { p.carry(ev.On) })
+	case ike.CertificatesChecked:
+		e.checked(ev)
 	case ike.Reconfigure:
 		e.reconfigure(ev.Peers)
 	case ike.Tick:

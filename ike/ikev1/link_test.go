@@ -61,6 +61,7 @@ type end struct {
 	never     map[uint32]bool // refused by the data plane
 	refuseIn  bool
 	refuseOut bool
+	asked     []ike.CheckCertificates // questions that the test has not answered
 }
 
 var (
@@ -154,6 +155,8 @@ func (n *end) do(ef ike.Effect) *ike.InstallFailed {
 		n.send(ef)
 	case ike.Arm:
 		n.armed = ef.At
+	case ike.CheckCertificates:
+		n.asked = append(n.asked, ef)
 	case ike.InstallInbound:
 		if !n.allocated[ef.SA.SPI] || n.inbound[ef.SA.SPI].SPI != 0 {
 			t.Errorf("%s: installs inbound %#x, which is not reserved or installed already", n.name, ef.SA.SPI)

@@ -104,10 +104,12 @@ func (t *mainInitiator) keyed(m *message) error {
 
 // proved takes message 6.
 func (t *mainInitiator) proved(m *message) error {
+	return t.sa.verify(m, t.seen, []*peer{t.sa.peer}, t.verified)
+}
+
+// verified goes on when message 6 has shown who the peer is.
+func (t *mainInitiator) verified(m *message) error {
 	sa := t.sa
-	if err := sa.verify(m, t.seen); err != nil {
-		return err
-	}
 	sa.main.accept(m)
 	if _, err := identify(configurations([]*peer{sa.peer}), sa.chosen.Auth, isakmp.Find[*isakmp.ID](m.Payloads)); err != nil {
 		return err

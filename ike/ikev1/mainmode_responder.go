@@ -105,7 +105,7 @@ func (t *mainResponder) keyed(m *message) error {
 	sa.main.accept(m)
 	sa.nat.detect(&m.Message, sa.chosen.prf, m.local, m.remote)
 	sa.state = stateKeyed
-	payloads := []isakmp.Payload{&isakmp.KE{Data: gxr}, &isakmp.Nonce{Data: t.nr}}
+	payloads := append([]isakmp.Payload{&isakmp.KE{Data: gxr}, &isakmp.Nonce{Data: t.nr}}, certificateRequest(sa.chosen.Auth)...)
 	err = sa.main.send(false, nil, append(payloads, sa.nat.natDetection(sa.chosen.prf, sa.cookies, sa.local, sa.remote)...)...)
 	sa.main.iv = sa.keys.phase1IV(t.seen)
 	return err
@@ -113,10 +113,12 @@ func (t *mainResponder) keyed(m *message) error {
 
 // proved takes message 5, and answers it.
 func (t *mainResponder) proved(m *message) error {
+	return t.sa.verify(m, t.seen, t.sa.among, t.verified)
+}
+
+// verified goes on when message 5 has shown who the peer is.
+func (t *mainResponder) verified(m *message) error {
 	sa := t.sa
-	if err := sa.verify(m, t.seen); err != nil {
-		return err
-	}
 	sa.main.accept(m)
 	cfg, err := identify(configurations(sa.among), sa.chosen.Auth, isakmp.Find[*isakmp.ID](m.Payloads))
 	if err != nil {

@@ -65,9 +65,10 @@ type isakmpSA struct {
 	keys   *phase1Keys
 	last   []byte // block of ciphertext of main mode, from which the IVs of phase 2 come
 
-	main  *exchange
-	quick map[uint32]*exchange // quick modes under way, and those whose last message may be asked for again
-	used  map[uint32]bool      // message IDs, by either side
+	main     *exchange
+	question *question            // about the certificates in message 5 or 6
+	quick    map[uint32]*exchange // quick modes under way, and those whose last message may be asked for again
+	used     map[uint32]bool      // message IDs, by either side
 
 	lifetime
 	began     time.Time
@@ -256,6 +257,7 @@ func (sa *isakmpSA) close(reason ike.Reason) {
 		e.timers.Stop(t)
 	}
 	sa.parts.forget(&e.room)
+	sa.unask()
 	sa.main.stop()
 	if t, ok := sa.main.task.(interface{ wipe() }); ok {
 		t.wipe()

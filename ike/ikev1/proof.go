@@ -42,17 +42,33 @@ func (sa *isakmpSA) prove(seen transcript) error {
 	return sa.main.send(initiator, nil, append(payloads, shown)...)
 }
 
-// verify checks the proof in message 5 or 6. With another pre-shared key the message does not even decrypt to payloads.
-func (sa *isakmpSA) verify(m *message, seen transcript) error {
+// verify checks the proof in message 5 or 6 of one of those that the peer may be, and goes on with it: at once with a pre-shared key, and where the peer
+// signs when its certificates have been checked. With another pre-shared key the message does not even decrypt to payloads.
+func (sa *isakmpSA) verify(m *message, seen transcript, among []*peer, then func(*message) error) error {
+	if sa.question != nil {
+		return nil // the same once more, while its certificates are being checked
+	}
 	id := isakmp.Find[*isakmp.ID](m.Payloads)
 	body, err := isakmp.Body(id)
-	if err == nil {
-		err = verifyHash(m.Payloads, id, sa.keys.proof(sa.chosen.Auth, sa.role == ike.RoleResponder, seen, body))
-	}
 	if err != nil {
 		return &unauthenticated{ike.DropIntegrity, err}
 	}
-	return nil
+	hash := sa.keys.proof(sa.chosen.Auth, sa.role == ike.RoleResponder, seen, body)
+	if !bySignature(sa.chosen.Auth) {
+		if err := verifyHash(m.Payloads, id, hash); err != nil {
+			return &unauthenticated{ike.DropIntegrity, err}
+		}
+		return then(m)
+	}
+	p, err := identify(configurations(among), sa.chosen.Auth, id)
+	if err != nil {
+		return err
+	}
+	signature, err := signatureOf(m.Payloads, sa.chosen.Auth)
+	if err == nil {
+		sa.checkCertificates(&question{peer: p, message: m, hash: hash, signature: signature, then: then})
+	}
+	return err
 }
 
 // unproven is the failure of a main mode in which the peer's last message came and did not show who it is.
