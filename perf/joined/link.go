@@ -36,6 +36,16 @@ type load struct {
 	longest       time.Duration // between two arrivals
 	next          uint64
 	late          uint64 // behind a later one
+
+	complete atomic.Bool // all have arrived and no more are sent
+}
+
+// offered is how many packets the gateways have got.
+func (l *load) offered() uint64 {
+	if l.both {
+		return 2*l.sent - l.unsent
+	}
+	return l.sent - l.unsent
 }
 
 const (
@@ -46,16 +56,20 @@ const (
 func (w *link) run(ctx context.Context) {
 	for ctx.Err() == nil {
 		moved := w.pass(w.a, w.b) + w.pass(w.b, w.a)
-		l := w.load.Load()
+		l, stopped := w.load.Load(), w.stopped.Load()
 		w.holds.Store(l)
-		if l != nil && !w.stopped.Load() {
+		if l != nil && !stopped {
 			w.send(l)
 		}
 		moved += w.receive(w.b, l)
+		back := l
 		if l != nil && !l.both {
-			l = nil // the host behind a wants nothing
+			back = nil // the host behind a wants nothing
 		}
-		moved += w.receive(w.a, l)
+		moved += w.receive(w.a, back)
+		if l != nil && stopped && l.arrived == l.offered() {
+			l.complete.Store(true)
+		}
 		if moved == 0 {
 			time.Sleep(idlePause)
 		}
