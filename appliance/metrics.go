@@ -43,6 +43,8 @@ var (
 	descMerged      = describe("port_merged_packets_total", "Fragments that became part of a packet, but for one of each, by the port they came in by.", "port")
 	descSplit       = describe("port_split_packets_total", "Fragments that packets were cut into, but for one of each, by the port the packet came in by.", "port")
 	descHandedOver  = describe("port_handed_over_packets_total", "ESP and AH that came by the queue of another worker than their SA's, by the port they came in by.", "port")
+	descEarly       = describe("port_early_packets_total", "ESP and AH that came before their SA and waited for it, by the port they came in by.", "port")
+	descEarlyPassed = describe("port_early_passed_packets_total", "ESP and AH that waited for their SA and went on when it came, by the port they came in by.", "port")
 	descTransmitted = describe("port_transmitted_packets_total", "Packets transmitted, by the port they left by.", "port")
 	descTransmitB   = describe("port_transmitted_bytes_total", "Bytes transmitted, by the port they left by.", "port")
 	descDrops       = describe("drops_total", "Packets dropped, by the port they came in by and reason.", "port", "reason")
@@ -96,6 +98,8 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 		counter(descMerged, p.Merged, p.Name)
 		counter(descSplit, p.Split, p.Name)
 		counter(descHandedOver, p.HandedOver, p.Name)
+		counter(descEarly, p.Early, p.Name)
+		counter(descEarlyPassed, p.EarlyPassed, p.Name)
 		counter(descTransmitted, p.Transmitted, p.Name)
 		counter(descTransmitB, p.TransmittedBytes, p.Name)
 		for reason, n := range p.Drops {

@@ -291,6 +291,7 @@ func countersView(c pipeline.Counters) api.Counters {
 			Forwarded: p.Forwarded, ForwardedBytes: p.ForwardedBytes,
 			Delivered: p.Delivered, Held: p.Waiting, Drops: p.Drops,
 			Reassembling: p.Reassembling, Merged: p.Merged, Split: p.Split, HandedOver: p.HandedOver,
+			Early: p.Early, EarlyPassed: p.EarlyPassed,
 			Transmitted: p.Transmitted, TransmittedBytes: p.TransmittedBytes,
 		})
 	}

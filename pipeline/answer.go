@@ -264,11 +264,18 @@ func (d *Dataplane) hand(worker int, in *C.struct_sp_injection) bool {
 // release gives held packets back to the workers that punted them.
 func (d *Dataplane) release(packets []heldMbuf) {
 	for _, p := range packets {
-		m := (*C.struct_rte_mbuf)(p.mbuf)
-		if C.sp_release(d.c, C.uint32_t(p.worker), &m, 1) != 1 {
-			d.discard([]heldMbuf{p}, dropReleaseFull)
-		}
+		d.releaseOne(p)
 	}
+}
+
+// releaseOne reports whether the worker's ring had room.
+func (d *Dataplane) releaseOne(p heldMbuf) bool {
+	m := (*C.struct_rte_mbuf)(p.mbuf)
+	if C.sp_release(d.c, C.uint32_t(p.worker), &m, 1) == 1 {
+		return true
+	}
+	d.discard([]heldMbuf{p}, dropReleaseFull)
+	return false
 }
 
 // discard drops held packets and counts them at their in-port and their filter.
@@ -286,7 +293,7 @@ func (d *Dataplane) free(m *C.struct_rte_mbuf) { C.sp_packets_free(&m, 1) }
 
 // freeAll frees what waits, at the end of the data plane's life.
 func (s *slowPath) freeAll() {
-	all := append(s.neighbours.takeHeld(), s.held.takeAll()...)
+	all := append(append(s.neighbours.takeHeld(), s.held.takeAll()...), s.early.takeAll()...)
 	s.neighbours.table = map[neighbourKey]*neighbour[heldMbuf]{}
 	for _, p := range all {
 		m := (*C.struct_rte_mbuf)(unsafe.Pointer(p.mbuf))

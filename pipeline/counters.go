@@ -28,11 +28,14 @@ const (
 	dropCellClosed                        // the tunnel was closed meanwhile
 	dropNegotiationFailed                 // IKE gave up meanwhile (S-024)
 	dropReleaseFull                       // no room in the ring back to the worker
+	dropEarlyTimeout                      // came before its SA, and waited too long for it
+	dropNoInboundSA                       // came before its SA, which does not come about
 	slowDropCount
 )
 
 var slowDropNames = [slowDropCount]string{
 	"neighbour_silent", "neighbour_full", "hold_full", "hold_timeout", "tunnel_closed", "blocked_negotiation_failed", "release_full",
+	"early_timeout", "no_inbound_sa",
 }
 
 // dropNames are the names of the workers' drop reasons, in C's order.
@@ -81,11 +84,12 @@ type PortCounters struct {
 	Received, ReceivedBytes       uint64
 	Forwarded, ForwardedBytes     uint64
 	Delivered                     uint64
-	Waiting                       uint64            // for a neighbour or an SA, at this moment
+	Waiting                       uint64            // for a neighbour or an SA of either direction, at this moment
 	Reassembling                  uint64            // fragments that wait for the others of their packet, at this moment
 	Merged                        uint64            // fragments that became part of a packet, but for one of each packet
 	Split                         uint64            // fragments that packets were cut into, but for one of each packet
 	HandedOver                    uint64            // ESP and AH that came by the queue of another worker than their SA's
+	Early, EarlyPassed            uint64            // ESP and AH that came before their SA and waited for it; of these, what went on when it came
 	Transmitted, TransmittedBytes uint64            // as the out-port
 	Drops                         map[string]uint64 // by reason; reasons that did not occur are left out
 }
@@ -225,6 +229,7 @@ func (d *Dataplane) portCounters(name string, port C.uint16_t, row int) PortCoun
 			p.Drops[reason] = n
 		}
 	}
+	p.Early, p.EarlyPassed = d.slow.earlyCounts[row].kept, d.slow.earlyCounts[row].passed
 	for i, reason := range slowDropNames {
 		if n := d.slow.discards[row][i]; n > 0 {
 			p.Drops[reason] += n // a worker may have the same reason

@@ -335,10 +335,11 @@ static int create_tables(struct sp_dataplane *dp, const struct sp_config *c, cha
 
 	dp->sad_mask = c->max_sas - 1;
 	dp->sad = allocate(dp, c->max_sas, sizeof(*dp->sad));
+	dp->early = allocate(dp, c->max_sas, sizeof(*dp->early));
 	dp->cells = allocate(dp, c->max_cells, sizeof(*dp->cells));
 	dp->adjacencies = allocate(dp, c->max_adjacencies, sizeof(*dp->adjacencies));
 	dp->rcu = allocate(dp, 1, rte_rcu_qsbr_get_memsize(c->n_workers));
-	if (dp->sad == NULL || dp->cells == NULL || dp->adjacencies == NULL || dp->rcu == NULL) {
+	if (dp->sad == NULL || dp->early == NULL || dp->cells == NULL || dp->adjacencies == NULL || dp->rcu == NULL) {
 		sp_fail(error, size, "tables for %u SAs, %u cells, %u adjacencies: no DPDK memory", c->max_sas, c->max_cells, c->max_adjacencies);
 		return -1;
 	}
@@ -373,6 +374,7 @@ struct sp_dataplane *sp_dataplane_create(const struct sp_config *c, char *error,
 	dp->max_filters = c->max_filters;
 	dp->flow_entries = c->flow_entries;
 	dp->flow6_entries = RTE_MAX(c->flow_entries / 2, 2u); /* as many bytes as IPv4's */
+	dp->early_limit = c->early_limit;
 	dp->idle = c->idle;
 	if (create_mark(dp, error, error_size) != 0 || create_ports(dp, c, error, error_size) != 0 || create_tables(dp, c, error, error_size) != 0) {
 		sp_dataplane_destroy(dp);
@@ -440,6 +442,7 @@ void sp_dataplane_destroy(struct sp_dataplane *dp)
 	rte_free(dp->rcu);
 	rte_free(dp->transit);
 	rte_free(dp->sad);
+	rte_free(dp->early);
 	rte_free(dp->cells);
 	rte_free(dp->adjacencies);
 	rte_free(dp);

@@ -271,6 +271,7 @@ func (cfg *Config) toC() C.struct_sp_config {
 		punt_entries:     puntEntries,
 		inject_entries:   injectEntries,
 		handover_entries: handoverEntries,
+		early_limit:      C.uint32_t(cfg.earlyLimit()),
 		tally_entries:    C.uint32_t(cfg.tallyEntries()),
 		idle:             C.uint8_t(cfg.Idle), // same order as enum sp_idle
 		socket:           C.int32_t(cfg.socket()),

@@ -263,6 +263,12 @@ static inline int sp_pair_compare(const void *a, const void *b)
 	return memcmp(a, b, sizeof(struct sp_pair));
 }
 
+/* Beside a slot of the inbound SAs, written by the control thread but for the count. */
+struct sp_early {
+	uint32_t spi;         /* reserved, whose packets wait until its SA is there; 0: none */
+	uint32_t waiting;     /* packets of the slot in a punt ring or with Go */
+};
+
 struct sp_cell {
 	struct sp_sa_out *sa;
 	uint32_t incarnation; /* of the tunnels that had this cell one after the other */
@@ -302,7 +308,11 @@ struct sp_mbuf_priv {
 		uint16_t mtu;      /* slow path */
 		uint16_t headers;  /* async inbound: as in struct sp_esp */
 	};
-	uint32_t filter, next_hop;
+	uint32_t filter;
+	union {
+		uint32_t next_hop;
+		uint32_t spi;      /* EARLY */
+	};
 	uint32_t generation; /* that judged the packet, HELD kinds */
 	uint32_t incarnation; /* of in_cell */
 	/* crypto devices */
@@ -501,6 +511,9 @@ struct sp_dataplane {
 	uint32_t n_workers, max_cells, max_adjacencies, max_filters, flow_entries, flow6_entries;
 	uint8_t idle;
 	uint8_t stop;
+
+	struct sp_early *early;            /* as sad */
+	uint32_t early_limit, early_waiting; /* packets of all its entries: at most, and at this moment */
 
 	struct sp_deferred *deferred;      /* control side only */
 	uint32_t serial;                   /* names of DPDK objects */

@@ -17,7 +17,7 @@
 //  6. outbound.c: a tunnel's packets, encapsulated, numbered and encrypted. outbound_general.c: the same for every SA that is
 //     not ESP with AES-GCM in an IPv4 tunnel: other ciphers, transport mode, outer IPv6, AH of ah.c and bundles.
 //  7. inbound.c: ESP for us, with the replay window of replay.h: decrypted, checked against its SA, back to stage 3.
-//     inbound6.c: the last step for IPv6 in a tunnel. inbound_general.c: the same for all other SAs.
+//     inbound6.c: the last step for IPv6 in a tunnel. inbound_general.c: the same for all other SAs. early.c: what comes before its SA.
 //  8. crypto_direct.c: AES-GCM by the library itself. crypto_sync.c: packets of any shape, by the library, by its jobs in
 //     crypto_job.c, for all SAs of a burst together, or by a device in crypto_cpu.c. crypto_async.c: the queues of a device. crypt.h: IVs and nonces.
 //  9. transmit.c: next hop, link-layer header, transmit queue. fragment.c: what has no room on a link or in a tunnel, cut.
@@ -39,7 +39,7 @@
 //     events.go: what workers tell of them. natt.go: peers and gateways behind a NAT. dummy.go: packets that hide when there are others.
 //   - slowpath.go: what workers punt, dispatched. neighbour.go: ARP and the state of neighbours.
 //     discovery.go: the same of IPv6. adjacency.go: indices of neighbours. hold.go: packets that
-//     wait for an SA. icmp.go, icmp6.go, tokenbucket.go: messages about packets; pathmtu.go: such messages about ours. answer.go: what is sent in answer, and IKE. echo.go: echoes of ESP
+//     wait for an SA to leave by; early.go: those that wait for the one they came by. icmp.go, icmp6.go, tokenbucket.go: messages about packets; pathmtu.go: such messages about ours. answer.go: what is sent in answer, and IKE. echo.go: echoes of ESP
 //     and AH.
 //   - accounts.go: drops by filter and by SA. counters.go, flows.go, explain.go with explain.c: what operators see. layout.go: Go and C agree on sizes.
 //   - packet.go, packet6.go, tuple.go: headers. reference.go, reference6.go, reference_esp.go, reference_ah.go, reference_fields.go, reference_fragment.go, reference_mss.go, reference_natt.go: all packet functions once more

@@ -80,6 +80,7 @@
 	X(BUNDLE, "bundle")                               /* not AH around ESP, of an SA that is one of the two (RFC 4301 4.4.1) */ \
 	X(NESTED, "nested")                               /* ESP or AH for us inside a tunnel: taken apart once only */ \
 	X(NO_INBOUND_SA, "no_inbound_sa")                 /* unknown SPI, or another protocol's (S-063) */ \
+	X(EARLY_FULL, "early_full")                       /* came before its SA, and found no room to wait for it */ \
 	X(ENCAPSULATION, "encapsulation")                 /* UDP-encapsulated on a plain SA or the reverse */ \
 	X(REPLAY_OLD, "replay_old")                       /* left of the replay window */ \
 	X(REPLAY_DUPLICATE, "replay_duplicate")           \

@@ -84,6 +84,12 @@ struct sp_sa_out *sp_cell_publish_own(struct sp_dataplane *dp, uint16_t cell, ui
 void sp_cell_set_state(struct sp_dataplane *dp, uint16_t cell, uint8_t state);
 /* Gives a closed cell to another tunnel: no SA, no held packet and no memo of the former one speaks for the new one. After a grace period since the former one's end. */
 void sp_cell_reuse(struct sp_dataplane *dp, uint16_t cell);
+/* From now on packets of a reserved inbound SPI wait for its SA, with Go; a slot has one such SPI. */
+void sp_early_expect(struct sp_dataplane *dp, uint32_t spi);
+/* No packet of the SPI waits any more that does not yet. Before sp_sa_in_retire, so that none waits for an SA that is gone. */
+void sp_early_forget(struct sp_dataplane *dp, uint32_t spi);
+/* A packet that waited for the SA of the SPI is given back, or will be freed. */
+void sp_early_left(struct sp_dataplane *dp, uint32_t spi);
 void sp_sa_in_free(struct sp_sa_in *sa);
 void sp_sa_out_free(struct sp_sa_out *sa);
 /* Next hop of the outer packets; takes effect at once. */

@@ -259,12 +259,12 @@ static uint32_t admit_run(struct sp_worker *w, struct sp_sa_in *sa, struct sp_es
 	return (uint32_t)(good - packets);
 }
 
-/* No SA has the SPI. Two that none can have (RFC 4303 2.1) ask whether the path lets the protocol through, and answer that. */
+/* No SA has the SPI. Two that none can have (RFC 4303 2.1) ask whether the path lets the protocol through, and answer that. One that is reserved will have its SA soon. */
 static __rte_noinline void stray(struct sp_worker *w, const struct sp_esp *p, uint32_t spi)
 {
 	if ((spi == SP_SPI_ECHO_REQUEST || spi == SP_SPI_ECHO_REPLY) && (p->form == SP_FORM_ESP || p->form == SP_FORM_AH))
 		sp_punt_frame(w, p->mbuf, SP_PUNT_ECHO, 0);
-	else
+	else if (!sp_early_keep(w, p->mbuf, spi))
 		sp_drop(w, p->mbuf, SP_DROP_NO_INBOUND_SA);
 }
 

@@ -66,6 +66,20 @@ void sp_punt_held(struct sp_worker *w, const struct sp_packet *p, enum sp_punt k
 		sp_drop(w, p->mbuf, SP_DROP_PUNT_FULL);
 }
 
+int sp_punt_early(struct sp_worker *w, struct rte_mbuf *m, uint32_t spi)
+{
+	struct sp_mbuf_priv *priv = sp_priv(m);
+	uint16_t in_port = m->port;
+
+	priv->in_cell = SP_NO_CELL;
+	priv->filter = sp_mark_filter(m);
+	priv->spi = spi;
+	if (!punt(w, m, SP_PUNT_EARLY))
+		return 0;
+	w->counters[in_port].held++;
+	return 1;
+}
+
 void sp_punt_dropped(struct sp_worker *w, const struct sp_packet *p, enum sp_punt kind, uint16_t mtu)
 {
 	sp_count_drop(w, p->mbuf, kind == SP_PUNT_TTL_EXPIRED ? SP_DROP_TTL_EXPIRED : SP_DROP_MTU_EXCEEDED);
@@ -93,6 +107,7 @@ uint32_t sp_punt_dequeue(struct sp_dataplane *dp, uint32_t worker, struct sp_exc
 				.data = rte_pktmbuf_mtod(mbufs[i], uint8_t *),
 				.length = mbufs[i]->data_len,
 				.next_hop = priv->next_hop,
+				.spi = priv->spi,
 				.filter = priv->filter,
 				.generation = priv->generation,
 				.l3_offset = SP_L2_LENGTH,

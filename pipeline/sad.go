@@ -23,7 +23,7 @@ import (
 type sad struct {
 	spis     *spiAllocator
 	inbound  map[uint32]*inboundSA
-	around   map[uint32]bool // SPIs of the AH of inbound bundles
+	around   map[uint32]*inboundSA // by the SPI of the AH of inbound bundles
 	outbound map[outboundPlace]*outboundSA
 	owned    []int // inbound SAs of each worker
 	inUDP    int   // inbound SAs of ESP in UDP
@@ -58,7 +58,7 @@ type outboundSA struct {
 }
 
 func newSAD(spis *spiAllocator, workers int) sad {
-	return sad{spis: spis, inbound: map[uint32]*inboundSA{}, around: map[uint32]bool{}, outbound: map[outboundPlace]*outboundSA{}, owned: make([]int, workers), subjects: subjects{next: maxFilters}, paths: newPaths(), dummies: newDummies()}
+	return sad{spis: spis, inbound: map[uint32]*inboundSA{}, around: map[uint32]*inboundSA{}, outbound: map[outboundPlace]*outboundSA{}, owned: make([]int, workers), subjects: subjects{next: maxFilters}, paths: newPaths(), dummies: newDummies()}
 }
 
 // outboundPlace is where an outbound SA is found: by the worker that alone sends by it, counted from 1, or by all others of the
@@ -116,11 +116,20 @@ func (s *sad) adjacencies() map[uint16]bool {
 	return used
 }
 
-// AllocateSPI reserves an inbound SPI and its slot in the SAD.
+// AllocateSPI reserves an inbound SPI and its slot in the SAD. Packets that come with it wait from now on, for a time, for
+// InstallInbound.
 func (d *Dataplane) AllocateSPI() (uint32, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.sad.spis.allocate()
+	if d.c == nil {
+		return 0, errClosed
+	}
+	spi, err := d.sad.spis.allocate()
+	if err != nil {
+		return 0, err
+	}
+	C.sp_early_expect(d.c, C.uint32_t(spi))
+	return spi, nil
 }
 
 // ReserveSPI takes an inbound SPI that somebody else has chosen, for a manual SA. Its low bits, as many as Config.MaxSAs
@@ -128,23 +137,39 @@ func (d *Dataplane) AllocateSPI() (uint32, error) {
 func (d *Dataplane) ReserveSPI(spi uint32) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if d.c == nil {
+		return errClosed
+	}
 	d.reclaim()
-	return d.sad.spis.reserve(spi)
+	if err := d.sad.spis.reserve(spi); err != nil {
+		return err
+	}
+	C.sp_early_expect(d.c, C.uint32_t(spi))
+	return nil
 }
 
-// ReleaseSPI gives back an SPI for which no SA was installed; RemoveInbound does so for the others.
+// ReleaseSPI gives back an SPI for which no SA was installed, and drops what waited for that; RemoveInbound does so for the
+// others.
 func (d *Dataplane) ReleaseSPI(spi uint32) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if !d.sad.installed(spi) {
-		d.sad.spis.release(spi)
+	if d.c == nil || d.sad.having(spi) != nil {
+		return
 	}
+	C.sp_early_forget(d.c, C.uint32_t(spi))
+	d.dropEarly(spi, d.slow.early.take(spi), dropNoInboundSA)
+	d.sad.spis.release(spi)
 }
 
-// installed reports whether an inbound SA has the SPI, its AH included.
-func (s *sad) installed(spi uint32) bool { return s.inbound[spi] != nil || s.around[spi] }
+// having is the inbound SA that has the SPI, its AH included; nil for none.
+func (s *sad) having(spi uint32) *inboundSA {
+	if sa := s.inbound[spi]; sa != nil {
+		return sa
+	}
+	return s.around[spi]
+}
 
-// InstallInbound makes packets with the SA's SPI acceptable. Its SPI comes from AllocateSPI.
+// InstallInbound makes packets with the SA's SPI acceptable, also those that came before. Its SPI comes from AllocateSPI.
 func (d *Dataplane) InstallInbound(child ChildSA) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -153,7 +178,7 @@ func (d *Dataplane) InstallInbound(child ChildSA) error {
 	}
 	spis := child.spis()
 	for _, spi := range spis {
-		if !d.sad.spis.used[spi] || d.sad.installed(spi) {
+		if !d.sad.spis.used[spi] || d.sad.having(spi) != nil {
 			return fmt.Errorf("pipeline: inbound SA %#08x: its SPI is installed already, or not reserved", spi)
 		}
 	}
@@ -169,13 +194,16 @@ func (d *Dataplane) InstallInbound(child ChildSA) error {
 	}
 	d.sad.inbound[child.SPI] = sa
 	if child.AH != nil {
-		d.sad.around[child.AH.SPI] = true
+		d.sad.around[child.AH.SPI] = sa
 	}
 	d.sad.owned[sa.owner]++
 	d.publishUDP(&child, 1)
 	if err := d.publishTransit(&child); err != nil {
 		d.removeInbound(child.SPI)
 		return err
+	}
+	for _, spi := range spis {
+		d.passEarly(spi, sa.owner, d.slow.early.take(spi))
 	}
 	return nil
 }
@@ -317,6 +345,7 @@ func (d *Dataplane) removeInbound(spi uint32) {
 	sa := d.sad.inbound[spi]
 	spis := sa.child.spis()
 	for _, spi := range spis {
+		C.sp_early_forget(d.c, C.uint32_t(spi))
 		C.sp_sa_in_retire(d.c, C.uint32_t(spi))
 	}
 	delete(d.sad.inbound, spi)

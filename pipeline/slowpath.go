@@ -23,10 +23,12 @@ type slowPath struct {
 	neighbours  *neighbours[heldMbuf]
 	adjacencies adjacencyTable
 	held        *holdQueue[heldMbuf]
+	early       earlyQueue[heldMbuf]
 	icmpErrors  []tokenBucket // by port
 	icmpEchoes  []tokenBucket
 	discards    [][slowDropCount]uint64 // held packets that Go gave up, by port; the last row is the local pseudo-port
 	discardsBy  map[discarded]uint64    // the same by filter counter slot
+	earlyCounts []earlyCounts           // by port, rows as in discards
 	exempted    map[uint32]*FilterHits  // by exemption id: what we sent
 	mappings    map[natPath]mapping     // of a NAT before us
 	identifier  uint16                  // of the last IPv4 packet we made without DF
@@ -51,6 +53,8 @@ func newSlowPath(cfg *Config) slowPath {
 		neighbours:  newNeighbours[heldMbuf](defaultNeighbourLimits(cfg.MaxAdjacencies)),
 		adjacencies: adjacencyTable{index: map[neighbourKey]uint16{}},
 		held:        newHoldQueue[heldMbuf](defaultHoldLimits()),
+		early:       earlyQueue[heldMbuf]{},
+		earlyCounts: make([]earlyCounts, len(cfg.Ports)+1),
 		discards:    make([][slowDropCount]uint64, len(cfg.Ports)+1),
 		discardsBy:  map[discarded]uint64{},
 		exempted:    map[uint32]*FilterHits{},
@@ -127,6 +131,7 @@ func (d *Dataplane) drain(now time.Time) (total int, events []event, err error) 
 func (d *Dataplane) tick(now time.Time) {
 	d.apply(d.slow.neighbours.tick(now))
 	d.discard(d.slow.held.expire(now), dropHoldTimeout)
+	d.expireEarly(now)
 	if d.slow.adjacencies.left(d.cfg.MaxAdjacencies) < d.cfg.MaxAdjacencies/4 {
 		d.reclaimAdjacencies()
 	}
@@ -150,6 +155,9 @@ func (d *Dataplane) dispatch(now time.Time, worker int, x *C.struct_sp_exception
 		return nil
 	case C.SP_PUNT_ACQUIRE:
 		return d.awaitSA(now, CellID(x.cell), packet, held)
+	case C.SP_PUNT_EARLY:
+		d.awaitInbound(now, uint32(x.spi), held)
+		return nil
 	}
 	var e event
 	switch x.kind {

@@ -171,10 +171,15 @@ void sp_tx_flush(struct sp_worker *w);
 void sp_punt_frame(struct sp_worker *w, struct rte_mbuf *m, enum sp_punt kind, uint32_t filter);
 void sp_punt_delivered(struct sp_worker *w, const struct sp_packet *packet, enum sp_punt kind);
 void sp_punt_held(struct sp_worker *w, const struct sp_packet *packet, enum sp_punt kind);
+/* ESP or AH that waits for its SA; returns 0 when the ring has no room. */
+int sp_punt_early(struct sp_worker *w, struct rte_mbuf *m, uint32_t spi);
 /* Counts the drop and lets Go have the packet for an ICMP error if the ring has room. */
 void sp_punt_dropped(struct sp_worker *w, const struct sp_packet *packet, enum sp_punt kind, uint16_t mtu);
 /* Packets from Go. */
 uint32_t sp_inject_poll(struct sp_worker *w);
+
+/* early.c: takes ESP or AH that has come before its SA; returns 0, and nothing done, when the SPI is not reserved. */
+int sp_early_keep(struct sp_worker *w, struct rte_mbuf *m, uint32_t spi);
 
 /* tally.c: the end of a packet: counted by its in-port, by the filter that decided it and by its SA, and freed. */
 void sp_drop(struct sp_worker *w, struct rte_mbuf *m, uint8_t reason);

@@ -30,6 +30,7 @@ struct rte_mempool;
 #define SP_GROWTH 128                   /* bytes behind a packet that ESP may need: padding, trailer and ICV */
 #define SP_FRAGMENTS_MAX_IN 8           /* of one packet that rte_ip_frag puts together, RTE_LIBRTE_IP_FRAG_MAX_FRAG of the distribution's build */
 #define SP_MBUF_PRIVATE_SIZE 256        /* bytes the mbuf pool must reserve for struct sp_mbuf_priv */
+#define SP_EARLY_EACH 64                /* packets that may wait for one inbound SA */
 #define SP_WINDOW_MAX 65472             /* largest replay window in packets: multiples of 32 */
 
 /* One bit each, so that a filter can name a set of them. */
@@ -84,6 +85,7 @@ enum sp_punt {
 	SP_PUNT_TOO_BIG,     /* already counted as a drop: answer with ICMP fragmentation needed (`mtu`) if DF is set, then free */
 	SP_PUNT_ND,          /* delivered: whole frame, neighbour solicitation or advertisement for an address of the port */
 	SP_PUNT_ECHO,        /* delivered: ESP or AH with the SPI of an echo, for an own address */
+	SP_PUNT_EARLY,       /* held: ESP or AH with an SPI that is reserved and has no SA yet; each one needs its sp_early_left */
 };
 
 enum sp_inject {
@@ -183,6 +185,7 @@ struct sp_config {
 	uint32_t punt_entries;    /* per worker, power of two */
 	uint32_t inject_entries;  /* per worker, power of two */
 	uint32_t handover_entries; /* per worker, power of two */
+	uint32_t early_limit;      /* packets that may wait for inbound SAs, of all together: less than punt_entries, so that they leave room for others */
 	uint32_t tally_entries;    /* per worker, power of two: drops by filter and by SA, one entry of 16 bytes for each reason that one of them has */
 	uint32_t n_crypto_devices; /* those used with enqueue and dequeue; worker w owns queue pair w of each */
 	uint8_t crypto_devices[SP_MAX_CRYPTO_DEVICES];
@@ -463,6 +466,7 @@ struct sp_exception {
 	uint8_t *data;
 	uint32_t length;     /* bytes from data */
 	uint32_t next_hop;   /* NEIGHBOUR */
+	uint32_t spi;        /* EARLY */
 	uint32_t filter;     /* filter counter slot that decided, 0 none */
 	uint32_t generation; /* that judged it, HELD kinds */
 	uint16_t l3_offset;

@@ -205,6 +205,8 @@ type PortCounters struct {
 	Merged           uint64            `json:"merged"`       // fragments that became part of a packet, but for one of each packet
 	Split            uint64            `json:"split"`        // fragments that packets were cut into, but for one of each packet
 	HandedOver       uint64            `json:"handed_over"`  // ESP and AH that came by the queue of another worker than their SA's
+	Early            uint64            `json:"early"`        // ESP and AH that came before their SA and waited for it
+	EarlyPassed      uint64            `json:"early_passed"` // of these, what went on when it came
 	Drops            map[string]uint64 `json:"drops"`
 	Transmitted      uint64            `json:"transmitted"`
 	TransmittedBytes uint64            `json:"transmitted_bytes"`

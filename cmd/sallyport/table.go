@@ -210,6 +210,9 @@ func counterTable(out io.Writer, counters api.Counters) error {
 		if p.HandedOver > 0 {
 			balance += fmt.Sprintf("\n%d packets came by %s to another worker than their SA's, and were handed over", p.HandedOver, p.Name)
 		}
+		if p.Early > 0 {
+			balance += fmt.Sprintf("\n%d packets came by %s before their SA and waited for it: %d went on, %d waited too long", p.Early, p.Name, p.EarlyPassed, p.Drops["early_timeout"])
+		}
 	}
 	if n := sum(counters.Unattributed); n > 0 {
 		balance += fmt.Sprintf("\n%d of the drops are counted by no filter or SA, for want of room: %s", n, byReason(counters.Unattributed))

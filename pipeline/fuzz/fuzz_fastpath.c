@@ -280,6 +280,16 @@ static void op_tables(struct program *p)
 	case 12:
 		sp_lab_advance(ours.dp, (uint64_t)FRAGMENT_TIMEOUT * (what >> 4) / 8);
 		break;
+	case 13:
+		run(&ours);
+		tunnel_expect(&ours, t);
+		break;
+	case 14: /* the SA is there, and what waited for it */
+		run(&ours);
+		collect(&ours, UNPROTECTED, 1);
+		tunnel_reset(t);
+		drain_punts(&ours, 1);
+		break;
 	default:
 		run(&ours); /* what is queued so far is a burst of its own */
 	}
@@ -324,6 +334,8 @@ static int tunnel_used(const struct gateway *g, enum tunnel t)
 /* Every input begins in the same state. */
 static void restore(void)
 {
+	for (enum tunnel t = 0; tables_changed && t < TUNNELS; t++)
+		tunnel_close(&ours, t);
 	for (enum tunnel t = 0; t < TUNNELS; t++)
 		if (tables_changed || tunnel_used(&ours, t) || tunnel_used(&peer, t))
 			tunnel_reset(t);

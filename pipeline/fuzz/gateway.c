@@ -129,6 +129,7 @@ static void create_gateway(struct gateway *g, const char *lan, const char *wan)
 		.punt_entries = 64,
 		.inject_entries = 64,
 		.handover_entries = 64,
+		.early_limit = 24,
 		.tally_entries = 64,
 		.n_crypto_devices = 2,
 		.crypto_devices = {device_mb, device_openssl},

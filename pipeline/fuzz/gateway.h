@@ -118,6 +118,8 @@ void tunnels_start(void);
 /* Fresh SAs on both sides of a tunnel. */
 void tunnel_reset(enum tunnel t);
 void tunnel_close(const struct gateway *g, enum tunnel t);
+/* From now on packets that come in by the tunnel wait for its SA, which is gone. */
+void tunnel_expect(const struct gateway *g, enum tunnel t);
 /* Where a gateway's side of a tunnel ends: its own address, or in transport mode a host's. */
 uint32_t tunnel_end(const struct gateway *g, enum tunnel t);
 int tunnel_transport(enum tunnel t);

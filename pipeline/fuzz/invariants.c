@@ -44,6 +44,9 @@ void check_conservation(const struct gateway *g)
 		      c.delivered, drops, g->discarded[port], c.reassembling, c.merged);
 		CHECK(c.held == c.released + g->discarded[port], "port %u: held %lu, released %lu, discarded %lu", port, c.held, c.released, g->discarded[port]);
 	}
+	for (uint32_t i = 0; i <= g->dp->sad_mask; i++)
+		CHECK(g->dp->early[i].waiting == 0, "%u packets wait in slot %u", g->dp->early[i].waiting, i);
+	CHECK(g->dp->early_waiting == 0, "%u packets wait for inbound SAs", g->dp->early_waiting);
 	check_tally(g);
 }
 

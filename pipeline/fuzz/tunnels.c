@@ -344,9 +344,20 @@ void tunnel_reset(enum tunnel t)
 
 void tunnel_close(const struct gateway *g, enum tunnel t)
 {
+	sp_early_forget(g->dp, g->spi[t]);
 	sp_sa_in_free(sp_sa_in_retire(g->dp, g->spi[t]));
-	if (forms[t].bundle)
+	if (forms[t].bundle) {
+		sp_early_forget(g->dp, g->ah_spi[t]);
 		sp_sa_in_free(sp_sa_in_retire(g->dp, g->ah_spi[t]));
+	}
+}
+
+void tunnel_expect(const struct gateway *g, enum tunnel t)
+{
+	tunnel_close(g, t);
+	sp_early_expect(g->dp, g->spi[t]);
+	if (forms[t].bundle)
+		sp_early_expect(g->dp, g->ah_spi[t]);
 }
 
 void tunnels_start(void)

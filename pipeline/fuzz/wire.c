@@ -94,12 +94,14 @@ void run(const struct gateway *g)
 static int settle(struct gateway *g, uint32_t worker, const struct sp_exception *e, int release)
 {
 	struct rte_mbuf *m = e->mbuf;
-	int held = e->kind == SP_PUNT_NEIGHBOUR || e->kind == SP_PUNT_ACQUIRE;
+	int held = e->kind == SP_PUNT_NEIGHBOUR || e->kind == SP_PUNT_ACQUIRE || e->kind == SP_PUNT_EARLY;
 	volatile uint8_t last;
 
 	CHECK(e->l3_offset <= e->length || e->kind == SP_PUNT_ARP, "exception of %u bytes", e->length);
 	last = e->data[e->length - 1]; /* readable to its end */
 	(void)last;
+	if (e->kind == SP_PUNT_EARLY)
+		sp_early_left(g->dp, e->spi);
 	if (held && release && sp_release(g->dp, worker, &m, 1) == 1)
 		return 1;
 	if (held)

@@ -17,6 +17,7 @@ func general() map[string][]byte {
 		"inject":         injections(),
 		"tables":         changes(),
 		"wait":           waiting(),
+		"early":          early(),
 		"explain":        explanations(),
 		"path-mtu":       pathMTU(),
 		"hub":            hub(),
@@ -165,6 +166,29 @@ func waiting() (b []byte) {
 	send(tunnel(len(tunnels) + 2)) // pass-through
 	send(tunnel(len(tunnels) + 3)) // stale
 	return append(append(b, tables(9, named("gcm"))...), tables(0, named("gcm"))...)
+}
+
+// early packets of SAs that come, that come too late and that never do.
+func early() (b []byte) {
+	for i := range tunnels {
+		t := tunnel(i)
+		b = append(b, tables(13, t)...)
+		for n := range 3 {
+			op := byte(opSealed)
+			if n == 1 {
+				op |= otherWorker
+			}
+			b = append(b, sealed(op, t, i%2 != 0, 0, n, packet(udp, 80+n))...)
+		}
+		if i%3 == 2 {
+			b = append(b, tables(2, t)...)
+		}
+		if i%3 != 0 {
+			b = append(b, tables(14, t)...)
+		}
+		b = append(b, opReplay, 0, opReplay|otherWorker, 1)
+	}
+	return b
 }
 
 func explanations() (b []byte) {
