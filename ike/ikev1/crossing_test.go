@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"sallyport/crypto"
 	"sallyport/ike"
 	"sallyport/policy"
 )
@@ -121,6 +122,23 @@ func TestReconfigure(t *testing.T) {
 	l.advance(10 * time.Second)
 	l.settled(0, 0)
 	l.b.expect(ike.IKEDeleted, ike.DeletedByPeer, 1)
+}
+
+// A main mode that is under way when its peer becomes somebody else, here by another pre-shared key, ends: nobody proves himself by what is no longer true.
+func TestReconfigureDuringMainMode(t *testing.T) {
+	for after := 1; after <= 4; after++ {
+		l := join(t, onDemand, nil)
+		l.a.step(ike.Initiate{Peer: "b"})
+		for range after {
+			l.deliver(0)
+		}
+		cfg := sideB(t)
+		cfg.Peers[0].PSK = crypto.NewSecret([]byte("battery staple"))
+		l.b.step(ike.Reconfigure{Peers: cfg.Peers})
+		l.advance(3 * time.Minute)
+		l.b.expect(ike.IKEEstablished, "", 0)
+		l.settled(0, 0)
+	}
 }
 
 // A peer that may speak either is answered and not begun with. When IKEv2 has it its SAs of IKEv1 end, and main modes are refused until IKEv2 has lost it.

@@ -19,7 +19,8 @@
 //	mainmode_initiator.go mainmode_responder.go           main mode
 //	proof.go auth.go identity.go certificate.go vendor.go who each end is, and what it speaks
 //	quick_initiator.go quick_responder.go                 quick mode
-//	informational.go                                      deletes and notifications
+//	question.go                                           checks of certificates that are out
+//	informational.go log.go                               deletes and notifications; messages for the IKE log
 //	proposal.go proposal_child.go algorithms.go words.go  choice of algorithms
 //	selectors.go nat.go keys.go                           traffic, NATs, key schedules
 package ikev1

@@ -179,6 +179,11 @@ func (p *peer) retire() {
 		s.retired = true
 	}
 	p.endAll(ike.DeletedReconfig)
+	for _, sa := range p.engine.sas {
+		if sa.peer == nil && slices.Contains(sa.among, p) {
+			sa.close(ike.DeletedReconfig) // main mode with whoever it was then
+		}
+	}
 }
 
 // endAll deletes the IPsec SAs first: the ISAKMP SA has to say so.

@@ -76,6 +76,8 @@ func (e *Engine) checked(ev ike.CertificatesChecked) {
 	}
 	if err == nil {
 		err = q.then(q.message)
+	} else {
+		q.sa.main.accept(q.message) // for what is said about it goes on from there
 	}
 	if err != nil {
 		q.sa.main.task.fail(err)

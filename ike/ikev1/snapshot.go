@@ -43,6 +43,18 @@ func (e *Engine) NotBefore(peer, child string) time.Time {
 	return later(p.slot(child).retry.When(), p.retry.When())
 }
 
+// Retired is the number of ISAKMP SAs of peers that are configured no longer, or otherwise. They are all gone at once, for nobody acknowledges a delete; it
+// is here for whoever asks both engines.
+func (e *Engine) Retired() int {
+	n := 0
+	for _, sa := range e.sas {
+		if sa.peer != nil && sa.peer.retired {
+			n++
+		}
+	}
+	return n
+}
+
 // info is what is known of the peer apart from its ISAKMP SAs.
 func (p *peer) info() ike.SAInfo {
 	info := ike.SAInfo{Peer: p.cfg.Name, Version: ike.V1, State: "idle", LocalID: p.cfg.LocalID.String(), RemoteID: p.cfg.RemoteID.String(),
