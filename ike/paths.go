@@ -63,8 +63,11 @@ func (sa *ikeSA) settlePath() {
 // tries is how often a request is sent before the peer counts as dead.
 func (sa *ikeSA) tries() int {
 	r := sa.engine.limits.Retransmit
-	if sa.mobike.on && sa.origin.role == RoleResponder {
+	switch {
+	case sa.mobike.on && sa.origin.role == RoleResponder:
 		return r.Tries + int(responderPatience/r.Max)
+	case sa.claims != nil && sa.peer.redirection.to.IsValid():
+		return min(r.Tries, redirectedTries)
 	}
 	return r.Tries
 }
@@ -73,7 +76,8 @@ func (sa *ikeSA) tries() int {
 func (e *Engine) rehome(p *peer, was path) {
 	now := p.places()
 	if !slices.Contains(now, was) {
-		e.byPath[was] = slices.DeleteFunc(e.byPath[was], func(other *peer) bool { return other == p })
+		// A list of its own: half-open IKE SAs have the former one for whom they may be with.
+		e.byPath[was] = slices.DeleteFunc(slices.Clone(e.byPath[was]), func(other *peer) bool { return other == p })
 		if len(e.byPath[was]) == 0 {
 			delete(e.byPath, was)
 		}

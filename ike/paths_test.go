@@ -223,6 +223,22 @@ func TestPlacesOfPeer(t *testing.T) {
 	}
 }
 
+// Somebody's IKE SA is half-open where the peer was, and nobody is any more when its time is over.
+func TestHalfOpenWhereThePeerWas(t *testing.T) {
+	l := up(t, mobile, mobile)
+	l.a.configure(func(p *Peer) { p.Local = addrA2 })
+	l.run()
+	l.b.step(Datagram{Local: at(addrB, 500), Remote: at(addrA2, 500), Payload: initFrom(t, 9)})
+	l.wire = nil
+	if n := l.b.engine.halfOpen.Total(); n != 1 {
+		t.Fatalf("%d half-open IKE SAs, expected 1", n)
+	}
+	l.a.configure(func(p *Peer) { p.Local = addrA })
+	l.advance(time.Minute)
+	l.established("net")
+	l.b.expect(Failed, FailTimeout, 1)
+}
+
 // What is foretold of an address that changes is what happens: the SAs stay if the peer supports that, and end if it does not.
 func TestEndingsOfMove(t *testing.T) {
 	for _, supported := range []bool{true, false} {
