@@ -74,7 +74,7 @@ func newWhy(peer ike.Peer, infos []ike.SAInfo, now time.Time) *api.Why {
 		}
 	}
 	w.Failed, w.PeersFailed = failureView(peer, info.Failure, now), failureView(peer, info.PeerFailure, now)
-	w.Refused, w.Dropped, w.Stray = noteView(info.Refused), noteView(info.Dropped), noteView(info.Stray)
+	w.Refused, w.Dropped, w.Stray, w.Unproven = noteView(info.Refused), noteView(info.Dropped), noteView(info.Stray), noteView(info.Unproven)
 	return w
 }
 

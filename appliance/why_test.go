@@ -185,9 +185,14 @@ func TestWhyScreenOfACookieLoop(t *testing.T) {
 	peer, now := oddPeer(), time.Date(2026, 11, 22, 3, 0, 0, 0, time.UTC)
 	e := oddEngine(peer, ike.Limits{})
 	waiting := sendings(e.Step(now, ike.Tick{}))
-	for range 20 {
-		if len(waiting) == 0 {
+	for range 60 {
+		if e.Snapshot()[0].Failure.Reason != "" {
 			break
+		}
+		if len(waiting) == 0 {
+			now = now.Add(time.Second) // for a cookie that comes again, until the next sending
+			waiting = sendings(e.Step(now, ike.Tick{}))
+			continue
 		}
 		request, err := wire.Parse(waiting[0].Payload)
 		if err != nil {
@@ -202,9 +207,27 @@ func TestWhyScreenOfACookieLoop(t *testing.T) {
 		}
 		waiting = sendings(e.Step(now, ike.Datagram{Local: waiting[0].Local, Remote: waiting[0].Remote, Payload: payload}))
 	}
-	now = now.Add(time.Second)
-	e.Step(now, ike.Tick{}) // nothing better has come
 	checkScreen(t, "why-cookie-loop", oddScreen(t, peer, e, now.Add(time.Millisecond)))
+}
+
+// Somebody answers in the peer's name, who proves nothing, before the peer does.
+func TestWhyScreenOfForgedResponses(t *testing.T) {
+	peer, now := oddPeer(), time.Date(2026, 11, 22, 3, 0, 0, 0, time.UTC)
+	e, far := oddEngine(peer, ike.Limits{}), peer
+	far.Local, far.Remote, far.LocalID, far.RemoteID = peer.Remote, peer.Local, peer.RemoteID, peer.LocalID
+	request := sendings(e.Step(now, ike.Tick{}))[0]
+	for range 3 {
+		for _, s := range sendings(oddEngine(far, ike.Limits{}).Step(now, ike.Datagram{Local: request.Remote, Remote: request.Local, Payload: request.Payload})) {
+			e.Step(now, ike.Datagram{Local: request.Local, Remote: request.Remote, Payload: s.Payload})
+		}
+	}
+	for range 20 {
+		now = now.Add(500 * time.Millisecond)
+		if e.Step(now, ike.Tick{}); e.Snapshot()[0].Failure.Reason != "" {
+			break
+		}
+	}
+	checkScreen(t, "why-forged-responses", oddScreen(t, peer, e, now.Add(time.Millisecond)))
 }
 
 // Half-open IKE SAs in the peer's name, up to our limit.

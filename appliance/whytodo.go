@@ -55,6 +55,8 @@ func todoSilence(w *api.Why) string {
 	switch {
 	case lately(w, w.Dropped) && w.Dropped.Reason == string(ike.DropVersion):
 		return "the peer speaks IKEv1: set it to IKEv2"
+	case lately(w, w.Unproven):
+		return fmt.Sprintf("several answer our IKE_SA_INIT in the peer's name, the last from %s, and no proof has come in time: find out who on the path does so", w.Unproven.Remote)
 	case unresolved(w):
 		return fmt.Sprintf("nobody answers ARP or neighbour discovery for %s on port %s: is it up, in that subnet, and on that VLAN?", w.Path.NextHop, w.Path.Port)
 	case lately(w, w.Refused) && w.Refused.Reason != string(ike.RefuseRate): // that one says less than what it would have answered

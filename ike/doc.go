@@ -19,6 +19,7 @@
 //	taskmanager.go task.go message.go                              exchanges: message ids, window, retransmission; opening
 //	fragment.go reassembly.go                                      sealing, in fragments where a datagram would get too long (RFC 7383); putting together
 //	task_init.go task_intermediate.go task_auth.go                 IKE_SA_INIT, IKE_INTERMEDIATE, IKE_AUTH
+//	claims.go                                                      several have answered IKE_SA_INIT: who is the peer
 //	proof.go credential.go certificate.go                          who each end is: AUTH, CERT and CERTREQ, checks that are out
 //	signature.go signature_hash.go signature_identifier.go         signatures in AUTH (RFC 7427)
 //	task_child.go task_child_responder.go task_rekey_ike.go        CREATE_CHILD_SA, and the Child SA of IKE_AUTH

@@ -99,6 +99,7 @@ const (
 	DropFragment   Reason = "ike_fragment"    // of a message in fragments: there already, of a smaller total, or not agreed on
 	DropAggressive Reason = "ike_aggressive"  // S-061: IKEv1's aggressive mode shows who the ends are
 	DropNoState    Reason = "ike_no_state"    // retransmission for an IKE SA that is past it
+	DropUnproven   Reason = "ike_unproven"    // response to IKE_SA_INIT beside others, not found to be the peer's
 )
 
 // Reasons for Refused: limits.

@@ -35,6 +35,7 @@ type peer struct {
 	redirection redirection
 
 	failure                 map[Role]Failure // the last one of what we began, and of what the peer began
+	unproven                Note             // of responses to IKE_SA_INIT
 	starts, resent, repeats uint64           // negotiations begun, requests sent again, requests received again
 }
 

@@ -36,6 +36,10 @@ func (e *Engine) receive(d Datagram) {
 func unmap(a netip.AddrPort) netip.AddrPort { return netip.AddrPortFrom(a.Addr().Unmap(), a.Port()) }
 
 func (e *Engine) forSA(d Datagram, h wire.Header) {
+	if sa := e.claimant(h); sa != nil {
+		sa.another(d, h)
+		return
+	}
 	sa := e.lookup(h)
 	switch {
 	case sa == nil:

@@ -12,7 +12,7 @@ import (
 // credentials are those of the configuration. Until it does, or when it does not, nothing is lost but time: the next try goes to Peer.Remote again.
 //
 //	REDIRECT in               the IKE SA
-//	IKE_SA_INIT, unproven     is dropped; the nonce shows that somebody has read our request
+//	IKE_SA_INIT, unproven     is dropped, if the peer does not answer in time; the nonce shows that somebody has read our request
 //	IKE_AUTH, INFORMATIONAL   ends by our delete
 type redirection struct {
 	to, from netip.Addr  // where its IKE SAs begin instead of Peer.Remote, and who said so; invalid: nowhere else
@@ -24,6 +24,9 @@ const (
 	maxRedirects   = 5
 	redirectPeriod = 5 * time.Minute
 )
+
+// redirectedTries is how often a request of the first exchanges is sent to where we were sent, some 10 s: anybody may have sent us there.
+const redirectedTries = 5
 
 // redirected reads whether the peer sends us elsewhere, and whether it may.
 func (sa *ikeSA) redirected(m *message) (gateway netip.Addr, ok bool) {

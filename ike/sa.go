@@ -26,6 +26,8 @@ import (
 //	          the peer's delete, │          │ its response
 //	                             └> stateClosed
 //
+// From stateAuth it goes back to stateInit when several have answered IKE_SA_INIT and the first of them is not the peer (claims.go).
+//
 // Every state goes to stateClosed at a failure. A replaced IKE SA answers requests and begins none but its delete: it lost to a rekey or is the
 // redundant one of two that were made at once (RFC 7296 2.8.2), and the side that began the winner or the loser deletes it. One whose place another takes
 // that was authenticated by itself stays in stateEstablished until its delete (heir.go).
@@ -63,6 +65,8 @@ type ikeSA struct {
 
 	fragmentation bool // both ends understand fragments (RFC 7383)
 	path          int  // octets of the IP datagrams that have been found to get through; 0: as configured
+
+	claims *claims // from our IKE_SA_INIT until the peer is authenticated
 
 	intermediate intermediate
 	ppk          ppkUse
@@ -121,7 +125,7 @@ type ikeSA struct {
 
 	life   deadline.Timer // rekey, then the end
 	again  deadline.Timer // a rekey that was put off
-	watch  deadline.Timer // liveness; half-open or replaced: how long it may wait
+	watch  deadline.Timer // liveness; not yet established or replaced: how long it may wait
 	reauth deadline.Timer // authentication anew, then the end
 	guard  deadline.Timer // with an heir: another look
 	nat    deadline.Timer // the mapping of a NAT before us
@@ -149,6 +153,7 @@ func newInitiator(p *peer) *ikeSA {
 	local, remote := p.whereabouts()
 	sa := newIKESA(p.engine, RoleInitiator, netip.AddrPortFrom(local, portIKE), netip.AddrPortFrom(remote, portIKE))
 	sa.peer, sa.state = p, stateInit
+	sa.claims = &claims{local: sa.local, remote: sa.remote}
 	sa.localSPI = p.engine.newSPI()
 	sa.register()
 	sa.engine.fact(sa.fact(NegotiationStarted))
@@ -315,7 +320,7 @@ func (sa *ikeSA) unanswered(x *exchange) {
 
 // fail ends an IKE SA without telling the peer, who knows or cannot be told.
 func (sa *ikeSA) fail(err error) {
-	if sa.state == stateClosed {
+	if sa.state == stateClosed || sa.disproved(func() { sa.fail(err) }) {
 		return
 	}
 	f := sa.fact(Failed)
@@ -345,6 +350,9 @@ func (sa *ikeSA) noteAmong(reason Reason, detail string) {
 // abort ends an IKE SA after an answer of the peer's that we cannot accept. If the peer takes the IKE SA for established it is told
 // (RFC 7296 2.21.2 and 2.21.3).
 func (sa *ikeSA) abort(err error) {
+	if sa.disproved(func() { sa.abort(err) }) {
+		return
+	}
 	var f *failure
 	if sa.keys == nil || errors.As(err, &f) && f.fromPeer || sa.state == stateDeleting {
 		sa.fail(err)
@@ -395,6 +403,7 @@ func (sa *ikeSA) close(reason Reason) {
 	e, halfOpen := sa.engine, sa.state == stateHalfOpen
 	sa.state, sa.predecessor = stateClosed, nil
 	sa.tasks.stop()
+	sa.dropClaims()
 	for _, t := range sa.timers() {
 		e.timers.Stop(t)
 	}

@@ -32,6 +32,7 @@ type SAInfo struct {
 	Attempt                    *Attempt  // of ours that goes on, or nil
 	Refused, Dropped           Note      // of what came from the peer's address
 	Stray                      Note      // of what came from addresses that no peer has
+	Unproven                   Note      // of responses to IKE_SA_INIT that were not found to be the peer's, beside others
 	Starts                     uint64    // negotiations that we began with this peer
 	RetransmitsOut, Duplicates uint64    // of the peer: requests sent again, requests received again
 }
@@ -115,7 +116,7 @@ func (p *peer) info() SAInfo {
 	if p.down {
 		info.State = "down"
 	}
-	info.Since, info.Stray = p.since, p.engine.stray
+	info.Since, info.Stray, info.Unproven = p.since, p.engine.stray, p.unproven
 	for _, s := range p.slots {
 		if s.down && !slices.Contains(info.Down, s.cfg.Name) {
 			info.Down = append(info.Down, s.cfg.Name)

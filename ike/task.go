@@ -29,7 +29,7 @@ type exchange struct {
 	sealed  *sealed
 	tries   int
 	repeats int
-	refused error // IKE_SA_INIT: what a response said that anybody may have sent
+	refused error // IKE_SA_INIT: what a response said that anybody may have sent (claims.go)
 }
 
 func (x *exchange) abandon() {

@@ -225,6 +225,7 @@ func identityOf(id *wire.ID) Identity { return Identity{Type: id.Type, Data: str
 
 // authenticated establishes the IKE SA, and settles which one stays if there are two. One that was ended meanwhile goes.
 func (sa *ikeSA) authenticated() {
+	sa.proved()
 	sa.establish()
 	sa.origin = origin{role: sa.role, lowest: sa.lowestNonce(), begun: sa.createdIn, authenticated: sa.engine.steps}
 	sa.authentication.established, sa.confirmed = sa.engine.now, sa.role == RoleInitiator

@@ -2,6 +2,8 @@ package ike
 
 import (
 	"errors"
+	"fmt"
+	"net/netip"
 	"slices"
 
 	"sallyport/crypto"
@@ -11,22 +13,44 @@ import (
 // nonceLen is the length of our nonces: at least half the key of any PRF we have, and no less than 16 (RFC 7296 2.10).
 const nonceLen = 32
 
-// initInitiator is our IKE_SA_INIT (RFC 7296 1.2).
+// initInitiator is our IKE_SA_INIT (RFC 7296 1.2). Somebody else may ask for another group in the peer's name, or for a cookie: what was sent before is
+// kept, for the peer may have answered that.
 type initInitiator struct {
-	group  crypto.DHID
-	key    crypto.KeyExchange // of that group
-	wanted crypto.DHID        // the group that the peer asks for, 0 when none
-	tried  []crypto.DHID
-	cookie []byte
+	group    crypto.DHID
+	key      crypto.KeyExchange // of that group
+	wanted   crypto.DHID        // the group that the peer asks for, 0 when none
+	cookie   []byte
+	sent     []opening
+	hints    []hint
+	computed int // how often a private value was used since the last sending
 }
+
+// hint is something that an answer asked for and that was not done at once.
+type hint struct {
+	cookie  string
+	group   crypto.DHID
+	gateway netip.Addr
+}
+
+// opening is the last request with a group.
+type opening struct {
+	group   crypto.DHID
+	key     crypto.KeyExchange
+	request []byte
+}
+
+// maxHints bounds those that wait for the time of the next sending.
+const maxHints = 8
 
 func (t *initInitiator) build(m *message) error {
 	sa := m.sa
 	ours := sa.peer.cfg.IKEProposals
 	switch {
 	case t.wanted != 0:
-		t.abandon() // the key of the other group
 		t.group, t.key, t.wanted = t.wanted, nil, 0
+		if o := t.answered(uint16(t.group)); o.group == t.group {
+			t.key = o.key
+		}
 	case t.group == 0:
 		t.group = groups(ours)[0]
 	}
@@ -35,7 +59,7 @@ func (t *initInitiator) build(m *message) error {
 		if err != nil {
 			return err
 		}
-		t.key, t.tried = key, append(t.tried, t.group)
+		t.key, t.sent = key, append(t.sent, opening{group: t.group, key: key})
 	}
 	if sa.ni == nil {
 		sa.ni = sa.engine.random(nonceLen)
@@ -61,24 +85,16 @@ func (t *initInitiator) build(m *message) error {
 
 func (t *initInitiator) process(m *message) error {
 	sa := m.sa
-	if n := m.notify(wire.NotifyCookie); n != nil {
-		var err error
-		if t.cookie, err = n.CookieData(); err != nil {
-			return err
-		}
-		return errRepeat
+	if err := t.heed(sa, m); err != nil {
+		return err
 	}
-	if n := wire.FindError(m.Payloads); n != nil {
-		return t.refused(sa, n)
-	}
-	if gateway, ok := sa.redirected(m); ok {
-		sa.goTo(gateway)
-		return nil
-	} else if wire.Find[*wire.SA](m.Payloads) == nil {
+	if wire.Find[*wire.SA](m.Payloads) == nil {
 		return errLost // it said nothing else
 	}
+	ke := wire.Find[*wire.KE](m.Payloads)
+	answered := t.answered(ke.Group)
 	var err error
-	if sa.chosen, err = confirm(sa.peer.cfg.IKEProposals, wire.Find[*wire.SA](m.Payloads), t.group); err != nil {
+	if sa.chosen, err = confirm(sa.peer.cfg.IKEProposals, wire.Find[*wire.SA](m.Payloads), answered.group); err != nil {
 		return failf(FailProposal, "%v", err)
 	}
 	if m.ResponderSPI == 0 {
@@ -92,11 +108,13 @@ func (t *initInitiator) process(m *message) error {
 	if ppk := sa.peer.cfg.PPK; ppk != nil && ppk.Required && !sa.ppk.agreed {
 		return failf(AuthPPK, "peer has no postquantum preshared key, and %q is required", ppk.ID)
 	}
-	ke := wire.Find[*wire.KE](m.Payloads)
-	if ke.Group != uint16(t.group) || sa.chosen.dh != t.group {
-		return failf(FailKE, "KE payload of group %d and %v chosen, we sent %v", ke.Group, sa.chosen.dh, t.group)
+	if ke.Group != uint16(answered.group) || sa.chosen.dh != answered.group {
+		return failf(FailKE, "KE payload of group %d and %v chosen, we sent %v", ke.Group, sa.chosen.dh, answered.group)
 	}
-	shared, err := t.key.Shared(ke.Data)
+	if t.computed++; t.computed > maxClaims {
+		return failf(FailKE, "more than %d public values in answer to one request", maxClaims)
+	}
+	shared, err := answered.key.Shared(ke.Data)
 	if err != nil {
 		return failf(FailKE, "%v", err)
 	}
@@ -106,8 +124,7 @@ func (t *initInitiator) process(m *message) error {
 	if sa.keys, err = deriveKeys(sa.chosen, seedInit(sa.chosen.prf, sa.ni, sa.nr, shared), sa.ni, sa.nr, sa.localSPI, sa.remoteSPI, RoleInitiator, sa.engine.cfg.KeyLog); err != nil {
 		return err
 	}
-	t.key.Wipe()
-	sa.initResponse, sa.childless = m.raw, m.notify(wire.NotifyChildlessSupported) != nil
+	sa.initRequest, sa.initResponse, sa.childless = answered.request, m.raw, m.notify(wire.NotifyChildlessSupported) != nil
 	sa.agreeOnFragmentation(m)
 	sa.peerHashes = readHashes(m.notify(wire.NotifySignatureHashAlgorithms))
 	if sa.detectNAT(m) || sa.peer.cfg.MOBIKE {
@@ -115,32 +132,121 @@ func (t *initInitiator) process(m *message) error {
 		sa.local, sa.remote = onPort(sa.local, portNATT), onPort(sa.remote, portNATT)
 	}
 	sa.state = stateAuth
+	sa.claimed(m)
 	sa.begin()
 	return nil
 }
 
-// refused handles an error in answer to our first message. It is not authenticated: response waits for a better one.
-func (t *initInitiator) refused(sa *ikeSA, n *wire.Notify) error {
-	if n.Type != wire.NotifyInvalidKEPayload {
-		f := failureOf(n)
-		f.detail += ", we offered " + describeOurs(sa.peer.cfg.IKEProposals)
-		return f
-	}
-	group, err := n.Group()
-	if err != nil {
+// heed does at once what an honest peer may ask for before it answers, and gives errLost or errRepeat then.
+func (t *initInitiator) heed(sa *ikeSA, m *message) error {
+	h, found, err := t.asksFor(sa, m)
+	n := wire.FindError(m.Payloads)
+	switch {
+	case err != nil:
 		return err
+	case found && t.atOnce(sa, h):
+		t.take(h)
+		return errRepeat
+	case found:
+		t.remember(h)
+		return errLost
+	case n != nil:
+		return t.refusal(sa, n)
 	}
-	wanted := crypto.DHID(group)
-	if !slices.Contains(groups(sa.peer.cfg.IKEProposals), wanted) || slices.Contains(t.tried, wanted) {
-		return failf(FailKE, "peer wants %v, we offered %s and tried %v", wanted, describeOurs(sa.peer.cfg.IKEProposals), t.tried)
+	return nil
+}
+
+// asksFor reads what a response asks for in place of what we sent.
+func (t *initInitiator) asksFor(sa *ikeSA, m *message) (h hint, found bool, err error) {
+	if n := m.notify(wire.NotifyCookie); n != nil {
+		cookie, err := n.CookieData()
+		return hint{cookie: string(cookie)}, err == nil, err
 	}
-	t.wanted = wanted
-	return errRepeat
+	if n := m.notify(wire.NotifyInvalidKEPayload); n != nil {
+		group, err := n.Group()
+		wanted := crypto.DHID(group)
+		return hint{group: wanted}, err == nil && wanted != t.group && slices.Contains(groups(sa.peer.cfg.IKEProposals), wanted), err
+	}
+	gateway, ok := sa.redirected(m)
+	return hint{gateway: gateway}, ok, nil
+}
+
+// atOnce reports whether an honest peer may want that: the first cookie, and a group that we have not sent. When attempts have failed a cookie waits too:
+// with a forged one we send a request that the peer answers beside the one before, and AUTH covers one of the two.
+func (t *initInitiator) atOnce(sa *ikeSA, h hint) bool {
+	switch {
+	case h.cookie != "":
+		return t.cookie == nil && sa.peer.failures == 0
+	case h.group != 0:
+		return t.answered(uint16(h.group)).group != h.group
+	}
+	return false
+}
+
+// take has the next request be as asked for.
+func (t *initInitiator) take(h hint) {
+	t.wanted = h.group
+	if h.cookie != "" {
+		t.cookie = []byte(h.cookie)
+	}
+}
+
+func (t *initInitiator) remember(h hint) {
+	if len(t.hints) < maxHints && !slices.Contains(t.hints, h) {
+		t.hints = append(t.hints, h)
+	}
+}
+
+// follow picks one of the hints: which of them is the peer's nobody can tell. The others may come again.
+func (t *initInitiator) follow(sa *ikeSA) (h hint, found bool) {
+	switch n := len(t.hints); n {
+	case 0:
+		return h, false
+	case 1:
+		h = t.hints[0]
+	default:
+		h = t.hints[int(sa.engine.random(1)[0])%n]
+	}
+	t.hints = nil
+	t.take(h)
+	return h, true
+}
+
+// sends notes the present request.
+func (t *initInitiator) sends(request []byte) {
+	t.answered(uint16(t.group)).request = request
+}
+
+// answered is the request that a response with a group may belong to.
+func (t *initInitiator) answered(group uint16) *opening {
+	i := slices.IndexFunc(t.sent, func(o opening) bool { return uint16(o.group) == group })
+	if i < 0 {
+		i = len(t.sent) - 1
+	}
+	return &t.sent[i]
+}
+
+// refusal is an error in answer to our first message.
+func (t *initInitiator) refusal(sa *ikeSA, n *wire.Notify) error {
+	f := failureOf(n)
+	f.detail += ", we offered " + describeOurs(sa.peer.cfg.IKEProposals)
+	if group, err := n.Group(); n.Type == wire.NotifyInvalidKEPayload && err == nil {
+		f.detail = fmt.Sprintf("peer wants %v, we offered %s and sent %v", crypto.DHID(group), describeOurs(sa.peer.cfg.IKEProposals), t.tried())
+	}
+	return f
+}
+
+// tried lists the groups of our requests.
+func (t *initInitiator) tried() (list []crypto.DHID) {
+	for _, o := range t.sent {
+		list = append(list, o.group)
+	}
+	return list
 }
 
 func (t *initInitiator) abandon() {
-	if t.key != nil {
-		t.key.Wipe()
+	for _, o := range t.sent {
+		o.key.Wipe()
 	}
 }
 

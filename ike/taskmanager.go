@@ -117,7 +117,8 @@ func (tm *taskManager) compose(x *exchange) error {
 	x.message = m
 	tm.sa.note(m, true)
 	if x.kind == wire.ExchangeIKESAInit {
-		tm.sa.initRequest = x.sealed.datagrams[0]
+		tm.sa.claims.reopened(x)
+		x.tasks[0].(*initInitiator).sends(x.sealed.datagrams[0])
 	}
 	return nil
 }
@@ -126,8 +127,7 @@ func (tm *taskManager) compose(x *exchange) error {
 func (tm *taskManager) transmit() {
 	e, x, r := tm.sa.engine, tm.active, tm.sa.engine.limits.Retransmit
 	switch {
-	case x.refused != nil:
-		tm.sa.fail(x.refused)
+	case x.kind == wire.ExchangeIKESAInit && tm.believe(x):
 		return
 	case x.tries >= tm.sa.tries():
 		tm.sa.unanswered(x)
@@ -146,11 +146,34 @@ func (tm *taskManager) transmit() {
 		}
 	}
 	tm.sa.tryElsewhere(x)
-	wait := r.Wait(x.tries)
+	if t, ok := x.tasks[0].(*initInitiator); ok {
+		t.computed = 0
+	}
 	x.tries++
 	tm.sa.sending(x)
 	tm.sa.transmit(x.sealed, Datagram{Local: tm.sa.local, Remote: tm.sa.remote})
-	e.timers.Set(&tm.retry, e.now.Add(e.jitter(wait, r.Jitter)), tm.transmit)
+	e.timers.Set(&tm.retry, e.now.Add(e.jitter(r.Wait(x.tries-1), r.Jitter)), tm.transmit)
+}
+
+// believe acts on what was said in answer to IKE_SA_INIT when the peer has had its time to contradict (RFC 7296 2.21.1), and reports whether there is
+// nothing more to send.
+func (tm *taskManager) believe(x *exchange) bool {
+	if x.tries < tm.sa.peer.disbelief() {
+		return false
+	}
+	t := x.tasks[0].(*initInitiator)
+	switch hint, found := t.follow(tm.sa); {
+	case hint.gateway.IsValid():
+		tm.sa.goTo(hint.gateway)
+	case found:
+		tm.active = nil
+		tm.conclude(x, errRepeat)
+	case x.refused != nil:
+		tm.sa.fail(x.refused)
+	default:
+		return false
+	}
+	return true
 }
 
 // narrowTries is how often a message is sent before shorter fragments of it are tried (RFC 7383 2.5.2).
@@ -208,7 +231,7 @@ func (tm *taskManager) conclude(x *exchange, err error) {
 	}
 	switch {
 	case err != nil && x.kind == wire.ExchangeIKESAInit:
-		// Nobody has signed it. It counts when nothing better has come by the time of the next sending (RFC 7296 2.21.1).
+		// Nobody has signed it. It counts when nothing better has come in time (believe).
 		x.refused = err
 		tm.await(x)
 		return

@@ -22,7 +22,9 @@ type Why struct {
 	Refused *WhyNote `json:"refused,omitempty"` // by a limit, of what came from the peer's address
 	Dropped *WhyNote `json:"dropped,omitempty"`
 	Stray   *WhyNote `json:"stray,omitempty"` // of what came from addresses that no peer has
-	Todo    string   `json:"todo"`
+	// Unproven counts responses to IKE_SA_INIT that were not found to be the peer's, where several came.
+	Unproven *WhyNote `json:"unproven,omitempty"`
+	Todo     string   `json:"todo"`
 }
 
 // WhyTunnel is a rule whose traffic the peer's tunnel is for.

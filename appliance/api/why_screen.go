@@ -183,7 +183,8 @@ func (s *screen) path(w *Why, a *WhyAttempt) {
 	for _, n := range []struct {
 		label, of string
 		note      *WhyNote
-	}{{"refused", "by our limits, last", w.Refused}, {"dropped", "from the peer's address, last", w.Dropped}, {"strangers", "from other addresses, last", w.Stray}} {
+	}{{"refused", "by our limits, last", w.Refused}, {"dropped", "from the peer's address, last", w.Dropped}, {"strangers", "from other addresses, last", w.Stray},
+		{"unproven", "answers to IKE_SA_INIT not proved to be the peer's, last", w.Unproven}} {
 		if n.note != nil {
 			s.line(n.label, fmt.Sprintf("%d %s %s ago from %s: %s", n.note.Count, n.of, s.ago(n.note.At), n.note.Remote, n.note.Reason))
 		}
