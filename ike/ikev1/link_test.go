@@ -29,7 +29,6 @@ type link struct {
 	twist func(from *end, payload []byte) []byte
 	lost  int // IPsec packets that arrived where nobody took them
 	taken int
-	log   []string // messages as they were sent, opened by the sender's keys
 }
 
 // packet is an IKE datagram, or with a key an IPsec packet.
