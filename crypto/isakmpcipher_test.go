@@ -4,24 +4,27 @@ import (
 	"bytes"
 	"errors"
 	"testing"
+
+	"sallyport/crypto/vectors"
 )
 
 // S-100: the published cases of CBC pass with the cipher of IKEv1, in one message and in several, each with the last block of the one before as its IV.
 func TestISAKMPCipherVectors(t *testing.T) {
 	tried := 0
-	for _, v := range cipherVectors {
-		row, _ := encrByID(v.encr)
+	for _, v := range vectors.Ciphers {
+		encr := suiteOf(t, v.Algorithm).Encr
+		row, _ := encrByID(encr)
 		if !row.chained {
 			continue
 		}
 		tried++
-		iv, plain, want := unhex(t, v.iv), unhex(t, v.plain), unhex(t, v.ciphertext)
-		c, err := NewISAKMPCipher(v.encr, NewSecret(unhex(t, v.key)))
+		iv, plain, want := unhex(t, v.IV), unhex(t, v.Plain), unhex(t, v.Ciphertext)
+		c, err := NewISAKMPCipher(encr, NewSecret(unhex(t, v.Key)))
 		if err != nil {
-			t.Fatalf("%s: %v", v.source, err)
+			t.Fatalf("%s: %v", v.Source, err)
 		}
 		if c.BlockSize() != len(iv) {
-			t.Errorf("%s: blocks of %d octets, expected %d", v.source, c.BlockSize(), len(iv))
+			t.Errorf("%s: blocks of %d octets, expected %d", v.Source, c.BlockSize(), len(iv))
 		}
 		for size := c.BlockSize(); size <= len(plain); size += c.BlockSize() {
 			var encrypted, decrypted []byte
@@ -30,15 +33,15 @@ func TestISAKMPCipherVectors(t *testing.T) {
 				ciphertext, next := c.Encrypt(sealIV, rest[:min(size, len(rest))])
 				plaintext, nextOpen, err := c.Decrypt(openIV, ciphertext)
 				if err != nil {
-					t.Fatalf("%s: %v", v.source, err)
+					t.Fatalf("%s: %v", v.Source, err)
 				}
 				sealIV, openIV = next, nextOpen
 				encrypted, decrypted = append(encrypted, ciphertext...), append(decrypted, plaintext...)
 			}
-			same(t, v.source, encrypted, want)
-			same(t, v.source+" decrypted", decrypted, plain)
+			same(t, v.Source, encrypted, want)
+			same(t, v.Source+" decrypted", decrypted, plain)
 		}
-		same(t, v.source+": IV afterwards", iv, unhex(t, v.iv))
+		same(t, v.Source+": IV afterwards", iv, unhex(t, v.IV))
 	}
 	if tried < 6 {
 		t.Errorf("%d vectors of CBC, expected those of DES, 3DES and AES with three key lengths", tried)

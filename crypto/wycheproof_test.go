@@ -3,44 +3,27 @@ package crypto
 import (
 	"bytes"
 	"crypto/cipher"
-	"encoding/json"
-	"io/fs"
 	"slices"
 	"testing"
 
-	"github.com/c2sp/wycheproof"
+	"sallyport/crypto/vectors"
 )
 
-// wycheproofGroup is a group of vectors of one file: of the schemas aead_test, mac_test and
-// ind_cpa_test those fields that are used, and those of key exchanges. Sizes are bits.
-type wycheproofGroup struct {
-	KeySize, IVSize, TagSize int
-	Tests                    []wycheproofVector
-}
-
-type wycheproofVector struct {
-	ID                         int `json:"tcId"`
-	Comment                    string
-	Key, IV, AAD, Msg, CT, Tag string // hexadecimal, as all that follows
-	Public, Private, Shared    string // of schemas ecdh_test and xdh_comp
-	Seed, M, EK, C, K          string // of the schemas of ML-KEM
-	Result                     string // "valid", "invalid" or "acceptable"
-}
+type (
+	wycheproofGroup  = vectors.WycheproofGroup
+	wycheproofVector = vectors.WycheproofVector
+)
 
 // eachWycheproof runs a check on the vectors of a file whose group fits, and wants at least
 // so many of them.
 func eachWycheproof(t *testing.T, file string, least int, fits func(wycheproofGroup) bool, check func(t *testing.T, g wycheproofGroup, v wycheproofVector)) {
 	t.Helper()
-	content, err := fs.ReadFile(wycheproof.TestVectors, file)
+	groups, err := vectors.Wycheproof(file)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var vectors struct{ TestGroups []wycheproofGroup }
-	if err := json.Unmarshal(content, &vectors); err != nil {
-		t.Fatal(err)
-	}
 	n := 0
-	for _, g := range vectors.TestGroups {
+	for _, g := range groups {
 		if !fits(g) {
 			continue
 		}

@@ -208,25 +208,49 @@ func FuzzPackets(f *testing.F) {
 	f.Add([]byte(icmpPacket(lanHost, lanOwn, icmpEcho, 8)))
 	f.Add(udpDatagram(peerPort, wanPort, []byte("IKE")))
 	f.Add(arpMessage{op: arpRequestOp, senderMAC: macA, senderAddr: lanHost, targetAddr: lanOwn}.frame(broadcastMAC))
+	esp := packetOfLength(wanOwn, peer, protocolESP, 60)
+	f.Add([]byte(rawWord(esp, 1400)))
+	f.Add([]byte(esp))
+	f.Add([]byte(tcp6(lanHost6, farHost6)))
+	f.Add([]byte(echo6(lanHost6, lanOwn6, 8)))
+	if word, ok := packetTooBig(packet6(wanOwn6, peer6, protocolESP, make([]byte, 40)), outside6, 1400); ok {
+		f.Add([]byte(word))
+	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if m, ok := parseARP(b); ok && !bytes.Equal(m.frame(macAddress(b[:6])), b[:etherHeaderLen+arpLen]) {
 			t.Errorf("ARP % x is not what was parsed from % x", m.frame(macAddress(b[:6])), b)
 		}
-		p, reason := parseIPv4(b)
-		if reason != "" {
-			return
+		quoteOf(b) // what a router says that we have sent
+		if p, reason := parseIPv4(b); reason == "" {
+			tooBig(p)
+			packetOf(p)
+			fuzzAnswers(t, b, p.source(), func(a []byte) (netip.Addr, bool) {
+				p, reason := parseIPv4(a)
+				return p.destination(), reason == "" && checksum(p.payload()) == 0
+			}, func() ([]byte, bool) { return echoReply(p) }, func() ([]byte, bool) { return timeExceeded(p, lanOwn) },
+				func() ([]byte, bool) { return fragmentationNeeded(p, lanOwn, 1400) })
 		}
-		packetOf(p)
-		for _, build := range []func() ([]byte, bool){
-			func() ([]byte, bool) { return echoReply(p) },
-			func() ([]byte, bool) { return timeExceeded(p, lanOwn) },
-			func() ([]byte, bool) { return fragmentationNeeded(p, lanOwn, 1400) },
-		} {
-			if answer, ok := build(); ok {
-				if a, reason := parseIPv4(answer); reason != "" || checksum(a.payload()) != 0 || a.destination() != p.source() {
-					t.Errorf("answer % x to % x: %s", answer, b, reason)
-				}
-			}
+		if p, reason := parseIPv6(b); reason == "" {
+			tooBig(p)
+			parseDiscovery(append(make([]byte, etherHeaderLen), p...), p)
+			fuzzAnswers(t, b, p.source(), func(a []byte) (netip.Addr, bool) {
+				p, reason := parseIPv6(a)
+				_, sound := icmp6Body(p)
+				return p.destination(), reason == "" && sound
+			}, func() ([]byte, bool) { return echoReply6(p) }, func() ([]byte, bool) { return timeExceeded6(p, lanOwn6) },
+				func() ([]byte, bool) { return packetTooBig(p, lanOwn6, 1400) })
 		}
 	})
+}
+
+// fuzzAnswers wants each answer to a packet to be sound and to go to its sender.
+func fuzzAnswers(t *testing.T, packet []byte, sender netip.Addr, read func([]byte) (to netip.Addr, sound bool), answers ...func() ([]byte, bool)) {
+	t.Helper()
+	for _, build := range answers {
+		if answer, ok := build(); ok {
+			if to, sound := read(answer); !sound || to != sender {
+				t.Errorf("answer % x to % x", answer, packet)
+			}
+		}
+	}
 }

@@ -5,8 +5,8 @@
  * a source is dropped whatever a filter permits, then come the exemptions, and only then do filters speak.
  */
 
+#include <rte_fib.h>
 #include <rte_hash.h>
-#include <rte_rib.h>
 
 #include "acl.h"
 #include "classify.h"
@@ -168,13 +168,14 @@ static int may_remember(const struct sp_packet *p, enum sp_destination to)
 /* Next hop of a packet; returns whether the decision may be remembered. */
 uint8_t sp_route(const struct sp_dataplane *dp, const struct sp_snapshot *s, struct sp_packet *p, int require_protected)
 {
-	struct rte_rib_node *node = s->rib ? rte_rib_lookup(s->rib, p->key.destination) : NULL;
 	const struct sp_route *route;
 	struct sp_neighbour_key key;
-	uint64_t index;
+	uint64_t index = s->n_routes;
 	void *data;
 
-	if (node == NULL || rte_rib_get_nh(node, &index) != 0) {
+	if (s->fib != NULL)
+		rte_fib_lookup_bulk(s->fib, &p->key.destination, &index, 1);
+	if (index == s->n_routes) {
 		sp_verdict_drop(p, SP_DROP_NO_ROUTE);
 		return 1;
 	}

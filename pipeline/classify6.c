@@ -5,8 +5,8 @@
  * both versions.
  */
 
+#include <rte_fib6.h>
 #include <rte_hash.h>
-#include <rte_rib6.h>
 
 #include "acl.h"
 #include "classify.h"
@@ -85,14 +85,15 @@ static int settle_without_filter(const struct sp_dataplane *dp, const struct sp_
 
 uint8_t sp_route6(const struct sp_dataplane *dp, const struct sp_snapshot *s, struct sp_packet6 *p, int require_protected)
 {
-	struct rte_rib6_node *node = s->rib6 ? rte_rib6_lookup(s->rib6, p->destination) : NULL;
 	static const uint8_t on_link[SP_IPV6_ADDRESS];
 	const struct sp_route6 *route;
 	struct sp_neighbour_key6 key;
-	uint64_t index;
+	uint64_t index = s->n_routes6;
 	void *data;
 
-	if (node == NULL || rte_rib6_get_nh(node, &index) != 0) {
+	if (s->fib6 != NULL)
+		rte_fib6_lookup_bulk(s->fib6, &p->destination, &index, 1);
+	if (index == s->n_routes6) {
 		sp_verdict_drop(&p->p, SP_DROP_NO_ROUTE);
 		return 1;
 	}

@@ -83,12 +83,6 @@ static int inserts_high(const struct sp_transform *t)
 	return t->esn && !sp_is_aead(t);
 }
 
-/* Ciphers and hashes that are serial in a packet, of which the library works on many packets at once. */
-static int side_by_side(const struct sp_transform *t)
-{
-	return t->cipher != SP_CIPHER_GCM && t->cipher != SP_CIPHER_GMAC && t->cipher != SP_CIPHER_GMAC_AH;
-}
-
 /* Makes the packet's job; returns 1, or 0 with a job that does nothing when it cannot have one. */
 static int prepare(struct sp_worker *w, IMB_JOB *job, const struct sp_crypt *c, uint32_t i, uint32_t *former, int encrypt)
 {
@@ -99,7 +93,6 @@ static int prepare(struct sp_worker *w, IMB_JOB *job, const struct sp_crypt *c, 
 		return 0;
 	}
 	fill(&w->job, job, c, i, encrypt);
-	w->side_by_side |= (uint8_t)side_by_side(c->transform);
 	if (inserts_high(c->transform)) {
 		sp_mbuf_unpoison(c->mbuf);
 		*former = sp_insert_high(c->transform, c->start, c->payload + c->payload_length, c->sequence);

@@ -259,7 +259,6 @@ static void add_source(struct sp_worker *w, uint16_t device)
 	for (uint32_t i = 0; i < w->n_sources; i++)
 		if (w->sources[i] == device)
 			return;
-	w->burst[w->n_sources] = SP_BURST;
 	w->sources[w->n_sources++] = device;
 }
 

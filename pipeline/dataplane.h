@@ -17,11 +17,11 @@
 #include "sa.h"
 
 struct rte_hash;
-struct rte_rib;
+struct rte_fib;
 struct sp_acl;
 struct sp_packet;
 struct sp_reassembly;
-struct rte_rib6;
+struct rte_fib6;
 struct sp_tally;
 
 _Static_assert(SP_MAX_DEVICES == RTE_MAX_ETHPORTS, "DPDK port ids are port ids");
@@ -69,12 +69,12 @@ struct sp_snapshot {
 	uint8_t default_verdict;
 	uint32_t n_entries, n_routes, n_own, n_exemptions;
 	struct sp_acl *acl, *acl6; /* filters of IPv4 and IPv6, NULL: none */
-	struct rte_rib *rib;       /* NULL: no routes; value = index into routes */
+	struct rte_fib *fib;       /* NULL: no routes; finds an index into routes, n_routes where there is none */
 	struct sp_entry *entries;
 	struct sp_route *routes;
 	struct sp_own *own;        /* ascending addresses */
 	struct sp_exemption *exemptions;
-	struct rte_rib6 *rib6;     /* NULL: no IPv6 routes */
+	struct rte_fib6 *fib6;     /* as fib, of IPv6 */
 	struct sp_route6 *routes6;
 	struct sp_own_address6 *local6;
 	uint32_t n_routes6, n_local6;
@@ -259,12 +259,10 @@ struct sp_worker {
 	struct rte_mbuf *aside[SP_BURST];   /* IPv6 frames of the burst at hand, which follow it as one of their own */
 	uint16_t id;                        /* also its queue on every port and device, and its RCU thread */
 	uint8_t online;
-	uint8_t side_by_side;               /* packets since the last poll took crypto that works on many at once */
 	uint16_t n_ports;
 	uint16_t n_sources;
 	uint16_t ports[SP_MAX_PORTS];
 	uint16_t sources[SP_MAX_DEVICES];   /* DPDK port ids to poll */
-	uint16_t burst[SP_MAX_DEVICES];     /* packets to ask a device for, by index into sources */
 	uint32_t n_devices;
 	uint32_t in_flight;                 /* operations inside crypto devices */
 	uint32_t n_fragments;               /* that wait for others */

@@ -315,7 +315,7 @@ static __rte_always_inline void fetch_key(const struct sp_sa_in *sa)
 	if (sa == NULL)
 		return;
 	sp_fetch_key(&sa->transform);
-	rte_prefetch0(&sa->replay.bitmap[sa->replay.at]);
+	rte_prefetch0(&sa->replay.bitmap[__atomic_load_n(&sa->replay.at, __ATOMIC_RELAXED)]); /* which its owner, another worker perhaps, moves */
 }
 
 static __rte_noinline uint32_t inbound_mixed(struct sp_worker *w, struct sp_opening *batch, struct sp_esp *packets, uint32_t n, struct sp_packet *inner)

@@ -13,7 +13,7 @@ import (
 
 // Every replay decision over window sizes: the fast path's ring of words against a plain set of numbers.
 func TestReplayWindow(t *testing.T) {
-	for _, size := range []int{64, 128, 256, 1024, 4096} {
+	for _, size := range []int{32, 64, 128, 256, 1024, 4096, 8192} {
 		for _, esn := range []bool{false, true} {
 			r := newRig(t, rigOptions{maxSAs: 64})
 			child := r.child("site", "aes128gcm16", true)

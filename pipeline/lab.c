@@ -11,6 +11,7 @@
 
 #include "fields.h"
 #include "mss.h"
+#include "stages.h"
 
 /* A source in memory is never empty: so many turns without a packet mean that it has none, or that no buffer is free. */
 #define EMPTY_TURNS 100000
@@ -29,15 +30,12 @@ static int run_pass(struct sp_dataplane *dp, struct sp_worker *w, uint64_t pass)
 	uint64_t end = received(w) + pass, at;
 	uint32_t empty = 0;
 
-	while ((at = received(w)) < end) {
-		/* a burst ends where the file does */
-		for (uint32_t i = 0; i < w->n_sources; i++)
-			w->burst[i] = (uint16_t)RTE_MIN(w->burst[i], end - at);
-		empty = sp_worker_once(dp, w->id) == 0 ? empty + 1 : 0;
-		if (unlikely(empty == EMPTY_TURNS))
-			return -ENODATA;
-	}
+	sp_worker_online(w);
+	while ((at = received(w)) < end && empty < EMPTY_TURNS)
+		empty = sp_worker_turn(w) == 0 ? empty + 1 : 0;
 	sp_worker_drain(dp, w->id);
+	if (at < end)
+		return -ENODATA;
 	return at == end ? 0 : -EPROTO;
 }
 
@@ -59,6 +57,8 @@ int sp_lab_run(struct sp_dataplane *dp, uint32_t worker, uint64_t pass, uint64_t
 	struct sp_worker *w = dp->workers[worker];
 	uint64_t begin = rte_rdtsc();
 
+	if (pass % SP_BURST != 0) /* no burst would end where the file does */
+		return -EINVAL;
 	*packets = 0;
 	*spent = 0;
 	do {

@@ -11,11 +11,11 @@
 struct sp_dataplane;
 
 /*
- * Runs turns of the worker until `cycles` of the TSC have passed and the packets received are a multiple of `pass`, the length of the endless file that feeds its queue.
- * After each pass crypto drains and the replay windows of the worker's inbound SAs start anew, because the file brings the same sequence numbers again: within a pass
- * replay protection works as ever. Fills packets received and cycles spent on them, draining included and the windows' new start not. Returns 0, -ENODATA when nothing
- * arrives, or -EPROTO when several inputs bring packets. Same threads as sp_worker_once; other workers may run at the same time. With `forget` every pass begins with no
- * flow known, as after a change of policy.
+ * Runs turns of the worker until `cycles` of the TSC have passed and the packets received are a multiple of `pass`, the length of the endless file that feeds its queue, in whole
+ * bursts. The worker stays online from turn to turn of a pass, as in its own loop. After each pass crypto drains and the replay windows of the worker's inbound SAs start anew,
+ * because the file brings the same sequence numbers again: within a pass replay protection works as ever. Fills packets received and cycles spent on them, draining included and
+ * the windows' new start not. Returns 0, -EINVAL when bursts would not end where the file does, -ENODATA when nothing arrives, or -EPROTO when several inputs bring packets. Same
+ * threads as sp_worker_once; other workers may run at the same time. With `forget` every pass begins with no flow known, as after a change of policy.
  */
 int sp_lab_run(struct sp_dataplane *dp, uint32_t worker, uint64_t pass, uint64_t cycles, int forget, uint64_t *packets, uint64_t *spent);
 

@@ -211,7 +211,7 @@ static void seal(struct sp_worker *w, struct sp_sa_out *sa, const struct sp_adja
 	sp_reserved(sa, sequence, n);
 	if (unlikely(n == 0))
 		return;
-	sa->last_use = w->now;
+	__atomic_store_n(&sa->last_use, w->now, __ATOMIC_RELAXED);
 	if (likely(sa->transform.kind == SP_SA_AEAD_DIRECT)) {
 		sp_direct_encrypt(w, sa, mbufs, sequence, n);
 		sp_transmit_run(w, next->port, mbufs, n, frames);

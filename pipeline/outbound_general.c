@@ -329,7 +329,7 @@ void sp_outbound_general(struct sp_worker *w, struct sp_sealing *s, struct sp_sa
 	sp_add(sa->shared, &sa->bytes, bytes);
 	if (dummy)
 		sp_add(sa->shared, &sa->dummies, good);
-	sa->last_use = w->now;
+	__atomic_store_n(&sa->last_use, w->now, __ATOMIC_RELAXED);
 	if (async)
 		seal_async(w, sa, s->crypts, good); /* the batch stays empty */
 	else

@@ -167,7 +167,7 @@ static __rte_always_inline int plain_esp(struct rte_mbuf *m, uint8_t *l3, const 
 	return 1;
 }
 
-uint32_t sp_ingest(struct sp_worker *w, uint16_t port_id, struct rte_mbuf **mbufs, uint32_t n, int count)
+void sp_ingest(struct sp_worker *w, uint16_t port_id, struct rte_mbuf **mbufs, uint32_t n, int count)
 {
 	const struct sp_port *port = &w->dp->ports[port_id];
 	const struct sp_port_addresses *own = &w->snapshot->port[port_id];
@@ -217,7 +217,6 @@ uint32_t sp_ingest(struct sp_worker *w, uint16_t port_id, struct rte_mbuf **mbuf
 		sp_process(w, packets, (uint32_t)(packet - packets));
 	if (unlikely(w->n_aside > 0))
 		sp_ingest6(w, port);
-	return bytes;
 }
 
 /* ---- ESP and AH ---- */

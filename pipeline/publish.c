@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include <rte_errno.h>
+#include <rte_fib.h>
 #include <rte_malloc.h>
 #include <rte_rib.h>
 
@@ -19,28 +20,38 @@ static int build_filters(struct sp_dataplane *dp, struct sp_snapshot *s, const s
 	return sp_acl_build(dp, SP_IPV6, &config->rules6, config->n_entries, &s->acl6, error, size);
 }
 
+/* A prefix that is there already would be overwritten without a word. */
+static int add_route(const struct sp_dataplane *dp, struct rte_fib *fib, const struct sp_route *route, uint32_t index)
+{
+	if (route->bits > RTE_FIB_MAXDEPTH || route->port >= SP_MAX_PORTS || !dp->ports[route->port].present)
+		return -EINVAL;
+	if (rte_rib_lookup_exact(rte_fib_get_rib(fib), route->prefix, route->bits) != NULL)
+		return -EEXIST;
+	return rte_fib_add(fib, route->prefix, route->bits, index);
+}
+
+/*
+ * Routes are asked on flow-cache misses only, so of the library's two forms the tree serves: it takes some dozen bytes a route, where tables by the first 24 bits take 32 MB for each
+ * of two snapshots and are written anew with every policy.
+ */
 static int build_routes(struct sp_dataplane *dp, struct sp_snapshot *s, const struct sp_snapshot_config *config, char *error, size_t size)
 {
 	char name[32];
-	/* each prefix may add a node where it branches off another */
-	struct rte_rib_conf conf = {.max_nodes = (int)(2 * config->n_routes + 1)};
+	struct rte_fib_conf conf = {.type = RTE_FIB_DUMMY, .max_routes = (int)config->n_routes, .default_nh = config->n_routes};
 
 	s->n_routes = config->n_routes;
 	if (config->n_routes == 0)
 		return 0;
 	sp_object_name(dp, name);
-	s->rib = rte_rib_create(name, dp->socket, &conf);
-	if (s->rib == NULL) {
+	s->fib = rte_fib_create(name, dp->socket, &conf);
+	if (s->fib == NULL) {
 		sp_fail(error, size, "table for %u routes: %s", config->n_routes, rte_strerror(rte_errno));
 		return -1;
 	}
 	for (uint32_t i = 0; i < config->n_routes; i++) {
 		const struct sp_route *route = &config->routes[i];
-		struct rte_rib_node *node = NULL;
 
-		if (route->bits <= 32 && route->port < SP_MAX_PORTS && dp->ports[route->port].present)
-			node = rte_rib_insert(s->rib, route->prefix, route->bits);
-		if (node == NULL || rte_rib_set_nh(node, i) != 0) {
+		if (add_route(dp, s->fib, route, i) != 0) {
 			sp_fail(error, size, "route %u of %u (%08x/%u, port %u): prefix given twice, no such port, or no memory", i, config->n_routes, route->prefix,
 				route->bits, route->port);
 			return -1;
@@ -166,7 +177,7 @@ void sp_snapshot_free(struct sp_snapshot *s)
 		return;
 	sp_acl_free(s->acl);
 	sp_acl_free(s->acl6);
-	rte_rib_free(s->rib);
+	rte_fib_free(s->fib);
 	sp_snapshot_free6(s);
 	rte_free(s->entries);
 	rte_free(s->routes);

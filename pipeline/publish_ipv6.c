@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * The IPv6 part of a snapshot: routes and own addresses. Routes are asked on flow-cache misses only, as IPv4's are, so the tree of rte_rib6 serves: it takes a few dozen bytes a
- * route where rte_fib6 reserves tables of megabytes for a lookup that hardly ever happens, and it inserts a route without rewriting them.
+ * The IPv6 part of a snapshot: routes and own addresses. Routes are asked on flow-cache misses only, as IPv4's are, so of rte_fib6's two forms the tree serves: it
+ * takes a few dozen bytes a route, where a trie reserves tables of megabytes for a lookup that hardly ever happens.
  */
 
 #include <arpa/inet.h>
 #include <string.h>
 
 #include <rte_errno.h>
+#include <rte_fib6.h>
 #include <rte_malloc.h>
 #include <rte_rib6.h>
 
@@ -23,27 +24,32 @@ static void *copy(struct sp_dataplane *dp, const void *from, uint32_t n, size_t 
 	return to;
 }
 
+static int add_route(const struct sp_dataplane *dp, struct rte_fib6 *fib, const struct sp_route6 *route, uint32_t index)
+{
+	if (route->bits > RTE_FIB6_MAXDEPTH || route->port >= SP_MAX_PORTS || !dp->ports[route->port].present)
+		return -EINVAL;
+	if (rte_rib6_lookup_exact(rte_fib6_get_rib(fib), route->prefix, route->bits) != NULL)
+		return -EEXIST;
+	return rte_fib6_add(fib, route->prefix, route->bits, index);
+}
+
 static int build_routes(struct sp_dataplane *dp, struct sp_snapshot *s, char *error, size_t size)
 {
 	char name[32], text[INET6_ADDRSTRLEN];
-	/* each prefix may add a node where it branches off another */
-	struct rte_rib6_conf conf = {.max_nodes = (int)(2 * s->n_routes6 + 1)};
+	struct rte_fib6_conf conf = {.type = RTE_FIB6_DUMMY, .max_routes = (int)s->n_routes6, .default_nh = s->n_routes6};
 
 	if (s->n_routes6 == 0)
 		return 0;
 	sp_object_name(dp, name);
-	s->rib6 = rte_rib6_create(name, dp->socket, &conf);
-	if (s->rib6 == NULL) {
+	s->fib6 = rte_fib6_create(name, dp->socket, &conf);
+	if (s->fib6 == NULL) {
 		sp_fail(error, size, "table for %u IPv6 routes: %s", s->n_routes6, rte_strerror(rte_errno));
 		return -1;
 	}
 	for (uint32_t i = 0; i < s->n_routes6; i++) {
 		const struct sp_route6 *route = &s->routes6[i];
-		struct rte_rib6_node *node = NULL;
 
-		if (route->bits <= 128 && route->port < SP_MAX_PORTS && dp->ports[route->port].present)
-			node = rte_rib6_insert(s->rib6, route->prefix, route->bits);
-		if (node == NULL || rte_rib6_set_nh(node, i) != 0) {
+		if (add_route(dp, s->fib6, route, i) != 0) {
 			sp_fail(error, size, "route %u of %u (%s/%u, port %u): prefix given twice, no such port, or no memory", i, s->n_routes6,
 				inet_ntop(AF_INET6, route->prefix, text, sizeof(text)), route->bits, route->port);
 			return -1;
@@ -83,7 +89,7 @@ int sp_snapshot_build6(struct sp_dataplane *dp, struct sp_snapshot *s, const str
 
 void sp_snapshot_free6(struct sp_snapshot *s)
 {
-	rte_rib6_free(s->rib6);
+	rte_fib6_free(s->fib6);
 	rte_free(s->routes6);
 	rte_free(s->local6);
 }

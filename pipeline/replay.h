@@ -59,7 +59,7 @@ static inline void sp_replay_advance(struct sp_replay *r, uint64_t sequence)
 		at = at + 1u == r->words ? 0 : at + 1u;
 		r->bitmap[at] = 0;
 	}
-	r->at = (uint16_t)at;
+	__atomic_store_n(&r->at, (uint16_t)at, __ATOMIC_RELAXED);
 	__atomic_store_n(&r->top, sequence, __ATOMIC_RELAXED);
 }
 

@@ -24,7 +24,8 @@ static inline uint64_t sp_reserve(struct sp_worker *w, struct sp_sa_out *sa, str
 	uint64_t before = sa->shared ? __atomic_fetch_add(&sa->sequence, *n, __ATOMIC_RELAXED) : sa->sequence;
 
 	/* a run has less bytes than a unit */
-	if (likely(before + *n < sa->due_sequence && (__atomic_load_n(&sa->bytes, __ATOMIC_RELAXED) >> SP_DUE_SHIFT) + 1 < sa->due_bytes))
+	if (likely(before + *n < __atomic_load_n(&sa->due_sequence, __ATOMIC_RELAXED) &&
+		   (__atomic_load_n(&sa->bytes, __ATOMIC_RELAXED) >> SP_DUE_SHIFT) + 1 < __atomic_load_n(&sa->due_bytes, __ATOMIC_RELAXED)))
 		return before + 1;
 	while (*n > 0 && before + *n > sa->sequence_limit) /* which is never before due_sequence */
 		sp_drop_out(w, sa, packets[--*n]->mbuf, sa->limit_reason);

@@ -81,8 +81,8 @@ struct sp_opened {
 	uint32_t broken;
 };
 
-/* parse.c: frames as received from a port; count is 0 for packets that were counted before (handed over, released). Returns their bytes. */
-uint32_t sp_ingest(struct sp_worker *w, uint16_t port, struct rte_mbuf **mbufs, uint32_t n, int count);
+/* parse.c: frames as received from a port; count is 0 for packets that were counted before (handed over, released). */
+void sp_ingest(struct sp_worker *w, uint16_t port, struct rte_mbuf **mbufs, uint32_t n, int count);
 /* parse.c: the header at l3, of which `available` bytes are in the buffer, checked in full: SP_PASS and all of packet but the verdict, or the reason to drop. */
 uint8_t sp_parse_ipv4(struct sp_packet *packet, struct rte_mbuf *m, uint8_t *l3, uint32_t available, uint64_t origin);
 /* parse.c: ESP, AH or ESP-in-UDP for us; fills esp and returns 1, or disposes of the packet and returns 0. */
@@ -97,6 +97,9 @@ uint8_t sp_route(const struct sp_dataplane *dp, const struct sp_snapshot *s, str
 /* classify.c: the exemption of a packet that arrived in clear for such a target, NULL when it has none. */
 const struct sp_exemption *sp_exempt(const struct sp_snapshot *s, enum sp_ip ip, enum sp_target target, const struct sp_ports_key *k);
 
+/* worker.c: a turn of the poll loop, of a worker that is online: until it goes offline it may hold what is published, and RCU waits for its turns to end. */
+void sp_worker_online(struct sp_worker *w);
+uint32_t sp_worker_turn(struct sp_worker *w);
 /* worker.c: verdicts, then each packet to its next stage. All packets have the same in-port; they end forwarded, punted or dropped. */
 void sp_process(struct sp_worker *w, struct sp_packet *packets, uint32_t n);
 

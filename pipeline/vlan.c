@@ -73,9 +73,9 @@ static uint32_t sort_out(struct sp_worker *w, const struct sp_trunk *trunk, stru
 	return good;
 }
 
-uint32_t sp_ingest_trunk(struct sp_worker *w, uint16_t device, struct rte_mbuf **mbufs, uint32_t n)
+void sp_ingest_trunk(struct sp_worker *w, uint16_t device, struct rte_mbuf **mbufs, uint32_t n)
 {
-	uint32_t left = sort_out(w, w->dp->trunks[device], mbufs, n), bytes = 0;
+	uint32_t left = sort_out(w, w->dp->trunks[device], mbufs, n);
 
 	while (left > 0) {
 		struct rte_mbuf *burst[SP_BURST];
@@ -88,10 +88,9 @@ uint32_t sp_ingest_trunk(struct sp_worker *w, uint16_t device, struct rte_mbuf *
 			else
 				mbufs[others++] = mbufs[i];
 		}
-		bytes += sp_ingest(w, port, burst, same, 1);
+		sp_ingest(w, port, burst, same, 1);
 		left = others;
 	}
-	return bytes;
 }
 
 void sp_tag(struct sp_worker *w, uint16_t vlan, struct sp_tx_buffer *tx)

@@ -11,8 +11,8 @@
 #define SP_TAG_LENGTH 4
 #define SP_VLAN_END 4095 /* reserved, as all beyond (IEEE 802.1Q 9.6) */
 
-/* Frames as received from a device that several ports share, counted by port. Returns their bytes. */
-uint32_t sp_ingest_trunk(struct sp_worker *w, uint16_t device, struct rte_mbuf **mbufs, uint32_t n);
+/* Frames as received from a device that several ports share, counted by port. */
+void sp_ingest_trunk(struct sp_worker *w, uint16_t device, struct rte_mbuf **mbufs, uint32_t n);
 
 /* Takes a tag off whose VLAN is 0, which belongs to the untagged port (IEEE 802.1Q 6.7); returns whether there was one. */
 int sp_untag_priority(struct rte_mbuf *m);

@@ -87,22 +87,6 @@ void sp_process6(struct sp_worker *w, struct sp_packet6 *packets, uint32_t n)
 	distribute(w, &packets->p, sizeof(*packets), n);
 }
 
-/*
- * How many packets to ask a device for next, after n packets of so many bytes: what one stage touched should still be in the nearest cache when the next one comes to it,
- * packets and what the driver moves for them. Crypto that works on many packets side by side loses more by half a load than it gains by near ones.
- */
-static uint16_t next_burst(struct sp_worker *w, uint32_t n, uint32_t bytes)
-{
-	const int side_by_side = w->side_by_side;
-
-	w->side_by_side = 0;
-	if (unlikely(side_by_side))
-		return SP_BURST;
-	if (bytes > n * 1024)
-		return SP_BURST / 4;
-	return bytes > n * 300 ? SP_BURST / 2 : SP_BURST;
-}
-
 static uint32_t poll_ports(struct sp_worker *w)
 {
 	struct rte_mbuf *mbufs[SP_BURST];
@@ -110,15 +94,14 @@ static uint32_t poll_ports(struct sp_worker *w)
 
 	for (uint32_t i = 0; i < w->n_sources; i++) {
 		uint16_t device = w->sources[i];
-		uint32_t n = rte_eth_rx_burst(device, w->id, mbufs, w->burst[i]), bytes;
+		const uint32_t n = rte_eth_rx_burst(device, w->id, mbufs, SP_BURST);
 
 		if (n == 0)
 			continue;
 		if (likely(w->dp->trunks[device] == NULL))
-			bytes = sp_ingest(w, device, mbufs, n, 1);
+			sp_ingest(w, device, mbufs, n, 1);
 		else
-			bytes = sp_ingest_trunk(w, device, mbufs, n);
-		w->burst[i] = next_burst(w, n, bytes);
+			sp_ingest_trunk(w, device, mbufs, n);
 		total += n;
 	}
 	return total;
@@ -140,7 +123,7 @@ static uint32_t poll_handover(struct sp_worker *w)
 	return n;
 }
 
-static void go_online(struct sp_worker *w)
+void sp_worker_online(struct sp_worker *w)
 {
 	if (w->online)
 		return;
@@ -210,12 +193,20 @@ static uint32_t turn(struct sp_worker *w)
 	return n;
 }
 
+uint32_t sp_worker_turn(struct sp_worker *w)
+{
+	uint32_t n = turn(w);
+
+	report_quiescent(w);
+	return n;
+}
+
 uint32_t sp_worker_once(struct sp_dataplane *dp, uint32_t worker)
 {
 	struct sp_worker *w = dp->workers[worker];
 	uint32_t n;
 
-	go_online(w);
+	sp_worker_online(w);
 	n = turn(w);
 	if (w->in_flight > 0)
 		report_quiescent(w);
@@ -252,11 +243,10 @@ void sp_worker_loop(struct sp_dataplane *dp, uint32_t worker)
 	struct sp_worker *w = dp->workers[worker];
 	uint32_t empty_turns = 0;
 
-	go_online(w);
+	sp_worker_online(w);
 	while (likely(!__atomic_load_n(&dp->stop, __ATOMIC_RELAXED))) {
-		uint32_t n = turn(w);
+		uint32_t n = sp_worker_turn(w);
 
-		report_quiescent(w);
 		if (likely(n > 0)) {
 			empty_turns = 0;
 		} else {
@@ -271,7 +261,7 @@ void sp_worker_drain(struct sp_dataplane *dp, uint32_t worker)
 {
 	struct sp_worker *w = dp->workers[worker];
 
-	go_online(w);
+	sp_worker_online(w);
 	drain(w);
 	go_offline(w);
 }

@@ -154,11 +154,15 @@ static void op_sealed(struct program *p)
 		receive(&ours, UNPROTECTED, &f, RTE_PKTMBUF_HEADROOM);
 }
 
+/* Once more, whole or in fragments: those of several packets come in any order. */
 static void op_replay(struct program *p)
 {
-	const struct frame *f = &saved[take(p, 1) % SAVED];
+	uint32_t which = take(p, 1);
+	const struct frame *f = &saved[which % SAVED];
 
-	if (f->length > 0)
+	if (which & 128 && f->length >= SP_L2_LENGTH + SP_IPV6_LENGTH)
+		receive_fragments(p, UNPROTECTED, f);
+	else if (f->length > 0)
 		receive(&ours, UNPROTECTED, f, RTE_PKTMBUF_HEADROOM);
 }
 
@@ -193,7 +197,7 @@ static void op_inject(struct program *p)
 /* A cell goes to another tunnel: what the former one brought and what still waits must not pass for the new one's. */
 static void reuse(enum tunnel t)
 {
-	sp_sa_out_free(sp_cell_publish(ours.dp, (uint16_t)t, NULL));
+	tunnel_withdraw(t);
 	tunnel_close(&ours, t);
 	sp_cell_reuse(ours.dp, (uint16_t)t);
 }
@@ -241,7 +245,7 @@ static void op_tables(struct program *p)
 		tunnel_reset(t);
 		break;
 	case 1:
-		sp_sa_out_free(sp_cell_publish(ours.dp, (uint16_t)t, NULL));
+		tunnel_withdraw(t);
 		break;
 	case 2:
 		tunnel_close(&ours, t);
@@ -295,6 +299,41 @@ static void op_tables(struct program *p)
 	}
 }
 
+/* What happens to SAs while packets have them: in crypto queues, in rings between workers, as fragments that wait. */
+static void op_sas(struct program *p)
+{
+	uint32_t what = take(p, 1);
+	enum tunnel t = take(p, 1) % TUNNELS;
+
+	tables_changed = 1;
+	switch (what & 7) {
+	case 0:
+		tunnel_move(t, what >> 3);
+		break;
+	case 1:
+		run(&ours); /* what has a number of the former SA must not come after it */
+		collect(&ours, UNPROTECTED, 1);
+		tunnel_limit(t, (uint8_t)(what >> 3));
+		break;
+	case 2:
+		tunnel_own(t, what >> 3 & 1, 0);
+		break;
+	case 3:
+		tunnel_own(t, what >> 3 & 1, 1);
+		break;
+	case 4:
+		sp_worker_once(ours.dp, what >> 3 & 1);
+		tunnel_close(&ours, t);
+		break;
+	case 5:
+		sp_worker_once(ours.dp, what >> 3 & 1);
+		tunnel_withdraw(t);
+		break;
+	default:
+		sp_worker_once(ours.dp, what >> 3 & 1);
+	}
+}
+
 /* Packets that our tunnels sealed must open at the other end. */
 static void check_peer(const struct sp_port_counters *before)
 {
@@ -334,6 +373,8 @@ static int tunnel_used(const struct gateway *g, enum tunnel t)
 /* Every input begins in the same state. */
 static void restore(void)
 {
+	if (tables_changed)
+		tunnels_forget();
 	for (enum tunnel t = 0; tables_changed && t < TUNNELS; t++)
 		tunnel_close(&ours, t);
 	for (enum tunnel t = 0; t < TUNNELS; t++)
@@ -343,6 +384,7 @@ static void restore(void)
 		sp_cell_set_state(ours.dp, cell, SP_CELL_CLOSED);
 	if (published)
 		gateway_publish(&ours, 0);
+	tunnels_bury();
 	tables_changed = 0;
 	published = 0;
 	sp_generation_bump(ours.dp);
@@ -365,7 +407,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static void (*const operations[])(struct program *) = {op_raw,    op_clear, op_sealed, op_replay, op_inject, op_tables, op_fragments, op_forge,
-								op_forge, op_udp,   op_clear,  op_sealed, op_clear,  op_sealed, op_fragments, op_forge};
+								op_forge, op_udp,   op_sas,    op_sealed, op_clear,  op_sealed, op_fragments, op_forge};
 	struct program p = {.next = data, .end = data + size};
 	struct sp_port_counters before;
 	uint32_t what;

@@ -118,6 +118,18 @@ void tunnels_start(void);
 /* Fresh SAs on both sides of a tunnel. */
 void tunnel_reset(enum tunnel t);
 void tunnel_close(const struct gateway *g, enum tunnel t);
+/* The tunnel has no outbound SA any more. */
+void tunnel_withdraw(enum tunnel t);
+/* Our end or the peer's is somewhere else from now on. The peer knows nothing of it. */
+void tunnel_move(enum tunnel t, uint32_t where);
+/* Fresh SAs that are for one type of ICMP messages only, on our side; 0 for all packets again. */
+void tunnel_limit(enum tunnel t, uint8_t type);
+/* An SA of its own for one of our workers, beside that of all; with none, its end. */
+void tunnel_own(enum tunnel t, uint32_t worker, int none);
+/* No SA is limited or a worker's own any more. */
+void tunnels_forget(void);
+/* Frees the SAs that have been replaced, which packets under way may have still. */
+void tunnels_bury(void);
 /* From now on packets that come in by the tunnel wait for its SA, which is gone. */
 void tunnel_expect(const struct gateway *g, enum tunnel t);
 /* Where a gateway's side of a tunnel ends: its own address, or in transport mode a host's. */

@@ -8,7 +8,7 @@
 #include <rte_cryptodev.h>
 
 #include "../../crypto/cryptodev/job.h"
-#include "../ipv4.h"
+#include "../ipv6.h"
 #include "gateway.h"
 
 #define KEY_MAX 32
@@ -75,6 +75,16 @@ static const struct form around = {JOB(NULL, HMAC_SHA_1, NULL, 0, 20, 12), ITSEL
 
 static struct rte_mempool *jobs;
 static struct IMB_MGR *library;
+
+static uint8_t limits[TUNNELS]; /* types of ICMP, 0: none */
+static uint64_t own_sequence;   /* the peer has one window for all SAs of a tunnel */
+
+/* SAs that are out of their tables. */
+static struct {
+	struct sp_sa_in *in[512];
+	struct sp_sa_out *out[512];
+	uint32_t n_in, n_out;
+} grave;
 
 int tunnel_transport(enum tunnel t)
 {
@@ -196,6 +206,28 @@ static void *session(const struct form *f, enum tunnel t, int encrypt, int from_
 
 /* ---- SAs ---- */
 
+void tunnels_bury(void)
+{
+	while (grave.n_in > 0)
+		sp_sa_in_free(grave.in[--grave.n_in]);
+	while (grave.n_out > 0)
+		sp_sa_out_free(grave.out[--grave.n_out]);
+}
+
+static void bury_in(struct sp_sa_in *sa)
+{
+	CHECK(grave.n_in < RTE_DIM(grave.in), "too many SAs");
+	if (sa != NULL)
+		grave.in[grave.n_in++] = sa;
+}
+
+static void bury_out(struct sp_sa_out *sa)
+{
+	CHECK(grave.n_out < RTE_DIM(grave.out), "too many SAs");
+	if (sa != NULL)
+		grave.out[grave.n_out++] = sa;
+}
+
 /* What an SA of this gateway carries: its own hosts and, through the hub, those of all other tunnels. */
 static const struct sp_selector *selector_of(const struct gateway *g, enum tunnel t, int outbound)
 {
@@ -208,6 +240,12 @@ static const struct sp_selector *selector_of(const struct gateway *g, enum tunne
 	s.source_last = outbound ? local_last : remote_last;
 	s.destination_first = outbound ? remote_first : local_first;
 	s.destination_last = outbound ? remote_last : local_last;
+	if (g == &ours && limits[t] != 0) {
+		s.protocol = 1;
+		s.source_port_first = (uint16_t)(limits[t] << 8);
+		s.source_port_last = s.source_port_first | 255;
+		s.destination_port_first = s.destination_port_last = SP_ICMP_TYPED;
+	}
 	return &s;
 }
 
@@ -215,14 +253,18 @@ static const struct sp_selector6 *wide_selector(const struct sp_selector *s)
 {
 	static struct sp_selector6 wide;
 	const uint64_t high = (uint64_t)WIDE_FIRST(s->source_first) << 32;
+	const uint16_t echo = s->protocol != 0 ? (128 - 8) << 8 : 0; /* of ICMPv6 the requests are type 128 */
 
 	wide = (struct sp_selector6){
 		.source_first = {high, s->source_first},
 		.source_last = {high, s->source_last},
 		.destination_first = {high, s->destination_first},
 		.destination_last = {high, s->destination_last},
-		.source_port_last = UINT16_MAX,
-		.destination_port_last = UINT16_MAX,
+		.source_port_first = (uint16_t)(s->source_port_first + echo),
+		.source_port_last = (uint16_t)(s->source_port_last + echo),
+		.destination_port_first = s->destination_port_first,
+		.destination_port_last = s->destination_port_last,
+		.protocol = s->protocol != 0 ? SP_PROTOCOL_ICMPV6 : 0,
 	};
 	return &wide;
 }
@@ -311,44 +353,102 @@ static void install_in(const struct gateway *g, const struct sp_sa_config *c)
 	struct sp_sa_in *sa = sp_sa_in_create(g->dp, c, error, sizeof(error));
 
 	CHECK(sa != NULL, "%s", error);
-	sp_sa_in_free(sp_sa_in_retire(g->dp, c->spi));
+	bury_in(sp_sa_in_retire(g->dp, c->spi));
 	CHECK(sp_sa_in_publish(g->dp, sa) == 0, "SPI %08x", c->spi);
+}
+
+static struct sp_sa_out *create_out(const struct gateway *g, enum tunnel t, uint64_t first_sequence, uint8_t owner)
+{
+	struct sp_sa_config c = tunnel_config(g, t, 1), ah = ah_config(g, t, 1);
+	char error[256] = "";
+	struct sp_sa_out *sa;
+
+	if (forms[t].bundle)
+		c.ah = &ah;
+	if (first_sequence != 0)
+		c.first_sequence = first_sequence;
+	c.owner = owner;
+	sa = sp_sa_out_create(g->dp, &c, error, sizeof(error));
+	CHECK(sa != NULL, "%s", error);
+	sp_sa_out_set_path_mtu(sa, forms[t].path);
+	return sa;
 }
 
 static void install(const struct gateway *g, enum tunnel t)
 {
-	struct sp_sa_config c = tunnel_config(g, t, 0), ah;
-	char error[256] = "";
-	struct sp_sa_out *sa;
+	struct sp_sa_config c = tunnel_config(g, t, 0);
 
 	install_in(g, &c);
-	c = tunnel_config(g, t, 1);
 	if (forms[t].bundle) {
-		ah = ah_config(g, t, 0);
-		install_in(g, &ah);
-		ah = ah_config(g, t, 1);
-		c.ah = &ah;
+		c = ah_config(g, t, 0);
+		install_in(g, &c);
 	}
-	sa = sp_sa_out_create(g->dp, &c, error, sizeof(error));
-	CHECK(sa != NULL, "%s", error);
-	sp_sa_out_set_path_mtu(sa, forms[t].path);
-	sp_sa_out_free(sp_cell_publish(g->dp, (uint16_t)t, sa));
+	bury_out(sp_cell_publish(g->dp, (uint16_t)t, create_out(g, t, 0, SP_ANY_WORKER)));
 }
 
 void tunnel_reset(enum tunnel t)
 {
-	/* no worker runs between two turns: nothing to wait for before the former SAs go */
 	install(&ours, t);
 	install(&peer, t);
+}
+
+void tunnel_withdraw(enum tunnel t)
+{
+	bury_out(sp_cell_publish(ours.dp, (uint16_t)t, NULL));
+}
+
+void tunnel_move(enum tunnel t, uint32_t where)
+{
+	struct sp_sa_out *sa = sp_cell_current(ours.dp, (uint16_t)t);
+	uint32_t local = where & 1 ? OUR_WAN + 2 : OUR_WAN, remote = where & 2 ? PEER_WAN + 2 : PEER_WAN;
+	uint8_t from[SP_IPV6_ADDRESS] = {0}, to[SP_IPV6_ADDRESS] = {0};
+
+	if (sa == NULL || forms[t].transport)
+		return;
+	if (forms[t].wide) {
+		widen(from, local);
+		widen(to, remote);
+	} else {
+		sp_store32(from, rte_cpu_to_be_32(local));
+		sp_store32(to, rte_cpu_to_be_32(remote));
+	}
+	CHECK(sp_sa_out_move(ours.dp, sa, from, to, where & 4 ? 4501 : 4500) == 0, "tunnel %u", t);
+}
+
+void tunnel_limit(enum tunnel t, uint8_t type)
+{
+	limits[t] = type;
+	tunnel_reset(t);
+}
+
+/* Its numbers are far above those of the others: the peer's window takes either for old, and none twice. Those of 64 bits would be of another cycle. */
+void tunnel_own(enum tunnel t, uint32_t worker, int none)
+{
+	struct sp_sa_out *sa = NULL;
+
+	if (forms[t].esn || t == TUNNEL_LAST)
+		return;
+	if (!none)
+		sa = create_out(&ours, t, own_sequence += 1 << 16, (uint8_t)worker);
+	bury_out(sp_cell_publish_own(ours.dp, (uint16_t)t, worker, sa));
+}
+
+void tunnels_forget(void)
+{
+	memset(limits, 0, sizeof(limits));
+	own_sequence = 0;
+	for (enum tunnel t = 0; t < TUNNELS; t++)
+		for (uint32_t w = 0; w < ours.workers; w++)
+			bury_out(sp_cell_publish_own(ours.dp, (uint16_t)t, w, NULL));
 }
 
 void tunnel_close(const struct gateway *g, enum tunnel t)
 {
 	sp_early_forget(g->dp, g->spi[t]);
-	sp_sa_in_free(sp_sa_in_retire(g->dp, g->spi[t]));
+	bury_in(sp_sa_in_retire(g->dp, g->spi[t]));
 	if (forms[t].bundle) {
 		sp_early_forget(g->dp, g->ah_spi[t]);
-		sp_sa_in_free(sp_sa_in_retire(g->dp, g->ah_spi[t]));
+		bury_in(sp_sa_in_retire(g->dp, g->ah_spi[t]));
 	}
 }
 

@@ -21,6 +21,11 @@ func general() map[string][]byte {
 		"explain":        explanations(),
 		"path-mtu":       pathMTU(),
 		"hub":            hub(),
+		"moves":          moves(),
+		"limits":         limits(),
+		"own":            own(),
+		"under-way":      underWay(),
+		"interleaved":    interleaved(),
 	}
 }
 
@@ -215,6 +220,85 @@ func hub() (b []byte) {
 		one := sealed(opSealed, tunnel(i), i%2 != 0, 0, i, packet(udp, 700))
 		one[5+1], one[5+3] = 0x80|5, byte(i+7) // another tunnel's network
 		b = append(b, one...)
+	}
+	return b
+}
+
+// sas is a change of SAs: op_sas of fuzz_fastpath.c.
+func sas(what, how byte, t tunnel) []byte { return []byte{opSAs, what | how<<3, byte(t)} }
+
+// moves of either end and of the peer's port, between packets.
+func moves() (b []byte) {
+	for i := range tunnels {
+		t := tunnel(i)
+		for where := range byte(8) {
+			b = append(append(b, sas(0, where, t)...), out(t, i%2 != 0, packet(udp, 300+int(where)))...)
+		}
+	}
+	return b
+}
+
+// limits to echo requests, of either IP version, which some packets are.
+func limits() (b []byte) {
+	for i := range tunnels {
+		t := tunnel(i)
+		for _, kind := range []byte{8, 16, 0} {
+			b = append(b, sas(1, kind, t)...)
+			for _, wide := range []bool{false, true} {
+				b = append(b, out(t, wide, append(packet(icmp, 90)[:4], kind, 0, 0, 0, 0, 0, 0, 1))...)
+				b = append(b, sealed(opSealed, t, wide, 0, i, packet(icmp, 90))...)
+			}
+		}
+	}
+	return b
+}
+
+// own SAs of the workers come and go.
+func own() (b []byte) {
+	for i := range tunnels {
+		t := tunnel(i)
+		for _, what := range []byte{2, 2, 3} {
+			for worker := range byte(2) {
+				b = append(b, sas(what, worker, t)...)
+				other := out(t, i%2 != 0, packet(udp, 300))
+				other[0] |= worker << 7
+				b = append(b, other...)
+			}
+		}
+	}
+	return b
+}
+
+// underWay takes SAs away from packets that are half way.
+func underWay() (b []byte) {
+	for i := range tunnels {
+		t := tunnel(i)
+		for worker := range byte(2) {
+			for _, what := range []byte{4, 5} {
+				b = append(b, out(t, false, packet(udp, 60))...)
+				b = append(b, sealed(opSealed|worker<<7, t, false, 0, i, packet(udp, 80))...)
+				b = append(b, sealed(opSealed, t, true, 0, i, packet(udp, 80))...)
+				b = append(b, sas(what, worker, t)...)
+			}
+			b = append(b, tables(0, t)...)
+		}
+	}
+	return b
+}
+
+// interleaved fragments of packets of several SAs, one of which goes before the last come.
+func interleaved() (b []byte) {
+	list := []tunnel{named("gcm"), named("cbc-sha1"), named("ah"), named("bundle"), named("gcm-udp"), named("wide"), named("job-cbc")}
+	for i, t := range list {
+		b = append(b, sealed(opSealed, t, false, 7, i, packet(udp, 400))...) // kept
+	}
+	for _, cut := range [][3]int{{0, 15, more}, {30, 200, 0}, {15, 15, more}} {
+		for i, t := range list {
+			b = append(append(b, opReplay|byte(i&1)<<7, 0x80|byte(i)), cuts(cut)...)
+			if i == 3 && cut[0] == 30 {
+				b = append(append(b, sas(4, 0, t)...), sas(0, 1, list[0])...)
+			}
+		}
 	}
 	return b
 }

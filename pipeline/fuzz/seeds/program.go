@@ -17,6 +17,7 @@ const (
 	opForge
 	_
 	opUDP
+	opSAs
 
 	stripped    = 0x40 // the device takes VLAN tags off
 	otherWorker = 0x80
