@@ -166,8 +166,7 @@ func (g *Gateway) targets(wanted api.Action) ([]child, error) {
 	case wanted.All, wanted.Name != "" && wanted.Peer+wanted.Child != "":
 		return nil, errors.New("expected a name, or a peer, or all, found more than one of them")
 	case wanted.Name != "":
-		peer, name, err := g.negotiator.find(wanted.Name)
-		return []child{{peer, name}}, err
+		return g.negotiator.find(wanted.Name)
 	}
 	return []child{{wanted.Peer, wanted.Child}}, g.negotiator.known(wanted.Peer, wanted.Child)
 }

@@ -20,6 +20,10 @@ type cellBook struct {
 	plane plane
 	cells map[string]*cell // by tunnel
 	down  map[string]bool  // peers that the operator took down
+
+	// Of thousands of tunnels, those of one peer and those that are paused, for each SA that comes up asks for them.
+	ofPeer map[string][]*cell
+	paused map[*cell]bool
 }
 
 type cell struct {
@@ -36,7 +40,7 @@ type cell struct {
 }
 
 func newCellBook(p plane) cellBook {
-	return cellBook{plane: p, cells: map[string]*cell{}, down: map[string]bool{}}
+	return cellBook{plane: p, cells: map[string]*cell{}, down: map[string]bool{}, ofPeer: map[string][]*cell{}, paused: map[*cell]bool{}}
 }
 
 // claim gives every tunnel a cell, and keeps those that it has, until release.
@@ -81,6 +85,7 @@ func (b *cellBook) adopt(now time.Time, tunnels []string, peers map[string]strin
 		known[peer] = true
 	}
 	maps.DeleteFunc(b.down, func(peer string, _ bool) bool { return !known[peer] })
+	clear(b.ofPeer)
 	for tunnel, c := range b.cells {
 		c.inForce = wanted[tunnel]
 		peer := peers[tunnel]
@@ -88,14 +93,28 @@ func (b *cellBook) adopt(now time.Time, tunnels []string, peers map[string]strin
 			peer = ""
 		}
 		if c.peer != peer {
-			c.peer, c.down, c.failedUntil = peer, b.down[peer], time.Time{}
+			c.peer, c.down = peer, b.down[peer]
+			b.hold(c, time.Time{})
+		}
+		if peer != "" {
+			b.ofPeer[peer] = append(b.ofPeer[peer], c)
 		}
 		if !c.failedUntil.IsZero() {
-			c.failedUntil = until(peer, tunnel)
+			b.hold(c, until(peer, tunnel))
 		}
 		failed = errors.Join(failed, b.settle(now, c))
 	}
 	return failed
+}
+
+// orphan drops the traffic of a tunnel whose peer has gone.
+func (b *cellBook) orphan(now time.Time, tunnel string) error {
+	c := b.cells[tunnel]
+	delete(b.down, c.peer)
+	delete(b.ofPeer, c.peer)
+	c.peer, c.down = "", false
+	b.hold(c, time.Time{})
+	return b.settle(now, c)
 }
 
 // settle tells the data plane what happens to the cell's traffic from now on.
@@ -149,24 +168,29 @@ func (b *cellBook) removed(c *cell) error {
 // pause makes traffic of a peer's tunnels drop until a negotiation may be tried
 // again; until is zero where it may be now.
 func (b *cellBook) pause(now time.Time, peer string, until func(peer, tunnel string) time.Time) (failed error) {
-	for tunnel, c := range b.cells {
-		if c.peer == peer {
-			c.failedUntil = until(peer, tunnel)
-			failed = errors.Join(failed, b.settle(now, c))
-		}
+	for _, c := range b.ofPeer[peer] {
+		b.hold(c, until(peer, c.tunnel))
+		failed = errors.Join(failed, b.settle(now, c))
 	}
 	return failed
+}
+
+// hold notes until when a cell is paused, the zero time if it is not.
+func (b *cellBook) hold(c *cell, until time.Time) {
+	c.failedUntil = until
+	if until.IsZero() {
+		delete(b.paused, c)
+	} else {
+		b.paused[c] = true
+	}
 }
 
 // resume ends the pauses that are over and says when the next one is; the zero
 // time if there is none.
 func (b *cellBook) resume(now time.Time) (next time.Time, failed error) {
-	for _, c := range b.cells {
-		if c.failedUntil.IsZero() {
-			continue
-		}
+	for c := range b.paused {
 		if !now.Before(c.failedUntil) {
-			c.failedUntil = time.Time{}
+			b.hold(c, time.Time{})
 			failed = errors.Join(failed, b.settle(now, c))
 		} else if next.IsZero() || c.failedUntil.Before(next) {
 			next = c.failedUntil
@@ -180,9 +204,10 @@ func (b *cellBook) order(now time.Time, peer, tunnel string, down bool) (failed 
 	if !down || tunnel == "" {
 		b.down[peer] = down // IKE begins again with all of a peer, whichever tunnel is wanted
 	}
-	for name, c := range b.cells {
-		if c.peer == peer && (tunnel == "" || tunnel == name) {
-			c.down, c.failedUntil = down, time.Time{}
+	for _, c := range b.ofPeer[peer] {
+		if tunnel == "" || tunnel == c.tunnel {
+			c.down = down
+			b.hold(c, time.Time{})
 			failed = errors.Join(failed, b.settle(now, c))
 		}
 	}

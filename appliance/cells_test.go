@@ -63,3 +63,26 @@ func TestNewTunnelOfADownPeer(t *testing.T) {
 	adopt(map[string]string{"e": "far"})
 	expect("far was gone and is new", map[string]pipeline.CellState{"e": hold})
 }
+
+// A peer that has gone takes its pause and its place in the index along: its cell may be another tunnel's by the time the pause would end.
+func TestOrphanIsNotPaused(t *testing.T) {
+	b := newCellBook(newMemoryPlane("192.0.2.1", 0))
+	now := time.Unix(1_000_000, 0)
+	until := func(string, string) time.Time { return now.Add(time.Minute) }
+	tunnels := []string{"dynamic"}
+	if _, err := b.claim(tunnels); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.adopt(now, tunnels, map[string]string{"dynamic": "dynamic"}, until); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.pause(now, "dynamic", until); err != nil || len(b.paused) != 1 {
+		t.Fatalf("%v: %d cells are paused, expected one", err, len(b.paused))
+	}
+	if err := b.orphan(now, "dynamic"); err != nil {
+		t.Fatal(err)
+	}
+	if next, err := b.resume(now); err != nil || !next.IsZero() || len(b.paused) != 0 || len(b.ofPeer) != 0 {
+		t.Errorf("%v: the next pause ends at %v, %d cells are paused and %d peers known, expected none", err, next, len(b.paused), len(b.ofPeer))
+	}
+}

@@ -260,7 +260,7 @@ func TestDryRunTellsWhatThenHappens(t *testing.T) {
 	if now := spis(); now["high"] != before["high"] {
 		t.Errorf("high was %s and is %s", before["high"], now["high"])
 	}
-	if said := g.logs.String(); strings.Count(said, "msg=child_deleted") != 1 || !strings.Contains(said, "msg=child_deleted peer=far child=low reason=reconfigured") {
+	if said := g.logs.String(); strings.Count(said, "msg=child_deleted") != 1 || !strings.Contains(said, "msg=child_deleted version=2 peer=far child=low reason=reconfigured") {
 		t.Error("expected the log to say that low was deleted, and nothing else")
 	}
 }

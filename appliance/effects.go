@@ -13,8 +13,8 @@ import (
 func (n *negotiator) carryOut(effect ike.Effect) *ike.InstallFailed {
 	switch e := effect.(type) {
 	case ike.Send:
-		if err := n.plane.SendUDP(e.Local, e.Remote, e.Payload, e.NonESPMarker); err != nil {
-			n.log.Debug("IKE message not sent", "remote", e.Remote, "error", err)
+		if !n.hold(e) {
+			n.send(e)
 		}
 	case ike.Arm:
 		n.arm(e.At)
@@ -25,11 +25,20 @@ func (n *negotiator) carryOut(effect ike.Effect) *ike.InstallFailed {
 			return failed
 		}
 		n.inbound[e.SA.SPI] = n.count(e.Child)
+		n.protects(e.Child, e.SA.Selectors)
 	case ike.InstallOutbound:
 		if failed := n.install(e.Peer, e.Child, e.SA, n.plane.InstallOutbound); failed != nil {
 			return failed // the engine removes nothing that was refused
 		}
 		n.pairs[outboundSA{n.count(e.Child).id, e.SA.SPI}] = e.SA.PairSPI
+	case ike.AddPeer:
+		if err := n.addPeer(e); err != nil {
+			n.log.Warn("no cell for a peer of the default response rule", "peer", e.Peer, "error", err)
+		}
+	case ike.RemovePeer:
+		if err := n.removePeer(e.Peer); err != nil {
+			n.log.Error("cell of a peer of the default response rule", "peer", e.Peer, "error", err)
+		}
 	case ike.CheckCertificates:
 		n.certificates.check(e, n.answer)
 	case ike.MoveOutbound:
@@ -49,10 +58,19 @@ func (n *negotiator) carryOut(effect ike.Effect) *ike.InstallFailed {
 	return nil
 }
 
+func (n *negotiator) send(e ike.Send) {
+	if err := n.plane.SendUDP(e.Local, e.Remote, e.Payload, e.NonESPMarker); err != nil {
+		n.log.Debug("IKE message not sent", "remote", e.Remote, "error", err)
+	}
+}
+
 // install hands one direction of a Child SA to the data plane and wipes the
 // keys, which the data plane has copied.
 func (n *negotiator) install(peer, name string, sa ike.ChildSA, into func(pipeline.ChildSA) error) *ike.InstallFailed {
 	defer sa.Keymat.Wipe()
+	if sa.AH != nil {
+		defer sa.AH.Keymat.Wipe()
+	}
 	c := n.cells.cells[name]
 	err := fmt.Errorf("tunnel %q has no cell", name)
 	if c != nil {
@@ -70,6 +88,7 @@ func (n *negotiator) install(peer, name string, sa ike.ChildSA, into func(pipeli
 			Selectors:    sa.Selectors,
 			ReplayWindow: sa.ReplayWindow,
 			ESN:          sa.ESN,
+			AH:           around(&sa),
 			Worker:       sa.Worker,
 			Soft:         pipeline.Lifetime(sa.Soft),
 			Hard:         pipeline.Lifetime(sa.Hard),
@@ -82,6 +101,15 @@ func (n *negotiator) install(peer, name string, sa ike.ChildSA, into func(pipeli
 	}
 	n.report("install SA", peer, name, sa.SPI, err)
 	return &ike.InstallFailed{SPI: sa.PairSPI, Reason: err.Error()}
+}
+
+// around is the AH of a bundle, whose packets have one window with those of the
+// ESP in it.
+func around(sa *ike.ChildSA) *pipeline.AHLayer {
+	if sa.AH == nil {
+		return nil
+	}
+	return &pipeline.AHLayer{SPI: sa.AH.SPI, Suite: sa.AH.Suite, Keymat: sa.AH.Keymat, ReplayWindow: sa.ReplayWindow, ESN: sa.AH.ESN}
 }
 
 // count notes one more SA in the cell of a tunnel.
@@ -98,7 +126,16 @@ func (n *negotiator) removeInbound(spi uint32) error {
 	}
 	delete(n.inbound, spi)
 	err := n.plane.RemoveInbound(spi) // first: a cell is closed without SAs
-	return errors.Join(err, n.cells.removed(c))
+	return errors.Join(err, n.removed(c))
+}
+
+// removed counts an SA out. With the last one the filters of a dynamic peer go.
+func (n *negotiator) removed(c *cell) error {
+	err := n.cells.removed(c)
+	if c.sas == 0 {
+		n.protects(c.tunnel, nil)
+	}
+	return err
 }
 
 func (n *negotiator) moveOutbound(tunnel string, spi uint32, local, remote netip.AddrPort) error {
@@ -116,7 +153,7 @@ func (n *negotiator) removeOutbound(tunnel string, spi uint32) error {
 	}
 	delete(n.pairs, outboundSA{c.id, spi})
 	_, err := n.plane.RemoveOutbound(c.id, spi)
-	return errors.Join(err, n.cells.removed(c))
+	return errors.Join(err, n.removed(c))
 }
 
 func (n *negotiator) report(what, peer, name string, spi uint32, err error) {

@@ -69,7 +69,7 @@ func (l *eventLog) add(f ike.Fact) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	ring := &l.own
-	if factKinds[f.Kind].strangers {
+	if byStrangers(f) {
 		ring = &l.strangers
 	}
 	ring.add(numberedFact{f, l.next})

@@ -109,7 +109,7 @@ func TestLogAndEventsSayTheSame(t *testing.T) {
 	for _, own := range []string{"kind", "number", "time"} {
 		delete(shown, own)
 	}
-	if len(shown) != 14 || !maps.EqualFunc(logged, shown, func(a, b any) bool { return fmt.Sprint(a) == fmt.Sprint(b) }) {
+	if len(shown) != 15 || !maps.EqualFunc(logged, shown, func(a, b any) bool { return fmt.Sprint(a) == fmt.Sprint(b) }) {
 		t.Errorf("logged %v\nshown  %v", logged, shown)
 	}
 }

@@ -122,6 +122,12 @@ func (now *running) arrival(q *question, in string) error {
 			}
 		}
 	}
+	for i := range now.spd.Entries {
+		if e := &now.spd.Entries[i]; e.Tunnel == in && e.FilterList == policy.DynamicList && e.Verdict == policy.VerdictProtect {
+			q.port, q.tunnel = portOf(now.addresses, e.Source.First), in
+			return nil
+		}
+	}
 	if _, known := now.addresses[in]; !known && in != pipeline.LocalPort {
 		return fmt.Errorf("in: %q: expected a port (%s), %s for a packet of the gateway's own, or a tunnel", in, portNames(now.cfg), pipeline.LocalPort)
 	}

@@ -9,6 +9,7 @@ import (
 
 	"sallyport/appliance/api"
 	"sallyport/ike"
+	"sallyport/policy"
 )
 
 // spiText is an SPI as every view and log line shows it.
@@ -39,9 +40,19 @@ var factKinds = map[ike.FactKind]struct {
 	ike.Silent:             {level: slog.LevelWarn},
 }
 
+// byStrangers reports whether strangers can cause a fact at will: those whom the default response rule has not let in yet, too.
+func byStrangers(f ike.Fact) bool { return factKinds[f.Kind].strangers || f.Peer == policy.DynamicList }
+
+func levelOf(f ike.Fact) slog.Level {
+	if byStrangers(f) {
+		return slog.LevelDebug
+	}
+	return factKinds[f.Kind].level
+}
+
 // eventOf is a fact as the API, and under the same names the log, has it.
 func eventOf(f ike.Fact) api.Event {
-	e := api.Event{Time: f.Time, Kind: f.Kind.String(), Peer: f.Peer, Child: f.Child, Reason: string(f.Reason), Detail: f.Detail, Role: f.Role.String(),
+	e := api.Event{Time: f.Time, Kind: f.Kind.String(), Version: f.Version.Number(), Peer: f.Peer, Child: f.Child, Reason: string(f.Reason), Detail: f.Detail, Role: f.Role.String(),
 		Suite: f.Suite, Tries: f.Tries, NextAttempt: f.NextAttempt, Selectors: texts(f.Selectors)}
 	if f.Local.IsValid() {
 		e.Local = f.Local.String()
@@ -57,6 +68,9 @@ func eventOf(f ike.Fact) api.Event {
 	}
 	if f.SPIOut != 0 {
 		e.SPIOut = spiText(f.SPIOut)
+	}
+	if f.AHSPIOut != 0 {
+		e.AHSPIIn, e.AHSPIOut = spiText(f.AHSPIIn), spiText(f.AHSPIOut)
 	}
 	return e
 }
@@ -83,7 +97,7 @@ var eventFields = func() (fields []struct {
 
 // logFact writes a fact as one log line with the attributes that apply to it.
 func logFact(log *slog.Logger, f ike.Fact) {
-	level := factKinds[f.Kind].level
+	level := levelOf(f)
 	if !log.Enabled(context.Background(), level) {
 		return // before any text is made: strangers cause facts at will
 	}

@@ -77,6 +77,7 @@ type packetView struct {
 	sourcePort, port    uint16
 	payload             []byte // of UDP
 	spi, sequence       uint32 // of ESP
+	packet              []byte // all of it
 }
 
 // readIPv4 reads an IPv4 packet; ok is false for anything else.
@@ -91,6 +92,7 @@ func readIPv4(frame []byte) (p packetView, ok bool) {
 		p.sourcePort, p.port = binary.BigEndian.Uint16(h[20:]), binary.BigEndian.Uint16(h[22:])
 		p.payload = h[28:length]
 	}
+	p.packet = h[:min(int(binary.BigEndian.Uint16(h[2:])), len(h))]
 	if p.protocol == protoESP && len(h) >= 28 {
 		p.spi = binary.BigEndian.Uint32(h[20:])
 		p.sequence = binary.BigEndian.Uint32(h[24:])

@@ -324,6 +324,7 @@ func (g *Gateway) serve(ctx context.Context, hangup <-chan os.Signal) error {
 	broken := make(chan error, 1)
 	running.Go(func() { g.negotiator.run(background) })
 	running.Go(func() { g.manager.watch(ctx, hangup) })
+	running.Go(func() { g.manager.follow(ctx) })
 	running.Go(func() { g.watchExpiry(ctx) })
 	defer g.certificates.close()
 	running.Go(func() {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"os"
 	"strconv"
 	"strings"
@@ -16,28 +17,33 @@ import (
 	"sallyport/ike"
 )
 
-// keyLog writes keys as the tables that Wireshark reads (User's Guide 11.22 "ISAKMP IKEv2 decryption table", and the table esp_sa of its ESP
-// preferences), as files of its profile directory: those of IKE SAs to the file that is named, those of SAs of ESP to one beside it. The names of
-// algorithms are Wireshark's own; of two lines with the same SPIs it takes the last; what it cannot decrypt becomes a comment. For a lab: whoever has the
-// files reads all traffic.
+// keyLog writes keys as the tables that Wireshark reads (User's Guide 11.22 "ISAKMP IKEv2 decryption table", the same of IKEv1, and the table esp_sa of its
+// ESP preferences), as files of its profile directory: those of IKE SAs of IKEv2 to the file that is named, those of IKEv1, and of ESP and AH, to files
+// beside it. The names of algorithms are Wireshark's own; of two lines with the same SPIs it takes the last; what it cannot decrypt becomes a comment. For
+// a lab: whoever has the files reads all traffic.
 type keyLog struct {
-	path     string
-	ike, esp *os.File
-	log      *slog.Logger
-	broken   bool // said so
+	path            string
+	ike, ikev1, esp *os.File
+	log             *slog.Logger
+	broken          bool // said so
 }
 
-// espTable is the end of the second file's name.
-const espTable = ".esp_sa"
+// The ends of the names of the files beside the first.
+const (
+	espTable   = ".esp_sa"
+	ikev1Table = ".ikev1"
+)
 
 // openKeyLog opens the files to append to; nobody but their owner may read them.
 func openKeyLog(path string, log *slog.Logger) (k *keyLog, err error) {
 	k = &keyLog{path: path, log: log}
-	if k.ike, err = openPrivate(path); err != nil {
-		return nil, err
-	}
-	if k.esp, err = openPrivate(path + espTable); err != nil {
-		return nil, errors.Join(err, k.ike.Close())
+	for _, file := range []struct {
+		end string
+		at  **os.File
+	}{{"", &k.ike}, {ikev1Table, &k.ikev1}, {espTable, &k.esp}} {
+		if *file.at, err = openPrivate(path + file.end); err != nil {
+			return nil, errors.Join(err, k.close())
+		}
 	}
 	return k, nil
 }
@@ -65,18 +71,30 @@ func ownAlone(f *os.File) error {
 	return nil
 }
 
-func (k *keyLog) close() error { return errors.Join(k.ike.Close(), k.esp.Close()) }
+func (k *keyLog) close() (failed error) {
+	for _, file := range []*os.File{k.ike, k.ikev1, k.esp} {
+		if file != nil {
+			failed = errors.Join(failed, file.Close())
+		}
+	}
+	return failed
+}
 
 // warning is what every view says while keys are written.
 func (k *keyLog) warning() string {
-	return fmt.Sprintf("all keys are written to %s and %s%s: whoever reads them reads the traffic; for a lab only", k.path, k.path, espTable)
+	return fmt.Sprintf("all keys are written to %s, %s%s and %s%s: whoever reads them reads the traffic; for a lab only", k.path, k.path, ikev1Table, k.path, espTable)
 }
 
 // write is ike.Config.KeyLog.
 func (k *keyLog) write(keys ike.KeyLog) {
-	to, line := k.ike, ikeLine(keys)
-	if keys.Child != nil {
-		to, line = k.esp, espLine(keys)
+	to, line := k.ike, ""
+	switch {
+	case keys.Child != nil:
+		to, line = k.esp, childLines(keys)
+	case keys.Version == ike.V1:
+		to, line = k.ikev1, ikev1Line(keys)
+	default:
+		line = ikeLine(keys)
 	}
 	if _, err := to.WriteString(line + "\n"); err != nil && !k.broken {
 		k.broken = true
@@ -93,6 +111,9 @@ func ikeLine(keys ike.KeyLog) string {
 	}
 	return fmt.Sprintf("%s,%s,%s,%q,%s,%s,%q", spis, hexOf(keys.EI), hexOf(keys.ER), cipher, hexOf(keys.AI), hexOf(keys.AR), integrity)
 }
+
+// ikev1Line is a line of ikev1_decryption_table: the initiator's cookie and the key of the cipher.
+func ikev1Line(keys ike.KeyLog) string { return ikeSPIText(keys.SPIi) + "," + hexOf(keys.EI) }
 
 func hexOf(s crypto.Secret) string { return hex.EncodeToString(s.Bytes()) }
 
@@ -126,24 +147,48 @@ var ikeIntegrityNames = map[crypto.IntegID]string{
 	crypto.IntegHMACSHA512: "HMAC_SHA2_512_256 [RFC4868]",
 }
 
-// espLine is a line of esp_sa: IP version, source, destination, SPI, encryption, its key with the salt, authentication, its key.
-func espLine(keys ike.KeyLog) string {
+// childLines are for esp_sa: a line for one direction of ESP, and a comment of the same form for AH, of which Wireshark checks nothing. A bundle has both.
+func childLines(keys ike.KeyLog) string {
 	sa := keys.Child
 	source, destination := sa.Local.Addr(), sa.Remote.Addr()
 	if keys.Inbound {
 		source, destination = destination, source
 	}
+	switch {
+	case sa.Protocol == crypto.ProtocolAH:
+		return ahLine(source, destination, &ike.AHLayer{SPI: sa.SPI, Suite: sa.Suite, Keymat: sa.Keymat})
+	case sa.AH != nil:
+		return ahLine(source, destination, sa.AH) + "\n" + espLine(source, destination, sa)
+	}
+	return espLine(source, destination, sa)
+}
+
+// espLine is a line of esp_sa: IP version, source, destination, SPI, encryption, its key with the salt, authentication, its key.
+func espLine(source, destination netip.Addr, sa *ike.ChildSA) string {
 	cipher, integrity := espCipherName(sa.Suite), espIntegrityNames[sa.Suite.Integ]
-	if sa.Protocol != crypto.ProtocolESP || cipher == "" || integrity == "" {
+	if cipher == "" || integrity == "" {
 		return fmt.Sprintf("# %s > %s %s: Wireshark does not decrypt %v of %v", source, destination, spiText(sa.SPI), sa.Suite, sa.Protocol)
 	}
+	keymat := sa.Keymat.Bytes()
+	n := sa.Suite.KeyLen() + sa.Suite.SaltLen()
+	return saLine(source, destination, sa.SPI, cipher, keymat[:n], integrity, keymat[n:])
+}
+
+// ahLine is the same of AH, as a comment. Integrity algorithms without a name in Wireshark have that of the configuration.
+func ahLine(source, destination netip.Addr, sa *ike.AHLayer) string {
+	integrity := espIntegrityNames[sa.Suite.Integ]
+	if integrity == "" {
+		integrity = sa.Suite.String()
+	}
+	return "# AH: " + saLine(source, destination, sa.SPI, "NULL", nil, integrity, sa.Keymat.Bytes())
+}
+
+func saLine(source, destination netip.Addr, spi uint32, cipher string, key []byte, integrity string, integrityKey []byte) string {
 	version := "IPv4"
 	if source.Is6() {
 		version = "IPv6"
 	}
-	keymat := sa.Keymat.Bytes()
-	n := sa.Suite.KeyLen() + sa.Suite.SaltLen()
-	fields := []string{version, source.String(), destination.String(), spiText(sa.SPI), cipher, espKey(keymat[:n]), integrity, espKey(keymat[n:])}
+	fields := []string{version, source.String(), destination.String(), spiText(spi), cipher, espKey(key), integrity, espKey(integrityKey)}
 	for i := range fields {
 		fields[i] = strconv.Quote(fields[i])
 	}

@@ -35,17 +35,25 @@ func TestKeyLogLines(t *testing.T) {
 			Local: netip.MustParseAddrPort("192.0.2.1:500"), Remote: netip.MustParseAddrPort("192.0.2.2:500")}
 	}
 	withGCM, withCBC, withChaCha := child(gcm), child(cbc), child(chacha)
+	sha, gmac := crypto.Suite{Integ: crypto.IntegHMACSHA1}, crypto.Suite{Integ: crypto.IntegAESGMAC128}
+	ahAlone, bundle := child(gmac), child(gcm)
+	ahAlone.Protocol, bundle.AH = crypto.ProtocolAH, &ike.AHLayer{SPI: 0x1235, Suite: sha, Keymat: counting(20)}
 	for _, c := range []struct{ line, want string }{
 		{ikeLine(ike.KeyLog{Suite: gcm, SPIi: 1, SPIr: 2, EI: counting(20), ER: counting(20)}),
 			`0000000000000001,0000000000000002,000102030405060708090a0b0c0d0e0f10111213,000102030405060708090a0b0c0d0e0f10111213,"AES-GCM-128 with 16 octet ICV [RFC5282]",,,"NONE [RFC4306]"`},
 		{ikeLine(ike.KeyLog{Suite: cbc, SPIi: 1, SPIr: 2, EI: counting(2), ER: counting(2), AI: counting(1), AR: counting(1)}),
 			`0000000000000001,0000000000000002,0001,0001,"AES-CBC-256 [RFC3602]",00,00,"HMAC_SHA2_256_128 [RFC4868]"`},
 		{ikeLine(ike.KeyLog{Suite: chacha, SPIi: 1, SPIr: 2}), `# 0000000000000001,0000000000000002: Wireshark does not decrypt chacha20poly1305`},
-		{espLine(ike.KeyLog{Child: &withGCM, Inbound: true}),
+		{ikev1Line(ike.KeyLog{Version: ike.V1, SPIi: 1, SPIr: 2, EI: counting(16), ER: counting(16)}), `0000000000000001,000102030405060708090a0b0c0d0e0f`},
+		{childLines(ike.KeyLog{Child: &withGCM, Inbound: true}),
 			`"IPv4","192.0.2.2","192.0.2.1","0x00001234","AES-GCM with 16 octet ICV [RFC4106]","0x000102030405060708090a0b0c0d0e0f10111213","NULL",""`},
-		{espLine(ike.KeyLog{Child: &withCBC}),
+		{childLines(ike.KeyLog{Child: &withCBC}),
 			`"IPv4","192.0.2.1","192.0.2.2","0x00001234","AES-CBC [RFC3602]","0x000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f","HMAC-SHA-256-128 [RFC4868]","0x202122232425262728292a2b2c2d2e2f303132333435363738393a3b3c3d3e3f"`},
-		{espLine(ike.KeyLog{Child: &withChaCha}), `# 192.0.2.1 > 192.0.2.2 0x00001234: Wireshark does not decrypt chacha20poly1305 of ESP`},
+		{childLines(ike.KeyLog{Child: &withChaCha}), `# 192.0.2.1 > 192.0.2.2 0x00001234: Wireshark does not decrypt chacha20poly1305 of ESP`},
+		{childLines(ike.KeyLog{Child: &ahAlone}), `# AH: "IPv4","192.0.2.1","192.0.2.2","0x00001234","NULL","","aes128gmac","0x000102030405060708090a0b0c0d0e0f10111213"`},
+		{childLines(ike.KeyLog{Child: &bundle, Inbound: true}),
+			`# AH: "IPv4","192.0.2.2","192.0.2.1","0x00001235","NULL","","HMAC-SHA-1-96 [RFC2404]","0x000102030405060708090a0b0c0d0e0f10111213"` + "\n" +
+				`"IPv4","192.0.2.2","192.0.2.1","0x00001234","AES-GCM with 16 octet ICV [RFC4106]","0x000102030405060708090a0b0c0d0e0f10111213","NULL",""`},
 	} {
 		if c.line != c.want {
 			t.Errorf("found    %s\nexpected %s", c.line, c.want)

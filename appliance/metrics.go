@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"strconv"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -14,22 +15,28 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"sallyport/ike"
+	"sallyport/policy"
 )
 
-// ikeFacts counts the event stream of IKE by kind and reason.
-var ikeFactLabels = []string{"peer", "kind", "reason"}
+// ikeFactLabels are what the event stream of IKE is counted by.
+var ikeFactLabels = []string{"peer", "version", "kind", "reason"}
 
 func newFactCounter() *prometheus.CounterVec {
 	return prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "sallyport_ike_facts_total",
-		Help: "IKE facts by peer (empty for strangers), kind and reason.",
+		Help: "IKE facts by peer (empty for strangers), version of IKE (1 or 2), kind and reason.",
 	}, ikeFactLabels)
 }
 
-// countFact counts one fact. Peer names come from the configuration and reasons
-// from a closed list, so strangers cannot make new series.
+// countFact counts one fact. Peer names come from the configuration, those of
+// dynamic peers apart, which share one, and reasons from a closed list, so
+// strangers cannot make new series.
 func countFact(facts *prometheus.CounterVec, f ike.Fact) {
-	facts.WithLabelValues(f.Peer, f.Kind.String(), string(f.Reason)).Inc()
+	peer := f.Peer
+	if ike.IsDynamic(peer) {
+		peer = policy.DynamicList
+	}
+	facts.WithLabelValues(peer, strconv.Itoa(f.Version.Number()), f.Kind.String(), string(f.Reason)).Inc()
 }
 
 // description of the gateway's own metrics.

@@ -38,15 +38,10 @@ type plane interface {
 	CloseCell(cell pipeline.CellID) error
 }
 
-// inboxSize bounds the IKE datagrams and acquires that wait for the slow-path
-// core. What does not fit is dropped and counted: IKE retransmits, and a flood
-// must not grow memory (S-089).
-const inboxSize = 512
-
 // negotiator owns the IKE engine: the one goroutine that steps it, the clock
 // and the queue it reads, and the hands that carry out its effects.
 type negotiator struct {
-	engine *ike.Engine
+	engine *engines
 	plane  plane
 	cells  cellBook
 	manual manualBook
@@ -56,8 +51,9 @@ type negotiator struct {
 	log    *slog.Logger
 
 	certificates *certificates
+	dynamic      dynamicBook
 
-	inbox    chan ike.Event
+	inbox    inbox
 	overflow atomic.Uint64
 	calls    chan func()
 	ended    chan struct{} // closed when run has ended
@@ -110,8 +106,9 @@ func newNegotiator(cfg ike.Config, p plane, facts func(ike.Fact), certificates *
 		log:   log,
 
 		certificates: certificates,
+		dynamic:      newDynamicBook(),
 
-		inbox:   make(chan ike.Event, inboxSize),
+		inbox:   newInbox(),
 		calls:   make(chan func()),
 		ended:   make(chan struct{}),
 		wake:    make(chan struct{}, 1),
@@ -126,7 +123,7 @@ func newNegotiator(cfg ike.Config, p plane, facts func(ike.Fact), certificates *
 	n.manual, n.doctor = newManualBook(p, &n.cells, log), newDoctor(p)
 	n.names.Store(&directory{})
 	cfg.AllocateSPI = func(_, _ string) (uint32, error) { return p.AllocateSPI() }
-	n.engine = ike.NewEngine(cfg)
+	n.engine = newEngines(cfg)
 	return n
 }
 
@@ -137,10 +134,13 @@ func (n *negotiator) run(ctx context.Context) {
 	defer n.pause.Stop()
 	defer n.again.Stop()
 	for {
+		first, later := n.inbox.queues()
 		select {
 		case <-ctx.Done():
 			return
-		case event := <-n.inbox:
+		case event := <-later:
+			n.step(event)
+		case event := <-first:
 			n.step(event)
 		case <-n.wake:
 			n.expire()
@@ -260,9 +260,7 @@ func (n *negotiator) Moved(cell pipeline.CellID, spi uint32, remote netip.AddrPo
 }
 
 func (n *negotiator) offer(event ike.Event) {
-	select {
-	case n.inbox <- event:
-	default:
+	if !n.inbox.offer(event) {
 		n.overflow.Add(1)
 	}
 }
@@ -364,22 +362,27 @@ func (n *negotiator) known(peer, name string) error {
 	return nil
 }
 
-// find reads the name of a peer, or of a rule whose tunnel a peer has: then child is that rule.
-func (n *negotiator) find(name string) (peer, child string, err error) {
-	names := n.names.Load()
-	if len(names.peers()[name]) > 0 {
-		return name, "", nil
+// find reads the name of a peer, of a tunnel that a peer has, or of a rule that has several.
+func (n *negotiator) find(name string) ([]child, error) {
+	peers := n.names.Load().peers()
+	if len(peers[name]) > 0 {
+		return []child{{peer: name}}, nil
 	}
-	for _, c := range names.children {
-		if c.name == name {
-			return c.peer, c.name, nil
+	var found []child
+	for _, peer := range slices.Sorted(maps.Keys(peers)) {
+		for _, tunnel := range peers[peer] {
+			if tunnel == name || policy.SplitFrom(tunnel) == name {
+				found = append(found, child{peer, tunnel})
+			}
 		}
 	}
-	peers := names.peers()
-	if len(peers) == 0 {
-		return "", "", fmt.Errorf("%.64q: expected a peer, found none with whom anything is negotiated: a rule of the active policy has to name it, and neither ike.enabled nor ports[].ike may be off", name)
+	switch {
+	case len(found) > 0:
+		return found, nil
+	case len(peers) == 0:
+		return nil, fmt.Errorf("%.64q: expected a peer, found none with whom anything is negotiated: a rule of the active policy has to name it, and neither ike.enabled nor ports[].ike may be off", name)
 	}
-	return "", "", fmt.Errorf("%.64q: expected a peer (%s) or a rule that one protects", name, strings.Join(slices.Sorted(maps.Keys(peers)), ", "))
+	return nil, fmt.Errorf("%.64q: expected a peer (%s) or a rule that one protects", name, strings.Join(slices.Sorted(maps.Keys(peers)), ", "))
 }
 
 // peers are the children of each peer, in the order of their names.

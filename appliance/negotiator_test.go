@@ -367,19 +367,6 @@ func TestRefusedInstallEndsTheChild(t *testing.T) {
 	}
 }
 
-// A flood of datagrams fills the inbox and no more (S-089: bounded queue before IKE).
-func TestInboxIsBounded(t *testing.T) {
-	plane := newMemoryPlane("192.0.2.1", 1)
-	n := newNegotiator(ike.Config{Random: rand.Reader}, plane, func(ike.Fact) {}, newCertificates(t.TempDir(), slog.New(slog.DiscardHandler)), slog.New(slog.DiscardHandler))
-	const flood = 3 * inboxSize
-	for range flood {
-		n.IKE(pipeline.Datagram{Payload: []byte{1}})
-	}
-	if got := n.overflow.Load(); got != flood-inboxSize {
-		t.Errorf("expected %d datagrams to be refused, found %d", flood-inboxSize, got)
-	}
-}
-
 func TestOrdersNameKnownPeers(t *testing.T) {
 	p := newPair(t)
 	if err := p.a.known("nobody", ""); err == nil || err.Error() != `peer "nobody": expected one of b` {

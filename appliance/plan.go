@@ -89,7 +89,7 @@ func (p *plan) build(ctx context.Context) error {
 	if err != nil {
 		return refuse(err)
 	}
-	next.spd, next.peers, next.manual = compiled.SPD, compiled.Peers, compiled.Manual
+	next.spd, next.peers, next.response, next.manual = compiled.SPD, compiled.Peers, compiled.DefaultResponse, compiled.Manual
 	next.addresses, _ = next.overlay.present(next.cfg)
 	p.change.Policy, next.warnings = next.spd.Policy, slices.Clone(compiled.Warnings)
 	p.tunnels = tunnelsOf(next.spd, next.peers)
@@ -148,7 +148,8 @@ func (p *plan) release(ctx context.Context) error {
 
 // takeover is what the negotiator is told; publish lets the workers see the policy.
 func (p *plan) takeover(publish func()) takeover {
-	return takeover{tunnels: p.tunnels, peers: p.next.reconfigure(), manual: p.next.manual, encapsulation: p.next.cfg.Encapsulation, auth: p.next.cfg.Auth, publish: publish}
+	return takeover{tunnels: p.tunnels, peers: p.next.reconfigure(), manual: p.next.manual, encapsulation: p.next.cfg.Encapsulation, auth: p.next.cfg.Auth,
+		dynamic: p.next.overlay.dynamic, publish: publish}
 }
 
 // undo gives back what was taken for a change that does not come about.
@@ -191,7 +192,8 @@ func (p *plan) describe(ctx context.Context, before *running) error {
 	moves := func(peer string) bool {
 		return !slices.ContainsFunc(negotiated, func(sa ike.SAInfo) bool { return sa.Peer == peer && !sa.MOBIKE })
 	}
-	c.Ended, c.Kept = endedSAs(negotiated, ike.Endings(before.peers, p.next.peers, moves))
+	endings := append(ike.Endings(before.peers, p.next.peers, moves), endedStrangers(negotiated, before, p.next)...)
+	c.Ended, c.Kept = endedSAs(negotiated, endings)
 	endedManual(c, before.manual, p.next.manual)
 	return nil
 }

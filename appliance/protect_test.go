@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"sallyport/appliance/api"
+	"sallyport/ike"
+	"sallyport/policy"
 )
 
 // S-005: traffic of a rule is encapsulated to its peer from the gateway's own end, and
@@ -80,5 +82,40 @@ func TestSilentPeer(t *testing.T) {
 		if p.protocol != protoUDP || p.port != 500 {
 			t.Errorf("a host got %q", p.payload)
 		}
+	}
+}
+
+// S-035: two hosts behind the gateways negotiate transport mode with each other, by IKE of either version. Their messages, of UDP port 500 as the gateways' own,
+// are what the tunnel is for: they leave as ESP, the first one held until it is up, and no gateway takes one for its own.
+func TestIKEThroughTunnel(t *testing.T) {
+	for _, version := range []ike.Version{ike.V2, ike.V1} {
+		t.Run(version.String(), func(t *testing.T) {
+			r := newRig(t, strings.Replace(siteA(), "start: always", "start: on-demand", 1), siteB())
+			between := func(local, remote string, start ike.Start) ike.Child {
+				return ike.Child{Name: "transport", Transport: true, Start: start, IdleTimeout: -1, Selectors: []policy.Selector{{
+					Local: policy.HostRange(netip.MustParseAddr(local)), Remote: policy.HostRange(netip.MustParseAddr(remote)), LocalPort: policy.AnyPort, RemotePort: policy.AnyPort}}}
+			}
+			left := startStub(r, r.gateways[0], rigLAN, "10.1.0.7", "10.2.0.7", version, between("10.1.0.7", "10.2.0.7", ike.StartAlways))
+			right := startStub(r, r.gateways[1], rigLAN, "10.2.0.7", "10.1.0.7", version, between("10.2.0.7", "10.1.0.7", ike.StartOnDemand))
+			eventually(t, "the hosts to have their SAs", func() bool {
+				left.turn()
+				right.turn()
+				return left.out.SPI != 0 && right.out.SPI != 0
+			})
+			if !left.out.Transport || !right.out.Transport || left.out.SPI != right.in.SPI {
+				t.Errorf("the hosts send by %+v and %+v", left.out, right.out)
+			}
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			protected := 0
+			for _, p := range r.wire {
+				if p.protocol == protoESP {
+					protected++
+				}
+			}
+			if heard := left.heard + right.heard; protected < heard || heard < 4 {
+				t.Errorf("the hosts heard %d messages of each other, of %d ESP packets on the wire", heard, protected)
+			}
+		})
 	}
 }

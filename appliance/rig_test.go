@@ -106,6 +106,7 @@ func startRig(t *testing.T, resolver config.Resolver, every func(time.Duration) 
 	for _, g := range r.gateways {
 		r.finished.Go(func() { g.negotiator.run(ctx) })
 		r.finished.Go(func() { g.manager.watch(ctx, g.hangup) })
+		r.finished.Go(func() { g.manager.follow(ctx) })
 		r.finished.Go(func() {
 			if err := g.plane.Exceptions(ctx, g.negotiator); err != nil && !errors.Is(err, context.Canceled) {
 				t.Error(err)
@@ -271,7 +272,7 @@ func (r *rig) host(g *rigGateway, port int, frame []byte) {
 		return
 	}
 	if p, ok := readIPv4(frame); ok {
-		p.payload = bytes.Clone(p.payload)
+		p.payload, p.packet = bytes.Clone(p.payload), bytes.Clone(p.packet)
 		r.mu.Lock()
 		r.arrived[g.cfg.Name] = append(r.arrived[g.cfg.Name], p)
 		r.mu.Unlock()

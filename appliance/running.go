@@ -22,6 +22,7 @@ type running struct {
 	addresses  map[string][]netip.Prefix // own ones now, by port
 	spd        *policy.SPD
 	peers      []ike.Peer // that IKE negotiates with
+	response   []ike.Peer // by which it answers those that no rule names
 	manual     []config.ManualTunnel
 	warnings   []string // of it, all of them
 	generation uint64   // policies published since start
@@ -29,10 +30,12 @@ type running struct {
 }
 
 // overlay is what differs from the file since start, by orders that are not
-// written to it.
+// written to it, and by peers that nobody has configured.
 type overlay struct {
 	level     *policy.ExemptionLevel
 	addresses []addressEvent // in the order of their time
+
+	dynamic []policy.DynamicFilter // of peers that the default response rule has let in
 }
 
 // addressEvent is an own address that came or went.
@@ -94,7 +97,7 @@ func portOf(byPort map[string][]netip.Prefix, address netip.Addr) string {
 // environment is what the policy is compiled for.
 func (o overlay) environment(cfg *config.Config) policy.Environment {
 	byPort, vanished := o.present(cfg)
-	env := policy.Environment{Vanished: vanished}
+	env := policy.Environment{Vanished: vanished, Dynamic: o.dynamic}
 	for _, p := range cfg.Ports {
 		for _, address := range byPort[p.Name] {
 			env.LocalAddresses = append(env.LocalAddresses, address.Addr())
@@ -107,8 +110,8 @@ func (o overlay) environment(cfg *config.Config) policy.Environment {
 // compile is the policy of a file as it is in force: with the present own
 // addresses and the level that was set.
 func (o overlay) compile(cfg *config.Config) (*config.Compiled, error) {
-	if o.level == nil && len(o.addresses) == 0 {
-		return &config.Compiled{SPD: cfg.SPD, Environment: cfg.Environment, Peers: cfg.Peers, Manual: cfg.Manual, Warnings: cfg.Warnings}, nil
+	if o.level == nil && len(o.addresses)+len(o.dynamic) == 0 {
+		return &config.Compiled{SPD: cfg.SPD, Environment: cfg.Environment, Peers: cfg.Peers, DefaultResponse: cfg.DefaultResponse, Manual: cfg.Manual, Warnings: cfg.Warnings}, nil
 	}
 	over, set := *cfg, *cfg.Policy
 	over.Policy = &set
@@ -128,7 +131,7 @@ func (now *running) reconfigure() ike.Reconfigure {
 			heard[address.Addr()] = p.IKE && now.spd.NeedsIKE
 		}
 	}
-	return ike.Reconfigure{Peers: now.peers, Deaf: func(local netip.Addr) bool { return !heard[local] }}
+	return ike.Reconfigure{Peers: now.peers, DefaultResponse: now.response, Deaf: func(local netip.Addr) bool { return !heard[local] }}
 }
 
 // snapshot is what the data plane is told. A route by a neighbour on a subnet that

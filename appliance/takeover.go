@@ -9,6 +9,7 @@ import (
 	"sallyport/appliance/config"
 	"sallyport/ike"
 	"sallyport/pipeline"
+	"sallyport/policy"
 )
 
 // claim gives tunnels of a change under way their cells; release undoes it.
@@ -29,7 +30,8 @@ type takeover struct {
 	manual        []config.ManualTunnel
 	encapsulation func(tunnel string) config.Encapsulation
 	auth          config.Authentication
-	publish       func() // lets the workers see the policy
+	dynamic       []policy.DynamicFilter // that the policy was compiled with
+	publish       func()                 // lets the workers see the policy
 }
 
 // reconfigure puts a policy in force: the engine learns its peers, and with that
@@ -56,14 +58,21 @@ func (n *negotiator) adopt(to takeover) error {
 			with[c.Name] = p.Name
 		}
 	}
+	for name, p := range n.dynamic.peers {
+		names.add(name, p.remote, n.cells.cells[name].id)
+	}
 	n.names.Store(names)
 	was := n.encapsulation
 	n.encapsulation = to.encapsulation
 	n.certificates.configure(to.auth)
 	n.step(to.peers)
+	for name := range n.dynamic.peers {
+		with[name] = name
+	}
 	err := n.manual.adopt(to.manual) // first: a cell closes with its last SA once it is not in force, and the workers still see it
 	err = errors.Join(err, n.cells.adopt(time.Now(), to.tunnels, with, n.engine.NotBefore))
 	to.publish()
+	n.published(to.dynamic)
 	n.awaitSPIs()
 	n.rewrap(names, was)
 	return errors.Join(err, n.cells.release(to.tunnels), n.cells.sweepAll())

@@ -77,14 +77,15 @@ func texts[T interface{ String() string }](values []T) []string {
 // with the manual SAs by their tunnels.
 func sasView(counted []pipeline.SACounters, negotiated []ike.SAInfo, manual map[string]string) []api.SA {
 	type origin struct {
-		peer  string
-		child ike.ChildInfo
+		peer    string
+		version int
+		child   ike.ChildInfo
 	}
 	inbound, outbound := map[uint32]origin{}, map[outboundName]origin{}
 	for _, info := range negotiated {
 		for _, c := range info.Children {
-			inbound[c.SPIIn] = origin{info.Peer, c}
-			outbound[outboundName{c.Name, c.SPIOut}] = origin{info.Peer, c}
+			from := origin{info.Peer, info.Version.Number(), c}
+			inbound[c.SPIIn], outbound[outboundName{c.Name, c.SPIOut}] = from, from
 		}
 	}
 	at := endsOf(counted)
@@ -102,7 +103,7 @@ func sasView(counted []pipeline.SACounters, negotiated []ike.SAInfo, manual map[
 			worker = &s.Worker
 		}
 		sas = append(sas, api.SA{
-			Peer: from.peer, Manual: manual[s.Tunnel], Child: s.Tunnel, Direction: direction, Worker: worker, SPI: spiText(s.SPI),
+			Peer: from.peer, Version: from.version, Manual: manual[s.Tunnel], Child: s.Tunnel, Direction: direction, Worker: worker, SPI: spiText(s.SPI),
 			Protocol: protocolOf(&s), Mode: modeOf(&s), AHSuite: aroundOf(&s), AHSPI: aroundSPI(&s), ESN: s.ESN, PathMTU: s.PathMTU, Suite: s.Suite.String(), Device: s.Device,
 			Local: endpoint(s.Local, s.UDPEncap), Remote: endpoint(s.Remote, s.UDPEncap), UDPEncap: s.UDPEncap,
 			Selectors: texts(s.Selectors), ReplayWindow: s.ReplayWindow, Sequence: s.Sequence,
@@ -206,7 +207,7 @@ func ikeView(negotiated []ike.SAInfo, down map[netip.Addr]string) []api.IKE {
 	sas := make([]api.IKE, 0, len(negotiated))
 	for _, info := range negotiated {
 		view := api.IKE{
-			Peer: info.Peer, State: info.State, Local: info.Local.String(), Remote: info.Remote.String(),
+			Peer: info.Peer, Version: info.Version.Number(), State: info.State, Local: info.Local.String(), Remote: info.Remote.String(),
 			LocalID: info.LocalID, RemoteID: info.RemoteID, Proposal: info.Proposal, NAT: natText(info),
 			Established: info.Established, RekeyAt: info.RekeyAt, Children: []string{},
 			LastFailure: failureText(info.Failure), LastFailedAt: info.Failure.At,

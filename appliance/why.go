@@ -11,6 +11,7 @@ import (
 
 	"sallyport/appliance/api"
 	"sallyport/ike"
+	"sallyport/ike/ikev1"
 	"sallyport/pki"
 )
 
@@ -20,35 +21,50 @@ func (g *Gateway) why(ctx context.Context, query url.Values) (*api.Why, error) {
 	if name == "" {
 		return nil, badRequest{fmt.Errorf("expected peer=NAME")}
 	}
-	peer, _, err := g.negotiator.find(name)
+	found, err := g.negotiator.find(name)
 	if err != nil {
 		return nil, badRequest{err}
 	}
+	peer := found[0].peer
 	infos, err := g.negotiator.snapshot(ctx)
 	if err != nil {
 		return nil, err
 	}
 	infos = slices.DeleteFunc(infos, func(i ike.SAInfo) bool { return i.Peer != peer })
 	now := g.running()
-	i := slices.IndexFunc(now.peers, func(p ike.Peer) bool { return p.Name == peer })
-	if i < 0 || len(infos) == 0 {
-		return nil, badRequest{fmt.Errorf("peer %q: it has just gone from the configuration", peer)}
+	configured, known := now.peer(peer, infos)
+	if !known || len(infos) == 0 {
+		return nil, badRequest{fmt.Errorf("peer %q: it has just gone", peer)}
 	}
-	w := newWhy(now.peers[i].Complete(), infos, time.Now())
+	w := newWhy(configured, infos, time.Now())
 	if w.Stray != nil && slices.ContainsFunc(now.peers, func(p ike.Peer) bool { return p.Remote.String() == w.Stray.Remote }) {
 		w.Stray = nil // a peer that was configured since
 	}
-	if w.Path, err = g.pathTo(now.peers[i]); err != nil {
+	if w.Path, err = g.pathTo(configured); err != nil {
 		return nil, err
 	}
 	w.Todo = todo(w)
 	return w, nil
 }
 
+// peer is a peer of the configuration, or what the default response rule has made of one.
+func (now *running) peer(name string, infos []ike.SAInfo) (ike.Peer, bool) {
+	for _, p := range now.peers {
+		if p.Name == name {
+			return p, true
+		}
+	}
+	if !ike.IsDynamic(name) || len(infos) == 0 || len(now.response) == 0 {
+		return ike.Peer{}, false
+	}
+	info := infos[len(infos)-1]
+	return now.response[0].Met(info.Local.Addr(), info.Remote.Addr(), ike.Identity{}), true
+}
+
 // newWhy is what configuration and engine know of a peer.
 func newWhy(peer ike.Peer, infos []ike.SAInfo, now time.Time) *api.Why {
 	info := infos[len(infos)-1] // the youngest IKE SA
-	w := &api.Why{Peer: peer.Name, State: info.State, Since: info.Since, Clock: now, NextAttempt: info.NextAttempt,
+	w := &api.Why{Peer: peer.Name, IKE: peer.Version.String(), Version: info.Version.Number(), Vendors: info.Vendors, State: info.State, Since: info.Since, Clock: now, NextAttempt: info.NextAttempt,
 		Local: info.Local.Addr().String(), Remote: info.Remote.Addr().String()}
 	up := 0
 	for _, c := range peer.Children {
@@ -121,7 +137,7 @@ func failureView(peer ike.Peer, f ike.Failure, now time.Time) *api.WhyAttempt {
 func attemptView(peer ike.Peer, a *ike.Attempt, now time.Time) *api.WhyAttempt {
 	view := &api.WhyAttempt{Role: a.Role.String(), Began: a.Began, Exchange: a.Exchange, Sent: a.Sent, NextSending: a.NextSending, Answer: a.Answer,
 		Cookies: a.Cookies, NAT: natText(ike.SAInfo{NATLocal: a.NATLocal, NATRemote: a.NATRemote}), Fragments: a.Fragments}
-	c := comparison{peer: peer, attempt: a}
+	c := comparison{peer: peer.Complete(), older: ikev1.Complete(peer), attempt: a}
 	view.Rows = c.rows()
 	if peer.LocalAuth == ike.AuthSignature && peer.Credential != nil {
 		view.Certificates = certificateViews(peer.Credential.Certificates[:1], true, now)

@@ -38,6 +38,18 @@ func replaced(text, old, new string) string {
 	return strings.Replace(text, old, new, 1)
 }
 
+// older speaks IKEv1 with the peer.
+func older(text string) string {
+	return replaced(replaced(text, rigProposal, "aes128-sha256-ecp256"), "{name: far, ", "{name: far, ike: v1, ")
+}
+
+func droppedFor(reason ike.Reason) func(*api.Why) bool {
+	return func(w *api.Why) bool { return w.Dropped != nil && w.Dropped.Reason == string(reason) }
+}
+
+// refusedInClear: main mode goes on, for anybody may have sent what has come back.
+func refusedInClear(w *api.Why) bool { return sent(3)(w) && w.Trying.Answer != "" && w.Dropped != nil }
+
 const rigProposal = "aes128gcm16-prfsha256-ecp256"
 
 // Each cause that keeps a tunnel down gives, between two real gateways, a screen that names it at both ends.
@@ -69,6 +81,12 @@ func TestWhyScreens(t *testing.T) {
 		}, a1: failedFor(ike.CertExpired)},
 		{name: "down", a: siteA(), b: siteB(), before: takenDown, a1: func(w *api.Why) bool { return w.Verdict == "down by an operator" && w.State == "down" }},
 		{name: "up", a: siteA(), b: siteB(), a1: verdict("up"), b1: verdict("up")},
+		{name: "ikev1-no-ike-proposal", a: older(siteA()), b: replaced(older(siteB()), "aes128-sha256-ecp256", "aes256-sha384-ecp384"), a1: refusedInClear, b1: peersFailedFor(ike.FailProposal)},
+		{name: "ikev1-no-esp-proposal", a: older(siteA()), b: replaced(older(siteB()), "esp_proposals: [aes128gcm16]", "esp_proposals: [aes256-sha256]"), a1: failedFor(ike.FailProposal), b1: peersFailedFor(ike.FailProposal)},
+		{name: "ikev1-other-traffic", a: older(siteA()), b: replaced(older(siteB()), "source: 10.2.0.0/24, destination: 10.1.0.0/24", "source: 10.2.0.0/24, destination: 10.9.0.0/24"), a1: failedFor(ike.FailSelectors), b1: peersFailedFor(ike.FailSelectors)},
+		{name: "ikev1-of-the-peer-alone", a: older(siteA()), b: siteB(), b1: droppedFor(ike.DropVersion)},
+		{name: "ikev1-of-ours-alone", a: siteA(), b: older(siteB()), b1: droppedFor(ike.DropVersion)},
+		{name: "ikev1-up", a: older(siteA()), b: older(siteB()), a1: verdict("up"), b1: verdict("up")},
 		{name: "nobody-asked", a: passive(siteA()), b: siteB(), a1: verdict("not up")},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -252,6 +270,9 @@ func steady(w *api.Why) {
 		w.Since = w.Clock.Add(-90 * time.Second)
 	}
 	w.NextAttempt = time.Time{}
+	if w.Dropped != nil {
+		w.Dropped.At, w.Dropped.Count = w.Clock, 3
+	}
 	for _, a := range []*api.WhyAttempt{w.Trying, w.Failed, w.PeersFailed} {
 		if a == nil {
 			continue

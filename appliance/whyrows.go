@@ -26,6 +26,7 @@ const (
 // comparison sets what we want, or when the peer asked what we accept, beside what the peer said.
 type comparison struct {
 	peer    ike.Peer
+	older   ike.Peer // as IKEv1 has it, with other proposals where the configuration has none
 	attempt *ike.Attempt
 }
 
@@ -35,16 +36,34 @@ func (c *comparison) rows() []api.WhyRow {
 	a := c.attempt
 	ours := a.Ours.IKE
 	if !c.weBegan() {
-		ours = offers(c.peer.IKEProposals)
+		ours = c.acceptableIKE()
 	}
 	var rows []api.WhyRow
-	if c.weBegan() || a.Theirs.IKE != nil || !strings.HasPrefix(a.Exchange, "CREATE") {
+	if a.Exchange != quickMode && (c.weBegan() || a.Theirs.IKE != nil || !strings.HasPrefix(a.Exchange, "CREATE")) {
 		rows = c.offers("IKE", ours, a.Theirs.IKE, a.Ours.IKE)
 	}
-	if a.Exchange != "IKE_SA_INIT" && !a.Ours.Identity.IsZero() || !a.Theirs.Identity.IsZero() {
+	if a.Exchange != "IKE_SA_INIT" && a.Exchange != quickMode && !a.Ours.Identity.IsZero() || !a.Theirs.Identity.IsZero() {
 		rows = append(rows, c.identities()...)
 	}
 	return append(rows, c.child()...)
+}
+
+// The exchanges of IKEv1, as an attempt names them.
+const (
+	mainMode  = "main mode"
+	quickMode = "quick mode"
+)
+
+// acceptableIKE is what the configuration would let a peer have of main mode, or of IKE_SA_INIT. In IKEv1 the hash is that of the PRF.
+func (c *comparison) acceptableIKE() []ike.Offer {
+	if c.attempt.Version != ike.V1 {
+		return offers(c.peer.IKEProposals)
+	}
+	list := offers(c.older.IKEProposals)
+	for i := range list {
+		list[i].Transforms = slices.DeleteFunc(list[i].Transforms, func(t crypto.Transform) bool { return t.Type == crypto.TransformInteg })
+	}
+	return list
 }
 
 // child is what the ends say about a Child SA.

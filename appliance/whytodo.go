@@ -13,7 +13,7 @@ import (
 // todo is the one line that ends the screen: the next thing to do for who reads it.
 func todo(w *api.Why) string {
 	failed := w.Told()
-	silent := w.Trying != nil && w.Trying.Answer == "" && w.Trying.Exchange == "IKE_SA_INIT" && w.Trying.Sent > 1 && w.PeersFailed == nil
+	silent := w.Trying != nil && w.Trying.Answer == "" && (w.Trying.Exchange == "IKE_SA_INIT" || w.Trying.Exchange == mainMode) && w.Trying.Sent > 1 && w.PeersFailed == nil
 	switch {
 	case w.Verdict == "up":
 		return "nothing: the tunnel is up; packets that do not pass are explained by `sallyport explain`"
@@ -31,8 +31,12 @@ func todo(w *api.Why) string {
 		return todoSilence(w)
 	case failed != nil:
 		return adviceOn(w, failed)
+	case w.Trying == nil && otherVersion(w) != "":
+		return otherVersion(w)
 	case lately(w, w.Refused):
 		return fmt.Sprintf("our limit (%s) has refused the peer: find out who sends so much from %s; it is let in again by itself when that ends", w.Refused.Reason, w.Remote)
+	case w.Trying != nil && w.Version == 1 && w.Trying.Answer != "" && w.Trying.Answer != "response":
+		return "compare ike_proposals of both ends, and the peer's log: it, or somebody in its name, does not take what we offer"
 	case w.Trying != nil:
 		return "wait: the negotiation goes on"
 	}
@@ -53,8 +57,8 @@ func unresolved(w *api.Why) bool { return w.Path.Neighbour == "unresolved" }
 // todoSilence is about a peer from which nothing comes back.
 func todoSilence(w *api.Why) string {
 	switch {
-	case lately(w, w.Dropped) && w.Dropped.Reason == string(ike.DropVersion):
-		return "the peer speaks IKEv1: set it to IKEv2"
+	case otherVersion(w) != "":
+		return otherVersion(w)
 	case lately(w, w.Unproven):
 		return fmt.Sprintf("several answer our IKE_SA_INIT in the peer's name, the last from %s, and no proof has come in time: find out who on the path does so", w.Unproven.Remote)
 	case unresolved(w):
@@ -69,8 +73,19 @@ func todoSilence(w *api.Why) string {
 	return text
 }
 
+// otherVersion is about a peer that speaks the IKE that we do not speak with it; empty where nothing says so.
+func otherVersion(w *api.Why) string {
+	switch {
+	case !lately(w, w.Dropped) || w.Dropped.Reason != string(ike.DropVersion):
+		return ""
+	case w.IKE == ike.V1.String():
+		return "the peer speaks IKEv2, the stronger one: take ike: v1 away from it (docs/TUNNELS.md)"
+	}
+	return "the peer speaks IKEv1: set it to IKEv2, or if it has nothing better write ike: v1 here (docs/TUNNELS.md)"
+}
+
 func adviceOn(w *api.Why, failed *api.WhyAttempt) string {
-	child := strings.HasPrefix(failed.Exchange, "CREATE") || failed.Exchange == "IKE_AUTH"
+	child := strings.HasPrefix(failed.Exchange, "CREATE") || failed.Exchange == "IKE_AUTH" || failed.Exchange == quickMode
 	text := advice[ike.Reason(failed.Reason)]
 	switch ike.Reason(failed.Reason) {
 	case ike.FailProposal, ike.FailKE:
@@ -78,6 +93,9 @@ func adviceOn(w *api.Why, failed *api.WhyAttempt) string {
 			text = "give both ends an IKE proposal in common: ike_proposals of the peer"
 		}
 		text += whereItDiffers(failed)
+		if strings.Contains(failed.Detail, ike.NoAHAcrossNAT) {
+			text = "AH and bundles cannot cross the NAT on the path: give both ends ESP alone to offer (esp_proposals of the rule's filter action), or a path without NAT"
+		}
 	case ike.FailAuthentication:
 		text = adviceOnOurProof(failed)
 	case ike.AuthKey:
@@ -85,7 +103,7 @@ func adviceOn(w *api.Why, failed *api.WhyAttempt) string {
 			text = "the preshared keys differ, or the postquantum ones: the same psk_file, and the same ppk_file, at both ends, then `sallyport reload`"
 		}
 	case ike.FailTimeout:
-		if failed.Role != ike.RoleInitiator.String() && failed.Exchange == "IKE_SA_INIT" {
+		if failed.Role != ike.RoleInitiator.String() && (failed.Exchange == "IKE_SA_INIT" || failed.Exchange == mainMode) {
 			text = "the peer's first request comes in and nothing after our answer: do our packets reach it, is UDP 500 and 4500 open both ways, do long packets pass (fragment_size)? `sallyport doctor PEER` asks"
 		}
 	}

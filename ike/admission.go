@@ -43,8 +43,8 @@ func (e *Engine) trusts(from netip.AddrPort, established bool) bool {
 
 // affords reports whether an address that has proved to be the sender's may cost another Diffie-Hellman computation. What it begins and lets fail at once
 // leaves nothing that half-open limits would count, and two lines in the log.
-func (e *Engine) affords(d Datagram, spi uint64, peers []*peer) bool {
-	if peers[0].proven.Take(e.now) {
+func (e *Engine) affords(d Datagram, spi uint64, peers []*peer, stranger bool) bool {
+	if stranger && e.strangers.Afford(e.now, d.Remote.Addr()) || !stranger && peers[0].proven.Take(e.now) {
 		return true
 	}
 	e.fact(Fact{Kind: Refused, Reason: RefuseProven, Local: d.Local, Remote: d.Remote, SPIi: spi})

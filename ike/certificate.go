@@ -96,7 +96,11 @@ func newChecks() checks { return checks{out: map[uint64]*check{}, byPeer: map[*p
 // ask puts a question about a peer's certificates. Without a place for it the message that brought them counts as lost (errLost): it will come again.
 func (e *Engine) ask(sa *ikeSA, p *peer, id Identity, certificates [][]byte) (*check, error) {
 	c := &e.checks
-	if c.byRole[sa.role] >= e.limits.Checks || sa.role == RoleResponder && c.byPeer[p] >= e.limits.ChecksPerPeer {
+	most := e.limits.ChecksPerPeer
+	if p.template != nil {
+		p, most = p.template, e.limits.Checks/2 // many peers' name
+	}
+	if c.byRole[sa.role] >= e.limits.Checks || sa.role == RoleResponder && c.byPeer[p] >= most {
 		f := sa.fact(Refused)
 		f.Peer, f.Reason = p.cfg.Name, RefuseChecks
 		e.fact(f)

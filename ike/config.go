@@ -19,7 +19,10 @@ type Config struct {
 	// Random feeds SPIs, nonces, private values, cookies and jitter. The same octets and the same events give the same messages.
 	Random io.Reader
 	Peers  []Peer
-	Limits Limits
+	// DefaultResponse answers strangers (S-009), in order of preference: peers without addresses and without the other end's identity, each with one child
+	// without selectors. None: strangers get no answer (S-040).
+	DefaultResponse []Peer
+	Limits          Limits
 	// AllocateSPI reserves an inbound SPI in the data plane for a Child SA under negotiation. The engine answers each reservation with
 	// InstallInbound and later RemoveInbound, or with ReleaseSPI. An error ends that negotiation only.
 	AllocateSPI func(peer, child string) (uint32, error)
@@ -76,6 +79,14 @@ func (v Version) String() string {
 	return "v2"
 }
 
+// Number is the version of one IKE SA, which is of either.
+func (v Version) Number() int {
+	if v == V1 {
+		return 1
+	}
+	return 2
+}
+
 // Peer is one row of the PAD (RFC 4301 4.4.3): whom we speak to, how both prove who they are, and what may be negotiated.
 type Peer struct {
 	Name          string
@@ -109,6 +120,7 @@ type Child struct {
 	Name         string
 	Selectors    []policy.Selector // what the rule protects, seen from us
 	Proposals    []crypto.Proposal // of ESP or AH each, in order of preference; empty: crypto.DefaultESPProposals
+	Bundle       bool              // Proposals are of ESP and of AH: each SA of ESP gets one of AH around it (RFC 4301 4.4.1). IKEv1 alone can say so
 	Transport    bool              // transport mode (RFC 7296 1.3.1): its selectors are from Peer.Local to Peer.Remote
 	PerCore      int               // a Child SA more for each of so many workers of the data plane, if the peer has the like (RFC 9611); 0 or 1: none
 	Start        Start
@@ -134,13 +146,15 @@ type Limits struct {
 	HalfOpenTimeout     time.Duration // after which such an IKE SA is forgotten: 30 s
 	CookieThreshold     int           // half-open IKE SAs, or requests within a second, from which on a COOKIE is demanded (RFC 7296 2.6): 32, so that a flood in a peer's name leaves room for the peer; negative: always
 	ProvenInits         int           // requests of one address that have returned a cookie, and may cost a Diffie-Hellman computation, a second: 8, and HalfOpenPerAddress at once
+	StrangerInits       int           // the same of all addresses together that no peer has, a second: 32, and four times as many at once
+	Dynamic             int           // peers that the default response rule has let in: 256
 	CookieLifetime      time.Duration // of a cookie secret; a cookie is good for one to two of them: 30 s
 	ChildrenPerIKE      int           // Child SAs on one IKE SA, and as many of a peer that only take what is still on its way: 128
 	ChildrenPerChild    int           // of these such as serve one child, or one worker of it, those counted that others have replaced: 16
 	Requests            int           // of an authenticated peer that make, renew or end SAs, a second: 32, and requestBurst at once
 	IKEPerPeer          int           // IKE SAs with one peer, those counted that others have replaced: 16
 	Checks              int           // certificate checks under way on IKE SAs that peers began, and as many on those that we began: 64
-	ChecksPerPeer       int           // of the first kind, in one peer's name: 4
+	ChecksPerPeer       int           // of the first kind, in one peer's name: 4; of all strangers together half of Checks
 	CheckTimeout        time.Duration // after which an answer is not waited for any longer: 20 s
 	FragmentOctets      int           // of fragments of one message that wait for others; an IKE SA has two such messages at most: 16384
 	FragmentOctetsAll   int           // the same of all IKE SAs; half-open ones get half of it: 4 MiB
@@ -183,6 +197,8 @@ func (l Limits) Complete() Limits {
 	orDefault(&l.HalfOpenTimeout, 30*time.Second)
 	orDefault(&l.CookieThreshold, 32)
 	orDefault(&l.ProvenInits, 8)
+	orDefault(&l.StrangerInits, 32)
+	orDefault(&l.Dynamic, 256)
 	orDefault(&l.CookieLifetime, 30*time.Second)
 	orDefault(&l.ChildrenPerIKE, 128)
 	orDefault(&l.ChildrenPerChild, 16)
@@ -212,10 +228,10 @@ func (l Limits) Complete() Limits {
 func (p Peer) Complete() Peer { return p.withDefaults() }
 
 func (p Peer) withDefaults() Peer {
-	if p.LocalID.IsZero() {
+	if p.LocalID.IsZero() && p.Local.IsValid() {
 		p.LocalID = AddressIdentity(p.Local)
 	}
-	if p.RemoteID.IsZero() {
+	if p.RemoteID.IsZero() && p.Remote.IsValid() {
 		p.RemoteID = AddressIdentity(p.Remote)
 	}
 	if len(p.IKEProposals) == 0 {
@@ -241,12 +257,18 @@ func (p Peer) withDefaults() Peer {
 	return p
 }
 
+// endsOf is what peers are told apart by.
+type endsOf struct {
+	local, remote     netip.Addr
+	localID, remoteID Identity // in their normal form
+}
+
 // ValidatePeers reports everything that would keep the peers from being told apart or from negotiating, joined. NewEngine and Reconfigure
 // rely on it having passed.
 func ValidatePeers(peers []Peer) error {
 	var errs []error
-	seen := map[string]bool{}
-	for i, p := range peers {
+	seen, known := map[string]bool{}, map[endsOf]string{}
+	for _, p := range peers {
 		p = p.withDefaults()
 		if seen[p.Name] {
 			errs = append(errs, fmt.Errorf("peer %q: the name is used twice, expected a name of its own", p.Name))
@@ -269,12 +291,11 @@ func ValidatePeers(peers []Peer) error {
 		if err := validateFragmentSize(p); err != nil {
 			errs = append(errs, err)
 		}
-		for _, other := range peers[:i] {
-			other = other.withDefaults()
-			if other.Local == p.Local && other.Remote == p.Remote && other.LocalID.Equal(p.LocalID) && other.RemoteID.Equal(p.RemoteID) {
-				errs = append(errs, fmt.Errorf("peer %q: addresses and identities equal those of peer %q, expected a difference", p.Name, other.Name))
-			}
+		ends := endsOf{p.Local, p.Remote, p.LocalID.normal(), p.RemoteID.normal()}
+		if other, taken := known[ends]; taken {
+			errs = append(errs, fmt.Errorf("peer %q: addresses and identities equal those of peer %q, expected a difference", p.Name, other))
 		}
+		known[ends] = p.Name
 		errs = append(errs, validateNegotiation(fmt.Sprintf("peer %q", p.Name), p.RekeyTime, p.IKEProposals)...)
 		errs = append(errs, validateChildren(p)...)
 	}
@@ -311,6 +332,9 @@ func validateChildren(p Peer) []error {
 		}
 		errs = append(errs, validateNegotiation(where, c.RekeyTime, c.Proposals)...)
 		errs = append(errs, validateMode(where, p, c)...)
+		if err := validateBundle(where, p, c); err != nil {
+			errs = append(errs, err)
+		}
 	}
 	return errs
 }
@@ -336,6 +360,27 @@ func validateMode(where string, p Peer, c Child) []error {
 		}
 	}
 	return errs
+}
+
+// validateBundle checks AH around ESP: a proposal of IKEv2 is of one protocol (RFC 7296 3.3.1).
+func validateBundle(where string, p Peer, c Child) error {
+	of := func(protocol crypto.Protocol) bool {
+		return slices.ContainsFunc(c.Proposals, func(proposal crypto.Proposal) bool { return proposal.Protocol == protocol })
+	}
+	switch {
+	case !c.Bundle:
+		return nil
+	case p.Version != V1:
+		return fmt.Errorf("%s is a bundle of AH around ESP and its peer's IKE is %v, expected %v: IKEv2 negotiates one protocol for an SA (RFC 7296 section 3.3.1)", where, p.Version, V1)
+	case !of(crypto.ProtocolESP) || !of(crypto.ProtocolAH):
+		return fmt.Errorf("%s is a bundle of AH around ESP, expected proposals of both", where)
+	}
+	for _, proposal := range c.Proposals {
+		if proposal.Protocol == crypto.ProtocolAH && len(proposal.DH) > 0 {
+			return fmt.Errorf("%s is a bundle of AH around ESP and AH proposal %s has a group, expected groups with ESP only: one exchange serves both (RFC 2409 section 5.5)", where, proposal)
+		}
+	}
+	return nil
 }
 
 // validateNegotiation checks what an IKE SA and a Child SA have in common.

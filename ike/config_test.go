@@ -38,7 +38,15 @@ func TestValidatePeers(t *testing.T) {
 		"negative lifetime":            func(p *[]Peer) { (*p)[0].RekeyTime = -time.Second },
 		"broken IKE proposal":          func(p *[]Peer) { (*p)[0].IKEProposals = []crypto.IKEProposal{{}} },
 		"broken ESP proposal":          func(p *[]Peer) { (*p)[0].Children[0].Proposals = []crypto.ESPProposal{{}} },
-		"negative child's life":        func(p *[]Peer) { (*p)[0].Children[0].RekeyTime = -time.Second },
+		"a bundle by IKEv2":            func(p *[]Peer) { bundle(&(*p)[0], V2, espOnly, ahOnly) },
+		"a bundle without AH":          func(p *[]Peer) { bundle(&(*p)[0], V1, espOnly) },
+		"a bundle with a group for AH": func(p *[]Peer) {
+			ah := ahOnly
+			ah.DH = []crypto.DHID{crypto.DHECP256}
+			bundle(&(*p)[0], V1, espOnly, ah)
+		},
+		"a bundle without ESP":  func(p *[]Peer) { bundle(&(*p)[0], V1, ahOnly) },
+		"negative child's life": func(p *[]Peer) { (*p)[0].Children[0].RekeyTime = -time.Second },
 	} {
 		peers := sideA(t).Peers
 		change(&peers)
@@ -48,6 +56,27 @@ func TestValidatePeers(t *testing.T) {
 	}
 	if err := ValidatePeers(sideA(t).Peers); err != nil {
 		t.Error(err)
+	}
+}
+
+var (
+	espOnly = crypto.DefaultESPProposals()[0]
+	ahOnly  = crypto.Proposal{Protocol: crypto.ProtocolAH, Integ: []crypto.IntegID{crypto.IntegHMACSHA256}, ESN: []crypto.ESNID{crypto.ESNNo}}
+)
+
+// bundle has the peer's first child be one of AH around ESP.
+func bundle(p *Peer, version Version, proposals ...crypto.Proposal) {
+	p.Version, p.Children[0].Bundle, p.Children[0].Proposals = version, true, proposals
+}
+
+// S-096: AH around ESP is negotiated by IKEv1, and what asks IKEv2 for it is told why not.
+func TestBundleNeedsIKEv1(t *testing.T) {
+	for version, want := range map[Version]string{V1: "", V2: "peer's IKE is v2, expected v1: IKEv2 negotiates one protocol for an SA", VAny: "peer's IKE is any, expected v1"} {
+		peers := sideA(t).Peers
+		bundle(&peers[0], version, espOnly, ahOnly)
+		if err := ValidatePeers(peers); want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%v: error %v, expected %q", version, err, want)
+		}
 	}
 }
 

@@ -8,8 +8,9 @@
 //
 //	config.go event.go effect.go fact.go reason.go snapshot.go     what a caller sees
 //	identity.go identity_name.go identity_nametext.go              what a peer calls itself
-//	engine.go timer.go                                             Step, the deadlines
+//	engine.go                                                      Step
 //	receive.go admission.go cookie.go departed.go                  a datagram finds its IKE SA, or is refused before it costs much
+//	dynamic.go                                                     peers that nobody has configured: the default response rule
 //	reconfigure.go ending.go lifetime.go                           another configuration while all runs; when an SA is renewed and ends
 //	peer.go slot.go percore.go                                     what a peer should have: IKE SAs; for each rule one Child SA in use
 //	mobike.go paths.go task_mobike.go                              an end that changes its address (RFC 4555)
@@ -31,5 +32,6 @@
 // Certificates are octets here: what they are worth is found out elsewhere, at the effect CheckCertificates, and comes back as the event
 // CertificatesChecked. Until then the exchange waits.
 //
-// Package wire is the codec.
+// Package wire is the codec. Package ikev1 is the engine of IKEv1, with the same events, effects and facts; what the two share of deadlines, token buckets
+// and randomness stands in internal.
 package ike

@@ -49,13 +49,21 @@ type (
 		SPI         uint32
 	}
 	// CheckCertificates asks whether these certificates, DER, the one that should be Identity's first, lead from Identity to an authority that
-	// the peer's configuration trusts. The answer is CertificatesChecked; until then, or Limits.CheckTimeout, the exchange waits.
+	// the peer's configuration trusts; that of a dynamic peer is its template. The answer is CertificatesChecked; until then, or Limits.CheckTimeout, the exchange waits.
 	CheckCertificates struct {
 		Ticket       uint64
 		Peer         string
 		Identity     Identity
 		Certificates [][]byte
 	}
+	// AddPeer says that the default response rule has let in a dynamic peer (Config.DefaultResponse). Its name, DynamicName, is that of its one child too,
+	// and comes in no effect before.
+	AddPeer struct {
+		Peer          string
+		Local, Remote netip.Addr
+	}
+	// RemovePeer says that it is gone. For its child follows nothing but RemoveInbound of SAs that took what was on its way.
+	RemovePeer struct{ Peer string }
 	// ReleaseSPI gives back an SPI from Config.AllocateSPI that was never installed.
 	ReleaseSPI struct{ SPI uint32 }
 )
@@ -74,8 +82,18 @@ type ChildSA struct {
 	Selectors     []policy.Selector
 	ReplayWindow  int
 	ESN           bool
-	Worker        int    // of the data plane, counted from 1, that alone sends by the SA, or takes what comes by it; 0: any
-	Soft, Hard    Volume // at a soft one Expire asks for a rekey, beyond a hard one the SA is dead
+	AH            *AHLayer // around ESP: IP, AH, ESP on the wire; nil for none
+	Worker        int      // of the data plane, counted from 1, that alone sends by the SA, or takes what comes by it; 0: any
+	Soft, Hard    Volume   // at a soft one Expire asks for a rekey, beyond a hard one the SA is dead
+}
+
+// AHLayer is one direction of the AH SA around the ESP SA of a bundle. The two come and go together, under the SPI of ESP; that of AH is from
+// Config.AllocateSPI too, and comes back by ReleaseSPI if it was never installed.
+type AHLayer struct {
+	SPI    uint32
+	Suite  crypto.Suite
+	Keymat crypto.Secret // integrity key
+	ESN    bool
 }
 
 // Volume is how much an SA may carry; zero is no limit.
@@ -89,5 +107,7 @@ func (MoveOutbound) effect()      {}
 func (RemoveInbound) effect()     {}
 func (RemoveOutbound) effect()    {}
 func (CheckCertificates) effect() {}
+func (AddPeer) effect()           {}
+func (RemovePeer) effect()        {}
 func (ReleaseSPI) effect()        {}
 func (Fact) effect()              {}

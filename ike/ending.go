@@ -60,6 +60,8 @@ func identityChange(was, is Peer) string {
 	switch {
 	case (was.Local != is.Local || was.Remote != is.Remote) && !(was.MOBIKE && is.MOBIKE):
 		return "addresses"
+	case was.Version != is.Version:
+		return "version of IKE"
 	case was.LocalID != is.LocalID || was.RemoteID != is.RemoteID:
 		return "identities"
 	case !was.PSK.Equal(is.PSK):

@@ -21,23 +21,24 @@ type Engine struct {
 	effects []Effect
 	armed   time.Time
 
-	timers   deadline.Timers
-	peers    []*peer // as configured
-	byName   map[string]*peer
-	byPath   map[path][]*peer
-	untaken  map[path]*untaken   // on those paths
-	stray    Note                // the same of all other paths
-	touched  []*peer             // whose wants may have changed in this Step
-	sas      map[uint64]*ikeSA   // by our SPI
-	inits    map[digest]*ikeSA   // by the IKE_SA_INIT request that a peer began them with
-	children map[uint32]*childSA // installed, by our inbound SPI
-	halfOpen admission.HalfOpen
-	cookies  cookies
-	departed departed
-	checks   checks
-	replies  admission.Bucket
-	unproven admission.Bucket // IKE_SA_INIT requests without a cookie
-	queued   int              // octets of fragments that wait for others of their message
+	timers    deadline.Timers
+	peers     []*peer // as configured
+	byName    map[string]*peer
+	byPath    map[path][]*peer
+	untaken   map[path]*untaken   // on those paths
+	stray     Note                // the same of all other paths
+	touched   []*peer             // whose wants may have changed in this Step
+	sas       map[uint64]*ikeSA   // by our SPI
+	inits     map[digest]*ikeSA   // by the IKE_SA_INIT request that a peer began them with
+	children  map[uint32]*childSA // installed, by our inbound SPI
+	halfOpen  admission.HalfOpen
+	cookies   cookies
+	departed  departed
+	strangers strangers
+	checks    checks
+	replies   admission.Bucket
+	unproven  admission.Bucket // IKE_SA_INIT requests without a cookie
+	queued    int              // octets of fragments that wait for others of their message
 }
 
 // NewEngine takes a configuration whose peers ValidatePeers has passed. Nothing happens before the first Step: a Tick begins the work.
@@ -51,6 +52,7 @@ func NewEngine(cfg Config) *Engine {
 	for _, p := range spoken(cfg.Peers) {
 		e.peers = append(e.peers, newPeer(e, p))
 	}
+	e.strangers = newStrangers(e, cfg)
 	e.index()
 	return e
 }
@@ -87,9 +89,11 @@ func (e *Engine) Step(now time.Time, ev Event) []Effect {
 	case CertificatesChecked:
 		e.checked(ev)
 	case Carried:
+		e.strangers.Carry(ev)
 		e.withPeer(ev.Peer, func(p *peer) { p.carry(ev.On) })
 	case Reconfigure:
 		e.reconfigure(ev.Peers)
+		e.strangers.reconfigure(e, ev)
 		e.closeDeaf(ev.Deaf)
 	case Tick:
 	}
@@ -137,7 +141,7 @@ type path struct{ local, remote netip.Addr }
 func (e *Engine) index() {
 	before := e.untaken
 	e.byName, e.byPath, e.untaken = map[string]*peer{}, map[path][]*peer{}, map[path]*untaken{}
-	for _, p := range e.peers {
+	for _, p := range slices.Concat(e.peers, e.strangers.peers) {
 		at := path{p.cfg.Local, p.cfg.Remote}
 		e.byName[p.cfg.Name] = p
 		for _, at := range p.places() {

@@ -61,7 +61,8 @@ type (
 	// Reauthenticate has both ends prove anew who they are, with certificates that are checked anew, and all SAs replaced without a gap.
 	Reauthenticate struct{ Peer string }
 	// Carried tells one engine of a peer of VAny that the other engine has it established, or no longer. That of IKEv2 begins nothing meanwhile; that of
-	// IKEv1 refuses main modes, and ends what it has.
+	// IKEv1 refuses main modes, and ends what it has. Of a dynamic peer, which the other engine has said to have let in (AddPeer) or to have no longer
+	// (RemovePeer), either engine refuses the address, and counts it among Limits.Dynamic.
 	Carried struct {
 		Peer string
 		On   bool
@@ -71,9 +72,11 @@ type (
 	// somebody else now both halves of every SA go at once: whether it answers the delete is up to it.
 	// Deaf says of an own address that no message to it arrives any more: what ends there ends at once, since no answer to its delete
 	// will come. Nil: all are heard.
+	// DefaultResponse is as in Config. Dynamic peers stay where it stays.
 	Reconfigure struct {
-		Peers []Peer
-		Deaf  func(local netip.Addr) bool
+		Peers           []Peer
+		DefaultResponse []Peer
+		Deaf            func(local netip.Addr) bool
 	}
 )
 

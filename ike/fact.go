@@ -11,10 +11,11 @@ import (
 type Fact struct {
 	Time    time.Time
 	Kind    FactKind
-	Peer    string // empty for datagrams that belong to no peer
-	Child   string // empty for facts about the IKE SA
-	Reason  Reason // for Failed, Refused, Dropped, IKEReplaced and the deleted kinds
-	Detail  string // for people: what was offered, what came back
+	Version Version // V1 or V2
+	Peer    string  // empty for datagrams that belong to no peer
+	Child   string  // empty for facts about the IKE SA
+	Reason  Reason  // for Failed, Refused, Dropped, IKEReplaced and the deleted kinds
+	Detail  string  // for people: what was offered, what came back
 	Local   netip.AddrPort
 	Remote  netip.AddrPort
 	Role    Role
@@ -26,6 +27,8 @@ type Fact struct {
 	Suite   string // chosen algorithms as keywords
 	Tries   int    // for Retransmitted: sendings so far
 	Message uint32 // message id, for Retransmitted and Dropped
+
+	AHSPIIn, AHSPIOut uint32 // of the AH around the Child SA of a bundle, 0 without
 
 	Selectors   []policy.Selector // for ChildEstablished
 	NextAttempt time.Time         // for Failed: when we try again by ourselves, zero when we do not
@@ -109,9 +112,10 @@ const (
 	RefuseEstablished    Reason = "ike_limit_established" // S-084: per address and port with one
 	RefuseCookie         Reason = "ike_cookie_demanded"   // answered with COOKIE, nothing kept
 	RefuseProven         Reason = "ike_limit_proven"      // IKE_SA_INIT requests with cookies, per address and second
+	RefuseDynamic        Reason = "ike_limit_dynamic"     // peers by the default response rule, in all or at one address
 	RefuseRequests       Reason = "ike_limit_requests"    // requests of an authenticated peer in a second; they count as lost
 	RefuseRate           Reason = "ike_limit_replies"     // error reply, response elsewhere or liveness check withheld
-	RefuseCarried        Reason = "ike_carried"           // main mode of a peer with whom there is IKEv2
+	RefuseCarried        Reason = "ike_carried"           // of a peer with whom there is IKEv2, or a dynamic one with whom there is the other IKE
 	RefuseSpent          Reason = "ike_limit_quick_modes" // S-077: quick modes on an ISAKMP SA that may make no more
 	RefuseChecks         Reason = "ike_limit_checks"      // certificate checks under way; the message counts as lost
 	RefuseIKESAs         Reason = "ike_limit_ike_sas"     // IKE SAs with one peer

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -72,6 +73,7 @@ type end struct {
 	effects     []Effect
 	checks      []CheckCertificates // that wait for an answer
 	mute        bool                // no check is answered
+	dynamic     map[string]bool     // peers by the default response rule
 	keepalives  int
 }
 
@@ -173,6 +175,7 @@ func (n *end) boot(cfg Config) {
 	n.cells, n.keysSeen = map[string]uint32{}, map[string]bool{}
 	n.firsts, n.everInbound = map[uint32]bool{}, map[uint32]bool{}
 	n.never, n.refused, n.checks = map[uint32]bool{}, nil, nil
+	n.dynamic = map[string]bool{}
 	n.heard, n.sentBy = map[uint32]time.Time{}, map[uint32]time.Time{}
 	cfg.AllocateSPI = n.allocate
 	cfg.LastInbound = func(spi uint32) time.Time { return n.heard[spi] }
@@ -224,6 +227,9 @@ func (n *end) do(ef Effect) {
 	case Arm:
 		n.armed = ef.At
 	case InstallInbound:
+		if strings.HasPrefix(ef.Peer, "dynamic:") && (!n.dynamic[ef.Peer] || ef.Child != ef.Peer) {
+			t.Errorf("%s: installs an SA of child %q of peer %q, which was not added", n.name, ef.Child, ef.Peer)
+		}
 		if !n.allocated[ef.SA.SPI] || n.inbound[ef.SA.SPI].SPI != 0 {
 			t.Errorf("%s: installs inbound %#x, which is not reserved or installed already", n.name, ef.SA.SPI)
 		}
@@ -274,6 +280,16 @@ func (n *end) do(ef Effect) {
 			t.Errorf("%s: releases SPI %#x, which is not reserved or installed", n.name, ef.SPI)
 		}
 		delete(n.allocated, ef.SPI)
+	case AddPeer:
+		if n.dynamic[ef.Peer] || ef.Peer != DynamicName(ef.Remote) {
+			t.Errorf("%s: adds peer %q at %v, which is there or has another name", n.name, ef.Peer, ef.Remote)
+		}
+		n.dynamic[ef.Peer] = true
+	case RemovePeer:
+		if _, sends := n.cells[ef.Peer]; !n.dynamic[ef.Peer] || sends {
+			t.Errorf("%s: removes peer %q, which is not there or still sends", n.name, ef.Peer)
+		}
+		delete(n.dynamic, ef.Peer)
 	case CheckCertificates:
 		n.checks = append(n.checks, ef)
 	case Fact:

@@ -15,8 +15,8 @@ func modeName(transport bool) string {
 	return "tunnel"
 }
 
-// noAHAcrossNAT is why AH is not negotiated where a NAT was found (S-091, RFC 3715 2.1).
-const noAHAcrossNAT = "AH cannot cross the NAT that is on the way: its integrity check covers the addresses that a NAT changes"
+// NoAHAcrossNAT is why AH is not negotiated where a NAT was found (S-091, RFC 3715 2.1): in the Detail of a failure with FailProposal.
+const NoAHAcrossNAT = "AH cannot cross the NAT that is on the way: its integrity check covers the addresses that a NAT changes"
 
 func (sa *ikeSA) acrossNAT() bool { return sa.natLocal || sa.natRemote }
 

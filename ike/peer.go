@@ -28,6 +28,10 @@ type peer struct {
 	carried bool // by IKEv1 (Version VAny): nothing is begun from here
 	touched bool // waits for pursue at the end of the Step
 
+	template *peer          // of a dynamic peer: by which it is let in
+	welcomed bool           // it has been, and is known by its name
+	empty    deadline.Timer // it has no Child SA, and ends then
+
 	since    time.Time      // it has no IKE SA, or was taken down
 	failures int            // in a row
 	retry    deadline.Timer // pending: not before
@@ -63,6 +67,7 @@ func (p *peer) touch() {
 func (p *peer) pursue() {
 	p.settle()
 	p.bequeath()
+	p.linger()
 	if p.down || p.retired || p.carried {
 		return
 	}
@@ -81,7 +86,7 @@ func (p *peer) pursue() {
 		}
 		return
 	}
-	if p.retry.Pending() || p.busy() {
+	if p.retry.Pending() || p.busy() || p.template != nil {
 		return
 	}
 	p.starts++
@@ -275,6 +280,9 @@ func (p *peer) lost(sa *ikeSA) {
 	}
 	if !sa.established.IsZero() && p.carrier() == nil && !p.retry.Pending() && !p.retired {
 		p.pause()
+	}
+	if len(p.sas) == 0 {
+		p.engine.dismiss(p)
 	}
 	p.touch()
 }

@@ -3,6 +3,7 @@ package ike
 import (
 	"errors"
 	"net/netip"
+	"slices"
 
 	"sallyport/ike/wire"
 )
@@ -144,7 +145,10 @@ func (e *Engine) drop(d Datagram, h wire.Header, reason Reason) {
 // initRequest admits a new IKE SA or does not, in the order of what each check costs us: address, retransmission, limits, syntax, cookie, and
 // only then state and a Diffie-Hellman computation.
 func (e *Engine) initRequest(d Datagram, h wire.Header) {
-	peers := e.candidates(d)
+	peers, stranger := e.candidates(d), e.stranger(d)
+	if stranger {
+		peers = slices.Concat(peers, e.strangers.templates)
+	}
 	if len(peers) == 0 {
 		e.drop(d, h, DropNoPolicy)
 		return
@@ -154,21 +158,30 @@ func (e *Engine) initRequest(d Datagram, h wire.Header) {
 		sa.tasks.repeatInit(d, h)
 		return
 	}
+	if stranger && e.strangers.Elsewhere(d.Remote.Addr()) {
+		e.fact(Fact{Kind: Refused, Reason: RefuseCarried, Local: d.Local, Remote: d.Remote, SPIi: h.InitiatorSPI})
+		return
+	}
 	established := anyEstablished(peers)
-	if reason := e.limits.RefuseHalfOpen(&e.halfOpen, d.Remote, established); reason != "" {
+	reason := e.limits.RefuseHalfOpen(&e.halfOpen, d.Remote, established)
+	if stranger && e.strangers.Crowded() {
+		reason = RefuseHalfOpen
+	}
+	if reason != "" {
 		e.fact(Fact{Kind: Refused, Reason: reason, Local: d.Local, Remote: d.Remote, SPIi: h.InitiatorSPI})
 		return
 	}
 	sa := newResponder(e, d, h, peers)
+	sa.stranger = stranger
 	m, err := sa.open(d)
 	if err != nil {
 		e.drop(d, h, err.(*unauthenticated).reason)
-		if n := wire.NotifyFor(err); n != nil && n.Type == wire.NotifyUnsupportedCriticalPayload {
+		if n := wire.NotifyFor(err); n != nil && n.Type == wire.NotifyUnsupportedCriticalPayload && !stranger {
 			e.answerUnprotected(d, h, n)
 		}
 		return
 	}
-	if !e.trusts(d.Remote, established) && (e.demandCookie(d, m) || !e.affords(d, m.InitiatorSPI, peers)) {
+	if (stranger || !e.trusts(d.Remote, established)) && (e.demandCookie(d, m) || !e.affords(d, m.InitiatorSPI, peers, stranger)) {
 		return
 	}
 	sa.initDigest = id

@@ -49,12 +49,13 @@ func (s saState) String() string { return stateNames[s] }
 
 // ikeSA is one IKE SA.
 type ikeSA struct {
-	engine *Engine
-	peer   *peer   // nil until a responder knows who the initiator is
-	among  []*peer // until then: who it may be
-	state  saState
-	role   Role // who began the exchange that made it
-	tasks  taskManager
+	engine   *Engine
+	peer     *peer   // nil until a responder knows who the initiator is
+	among    []*peer // until then: who it may be
+	stranger bool    // no peer of the configuration has its address
+	state    saState
+	role     Role // who began the exchange that made it
+	tasks    taskManager
 
 	// processing is set while tasks read a message: what they order must wait until all of them have, and until the answer has left.
 	processing bool
@@ -181,11 +182,19 @@ func (sa *ikeSA) halfOpened() {
 	e := sa.engine
 	sa.register()
 	e.inits[sa.initDigest] = sa
-	e.halfOpen.Add(sa.remote, 1)
+	sa.countHalfOpen(1)
 	e.timers.Set(&sa.watch, e.now.Add(e.limits.HalfOpenTimeout), func() {
 		sa.fail(failf(FailTimeout, "no IKE_AUTH request within %v", e.limits.HalfOpenTimeout))
 	})
 	e.fact(sa.fact(NegotiationStarted))
+}
+
+// countHalfOpen counts it in (by 1) or out (by -1), as one of its address and as a stranger's.
+func (sa *ikeSA) countHalfOpen(by int) {
+	sa.engine.halfOpen.Add(sa.remote, by)
+	if sa.stranger {
+		sa.engine.strangers.CountHalfOpen(by)
+	}
 }
 
 func (sa *ikeSA) spis() (initiator, responder uint64) {
@@ -237,7 +246,7 @@ func (sa *ikeSA) responders(m *message) []task {
 func (sa *ikeSA) establish() {
 	e := sa.engine
 	if sa.state == stateHalfOpen {
-		e.halfOpen.Add(sa.remote, -1)
+		sa.countHalfOpen(-1)
 		e.timers.Stop(&sa.watch)
 	}
 	sa.state, sa.lifetime, sa.establishedIn = stateEstablished, e.lifetimeFrom(e.now, sa.peer.cfg.RekeyTime), e.steps
@@ -419,7 +428,7 @@ func (sa *ikeSA) close(reason Reason) {
 	if e.inits[sa.initDigest] == sa {
 		delete(e.inits, sa.initDigest)
 		if halfOpen {
-			e.halfOpen.Add(sa.remote, -1)
+			sa.countHalfOpen(-1)
 		}
 	}
 	if sa.tasks.lastResponse != nil {
@@ -452,8 +461,8 @@ func (sa *ikeSA) peerName() string {
 	switch {
 	case sa.peer != nil:
 		return sa.peer.cfg.Name
-	case len(sa.among) == 1:
-		return sa.among[0].cfg.Name
+	case len(sa.among) == 1 || len(sa.among) > 0 && sa.stranger:
+		return sa.among[len(sa.among)-1].cfg.Name // of a stranger the template's
 	}
 	return ""
 }

@@ -12,14 +12,15 @@ import (
 // SAInfo is one IKE SA as `show ike` prints it, or a peer that has none (State "idle").
 type SAInfo struct {
 	Peer                       string
-	Version                    Version
+	Version                    Version // V1 or V2
 	State                      string
 	Role                       Role // who began the negotiation of this IKE SA
 	SPIi, SPIr                 uint64
 	Local, Remote              netip.AddrPort
 	LocalID, RemoteID          string
-	NATLocal, NATRemote        bool // a NAT stands before us, before the peer
-	MOBIKE                     bool // either end may change its address
+	NATLocal, NATRemote        bool     // a NAT stands before us, before the peer
+	MOBIKE                     bool     // either end may change its address
+	Vendors                    []string // of IKEv1: the peer's vendor IDs that are known by name
 	Proposal                   string
 	Established, RekeyAt       time.Time
 	NextSend, NextReceive      uint32 // message ids
@@ -62,6 +63,8 @@ type ChildInfo struct {
 	Role                 Role // who began the exchange that made it
 	SPIIn, SPIOut        uint32
 	Suite                string
+	AHSPIIn, AHSPIOut    uint32 // of the AH around it, 0 without
+	AHSuite              string
 	Protocol             crypto.Protocol
 	Transport            bool
 	Worker               int // that alone sends by it, 0 for all (RFC 9611)
@@ -75,7 +78,7 @@ type ChildInfo struct {
 // Snapshot describes every IKE SA of every peer, and the peers that have none. Half-open ones that a peer has begun are left out.
 func (e *Engine) Snapshot() []SAInfo {
 	var list []SAInfo
-	for _, p := range e.peers {
+	for _, p := range slices.Concat(e.peers, e.strangers.peers) {
 		if len(p.sas) == 0 {
 			list = append(list, p.info())
 		}
@@ -94,6 +97,12 @@ func (e *Engine) NotBefore(peer, child string) time.Time {
 		return time.Time{}
 	}
 	return later(p.slot(child).retry.When(), p.retry.When())
+}
+
+// Carries reports whether an IKE SA with the peer is established (Carried).
+func (e *Engine) Carries(peer string) bool {
+	p := e.byName[peer]
+	return p != nil && p.carrier() != nil
 }
 
 // Retired is the number of IKE SAs of peers that are configured no longer, or otherwise. Until it is 0 their keys are needed.

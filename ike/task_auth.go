@@ -95,7 +95,7 @@ func (t *authResponder) process(m *message) error {
 	if err == nil {
 		err = t.proof.verify(m, t.peer, id)
 	}
-	if err == nil && (t.peer.retired || len(t.peer.slots) == 0) {
+	if err == nil && t.peer.left() {
 		err = failf(AuthIdentity, "peer %v is configured no longer", t.peer.cfg.RemoteID) // since its certificates were sent to be checked
 	}
 	if err == nil {
@@ -113,6 +113,9 @@ func (t *authResponder) process(m *message) error {
 		if no := t.peer.full(sa); no != nil {
 			return no
 		}
+	}
+	if err := sa.engine.welcome(sa, t.peer); err != nil {
+		return err
 	}
 	sa.ppk.settle(sa.keys)
 	sa.peer, sa.among = t.peer, nil
@@ -148,31 +151,29 @@ func identify(sa *ikeSA, m *message, idi *wire.ID) (*peer, error) {
 	case auth.Method == wire.AuthNull:
 		return no(AuthOtherMethod, "peer does not prove who it is (%v), expected a pre-shared key or a certificate", auth.Method)
 	}
-	found := identityOf(idi)
-	var fits []*peer
-	for _, p := range sa.among {
-		switch {
-		case p.retired || len(p.slots) == 0 || !found.Equal(p.cfg.RemoteID):
-		case idr != nil && !identityOf(idr).Equal(p.cfg.LocalID):
-		case !permits(p.cfg.IKEProposals, sa.chosen):
-		default:
-			fits = append(fits, p)
-		}
-	}
-	if len(fits) > 0 {
-		same := func(p *peer) bool { return (p.cfg.RemoteAuth == AuthPSK) == (auth.Method == wire.AuthSharedKeyMIC) }
-		return fits[max(0, slices.IndexFunc(fits, same))], nil
-	}
+	found, wanted := identityOf(idi), Identity{}
 	asked := "nobody in particular"
 	if idr != nil {
-		asked = identityOf(idr).String()
+		wanted = identityOf(idr)
+		asked = wanted.String()
+	}
+	fits := slices.DeleteFunc(slices.Clone(sa.among), func(p *peer) bool {
+		return !p.expects(sa, found, wanted) || !permits(p.cfg.IKEProposals, sa.chosen)
+	})
+	if len(fits) > 0 {
+		same := func(p *peer) bool { return (p.cfg.RemoteAuth == AuthPSK) == (auth.Method == wire.AuthSharedKeyMIC) }
+		p := fits[max(0, slices.IndexFunc(fits, same))]
+		if p.isTemplate() {
+			p = p.meet(sa, found)
+		}
+		return p, nil
 	}
 	if slices.ContainsFunc(sa.among, func(p *peer) bool { return found.Equal(p.cfg.RemoteID) }) {
 		return no(AuthIdentity, "peer is %v and wants %s by %v, expected %s", found, asked, sa.chosen, describePeers(sa.among))
 	}
 	var expected []string
 	for _, p := range sa.among[:min(len(sa.among), maxDescribed)] {
-		expected = append(expected, fmt.Sprintf("%v for %v", p.cfg.RemoteID, p.cfg.LocalID))
+		expected = append(expected, p.describe())
 	}
 	return no(AuthIdentity, "peer is %v and wants %s, expected %s", found, asked, strings.Join(expected, ", or "))
 }
@@ -181,7 +182,7 @@ func identify(sa *ikeSA, m *message, idi *wire.ID) (*peer, error) {
 func describePeers(peers []*peer) string {
 	var list []string
 	for _, p := range peers[:min(len(peers), maxDescribed)] {
-		list = append(list, fmt.Sprintf("%v for %v with %s", p.cfg.RemoteID, p.cfg.LocalID, describeOurs(p.cfg.IKEProposals)))
+		list = append(list, fmt.Sprintf("%s with %s", p.describe(), describeOurs(p.cfg.IKEProposals)))
 	}
 	return strings.Join(list, ", or ")
 }

@@ -118,8 +118,8 @@ func (t *childInitiator) cause(sa *ikeSA) error {
 		}
 		return errNothingToDo
 	case len(t.proposals(sa)) == 0:
-		t.putOff(sa, FailProposal, noAHAcrossNAT)
-		t.fact(sa, FailProposal, noAHAcrossNAT)
+		t.putOff(sa, FailProposal, NoAHAcrossNAT)
+		t.fact(sa, FailProposal, NoAHAcrossNAT)
 		return errNothingToDo
 	}
 	return nil
@@ -307,7 +307,7 @@ func (t *childInitiator) agree(m *message) (*childSA, error) {
 	}
 	ours := t.proposals(sa)
 	if len(ours) == 0 {
-		return nil, failf(FailProposal, "%s", noAHAcrossNAT)
+		return nil, failf(FailProposal, "%s", NoAHAcrossNAT)
 	}
 	choice, err := confirm(ours, answer, t.dh.group)
 	if err != nil {

@@ -210,7 +210,7 @@ func (t *childResponder) drop(sa *ikeSA) { sa.engine.effect(ReleaseSPI{SPI: t.ma
 // whyNot explains the refusal of an offer that no algorithm of ours could have helped (S-091).
 func (sa *ikeSA) whyNot(offered []wire.Proposal) string {
 	if sa.acrossNAT() && !slices.ContainsFunc(offered, func(p wire.Proposal) bool { return p.Protocol != wire.ProtocolAH }) {
-		return " (" + noAHAcrossNAT + ")"
+		return " (" + NoAHAcrossNAT + ")"
 	}
 	return ""
 }
@@ -219,6 +219,7 @@ func (sa *ikeSA) whyNot(offered []wire.Proposal) string {
 // waiting packet, lie within; else one whose traffic the offer takes whole; else one with any traffic in common.
 func (t *childResponder) chooseSlot(m *message) (*slot, []policy.Selector, error) {
 	tsi, tsr, transport := wire.FindTS(m.Payloads, true), wire.FindTS(m.Payloads, false), m.notify(wire.NotifyUseTransportMode) != nil
+	m.sa.peer.adapt(transport)
 	slots := slices.DeleteFunc(slices.Clone(m.sa.peer.slots), func(s *slot) bool { return s.worker > 0 })
 	if t.old != nil {
 		slots = []*slot{t.old.slot}

@@ -12,7 +12,8 @@ import (
 // Attempt is a negotiation as far as it came: what each end said that the other had to agree to. It holds no key, and what a peer can make it
 // hold is bounded.
 type Attempt struct {
-	Role         Role // who began it
+	Version      Version // V1 or V2
+	Role         Role    // who began it
 	Began        time.Time
 	Exchange     string         // the last one
 	Sent         int            // sendings of our last message, when it was a request

@@ -62,6 +62,7 @@ func (c *compiler) drafts() ([]*draft, error) {
 	}
 	c.warnings = append(append(c.warnings, conflicts...), dynamicConflicts...)
 	c.markStale(slices.Concat(drafts, dynamic))
+	c.split(drafts)
 	if n := len(drafts) + len(dynamic); n > MaxEntries {
 		return nil, fmt.Errorf("policy %q: %d specific filters, expected at most %d", c.active.Name, n, MaxEntries)
 	}

@@ -18,6 +18,10 @@ type Environment struct {
 	// blocked (S-011). A tunnel that is not in the map has no such condition.
 	Endpoints map[string]netip.Addr
 
+	// Single are the tunnels of which an SA carries one selector only, as IKEv1 negotiates it (RFC 2409 5.5). One with several becomes as many tunnels,
+	// each with the selector behind its name (SplitFrom).
+	Single map[string]bool
+
 	Dynamic []DynamicFilter // what peers proposed to the default response rule
 }
 

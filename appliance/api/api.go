@@ -95,8 +95,9 @@ type Stat struct {
 
 // SA is one entry of the SAD: one direction of a Child SA (RFC 4301 4.4.2).
 type SA struct {
-	Peer         string            `json:"peer"`             // empty where nobody negotiated it
-	Manual       string            `json:"manual,omitempty"` // name of an SA with keys of the operator's
+	Peer         string            `json:"peer"`              // empty where nobody negotiated it
+	Version      int               `json:"version,omitempty"` // of IKE: 1 or 2; absent where nobody negotiated it
+	Manual       string            `json:"manual,omitempty"`  // name of an SA with keys of the operator's
 	Child        string            `json:"child"`
 	Direction    string            `json:"direction"`        // inbound or outbound
 	Worker       *int              `json:"worker,omitempty"` // as in Flow: who alone sends by it and takes what comes by it (RFC 9611); absent from the one for all
@@ -137,6 +138,7 @@ type Lifetime struct {
 // IKE is one IKE SA and its Child SAs, or a peer that has none and why.
 type IKE struct {
 	Peer         string    `json:"peer"`
+	Version      int       `json:"version"` // of IKE: 1 or 2
 	State        string    `json:"state"`
 	Role         string    `json:"role,omitempty"`
 	InitiatorSPI string    `json:"initiator_spi,omitempty"`

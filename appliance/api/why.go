@@ -5,8 +5,11 @@ import "time"
 // Why is why a peer's tunnels are up or not, as one screen shows it.
 type Why struct {
 	Peer        string      `json:"peer"`
-	Verdict     string      `json:"verdict"` // up, partly up, not up, down (by an operator)
-	State       string      `json:"state"`   // of the IKE SA, or idle
+	Verdict     string      `json:"verdict"`           // up, partly up, not up, down (by an operator)
+	State       string      `json:"state"`             // of the IKE SA, or idle
+	IKE         string      `json:"ike"`               // v2, v1 or any, as configured
+	Version     int         `json:"version"`           // of the IKE SA, or of the next one: 1 or 2
+	Vendors     []string    `json:"vendors,omitempty"` // of IKEv1: what the peer says that it is and can do
 	Since       time.Time   `json:"since,omitzero"`
 	Clock       time.Time   `json:"clock"` // of the gateway, now
 	Local       string      `json:"local"`

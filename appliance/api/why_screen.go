@@ -74,6 +74,9 @@ func (s *screen) head(w *Why) {
 	if !w.Since.IsZero() {
 		since = "for " + s.ago(w.Since)
 	}
+	if w.Version == 1 {
+		state = "IKEv1, ISAKMP SA " + w.State
+	}
 	if w.State == "idle" || w.State == "down" {
 		state = "no IKE SA"
 	}
@@ -91,6 +94,7 @@ func (s *screen) head(w *Why) {
 			down = append(down, t.Name)
 		}
 	}
+	s.list("peer says", w.Vendors)
 	s.list("up", up)
 	s.list("not up", down)
 }

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"crypto/sha256"
 	"crypto/x509"
 	"fmt"
 	"log/slog"
@@ -48,6 +49,7 @@ type builder struct {
 	credentials    map[credentialFiles]*pki.Credential
 	authorities    map[string][]*x509.Certificate // by file
 	ways           []ways                         // by index of the peer
+	keyOwners      map[[sha256.Size]byte]string   // by digest: whose preshared keys there are
 }
 
 func (b *builder) build() {

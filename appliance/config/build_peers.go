@@ -10,6 +10,7 @@ import (
 
 	"sallyport/crypto"
 	"sallyport/ike"
+	"sallyport/ike/ikev1"
 )
 
 const (
@@ -26,7 +27,7 @@ const (
 // buildPeers makes the PAD (RFC 4301, section 4.4.3). The Child SAs come later, from the active policy.
 func (b *builder) buildPeers() {
 	names, pairs := map[string]string{}, map[identityPair]string{}
-	keyOwners := map[[sha256.Size]byte]string{}
+	b.keyOwners = map[[sha256.Size]byte]string{}
 	b.peers = map[string]int{}
 	for i := range b.raw.Peers {
 		raw, key := &b.raw.Peers[i], fmt.Sprintf("peers[%d]", i)
@@ -36,9 +37,9 @@ func (b *builder) buildPeers() {
 		b.sameVersion(key, local, remote)
 		b.endpoints(key, local, remote)
 		peer := ike.Peer{
-			Name: raw.Name, Local: local, Remote: remote, LocalID: raw.LocalID, RemoteID: raw.RemoteID,
+			Name: raw.Name, Version: raw.IKE, Local: local, Remote: remote, LocalID: raw.LocalID, RemoteID: raw.RemoteID,
 			DPDDelay: orNever(b.delay(key+".dpd_delay", raw.DPDDelay)),
-			PSK:      b.psk(key+".auth", raw, keyOwners),
+			PSK:      b.psk(key+".auth", fmt.Sprintf("peer %q", raw.Name), &raw.Auth),
 			Legacy:   b.raw.Legacy,
 		}
 		b.identities(key, &peer, pairs)
@@ -46,6 +47,7 @@ func (b *builder) buildPeers() {
 		b.ppk(key, raw, &peer)
 		b.keyExchange(key, raw, &peer)
 		b.mobility(key, raw, &peer)
+		b.version(key, raw)
 		if b.hasValue(key + ".reauth") {
 			peer.ReauthTime = b.reauth(key+".reauth", raw.Reauth)
 		}
@@ -73,10 +75,20 @@ func (b *builder) keyExchange(key string, raw *filePeer, peer *ike.Peer) {
 	}
 	b.someProposals(key+".ike_proposals", toProposals(raw.IKEProposals), raw.IKEProposals != nil)
 	b.strength(key+".ike_proposals", fmt.Sprintf("peer %q", raw.Name), toProposals(raw.IKEProposals))
-	peer.IKEProposals = toProposals(proposals)
-	if len(proposals) == 0 {
-		peer.IKEProposals = crypto.DefaultIKEProposals()
+	if peer.IKEProposals = toProposals(proposals); len(proposals) == 0 {
+		peer.IKEProposals = defaultIKEProposals(peer.Version)
 	}
+}
+
+// defaultIKEProposals are those of a version. None: a peer of both gets those of either, by the engine of that.
+func defaultIKEProposals(version ike.Version) []crypto.IKEProposal {
+	switch version {
+	case ike.V1:
+		return ikev1.DefaultIKEProposals()
+	case ike.V2:
+		return crypto.DefaultIKEProposals()
+	}
+	return nil
 }
 
 // maxProposals is how many proposals a list has at most: all go into one message, and that of IKE's own cannot be fragmented.
@@ -220,14 +232,14 @@ func (b *builder) fragmentSize(key string, value int) int {
 }
 
 // psk reads the preshared key of a peer and refuses weak ones (S-067). owners knows the peers by the digest of their keys.
-func (b *builder) psk(key string, raw *filePeer, owners map[[sha256.Size]byte]string) crypto.Secret {
-	if raw.Auth.PSKFile == "" {
+func (b *builder) psk(key, user string, auth *fileAuth) crypto.Secret {
+	if auth.PSKFile == "" {
 		if b.has(key + ".psk_file") {
 			b.add(key+".psk_file", "expected the name of a file that holds the preshared key, found nothing")
 		}
 		return crypto.Secret{}
 	}
-	psk, err := readPSK(b.path, raw.Auth.PSKFile, b.options.Machine.UID)
+	psk, err := readPSK(b.path, auth.PSKFile, b.options.Machine.UID)
 	if err != nil {
 		b.add(key+".psk_file", "%s", err)
 		return crypto.Secret{}
@@ -235,15 +247,15 @@ func (b *builder) psk(key string, raw *filePeer, owners map[[sha256.Size]byte]st
 	const allow = "; for a lab, auth.allow_weak_psk: true lets it pass"
 	weakness := pskWeakness(psk.Bytes())
 	digest := sha256.Sum256(psk.Bytes())
-	if owner, shared := owners[digest]; shared {
-		weakness = fmt.Sprintf("expected a preshared key of its own, found that of peer %q: each of the two could pose as the other", owner)
+	if owner, shared := b.keyOwners[digest]; shared {
+		weakness = fmt.Sprintf("expected a preshared key of its own, found that of %s: each of the two could pose as the other", owner)
 	}
-	owners[digest] = raw.Name
+	b.keyOwners[digest] = user
 	switch {
-	case weakness != "" && !raw.Auth.AllowWeakPSK:
+	case weakness != "" && !auth.AllowWeakPSK:
 		b.add(key+".psk_file", "%s", weakness+allow)
 	case weakness != "":
-		b.warn("peer %q has a weak preshared key, and allow_weak_psk lets it pass: %s", raw.Name, weakness)
+		b.warn("%s has a weak preshared key, and allow_weak_psk lets it pass: %s", user, weakness)
 	}
 	return psk
 }

@@ -42,6 +42,9 @@ func (b *builder) policy() {
 	b.activePolicy(set)
 	b.planTunnels(things)
 	b.countTunnels()
+	if b.active >= 0 {
+		b.templates(set.Policies[b.active].DefaultResponse.AuthMethods)
+	}
 	if b.more == 0 { // else nobody would read what else is wrong
 		b.compile()
 	}
@@ -55,9 +58,6 @@ func (b *builder) activePolicy(set *policy.Set) {
 		b.config.Refresh = time.Duration(active.RefreshSeconds) * time.Second
 		if active.Sample && !b.options.Lab { // S-010
 			b.add("active_policy", "expected a policy of your own, found %q, which is a sample (sample: true) for tests and not for production: a lab can run it with --lab", active.Name)
-		}
-		if active.DefaultResponse.Enabled {
-			b.warn("policy %q has its default response rule on, but IKE answers no peer yet that no rule names", active.Name)
 		}
 	case len(b.raw.Policies) > 0 && b.raw.ActivePolicy == "":
 		b.add("active_policy", "is missing: expected the name of the policy in force")
@@ -89,7 +89,7 @@ func (b *builder) onePolicy(key string, raw *filePolicy, things *things) policy.
 	things.sas = map[string]string{}
 	p.DefaultResponse = policy.DefaultResponse{
 		Enabled: response.Enabled, Methods: methods(espProposals(response.ESPProposals)),
-		AuthMethods: b.authMethods(responseKey+".auth_methods", response.AuthMethods, []string{authPSK}),
+		AuthMethods: b.responseMethods(responseKey, response),
 	}
 	for i := range raw.Rules {
 		p.Rules = append(p.Rules, b.rule(fmt.Sprintf("%s.rules[%d]", key, i), &raw.Rules[i], things))
@@ -117,6 +117,7 @@ func (b *builder) compile() {
 		b.add(b.ruleKey(rule), "expected traffic to protect, found none: other rules take all of it, or its filters are for an IP version of which the gateway has no address")
 	}
 	b.transportTraffic(out)
+	b.countSplit(out)
 	for _, peer := range out.peers {
 		for _, child := range peer.Children {
 			if n := len(child.Selectors); n > maxSelectors {
@@ -128,13 +129,15 @@ func (b *builder) compile() {
 		if err := ike.ValidatePeers(out.peers); err != nil {
 			b.add("peers", "%s", oneLine(err))
 		}
+		b.addIKEv1Problems(out.ikev1)
 	}
-	c.SPD, c.Peers, c.Manual, c.Environment = out.SPD, out.Peers, out.Manual, out.Environment
+	c.SPD, c.Peers, c.DefaultResponse, c.Manual, c.Environment = out.SPD, out.Peers, out.DefaultResponse, out.Manual, out.Environment
 	c.Warnings = append(c.Warnings, out.Warnings...)
 }
 
-// ruleKey is the key of a rule of the active policy.
-func (b *builder) ruleKey(name string) string {
+// ruleKey is the key of the rule of the active policy that a tunnel is of.
+func (b *builder) ruleKey(tunnel string) string {
+	name := policy.SplitFrom(tunnel)
 	i := slices.IndexFunc(b.raw.Policies[b.active].Rules, func(r fileRule) bool { return r.Name == name })
 	return fmt.Sprintf("policies[%d].rules[%d]", b.active, i)
 }

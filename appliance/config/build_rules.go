@@ -77,6 +77,8 @@ func (b *builder) ruleTunnel(key string, raw *fileRule, action *fileFilterAction
 		b.add(key+".sa", "expected no SA, because action %q is %s, found %q", raw.FilterAction, action.Action, raw.SA)
 	case raw.SA != "":
 		b.ruleSA(key, raw, action, things)
+	case negotiates:
+		b.ruleBundle(key, raw, action)
 	}
 }
 
@@ -87,7 +89,7 @@ func (b *builder) ruleSA(key string, raw *fileRule, action *fileFilterAction, th
 	}
 	things.sas[raw.SA] = raw.Name
 	where := things.actionKeys[raw.FilterAction]
-	for _, name := range []string{"esp_proposals", "ah_proposals", "mode", "lifetime", "fallback_clear", "fallback_clear_on_wan", "inbound_passthrough", "encapsulation"} {
+	for _, name := range []string{"esp_proposals", "ah_proposals", "bundle", "mode", "lifetime", "fallback_clear", "fallback_clear_on_wan", "inbound_passthrough", "encapsulation"} {
 		if action != nil && b.has(where+"."+name) {
 			b.add(key+".filter_action", "expected an action without %s, because SA %q is not negotiated and has its own, found %q", name, raw.SA, raw.FilterAction)
 			return
@@ -119,7 +121,7 @@ func (b *builder) planTunnels(things *things) {
 		b.config.plan.encapsulations[r.Name] = b.encapsulations[r.FilterAction]
 		rekey, life := b.lifetime(things.actionKeys[r.FilterAction], action, raw)
 		b.config.plan.children = append(b.config.plan.children, plannedChild{peer: peer, rule: i, child: ike.Child{
-			Name: r.Name, Proposals: childProposals(action), Transport: action.Mode == modeTransport, Start: raw.Start,
+			Name: r.Name, Proposals: childProposals(action), Bundle: action.Bundle, Transport: action.Mode == modeTransport, Start: raw.Start,
 			PerCore: b.perCore(fmt.Sprintf("peers[%d].per_core", peer), raw.PerCore), RekeyTime: rekey, Life: life, IdleTimeout: orNever(raw.IdleTimeout), ReplayWindow: raw.ReplayWindow,
 		}})
 	}
@@ -133,6 +135,17 @@ func (b *builder) countTunnels() {
 		b.add(fmt.Sprintf("policies[%d].rules", b.active), "expected at most %d rules that negotiate, because each has a tunnel of its own, found %d: use filter lists with more filters, and fewer rules", maxIDs, n)
 	case n > most:
 		b.add("dataplane.max_tunnels", "expected room for the tunnels of the active policy, %d rules that negotiate, found %d: set it to %d or more, and to what two policies have together if one is to take the place of the other at run time", n, most, n)
+	}
+}
+
+// countSplit does the same with the tunnels that IKEv1 adds to those of its rules.
+func (b *builder) countSplit(out *compilation) {
+	n, most := len(out.Manual), b.config.Dataplane.MaxTunnels
+	for _, peer := range out.peers {
+		n += len(peer.Children)
+	}
+	if n > most {
+		b.add("dataplane.max_tunnels", "expected room for the tunnels of the active policy, %d of them, because with IKEv1 a rule has one for each pair of addresses, protocol and ports that its filters stand for, found %d: set it to %d or more, or use prefixes and ranges", n, most, n)
 	}
 }
 

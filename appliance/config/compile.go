@@ -1,12 +1,15 @@
 package config
 
 import (
+	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
 
 	"sallyport/ike"
+	"sallyport/ike/ikev1"
 	"sallyport/policy"
 )
 
@@ -19,6 +22,8 @@ type plan struct {
 	ikeOff   map[netip.Addr]string // own addresses where IKE is off, each with its port
 
 	encapsulations map[string]Encapsulation // by the name of the Child SA
+
+	templates []ike.Peer // of the active policy's default response rule
 }
 
 // plannedManual is the manual SA of a rule.
@@ -45,6 +50,9 @@ type Compiled struct {
 	// peer's local address, or that address is gone.
 	Peers []ike.Peer
 
+	// DefaultResponse is what IKE answers peers by that no rule names, where the default response rule is on (S-009).
+	DefaultResponse []ike.Peer
+
 	// Manual is the SAs with keys of the operator's, each with the traffic of its rule. One whose own address is gone is
 	// left out.
 	Manual []ManualTunnel
@@ -68,7 +76,7 @@ func (c *Config) Compile(env policy.Environment) (*Compiled, error) {
 	for _, rule := range result.bare {
 		out.warn("rule %q has no traffic to protect with the addresses that the gateway has now", rule)
 	}
-	if err := ike.ValidatePeers(out.Peers); err != nil {
+	if err := errors.Join(ike.ValidatePeers(out.Peers), result.ikev1); err != nil {
 		return nil, err
 	}
 	return out, nil
@@ -79,10 +87,12 @@ type compilation struct {
 	Compiled
 	peers []ike.Peer // all of the file, those included with which nothing is negotiated
 	bare  []string   // rules without traffic in the SPD
+
+	ikev1 error // what IKEv1 cannot work with
 }
 
 func (c *Config) compile(env policy.Environment) (*compilation, error) {
-	env.Endpoints = c.plan.endpoints()
+	env.Endpoints, env.Single = c.plan.endpoints(), c.plan.single()
 	spd, warnings, err := policy.Compile(c.Policy, env)
 	if err != nil {
 		return nil, err
@@ -92,19 +102,36 @@ func (c *Config) compile(env policy.Environment) (*compilation, error) {
 		out.warn("%s", w)
 	}
 	traffic := spd.Selectors()
+	tunnels := tunnelsByRule(traffic)
 	for _, planned := range c.plan.children {
 		child, peer := planned.child, &out.peers[planned.peer]
-		child.Selectors = traffic[child.Name]
-		switch {
-		case len(child.Selectors) > 0:
-			peer.Children = append(peer.Children, child)
-		case slices.Contains(env.LocalAddresses, peer.Local): // else it is stale, and choosePeers says so
+		if len(tunnels[child.Name]) == 0 && slices.Contains(env.LocalAddresses, peer.Local) { // else it is stale, and choosePeers says so
 			out.bare = append(out.bare, child.Name)
 		}
+		for _, tunnel := range tunnels[planned.child.Name] {
+			child.Name, child.Selectors = tunnel, traffic[tunnel]
+			peer.Children = append(peer.Children, child)
+		}
+	}
+	if c.IKEEnabled {
+		out.DefaultResponse = c.plan.templates
 	}
 	out.chooseManual(c, traffic)
 	out.choosePeers(c)
+	var left []string
+	left, out.ikev1 = ikev1.Check(ikev1Peers(out.peers))
+	out.Warnings = append(out.Warnings, left...)
 	return out, nil
+}
+
+// tunnelsByRule are the tunnels of each rule in the order of their names: one, or with IKEv1 one for each selector.
+func tunnelsByRule(traffic map[string][]policy.Selector) map[string][]string {
+	tunnels := map[string][]string{}
+	for _, tunnel := range slices.Sorted(maps.Keys(traffic)) {
+		rule := policy.SplitFrom(tunnel)
+		tunnels[rule] = append(tunnels[rule], tunnel)
+	}
+	return tunnels
 }
 
 // chooseManual keeps the manual SAs that can carry traffic and warns of those that no rule names.
@@ -129,7 +156,7 @@ func (out *compilation) chooseManual(c *Config, traffic map[string][]policy.Sele
 
 // Encapsulation is how the packets of a tunnel of the active policy are put into outer ones.
 func (c *Config) Encapsulation(tunnel string) Encapsulation {
-	if e, has := c.plan.encapsulations[tunnel]; has {
+	if e, has := c.plan.encapsulations[policy.SplitFrom(tunnel)]; has {
 		return e
 	}
 	return DefaultEncapsulation()
@@ -147,6 +174,17 @@ func (p *plan) endpoints() map[string]netip.Addr {
 		}
 	}
 	return ends
+}
+
+// single are the tunnels with peers that IKEv1 may be spoken with, whichever version is: what one has negotiated the other goes on with.
+func (p *plan) single() map[string]bool {
+	single := map[string]bool{}
+	for _, planned := range p.children {
+		if p.peers[planned.peer].Version != ike.V2 {
+			single[planned.child.Name] = true
+		}
+	}
+	return single
 }
 
 // choosePeers keeps the peers with which IKE can negotiate and warns of what an operator should know of each. Package

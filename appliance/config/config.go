@@ -35,6 +35,8 @@ type Config struct {
 	Auth        Authentication
 	Manual      []ManualTunnel // likewise
 
+	DefaultResponse []ike.Peer // of Compiled, likewise
+
 	State   string // folder for numbered backups and for what DNS names stand for
 	Control Control
 	Metrics Metrics
@@ -159,6 +161,9 @@ func ParseWith(path string, data []byte, o Options) (*Config, error) {
 func (c *Config) Wipe() {
 	for i := range c.plan.peers {
 		c.plan.peers[i].PSK.Wipe()
+	}
+	for i := range c.plan.templates {
+		c.plan.templates[i].PSK.Wipe()
 	}
 	for i := range c.plan.sas {
 		c.plan.sas[i].wipe()

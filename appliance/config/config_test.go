@@ -58,6 +58,7 @@ func parseBase(t *testing.T, text string) (*Config, error) {
 	folder := t.TempDir()
 	writeKey(t, folder, "site-b.psk", goodKey+"\n")
 	writeKey(t, folder, "site-c.psk", strings.ToUpper(goodKey)+"\n")
+	writeKey(t, folder, "strangers.psk", "Zr8Kq3XvT6mWb1NcY9HsJ4pLd7GfQ\n")
 	return Parse(filepath.Join(folder, "gw.yaml"), []byte(text), twoCores())
 }
 

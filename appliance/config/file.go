@@ -81,6 +81,7 @@ type filePeer struct {
 	Name         string         `mapstructure:"name" required:"a name for the peer"`
 	Local        outerAddress   `mapstructure:"local" required:"the gateway's own address toward the peer"`
 	Remote       outerAddress   `mapstructure:"remote" required:"the peer's address"`
+	IKE          ike.Version    `mapstructure:"ike" default:"v2"`
 	LocalID      ike.Identity   `mapstructure:"local_id"`
 	RemoteID     ike.Identity   `mapstructure:"remote_id"`
 	Auth         fileAuth       `mapstructure:"auth" required:"auth: {certificate_file: FILE, private_key_file: FILE, ca_files: [FILE]} or auth: {psk_file: FILE}"`
@@ -194,6 +195,7 @@ type fileFilterAction struct {
 	Mode               saMode            `mapstructure:"mode" default:"tunnel"`
 	ESPProposals       []espProposal     `mapstructure:"esp_proposals"`
 	AHProposals        []ahProposal      `mapstructure:"ah_proposals"`
+	Bundle             bool              `mapstructure:"bundle" default:"false"`
 	FallbackClear      bool              `mapstructure:"fallback_clear" default:"false"`
 	FallbackClearOnWAN bool              `mapstructure:"fallback_clear_on_wan" default:"false"`
 	InboundPassthrough bool              `mapstructure:"inbound_passthrough" default:"false"`
@@ -228,9 +230,22 @@ type fileKeyExchange struct {
 
 // fileDefaultResponse is the rule that every policy has (S-009): its list and its action are fixed.
 type fileDefaultResponse struct {
-	Enabled      bool          `mapstructure:"enabled" default:"false"`
-	ESPProposals []espProposal `mapstructure:"esp_proposals"`
-	AuthMethods  []authMethod  `mapstructure:"auth_methods"`
+	Enabled      bool             `mapstructure:"enabled" default:"false"`
+	IKE          ike.Version      `mapstructure:"ike" default:"v2"`
+	ESPProposals []espProposal    `mapstructure:"esp_proposals"`
+	AuthMethods  []authMethod     `mapstructure:"auth_methods"`
+	LocalID      ike.Identity     `mapstructure:"local_id"`
+	Auth         fileStrangerAuth `mapstructure:"auth"`
+}
+
+// fileStrangerAuth is what both ends prove themselves with where no rule names the peer.
+type fileStrangerAuth struct {
+	PSKFile         string   `mapstructure:"psk_file"`
+	AllowWeakPSK    bool     `mapstructure:"allow_weak_psk" default:"false"`
+	CertificateFile string   `mapstructure:"certificate_file"`
+	PrivateKeyFile  string   `mapstructure:"private_key_file"`
+	PassphraseFile  string   `mapstructure:"passphrase_file"`
+	CAFiles         []string `mapstructure:"ca_files"`
 }
 
 type fileRule struct {

@@ -255,7 +255,7 @@ func resolve(node *yaml.Node) *yaml.Node {
 func isNull(node *yaml.Node) bool { return node.Kind == yaml.ScalarNode && node.Tag == "!!null" }
 
 // secretPaths begin the keys whose values are not shown: a secret may stand there by mistake.
-var secretPaths = []string{"peers[].auth", "sas[].key_", "sas[].ah_key_"}
+var secretPaths = []string{"peers[].auth", "policies[].default_response.auth", "sas[].key_", "sas[].ah_key_"}
 
 // found is what was found, for a message. Text is quoted, because it may be anything, but not where it may be a key.
 func found(node *yaml.Node, path string) string {

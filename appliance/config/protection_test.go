@@ -45,6 +45,37 @@ func TestProtection(t *testing.T) {
 	})
 }
 
+// A bundle has AH around what esp_proposals makes, or good ESP where the file has none, and is for peers of IKEv1 alone. Dummy packets and padding are ESP's
+// own matter in it.
+// S-096
+func TestBundle(t *testing.T) {
+	v1 := func(action string) string {
+		return strings.Replace(replaced(t, "action: negotiate", "action: negotiate, bundle: true, "+action), "remote: 192.0.2.2,", "remote: 192.0.2.2, ike: v1,", 1)
+	}
+	for _, c := range []struct{ action, want string }{
+		{"esp_proposals: [aes128-sha256-ecp256, aes256gcm16], ah_proposals: [sha256, sha384]",
+			"ah:sha256-noesn(aes128-sha256-ecp256-noesn) ah:sha384-noesn(aes128-sha256-ecp256-noesn) ah:sha256-noesn(aes256gcm16-noesn) ah:sha384-noesn(aes256gcm16-noesn)"},
+		{"ah_proposals: [sha256], encapsulation: {dummy_interval: 1s, tfc_pad: 1200}", "ah:sha256-noesn(aes128gcm16-aes256gcm16-esn-noesn) ah:sha256-noesn(aes128-aes256-sha256-sha384-sha512-esn-noesn)"},
+	} {
+		parsed := mustParse(t, v1(c.action))
+		child := parsed.Peers[0].Children[0]
+		if !child.Bundle || child.Proposals[0].Protocol != crypto.ProtocolESP || child.Proposals[len(child.Proposals)-1].Protocol != crypto.ProtocolAH {
+			t.Errorf("%s: child %+v", c.action, child)
+		}
+		if got := strings.Join(parsed.Policy.FilterActions[0].Methods, " "); got != c.want {
+			t.Errorf("%s: methods %s, want %s", c.action, got, c.want)
+		}
+	}
+	expectErrors(t, []struct{ old, new, want string }{
+		{"action: negotiate", "action: negotiate, bundle: true, ah_proposals: [sha256]",
+			`policies[0].rules[0].filter_action: expected an action without bundle, because peer "site-b" has ike: v2: IKEv2 negotiates AH or ESP and not one around the other (RFC 7296 section 3.3.1), only ike: v1 does, found "protect"`},
+		{"action: negotiate", "action: negotiate, bundle: true", "filter_actions[0].bundle: expected ah_proposals beside it, the AH that goes around ESP, found none"},
+		{"action: negotiate", "action: negotiate, bundle: true, ah_proposals: [sha256-ecp256]", "filter_actions[0].ah_proposals[0]: expected no group with bundle, because one exchange serves AH and ESP: name it in esp_proposals"},
+		{"action: negotiate", "action: negotiate, bundle: perhaps, ah_proposals: [sha256]", "filter_actions[0].bundle: expected true or false"},
+		{"action: negotiate", "action: block, bundle: true", "filter_actions[0].bundle: expected none, because an action that is block protects nothing"},
+	})
+}
+
 // The lifetime of a rule's SAs is its action's, and its peer's where that says none. A volume that the port at its full rate uses up within
 // rekey.min_seconds is refused with the least that is not.
 // S-078

@@ -22,27 +22,36 @@ func TestDefaultResponse(t *testing.T) {
 			t.Errorf("%s: the default response rule is on", off)
 		}
 	}
-	c := mustParse(t, inPolicy("default_response: {enabled: true, esp_proposals: [aes256gcm16, aes128gcm16], auth_methods: [psk]}"))
+	c := mustParse(t, inPolicy("default_response: {enabled: true, esp_proposals: [aes256gcm16, aes128gcm16], auth_methods: [psk], auth: {psk_file: strangers.psk}}"))
 	r := c.Policy.Policies[0].DefaultResponse
-	if !warns(c, "default response", "answers no peer") {
+	if !warns(c, "default response", "can pose as any other", "certificate of each is stronger") {
 		t.Errorf("warnings %q", c.Warnings)
+	}
+	if len(c.DefaultResponse) != 1 || c.DefaultResponse[0].Name != "<Dynamic>" || c.DefaultResponse[0].PSK.Len() == 0 || len(c.DefaultResponse[0].Children[0].Proposals) != 2 {
+		t.Errorf("templates %+v", c.DefaultResponse)
 	}
 	if !r.Enabled || !slices.Equal(r.Methods, []string{"aes256gcm16-noesn", "aes128gcm16-noesn"}) || !slices.Equal(r.AuthMethods, []string{"psk"}) {
 		t.Errorf("default response rule %+v", r)
 	}
-	c = mustParse(t, inPolicy("default_response: {enabled: true}"))
+	c = mustParse(t, inPolicy("default_response: {enabled: true, auth: {psk_file: strangers.psk}}"))
 	if r := c.Policy.Policies[0].DefaultResponse; len(r.Methods) == 0 || len(r.AuthMethods) != 1 {
 		t.Errorf("default response rule %+v, want the methods that hold without a key", r)
 	}
 	const key = "gw.yaml:18: policies[0].default_response"
 	for text, want := range map[string]string{
-		"default_response: {filter_list: lan-to-lan}":                 key + ".filter_list: there is no such key: the default response rule answers whom it has not heard of: its list is always <Dynamic>",
-		"default_response: {filter_action: protect}":                  key + ".filter_action: there is no such key: the default response rule answers",
-		"default_response: {deleted: true}":                           key + ".deleted: unknown key: expected one of auth_methods, enabled, esp_proposals",
-		"default_response: off":                                       key + `: expected keys with values, found "off"`,
-		"default_response: {esp_proposals: []}":                       key + ".esp_proposals: expected at least one proposal",
-		"default_response: {auth_methods: []}":                        key + ".auth_methods: expected one or more authentication methods",
-		"default_response: {enabled: true}\n    default_response: {}": "gw.yaml:19: policies[0].default_response: the key is there twice",
+		"default_response: {filter_list: lan-to-lan}": key + ".filter_list: there is no such key: the default response rule answers whom it has not heard of: its list is always <Dynamic>",
+		"default_response: {filter_action: protect}":  key + ".filter_action: there is no such key: the default response rule answers",
+		"default_response: {deleted: true}":           key + ".deleted: unknown key: expected one of auth, auth_methods, enabled, esp_proposals, ike, local_id",
+		"default_response: off":                       key + `: expected keys with values, found "off"`,
+		"default_response: {esp_proposals: []}":       key + ".esp_proposals: expected at least one proposal",
+		"default_response: {enabled: true}":           key + ".auth: expected psk_file, the preshared key of all whom no rule names",
+		"default_response: {enabled: true, auth_methods: [certificate], auth: {psk_file: strangers.psk}}": key + ".auth: expected certificate_file, with private_key_file and ca_files",
+		"default_response: {enabled: true, auth: {psk_file: missing.psk}}":                                key + ".auth.psk_file: expected the name of a file with the preshared key",
+		"default_response: {enabled: true, auth: {psk_file: site-b.psk}}":                                 key + `.auth.psk_file: expected a preshared key of its own, found that of peer "site-b"`,
+		"default_response: {enabled: true, psk_file: strangers.psk}":                                      key + ".psk_file: there is no such key: files to authenticate with are in auth",
+		"default_response: {enabled: true, auth: {psk: Wq5Hb8qWn3KfYx6LmD9RcVj2PsGuB}}":                   key + ".auth.psk: there is no such key: a key in this file",
+		"default_response: {auth_methods: []}":                                                            key + ".auth_methods: expected one or more authentication methods",
+		"default_response: {enabled: true}\n    default_response: {}":                                     "gw.yaml:19: policies[0].default_response: the key is there twice",
 	} {
 		if _, err := parseBase(t, inPolicy(text)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: error %v, want %s", text, err, want)

@@ -30,7 +30,7 @@ func mayBeSecret(name, path string, known []string) bool {
 func holdsKeys(path, word string) bool {
 	const shortest = 16 // hexadecimal digits of a key that nobody takes for a word
 	switch schemaPath(path) {
-	case "peers[].auth":
+	case "peers[].auth", "policies[].default_response.auth":
 		return true
 	case "sas[]":
 		return len(word) >= shortest
@@ -72,15 +72,17 @@ var unordered = map[string]string{
 var policyLevelKeys = []string{"policy_name", "description", "refresh_seconds", "key_exchange", "key_exchange_methods", "default_action", "default_response", "sample"}
 
 const (
-	fixedResponse = "the default response rule answers whom it has not heard of: its list is always <Dynamic> and its action always negotiate; only enabled, esp_proposals and auth_methods can be set"
+	fixedResponse = "the default response rule answers whom it has not heard of: its list is always <Dynamic> and its action always negotiate; only enabled, ike, esp_proposals, auth_methods, local_id and auth can be set"
 	oneList       = "a rule holds exactly one filter list: name it with filter_list, and write a rule for each other one"
 	oneAction     = "a rule holds exactly one filter action: name it with filter_action"
+	keyInFile     = "a key in this file would be read by everyone who reads the configuration, its backups and its history: put it alone into a file with mode 0600 and name that with psk_file"
 	peerEnds      = "the ends of a rule's tunnel are local and remote of its peer: name that with peer"
 )
 
 // refusedKeys are keys that people look for and that do not exist for a reason.
 var refusedKeys = map[string]string{
-	"peers[].auth.psk":                          "a key in this file would be read by everyone who reads the configuration, its backups and its history: put it alone into a file with mode 0600 and name that with psk_file",
+	"policies[].default_response.auth.psk":      keyInFile,
+	"peers[].auth.psk":                          keyInFile,
 	"sas[].udp.local_port":                      "ESP in UDP is received and sent at port 4500 of this end (RFC 3948); remote_port is what the other end, or its NAT, uses",
 	"policies[].rules[].filters":                oneList,
 	"policies[].rules[].filter_lists":           oneList,
@@ -89,6 +91,7 @@ var refusedKeys = map[string]string{
 	"policies[].rules[].tunnel_endpoint":        peerEnds,
 	"policies[].default_response.filter_list":   fixedResponse, // S-009
 	"policies[].default_response.filter_action": fixedResponse,
+	"policies[].default_response.psk_file":      "files to authenticate with are in auth: default_response: {enabled: true, auth: {psk_file: FILE}}",
 	"policies[].default_response.name":          fixedResponse,
 	"policies[].default_response.ports":         fixedResponse,
 	"policies[].default_response.peer":          fixedResponse,

@@ -67,6 +67,7 @@ func init() {
 	register(parseLevel)
 	register(parseReviewDate)
 	register(parseStart)
+	register(parseVersion)
 	register(ike.ParseIdentity)
 	register(policy.ParseAddressSpec)
 	register(policy.ParsePortRange)
@@ -259,4 +260,13 @@ func parseStart(text string) (ike.Start, error) {
 		}
 	}
 	return 0, fmt.Errorf("expected always or on-demand, found %q", text)
+}
+
+func parseVersion(text string) (ike.Version, error) {
+	for _, version := range []ike.Version{ike.V2, ike.V1, ike.VAny} {
+		if version.String() == text {
+			return version, nil
+		}
+	}
+	return 0, fmt.Errorf("expected v2, v1 or any, found %q", text)
 }

@@ -80,7 +80,7 @@ func eventLine(e api.Event) string {
 	line = strings.Join(append([]string{line}, slices.DeleteFunc(why, func(s string) bool { return s == "" })...), "  ")
 	for _, part := range []struct{ name, value string }{
 		{"role", e.Role}, {"local", e.Local}, {"remote", e.Remote}, {"tries", strings.TrimPrefix(strconv.Itoa(e.Tries), "0")}, {"suite", e.Suite},
-		{"spi_in", e.SPIIn}, {"spi_out", e.SPIOut}, {"selectors", strings.Join(e.Selectors, ", ")},
+		{"spi_in", e.SPIIn}, {"spi_out", e.SPIOut}, {"ah_spi_in", e.AHSPIIn}, {"ah_spi_out", e.AHSPIOut}, {"selectors", strings.Join(e.Selectors, ", ")},
 	} {
 		if part.value != "" {
 			line += "  " + part.name + "=" + part.value

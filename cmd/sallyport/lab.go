@@ -17,7 +17,7 @@ func labCommand() *cobra.Command {
 		Args:  cobra.NoArgs,
 		RunE:  func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
-	command.AddCommand(demoCommand(), benchCommand())
+	command.AddCommand(demoCommand(), benchCommand(), negotiateCommand())
 	return command
 }
 
@@ -56,9 +56,10 @@ so compare ratios, not absolute figures; targets stand in brackets. Its tables:
   policies    policies of many filters: cycles of a hit and a miss of the flow
               cache, what a flood of one-packet flows keeps of the hit rate, and
               what changing the policy takes
-  ike         IKE SAs a second by preshared key and by certificate, in memory and
-              over the data plane, their memory, what it takes to keep 10,000
-              tunnels up, and what rekeys do to traffic
+  ike         IKE SAs a second of both versions, by preshared key and by certificate,
+              in memory and over the data plane, their memory, what it takes to keep
+              10,000 tunnels up, and what rekeys do to traffic; lab negotiate has
+              what a whole gateway makes of it
 
 It needs root; it reserves huge pages for as long as it runs if none are free.`,
 		Args: cobra.NoArgs,

@@ -76,6 +76,20 @@ func TestReadmeCommands(t *testing.T) {
 			t.Errorf("README.md says sallyport %s: no such command", m[1])
 		}
 	}
+	for _, line := range strings.Split(strings.Join(blocks(text, "sh"), "\n"), "\n") {
+		args, isLab := strings.CutPrefix(line, "bin/sallyport lab ")
+		if !isLab {
+			continue
+		}
+		args, _, _ = strings.Cut(args, "#")
+		command, rest, err := labCommand().Find(strings.Fields(args))
+		if err == nil {
+			err = command.ParseFlags(rest)
+		}
+		if err != nil {
+			t.Errorf("README.md says %s: %v", line, err)
+		}
+	}
 	for _, m := range regexp.MustCompile(`\]\(([^)#]+)\)`).FindAllStringSubmatch(text, -1) {
 		if strings.Contains(m[1], "://") {
 			continue

@@ -29,15 +29,15 @@ peers know, and ends. SIGHUP makes it read its configuration again.
 A policy that is marked "sample: true" is for test and research: it runs with
 --lab only.
 
-With --keylog FILE, in a lab, FILE is Wireshark's ikev2_decryption_table and
-FILE.esp_sa its esp_sa: copied under these names into a profile's directory, they
-open captures of IKE and of ESP.`,
+With --keylog FILE, in a lab, FILE is Wireshark's ikev2_decryption_table,
+FILE.ikev1 its ikev1_decryption_table and FILE.esp_sa its esp_sa: copied under
+these names into a profile's directory, they open captures of IKE and of ESP.`,
 		Example: `  sallyport run -c gw-a.yaml`,
 		Args:    cobra.NoArgs,
 	}
 	path := addConfigFlag(run)
 	lab := addLabFlag(run)
-	keyLog := run.Flags().String("keylog", "", "with --lab: append all keys to this file, and to FILE.esp_sa, as tables that Wireshark reads")
+	keyLog := run.Flags().String("keylog", "", "with --lab: append all keys to this FILE, FILE.ikev1 and FILE.esp_sa, as tables that Wireshark reads")
 	run.RunE = func(c *cobra.Command, _ []string) error {
 		// From here on a SIGHUP waits its turn: one that came while the file is read would end the program.
 		hangup := make(chan os.Signal, 1)

@@ -80,14 +80,24 @@ func workerOf(s api.SA) string {
 }
 
 // ikeTable has no SPIs, which are in the JSON and the log, so that it fits a
-// terminal; below it stands what is in the way of each peer.
+// terminal; below it stands what is in the way of each peer. IKE is there where
+// one speaks IKEv1.
 func ikeTable(out io.Writer, sas []api.IKE) error {
-	t := newTable(out, "PEER", "STATE", "ROLE", "LOCAL", "REMOTE", "PROPOSAL", "AGE", "REKEY IN", "CHILDREN")
+	heading := []string{"PEER", "STATE", "ROLE", "LOCAL", "REMOTE", "PROPOSAL", "AGE", "REKEY IN", "CHILDREN"}
+	older := slices.ContainsFunc(sas, func(s api.IKE) bool { return s.Version == 1 })
+	if older {
+		heading = slices.Insert(heading, versionColumn, "IKE")
+	}
+	t := newTable(out, heading...)
 	now := time.Now()
 	var notes []string
 	for _, s := range sas {
-		t.row(s.Peer, s.State, s.Role, strings.TrimSuffix(s.Local, ikePort), strings.TrimSuffix(s.Remote, ikePort), s.Proposal,
-			since(now, s.Established), until(now, s.RekeyAt), strings.Join(s.Children, " "))
+		cells := []string{s.Peer, s.State, s.Role, strings.TrimSuffix(s.Local, ikePort), strings.TrimSuffix(s.Remote, ikePort), s.Proposal,
+			since(now, s.Established), until(now, s.RekeyAt), strings.Join(s.Children, " ")}
+		if older {
+			cells = slices.Insert(cells, versionColumn, "v"+strconv.Itoa(s.Version))
+		}
+		t.row(cells...)
 		for _, note := range obstacles(s, now) {
 			// A peer has one line for all of its IKE SAs.
 			if line := s.Peer + ": " + note; !slices.Contains(notes, line) {
@@ -101,6 +111,9 @@ func ikeTable(out io.Writer, sas []api.IKE) error {
 	_, err := fmt.Fprintf(out, "\n%s\n", strings.Join(notes, "\n"))
 	return err
 }
+
+// versionColumn is where IKE stands, if it does.
+const versionColumn = 1
 
 // ikePort is the end of an IKE address that goes without saying (RFC 7296 section 2).
 const ikePort = ":500"

@@ -173,7 +173,7 @@ func (c *capture) mainModeKeys(t *testing.T, prf crypto.PRFID, cipher phase1Ciph
 		skeyid = skeyidPreShared(prf, crypto.NewSecret([]byte(c.PSK)), ni, nr)
 	}
 	same(t, "SKEYID", skeyid.Bytes(), c.SKEYID)
-	k, err := deriveKeys(prf, cipher, skeyid, shared, answer.Cookies)
+	k, err := deriveKeys(prf, cipher, skeyid, shared, answer.Cookies, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -302,7 +302,7 @@ func TestCapturedLibreswan(t *testing.T) {
 // Nothing is left of the keys when no cipher can be made of them, as with a weak key of DES.
 func TestKeysAreWipedOnError(t *testing.T) {
 	skeyid := crypto.NewSecret([]byte("whatever SKEYID is"))
-	if _, err := deriveKeys(crypto.PRFHMACSHA1, phase1Cipher{crypto.EncrDES, 7}, skeyid, crypto.Secret{}, isakmp.Cookies{}); err == nil {
+	if _, err := deriveKeys(crypto.PRFHMACSHA1, phase1Cipher{crypto.EncrDES, 7}, skeyid, crypto.Secret{}, isakmp.Cookies{}, nil); err == nil {
 		t.Error("DES with a key of 7 octets is used")
 	}
 	if skeyid.Len() != 0 {

@@ -13,20 +13,47 @@ import (
 	"sallyport/policy"
 )
 
-// Check holds peers that may speak IKEv1 against what it can say. Warnings are what is left out, or has no effect with it; the error, joined, is what
-// leaves a peer, or a child, with nothing to negotiate by. A peer without proposals gets [DefaultIKEProposals].
+// Problem is what IKEv1 cannot work with.
+type Problem struct {
+	Peer, Child string // Child is empty where it is about the peer itself
+	About       About
+	Text        string
+}
+
+// About is the kind of setting that a problem is with.
+type About uint8
+
+const (
+	AboutAuthentication About = iota
+	AboutPPK
+	AboutProposals
+	AboutSelectors
+)
+
+// Error names the peer, and the child.
+func (p *Problem) Error() string { return where(p.Peer, p.Child) + ": " + p.Text }
+
+func where(peer, child string) string {
+	if child == "" {
+		return fmt.Sprintf("peer %q", peer)
+	}
+	return fmt.Sprintf("peer %q: child %q", peer, child)
+}
+
+// Check holds peers that may speak IKEv1 against what it can say. Warnings are what is left out, or has no effect with it; the error joins a *Problem
+// for whatever leaves a peer, or a child, with nothing to negotiate by. A peer without proposals gets [DefaultIKEProposals].
 func Check(peers []ike.Peer) (warnings []string, err error) {
 	var errs []error
 	for i, p := range peers {
 		if len(p.IKEProposals) == 0 {
 			p.IKEProposals = DefaultIKEProposals()
 		}
-		c := checker{where: fmt.Sprintf("peer %q", p.Name)}
+		c := checker{peer: p.Name}
 		c.authentication(p.Complete(), peers[:i])
 		c.mainMode(p.IKEProposals)
 		c.ineffective(p)
 		for _, child := range p.Complete().Children {
-			c.child(p.Name, child)
+			c.quickMode(child, p.Version == ike.VAny)
 		}
 		warnings, errs = append(warnings, c.warnings...), append(errs, c.errs...)
 	}
@@ -35,30 +62,30 @@ func Check(peers []ike.Peer) (warnings []string, err error) {
 
 // checker collects what is found of one peer.
 type checker struct {
-	where    string
-	warnings []string
-	errs     []error
+	peer, child string // looked at
+	warnings    []string
+	errs        []error
 }
 
 func (c *checker) warn(format string, args ...any) {
-	c.warnings = append(c.warnings, fmt.Sprintf("%s: "+format, append([]any{c.where}, args...)...))
+	c.warnings = append(c.warnings, where(c.peer, c.child)+": "+fmt.Sprintf(format, args...))
 }
 
-func (c *checker) fail(format string, args ...any) {
-	c.errs = append(c.errs, fmt.Errorf("%s: "+format, append([]any{c.where}, args...)...))
+func (c *checker) fail(about About, format string, args ...any) {
+	c.errs = append(c.errs, &Problem{Peer: c.peer, Child: c.child, About: about, Text: fmt.Sprintf(format, args...)})
 }
 
 // authentication checks how both ends prove who they are. Main mode looks a pre-shared key up by addresses alone (RFC 2409 5.4).
 func (c *checker) authentication(p ike.Peer, others []ike.Peer) {
 	if _, err := authMethods(&p); err != nil {
-		c.fail("%w", err)
+		c.fail(AboutAuthentication, "%v", err)
 	}
 	if p.PPK != nil && p.PPK.Required {
-		c.fail("a postquantum preshared key is required, and IKEv1 has none")
+		c.fail(AboutPPK, "a postquantum preshared key is required, and IKEv1 has none")
 	}
 	for _, other := range others {
 		if p.LocalAuth == ike.AuthPSK && other.LocalAuth == ike.AuthPSK && p.Local == other.Local && p.Remote == other.Remote && !p.PSK.Equal(other.PSK) {
-			c.fail("another pre-shared key than that of peer %q, which has the same addresses: IKEv1 finds the key by them, expected one key", other.Name)
+			c.fail(AboutAuthentication, "another pre-shared key than that of peer %q, which has the same addresses: IKEv1 finds the key by them, expected one key", other.Name)
 		}
 	}
 }
@@ -70,9 +97,9 @@ func (c *checker) mainMode(proposals []crypto.IKEProposal) {
 	}
 	switch n := len(spread(proposals, []isakmp.AuthMethod{isakmp.AuthPreSharedKey}, isakmp.Lifetime{})); {
 	case n == 0:
-		c.fail("no IKE proposal is left for IKEv1, expected one with AES in CBC mode, a hash and a group of MODP or ECP: aes256-sha256-modp2048")
+		c.fail(AboutProposals, "no IKE proposal is left for IKEv1, expected one with AES in CBC mode, a hash and a group of MODP or ECP: aes256-sha256-modp2048")
 	case n > math.MaxUint8:
-		c.fail("the IKE proposals make %d transforms of main mode, expected at most %d", n, math.MaxUint8)
+		c.fail(AboutProposals, "the IKE proposals make %d transforms of main mode, expected at most %d", n, math.MaxUint8)
 	}
 }
 
@@ -96,38 +123,38 @@ func (c *checker) ineffective(p ike.Peer) {
 	}
 }
 
-// child checks what quick mode offers for a child.
-func (c *checker) child(peer string, child ike.Child) {
-	defer func(where string) { c.where = where }(c.where)
-	c.where = fmt.Sprintf("peer %q: child %q", peer, child.Name)
-	sayableProposals := 0
-	for _, p := range child.Proposals {
-		c.leftOut("proposal", p, unsaid(p))
-		n := len(spreadChild(p, childGroups(p), isakmp.EncapsulationTunnel))
-		if n > 0 {
-			sayableProposals++
-		}
-		if n > math.MaxUint8 {
-			c.fail("proposal %s makes %d transforms of quick mode, expected at most %d", p, n, math.MaxUint8)
+// quickMode checks what quick mode offers for a child; either: IKEv2 may be spoken with the peer too.
+func (c *checker) quickMode(child ike.Child, either bool) {
+	c.child = child.Name
+	for _, proposal := range child.Proposals {
+		c.leftOut("proposal", proposal, unsaid(proposal))
+		if n := len(spreadChild(proposal, childGroups(proposal), isakmp.EncapsulationTunnel)); n > math.MaxUint8 {
+			c.fail(AboutProposals, "proposal %s makes %d transforms of quick mode, expected at most %d", proposal, n, math.MaxUint8)
 		}
 	}
-	if sayableProposals == 0 {
-		c.fail("no proposal is left for IKEv1, expected one like aes256gcm16 or aes256-sha256")
+	switch n := len(childTerms(child).alternatives(func(crypto.DHID) bool { return true })); {
+	case n == 0 && child.Bundle:
+		c.fail(AboutProposals, "no bundle is left for IKEv1, expected ESP like aes256gcm16 or aes256-sha256 and AH like sha256 around it")
+	case n == 0:
+		c.fail(AboutProposals, "no proposal is left for IKEv1, expected one like aes256gcm16 or aes256-sha256")
+	case n > math.MaxUint8:
+		c.fail(AboutProposals, "each proposal of ESP with each of AH makes %d bundles, expected at most %d", n, math.MaxUint8)
 	}
-	c.selectors(child.Selectors)
+	c.selectors(child.Selectors, either)
 }
 
-func (c *checker) selectors(selectors []policy.Selector) {
-	left := 0
-	for _, s := range selectors {
-		if err := sayable(s); err != nil {
-			c.warn("left out with IKEv1: %v", err)
-		} else {
-			left++
-		}
+// selectors insists on one that two IDs can say: a quick mode has no more, and a child one pair of SAs to send by.
+func (c *checker) selectors(selectors []policy.Selector, either bool) {
+	if len(selectors) > 1 {
+		c.fail(AboutSelectors, "%d selectors, %s; IKEv1 negotiates one for each pair of SAs, expected a child for each", len(selectors), describeSelectors(selectors))
 	}
-	if left == 0 && len(selectors) > 0 {
-		c.fail("none of its %d selectors can be said by IKEv1", len(selectors))
+	for _, s := range selectors {
+		switch err := sayable(s); {
+		case err != nil && either:
+			c.warn("not negotiated by IKEv1, only by IKEv2: %v", err)
+		case err != nil:
+			c.fail(AboutSelectors, "%v", err)
+		}
 	}
 }
 

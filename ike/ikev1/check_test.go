@@ -2,6 +2,7 @@ package ikev1
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
@@ -15,6 +16,10 @@ func TestCheck(t *testing.T) {
 	base := func() ike.Peer {
 		return ike.Peer{Name: "site", Local: here, Remote: there, PSK: crypto.NewSecret([]byte("a key of the site")),
 			Children: []ike.Child{{Name: "lan", Selectors: []policy.Selector{selector(t, "10.1.0.0/16", "10.2.0.0/16")}}}}
+	}
+	ports := func(p *ike.Peer) {
+		p.Children[0].Selectors[0] = selector(t, "10.1.0.0/16", "10.2.0.0/16", 6)
+		p.Children[0].Selectors[0].LocalPort = policy.PortRange{First: 1, Last: 9}
 	}
 	for _, c := range []struct {
 		name          string
@@ -37,19 +42,24 @@ func TestCheck(t *testing.T) {
 		}, warnings: "no ecp256bp", err: "275 transforms"},
 		{name: "nothing of quick mode", change: func(p *ike.Peer) { p.Children[0].Proposals = childProposals(t, "chacha20poly1305", "aes128-aescmac") },
 			warnings: "no chacha20poly1305, left out with it | no aescmac, left out with it", err: "no proposal is left for IKEv1"},
+		{name: "a bundle", change: func(p *ike.Peer) {
+			p.Children[0].Bundle, p.Children[0].Proposals = true, childProposals(t, "aes128-sha256-ecp256", "AH sha256")
+		}},
+		{name: "nothing of a bundle's AH", change: func(p *ike.Peer) {
+			p.Children[0].Bundle, p.Children[0].Proposals = true, childProposals(t, "aes128-sha256", "AH aescmac")
+		}, warnings: "no aescmac, left out with it", err: "no bundle is left for IKEv1"},
+		{name: "too many bundles", change: func(p *ike.Peer) {
+			p.Children[0].Bundle, p.Children[0].Proposals = true, slices.Concat(slices.Repeat(childProposals(t, "aes128-sha256"), 16), slices.Repeat(childProposals(t, "AH sha256"), 16))
+		}, err: "makes 256 bundles, expected at most 255"},
 		{name: "a group of quick mode", change: func(p *ike.Peer) {
 			p.Children[0].Proposals = childProposals(t, "aes128-sha256-curve25519", "aes128-sha256")
 		},
 			warnings: "no curve25519, left out with it"},
-		{name: "one of two selectors", change: func(p *ike.Peer) {
-			ports := selector(t, "10.1.0.0/16", "10.2.0.0/16", 6)
-			ports.RemotePort = policy.PortRange{First: 80, Last: 90}
-			p.Children[0].Selectors = append(p.Children[0].Selectors, ports)
-		}, warnings: "left out with IKEv1: 10.1.0.0/16 === 10.2.0.0/16[80-90] tcp"},
-		{name: "no selector", change: func(p *ike.Peer) {
-			p.Children[0].Selectors[0] = selector(t, "10.1.0.0/16", "10.2.0.0/16", 6)
-			p.Children[0].Selectors[0].LocalPort = policy.PortRange{First: 1, Last: 9}
-		}, warnings: "left out", err: "none of its 1 selectors can be said by IKEv1"},
+		{name: "two selectors", change: func(p *ike.Peer) {
+			p.Children[0].Selectors = append(p.Children[0].Selectors, selector(t, "10.1.0.0/16", "10.3.0.0/16"))
+		}, err: "2 selectors, 10.1.0.0/16 === 10.2.0.0/16, 10.1.0.0/16 === 10.3.0.0/16; IKEv1 negotiates one for each pair of SAs, expected a child for each"},
+		{name: "a range of ports", change: ports, err: "10.1.0.0/16[1-9] === 10.2.0.0/16 tcp: the local ports are 1-9, and IKEv1 can say one port"},
+		{name: "a range of ports, with IKEv2 to say it", change: func(p *ike.Peer) { p.Version = ike.VAny; ports(p) }, warnings: "not negotiated by IKEv1, only by IKEv2"},
 		{name: "two methods", change: func(p *ike.Peer) { p.RemoteAuth = ike.AuthSignature },
 			err: "this end proves itself by preshared_key and the peer by certificate; in IKEv1 both do by the same"},
 		{name: "a PPK that is required", change: func(p *ike.Peer) { p.PPK = &ike.PPK{ID: "ppk", Required: true} }, err: "IKEv1 has none"},

@@ -1,6 +1,7 @@
 package ikev1
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
 	"time"
@@ -21,8 +22,8 @@ import (
 //	                        (initiator)     └────────────────────────────────────────────>│
 //
 // How a rekey loses no packet. The responder installs its inbound half before it answers message 1, and the initiator its own before it sends
-// message 3; from then on the initiator sends by the new pair, and the responder from message 3 on: neither sends by an SA that the other
-// lacks. The initiator deletes the old pair, when packets by the new one show that message 3 has come through, and no sooner than RekeyGrace after it;
+// message 3. The responder sends by the new pair from message 3 on. There are such as strongSwan that install both halves only then, so that the initiator
+// goes on by the old pair until packets come by the new one, or for RekeyGrace (takeOver): neither sends by an SA that the other lacks. The initiator deletes the old pair, when packets by the new one show that message 3 has come through, and no sooner than RekeyGrace after it;
 // without packets RekeyGuard after. An inbound SA whose place another has takes packets for RekeyGrace beyond its delete.
 type childState uint8
 
@@ -52,14 +53,11 @@ type childSA struct {
 	role  ike.Role // who began the quick mode
 	state childState
 
-	protocol      crypto.Protocol
-	suite         crypto.Suite
-	esn           bool
+	layer                     // ESP or AH: the pair goes by its SPIs
+	around        *layer      // of a bundle the AH, which comes and goes with it
 	group         crypto.DHID // of perfect forward secrecy; 0: none
 	transport     bool
 	selector      policy.Selector
-	spiIn, spiOut uint32
-	keyIn, keyOut crypto.Secret // until installed
 	local, remote netip.AddrPort
 	udp           bool // ESP in UDP
 	behindNAT     bool
@@ -71,12 +69,15 @@ type childSA struct {
 
 	lifetime
 	began     time.Time // the quick mode, as seen from here
-	begunIn   uint64    // the Step of that
+	begunIn   uint64    // the Step of that: finer than time
+	upIn      uint64    // the Step that activated it
+	awaited   bool      // the peer's CONNECTED has been, which the commit bit asks for
 	saidSince time.Time // message 3 was last sent, for the initiator: until it has come through the peer sends by the old pair
 	idleFrom  time.Time // idleness counts from here at the earliest
 
 	life  deadline.Timer // rekey, then the end
 	watch deadline.Timer // idle; replaced: until its delete
+	move  deadline.Timer // until packets leave by it
 }
 
 func (c *childSA) engine() *Engine { return c.slot.peer.engine }
@@ -86,14 +87,14 @@ func (c *childSA) install() {
 	e, s := c.engine(), c.slot
 	s.children = append(s.children, c)
 	e.children[c.spiIn] = c
-	e.effect(ike.InstallInbound{Peer: s.peer.cfg.Name, Child: s.cfg.Name, SA: c.half(c.spiIn, &c.keyIn)})
+	e.effect(ike.InstallInbound{Peer: s.peer.cfg.Name, Child: s.cfg.Name, SA: c.half(true)})
 }
 
 // activate begins the life of a pair that both ends have: it takes the place of what the slot had.
 func (c *childSA) activate() {
 	e, s := c.engine(), c.slot
 	prior := s.live()
-	c.state, c.lifetime, c.idleFrom = childActive, e.lifetimeFrom(e.now, c.agreed.Seconds, c.role), e.now
+	c.state, c.lifetime, c.idleFrom, c.upIn = childActive, e.lifetimeFrom(e.now, c.agreed.Seconds, c.role), e.now, e.steps
 	e.timers.Set(&c.life, c.rekeyAt, c.rekeyDue)
 	c.watchIdle()
 	s.succeeded()
@@ -110,7 +111,7 @@ func (c *childSA) activate() {
 	case c.crossed(prior) && string(prior.nonce) < string(c.nonce):
 		c.replace(ike.DeletedRedundant, prior)
 	default:
-		c.installOutbound()
+		c.takeOver()
 		reason := ike.DeletedRekeyed
 		if c.crossed(prior) {
 			reason = ike.DeletedRedundant
@@ -121,10 +122,38 @@ func (c *childSA) activate() {
 }
 
 // crossed reports whether two pairs come of quick modes that both ends began for the same purpose at the same time: then both ends keep the one whose
-// initiator's nonce is the lower. Each end may see one of them begin when the other is done already, for a short while.
+// initiator's nonce is the lower. What we begin when the peer's is done has not crossed it, but one of the peer's that crosses ours may be seen to begin when
+// that is done already, for a short while.
 func (c *childSA) crossed(prior *childSA) bool {
-	return c.role != prior.role && c.began.Before(prior.established.Add(c.engine().limits.RekeyGrace))
+	switch {
+	case c.role == prior.role:
+		return false
+	case c.role == ike.RoleInitiator:
+		return c.begunIn < prior.upIn
+	}
+	return c.began.Before(prior.established.Add(c.engine().limits.RekeyGrace))
 }
+
+// takeOver makes packets leave by this pair, in the place of another: at once when the peer is known to have it.
+func (c *childSA) takeOver() {
+	e := c.engine()
+	known := c.role == ike.RoleResponder || c.awaited || e.cfg.LastInbound == nil || c.slot.outbound == nil
+	until := c.established.Add(e.limits.RekeyGrace)
+	var look func()
+	look = func() {
+		switch {
+		case c.state != childActive || c.sending != sendNotYet:
+		case known || !e.now.Before(until) || !e.cfg.LastInbound(c.spiIn).IsZero():
+			c.installOutbound()
+		default:
+			e.timers.Set(&c.move, e.now.Add(takenPause), look)
+		}
+	}
+	look()
+}
+
+// takenPause lies between two looks whether the peer sends by a new pair.
+const takenPause = 200 * time.Millisecond
 
 // installOutbound makes packets leave by this pair. It happens once in its life.
 func (c *childSA) installOutbound() {
@@ -133,19 +162,23 @@ func (c *childSA) installOutbound() {
 	}
 	c.sending = sendCurrent
 	c.slot.former, c.slot.outbound = c.slot.outbound, c
-	c.engine().effect(ike.InstallOutbound{Peer: c.slot.peer.cfg.Name, Child: c.slot.cfg.Name, SA: c.half(c.spiOut, &c.keyOut)})
+	c.engine().effect(ike.InstallOutbound{Peer: c.slot.peer.cfg.Name, Child: c.slot.cfg.Name, SA: c.half(false)})
 }
 
-// half describes one direction and hands its key over.
-func (c *childSA) half(spi uint32, key *crypto.Secret) ike.ChildSA {
+// half describes one direction and hands its keys over.
+func (c *childSA) half(inbound bool) ike.ChildSA {
 	e := c.engine()
-	sa := ike.ChildSA{SPI: spi, PairSPI: c.spiIn, Protocol: c.protocol, Transport: c.transport, Suite: c.suite, Keymat: *key, Local: c.local, Remote: c.remote,
+	sa := ike.ChildSA{PairSPI: c.spiIn, Protocol: c.protocol, Transport: c.transport, Suite: c.suite, Local: c.local, Remote: c.remote,
 		UDPEncap: c.udp, BehindNAT: c.behindNAT, Selectors: []policy.Selector{c.selector}, ReplayWindow: c.slot.cfg.ReplayWindow, ESN: c.esn}
+	sa.SPI, sa.Keymat = c.hand(inbound)
+	if c.around != nil {
+		sa.AH = &ike.AHLayer{Suite: c.around.suite, ESN: c.around.esn}
+		sa.AH.SPI, sa.AH.Keymat = c.around.hand(inbound)
+	}
 	sa.Soft, sa.Hard = e.volumes(c.slot.cfg.Life.Packets, c.agreed)
 	if log := e.cfg.KeyLog; log != nil {
-		log(ike.KeyLog{Suite: sa.Suite, Child: &sa, Inbound: key == &c.keyIn})
+		log(ike.KeyLog{Version: ike.V1, Suite: sa.Suite, Child: &sa, Inbound: inbound})
 	}
-	*key = crypto.Secret{}
 	return sa
 }
 
@@ -177,7 +210,16 @@ func (c *childSA) replace(reason ike.Reason, by *childSA) {
 	e.timers.Set(&c.watch, e.now.Add(e.limits.RekeyGrace), check)
 }
 
-// delete ends a pair and tells the peer, once: nobody acknowledges a delete. Without an ISAKMP SA the peer finds out when the pair ends there.
+// revive lets a replaced pair live on to its own end, for what took its place has gone.
+func (c *childSA) revive() {
+	e := c.engine()
+	c.state = childActive
+	e.timers.Set(&c.life, later(c.rekeyAt, e.now), c.rekeyDue)
+	e.timers.Stop(&c.watch)
+	c.watchIdle()
+}
+
+// delete ends a pair and tells the peer. Without an ISAKMP SA the peer finds out when the pair ends there.
 func (c *childSA) delete(reason ike.Reason) {
 	if c.state == childGone {
 		return
@@ -188,8 +230,11 @@ func (c *childSA) delete(reason ike.Reason) {
 	}
 	sa := c.slot.peer.carrier()
 	c.remove(reason, grace)
-	if sa != nil {
-		sa.inform(isakmp.DeleteSAs(isakmp.ProtocolID(c.protocol), c.spiIn))
+	if sa == nil {
+		return
+	}
+	if b := sa.inform(c.deletes()...); b != nil {
+		c.insist(sa, b, grace > 0)
 	}
 }
 
@@ -201,7 +246,7 @@ func (c *childSA) remove(reason ike.Reason, grace time.Duration) {
 	e, s := c.engine(), c.slot
 	was := c.state
 	c.state = childGone
-	for _, t := range []*deadline.Timer{&c.life, &c.watch} {
+	for _, t := range []*deadline.Timer{&c.life, &c.watch, &c.move} {
 		e.timers.Stop(t)
 	}
 	s.children = forget(s.children, c)
@@ -210,13 +255,12 @@ func (c *childSA) remove(reason ike.Reason, grace time.Duration) {
 	}
 	delete(e.children, c.spiIn)
 	c.stopSending()
-	gone := ike.Effect(ike.RemoveInbound{Peer: s.peer.cfg.Name, Child: s.cfg.Name, SPI: c.spiIn})
-	if c.notInbound {
-		gone = ike.ReleaseSPI{SPI: c.spiIn}
-	}
-	if grace > 0 {
+	switch gone := (ike.RemoveInbound{Peer: s.peer.cfg.Name, Child: s.cfg.Name, SPI: c.spiIn}); {
+	case c.notInbound:
+		e.release(c.spisIn())
+	case grace > 0:
 		e.timers.Set(&deadline.Timer{}, e.now.Add(grace), func() { e.effect(gone) })
-	} else {
+	default:
 		e.effect(gone)
 	}
 	if was != childPending {
@@ -231,7 +275,9 @@ func (c *childSA) remove(reason ike.Reason, grace time.Duration) {
 func (c *childSA) stopSending() {
 	e, was := c.engine(), c.sending
 	c.sending = sendOver
-	c.keyOut.Wipe()
+	for _, l := range c.layers() {
+		l.keyOut.Wipe()
+	}
 	if c.slot.outbound == c {
 		c.slot.outbound = nil
 		c.slot.elect()
@@ -275,11 +321,12 @@ func (c *childSA) installFailed(inbound bool, detail string) {
 		if s.outbound == c {
 			s.outbound = nil
 			if s.former != nil && s.former.sending == sendCurrent {
-				s.outbound, s.former.state = s.former, childActive
+				s.outbound = s.former
+				s.former.revive()
 			}
 		}
 	}
-	s.failed(ike.FailInstall, detail)
+	s.failed(ike.FailInstall, detail, nil)
 	f := c.fact(ike.Failed)
 	f.Reason, f.Detail, f.NextAttempt = ike.FailInstall, detail, s.nextAttempt()
 	c.engine().fact(f)
@@ -310,6 +357,9 @@ func (c *childSA) watchIdle() {
 func (c *childSA) fact(kind ike.FactKind) ike.Fact {
 	f := ike.Fact{Kind: kind, Peer: c.slot.peer.cfg.Name, Child: c.slot.cfg.Name, Local: c.local, Remote: c.remote, Role: c.role, SPIIn: c.spiIn, SPIOut: c.spiOut,
 		Suite: c.describe()}
+	if c.around != nil {
+		f.AHSPIIn, f.AHSPIOut = c.around.spiIn, c.around.spiOut
+	}
 	if sa := c.slot.peer.carrier(); sa != nil {
 		f.SPIi, f.SPIr = sa.cookies.Initiator, sa.cookies.Responder
 	}
@@ -318,26 +368,17 @@ func (c *childSA) fact(kind ike.FactKind) ike.Fact {
 
 // describe is the algorithms in the words of the configuration.
 func (c *childSA) describe() string {
-	p := crypto.Proposal{Protocol: c.protocol, ESN: []crypto.ESNID{crypto.ESNNo}}
-	if !c.suite.AH() {
-		p.Ciphers = []crypto.Cipher{{Encr: c.suite.Encr, KeyBits: c.suite.KeyBits}}
+	text := c.proposal(c.group).String()
+	if c.around != nil {
+		text = fmt.Sprintf("AH by %s around %s", c.around.proposal(crypto.DHNone), text)
 	}
-	if c.suite.Integ != crypto.IntegNone {
-		p.Integ = []crypto.IntegID{c.suite.Integ}
-	}
-	if c.group != crypto.DHNone {
-		p.DH = []crypto.DHID{c.group}
-	}
-	if c.esn {
-		p.ESN = []crypto.ESNID{crypto.ESNYes}
-	}
-	return p.String()
+	return text
 }
 
-// byPeerSPI finds the pair that the peer names by its own inbound SPI.
+// byPeerSPI finds the pair of which the peer names one SA by its own inbound SPI.
 func (p *peer) byPeerSPI(protocol isakmp.ProtocolID, spi uint32) *childSA {
 	all := p.children()
-	if i := slices.IndexFunc(all, func(c *childSA) bool { return isakmp.ProtocolID(c.protocol) == protocol && c.spiOut == spi }); i >= 0 {
+	if i := slices.IndexFunc(all, func(c *childSA) bool { return c.named(protocol, spi) }); i >= 0 {
 		return all[i]
 	}
 	return nil

@@ -76,6 +76,34 @@ func TestRekeyDuringRekey(t *testing.T) {
 	}
 }
 
+// What one end begins right after the other has finished has crossed nothing: it goes on by the new pair and by the new ISAKMP SA.
+func TestRekeyAfterRekey(t *testing.T) {
+	for seed := range byte(10) {
+		l := up(t, func(c *ike.Config) { c.Random = seeded(10 + seed) }, nil)
+		ends := []*end{l.a, l.b}
+		if seed%2 == 1 {
+			ends = []*end{l.b, l.a}
+		}
+		for _, end := range ends {
+			end.step(ike.Rekey{Peer: end.engine.peers[0].cfg.Name, Child: "net"})
+			end.step(ike.Rekey{Peer: end.engine.peers[0].cfg.Name})
+			l.run()
+			l.busy(time.Second, 100*time.Millisecond)
+		}
+		last := ends[1]
+		l.busy(last.engine.limits.RekeyGrace, 100*time.Millisecond)
+		if pair, sa := last.engine.peers[0].slots[0].outbound, last.engine.peers[0].carrier(); pair.role != ike.RoleInitiator || sa.role != ike.RoleInitiator {
+			t.Errorf("%s is %v of its pair and %v of its ISAKMP SA; its facts:\n%s", last.name, pair.role, sa.role, last.story())
+		}
+		l.busy(3*time.Minute, 500*time.Millisecond)
+		l.established()
+		l.a.expect(ike.ChildEstablished, "", 1)
+		if len(l.a.inbound) != 1 || len(l.b.inbound) != 1 {
+			t.Errorf("%d and %d pairs are left; facts of a:\n%s", len(l.a.inbound), len(l.b.inbound), l.a.story())
+		}
+	}
+}
+
 // Both ends renew the ISAKMP SA at once: one stays in use at both.
 func TestCrossingMainModes(t *testing.T) {
 	for seed := range byte(4) {
@@ -124,6 +152,39 @@ func TestReconfigure(t *testing.T) {
 	l.b.expect(ike.IKEDeleted, ike.DeletedByPeer, 1)
 }
 
+// New times count for the SAs that there are.
+func TestReconfigureTimes(t *testing.T) {
+	l := up(t, nil, nil)
+	cfg := sideA(t)
+	cfg.Peers[0].RekeyTime, cfg.Peers[0].DPDDelay, cfg.Peers[0].Children[0].RekeyTime = 2*time.Hour, 5*time.Second, 10*time.Minute
+	l.a.step(ike.Reconfigure{Peers: cfg.Peers})
+	sent := l.a.sends
+	l.advance(29 * time.Second)
+	if l.a.sends-sent < 4 {
+		t.Errorf("a asks whether b lives %d times in 29 s, expected every 5 s", l.a.sends-sent)
+	}
+	l.busy(11*time.Minute, time.Second)
+	l.a.expect(ike.ChildRekeyed, "", 1)
+	l.busy(110*time.Minute, 10*time.Second)
+	l.a.expect(ike.IKEEstablished, "", 2)
+	l.established()
+
+	idle := func(c *ike.Config) {
+		c.Peers[0].Children[0].Start, c.Peers[0].Children[0].IdleTimeout = ike.StartOnDemand, time.Hour
+	}
+	l = join(t, idle, nil)
+	l.a.step(ike.Initiate{Peer: "b"})
+	l.advance(30 * time.Minute)
+	cfg = sideA(t)
+	idle(&cfg)
+	cfg.Peers[0].Children[0].IdleTimeout = time.Minute
+	l.a.step(ike.Reconfigure{Peers: cfg.Peers})
+	l.advance(59 * time.Second)
+	l.settled(1, 1)
+	l.advance(10 * time.Second)
+	l.settled(1, 0)
+}
+
 // A main mode that is under way when its peer becomes somebody else, here by another pre-shared key, ends: nobody proves himself by what is no longer true.
 func TestReconfigureDuringMainMode(t *testing.T) {
 	for after := 1; after <= 4; after++ {
@@ -138,6 +199,36 @@ func TestReconfigureDuringMainMode(t *testing.T) {
 		l.advance(3 * time.Minute)
 		l.b.expect(ike.IKEEstablished, "", 0)
 		l.settled(0, 0)
+	}
+}
+
+// Of several selectors the first that two IDs can say is negotiated, or the one of the packet that asks.
+func TestSelectorOfPacket(t *testing.T) {
+	ports := selector(t, "10.1.0.0/24", "10.2.0.0/24")
+	ports.Protocol, ports.LocalPort = 6, policy.PortRange{First: 1000, Last: 2000}
+	first, second := selector(t, "10.1.1.0/24", "10.2.1.0/24"), selector(t, "10.1.2.0/24", "10.2.2.0/24")
+	packet := policy.Packet{Source: netip.MustParseAddr("10.1.2.7"), Destination: netip.MustParseAddr("10.2.2.7"), Protocol: 17}
+	for _, c := range []struct {
+		packet *policy.Packet
+		want   policy.Selector
+	}{{nil, first}, {&packet, second}} {
+		l := join(t, func(cfg *ike.Config) {
+			onDemand(cfg)
+			cfg.Peers[0].Children[0].Selectors = []policy.Selector{ports, first, second}
+		}, func(cfg *ike.Config) {
+			cfg.Peers[0].Children[0].Selectors = []policy.Selector{selector(t, "10.2.0.0/16", "10.1.0.0/16")}
+		})
+		l.a.step(ike.Acquire{Peer: "b", Child: "net", Packet: c.packet})
+		l.run()
+		l.established()
+		for _, n := range []*end{l.a, l.b} {
+			if got := l.a.outbound[l.a.cells["net"]].Selectors[0]; got != c.want {
+				t.Errorf("negotiated for %s, expected %s", got, c.want)
+			}
+			n.step(ike.Rekey{Peer: n.engine.peers[0].cfg.Name, Child: "net"})
+			l.advance(time.Minute)
+			l.established()
+		}
 	}
 }
 
@@ -164,66 +255,13 @@ func TestEitherVersion(t *testing.T) {
 	l.settled(1, 1)
 }
 
-// S-091, S-092, C-12: across a NAT all goes by port 4500 from message 5 on, ESP in UDP; the NAT's other port is followed.
-func TestNAT(t *testing.T) {
-	outside := netip.MustParseAddr("198.51.100.7")
-	base := uint16(1000)
-	l := join(t, nil, func(c *ike.Config) {
-		c.Peers[0].Remote = outside
-		c.Peers[0].RemoteID = ike.AddressIdentity(addrA)
-	})
-	l.nat = func(from netip.AddrPort) netip.AddrPort { return netip.AddrPortFrom(outside, base+from.Port()) }
-	var ports []uint16
-	l.twist = func(from *end, payload []byte) []byte { return payload }
-	l.begin()
-	for len(l.wire) > 0 {
-		if l.wire[0].to == l.b {
-			ports = append(ports, l.wire[0].dest.Port())
-		}
-		l.deliver(0)
-	}
-	for i, port := range ports {
-		if want := map[bool]uint16{true: portIKE, false: portNATT}[i < 2]; port != want {
-			t.Errorf("message %d of a goes to port %d, expected %d", i+1, port, want)
-		}
-	}
-	l.established()
-	if out := l.b.outbound[l.b.cells["net"]]; !out.UDPEncap || out.Remote != netip.AddrPortFrom(outside, base+portNATT) || !l.a.outbound[l.a.cells["net"]].BehindNAT {
-		t.Errorf("b sends to %v, in UDP: %t", out.Remote, out.UDPEncap)
-	}
-	base = 3000
-	l.advance(40 * time.Second) // a asks whether b lives
-	if out := l.b.outbound[l.b.cells["net"]]; out.Remote.Port() != base+portNATT {
-		t.Errorf("b sends to %v after the NAT took another port; facts:\n%s", out.Remote, l.b.story())
-	}
-	l.established()
-}
-
-// S-091: AH does not cross a NAT, and that is said.
-func TestAHAcrossNATSaid(t *testing.T) {
-	ah := func(c *ike.Config) { c.Peers[0].Children[0].Proposals = childProposals(t, "AH sha256") }
-	l := join(t, ah, ah)
-	l.nat = func(from netip.AddrPort) netip.AddrPort { return netip.AddrPortFrom(from.Addr(), 1000+from.Port()) }
-	l.begin()
-	l.run()
-	l.settled(1, 0)
-	if f := l.a.engine.peers[0].failure[ike.RoleInitiator]; f.Detail != noAHAcrossNAT {
-		t.Errorf("a says %q", f.Detail)
-	}
-}
-
 // Transport mode, with both ends' addresses for its traffic.
 func TestTransport(t *testing.T) {
-	transport := func(c *ike.Config) {
-		p := &c.Peers[0]
-		p.Children[0].Transport = true
-		p.Children[0].Selectors = []policy.Selector{{Local: policy.HostRange(p.Local), Remote: policy.HostRange(p.Remote), LocalPort: policy.AnyPort, RemotePort: policy.AnyPort}}
-	}
-	l := up(t, transport, transport)
+	l := up(t, inTransport, inTransport)
 	if !l.a.outbound[l.a.cells["net"]].Transport {
 		t.Error("tunnel mode")
 	}
-	l = join(t, transport, nil)
+	l = join(t, inTransport, nil)
 	l.begin()
 	l.advance(10 * time.Second)
 	l.settled(1, 0)

@@ -36,9 +36,14 @@ type Engine struct {
 	replies  admission.Bucket
 	room     fragmentRoom
 
+	farewells farewells
+
+	strangers strangers
+
 	questions map[uint64]*question // about certificates, by ticket
 	asks      uint64               // how many there have been
-	stray     ike.Note             // the last of what was refused or dropped, and how many
+	untaken   map[path]*untaken    // on the paths of peers
+	stray     ike.Note             // the same of all other paths
 }
 
 // asker names a main mode until its responder's cookie is known to both.
@@ -55,13 +60,14 @@ type path struct{ local, remote netip.Addr }
 func NewEngine(cfg ike.Config) *Engine {
 	e := &Engine{
 		cfg: cfg, limits: cfg.Limits.Complete(), sas: map[isakmp.Cookies]*isakmpSA{}, begun: map[uint64]*isakmpSA{}, asked: map[asker]*isakmpSA{},
-		children: map[uint32]*childSA{}, questions: map[uint64]*question{}, halfOpen: admission.NewHalfOpen(),
+		children: map[uint32]*childSA{}, questions: map[uint64]*question{}, halfOpen: admission.NewHalfOpen(), farewells: farewells{byCookies: map[isakmp.Cookies]*farewell{}},
 	}
 	e.replies.PerSecond = e.limits.UnprotectedReplies
 	e.room = fragmentRoom{each: e.limits.FragmentOctets, all: e.limits.FragmentOctetsAll}
 	for _, p := range spoken(cfg.Peers) {
 		e.peers = append(e.peers, newPeer(e, p))
 	}
+	e.strangers = newStrangers(e, cfg)
 	e.index()
 	return e
 }
@@ -69,15 +75,19 @@ func NewEngine(cfg ike.Config) *Engine {
 // spoken are the peers that IKEv1 is spoken with, with their defaults.
 func spoken(peers []ike.Peer) (list []ike.Peer) {
 	for _, p := range peers {
-		if p.Version == ike.V2 {
-			continue
+		if p.Version != ike.V2 {
+			list = append(list, Complete(p))
 		}
-		if len(p.IKEProposals) == 0 {
-			p.IKEProposals = DefaultIKEProposals()
-		}
-		list = append(list, p.Complete())
 	}
 	return list
+}
+
+// Complete is a peer with the defaults of IKEv1 in the place of what is not set.
+func Complete(p ike.Peer) ike.Peer {
+	if len(p.IKEProposals) == 0 {
+		p.IKEProposals = DefaultIKEProposals()
+	}
+	return p.Complete()
 }
 
 // Step takes one event at a time and returns what is to be done about it, in order. Now must not go backwards. The effects, and the keys in
@@ -91,7 +101,7 @@ func (e *Engine) Step(now time.Time, ev ike.Event) []ike.Effect {
 	case ike.Initiate:
 		e.withPeer(ev.Peer, func(p *peer) { p.initiate(ev.Child) })
 	case ike.Acquire:
-		e.withPeer(ev.Peer, func(p *peer) { p.acquire(ev.Child) })
+		e.withPeer(ev.Peer, func(p *peer) { p.acquire(ev.Child, ev.Packet) })
 	case ike.Terminate:
 		e.withPeer(ev.Peer, func(p *peer) { p.terminate(ev.Child) })
 	case ike.Rekey:
@@ -105,11 +115,13 @@ func (e *Engine) Step(now time.Time, ev ike.Event) []ike.Effect {
 	case ike.InstallFailed:
 		e.withChild(ev.SPI, func(c *childSA) { c.installFailed(ev.Inbound, ev.Reason) })
 	case ike.Carried:
+		e.strangers.Carry(ev)
 		e.withPeer(ev.Peer, func(p *peer) { p.carry(ev.On) })
 	case ike.CertificatesChecked:
 		e.checked(ev)
 	case ike.Reconfigure:
 		e.reconfigure(ev.Peers)
+		e.strangers.reconfigure(e, ev)
 	case ike.Tick:
 	}
 	e.timers.Run(now)
@@ -140,14 +152,21 @@ func (e *Engine) withChild(spi uint32, do func(*childSA)) {
 }
 
 func (e *Engine) index() {
-	e.byName, e.byPath = map[string]*peer{}, map[path][]*peer{}
-	for _, p := range e.peers {
-		e.byName[p.cfg.Name] = p
-		if len(p.slots) > 0 { // with no rule there is nothing to negotiate, and no answer (S-040)
-			at := path{p.cfg.Local, p.cfg.Remote}
-			e.byPath[at] = append(e.byPath[at], p)
+	before := e.untaken
+	e.byName, e.byPath, e.untaken = map[string]*peer{}, map[path][]*peer{}, map[path]*untaken{}
+	for _, p := range slices.Concat(e.peers, e.strangers.peers) {
+		p.placed = nil
+		e.know(p)
+		if at := (path{p.cfg.Local, p.cfg.Remote}); len(e.byPath[at]) > 0 && before[at] != nil {
+			e.untaken[at] = before[at]
 		}
 	}
+}
+
+// know makes a peer findable.
+func (e *Engine) know(p *peer) {
+	e.byName[p.cfg.Name] = p
+	e.place(p)
 }
 
 // candidates are the peers that main mode between these addresses may turn out to be with; the ID payload decides.
@@ -158,9 +177,9 @@ func (e *Engine) candidates(d ike.Datagram) []*peer {
 func (e *Engine) effect(ef ike.Effect) { e.effects = append(e.effects, ef) }
 
 func (e *Engine) fact(f ike.Fact) {
-	f.Time = e.now
+	f.Time, f.Version = e.now, ike.V1
 	if f.Kind == ike.Refused || f.Kind == ike.Dropped {
-		e.stray = ike.Note{Reason: f.Reason, Remote: f.Remote, At: e.now, Count: e.stray.Count + 1}
+		e.noteUntaken(f)
 	}
 	e.effect(f)
 }

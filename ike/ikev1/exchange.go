@@ -28,9 +28,10 @@ type exchange struct {
 	iv   []byte   // of the next message of either end; nil: they are in clear
 	task task
 
-	sent     []byte // our last message
-	asks     bool   // it wants an answer
-	tries    int    // sendings of it
+	flags    isakmp.Flags // of our messages
+	sent     []byte       // our last message
+	asks     bool         // it wants an answer
+	tries    int          // sendings of it
 	retry    deadline.Timer
 	answered digest // the message of the peer's that was accepted last
 	repeated int    // how often that came again
@@ -111,7 +112,7 @@ func (x *exchange) accept(m *message) {
 // send makes our next message and sends it. One that asks is sent again until the answer comes. A hash function makes the HASH that it begins with.
 func (x *exchange) send(asks bool, hash func(rest []byte) []byte, payloads ...isakmp.Payload) error {
 	sa := x.sa
-	h := isakmp.Header{Cookies: sa.cookies, Exchange: x.kind, MessageID: x.id}
+	h := isakmp.Header{Cookies: sa.cookies, Exchange: x.kind, MessageID: x.id, Flags: x.flags}
 	b, err := sa.seal(h, &x.iv, payloads, hash)
 	if err != nil {
 		return failf(ike.FailInternal, "%v: %v", x.kind, err)
@@ -169,6 +170,12 @@ func (x *exchange) repeat(d ike.Datagram) {
 // mostRepeats is how often a message is sent again without a limit to the rate: more often than a peer in need of it asks. A message is repeated by
 // whoever has seen it, from any address.
 const mostRepeats = 64
+
+// rest has our last message wait until it is asked for.
+func (x *exchange) rest() {
+	x.sa.engine.timers.Stop(&x.retry)
+	x.asks = false
+}
 
 // stop ends an exchange: nothing of it is sent any more.
 func (x *exchange) stop() {

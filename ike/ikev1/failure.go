@@ -11,6 +11,7 @@ type failure struct {
 	reason ike.Reason
 	detail string // for people
 	told   bool   // the peer has said so, and need not be
+	word   string // by which it has
 }
 
 func (f *failure) Error() string { return fmt.Sprintf("%s: %s", f.reason, f.detail) }

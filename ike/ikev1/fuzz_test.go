@@ -9,16 +9,27 @@ import (
 )
 
 // FuzzLink has a file say what becomes of the datagrams between two ends, what is ordered at each, and how time passes. Whatever it says: no panic, no
-// effect that the data plane cannot carry out, bounds on what is kept; and once the wire is good again the tunnel comes up.
+// effect that the data plane cannot carry out, bounds on what is kept; and once the wire is good again the tunnel comes up. A mode has both ends protect by a
+// bundle, or b know nobody and answer by the default response rule: then nothing of a is left once it has gone.
 func FuzzLink(f *testing.F) {
-	f.Add([]byte{})
-	f.Add([]byte{0, 0, 0, 0, 1, 0, 2, 3, 0x41, 0, 4, 5, 10, 0, 0, 0})
-	f.Add([]byte("quick modes and main modes cross, and datagrams are lost, doubled and changed on their way"))
 	random := make([]byte, 2000)
 	seeded(77).Read(random)
-	f.Add(random)
-	f.Fuzz(func(t *testing.T, script []byte) {
-		l := join(t, nil, both)
+	for mode := range modes {
+		f.Add(mode, []byte{})
+		f.Add(mode, []byte{0, 0, 0, 0, 1, 0, 2, 3, 0x41, 0, 4, 5, 10, 0, 0, 0})
+		f.Add(mode, []byte("quick modes and main modes cross, and datagrams are lost, doubled and changed on their way"))
+		f.Add(mode, random)
+	}
+	f.Fuzz(func(t *testing.T, mode byte, script []byte) {
+		var l *link
+		switch mode % modes {
+		case modePlain:
+			l = join(t, nil, both)
+		case modeBundle:
+			l = join(t, usualBundle(t), all(usualBundle(t), both))
+		case modeStrangers:
+			l = join(t, hosts, answering(template(t)))
+		}
 		l.begin()
 		for n := 0; len(script) > 0 && n < 1000; n++ {
 			script = l.act(script)
@@ -26,12 +37,43 @@ func FuzzLink(f *testing.F) {
 		l.bounded()
 		l.wire = nil
 		for _, n := range []*end{l.a, l.b} {
-			n.step(ike.Initiate{Peer: n.engine.peers[0].cfg.Name})
+			n.step(ike.Initiate{Peer: n.peerName()})
 		}
 		l.advance(6 * time.Minute)
-		l.established()
 		l.bounded()
+		if mode%modes != modeStrangers {
+			l.established()
+			return
+		}
+		l.advance(2 * time.Hour) // b begins nothing: what a deletes by a message that is lost, or b, is found out at a's next rekey
+		l.letIn()
+		l.a.step(ike.Terminate{Peer: "b"})
+		l.advance(10 * time.Hour) // ISAKMP SAs that a does not know end by their time
+		l.nobodyLeft()
 	})
+}
+
+// Modes of FuzzLink.
+const (
+	modePlain byte = iota
+	modeBundle
+	modeStrangers
+	modes
+)
+
+// peerName is whom an end speaks with, childName the child that it has with it: without a peer of its own the dynamic one.
+func (n *end) peerName() string {
+	if len(n.engine.peers) == 0 {
+		return dynamicA
+	}
+	return n.engine.peers[0].cfg.Name
+}
+
+func (n *end) childName() string {
+	if len(n.engine.peers) == 0 {
+		return dynamicA
+	}
+	return "net"
 }
 
 // act does what the next octets of a script say, and returns the rest.
@@ -49,7 +91,7 @@ func (l *link) act(script []byte) []byte {
 	if order&0x80 != 0 {
 		n = l.b
 	}
-	peer := n.engine.peers[0].cfg.Name
+	peer, child := n.peerName(), n.childName()
 	i := -1
 	if len(l.wire) > 0 {
 		i = next() % len(l.wire)
@@ -78,11 +120,11 @@ func (l *link) act(script []byte) []byte {
 	case 9:
 		l.tick(l.now.Add(time.Duration(next()) * time.Minute))
 	case 10:
-		n.step(ike.Rekey{Peer: peer, Child: "net"})
+		n.step(ike.Rekey{Peer: peer, Child: child})
 	case 11:
 		n.step(ike.Rekey{Peer: peer})
 	case 12:
-		n.step(ike.Terminate{Peer: peer, Child: "net"})
+		n.step(ike.Terminate{Peer: peer, Child: child})
 	case 13:
 		n.step(ike.Initiate{Peer: peer})
 	case 14:

@@ -1,7 +1,6 @@
 package ikev1
 
 import (
-	"fmt"
 	"strings"
 
 	"sallyport/ike"
@@ -20,7 +19,8 @@ func identityOf(p *isakmp.ID) ike.Identity {
 	return ike.Identity{Type: wire.IDType(p.Type), Data: string(p.Data)}
 }
 
-// identify finds the peer that calls itself so among those that may be at its address and prove themselves by the method that was chosen.
+// identify finds the peer that calls itself so among those that may be at its address and prove themselves by the method that was chosen; a template of the
+// default response rule, which stands behind the peers, is anybody who is a host.
 func identify(among []*ike.Peer, method isakmp.AuthMethod, id *isakmp.ID) (*ike.Peer, error) {
 	found := identityOf(id)
 	var expected []string
@@ -28,11 +28,11 @@ func identify(among []*ike.Peer, method isakmp.AuthMethod, id *isakmp.ID) (*ike.
 		if !proves(p, method) {
 			continue
 		}
-		if found.Equal(p.RemoteID) {
+		if found.Equal(p.RemoteID) || p.RemoteID.IsZero() && isHost(id) {
 			return p, nil
 		}
 		if len(expected) < maxDescribed {
-			expected = append(expected, fmt.Sprintf("%v for %v", p.RemoteID, p.LocalID))
+			expected = append(expected, describePeer(p))
 		}
 	}
 	if len(expected) == 0 {

@@ -17,32 +17,51 @@ func (sa *isakmpSA) newMessageID() uint32 {
 	}
 }
 
-// inform sends an informational exchange: one message, encrypted, that nobody answers (RFC 2409 5.7).
-func (sa *isakmpSA) inform(payloads ...isakmp.Payload) {
+// inform sends an informational exchange: one message, encrypted, that nobody answers (RFC 2409 5.7). It returns the message, nil when there is none.
+func (sa *isakmpSA) inform(payloads ...isakmp.Payload) []byte {
 	if sa.state == stateClosed {
-		return
-	}
-	last := sa.last
-	if last == nil {
-		last = sa.main.iv // of a main mode that fails at its end
+		return nil
 	}
 	id := sa.newMessageID()
 	sa.used[id] = true
-	iv := sa.keys.phase2IV(last, id)
+	iv := sa.phase2IV(id)
 	h := isakmp.Header{Cookies: sa.cookies, Exchange: isakmp.ExchangeInformational, MessageID: id}
 	b, err := sa.seal(h, &iv, payloads, func(rest []byte) []byte { return sa.keys.hash1(id, rest) })
 	if err != nil {
 		f := sa.fact(ike.Failed)
 		f.Reason, f.Detail = ike.FailInternal, err.Error()
 		sa.engine.fact(f)
-		return
+		return nil
 	}
 	sa.transmit(sa.local, sa.remote, b)
+	return b
+}
+
+// phase2IV is the IV of the first message under an ID: of a main mode that fails at its end from what there is of it.
+func (sa *isakmpSA) phase2IV(id uint32) []byte {
+	if sa.last == nil {
+		return sa.keys.phase2IV(sa.main.iv, id)
+	}
+	return sa.keys.phase2IV(sa.last, id)
+}
+
+// rejected takes what a responder says in place of message 6. It has our keys, so nobody else can say so; who it is does not matter for a no.
+func (sa *isakmpSA) rejected(d ike.Datagram, h isakmp.Header) {
+	m, err := sa.openPhase2(d, h)
+	if err != nil {
+		sa.main.doubt = err                    // a responder with another pre-shared key has other keys
+		sa.engine.drop(d, h, ike.DropExchange) // nothing of phase 2 before phase 1 is done
+		return
+	}
+	sa.used[h.MessageID] = true
+	if n := isakmp.FindError(m.Payloads); n != nil {
+		sa.fail(failureOf(n))
+	}
 }
 
 // informed takes an informational exchange of the peer's.
 func (sa *isakmpSA) informed(d ike.Datagram, h isakmp.Header) {
-	m, err := sa.openPhase2(d, h)
+	m, err := sa.openInformational(d, h)
 	var anybody *unauthenticated
 	if errors.As(err, &anybody) {
 		sa.engine.drop(d, h, anybody.reason)
@@ -51,20 +70,29 @@ func (sa *isakmpSA) informed(d ike.Datagram, h isakmp.Header) {
 	sa.used[h.MessageID] = true
 	sa.heard(m)
 	sa.observe(&m.Message, false, m.local, m.remote)
+	var ends []*isakmp.Delete // of ISAKMP SAs, which come last wherever they stand: this one may be among them
 	for _, p := range m.Payloads {
 		if sa.state == stateClosed {
 			return // by what came before
 		}
 		switch p := p.(type) {
 		case *isakmp.Delete:
-			sa.deleted(p)
+			if p.Protocol == isakmp.ProtocolISAKMP {
+				ends = append(ends, p)
+			} else {
+				sa.deleted(p)
+			}
 		case *isakmp.Notify:
 			sa.notified(p)
 		}
 	}
+	for _, d := range ends {
+		sa.deleted(d)
+	}
 }
 
-// deleted takes the peer's word that SAs of its own have ended. Of a pair the other half goes too: nothing comes by it any more.
+// deleted takes the peer's word that SAs of its own have ended. Of a pair the other half goes too, for nothing comes by it any more, and of a bundle the
+// other protocol.
 func (sa *isakmpSA) deleted(d *isakmp.Delete) {
 	for _, spi := range d.SPIs {
 		if c := sa.peer.byPeerSPI(d.Protocol, spi); c != nil {
@@ -91,6 +119,10 @@ func (sa *isakmpSA) notified(n *isakmp.Notify) {
 		}
 	case n.Type == isakmp.NotifyRUThereAck:
 		// heard has taken note
+	case n.Type == isakmp.NotifyConnected:
+		if t := sa.said(n); t != nil {
+			t.finish()
+		}
 	case n.Type == isakmp.NotifyInitialContact:
 		sa.peer.startsOver(sa)
 	case n.Type.IsError():
@@ -110,7 +142,7 @@ func (sa *isakmpSA) meant(n *isakmp.Notify) *quickInitiator {
 	}
 	if _, spi, err := n.SASPI(); err == nil && spi != 0 {
 		for _, t := range waiting {
-			if t.spi == spi {
+			if t.spis.esp == spi || t.spis.ah == spi {
 				return t
 			}
 		}
@@ -122,14 +154,21 @@ func (sa *isakmpSA) meant(n *isakmp.Notify) *quickInitiator {
 	return nil
 }
 
-// hint keeps what a message in clear says about a negotiation, to be told when that fails. Nothing else comes of it: anybody may have sent it.
+// hint takes what a message in clear says for a hint, for anybody may have sent it: about a negotiation it is told when that fails, and where it says that the
+// peer has lost an SA the peer is asked, so many times a second.
 func (sa *isakmpSA) hint(d ike.Datagram) {
 	m, err := parse(d)
 	if err != nil || m.kind != isakmp.KindInformationalClear {
 		return
 	}
-	if n := isakmp.FindError(m.Payloads); n != nil {
-		sa.word = n.Type.String()
+	n := isakmp.FindError(m.Payloads)
+	if n == nil {
+		return
+	}
+	sa.word = n.Type.String()
+	lost := n.Type == isakmp.NotifyInvalidCookie || n.Type == isakmp.NotifyInvalidSPI
+	if lost && sa.state == stateEstablished && sa.can.dpd && sa.probe.tries == 0 && sa.engine.mayReply(d) {
+		sa.ask()
 	}
 }
 
@@ -149,7 +188,7 @@ func (sa *isakmpSA) refuse(err error) {
 func (sa *isakmpSA) turnAway(m *message, err error) {
 	f := asFailure(err)
 	for _, p := range sa.among {
-		p.noteFailure(ike.RoleResponder, f.reason, f.detail)
+		p.noteFailure(ike.RoleResponder, f.reason, f.detail, sa.main.attempt())
 	}
 	e, d := sa.engine, ike.Datagram{Local: m.local, Remote: m.remote}
 	if !e.mayReply(d) {

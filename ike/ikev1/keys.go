@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"sallyport/crypto"
+	"sallyport/ike"
 	"sallyport/ike/isakmp"
 )
 
@@ -35,8 +36,8 @@ func skeyidSignature(prf crypto.PRFID, ni, nr []byte, shared crypto.Secret) cryp
 }
 
 // deriveKeys makes the keys of an ISAKMP SA of its SKEYID, which it takes over, and of g^xy. An error means that a key of DES came out weak: the
-// negotiation has to begin anew.
-func deriveKeys(prf crypto.PRFID, c phase1Cipher, skeyid, shared crypto.Secret, cookies isakmp.Cookies) (*phase1Keys, error) {
+// negotiation has to begin anew. The log is ike.Config.KeyLog.
+func deriveKeys(prf crypto.PRFID, c phase1Cipher, skeyid, shared crypto.Secret, cookies isakmp.Cookies, log func(ike.KeyLog)) (*phase1Keys, error) {
 	d, a, e := spreadSKEYID(prf, skeyid, shared, cookies)
 	k := &phase1Keys{prf: prf, skeyid: skeyid, d: d, a: a}
 	defer e.Wipe()
@@ -46,6 +47,9 @@ func deriveKeys(prf crypto.PRFID, c phase1Cipher, skeyid, shared crypto.Secret, 
 	if k.cipher, err = crypto.NewISAKMPCipher(c.encr, key); err != nil {
 		k.wipe()
 		return nil, fmt.Errorf("keys of the ISAKMP SA: %w", err)
+	}
+	if log != nil {
+		log(ike.KeyLog{Version: ike.V1, SPIi: cookies.Initiator, SPIr: cookies.Responder, EI: key, ER: key})
 	}
 	return k, nil
 }

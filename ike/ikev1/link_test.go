@@ -27,7 +27,8 @@ type link struct {
 	nat  func(from netip.AddrPort) netip.AddrPort
 	// twist changes what an end sends; it gives nil to have it lost.
 	twist func(from *end, payload []byte) []byte
-	lost  int // IPsec packets that arrived where nobody took them
+	carry func(from *end, sa ike.ChildSA) // sees each IPsec packet that leaves
+	lost  int                             // IPsec packets that arrived where nobody took them
 	taken int
 }
 
@@ -42,25 +43,28 @@ type packet struct {
 
 // end is one gateway: an engine and the model of a data plane.
 type end struct {
-	name      string
-	link      *link
-	engine    *Engine
-	armed     time.Time
-	facts     []ike.Fact
-	nextSPI   uint32
-	allocated map[uint32]bool
-	inbound   map[uint32]ike.ChildSA
-	outbound  map[uint32]ike.ChildSA
-	cells     map[string]uint32
-	heard     map[uint32]time.Time
-	sentBy    map[uint32]time.Time
-	keysSeen  map[string]bool
-	noSPI     bool // the data plane is full
-	sends     int
-	never     map[uint32]bool // refused by the data plane
-	refuseIn  bool
-	refuseOut bool
-	asked     []ike.CheckCertificates // questions that the test has not answered
+	name       string
+	link       *link
+	engine     *Engine
+	armed      time.Time
+	facts      []ike.Fact
+	nextSPI    uint32
+	allocated  map[uint32]bool
+	inbound    map[uint32]ike.ChildSA
+	outbound   map[uint32]ike.ChildSA
+	cells      map[string]uint32
+	heard      map[uint32]time.Time
+	sentBy     map[uint32]time.Time
+	keysSeen   map[string]bool
+	dynamic    map[string]bool // peers that the default response rule has let in
+	noSPI      bool            // the data plane is full
+	room       int             // for so many SPIs in all; 0: for any number
+	sends      int
+	keepalives int
+	never      map[uint32]bool // refused by the data plane
+	refuseIn   bool
+	refuseOut  bool
+	asked      []ike.CheckCertificates // questions that the test has not answered
 }
 
 var (
@@ -115,6 +119,7 @@ func join(t testing.TB, changeA, changeB func(*ike.Config)) *link {
 func (n *end) boot(cfg ike.Config) {
 	n.allocated, n.inbound, n.outbound = map[uint32]bool{}, map[uint32]ike.ChildSA{}, map[uint32]ike.ChildSA{}
 	n.cells, n.keysSeen, n.never = map[string]uint32{}, map[string]bool{}, map[uint32]bool{}
+	n.dynamic = map[string]bool{}
 	n.heard, n.sentBy = map[uint32]time.Time{}, map[uint32]time.Time{}
 	cfg.AllocateSPI = n.allocate
 	cfg.LastInbound = func(spi uint32) time.Time { return n.heard[spi] }
@@ -124,7 +129,7 @@ func (n *end) boot(cfg ike.Config) {
 }
 
 func (n *end) allocate(string, string) (uint32, error) {
-	if n.noSPI {
+	if n.noSPI || n.room > 0 && len(n.allocated) >= n.room {
 		return 0, fmt.Errorf("all 4096 slots in use")
 	}
 	n.nextSPI++
@@ -154,20 +159,35 @@ func (n *end) do(ef ike.Effect) *ike.InstallFailed {
 		n.send(ef)
 	case ike.Arm:
 		n.armed = ef.At
+	case ike.AddPeer:
+		if n.dynamic[ef.Peer] || ef.Peer != ike.DynamicName(ef.Remote) {
+			t.Errorf("%s: adds peer %q at %v, which is there or has another name", n.name, ef.Peer, ef.Remote)
+		}
+		n.dynamic[ef.Peer] = true
+	case ike.RemovePeer:
+		if _, sends := n.cells[ef.Peer]; !n.dynamic[ef.Peer] || sends {
+			t.Errorf("%s: removes peer %q, which is not there or still sends", n.name, ef.Peer)
+		}
+		delete(n.dynamic, ef.Peer)
 	case ike.CheckCertificates:
 		n.asked = append(n.asked, ef)
 	case ike.InstallInbound:
-		if !n.allocated[ef.SA.SPI] || n.inbound[ef.SA.SPI].SPI != 0 {
-			t.Errorf("%s: installs inbound %#x, which is not reserved or installed already", n.name, ef.SA.SPI)
+		for _, spi := range spisOf(ef.SA) {
+			if !n.allocated[spi] || n.installed(spi) {
+				t.Errorf("%s: installs inbound %#x, which is not reserved or installed already", n.name, spi)
+			}
 		}
-		n.checkKey(ef.SA)
+		if ike.IsDynamic(ef.Peer) && !n.dynamic[ef.Peer] {
+			t.Errorf("%s: installs an SA for %s, which is not there", n.name, ef.Peer)
+		}
+		n.checkKeys(ef.SA)
 		if n.refuseIn {
 			n.refuseIn, n.never[ef.SA.SPI] = false, true
 			return &ike.InstallFailed{SPI: ef.SA.PairSPI, Inbound: true, Reason: "refused"}
 		}
 		n.inbound[ef.SA.SPI] = ef.SA
 	case ike.InstallOutbound:
-		n.checkKey(ef.SA)
+		n.checkKeys(ef.SA)
 		if n.refuseOut {
 			n.refuseOut, n.never[ef.SA.SPI] = false, true
 			return &ike.InstallFailed{SPI: ef.SA.PairSPI, Reason: "refused"}
@@ -184,8 +204,10 @@ func (n *end) do(ef ike.Effect) *ike.InstallFailed {
 		if n.inbound[ef.SPI].SPI == 0 && !n.never[ef.SPI] {
 			t.Errorf("%s: removes inbound %#x, which is not installed", n.name, ef.SPI)
 		}
+		for _, spi := range spisOf(n.inbound[ef.SPI]) {
+			delete(n.allocated, spi)
+		}
 		delete(n.inbound, ef.SPI)
-		delete(n.allocated, ef.SPI)
 	case ike.RemoveOutbound:
 		if n.outbound[ef.SPI].SPI == 0 && !n.never[ef.SPI] {
 			t.Errorf("%s: removes outbound %#x, which is not installed", n.name, ef.SPI)
@@ -195,7 +217,7 @@ func (n *end) do(ef ike.Effect) *ike.InstallFailed {
 		}
 		delete(n.outbound, ef.SPI)
 	case ike.ReleaseSPI:
-		if !n.allocated[ef.SPI] || n.inbound[ef.SPI].SPI != 0 {
+		if !n.allocated[ef.SPI] || n.installed(ef.SPI) {
 			t.Errorf("%s: releases SPI %#x, which is not reserved or installed", n.name, ef.SPI)
 		}
 		delete(n.allocated, ef.SPI)
@@ -205,23 +227,58 @@ func (n *end) do(ef ike.Effect) *ike.InstallFailed {
 	return nil
 }
 
-// checkKey holds a key against the suite, and against being installed twice: sequence numbers would begin anew under it.
-func (n *end) checkKey(sa ike.ChildSA) {
+// spisOf are those of one direction, two of a bundle.
+func spisOf(sa ike.ChildSA) []uint32 {
+	if sa.AH == nil {
+		return []uint32{sa.SPI}
+	}
+	return []uint32{sa.SPI, sa.AH.SPI}
+}
+
+// keysOf are what a packet of it is made with.
+func keysOf(sa ike.ChildSA) []byte {
+	if sa.AH == nil {
+		return sa.Keymat.Bytes()
+	}
+	return slices.Concat(sa.AH.Keymat.Bytes(), sa.Keymat.Bytes())
+}
+
+// installed reports whether an inbound SA goes by the SPI, of itself or of the AH around it.
+func (n *end) installed(spi uint32) bool {
+	for _, sa := range n.inbound {
+		if slices.Contains(spisOf(sa), spi) {
+			return true
+		}
+	}
+	return false
+}
+
+func (n *end) checkKeys(sa ike.ChildSA) {
 	n.link.t.Helper()
-	if sa.Keymat.Len() != sa.Suite.KeymatLen() {
-		n.link.t.Errorf("%s: SPI %#x has %d octets of keys, %v takes %d", n.name, sa.SPI, sa.Keymat.Len(), sa.Suite, sa.Suite.KeymatLen())
+	n.checkKey(sa.SPI, sa.Suite, sa.Keymat)
+	if sa.AH != nil {
+		n.checkKey(sa.AH.SPI, sa.AH.Suite, sa.AH.Keymat)
 	}
-	if n.keysSeen[string(sa.Keymat.Bytes())] {
-		n.link.t.Errorf("%s: SPI %#x: key installed a second time", n.name, sa.SPI)
+}
+
+// checkKey holds a key against the suite, and against being installed twice: sequence numbers would begin anew under it.
+func (n *end) checkKey(spi uint32, suite crypto.Suite, key crypto.Secret) {
+	n.link.t.Helper()
+	if key.Len() != suite.KeymatLen() {
+		n.link.t.Errorf("%s: SPI %#x has %d octets of keys, %v takes %d", n.name, spi, key.Len(), suite, suite.KeymatLen())
 	}
-	n.keysSeen[string(sa.Keymat.Bytes())] = true
+	if n.keysSeen[string(key.Bytes())] {
+		n.link.t.Errorf("%s: SPI %#x: key installed a second time", n.name, spi)
+	}
+	n.keysSeen[string(key.Bytes())] = true
 }
 
 // send puts an IKE datagram on its way.
 func (n *end) send(ef ike.Send) {
 	l := n.link
 	if string(ef.Payload) == "\xff" {
-		return // a NAT's keepalive, which the peer's data plane drops (RFC 3948 2.3)
+		n.keepalives++ // which the peer's data plane drops (RFC 3948 2.3)
+		return
 	}
 	if ef.NonESPMarker != (ef.Local.Port() != portIKE) {
 		l.t.Errorf("%s: non-ESP marker %t on port %d", n.name, ef.NonESPMarker, ef.Local.Port())
@@ -254,7 +311,7 @@ func (l *link) deliver(i int) {
 func (l *link) arrive(p packet) {
 	l.t.Helper()
 	if p.key != nil {
-		if in, ok := p.to.inbound[p.spi]; ok && bytes.Equal(in.Keymat.Bytes(), p.key) {
+		if in, ok := p.to.inbound[p.spi]; ok && bytes.Equal(keysOf(in), p.key) {
 			l.taken++
 			p.to.heard[p.spi] = l.now
 			return
@@ -289,7 +346,10 @@ func (l *link) traffic() {
 		for _, child := range slices.Sorted(maps.Keys(n.cells)) {
 			sa := n.outbound[n.cells[child]]
 			n.sentBy[sa.PairSPI] = l.now
-			l.wire = append(l.wire, packet{to: n.other(), source: sa.Local, dest: sa.Remote, spi: sa.SPI, key: sa.Keymat.Bytes()})
+			if l.carry != nil {
+				l.carry(n, sa)
+			}
+			l.wire = append(l.wire, packet{to: n.other(), source: sa.Local, dest: sa.Remote, spi: sa.SPI, key: keysOf(sa)})
 		}
 	}
 }
@@ -360,7 +420,7 @@ func (l *link) established() {
 		if out.SPI != 0 {
 			in = n.other().inbound[out.SPI]
 		}
-		if out.SPI == 0 || in.SPI != out.SPI || !bytes.Equal(in.Keymat.Bytes(), out.Keymat.Bytes()) || in.Suite != out.Suite {
+		if out.SPI == 0 || !slices.Equal(spisOf(in), spisOf(out)) || !bytes.Equal(keysOf(in), keysOf(out)) || in.Suite != out.Suite {
 			l.t.Fatalf("%s sends by %#x, its peer takes %x; facts of a:\n%s\nof b:\n%s", n.name, out.SPI, slices.Sorted(maps.Keys(n.other().inbound)), l.a.story(), l.b.story())
 		}
 	}
@@ -382,8 +442,11 @@ func (l *link) settled(sas, pairs int) {
 
 func (l *link) settledAt(n *end, sas, pairs int) {
 	l.t.Helper()
-	e := n.engine
-	if len(e.sas) != sas || len(e.begun) != 0 || len(e.children) != pairs || len(n.inbound) != pairs || len(n.outbound) != pairs || len(n.allocated) != pairs {
+	e, spis := n.engine, 0
+	for _, sa := range n.inbound {
+		spis += len(spisOf(sa))
+	}
+	if len(e.sas) != sas || len(e.begun) != 0 || len(e.children) != pairs || len(n.inbound) != pairs || len(n.outbound) != pairs || len(n.allocated) != spis {
 		l.t.Errorf("%s has %d ISAKMP SAs, %d that are proposed, %d pairs, %d inbound and %d outbound SAs, %d SPIs; expected %d and %d\n%s", n.name, len(e.sas),
 			len(e.begun), len(e.children), len(n.inbound), len(n.outbound), len(n.allocated), sas, pairs, n.story())
 	}

@@ -10,7 +10,7 @@ import (
 )
 
 // probe is a check whether the peer lives (RFC 3706): R-U-THERE, sent with growing pauses under numbers that count up, until anything authentic
-// comes.
+// comes. The numbers go on from check to check: libreswan takes one that is not above the last for a replay, and answers no more than three of those.
 type probe struct {
 	tries    int
 	sequence uint32
@@ -37,12 +37,18 @@ func (sa *isakmpSA) watchLiveness() {
 // ask sends an R-U-THERE.
 func (sa *isakmpSA) ask() {
 	e, r, p := sa.engine, sa.engine.limits.Retransmit, &sa.probe
+	if p.sequence == 0 {
+		p.sequence = binary.BigEndian.Uint32(e.random(4)) >> 1 // RFC 3706 section 7: with room to count up
+	}
 	if p.tries == 0 {
-		p.began, p.sequence = e.now, binary.BigEndian.Uint32(e.random(4))>>1 // RFC 3706 section 7: with room to count up
+		p.began = e.now
 	}
 	if p.tries >= r.Tries {
 		sa.silent()
 		return
+	}
+	if p.tries == doubtful {
+		sa.peer.renew() // a peer that has lost all answers this, and says so
 	}
 	p.tries++
 	p.sequence++
@@ -50,13 +56,28 @@ func (sa *isakmpSA) ask() {
 	e.timers.Set(&p.retry, e.now.Add(e.jitter(r.Wait(p.tries-1), r.Jitter)), sa.ask)
 }
 
-// silent ends what there is with a peer that does not answer. When packets of it go on coming it has only lost the ISAKMP SA.
+// doubtful is after how many questions without an answer main mode begins with the peer, beside what there is: about three seconds.
+const doubtful = 3
+
+// silent ends what there is with a peer that does not answer. When packets of it go on coming it has only lost the ISAKMP SA; when it has made another, also the
+// pairs from before by which nothing comes.
 func (sa *isakmpSA) silent() {
-	if sa.lastSign().After(sa.probe.began) {
-		sa.close(ike.DeletedDead)
+	heir := sa.peer.carrier()
+	another := heir != nil && heir != sa
+	if !another && !sa.lastSign().After(sa.probe.began) {
+		sa.peer.dead()
 		return
 	}
-	sa.peer.dead()
+	for _, c := range sa.peer.children() {
+		if another && c.begunIn < heir.upIn && !sa.engine.heardSince(c, sa.probe.began) {
+			c.delete(ike.DeletedDead)
+		}
+	}
+	sa.close(ike.DeletedDead)
+}
+
+func (e *Engine) heardSince(c *childSA, since time.Time) bool {
+	return e.cfg.LastInbound != nil && e.cfg.LastInbound(c.spiIn).After(since)
 }
 
 // lastSign is when the peer last proved to be alive.

@@ -77,7 +77,7 @@ func (t *mainInitiator) chosen(m *message) error {
 	e.sas[sa.cookies] = sa
 	sa.meet(sa.peer, m)
 	t.ni, t.seen.cookies, t.seen.gxi = e.random(nonceLen), sa.cookies, t.key.Public()
-	payloads := []isakmp.Payload{&isakmp.KE{Data: t.seen.gxi}, &isakmp.Nonce{Data: t.ni}}
+	payloads := append([]isakmp.Payload{&isakmp.KE{Data: t.seen.gxi}, &isakmp.Nonce{Data: t.ni}}, certificateRequest(choice.Auth)...)
 	return sa.main.send(true, nil, append(payloads, sa.nat.natDetection(choice.prf, sa.cookies, sa.local, sa.remote)...)...)
 }
 
@@ -97,7 +97,9 @@ func (t *mainInitiator) keyed(m *message) error {
 	sa.main.accept(m)
 	t.wipe()
 	sa.nat.detect(&m.Message, sa.chosen.prf, m.local, m.remote)
-	sa.local, sa.remote = sa.nat.float(sa.local, sa.remote)
+	if sa.local.Port() == portIKE {
+		sa.local, sa.remote = sa.nat.float(sa.local, sa.remote)
+	}
 	sa.main.iv, sa.state = sa.keys.phase1IV(t.seen), stateProving
 	return sa.prove(t.seen)
 }

@@ -15,28 +15,29 @@ type mainResponder struct {
 	sa     *isakmpSA
 	seen   transcript
 	ni, nr []byte
+
+	offered *isakmp.SA // of message 1
 }
 
 // newResponder answers message 1, or refuses it and keeps nothing.
-func newResponder(e *Engine, m *message, among []*peer) {
+func newResponder(e *Engine, m *message, among []*peer, stranger bool) {
 	sa := newSA(e, ike.RoleResponder, m.local, m.remote)
-	sa.among, sa.state, sa.cookies = among, stateHalfOpen, m.Cookies
-	t := &mainResponder{sa: sa}
+	sa.among, sa.stranger, sa.state, sa.cookies = among, stranger, stateHalfOpen, m.Cookies
+	t := &mainResponder{sa: sa, offered: isakmp.Find[*isakmp.SA](m.Payloads)}
 	sa.main.task = t
-	offered := isakmp.Find[*isakmp.SA](m.Payloads)
-	choice, likely, err := chooseAmong(among, offered)
+	choice, likely, err := chooseAmong(among, t.offered)
 	if err != nil {
 		sa.turnAway(m, failf(ike.FailProposal, "%v", err))
 		return
 	}
-	if t.seen.sai, err = isakmp.Body(offered); err != nil {
+	if t.seen.sai, err = isakmp.Body(t.offered); err != nil {
 		sa.turnAway(m, err)
 		return
 	}
 	sa.chosen, sa.among, sa.cookies.Responder = choice, likely, e.newCookie()
 	sa.asker = asker{m.Initiator, m.remote.Addr()}
 	e.asked[sa.asker], e.sas[sa.cookies] = sa, sa
-	e.halfOpen.Add(sa.remote, 1)
+	sa.countHalfOpen(1)
 	e.timers.Set(&sa.watch, e.now.Add(e.limits.HalfOpenTimeout), t.expired)
 	e.fact(sa.fact(ike.NegotiationStarted))
 	sa.main.accept(m)
@@ -85,7 +86,7 @@ func (t *mainResponder) take(m *message) error {
 // keyed takes message 3. It came from where message 2 went, for it has our cookie: now Diffie-Hellman may be computed, so many times a second.
 func (t *mainResponder) keyed(m *message) error {
 	sa, e := t.sa, t.sa.engine
-	if !sa.among[0].computations.Take(e.now) {
+	if !sa.affords() {
 		f := sa.fact(ike.Refused)
 		f.Reason = ike.RefuseProven
 		e.fact(f)
@@ -125,7 +126,18 @@ func (t *mainResponder) verified(m *message) error {
 		return err
 	}
 	p := sa.among[slices.IndexFunc(sa.among, func(p *peer) bool { return &p.cfg == cfg })]
+	if p.isTemplate() {
+		if p, err = p.meet(sa, identityOf(isakmp.Find[*isakmp.ID](m.Payloads))); err != nil {
+			return err
+		}
+	}
 	sa.peer = p
+	if p.carried { // since message 1
+		f := sa.fact(ike.Refused)
+		f.Reason = ike.RefuseCarried
+		sa.engine.fact(f)
+		return failf(ike.FailTemporary, "there is IKEv2 with this peer")
+	}
 	if len(p.sas) >= sa.engine.limits.IKEPerPeer {
 		f := sa.fact(ike.Refused)
 		f.Reason = ike.RefuseIKESAs
@@ -137,6 +149,7 @@ func (t *mainResponder) verified(m *message) error {
 	}
 	sa.establish()
 	sa.greeted(m)
+	sa.greet()
 	return nil
 }
 

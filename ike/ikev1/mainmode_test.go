@@ -7,9 +7,10 @@ import (
 
 	"sallyport/crypto"
 	"sallyport/ike"
+	"sallyport/ike/isakmp"
 )
 
-// S-056, S-063: main mode, then quick mode, make one ISAKMP SA and a pair of IPsec SAs with different SPIs, by nine messages and a greeting.
+// S-056, S-063: main mode, then quick mode, make one ISAKMP SA and a pair of IPsec SAs with different SPIs, by nine messages and a greeting from each end.
 func TestUp(t *testing.T) {
 	l := join(t, nil, nil)
 	var seen []string
@@ -20,7 +21,7 @@ func TestUp(t *testing.T) {
 	l.begin()
 	l.run()
 	want := []string{"a main mode", "b main mode", "a main mode", "b main mode", "a main mode encrypted", "b main mode encrypted",
-		"a informational exchange encrypted", "a quick mode encrypted", "b quick mode encrypted", "a quick mode encrypted"}
+		"b informational exchange encrypted", "a informational exchange encrypted", "a quick mode encrypted", "b quick mode encrypted", "a quick mode encrypted"}
 	if !slices.Equal(seen, want) {
 		t.Errorf("messages are\n%q, expected\n%q", seen, want)
 	}
@@ -88,6 +89,25 @@ func TestOtherKey(t *testing.T) {
 	}
 }
 
+// A responder with another pre-shared key may say no by keys that are not ours, as strongSwan does: that is why, when nothing better comes.
+func TestUnreadableNo(t *testing.T) {
+	l := join(t, nil, func(c *ike.Config) { c.Peers[0].PSK = crypto.NewSecret([]byte("battery staple")) })
+	l.begin()
+	l.run()
+	sa := l.a.engine.peers[0].sas[0]
+	no := isakmp.Message{Header: isakmp.Header{Cookies: sa.cookies, NextPayload: isakmp.PayloadHash, Exchange: isakmp.ExchangeInformational, Flags: isakmp.FlagEncryption, MessageID: 9},
+		Ciphertext: make([]byte, 64)}
+	b, err := no.Marshal()
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.a.step(ike.Datagram{Local: sa.local, Remote: sa.remote, Payload: b})
+	l.a.expect(ike.Dropped, ike.DropExchange, 1)
+	l.a.expect(ike.Failed, "", 0)
+	l.advance(80 * time.Second)
+	l.a.expect(ike.Failed, ike.AuthKey, 1)
+}
+
 // A peer that is somebody else than expected is told so, and nothing stays.
 func TestOtherIdentity(t *testing.T) {
 	l := join(t, func(c *ike.Config) { c.Peers[0].LocalID = fqdn(t, "gate.example") }, nil)
@@ -96,6 +116,9 @@ func TestOtherIdentity(t *testing.T) {
 	l.b.expect(ike.IKEEstablished, "", 0)
 	if l.b.count(ike.Failed, ike.AuthIdentity) == 0 {
 		t.Errorf("b took somebody else:\n%s", l.b.story())
+	}
+	if l.a.count(ike.Failed, ike.FailSelectors) == 0 && l.a.count(ike.Failed, ike.FailAuthentication) == 0 {
+		t.Errorf("a was not told:\n%s", l.a.story())
 	}
 }
 

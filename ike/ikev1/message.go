@@ -68,7 +68,7 @@ func failureOf(n *isakmp.Notify) *failure {
 	case isakmp.NotifyPayloadMalformed:
 		reason = ike.FailSyntax
 	}
-	return &failure{reason: reason, detail: fmt.Sprintf("peer answered %v", n.Type), told: true}
+	return &failure{reason: reason, detail: fmt.Sprintf("peer answered %v", n.Type), told: true, word: n.Type.String()}
 }
 
 // answer is the notification that tells the peer of a failure of ours; 0: none does.

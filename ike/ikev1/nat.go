@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"sallyport/crypto"
+	"sallyport/ike"
 	"sallyport/ike/isakmp"
 	"sallyport/policy"
 )
@@ -98,7 +99,7 @@ func (n nat) encapsulation(transport bool) isakmp.Encapsulation {
 }
 
 // originals are the NAT-OA payloads of quick mode, in transport mode across a NAT only: the initiator's address and the responder's, as their sender sees
-// them (RFC 3947 5.2).
+// them (RFC 3947 5.2). Those of a peer's we do not need: the data plane computes the checksums of what comes out of such an SA anew (RFC 3948 3.1.2 b).
 func (n nat) originals(transport, initiator bool, local, remote netip.Addr) []isakmp.Payload {
 	if !transport || !n.across() {
 		return nil
@@ -133,5 +134,13 @@ func (n nat) passable(t quickTerms) quickTerms {
 	return t
 }
 
-// noAHAcrossNAT is why AH is not negotiated where a NAT was found.
-const noAHAcrossNAT = "AH cannot cross the NAT that is on the way: its integrity check covers the addresses that a NAT changes"
+// whyNot explains the refusal of an offer where the NAT leaves one of the two ends nothing but AH, which has passable's fate.
+func (n nat) whyNot(ours quickTerms, offered *isakmp.SA) string {
+	withoutAH := func(group []isakmp.Proposal) bool {
+		return !slices.ContainsFunc(group, func(p isakmp.Proposal) bool { return p.Protocol == isakmp.ProtocolAH })
+	}
+	if n.across() && (len(ours.proposals) == 0 || !slices.ContainsFunc(offered.Alternatives(), withoutAH)) {
+		return " (" + ike.NoAHAcrossNAT + ")"
+	}
+	return ""
+}

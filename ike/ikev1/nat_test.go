@@ -113,6 +113,25 @@ func TestNoAHAcrossNAT(t *testing.T) {
 	}
 }
 
+// S-091: where only the NAT stands in the way of what is offered that is said.
+func TestWhyNotAcrossNAT(t *testing.T) {
+	behind := nat{version: natRFC, remote: true}
+	for _, c := range []struct {
+		ours, theirs string
+		nat          nat
+		said         bool
+	}{
+		{"AH sha256", "aes128gcm16", behind, true}, {"aes128gcm16", "AH sha256", behind, true}, {"aes128gcm16", "aes128gcm16 + AH sha1", behind, true},
+		{"aes128gcm16 + AH sha1", "aes128gcm16", behind, true}, {"aes128gcm16", "AH sha1, aes256gcm16", behind, false}, {"AH sha256", "AH sha1", nat{}, false},
+	} {
+		ours := c.nat.passable(terms(t, c.ours))
+		offered := received(t, offerPhase2(terms(t, c.theirs), crypto.DHNone, childSPIs{0x1001, 0x1002}))
+		if said := c.nat.whyNot(ours, offered) != ""; said != c.said {
+			t.Errorf("%s offered for %s across %+v: the NAT is named: %t, expected %t", c.theirs, c.ours, c.nat, said, c.said)
+		}
+	}
+}
+
 func TestOriginals(t *testing.T) {
 	n := nat{version: natDraft, remote: true}
 	for _, initiator := range []bool{true, false} {

@@ -1,6 +1,7 @@
 package ikev1
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
@@ -10,13 +11,15 @@ import (
 	"sallyport/ike"
 	"sallyport/ike/internal/admission"
 	"sallyport/ike/internal/deadline"
+	"sallyport/ike/isakmp"
+	"sallyport/policy"
 )
 
 // peer is a configured peer with what it has: ISAKMP SAs and, by child, pairs of IPsec SAs.
 type peer struct {
 	engine  *Engine
 	cfg     ike.Peer
-	accepts string // its IKE proposals as keywords: equal ones are equal
+	accepts string // its IKE proposals as keywords, and its authentication method: equal ones are equal
 	slots   []*slot
 	sas     []*isakmpSA // those we began and those that are established, in that order
 
@@ -27,6 +30,13 @@ type peer struct {
 	retired bool // no longer configured
 	carried bool // by IKEv2 (ike.VAny): main modes of the peer are refused
 	touched bool // waits for pursue at the end of the Step
+
+	template *peer          // of a dynamic peer: by which it is let in
+	welcomed bool           // it has been, and is known by its name
+	empty    deadline.Timer // it has no pair, and ends then
+
+	at     netip.Addr // where it has moved
+	placed []path     // where it is found
 
 	since    time.Time // it has no ISAKMP SA, or was taken down
 	failures int       // in a row
@@ -43,7 +53,7 @@ func newPeer(e *Engine, cfg ike.Peer) *peer {
 	p := &peer{engine: e, cfg: cfg, failure: map[ike.Role]ike.Failure{}}
 	p.computations = admission.Bucket{PerSecond: e.limits.ProvenInits, Burst: e.limits.HalfOpenPerAddress}
 	p.requests = admission.Bucket{PerSecond: e.limits.Requests, Burst: requestBurst}
-	p.accepts = describeProposals(p.cfg.IKEProposals)
+	p.accepts = describeTerms(&p.cfg)
 	for _, c := range p.cfg.Children {
 		p.slots = append(p.slots, &slot{peer: p, cfg: c})
 	}
@@ -61,8 +71,13 @@ func (p *peer) touch() {
 
 // pursue begins the negotiations that the peer's children need and lack.
 func (p *peer) pursue() {
+	p.linger()
+	p.left()
 	if p.down || p.retired {
 		return
+	}
+	if sa := p.carrier(); sa != nil && sa.due {
+		p.renew() // again, when it has failed
 	}
 	for _, s := range p.slots {
 		if !s.needed() {
@@ -82,7 +97,7 @@ func (p *peer) pursue() {
 // renew begins an ISAKMP SA, unless one of ours is coming, a pause is due, or the peer is one whom IKEv1 is not begun with.
 func (p *peer) renew() {
 	coming := slices.ContainsFunc(p.sas, func(sa *isakmpSA) bool { return sa.state < stateEstablished })
-	if coming || p.down || p.retired || p.retry.Pending() || p.cfg.Version != ike.V1 && p.carrier() == nil {
+	if coming || p.down || p.retired || p.retry.Pending() || (p.cfg.Version != ike.V1 || p.template != nil) && p.carrier() == nil {
 		return
 	}
 	newInitiator(p)
@@ -144,9 +159,9 @@ func (p *peer) carry(on bool) {
 	}
 }
 
-func (p *peer) acquire(child string) {
+func (p *peer) acquire(child string, packet *policy.Packet) {
 	if s := p.slot(child); s != nil && s.outbound == nil && !p.down && !s.down {
-		s.wanted = true
+		s.wanted, s.packet = true, packet
 		p.touch()
 	}
 }
@@ -193,13 +208,21 @@ func (p *peer) endAll(reason ike.Reason) {
 		s.wanted = false
 		p.engine.timers.Stop(&s.retry)
 	}
+	var pairs []isakmp.Payload
 	for _, c := range p.children() {
+		if len(pairs) < mostAlongside {
+			pairs = append(pairs, c.deletes()...)
+		}
 		c.delete(reason)
 	}
 	for _, sa := range slices.Clone(p.sas) {
-		sa.delete(reason)
+		sa.delete(reason, pairs...)
+		pairs = nil
 	}
 }
+
+// mostAlongside is how many deletes of pairs stand in that of the ISAKMP SA once more, which is the one that is said again: as many as one datagram has room for.
+const mostAlongside = 32
 
 // startsOver ends what there was before a peer that has lost it all began this ISAKMP SA (RFC 2407 4.6.3.3).
 func (p *peer) startsOver(with *isakmpSA) {
@@ -232,8 +255,8 @@ func (p *peer) dead() {
 
 // failed notes that a main mode failed and sets the pause before the next: doubled each time, with jitter so that both ends do not meet again. It returns
 // when that next one begins, the zero time if none does by itself.
-func (p *peer) failed(reason ike.Reason, detail string) time.Time {
-	p.noteFailure(ike.RoleInitiator, reason, detail)
+func (p *peer) failed(reason ike.Reason, detail string, attempt *ike.Attempt) time.Time {
+	p.noteFailure(ike.RoleInitiator, reason, detail, attempt)
 	p.failures++
 	p.wait(&p.retry, p.failures)
 	for _, s := range p.slots {
@@ -246,8 +269,8 @@ func (p *peer) failed(reason ike.Reason, detail string) time.Time {
 }
 
 // noteFailure remembers the last failure of what this side of the peer began, for Snapshot.
-func (p *peer) noteFailure(role ike.Role, reason ike.Reason, detail string) {
-	p.failure[role] = ike.Failure{Reason: reason, Detail: detail, At: p.engine.now}
+func (p *peer) noteFailure(role ike.Role, reason ike.Reason, detail string, attempt *ike.Attempt) {
+	p.failure[role] = ike.Failure{Reason: reason, Detail: detail, At: p.engine.now, Attempt: attempt}
 }
 
 // wait sets a retry timer for the given number of failures in a row.
@@ -276,26 +299,10 @@ func (p *peer) lost(sa *isakmpSA) {
 	p.touch()
 }
 
-// moved follows a peer whose NAT gave it another address or port, as long as the NAT is before the peer alone. IPsec SAs belong to the peer and follow
-// it, as they are: their sequence numbers go on.
-func (p *peer) moved(remote netip.AddrPort) {
-	e, sa := p.engine, p.carrier()
-	if sa == nil || !sa.nat.remote || sa.nat.local || remote == sa.remote {
-		return
-	}
-	if remote.Addr() != sa.remote.Addr() && e.cfg.MayMove != nil && !e.cfg.MayMove(sa.remote, remote) {
-		f := sa.fact(ike.Refused)
-		f.Remote, f.Reason = remote, ike.RefuseAddress
-		e.fact(f)
-		return
-	}
-	sa.remote = remote
-	e.fact(sa.fact(ike.AddressChanged))
-	for _, c := range p.children() {
-		if c.remote = remote; c.sending == sendCurrent {
-			e.effect(ike.MoveOutbound{Peer: p.cfg.Name, Child: c.slot.cfg.Name, SPI: c.spiOut, Local: c.local, Remote: remote})
-		}
-	}
+// describeTerms are what main mode with a peer may choose: equal ones of equal peers.
+func describeTerms(p *ike.Peer) string {
+	methods, _ := authMethods(p) // none: nothing is chosen with it
+	return fmt.Sprint(methods, describeProposals(p.IKEProposals))
 }
 
 // describeProposals are proposals in the words of the configuration.

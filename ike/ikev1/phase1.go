@@ -28,7 +28,7 @@ import (
 //	                      stateClosed
 //
 // Every state goes to stateClosed at a failure. A replaced ISAKMP SA begins no quick mode; it answers the peer, who may not know yet, until its
-// own end. An ISAKMP SA has no IPsec SAs: those belong to the peer and outlive it (S-077).
+// own end, or until others have been replaced after it (prune). An ISAKMP SA has no IPsec SAs: those belong to the peer and outlive it (S-077).
 type saState uint8
 
 const (
@@ -48,11 +48,12 @@ func (s saState) String() string { return stateNames[s] }
 
 // isakmpSA is one ISAKMP SA.
 type isakmpSA struct {
-	engine *Engine
-	peer   *peer   // nil until a responder knows who the initiator is
-	among  []*peer // until then: who it may be
-	state  saState
-	role   ike.Role // who began the main mode
+	engine   *Engine
+	peer     *peer   // nil until a responder knows who the initiator is
+	among    []*peer // until then: who it may be
+	stranger bool    // at whose address no peer of the configuration is
+	state    saState
+	role     ike.Role // who began the main mode
 
 	cookies       isakmp.Cookies
 	asker         asker // of one that the peer began
@@ -72,8 +73,10 @@ type isakmpSA struct {
 
 	lifetime
 	began     time.Time
-	upIn      uint64 // the Step that established it: finer than time
+	begunIn   uint64 // the Step of that: finer than time
+	upIn      uint64 // the Step that established it
 	made      int    // quick modes
+	due       bool   // another is wanted in its place
 	vain      int    // of ours that the peer has refused, in a row
 	lastHeard time.Time
 	probe     probe
@@ -89,7 +92,7 @@ type isakmpSA struct {
 const maxMessageIDs = 1 << 14
 
 func newSA(e *Engine, role ike.Role, local, remote netip.AddrPort) *isakmpSA {
-	sa := &isakmpSA{engine: e, role: role, local: local, remote: remote, began: e.now, lastHeard: e.now,
+	sa := &isakmpSA{engine: e, role: role, local: local, remote: remote, began: e.now, begunIn: e.steps, lastHeard: e.now,
 		quick: map[uint32]*exchange{}, used: map[uint32]bool{}}
 	sa.main = &exchange{sa: sa, kind: isakmp.ExchangeMain, role: role}
 	return sa
@@ -98,7 +101,11 @@ func newSA(e *Engine, role ike.Role, local, remote netip.AddrPort) *isakmpSA {
 // newInitiator begins main mode with a peer.
 func newInitiator(p *peer) {
 	e := p.engine
-	sa := newSA(e, ike.RoleInitiator, netip.AddrPortFrom(p.cfg.Local, portIKE), netip.AddrPortFrom(p.cfg.Remote, portIKE))
+	local, remote := netip.AddrPortFrom(p.cfg.Local, portIKE), netip.AddrPortFrom(p.cfg.Remote, portIKE)
+	if sa := p.carrier(); sa != nil && sa.nat.across() {
+		local, remote = sa.local, sa.remote // a NAT before the peer lets nothing else in
+	}
+	sa := newSA(e, ike.RoleInitiator, local, remote)
 	sa.peer, sa.state, sa.cookies.Initiator = p, stateProposing, e.newCookie()
 	e.begun[sa.cookies.Initiator] = sa
 	p.sas = append(p.sas, sa)
@@ -122,6 +129,8 @@ func (sa *isakmpSA) receive(d ike.Datagram, h isakmp.Header) {
 	case !h.Encrypted():
 		e.drop(d, h, ike.DropCleartext)
 		sa.hint(d)
+	case sa.state == stateProving && h.Exchange == isakmp.ExchangeInformational:
+		sa.rejected(d, h)
 	case sa.state != stateEstablished && sa.state != stateReplaced:
 		e.drop(d, h, ike.DropExchange) // nothing of phase 2 before phase 1 is done
 	case h.Exchange == isakmp.ExchangeInformational:
@@ -137,7 +146,7 @@ func (sa *isakmpSA) receive(d ike.Datagram, h isakmp.Header) {
 func (sa *isakmpSA) establish() {
 	e, p := sa.engine, sa.peer
 	if sa.role == ike.RoleResponder {
-		e.halfOpen.Add(sa.remote, -1)
+		sa.countHalfOpen(-1)
 		p.sas = append(p.sas, sa)
 	}
 	e.timers.Stop(&sa.watch)
@@ -149,6 +158,8 @@ func (sa *isakmpSA) establish() {
 	for _, former := range p.sas {
 		former.giveWay(sa)
 	}
+	p.prune()
+	sa.gather()
 	e.timers.Set(&sa.life, sa.rekeyAt, sa.rekeyDue)
 	sa.watchLiveness()
 	sa.keepMapping()
@@ -157,23 +168,41 @@ func (sa *isakmpSA) establish() {
 }
 
 // giveWay makes room for a younger ISAKMP SA with the same peer. Of two that were made at the same time from both ends both keep the same one, that
-// with the lower initiator's cookie.
+// with the lower initiator's cookie, as of pairs of IPsec SAs (childSA.crossed).
 func (sa *isakmpSA) giveWay(younger *isakmpSA) {
 	if sa == younger || sa.state != stateEstablished || younger.state != stateEstablished {
 		return
 	}
 	former, heir := sa, younger
 	crossed := sa.role != younger.role && younger.began.Before(sa.established.Add(sa.engine.limits.RekeyGrace))
+	if younger.role == ike.RoleInitiator {
+		crossed = crossed && younger.begunIn < sa.upIn
+	}
 	if crossed && sa.cookies.Initiator < younger.cookies.Initiator {
 		former, heir = younger, sa
 	}
 	former.state = stateReplaced
+	if former.probe.tries > doubtful { // the peer answers, and not on this one
+		former.probe.tries = former.engine.limits.Retransmit.Tries
+	}
 	f := heir.fact(ike.IKEReplaced)
 	f.Reason = ike.DeletedRekeyed
 	if crossed {
 		f.Reason = ike.DeletedRedundant
 	}
 	sa.engine.fact(f)
+}
+
+// maxReplaced is how many ISAKMP SAs of a peer are kept whose place another has. With a master key for each quick mode there are as many as quick modes
+// in a lifetime, and a peer has room for IKEPerPeer.
+const maxReplaced = 4
+
+// prune ends the oldest of those that others have replaced: the peer has had its time to know.
+func (p *peer) prune() {
+	replaced := slices.DeleteFunc(slices.Clone(p.sas), func(sa *isakmpSA) bool { return sa.state != stateReplaced })
+	for _, sa := range replaced[:max(0, len(replaced)-maxReplaced)] {
+		sa.delete(ike.DeletedRekeyed)
+	}
 }
 
 // rekeyDue renews the ISAKMP SA, or lets it end when nobody uses it (S-076).
@@ -187,7 +216,8 @@ func (sa *isakmpSA) rekeyDue() {
 		sa.delete(ike.DeletedIdle)
 		return
 	}
-	sa.peer.renew()
+	sa.due = true
+	sa.peer.touch()
 }
 
 // spent reports whether another quick mode needs another ISAKMP SA first: as many as it may make are made (S-077), or every one is to have a master key
@@ -211,9 +241,9 @@ func (sa *isakmpSA) heard(m *message) {
 	switch {
 	case sa.state == stateKeyed && (m.remote.Addr() == sa.remote.Addr() || sa.nat.remote):
 		// Message 5: the initiator has moved to port 4500 (RFC 3947 4).
-		sa.engine.halfOpen.Add(sa.remote, -1)
-		sa.engine.halfOpen.Add(m.remote, 1)
+		sa.countHalfOpen(-1)
 		sa.local, sa.remote = m.local, m.remote
+		sa.countHalfOpen(1)
 	case sa.state >= stateEstablished && sa.nat.remote && !sa.nat.local:
 		sa.peer.moved(m.remote)
 	}
@@ -228,20 +258,22 @@ func (sa *isakmpSA) fail(err error) {
 		fact.Detail += "; somebody, it may be the peer, said " + sa.word
 	}
 	if p := sa.peer; p != nil && sa.role == ike.RoleInitiator {
-		fact.NextAttempt = p.failed(fact.Reason, fact.Detail)
+		fact.NextAttempt = p.failed(fact.Reason, fact.Detail, sa.main.attempt())
 	} else {
 		for _, p := range sa.among {
-			p.noteFailure(ike.RoleResponder, fact.Reason, fact.Detail)
+			p.noteFailure(ike.RoleResponder, fact.Reason, fact.Detail, sa.main.attempt())
 		}
 	}
 	sa.engine.fact(fact)
 	sa.close(ike.DeletedFailed)
 }
 
-// delete ends an ISAKMP SA and tells the peer, once: nobody acknowledges a delete.
-func (sa *isakmpSA) delete(reason ike.Reason) {
+// delete ends an ISAKMP SA and tells the peer. That comes before what else has ended: strongSwan reads the first DELETE of a message only.
+func (sa *isakmpSA) delete(reason ike.Reason, also ...isakmp.Payload) {
 	if sa.state == stateEstablished || sa.state == stateReplaced {
-		sa.inform(isakmp.DeleteISAKMP(sa.cookies))
+		if b := sa.inform(append([]isakmp.Payload{isakmp.DeleteISAKMP(sa.cookies)}, also...)...); b != nil {
+			sa.engine.farewells.keep(sa.engine.now, sa, b)
+		}
 	}
 	sa.close(reason)
 }
@@ -298,7 +330,7 @@ func (sa *isakmpSA) unregister(was saState) {
 		return
 	}
 	if was < stateEstablished {
-		e.halfOpen.Add(sa.remote, -1)
+		sa.countHalfOpen(-1)
 	}
 	if e.asked[sa.asker] == sa {
 		delete(e.asked, sa.asker)
@@ -309,8 +341,8 @@ func (sa *isakmpSA) peerName() string {
 	switch {
 	case sa.peer != nil:
 		return sa.peer.cfg.Name
-	case len(sa.among) == 1:
-		return sa.among[0].cfg.Name
+	case len(sa.among) == 1 || len(sa.among) > 0 && sa.stranger:
+		return sa.among[len(sa.among)-1].cfg.Name // of a stranger the template's
 	}
 	return ""
 }

@@ -19,7 +19,7 @@ func (sa *isakmpSA) deriveKeys(among []*peer, ni, nr []byte, shared crypto.Secre
 		skeyid = skeyidPreShared(sa.chosen.prf, key, ni, nr)
 	}
 	var err error
-	if sa.keys, err = deriveKeys(sa.chosen.prf, sa.chosen.cipher, skeyid, shared, seen.cookies); err != nil {
+	if sa.keys, err = deriveKeys(sa.chosen.prf, sa.chosen.cipher, skeyid, shared, seen.cookies, sa.engine.cfg.KeyLog); err != nil {
 		return failf(ike.FailKE, "%v", err)
 	}
 	return nil
@@ -80,10 +80,12 @@ func (sa *isakmpSA) unproven(message int) error {
 	return failf(ike.AuthKey, "message %d of main mode does not prove who the peer is: %s, or somebody else sent it (%v)", message, what, sa.main.doubt)
 }
 
-// configurations are those of peers.
+// configurations are those of peers. A dynamic one may have gone since a main mode began that was to be with it.
 func configurations(peers []*peer) (list []*ike.Peer) {
 	for _, p := range peers {
-		list = append(list, &p.cfg)
+		if !p.retired {
+			list = append(list, &p.cfg)
+		}
 	}
 	return list
 }

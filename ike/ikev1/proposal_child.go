@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"sallyport/crypto"
+	"sallyport/ike"
 	"sallyport/ike/isakmp"
 )
 
@@ -15,6 +16,18 @@ type quickTerms struct {
 	around        []crypto.Proposal // of AH, around what those of ESP make: a bundle; none: no bundle. Their groups do not count
 	encapsulation isakmp.Encapsulation
 	lifetime      isakmp.Lifetime
+}
+
+// childTerms are the protocols that a child is protected by, one of ESP or AH or, of a bundle, the one around the other.
+func childTerms(c ike.Child) quickTerms {
+	if !c.Bundle {
+		return quickTerms{proposals: c.Proposals}
+	}
+	isAH := func(p crypto.Proposal) bool { return p.Protocol == crypto.ProtocolAH }
+	return quickTerms{
+		proposals: slices.DeleteFunc(slices.Clone(c.Proposals), isAH),
+		around:    slices.DeleteFunc(slices.Clone(c.Proposals), func(p crypto.Proposal) bool { return !isAH(p) }),
+	}
 }
 
 // childTransform is one way to make an SA of AH or ESP, without its lifetime, over which a negotiation does not fail.

@@ -19,14 +19,14 @@ type question struct {
 	timer     deadline.Timer
 }
 
-// firstTicket keeps our tickets apart from those of IKEv2's engine, which counts from 1.
-const firstTicket = 1 << 63
-
 // checkCertificates puts a question. Without a place for it the message counts as lost: it will come again. As in IKEv2 those that peers began have places of their own,
 // of which one peer's name can take a few only.
 func (sa *isakmpSA) checkCertificates(q *question) {
 	e := sa.engine
-	byRole, byPeer := 0, 0
+	byRole, byPeer, most := 0, 0, e.limits.ChecksPerPeer
+	if q.peer.RemoteID.IsZero() {
+		most = e.limits.Checks / 2 // a template's: many peers' name
+	}
 	for _, other := range e.questions {
 		if other.sa.role == sa.role {
 			byRole++
@@ -35,7 +35,7 @@ func (sa *isakmpSA) checkCertificates(q *question) {
 			}
 		}
 	}
-	if byRole >= e.limits.Checks || sa.role == ike.RoleResponder && byPeer >= e.limits.ChecksPerPeer {
+	if byRole >= e.limits.Checks || sa.role == ike.RoleResponder && byPeer >= most {
 		f := sa.fact(ike.Refused)
 		f.Peer, f.Reason = q.peer.Name, ike.RefuseChecks
 		e.fact(f)
@@ -47,7 +47,7 @@ func (sa *isakmpSA) checkCertificates(q *question) {
 		return
 	}
 	e.asks++
-	q.ticket, q.sa, sa.question = firstTicket+e.asks, sa, q
+	q.ticket, q.sa, sa.question = e.asks, sa, q
 	e.questions[q.ticket] = q
 	e.timers.Set(&q.timer, e.now.Add(e.limits.CheckTimeout), func() {
 		e.checked(ike.CertificatesChecked{Ticket: q.ticket, Reason: ike.CertUnanswered, Detail: "no answer to the check within " + e.limits.CheckTimeout.String()})

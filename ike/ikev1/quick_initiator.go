@@ -27,7 +27,7 @@ type quickInitiator struct {
 	group    crypto.DHID
 	key      crypto.KeyExchange
 	selector policy.Selector
-	spi      uint32 // ours, reserved; 0 when not
+	spis     childSPIs // ours, reserved; zero when not
 	ni       []byte
 	began    time.Time
 	begunIn  uint64
@@ -42,7 +42,7 @@ const lingering = 2 * time.Minute
 // newQuickInitiator begins a quick mode for a slot.
 func newQuickInitiator(sa *isakmpSA, s *slot) {
 	e := sa.engine
-	t := &quickInitiator{sa: sa, slot: s, began: e.now, begunIn: e.steps, selector: s.cfg.Selectors[0]}
+	t := &quickInitiator{sa: sa, slot: s, began: e.now, begunIn: e.steps}
 	s.negotiating = t
 	t.x = sa.begin(ike.RoleInitiator, sa.newMessageID(), t)
 	if err := t.propose(); err != nil {
@@ -52,7 +52,7 @@ func newQuickInitiator(sa *isakmpSA, s *slot) {
 
 // begin makes a quick mode known.
 func (sa *isakmpSA) begin(role ike.Role, id uint32, t task) *exchange {
-	x := &exchange{sa: sa, kind: isakmp.ExchangeQuick, id: id, role: role, iv: sa.keys.phase2IV(sa.last, id), task: t}
+	x := &exchange{sa: sa, kind: isakmp.ExchangeQuick, id: id, role: role, iv: sa.phase2IV(id), task: t}
 	sa.quick[id], sa.used[id] = x, true
 	sa.made++
 	return x
@@ -60,7 +60,9 @@ func (sa *isakmpSA) begin(role ike.Role, id uint32, t task) *exchange {
 
 // termsFor is what we want of the SAs of a slot on this ISAKMP SA.
 func (sa *isakmpSA) termsFor(s *slot) quickTerms {
-	return sa.nat.passable(quickTerms{proposals: s.cfg.Proposals, encapsulation: sa.nat.encapsulation(s.cfg.Transport), lifetime: s.life()})
+	terms := childTerms(s.cfg)
+	terms.encapsulation, terms.lifetime = sa.nat.encapsulation(s.cfg.Transport), s.life()
+	return sa.nat.passable(terms)
 }
 
 func (t *quickInitiator) propose() error {
@@ -68,16 +70,19 @@ func (t *quickInitiator) propose() error {
 	t.terms = sa.termsFor(t.slot)
 	groups := quickGroups(t.terms.proposals)
 	if len(groups) == 0 {
-		return failf(ike.FailProposal, "%s", noAHAcrossNAT)
+		return failf(ike.FailProposal, "%s", ike.NoAHAcrossNAT)
 	}
 	t.group = groups[t.slot.groups%len(groups)]
+	var ok bool
+	if t.selector, ok = t.slot.selector(); !ok {
+		return failf(ike.FailSelectors, "none of %s can be said by two IDs", describeSelectors(t.slot.cfg.Selectors))
+	}
 	var err error
-	if t.spi, err = e.cfg.AllocateSPI(t.slot.peer.cfg.Name, t.slot.cfg.Name); err != nil {
-		e.fact(ike.Fact{Kind: ike.Refused, Reason: ike.RefuseSPI, Peer: t.slot.peer.cfg.Name, Child: t.slot.cfg.Name, Detail: err.Error()})
-		return failf(ike.FailNoAdditionalSAs, "no SPI: %v", err)
+	if t.spis, err = t.slot.reserveSPIs(); err != nil {
+		return err
 	}
 	t.ni = e.random(nonceLen)
-	payloads := []isakmp.Payload{offerPhase2(t.terms, t.group, childSPIs{ah: t.spi, esp: t.spi}), &isakmp.Nonce{Data: t.ni}}
+	payloads := []isakmp.Payload{offerPhase2(t.terms, t.group, t.spis), &isakmp.Nonce{Data: t.ni}}
 	if t.group != crypto.DHNone {
 		if t.key, err = crypto.GenerateKey(t.group, e.cfg.Random); err != nil {
 			return err
@@ -94,7 +99,7 @@ func (t *quickInitiator) take(m *message) error {
 	switch {
 	case t.made == nil && m.kind == isakmp.KindQuickSA:
 		return t.answered(m)
-	case t.made != nil && m.kind == isakmp.KindQuickConnected:
+	case t.awaits() && m.kind == isakmp.KindQuickConnected:
 		return t.connected(m)
 	}
 	return &unauthenticated{ike.DropMessageID, errors.New("a message whose turn it is not")}
@@ -111,16 +116,19 @@ func (t *quickInitiator) answered(m *message) error {
 	if err != nil {
 		return err
 	}
-	t.made, t.spi = c, 0
+	t.made, t.spis = c, childSPIs{}
 	c.saidSince = sa.engine.now
 	c.install()
 	t.x.late = func() { c.saidSince = sa.engine.now }
 	nr := isakmp.Find[*isakmp.Nonce](m.Payloads).Data
 	commit := m.Flags.Has(isakmp.FlagCommit)
+	c.awaited = commit
 	if err := t.x.send(commit, func([]byte) []byte { return sa.keys.hash3(t.x.id, t.ni, nr) }); err != nil {
 		return err
 	}
-	if !commit {
+	if commit {
+		t.awaitConnected()
+	} else {
 		t.finish()
 	}
 	return nil
@@ -148,10 +156,10 @@ func (t *quickInitiator) agree(m *message) (*childSA, error) {
 		return nil, failf(ike.FailKE, "%v", err)
 	}
 	defer shared.Wipe()
-	c := sa.newChild(s, ike.RoleInitiator, choice, t.spi)
-	if s.peer.byPeerSPI(isakmp.ProtocolID(c.protocol), c.spiOut) != nil {
-		return nil, failf(ike.FailSyntax, "peer's SPI %#08x is in use, expected a new one", c.spiOut)
+	if err := s.peer.unused(choice); err != nil {
+		return nil, failf(ike.FailSyntax, "%v", err)
 	}
+	c := sa.newChild(s, ike.RoleInitiator, choice, t.spis)
 	c.selector, c.nonce, c.began, c.begunIn = t.selector, t.ni, t.began, t.begunIn
 	c.agreed, _ = agreeLifetime(t.terms.lifetime, choice.lifetime)
 	if n := isakmp.FindNotify(m.Payloads, isakmp.NotifyResponderLifetime); n != nil {
@@ -175,24 +183,16 @@ func (t *quickInitiator) shared(ke *isakmp.KE) (crypto.Secret, error) {
 	return t.key.Shared(ke.Data)
 }
 
-// connected takes message 4: the peer has installed what it wanted to.
-func (t *quickInitiator) connected(m *message) error {
-	if err := m.carries(t.sa.keys.hash1(t.x.id, m.chain.Rest())); err != nil {
-		return err
-	}
-	t.x.accept(m)
-	if isakmp.FindNotify(m.Payloads, isakmp.NotifyConnected) == nil {
-		return failf(ike.FailPeer, "%v", isakmp.Find[*isakmp.Notify](m.Payloads).Type)
-	}
-	t.finish()
-	return nil
-}
-
 // finish sends by the new pair. Message 3 is kept for as long as the peer may ask for it.
 func (t *quickInitiator) finish() {
 	t.done()
+	t.x.rest()
 	t.sa.vain = 0
-	t.made.activate()
+	if t.made.state == childPending {
+		t.made.activate()
+	} else {
+		t.slot.wanted = false // it was there, and the peer has deleted it
+	}
 	t.sa.engine.timers.Set(&t.linger, t.sa.engine.now.Add(lingering), func() { delete(t.sa.quick, t.x.id) })
 }
 
@@ -223,14 +223,15 @@ func (t *quickInitiator) fail(err error) {
 		return
 	}
 	t.x.stop()
+	t.sa.engine.timers.Stop(&t.linger)
 	delete(t.sa.quick, t.x.id)
-	spi := t.spi
+	spi := t.spis.esp
 	switch {
 	case t.made != nil:
 		t.made.delete(ike.DeletedFailed)
-	case t.spi != 0:
-		t.sa.engine.effect(ike.ReleaseSPI{SPI: t.spi})
-		t.spi = 0
+	case spi != 0:
+		t.sa.engine.release(t.spis)
+		t.spis = childSPIs{}
 	}
 	t.done()
 	f := asFailure(err)
@@ -252,7 +253,9 @@ func (t *quickInitiator) report(f *failure) {
 		return
 	}
 	s.groups = 0
-	s.failed(f.reason, f.detail)
+	attempt := t.x.attempt()
+	attempt.Answer = f.word
+	s.failed(f.reason, f.detail, attempt)
 	fact := t.sa.fact(ike.Failed)
 	fact.Role, fact.Child, fact.Reason, fact.Detail, fact.NextAttempt = ike.RoleInitiator, s.cfg.Name, f.reason, f.detail, s.nextAttempt()
 	t.sa.engine.fact(fact)

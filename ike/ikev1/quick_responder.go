@@ -4,9 +4,11 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"time"
 
 	"sallyport/crypto"
 	"sallyport/ike"
+	"sallyport/ike/internal/deadline"
 	"sallyport/ike/isakmp"
 	"sallyport/policy"
 )
@@ -18,8 +20,12 @@ type quickResponder struct {
 	x      *exchange
 	ni, nr []byte
 	made   *childSA
+	over   bool // message 3 has come
+	began  time.Time
+	linger deadline.Timer
 
-	offered isakmp.Proposal // the first of message 1, by which a refusal names what it refuses
+	offered *isakmp.SA // of message 1; by its first proposal a refusal names what it refuses
+	traffic policy.Selector
 }
 
 // quickRequest takes message 1 of a quick mode. Nothing is kept of what does not prove to be the peer's.
@@ -43,8 +49,9 @@ func (sa *isakmpSA) quickRequest(d ike.Datagram, h isakmp.Header) {
 		sa.turnOver(h)
 		return
 	}
-	t := &quickResponder{sa: sa, offered: isakmp.Find[*isakmp.SA](m.Payloads).Proposals[0]}
+	t := &quickResponder{sa: sa, began: e.now, offered: isakmp.Find[*isakmp.SA](m.Payloads)}
 	t.x = sa.begin(ike.RoleResponder, h.MessageID, t)
+	t.x.flags = m.Flags & isakmp.FlagCommit // as RFC 2408 3.1 has it in all messages of an exchange
 	t.x.accept(m)
 	if err := t.answer(m); err != nil {
 		t.fail(err)
@@ -72,9 +79,14 @@ func (sa *isakmpSA) openPhase2(d ike.Datagram, h isakmp.Header) (*message, error
 	case len(sa.used) >= maxMessageIDs:
 		return nil, &unauthenticated{ike.DropMessageID, errors.New("the ISAKMP SA has seen all message IDs that it can remember")}
 	}
+	return sa.openWith(d, h, sa.phase2IV(h.MessageID))
+}
+
+// openWith reads a message that begins with HASH(1).
+func (sa *isakmpSA) openWith(d ike.Datagram, h isakmp.Header, iv []byte) (*message, error) {
 	m, err := parse(d)
 	if err == nil {
-		err = m.decrypt(sa.keys, sa.keys.phase2IV(sa.last, h.MessageID))
+		err = m.decrypt(sa.keys, iv)
 	}
 	if err == nil {
 		err = m.carries(sa.keys.hash1(h.MessageID, m.chain.Rest()))
@@ -89,6 +101,7 @@ func (sa *isakmpSA) openPhase2(d ike.Datagram, h isakmp.Header) (*message, error
 func (t *quickResponder) answer(m *message) error {
 	sa := t.sa
 	s, choice, selector, err := sa.chooseSlot(m)
+	t.traffic = selector
 	if err != nil {
 		return err
 	}
@@ -104,19 +117,18 @@ func (t *quickResponder) answer(m *message) error {
 		return err
 	}
 	defer shared.Wipe()
-	spi, err := sa.engine.cfg.AllocateSPI(s.peer.cfg.Name, s.cfg.Name)
+	spis, err := s.reserveSPIs()
 	if err != nil {
-		sa.engine.fact(ike.Fact{Kind: ike.Refused, Reason: ike.RefuseSPI, Peer: s.peer.cfg.Name, Child: s.cfg.Name, Detail: err.Error()})
-		return failf(ike.FailNoAdditionalSAs, "no SPI: %v", err)
+		return err
 	}
-	c := sa.newChild(s, ike.RoleResponder, choice, spi)
+	c := sa.newChild(s, ike.RoleResponder, choice, spis)
 	c.selector, c.nonce, c.began, c.begunIn = selector, t.ni, sa.engine.now, sa.engine.steps
 	var shorter bool
 	c.agreed, shorter = agreeLifetime(s.life(), choice.lifetime)
 	c.deriveKeys(sa.keys, quickTranscript{shared: shared, ni: t.ni, nr: t.nr})
 	t.made = c
 	c.install()
-	payloads := []isakmp.Payload{choice.answer(childSPIs{ah: spi, esp: spi}), &isakmp.Nonce{Data: t.nr}}
+	payloads := []isakmp.Payload{choice.answer(spis), &isakmp.Nonce{Data: t.nr}}
 	if public != nil {
 		payloads = append(payloads, &isakmp.KE{Data: public})
 	}
@@ -125,7 +137,7 @@ func (t *quickResponder) answer(m *message) error {
 	}
 	payloads = append(payloads, sa.nat.originals(s.cfg.Transport, false, sa.local.Addr(), sa.remote.Addr())...)
 	if shorter {
-		n, err := isakmp.ResponderLifetime(isakmp.ProtocolID(c.protocol), spi, c.agreed)
+		n, err := isakmp.ResponderLifetime(isakmp.ProtocolID(c.protocol), c.spiIn, c.agreed)
 		if err != nil {
 			return err
 		}
@@ -150,6 +162,7 @@ func (sa *isakmpSA) traffic(m *message, weBegan, transport bool) (policy.Selecto
 func (sa *isakmpSA) chooseSlot(m *message) (s *slot, choice phase2Choice, selector policy.Selector, err error) {
 	var configured []policy.Selector
 	no := error(nil)
+	sa.peer.adapt(isakmp.Find[*isakmp.SA](m.Payloads))
 	for _, want := range []fit{fitExact, fitWithin} {
 		for _, s := range sa.peer.slots {
 			offered, err := sa.traffic(m, false, s.cfg.Transport)
@@ -159,14 +172,7 @@ func (sa *isakmpSA) chooseSlot(m *message) (s *slot, choice phase2Choice, select
 			if selector = offered; fits(s.cfg.Selectors, offered) != want {
 				continue
 			}
-			ke := 0
-			if p := isakmp.Find[*isakmp.KE](m.Payloads); p != nil {
-				ke = len(p.Data)
-			}
-			choice, err := choosePhase2(sa.termsFor(s), isakmp.Find[*isakmp.SA](m.Payloads), ke)
-			if err == nil && sa.peer.byPeerSPI(choice.name()) != nil {
-				err = errors.New("the peer's SPI is in use, expected a new one")
-			}
+			choice, err := sa.choose(s, m)
 			if err == nil {
 				return s, choice, offered, nil
 			}
@@ -182,6 +188,20 @@ func (sa *isakmpSA) chooseSlot(m *message) (s *slot, choice phase2Choice, select
 	return nil, choice, selector, failf(ike.FailSelectors, "%v", refuseTraffic(configured, selector))
 }
 
+// choose picks how the SAs of a slot are made from what a message offers.
+func (sa *isakmpSA) choose(s *slot, m *message) (phase2Choice, error) {
+	ke := 0
+	if p := isakmp.Find[*isakmp.KE](m.Payloads); p != nil {
+		ke = len(p.Data)
+	}
+	terms, offered := sa.termsFor(s), isakmp.Find[*isakmp.SA](m.Payloads)
+	choice, err := choosePhase2(terms, offered, ke)
+	if err != nil {
+		return choice, fmt.Errorf("%w%s", err, sa.nat.whyNot(terms, offered))
+	}
+	return choice, sa.peer.unused(choice)
+}
+
 // shared makes our half of perfect forward secrecy: nothing without.
 func (t *quickResponder) shared(choice phase2Choice, ke *isakmp.KE) (public []byte, shared crypto.Secret, err error) {
 	if choice.dh == crypto.DHNone {
@@ -195,19 +215,29 @@ func (t *quickResponder) shared(choice phase2Choice, ke *isakmp.KE) (public []by
 
 // take takes message 3: the peer has its half of the pair, so packets may leave by it.
 func (t *quickResponder) take(m *message) error {
-	if t.made == nil || m.kind != isakmp.KindQuickHash {
+	if t.made == nil || t.over || m.kind != isakmp.KindQuickHash {
 		return &unauthenticated{ike.DropMessageID, errors.New("a message whose turn it is not")}
 	}
 	if err := m.carries(t.sa.keys.hash3(t.x.id, t.ni, t.nr)); err != nil {
 		return err
 	}
 	t.x.accept(m)
-	t.x.stop()
-	delete(t.sa.quick, t.x.id)
+	t.over = true
 	if t.made.state == childPending {
 		t.made.activate()
 	}
+	if t.x.flags |= m.Flags & isakmp.FlagCommit; t.x.flags.Has(isakmp.FlagCommit) {
+		return t.confirm()
+	}
+	t.close()
 	return nil
+}
+
+// close forgets the exchange.
+func (t *quickResponder) close() {
+	t.x.stop()
+	t.sa.engine.timers.Stop(&t.linger)
+	delete(t.sa.quick, t.x.id)
 }
 
 // unanswered gives up: the initiator may have the pair and send by it, so it is told that there is none.
@@ -217,52 +247,31 @@ func (t *quickResponder) unanswered(x *exchange) {
 
 func (t *quickResponder) fail(err error) {
 	sa, f := t.sa, asFailure(err)
-	t.x.stop()
-	delete(sa.quick, t.x.id)
+	t.close()
+	if t.over {
+		return // it has done its work
+	}
 	if t.made != nil {
 		t.made.delete(ike.DeletedFailed)
 	}
+	attempt := t.x.attempt()
 	if answer := f.answer(); answer != 0 {
-		sa.inform(isakmp.NewSANotify(answer, t.offered.Protocol, binary.BigEndian.Uint32(t.offered.SPI), nil))
+		first := &t.offered.Proposals[0]
+		sa.inform(isakmp.NewSANotify(answer, first.Protocol, binary.BigEndian.Uint32(first.SPI), nil))
+		attempt.Answer = answer.String()
 	}
 	if f.reason == ike.FailTemporary {
 		return
 	}
-	sa.peer.noteFailure(ike.RoleResponder, f.reason, f.detail)
+	sa.peer.noteFailure(ike.RoleResponder, f.reason, f.detail, attempt)
 	fact := sa.fact(ike.Failed)
 	fact.Role, fact.Reason, fact.Detail = ike.RoleResponder, f.reason, f.detail
 	sa.engine.fact(fact)
 }
 
 // newChild makes a pair that is agreed on and not yet installed.
-func (sa *isakmpSA) newChild(s *slot, role ike.Role, choice phase2Choice, spi uint32) *childSA {
-	half := choice.half()
-	return &childSA{slot: s, role: role, protocol: choice.protocol(), suite: half.suite, esn: half.esn, group: choice.dh, transport: s.cfg.Transport,
-		spiIn: spi, spiOut: half.spi, local: sa.local, remote: sa.remote, udp: sa.nat.across(), behindNAT: sa.nat.local}
-}
-
-// deriveKeys makes the keys of a pair: each direction's by the SPI that its receiver chose.
-func (c *childSA) deriveKeys(k *phase1Keys, q quickTranscript) {
-	protocol, n := isakmp.ProtocolID(c.protocol), c.suite.KeymatLen()
-	c.keyIn, c.keyOut = k.keymat(q, protocol, c.spiIn, n), k.keymat(q, protocol, c.spiOut, n)
-}
-
-// protocol is the one of a choice that is no bundle.
-func (c phase2Choice) protocol() crypto.Protocol {
-	if c.ah != nil {
-		return crypto.ProtocolAH
-	}
-	return crypto.ProtocolESP
-}
-
-func (c phase2Choice) half() *childHalf {
-	if c.ah != nil {
-		return c.ah
-	}
-	return c.esp
-}
-
-// name is what the peer will call the SA by which we send.
-func (c phase2Choice) name() (isakmp.ProtocolID, uint32) {
-	return isakmp.ProtocolID(c.protocol()), c.half().spi
+func (sa *isakmpSA) newChild(s *slot, role ike.Role, choice phase2Choice, spis childSPIs) *childSA {
+	c := &childSA{slot: s, role: role, group: choice.dh, transport: s.cfg.Transport, local: sa.local, remote: sa.remote, udp: sa.nat.across(), behindNAT: sa.nat.local}
+	c.layer, c.around = choice.layers(spis)
+	return c
 }

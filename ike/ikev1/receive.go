@@ -37,12 +37,13 @@ func (e *Engine) receive(d ike.Datagram) {
 	switch {
 	case sa != nil:
 		sa.receive(d, h)
-	case len(e.candidates(d)) == 0:
+	case len(e.candidates(d)) == 0 && !e.stranger(d):
 		e.drop(d, h, ike.DropNoPolicy)
 	case h.Exchange == isakmp.ExchangeMain && h.Responder == 0:
 		e.mainRequest(d, h)
 	default:
 		e.drop(d, h, ike.DropUnknownSPI)
+		e.repeatFarewell(d, h)
 	}
 }
 
@@ -80,12 +81,19 @@ func (e *Engine) mayReply(d ike.Datagram) bool {
 // mainRequest admits a new ISAKMP SA or does not, in the order of what each check costs us: limits, syntax, and only then state. Diffie-Hellman waits
 // until message 3 shows that the initiator is where it says (RFC 2408 2.5.3).
 func (e *Engine) mainRequest(d ike.Datagram, h isakmp.Header) {
-	peers := slices.DeleteFunc(slices.Clone(e.candidates(d)), func(p *peer) bool { return p.carried })
-	if len(peers) == 0 {
+	peers, stranger := slices.DeleteFunc(slices.Clone(e.candidates(d)), func(p *peer) bool { return p.carried }), e.stranger(d)
+	if stranger {
+		peers = append(peers, e.strangers.templates...)
+	}
+	if len(peers) == 0 || stranger && e.strangers.Elsewhere(d.Remote.Addr()) {
 		e.fact(ike.Fact{Kind: ike.Refused, Reason: ike.RefuseCarried, Local: d.Local, Remote: d.Remote, SPIi: h.Initiator})
 		return
 	}
-	if reason := e.limits.RefuseHalfOpen(&e.halfOpen, d.Remote, anyEstablished(peers)); reason != "" {
+	reason := e.limits.RefuseHalfOpen(&e.halfOpen, d.Remote, anyEstablished(peers))
+	if stranger && e.strangers.Crowded() {
+		reason = ike.RefuseHalfOpen
+	}
+	if reason != "" {
 		e.fact(ike.Fact{Kind: ike.Refused, Reason: reason, Local: d.Local, Remote: d.Remote, SPIi: h.Initiator})
 		return
 	}
@@ -97,7 +105,7 @@ func (e *Engine) mainRequest(d ike.Datagram, h isakmp.Header) {
 		e.drop(d, h, err.(*unauthenticated).reason)
 		return
 	}
-	newResponder(e, m, peers)
+	newResponder(e, m, peers, stranger)
 }
 
 func anyEstablished(peers []*peer) bool {

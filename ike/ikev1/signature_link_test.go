@@ -93,11 +93,14 @@ func TestRefusedSignatures(t *testing.T) {
 		if c.answer {
 			l.checks(c.refusal)
 		} else {
-			l.advance(25 * time.Second)
+			l.advance(20 * time.Second)
 		}
 		l.run()
 		if l.b.count(ike.Failed, c.want) == 0 || l.b.count(ike.IKEEstablished, "") > 0 || len(l.b.engine.questions) > 0 {
 			t.Errorf("%s: %d questions are left, facts of b:\n%s", name, len(l.b.engine.questions), l.b.story())
+		}
+		if l.a.count(ike.Failed, ike.FailAuthentication) != 1 {
+			t.Errorf("%s: facts of a:\n%s", name, l.a.story())
 		}
 	}
 }
@@ -116,5 +119,23 @@ func TestQuestionsAreBounded(t *testing.T) {
 	}
 	if n := len(l.b.engine.questions); n > 2 || n == 0 {
 		t.Errorf("%d questions are out, expected 2: %s", n, fmt.Sprint(l.b.story()))
+	}
+}
+
+// Both ends ask for the other's certificate, in messages 3 and 4: strongSwan sends none unasked.
+func TestBothAskForCertificates(t *testing.T) {
+	l := join(t, signedBy(t, ecdsaKey(t, elliptic.P256())), signedBy(t, ecdsaKey(t, elliptic.P256())))
+	asked := map[string]bool{}
+	l.twist = func(from *end, payload []byte) []byte {
+		m, err := isakmp.Parse(payload)
+		if err == nil && isakmp.Find[*isakmp.CertReq](m.Payloads) != nil {
+			asked[from.name] = true
+		}
+		return payload
+	}
+	l.begin()
+	l.run()
+	if len(asked) != 2 {
+		t.Errorf("asked have %v, expected both", asked)
 	}
 }

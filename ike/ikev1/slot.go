@@ -6,6 +6,7 @@ import (
 
 	"sallyport/ike"
 	"sallyport/ike/internal/deadline"
+	"sallyport/policy"
 )
 
 // slot is the place of one configured child: the pairs of IPsec SAs that serve it, mostly one, for a moment around a rekey two or three, and
@@ -17,8 +18,9 @@ type slot struct {
 	outbound *childSA   // the one in the data plane's cell
 	former   *childSA   // the one before it
 
-	wanted      bool // by an operator or a waiting packet
-	due         bool // what there is wants to be replaced
+	wanted      bool           // by an operator or a waiting packet
+	packet      *policy.Packet // that packet
+	due         bool           // what there is wants to be replaced
 	negotiating *quickInitiator
 	groups      int // how many of our groups the peer has turned down
 
@@ -53,6 +55,24 @@ func (s *slot) leaves(sa *isakmpSA) bool {
 // keptUp reports whether the child is begun by itself.
 func (s *slot) keptUp() bool { return s.cfg.Start == ike.StartAlways && !s.down }
 
+// selector is the traffic that a quick mode of ours is for: that of the pair to be replaced, or the first that two IDs can say, or the first such that
+// a waiting packet is of.
+func (s *slot) selector() (policy.Selector, bool) {
+	if c := s.live(); c != nil {
+		return c.selector, true
+	}
+	can := slices.DeleteFunc(slices.Clone(s.cfg.Selectors), func(sel policy.Selector) bool { return sayable(sel) != nil })
+	if s.packet != nil {
+		if i := slices.IndexFunc(can, func(sel policy.Selector) bool { return sel.Matches(*s.packet, true) }); i >= 0 {
+			return can[i], true
+		}
+	}
+	if len(can) == 0 {
+		return policy.Selector{}, false
+	}
+	return can[0], true
+}
+
 // answering reports whether a quick mode of the peer's is on its way to fill the slot.
 func (s *slot) answering() bool {
 	return slices.ContainsFunc(s.children, func(c *childSA) bool { return c.state == childPending })
@@ -85,7 +105,9 @@ func (s *slot) elect() {
 	}
 	for _, c := range slices.Backward(s.children) {
 		if (c.state == childActive || c.state == childReplaced) && c.sending == sendNotYet {
-			c.state = childActive
+			if c.state == childReplaced {
+				c.revive()
+			}
 			c.installOutbound()
 			return
 		}
@@ -96,10 +118,10 @@ func (s *slot) elect() {
 }
 
 // failed notes that a quick mode failed on an ISAKMP SA that is well; the next try waits (peer.failed).
-func (s *slot) failed(reason ike.Reason, detail string) {
+func (s *slot) failed(reason ike.Reason, detail string, attempt *ike.Attempt) {
 	s.wanted = false
 	s.failures++
-	s.peer.noteFailure(ike.RoleInitiator, reason, detail)
+	s.peer.noteFailure(ike.RoleInitiator, reason, detail, attempt)
 	s.peer.wait(&s.retry, s.failures)
 }
 
@@ -112,7 +134,7 @@ func (s *slot) nextAttempt() time.Time {
 }
 
 func (s *slot) succeeded() {
-	s.wanted, s.due, s.failures, s.groups = false, false, 0, 0
+	s.wanted, s.packet, s.due, s.failures, s.groups = false, nil, false, 0, 0
 	s.peer.engine.timers.Stop(&s.retry)
 }
 

@@ -14,7 +14,7 @@ import (
 // belong to the peer: they stand with its youngest ISAKMP SA.
 func (e *Engine) Snapshot() []ike.SAInfo {
 	var list []ike.SAInfo
-	for _, p := range e.peers {
+	for _, p := range slices.Concat(e.peers, e.strangers.peers) {
 		first := len(list)
 		for _, sa := range p.sas {
 			list = append(list, sa.info())
@@ -43,6 +43,12 @@ func (e *Engine) NotBefore(peer, child string) time.Time {
 	return later(p.slot(child).retry.When(), p.retry.When())
 }
 
+// Carries reports whether an ISAKMP SA with the peer is established, or IPsec SAs of its are left (ike.Carried).
+func (e *Engine) Carries(peer string) bool {
+	p := e.byName[peer]
+	return p != nil && (p.carrier() != nil || len(p.children()) > 0)
+}
+
 // Retired is the number of ISAKMP SAs of peers that are configured no longer, or otherwise. They are all gone at once, for nobody acknowledges a delete; it
 // is here for whoever asks both engines.
 func (e *Engine) Retired() int {
@@ -64,6 +70,9 @@ func (p *peer) info() ike.SAInfo {
 	if p.down {
 		info.State = "down"
 	}
+	if u := p.engine.untaken[path{p.cfg.Local, p.cfg.Remote}]; u != nil {
+		info.Refused, info.Dropped = u.refused, u.dropped
+	}
 	for _, s := range p.slots {
 		if s.down {
 			info.Down = append(info.Down, s.cfg.Name)
@@ -81,6 +90,7 @@ func (sa *isakmpSA) info() ike.SAInfo {
 	info.SPIi, info.SPIr = sa.cookies.Initiator, sa.cookies.Responder
 	info.Local, info.Remote = sa.local, sa.remote
 	info.NATLocal, info.NATRemote = sa.nat.local, sa.nat.remote
+	info.Vendors, info.Attempt = slices.Clone(sa.can.names), sa.attempt(ike.RoleInitiator)
 	info.Established, info.RekeyAt = sa.established, sa.rekeyAt
 	if sa.keys != nil {
 		info.Proposal = sa.chosen.String()
@@ -100,6 +110,9 @@ func (c *childSA) info() ike.ChildInfo {
 	info := ike.ChildInfo{Name: c.slot.cfg.Name, State: c.state.String(), Role: c.role, SPIIn: c.spiIn, SPIOut: c.spiOut,
 		Suite: c.suite.String(), Protocol: c.protocol, Transport: c.transport, ESN: c.esn, UDPEncap: c.udp, Selectors: []policy.Selector{c.selector},
 		Established: c.established, RekeyAt: c.rekeyAt, Outbound: c.slot.outbound == c}
+	if c.around != nil {
+		info.AHSPIIn, info.AHSPIOut, info.AHSuite = c.around.spiIn, c.around.spiOut, c.around.suite.String()
+	}
 	if c.group != crypto.DHNone {
 		info.PFS = c.group.String()
 	}

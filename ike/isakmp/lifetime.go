@@ -31,7 +31,7 @@ func (l Lifetime) attributes(lifeType, lifeDuration uint16) []Attribute {
 }
 
 // lifetimeReader reads such pairs out of a list of attributes: a duration is about the type right before it (RFC 2407 4.5). What is longer
-// than four octets can say counts as the longest that they can.
+// than four octets can say counts as the longest that they can. A duration of zero is no limit: strongSwan says so of an ISAKMP SA that it never renews.
 type lifetimeReader struct {
 	lifeType, lifeDuration uint16
 
@@ -80,11 +80,8 @@ func (r *lifetimeReader) takeDuration(a Attribute) error {
 		return errors.New("a life duration without a type before it")
 	}
 	duration, err := a.Number()
-	switch {
-	case err != nil:
+	if err != nil {
 		return fmt.Errorf("life duration: %w", err)
-	case duration == 0:
-		return errors.New("a life duration of zero")
 	}
 	*r.pending = uint32(min(duration, math.MaxUint32))
 	r.pending = nil

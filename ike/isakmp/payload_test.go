@@ -101,7 +101,6 @@ func TestResponderLifetime(t *testing.T) {
 	}
 	for data, says := range map[string]string{
 		"8001 0001":                    "life type without a duration",
-		"8001 0001 8002 0000":          "life duration of zero",
 		"8002 0e10":                    "without a type before it",
 		"8001 00":                      "ends within an attribute",
 		strings.Repeat("80050001", 33): "more than 32 attributes",

@@ -32,6 +32,7 @@ func TestPhase1(t *testing.T) {
 		{"seconds in four octets", 1, with(seconds, Attribute{Type: 12, Value: []byte{0, 1, 0x51, 0x80}}), lives(86400, 0), ""},
 		{"seconds in eight octets", 1, with(seconds, Attribute{Type: 12, Value: []byte{0, 0, 0, 0, 0, 1, 0x51, 0x80}}), lives(86400, 0), ""},
 		{"seconds without end", 1, with(seconds, Attribute{Type: 12, Value: []byte{1, 0, 0, 0, 0, 0, 0, 0}}), lives(1<<32-1, 0), ""},
+		{"no limit", 1, with(seconds, Number(12, 0)), lives(0, 0), ""},
 		{"both lifetimes", 1, with(kilobytes, Number(12, 1<<20), seconds, Number(12, 3600)), lives(3600, 1<<20), ""},
 
 		{"another transform", 2, base, Phase1{}, "transform 2 of ISAKMP, expected 1"},
@@ -49,7 +50,6 @@ func TestPhase1(t *testing.T) {
 		{"seconds twice", 1, with(seconds, Basic(12, 3600), seconds, Basic(12, 3600)), Phase1{}, "life type 1 twice"},
 		{"type in the variable form", 1, with(Attribute{Type: 11, Value: []byte{0, 1}}, Basic(12, 3600)), Phase1{}, "attribute 11 has the variable form"},
 		{"unknown type", 1, with(Basic(11, 3), Basic(12, 3600)), Phase1{}, "life type 3"},
-		{"duration zero", 1, with(seconds, Basic(12, 0)), Phase1{}, "life duration of zero"},
 		{"duration of nine octets", 1, with(seconds, Attribute{Type: 12, Value: make([]byte, 9)}), Phase1{}, "attribute 12 has 9 octets, expected a number of 1 to 8"},
 		{"duration of no octets", 1, with(seconds, Attribute{Type: 12}), Phase1{}, "attribute 12 has 0 octets"},
 	} {

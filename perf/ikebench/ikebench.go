@@ -28,7 +28,7 @@ func Run(ctx context.Context, out io.Writer, quick bool) (rows []any, err error)
 	for _, r := range []struct {
 		method method
 		cookie bool
-	}{{psk(), false}, {psk(), true}, {certificates, false}} {
+	}{{psk(), false}, {psk(), true}, {certificates, false}, {psk().byV1(), false}, {certificates.byV1(), false}} {
 		if err := ctx.Err(); err != nil {
 			return rows, err
 		}
@@ -36,12 +36,12 @@ func Run(ctx context.Context, out io.Writer, quick bool) (rows []any, err error)
 		if err != nil {
 			return rows, err
 		}
-		fmt.Fprintf(out, "%-12s %-7s %-24s %-24s %10.0f  %10.0f  %6.0f\n", row.Authentication, map[bool]string{false: "no", true: "yes"}[row.Cookie],
+		fmt.Fprintf(out, "%-4s %-14s %-7s %-24s %-24s %10.0f  %10.0f  %6.0f\n", row.Version, row.Authentication, map[bool]string{false: "no", true: "yes"}[row.Cookie],
 			fmt.Sprintf("%.0f (%.0f-%.0f)", row.Initiator, row.InitiatorMin, row.InitiatorMax),
 			fmt.Sprintf("%.0f (%.0f-%.0f)", row.Responder, row.ResponderMin, row.ResponderMax), 1e6/row.Arithmetic, row.CheckMicros, row.Bytes)
 		rows = append(rows, row)
 	}
-	for _, m := range []method{psk(), certificates} {
+	for _, m := range []method{psk(), certificates, psk().byV1(), certificates.byV1()} {
 		if err := ctx.Err(); err != nil {
 			return rows, err
 		}
@@ -49,8 +49,8 @@ func Run(ctx context.Context, out io.Writer, quick bool) (rows []any, err error)
 		if err != nil {
 			return rows, err
 		}
-		fmt.Fprintf(out, "\n%d IKE SAs with one Child SA each, by %s: %.1f KiB of Go memory for each [%.0f], and %.1f KiB for the peer's configuration\n",
-			row.Pairs, row.Authentication, row.Bytes/1024, row.Target/1024, row.Peer/1024)
+		fmt.Fprintf(out, "\n%d IKE SAs of IKE%s with one Child SA each, by %s: %.1f KiB of Go memory for each [%.0f], and %.1f KiB for the peer's configuration\n",
+			row.Pairs, row.Version, row.Authentication, row.Bytes/1024, row.Target/1024, row.Peer/1024)
 		rows = append(rows, row)
 	}
 	if err := ctx.Err(); err != nil {
@@ -66,7 +66,8 @@ func Run(ctx context.Context, out io.Writer, quick bool) (rows []any, err error)
 }
 
 const ratesHeading = `
-IKE SAs with one Child SA, a second of one core; Curve25519 and AES-GCM-128, ends joined in memory, %d in each of %d windows
-                     initiator                responder                a core's bound  check of a   bytes on
-authentication cookie median (min-max)        median (min-max)         by arithmetic   chain, us    the wire
+IKE SAs with one Child SA, a second of one core; AES-GCM-128 and Curve25519, by IKEv1 AES-CBC, SHA-256 and P-256 for IKE; ends joined in memory,
+%d in each of %d windows
+                           initiator                responder                a core's bound  check of a   bytes on
+ike  authentication cookie median (min-max)         median (min-max)         by arithmetic   chain, us    the wire
 `

@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"syscall"
 	"time"
 
 	"sallyport/crypto"
 	"sallyport/ike"
+	"sallyport/ike/ikev1"
 	"sallyport/policy"
 )
 
@@ -23,9 +25,14 @@ func remote(number int) netip.Addr {
 
 func name(number int) string { return fmt.Sprintf("peer-%d", number) }
 
+// engine is IKE of one version.
+type engine interface {
+	Step(now time.Time, event ike.Event) []ike.Effect
+}
+
 // side is one engine with what it has cost and what it holds.
 type side struct {
-	engine   *ike.Engine
+	engine   engine
 	spi      uint32
 	spent    time.Duration // in Step
 	sent     int           // datagrams
@@ -49,13 +56,13 @@ type pair struct {
 func newPair(peers int, m method, limits ike.Limits, change func(*ike.Peer)) (*pair, error) {
 	p := &pair{now: epoch, method: m}
 	var hubs, spokes []ike.Peer
-	proposals, err := crypto.ParseIKEProposal("aes128gcm16-prfsha256-curve25519")
+	proposals, err := crypto.ParseIKEProposal(m.proposal)
 	if err != nil {
 		return nil, err
 	}
 	for i := range peers {
-		here := ike.Peer{Name: name(i), Local: hub, Remote: remote(i), IKEProposals: []crypto.IKEProposal{proposals}}
-		there := ike.Peer{Name: name(i), Local: remote(i), Remote: hub, IKEProposals: here.IKEProposals}
+		here := ike.Peer{Name: name(i), Version: m.version, Local: hub, Remote: remote(i), IKEProposals: []crypto.IKEProposal{proposals}}
+		there := ike.Peer{Name: name(i), Version: m.version, Local: remote(i), Remote: hub, IKEProposals: here.IKEProposals}
 		inside := policy.Selector{Local: policy.RangeOf(netip.MustParsePrefix("172.16.0.0/16")), Remote: policy.HostRange(remote(i)), LocalPort: policy.AnyPort, RemotePort: policy.AnyPort}
 		outside := inside
 		outside.Local, outside.Remote = inside.Remote, inside.Local
@@ -78,10 +85,13 @@ func newPair(peers int, m method, limits ike.Limits, change func(*ike.Peer)) (*p
 			return nil, err
 		}
 		s.side.spi = 0x1000
-		s.side.engine = ike.NewEngine(ike.Config{Random: rand.Reader, Peers: s.peers, Limits: limits, AllocateSPI: func(_, _ string) (uint32, error) {
+		cfg := ike.Config{Random: rand.Reader, Peers: s.peers, Limits: limits, AllocateSPI: func(_, _ string) (uint32, error) {
 			s.side.spi++
 			return s.side.spi, nil
-		}})
+		}}
+		if s.side.engine = ike.NewEngine(cfg); m.version == ike.V1 {
+			s.side.engine = ikev1.NewEngine(cfg)
+		}
 	}
 	return p, nil
 }
@@ -114,7 +124,7 @@ func (p *pair) step(to *side, event ike.Event) {
 				began := time.Now()
 				answer := p.method.check(e)
 				s.checked += time.Since(began)
-				queue = append(queue, pending{s, answer})
+				queue = slices.Insert(queue, 1, pending{s, answer}) // before what comes by the wire
 			default:
 				s.take(effect)
 			}

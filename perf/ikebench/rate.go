@@ -8,10 +8,11 @@ import (
 	"sallyport/ike"
 )
 
-// RateRow is how fast IKE SAs with one Child SA each are made, two round trips each, the two ends joined in memory. A window makes many of
+// RateRow is how fast IKE SAs with one Child SA each are made, the two ends joined in memory: two round trips each, by IKEv1 four and a half. A window makes many of
 // them; figures are medians over windows. All is CPU time of one core.
 type RateRow struct {
 	Table          string  `json:"table"`
+	Version        string  `json:"ike"`
 	Authentication string  `json:"authentication"`
 	Cookie         bool    `json:"cookie"` // the responder demands one: three round trips
 	Windows        int     `json:"windows"`
@@ -32,7 +33,7 @@ type sample struct{ initiator, responder, check, bytes float64 }
 
 // rates measures one way to authenticate.
 func rates(m method, cookie bool, windows, negotiations int) (RateRow, error) {
-	row := RateRow{Table: tableRates, Authentication: m.name, Cookie: cookie, Windows: windows, Negotiations: negotiations}
+	row := RateRow{Table: tableRates, Version: m.version.String(), Authentication: m.name, Cookie: cookie, Windows: windows, Negotiations: negotiations}
 	limits := Unlimited()
 	if cookie {
 		limits.CookieThreshold = -1
@@ -95,6 +96,7 @@ func spread[T any](samples []T, of func(T) float64) (median, least, largest floa
 // HoldRow is what an IKE SA with one Child SA weighs at one end, once it is up and the garbage of making it is gone.
 type HoldRow struct {
 	Table          string  `json:"table"`
+	Version        string  `json:"ike"`
 	Authentication string  `json:"authentication"`
 	Pairs          int     `json:"ike_and_child_sas"`
 	Bytes          float64 `json:"bytes_of_go_memory"` // in use by the heap, whole spans, and by stacks
@@ -106,7 +108,7 @@ type HoldRow struct {
 const holdTarget = 24 << 10
 
 func hold(m method, pairs int) (HoldRow, error) {
-	row := HoldRow{Table: tableHold, Authentication: m.name, Pairs: pairs, Target: holdTarget}
+	row := HoldRow{Table: tableHold, Version: m.version.String(), Authentication: m.name, Pairs: pairs, Target: holdTarget}
 	empty := inUse()
 	p, err := newPair(pairs, m, Unlimited(), nil)
 	if err != nil {

@@ -24,7 +24,8 @@ type GatewayOptions struct {
 	PSK          string
 	Start        string        // always or on-demand; always when empty
 	ESPProposal  string        // aes128gcm16 when empty
-	IKEProposal  string        // aes128gcm16-prfsha256-ecp256 when empty
+	IKE          string        // v1, v2 or any; v2 when empty
+	IKEProposal  string        // aes128gcm16-prfsha256-ecp256 when empty, with v1 aes128-sha256-ecp256
 	LivenessTime time.Duration // the peer is asked after this long in silence; 30 s when 0
 	LogLevel     string        // info when empty
 	LogFormat    string        // text when empty
@@ -78,6 +79,7 @@ peers:
   - name: ` + PeerName + `
     local: {{index .WAN 0}}
     remote: {{.Remote}}
+    ike: {{.IKE}}
 {{if .LocalID}}    local_id: {{.LocalID}}
 {{end}}{{if .RemoteID}}    remote_id: {{.RemoteID}}
 {{end}}{{if .MOBIKE}}    mobike: true
@@ -118,10 +120,14 @@ type gatewayConfValues struct {
 
 // StartGateway configures and starts the gateway of a site, which must be a RawGateway.
 func (s *Sites) StartGateway(site *Site, o GatewayOptions) (*Gateway, error) {
+	proposal := "aes128gcm16-prfsha256-ecp256"
+	if o.IKE == "v1" {
+		proposal = "aes128-sha256-ecp256"
+	}
 	for _, d := range []struct {
 		field *string
 		value string
-	}{{&o.Start, "always"}, {&o.ESPProposal, "aes128gcm16"}, {&o.IKEProposal, "aes128gcm16-prfsha256-ecp256"},
+	}{{&o.Start, "always"}, {&o.ESPProposal, "aes128gcm16"}, {&o.IKE, "v2"}, {&o.IKEProposal, proposal},
 		{&o.LogLevel, "info"}, {&o.LogFormat, "text"}} {
 		if *d.field == "" {
 			*d.field = d.value
@@ -376,12 +382,13 @@ func Outbound(all []api.SA) string {
 	return all[i].SPI
 }
 
-// IKE asks for the IKE SA with the peer.
+// IKE asks for the IKE SA with the peer. One of IKEv1 that another has replaced stays until its end, and does not count.
 func (g *Gateway) IKE(ctx context.Context) (api.IKE, error) {
 	var all []api.IKE
 	if err := g.API.Get(ctx, api.PathIKE, nil, &all); err != nil {
 		return api.IKE{}, err
 	}
+	all = slices.DeleteFunc(all, func(sa api.IKE) bool { return sa.Version == 1 && sa.State == "replaced" })
 	if len(all) != 1 {
 		return api.IKE{}, fmt.Errorf("lab: expected one IKE SA in gw-%s, found %+v", g.Site.Name, all)
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -76,6 +77,16 @@ func (p *RawPort) Send(frame []byte) error {
 			return fmt.Errorf("lab: sending %d octets on %s: %w", len(frame), p.link, err)
 		}
 	}
+}
+
+// Wait waits until a frame is there to be received, for at most so long.
+func (p *RawPort) Wait(limit time.Duration) error {
+	timeout := unix.NsecToTimespec(limit.Nanoseconds())
+	fds := []unix.PollFd{{Fd: int32(p.fd), Events: unix.POLLIN}}
+	if _, err := unix.Ppoll(fds, &timeout, nil); err != nil && err != unix.EINTR {
+		return fmt.Errorf("lab: waiting for frames on %s: %w", p.link, err)
+	}
+	return nil
 }
 
 // Receive returns the frames that the link has received since the last call, without waiting. It is an error

@@ -2,6 +2,7 @@ package peers
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -119,17 +120,25 @@ func (l *Libreswan) Initiate(ctx context.Context) error {
 	return err
 }
 
-// RekeyChild starts a rekey of the Child SA.
+// RekeyChild starts a rekey of the Child SA. In IKEv1, of which pluto "cannot force rekey", bringing up what is up does the same.
 func (l *Libreswan) RekeyChild(ctx context.Context) error {
+	if l.ikev1() {
+		return l.Initiate(ctx)
+	}
 	_, err := l.whack(ctx, "--rekey-ipsec", "--asynchronous", "--name", l.tunnel.Name)
 	return err
 }
 
-// RekeyIKE starts a rekey of the IKE SA.
+// RekeyIKE starts a rekey of the IKE SA. In IKEv1 only time does.
 func (l *Libreswan) RekeyIKE(ctx context.Context) error {
+	if l.ikev1() {
+		return errors.New("peers: expected a connection of IKEv2, for pluto rekeys an ISAKMP SA at no command")
+	}
 	_, err := l.whack(ctx, "--rekey-ike", "--asynchronous", "--name", l.tunnel.Name)
 	return err
 }
+
+func (l *Libreswan) ikev1() bool { return l.tunnel.Connection["ikev2"] == "no" }
 
 // Stop ends the daemon.
 func (l *Libreswan) Stop(ctx context.Context) error { return l.program.stop(ctx) }

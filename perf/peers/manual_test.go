@@ -3,9 +3,11 @@ package peers
 import (
 	"bytes"
 	"encoding/binary"
+	"encoding/hex"
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -308,5 +310,37 @@ func (w wire) exchangeEchoes(t *testing.T, m ManualTunnel, r reference) {
 		if err != nil || source != m.LocalNet.Addr() || destination != m.RemoteNet.Addr() || !bytes.Equal(payload[4:], requests[n][len(requests[n])-size-4:]) {
 			t.Errorf("%d octets: expected the echo reply to %x, found %x (%v)", size, requests[n], reply, err)
 		}
+	}
+}
+
+// What docs/TUNNELS.md has the kernel be told for its end of an SA are the words that the guests of these tests take.
+func TestDocumentedCommands(t *testing.T) {
+	key := func(text string) crypto.Secret {
+		octets, err := hex.DecodeString(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return crypto.NewSecret(octets)
+	}
+	m := ManualTunnel{Local: netip.MustParseAddr("192.0.2.2"), Remote: netip.MustParseAddr("192.0.2.1"),
+		LocalNet: netip.MustParsePrefix("10.2.0.0/24"), RemoteNet: netip.MustParsePrefix("10.1.0.0/24"),
+		Layers: []ManualLayer{{Suite: suite("aes128gcm16"), Out: ManualSA{SPI: 0x1001, Keymat: key("000102030405060708090a0b0c0d0e0f10111213")},
+			In: ManualSA{SPI: 0x2001, Keymat: key("202122232425262728292a2b2c2d2e2f30313233")}}}}
+	want, err := m.lines(1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	page, err := os.ReadFile("../../docs/TUNNELS.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var found []string
+	for line := range strings.Lines(string(page)) {
+		if command, ok := strings.CutPrefix(strings.TrimSpace(line), "ip xfrm "); ok {
+			found = append(found, strings.ReplaceAll(command, "'", "")) // a shell's quotes
+		}
+	}
+	if !slices.Equal(found, want) {
+		t.Errorf("the page has\n%s\nwant\n%s", strings.Join(found, "\n"), strings.Join(want, "\n"))
 	}
 }

@@ -1,6 +1,7 @@
 package peers
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"os"
@@ -12,6 +13,7 @@ import (
 // Tunnel describes one connection from a peer's point of view.
 type Tunnel struct {
 	Name            string // of connection and Child SA
+	Version         int    // of IKE; 2 when 0
 	Local, Remote   netip.Addr
 	LocalNet        netip.Prefix
 	RemoteNet       netip.Prefix
@@ -80,7 +82,7 @@ var strongswanConf = template.Must(template.New("strongswan.conf").Parse(`charon
 
 var swanctlConf = template.Must(template.New("swanctl.conf").Parse(`connections {
   {{.Name}} {
-    version = 2
+    version = {{.Version}}
     local_addrs = {{.Local}}
     remote_addrs = {{.Remote}}
     proposals = {{.IKEProposals}}
@@ -130,6 +132,7 @@ func writeStrongSwan(dir, seen string, t Tunnel, esp espKind) error {
 	if t.RemoteID == "" {
 		t.RemoteID = t.Remote.String()
 	}
+	t.Version = cmp.Or(t.Version, 2)
 	userland := ""
 	if esp == userlandESP {
 		userland = "kernel-libipsec "

@@ -2,6 +2,7 @@
 package admission
 
 import (
+	"maps"
 	"net/netip"
 	"time"
 )
@@ -63,3 +64,44 @@ func (b *Bucket) Take(now time.Time) bool {
 	b.left--
 	return true
 }
+
+// full reports whether nothing is missing from the burst.
+func (b *Bucket) full(now time.Time) bool {
+	return b.left+now.Sub(b.filled).Seconds()*float64(b.PerSecond) >= float64(max(b.PerSecond, b.Burst))
+}
+
+// Networks has a bucket for each network that a host can have to itself: an IPv4 address, 64 bits of an IPv6 one.
+type Networks struct {
+	Each Bucket // what each begins with
+	Most int    // of them that are kept: those that have rested make room
+
+	taken map[netip.Prefix]*Bucket
+}
+
+// Take takes from the bucket of an address's network, of which there may be no more.
+func (n *Networks) Take(now time.Time, a netip.Addr) bool {
+	bits := a.BitLen()
+	if a.Is6() {
+		bits = 64
+	}
+	network, _ := a.Prefix(bits)
+	b := n.taken[network]
+	if b == nil {
+		if len(n.taken) >= n.Most {
+			maps.DeleteFunc(n.taken, func(_ netip.Prefix, b *Bucket) bool { return b.full(now) })
+		}
+		if len(n.taken) >= n.Most {
+			return false
+		}
+		if n.taken == nil {
+			n.taken = map[netip.Prefix]*Bucket{}
+		}
+		fresh := n.Each
+		b = &fresh
+		n.taken[network] = b
+	}
+	return b.Take(now)
+}
+
+// Kept is how many networks are kept account of.
+func (n *Networks) Kept() int { return len(n.taken) }

@@ -52,3 +52,22 @@ func TestBucket(t *testing.T) {
 		}
 	}
 }
+
+// Each network has its own bucket; there are no more of them than fit, until some have rested.
+func TestNetworks(t *testing.T) {
+	n := Networks{Each: Bucket{PerSecond: 1, Burst: 2}, Most: 2}
+	now, address := start, netip.MustParseAddr
+	for i, c := range []struct {
+		from  string
+		after time.Duration
+		taken bool
+	}{
+		{"192.0.2.1", 0, true}, {"192.0.2.1", 0, true}, {"192.0.2.1", 0, false}, {"2001:db8::1", 0, true}, {"2001:db8::2", 0, true}, {"2001:db8::3", 0, false},
+		{"192.0.2.2", time.Second, false}, {"192.0.2.1", 0, true}, {"192.0.2.2", 2 * time.Second, true}, {"192.0.2.3", 0, true},
+	} {
+		now = now.Add(c.after)
+		if taken := n.Take(now, address(c.from)); taken != c.taken || n.Kept() > 2 {
+			t.Errorf("request %d, of %s: taken %t, expected %t; %d networks kept", i, c.from, taken, c.taken, n.Kept())
+		}
+	}
+}

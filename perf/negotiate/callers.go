@@ -1,0 +1,222 @@
+package negotiate
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"sallyport/crypto"
+	"sallyport/ike"
+	"sallyport/ike/ikev1"
+	"sallyport/perf/ikebench"
+	"sallyport/policy"
+)
+
+// engine is one of IKEv1 or IKEv2.
+type engine interface {
+	Step(now time.Time, event ike.Event) []ike.Effect
+}
+
+// callers are the peers of the gateway, all in one engine. Each calls once: it makes an IKE SA and as many pairs of Child SAs as wanted, each in place of
+// the one before, and lets them be.
+type callers struct {
+	engine     engine
+	wire       *wire
+	authority  *ikebench.Authority // nil: preshared keys
+	quickModes int
+	list       []*caller
+	byName     map[string]*caller
+	spi        uint32
+	armed      time.Time // the engine's next tick; zero: none
+	called     int       // of list
+	round      *round    // under way
+	failed     error     // of the wire
+}
+
+// caller is one peer.
+type caller struct {
+	name       string
+	quickModes int
+	began      time.Time // not zero and not over: it is under way
+	over       bool
+}
+
+// callerAddress is where a peer is, and hostAddress the one host behind it, by the peer's number.
+func callerAddress(number int) netip.Addr { return numbered(64, number) }
+func hostAddress(number int) netip.Addr   { return numbered(128, number) }
+
+func numbered(network byte, number int) netip.Addr {
+	number++ // no address ends the network
+	return netip.AddrFrom4([4]byte{10, network + byte(number>>16), byte(number >> 8), byte(number)})
+}
+
+func callerName(number int) string { return fmt.Sprintf("peer-%d", number) }
+
+// newCallers makes those that a series needs, to call by the wire.
+func newCallers(s series, w *wire) (*callers, error) {
+	c := &callers{wire: w, authority: s.authority, quickModes: s.quickModes, byName: map[string]*caller{}, spi: 0x1000}
+	var peers []ike.Peer
+	for i := range s.callers {
+		p, err := s.peer(i)
+		if err != nil {
+			return nil, err
+		}
+		peers = append(peers, p)
+		c.list = append(c.list, &caller{name: p.Name})
+		c.byName[p.Name] = c.list[i]
+	}
+	if err := ike.ValidatePeers(peers[:min(len(peers), 2)]); err != nil {
+		return nil, err
+	}
+	cfg := ike.Config{Random: rand.Reader, Peers: peers, AllocateSPI: func(_, _ string) (uint32, error) {
+		c.spi++
+		return c.spi, nil
+	}}
+	if c.engine = ike.NewEngine(cfg); s.version == ike.V1 {
+		c.engine = ikev1.NewEngine(cfg)
+	}
+	return c, nil
+}
+
+// peer is one of them as the engine knows it.
+func (s *series) peer(number int) (ike.Peer, error) {
+	p := ike.Peer{Name: callerName(number), Version: s.version, Local: callerAddress(number), Remote: gatewayAddress, PSK: crypto.NewSecret([]byte(s.psk)),
+		DPDDelay: -1, MasterPFS: s.pfs == PFSMaster}
+	if s.authority != nil {
+		var err error
+		if p.Credential, err = s.authority.Credential(p.Local); err != nil {
+			return p, err
+		}
+		p.LocalAuth, p.RemoteAuth, p.Authorities, p.PSK = ike.AuthSignature, ike.AuthSignature, s.authority.KeyIDs(), crypto.Secret{}
+	}
+	own, err := crypto.ParseIKEProposal(ikeProposal)
+	if err != nil {
+		return p, err
+	}
+	child, err := crypto.ParseESPProposal(s.espProposal())
+	if err != nil {
+		return p, err
+	}
+	p.IKEProposals = []crypto.IKEProposal{own}
+	p.Children = []ike.Child{{Name: p.Name, Start: ike.StartOnDemand, IdleTimeout: -1, Proposals: []crypto.Proposal{child}, Selectors: []policy.Selector{{
+		Local: policy.HostRange(hostAddress(number)), Remote: policy.RangeOf(gatewayLAN), LocalPort: policy.AnyPort, RemotePort: policy.AnyPort}}}}
+	return p, nil
+}
+
+// longestWait is how long callers sleep without looking after their deadlines.
+const longestWait = 10 * time.Millisecond
+
+// run calls as a round wants, and returns when each call of it has come to an end, or the limit for that has.
+func (c *callers) run(ctx context.Context, r *round) error {
+	c.round, r.from = r, c.called
+	r.begin(time.Now())
+	for !r.over() {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		datagrams, err := c.wire.receive()
+		if err != nil {
+			return err
+		}
+		for _, d := range datagrams {
+			c.step(ike.Datagram{Local: d.to, Remote: d.from, Payload: d.payload})
+		}
+		began := c.call(r)
+		if !c.armed.IsZero() && !time.Now().Before(c.armed) {
+			c.armed = time.Time{}
+			c.step(ike.Tick{})
+		}
+		if c.failed != nil {
+			return c.failed
+		}
+		if len(datagrams) == 0 && began == 0 {
+			if err := c.wire.wait(r.pause(time.Now(), c.armed)); err != nil {
+				return err
+			}
+		}
+		c.giveUp(time.Now())
+	}
+	return r.wrong
+}
+
+// callsAtOnce is how many are begun before what has come is looked at.
+const callsAtOnce = 32
+
+// call begins what is due.
+func (c *callers) call(r *round) (began int) {
+	for ; began < callsAtOnce && r.due(time.Now()); began++ {
+		next := c.list[c.called]
+		c.called++
+		next.began = time.Now()
+		r.initiated(next.began)
+		c.step(ike.Initiate{Peer: next.name})
+	}
+	return began
+}
+
+// step gives the engine an event and carries out what it says.
+func (c *callers) step(event ike.Event) {
+	for pending := []ike.Event{event}; len(pending) > 0; pending = pending[1:] {
+		for _, effect := range c.engine.Step(time.Now(), pending[0]) {
+			switch e := effect.(type) {
+			case ike.Send:
+				if err := c.wire.send(datagram{e.Local, e.Remote, e.Payload}, e.NonESPMarker); err != nil {
+					c.failed = err
+				}
+			case ike.Arm:
+				c.armed = e.At
+			case ike.CheckCertificates:
+				pending = append(pending, c.authority.Check(e))
+			case ike.InstallInbound:
+				e.SA.Keymat.Wipe()
+			case ike.InstallOutbound:
+				e.SA.Keymat.Wipe()
+			case ike.Fact:
+				if again := c.take(e); again != nil {
+					pending = append(pending, again)
+				}
+			}
+		}
+	}
+}
+
+// take counts what a fact says, and goes on with the peer's next quick mode.
+func (c *callers) take(f ike.Fact) ike.Event {
+	from, now := c.byName[f.Peer], time.Now()
+	if from == nil || from.over || from.began.IsZero() {
+		return nil // what comes of SAs that are counted
+	}
+	switch f.Kind {
+	case ike.IKEEstablished:
+		c.round.mainMode(now)
+	case ike.Retransmitted:
+		c.round.Repeated++
+	case ike.ChildEstablished, ike.ChildRekeyed:
+		c.round.quickMode(now)
+		if from.quickModes++; from.quickModes < c.quickModes {
+			return ike.Rekey{Peer: from.name, Child: f.Child}
+		}
+		from.over = true
+		c.round.completed(now, from.began)
+	case ike.Failed:
+		from.over = true
+		c.round.failed(fmt.Sprintf("%s: %s", f.Reason, f.Detail))
+	}
+	return nil
+}
+
+// giveUp ends a round in which nothing happens any longer.
+func (c *callers) giveUp(now time.Time) {
+	if now.Sub(c.round.last) < silence {
+		return
+	}
+	c.round.end(now)
+	for _, from := range c.list[c.round.from:c.called] {
+		if !from.over {
+			from.over = true
+			c.round.failed("no end in sight")
+		}
+	}
+}

@@ -1,0 +1,71 @@
+package negotiate
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+)
+
+const heading = `a gateway on CPU %d, configured as shipped but for its %d peers; these on %s, each with an address of its own and %s
+negotiated: IKE by %s, ESP by %s; packets go by a link of the kernel (veth) and AF_PACKET
+counting rule: on the gateway alone; a main mode (MM; IKEv2: IKE_SA_INIT and IKE_AUTH) makes 1 SA, a quick mode (QM; a Child SA) 2, one for each direction:
+%s. Rates are of the time in which connections begin
+at 0 ms as many at once as possible, at most %d%s; the same with %d at once, of which none has to be turned away, is what it could do
+                               time between                                                                             set-up, ms              turned away,  CPU, %%
+ike  authentication  PFS       initiations   initiated completed  failed     MM/s     QM/s     SAs/s   median       99 %%  repeated      gateway  gateway  peers
+`
+
+// What a gateway takes at a time by its defaults: half-open IKE SAs (ike.Limits), and messages of IKE that wait.
+const (
+	halfOpen = 1000
+	queued   = 512
+)
+
+func (o *Options) printHeading(cpu, others int) {
+	where := fmt.Sprintf("the other %d", others)
+	if others == 0 {
+		where = "the same (there is no other: rates are about half of what they could be)"
+	}
+	times := "one quick mode"
+	if o.QuickModes > 1 {
+		times = fmt.Sprintf("%d quick modes one after the other", o.QuickModes)
+	}
+	rule := fmt.Sprintf("%d SAs for each connection that is completed", 1+2*o.QuickModes)
+	if slices.Contains(o.PFS, PFSMaster) {
+		rule += fmt.Sprintf("; %d with master PFS, which has a main mode for each quick mode", 3*o.QuickModes)
+	}
+	why := ""
+	if o.Outstanding > halfOpen {
+		why = fmt.Sprintf(", which is more than the gateway lets be half-open (%d) or wait for it (%d), so that it has to shed load", halfOpen, queued)
+	}
+	fmt.Fprintf(o.Out, heading, cpu, o.crowd(), where, times, ikeProposal, childProposal, rule, o.Outstanding, why, unhurried)
+}
+
+func (o *Options) printRow(r *Row) {
+	interval := fmt.Sprintf("%d ms", r.Interval)
+	if r.Reference {
+		interval = fmt.Sprintf("%d at once", r.Outstanding)
+	}
+	turnedAway := counts{shed: r.Shed}.turnedAway()
+	fmt.Fprintf(o.Out, "%-4s %-15s %-9s %-12s %10d %9d %7d %8.1f %8.1f %9.1f %8.1f %10.1f %9d %12.0f %8.0f %6.0f\n", r.Version, r.Authentication, r.PFS, interval,
+		r.Initiated, r.Completed, r.Failed, r.MMRate, r.QMRate, r.SARate, r.SetUpMedian, r.SetUp99, r.Repeated, turnedAway, r.GatewayCPU, r.PeersCPU)
+	for _, why := range slices.Sorted(maps.Keys(r.Failures)) {
+		fmt.Fprintf(o.Out, "     %d failed: %s\n", r.Failures[why], why)
+	}
+	if r.Shed != nil && turnedAway > 0 {
+		var parts []string
+		for _, why := range slices.Sorted(maps.Keys(r.Shed)) {
+			parts = append(parts, fmt.Sprintf("%s %.0f", why, r.Shed[why]))
+		}
+		fmt.Fprintf(o.Out, "     turned away: %s\n", strings.Join(parts, ", "))
+	}
+}
+
+func (o *Options) printVerdict(v *Verdict) {
+	verdict := "overload is shed"
+	if !v.Shed {
+		verdict = "overload is not shed as it should be"
+	}
+	fmt.Fprintf(o.Out, "     at 0 ms %.0f SAs/s, %.0f %% of the best, %.0f [%.0f %%]: %s\n", v.Rate, 100*v.Share, v.Best, 100*v.Target, verdict)
+}

@@ -1,0 +1,158 @@
+package negotiate
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"syscall"
+	"time"
+)
+
+// plan is what a round does.
+type plan struct {
+	interval  time.Duration // between initiations; 0: as fast as the bound allows
+	callers   int           // that call
+	bound     int           // of them at once
+	reference bool          // what 0 ms is compared with
+}
+
+// round is one measurement: a window in which calls begin and SAs are counted, and then the wait for those calls that are still under way.
+type round struct {
+	plan
+	from  int                           // number of the first caller
+	spent func() (time.Duration, error) // CPU time of the gateway
+
+	began, ended time.Time // the window; not ended: calls begin
+	full         bool      // there have been as many at once as may be
+	last         time.Time // something happened
+
+	Initiated, Completed, Failed, Repeated int
+	mainModes, quickModes                  int // within the window
+	allMainModes, allQuickModes            int // and after it
+	setUps                                 []time.Duration
+	gateway, own                           time.Duration  // CPU time within the window, of the gateway and of this process
+	failures                               map[string]int // by what failed
+	wrong                                  error
+}
+
+func (r *round) begin(now time.Time) {
+	r.began, r.last = now, now
+	r.account(-1)
+}
+
+// account takes CPU time in, or out.
+func (r *round) account(sign time.Duration) {
+	gateway, err := r.spent()
+	var usage syscall.Rusage
+	if err = errors.Join(err, syscall.Getrusage(syscall.RUSAGE_SELF, &usage)); err != nil {
+		r.wrong = errors.Join(r.wrong, fmt.Errorf("negotiate: CPU time: %w", err))
+	}
+	r.gateway += sign * gateway
+	r.own += sign * time.Duration(usage.Utime.Nano()+usage.Stime.Nano())
+}
+
+// open is how many calls are under way.
+func (r *round) open() int { return r.Initiated - r.Completed - r.Failed }
+
+// due reports whether a call is to begin now, and ends the window when none is any longer.
+func (r *round) due(now time.Time) bool {
+	switch {
+	case !r.ended.IsZero():
+		return false
+	case r.interval > 0 && r.Initiated == r.callers:
+		if end := r.began.Add(time.Duration(r.callers) * r.interval); !now.Before(end) {
+			r.end(end)
+		}
+		return false
+	case r.interval > 0:
+		return !now.Before(r.next())
+	case r.Initiated == r.callers:
+		if r.full || r.open() == 0 {
+			r.end(now)
+		}
+		return false
+	}
+	return r.open() < r.bound
+}
+
+// next is when the next call of a slow round is due.
+func (r *round) next() time.Time { return r.began.Add(time.Duration(r.Initiated) * r.interval) }
+
+// initiated takes a call into account. As fast as possible, the window begins when there are as many as may be: before, all are at their beginning.
+func (r *round) initiated(now time.Time) {
+	r.Initiated++
+	r.last = now
+	if r.interval == 0 && !r.full && r.open() == r.bound {
+		r.full = true
+		r.gateway, r.own, r.mainModes, r.quickModes = 0, 0, 0, 0
+		r.begin(now)
+	}
+}
+
+// counts reports whether what happens now is within the window.
+func (r *round) counts(now time.Time) bool { return r.ended.IsZero() || now.Before(r.ended) }
+
+func (r *round) mainMode(now time.Time) {
+	r.allMainModes++
+	if r.last = now; r.counts(now) {
+		r.mainModes++
+	}
+}
+
+func (r *round) quickMode(now time.Time) {
+	r.allQuickModes++
+	if r.last = now; r.counts(now) {
+		r.quickModes++
+	}
+}
+
+func (r *round) completed(now, began time.Time) {
+	r.Completed++
+	r.setUps = append(r.setUps, now.Sub(began))
+}
+
+func (r *round) failed(why string) {
+	r.Failed++
+	if r.failures == nil {
+		r.failures = map[string]int{}
+	}
+	r.failures[why]++
+}
+
+// over reports whether all calls have come to an end.
+func (r *round) over() bool { return !r.ended.IsZero() && r.open() == 0 }
+
+// silence is how long nothing may happen before the calls that are still under way count as failed. The engine gives up before.
+const silence = 2 * time.Minute
+
+// end ends the window, unless that has been.
+func (r *round) end(at time.Time) {
+	if r.ended.IsZero() {
+		r.ended = at
+		r.account(1)
+	}
+}
+
+// pause is how long there is nothing to do but to listen.
+func (r *round) pause(now, armed time.Time) time.Duration {
+	d := longestWait
+	if !armed.IsZero() {
+		d = min(d, armed.Sub(now))
+	}
+	if r.interval > 0 && r.ended.IsZero() {
+		d = min(d, r.next().Sub(now))
+	}
+	return max(d, 0)
+}
+
+// seconds is how long the window was.
+func (r *round) seconds() float64 { return r.ended.Sub(r.began).Seconds() }
+
+// setUp is the time that a share of the connections took at most, in milliseconds.
+func (r *round) setUp(share float64) float64 {
+	if len(r.setUps) == 0 {
+		return 0
+	}
+	slices.Sort(r.setUps)
+	return r.setUps[min(int(share*float64(len(r.setUps))), len(r.setUps)-1)].Seconds() * 1e3
+}
