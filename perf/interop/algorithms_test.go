@@ -50,19 +50,27 @@ func algorithmCases() []testCase {
 		core := slices.Contains([]string{"aes256-sha512-ecp521", "aes128-sha256-curve25519", "chacha20poly1305-prfsha256-curve25519"}, suite.ike)
 		c := testCase{name: suite.ike + "/" + suite.esp, core: core, ike: suite.ike, esp: suite.esp, theirs: strongSwan(), wire: plainESP, check: wantProposal,
 			traffic: func(r *running) error { return pingAll(r.A.Host, r.B.HostAddress) }}
-		for _, weak := range []string{"des-", "null-", "md5", "modp768", "modp1024", "modp1536", "ecp192", "3des"} {
-			if strings.Contains(suite.ike+"/"+suite.esp, weak) {
-				c.ours.top = "legacy_algorithms: true"
-			}
+		if weak(suite.ike + "/" + suite.esp) {
+			c.ours.top = legacy
 		}
 		all = append(all, c)
 	}
 	return all
 }
 
+// legacy lets our side use what no longer protects.
+const legacy = "legacy_algorithms: true"
+
+func weak(words string) bool {
+	return slices.ContainsFunc([]string{"des-", "null-", "md5", "modp768", "modp1024", "modp1536", "ecp192", "3des"}, func(weak string) bool {
+		return strings.Contains(words, weak)
+	})
+}
+
 // wantProposal wants what the case says to have been agreed on.
 func wantProposal(t *testing.T, r *running) {
 	sa, err := r.gateway.IKE(t.Context())
+	sa.Proposal, _, _ = strings.Cut(sa.Proposal, " ") // before IKEv1's method of authentication
 	if err != nil || !strings.HasSuffix(sa.Proposal, r.ike[strings.LastIndex(r.ike, "-"):]) || !strings.HasPrefix(sa.Proposal, r.ike[:strings.Index(r.ike, "-")]) {
 		t.Errorf("the IKE SA has %q (%v), want %s", sa.Proposal, err, r.ike)
 	}

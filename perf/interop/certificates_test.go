@@ -124,9 +124,10 @@ func wantSignatures(scheme string) func(t *testing.T, r *running) {
 	}
 }
 
-// wantFragments wants IKE messages in fragments of their own (RFC 7383) from both sides, and none in fragments of IP.
+// wantFragments wants IKE messages in fragments of their own (RFC 7383, in IKEv1 those of Cisco's) from both sides, and none in fragments of IP.
 func wantFragments(t *testing.T, r *running) {
-	const encryptedFragment, nextPayloadAt = 53, 16
+	const nextPayloadAt = 16
+	fragment := map[bool]byte{true: 132, false: 53}[r.v1]
 	a, b, err := r.capture.Stop()
 	if err != nil {
 		t.Fatal(err)
@@ -148,7 +149,7 @@ func wantFragments(t *testing.T, r *running) {
 		if port := f[etherLen+ipv4Len:]; port[0] == 4500>>8 && port[1] == 4500&0xff {
 			message = message[4:] // the marker
 		}
-		if message[nextPayloadAt] == encryptedFragment {
+		if message[nextPayloadAt] == fragment {
 			pieces[f[etherLen+15]]++
 		}
 	}

@@ -15,9 +15,13 @@ func libreswan(keys map[string]string, changes ...func(b *bed, t *peers.Libreswa
 	return func(ctx context.Context, b *bed, c testCase, name string) (peers.Daemon, error) {
 		all := map[string]string{"ikev2": "insist", "authby": "secret", "left": b.B.WANAddress.String(), "right": b.A.WANAddress.String(),
 			"leftsubnet": b.B.LAN.String(), "rightsubnet": b.A.LAN.String(), "pfs": "no", "rekey": "no"}
+		setup := map[string]string{}
+		if c.v1 {
+			all["ikev2"], setup["ikev1-policy"] = "no", "accept"
+		}
 		maps.Copy(all, keys)
 		maps.DeleteFunc(all, func(_, value string) bool { return value == "" })
-		tunnel := peers.LibreswanTunnel{Name: name, Connection: all, Secret: fmt.Sprintf("%s %s : PSK %q", b.B.WANAddress, b.A.WANAddress, psk)}
+		tunnel := peers.LibreswanTunnel{Name: name, Connection: all, Setup: setup, Secret: fmt.Sprintf("%s %s : PSK %q", b.B.WANAddress, b.A.WANAddress, psk)}
 		for _, change := range changes {
 			change(b, &tunnel)
 		}
@@ -54,22 +58,34 @@ func TestLibreswan(t *testing.T) {
 		{name: "rekey", core: true, ike: "aes256gcm16-prfsha256-modp2048", esp: "aes256gcm16", wire: plainESP, check: rekeyBothWays,
 			theirs: libreswan(map[string]string{"ike": "aes_gcm256-sha2_256;modp2048", "phase2alg": "aes_gcm256"})},
 	}
+
+	runCases(t, b, b.libreswanVersion(t), cases)
+}
+
+func (b *bed) libreswanVersion(t *testing.T) string {
+	t.Helper()
 	name, _, _ := strings.Cut(b.version(t, "/usr/libexec/ipsec/pluto", "--version"), " IKE") // before all that it was built with
-	runCases(t, b, name, cases)
+	return name
 }
 
 // libreswanCertificate is a case with certificates of a kind; authby is the daemon's word for how both sign.
 func libreswanCertificate(t *testing.T, b *bed, name string, kind keyKind, authby string) testCase {
+	t.Helper()
+	return testCase{name: name, core: true, ike: "aes128gcm16-prfsha256-ecp256", esp: "aes128gcm16", wire: plainESP, ours: chainOf(t, b, kind).ours(),
+		theirs: libreswanCertified(t, b, kind, map[string]string{"ike": "aes_gcm128-sha2_256;dh19", "phase2alg": "aes_gcm128", "authby": authby})}
+}
+
+// libreswanCertified is a connection with certificates of a kind.
+func libreswanCertified(t *testing.T, b *bed, kind keyKind, keys map[string]string, changes ...func(b *bed, t *peers.LibreswanTunnel)) theirs {
 	t.Helper()
 	c := chainOf(t, b, kind)
 	bundle, err := c.pkcs12(c.b, nameB)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return testCase{name: name, core: true, ike: "aes128gcm16-prfsha256-ecp256", esp: "aes128gcm16", wire: plainESP, ours: c.ours(),
-		theirs: libreswan(map[string]string{"ike": "aes_gcm128-sha2_256;dh19", "phase2alg": "aes_gcm128", "authby": authby,
-			"leftcert": nameB, "leftsendcert": "always", "sendca": "all", "leftid": "@" + nameB, "rightid": "@" + nameA, "leftrsasigkey": "%cert", "rightrsasigkey": "%cert"},
-			func(_ *bed, t *peers.LibreswanTunnel) {
-				t.PKCS12, t.Password, t.Authorities = bundle, bundlePassword, [][]byte{c.root.pem()}
-			})}
+	maps.Copy(keys, map[string]string{"leftcert": nameB, "leftsendcert": "always", "sendca": "all", "leftid": "@" + nameB, "rightid": "@" + nameA,
+		"leftrsasigkey": "%cert", "rightrsasigkey": "%cert"})
+	return libreswan(keys, append(changes, func(_ *bed, t *peers.LibreswanTunnel) {
+		t.PKCS12, t.Password, t.Authorities = bundle, bundlePassword, [][]byte{c.root.pem()}
+	})...)
 }

@@ -18,7 +18,8 @@ func lifeCases(t *testing.T, b *bed) []testCase {
 	return []testCase{
 		{name: "reauthentication-make-before-break", ike: defaultIKE, esp: defaultESP, wire: plainESP, theirs: strongSwan(reauthenticate("yes")), check: wantReauthentication(0)},
 		// Between the end of the old SA and the new one nothing passes: that is strongSwan's older way.
-		{name: "reauthentication-break-before-make", ike: defaultIKE, esp: defaultESP, wire: plainESP, theirs: strongSwan(reauthenticate("no")), check: wantReauthentication(math.MaxInt)},
+		{name: "reauthentication-break-before-make", ike: defaultIKE, esp: defaultESP, wire: plainESP, gap: true,
+			theirs: strongSwan(reauthenticate("no")), check: wantReauthentication(math.MaxInt)},
 		{name: "childless", ike: defaultIKE, esp: defaultESP, wire: plainESP,
 			theirs: strongSwan(func(_ *bed, t *peers.Tunnel) { t.Connection = "childless = force" }), starts: theyStart},
 		{name: "ppk", core: true, ike: defaultIKE, esp: defaultESP, wire: plainESP,
@@ -29,24 +30,7 @@ func lifeCases(t *testing.T, b *bed) []testCase {
 		{name: "no-fragmentation", ike: defaultIKE, esp: defaultESP, wire: plainESP,
 			theirs: strongSwan(func(_ *bed, t *peers.Tunnel) { t.Connection = "fragmentation = no" })},
 		{name: "two-children", ike: defaultIKE, esp: defaultESP, wire: plainESP, ours: ours{policy: twoChildren(b)}, starts: weStart,
-			theirs: strongSwan(func(b *bed, t *peers.Tunnel) {
-				t.Child = fmt.Sprintf("local_ts = %s[icmp]\n remote_ts = %s[icmp]", b.B.LAN, b.A.LAN)
-				t.Children = fmt.Sprintf("datagrams {\n local_ts = %s[udp/%d]\n remote_ts = %s[udp]\n esp_proposals = %s\n }", b.B.LAN, lab.EchoPort, b.A.LAN, defaultESP)
-			}),
-			traffic: func(r *running) error {
-				if err := pingAll(r.A.Host, r.B.HostAddress); err != nil {
-					return err
-				}
-				return r.A.Host.EchoUDP(r.B.HostAddress)
-			},
-			check: func(t *testing.T, r *running) {
-				if all, err := r.gateway.SAs(t.Context()); err != nil || len(all) != 4 {
-					t.Errorf("SAs %+v (%v), want four", all, err)
-				}
-				if _, err := r.gateway.IKE(t.Context()); err != nil {
-					t.Error(err)
-				}
-			}},
+			theirs: strongSwan(swanTwoChildren), traffic: echoesAndDatagrams, check: wantTwoChildren},
 	}
 }
 
@@ -82,6 +66,29 @@ policies:
       - {name: datagrams, filter_list: datagrams, filter_action: protect, peer: %s}
 active_policy: interop
 `, b.A.LAN, b.B.LAN, b.A.LAN, b.B.LAN, lab.EchoPort, defaultESP, lab.ChildName, lab.PeerName, lab.PeerName)
+}
+
+// swanTwoChildren is the peer's side of that.
+func swanTwoChildren(b *bed, t *peers.Tunnel) {
+	t.Child = fmt.Sprintf("local_ts = %s[icmp]\n remote_ts = %s[icmp]", b.B.LAN, b.A.LAN)
+	t.Children = fmt.Sprintf("datagrams {\n local_ts = %s[udp/%d]\n remote_ts = %s[udp]\n esp_proposals = %s\n }", b.B.LAN, lab.EchoPort, b.A.LAN, defaultESP)
+}
+
+// echoesAndDatagrams go through one tunnel each.
+func echoesAndDatagrams(r *running) error {
+	if err := pingAll(r.A.Host, r.B.HostAddress); err != nil {
+		return err
+	}
+	return r.A.Host.EchoUDP(r.B.HostAddress)
+}
+
+func wantTwoChildren(t *testing.T, r *running) {
+	if all, err := r.gateway.SAs(t.Context()); err != nil || len(all) != 4 {
+		t.Errorf("SAs %+v (%v), want four", all, err)
+	}
+	if _, err := r.gateway.IKE(t.Context()); err != nil {
+		t.Error(err)
+	}
 }
 
 // wantReauthentication has strongSwan prove anew who it is, with a new IKE SA, and wants no more pings lost than may be.

@@ -26,13 +26,18 @@ func TestStrongSwanNAT(t *testing.T) {
 		starts starts // nobody reaches a NAT's inside first
 	}{{"nat-before-us", b.A, weStart}, {"nat-before-peer", b.B, theyStart}} {
 		b.behind = c.behind
-		if err := b.Masquerade(t.Context(), b.behind, portsBefore[0], portsBefore[1]); err != nil {
-			t.Fatal(err)
-		}
-		runCases(t, b, daemon, []testCase{{name: c.name, core: true, starts: c.starts, ike: defaultIKE, esp: defaultESP, wire: espInUDP,
+		v2 := testCase{name: c.name, core: true, starts: c.starts, ike: defaultIKE, esp: defaultESP, wire: espInUDP,
 			check: rebound, peersOwn: strongSwanMoves, ours: ours{peer: fmt.Sprintf("local_id: %s\nremote_id: %s", nameA, nameB)}, theirs: strongSwan(func(_ *bed, t *peers.Tunnel) {
 				t.LocalID, t.RemoteID = nameB, nameA
-			})}})
+			})}
+		v1 := v2
+		v1.ike, v1.esp = defaultIKEv1, defaultESPv1
+		for _, of := range [][]testCase{{v2}, ofIKEv1([]testCase{v1})} {
+			if err := b.Masquerade(t.Context(), b.behind, portsBefore[0], portsBefore[1]); err != nil {
+				t.Fatal(err)
+			}
+			runCases(t, b, daemon, of)
+		}
 	}
 }
 

@@ -16,6 +16,9 @@ func strongSwan(changes ...func(b *bed, t *peers.Tunnel)) theirs {
 	return func(ctx context.Context, b *bed, c testCase, name string) (peers.Daemon, error) {
 		tunnel := peers.Tunnel{Name: name, Local: b.B.WANAddress, Remote: b.address(b.A), LocalNet: b.B.LAN, RemoteNet: b.A.LAN, PSK: psk,
 			IKEProposals: c.ike, ESPProposals: c.esp}
+		if c.v1 {
+			tunnel.Version = 1
+		}
 		if c.ah != "" {
 			tunnel.Child = "ah_proposals = " + c.ah + "\n"
 		}
@@ -61,6 +64,11 @@ func strongSwanForms(b *bed) []testCase {
 			ours: transport(b), traffic: betweenGateways, check: wantMode("transport")},
 		{name: "ah-transport", ike: defaultIKE, ah: "sha1", theirs: strongSwan(swanTransport), wire: plainAH,
 			ours: transport(b), traffic: betweenGateways, check: wantMode("transport")},
+		{name: "default-response", starts: theyStart, ike: defaultIKE, esp: defaultESP, theirs: strongSwan(swanTransport), wire: plainESP,
+			ours: ours{noPeer: true, policy: answerAnybody("v2", defaultIKE)}, traffic: betweenGateways, check: wantMode("transport")},
+		{name: "default-response-v1", starts: theyStart, ike: "aes128-sha256-modp2048", esp: defaultESP, wire: plainESP,
+			theirs: strongSwan(swanTransport, func(_ *bed, t *peers.Tunnel) { t.Connection += "\nversion = 1\n" }),
+			ours:   ours{noPeer: true, policy: answerAnybody("any", "aes128-sha256-modp2048")}, traffic: betweenGateways, check: wantMode("transport")},
 		{name: "narrowing", core: true, ike: defaultIKE, esp: defaultESP, wire: plainESP, check: wantNarrow,
 			theirs: strongSwan(func(b *bed, t *peers.Tunnel) {
 				t.LocalNet, t.RemoteNet = netip.PrefixFrom(b.B.LAN.Addr(), 25), netip.PrefixFrom(b.A.LAN.Addr(), 16).Masked()
@@ -80,8 +88,18 @@ func strongSwanForms(b *bed) []testCase {
 			theirs: strongSwan(func(_ *bed, t *peers.Tunnel) { t.LocalID, t.RemoteID = "@#00ff01", "@#736974652d61" })},
 		{name: "identity-ipv6", ike: defaultIKE, esp: defaultESP, wire: plainESP, ours: ours{peer: "local_id: \"2001:db8::a\"\nremote_id: \"2001:db8::b\""},
 			theirs: strongSwan(func(_ *bed, t *peers.Tunnel) { t.LocalID, t.RemoteID = "2001:db8::b", "2001:db8::a" })},
-		{name: "delete", core: true, ike: defaultIKE, esp: defaultESP, theirs: strongSwan(), wire: plainESP, check: deleteBothWays},
+		{name: "delete", core: true, ike: defaultIKE, esp: defaultESP, theirs: strongSwan(), wire: plainESP, check: deleteBothWays, peersOwn: strongSwanDeletes},
 	}
+}
+
+// answerAnybody is a policy without a rule but the default response rule, for a version of IKE: a peer is whoever has the key.
+func answerAnybody(version, proposals string) string {
+	return fmt.Sprintf(`policies:
+  - name: anybody
+    key_exchange_methods: [%s]
+    default_response: {enabled: true, ike: %s, esp_proposals: [%s], auth: {psk_file: gw-a.psk}}
+active_policy: anybody
+`, proposals, version, defaultESP)
 }
 
 // swanTransport protects what the two gateways say to each other.

@@ -23,6 +23,12 @@ func transport(b *bed) ours {
 // betweenGateways pings our gateway from the guest's own address: a gateway has nothing else to say of its own.
 func betweenGateways(r *running) error { return pingAll(r.guest, r.A.WANAddress) }
 
+// and adds lines of other keys.
+func (o ours) and(top string) ours {
+	o.top += top
+	return o
+}
+
 // onlyTCP is for selectors of TCP, through which nothing else passes.
 func onlyTCP(r *running) error { return r.A.Host.EchoTCP(netip.Addr{}, r.B.HostAddress) }
 
@@ -88,6 +94,19 @@ func wantPair(t *testing.T, r *running) {
 	}
 	if all, err := r.gateway.SAs(t.Context()); err != nil || len(all) != 2 {
 		t.Errorf("SAs %+v (%v), want one in each direction", all, err)
+	}
+}
+
+// wantLog wants texts in the peer's log.
+func wantLog(texts ...string) func(t *testing.T, r *running) {
+	return func(t *testing.T, r *running) {
+		wantPair(t, r)
+		log := r.peer.Log()
+		for _, text := range texts {
+			if !strings.Contains(log, text) {
+				t.Errorf("expected %q in the peer's log", text)
+			}
+		}
 	}
 }
 

@@ -130,7 +130,7 @@ func (r *hostileRig) ikeFrames(source netip.Addr, messages ...[]byte) (frames []
 	return frames
 }
 
-var factLine = regexp.MustCompile(`(?m)^sallyport_ike_facts_total\{kind="(\w+)",peer="[^"]*",reason="(\w*)"\} (\d+)$`)
+var factLine = regexp.MustCompile(`(?m)^sallyport_ike_facts_total\{kind="(\w+)",peer="[^"]*",reason="(\w*)",version="[12]"\} (\d+)$`)
 
 // facts are gw-a's IKE facts of one kind, by reason, from its metrics.
 func (r *hostileRig) facts(t *testing.T, kind string) map[string]int {
