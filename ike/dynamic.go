@@ -192,35 +192,21 @@ func (p *peer) adapt(transport bool) {
 	}
 }
 
-// reconfigure goes over to other templates. Dynamic peers stay if theirs does, in what matters to an SA, and if their address is not a configured peer's now
-// and ours still hears them.
+// reconfigure goes over to other templates. Dynamic peers stay if theirs does, in what matters to an SA.
 func (s *strangers) reconfigure(e *Engine, to Reconfigure) {
 	s.Know(to.Peers)
 	before := s.templates
-	s.templates = nil
-	for _, cfg := range spoken(to.DefaultResponse) {
-		cfg = cfg.withDefaults()
-		i := slices.IndexFunc(before, func(t *peer) bool { return t.cfg.SameTemplate(cfg) })
-		if i < 0 {
-			s.templates = append(s.templates, newTemplate(e, cfg))
-			continue
-		}
-		before[i].reconfigure(cfg)
-		s.templates = append(s.templates, before[i])
-	}
+	s.templates = Templates(before, spoken(to.DefaultResponse), func(t *peer) *Peer { return &t.cfg }, (*peer).reconfigure, func(cfg Peer) *peer { return newTemplate(e, cfg) })
 	for _, t := range before {
 		t.retired = !slices.Contains(s.templates, t)
 	}
 	for _, p := range slices.Clone(s.peers) {
-		if p.template.retired || s.Configured(p.cfg.Remote) || to.Deaf != nil && to.Deaf(p.cfg.Local) {
+		if p.template.retired || !s.Stays(&p.cfg, to) {
 			p.retire()
 			e.dismiss(p)
 			continue
 		}
-		transport := p.slots[0].cfg.Transport
-		cfg := p.template.cfg.Met(p.cfg.Local, p.cfg.Remote, p.cfg.RemoteID)
-		cfg.Children[0].Transport = transport
-		p.reconfigure(cfg)
+		p.reconfigure(p.cfg.MetAgain(p.template.cfg, p.slots[0].cfg.Transport))
 	}
 }
 

@@ -160,30 +160,18 @@ func TestBrokenInside(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			for i, more := 0, true; more; i++ {
-				var m mutation
-				done := false
 				l := join(t, nil, nil)
-				l.twist = func(from *end, payload []byte) []byte {
-					h, err := wire.ParseHeader(payload)
-					if done || err != nil || l.nameOf(from, h) != c.target {
-						return payload
-					}
-					done = true
-					return from.rewrite(payload, func(_ wire.Header, first wire.PayloadType, plain []byte) (wire.PayloadType, []byte) {
-						list := mutations(first, plain)
-						m, more = list[i], i+1 < len(list)
-						return m.first, m.plain
-					})
-				}
+				b := l.breakOne(c.target, i)
 				l.begin()
 				if !c.first {
 					l.run()
 				}
 				c.begin(l)
 				l.run()
-				request := c.target[0] == 'a'
+				m, request := b.mutation, c.target[0] == 'a'
+				more = b.more
 				switch failed := l.b.count(Failed, FailSyntax); {
-				case !done:
+				case !b.done:
 					t.Fatal("the message to break never came")
 				case !request || m.reaction == anyReaction:
 				case m.reaction == asIfGood && l.a.count(Failed, "")+l.b.count(Failed, "") != 0:
@@ -202,6 +190,30 @@ func TestBrokenInside(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A breakage is one message, broken in one of the ways that there are.
+type breakage struct {
+	mutation
+	done, more bool // it was sent, and there are ways after this one
+}
+
+// breakOne breaks the first message of that name, as expectWire prints it, in its i-th way.
+func (l *link) breakOne(target string, i int) *breakage {
+	b := &breakage{}
+	l.twist = func(from *end, payload []byte) []byte {
+		h, err := wire.ParseHeader(payload)
+		if b.done || err != nil || l.nameOf(from, h) != target {
+			return payload
+		}
+		b.done = true
+		return from.rewrite(payload, func(_ wire.Header, first wire.PayloadType, plain []byte) (wire.PayloadType, []byte) {
+			list := mutations(first, plain)
+			b.mutation, b.more = list[i], i+1 < len(list)
+			return b.first, b.plain
+		})
+	}
+	return b
 }
 
 // nameOf is a message as expectWire prints it.

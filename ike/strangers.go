@@ -3,6 +3,7 @@ package ike
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"sallyport/ike/internal/admission"
@@ -119,3 +120,32 @@ func (s *Strangers) Admit(p Peer) { s.met[p.Name] = guest{local: p.Local, id: p.
 
 // Dismiss forgets a dynamic peer of this engine.
 func (s *Strangers) Dismiss(name string) { delete(s.met, name) }
+
+// Templates are an engine's for the default response rule of another configuration: those of before that serve as they are go on by keep, the others are made by add.
+func Templates[P any](before []P, configured []Peer, config func(P) *Peer, keep func(P, Peer), add func(Peer) P) []P {
+	var after []P
+	for _, cfg := range configured {
+		cfg = cfg.withDefaults()
+		i := slices.IndexFunc(before, func(t P) bool { return config(t).SameTemplate(cfg) })
+		if i < 0 {
+			after = append(after, add(cfg))
+			continue
+		}
+		keep(before[i], cfg)
+		after = append(after, before[i])
+	}
+	return after
+}
+
+// Stays reports whether a dynamic peer stays under a configuration that has its template: it does if its address is not a configured peer's now and ours still
+// hears it.
+func (s *Strangers) Stays(p *Peer, to Reconfigure) bool {
+	return !s.configured[p.Remote] && (to.Deaf == nil || !to.Deaf(p.Local))
+}
+
+// MetAgain is what a dynamic peer's configuration becomes with that of its template: its child keeps the mode that the peer asked for.
+func (p Peer) MetAgain(template Peer, transport bool) Peer {
+	cfg := template.Met(p.Local, p.Remote, p.RemoteID)
+	cfg.Children[0].Transport = transport
+	return cfg
+}
