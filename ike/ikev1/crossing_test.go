@@ -20,6 +20,7 @@ func TestBothBegin(t *testing.T) {
 		l := join(t, func(c *ike.Config) { c.Random = seeded(10 + seed) }, both)
 		l.begin()
 		l.run()
+		l.established() // without a pause
 		l.busy(2*time.Minute, time.Second)
 		l.established()
 		if len(l.a.inbound) != 1 || len(l.b.inbound) != 1 {

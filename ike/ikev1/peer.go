@@ -80,6 +80,7 @@ func (p *peer) pursue() {
 		p.renew() // again, when it has failed
 	}
 	for _, s := range p.slots {
+		s.resumes()
 		if !s.needed() {
 			continue
 		}

@@ -28,6 +28,7 @@ type slot struct {
 	retired  bool // the child is no longer configured, or protects other traffic or in another way
 	failures int
 	retry    deadline.Timer // pending: not before
+	leftTo   *isakmpSA      // whose beginner retry waits for
 }
 
 // needed reports whether a quick mode must begin: somebody wants the child, and it is not there and not on its way, or it is to be replaced.
@@ -48,8 +49,19 @@ func (s *slot) leaves(sa *isakmpSA) bool {
 	if sa.role == ike.RoleInitiator || s.wanted || s.live() != nil || !e.now.Before(until) {
 		return false
 	}
+	s.leftTo = sa
 	e.timers.Set(&s.retry, until, s.peer.touch)
 	return true
+}
+
+// resumes ends that wait when an ISAKMP SA of ours has come into use instead, because two crossed: the peer leaves the quick mode to us then.
+func (s *slot) resumes() {
+	sa := s.peer.carrier()
+	if s.leftTo == nil || sa == nil || sa == s.leftTo || sa.role != ike.RoleInitiator {
+		return
+	}
+	s.leftTo = nil
+	s.peer.engine.timers.Stop(&s.retry)
 }
 
 // keptUp reports whether the child is begun by itself.
@@ -119,7 +131,7 @@ func (s *slot) elect() {
 
 // failed notes that a quick mode failed on an ISAKMP SA that is well; the next try waits (peer.failed).
 func (s *slot) failed(reason ike.Reason, detail string, attempt *ike.Attempt) {
-	s.wanted = false
+	s.wanted, s.leftTo = false, nil
 	s.failures++
 	s.peer.noteFailure(ike.RoleInitiator, reason, detail, attempt)
 	s.peer.wait(&s.retry, s.failures)
