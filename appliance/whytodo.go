@@ -27,18 +27,22 @@ func todo(w *api.Why) string {
 		return fmt.Sprintf("no route leads to %s: add one under routes", w.Remote)
 	case unresolved(w) && w.Trying != nil && w.Trying.Sent > 1:
 		return todoSilence(w)
+	case otherVersion(w) != "" && (failed == nil || w.Dropped.At.After(failed.Ended)):
+		return otherVersion(w)
+	case undecipherable(w) && (failed == nil || w.Dropped.At.After(failed.Ended)):
+		return "what the peer sends does not decrypt: " + advice[ike.AuthKey]
 	case failed != nil && failed.Reason == string(ike.FailTimeout) && failed.Role == ike.RoleInitiator.String() || failed == nil && silent:
 		return todoSilence(w)
 	case failed != nil:
 		return adviceOn(w, failed)
-	case w.Trying == nil && otherVersion(w) != "":
-		return otherVersion(w)
 	case lately(w, w.Refused):
 		return fmt.Sprintf("our limit (%s) has refused the peer: find out who sends so much from %s; it is let in again by itself when that ends", w.Refused.Reason, w.Remote)
 	case w.Trying != nil && w.Version == 1 && w.Trying.Answer != "" && w.Trying.Answer != "response":
 		return "compare ike_proposals of both ends, and the peer's log: it, or somebody in its name, does not take what we offer"
 	case w.Trying != nil:
 		return "wait: the negotiation goes on"
+	case !w.NextAttempt.IsZero() && slices.ContainsFunc(w.Tunnels, func(t api.WhyTunnel) bool { return !t.Up && t.Start == ike.StartAlways.String() }):
+		return fmt.Sprintf("wait: the next attempt is due (the clock's row above); `sallyport up %s` begins at once", w.Peer)
 	}
 	return fmt.Sprintf("nothing has asked for it yet: the first packet brings it up (start: on-demand), or `sallyport up %s`", w.Peer)
 }
@@ -82,6 +86,13 @@ func otherVersion(w *api.Why) string {
 		return "the peer speaks IKEv2, the stronger one: take ike: v1 away from it (docs/TUNNELS.md)"
 	}
 	return "the peer speaks IKEv1: set it to IKEv2, or if it has nothing better write ike: v1 here (docs/TUNNELS.md)"
+}
+
+// undecipherable reports whether a main mode with preshared keys has come to where their difference shows, and no further: neither end can say so to the
+// other, and each repeats what it has sent until it gives up.
+func undecipherable(w *api.Why) bool {
+	return w.Version == 1 && w.State == "proving" && lately(w, w.Dropped) && w.Dropped.Reason == string(ike.DropIntegrity) && w.Trying != nil && w.Trying.Sent > 1 &&
+		slices.ContainsFunc(w.Trying.Rows, func(r api.WhyRow) bool { return r.What == rowWe && strings.HasSuffix(r.Ours, methodText(ike.AuthPSK)) })
 }
 
 func adviceOn(w *api.Why, failed *api.WhyAttempt) string {

@@ -66,6 +66,29 @@ func TestTodo(t *testing.T) {
 			w.Trying = &api.WhyAttempt{Role: "initiator", Exchange: "IKE_SA_INIT", Sent: 3}
 			w.Dropped, w.Refused = &api.WhyNote{Reason: string(ike.DropVersion), At: w.Clock}, &api.WhyNote{Reason: string(ike.RefuseRate), At: w.Clock}
 		}, "the peer speaks IKEv1"},
+		"a peer of version 2 since an older failure": {func(w *api.Why) {
+			w.IKE, w.Version, w.Dropped = "v1", 1, &api.WhyNote{Reason: string(ike.DropVersion), At: w.Clock.Add(-time.Second)}
+			w.Failed = attempted(w, ike.RoleInitiator, time.Minute, quickMode, "INVALID-ID-INFORMATION", ike.FailSelectors)
+		}, "the peer speaks IKEv2"},
+		"a failure since the peer was of version 2": {func(w *api.Why) {
+			w.IKE, w.Version, w.Dropped = "v1", 1, &api.WhyNote{Reason: string(ike.DropVersion), At: w.Clock.Add(-time.Minute)}
+			w.Failed = attempted(w, ike.RoleInitiator, time.Second, quickMode, "INVALID-ID-INFORMATION", ike.FailSelectors)
+		}, "mirror image"},
+		"IKEv1 with another key, before anybody has given up": {func(w *api.Why) {
+			w.Version, w.State, w.Dropped = 1, "proving", &api.WhyNote{Reason: string(ike.DropIntegrity), At: w.Clock}
+			w.Trying = &api.WhyAttempt{Role: "initiator", Exchange: mainMode, Answer: "response", Sent: 2, Rows: []api.WhyRow{{What: rowWe, Ours: "192.0.2.1 by pre-shared key"}}}
+		}, "does not decrypt: the preshared keys differ"},
+		"the same with certificates": {func(w *api.Why) {
+			w.Version, w.State, w.Dropped = 1, "proving", &api.WhyNote{Reason: string(ike.DropIntegrity), At: w.Clock}
+			w.Trying = &api.WhyAttempt{Role: "initiator", Exchange: mainMode, Answer: "response", Sent: 2, Rows: []api.WhyRow{{What: rowWe, Ours: "CN=gw-a by certificate"}}}
+		}, "wait"},
+		"a peer of IKEv1 that says no more, and its offer that we have refused": {func(w *api.Why) {
+			w.Version, w.Failed = 1, attempted(w, ike.RoleInitiator, time.Second, mainMode, "response", ike.FailTimeout)
+			w.PeersFailed = attempted(w, ike.RoleResponder, 10*time.Second, mainMode, "", ike.FailProposal)
+		}, "give both ends an IKE proposal in common"},
+		"between two attempts": {func(w *api.Why) {
+			w.Tunnels[0].Start, w.NextAttempt = "always", w.Clock.Add(time.Second)
+		}, "wait: the next attempt is due"},
 		"a limit of yesterday": {func(w *api.Why) {
 			w.Refused = &api.WhyNote{Reason: string(ike.RefuseHalfOpen), At: w.Clock.Add(-24 * time.Hour)}
 		}, "nothing has asked for it yet"},

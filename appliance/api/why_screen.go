@@ -50,7 +50,7 @@ func (w *Why) Told() *WhyAttempt {
 	if last == nil || other != nil && other.Ended.After(last.Ended) {
 		last, other = other, last
 	}
-	if last != nil && other != nil && last.onlyPeerKnows() && !other.onlyPeerKnows() && last.Ended.Sub(other.Ended) < sameCause && other.Reason != timedOut {
+	if last != nil && other != nil && (last.onlyPeerKnows() || w.Version == 1 && last.wentQuiet()) && !other.onlyPeerKnows() && last.Ended.Sub(other.Ended) < sameCause && other.Reason != timedOut {
 		return other
 	}
 	return last
@@ -62,6 +62,11 @@ const timedOut = "timeout"
 // onlyPeerKnows reports whether the peer has refused us, which it does with one word.
 func (a *WhyAttempt) onlyPeerKnows() bool {
 	return a.Role == "initiator" && a.Answer != "" && a.Answer != "response"
+}
+
+// wentQuiet reports whether the peer has answered and then no more, which in IKEv1 is how it refuses us behind the first two messages.
+func (a *WhyAttempt) wentQuiet() bool {
+	return a.Role == "initiator" && a.Answer != "" && a.Reason == timedOut
 }
 
 type screen struct {

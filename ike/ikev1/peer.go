@@ -134,9 +134,15 @@ func (p *peer) children() (list []*childSA) {
 	return list
 }
 
-// initiate is the operator's wish to have a child up now, whatever failed before.
+// initiate is the operator's wish to have a child up now, whatever failed before. A main mode that goes unanswered behind its first message begins
+// anew: nobody says that he has forgotten it, so that it would go on for minutes.
 func (p *peer) initiate(child string) {
 	p.down = false
+	for _, sa := range slices.Clone(p.sas) {
+		if sa.role == ike.RoleInitiator && sa.state > stateProposing && sa.state < stateEstablished && sa.main.tries > doubtful {
+			sa.close(ike.DeletedByOperator)
+		}
+	}
 	p.engine.timers.Stop(&p.retry)
 	for _, s := range p.slots {
 		if child == "" || s.cfg.Name == child {

@@ -165,3 +165,23 @@ func TestDeleteOfReplacedPair(t *testing.T) {
 		}
 	}
 }
+
+// Whoever orders a tunnel up need not wait for a main mode that the peer has forgotten.
+func TestUpBeginsAnewWhatNobodyAnswers(t *testing.T) {
+	l := join(t, nil, nil)
+	l.a.step(ike.Initiate{Peer: "b"})
+	for range 4 { // messages 1 to 4
+		l.deliver(0)
+	}
+	l.wire = nil
+	cfg := sideB(t)
+	cfg.Random = seeded(9)
+	l.b.boot(cfg)
+	for l.a.engine.peers[0].sas[0].main.tries <= doubtful {
+		l.tick(l.now.Add(time.Minute))
+		l.wire = nil
+	}
+	l.a.step(ike.Initiate{Peer: "b"})
+	l.run()
+	l.established()
+}
