@@ -146,7 +146,11 @@ func (g *Gateway) controlHandler() http.Handler {
 		}
 		return flowsView(g.plane.Flows(limit)), nil
 	})
-	get(api.PathCounters, func(*http.Request) (any, error) { return countersView(g.settledCounters()), nil })
+	get(api.PathCounters, func(*http.Request) (any, error) {
+		view := countersView(g.settledCounters())
+		view.IKEQueueFull = g.negotiator.inbox.overflow.view()
+		return view, nil
+	})
 	get(api.PathDrops, func(*http.Request) (any, error) { return dropsView(g.plane.Counters()), nil })
 
 	mux.HandleFunc("GET "+api.PathEvents, g.serveEvents)

@@ -2,7 +2,9 @@ package appliance
 
 import (
 	"encoding/binary"
+	"sync/atomic"
 
+	"sallyport/appliance/api"
 	"sallyport/ike"
 )
 
@@ -19,6 +21,17 @@ type inbox struct {
 	first chan ike.Event
 	later chan ike.Event
 	run   int // of later ones while first ones waited
+
+	overflow *overflow
+}
+
+// overflow counts what found its queue full, for each queue: a message that begins
+// a negotiation costs nobody anything but its repetition, of the others one is part
+// of work that waits.
+type overflow struct{ first, later atomic.Uint64 }
+
+func (o *overflow) view() api.QueueFull {
+	return api.QueueFull{Begin: o.first.Load(), Continue: o.later.Load()}
 }
 
 // longestRun is how many later messages are taken, at most, while one that begins
@@ -30,20 +43,19 @@ const longestRun = 16
 const firstShare = inboxSize / 4
 
 func newInbox() inbox {
-	return inbox{first: make(chan ike.Event, firstShare), later: make(chan ike.Event, inboxSize-firstShare)}
+	return inbox{first: make(chan ike.Event, firstShare), later: make(chan ike.Event, inboxSize-firstShare), overflow: &overflow{}}
 }
 
-// offer reports whether there was room.
-func (b *inbox) offer(event ike.Event) bool {
-	queue := b.later
+// offer takes an event if there is room, and counts it if not.
+func (b *inbox) offer(event ike.Event) {
+	queue, full := b.later, &b.overflow.later
 	if d, ok := event.(ike.Datagram); ok && begins(d.Payload) {
-		queue = b.first
+		queue, full = b.first, &b.overflow.first
 	}
 	select {
 	case queue <- event:
-		return true
 	default:
-		return false
+		full.Add(1)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"sallyport/appliance/api"
 	"sallyport/ike"
 	"sallyport/pipeline"
 )
@@ -19,22 +20,19 @@ func messageFor(responder uint64) []byte {
 // A flood of datagrams fills the inbox and no more (S-089: bounded queue before IKE). One of messages that begin negotiations leaves room for those that
 // go on with one, and the other way round.
 func TestInboxIsBounded(t *testing.T) {
+	const size = 3 * inboxSize
 	for _, flood := range []struct {
 		responder uint64
-		room      int
-	}{{0, firstShare}, {1, inboxSize - firstShare}} {
+		full      api.QueueFull
+	}{{0, api.QueueFull{Begin: size - firstShare}}, {1, api.QueueFull{Continue: size - (inboxSize - firstShare)}}} {
 		plane := newMemoryPlane("192.0.2.1", 1)
 		n := newNegotiator(ike.Config{Random: rand.Reader}, plane, func(ike.Fact) {}, newCertificates(t.TempDir(), slog.New(slog.DiscardHandler)), slog.New(slog.DiscardHandler))
-		const size = 3 * inboxSize
 		for range size {
 			n.IKE(pipeline.Datagram{Payload: messageFor(flood.responder)})
 		}
-		if got := n.overflow.Load(); got != size-uint64(flood.room) {
-			t.Errorf("expected %d datagrams to be refused, found %d", size-flood.room, got)
-		}
 		n.IKE(pipeline.Datagram{Payload: messageFor(1 - flood.responder)})
-		if got := n.overflow.Load(); got != size-uint64(flood.room) {
-			t.Errorf("a flood of messages for responder %d has kept out one for %d", flood.responder, 1-flood.responder)
+		if got := n.inbox.overflow.view(); got != flood.full {
+			t.Errorf("a flood of messages for responder %d: found %+v refused, expected %+v", flood.responder, got, flood.full)
 		}
 	}
 }
@@ -64,5 +62,23 @@ func TestInboxEndsWhatHasBegun(t *testing.T) {
 	want := strings.Repeat("l", longestRun) + "f" + strings.Repeat("l", 6) + "ff"
 	if order.String() != want {
 		t.Errorf("taken in the order %s, expected %s", order.String(), want)
+	}
+}
+
+// What found its queue full is shown, by the queue, over the control socket and to Prometheus.
+func TestFullInboxIsShown(t *testing.T) {
+	r := newRig(t, siteA())
+	g := r.gateways[0]
+	full := g.negotiator.inbox.overflow
+	full.first.Add(3)
+	full.later.Add(2)
+	if got, want := get[api.Counters](r, g, api.PathCounters).IKEQueueFull, (api.QueueFull{Begin: 3, Continue: 2}); got != want {
+		t.Errorf("found %+v, expected %+v", got, want)
+	}
+	text := metricsOf(t, g)
+	for _, want := range []string{`sallyport_ike_queue_full_total{queue="begin"} 3`, `sallyport_ike_queue_full_total{queue="continue"} 2`} {
+		if !strings.Contains(text, want) {
+			t.Errorf("expected %q among the metrics", want)
+		}
 	}
 }

@@ -66,7 +66,7 @@ var (
 	descGeneration  = describe("policy_generation", "Policies put in force since start.")
 	descChanged     = describe("policy_changed_timestamp_seconds", "When the policy in force was put there.")
 	descLink        = describe("port_link_up", "1 if the port has a link.", "port")
-	descOverflow    = describe("ike_queue_full_total", "IKE datagrams and acquires dropped because the slow path was busy.")
+	descOverflow    = describe("ike_queue_full_total", "Messages of IKE dropped because their queue was full: those that begin a negotiation (begin), and all others, acquires too (continue).", "queue")
 	descLost        = describe("slow_path_lost_total", "Packets of the gateway itself that found no buffer or ring space.")
 	descFetches     = describe("crl_fetches_total", "Questions to CRL servers and OCSP responders, by result: ok or why not.", "result")
 	descUnknown     = describe("certificates_unchecked_total", "Certificates that passed though it could not be told whether they are revoked (auth.crl_mode 1).")
@@ -149,7 +149,9 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 		gauge(descLink, up, g.cfg.Ports[i].Name)
 	}
 	g.collectCertificates(counter, gauge)
-	counter(descOverflow, g.negotiator.overflow.Load())
+	full := g.negotiator.inbox.overflow.view()
+	counter(descOverflow, full.Begin, "begin")
+	counter(descOverflow, full.Continue, "continue")
 	counter(descLost, counts.Lost)
 	gauge(descBuffers, uint64(g.pool.InUse()))
 }

@@ -53,10 +53,9 @@ type negotiator struct {
 	certificates *certificates
 	dynamic      dynamicBook
 
-	inbox    inbox
-	overflow atomic.Uint64
-	calls    chan func()
-	ended    chan struct{} // closed when run has ended
+	inbox inbox
+	calls chan func()
+	ended chan struct{} // closed when run has ended
 
 	mu      sync.Mutex
 	expired []expiry                  // never dropped: an SA expires once
@@ -233,13 +232,13 @@ func (n *negotiator) IKE(d pipeline.Datagram) {
 	if n.doctor.answered(d.Payload) {
 		return // to a question that the engine has not asked
 	}
-	n.offer(ike.Datagram{Local: d.Local, Remote: d.Remote, Payload: d.Payload})
+	n.inbox.offer(ike.Datagram{Local: d.Local, Remote: d.Remote, Payload: d.Payload})
 }
 
 // Acquire takes a packet that waits for its Child SA.
 func (n *negotiator) Acquire(cell pipeline.CellID, packet policy.Packet) {
 	if c, known := n.names.Load().children[cell]; known {
-		n.offer(ike.Acquire{Peer: c.peer, Child: c.name, Packet: &packet})
+		n.inbox.offer(ike.Acquire{Peer: c.peer, Child: c.name, Packet: &packet})
 	}
 }
 
@@ -256,13 +255,7 @@ func (n *negotiator) Moved(cell pipeline.CellID, spi uint32, remote netip.AddrPo
 		n.log.Info("address_changed", "spi_in", spiText(spi), "remote", remote)
 		return
 	}
-	n.offer(ike.Moved{SPI: spi, Remote: remote})
-}
-
-func (n *negotiator) offer(event ike.Event) {
-	if !n.inbox.offer(event) {
-		n.overflow.Add(1)
-	}
+	n.inbox.offer(ike.Moved{SPI: spi, Remote: remote})
 }
 
 // Expire takes an SA that has used up its packets or bytes.

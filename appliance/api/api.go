@@ -191,6 +191,13 @@ type Counters struct {
 	Imbalance string         `json:"imbalance,omitempty"`
 	// Unattributed is drops by reason that no filter and no SA counts, because their counts had no more room.
 	Unattributed map[string]uint64 `json:"unattributed,omitempty"`
+	IKEQueueFull QueueFull         `json:"ike_queue_full"`
+}
+
+// QueueFull is how many messages of IKE found no room to wait in. Their packets count as delivered.
+type QueueFull struct {
+	Begin    uint64 `json:"begin"`    // they would have begun a negotiation
+	Continue uint64 `json:"continue"` // they go on with one, or come from the data plane: a packet that wants an SA, a peer that has moved
 }
 
 // PortCounters is one port's account. The port "local" stands for packets

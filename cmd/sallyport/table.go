@@ -230,6 +230,9 @@ func counterTable(out io.Writer, counters api.Counters) error {
 	if n := sum(counters.Unattributed); n > 0 {
 		balance += fmt.Sprintf("\n%d of the drops are counted by no filter or SA, for want of room: %s", n, byReason(counters.Unattributed))
 	}
+	if full := counters.IKEQueueFull; full.Begin+full.Continue > 0 {
+		balance += fmt.Sprintf("\nIKE was too busy for %d messages that begin a negotiation and for %d others", full.Begin, full.Continue)
+	}
 	_, err := fmt.Fprintln(out, balance)
 	return err
 }

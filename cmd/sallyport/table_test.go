@@ -108,7 +108,7 @@ func TestTablesShowWorkers(t *testing.T) {
 // The account of packets is shown with all that is in the law, and drops with whom they are counted for.
 // S-109
 func TestTablesAccountForEveryPacket(t *testing.T) {
-	counters := api.Counters{Conserved: true, Unattributed: map[string]uint64{"tx_full": 2},
+	counters := api.Counters{Conserved: true, Unattributed: map[string]uint64{"tx_full": 2}, IKEQueueFull: api.QueueFull{Begin: 12, Continue: 5},
 		Ports: []api.PortCounters{{Name: "wan", Received: 20, Split: 3, Forwarded: 11, Delivered: 1, Held: 2, Reassembling: 4, Merged: 1, Transmitted: 9, Early: 8, EarlyPassed: 7, Drops: map[string]uint64{"no_route": 1, "dummy": 3, "early_timeout": 1}}}}
 	bundle := api.SA{SPI: "0x00001101", Protocol: "esp-in-ah", AHSPI: "0x00001102", Mode: "tunnel", Packets: 7, Bytes: 900, Dummies: 3, Drops: map[string]uint64{"auth_failed": 5},
 		Lifetime: &api.Lifetime{SoftPackets: 80, HardPackets: 100, HardBytes: 1000}}
@@ -118,7 +118,7 @@ func TestTablesAccountForEveryPacket(t *testing.T) {
 		t.Fatal(err)
 	}
 	text := strings.Join(strings.Fields(out.String()), " ")
-	for _, want := range []string{"wan 20 3 11 1 2 4 1 5 9 dummy 3, early_timeout 1, no_route 1", "8 packets came by wan before their SA and waited for it: 7 went on, 1 waited too long", "received + split = forwarded + delivered + held + reassembling + merged + dropped", "tx_full 2",
+	for _, want := range []string{"wan 20 3 11 1 2 4 1 5 9 dummy 3, early_timeout 1, no_route 1", "8 packets came by wan before their SA and waited for it: 7 went on, 1 waited too long", "received + split = forwarded + delivered + held + reassembling + merged + dropped", "tx_full 2", "12 messages that begin a negotiation and for 5 others",
 		"0x00001102 ah of the same", "auth_failed 5", "0x00001101: 7 of 100 packets, soft 80; 900 of 1000 bytes; 3 dummy packets", "dropped of what nets all decided: no_outbound_sa 6"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("expected %q in\n%s", want, out.String())

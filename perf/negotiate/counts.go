@@ -26,7 +26,7 @@ const countLimit = time.Minute
 var sample = regexp.MustCompile(`^sallyport_([a-z_]+)(?:\{(.*)\})? ([0-9.e+]+)$`)
 
 // label is one of its labels that count here; their values are words.
-var label = regexp.MustCompile(`(kind|reason)="([a-z_]*)"`)
+var label = regexp.MustCompile(`(kind|reason|queue)="([a-z_]*)"`)
 
 // count asks the gateway.
 func (b *bed) count(ctx context.Context) (counts, error) {
@@ -88,7 +88,7 @@ func (c *counts) add(name, labels string, value float64) {
 	switch {
 	case name == "ike_queue_full_total", name == "slow_path_lost_total", name == "drops_total" && strings.Contains(reason, "full"):
 		if value > 0 {
-			c.shed[strings.Trim(name+" "+reason, " ")] += value
+			c.shed[strings.TrimSpace(name+" "+reason+words["queue"])] += value
 		}
 	case name != "ike_facts_total":
 	case kind == ike.IKEEstablished.String():
