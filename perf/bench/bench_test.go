@@ -71,11 +71,17 @@ func checkTransforms(t *testing.T, rows []map[string]any) {
 		if row["size"] == 1400.0 && row["ratio_target"] == largeTarget {
 			found[fmt.Sprint(row["algorithm"], " ", row["encapsulation"])]++
 		}
-		if size, _ := row["size"].(float64); size != math.Trunc(size) {
+		size, _ := row["size"].(float64)
+		imix, source := size != math.Trunc(size), 512.
+		if imix {
 			found["IMIX"]++
+			source = 6 * imixPeriod // the first whole periods from there on
 			if math.Abs(size-(7*46+4*576+1500)/12.) > 1e-9 {
 				t.Errorf("IMIX of %g bytes in the mean", size)
 			}
+		}
+		if row["source_packets"] != source {
+			t.Errorf("a source of %v packets, expected %g, in %v", row["source_packets"], source, row)
 		}
 	}
 	want := map[string]int{"IMIX": 2}
@@ -181,8 +187,8 @@ func checkPolicies(t *testing.T, rows []map[string]any) {
 			t.Errorf("targets: %v", row)
 		}
 		// in each of three rounds a window of hits and two of the flood, in whole passes
-		if n := number("packets"); math.Mod(n, minPass) != 0 || n < 3*(minPass+2*siteFlows) {
-			t.Errorf("%g packets, expected whole passes of %d and %d in 3 rounds", n, minPass, siteFlows)
+		if n := number("packets"); math.Mod(n, largeSource) != 0 || n < 3*(largeSource+2*siteFlows) {
+			t.Errorf("%g packets, expected whole passes of %d and %d in 3 rounds", n, largeSource, siteFlows)
 		}
 	}
 	want := map[string][]float64{"permit": {10, 100}, "outbound": {10, 100}}

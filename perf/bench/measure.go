@@ -143,7 +143,8 @@ type Row struct {
 	Size          float64 `json:"size"` // bytes of the inner packets, in the mean
 	Flows         int     `json:"flows"`
 	Tunnels       int     `json:"tunnels"`
-	Workers       int     `json:"workers"` // their packets are added up
+	Workers       int     `json:"workers"`        // their packets are added up
+	SourcePackets int     `json:"source_packets"` // in the file that each of them receives over and over
 
 	Mpps    float64 `json:"mpps"`
 	MppsMin float64 `json:"mpps_min"`
@@ -186,7 +187,8 @@ func (b *bed) row(table string, rounds []round, machine Machine) Row {
 		Table: table, Case: b.load.String(), Algorithm: b.load.suite.String(), Encapsulation: b.load.encapsulationText(),
 		Direction: string(b.load.direction),
 		Size:      b.load.meanSize(), Flows: b.load.flows * b.load.workers, Tunnels: b.load.tunnels, Workers: b.load.workers,
-		Mpps: mpps(cycles.median), MppsMin: mpps(cycles.max), MppsMax: mpps(cycles.min),
+		SourcePackets: b.load.pass(),
+		Mpps:          mpps(cycles.median), MppsMin: mpps(cycles.max), MppsMax: mpps(cycles.min),
 		Gbps: gbps(cycles.median), GbpsMin: gbps(cycles.max), GbpsMax: gbps(cycles.min),
 		CyclesPerPacket: cycles.median, CyclesPerPacketMin: cycles.min, CyclesPerPacketMax: cycles.max,
 		FloorCyclesPerPacket: floor.median, FloorCyclesPerPacketMin: floor.min, FloorCyclesPerPacketMax: floor.max,

@@ -34,11 +34,14 @@ type Options struct {
 	Tunnels    int           // Child SAs over which the flows are spread evenly; 0 is 1
 	Window     time.Duration // of one measurement; 0 is 50 ms. It lasts longer when one pass over all flows does
 	Windows    int           // measurements of each kind per row; 0 is 15
-	Core       int           // CPU of the measured thread; 0 is the last one that this process may use. A second worker has the last of the others
-	HugePages  string        // auto, on or off, as in the configuration. Empty is auto, which reserves them for as long as it runs
-	Quick      bool          // few short windows and few rows, where the options above are left open: proves that it works and measures nothing
-	JSON       string        // file for the rows as a JSON array, or empty
-	Out        io.Writer     // for the table; nil is standard output
+	// SourcePackets is how many packets a source has at least in the tables of sizes and transforms, in whole bursts and all flows
+	// equally often. 0 is 4096 for sizes and 512 for transforms.
+	SourcePackets int
+	Core          int       // CPU of the measured thread; 0 is the last one that this process may use. A second worker has the last of the others
+	HugePages     string    // auto, on or off, as in the configuration. Empty is auto, which reserves them for as long as it runs
+	Quick         bool      // few short windows and few rows, where the options above are left open: proves that it works and measures nothing
+	JSON          string    // file for the rows as a JSON array, or empty
+	Out           io.Writer // for the table; nil is standard output
 }
 
 // The tables, in their order.
@@ -57,6 +60,9 @@ var Tables = []string{tableSizes, tableTransforms, tableTunnels, tableWorkers, t
 const (
 	minSize = 28   // IPv4 and UDP headers
 	maxSize = 1422 // leaves room for every suite's encapsulation in an MTU of 1500
+
+	minSource = 2 * burst // packets
+	maxSource = 1 << 16
 )
 
 func (o Options) withDefaults() Options {
@@ -126,6 +132,9 @@ func (o *Options) validate() ([]crypto.Suite, error) {
 	}
 	if o.Tunnels < 1 || o.Tunnels > maxTunnels {
 		wrong("%d tunnels: want 1 to %d", o.Tunnels, maxTunnels)
+	}
+	if o.SourcePackets != 0 && (o.SourcePackets < minSource || o.SourcePackets > maxSource) {
+		wrong("sources of %d packets: want %d to %d", o.SourcePackets, minSource, maxSource)
 	}
 	if o.Window < 0 || o.Windows < 1 {
 		wrong("%d windows of %s: want at least 1, of a time above 0", o.Windows, o.Window)

@@ -25,7 +25,7 @@ func (o *Options) sizesTable(suites []crypto.Suite) table {
 		for _, direction := range o.Directions {
 			for _, flows := range o.Flows {
 				for _, size := range o.Sizes {
-					l := load{suite: suite, direction: direction, size: size, flows: flows, tunnels: min(o.Tunnels, flows), order: randomOrder(flows),
+					l := load{suite: suite, direction: direction, size: size, flows: flows, tunnels: min(o.Tunnels, flows), source: o.SourcePackets, order: randomOrder(flows),
 						workers: 1, viaDevice: isGCM(suite)}
 					if size == largeSize {
 						l.target = largeTarget

@@ -11,7 +11,6 @@ import (
 )
 
 const (
-	minPass      = 4096 // packets in a file: more than a replay window of the default size
 	burst        = 32
 	etherLen     = 14
 	ipv4Len      = 20

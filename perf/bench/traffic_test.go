@@ -2,6 +2,7 @@ package bench
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"math"
 	"net"
@@ -22,11 +23,16 @@ func testLoad(t *testing.T, direction Direction, size, flows, tunnels int) load 
 }
 
 func TestPassIsWholeBurstsAndFlows(t *testing.T) {
-	for _, flows := range []int{1, 7, 32, 1000, 4097, 100000} {
-		n := load{size: 64, flows: flows}.pass()
-		if n%burst != 0 || n%flows != 0 || n < minPass {
-			t.Errorf("%d flows: a pass of %d packets, expected a multiple of %d and of the flows, at least %d", flows, n, burst, minPass)
+	for _, source := range []int{0, minSource, 500, smallSource, maxSource} {
+		for _, flows := range []int{1, 7, 32, 1000, 4097, 100000} {
+			n, least := load{size: 64, flows: flows, source: source}.pass(), cmp.Or(source, largeSource)
+			if n%burst != 0 || n%flows != 0 || n < least {
+				t.Errorf("%d flows: a pass of %d packets, expected a multiple of %d and of the flows, at least %d", flows, n, burst, least)
+			}
 		}
+	}
+	if n := (load{flows: 1, source: smallSource}).pass(); n != 6*imixPeriod {
+		t.Errorf("a pass of %d packets of the IMIX, expected the first whole periods of %d from %d on", n, imixPeriod, smallSource)
 	}
 }
 
@@ -174,13 +180,13 @@ func openPacket(t *testing.T, l load, spi uint32, keymat crypto.Secret, packet [
 
 func TestOptionsSayAllThatIsWrong(t *testing.T) {
 	o := Options{
-		Tables: []string{"periodic"}, Algorithms: []string{"rot13"}, Directions: []Direction{"sideways"}, Sizes: []int{27}, Flows: []int{0}, Filters: []int{0}, Tunnels: -1, Windows: -1,
+		Tables: []string{"periodic"}, Algorithms: []string{"rot13"}, Directions: []Direction{"sideways"}, Sizes: []int{27}, Flows: []int{0}, Filters: []int{0}, Tunnels: -1, Windows: -1, SourcePackets: 63,
 	}
 	err := Run(t.Context(), o)
 	if err == nil {
 		t.Fatal("no error")
 	}
-	for _, part := range []string{"periodic", "rot13", "sideways", "27 bytes", "0 flows", "0 filters", "-1 tunnels", "-1 windows"} {
+	for _, part := range []string{"periodic", "rot13", "sideways", "27 bytes", "0 flows", "0 filters", "-1 tunnels", "-1 windows", "63 packets"} {
 		if !strings.Contains(err.Error(), part) {
 			t.Errorf("%q is not in: %v", part, err)
 		}
