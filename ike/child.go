@@ -157,11 +157,7 @@ func (c *childSA) remove(reason Reason, grace time.Duration) {
 		gone = ReleaseSPI{SPI: c.spiIn}
 	}
 	if grace > 0 {
-		s.peer.lingering++
-		e.timers.Set(&deadline.Timer{}, e.now.Add(grace), func() {
-			s.peer.lingering--
-			e.effect(gone)
-		})
+		s.peer.outlast(e.now.Add(grace), gone)
 	} else {
 		e.effect(gone)
 	}

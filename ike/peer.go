@@ -21,7 +21,7 @@ type peer struct {
 	proven   admission.Bucket // IKE_SA_INIT requests with cookies, of all peers of its path if it is the first of them
 	requests admission.Bucket
 
-	lingering int // inbound SAs that have been deleted and still take what is on its way
+	late []*lateSA
 
 	down    bool // by the operator: nothing is begun from here
 	retired bool // no longer configured
@@ -41,6 +41,12 @@ type peer struct {
 	failure                 map[Role]Failure // the last one of what we began, and of what the peer began
 	unproven                Note             // of responses to IKE_SA_INIT
 	starts, resent, repeats uint64           // negotiations begun, requests sent again, requests received again
+}
+
+// lateSA is an inbound SA that has been deleted and still takes what is on its way.
+type lateSA struct {
+	over deadline.Timer
+	gone Effect // what ends it
 }
 
 func newPeer(e *Engine, cfg Peer) *peer {
@@ -204,6 +210,22 @@ func (p *peer) retire() {
 			c.remove(DeletedReconfig, 0)
 		}
 	}
+	for _, l := range slices.Clone(p.late) {
+		p.end(l)
+	}
+}
+
+// outlast has an inbound SA take packets until then.
+func (p *peer) outlast(until time.Time, gone Effect) {
+	l := &lateSA{gone: gone}
+	p.late = append(p.late, l)
+	p.engine.timers.Set(&l.over, until, func() { p.end(l) })
+}
+
+func (p *peer) end(l *lateSA) {
+	p.late = slices.DeleteFunc(p.late, func(other *lateSA) bool { return other == l })
+	p.engine.timers.Stop(&l.over)
+	p.engine.effect(l.gone)
 }
 
 func (p *peer) endAll(reason Reason) {

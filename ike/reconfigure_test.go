@@ -400,6 +400,11 @@ func TestReconfigureEndsInboundAtOnce(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			l := up(t, nil, nil)
+			l.a.rekey(rekeyChild)
+			l.run()
+			if n := len(l.a.inbound); n != 2 {
+				t.Fatalf("%d inbound SAs after a rekey, expected the former one to take what is on its way", n)
+			}
 			changeChild(l.a) // its delete is on its way
 			change(l.a)
 			if n := len(l.a.inbound) + len(l.a.outbound); n != 0 {

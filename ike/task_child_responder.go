@@ -57,11 +57,11 @@ func (t *childResponder) process(m *message) error {
 // admit refuses what the state of the IKE SA or of the Child SA to rekey forbids (RFC 7296 2.25).
 func (t *childResponder) admit(m *message) error {
 	sa := m.sa
-	if limit := sa.engine.limits.ChildrenPerIKE; len(sa.children) >= limit || sa.peer.lingering >= limit {
+	if limit := sa.engine.limits.ChildrenPerIKE; len(sa.children) >= limit || len(sa.peer.late) >= limit {
 		f := sa.fact(Refused)
 		f.Reason = RefuseChildren
 		sa.engine.fact(f)
-		return refuse(wire.NotifyNoAdditionalSAs, FailNoAdditionalSAs, "%d Child SAs on this IKE SA and %d that were just deleted, the limit is %d of each", len(sa.children), sa.peer.lingering, limit)
+		return refuse(wire.NotifyNoAdditionalSAs, FailNoAdditionalSAs, "%d Child SAs on this IKE SA and %d that were just deleted, the limit is %d of each", len(sa.children), len(sa.peer.late), limit)
 	}
 	if t.first {
 		return nil

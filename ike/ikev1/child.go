@@ -259,7 +259,7 @@ func (c *childSA) remove(reason ike.Reason, grace time.Duration) {
 	case c.notInbound:
 		e.release(c.spisIn())
 	case grace > 0:
-		e.timers.Set(&deadline.Timer{}, e.now.Add(grace), func() { e.effect(gone) })
+		s.peer.outlast(e.now.Add(grace), gone)
 	default:
 		e.effect(gone)
 	}

@@ -153,6 +153,34 @@ func TestReconfigure(t *testing.T) {
 	l.b.expect(ike.IKEDeleted, ike.DeletedByPeer, 1)
 }
 
+// A peer that is gone, or proves itself otherwise from now on, may never hear of it: what it sends by its SAs is not taken any more from the very Step that
+// changes it, by a pair whose place another has taken neither.
+func TestReconfigureEndsInboundAtOnce(t *testing.T) {
+	otherKey := sideA(t)
+	otherKey.Peers[0].PSK = crypto.NewSecret([]byte("another pre-shared key"))
+	for name, peers := range map[string][]ike.Peer{"peer gone": nil, "other key": otherKey.Peers} {
+		t.Run(name, func(t *testing.T) {
+			l := up(t, nil, nil)
+			l.a.step(ike.Rekey{Peer: "b", Child: "net"})
+			l.run()
+			for range 20 { // until packets by the new pair have the former one deleted
+				if len(l.a.engine.children) == 1 {
+					break
+				}
+				l.traffic()
+				l.advance(time.Second)
+			}
+			if children, inbound := len(l.a.engine.children), len(l.a.inbound); children != 1 || inbound != 2 {
+				t.Fatalf("%d pairs and %d inbound SAs after a rekey, expected the former one to take what is on its way", children, inbound)
+			}
+			l.a.step(ike.Reconfigure{Peers: peers})
+			if n := len(l.a.inbound) + len(l.a.outbound); n != 0 {
+				t.Errorf("%d halves of SAs left, expected none", n)
+			}
+		})
+	}
+}
+
 // New times count for the SAs that there are.
 func TestReconfigureTimes(t *testing.T) {
 	l := up(t, nil, nil)

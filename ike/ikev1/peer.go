@@ -35,6 +35,8 @@ type peer struct {
 	welcomed bool           // it has been, and is known by its name
 	empty    deadline.Timer // it has no pair, and ends then
 
+	late []*lateSA
+
 	at     netip.Addr // where it has moved
 	placed []path     // where it is found
 
@@ -44,6 +46,12 @@ type peer struct {
 
 	failure                 map[ike.Role]ike.Failure // the last one of what we began, and of what the peer began
 	starts, resent, repeats uint64                   // main modes begun, messages sent again, messages received again
+}
+
+// lateSA is an inbound SA that has been deleted and still takes what is on its way.
+type lateSA struct {
+	over deadline.Timer
+	gone ike.Effect // what ends it
 }
 
 // requestBurst is how many quick modes an authenticated peer may begin before Limits.Requests holds it back.
@@ -194,7 +202,8 @@ func (p *peer) terminate(child string) {
 	}
 }
 
-// retire ends all that belongs to a peer that is no longer configured, or is somebody else now.
+// retire ends all that belongs to a peer that is no longer configured, or is somebody else now. It is not trusted to heed the deletes: nothing is taken from
+// it any more.
 func (p *peer) retire() {
 	p.retired = true
 	for _, s := range p.slots {
@@ -206,6 +215,22 @@ func (p *peer) retire() {
 			sa.close(ike.DeletedReconfig) // main mode with whoever it was then
 		}
 	}
+	for _, l := range slices.Clone(p.late) {
+		p.end(l)
+	}
+}
+
+// outlast has an inbound SA take packets until then.
+func (p *peer) outlast(until time.Time, gone ike.Effect) {
+	l := &lateSA{gone: gone}
+	p.late = append(p.late, l)
+	p.engine.timers.Set(&l.over, until, func() { p.end(l) })
+}
+
+func (p *peer) end(l *lateSA) {
+	p.late = forget(p.late, l)
+	p.engine.timers.Stop(&l.over)
+	p.engine.effect(l.gone)
 }
 
 // endAll deletes the IPsec SAs first: the ISAKMP SA has to say so.
