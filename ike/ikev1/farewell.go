@@ -13,7 +13,7 @@ import (
 // who has read them drops as a repetition:
 //
 //	of an ISAKMP SA          when anything comes under its cookies, for farewellTime
-//	of a pair of IPsec SAs   twice, a second and four seconds later; where the data plane still takes the peer's packets, because another pair has
+//	of a pair of IPsec SAs   four times, 1, 4, 13 and 40 seconds later; where the data plane still takes the peer's packets, because another pair has
 //	                         replaced this one, only when some have come since
 //
 // All of that is bounded, in memory and in what a peer, or somebody who repeats its datagrams, can have us send.
@@ -58,22 +58,37 @@ func (e *Engine) repeatFarewell(d ike.Datagram, h isakmp.Header) {
 	e.send(d.Local, d.Remote, f.message)
 }
 
-// insist says the delete of a pair again.
+// insist says the delete of a pair again. When its ISAKMP SA has ended meanwhile it stood in the delete of that.
 func (c *childSA) insist(sa *isakmpSA, message []byte, replaced bool) {
-	e, said, left := sa.engine, sa.engine.now, 2
+	e, p, said, left := sa.engine, c.slot.peer, sa.engine.now, 4
 	pause := time.Second
+	p.untold = append(p.untold, c)
 	var again func()
 	again = func() {
 		if sa.state == stateClosed {
-			return // and with it whatever the peer had to be told by it
-		}
-		if left--; !replaced || e.cfg.LastInbound != nil && e.cfg.LastInbound(c.spiIn).After(said) {
+			left = 0
+		} else if left--; !replaced || e.cfg.LastInbound != nil && e.cfg.LastInbound(c.spiIn).After(said) {
 			said = e.now
 			sa.transmit(sa.local, sa.remote, message)
 		}
 		if pause *= 3; left > 0 {
 			e.timers.Set(&deadline.Timer{}, e.now.Add(pause), again)
+			return
 		}
+		p.untold = forget(p.untold, c)
 	}
 	e.timers.Set(&deadline.Timer{}, e.now.Add(pause), again)
+}
+
+// mostAlongside is how many deletes of pairs stand in that of an ISAKMP SA once more, which is the one that is said again: as many as one datagram has room for.
+const mostAlongside = 32
+
+// lastWords are the deletes of pairs that the peer may have missed.
+func (p *peer) lastWords() (payloads []isakmp.Payload) {
+	for _, c := range p.untold {
+		if len(payloads) < mostAlongside {
+			payloads = append(payloads, c.deletes()...)
+		}
+	}
+	return payloads
 }

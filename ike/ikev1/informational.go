@@ -108,6 +108,7 @@ func (sa *isakmpSA) deleted(d *isakmp.Delete) {
 			other.close(ike.DeletedByPeer)
 		}
 	}
+	sa.peer.comeBack()
 }
 
 // notified takes a notification of the peer's.

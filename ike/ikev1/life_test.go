@@ -2,10 +2,12 @@ package ikev1
 
 import (
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
 	"sallyport/ike"
+	"sallyport/ike/isakmp"
 )
 
 // busy sends a packet each way every so often while the clock goes on, and insists that none is lost.
@@ -86,7 +88,7 @@ func TestRekeyISAKMPFails(t *testing.T) {
 	}
 	l.twist = nil
 	l.busy(5*time.Minute, time.Second)
-	if l.a.count(ike.IKEEstablished, "") != 2 || l.a.count(ike.IKEDeleted, "") != 0 {
+	if l.a.count(ike.IKEEstablished, "") != 2 || l.a.count(ike.IKEDeleted, "") != 1 || l.a.count(ike.IKEDeleted, ike.DeletedRekeyed) != 1 {
 		t.Errorf("a says:\n%s", l.a.story())
 	}
 	l.established()
@@ -228,11 +230,22 @@ func TestISAKMPLostAtPeer(t *testing.T) {
 	l.settled(1, 1)
 }
 
-// A peer that starts anew says so, and what was with it before ends.
+// A peer that starts anew says so in the messages of main mode that prove who it is (RFC 2407 4.6.3.3), and what was with it before ends; an end that has
+// something with the peer does not say so.
 func TestInitialContact(t *testing.T) {
-	l := up(t, nil, nil)
+	said := 0
+	observe := func(o ike.Observation) {
+		lines := o.Lines()
+		if !o.Sent || !strings.Contains(strings.Join(lines, " "), "INITIAL-CONTACT") {
+			return
+		}
+		if said++; !strings.Contains(lines[0], "main mode") || !strings.HasPrefix(lines[1], "ID") || !strings.HasPrefix(lines[len(lines)-1], "HASH") {
+			t.Errorf("said in\n%s\nexpected between ID and HASH of main mode", strings.Join(lines, "\n"))
+		}
+	}
+	l := up(t, func(c *ike.Config) { c.Observe = observe }, func(c *ike.Config) { c.Observe = observe })
 	cfg := sideA(t)
-	cfg.Random = seeded(9)
+	cfg.Random, cfg.Observe = seeded(9), observe
 	l.a.boot(cfg)
 	l.a.step(ike.Tick{})
 	l.advance(time.Second)
@@ -240,4 +253,38 @@ func TestInitialContact(t *testing.T) {
 	l.b.expect(ike.ChildDeleted, ike.DeletedInitial, 1)
 	l.established()
 	l.settled(1, 1)
+	l.a.step(ike.Rekey{Peer: "b"})
+	l.busy(time.Minute, time.Second)
+	l.b.expect(ike.IKEEstablished, "", 3)
+	l.b.expect(ike.IKEDeleted, ike.DeletedInitial, 1)
+	if said != 3 { // each end's at first, and that of the end that starts anew
+		t.Errorf("said %d times, expected 3", said)
+	}
+}
+
+// INITIAL-CONTACT in a message 5 that comes late is about what was there when its main mode began: what the two ends have made since stays.
+func TestLateInitialContact(t *testing.T) {
+	l := join(t, nil, both)
+	l.begin()
+	var late packet
+	l.twist = func(from *end, payload []byte) []byte {
+		if h, _ := isakmp.ParseHeader(payload); from == l.a && kindOf(payload) == "main mode encrypted" && h.Initiator == l.a.engine.peers[0].sas[0].cookies.Initiator {
+			late = packet{to: l.b, payload: payload}
+			late.source, late.dest = endpointsOf(from)
+			return nil
+		}
+		return payload
+	}
+	l.advance(10 * time.Second)
+	if late.to == nil {
+		t.Fatal("no message 5 of a's main mode")
+	}
+	l.established()
+	l.twist = nil
+	l.arrive(late)
+	l.busy(2*time.Minute, time.Second)
+	l.established()
+	l.settled(1, 1)
+	l.b.expect(ike.ChildDeleted, ike.DeletedInitial, 0)
+	l.b.expect(ike.IKEDeleted, ike.DeletedInitial, 0)
 }

@@ -11,7 +11,7 @@ import (
 )
 
 // messages is how many there are until a tunnel is up.
-const messages = 11
+const messages = 9
 
 // mishaps has the wire do something to some of the datagrams on it, by their number counted from 1.
 func (l *link) mishaps(do func(n int, p packet) (now []packet)) {

@@ -118,7 +118,6 @@ func (t *mainInitiator) verified(m *message) error {
 	}
 	sa.establish()
 	sa.greeted(m)
-	sa.greet()
 	return nil
 }
 

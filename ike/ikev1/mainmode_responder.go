@@ -149,7 +149,6 @@ func (t *mainResponder) verified(m *message) error {
 	}
 	sa.establish()
 	sa.greeted(m)
-	sa.greet()
 	return nil
 }
 

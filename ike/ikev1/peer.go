@@ -11,7 +11,6 @@ import (
 	"sallyport/ike"
 	"sallyport/ike/internal/admission"
 	"sallyport/ike/internal/deadline"
-	"sallyport/ike/isakmp"
 	"sallyport/policy"
 )
 
@@ -22,6 +21,7 @@ type peer struct {
 	accepts string // its IKE proposals as keywords, and its authentication method: equal ones are equal
 	slots   []*slot
 	sas     []*isakmpSA // those we began and those that are established, in that order
+	untold  []*childSA  // deleted a moment ago: the peer may have missed it
 
 	computations admission.Bucket // Diffie-Hellman in main modes that it began, of all peers of its path if it is the first of them
 	requests     admission.Bucket // quick modes that it began
@@ -240,39 +240,34 @@ func (p *peer) endAll(reason ike.Reason) {
 		s.wanted = false
 		p.engine.timers.Stop(&s.retry)
 	}
-	var pairs []isakmp.Payload
 	for _, c := range p.children() {
-		if len(pairs) < mostAlongside {
-			pairs = append(pairs, c.deletes()...)
-		}
 		c.delete(reason)
 	}
 	for _, sa := range slices.Clone(p.sas) {
-		sa.delete(reason, pairs...)
-		pairs = nil
+		sa.delete(reason)
 	}
 }
 
-// mostAlongside is how many deletes of pairs stand in that of the ISAKMP SA once more, which is the one that is said again: as many as one datagram has room for.
-const mostAlongside = 32
-
-// startsOver ends what there was before a peer that has lost it all began this ISAKMP SA (RFC 2407 4.6.3.3).
+// startsOver ends what there was when a main mode began whose messages 5 or 6 say that the peer has nothing else (RFC 2407 4.6.3.3). What has begun since
+// may be in the peer's hands: message 5 waits for message 4, and may come late.
 func (p *peer) startsOver(with *isakmpSA) {
 	for _, c := range p.children() {
-		if c.begunIn < with.upIn {
+		if c.begunIn < with.begunIn {
 			c.remove(ike.DeletedInitial, 0)
 		}
 	}
 	for _, sa := range slices.Clone(p.sas) {
-		if sa.state >= stateEstablished && sa.upIn < with.upIn {
+		if sa.state >= stateEstablished && sa.upIn < with.begunIn {
 			sa.close(ike.DeletedInitial)
 		}
 	}
+	p.comeBack()
 }
 
-// fresh reports whether the peer has nothing but this ISAKMP SA.
+// fresh reports whether there is nothing with the peer but this ISAKMP SA, as far as either end can know: then we say INITIAL-CONTACT in it. To a peer
+// that has our message 5 another one is established.
 func (p *peer) fresh(sa *isakmpSA) bool {
-	return len(p.children()) == 0 && !slices.ContainsFunc(p.sas, func(other *isakmpSA) bool { return other != sa })
+	return len(p.children()) == 0 && !slices.ContainsFunc(p.sas, func(other *isakmpSA) bool { return other != sa && other.state >= stateProving })
 }
 
 // dead ends all that there is with a peer that no longer answers.

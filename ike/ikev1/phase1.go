@@ -27,8 +27,9 @@ import (
 //	                           │ its own end, or a delete by either side
 //	                      stateClosed
 //
-// Every state goes to stateClosed at a failure. A replaced ISAKMP SA begins no quick mode; it answers the peer, who may not know yet, until its
-// own end, or until others have been replaced after it (prune). An ISAKMP SA has no IPsec SAs: those belong to the peer and outlive it (S-077).
+// Every state goes to stateClosed at a failure. A replaced ISAKMP SA begins no quick mode; it answers the peer, who may not know yet, until one of the
+// two ends deletes it (leave), or until others have been replaced after it (prune). When the peer deletes the one that took its place it comes back. An
+// ISAKMP SA has no IPsec SAs: those belong to the peer and outlive it (S-077).
 type saState uint8
 
 const (
@@ -169,6 +170,10 @@ func (sa *isakmpSA) establish() {
 
 // giveWay makes room for a younger ISAKMP SA with the same peer. Of two that were made at the same time from both ends both keep the same one, that
 // with the lower initiator's cookie, as of pairs of IPsec SAs (childSA.crossed).
+//
+// Whether two have crossed only the end knows that began the later one: it had the other by then, or had not. The other end goes by the time, and may be
+// wrong. So the end that knows has the last word (leave): who began the one that stays, and had the other when it did, deletes the other; who began
+// the one that goes deletes that. Whatever the two ends make of it, one of the two is deleted.
 func (sa *isakmpSA) giveWay(younger *isakmpSA) {
 	if sa == younger || sa.state != stateEstablished || younger.state != stateEstablished {
 		return
@@ -185,12 +190,49 @@ func (sa *isakmpSA) giveWay(younger *isakmpSA) {
 	if former.probe.tries > doubtful { // the peer answers, and not on this one
 		former.probe.tries = former.engine.limits.Retransmit.Tries
 	}
-	f := heir.fact(ike.IKEReplaced)
-	f.Reason = ike.DeletedRekeyed
+	reason := ike.DeletedRekeyed
 	if crossed {
-		f.Reason = ike.DeletedRedundant
+		reason = ike.DeletedRedundant
 	}
+	f := heir.fact(ike.IKEReplaced)
+	f.Reason = reason
 	sa.engine.fact(f)
+	former.leave(heir.role == ike.RoleInitiator && !crossed || former.role == ike.RoleInitiator && crossed, reason)
+}
+
+// leave deletes an ISAKMP SA whose place another has, when the peer has had its time to know and no quick mode is left of it. The end whose part that
+// is not does so itself when it has not happened, unless the peer goes on with this one.
+func (sa *isakmpSA) leave(ours bool, reason ike.Reason) {
+	e, since := sa.engine, sa.engine.now
+	var check func()
+	check = func() {
+		due := since.Add(e.limits.RekeyGuard)
+		if !ours {
+			due = later(since, sa.lastHeard).Add(2 * e.limits.RekeyGuard)
+		}
+		switch {
+		case sa.peer.carrier() == nil: // nothing has its place
+		case due.After(e.now):
+			e.timers.Set(&sa.watch, due, check)
+			return
+		case len(sa.quick) == 0:
+			sa.delete(reason)
+			return
+		}
+		e.timers.Set(&sa.watch, e.now.Add(e.limits.RekeyGuard), check)
+	}
+	check()
+}
+
+// comeBack has the youngest ISAKMP SA that another has replaced take its place again, when the peer has ended that one and not this.
+func (p *peer) comeBack() {
+	for _, sa := range slices.Backward(p.sas) {
+		if p.carrier() == nil && sa.state == stateReplaced {
+			sa.state = stateEstablished
+			p.engine.timers.Set(&sa.life, later(sa.rekeyAt, p.engine.now), sa.rekeyDue)
+			sa.watchLiveness()
+		}
+	}
 }
 
 // maxReplaced is how many ISAKMP SAs of a peer are kept whose place another has. With a master key for each quick mode there are as many as quick modes
@@ -269,9 +311,9 @@ func (sa *isakmpSA) fail(err error) {
 }
 
 // delete ends an ISAKMP SA and tells the peer. That comes before what else has ended: strongSwan reads the first DELETE of a message only.
-func (sa *isakmpSA) delete(reason ike.Reason, also ...isakmp.Payload) {
+func (sa *isakmpSA) delete(reason ike.Reason) {
 	if sa.state == stateEstablished || sa.state == stateReplaced {
-		if b := sa.inform(append([]isakmp.Payload{isakmp.DeleteISAKMP(sa.cookies)}, also...)...); b != nil {
+		if b := sa.inform(append([]isakmp.Payload{isakmp.DeleteISAKMP(sa.cookies)}, sa.peer.lastWords()...)...); b != nil {
 			sa.engine.farewells.keep(sa.engine.now, sa, b)
 		}
 	}

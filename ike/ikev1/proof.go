@@ -25,8 +25,8 @@ func (sa *isakmpSA) deriveKeys(among []*peer, ni, nr []byte, shared crypto.Secre
 	return nil
 }
 
-// prove sends message 5 or 6: who we are, and what shows it. Nothing else, for the proof covers nothing else of the message: whoever changed it on its way
-// would put the IV chain out of step.
+// prove sends message 5 or 6: who we are, and what shows it. The proof covers its own payload and the ID, and comes last: the IV chain goes on from the
+// octets that end it, and whoever changed those on their way would put it out of step.
 func (sa *isakmpSA) prove(seen transcript) error {
 	p, initiator := sa.peer, sa.role == ike.RoleInitiator
 	id := identityPayload(p.cfg.LocalID)
@@ -39,6 +39,9 @@ func (sa *isakmpSA) prove(seen transcript) error {
 		return err
 	}
 	payloads := append([]isakmp.Payload{id}, certificates(&p.cfg)...)
+	if p.fresh(sa) {
+		payloads = append(payloads, isakmp.InitialContact(sa.cookies))
+	}
 	return sa.main.send(initiator, nil, append(payloads, shown)...)
 }
 
@@ -90,14 +93,7 @@ func configurations(peers []*peer) (list []*ike.Peer) {
 	return list
 }
 
-// greet tells a peer with whom we have nothing else that it may forget what it has with us (RFC 2407 4.6.3.3).
-func (sa *isakmpSA) greet() {
-	if sa.peer.fresh(sa) {
-		sa.inform(isakmp.InitialContact(sa.cookies))
-	}
-}
-
-// greeted reads what some peers say beside their proof in message 5 or 6.
+// greeted reads what a peer says beside its proof in message 5 or 6.
 func (sa *isakmpSA) greeted(m *message) {
 	if isakmp.FindNotify(m.Payloads, isakmp.NotifyInitialContact) != nil {
 		sa.peer.startsOver(sa)
