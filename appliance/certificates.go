@@ -3,6 +3,7 @@ package appliance
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"path/filepath"
 	"sync"
@@ -94,6 +95,17 @@ func (g *Gateway) watchExpiry(ctx context.Context) {
 		case now = <-ticks:
 		}
 	}
+}
+
+// ExpiryWarnings are what a check of a configuration and a change of it say of certificates that have ended, end soon or have not begun. They depend on
+// the clock and are not among the configuration's own.
+func ExpiryWarnings(uses []config.CertificateUse, now time.Time) (warnings []string) {
+	for _, u := range uses {
+		if err := pki.Expiry(u.Certificate, now); err != nil {
+			warnings = append(warnings, fmt.Sprintf("certificate in %s (%s): %s", u.File, u.Use, pki.Detail(err)))
+		}
+	}
+	return warnings
 }
 
 // warnOfExpiry names every certificate that has ended, ends soon or has not begun.

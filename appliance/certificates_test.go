@@ -235,7 +235,7 @@ func TestReloadReadsCertificates(t *testing.T) {
 	}
 }
 
-// A certificate that ends within a month is warned of, ours and a CA's, in the log and where certificates are shown.
+// A certificate that ends within a month is warned of, ours and a CA's, in the log, where certificates are shown, and by each change of the file.
 func TestExpiryWarnings(t *testing.T) {
 	a := newAuthority(t)
 	a.issue(t, "gw-a", "gw-a.example", func(c *x509.Certificate) { c.NotAfter = time.Now().Add(20*24*time.Hour + time.Hour) })
@@ -250,6 +250,13 @@ func TestExpiryWarnings(t *testing.T) {
 	if !strings.Contains(list[0].Warning, "ends in 20 days") || list[0].DaysLeft != 20 || list[1].Warning != "" {
 		t.Errorf("certificates %+v", list)
 	}
+	a.issue(t, "gw-a", "gw-a.example", func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Hour) })
+	if change := r.change(g, api.PathReload, api.Reload{}); !slices.ContainsFunc(change.Warnings, func(w string) bool {
+		return strings.Contains(w, "gw-a.pem (own)") && strings.Contains(w, "was valid until")
+	}) {
+		t.Errorf("a file with a certificate that is over: warnings %q", change.Warnings)
+	}
+	list = get[[]api.Certificate](r, g, api.PathCertificates)
 	if want := fmt.Sprintf(`serial="%s",subject="CN=gw-a.example,O=Example",use="own"} %v`, list[0].Serial, float64(list[0].NotAfter.Unix())); !strings.Contains(metricsOf(t, g), want) {
 		t.Errorf("no %s among the metrics", want)
 	}

@@ -176,6 +176,9 @@ func (p *plan) describe(ctx context.Context, before *running) error {
 			c.Warnings = append(c.Warnings, warning)
 		}
 	}
+	if p.next.cfg != before.cfg {
+		c.Warnings = append(c.Warnings, ExpiryWarnings(p.next.cfg.Auth.Certificates, p.next.changed)...)
+	}
 	note := func(changed bool, format string, args ...any) {
 		if changed {
 			c.Notes = append(c.Notes, fmt.Sprintf(format, args...))

@@ -35,6 +35,8 @@ func todo(w *api.Why) string {
 		return todoSilence(w)
 	case failed != nil:
 		return adviceOn(w, failed)
+	case w.Trying == nil && lately(w, w.Stray) && w.Stray.Reason == string(ike.DropNoPolicy):
+		return fmt.Sprintf("IKE comes from %s, which is no peer's address: if that is this peer, its remote: is wrong, or a NAT in between is missing", w.Stray.Remote)
 	case lately(w, w.Refused):
 		return fmt.Sprintf("our limit (%s) has refused the peer: find out who sends so much from %s; it is let in again by itself when that ends", w.Refused.Reason, w.Remote)
 	case w.Trying != nil && w.Version == 1 && w.Trying.Answer != "" && w.Trying.Answer != "response":
@@ -104,6 +106,9 @@ func adviceOn(w *api.Why, failed *api.WhyAttempt) string {
 			text = "give both ends an IKE proposal in common: ike_proposals of the peer"
 		}
 		text += whereItDiffers(failed)
+		if failed.Exchange == quickMode && failed.Role != ike.RoleInitiator.String() && !slices.ContainsFunc(failed.Rows, func(r api.WhyRow) bool { return r.Differs }) {
+			text += "; is bundle the same at both ends?"
+		}
 		if strings.Contains(failed.Detail, ike.NoAHAcrossNAT) {
 			text = "AH and bundles cannot cross the NAT on the path: give both ends ESP alone to offer (esp_proposals of the rule's filter action), or a path without NAT"
 		}
@@ -125,6 +130,9 @@ func adviceOn(w *api.Why, failed *api.WhyAttempt) string {
 func whereItDiffers(failed *api.WhyAttempt) string {
 	if slices.ContainsFunc(failed.Rows, func(r api.WhyRow) bool { return r.Differs }) {
 		return " (the rows marked <- have nothing in common)"
+	}
+	if failed.Role != ike.RoleInitiator.String() {
+		return "; the last failure above says what the peer offers and what we expect"
 	}
 	return "; what it would accept stands in the peer's own log"
 }

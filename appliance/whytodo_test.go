@@ -89,6 +89,12 @@ func TestTodo(t *testing.T) {
 		"between two attempts": {func(w *api.Why) {
 			w.Tunnels[0].Start, w.NextAttempt = "always", w.Clock.Add(time.Second)
 		}, "wait: the next attempt is due"},
+		"IKEv1 with bundle at one end only, at the end that refuses": {func(w *api.Why) {
+			w.Version, w.PeersFailed = 1, attempted(w, ike.RoleResponder, time.Second, quickMode, "NO-PROPOSAL-CHOSEN", ike.FailProposal)
+		}, "above says what the peer offers and what we expect; is bundle the same"},
+		"nobody is asked, and a stranger asks": {func(w *api.Why) {
+			w.Stray = &api.WhyNote{Reason: string(ike.DropNoPolicy), Remote: "192.0.2.77", At: w.Clock, Count: 1}
+		}, "its remote: is wrong, or a NAT"},
 		"a limit of yesterday": {func(w *api.Why) {
 			w.Refused = &api.WhyNote{Reason: string(ike.RefuseHalfOpen), At: w.Clock.Add(-24 * time.Hour)}
 		}, "nothing has asked for it yet"},

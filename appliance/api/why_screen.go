@@ -131,6 +131,9 @@ func (s *screen) course(a *WhyAttempt) string {
 		}
 		return fmt.Sprintf("the peer sent %s, we answered %s", a.Exchange, cmp.Or(a.Answer, "nothing"))
 	}
+	if a.Sent == 0 && a.Answer == "" {
+		return "we began " + a.Exchange + ", and sent nothing"
+	}
 	text := "we sent " + a.Exchange
 	if a.Sent > 1 {
 		text += fmt.Sprintf(" %d times", a.Sent)

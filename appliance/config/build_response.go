@@ -60,6 +60,9 @@ func (b *builder) templates(methods []string) {
 	if len(like.IKEProposals) == 0 {
 		like.IKEProposals = defaultIKEProposals(response.IKE)
 	}
+	if response.IKE != ike.V2 {
+		b.warn("policy %q may answer strangers by IKEv1, which is retired (RFC 9395), and has no cookies: whoever forges addresses can take their places (docs/POLICY.md)", raw.Name)
+	}
 	auth := response.Auth.asPeers()
 	for _, m := range methods {
 		t := like

@@ -56,6 +56,9 @@ func TestDefaultResponseAuthentication(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		if warns(c, "may answer strangers by IKEv1, which is retired") != (version != ike.V2) {
+			t.Errorf("%q: warnings %q", word, c.Warnings)
+		}
 		if p := c.DefaultResponse[0]; p.Version != version || (len(p.IKEProposals) == 0) != (version == ike.VAny) {
 			t.Errorf("%q: template of %v with proposals %v", word, p.Version, p.IKEProposals)
 		}

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -52,16 +54,17 @@ gateway and no DPDK port. It exits with 2 when there is a mistake.`,
 			return err
 		}
 		cfg := loaded.Config
+		warnings := append(slices.Clone(cfg.Warnings), appliance.ExpiryWarnings(cfg.Auth.Certificates, time.Now())...)
 		if wantsJSON(c) {
-			return printJSON(c.OutOrStdout(), api.Change{Policy: cfg.SPD.Policy, Warnings: cfg.Warnings})
+			return printJSON(c.OutOrStdout(), api.Change{Policy: cfg.SPD.Policy, Warnings: warnings})
 		}
-		return printChecked(c.OutOrStdout(), *path, cfg)
+		return printChecked(c.OutOrStdout(), *path, cfg, warnings)
 	}
 	return check
 }
 
-func printChecked(out io.Writer, path string, cfg *config.Config) error {
-	for _, warning := range cfg.Warnings {
+func printChecked(out io.Writer, path string, cfg *config.Config, warnings []string) error {
+	for _, warning := range warnings {
 		fmt.Fprintln(out, "warning:", warning)
 	}
 	policy := "no active policy"

@@ -433,6 +433,8 @@ func TestBundleAcrossNAT(t *testing.T) {
 	l.settled(1, 0)
 	if f := l.a.engine.peers[0].failure[ike.RoleInitiator]; f.Reason != ike.FailProposal || f.Detail != ike.NoAHAcrossNAT {
 		t.Errorf("a says %v %q", f.Reason, f.Detail)
+	} else if f.Attempt == nil || f.Attempt.Sent != 0 || f.Attempt.Ours.Local != nil {
+		t.Errorf("a shows what it has never said: %+v", f.Attempt)
 	}
 	l = join(t, nil, usualBundle(t))
 	l.nat = func(from netip.AddrPort) netip.AddrPort { return netip.AddrPortFrom(from.Addr(), 1000+from.Port()) }

@@ -55,7 +55,11 @@ func (sa *isakmpSA) rejected(d ike.Datagram, h isakmp.Header) {
 	}
 	sa.used[h.MessageID] = true
 	if n := isakmp.FindError(m.Payloads); n != nil {
-		sa.fail(failureOf(n))
+		refusal := failureOf(n)
+		if n.Type == isakmp.NotifyInvalidIDInformation {
+			refusal.reason = ike.FailAuthentication // of main mode it is about who we are, not about traffic
+		}
+		sa.fail(refusal)
 	}
 }
 

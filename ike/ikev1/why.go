@@ -83,7 +83,10 @@ func (t *quickInitiator) tell(a *ike.Attempt) {
 	for _, p := range t.slot.cfg.Proposals {
 		a.Ours.Child = append(a.Ours.Child, ike.Offer{Protocol: p.Protocol, Transforms: p.Transforms()})
 	}
-	a.Ours.Local, a.Ours.Remote, a.Ours.Transport = []string{t.selector.Local.String()}, []string{t.selector.Remote.String()}, t.slot.cfg.Transport
+	a.Ours.Transport = t.slot.cfg.Transport
+	if t.ni != nil { // otherwise nothing was sent
+		a.Ours.Local, a.Ours.Remote = []string{t.selector.Local.String()}, []string{t.selector.Remote.String()}
+	}
 }
 
 func (t *quickResponder) tell(a *ike.Attempt) {
