@@ -50,7 +50,7 @@ var (
 )
 
 // collect takes a fragment and gives the whole message when it was the last one missing. share is the part of all room that this SA may help to fill:
-// half before its peer is authenticated, so that strangers leave the other half.
+// half before its peer is authenticated, and a quarter of a stranger's. Each leaves room for those that are better known.
 func (r *reassembly) collect(room *fragmentRoom, share float64, f *isakmp.Fragment) ([]byte, error) {
 	if r.begun() && !r.continues(f) {
 		r.forget(room) // some senders give all messages one id: other octets under a number that is there are another message
@@ -110,12 +110,15 @@ func (sa *isakmpSA) fragment(d ike.Datagram, h isakmp.Header) {
 	if err == nil {
 		_, err = isakmp.Check(m.Header, m.Payloads)
 	}
-	if err != nil || !sa.can.fragments {
+	if err != nil || !sa.can.fragments || h.Cookies != sa.cookies { // without our cookie it need not come from where message 2 went
 		e.drop(d, h, ike.DropFragment)
 		return
 	}
 	share := 1.0
-	if sa.state < stateEstablished {
+	switch {
+	case sa.state < stateEstablished && sa.stranger:
+		share = 0.25
+	case sa.state < stateEstablished:
 		share = 0.5
 	}
 	whole, err := sa.parts.collect(&e.room, share, isakmp.Find[*isakmp.Fragment](m.Payloads))

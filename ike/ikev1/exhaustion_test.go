@@ -1,0 +1,64 @@
+package ikev1
+
+import (
+	"testing"
+
+	"sallyport/ike"
+	"sallyport/ike/isakmp"
+)
+
+// What a peer, or somebody who writes in its name, can have an end spend: places, memory, time. The true peer is never the one to go without.
+
+// opening is message 1 of main mode as anybody can write it, by its cookie.
+func opening(t testing.TB, cookie uint64) []byte {
+	t.Helper()
+	offer := offerPhase1(spread(ikeProposals(t, "aes128-sha256-ecp256"), byKey, isakmp.Lifetime{}))
+	return marshal(t, isakmp.Header{Cookies: isakmp.Cookies{Initiator: cookie}, Exchange: isakmp.ExchangeMain}, offer, isakmp.NewVendorID(isakmp.VendorFragmentation))
+}
+
+// Who writes message 1 in the name of a peer knows its cookie and not ours. Fragments without ours take no room: that is for those that come from where
+// message 2 went.
+func TestFragmentsWithoutOurCookie(t *testing.T) {
+	l := join(t, short, short)
+	l.b.engine.room.all = 4 * l.b.engine.room.each
+	for i := range 10 {
+		l.toB(opening(t, uint64(i+1)))
+		for n := range uint8(10) {
+			l.toB(marshal(t, isakmp.Header{Cookies: isakmp.Cookies{Initiator: uint64(i + 1)}, Exchange: isakmp.ExchangeMain},
+				&isakmp.Fragment{ID: 1, Number: n + 1, Data: make([]byte, 1000)}))
+		}
+	}
+	if used := l.b.engine.room.used; used != 0 {
+		t.Errorf("%d octets are held", used)
+	}
+	l.b.expect(ike.Dropped, ike.DropFragment, 100)
+	l.wire = nil
+	l.begin()
+	l.run()
+	l.established()
+}
+
+// Strangers fill a quarter of the room for fragments, and leave a main mode with a peer what it needs.
+func TestFragmentsOfStrangers(t *testing.T) {
+	l := join(t, short, func(cfg *ike.Config) { short(cfg); cfg.DefaultResponse = []ike.Peer{template(t)} })
+	e := l.b.engine
+	e.room.all = 8 * e.room.each
+	for i := range 10 {
+		from := floodAddress(i)
+		for _, answer := range l.from(from, opening(t, uint64(i+1))) {
+			h, err := isakmp.ParseHeader(answer)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for n := range uint8(16) {
+				l.from(from, marshal(t, isakmp.Header{Cookies: h.Cookies, Exchange: isakmp.ExchangeMain}, &isakmp.Fragment{ID: 1, Number: n + 1, Data: make([]byte, 1000)}))
+			}
+		}
+	}
+	if e.room.used == 0 || e.room.used > e.room.all/4 {
+		t.Errorf("strangers hold %d octets of %d, expected some and a quarter at most", e.room.used, e.room.all)
+	}
+	l.begin()
+	l.run()
+	l.established()
+}
