@@ -2,6 +2,7 @@ package ikev1
 
 import (
 	"testing"
+	"time"
 
 	"sallyport/ike"
 	"sallyport/ike/isakmp"
@@ -61,4 +62,37 @@ func TestFragmentsOfStrangers(t *testing.T) {
 	l.begin()
 	l.run()
 	l.established()
+}
+
+// A peer that asks whether we live, as often as it likes, has used every message ID long before the end of the ISAKMP SA. Another takes its place by then:
+// the peer is not taken for dead, and what is remembered is bounded.
+func TestMessageIDsRunOut(t *testing.T) {
+	for name, from := range map[string]func(l *link) *end{"the initiator asks": func(l *link) *end { return l.a }, "the responder asks": func(l *link) *end { return l.b }} {
+		t.Run(name, func(t *testing.T) {
+			l := up(t, nil, nil)
+			for range maxMessageIDs * 3 / 4 { // two each
+				sa := from(l).engine.peers[0].carrier()
+				sa.inform(isakmp.RUThere(sa.cookies, 1))
+				from(l).step(ike.Tick{})
+				l.run()
+				for _, n := range []*end{l.a, l.b} {
+					for _, sa := range n.engine.sas {
+						if len(sa.used) > maxMessageIDs {
+							t.Fatalf("%d message IDs are remembered", len(sa.used))
+						}
+					}
+				}
+			}
+			l.advance(time.Minute)
+			l.established()
+			for _, n := range []*end{l.a, l.b} {
+				if dropped := n.count(ike.Dropped, ike.DropMessageID); dropped != 0 {
+					t.Errorf("%s has dropped %d messages", n.name, dropped)
+				}
+				if dead := n.count(ike.IKEDeleted, ike.DeletedDead); dead != 0 {
+					t.Errorf("%s takes its peer for dead", n.name)
+				}
+			}
+		})
+	}
 }

@@ -17,13 +17,25 @@ func (sa *isakmpSA) newMessageID() uint32 {
 	}
 }
 
+// use remembers the ID of an exchange. With half of those that can be remembered another ISAKMP SA takes the place of this one: a peer that asks often whether
+// we live must not find us silent.
+func (sa *isakmpSA) use(id uint32) {
+	if len(sa.used) < maxMessageIDs { // beyond are messages of ours alone: nothing of the peer's is taken any more
+		sa.used[id] = true
+	}
+	if len(sa.used) >= maxMessageIDs/2 && sa.state == stateEstablished && !sa.due {
+		sa.due = true
+		sa.peer.touch()
+	}
+}
+
 // inform sends an informational exchange: one message, encrypted, that nobody answers (RFC 2409 5.7). It returns the message, nil when there is none.
 func (sa *isakmpSA) inform(payloads ...isakmp.Payload) []byte {
 	if sa.state == stateClosed {
 		return nil
 	}
 	id := sa.newMessageID()
-	sa.used[id] = true
+	sa.use(id)
 	iv := sa.phase2IV(id)
 	h := isakmp.Header{Cookies: sa.cookies, Exchange: isakmp.ExchangeInformational, MessageID: id}
 	b, err := sa.seal(h, &iv, payloads, func(rest []byte) []byte { return sa.keys.hash1(id, rest) })
@@ -53,7 +65,7 @@ func (sa *isakmpSA) rejected(d ike.Datagram, h isakmp.Header) {
 		sa.engine.drop(d, h, ike.DropExchange) // nothing of phase 2 before phase 1 is done
 		return
 	}
-	sa.used[h.MessageID] = true
+	sa.use(h.MessageID)
 	if n := isakmp.FindError(m.Payloads); n != nil {
 		refusal := failureOf(n)
 		if n.Type == isakmp.NotifyInvalidIDInformation {
@@ -71,7 +83,7 @@ func (sa *isakmpSA) informed(d ike.Datagram, h isakmp.Header) {
 		sa.engine.drop(d, h, anybody.reason)
 		return
 	}
-	sa.used[h.MessageID] = true
+	sa.use(h.MessageID)
 	sa.heard(m)
 	sa.observe(&m.Message, false, m.local, m.remote)
 	var ends []*isakmp.Delete // of ISAKMP SAs, which come last wherever they stand: this one may be among them

@@ -53,7 +53,8 @@ func newQuickInitiator(sa *isakmpSA, s *slot) {
 // begin makes a quick mode known.
 func (sa *isakmpSA) begin(role ike.Role, id uint32, t task) *exchange {
 	x := &exchange{sa: sa, kind: isakmp.ExchangeQuick, id: id, role: role, iv: sa.phase2IV(id), task: t}
-	sa.quick[id], sa.used[id] = x, true
+	sa.quick[id] = x
+	sa.use(id)
 	sa.made++
 	return x
 }
