@@ -96,3 +96,31 @@ func TestMessageIDsRunOut(t *testing.T) {
 		})
 	}
 }
+
+// Two ends of which one wants a tunnel up and the other ends it each time: that goes on, and ever more slowly, whatever it is that is ended.
+func TestEndedAgainAndAgain(t *testing.T) {
+	for name, end := range map[string]ike.Event{"the pair": ike.Terminate{Peer: "a", Child: "net"}, "all": ike.Terminate{Peer: "a"}} {
+		t.Run(name, func(t *testing.T) {
+			l := up(t, nil, nil)
+			for range 50 { // at once
+				l.b.step(end)
+				l.run()
+			}
+			if made := l.a.count(ike.ChildEstablished, ""); made != 1 {
+				t.Errorf("%d pairs at one moment, expected 1", made)
+			}
+			for until := l.now.Add(time.Hour); l.tick(until); {
+				l.run()
+				if len(l.b.engine.children) > 0 {
+					l.b.step(end)
+				}
+				l.run()
+			}
+			if made := l.a.count(ike.ChildEstablished, ""); made < 50 || made > 150 {
+				t.Errorf("%d pairs within an hour, expected one or two a minute", made)
+			}
+			l.advance(2 * time.Minute)
+			l.established()
+		})
+	}
+}

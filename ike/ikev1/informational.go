@@ -117,14 +117,27 @@ func (sa *isakmpSA) deleted(d *isakmp.Delete) {
 				reason = ike.DeletedRekeyed
 			}
 			c.remove(reason, sa.engine.limits.RekeyGrace)
+			if reason == ike.DeletedByPeer && c.slot.live() == nil {
+				c.slot.ended(c.established)
+			}
 		}
 	}
 	for _, cookies := range d.Cookies {
 		if other := sa.engine.sas[cookies]; other != nil && other.peer == sa.peer {
-			other.close(ike.DeletedByPeer)
+			other.ended()
 		}
 	}
 	sa.peer.comeBack()
+}
+
+// ended closes an ISAKMP SA that the peer has ended. If there is none then, the next one waits, as that of a pair does.
+func (sa *isakmpSA) ended() {
+	p, established := sa.peer, sa.established
+	sa.close(ike.DeletedByPeer)
+	if p.carrier() == nil && !p.retry.Pending() {
+		p.brief = p.endedAfter(established, p.brief)
+		p.wait(&p.retry, p.brief)
+	}
 }
 
 // notified takes a notification of the peer's.

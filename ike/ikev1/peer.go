@@ -42,6 +42,7 @@ type peer struct {
 
 	since    time.Time // it has no ISAKMP SA, or was taken down
 	failures int       // in a row
+	brief    int       // ISAKMP SAs in a row that the peer ended soon
 	retry    deadline.Timer
 
 	failure                 map[ike.Role]ike.Failure // the last one of what we began, and of what the peer began
@@ -305,6 +306,14 @@ func (p *peer) wait(t *deadline.Timer, failures int) {
 	e := p.engine
 	delay := e.limits.RetryMin << min(max(failures-1, 0), longestPause)
 	e.timers.Set(t, e.now.Add(e.jitter(min(delay, e.limits.RetryMax), retryJitter)), p.touch)
+}
+
+// endedAfter counts SAs in a row that the peer ended sooner than after the longest pause between tries, with the one that it ends now.
+func (p *peer) endedAfter(established time.Time, before int) int {
+	if p.engine.now.Sub(established) >= p.engine.limits.RetryMax {
+		return 1
+	}
+	return before + 1
 }
 
 const retryJitter = 0.5

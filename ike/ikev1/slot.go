@@ -27,6 +27,7 @@ type slot struct {
 	down     bool // by the operator: it is not begun from here
 	retired  bool // the child is no longer configured, or protects other traffic or in another way
 	failures int
+	brief    int            // pairs in a row that the peer ended soon
 	retry    deadline.Timer // pending: not before
 	leftTo   *isakmpSA      // whose beginner retry waits for
 }
@@ -143,6 +144,13 @@ func (s *slot) nextAttempt() time.Time {
 		return time.Time{}
 	}
 	return later(s.retry.When(), s.peer.retry.When())
+}
+
+// ended notes that the peer has ended the pair of the slot. It has a reason, and may have it again: the next one waits, and the longer the oftener that
+// has happened, for two ends must not make and delete for ever.
+func (s *slot) ended(established time.Time) {
+	s.brief, s.leftTo = s.peer.endedAfter(established, s.brief), nil
+	s.peer.wait(&s.retry, s.brief)
 }
 
 func (s *slot) succeeded() {
