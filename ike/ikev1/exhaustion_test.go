@@ -1,6 +1,9 @@
 package ikev1
 
 import (
+	"crypto/elliptic"
+	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -122,5 +125,31 @@ func TestEndedAgainAndAgain(t *testing.T) {
 			l.advance(2 * time.Minute)
 			l.established()
 		})
+	}
+}
+
+// Whoever asks in main mode with signatures learns nothing of which identities are known here: what an end does and says is the same, to one without a key
+// that counts and to one with a good certificate for another name.
+func TestIdentitiesAreNotShown(t *testing.T) {
+	right := signedBy(t, ecdsaKey(t, elliptic.P256()))
+	for _, refusal := range []ike.Reason{ike.CertUntrusted, ike.AuthIdentity} {
+		var said [2]string
+		for i, id := range []ike.Identity{ike.AddressIdentity(addrA), identityNamed(t, "nobody.example")} {
+			l := join(t, all(onDemand, right, func(a *ike.Config) { a.Peers[0].LocalID = id }), right)
+			l.a.step(ike.Initiate{Peer: "b"})
+			l.run()
+			asked, sent := len(l.b.asked), l.b.sends
+			l.checks(refusal)
+			l.run()
+			said[i] = fmt.Sprintf("%d checks, %d messages, and a learns: ", asked, l.b.sends-sent)
+			for _, f := range l.a.facts {
+				if f.Kind == ike.Failed {
+					said[i] += f.Detail
+				}
+			}
+		}
+		if said[0] != said[1] || !strings.Contains(said[0], "1 checks, 1 messages") || !strings.Contains(said[0], "AUTHENTICATION-FAILED") {
+			t.Errorf("%s\nto who says to be the peer: %s\nto who says to be nobody that is known: %s", refusal, said[0], said[1])
+		}
 	}
 }

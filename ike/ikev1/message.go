@@ -78,7 +78,7 @@ func (f *failure) answer() isakmp.NotifyType {
 		return 0
 	case f.reason == ike.FailProposal, f.reason == ike.FailNoAdditionalSAs, f.reason == ike.FailTemporary:
 		return isakmp.NotifyNoProposalChosen
-	case f.reason == ike.FailSelectors, f.reason == ike.AuthIdentity:
+	case f.reason == ike.FailSelectors:
 		return isakmp.NotifyInvalidIDInformation
 	case f.reason == ike.FailKE:
 		return isakmp.NotifyInvalidKeyInformation

@@ -1,6 +1,8 @@
 package ikev1
 
 import (
+	"slices"
+
 	"sallyport/crypto"
 	"sallyport/ike"
 	"sallyport/ike/isakmp"
@@ -63,9 +65,15 @@ func (sa *isakmpSA) verify(m *message, seen transcript, among []*peer, then func
 		}
 		return then(m)
 	}
-	p, err := identify(configurations(among), sa.chosen.Auth, id)
+	expected := configurations(among)
+	p, err := identify(expected, sa.chosen.Auth, id)
 	if err != nil {
-		return err
+		// Whoever asks does not learn which identities we know: one that nobody has here is found out when its owner has proved to be it.
+		i := slices.IndexFunc(expected, func(p *ike.Peer) bool { return proves(p, sa.chosen.Auth) })
+		if i < 0 {
+			return err
+		}
+		p = expected[i]
 	}
 	signature, err := signatureOf(m.Payloads, sa.chosen.Auth)
 	if err == nil {
