@@ -303,11 +303,20 @@ func (c *childSA) rekey() {
 
 // expire handles the end of a lifetime, in time or in packets and octets.
 func (c *childSA) expire(hard bool) {
-	if hard {
-		c.delete(ike.DeletedExpired)
-		return
+	e, s := c.engine(), c.slot
+	soon := c.established.Add(leastAge)
+	switch {
+	case hard:
+		if c.delete(ike.DeletedExpired); e.now.Before(soon) {
+			s.peer.wait(&s.retry, 1)
+		}
+	case e.now.Before(soon): // the peer has asked for a volume that is full in no time
+		if c.state == childActive {
+			e.timers.Set(&c.life, soon, c.rekeyDue)
+		}
+	default:
+		c.rekey()
 	}
-	c.rekey()
 }
 
 // installFailed gives up a pair that the data plane does not take. The cell keeps the outbound SA that it had, if that is still there.

@@ -153,3 +153,27 @@ func TestIdentitiesAreNotShown(t *testing.T) {
 		}
 	}
 }
+
+// S-078: a peer that asks for a lifetime of a second does not have us negotiate all the time, whichever end begins; nor does one that asks for a kilobyte.
+func TestShortestLifetimes(t *testing.T) {
+	brief := func(cfg *ike.Config) {
+		cfg.Peers[0].RekeyTime, cfg.Peers[0].Children[0].RekeyTime = time.Second/2, time.Second/2
+	}
+	for name, l := range map[string]*link{"at the initiator": up(t, brief, nil), "at the responder": up(t, nil, brief)} {
+		honest := map[string]*end{"at the initiator": l.b, "at the responder": l.a}[name]
+		sa, c := honest.engine.peers[0].carrier(), honest.engine.peers[0].slots[0].live()
+		for what, life := range map[string]lifetime{"the ISAKMP SA": sa.lifetime, "the pair": c.lifetime} {
+			if renewal, whole := life.rekeyAt.Sub(life.established), life.ends.Sub(life.established); renewal < 9*time.Second || whole < 11*time.Second {
+				t.Errorf("%s: %s is renewed after %v and ends after %v", name, what, renewal, whole)
+			}
+		}
+	}
+	l := up(t, nil, nil)
+	for range 1000 {
+		l.b.step(ike.Expire{SPI: l.b.engine.peers[0].slots[0].live().spiIn})
+		l.advance(10 * time.Millisecond)
+	}
+	if made := l.b.count(ike.ChildRekeyed, ""); made < 8 || made > 10 {
+		t.Errorf("%d pairs within 10 s, expected one a second", made)
+	}
+}

@@ -42,8 +42,23 @@ func (p *peer) phase1Life() isakmp.Lifetime {
 
 // agreedLife is the shorter of what we want and what stood in the transform that was chosen.
 func (sa *isakmpSA) agreedLife() isakmp.Lifetime {
-	life, _ := agreeLifetime(sa.peer.phase1Life(), isakmp.Lifetime{Seconds: sa.chosen.Lifetime.Seconds})
+	life, _ := agreeLifetime(sa.peer.phase1Life(), bearable(isakmp.Lifetime{Seconds: sa.chosen.Lifetime.Seconds}))
 	return life
+}
+
+// leastSeconds is the shortest life of an SA that a peer can have, leastAge how old a pair is at least when another is made because of what it has carried.
+// With less, one negotiation would follow upon the other.
+const (
+	leastSeconds = 11 // of a renewal every 10 s, which is the least of a configuration
+	leastAge     = time.Second
+)
+
+// bearable is a lifetime that a peer asks for, or the shortest that there is. A peer for which that is too long can delete the SA.
+func bearable(theirs isakmp.Lifetime) isakmp.Lifetime {
+	if theirs.Seconds > 0 {
+		theirs.Seconds = max(theirs.Seconds, leastSeconds)
+	}
+	return theirs
 }
 
 const kilobyte = 1024 // octets (RFC 2407 4.5)

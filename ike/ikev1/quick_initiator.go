@@ -162,10 +162,10 @@ func (t *quickInitiator) agree(m *message) (*childSA, error) {
 	}
 	c := sa.newChild(s, ike.RoleInitiator, choice, t.spis)
 	c.selector, c.nonce, c.began, c.begunIn = t.selector, t.ni, t.began, t.begunIn
-	c.agreed, _ = agreeLifetime(t.terms.lifetime, choice.lifetime)
+	c.agreed, _ = agreeLifetime(t.terms.lifetime, bearable(choice.lifetime))
 	if n := isakmp.FindNotify(m.Payloads, isakmp.NotifyResponderLifetime); n != nil {
 		if theirs, err := n.Lifetime(); err == nil {
-			c.agreed, _ = agreeLifetime(c.agreed, theirs)
+			c.agreed, _ = agreeLifetime(c.agreed, bearable(theirs))
 		}
 	}
 	q := quickTranscript{shared: shared, ni: t.ni, nr: isakmp.Find[*isakmp.Nonce](m.Payloads).Data}

@@ -123,8 +123,10 @@ func (t *quickResponder) answer(m *message) error {
 	}
 	c := sa.newChild(s, ike.RoleResponder, choice, spis)
 	c.selector, c.nonce, c.began, c.begunIn = selector, t.ni, sa.engine.now, sa.engine.steps
-	var shorter bool
-	c.agreed, shorter = agreeLifetime(s.life(), choice.lifetime)
+	asked := bearable(choice.lifetime)
+	var ours bool
+	c.agreed, ours = agreeLifetime(s.life(), asked)
+	ours = ours || asked != choice.lifetime
 	c.deriveKeys(sa.keys, quickTranscript{shared: shared, ni: t.ni, nr: t.nr})
 	t.made = c
 	c.install()
@@ -136,7 +138,7 @@ func (t *quickResponder) answer(m *message) error {
 		payloads = append(payloads, id) // as they came
 	}
 	payloads = append(payloads, sa.nat.originals(s.cfg.Transport, false, sa.local.Addr(), sa.remote.Addr())...)
-	if shorter {
+	if ours {
 		n, err := isakmp.ResponderLifetime(isakmp.ProtocolID(c.protocol), c.spiIn, c.agreed)
 		if err != nil {
 			return err
