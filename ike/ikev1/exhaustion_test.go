@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"sallyport/crypto"
 	"sallyport/ike"
 	"sallyport/ike/isakmp"
 )
@@ -176,4 +177,22 @@ func TestShortestLifetimes(t *testing.T) {
 	if made := l.b.count(ike.ChildRekeyed, ""); made < 8 || made > 10 {
 		t.Errorf("%d pairs within 10 s, expected one a second", made)
 	}
+}
+
+// Quick modes with perfect forward secrecy, each of which costs a Diffie-Hellman computation, are held back sooner than others.
+func TestManyExchanges(t *testing.T) {
+	pfs := algorithms(t, "aes128-sha256-ecp256", "aes128gcm16-ecp256")
+	l := up(t, pfs, pfs)
+	sa, s := l.a.engine.peers[0].carrier(), l.a.engine.peers[0].slots[0]
+	key, err := crypto.GenerateKey(crypto.DHECP256, seeded(3))
+	if err != nil {
+		t.Fatal(err)
+	}
+	local, remote := identities(s.cfg.Selectors[0])
+	for i := uint32(1); i <= 500; i++ {
+		l.toB(l.a.sealed(t, isakmp.ExchangeQuick, i, rightHash(i), offerPhase2(sa.termsFor(s), crypto.DHECP256, childSPIs{esp: 0x1000000 + i}), &isakmp.Nonce{Data: make([]byte, 32)},
+			&isakmp.KE{Data: key.Public()}, local, remote))
+	}
+	const most = 128 // of which one has made the tunnel
+	l.b.expect(ike.Refused, ike.RefuseRequests, 500-most+1)
 }

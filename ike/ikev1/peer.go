@@ -25,6 +25,7 @@ type peer struct {
 
 	computations admission.Bucket // Diffie-Hellman in main modes that it began, of all peers of its path if it is the first of them
 	requests     admission.Bucket // quick modes that it began
+	exchanges    admission.Bucket // of them, those with a Diffie-Hellman exchange of their own
 
 	down    bool // by the operator: nothing is begun from here
 	retired bool // no longer configured
@@ -55,13 +56,18 @@ type lateSA struct {
 	gone ike.Effect // what ends it
 }
 
-// requestBurst is how many quick modes an authenticated peer may begin before Limits.Requests holds it back.
-const requestBurst = 1024
+// requestBurst is how many quick modes an authenticated peer may begin before Limits.Requests holds it back, and exchangeBurst how many of them with perfect
+// forward secrecy: each of those takes the engine, which is there for all peers, a millisecond and more.
+const (
+	requestBurst  = 1024
+	exchangeBurst = 128
+)
 
 func newPeer(e *Engine, cfg ike.Peer) *peer {
 	p := &peer{engine: e, cfg: cfg, failure: map[ike.Role]ike.Failure{}}
 	p.computations = admission.Bucket{PerSecond: e.limits.ProvenInits, Burst: e.limits.HalfOpenPerAddress}
 	p.requests = admission.Bucket{PerSecond: e.limits.Requests, Burst: requestBurst}
+	p.exchanges = admission.Bucket{PerSecond: e.limits.Requests, Burst: exchangeBurst}
 	p.accepts = describeTerms(&p.cfg)
 	for _, c := range p.cfg.Children {
 		p.slots = append(p.slots, &slot{peer: p, cfg: c})

@@ -39,7 +39,7 @@ func (sa *isakmpSA) quickRequest(d ike.Datagram, h isakmp.Header) {
 		e.drop(d, h, err.(*unauthenticated).reason)
 		return
 	}
-	if !sa.peer.requests.Take(e.now) {
+	if p := sa.peer; isakmp.Find[*isakmp.KE](m.Payloads) != nil && !p.exchanges.Take(e.now) || !p.requests.Take(e.now) {
 		f := sa.fact(ike.Refused)
 		f.Reason, f.Message = ike.RefuseRequests, h.MessageID
 		e.fact(f)
