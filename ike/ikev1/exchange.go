@@ -157,7 +157,11 @@ func (x *exchange) repeat(d ike.Datagram) {
 	if x.sent == nil || x.asks && x.role == ike.RoleInitiator {
 		return
 	}
-	if (d.Remote != x.sa.remote || x.repeated >= mostRepeats) && !x.sa.engine.mayReply(d) {
+	most := mostRepeats
+	if x.sa.state == stateHalfOpen { // nothing has shown yet that who asks is where the answer goes
+		most = x.sa.engine.limits.Retransmit.Tries
+	}
+	if (d.Remote != x.sa.remote || x.repeated >= most) && !x.sa.engine.mayReply(d) {
 		return
 	}
 	x.repeated++

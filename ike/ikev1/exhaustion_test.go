@@ -196,3 +196,14 @@ func TestManyExchanges(t *testing.T) {
 	const most = 128 // of which one has made the tunnel
 	l.b.expect(ike.Refused, ike.RefuseRequests, 500-most+1)
 }
+
+// Message 2 is sent again as often as a true peer asks for it, and then at the rate of other answers to nobody knows whom.
+func TestRepeatedOpening(t *testing.T) {
+	l := join(t, onDemand, nil)
+	for range 1000 {
+		l.toB(opening(t, 7))
+	}
+	if most := 1 + l.b.engine.limits.Retransmit.Tries + l.b.engine.limits.UnprotectedReplies; l.b.sends > most {
+		t.Errorf("%d answers, expected %d at most", l.b.sends, most)
+	}
+}
