@@ -207,3 +207,27 @@ func TestRepeatedOpening(t *testing.T) {
 		t.Errorf("%d answers, expected %d at most", l.b.sends, most)
 	}
 }
+
+// A host that the default response rule has let in asks for the other mode while a quick mode of ours is on its way: what comes of that is of the mode that it
+// was begun with.
+func TestOtherModeMeanwhile(t *testing.T) {
+	l := join(t, hosts, answering(template(t)))
+	l.begin()
+	l.run()
+	l.letIn()
+	p := l.b.engine.byName[dynamicA]
+	before := p.slots[0].live()
+	l.b.step(ike.Rekey{Peer: dynamicA, Child: p.slots[0].cfg.Name})
+	other := isakmp.Phase2{Encapsulation: isakmp.EncapsulationTransport}
+	if before.transport {
+		other.Encapsulation = isakmp.EncapsulationTunnel
+	}
+	p.adapt(&isakmp.SA{Proposals: []isakmp.Proposal{{Protocol: isakmp.ProtocolESP, Transforms: []isakmp.Transform{other.Transform(1, uint8(isakmp.ESPAES))}}}})
+	l.run()
+	c := p.slots[0].live()
+	if c == before || c.transport != before.transport {
+		t.Errorf("rekeyed: %t, transport mode %t; expected a pair of the mode that was offered, %t\n%s", c != before, c.transport, before.transport, l.b.story())
+	}
+	l.advance(time.Minute)
+	l.letIn()
+}

@@ -23,14 +23,15 @@ type quickInitiator struct {
 	x    *exchange
 	slot *slot
 
-	terms    quickTerms
-	group    crypto.DHID
-	key      crypto.KeyExchange
-	selector policy.Selector
-	spis     childSPIs // ours, reserved; zero when not
-	ni       []byte
-	began    time.Time
-	begunIn  uint64
+	terms     quickTerms
+	transport bool // as offered: a dynamic peer may ask for the other mode meanwhile
+	group     crypto.DHID
+	key       crypto.KeyExchange
+	selector  policy.Selector
+	spis      childSPIs // ours, reserved; zero when not
+	ni        []byte
+	began     time.Time
+	begunIn   uint64
 
 	made   *childSA // installed; with the commit bit it waits for CONNECTED
 	linger deadline.Timer
@@ -68,7 +69,7 @@ func (sa *isakmpSA) termsFor(s *slot) quickTerms {
 
 func (t *quickInitiator) propose() error {
 	sa, e := t.sa, t.sa.engine
-	t.terms = sa.termsFor(t.slot)
+	t.terms, t.transport = sa.termsFor(t.slot), t.slot.cfg.Transport
 	groups := quickGroups(t.terms.proposals)
 	if len(groups) == 0 {
 		return failf(ike.FailProposal, "%s", ike.NoAHAcrossNAT)
@@ -92,7 +93,7 @@ func (t *quickInitiator) propose() error {
 	}
 	local, remote := identities(t.selector)
 	payloads = append(payloads, local, remote)
-	payloads = append(payloads, sa.nat.originals(t.slot.cfg.Transport, true, sa.local.Addr(), sa.remote.Addr())...)
+	payloads = append(payloads, sa.nat.originals(t.transport, true, sa.local.Addr(), sa.remote.Addr())...)
 	return t.x.send(true, func(rest []byte) []byte { return sa.keys.hash1(t.x.id, rest) }, payloads...)
 }
 
@@ -145,7 +146,7 @@ func (t *quickInitiator) agree(m *message) (*childSA, error) {
 	if err != nil {
 		return nil, failf(ike.FailProposal, "%v", err)
 	}
-	selector, err := sa.traffic(m, true, s.cfg.Transport)
+	selector, err := sa.traffic(m, true, t.transport)
 	if err == nil {
 		err = confirmTraffic(t.selector, selector)
 	}
@@ -161,7 +162,7 @@ func (t *quickInitiator) agree(m *message) (*childSA, error) {
 		return nil, failf(ike.FailSyntax, "%v", err)
 	}
 	c := sa.newChild(s, ike.RoleInitiator, choice, t.spis)
-	c.selector, c.nonce, c.began, c.begunIn = t.selector, t.ni, t.began, t.begunIn
+	c.transport, c.selector, c.nonce, c.began, c.begunIn = t.transport, t.selector, t.ni, t.began, t.begunIn
 	c.agreed, _ = agreeLifetime(t.terms.lifetime, bearable(choice.lifetime))
 	if n := isakmp.FindNotify(m.Payloads, isakmp.NotifyResponderLifetime); n != nil {
 		if theirs, err := n.Lifetime(); err == nil {

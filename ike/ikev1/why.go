@@ -83,7 +83,7 @@ func (t *quickInitiator) tell(a *ike.Attempt) {
 	for _, p := range t.slot.cfg.Proposals {
 		a.Ours.Child = append(a.Ours.Child, ike.Offer{Protocol: p.Protocol, Transforms: p.Transforms()})
 	}
-	a.Ours.Transport = t.slot.cfg.Transport
+	a.Ours.Transport = t.transport
 	if t.ni != nil { // otherwise nothing was sent
 		a.Ours.Local, a.Ours.Remote = []string{t.selector.Local.String()}, []string{t.selector.Remote.String()}
 	}
