@@ -18,7 +18,7 @@ func lifeCases(t *testing.T, b *bed) []testCase {
 	return []testCase{
 		{name: "reauthentication-make-before-break", ike: defaultIKE, esp: defaultESP, wire: plainESP, theirs: strongSwan(reauthenticate("yes")), check: wantReauthentication(0)},
 		// Between the end of the old SA and the new one nothing passes: that is strongSwan's older way.
-		{name: "reauthentication-break-before-make", ike: defaultIKE, esp: defaultESP, wire: plainESP, gap: true,
+		{name: "reauthentication-break-before-make", ike: defaultIKE, esp: defaultESP, wire: plainESP, gap: true, changing: true,
 			theirs: strongSwan(reauthenticate("no")), check: wantReauthentication(math.MaxInt)},
 		{name: "childless", ike: defaultIKE, esp: defaultESP, wire: plainESP,
 			theirs: strongSwan(func(_ *bed, t *peers.Tunnel) { t.Connection = "childless = force" }), starts: theyStart},

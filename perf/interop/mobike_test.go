@@ -21,7 +21,7 @@ var (
 
 // mobikeCase has both ends change their addresses (RFC 4555). They are called by names, which stay.
 func mobikeCase() testCase {
-	return testCase{name: "mobike", core: true, ike: defaultIKE, esp: defaultESP, wire: plainESP, check: moveBothWays, peersOwn: strongSwanMoves,
+	return testCase{name: "mobike", core: true, ike: defaultIKE, esp: defaultESP, wire: plainESP, check: moveBothWays, changing: true,
 		ours: ours{peer: fmt.Sprintf("mobike: true\nlocal_id: %s\nremote_id: %s", nameA, nameB)},
 		theirs: strongSwan(func(b *bed, t *peers.Tunnel) {
 			t.LocalID, t.RemoteID = nameB, nameA
