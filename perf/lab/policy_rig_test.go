@@ -75,6 +75,9 @@ func newPolicyRig(t *testing.T) *policyRig {
 	t.Helper()
 	r := &policyRig{hostileRig: newRigWith(t, policyOf("1", "2"), policyOf("2", "1"))}
 	r.farMAC = portMAC(t, r.b, lanPort)
+	for _, raw := range []*lab.RawPort{r.lan, r.farLAN, r.wan, r.farWAN} {
+		raw.ReadAhead()
+	}
 	return r
 }
 
@@ -190,7 +193,8 @@ func (r *policyRig) pin(t *testing.T) {
 }
 
 // tunnelBack waits for a tunnel that carries packets both ways. What either gateway has begun meanwhile may make a
-// second one.
+// second one. Pings are sent again: what a flood has filled, the queues for a tunnel and for a next hop's address and the rings of a gateway that waits
+// for a core, may have no room for the first of them.
 func (r *policyRig) tunnelBack(t *testing.T) {
 	t.Helper()
 	for _, g := range []*lab.Gateway{r.a, r.b} {
@@ -198,8 +202,18 @@ func (r *policyRig) tunnelBack(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	r.ping(t)
+	answered := 0
+	err := lab.Until(t.Context(), nil, "pings to be answered again", tunnelBackLimit, func() (bool, error) {
+		answered = r.pingFor(t, pingAgain)
+		return answered == soundPings, nil
+	})
+	if err != nil {
+		t.Fatalf("%v: the last time %d of %d", err, answered, soundPings)
+	}
 }
+
+// pingAgain is how long tunnelBack waits for the answers to some pings before it sends others.
+const pingAgain = 5 * time.Second
 
 // tunnelBackLimit leaves room for a negotiation that began while the other gateway was gone, and sends again ever
 // more slowly.

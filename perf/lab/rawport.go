@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/vishvananda/netlink"
@@ -15,6 +17,12 @@ import (
 type RawPort struct {
 	fd   int
 	link string
+
+	mu      sync.Mutex
+	kept    [][]byte // read and not yet asked for
+	octets  int      // of them
+	stop    atomic.Bool
+	reading sync.WaitGroup
 }
 
 // rawPortBuffer is how many octets of frames wait for Receive, the kernel's own overhead included: some
@@ -27,8 +35,44 @@ func (n *Namespace) RawPort(link string) (*RawPort, error) {
 	if err := n.Do(p.open); err != nil {
 		return nil, fmt.Errorf("lab: packet socket on %s in %s: %w", link, n.Name, err)
 	}
-	n.lab.Defer(func() error { return unix.Close(p.fd) })
+	n.lab.Defer(func() error {
+		p.stop.Store(true)
+		p.reading.Wait()
+		return unix.Close(p.fd)
+	})
 	return p, nil
+}
+
+// maxKept bounds what a RawPort that reads ahead keeps, in octets. The kernel's buffer, which holds each frame in several times its length, takes what comes then.
+const maxKept = 256 << 20
+
+// readAheadWait is how long a RawPort that reads ahead may take to notice its end.
+const readAheadWait = 50 * time.Millisecond
+
+// ReadAhead has frames read as they come and kept for Receive: under a flood the kernel would hold those of some seconds only, and a busy machine may leave
+// more than that between two calls.
+func (p *RawPort) ReadAhead() {
+	p.reading.Go(func() {
+		for !p.stop.Load() {
+			full, err := p.readAhead()
+			if full {
+				time.Sleep(readAheadWait)
+			}
+			if err != nil || p.Wait(readAheadWait) != nil {
+				return // Receive finds the same
+			}
+		}
+	})
+}
+
+// readAhead reads what there is, unless enough is kept.
+func (p *RawPort) readAhead() (full bool, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.octets >= maxKept {
+		return true, nil
+	}
+	return false, p.read()
 }
 
 // RawLAN is the host's side of the site's LAN: what is sent there arrives at the gateway's protected port.
@@ -92,20 +136,13 @@ func (p *RawPort) Wait(limit time.Duration) error {
 // Receive returns the frames that the link has received since the last call, without waiting. It is an error
 // when the kernel had to drop one.
 func (p *RawPort) Receive() ([][]byte, error) {
-	var frames [][]byte
-	buffer := make([]byte, wholeFrame)
-	for {
-		n, err := unix.Read(p.fd, buffer)
-		if err == unix.EAGAIN {
-			break
-		}
-		if err == unix.EINTR {
-			continue
-		}
-		if err != nil {
-			return frames, fmt.Errorf("lab: receiving on %s: %w", p.link, err)
-		}
-		frames = append(frames, append([]byte(nil), buffer[:n]...))
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	err := p.read()
+	frames := p.kept
+	p.kept, p.octets = nil, 0
+	if err != nil {
+		return frames, err
 	}
 	statistics, err := unix.GetsockoptTpacketStats(p.fd, unix.SOL_PACKET, unix.PACKET_STATISTICS)
 	if err != nil {
@@ -115,6 +152,25 @@ func (p *RawPort) Receive() ([][]byte, error) {
 		return frames, fmt.Errorf("lab: expected to see every frame on %s, the kernel dropped %d: receive more often", p.link, statistics.Drops)
 	}
 	return frames, nil
+}
+
+// read keeps all frames that the kernel holds.
+func (p *RawPort) read() error {
+	buffer := make([]byte, wholeFrame)
+	for {
+		n, err := unix.Read(p.fd, buffer)
+		if err == unix.EAGAIN {
+			return nil
+		}
+		if err == unix.EINTR {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("lab: receiving on %s: %w", p.link, err)
+		}
+		p.kept = append(p.kept, append([]byte(nil), buffer[:n]...))
+		p.octets += n
+	}
 }
 
 // Unplug takes a site's link out of the WAN: what the site sends is seen at its RawWAN and goes no further.
