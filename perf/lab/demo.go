@@ -26,7 +26,7 @@ const (
 	demoStream      = 4 * time.Second
 	demoDatagram    = 1200 // octets
 	demoUDPRate     = 50   // Mbit/s
-	demoTunnelLimit = 60 * time.Second
+	demoTunnelLimit = 2 * time.Minute
 	// demoSnap is how much of each frame the capture looks at, in octets: all headers, and the marker
 	// of a ping that went out in clear.
 	demoSnap   = 192
@@ -159,7 +159,10 @@ func demoTraffic(ctx context.Context, s *Sites, gateways [2]*Gateway, out io.Wri
 	}
 	r.setup = time.Since(started)
 
-	var err error
+	err := s.A.Host.Reach(ctx, s.B.HostAddress, demoTunnelLimit)
+	if err != nil {
+		return r, err
+	}
 	fmt.Fprintf(out, "ping from lan-a to lan-b, %d times\n", demoPings)
 	r.ping, err = s.A.Host.Ping(ctx, s.B.HostAddress, PingOptions{Count: demoPings, Interval: demoPingPeriod, Pattern: demoMarker})
 	if err != nil {

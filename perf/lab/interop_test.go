@@ -20,7 +20,7 @@ type interop struct {
 
 const (
 	tunnelLimit = 2 * time.Minute
-	changeLimit = time.Minute
+	changeLimit = 2 * time.Minute
 	pingPeriod  = 10 * time.Millisecond
 	testPSK     = "a pre-shared key of the lab"
 )
@@ -80,12 +80,21 @@ func (i *interop) waitTunnel(t *testing.T) peers.IKESA {
 // pingAll sends echo requests through the tunnel and wants every answer.
 func (i *interop) pingAll(t *testing.T, count int) {
 	t.Helper()
+	firstAnswer(t, i.Sites)
 	result, err := i.A.Host.Ping(t.Context(), i.B.HostAddress, lab.PingOptions{Count: count, Interval: pingPeriod})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if result.Sent != count || result.Lost() != 0 {
 		t.Errorf("ping through the tunnel: %+v, want %d answers", result, count)
+	}
+}
+
+// firstAnswer waits until a ping from site A to site B is answered.
+func firstAnswer(t *testing.T, s *lab.Sites) {
+	t.Helper()
+	if err := s.A.Host.Reach(t.Context(), s.B.HostAddress, changeLimit); err != nil {
+		t.Fatal(err)
 	}
 }
 
@@ -148,6 +157,7 @@ func TestGatewayResponds(t *testing.T) {
 func TestRekeyUnderTraffic(t *testing.T) {
 	i := newInterop(t, lab.GatewayOptions{})
 	before := i.waitTunnel(t)
+	firstAnswer(t, i.Sites)
 	ping, err := i.A.Host.StartPing(i.B.HostAddress, lab.PingOptions{Interval: pingPeriod})
 	if err != nil {
 		t.Fatal(err)

@@ -43,6 +43,7 @@ func TestAddressChangesUnderTraffic(t *testing.T) {
 		}
 	}
 	before := spis(t, b)
+	firstAnswer(t, s)
 	pings, err := s.A.Host.StartPing(s.B.HostAddress, lab.PingOptions{Interval: pingPeriod})
 	if err != nil {
 		t.Fatal(err)

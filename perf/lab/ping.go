@@ -33,12 +33,12 @@ type PingOptions struct {
 	Count    int        // StartPing sends until it is stopped when 0
 	Interval time.Duration
 	Pattern  string        // repeated through the payload, none when empty
-	Wait     time.Duration // for answers, once the last request is sent; 20 s when 0
+	Wait     time.Duration // for answers, once the last request is sent; a minute when 0
 }
 
 const (
 	// pingWait is how long answers may take on a busy machine. It is spent only where there is none.
-	pingWait = 20 * time.Second
+	pingWait = time.Minute
 	// pingPayload is what ping sends by default, in octets: a number, then the pattern.
 	pingPayload = 56
 	pingNumber  = 8
@@ -85,6 +85,18 @@ func (n *Namespace) Ping(ctx context.Context, to netip.Addr, o PingOptions) (Pin
 	}
 	return p.Stop(ctx)
 }
+
+// Reach sends echo requests one after the other until one is answered. While a gateway asks for the link address of a host it keeps 32 packets for it: where
+// pings follow each other closely and none may be lost, a busy machine must not have it ask only then.
+func (n *Namespace) Reach(ctx context.Context, to netip.Addr, limit time.Duration) error {
+	return Until(ctx, nil, "an answer from "+to.String(), limit, func() (bool, error) {
+		result, err := n.Ping(ctx, to, PingOptions{Wait: reachWait})
+		return result.Received == 1, err
+	})
+}
+
+// reachWait is how long Reach waits for an answer before it asks again.
+const reachWait = 2 * time.Second
 
 // StartPing sends echo requests in the background, until they are Count or Stop is called, or the lab is closed.
 func (n *Namespace) StartPing(to netip.Addr, o PingOptions) (*Pings, error) {
