@@ -29,13 +29,14 @@ type load struct {
 	flows    int           // that take turns, told apart by their source ports
 	both     bool          // the host behind b sends as many
 
-	began         time.Time
-	sent, arrived uint64
-	unsent        uint64 // the port's queue was full: not the gateway's doing
-	last          time.Time
-	longest       time.Duration // between two arrivals
-	next          uint64
-	late          uint64 // behind a later one
+	began   time.Time
+	sent    atomic.Uint64
+	arrived uint64
+	unsent  uint64 // the port's queue was full: not the gateway's doing
+	last    time.Time
+	longest time.Duration // between two arrivals
+	next    uint64
+	late    uint64 // behind a later one
 
 	complete atomic.Bool // all have arrived and no more are sent
 }
@@ -43,10 +44,14 @@ type load struct {
 // offered is how many packets the gateways have got.
 func (l *load) offered() uint64 {
 	if l.both {
-		return 2*l.sent - l.unsent
+		return 2*l.sent.Load() - l.unsent
 	}
-	return l.sent - l.unsent
+	return l.sent.Load() - l.unsent
 }
+
+// mostUnderWay is how many packets may be in the gateways: fewer than each of the link's queues holds. Where a worker does not run for a while, on a busy
+// machine, the load waits for it.
+const mostUnderWay = ringSize / 2
 
 const (
 	batchSize = 64
@@ -139,14 +144,19 @@ func (e *end) queueOf(frame []byte) int {
 
 // send sends what has become due.
 func (w *link) send(l *load) {
+	if l.offered()-l.arrived >= mostUnderWay {
+		return
+	}
 	due := uint64(time.Since(l.began) / l.interval)
 	var there, back [][]byte
-	for ; l.sent < due && len(there) < batchSize; l.sent++ {
-		there = append(there, numbered(w.a, w.b, l.sent, l.length, l.sent%uint64(l.flows)))
+	number := l.sent.Load()
+	for ; number < due && len(there) < batchSize; number++ {
+		there = append(there, numbered(w.a, w.b, number, l.length, number%uint64(l.flows)))
 		if l.both {
-			back = append(back, numbered(w.b, w.a, l.sent, l.length, l.sent%uint64(l.flows)))
+			back = append(back, numbered(w.b, w.a, number, l.length, number%uint64(l.flows)))
 		}
 	}
+	l.sent.Store(number)
 	if len(there) > 0 {
 		l.unsent += uint64(w.a.receive(lan, there))
 	}

@@ -114,9 +114,9 @@ func rekeys(ctx context.Context, cores [2][]int, out io.Writer, quick bool) (any
 	if err != nil {
 		return nil, err
 	}
-	row.Sent, row.Lost, row.Late = busy.sent-busy.unsent, busy.sent-busy.unsent-busy.arrived, busy.late
+	row.Sent, row.Lost, row.Late = busy.offered(), busy.offered()-busy.arrived, busy.late
 	row.LongestMicros, row.BaselineMicros = float64(busy.longest.Microseconds()), float64(quiet.longest.Microseconds())
-	row.BaselineLost = quiet.sent - quiet.unsent - quiet.arrived
+	row.BaselineLost = quiet.offered() - quiet.arrived
 	fmt.Fprintf(out, "rekeys under %d packets a second: %d rekeys in %.1f s, %d of %d packets lost, %d late; longest pause %.0f us, without rekeys %.0f us and %d lost\n",
 		row.PacketsPerSec, row.Rekeys, row.Seconds, row.Lost, row.Sent, row.Late, row.LongestMicros, row.BaselineMicros, row.BaselineLost)
 	return row, nil
@@ -133,14 +133,16 @@ func (g *gateways) establish(ctx context.Context) (err error) {
 // rekeyEvery is how soon after a rekey the next one begins.
 const rekeyEvery = 25 * time.Millisecond
 
-// traffic puts a load on the wire for a time and takes it off when all has arrived that will.
+// arrivalLimit is how long packets may be in the gateways when the last is sent. On a busy machine a worker may not run for seconds.
+const arrivalLimit = 20 * time.Second
+
+// traffic puts a load on the wire for a time, in which there is a packet and a rekey at least, and takes it off when all has arrived that will.
 func (g *gateways) traffic(ctx context.Context, row RekeyRow, rekey bool) (*load, error) {
-	const grace = 200 * time.Millisecond
 	l := &load{interval: time.Second / time.Duration(row.PacketsPerSec), length: 64, flows: 1, began: time.Now()}
 	g.wire.load.Store(l)
 	end := l.began.Add(time.Duration(row.Seconds * float64(time.Second)))
-	last, whole := time.Now(), false
-	for time.Now().Before(end) {
+	last, whole, rekeyed := time.Now(), false, g.a.rekeyed.Load()
+	for time.Now().Before(end) || l.sent.Load() == 0 || rekey && g.a.rekeyed.Load() == rekeyed {
 		if err := g.wait(ctx, l.began); err != nil {
 			return nil, err
 		}
@@ -154,7 +156,7 @@ func (g *gateways) traffic(ctx context.Context, row RekeyRow, rekey bool) (*load
 		}
 	}
 	g.wire.stopped.Store(true)
-	for began := time.Now(); time.Since(began) < grace; {
+	for began := time.Now(); !l.complete.Load() && time.Since(began) < arrivalLimit; {
 		if err := g.wait(ctx, began); err != nil {
 			return nil, err
 		}

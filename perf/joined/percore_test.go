@@ -79,11 +79,8 @@ func (g *gateways) pass(t *testing.T, what string, happens func()) *load {
 	l := &load{interval: time.Second / 2000, length: 100, flows: flows, both: true, began: time.Now()}
 	g.wire.load.Store(l)
 	happens()
-	for began := time.Now(); time.Since(began) < some*l.interval; {
-		if err := g.wait(t.Context(), began); err != nil {
-			t.Fatalf("%s: %v", what, err)
-		}
-	}
+	before := l.sent.Load()
+	g.until(t, what+": some packets more", func() bool { return l.sent.Load() >= before+some })
 	g.wire.stopped.Store(true)
 	for began := time.Now(); !l.complete.Load() && time.Since(began) < arrivalLimit; {
 		if err := g.wait(t.Context(), began); err != nil {
@@ -93,14 +90,11 @@ func (g *gateways) pass(t *testing.T, what string, happens func()) *load {
 	g.wire.load.Store(nil)
 	g.wire.stopped.Store(false)
 	g.until(t, "the load to end", func() bool { return g.wire.holds.Load() != l })
-	if sent := l.offered(); l.arrived != sent || l.sent < some/4 {
+	if sent := l.offered(); l.arrived != sent {
 		t.Errorf("%s: %d of %d packets lost; drops at a %v, at b %v", what, sent-l.arrived, sent, dropsOf(g.a), dropsOf(g.b))
 	}
 	return l
 }
-
-// arrivalLimit is how long packets may be in the gateways when the last is sent. On a busy machine a worker may not run for a second.
-const arrivalLimit = 20 * time.Second
 
 func dropsOf(e *end) string {
 	text := ""
@@ -129,7 +123,7 @@ func (g *gateways) apart(t *testing.T, what string) {
 		out, _ := carried(e, true)
 		for worker := range e.workers {
 			received, sent := in[worker]-before[e][0][worker], out[worker]-before[e][1][worker]
-			if half := l.sent / 2; received < half-8 || received > half+8 || sent < half-8 || sent > half+8 {
+			if half := l.sent.Load() / 2; received < half-8 || received > half+8 || sent < half-8 || sent > half+8 {
 				t.Errorf("%s: worker %d of %s has sent %d and taken %d of %d packets by its own SAs", what, worker, e.name, sent, received, half)
 			}
 		}
