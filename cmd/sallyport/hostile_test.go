@@ -71,7 +71,7 @@ func TestPipeInPlaceOfTheFile(t *testing.T) {
 		if got.code == exitGood || !strings.Contains(got.err, "expected a regular file, found a pipe") {
 			t.Errorf("%+v", got)
 		}
-	case <-time.After(30 * time.Second):
+	case <-time.After(2 * time.Minute):
 		t.Fatal("reload waits for a writer of the pipe")
 	}
 	if err := os.Rename(path+".good", path); err != nil {

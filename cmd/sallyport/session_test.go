@@ -95,7 +95,7 @@ func (s *session) start(config string, flags ...string) {
 	}()
 	s.t.Cleanup(func() {
 		_ = gateway.Process.Signal(syscall.SIGINT) // it may have ended
-		force := time.AfterFunc(20*time.Second, func() { _ = gateway.Process.Kill() })
+		force := time.AfterFunc(2*time.Minute, func() { _ = gateway.Process.Kill() })
 		defer force.Stop()
 		<-ended
 		if err := gateway.Wait(); err != nil || s.t.Failed() || !bytes.Contains(said.Bytes(), []byte(`msg="gateway stopped"`)) {
@@ -106,7 +106,7 @@ func (s *session) start(config string, flags ...string) {
 	case <-runs:
 	case <-ended:
 		s.t.Fatal("the gateway ended before it ran")
-	case <-time.After(time.Minute):
-		s.t.Fatal("the gateway does not run after a minute")
+	case <-time.After(2 * time.Minute):
+		s.t.Fatal("the gateway does not run after two minutes")
 	}
 }

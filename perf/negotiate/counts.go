@@ -62,7 +62,7 @@ func (b *bed) count(ctx context.Context) (counts, error) {
 
 // countUntil asks the gateway what has come to it, until that is what the peers say, or no longer becomes it.
 func (b *bed) countUntil(ctx context.Context, before counts, r *round) (c counts, err error) {
-	const readings, between = 20, 50 * time.Millisecond // the gateway hears of the last quick modes a message later than the peers
+	const readings, between = 200, 50 * time.Millisecond // the gateway hears of the last quick modes a message later than the peers, and may wait for a core
 	for range readings {
 		if c, err = b.count(ctx); err != nil {
 			return c, err

@@ -126,7 +126,7 @@ func (s *StrongSwan) load(ctx context.Context) error {
 }
 
 // exchangeSeconds limits one exchange that swanctl waits for.
-const exchangeSeconds = "60"
+const exchangeSeconds = "180"
 
 // Initiate brings the tunnel up and waits for it.
 func (s *StrongSwan) Initiate(ctx context.Context) error {

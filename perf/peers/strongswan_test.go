@@ -8,7 +8,7 @@ import (
 )
 
 // changeLimit is how long a daemon may take for what it was told to do, on a busy machine.
-const changeLimit = time.Minute
+const changeLimit = 2 * time.Minute
 
 // tunnelBetween describes the tunnel of two sites as site local sees it.
 func tunnelBetween(local, remote *lab.Site) Tunnel {
