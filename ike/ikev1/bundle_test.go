@@ -146,18 +146,7 @@ func TestRekeyBundle(t *testing.T) {
 				l.a.step(ike.Rekey{Peer: "b", Child: "net"})
 				l.b.step(ike.Rekey{Peer: "a", Child: "net"})
 			}
-			random := seeded(seed + 100)
-			for n := byte(1); len(l.wire) > 0; n++ {
-				i := int(random.Uint64() % uint64(len(l.wire)))
-				if n == seed && l.wire[i].key == nil {
-					l.wire = slices.Delete(l.wire, i, i+1)
-					continue
-				}
-				l.deliver(i)
-				if n%2 == 0 && n < 20 {
-					l.traffic()
-				}
-			}
+			l.shuffle(int(seed), int(seed))
 			l.busy(2*time.Minute, 500*time.Millisecond)
 			l.established()
 			l.settled(1, 1)

@@ -25,6 +25,8 @@ import (
 // message 3. The responder sends by the new pair from message 3 on. There are such as strongSwan that install both halves only then, so that the initiator
 // goes on by the old pair until packets come by the new one, or for RekeyGrace (takeOver): neither sends by an SA that the other lacks. The initiator deletes the old pair, when packets by the new one show that message 3 has come through, and no sooner than RekeyGrace after it;
 // without packets RekeyGuard after. An inbound SA whose place another has takes packets for RekeyGrace beyond its delete.
+//
+// Two quick modes may cross. Both ends keep the pair with the lower nonce; where the peer has another rule its packets show which one it keeps (prefer).
 type childState uint8
 
 const (
@@ -134,16 +136,20 @@ func (c *childSA) crossed(prior *childSA) bool {
 	return c.began.Before(prior.established.Add(c.engine().limits.RekeyGrace))
 }
 
-// takeOver makes packets leave by this pair, in the place of another: at once when the peer is known to have it.
+// takeOver makes packets leave by this pair, in the place of another: at once when the peer is known to have it, and of two that crossed not while it goes on by
+// the other.
 func (c *childSA) takeOver() {
 	e := c.engine()
-	known := c.role == ike.RoleResponder || c.awaited || e.cfg.LastInbound == nil || c.slot.outbound == nil
+	known := c.role == ike.RoleResponder || c.awaited || e.cfg.LastInbound == nil
 	until := c.established.Add(e.limits.RekeyGrace)
 	var look func()
 	look = func() {
+		former := c.slot.outbound
 		switch {
 		case c.state != childActive || c.sending != sendNotYet:
-		case known || !e.now.Before(until) || !e.cfg.LastInbound(c.spiIn).IsZero():
+		case known || former == nil || !e.cfg.LastInbound(c.spiIn).IsZero():
+			c.installOutbound()
+		case !e.now.Before(until) && !(c.crossed(former) && e.heardSince(former, e.now.Add(-e.limits.RekeyGrace))):
 			c.installOutbound()
 		default:
 			e.timers.Set(&c.move, e.now.Add(takenPause), look)
@@ -199,15 +205,56 @@ func (c *childSA) replace(reason ike.Reason, by *childSA) {
 		if !ours {
 			patience *= 2
 		}
-		quiet := e.now.Sub(later(since, by.saidSince))
-		taken := e.cfg.LastInbound != nil && !e.cfg.LastInbound(by.spiIn).IsZero()
-		if quiet >= patience || ours && taken && quiet >= e.limits.RekeyGrace {
-			c.delete(reason)
-			return
+		crossed := reason == ike.DeletedRedundant
+		if heir := c.slot.live(); crossed && heir != nil && heir != by {
+			by, since = heir, later(since, heir.established)
 		}
-		e.timers.Set(&c.watch, e.now.Add(time.Second), check)
+		settled := later(since, by.saidSince)
+		quiet := e.now.Sub(settled)
+		taken := e.cfg.LastInbound != nil && !e.cfg.LastInbound(by.spiIn).IsZero()
+		switch {
+		case crossed && c.preferred(by, settled):
+			c.prefer(by)
+		case quiet >= patience || ours && taken && quiet >= e.limits.RekeyGrace && !(crossed && c.usedAfter(by)):
+			c.delete(reason)
+		}
+		if c.state == childReplaced {
+			e.timers.Set(&c.watch, e.now.Add(time.Second), check)
+		}
 	}
 	e.timers.Set(&c.watch, e.now.Add(e.limits.RekeyGrace), check)
+}
+
+// usedAfter reports whether the peer's last packet came by this pair and not by the other.
+func (c *childSA) usedAfter(by *childSA) bool {
+	last := c.engine().cfg.LastInbound
+	return last != nil && last(c.spiIn).After(last(by.spiIn))
+}
+
+// preferred reports whether the peer goes on by this pair of two: it has a rule of its own, as strongSwan, which keeps what it has installed last, or has taken for
+// crossed what we have not. One that agrees with us has done what our rule says by then. The end that has the pair with the higher nonce finds out
+// first, so that two do not follow each other.
+func (c *childSA) preferred(by *childSA, settled time.Time) bool {
+	e := c.engine()
+	pause := 2 * e.limits.RekeyGrace
+	if string(by.nonce) < string(c.nonce) {
+		pause *= 2
+	}
+	return c.usedAfter(by) && e.heardSince(c, settled.Add(pause)) && e.heardSince(c, e.now.Add(-e.limits.RekeyGrace)) && e.now.Before(c.ends)
+}
+
+// prefer has this pair stay, and the other go. When packets have left by this one and do so no longer both stay until another has the place of both: an outbound
+// SA is installed once in its life.
+func (c *childSA) prefer(by *childSA) {
+	switch {
+	case by.state != childActive: // that has happened
+	case c.sending == sendNotYet || c.slot.outbound == c:
+		c.revive()
+		by.replace(ike.DeletedRekeyed, c)
+		c.installOutbound()
+	default:
+		by.rekey()
+	}
 }
 
 // revive lets a replaced pair live on to its own end, for what took its place has gone.

@@ -40,18 +40,7 @@ func TestCrossingRekeys(t *testing.T) {
 				l := up(t, func(c *ike.Config) { c.Random = seeded(10 + seed) }, nil)
 				l.a.step(ike.Rekey{Peer: "b", Child: "net"})
 				l.b.step(ike.Rekey{Peer: "a", Child: "net"})
-				random := seeded(seed + 100)
-				for n := 1; len(l.wire) > 0; n++ {
-					i := int(random.Uint64() % uint64(len(l.wire)))
-					if n == lost {
-						l.wire = append(l.wire[:i], l.wire[i+1:]...)
-						continue
-					}
-					l.deliver(i)
-					if n%2 == 0 && n < 20 {
-						l.traffic()
-					}
-				}
+				l.shuffle(int(seed), lost)
 				l.busy(2*time.Minute, 500*time.Millisecond)
 				l.established()
 				l.settled(1, 1)

@@ -39,6 +39,7 @@ type packet struct {
 	payload      []byte
 	spi          uint32
 	key          []byte
+	due          time.Time // in a storm: when it arrives
 }
 
 // end is one gateway: an engine and the model of a data plane.
@@ -65,6 +66,8 @@ type end struct {
 	refuseIn   bool
 	refuseOut  bool
 	asked      []ike.CheckCertificates // questions that the test has not answered
+	late       bool                    // the data plane has an inbound SA from the end of its quick mode on
+	then       func()                  // after each step; nil: nothing
 }
 
 var (
@@ -145,6 +148,9 @@ func (n *end) step(ev ike.Event) {
 		if failed := n.do(ef); failed != nil {
 			refused = append(refused, *failed)
 		}
+	}
+	if n.then != nil {
+		n.then()
 	}
 	for _, failed := range refused {
 		n.step(failed)
@@ -293,6 +299,12 @@ func (n *end) send(ef ike.Send) {
 	l.wire = append(l.wire, packet{to: n.other(), source: ef.Local, dest: ef.Remote, payload: payload})
 }
 
+// takes reports whether the data plane has an inbound SA already that was ordered.
+func (n *end) takes(in ike.ChildSA) bool {
+	c := n.engine.children[in.PairSPI]
+	return !n.late || c == nil || c.state != childPending
+}
+
 func (n *end) other() *end {
 	if n == n.link.a {
 		return n.link.b
@@ -311,7 +323,7 @@ func (l *link) deliver(i int) {
 func (l *link) arrive(p packet) {
 	l.t.Helper()
 	if p.key != nil {
-		if in, ok := p.to.inbound[p.spi]; ok && bytes.Equal(keysOf(in), p.key) {
+		if in, ok := p.to.inbound[p.spi]; ok && bytes.Equal(keysOf(in), p.key) && p.to.takes(in) {
 			l.taken++
 			p.to.heard[p.spi] = l.now
 			return
