@@ -204,7 +204,7 @@ func (g *Gateway) writeConfiguration() error {
 func (g *Gateway) start() error {
 	g.starts++
 	args := []string{g.options.Binary, "run", "-c", g.path("yaml")}
-	if g.options.ManualSAs != "" {
+	if g.options.ManualSAs != "" || runtime.NumCPU() == 1 { // as when a test runs pinned to one core, which a worker then shares
 		args = append(args, "--lab")
 	}
 	process, err := g.Site.Gateway.Start(Command{Name: fmt.Sprintf("gw-%s-%d", g.Site.Name, g.starts), Args: args})
