@@ -23,18 +23,21 @@ type Engine struct {
 	effects []ike.Effect
 	armed   time.Time
 
-	timers   deadline.Timers
-	peers    []*peer // as configured
-	byName   map[string]*peer
-	byPath   map[path][]*peer
-	touched  []*peer // whose wants may have changed in this Step
-	sas      map[isakmp.Cookies]*isakmpSA
-	begun    map[uint64]*isakmpSA // by our cookie, those whose responder's cookie is not known yet
-	asked    map[asker]*isakmpSA  // those that peers began
-	children map[uint32]*childSA  // installed, by our inbound SPI
-	halfOpen admission.HalfOpen
-	replies  admission.Bucket
-	room     fragmentRoom
+	timers     deadline.Timers
+	peers      []*peer // as configured
+	byName     map[string]*peer
+	byPath     map[path][]*peer
+	touched    []*peer // whose wants may have changed in this Step
+	sas        map[isakmp.Cookies]*isakmpSA
+	begun      map[uint64]*isakmpSA // by our cookie, those whose responder's cookie is not known yet
+	asked      map[asker]*isakmpSA  // those that peers began
+	children   map[uint32]*childSA  // installed, by our inbound SPI
+	halfOpen   admission.HalfOpen
+	unanswered []*isakmpSA // of those the ones to whose message 2 nothing has come, oldest first
+	besieged   time.Time   // when one of them last gave way to another
+	secret     []byte      // of unkeptCookie
+	replies    admission.Bucket
+	room       fragmentRoom
 
 	farewells farewells
 

@@ -2,7 +2,10 @@ package ikev1
 
 import (
 	"crypto/elliptic"
+	"encoding/binary"
 	"fmt"
+	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -230,4 +233,121 @@ func TestOtherModeMeanwhile(t *testing.T) {
 	}
 	l.advance(time.Minute)
 	l.letIn()
+}
+
+// besiege has the peer of b begin while many write message 1 in its name, so many between any two of its datagrams, which take 50 ms each. It returns how long
+// the peer takes to get in.
+func (l *link) besiege(many int, forged func(cookie uint64) []byte) time.Duration {
+	l.t.Helper()
+	before := l.b.count(ike.IKEEstablished, "")
+	cookie := uint64(1)
+	flood := func() {
+		inFlight := l.wire
+		for range many {
+			l.toB(forged(cookie))
+			cookie++
+		}
+		l.wire = inFlight // their answers reach nobody who has asked
+	}
+	for range 40 { // two seconds
+		flood()
+		l.now = l.now.Add(50 * time.Millisecond)
+		l.b.step(ike.Tick{})
+	}
+	began := l.now
+	l.a.step(ike.Tick{})
+	for l.b.count(ike.IKEEstablished, "") == before {
+		if l.now.Sub(began) > time.Minute {
+			l.t.Fatalf("the peer is not there after a minute\n%s", l.a.story())
+		}
+		flood()
+		if len(l.wire) > 0 {
+			l.deliver(0)
+		}
+		l.tick(l.now.Add(50 * time.Millisecond))
+		if e := l.b.engine; len(e.sas) > e.limits.HalfOpenPerAddress+8 || len(e.asked) > len(e.sas) || len(e.unanswered) > len(e.sas) {
+			l.t.Fatalf("%d ISAKMP SAs, %d asked for, %d without message 3", len(e.sas), len(e.asked), len(e.unanswered))
+		}
+	}
+	return l.now.Sub(began)
+}
+
+// S-088: message 1 in a peer's name, more often than there is room for, does not keep it out for longer than 5 s; nor, once it has been there, does a thousand
+// times a second, of its own octets or of others.
+func TestPeerGetsInAmongForgers(t *testing.T) {
+	for name, established := range map[string]bool{"new": false, "established": true} {
+		t.Run(name, func(t *testing.T) {
+			l := join(t, nil, nil)
+			var own []byte
+			l.twist = func(from *end, payload []byte) []byte {
+				if own == nil && from == l.a {
+					own = slices.Clone(payload)
+				}
+				return payload
+			}
+			first := func(cookie uint64) []byte { return opening(t, cookie) }
+			if !established {
+				for i := range uint64(100) {
+					l.toB(first(i + 1))
+				}
+				l.wire = nil
+			}
+			l.begin()
+			l.advance(5 * time.Second)
+			l.established()
+			l.twist = nil
+			for round, forged := range []func(cookie uint64) []byte{first, func(cookie uint64) []byte {
+				payload := slices.Clone(own)
+				binary.BigEndian.PutUint64(payload, cookie)
+				return payload
+			}} {
+				l.wire = nil
+				if !established {
+					l.b.step(ike.Terminate{Peer: "a"})
+					l.wire = nil
+				}
+				cfg := l.a.engine.cfg
+				cfg.Random = seeded(byte(60 + round))
+				l.a.boot(cfg) // it knows nothing any more
+				if took := l.besiege(50, forged); took > 5*time.Second {
+					t.Errorf("the peer is there after %v", took)
+				}
+				l.wire = nil
+				l.advance(2 * time.Minute)
+				l.established()
+				if e := l.b.engine; e.halfOpen.Total() != 0 || len(e.unanswered) != 0 {
+					t.Errorf("%d half-open ISAKMP SAs are left", e.halfOpen.Total())
+				}
+			}
+		})
+	}
+}
+
+// Message 3 with a cookie that was never given, or to somebody else, or long ago, is nobody's.
+func TestForgedCookie(t *testing.T) {
+	l := up(t, nil, nil)
+	e := l.b.engine
+	d := ike.Datagram{Local: netip.AddrPortFrom(addrB, portIKE), Remote: netip.AddrPortFrom(addrA, portIKE)}
+	known := e.familiar(d)
+	if known == nil {
+		t.Fatal("b does not know how its peer begins")
+	}
+	right := e.unkeptCookie(known, d, 7, 0)
+	elsewhere := d
+	elsewhere.Remote = netip.MustParseAddrPort("192.0.2.99:500")
+	old := e.unkeptCookie(known, d, 7, 2)
+	third := func(responder uint64) []byte {
+		return marshal(t, isakmp.Header{Cookies: isakmp.Cookies{Initiator: 7, Responder: responder}, Exchange: isakmp.ExchangeMain}, &isakmp.KE{Data: make([]byte, 64)},
+			&isakmp.Nonce{Data: make([]byte, 32)})
+	}
+	for i, cookie := range []uint64{right + 1, e.unkeptCookie(known, elsewhere, 7, 0), e.unkeptCookie(known, d, 8, 0), old, 1} {
+		l.toB(third(cookie))
+		l.b.expect(ike.Dropped, ike.DropUnknownSPI, i+1)
+	}
+	l.toB(third(right)) // whose public value is none
+	l.b.expect(ike.Dropped, ike.DropUnknownSPI, 5)
+	l.b.expect(ike.Dropped, ike.DropMalformed, 1)
+	l.run()
+	l.advance(time.Minute)
+	l.settled(1, 1)
 }

@@ -17,34 +17,56 @@ type mainResponder struct {
 	ni, nr []byte
 
 	offered *isakmp.SA // of message 1
+	opening []byte     // message 1 itself
 }
 
 // newResponder answers message 1, or refuses it and keeps nothing.
-func newResponder(e *Engine, m *message, among []*peer, stranger bool) {
+func newResponder(e *Engine, m *message, opening []byte, among []*peer, stranger bool) {
+	t, err := consider(e, m, opening, among, stranger)
+	if err != nil {
+		t.sa.turnAway(m, err)
+		return
+	}
+	t.begin(m, e.newCookie())
+	if err := t.answer(); err != nil {
+		t.sa.fail(err)
+	}
+}
+
+// consider finds out what would come of message 1. Nothing of it is kept.
+func consider(e *Engine, m *message, opening []byte, among []*peer, stranger bool) (*mainResponder, error) {
 	sa := newSA(e, ike.RoleResponder, m.local, m.remote)
 	sa.among, sa.stranger, sa.state, sa.cookies = among, stranger, stateHalfOpen, m.Cookies
-	t := &mainResponder{sa: sa, offered: isakmp.Find[*isakmp.SA](m.Payloads)}
+	t := &mainResponder{sa: sa, offered: isakmp.Find[*isakmp.SA](m.Payloads), opening: opening}
 	sa.main.task = t
 	choice, likely, err := chooseAmong(among, t.offered)
 	if err != nil {
-		sa.turnAway(m, failf(ike.FailProposal, "%v", err))
-		return
+		return t, failf(ike.FailProposal, "%v", err)
 	}
 	if t.seen.sai, err = isakmp.Body(t.offered); err != nil {
-		sa.turnAway(m, err)
-		return
+		return t, err
 	}
-	sa.chosen, sa.among, sa.cookies.Responder = choice, likely, e.newCookie()
-	sa.asker = asker{m.Initiator, m.remote.Addr()}
+	sa.chosen, sa.among = choice, likely
+	sa.meet(likely[0], m)
+	return t, nil
+}
+
+// begin makes a half-open ISAKMP SA of what message 1 asks for.
+func (t *mainResponder) begin(m *message, cookie uint64) {
+	sa, e := t.sa, t.sa.engine
+	sa.cookies.Responder, sa.asker = cookie, asker{m.Initiator, m.remote.Addr()}
 	e.asked[sa.asker], e.sas[sa.cookies] = sa, sa
 	sa.countHalfOpen(1)
+	e.unanswered = append(e.unanswered, sa)
 	e.timers.Set(&sa.watch, e.now.Add(e.limits.HalfOpenTimeout), t.expired)
 	e.fact(sa.fact(ike.NegotiationStarted))
 	sa.main.accept(m)
-	sa.meet(likely[0], m)
-	if err := sa.main.send(false, nil, append([]isakmp.Payload{choice.answer()}, sa.can.agreed(&likely[0].cfg)...)...); err != nil {
-		sa.fail(err)
-	}
+}
+
+// answer sends message 2.
+func (t *mainResponder) answer() error {
+	sa := t.sa
+	return sa.main.send(false, nil, append([]isakmp.Payload{sa.chosen.answer()}, sa.can.agreed(&sa.among[0].cfg)...)...)
 }
 
 // chooseAmong makes the choice of the first peer that takes something of the offer, and says which others it suits as well. Peers with equal
@@ -105,7 +127,7 @@ func (t *mainResponder) keyed(m *message) error {
 	}
 	sa.main.accept(m)
 	sa.nat.detect(&m.Message, sa.chosen.prf, m.local, m.remote)
-	sa.state = stateKeyed
+	sa.state, e.unanswered = stateKeyed, forget(e.unanswered, sa)
 	payloads := append([]isakmp.Payload{&isakmp.KE{Data: gxr}, &isakmp.Nonce{Data: t.nr}}, certificateRequest(sa.chosen.Auth)...)
 	err = sa.main.send(false, nil, append(payloads, sa.nat.natDetection(sa.chosen.prf, sa.cookies, sa.local, sa.remote)...)...)
 	sa.main.iv = sa.keys.phase1IV(t.seen)
@@ -148,6 +170,7 @@ func (t *mainResponder) verified(m *message) error {
 		return err
 	}
 	sa.establish()
+	sa.engine.getToKnow(sa, t.opening)
 	sa.greeted(m)
 	return nil
 }

@@ -46,6 +46,8 @@ type peer struct {
 	brief    int       // ISAKMP SAs in a row that the peer ended soon
 	retry    deadline.Timer
 
+	opening []byte // message 1 of the main mode by which the last peer of its path was let in, if it is the first of them
+
 	failure                 map[ike.Role]ike.Failure // the last one of what we began, and of what the peer began
 	starts, resent, repeats uint64                   // main modes begun, messages sent again, messages received again
 }

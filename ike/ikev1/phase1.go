@@ -373,6 +373,7 @@ func (sa *isakmpSA) unregister(was saState) {
 	}
 	if was < stateEstablished {
 		sa.countHalfOpen(-1)
+		e.unanswered = forget(e.unanswered, sa)
 	}
 	if e.asked[sa.asker] == sa {
 		delete(e.asked, sa.asker)

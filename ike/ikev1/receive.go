@@ -2,7 +2,6 @@ package ikev1
 
 import (
 	"errors"
-	"slices"
 
 	"sallyport/ike"
 	"sallyport/ike/isakmp"
@@ -33,6 +32,9 @@ func (e *Engine) receive(d ike.Datagram) {
 	default:
 		e.drop(d, h, ike.DropExchange)
 		return
+	}
+	if sa == nil {
+		sa = e.resume(d, h)
 	}
 	switch {
 	case sa != nil:
@@ -81,7 +83,7 @@ func (e *Engine) mayReply(d ike.Datagram) bool {
 // mainRequest admits a new ISAKMP SA or does not, in the order of what each check costs us: limits, syntax, and only then state. Diffie-Hellman waits
 // until message 3 shows that the initiator is where it says (RFC 2408 2.5.3).
 func (e *Engine) mainRequest(d ike.Datagram, h isakmp.Header) {
-	peers, stranger := slices.DeleteFunc(slices.Clone(e.candidates(d)), func(p *peer) bool { return p.carried }), e.stranger(d)
+	peers, stranger := free(e.candidates(d)), e.stranger(d)
 	if stranger {
 		peers = append(peers, e.strangers.templates...)
 	}
@@ -89,12 +91,11 @@ func (e *Engine) mainRequest(d ike.Datagram, h isakmp.Header) {
 		e.fact(ike.Fact{Kind: ike.Refused, Reason: ike.RefuseCarried, Local: d.Local, Remote: d.Remote, SPIi: h.Initiator})
 		return
 	}
-	reason := e.limits.RefuseHalfOpen(&e.halfOpen, d.Remote, anyEstablished(peers))
-	if stranger && e.strangers.Crowded() {
-		reason = ike.RefuseHalfOpen
-	}
-	if reason != "" {
+	if reason := e.admit(d.Remote, peers, stranger, answerTime); reason != "" {
 		e.fact(ike.Fact{Kind: ike.Refused, Reason: reason, Local: d.Local, Remote: d.Remote, SPIi: h.Initiator})
+		if !stranger {
+			e.answerUnkept(d, h, peers)
+		}
 		return
 	}
 	m, err := parse(d)
@@ -105,7 +106,7 @@ func (e *Engine) mainRequest(d ike.Datagram, h isakmp.Header) {
 		e.drop(d, h, err.(*unauthenticated).reason)
 		return
 	}
-	newResponder(e, m, peers, stranger)
+	newResponder(e, m, d.Payload, peers, stranger)
 }
 
 func anyEstablished(peers []*peer) bool {
