@@ -89,7 +89,7 @@ type running struct {
 
 const (
 	psk         = "a pre-shared key of the lab"
-	tunnelLimit = 2 * time.Minute
+	tunnelLimit = 5 * time.Minute
 	changeLimit = 2 * time.Minute
 	pingPeriod  = 10 * time.Millisecond
 	pings       = 20
@@ -357,7 +357,7 @@ func pingAll(from interface {
 	Ping(ctx context.Context, to netip.Addr, o lab.PingOptions) (lab.PingResult, error)
 }, to netip.Addr) error {
 	err := lab.Until(context.Background(), nil, "an answer from "+to.String(), changeLimit, func() (bool, error) {
-		result, err := from.Ping(context.Background(), to, lab.PingOptions{Count: 1, Wait: time.Second})
+		result, err := from.Ping(context.Background(), to, lab.PingOptions{Count: 1, Wait: 5 * time.Second})
 		return result.Received == 1, err
 	})
 	if err != nil {

@@ -237,8 +237,8 @@ func TestKilledGatewayComesBack(t *testing.T) {
 				t.Fatal(err)
 			}
 			// Until one ping is answered again, end to end.
-			err := lab.Until(t.Context(), nil, "pings to be answered again", 2*time.Minute, func() (bool, error) {
-				result, err := p.A.Host.Ping(t.Context(), p.B.HostAddress, lab.PingOptions{Count: 3, Interval: pingPeriod, Wait: time.Second})
+			err := lab.Until(t.Context(), nil, "pings to be answered again", tunnelBackLimit, func() (bool, error) {
+				result, err := p.A.Host.Ping(t.Context(), p.B.HostAddress, lab.PingOptions{Count: 3, Interval: pingPeriod, Wait: 5 * time.Second})
 				return result.Received == 3, err
 			})
 			if err != nil {

@@ -19,7 +19,7 @@ type interop struct {
 }
 
 const (
-	tunnelLimit = 2 * time.Minute
+	tunnelLimit = 5 * time.Minute
 	changeLimit = 2 * time.Minute
 	pingPeriod  = 10 * time.Millisecond
 	testPSK     = "a pre-shared key of the lab"

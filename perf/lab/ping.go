@@ -96,7 +96,7 @@ func (n *Namespace) Reach(ctx context.Context, to netip.Addr, limit time.Duratio
 }
 
 // reachWait is how long Reach waits for an answer before it asks again.
-const reachWait = 2 * time.Second
+const reachWait = 5 * time.Second
 
 // StartPing sends echo requests in the background, until they are Count or Stop is called, or the lab is closed.
 func (n *Namespace) StartPing(to netip.Addr, o PingOptions) (*Pings, error) {

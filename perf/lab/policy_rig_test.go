@@ -217,7 +217,7 @@ const pingAgain = 5 * time.Second
 
 // tunnelBackLimit leaves room for a negotiation that began while the other gateway was gone, and sends again ever
 // more slowly.
-const tunnelBackLimit = 2 * time.Minute
+const tunnelBackLimit = 5 * time.Minute
 
 func parseMAC(t *testing.T, text string) net.HardwareAddr {
 	t.Helper()

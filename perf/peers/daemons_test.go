@@ -54,7 +54,7 @@ func TestDaemonsInGuest(t *testing.T) {
 				}
 				// openiked installs its SAs some time after it has answered.
 				if err := lab.Until(t.Context(), nil, "an answer through the tunnel", changeLimit, func() (bool, error) {
-					result, err := s.A.Host.Ping(t.Context(), s.B.HostAddress, lab.PingOptions{Count: 1, Wait: time.Second})
+					result, err := s.A.Host.Ping(t.Context(), s.B.HostAddress, lab.PingOptions{Count: 1, Wait: 5 * time.Second})
 					return result.Received == 1, err
 				}); err != nil {
 					t.Fatalf("%v\n%s", err, d.Log())
