@@ -286,3 +286,34 @@ func TestPolicyTablesFit(t *testing.T) {
 	}
 	wantFits(t, out.String())
 }
+
+// What lab negotiate cannot measure is refused before anything starts, with what it could.
+func TestNegotiateFlags(t *testing.T) {
+	for _, c := range []struct{ args, want string }{
+		{"--interval x", `invalid argument "x" for "--interval"`},
+		{"--interval -1", "an interval of -1 ms: want 0 to 60000, each once"},
+		{"--interval 0,0", "an interval of 0 ms: want 0 to 60000, each once"},
+		{"--interval 99999999999999999999", "--interval"},
+		{"--ike v3", `version of IKE "v3": want each of v1, v2 at most once`},
+		{"--auth rsa", `authentication "rsa": want each of psk, certificate, certificate-rsa at most once`},
+		{"--pfs some", `PFS "some": want each of none, session, master at most once`},
+		{"--peers 0", "--peers 0: expected more than 0"},
+		{"--peers -5", "-5 peers: want 1 to 20000"},
+		{"--peers 20001", "20001 peers: want 1 to 20000"},
+		{"--peers 20000", "40183 peers would be needed, each for one connection: want at most 20000"},
+		{"--outstanding 0", "--outstanding 0: expected more than 0"},
+		{"--outstanding 1000000", "1000000 connections at once: want 1 to 20000"},
+		{"--quick-modes 11", "11 quick modes of each connection: want 1 to 10"},
+		{"--time 0s", "--time 0s: expected more than 0"},
+		{"--time 1ns", "1ns for each interval: want 1ms to 10m0s"},
+		{"--time 11m", "11m0s for each interval"},
+		{"--json /none/such/rows.json", "/none/such/rows.json: no such file or directory"},
+		{"extra", `unknown command "extra"`},
+	} {
+		var out, errOut strings.Builder
+		code := execute(t.Context(), append([]string{"lab", "negotiate"}, strings.Fields(c.args)...), &out, &errOut)
+		if code != exitFailed || !strings.Contains(errOut.String(), c.want) || out.Len() > 0 {
+			t.Errorf("%s: exit code %d, expected %d and a word about %s:\n%s%s", c.args, code, exitFailed, c.want, out.String(), errOut.String())
+		}
+	}
+}

@@ -1,6 +1,9 @@
 package main
 
 import (
+	"fmt"
+	"strings"
+
 	"github.com/spf13/cobra"
 
 	"sallyport/perf/negotiate"
@@ -21,7 +24,13 @@ with few at once, and the rate at 0 ms should be at least 90 % of the best of al
 
 With --pfs session each quick mode after the first, by IKEv1 the first too, makes
 a Diffie-Hellman exchange; with master there is a main mode with authentication
-for each quick mode. Only the peers are set so: the gateway need not be.
+for each quick mode. Only the peers are set so: the gateway need not be. After
+--pfs none the others say what they cost: quick modes a second at 0 ms, beside
+those without.
+
+Fewer --peers make a gateway that starts sooner, and a window that says less: with
+fewer than twice --outstanding it is from the first connection to the last.
+--json writes what there is so far also when it is interrupted.
 
 It needs root, and takes about a minute.`,
 		Example: `  sallyport lab negotiate
@@ -33,7 +42,7 @@ It needs root, and takes about a minute.`,
 	flags := command.Flags()
 	flags.IntSliceVar(&o.Intervals, "interval", nil, "milliseconds between initiations (default 250,200,150,100,50,0)")
 	flags.StringSliceVar(&o.Versions, "ike", nil, "versions of IKE: v1, v2 (default both)")
-	flags.StringSliceVar(&o.Auth, "auth", nil, "psk, certificate (default psk)")
+	flags.StringSliceVar(&o.Auth, "auth", nil, "psk, certificate (of ECDSA P-256), certificate-rsa (default psk)")
 	flags.StringSliceVar(&o.PFS, "pfs", nil, "perfect forward secrecy of quick modes: none, session, master (default none)")
 	flags.IntVar(&o.QuickModes, "quick-modes", 0, "of each connection, each in place of the one before (default 1, with --pfs session or master 4)")
 	flags.DurationVar(&o.Time, "time", 0, "length of the measurement of each interval but 0 ms (default 4s)")
@@ -41,6 +50,11 @@ It needs root, and takes about a minute.`,
 	flags.IntVar(&o.Outstanding, "outstanding", 0, "at 0 ms, most connections under way at once (default 1500)")
 	flags.StringVar(&o.JSON, "json", "", "also write the rows to this file, as a JSON array")
 	command.RunE = func(c *cobra.Command, _ []string) error {
+		for _, name := range []string{"quick-modes", "time", "peers", "outstanding"} {
+			if f := flags.Lookup(name); f.Changed && strings.Trim(f.Value.String(), "0s") == "" { // which would be the default
+				return fmt.Errorf("--%s %s: expected more than 0", name, f.Value)
+			}
+		}
 		o.Out, o.Progress = c.OutOrStdout(), c.ErrOrStderr()
 		ctx, stop := untilSignal(c)
 		defer stop()

@@ -6,6 +6,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/rsa"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"errors"
@@ -20,25 +21,52 @@ import (
 	"sallyport/pki"
 )
 
-// Authority is a CA that issues certificates of ECDSA P-256 for addresses, and checks them as a gateway does that trusts it and no other. Whether one
-// is revoked is not asked, because that is a matter of the network.
+// Keys is the kind of an authority's keys: its own and those that it certifies.
+type Keys int
+
+// The kinds that are measured.
+const (
+	P256    Keys = iota // ECDSA
+	RSA2048             // of which gateways use no shorter ones
+)
+
+// String is what a table calls them.
+func (k Keys) String() string {
+	if k == RSA2048 {
+		return "RSA 2048"
+	}
+	return "ECDSA P-256"
+}
+
+// new makes a key.
+func (k Keys) new() (std.Signer, error) {
+	if k == RSA2048 {
+		return rsa.GenerateKey(rand.Reader, 2048)
+	}
+	return ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+}
+
+// Authority is a CA that issues certificates for addresses, and checks them as a gateway does that trusts it and no other. Whether one is revoked is not asked,
+// because that is a matter of the network.
 type Authority struct {
 	Certificate *x509.Certificate
 
-	key     *ecdsa.PrivateKey
+	kind    Keys
+	key     std.Signer
+	shared  std.Signer // of all that it certifies, where making one takes long
 	serial  int64
 	trust   *pki.Trust
 	checker *pki.Checker
 }
 
 // NewAuthority makes one with a key of its own.
-func NewAuthority() (*Authority, error) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+func NewAuthority(kind Keys) (*Authority, error) {
+	key, err := kind.new()
 	if err != nil {
 		return nil, err
 	}
-	a := &Authority{key: key, serial: 1}
-	a.Certificate, err = a.sign(&x509.Certificate{Subject: pkix.Name{CommonName: "Benchmark CA"}, IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign}, nil, &key.PublicKey)
+	a := &Authority{kind: kind, key: key, serial: 1}
+	a.Certificate, err = a.sign(&x509.Certificate{Subject: pkix.Name{CommonName: "Benchmark CA"}, IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign}, nil, key.Public())
 	if err != nil {
 		return nil, err
 	}
@@ -62,13 +90,24 @@ func (a *Authority) sign(template, parent *x509.Certificate, public std.PublicKe
 	return x509.ParseCertificate(der)
 }
 
+// newKey is one to certify. Those of RSA are one and the same: thousands of others would take minutes to make, and cost as much to use.
+func (a *Authority) newKey() (key std.Signer, err error) {
+	if a.shared != nil {
+		return a.shared, nil
+	}
+	if key, err = a.kind.new(); a.kind == RSA2048 {
+		a.shared = key
+	}
+	return key, err
+}
+
 // Credential is a certificate for an address, and its key.
 func (a *Authority) Credential(of netip.Addr) (*ike.Credential, error) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	key, err := a.newKey()
 	if err != nil {
 		return nil, err
 	}
-	certificate, err := a.sign(&x509.Certificate{Subject: pkix.Name{CommonName: of.String()}, IPAddresses: []net.IP{of.AsSlice()}, KeyUsage: x509.KeyUsageDigitalSignature}, a.Certificate, &key.PublicKey)
+	certificate, err := a.sign(&x509.Certificate{Subject: pkix.Name{CommonName: of.String()}, IPAddresses: []net.IP{of.AsSlice()}, KeyUsage: x509.KeyUsageDigitalSignature}, a.Certificate, key.Public())
 	if err != nil {
 		return nil, err
 	}

@@ -20,7 +20,11 @@ func Run(ctx context.Context, out io.Writer, quick bool) (rows []any, err error)
 	if quick {
 		windows, negotiations, pairs, minutes = 2, 5, 20, time.Minute
 	}
-	certificates, err := ecdsaCertificates()
+	byP256, err := certificates(P256)
+	if err != nil {
+		return nil, err
+	}
+	byRSA, err := certificates(RSA2048)
 	if err != nil {
 		return nil, err
 	}
@@ -28,7 +32,7 @@ func Run(ctx context.Context, out io.Writer, quick bool) (rows []any, err error)
 	for _, r := range []struct {
 		method method
 		cookie bool
-	}{{psk(), false}, {psk(), true}, {certificates, false}, {psk().byV1(), false}, {certificates.byV1(), false}} {
+	}{{psk(), false}, {psk(), true}, {byP256, false}, {byRSA, false}, {psk().byV1(), false}, {byP256.byV1(), false}, {byRSA.byV1(), false}} {
 		if err := ctx.Err(); err != nil {
 			return rows, err
 		}
@@ -41,7 +45,7 @@ func Run(ctx context.Context, out io.Writer, quick bool) (rows []any, err error)
 			fmt.Sprintf("%.0f (%.0f-%.0f)", row.Responder, row.ResponderMin, row.ResponderMax), 1e6/row.Arithmetic, row.CheckMicros, row.Bytes)
 		rows = append(rows, row)
 	}
-	for _, m := range []method{psk(), certificates, psk().byV1(), certificates.byV1()} {
+	for _, m := range []method{psk(), byP256, psk().byV1(), byP256.byV1()} {
 		if err := ctx.Err(); err != nil {
 			return rows, err
 		}

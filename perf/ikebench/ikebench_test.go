@@ -13,8 +13,8 @@ func TestRun(t *testing.T) {
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out.String())
 	}
-	if len(rows) != 10 {
-		t.Errorf("%d rows, want 10", len(rows))
+	if len(rows) != 12 {
+		t.Errorf("%d rows, want 12", len(rows))
 	}
 	for _, row := range rows {
 		switch row := row.(type) {
@@ -28,7 +28,7 @@ func TestRun(t *testing.T) {
 			}
 		}
 	}
-	for _, want := range []string{"PSK", "ECDSA P-256", "v1 ", "v2 ", "KiB of Go memory", "of a core"} {
+	for _, want := range []string{"PSK", "ECDSA P-256", "RSA 2048", "v1 ", "v2 ", "KiB of Go memory", "of a core"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("%q is not in the report:\n%s", want, out.String())
 		}

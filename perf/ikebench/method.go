@@ -1,9 +1,11 @@
 package ikebench
 
 import (
+	std "crypto"
 	"crypto/ecdh"
 	"crypto/ecdsa"
 	"crypto/rand"
+	"crypto/rsa"
 	"crypto/sha256"
 	"errors"
 	"time"
@@ -20,7 +22,7 @@ type method struct {
 	prove      func(*ike.Peer) error // fills in one end
 	check      func(ike.CheckCertificates) ike.CertificatesChecked
 	curve      ecdh.Curve
-	signatures *ecdsa.PrivateKey // one signature is made and one verified; nil: none is
+	signatures std.Signer // one signature is made and one verified; nil: none is
 }
 
 // epoch is when the engines' clock begins.
@@ -47,9 +49,9 @@ func (m method) byV1() method {
 	return m
 }
 
-// ecdsaCertificates is authentication by certificates of P-256 that one CA has issued, each checked in full.
-func ecdsaCertificates() (method, error) {
-	ca, err := NewAuthority()
+// certificates is authentication by certificates that one CA has issued, each checked in full.
+func certificates(kind Keys) (method, error) {
+	ca, err := NewAuthority(kind)
 	if err != nil {
 		return method{}, err
 	}
@@ -64,7 +66,7 @@ func ecdsaCertificates() (method, error) {
 		}
 		return err
 	}
-	return method{proposal: curve25519, curve: ecdh.X25519(), name: "ECDSA P-256", prove: prove, check: ca.Check, signatures: ca.key}, nil
+	return method{proposal: curve25519, curve: ecdh.X25519(), name: kind.String(), prove: prove, check: ca.Check, signatures: ca.key}, nil
 }
 
 // arithmetic is the CPU time, in microseconds, of public keys that one end cannot do without: one key exchange, one signature made and one verified. That
@@ -76,11 +78,19 @@ func (m method) arithmetic() (float64, error) {
 	}
 	digest := sha256.Sum256(nil)
 	signatures, err := alone(func() error {
-		signature, err := ecdsa.SignASN1(rand.Reader, m.signatures, digest[:])
-		if err == nil && !ecdsa.VerifyASN1(&m.signatures.PublicKey, digest[:], signature) {
-			err = errors.New("ikebench: a signature does not hold")
+		signature, err := m.signatures.Sign(rand.Reader, digest[:], std.SHA256)
+		if err != nil {
+			return err
 		}
-		return err
+		switch key := m.signatures.Public().(type) {
+		case *rsa.PublicKey:
+			return rsa.VerifyPKCS1v15(key, std.SHA256, digest[:], signature)
+		case *ecdsa.PublicKey:
+			if ecdsa.VerifyASN1(key, digest[:], signature) {
+				return nil
+			}
+		}
+		return errors.New("ikebench: a signature does not hold")
 	})
 	return exchange + signatures, err
 }

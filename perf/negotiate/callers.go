@@ -3,6 +3,7 @@ package negotiate
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"net/netip"
 	"time"
@@ -55,12 +56,12 @@ func numbered(network byte, number int) netip.Addr {
 func callerName(number int) string { return fmt.Sprintf("peer-%d", number) }
 
 // newCallers makes those that a series needs, to call by the wire.
-func newCallers(s series, w *wire) (*callers, error) {
+func newCallers(ctx context.Context, s series, w *wire) (*callers, error) {
 	c := &callers{wire: w, authority: s.authority, quickModes: s.quickModes, byName: map[string]*caller{}, spi: 0x1000}
 	var peers []ike.Peer
 	for i := range s.callers {
 		p, err := s.peer(i)
-		if err != nil {
+		if err = errors.Join(err, ctx.Err()); err != nil { // thousands of certificates take a while
 			return nil, err
 		}
 		peers = append(peers, p)

@@ -1,6 +1,8 @@
 package negotiate
 
 import (
+	"bufio"
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -25,7 +27,7 @@ func program(t *testing.T) string {
 }
 
 // run measures, and has the rows and verdicts from the file that they are also written to.
-func run(t *testing.T, o Options) (rows []Row, verdicts []Verdict, text string) {
+func run(t *testing.T, o Options) (rows []Row, verdicts []Verdict, costs []Cost, text string) {
 	t.Helper()
 	var out strings.Builder
 	o.JSON, o.Out, o.Progress = filepath.Join(t.TempDir(), "rows.json"), &out, io.Discard
@@ -43,7 +45,10 @@ func run(t *testing.T, o Options) (rows []Row, verdicts []Verdict, text string) 
 	}
 	for _, raw := range all {
 		var of struct{ Table string }
-		if err = json.Unmarshal(raw, &of); err == nil && of.Table == tableVerdict {
+		if err = json.Unmarshal(raw, &of); err == nil && of.Table == tableCost {
+			costs = append(costs, Cost{})
+			err = json.Unmarshal(raw, &costs[len(costs)-1])
+		} else if err == nil && of.Table == tableVerdict {
 			verdicts = append(verdicts, Verdict{})
 			err = json.Unmarshal(raw, &verdicts[len(verdicts)-1])
 		} else if err == nil {
@@ -54,7 +59,7 @@ func run(t *testing.T, o Options) (rows []Row, verdicts []Verdict, text string) 
 			t.Fatal(err)
 		}
 	}
-	return rows, verdicts, out.String()
+	return rows, verdicts, costs, out.String()
 }
 
 // referenceBest is the reference's best rate in SAs/s, on a Pentium III (S-116).
@@ -68,7 +73,7 @@ const referenceBest = 19.38969
 func TestRun(t *testing.T) {
 	binary := program(t)
 	t.Run("sweep", func(t *testing.T) {
-		rows, verdicts, text := run(t, Options{Binary: binary, Time: 300 * time.Millisecond, Peers: 60, Outstanding: 20})
+		rows, verdicts, _, text := run(t, Options{Binary: binary, Time: 300 * time.Millisecond, Peers: 60, Outstanding: 20})
 		var found []string
 		best := map[string]float64{}
 		for _, r := range rows {
@@ -105,7 +110,7 @@ func TestRun(t *testing.T) {
 	})
 	t.Run("PFS", func(t *testing.T) {
 		const quickModes = 2
-		rows, _, _ := run(t, Options{Binary: binary, Intervals: []int{0}, PFS: []string{PFSNone, PFSSession, PFSMaster}, QuickModes: quickModes, Peers: 12, Outstanding: 6})
+		rows, _, costs, text := run(t, Options{Binary: binary, Intervals: []int{0}, PFS: []string{PFSNone, PFSSession, PFSMaster}, QuickModes: quickModes, Peers: 12, Outstanding: 6})
 		mainModes := map[string]int{PFSNone: 1, PFSSession: 1, PFSMaster: quickModes}
 		if len(rows) != 2*2*len(mainModes) {
 			t.Errorf("%d rows, expected two for each of two versions and %d kinds of PFS", len(rows), len(mainModes))
@@ -117,14 +122,29 @@ func TestRun(t *testing.T) {
 				t.Errorf("expected %d main modes and %d quick modes for each connection: %+v", mainModes[r.PFS], quickModes, r)
 			}
 		}
+		var compared []string
+		for _, c := range costs {
+			compared = append(compared, c.Version+" "+c.PFS)
+			if c.Share <= 0 || math.Abs(c.Share*c.Without-c.QMRate) > 1e-6 {
+				t.Errorf("a cost of PFS that does not add up: %+v", c)
+			}
+		}
+		if want := []string{"v1 session", "v1 master", "v2 session", "v2 master"}; !slices.Equal(compared, want) || strings.Count(text, "quick modes/s at 0 ms, ") != len(want) {
+			t.Errorf("the costs of %v, expected %v:\n%s", compared, want, text)
+		}
 	})
 	t.Run("certificates", func(t *testing.T) {
-		rows, _, _ := run(t, Options{Binary: binary, Intervals: []int{0}, Auth: []string{AuthCertificate}, Peers: 12, Outstanding: 6})
+		rows, _, _, _ := run(t, Options{Binary: binary, Intervals: []int{0}, Auth: []string{AuthCertificate, AuthRSA}, Peers: 12, Outstanding: 6})
+		var found []string
 		for _, r := range rows {
 			checkRow(t, &r)
-			if r.Completed != r.Initiated || r.Authentication != AuthCertificate {
+			found = append(found, r.Version+" "+r.Authentication)
+			if r.Completed != r.Initiated {
 				t.Errorf("expected all to complete by certificate: %+v", r)
 			}
+		}
+		if want := []string{"v1 certificate", "v1 certificate-rsa", "v2 certificate", "v2 certificate-rsa"}; !slices.Equal(slices.Compact(found), want) {
+			t.Errorf("rows of %v, expected %v", found, want)
 		}
 	})
 }
@@ -154,5 +174,105 @@ func TestOptions(t *testing.T) {
 	o, err := Options{PFS: []string{PFSMaster}}.withDefaults()
 	if err != nil || o.QuickModes != pfsQuickModes || len(o.rounds()) != 7 {
 		t.Errorf("%+v, %v: expected %d quick modes and six intervals with one measurement to compare 0 ms with", o, err, pfsQuickModes)
+	}
+}
+
+// A file for the rows that cannot be written is found before anything is measured.
+func TestFileThatCannotBeWritten(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "none", "rows.json")
+	err := Run(t.Context(), Options{Binary: "/nonexistent", JSON: name, Out: io.Discard})
+	if err == nil || !strings.Contains(err.Error(), name) {
+		t.Errorf("found %v, expected an error about %s", err, name)
+	}
+}
+
+// Ctrl-C ends a measurement at once, whatever it is at. Nothing stays behind, and the file of rows is whole.
+func TestInterrupt(t *testing.T) {
+	binary := program(t)
+	for _, at := range []string{"gateway 1 of 1", "it is up"} {
+		t.Run(at, func(t *testing.T) { interrupt(t, binary, at) })
+	}
+}
+
+// interrupt has a measurement of ten minutes get SIGINT when it says that it is at a point.
+func interrupt(t *testing.T, binary, at string) {
+	dir := t.TempDir()
+	rows := filepath.Join(dir, "rows.json")
+	command := exec.CommandContext(t.Context(), binary, "lab", "negotiate", "--ike", "v1", "--interval", "250", "--time", "10m", "--json", rows)
+	command.Env = append(os.Environ(), "TMPDIR="+dir)
+	progress, err := command.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := command.Start(); err != nil {
+		t.Fatal(err)
+	}
+	limit := time.AfterFunc(5*time.Minute, func() { _ = command.Process.Kill() }) // of a machine that is very busy
+	defer limit.Stop()
+	var said strings.Builder
+	lines := bufio.NewScanner(progress)
+	for sent := false; lines.Scan(); {
+		fmt.Fprintln(&said, lines.Text())
+		if !sent && strings.Contains(lines.Text(), at) {
+			sent = true
+			if err := command.Process.Signal(os.Interrupt); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	if err := command.Wait(); err == nil || command.ProcessState.ExitCode() != 1 || !strings.HasSuffix(said.String(), "sallyport: negotiate: interrupted\n") {
+		t.Errorf("%v, expected exit code 1 and a word about the interruption:\n%s", err, said.String())
+	}
+	if text, err := os.ReadFile(rows); err != nil || string(text) != "[]\n" {
+		t.Errorf("the file of rows is %q, %v; expected an empty array", text, err)
+	}
+	lab := fmt.Sprintf("sp-%d-*", command.Process.Pid)
+	for _, place := range []string{"/run/netns", "/run/sallyport-lab", dir} {
+		if left, err := filepath.Glob(filepath.Join(place, lab)); err != nil || len(left) > 0 {
+			t.Errorf("left behind: %v, %v", left, err)
+		}
+	}
+	if running := processesWith(t, dir); len(running) > 0 {
+		t.Errorf("still running: %q", running)
+	}
+}
+
+// processesWith has the command lines of processes that name a folder.
+func processesWith(t *testing.T, dir string) (list []string) {
+	t.Helper()
+	files, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range files {
+		if text, err := os.ReadFile(file); err == nil && bytes.Contains(text, []byte(dir)) { // others end meanwhile
+			list = append(list, string(bytes.ReplaceAll(text, []byte{0}, []byte{' '})))
+		}
+	}
+	return list
+}
+
+// The rate at 0 ms is of the time in which as many connections are under way as may be; with too few peers for that it is of all the time, and not of none.
+func TestWindow(t *testing.T) {
+	for _, c := range []struct {
+		callers, bound int
+		counted        int
+	}{{10, 4, 6}, {8, 4, 4}, {7, 4, 7}, {4, 4, 4}, {1, 4, 1}, {4, 1, 3}} {
+		r := &round{plan: plan{callers: c.callers, bound: c.bound}, spent: func() (time.Duration, error) { return 0, nil }}
+		now := time.Unix(0, 0)
+		r.begin(now)
+		for began := 0; !r.over(); {
+			for ; r.due(now); began++ {
+				r.initiated(now)
+			}
+			now = now.Add(time.Second)
+			if r.open() > 0 {
+				r.mainMode(now)
+				r.completed(now, now)
+			}
+		}
+		if got := float64(r.mainModes) / r.seconds(); r.seconds() <= 0 || got < 0.5 || got > 1 || r.mainModes < c.counted {
+			t.Errorf("%d of %d at once: %d main modes in %.0f s, expected at least %d and one a second", c.bound, c.callers, r.mainModes, r.seconds(), c.counted)
+		}
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"sallyport/ike"
+	"sallyport/perf/ikebench"
 )
 
 // Kinds of perfect forward secrecy (S-083) and of authentication.
@@ -20,8 +21,12 @@ const (
 	PFSMaster  = "master"  // a main mode with authentication for each quick mode
 
 	AuthPSK         = "psk"
-	AuthCertificate = "certificate"
+	AuthCertificate = "certificate" // of ECDSA P-256
+	AuthRSA         = "certificate-rsa"
 )
+
+// keys are those that certificates are of.
+var keys = map[string]ikebench.Keys{AuthCertificate: ikebench.P256, AuthRSA: ikebench.RSA2048}
 
 // Options says what Run measures: a row for each interval, of each version, kind of PFS and authentication. The zero value is IKEv1 and IKEv2 by preshared
 // key without PFS.
@@ -99,7 +104,7 @@ func (o *Options) validate() error {
 	}{
 		{"version of IKE", o.Versions, []string{ike.V1.String(), ike.V2.String()}},
 		{"PFS", o.PFS, []string{PFSNone, PFSSession, PFSMaster}},
-		{"authentication", o.Auth, []string{AuthPSK, AuthCertificate}},
+		{"authentication", o.Auth, []string{AuthPSK, AuthCertificate, AuthRSA}},
 	} {
 		for i, word := range words.given {
 			if !slices.Contains(words.known, word) || slices.Contains(words.given[:i], word) {
@@ -124,7 +129,7 @@ func (o *Options) validate() error {
 		wrong("%s for each interval: want %s to %s", o.Time, time.Millisecond, maxTime)
 	}
 	if n := o.crowd(); n > maxPeers && len(errs) == 0 {
-		wrong("%d peers would be needed, each for one connection: want at most %d: less time, or fewer intervals", n, maxPeers)
+		wrong("%d peers would be needed, each for one connection: want at most %d: less time, fewer intervals or --peers", n, maxPeers)
 	}
 	return errors.Join(errs...)
 }

@@ -36,7 +36,7 @@ func (o *Options) printHeading(cpu, others int) {
 		rule += fmt.Sprintf("; %d with master PFS, which has a main mode for each quick mode", 3*o.QuickModes)
 	}
 	why := ""
-	if o.Outstanding > halfOpen {
+	if min(o.Outstanding, o.Peers) > halfOpen {
 		why = fmt.Sprintf(", which is more than the gateway lets be half-open (%d) or wait for it (%d), so that it has to shed load", halfOpen, queued)
 	}
 	fmt.Fprintf(o.Out, heading, cpu, o.crowd(), where, times, ikeProposal, childProposal, rule, o.Outstanding, why, unhurried)
@@ -60,6 +60,10 @@ func (o *Options) printRow(r *Row) {
 		}
 		fmt.Fprintf(o.Out, "     turned away: %s\n", strings.Join(parts, ", "))
 	}
+}
+
+func (o *Options) printCost(c *Cost) {
+	fmt.Fprintf(o.Out, "     with %s PFS %.0f quick modes/s at 0 ms, %.0f %% of the %.0f without\n", c.PFS, c.QMRate, 100*c.Share, c.Without)
 }
 
 func (o *Options) printVerdict(v *Verdict) {

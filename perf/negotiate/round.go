@@ -78,11 +78,15 @@ func (r *round) due(now time.Time) bool {
 // next is when the next call of a slow round is due.
 func (r *round) next() time.Time { return r.began.Add(time.Duration(r.Initiated) * r.interval) }
 
-// initiated takes a call into account. As fast as possible, the window begins when there are as many as may be: before, all are at their beginning.
+// steady reports whether there are enough callers for a window with as many at once as may be: as many again as fill it up.
+func (r *round) steady() bool { return r.interval == 0 && r.callers >= 2*r.bound }
+
+// initiated takes a call into account. As fast as possible, the window begins when there are as many as may be, for before all are at their beginning; with too
+// few callers for that it is from the first to the last of them.
 func (r *round) initiated(now time.Time) {
 	r.Initiated++
 	r.last = now
-	if r.interval == 0 && !r.full && r.open() == r.bound {
+	if r.steady() && !r.full && r.open() == r.bound {
 		r.full = true
 		r.gateway, r.own, r.mainModes, r.quickModes = 0, 0, 0, 0
 		r.begin(now)

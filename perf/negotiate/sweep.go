@@ -64,10 +64,22 @@ type Verdict struct {
 	Shed           bool    `json:"overload_is_shed"`
 }
 
+// Cost says what PFS costs at 0 ms: both kinds cost throughput (S-083).
+type Cost struct {
+	Table          string  `json:"table"`
+	Version        string  `json:"ike"`
+	Authentication string  `json:"authentication"`
+	PFS            string  `json:"pfs"`
+	QMRate         float64 `json:"quick_modes_per_second"`
+	Without        float64 `json:"quick_modes_per_second_without_pfs"`
+	Share          float64 `json:"share_of_that"`
+}
+
 // The tables that the rows name.
 const (
 	tableRows    = "negotiate"
 	tableVerdict = "negotiate-verdict"
+	tableCost    = "negotiate-pfs"
 )
 
 // shedTarget is the share of its best rate that a gateway keeps when it is asked for more than it can do.
@@ -77,6 +89,9 @@ const shedTarget = 0.9
 func Run(ctx context.Context, o Options) error {
 	o, err := o.withDefaults()
 	if err != nil {
+		return err
+	}
+	if err := o.writeJSON(nil); err != nil { // before minutes have passed
 		return err
 	}
 	cpus, err := splitCPUs()
@@ -93,12 +108,22 @@ func Run(ctx context.Context, o Options) error {
 		fmt.Fprintf(o.Progress, "gateway %d of %d: IKE%s, %s, %s PFS; about %v each\n", i+1, len(list), s.version, s.auth, s.pfs, o.length())
 		rows, err := o.measure(ctx, s, cpus.gateway)
 		all = append(all, rows...)
+		if ctx.Err() != nil { // what else went wrong comes of that
+			err = errInterrupted
+		}
 		if err != nil {
 			return errors.Join(err, o.writeJSON(all))
+		}
+		if c, ok := cost(all, s); ok {
+			o.printCost(&c)
+			all = append(all, c)
 		}
 	}
 	return o.writeJSON(all)
 }
+
+// errInterrupted is for whoever ended it, and knows why.
+var errInterrupted = errors.New("negotiate: interrupted")
 
 // splitCPUs gives the last CPU to the gateway, moves this process to the others, for the peers, and says how many these are.
 var splitCPUs = sync.OnceValues(func() (split struct{ gateway, others int }, err error) {
@@ -123,8 +148,8 @@ func (o *Options) series() (list []series, err error) {
 		for _, auth := range o.Auth {
 			for _, pfs := range o.PFS {
 				s := series{version: versions[version], pfs: pfs, auth: auth, quickModes: o.QuickModes, callers: o.crowd(), psk: rand.Text() + rand.Text()}
-				if auth == AuthCertificate {
-					if s.authority, err = ikebench.NewAuthority(); err != nil {
+				if kind, certified := keys[auth]; certified {
+					if s.authority, err = ikebench.NewAuthority(kind); err != nil {
 						return nil, err
 					}
 				}
@@ -149,7 +174,7 @@ func (o *Options) measure(ctx context.Context, s series, cpu int) (all []any, er
 	}
 	fmt.Fprintf(o.Progress, "it is up after %.0f s\n", time.Since(began).Seconds())
 	defer func() { err = errors.Join(err, b.Close()) }()
-	c, err := newCallers(s, b.wire)
+	c, err := newCallers(ctx, s, b.wire)
 	if err != nil {
 		return nil, err
 	}
@@ -218,12 +243,35 @@ func verdict(rows []Row) (Verdict, bool) {
 	return v, true
 }
 
+// cost compares the quick modes a second of a series with those of the like without PFS, at 0 ms, if both have been measured. SAs a second would not do: with master
+// PFS each quick mode has a main mode, which counts too.
+func cost(all []any, s series) (Cost, bool) {
+	c := Cost{Table: tableCost, Version: s.version.String(), Authentication: s.auth, PFS: s.pfs}
+	for _, row := range all {
+		r, ok := row.(Row)
+		if !ok || r.Interval > 0 || r.Reference || r.Version != c.Version || r.Authentication != c.Authentication {
+			continue
+		}
+		switch r.PFS {
+		case PFSNone:
+			c.Without = r.QMRate
+		case s.pfs:
+			c.QMRate = r.QMRate
+		}
+	}
+	if s.pfs == PFSNone || c.QMRate == 0 || c.Without == 0 {
+		return c, false
+	}
+	c.Share = c.QMRate / c.Without
+	return c, true
+}
+
 // writeJSON writes what has been measured, of a run that was interrupted too.
 func (o *Options) writeJSON(rows []any) error {
 	if o.JSON == "" {
 		return nil
 	}
-	b, err := json.MarshalIndent(rows, "", "  ")
+	b, err := json.MarshalIndent(append([]any{}, rows...), "", "  ")
 	if err == nil {
 		err = os.WriteFile(o.JSON, append(b, '\n'), 0o644)
 	}
