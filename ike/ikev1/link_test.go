@@ -299,12 +299,6 @@ func (n *end) send(ef ike.Send) {
 	l.wire = append(l.wire, packet{to: n.other(), source: ef.Local, dest: ef.Remote, payload: payload})
 }
 
-// takes reports whether the data plane has an inbound SA already that was ordered.
-func (n *end) takes(in ike.ChildSA) bool {
-	c := n.engine.children[in.PairSPI]
-	return !n.late || c == nil || c.state != childPending
-}
-
 func (n *end) other() *end {
 	if n == n.link.a {
 		return n.link.b

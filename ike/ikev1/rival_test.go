@@ -23,6 +23,12 @@ func keepsNewest(n *end) {
 	}
 }
 
+// takes reports whether the data plane has an inbound SA already that was ordered.
+func (n *end) takes(in ike.ChildSA) bool {
+	c := n.engine.children[in.PairSPI]
+	return !n.late || c == nil || c.state != childPending
+}
+
 // S-079: quick modes cross with a peer that keeps the pair which it has installed last: packets go by what the peer sends by, what it sends by is not deleted, one
 // pair is left, and no packet is lost.
 func TestPeerKeepsNewest(t *testing.T) {

@@ -42,11 +42,12 @@ func strongSwanV1Forms(b *bed) []testCase {
 		{name: "ah", core: true, ike: defaultIKEv1, ah: "sha256", theirs: strongSwan(), wire: plainAH},
 		{name: "pfs", core: true, ike: defaultIKEv1, esp: "aes128-sha256-modp2048", theirs: strongSwan(), wire: plainESP, check: wantLog("/MODP_2048/")},
 		{name: "rekey", core: true, ike: defaultIKEv1, esp: defaultESPv1, theirs: strongSwan(), wire: plainESP, check: rekeyBothWays},
+		{name: "rekey-at-once", ike: defaultIKEv1, esp: defaultESPv1, theirs: strongSwan(), wire: plainESP, check: rekeyAtOnce},
 		{name: "lifetimes", ike: defaultIKEv1, esp: defaultESPv1, wire: plainESP, check: rekeysByTime,
 			theirs: strongSwan(func(_ *bed, t *peers.Tunnel) {
 				t.Connection, t.Child = "reauth_time = 15s\n over_time = 15s", "rekey_time = 8s\n life_time = 40s\n rand_time = 0s"
 			})},
-		{name: "delete", ike: defaultIKEv1, esp: defaultESPv1, theirs: strongSwan(), wire: plainESP, check: deleteBothWays, changing: true},
+		{name: "delete", core: true, ike: defaultIKEv1, esp: defaultESPv1, theirs: strongSwan(), wire: plainESP, check: deleteBothWays, changing: true},
 		{name: "nat", ike: defaultIKEv1, esp: defaultESPv1, wire: espInUDP,
 			theirs: strongSwan(func(_ *bed, t *peers.Tunnel) { t.Connection = "encap = yes" })},
 		{name: "ah-transport", ike: defaultIKEv1, ah: "sha1", theirs: strongSwan(swanTransport), wire: plainAH,

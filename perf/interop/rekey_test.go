@@ -207,9 +207,7 @@ func deleteBothWays(t *testing.T, r *running) {
 		if _, err := r.gateway.WaitTunnel(t.Context(), nil, tunnelLimit); err != nil {
 			t.Fatal(err)
 		}
-		if r.v1 {
-			r.installed(t)
-		}
+		r.installed(t)
 		if err := pingAll(r.A.Host, r.B.HostAddress); err != nil {
 			t.Error(err)
 		}
