@@ -20,6 +20,7 @@ const (
 	minMTUTunnel = 576     // bytes: what any path of IPv4 is taken to carry (RFC 791 section 3.2), and IKE needs at the least (RFC 7383 section 2.5.1)
 	maxMTU       = 9728    // bytes: jumbo frames of all common equipment
 	minMemoryMB  = 64      // below it the tables of the data plane have no room
+	maxMemoryMB  = 1 << 20 // a slip of the finger rather than a machine
 	maxTable     = 1 << 28 // entries
 	maxSlots     = 1 << 24 // inbound SAs: the rest of the SPI is random
 	maxIDs       = 65534   // tunnels, neighbours: 16-bit numbers with one reserved
@@ -111,7 +112,7 @@ func (b *builder) dataplane() {
 	raw := &b.raw.Dataplane
 	b.config.Dataplane = Dataplane{
 		HugePages:     string(raw.HugePages),
-		MemoryMB:      b.within("dataplane.memory_mb", raw.MemoryMB, minMemoryMB, 1<<20, "MiB"),
+		MemoryMB:      b.within("dataplane.memory_mb", raw.MemoryMB, minMemoryMB, maxMemoryMB, "MiB"),
 		MainCore:      raw.MainCore,
 		Workers:       raw.Workers,
 		Idle:          string(raw.Idle),
@@ -121,6 +122,9 @@ func (b *builder) dataplane() {
 		MaxNeighbours: b.within("dataplane.max_neighbours", raw.MaxNeighbours, 1, maxIDs, "neighbours"),
 		CryptoDevices: raw.CryptoDevices,
 		LogLevel:      string(raw.LogLevel),
+	}
+	if total := b.options.Machine.MemoryMB; total > 0 && raw.MemoryMB > total && raw.MemoryMB <= maxMemoryMB { // DPDK does not survive it
+		b.add("dataplane.memory_mb", "expected less than this machine has, %d MiB, found %d", total, raw.MemoryMB)
 	}
 	b.cores()
 	for i, device := range raw.CryptoDevices {

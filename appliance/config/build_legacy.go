@@ -14,14 +14,19 @@ func (b *builder) legacy(key, user, weak string) {
 		b.warn("%s uses %s, which no longer protects: legacy_algorithms lets it", user, weak)
 		return
 	}
-	b.add(key, "expected algorithms that still protect, found %s, which does not: use %s, or write legacy_algorithms: true at the top of the file for a peer that has nothing better", weak, better(weak))
+	b.add(key, "expected algorithms that still protect, found %s, which does not: use %s, or write legacy_algorithms: true at the top of the file for a peer that has nothing better", weak, better(key, weak))
 }
 
-// better names what protects in place of weak algorithms, of each kind that is among them.
-func better(weak string) string {
+// better names what protects in place of weak algorithms, of each kind that is among them. What IKE itself is offered may have to be said in IKEv1, which
+// has no GCM for that.
+func better(key, weak string) string {
+	cipher := "aes128gcm16"
+	if strings.Contains(key, ".ike_proposals") || strings.Contains(key, ".key_exchange_methods") {
+		cipher = "aes128"
+	}
 	var words []string
 	for _, word := range strings.Split(weak, " and ") {
-		instead := "aes128gcm16"
+		instead := cipher
 		switch {
 		case strings.HasPrefix(word, "prf"):
 			instead = "prfsha256"

@@ -201,6 +201,20 @@ func TestOneCore(t *testing.T) {
 	}
 }
 
+// DPDK does not survive more memory than there is.
+func TestMemoryOfTheMachine(t *testing.T) {
+	folder := t.TempDir()
+	writeKey(t, folder, "site-b.psk", goodKey)
+	machine := twoCores()
+	machine.MemoryMB = 4000
+	for memory, want := range map[string]string{"4000": "", "4001": "expected less than this machine has, 4000 MiB, found 4001"} {
+		_, err := Parse(filepath.Join(folder, "gw.yaml"), []byte(replaced(t, "workers: [1]", "workers: [1], memory_mb: "+memory)), machine)
+		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("%s MiB: error %v, expected %q", memory, err, want)
+		}
+	}
+}
+
 func TestLoadNeedsAFile(t *testing.T) {
 	if _, err := Load(filepath.Join(t.TempDir(), "none.yaml")); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("error %v, want one that the file does not exist", err)
@@ -208,8 +222,8 @@ func TestLoadNeedsAFile(t *testing.T) {
 }
 
 func TestThisMachineHasCores(t *testing.T) {
-	if m := ThisMachine(); len(m.Cores) == 0 {
-		t.Error("no cores")
+	if m := ThisMachine(); len(m.Cores) == 0 || m.MemoryMB < minMemoryMB {
+		t.Errorf("found %+v", m)
 	}
 	for text, want := range map[string][]int{"0": {0}, "0-2,8": {0, 1, 2, 8}, "": nil, "3-1": nil, "a": nil} {
 		got, err := parseCPUList(text)

@@ -127,6 +127,7 @@ func TestErrors(t *testing.T) {
 func TestNotAConfiguration(t *testing.T) {
 	for text, want := range map[string]string{
 		"a: b\nc: [":           "gw.yaml:2: not valid YAML: did not find expected node content",
+		"a: @b":                "found character that cannot start any token: a tab, or a word",
 		"a: b\nc: d: e":        "gw.yaml:2: not valid YAML: mapping values are not allowed in this context: text that holds a colon before a space",
 		"":                     "the file is empty",
 		"# nothing\n":          "the file is empty",

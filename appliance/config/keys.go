@@ -47,6 +47,9 @@ var unknownAnchor = regexp.MustCompile(`^yaml: unknown anchor '(.*)' referenced`
 // colonInText is how it words what is mostly a value with a colon in it.
 const colonInText = "mapping values are not allowed in this context"
 
+// noToken is how it words a tab that indents, mostly.
+const noToken = "found character that cannot start any token"
+
 func (r *report) addSyntaxError(err error, data []byte) {
 	if parts := unknownAnchor.FindStringSubmatch(err.Error()); parts != nil {
 		before, _, _ := bytes.Cut(data, []byte("*"+parts[1]))
@@ -60,6 +63,9 @@ func (r *report) addSyntaxError(err error, data []byte) {
 	line, _ := strconv.Atoi(parts[1]) // 0 without one
 	if parts[2] == colonInText {
 		parts[2] += ": text that holds a colon before a space, or ends in one, has to be in quotes"
+	}
+	if parts[2] == noToken {
+		parts[2] += ": a tab, or a word that begins with @, % or `: spaces indent, and such a word has to be in quotes"
 	}
 	r.addAt(line, "", "not valid YAML: %s", parts[2])
 }

@@ -6,12 +6,15 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // Machine is what a configuration has to fit.
 type Machine struct {
-	Cores []int // numbers of the cores that are online
-	UID   int   // of this process: who may own key files beside root
+	Cores    []int // numbers of the cores that are online
+	UID      int   // of this process: who may own key files beside root
+	MemoryMB int   // MiB of main memory; 0: not known
 }
 
 // ThisMachine is the machine that this process runs on.
@@ -25,6 +28,10 @@ func ThisMachine() Machine {
 		for core := range runtime.NumCPU() {
 			m.Cores = append(m.Cores, core)
 		}
+	}
+	var info unix.Sysinfo_t
+	if unix.Sysinfo(&info) == nil {
+		m.MemoryMB = int(info.Totalram * uint64(info.Unit) >> 20)
 	}
 	return m
 }
