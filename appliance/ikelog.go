@@ -48,6 +48,12 @@ func newIKELog(folder string, log *slog.Logger) *ikeLog {
 func (l *ikeLog) turn(on bool) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if on && l.file != nil && l.moved() {
+		if err := l.file.Close(); err != nil {
+			l.log.Error("IKE log: the file that was moved away", "error", err)
+		}
+		l.on, l.file, l.size = false, nil, 0
+	}
 	if on && l.file == nil {
 		if err := os.MkdirAll(filepath.Dir(l.path), 0o700); err != nil {
 			return fmt.Errorf("IKE log: %w", err)
@@ -71,6 +77,13 @@ func (l *ikeLog) turn(on bool) error {
 		l.write(fmt.Sprintf("%s switched %s\n", stamp(time.Now()), word))
 	}
 	return nil
+}
+
+// moved reports whether somebody has moved the file away or deleted it, as a rotation of logs does.
+func (l *ikeLog) moved() bool {
+	open, err := l.file.Stat()
+	there, errThere := os.Stat(l.path)
+	return err == nil && (errThere != nil || !os.SameFile(open, there))
 }
 
 // observe is ike.Config.Observe.

@@ -125,3 +125,36 @@ func TestIKELogFile(t *testing.T) {
 		t.Errorf("a log that cannot be written: %+v, error %v, log %s", l.view(), err, fmt.Sprint(said.String()))
 	}
 }
+
+// A file that was moved away or deleted gets what is written until the log is switched on once more, which begins another.
+func TestIKELogIsMoved(t *testing.T) {
+	l := newIKELog(t.TempDir(), slog.New(slog.DiscardHandler))
+	defer l.close()
+	on := func() string {
+		t.Helper()
+		if err := l.turn(true); err != nil {
+			t.Fatal(err)
+		}
+		text, err := os.ReadFile(l.path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if view := l.view(); !view.On || view.Octets != len(text) || strings.Count(string(text), "switched on") != 1 {
+			t.Fatalf("the log is %+v and holds %q", view, text)
+		}
+		return string(text)
+	}
+	before := on()
+	on() // changes nothing
+	if err := os.Rename(l.path, l.path+".1"); err != nil {
+		t.Fatal(err)
+	}
+	on()
+	if text, err := os.ReadFile(l.path + ".1"); err != nil || string(text) != before {
+		t.Errorf("the file that was moved holds %q, error %v", text, err)
+	}
+	if err := os.Remove(l.path); err != nil {
+		t.Fatal(err)
+	}
+	on()
+}
