@@ -205,6 +205,7 @@ func TestExitCodes(t *testing.T) {
 		"config apply " + missing:      {"", "configuration: open " + missing + ": no such file or directory\n", exitBad},
 		"config rollback x":            {"", "sallyport: backup \"x\": expected a number that `sallyport config backups` lists\n", exitFailed},
 		"explain --src 10.1.0.1":       {"", "sallyport: required flag(s) \"dst\", \"proto\" not set\n", exitFailed},
+		"ikelog maybe":                 {"", "sallyport: expected on, off or nothing, found \"maybe\"\n", exitFailed},
 		"address add wan":              {"", "sallyport: expected sallyport address add PORT ADDRESS/LENGTH, found 1 arguments\n", exitFailed},
 		"policy show --socket nowhere": {"", "sallyport: no gateway listens on nowhere: start one with `sallyport run -c FILE`, or name its socket with --socket\n", exitFailed},
 	} {

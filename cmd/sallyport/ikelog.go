@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -20,7 +21,12 @@ of the gateway begins a new file, when the log is switched on, and keeps the for
 ike.log.sav. Without an argument the command says whether the log is on.`,
 		Example:   "  sallyport ikelog on\n  sallyport ikelog",
 		ValidArgs: []string{"on", "off"},
-		Args:      cobra.MatchAll(cobra.MaximumNArgs(1), cobra.OnlyValidArgs),
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) > 1 || len(args) == 1 && args[0] != "on" && args[0] != "off" {
+				return fmt.Errorf("expected on, off or nothing, found %q", strings.Join(args, " "))
+			}
+			return nil
+		},
 		RunE: func(c *cobra.Command, args []string) error {
 			gateway, err := client(c)
 			if err != nil {
