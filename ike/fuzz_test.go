@@ -9,7 +9,7 @@ import (
 
 // FuzzLink lets a script of octets drive both engines through the link: what is delivered, lost, repeated, reordered and damaged, what time passes,
 // what operators, configurations and data planes want, who is switched off and on. When the network is well again and the wire quiet, the tunnel
-// must stand, alone, the same on both sides.
+// must stand, alone, the same on both sides. Some scripts have b know nobody and answer by the default response rule: then nothing of a is left once it has gone.
 func FuzzLink(f *testing.F) {
 	for _, seed := range [][]byte{
 		{}, {0, 0, 0, 0, 0},
@@ -43,6 +43,12 @@ func FuzzLink(f *testing.F) {
 		{0x11, 0, 0, 0, 0, 0, 0, 0, 0x90, 0, 10, 0, 0x91, 0x20, 0, 6, 11}, // and rekey
 		{0xa1, 0, 0, 0, 0, 0x91, 1, 0, 0, 0x90, 0x20, 0x40, 0, 5, 0x8e, 0},
 		{7, 0x7e, 0, 0, 0, 0, 6, 0x1e, 14, 0x7e, 16, 0, 0x1e, 4, 0, 0, 0}, // at both ends, with operators between
+		// a stranger: keys renewed by both, ends by both, either one switched off, no place, another configuration, losses
+		{asStranger, 0, 0, 0, 0, 0, 0, 8, 9, 0, 0x10, 0, 0, 10, 11, 0, 0, 0},
+		{asStranger | 1, 0, 0, 0, 0, 0, 0, 15, 0, 0, 16, 0, 0, 0, 0, 0, 14, 0, 16, 0},
+		{asStranger | 2, 0, 0, 0, 0, 0, 0, 18, 0, 0, 0, 0, 0, 19, 4, 4, 4, 4, 0, 0, 0},
+		{asStranger | 4, 21, 0, 0, 0, 0, 0, 21, 0x1d, 0, 0, 0, 0, 0x36, 0, 0, 0x37, 8, 0},
+		{asStranger, 2, 0, 2, 0, 0, 2, 3, 0, 1, 2, 0, 3, 0, 7, 7, 7, 0, 0, 0x90, 0, 6, 6, 0},
 	} {
 		f.Add(seed)
 	}
@@ -55,6 +61,10 @@ func play(t *testing.T, script []byte) {
 	var first byte
 	if len(script) > 0 {
 		first, script = script[0], script[1:]
+	}
+	if first&asStranger == asStranger {
+		playStranger(t, first, script)
+		return
 	}
 	both := func(c *Config) {
 		if first&4 != 0 {
@@ -134,6 +144,66 @@ func play(t *testing.T, script []byte) {
 	}
 }
 
+// asStranger are the bits of a script's first octet by which b answers a as a stranger. The rest says how.
+const asStranger = 0x78
+
+// playStranger is play with a b that has no peers and a default response rule.
+func playStranger(t *testing.T, first byte, script []byte) {
+	response := template(t)
+	changeA := []func(*Config){hosts}
+	if first&1 != 0 {
+		changeA = []func(*Config){inTransport}
+	}
+	if first&2 != 0 {
+		changeA = append(changeA, with(espProposals(t, "aes128gcm16-ecp256")))
+		response.Children[0].Proposals = espProposals(t, "aes128gcm16-ecp256")
+	}
+	l := join(t, both(changeA...), both(answering(response), func(c *Config) {
+		if first&4 != 0 {
+			c.Limits.Dynamic = 1
+		}
+	}))
+	l.a.base, l.b.base = l.a.cfg, l.b.cfg
+	l.begin()
+	for _, op := range script {
+		l.op(op)
+	}
+	l.strangerIsWell()
+	l.a.step(Terminate{Peer: "b"})
+	l.advance(10 * time.Minute) // what a has told by a message that was lost b finds out by asking whether it lives
+	l.nobodyLeft()
+	if t.Failed() {
+		t.Fatalf("a:\n%sb:\n%s", l.a.story(), l.b.story())
+	}
+}
+
+// strangerIsWell has the network and both ends well again, and wants a let in.
+func (l *link) strangerIsWell() {
+	l.t.Helper()
+	for _, n := range []*end{l.a, l.b} {
+		n.noSPI, n.refuseIn, n.refuseOut = false, false, false
+		n.restore()
+	}
+	l.a.step(Initiate{Peer: "b"})
+	l.advance(10 * time.Minute)
+	l.letIn()
+}
+
+// peerName is whom an end speaks with, childName the child that it has with it: without a peer of its own the dynamic one.
+func (n *end) peerName() string {
+	if len(n.base.Peers) == 0 {
+		return dynamicA
+	}
+	return n.base.Peers[0].Name
+}
+
+func (n *end) childName() string {
+	if len(n.base.Peers) == 0 {
+		return dynamicA
+	}
+	return "net"
+}
+
 // op carries out one octet of a script. Its low five bits say what, the rest which datagram in flight, counted from the oldest.
 func (l *link) op(op byte) {
 	which := int(op >> 5)
@@ -154,13 +224,13 @@ func (l *link) op(op byte) {
 			side.step(Expire{SPI: side.outbound[side.cells[child]].PairSPI, Hard: which&1 == 0})
 		}
 	case what < 16 && op&0x80 != 0:
-		side.step(Terminate{Peer: side.base.Peers[0].Name, Child: "net"})
+		side.step(Terminate{Peer: side.peerName(), Child: side.childName()})
 	case what < 16:
-		side.step(Terminate{Peer: side.base.Peers[0].Name})
+		side.step(Terminate{Peer: side.peerName()})
 	case what < 18 && op&0x80 != 0:
-		side.step(Reauthenticate{Peer: side.base.Peers[0].Name})
+		side.step(Reauthenticate{Peer: side.peerName()})
 	case what < 18:
-		side.step(Initiate{Peer: side.base.Peers[0].Name})
+		side.step(Initiate{Peer: side.peerName()})
 	case what < 20:
 		side.boot(side.cfg)
 		side.step(Tick{})
@@ -173,7 +243,7 @@ func (l *link) op(op byte) {
 			side.heard[spi] = l.now
 		}
 	case what < 28:
-		side.step(Acquire{Peer: side.base.Peers[0].Name, Child: "net"})
+		side.step(Acquire{Peer: side.peerName(), Child: side.childName()})
 	case what < 30:
 		side.refuseIn = true
 	default:
@@ -245,5 +315,5 @@ func (n *end) reconfigure(what byte) {
 // restore configures what the end began with.
 func (n *end) restore() {
 	n.cfg.Peers = n.base.Peers
-	n.step(Reconfigure{Peers: n.cfg.Peers})
+	n.step(Reconfigure{Peers: n.cfg.Peers, DefaultResponse: n.cfg.DefaultResponse})
 }

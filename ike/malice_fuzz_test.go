@@ -22,6 +22,7 @@ func FuzzMalice(f *testing.F) {
 		{32, 0, 0, 0, 0, 0, 0, 8, 9, 0, 0, 0, 0, 0, 10, 0, 0, 11, 0, 0},          // a Child SA for each worker
 		{64, 0, 0, 0, 0, 0, 0, 0, 0, 8, 0, 0, 9, 0, 0},                           // childless
 		{128, 0, 0, 0, 0, 0xd7, 0, 0, 0, 0, 0xd6, 0, 0, 0, 0, 0},                 // addresses that change
+		{asStranger, 0, 0, 0, 0, 0, 0, 8, 0, 0, 9, 0, 0, 10, 0, 0, 11, 0, 0},     // to one that answers by the default response rule
 	}
 	edits := [][]byte{{}, {0, 0, 0, 1, 17, 9}, {0, 0, 0, 2, 40, 0}, {3, 1, 200, 3, 0, 41}, {4, 1, 0, 5, 1, 0}, {6, 2, 0, 0, 0, 0, 1, 30, 255}}
 	for _, script := range scripts {
@@ -38,6 +39,10 @@ func playMalice(t *testing.T, script, edits []byte) {
 	var first byte
 	if len(script) > 0 {
 		first, script = script[0], script[1:]
+	}
+	if first&asStranger == asStranger {
+		playMaliciousStranger(t, script, edits)
+		return
 	}
 	change := func(c *Config) {
 		for bit, change := range []func(*Config){
@@ -67,16 +72,7 @@ func playMalice(t *testing.T, script, edits []byte) {
 		}
 	}))
 	l.a.base, l.b.base = l.a.cfg, l.b.cfg
-	l.twist = func(from *end, payload []byte) []byte {
-		if from != l.b || len(edits) < 3 {
-			return payload
-		}
-		edit := edits[:3]
-		edits = edits[3:]
-		return from.rewrite(payload, func(_ wire.Header, first wire.PayloadType, plain []byte) (wire.PayloadType, []byte) {
-			return edited(first, plain, edit)
-		})
-	}
+	l.edit(l.b, edits)
 	l.begin()
 	for _, op := range script {
 		l.op(op)
@@ -99,6 +95,45 @@ func playMalice(t *testing.T, script, edits []byte) {
 	}
 	if t.Failed() {
 		t.Fatalf("a:\n%sb:\n%s", l.a.story(), l.b.story())
+	}
+}
+
+// playMaliciousStranger has the one without rules be a stranger, a, to whom b answers by the default response rule. Once it has gone b holds nothing.
+func playMaliciousStranger(t *testing.T, script, edits []byte) {
+	l := join(t, hosts, answering(template(t)))
+	l.a.base, l.b.base = l.a.cfg, l.b.cfg
+	l.edit(l.a, edits)
+	l.begin()
+	for _, op := range script {
+		l.op(op)
+	}
+	l.twist, l.wire = nil, nil
+	l.a.cfg.Peers = l.a.base.Peers
+	l.a.boot(l.a.cfg)
+	l.a.step(Tick{})
+	l.strangerIsWell()
+	if e := l.b.engine; len(e.sas) != 1 || e.timers.Len() > 20 || e.queued != 0 {
+		t.Errorf("b holds %d IKE SAs, %d timers, %d octets of fragments", len(e.sas), e.timers.Len(), e.queued)
+	}
+	l.a.step(Terminate{Peer: "b"})
+	l.advance(10 * time.Minute)
+	l.nobodyLeft()
+	if t.Failed() {
+		t.Fatalf("a:\n%sb:\n%s", l.a.story(), l.b.story())
+	}
+}
+
+// edit has each three octets change the payloads of a message of an end's before it is sealed.
+func (l *link) edit(by *end, edits []byte) {
+	l.twist = func(from *end, payload []byte) []byte {
+		if from != by || len(edits) < 3 {
+			return payload
+		}
+		edit := edits[:3]
+		edits = edits[3:]
+		return from.rewrite(payload, func(_ wire.Header, first wire.PayloadType, plain []byte) (wire.PayloadType, []byte) {
+			return edited(first, plain, edit)
+		})
 	}
 }
 
