@@ -185,10 +185,10 @@ func sendings(effects []ike.Effect) (sent []ike.Send) {
 }
 
 // oddScreen is what the screen would say of a peer's engine.
-func oddScreen(t *testing.T, peer ike.Peer, e *ike.Engine, now time.Time) string {
+func oddScreen(t *testing.T, peer ike.Peer, e engine, now time.Time) string {
 	t.Helper()
 	w := newWhy(peer.Complete(), e.Snapshot(), now)
-	w.Path = api.WhyPath{Port: "wan", Link: "up", NextHop: "192.0.2.2", Neighbour: "02:00:00:00:00:02"}
+	w.Path = api.WhyPath{Port: "wan", Link: "up", NextHop: peer.Remote.String(), Neighbour: "02:00:00:00:00:02"}
 	w.Todo = todo(w)
 	steady(w)
 	var screen strings.Builder
@@ -321,6 +321,20 @@ func checkScreen(t *testing.T, name, screen string) {
 
 // Every reason that a negotiation fails for has something to do about it.
 func TestEveryFailureHasAdvice(t *testing.T) {
+	reasons := failureReasons(t)
+	for reason, name := range reasons {
+		if advice[ike.Reason(reason)] == "" {
+			t.Errorf("%s (%s) has no advice in whytodo.go", name, reason)
+		}
+	}
+	if len(advice) != len(reasons) {
+		t.Errorf("%d lines of advice for %d reasons", len(advice), len(reasons))
+	}
+}
+
+// failureReasons are the reasons of package ike that a negotiation fails for, and how they are called there.
+func failureReasons(t *testing.T) map[string]string {
+	t.Helper()
 	reasons := map[string]string{}
 	for _, name := range []string{"../ike/fact.go", "../ike/reason.go"} {
 		file, err := parser.ParseFile(gotoken.NewFileSet(), name, nil, 0)
@@ -343,12 +357,5 @@ func TestEveryFailureHasAdvice(t *testing.T) {
 	if len(reasons) < 50 {
 		t.Fatalf("found only %d reasons", len(reasons))
 	}
-	for reason, name := range reasons {
-		if advice[ike.Reason(reason)] == "" {
-			t.Errorf("%s (%s) has no advice in whytodo.go", name, reason)
-		}
-	}
-	if len(advice) != len(reasons) {
-		t.Errorf("%d lines of advice for %d reasons", len(advice), len(reasons))
-	}
+	return reasons
 }

@@ -31,7 +31,7 @@ func todo(w *api.Why) string {
 		return otherVersion(w)
 	case undecipherable(w) && (failed == nil || w.Dropped.At.After(failed.Ended)):
 		return "what the peer sends does not decrypt: " + advice[ike.AuthKey]
-	case failed != nil && failed.Reason == string(ike.FailTimeout) && failed.Role == ike.RoleInitiator.String() || failed == nil && silent:
+	case failed != nil && unanswered(failed) || failed == nil && silent:
 		return todoSilence(w)
 	case failed != nil:
 		return adviceOn(w, failed)
@@ -39,8 +39,8 @@ func todo(w *api.Why) string {
 		return fmt.Sprintf("IKE comes from %s, which is no peer's address: if that is this peer, its remote: is wrong, or a NAT in between is missing", w.Stray.Remote)
 	case lately(w, w.Refused):
 		return fmt.Sprintf("our limit (%s) has refused the peer: find out who sends so much from %s; it is let in again by itself when that ends", w.Refused.Reason, w.Remote)
-	case w.Trying != nil && w.Version == 1 && w.Trying.Answer != "" && w.Trying.Answer != "response":
-		return "compare ike_proposals of both ends, and the peer's log: it, or somebody in its name, does not take what we offer"
+	case w.Trying != nil && w.Trying.Exchange == mainMode && w.Trying.Answer != "" && w.Trying.Answer != "response":
+		return refusedOffer
 	case w.Trying != nil:
 		return "wait: the negotiation goes on"
 	case !w.NextAttempt.IsZero() && slices.ContainsFunc(w.Tunnels, func(t api.WhyTunnel) bool { return !t.Up && t.Start == ike.StartAlways.String() }):
@@ -48,6 +48,17 @@ func todo(w *api.Why) string {
 	}
 	return fmt.Sprintf("nothing has asked for it yet: the first packet brings it up (start: on-demand), or `sallyport up %s`", w.Peer)
 }
+
+// refusedOffer is about a main mode to whose first message a no in clear has come.
+const refusedOffer = "compare ike_proposals of both ends, and the peer's log: it, or somebody in its name, does not take what we offer"
+
+// unanswered reports whether a negotiation of ours has met silence. In IKEv1 one that came further than its first message did not.
+func unanswered(failed *api.WhyAttempt) bool {
+	return failed.Reason == string(ike.FailTimeout) && failed.Role == ike.RoleInitiator.String() && (!byIKEv1(failed) || failed.Exchange == mainMode && failed.Answer == "")
+}
+
+// byIKEv1 reports whether a negotiation was by IKEv1.
+func byIKEv1(a *api.WhyAttempt) bool { return a.Exchange == mainMode || a.Exchange == quickMode }
 
 // onlyDown reports whether no other tunnel is missing than those an operator has taken down.
 func onlyDown(w *api.Why) bool {
@@ -118,12 +129,32 @@ func adviceOn(w *api.Why, failed *api.WhyAttempt) string {
 		if hasPPK(failed) {
 			text = "the preshared keys differ, or the postquantum ones: the same psk_file, and the same ppk_file, at both ends, then `sallyport reload`"
 		}
+	case ike.AuthAlgorithm, ike.CertKeyType:
+		if byIKEv1(failed) {
+			text = "give both ends keys of one kind, for IKEv1 has one method for both: RSA, or ECDSA on the same of P-256, P-384 and P-521; or speak IKEv2"
+		}
 	case ike.FailTimeout:
+		if byIKEv1(failed) && failed.Role == ike.RoleInitiator.String() {
+			text = adviceOnHalfAnswered(failed)
+		}
 		if failed.Role != ike.RoleInitiator.String() && (failed.Exchange == "IKE_SA_INIT" || failed.Exchange == mainMode) {
 			text = "the peer's first request comes in and nothing after our answer: do our packets reach it, is UDP 500 and 4500 open both ways, do long packets pass (fragment_size)? `sallyport doctor PEER` asks"
 		}
 	}
 	return strings.ReplaceAll(text, "PEER", w.Peer)
+}
+
+// adviceOnHalfAnswered is about a peer of IKEv1 that fell silent on the way: by that it refuses more often than by a word.
+func adviceOnHalfAnswered(failed *api.WhyAttempt) string {
+	switch {
+	case failed.Exchange == quickMode:
+		return "the peer has answered main mode and not quick mode, and its log may say why: compare esp_proposals, PFS and the filters; do long packets pass (fragment_size)?"
+	case failed.Answer != "response":
+		return refusedOffer
+	case slices.ContainsFunc(failed.Rows, func(r api.WhyRow) bool { return r.What == rowWe }): // message 5 was sent
+		return fmt.Sprintf("the peer does not answer our proof: does it know us as %s, by the same key? its log says; or is UDP 4500 closed, or are long packets lost (fragment_size)?", ourIdentity(failed))
+	}
+	return advice[ike.FailTimeout]
 }
 
 // whereItDiffers points to the rows without anything in common, or to the one who knows them.
@@ -198,8 +229,8 @@ var advice = map[ike.Reason]string{
 	ike.CertForm:        "have the peer send its certificate itself: X.509, no URL",
 	ike.CertTooMany:     "have the peer send its own certificate and its intermediates only",
 	ike.CertMalformed:   "renew the peer's certificate: it is not to be read",
-	ike.CertKeyInsecure: "renew the peer's certificate with a key of RSA 2048 bits or more, ECDSA or Ed25519",
-	ike.CertKeyShort:    "renew the peer's certificate with a key of RSA 2048 bits or more, ECDSA or Ed25519",
+	ike.CertKeyInsecure: "renew the peer's certificate with a key of ECDSA, or of RSA with 2048 bits or more",
+	ike.CertKeyShort:    "renew the peer's certificate with a key of ECDSA, or of RSA with 2048 bits or more",
 	ike.CertKeyType:     "renew the peer's certificate with a key of RSA 2048 bits or more, ECDSA P-256 to P-521 or Ed25519",
 	ike.CertSignature:   "have the peer's certificate issued anew with SHA-256 or better",
 	ike.CertUsage:       "have the peer's certificate issued with the key usage digitalSignature",

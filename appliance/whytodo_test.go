@@ -95,6 +95,33 @@ func TestTodo(t *testing.T) {
 		"nobody is asked, and a stranger asks": {func(w *api.Why) {
 			w.Stray = &api.WhyNote{Reason: string(ike.DropNoPolicy), Remote: "192.0.2.77", At: w.Clock, Count: 1}
 		}, "its remote: is wrong, or a NAT"},
+		"a NAT on the way of AH, by IKEv1": {func(w *api.Why) {
+			w.Failed = attempted(w, ike.RoleInitiator, time.Second, quickMode, "", ike.FailProposal)
+			w.Failed.Detail = "quick mode: " + ike.NoAHAcrossNAT
+		}, "AH and bundles cannot cross the NAT on the path"},
+		"the same, of the peer's": {func(w *api.Why) {
+			w.PeersFailed = attempted(w, ike.RoleResponder, time.Second, quickMode, "NO-PROPOSAL-CHOSEN", ike.FailProposal)
+			w.PeersFailed.Detail = ike.NoAHAcrossNAT
+		}, "AH and bundles cannot cross the NAT on the path"},
+		"a no in clear, and then nothing": {func(w *api.Why) {
+			w.Failed = attempted(w, ike.RoleInitiator, time.Second, mainMode, "NO-PROPOSAL-CHOSEN, which anybody may have sent", ike.FailTimeout)
+		}, "compare ike_proposals of both ends"},
+		"nothing at all by IKEv1": {func(w *api.Why) {
+			w.Failed = attempted(w, ike.RoleInitiator, time.Second, mainMode, "", ike.FailTimeout)
+		}, "nothing comes back from 192.0.2.2"},
+		"nothing after message 3": {func(w *api.Why) {
+			w.Failed = attempted(w, ike.RoleInitiator, time.Second, mainMode, "response", ike.FailTimeout)
+		}, "the peer went silent in the middle"},
+		"nothing after message 5": {func(w *api.Why) {
+			w.Failed = attempted(w, ike.RoleInitiator, time.Second, mainMode, "response", ike.FailTimeout)
+			w.Failed.Rows = []api.WhyRow{{What: rowWe, Ours: "192.0.2.1 by pre-shared key"}}
+		}, "does it know us as 192.0.2.1 by pre-shared key, by the same key?"},
+		"nothing to quick mode": {func(w *api.Why) {
+			w.Failed = attempted(w, ike.RoleInitiator, time.Second, quickMode, "", ike.FailTimeout)
+		}, "the peer has answered main mode and not quick mode"},
+		"keys of two kinds, by IKEv1": {func(w *api.Why) {
+			w.Failed = attempted(w, ike.RoleInitiator, time.Second, mainMode, "response", ike.AuthAlgorithm)
+		}, "give both ends keys of one kind"},
 		"a limit of yesterday": {func(w *api.Why) {
 			w.Refused = &api.WhyNote{Reason: string(ike.RefuseHalfOpen), At: w.Clock.Add(-24 * time.Hour)}
 		}, "nothing has asked for it yet"},

@@ -208,7 +208,9 @@ func (sa *isakmpSA) refuse(err error) {
 	if answer == 0 || sa.state != stateProving && sa.state != stateKeyed {
 		return
 	}
-	sa.inform(isakmp.NewNotify(answer, sa.cookies, nil))
+	if sa.inform(isakmp.NewNotify(answer, sa.cookies, nil)) != nil {
+		sa.no = answer.String()
+	}
 	if sa.role == ike.RoleInitiator {
 		sa.inform(isakmp.DeleteISAKMP(sa.cookies))
 	}
@@ -217,11 +219,15 @@ func (sa *isakmpSA) refuse(err error) {
 // turnAway answers a message 1 that leads to nothing. The answer is in clear, and so limited in its rate.
 func (sa *isakmpSA) turnAway(m *message, err error) {
 	f := asFailure(err)
+	e, d := sa.engine, ike.Datagram{Local: m.local, Remote: m.remote}
+	answers := e.mayReply(d)
+	if answers {
+		sa.no = f.answer().String()
+	}
 	for _, p := range sa.among {
 		p.noteFailure(ike.RoleResponder, f.reason, f.detail, sa.main.attempt())
 	}
-	e, d := sa.engine, ike.Datagram{Local: m.local, Remote: m.remote}
-	if !e.mayReply(d) {
+	if !answers {
 		return
 	}
 	fact := sa.fact(ike.Failed)

@@ -81,7 +81,9 @@ type isakmpSA struct {
 	vain      int    // of ours that the peer has refused, in a row
 	lastHeard time.Time
 	probe     probe
-	word      string // what an unauthenticated notification said last, for people
+	word      string           // what an unauthenticated notification said last, for people
+	no        string           // by which we have refused the peer, for people
+	shown     []isakmp.Payload // of the peer's message 5 or 6: who it says that it is, and its certificates
 
 	life  deadline.Timer // rekey, then the end
 	watch deadline.Timer // liveness; half-open: how long it may wait
@@ -151,7 +153,7 @@ func (sa *isakmpSA) establish() {
 		p.sas = append(p.sas, sa)
 	}
 	e.timers.Stop(&sa.watch)
-	sa.state, sa.upIn, sa.last = stateEstablished, e.steps, sa.main.iv
+	sa.state, sa.upIn, sa.last, sa.shown = stateEstablished, e.steps, sa.main.iv, nil
 	sa.lifetime = e.lifetimeFrom(e.now, sa.agreedLife().Seconds, sa.role)
 	f := sa.fact(ike.IKEEstablished)
 	f.Suite = sa.chosen.String()
@@ -299,11 +301,16 @@ func (sa *isakmpSA) fail(err error) {
 	if sa.word != "" {
 		fact.Detail += "; somebody, it may be the peer, said " + sa.word
 	}
+	attempt := sa.main.attempt()
+	attempt.NextSending = time.Time{}
+	if f.told {
+		attempt.Answer = f.word
+	}
 	if p := sa.peer; p != nil && sa.role == ike.RoleInitiator {
-		fact.NextAttempt = p.failed(fact.Reason, fact.Detail, sa.main.attempt())
+		fact.NextAttempt = p.failed(fact.Reason, fact.Detail, attempt)
 	} else {
 		for _, p := range sa.among {
-			p.noteFailure(ike.RoleResponder, fact.Reason, fact.Detail, sa.main.attempt())
+			p.noteFailure(ike.RoleResponder, fact.Reason, fact.Detail, attempt)
 		}
 	}
 	sa.engine.fact(fact)

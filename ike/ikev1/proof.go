@@ -63,8 +63,10 @@ func (sa *isakmpSA) verify(m *message, seen transcript, among []*peer, then func
 		if err := verifyHash(m.Payloads, id, hash); err != nil {
 			return &unauthenticated{ike.DropIntegrity, err}
 		}
+		sa.shown = m.Payloads
 		return then(m)
 	}
+	sa.shown = m.Payloads
 	expected := configurations(among)
 	p, err := identify(expected, sa.chosen.Auth, id)
 	if err != nil {

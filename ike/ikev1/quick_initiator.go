@@ -256,7 +256,9 @@ func (t *quickInitiator) report(f *failure) {
 	}
 	s.groups = 0
 	attempt := t.x.attempt()
-	attempt.Answer = f.word
+	if attempt.Answer = f.word; !f.told {
+		attempt.Sent = t.x.tries
+	}
 	s.failed(f.reason, f.detail, attempt)
 	fact := t.sa.fact(ike.Failed)
 	fact.Role, fact.Child, fact.Reason, fact.Detail, fact.NextAttempt = ike.RoleInitiator, s.cfg.Name, f.reason, f.detail, s.nextAttempt()

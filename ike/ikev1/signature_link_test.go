@@ -102,6 +102,10 @@ func TestRefusedSignatures(t *testing.T) {
 		if l.a.count(ike.Failed, ike.FailAuthentication) != 1 {
 			t.Errorf("%s: facts of a:\n%s", name, l.a.story())
 		}
+		shown := l.b.engine.Snapshot()[0].PeerFailure.Attempt
+		if shown == nil || len(shown.Theirs.Certificates) != 1 || shown.Theirs.Identity.IsZero() || shown.Answer != "AUTHENTICATION-FAILED" {
+			t.Errorf("%s: b shows %+v, expected who a says that it is, and its certificate", name, shown)
+		}
 	}
 }
 

@@ -91,3 +91,31 @@ func TestUntaken(t *testing.T) {
 		t.Errorf("stray %+v, refused %+v", s, info.Refused)
 	}
 }
+
+// A main mode that is refused says at both ends by which word, and at the one that refuses who the other has said that it is; where its limit of answers in clear
+// is reached nothing was answered.
+func TestRefusedMainMode(t *testing.T) {
+	proposals := func(c *ike.Config) { c.Peers[0].IKEProposals = ikeProposals(t, "aes256-sha512-ecp521") }
+	l := join(t, nil, proposals)
+	l.begin()
+	l.run()
+	if p := l.b.engine.Snapshot()[0].PeerFailure; p.Reason != ike.FailProposal || p.Attempt == nil || p.Attempt.Answer != "NO-PROPOSAL-CHOSEN" {
+		t.Errorf("b refuses an offer and shows %+v", p)
+	}
+	l = join(t, nil, func(c *ike.Config) { proposals(c); c.Limits.UnprotectedReplies = -1 })
+	l.begin()
+	l.run()
+	if p := l.b.engine.Snapshot()[0].PeerFailure; p.Reason != ike.FailProposal || p.Attempt == nil || p.Attempt.Answer != "" || l.b.sends != 0 {
+		t.Errorf("b, which may not answer, has sent %d messages and shows %+v", l.b.sends, p)
+	}
+	l = join(t, func(c *ike.Config) { c.Peers[0].LocalID = fqdn(t, "gate.example") }, nil)
+	l.begin()
+	l.run()
+	p, f := l.b.engine.Snapshot()[0].PeerFailure, l.a.engine.Snapshot()[0].Failure
+	if p.Reason != ike.AuthIdentity || p.Attempt == nil || p.Attempt.Answer != "AUTHENTICATION-FAILED" || !p.Attempt.Theirs.Identity.Equal(fqdn(t, "gate.example")) {
+		t.Errorf("b refuses an identity and shows %+v", p)
+	}
+	if f.Reason != ike.FailAuthentication || f.Attempt == nil || f.Attempt.Answer != "AUTHENTICATION-FAILED" || !f.Attempt.NextSending.IsZero() {
+		t.Errorf("a is refused and shows %+v", f)
+	}
+}

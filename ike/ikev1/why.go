@@ -46,6 +46,12 @@ func (x *exchange) attempt() *ike.Attempt {
 	case *quickResponder:
 		t.tell(a)
 	}
+	if x == sa.main {
+		sa.tellShown(a)
+	}
+	if x == sa.main && sa.no != "" && x.role == ike.RoleResponder {
+		a.Answer = sa.no
+	}
 	if sa.word != "" && a.Answer == "" {
 		a.Answer = sa.word + ", which anybody may have sent"
 	}
@@ -75,6 +81,29 @@ func (t *mainResponder) tell(a *ike.Attempt) {
 	a.Theirs.IKE, a.Theirs.Method = []ike.Offer{offerOf(offered)}, methodNames(offered)
 	if t.sa.chosen.dh != crypto.DHNone {
 		a.Answer, a.Ours.IKE, a.Ours.Method = "response", []ike.Offer{offerOf([]isakmp.Phase1{t.sa.chosen.Phase1})}, t.sa.chosen.Auth.String()
+	}
+}
+
+// Bounds of what a peer can have an attempt keep.
+const (
+	maxIdentityLen    = 256  // octets
+	maxCertificateLen = 8192 // octets of all certificates
+)
+
+// tellShown says who the peer says that it is.
+func (sa *isakmpSA) tellShown(a *ike.Attempt) {
+	id := isakmp.Find[*isakmp.ID](sa.shown)
+	if id == nil {
+		return
+	}
+	a.Theirs.Identity = identityOf(id)
+	a.Theirs.Identity.Data = a.Theirs.Identity.Data[:min(len(a.Theirs.Identity.Data), maxIdentityLen)]
+	left := maxCertificateLen
+	for _, c := range isakmp.FindAll[*isakmp.Cert](sa.shown) {
+		if left -= len(c.Data); left < 0 || c.Encoding != isakmp.CertX509Signature {
+			break
+		}
+		a.Theirs.Certificates = append(a.Theirs.Certificates, slices.Clone(c.Data))
 	}
 }
 
