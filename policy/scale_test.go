@@ -61,6 +61,29 @@ func BenchmarkCompile(b *testing.B) {
 	}
 }
 
+// BenchmarkDynamicPeers is what each peer that the default response rule lets in, or loses, costs before the data plane builds its tables: the whole policy is compiled
+// again with the filters of all such peers, of which there are at most 256.
+func BenchmarkDynamicPeers(b *testing.B) {
+	set := largeSet(1000)
+	set.Policies[0].DefaultResponse = DefaultResponse{Enabled: true, Methods: []string{"aes128gcm16"}, AuthMethods: []string{"psk"}}
+	for _, peers := range []int{0, 1, 256} {
+		b.Run(fmt.Sprint(peers), func(b *testing.B) {
+			env := gatewayEnvironment
+			for i := range peers {
+				address := netip.AddrFrom4([4]byte{198, 51, 100, byte(i)})
+				env.Dynamic = append(env.Dynamic, dynamic("dynamic:"+address.String(), "192.0.2.1/32", address.String()+"/32"))
+			}
+			b.ReportAllocs()
+			for b.Loop() {
+				spd, _, err := Compile(set, env)
+				if err != nil || len(spd.Entries) != 2*(1000+peers) {
+					b.Fatalf("%v, expected an entry for each direction of %d filters", err, 1000+peers)
+				}
+			}
+		})
+	}
+}
+
 // A policy of 10,000 filters compiles in a small part of what a gateway may use for a change.
 func TestLargePolicyFitsInMemory(t *testing.T) {
 	set := largeSet(10000)
