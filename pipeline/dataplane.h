@@ -55,6 +55,7 @@ struct sp_port_addresses {
 	uint32_t n;
 	uint8_t role;        /* of packets that arrive here, as a flow key has it: SP_KEY_NO_IKE included */
 	uint32_t address[SP_PORT_ADDRESSES];
+	uint32_t first6, n6; /* its own addresses of IPv6 in local6 */
 };
 
 struct sp_own {
@@ -76,7 +77,7 @@ struct sp_snapshot {
 	struct sp_exemption *exemptions;
 	struct rte_fib6 *fib6;     /* as fib, of IPv6 */
 	struct sp_route6 *routes6;
-	struct sp_own_address6 *local6;
+	struct sp_own_address6 *local6; /* those of a port side by side */
 	uint32_t n_routes6, n_local6;
 	uint8_t ipv6;              /* an own address or a filter is IPv6; if not, every IPv6 frame is dropped unread */
 };

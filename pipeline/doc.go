@@ -15,7 +15,7 @@
 //  4. classify.c: on a miss, the compiled policy, which acl_match.c asks, the route and the next hop. classify6.c: for IPv6.
 //  5. punt.c: packets for Go, by ring: IKE, packets to own addresses, packets that wait for a neighbour or an SA.
 //  6. outbound.c: a tunnel's packets, encapsulated, numbered and encrypted. outbound_general.c: the same for every SA that is
-//     not ESP with AES-GCM in an IPv4 tunnel: other ciphers, transport mode, outer IPv6, AH of ah.c and bundles.
+//     not ESP with AES-GCM in a tunnel: other ciphers, transport mode, ESP in UDP over IPv6, AH of ah.c and bundles.
 //  7. inbound.c: ESP for us, with the replay window of replay.h: decrypted, checked against its SA, back to stage 3.
 //     inbound6.c: the last step for IPv6 in a tunnel. inbound_general.c: the same for all other SAs. early.c: what comes before its SA.
 //  8. crypto_direct.c: AES-GCM by the library itself. crypto_sync.c: packets of any shape, by the library, by its jobs in

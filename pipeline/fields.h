@@ -34,10 +34,16 @@ static inline struct sp_fields sp_fields_of(const struct sp_encapsulation *e)
 	};
 }
 
-/* Whether the outer header is what outbound.c writes by itself. */
+/* Whether DSCP and ECN are as inside. */
+static inline int sp_fields_copied(const struct sp_fields *f)
+{
+	return f->tos_mask == 0xff;
+}
+
+/* Whether an outer IPv4 header is what outbound.c writes by itself. */
 static inline int sp_fields_plain(const struct sp_fields *f)
 {
-	return f->df_mask_be != 0 && f->tos_mask == 0xff && f->ttl == SP_OUTER_TTL;
+	return f->df_mask_be != 0 && sp_fields_copied(f) && f->ttl == SP_OUTER_TTL;
 }
 
 /* TOS of IPv4 or traffic class of IPv6: DSCP and ECN together. */

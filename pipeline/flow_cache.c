@@ -23,18 +23,10 @@ static __rte_always_inline int flow_matches(const struct sp_flow_entry *e, const
 	return _mm_movemask_epi8(same) == 0xffff && e->generation == generation;
 }
 
-/* The filter's counter is written when the burst is sorted: of many filters most counters are not in the nearest caches by then. */
-static __rte_always_inline void fetch_counter(const struct sp_worker *w, uint32_t filter)
-{
-	__builtin_prefetch(&w->filters[filter], 1);
-}
-
 static __rte_always_inline void flow_apply(const struct sp_worker *w, struct sp_packet *p, const struct sp_flow_entry *e)
 {
 	memcpy(&p->verdict, &e->generation, sizeof(p->verdict));
-	fetch_counter(w, e->filter);
-	if (e->action == SP_ACTION_OUTBOUND) /* of many tunnels the same holds for cells */
-		rte_prefetch0(&w->dp->cells[e->cell]);
+	sp_fetch_decided(w, e->filter, e->action, e->cell);
 }
 
 /* The newest memo of a bucket stands first; the older one gives way. */
@@ -56,7 +48,7 @@ static void flow_misses(struct sp_worker *w, struct sp_packet *packets, const ui
 		misses[i] = &packets[missed[i]];
 	sp_classify_misses(w->dp, w->snapshot, misses, memo, n);
 	for (uint32_t i = 0; i < n; i++) {
-		fetch_counter(w, misses[i]->verdict.filter);
+		sp_fetch_counter(w, misses[i]->verdict.filter);
 		if (memo[i])
 			flow_insert(w, &w->flows[bucket[missed[i]]], misses[i]);
 	}

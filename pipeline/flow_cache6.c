@@ -6,7 +6,7 @@
 
 #include "ipv6.h"
 
-static uint32_t flow_hash(const uint64_t addresses[4], uint64_t rest)
+static __rte_always_inline uint32_t flow_hash(const uint64_t addresses[4], uint64_t rest)
 {
 	uint64_t h = _mm_crc32_u64(0, rest);
 
@@ -15,13 +15,19 @@ static uint32_t flow_hash(const uint64_t addresses[4], uint64_t rest)
 	return (uint32_t)h;
 }
 
-static int flow_matches(const struct sp_flow_entry6 *e, const struct sp_packet6 *p, uint32_t generation)
+static __rte_always_inline int flow_matches(const struct sp_flow_entry6 *e, const struct sp_packet6 *p, uint32_t generation)
 {
 	uint64_t differs = e->rest ^ p->p.words[1];
 
 	for (uint32_t i = 0; i < RTE_DIM(p->addresses); i++)
 		differs |= e->addresses[i] ^ p->addresses[i];
 	return differs == 0 && e->generation == generation;
+}
+
+static __rte_always_inline void flow_apply(const struct sp_worker *w, struct sp_packet6 *p, const struct sp_flow_entry6 *e)
+{
+	memcpy(&p->p.verdict, &e->generation, sizeof(p->p.verdict));
+	sp_fetch_decided(w, e->filter, e->action, e->cell);
 }
 
 /* The newest memo of a bucket stands first; the older one gives way. */
@@ -43,9 +49,11 @@ static void flow_misses(struct sp_worker *w, struct sp_packet6 *packets, const u
 	for (uint32_t i = 0; i < n; i++)
 		misses[i] = &packets[missed[i]];
 	sp_classify_misses6(w->dp, w->snapshot, misses, memo, n);
-	for (uint32_t i = 0; i < n; i++)
+	for (uint32_t i = 0; i < n; i++) {
+		sp_fetch_counter(w, misses[i]->p.verdict.filter);
 		if (memo[i])
 			flow_insert(w, &w->flows6[bucket[missed[i]]], misses[i]);
+	}
 }
 
 void sp_flow_verdicts6(struct sp_worker *w, struct sp_packet6 *packets, uint32_t n)
@@ -59,10 +67,12 @@ void sp_flow_verdicts6(struct sp_worker *w, struct sp_packet6 *packets, uint32_t
 	for (uint32_t i = 0; i < n; i++) {
 		const struct sp_flow_entry6 *e = &w->flows6[bucket[i]];
 
-		if (!flow_matches(e, &packets[i], w->generation) && !flow_matches(++e, &packets[i], w->generation))
-			missed[n_missed++] = i;
+		if (likely(flow_matches(&e[0], &packets[i], w->generation)))
+			flow_apply(w, &packets[i], &e[0]);
+		else if (flow_matches(&e[1], &packets[i], w->generation))
+			flow_apply(w, &packets[i], &e[1]);
 		else
-			memcpy(&packets[i].p.verdict, &e->generation, sizeof(packets[i].p.verdict));
+			missed[n_missed++] = i;
 	}
 	if (unlikely(n_missed > 0))
 		flow_misses(w, packets, missed, bucket, n_missed);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * Stage 7: ESP and AH for us (RFC 4303 3.4): by itself ESP with AES-GCM in IPv4 tunnels, all else in inbound_general.c. SPI to SA, replay check, ICV and decryption, replay update, trailer, inner header, negotiated selectors; then the inner packet
+ * Stage 7: ESP and AH for us (RFC 4303 3.4): by itself ESP with AES-GCM in tunnels, all else in inbound_general.c. SPI to SA, replay check, ICV and decryption, replay update, trailer, inner header, negotiated selectors; then the inner packet
  * is classified as having come out of its tunnel. Other packets of the burst move the window between check and update, which is why both ask.
  */
 
@@ -117,7 +117,7 @@ static __rte_noinline uint8_t check_trailer(const uint8_t *payload, uint32_t cip
 	return next_header == SP_PROTOCOL_NONE ? SP_DROP_DUMMY : SP_DROP_NEXT_HEADER;
 }
 
-/* As check_trailer; the shortest padding, which most senders use, takes one comparison. The 8 bytes are there: ESP header and IV precede the payload. */
+/* As check_trailer; the shortest padding, which most senders use, takes a comparison or two. The 8 bytes are there: ESP header and IV precede the payload. */
 static __rte_always_inline uint8_t open_trailer(const uint8_t *payload, uint32_t cipher)
 {
 	uint64_t tail = sp_load64(payload + cipher - 8);
@@ -125,6 +125,9 @@ static __rte_always_inline uint8_t open_trailer(const uint8_t *payload, uint32_t
 
 	if (likely(pad < RTE_DIM(sp_esp_trailer) && tail >> (48 - 8 * pad) == sp_esp_trailer[pad]))
 		return SP_PASS;
+	/* of IPv4 decapsulate asks for the room */
+	if (pad < RTE_DIM(sp_esp_trailer) && tail >> (48 - 8 * pad) == (sp_esp_trailer[pad] ^ sp_esp_ipv6(pad)) && pad + SP_ESP_TRAILER <= cipher)
+		return PASS_IPV6;
 	return check_trailer(payload, cipher);
 }
 
@@ -180,8 +183,15 @@ static __rte_noinline uint8_t inner_fragment(struct sp_worker *w, struct sp_sa_i
 	return sp_selected(sa->selectors, sa->n_selectors, out) ? SP_PASS : SP_DROP_SELECTOR_MISMATCH;
 }
 
-/* What authenticated packets of one SA and in-port hold, written to inner; returns how many. IPv6 packets go their own way. */
-static __rte_always_inline uint32_t unpack(struct sp_worker *w, struct sp_sa_in *sa, struct sp_esp *packets, uint32_t n, struct sp_packet *inner)
+/* What of a burst goes another way than IPv4 packets out of plain SAs. */
+struct others {
+	struct sp_opening general; /* of SAs that inbound_general.c takes */
+	uint32_t n_wide;
+	struct sp_packet6 wide[SP_BURST]; /* came out of plain SAs */
+};
+
+/* What authenticated packets of one SA and in-port hold, written to inner; returns how many. IPv6 packets join the others. */
+static __rte_always_inline uint32_t unpack(struct sp_worker *w, struct sp_sa_in *sa, struct others *others, struct sp_esp *packets, uint32_t n, struct sp_packet *inner)
 {
 	const struct sp_selector_lanes *selectors = sa->selectors;
 	const uint32_t overhead = esp_overhead(sa);
@@ -217,7 +227,7 @@ static __rte_always_inline uint32_t unpack(struct sp_worker *w, struct sp_sa_in 
 	}
 	sp_carried_in(w, sa, (uint64_t)(out - inner), bytes);
 	if (unlikely(n_ipv6 > 0))
-		sp_inbound6(w, sa, packets, n_ipv6);
+		others->n_wide += sp_inbound6(w, sa, packets, n_ipv6, others->wide + others->n_wide);
 	return (uint32_t)(out - inner);
 }
 
@@ -269,7 +279,7 @@ static __rte_noinline void stray(struct sp_worker *w, const struct sp_esp *p, ui
 }
 
 /* Packets of one SPI; returns how many packets came out of them into inner. What inbound_general.c takes goes its own way. */
-static uint32_t inbound_run(struct sp_worker *w, struct sp_opening *batch, struct sp_sa_in *sa, struct sp_esp *packets, uint32_t n, struct sp_packet *inner)
+static uint32_t inbound_run(struct sp_worker *w, struct others *others, struct sp_sa_in *sa, struct sp_esp *packets, uint32_t n, struct sp_packet *inner)
 {
 	const uint32_t spi = rte_be_to_cpu_32(sp_load32(packets[0].esp));
 
@@ -283,15 +293,15 @@ static uint32_t inbound_run(struct sp_worker *w, struct sp_opening *batch, struc
 		return 0;
 	}
 	if (unlikely(!sa->plain || sa->expired)) { /* which it drops */
-		sp_inbound_general(w, batch, sa, packets, n);
+		sp_inbound_general(w, &others->general, sa, packets, n);
 		return 0;
 	}
 	n = admit_run(w, sa, packets, n);
 	if (unlikely(n == 0))
 		return 0;
 	if (likely(sa->transform.kind == SP_SA_AEAD_DIRECT))
-		return unpack(w, sa, packets, decrypt_direct(w, sa, packets, n), inner);
-	return unpack(w, sa, packets, decrypt_cpu(w, sa, packets, n), inner);
+		return unpack(w, sa, others, packets, decrypt_direct(w, sa, packets, n), inner);
+	return unpack(w, sa, others, packets, decrypt_cpu(w, sa, packets, n), inner);
 }
 
 /* The SA that has the packet's place among all: it is the packet's if it has its SPI. NULL: none. */
@@ -318,7 +328,7 @@ static __rte_always_inline void fetch_key(const struct sp_sa_in *sa)
 	rte_prefetch0(&sa->replay.bitmap[__atomic_load_n(&sa->replay.at, __ATOMIC_RELAXED)]); /* which its owner, another worker perhaps, moves */
 }
 
-static __rte_noinline uint32_t inbound_mixed(struct sp_worker *w, struct sp_opening *batch, struct sp_esp *packets, uint32_t n, struct sp_packet *inner)
+static __rte_noinline uint32_t inbound_mixed(struct sp_worker *w, struct others *others, struct sp_esp *packets, uint32_t n, struct sp_packet *inner)
 {
 	struct sp_sa_in *sas[SP_BURST + SA_AHEAD] = {NULL};
 	uint32_t start = 0, out = 0;
@@ -339,7 +349,7 @@ static __rte_noinline uint32_t inbound_mixed(struct sp_worker *w, struct sp_open
 			fetch_key(sas[end + KEY_AHEAD]);
 			end++;
 		} while (end < n && sp_load32(packets[end].esp) == spi_be);
-		out += inbound_run(w, batch, sas[start], packets + start, end - start, inner + out);
+		out += inbound_run(w, others, sas[start], packets + start, end - start, inner + out);
 		start = end;
 	}
 	return out;
@@ -354,7 +364,7 @@ static int many_sas(const struct sp_esp *packets, uint32_t n)
 	return runs > 1;
 }
 
-static uint32_t inbound_runs(struct sp_worker *w, struct sp_opening *batch, struct sp_esp *packets, uint32_t n, struct sp_packet *inner)
+static uint32_t inbound_runs(struct sp_worker *w, struct others *others, struct sp_esp *packets, uint32_t n, struct sp_packet *inner)
 {
 	uint32_t start = 0, out = 0;
 
@@ -363,7 +373,7 @@ static uint32_t inbound_runs(struct sp_worker *w, struct sp_opening *batch, stru
 
 		while (end < n && sp_load32(packets[end].esp) == spi_be)
 			end++;
-		out += inbound_run(w, batch, __atomic_load_n(slot_of(w, &packets[start]), __ATOMIC_ACQUIRE), packets + start, end - start, inner + out);
+		out += inbound_run(w, others, __atomic_load_n(slot_of(w, &packets[start]), __ATOMIC_ACQUIRE), packets + start, end - start, inner + out);
 		start = end;
 	}
 	return out;
@@ -372,14 +382,16 @@ static uint32_t inbound_runs(struct sp_worker *w, struct sp_opening *batch, stru
 void sp_inbound(struct sp_worker *w, struct sp_esp *packets, uint32_t n)
 {
 	struct sp_packet inner[SP_BURST];
-	struct sp_opening batch;
+	struct others others;
 	uint32_t out;
 
-	batch.n = 0;
-	out = likely(!many_sas(packets, n)) ? inbound_runs(w, &batch, packets, n, inner) : inbound_mixed(w, &batch, packets, n, inner);
+	others.general.n = others.n_wide = 0;
+	out = likely(!many_sas(packets, n)) ? inbound_runs(w, &others, packets, n, inner) : inbound_mixed(w, &others, packets, n, inner);
 	/* together, whatever their SAs were: their flows are looked up side by side */
 	if (likely(out > 0))
 		sp_process(w, inner, out);
-	if (unlikely(batch.n > 0))
-		sp_inbound_open(w, &batch);
+	if (unlikely(others.n_wide > 0))
+		sp_process6(w, others.wide, others.n_wide);
+	if (unlikely(others.general.n > 0))
+		sp_inbound_open(w, &others.general);
 }

@@ -118,8 +118,8 @@ void sp_classify_misses6(const struct sp_dataplane *dp, const struct sp_snapshot
 /* worker.c: as sp_process. */
 void sp_process6(struct sp_worker *w, struct sp_packet6 *packets, uint32_t n);
 
-/* inbound6.c: IPv6 packets that came out of an SA, their trailers and sequence numbers in order. */
-void sp_inbound6(struct sp_worker *w, struct sp_sa_in *sa, struct sp_esp *packets, uint32_t n);
+/* inbound6.c: IPv6 packets that came out of an SA, their trailers and sequence numbers in order, made ready for the classifier; returns how many are. */
+uint32_t sp_inbound6(struct sp_worker *w, struct sp_sa_in *sa, struct sp_esp *packets, uint32_t n, struct sp_packet6 *inner);
 
 /* inbound6.c: whether any of n selectors holds the packet's addresses, protocol and ports. */
 int sp_selected6(const struct sp_selector6 *selectors, uint32_t n, const struct sp_packet6 *p);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * Stage 6: a tunnel's packets, encapsulated and encrypted (RFC 4303 3.3): by itself ESP with AES-GCM in IPv4 tunnels, all else in outbound_general.c. Runs of packets of one SA share the sequence reservation, the crypto call and the counters.
+ * Stage 6: a tunnel's packets, encapsulated and encrypted (RFC 4303 3.3): by itself ESP with AES-GCM in tunnels, all else in outbound_general.c. Runs of packets of one SA share the sequence reservation, the crypto call and the counters.
  * All that can speak against a packet is asked before a byte of it changes, so that whoever answers with ICMP sees it as it came.
  */
 
@@ -45,7 +45,7 @@ __rte_noinline void sp_outbound_reject(struct sp_worker *w, struct sp_sa_out *sa
 		sp_punt_dropped(w, p, SP_PUNT_TTL_EXPIRED, 0);
 	} else if (total > mtu) {
 		room = sp_outbound_largest(sa, (uint16_t)mtu, sa->transport ? sp_unprotected(p->l3) : 0);
-		if (sa->plain && sp_cut_after(w, sa, &fields, p)) /* other SAs have asked before */
+		if ((sa->plain || sa->plain6) && sp_cut_after(w, sa, &fields, p)) /* other SAs have asked before */
 			w->oversize[w->n_oversize++] = (struct sp_oversize){.packet = p};
 		else if (!sa->transport && room > 0 && sp_may_fragment(w, p, room, &cut)) /* transport mode takes no fragments (RFC 4301 4.1) */
 			w->oversize[w->n_oversize++] = (struct sp_oversize){.packet = p, .room = room};
@@ -91,21 +91,41 @@ static __rte_always_inline void write_headers(const struct sp_sa_out *sa, const 
 	sp_store64(esp + 8, sequence_be);
 }
 
+/* The traffic class where an IPv6 header has it, in its first two bytes as loaded: that of the inner header (RFC 6040 4.1, normal mode; RFC 2983 3). */
+static __rte_always_inline uint32_t copied_class(const uint8_t *inner, int ipv6)
+{
+	return ipv6 ? sp_load16(inner) & 0xf00f : inner[1] >> 4 | (inner[1] & 0xfu) << 12;
+}
+
+/* As write_headers, with the outer IPv6 header of which `header` has what no packet changes, and the SPI behind it. The flow label is 0 (RFC 6437 3). */
+static __rte_always_inline void write_headers6(const uint8_t *header, const struct sp_adjacency *next, const uint8_t *inner, uint8_t *outer, uint32_t total,
+					       uint64_t sequence, int ipv6)
+{
+	uint64_t sequence_be = rte_cpu_to_be_64(sequence);
+	uint8_t *esp = outer + SP_IPV6_LENGTH;
+
+	memcpy(outer - SP_L2_LENGTH, next->l2, SP_L2_LENGTH);
+	sp_store64(outer, 0x60 | copied_class(inner, ipv6) | (uint64_t)rte_cpu_to_be_16((uint16_t)(total - SP_IPV6_LENGTH)) << 32 |
+				  (uint64_t)sp_load16(header + SP_IPV6_NEXT_HEADER) << 48);
+	memcpy(outer + 8, header + 8, 2 * SP_IPV6_ADDRESS);
+	sp_store64(esp, sp_load32(header + SP_IPV6_LENGTH) | sequence_be >> 32 << 32);
+	sp_store64(esp + 8, sequence_be);
+}
+
 /* What exceeds the trailer lands where the ICV will be. */
 static __rte_always_inline void write_trailer(uint8_t *trailer, uint32_t pad, int ipv6)
 {
-	sp_store64(trailer, sp_esp_trailer[pad]);
-	if (ipv6)
-		trailer[pad + 1] = SP_PROTOCOL_IPV6;
+	sp_store64(trailer, sp_esp_trailer[pad] ^ (ipv6 ? sp_esp_ipv6(pad) : 0));
 }
 
 /*
  * Turns packets into ESP still to be encrypted, numbered from `sequence` on; returns how many, in mbufs, and in *frames the bytes of their frames. Compiled once for
- * each kind of SA and IP version of its packets, so that the lengths of a kind are constants.
+ * each kind of SA and the IP versions of its packets and its tunnel, so that the lengths of a kind are constants.
  */
 static __rte_always_inline uint32_t encapsulate(struct sp_worker *w, struct sp_sa_out *sa, const struct sp_adjacency *next, struct sp_packet **packets,
-						struct rte_mbuf **mbufs, uint64_t sequence, uint32_t n, uint64_t *frames, enum sp_sa_kind kind, int ipv6)
+						struct rte_mbuf **mbufs, uint64_t sequence, uint32_t n, uint64_t *frames, enum sp_sa_kind kind, int ipv6, int outer6)
 {
+	const uint8_t *const header6 = outer6 ? sp_outer_header(sa) : NULL;
 	const uint32_t block_mask = 3, header = sa->header_length, icv = sa->transform.icv_length, mtu = sp_sa_out_mtu(sa, next);
 	const int transit = packets[0]->key.role != SP_ROLE_LOCAL; /* one in-port, so one role */
 	const uint32_t hops = ipv6 ? SP_IPV6_HOP_LIMIT : SP_IPV4_TTL;
@@ -130,7 +150,10 @@ static __rte_always_inline uint32_t encapsulate(struct sp_worker *w, struct sp_s
 			inner[hops] -= (uint8_t)transit;
 		else if (likely(transit))
 			sp_ipv4_decrement_ttl(inner);
-		write_headers(sa, next, inner, outer, total, sequence, ipv6);
+		if (outer6)
+			write_headers6(header6, next, inner, outer, total, sequence, ipv6);
+		else
+			write_headers(sa, next, inner, outer, total, sequence, ipv6);
 		write_trailer(inner + p->length, cipher - p->length - 2, ipv6);
 		if (kind == SP_SA_AEAD_CPU) {
 			w->cpu.data[good].base = inner;
@@ -190,24 +213,24 @@ static void seal_cpu(struct sp_worker *w, struct sp_sa_out *sa, const struct sp_
 }
 
 static __rte_always_inline uint32_t encapsulate_run(struct sp_worker *w, struct sp_sa_out *sa, const struct sp_adjacency *next, struct sp_packet **packets,
-						    struct rte_mbuf **mbufs, uint64_t sequence, uint32_t n, uint64_t *frames, int ipv6)
+						    struct rte_mbuf **mbufs, uint64_t sequence, uint32_t n, uint64_t *frames, int ipv6, int outer6)
 {
 	if (likely(sa->transform.kind == SP_SA_AEAD_DIRECT))
-		return encapsulate(w, sa, next, packets, mbufs, sequence, n, frames, SP_SA_AEAD_DIRECT, ipv6);
-	return encapsulate(w, sa, next, packets, mbufs, sequence, n, frames, SP_SA_AEAD_CPU, ipv6);
+		return encapsulate(w, sa, next, packets, mbufs, sequence, n, frames, SP_SA_AEAD_DIRECT, ipv6, outer6);
+	return encapsulate(w, sa, next, packets, mbufs, sequence, n, frames, SP_SA_AEAD_CPU, ipv6, outer6);
 }
 
 /* Packets of one SA. */
-static void seal(struct sp_worker *w, struct sp_sa_out *sa, const struct sp_adjacency *next, struct sp_packet **packets, uint32_t n)
+static __rte_always_inline void seal_run(struct sp_worker *w, struct sp_sa_out *sa, const struct sp_adjacency *next, struct sp_packet **packets, uint32_t n, int outer6)
 {
 	struct rte_mbuf *mbufs[SP_BURST];
 	const int ipv6 = sp_is_ipv6(packets[0]->l3); /* before packets that find no number are gone */
 	uint64_t sequence = sp_reserve(w, sa, packets, &n), frames;
 
 	if (likely(!ipv6))
-		n = encapsulate_run(w, sa, next, packets, mbufs, sequence, n, &frames, 0);
+		n = encapsulate_run(w, sa, next, packets, mbufs, sequence, n, &frames, 0, outer6);
 	else
-		n = encapsulate_run(w, sa, next, packets, mbufs, sequence, n, &frames, 1);
+		n = encapsulate_run(w, sa, next, packets, mbufs, sequence, n, &frames, 1, outer6);
 	sp_reserved(sa, sequence, n);
 	if (unlikely(n == 0))
 		return;
@@ -220,10 +243,23 @@ static void seal(struct sp_worker *w, struct sp_sa_out *sa, const struct sp_adja
 	}
 }
 
+static void seal(struct sp_worker *w, struct sp_sa_out *sa, const struct sp_adjacency *next, struct sp_packet **packets, uint32_t n)
+{
+	seal_run(w, sa, next, packets, n, 0);
+}
+
+/* The same of an IPv6 tunnel. */
+static __rte_noinline void seal6(struct sp_worker *w, struct sp_sa_out *sa, const struct sp_adjacency *next, struct sp_packet **packets, uint32_t n)
+{
+	seal_run(w, sa, next, packets, n, 1);
+}
+
 static void enter(struct sp_worker *w, struct sp_sealing *batch, struct sp_sa_out *sa, const struct sp_adjacency *next, struct sp_packet **packets, uint32_t n)
 {
 	if (likely(sa->plain))
 		seal(w, sa, next, packets, n);
+	else if (sa->plain6)
+		seal6(w, sa, next, packets, n);
 	else
 		sp_outbound_general(w, batch, sa, next, packets, n, 0);
 }
@@ -351,8 +387,11 @@ static __rte_always_inline void fetch_sa(const struct sp_sa_out *sa)
 
 static __rte_always_inline void fetch_key(const struct sp_sa_out *sa)
 {
-	if (sa != NULL)
-		sp_fetch_key(&sa->transform);
+	if (sa == NULL)
+		return;
+	sp_fetch_key(&sa->transform);
+	if (unlikely(sa->plain6))
+		rte_prefetch0(&sa->moved);
 }
 
 static __rte_noinline void outbound_mixed(struct sp_worker *w, struct sp_sealing *batch, struct sp_packet **packets, uint32_t n)

@@ -104,14 +104,22 @@ struct sp_outer {
 	uint8_t ip; /* enum sp_ip */
 };
 
-static inline struct sp_outer sp_outer_of(const struct sp_sa_out *sa)
+/* The header of an SA that is not plain as it is now. */
+static inline const uint8_t *sp_outer_header(const struct sp_sa_out *sa)
 {
 	const uint8_t *moved = __atomic_load_n(&sa->moved, __ATOMIC_ACQUIRE);
+
+	return moved != NULL ? moved : sa->header;
+}
+
+static inline struct sp_outer sp_outer_of(const struct sp_sa_out *sa)
+{
+	const uint8_t *header = sp_outer_header(sa);
 	struct sp_outer o = {.fields = sp_fields_of(&sa->encapsulation), .front = {__atomic_load_n(&sa->front[0], __ATOMIC_RELAXED)}, .ip = sa->outer};
 
-	memcpy(o.header, moved != NULL ? moved : sa->header, sizeof(o.header));
-	if (moved != NULL)
-		o.front[0] = sp_front_of(moved);
+	memcpy(o.header, header, sizeof(o.header));
+	if (header != sa->header)
+		o.front[0] = sp_front_of(header);
 	if (sa->plain) /* its own dummy packets: what moves are two words */
 		sp_store64(o.header + 16, __atomic_load_n(&sa->front[1], __ATOMIC_RELAXED));
 	o.front[1] = sp_load64(o.header + 16);

@@ -153,6 +153,12 @@ static __rte_always_inline int plain_frame(const struct rte_mbuf *m, const uint8
 	       sp_load16(frame + 12) == ETHER_TYPE_IPV4 && sp_header_plain(h, frame + SP_L2_LENGTH, m->data_len - SP_L2_LENGTH, verified);
 }
 
+/* The same of IPv6: its header is for parse_ipv6.c to read. */
+static __rte_always_inline int plain_frame6(const struct rte_mbuf *m, const uint8_t *frame, uint64_t mac)
+{
+	return m->nb_segs == 1 && m->data_len >= SP_L2_LENGTH + SP_IPV6_LENGTH && sp_load64(frame) << MAC_BITS_UNUSED == mac && sp_load16(frame + 12) == ETHER_TYPE_IPV6;
+}
+
 /* The hot way in: ESP for the port it arrived on needs no policy decision before it is decrypted. Returns 0 for anything else. */
 static __rte_always_inline int plain_esp(struct rte_mbuf *m, uint8_t *l3, const struct sp_header *h, uint64_t own_be, struct sp_esp *esp)
 {
@@ -199,6 +205,10 @@ void sp_ingest(struct sp_worker *w, uint16_t port_id, struct rte_mbuf **mbufs, u
 				packet++;
 				continue;
 			}
+		}
+		if (plain_frame6(m, frame, mac)) {
+			w->aside[w->n_aside++] = m;
+			continue;
 		}
 		if (!unusual_frame(w, port, m, packet))
 			continue;

@@ -2,11 +2,13 @@
 
 /*
  * Stage 2 for IPv6 (RFC 8200): the fixed header, then extension headers up to the one that filters speak of, each read behind a comparison with the bytes that are there. sp_ingest
- * puts such frames aside and they come here as a burst of their own.
+ * puts such frames aside and they come here as a burst of their own. The common packet takes sp_header6_plain of parse6.h; whatever that declines is looked at again from the start, in
+ * full, for the reason.
  */
 
 #include "fragment.h"
 #include "mbuf.h"
+#include "parse6.h"
 
 #define ROUTING_SOURCE_ROUTE 0 /* RFC 5095: deprecated */
 #define ROUTING_MOBILE 2       /* RFC 6275 6.4: names another destination than the header */
@@ -72,7 +74,7 @@ static uint8_t step_over(uint8_t next, const uint8_t *header, uint32_t available
 static uint8_t walk_extensions(const uint8_t *l3, uint32_t total, uint8_t *next, uint32_t *at, uint8_t *fragmented)
 {
 	*fragmented = 0;
-	for (uint32_t n = 0; sp_ipv6_extension(*next) || *next == SP_NEXT_FRAGMENT; n++) {
+	for (uint32_t n = 0; sp_header6_leads_on(*next); n++) {
 		const uint8_t *header = l3 + *at;
 		uint32_t length;
 		uint8_t reason;
@@ -113,16 +115,9 @@ uint8_t sp_parse_ipv6(struct sp_packet6 *packet, struct rte_mbuf *m, uint8_t *l3
 	if (sp_has_ports(next)) {
 		if (total - at < 4)
 			return total == at ? SP_DROP_NO_PAYLOAD : SP_DROP_L4_TRUNCATED;
-		ports = rte_be_to_cpu_32(sp_load32(l3 + at));
+		ports = sp_load32(l3 + at);
 	}
-	memcpy(packet->addresses, l3 + 8, sizeof(packet->addresses));
-	packet->p.words[0] = 0;
-	packet->p.words[1] = (ports >> 16 | ports << 16) | (uint64_t)next << 32 | origin;
-	packet->p.mbuf = m;
-	packet->p.l3 = l3;
-	packet->p.length = (uint16_t)total;
-	packet->p.next_hop = 0;
-	packet->l4 = (uint16_t)at;
+	sp_packet6_fill(packet, m, l3, total, at, next, ports, origin);
 	return SP_PASS;
 }
 
@@ -149,8 +144,8 @@ static int is_neighbour_discovery(const struct sp_worker *w, const struct sp_pac
 	       (icmp[0] == ND_SOLICITATION || icmp[0] == ND_ADVERTISEMENT) && for_neighbour_discovery(w->snapshot, p->p.mbuf->port, p->destination);
 }
 
-/* One frame: 1 with the packet parsed, or disposes of it and returns 0. */
-static int ingest_one(struct sp_worker *w, const struct sp_port *port, struct rte_mbuf *m, struct sp_packet6 *packet)
+/* Any frame: 1 with the packet parsed, or disposes of it and returns 0. */
+static __rte_noinline int unusual_frame(struct sp_worker *w, const struct sp_port *port, struct rte_mbuf *m, struct sp_packet6 *packet)
 {
 	uint8_t *frame = rte_pktmbuf_mtod(m, uint8_t *);
 	const uint64_t origin = sp_key_origin(w->snapshot->port[m->port].role, SP_NO_CELL), station = sp_load64(frame) << MAC_BITS_UNUSED;
@@ -174,39 +169,87 @@ static int ingest_one(struct sp_worker *w, const struct sp_port *port, struct rt
 	return 1;
 }
 
-/* As of IPv4: ESP for the port that it arrived on needs no policy decision before it is decrypted. */
-static int esp_for_port(const struct sp_snapshot *s, const struct sp_packet6 *p)
+/* The own addresses of a port. */
+struct own {
+	const struct sp_own_address6 *address;
+	uint32_t n;
+};
+
+static __rte_always_inline int own_address(const struct own *own, const uint8_t *address)
 {
-	if (p->p.key.protocol != SP_PROTOCOL_ESP)
-		return 0;
-	for (uint32_t i = 0; i < s->n_local6; i++)
-		if (s->local6[i].port == p->p.mbuf->port && memcmp(s->local6[i].address, p->destination, SP_IPV6_ADDRESS) == 0)
+	for (uint32_t i = 0; i < own->n; i++)
+		if (sp_ipv6_same(own->address[i].address, address))
 			return 1;
 	return 0;
 }
 
+/* The common frame: for this station, no header behind the fixed one. */
+static __rte_always_inline int plain_frame(const struct rte_mbuf *m, const uint8_t *frame, uint64_t mac, struct sp_header6 *h)
+{
+	return m->data_len >= SP_L2_LENGTH + SP_IPV6_LENGTH && sp_load64(frame) << MAC_BITS_UNUSED == mac &&
+	       sp_header6_plain(h, frame + SP_L2_LENGTH, m->data_len - SP_L2_LENGTH);
+}
+
+/* As of IPv4: ESP for the port that it arrived on needs no policy decision before it is decrypted. Returns 0 for anything else. */
+static __rte_always_inline int plain_esp(struct rte_mbuf *m, uint8_t *l3, const struct sp_header6 *h, const struct own *own, struct sp_esp *esp)
+{
+	if (sp_header6_next(h) != SP_PROTOCOL_ESP || h->total < SP_IPV6_LENGTH + SP_ESP_LENGTH || !own_address(own, l3 + 24))
+		return 0;
+	esp->mbuf = m;
+	esp->esp = l3 + SP_IPV6_LENGTH;
+	esp->length = h->total - SP_IPV6_LENGTH;
+	esp->headers = SP_IPV6_LENGTH;
+	esp->outer_tos = sp_header6_class(h);
+	esp->form = SP_FORM_ESP;
+	return 1;
+}
+
+/* Nothing here speaks IPv6: neither a filter nor an address of ours. */
+static __rte_noinline void drop_all(struct sp_worker *w, uint32_t n)
+{
+	for (uint32_t i = 0; i < n; i++)
+		sp_drop(w, w->aside[i], SP_DROP_IPV6);
+}
+
 void sp_ingest6(struct sp_worker *w, const struct sp_port *port)
 {
-	struct sp_packet6 packets[SP_BURST];
-	struct sp_esp inbound[SP_BURST];
-	uint32_t n = 0, n_inbound = 0, aside = w->n_aside;
+	const struct sp_port_addresses *of_port = &w->snapshot->port[w->aside[0]->port];
+	const struct own own = {.address = w->snapshot->local6 + of_port->first6, .n = of_port->n6};
+	const uint64_t origin = sp_key_origin(of_port->role, SP_NO_CELL);
+	struct sp_packet6 packets[SP_BURST], *packet = packets;
+	struct sp_esp inbound[SP_BURST], *esp = inbound;
+	const uint32_t n = w->n_aside;
 
 	w->n_aside = 0;
-	for (uint32_t i = 0; i < aside; i++) {
-		/* nothing here speaks IPv6: neither a filter nor an address of ours */
-		if (!w->snapshot->ipv6) {
-			sp_drop(w, w->aside[i], SP_DROP_IPV6);
-			continue;
-		}
-		if (!ingest_one(w, port, w->aside[i], &packets[n]))
-			continue;
-		if (esp_for_port(w->snapshot, &packets[n]))
-			n_inbound += (uint32_t)sp_demux_esp(w, &packets[n].p, &inbound[n_inbound]);
-		else
-			n++;
+	if (unlikely(!w->snapshot->ipv6)) {
+		drop_all(w, n);
+		return;
 	}
-	if (n_inbound > 0)
-		sp_inbound(w, inbound, n_inbound);
-	if (n > 0)
-		sp_process6(w, packets, n);
+	for (uint32_t i = 0; i < n; i++) {
+		struct rte_mbuf *m = w->aside[i];
+		uint8_t *frame = rte_pktmbuf_mtod(m, uint8_t *);
+		struct sp_header6 h;
+
+		if (likely(plain_frame(m, frame, port->mac, &h))) {
+			if (plain_esp(m, frame + SP_L2_LENGTH, &h, &own, esp)) {
+				esp++;
+				continue;
+			}
+			/* of ICMPv6 some is the link's */
+			if (likely(sp_header6_next(&h) != SP_PROTOCOL_ICMPV6 && sp_packet6_plain(packet, m, frame + SP_L2_LENGTH, &h, origin))) {
+				packet++;
+				continue;
+			}
+		}
+		if (!unusual_frame(w, port, m, packet))
+			continue;
+		if (packet->p.key.protocol == SP_PROTOCOL_ESP && own_address(&own, packet->destination))
+			esp += sp_demux_esp(w, &packet->p, esp);
+		else
+			packet++;
+	}
+	if (esp != inbound)
+		sp_inbound(w, inbound, (uint32_t)(esp - inbound));
+	if (packet != packets)
+		sp_process6(w, packets, (uint32_t)(packet - packets));
 }

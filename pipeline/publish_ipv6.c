@@ -6,6 +6,7 @@
  */
 
 #include <arpa/inet.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <rte_errno.h>
@@ -58,10 +59,17 @@ static int build_routes(struct sp_dataplane *dp, struct sp_snapshot *s, char *er
 	return 0;
 }
 
-static int check_addresses(const struct sp_dataplane *dp, const struct sp_snapshot *s, char *error, size_t size)
+static int by_port(const void *a, const void *b)
+{
+	return ((const struct sp_own_address6 *)a)->port - ((const struct sp_own_address6 *)b)->port;
+}
+
+/* Each port gets its own addresses side by side: ESP asks for those of one port. */
+static int build_addresses(const struct sp_dataplane *dp, struct sp_snapshot *s, char *error, size_t size)
 {
 	char text[INET6_ADDRSTRLEN];
 
+	qsort(s->local6, s->n_local6, sizeof(*s->local6), by_port);
 	for (uint32_t i = 0; i < s->n_local6; i++) {
 		const struct sp_own_address6 *a = &s->local6[i];
 
@@ -69,6 +77,8 @@ static int check_addresses(const struct sp_dataplane *dp, const struct sp_snapsh
 			sp_fail(error, size, "own address %s: no port %u", inet_ntop(AF_INET6, a->address, text, sizeof(text)), a->port);
 			return -1;
 		}
+		if (s->port[a->port].n6++ == 0)
+			s->port[a->port].first6 = i;
 	}
 	return 0;
 }
@@ -84,7 +94,7 @@ int sp_snapshot_build6(struct sp_dataplane *dp, struct sp_snapshot *s, const str
 		return -1;
 	}
 	s->ipv6 = s->acl6 != NULL || s->n_local6 > 0;
-	return build_routes(dp, s, error, size) != 0 ? -1 : check_addresses(dp, s, error, size);
+	return build_routes(dp, s, error, size) != 0 ? -1 : build_addresses(dp, s, error, size);
 }
 
 void sp_snapshot_free6(struct sp_snapshot *s)

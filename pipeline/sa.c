@@ -292,6 +292,14 @@ static int extended(const struct sp_sa_config *c)
 	return c->esn && (c->ah == NULL || c->ah->esn);
 }
 
+/* Whether outbound.c can do it but for the outer header. */
+static int plain_out(const struct sp_sa_config *c)
+{
+	const struct sp_encapsulation *e = &c->encapsulation;
+
+	return plain(c) && c->ah == NULL && e->tfc_pad == 0 && !e->fragment_after && !e->mss_automatic && e->mss == 0;
+}
+
 struct sp_sa_out *sp_sa_out_create(struct sp_dataplane *dp, const struct sp_sa_config *c, char *error, size_t error_size)
 {
 	const struct sp_fields fields = sp_fields_of(&c->encapsulation);
@@ -325,8 +333,8 @@ struct sp_sa_out *sp_sa_out_create(struct sp_dataplane *dp, const struct sp_sa_c
 	fill_header(sa, c);
 	sa->subject = c->subject;
 	sp_tally_forget(dp, sa->subject);
-	sa->plain = plain(c) && c->outer == SP_IPV4 && c->ah == NULL && sp_fields_plain(&fields) && c->encapsulation.tfc_pad == 0 && !c->encapsulation.fragment_after &&
-		    !c->encapsulation.mss_automatic && c->encapsulation.mss == 0;
+	sa->plain = c->outer == SP_IPV4 && plain_out(c) && sp_fields_plain(&fields);
+	sa->plain6 = c->outer == SP_IPV6 && plain_out(c) && sp_fields_copied(&fields) && !c->udp; /* whose checksum is over all that was encrypted */
 	return sa;
 }
 

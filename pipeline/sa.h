@@ -59,23 +59,26 @@ struct sp_sa_out {
 	uint64_t soft_sequence, near_sequence, soft_bytes, hard_bytes; /* UINT64_MAX: none */
 	struct sp_ah *ah;          /* behind the selectors, NULL without */
 	uint64_t dummies;          /* sent */
+	uint16_t cell;
+	uint8_t limit_reason;      /* enum sp_drop_reason of packets beyond sequence_limit */
+	uint8_t outer;             /* enum sp_ip */
+	uint8_t transport;
+	uint8_t protocol;          /* enum sp_sa_protocol */
+	uint8_t unused1[2];
+
+	/* what packets with an IPv6 header inside or outside need as well is one line */
 	uint8_t *moved;            /* written by the control thread: in place of `header` since the peer has moved, of an SA that is not plain; NULL before */
 	/*
 	 * Outer IP and UDP header and, in an IPv4 tunnel, the SPI as they are sent; lengths, traffic class, DF, ID and checksum are filled in per packet. In transport mode the
 	 * addresses in it are those that the packets must have.
 	 */
 	uint8_t header[SP_IPV6_LENGTH + SP_UDP_LENGTH + 4];
-	struct sp_encapsulation encapsulation;
 	uint16_t n_selectors6;     /* behind those of IPv4 */
-	uint16_t cell;
-	uint8_t limit_reason;      /* enum sp_drop_reason of packets beyond sequence_limit */
-	uint8_t outer;             /* enum sp_ip */
-	uint8_t transport;
-	uint8_t protocol;          /* enum sp_sa_protocol */
+	struct sp_encapsulation encapsulation;
 	uint8_t owner;             /* the only worker that sends by it, or SP_ANY_WORKER */
 	uint8_t told;              /* set of enum sp_event_kind */
 
-	uint8_t unused[48];        /* the session begins a cache line */
+	uint8_t unused2[46];       /* the session begins a cache line */
 	struct sp_transform transform; /* from here on what every packet needs */
 	/*
 	 * Of an outer IPv4 header the bytes from the TTL on, and 4 more: as in `header`, but for the checksum, which is the sum of the constant words. They say where the
@@ -91,6 +94,7 @@ struct sp_sa_out {
 	uint8_t header_length;     /* of all that is put in front of a payload: in a tunnel outer IP, then AH, UDP, ESP and IV */
 	uint8_t udp : 1;
 	uint8_t plain : 1;         /* what outbound.c does by itself: ESP with AES-GCM in an IPv4 tunnel; the rest is outbound_general.c's */
+	uint8_t plain6 : 1;        /* but for this: the same in an IPv6 tunnel */
 	uint8_t shared : 1;        /* several workers send by it: its counters need atomics */
 
 	uint64_t sequence;         /* last number reserved */
@@ -99,6 +103,7 @@ struct sp_sa_out {
 } __rte_cache_aligned;
 _Static_assert(offsetof(struct sp_sa_out, selectors) + 4 * sizeof(struct sp_selector_lanes) <= 512, "an outbound SA takes at most 512 bytes");
 _Static_assert(offsetof(struct sp_sa_out, transform.session) == 3 * RTE_CACHE_LINE_SIZE && offsetof(struct sp_sa_out, sequence) == 4 * RTE_CACHE_LINE_SIZE &&
+	       offsetof(struct sp_sa_out, moved) == RTE_CACHE_LINE_SIZE && offsetof(struct sp_sa_out, encapsulation) <= 2 * RTE_CACHE_LINE_SIZE &&
 	       offsetof(struct sp_sa_out, selectors) + sizeof(struct sp_selector_lanes) == 5 * RTE_CACHE_LINE_SIZE, "what a packet reads, and what it writes");
 
 /* Anti-replay window as a ring of words (RFC 6479), one word more than the window has. */

@@ -355,6 +355,20 @@ static __rte_always_inline void sp_fetch_key(const struct sp_transform *t)
 	sp_fetch((const uint8_t *)t->session + 14 * RTE_CACHE_LINE_SIZE, 2 * RTE_CACHE_LINE_SIZE);
 }
 
+/* The filter's counter is written when the burst is sorted: of many filters most counters are not in the nearest caches by then. */
+static __rte_always_inline void sp_fetch_counter(const struct sp_worker *w, uint32_t filter)
+{
+	__builtin_prefetch(&w->filters[filter], 1);
+}
+
+/* What a packet with such a verdict touches next. */
+static __rte_always_inline void sp_fetch_decided(const struct sp_worker *w, uint32_t filter, uint8_t action, uint32_t cell)
+{
+	sp_fetch_counter(w, filter);
+	if (action == SP_ACTION_OUTBOUND) /* of many tunnels the same holds for cells */
+		rte_prefetch0(&w->dp->cells[cell]);
+}
+
 /* Adds to a counter that the control thread reads and, if shared, other workers write. */
 static inline void sp_add(int shared, uint64_t *counter, uint64_t n)
 {
