@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net/netip"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -350,4 +351,32 @@ func TestForgedCookie(t *testing.T) {
 	l.run()
 	l.advance(time.Minute)
 	l.settled(1, 1)
+}
+
+// Of the offers in half-open main modes no more is kept than came.
+func TestMemoryOfOffers(t *testing.T) {
+	inUse := func() uint64 {
+		var m runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	l := join(t, onDemand, nil)
+	ours := spread(ikeProposals(t, "aes128-sha256-ecp256"), byKey, isakmp.Lifetime{})
+	offered := slices.Repeat([]isakmp.Phase1{{Encryption: isakmp.EncryptionCAST, Hash: isakmp.HashTiger, Auth: isakmp.AuthDSSSignature, Group: 3}}, 250)
+	offer := offerPhase1(append(offered, ours...))
+	octets, before := 0, inUse()
+	for i := range uint64(35) {
+		payload := marshal(t, isakmp.Header{Cookies: isakmp.Cookies{Initiator: i + 1}, Exchange: isakmp.ExchangeMain}, offer)
+		octets += len(payload)
+		l.toB(payload)
+		l.wire = nil
+	}
+	if open := len(l.b.engine.sas); open != 35 {
+		t.Fatalf("%d half-open ISAKMP SAs, expected 35", open)
+	}
+	if grown := int(inUse()) - int(before); grown > 2*octets+256<<10 {
+		t.Errorf("%d octets are in use for %d that came", grown, octets)
+	}
+	runtime.KeepAlive(l)
 }

@@ -16,8 +16,7 @@ type mainResponder struct {
 	seen   transcript
 	ni, nr []byte
 
-	offered *isakmp.SA // of message 1
-	opening []byte     // message 1 itself
+	opening []byte // message 1: what it takes in parts is many times as much
 }
 
 // newResponder answers message 1, or refuses it and keeps nothing.
@@ -37,13 +36,14 @@ func newResponder(e *Engine, m *message, opening []byte, among []*peer, stranger
 func consider(e *Engine, m *message, opening []byte, among []*peer, stranger bool) (*mainResponder, error) {
 	sa := newSA(e, ike.RoleResponder, m.local, m.remote)
 	sa.among, sa.stranger, sa.state, sa.cookies = among, stranger, stateHalfOpen, m.Cookies
-	t := &mainResponder{sa: sa, offered: isakmp.Find[*isakmp.SA](m.Payloads), opening: opening}
+	t := &mainResponder{sa: sa, opening: opening}
 	sa.main.task = t
-	choice, likely, err := chooseAmong(among, t.offered)
+	offered := isakmp.Find[*isakmp.SA](m.Payloads)
+	choice, likely, err := chooseAmong(among, offered)
 	if err != nil {
 		return t, failf(ike.FailProposal, "%v", err)
 	}
-	if t.seen.sai, err = isakmp.Body(t.offered); err != nil {
+	if t.seen.sai, err = isakmp.Body(offered); err != nil {
 		return t, err
 	}
 	sa.chosen, sa.among = choice, likely

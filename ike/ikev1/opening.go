@@ -26,7 +26,6 @@ import (
 const (
 	answerTime = time.Second      // how long message 3 is waited for where others want the place
 	siegeTime  = 10 * time.Second // how long it counts that one has given way
-	maxOpening = 1 << 14          // octets of message 1: all transforms that a proposal can have take about 10000
 )
 
 // admit makes room for a half-open ISAKMP SA, by ending others to whose message 2 nothing has come for so long; or says which limit is in the way.

@@ -69,9 +69,18 @@ func (t *mainInitiator) tell(a *ike.Attempt) {
 	}
 }
 
+// offered are the proposals of message 1.
+func (t *mainResponder) offered() []isakmp.Proposal {
+	m, err := isakmp.Parse(t.opening)
+	if err != nil {
+		return nil
+	}
+	return isakmp.Find[*isakmp.SA](m.Payloads).Proposals // without which it is not answered
+}
+
 func (t *mainResponder) tell(a *ike.Attempt) {
 	var offered []isakmp.Phase1
-	for _, p := range t.offered.Proposals {
+	for _, p := range t.offered() {
 		for i := range p.Transforms {
 			if transform, err := p.Transforms[i].Phase1(); err == nil {
 				offered = append(offered, transform)
