@@ -93,7 +93,11 @@ func (c *comparison) child() []api.WhyRow {
 
 // acceptable is what the configuration would let a peer have, of all its rules.
 func (c *comparison) acceptable() (said ike.Said) {
-	for _, child := range c.peer.Children {
+	children := c.peer.Children
+	if c.attempt.Version == ike.V1 {
+		children = c.older.Children
+	}
+	for _, child := range children {
 		said.Child = append(said.Child, offers(child.Proposals)...)
 		said.Transport = said.Transport || child.Transport
 		for _, s := range child.Selectors {

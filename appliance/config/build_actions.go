@@ -5,6 +5,7 @@ import (
 
 	"sallyport/crypto"
 	"sallyport/ike"
+	"sallyport/ike/ikev1"
 	"sallyport/policy"
 )
 
@@ -81,32 +82,26 @@ func toProposals[T ikeProposal | espProposal | ahProposal](raw []T) []crypto.Pro
 	return proposals
 }
 
-// childProposals is what an action offers: ESP first, and good proposals where the file has none.
+// childProposals is what an action offers, ESP first. Where the file has none, each version of IKE has good ones of its own.
 func childProposals(raw *fileFilterAction) []crypto.Proposal {
-	if raw.Bundle {
-		return append(espProposals(raw.ESPProposals), toProposals(raw.AHProposals)...)
-	}
-	if proposals := append(toProposals(raw.ESPProposals), toProposals(raw.AHProposals)...); len(proposals) > 0 {
-		return proposals
-	}
-	return crypto.DefaultESPProposals()
+	return append(bundledESP(raw), toProposals(raw.AHProposals)...)
 }
 
-// espProposals is what is offered: the proposals of the file, or good ones where it has none.
-func espProposals(raw []espProposal) []crypto.Proposal {
-	if len(raw) == 0 {
-		return crypto.DefaultESPProposals()
+// bundledESP are the proposals of ESP of an action: in a bundle, which only IKEv1 has, there have to be some.
+func bundledESP(raw *fileFilterAction) []crypto.Proposal {
+	if raw.Bundle && len(raw.ESPProposals) == 0 {
+		return ikev1.DefaultESPProposals()
 	}
-	return toProposals(raw)
+	return toProposals(raw.ESPProposals)
 }
 
 // actionMethods is the text of what an action offers: of a bundle each pair of proposals.
 func actionMethods(raw *fileFilterAction) []string {
 	if !raw.Bundle {
-		return methods(childProposals(raw))
+		return shown(childProposals(raw))
 	}
 	var texts []string
-	for _, esp := range methods(espProposals(raw.ESPProposals)) {
+	for _, esp := range methods(bundledESP(raw)) {
 		for _, ah := range methods(toProposals(raw.AHProposals)) {
 			texts = append(texts, ah+"("+esp+")")
 		}
@@ -114,7 +109,15 @@ func actionMethods(raw *fileFilterAction) []string {
 	return texts
 }
 
-// methods is the text of what is offered.
+// shown is the text of what an action offers, by IKEv2 where it does not say.
+func shown(proposals []crypto.Proposal) []string {
+	if len(proposals) == 0 {
+		proposals = crypto.DefaultESPProposals()
+	}
+	return methods(proposals)
+}
+
+// methods is the text of proposals.
 func methods(proposals []crypto.Proposal) []string {
 	var texts []string
 	for _, p := range proposals {

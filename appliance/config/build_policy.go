@@ -88,7 +88,7 @@ func (b *builder) onePolicy(key string, raw *filePolicy, things *things) policy.
 	b.strength(responseKey+".esp_proposals", fmt.Sprintf("the default response rule of policy %q", raw.Name), toProposals(response.ESPProposals))
 	things.sas = map[string]string{}
 	p.DefaultResponse = policy.DefaultResponse{
-		Enabled: response.Enabled, Methods: methods(espProposals(response.ESPProposals)),
+		Enabled: response.Enabled, Methods: shown(toProposals(response.ESPProposals)),
 		AuthMethods: b.responseMethods(responseKey, response),
 	}
 	for i := range raw.Rules {

@@ -55,7 +55,7 @@ func (b *builder) templates(methods []string) {
 	like := ike.Peer{
 		Name: policy.DynamicList, Version: response.IKE, LocalID: response.LocalID, Legacy: b.raw.Legacy, IKEProposals: toProposals(raw.KeyExchangeMethods),
 		RekeyTime: raw.KeyExchange.Lifetime, ChildLimit: raw.KeyExchange.ChildLimit, MasterPFS: raw.KeyExchange.MasterPFS,
-		Children: []ike.Child{{Name: policy.DynamicList, Proposals: espProposals(response.ESPProposals), Start: ike.StartOnDemand, ReplayWindow: dynamicReplay}},
+		Children: []ike.Child{{Name: policy.DynamicList, Proposals: toProposals(response.ESPProposals), Start: ike.StartOnDemand, ReplayWindow: dynamicReplay}},
 	}
 	if len(like.IKEProposals) == 0 {
 		like.IKEProposals = defaultIKEProposals(response.IKE)

@@ -123,7 +123,7 @@ func TestPeersGetTheirChildren(t *testing.T) {
 	if len(peer.Children) != 1 || child.Name != "to-site-b" || len(child.Selectors) != 1 || child.Selectors[0] != want {
 		t.Errorf("children %+v", peer.Children)
 	}
-	if child.Start != ike.StartAlways || child.RekeyTime != time.Hour || child.ReplayWindow != 1024 || child.Proposals[0].Ciphers[0].Encr != crypto.EncrAESGCM16 {
+	if child.Start != ike.StartAlways || child.RekeyTime != time.Hour || child.ReplayWindow != 1024 || len(child.Proposals) != 0 { // each version of IKE has its own
 		t.Errorf("child %+v", child)
 	}
 	if e := c.SPD.Entries[0]; e.Tunnel != "to-site-b" {

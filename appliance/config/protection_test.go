@@ -15,7 +15,7 @@ import (
 // How the packets of a rule are protected comes from its action: mode, ESP and AH in the order in which they are offered.
 // S-099: tunnel mode without a word.
 func TestProtection(t *testing.T) {
-	if c := mustParse(t, base).Peers[0].Children[0]; c.Transport || len(c.Proposals) != 2 || c.Proposals[0].Ciphers[0].Encr != crypto.EncrAESGCM16 || len(c.Proposals[0].ESN) != 2 {
+	if c := mustParse(t, base).Peers[0].Complete().Children[0]; c.Transport || len(c.Proposals) != 2 || c.Proposals[0].Ciphers[0].Encr != crypto.EncrAESGCM16 || len(c.Proposals[0].ESN) != 2 {
 		t.Errorf("without a word: %+v, want AES-GCM first, in tunnel mode, either kind of sequence numbers", c) // S-058
 	}
 	c := mustParse(t, replaced(t, "action: negotiate", "action: negotiate, esp_proposals: [aes128gcm16-esn], ah_proposals: [sha256, sha384-esn]"))
@@ -55,7 +55,7 @@ func TestBundle(t *testing.T) {
 	for _, c := range []struct{ action, want string }{
 		{"esp_proposals: [aes128-sha256-ecp256, aes256gcm16], ah_proposals: [sha256, sha384]",
 			"ah:sha256-noesn(aes128-sha256-ecp256-noesn) ah:sha384-noesn(aes128-sha256-ecp256-noesn) ah:sha256-noesn(aes256gcm16-noesn) ah:sha384-noesn(aes256gcm16-noesn)"},
-		{"ah_proposals: [sha256], encapsulation: {dummy_interval: 1s, tfc_pad: 1200}", "ah:sha256-noesn(aes128gcm16-aes256gcm16-esn-noesn) ah:sha256-noesn(aes128-aes256-sha256-sha384-sha512-esn-noesn)"},
+		{"ah_proposals: [sha256], encapsulation: {dummy_interval: 1s, tfc_pad: 1200}", "ah:sha256-noesn(aes128gcm16-aes256gcm16-ecp256-ecp384-modp2048-esn-noesn) ah:sha256-noesn(aes128-aes256-sha256-sha384-sha512-ecp256-ecp384-modp2048-esn-noesn)"},
 	} {
 		parsed := mustParse(t, v1(c.action))
 		child := parsed.Peers[0].Children[0]

@@ -41,18 +41,16 @@ func where(peer, child string) string {
 }
 
 // Check holds peers that may speak IKEv1 against what it can say. Warnings are what is left out, or has no effect with it; the error joins a *Problem
-// for whatever leaves a peer, or a child, with nothing to negotiate by. A peer without proposals gets [DefaultIKEProposals].
+// for whatever leaves a peer, or a child, with nothing to negotiate by. Proposals that are not set are those of [Complete].
 func Check(peers []ike.Peer) (warnings []string, err error) {
 	var errs []error
 	for i, p := range peers {
-		if len(p.IKEProposals) == 0 {
-			p.IKEProposals = DefaultIKEProposals()
-		}
+		whole := Complete(p)
 		c := checker{peer: p.Name}
-		c.authentication(p.Complete(), peers[:i])
-		c.mainMode(p.IKEProposals)
+		c.authentication(whole, peers[:i])
+		c.mainMode(whole.IKEProposals)
 		c.ineffective(p)
-		for _, child := range p.Complete().Children {
+		for _, child := range whole.Children {
 			c.quickMode(child, p.Version == ike.VAny)
 		}
 		warnings, errs = append(warnings, c.warnings...), append(errs, c.errs...)

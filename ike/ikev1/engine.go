@@ -90,6 +90,12 @@ func Complete(p ike.Peer) ike.Peer {
 	if len(p.IKEProposals) == 0 {
 		p.IKEProposals = DefaultIKEProposals()
 	}
+	p.Children = slices.Clone(p.Children)
+	for i := range p.Children {
+		if c := &p.Children[i]; len(c.Proposals) == 0 {
+			c.Proposals = DefaultESPProposals()
+		}
+	}
 	return p.Complete()
 }
 

@@ -149,7 +149,7 @@ func TestWrongHash(t *testing.T) {
 	for i, b := range [][]byte{
 		l.a.sealed(t, isakmp.ExchangeInformational, 4711, wrong, isakmp.DeleteISAKMP(sa.cookies)),
 		l.a.sealed(t, isakmp.ExchangeInformational, 4711, wrong, isakmp.DeleteSAs(isakmp.ProtocolESP, c.spiIn)),
-		l.a.sealed(t, isakmp.ExchangeQuick, 4711, wrong, offerPhase2(sa.termsFor(c.slot), crypto.DHNone, childSPIs{esp: 0x1234567}), &isakmp.Nonce{Data: make([]byte, 32)}),
+		l.a.sealed(t, isakmp.ExchangeQuick, 4711, wrong, offerPhase2(sa.termsFor(c.slot), crypto.DHECP256, childSPIs{esp: 0x1234567}), &isakmp.Nonce{Data: make([]byte, 32)}),
 	} {
 		l.toB(b)
 		l.b.expect(ike.Dropped, ike.DropIntegrity, i+1)
@@ -296,7 +296,8 @@ func TestHalfOpen(t *testing.T) {
 
 // A peer that asks for pair after pair is held back.
 func TestManyQuickModes(t *testing.T) {
-	l := up(t, nil, nil)
+	noPFS := func(c *ike.Config) { c.Peers[0].Children[0].Proposals = childProposals(t, "aes128gcm16") }
+	l := up(t, noPFS, noPFS)
 	sa, s := l.a.engine.peers[0].carrier(), l.a.engine.peers[0].slots[0]
 	local, remote := identities(s.cfg.Selectors[0])
 	for i := uint32(1); i <= 2000; i++ {

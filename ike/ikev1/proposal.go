@@ -19,6 +19,16 @@ func DefaultIKEProposals() []crypto.IKEProposal {
 	}}
 }
 
+// DefaultESPProposals are for a child without any: those of [crypto.DefaultESPProposals] with a new Diffie-Hellman exchange for each quick mode (PFS of
+// session keys), which the peer has to have too (S-082). The groups are those of [DefaultIKEProposals], tried one after the other.
+func DefaultESPProposals() []crypto.Proposal {
+	proposals := crypto.DefaultESPProposals()
+	for i := range proposals {
+		proposals[i].DH = DefaultIKEProposals()[0].DH
+	}
+	return proposals
+}
+
 // spread writes proposals as the transforms of main mode, all algorithms of each in order: the cipher decides before the hash, that before the
 // group, and that before the authentication method. The hash is that of the PRF. What IKEv1 has no number for is left out ([Check] tells of it).
 func spread(proposals []crypto.IKEProposal, methods []isakmp.AuthMethod, life isakmp.Lifetime) []isakmp.Phase1 {

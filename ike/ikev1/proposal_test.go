@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"sallyport/crypto"
+	"sallyport/ike"
 	"sallyport/ike/isakmp"
 )
 
@@ -24,6 +25,7 @@ func ikeProposals(t testing.TB, texts ...string) (list []crypto.IKEProposal) {
 var byKey = []isakmp.AuthMethod{isakmp.AuthPreSharedKey}
 
 // S-057, S-058: AES comes first in what is offered by default, and nothing of DES, 3DES, MD5, SHA-1 and the groups 1, 2 and 5 is in it.
+// C-19: quick mode has a Diffie-Hellman exchange by default, with the groups of main mode.
 func TestDefaultOffer(t *testing.T) {
 	got := describePhase1(spread(DefaultIKEProposals(), byKey, isakmp.Lifetime{}))
 	want := "aes256-sha256-ecp256 (pre-shared key), aes256-sha256-ecp384 (pre-shared key), aes256-sha256-modp2048 (pre-shared key), " +
@@ -31,8 +33,12 @@ func TestDefaultOffer(t *testing.T) {
 	if got != want {
 		t.Errorf("main mode offers\n%s, expected\n%s", got, want)
 	}
-	quick := quickTerms{proposals: crypto.DefaultESPProposals(), encapsulation: isakmp.EncapsulationTunnel}
-	alternatives := quick.alternatives(only(crypto.DHNone))
+	whole := Complete(ike.Peer{Children: []ike.Child{{}}})
+	if groups := quickGroups(whole.Children[0].Proposals); !slices.Equal(groups, whole.IKEProposals[0].DH) {
+		t.Errorf("quick mode offers the groups %v, expected %v", groups, whole.IKEProposals[0].DH)
+	}
+	quick := quickTerms{proposals: whole.Children[0].Proposals, encapsulation: isakmp.EncapsulationTunnel}
+	alternatives := quick.alternatives(only(crypto.DHECP256))
 	if first := alternatives[0].esp[0].suite(); first.Encr != crypto.EncrAESGCM16 {
 		t.Errorf("quick mode offers %v first, expected AES-GCM", first)
 	}
