@@ -353,6 +353,32 @@ func TestForgedCookie(t *testing.T) {
 	l.settled(1, 1)
 }
 
+// Message 1 that anybody may have written, refused or gone on with by nobody, does not hide from people what has failed with the peer itself.
+func TestForgedFailures(t *testing.T) {
+	l := join(t, func(cfg *ike.Config) { cfg.Peers[0].PSK = crypto.NewSecret([]byte("battery staple")) }, nil)
+	l.begin()
+	l.advance(40 * time.Second)
+	l.a.step(ike.Terminate{Peer: "b"})
+	last := func() ike.Reason { return l.b.engine.Snapshot()[0].PeerFailure.Reason }
+	if last() != ike.AuthKey {
+		t.Fatalf("the peer has failed by %s, expected its key", last())
+	}
+	odd := offerPhase1(spread(ikeProposals(t, "3des-sha1-modp1024"), byKey, isakmp.Lifetime{}))
+	forge := func() {
+		l.toB(marshal(t, isakmp.Header{Cookies: isakmp.Cookies{Initiator: 7}, Exchange: isakmp.ExchangeMain}, odd))
+		l.toB(opening(t, 8))
+		l.wire = nil
+		l.advance(40 * time.Second)
+	}
+	if forge(); last() != ike.AuthKey {
+		t.Errorf("the peer has failed by %s, expected its key", last())
+	}
+	l.advance(hearsayTime)
+	if forge(); last() != ike.FailTimeout {
+		t.Errorf("the last failure is %s, expected the one that came long after", last())
+	}
+}
+
 // Of the offers in half-open main modes no more is kept than came.
 func TestMemoryOfOffers(t *testing.T) {
 	inUse := func() uint64 {

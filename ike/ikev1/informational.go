@@ -224,9 +224,7 @@ func (sa *isakmpSA) turnAway(m *message, err error) {
 	if answers {
 		sa.no = f.answer().String()
 	}
-	for _, p := range sa.among {
-		p.noteFailure(ike.RoleResponder, f.reason, f.detail, sa.main.attempt())
-	}
+	sa.noteAmong(f.reason, f.detail, sa.main.attempt())
 	if !answers {
 		return
 	}

@@ -46,6 +46,8 @@ type peer struct {
 	brief    int       // ISAKMP SAs in a row that the peer ended soon
 	retry    deadline.Timer
 
+	hearsay ike.Failure // the last one of what somebody began who has not shown to be where the peer is
+
 	opening []byte // message 1 of the main mode by which the last peer of its path was let in, if it is the first of them
 
 	failure                 map[ike.Role]ike.Failure // the last one of what we began, and of what the peer began
@@ -308,6 +310,29 @@ func (p *peer) failed(reason ike.Reason, detail string, attempt *ike.Attempt) ti
 func (p *peer) noteFailure(role ike.Role, reason ike.Reason, detail string, attempt *ike.Attempt) {
 	p.failure[role] = ike.Failure{Reason: reason, Detail: detail, At: p.engine.now, Attempt: attempt}
 }
+
+// noteAmong remembers the failure of a main mode that a peer began at all whom it may have been with. Of one that has come no further than message 1 the peer
+// need not know anything.
+func (sa *isakmpSA) noteAmong(reason ike.Reason, detail string, attempt *ike.Attempt) {
+	for _, p := range sa.among {
+		if sa.state != stateHalfOpen {
+			p.noteFailure(ike.RoleResponder, reason, detail, attempt)
+			continue
+		}
+		p.hearsay = ike.Failure{Reason: reason, Detail: detail, At: p.engine.now, Attempt: attempt}
+	}
+}
+
+// peerFailure is the last failure of what the peer began. What anybody may have begun does not hide one of which that is not so.
+func (p *peer) peerFailure() ike.Failure {
+	if certain := p.failure[ike.RoleResponder]; p.hearsay.At.Sub(certain.At) <= hearsayTime {
+		return certain
+	}
+	return p.hearsay
+}
+
+// hearsayTime is how much later than a failure one in the peer's name takes its place.
+const hearsayTime = 10 * time.Minute
 
 // wait sets a retry timer for the given number of failures in a row.
 func (p *peer) wait(t *deadline.Timer, failures int) {

@@ -309,9 +309,7 @@ func (sa *isakmpSA) fail(err error) {
 	if p := sa.peer; p != nil && sa.role == ike.RoleInitiator {
 		fact.NextAttempt = p.failed(fact.Reason, fact.Detail, attempt)
 	} else {
-		for _, p := range sa.among {
-			p.noteFailure(ike.RoleResponder, fact.Reason, fact.Detail, attempt)
-		}
+		sa.noteAmong(fact.Reason, fact.Detail, attempt)
 	}
 	sa.engine.fact(fact)
 	sa.close(ike.DeletedFailed)

@@ -65,7 +65,7 @@ func (e *Engine) Retired() int {
 func (p *peer) info() ike.SAInfo {
 	info := ike.SAInfo{Peer: p.cfg.Name, Version: ike.V1, State: "idle", LocalID: p.cfg.LocalID.String(), RemoteID: p.cfg.RemoteID.String(),
 		Local: netip.AddrPortFrom(p.cfg.Local, portIKE), Remote: netip.AddrPortFrom(p.cfg.Remote, portIKE),
-		Failure: p.failure[ike.RoleInitiator], PeerFailure: p.failure[ike.RoleResponder], Since: p.since, Stray: p.engine.stray,
+		Failure: p.failure[ike.RoleInitiator], PeerFailure: p.peerFailure(), Since: p.since, Stray: p.engine.stray,
 		Starts: p.starts, RetransmitsOut: p.resent, Duplicates: p.repeats}
 	if p.down {
 		info.State = "down"
