@@ -187,7 +187,7 @@ func sendings(effects []ike.Effect) (sent []ike.Send) {
 // oddScreen is what the screen would say of a peer's engine.
 func oddScreen(t *testing.T, peer ike.Peer, e engine, now time.Time) string {
 	t.Helper()
-	w := newWhy(peer.Complete(), e.Snapshot(), now)
+	w := newWhy(peer, e.Snapshot(), now)
 	w.Path = api.WhyPath{Port: "wan", Link: "up", NextHop: peer.Remote.String(), Neighbour: "02:00:00:00:00:02"}
 	w.Todo = todo(w)
 	steady(w)
