@@ -8,8 +8,6 @@
 
 #include "ipv6.h"
 
-#define SP_PORT_IKE_NAT 4500 /* IKE shares it with ESP in UDP (RFC 3948 2) */
-
 /* What a destination is to the gateway. */
 enum sp_destination {
 	SP_TO_ELSEWHERE,

@@ -21,6 +21,8 @@
 #define SP_PROTOCOL_NONE 59
 #define SP_PROTOCOL_SCTP 132
 #define SP_PROTOCOL_UDPLITE 136
+
+#define SP_PORT_IKE_NAT 4500 /* IKE shares it with ESP in UDP (RFC 3948 2) */
 #define SP_NEXT_HEADER_IPV4 4
 
 #define SP_ICMP_LENGTH 8 /* of the header, of either IP version */

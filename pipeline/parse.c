@@ -160,9 +160,9 @@ static __rte_always_inline int plain_frame6(const struct rte_mbuf *m, const uint
 }
 
 /* The hot way in: ESP for the port it arrived on needs no policy decision before it is decrypted. Returns 0 for anything else. */
-static __rte_always_inline int plain_esp(struct rte_mbuf *m, uint8_t *l3, const struct sp_header *h, uint64_t own_be, struct sp_esp *esp)
+static __rte_always_inline int plain_esp(struct rte_mbuf *m, uint8_t *l3, const struct sp_header *h, struct sp_esp *esp)
 {
-	if (sp_header_protocol(h) != SP_PROTOCOL_ESP || h->destination != own_be || h->total < SP_IPV4_LENGTH + SP_ESP_LENGTH)
+	if (sp_header_protocol(h) != SP_PROTOCOL_ESP || h->total < SP_IPV4_LENGTH + SP_ESP_LENGTH)
 		return 0;
 	esp->mbuf = m;
 	esp->esp = l3 + SP_IPV4_LENGTH;
@@ -170,6 +170,80 @@ static __rte_always_inline int plain_esp(struct rte_mbuf *m, uint8_t *l3, const 
 	esp->headers = SP_IPV4_LENGTH;
 	esp->outer_tos = h->tos;
 	esp->form = SP_FORM_ESP;
+	return 1;
+}
+
+/* Sources of ESP in UDP that a burst may have on the short way: where there are more, it is quicker to look up their flows side by side. */
+#define UDP_SOURCES 4
+
+/* What policy says of ESP in UDP from one source: asked of the flow cache for the first packet of a run, it holds for all of them. */
+struct udp_run {
+	uint64_t source;     /* address, then both ports, as in the packet; 0: none yet */
+	uint32_t filter;
+	uint32_t packets;
+	uint64_t bytes;
+	uint64_t origin;
+	uint32_t left;       /* runs that may still begin in this burst */
+};
+
+static void count_udp_run(struct sp_worker *w, struct udp_run *run)
+{
+	if (run->packets > 0)
+		sp_count_filter(w, run->filter, run->packets, run->bytes);
+	run->packets = 0;
+	run->bytes = 0;
+}
+
+/* Begins a run with a packet from another source. Returns 0 when this and the rest of the burst go the general way. */
+static __rte_noinline int begin_udp_run(struct sp_worker *w, struct udp_run *run, struct rte_mbuf *m, uint8_t *l3, const struct sp_header *h, uint64_t source)
+{
+	struct sp_packet p;
+
+	if (run->left == 0)
+		return 0;
+	run->left--;
+	count_udp_run(w, run);
+	sp_packet_plain(&p, m, l3, h, run->origin);
+	sp_flow_verdicts(w, &p, 1);
+	if (p.verdict.action != SP_ACTION_INBOUND) {
+		run->left = 0;
+		run->source = 0;
+		return 0;
+	}
+	run->source = source;
+	run->filter = p.verdict.filter;
+	return 1;
+}
+
+/*
+ * The same for ESP in UDP (RFC 3948 2.1) without a UDP checksum, as a peer behind a NAT sends all its packets: no IKE, no keepalive, nothing cut off. Its filter is counted as
+ * on the general way, which the others take.
+ */
+static __rte_always_inline int plain_udp(struct sp_worker *w, struct udp_run *run, struct rte_mbuf *m, uint8_t *l3, const struct sp_header *h, struct sp_esp *esp)
+{
+	uint8_t *udp = l3 + SP_IPV4_LENGTH;
+	uint64_t header, source;
+	uint32_t length;
+
+	if (sp_header_protocol(h) != SP_PROTOCOL_UDP || h->total < SP_IPV4_LENGTH + SP_UDP_LENGTH + SP_ESP_LENGTH)
+		return 0;
+	header = sp_load64(udp); /* ports, length, checksum */
+	length = rte_be_to_cpu_16((uint16_t)(header >> 32));
+	if ((uint16_t)(header >> 16) != RTE_BE16(SP_PORT_IKE_NAT) || header >> 48 != 0 || length < SP_UDP_LENGTH + SP_ESP_LENGTH || length > h->total - SP_IPV4_LENGTH ||
+	    sp_load32(udp + SP_UDP_LENGTH) == 0)
+		return 0;
+	source = h->second >> 32 << 32 | (uint32_t)header;
+	if (unlikely(source != run->source) && !begin_udp_run(w, run, m, l3, h, source))
+		return 0;
+	run->packets++;
+	run->bytes += h->total;
+	sp_set_mark_filter(m, run->filter);
+	esp->mbuf = m;
+	esp->esp = udp + SP_UDP_LENGTH;
+	esp->length = length - SP_UDP_LENGTH;
+	esp->headers = SP_IPV4_LENGTH;
+	esp->outer_tos = h->tos;
+	esp->form = SP_FORM_UDP;
 	return 1;
 }
 
@@ -182,6 +256,7 @@ void sp_ingest(struct sp_worker *w, uint16_t port_id, struct rte_mbuf **mbufs, u
 	const int trust = port->rx_checksum;
 	struct sp_packet packets[SP_BURST], *packet = packets;
 	struct sp_esp inbound[SP_BURST], *esp = inbound;
+	struct udp_run udp = {.origin = origin, .left = UDP_SOURCES};
 	uint32_t bytes = 0;
 
 	for (uint32_t i = 0; i < n; i++) {
@@ -197,7 +272,8 @@ void sp_ingest(struct sp_worker *w, uint16_t port_id, struct rte_mbuf **mbufs, u
 		struct sp_header h;
 
 		if (likely(plain_frame(m, frame, mac, verified, &h))) {
-			if (plain_esp(m, frame + SP_L2_LENGTH, &h, own_be, esp)) {
+			if (h.destination == own_be &&
+			    (plain_esp(m, frame + SP_L2_LENGTH, &h, esp) || plain_udp(w, &udp, m, frame + SP_L2_LENGTH, &h, esp))) {
 				esp++;
 				continue;
 			}
@@ -221,6 +297,7 @@ void sp_ingest(struct sp_worker *w, uint16_t port_id, struct rte_mbuf **mbufs, u
 		w->counters[port_id].received += n;
 		w->counters[port_id].received_bytes += bytes;
 	}
+	count_udp_run(w, &udp);
 	if (esp != inbound)
 		sp_inbound(w, inbound, (uint32_t)(esp - inbound));
 	if (packet != packets)

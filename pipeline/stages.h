@@ -239,6 +239,13 @@ static inline void sp_copy_marks(struct rte_mbuf *to, const struct rte_mbuf *fro
 	to->hash = from->hash;
 }
 
+/* What a filter has decided. */
+static inline void sp_count_filter(struct sp_worker *w, uint32_t filter, uint64_t packets, uint64_t bytes)
+{
+	w->filters[filter].packets += packets;
+	w->filters[filter].bytes += bytes;
+}
+
 /* Of a packet that an outbound SA should carry. */
 static inline void sp_drop_out(struct sp_worker *w, const struct sp_sa_out *sa, struct rte_mbuf *m, uint8_t reason)
 {

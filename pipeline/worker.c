@@ -29,12 +29,6 @@ static void finish_here(struct sp_worker *w, const struct sp_packet *p)
 		sp_drop(w, p->mbuf, p->verdict.reason);
 }
 
-static void count_filter(struct sp_worker *w, uint32_t filter, uint64_t packets, uint64_t bytes)
-{
-	w->filters[filter].packets += packets;
-	w->filters[filter].bytes += bytes;
-}
-
 /* Packets with their verdicts to their next stages. They stand `size` bytes apart, and are of one IP version. */
 static __rte_always_inline void distribute(struct sp_worker *w, struct sp_packet *packets, size_t size, uint32_t n)
 {
@@ -50,7 +44,7 @@ static __rte_always_inline void distribute(struct sp_worker *w, struct sp_packet
 
 		/* filters count what they decide; neighbours in a burst mostly share theirs */
 		if (unlikely(p->verdict.filter != filter)) {
-			count_filter(w, filter, i - first, bytes);
+			sp_count_filter(w, filter, i - first, bytes);
 			filter = p->verdict.filter;
 			first = i;
 			bytes = 0;
@@ -66,7 +60,7 @@ static __rte_always_inline void distribute(struct sp_worker *w, struct sp_packet
 		else
 			finish_here(w, p);
 	}
-	count_filter(w, filter, n - first, bytes);
+	sp_count_filter(w, filter, n - first, bytes);
 	if (n_outbound > 0)
 		sp_outbound(w, outbound, n_outbound);
 	if (n_forward > 0)
