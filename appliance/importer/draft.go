@@ -35,6 +35,7 @@ type peer struct {
 	name              string
 	local, remote     netip.Addr
 	localID, remoteID string
+	ikev1             bool // and not the default, IKEv2
 
 	keyFile string        // set by finish
 	key     crypto.Secret // empty where the source has none

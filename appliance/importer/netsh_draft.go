@@ -41,7 +41,7 @@ func (s *netshScript) draft() *draft {
 	}
 	n.activate()
 	n.dropReplaced()
-	n.info(0, "Windows negotiates with IKEv1 and mostly without a tunnel between hosts; the gateway has IKEv2 and tunnels: the other side of every rule that negotiates has to be set up for that too")
+	n.info(0, "Windows negotiates with IKEv1 and mostly without a tunnel between hosts; the peers here have IKEv2 and tunnels: give a peer ike: v1, or set its side of every rule that negotiates up for IKEv2, and for tunnels")
 	return n.draft
 }
 

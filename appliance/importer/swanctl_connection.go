@@ -15,6 +15,7 @@ import (
 type peerKey struct {
 	local, remote     netip.Addr
 	localID, remoteID string
+	ikev1             bool
 	connection        *section // where the remote address is not known
 }
 
@@ -33,22 +34,21 @@ func (s *swanctlDraft) connection(sec *section) {
 		}
 		return
 	}
-	switch version := sec.text("version"); version {
-	case "", "0", "2":
-	case "1":
-		s.lost(sec.at("version"), "connection %s: IKEv1 is not offered; it is an IKEv2 connection here, and the other side has to be set up for that", quote(sec.name))
+	version := sec.text("version")
+	switch version {
+	case "", "0", "1", "2":
 	default:
 		s.problem(sec.at("version"), "version: expected 0, 1 or 2, found %s", quote(version))
 	}
 	s.fixedSettings(sec)
 	local, remote := s.authentication(sec, "local"), s.authentication(sec, "remote")
-	key := peerKey{local: s.endpoint(sec, "local_addrs"), remote: s.endpoint(sec, "remote_addrs"), localID: local, remoteID: remote}
+	key := peerKey{local: s.endpoint(sec, "local_addrs"), remote: s.endpoint(sec, "remote_addrs"), localID: local, remoteID: remote, ikev1: version == "1"}
 	if !key.remote.IsValid() {
 		key.connection = sec
 	}
 	p := s.peers[key]
 	if p == nil {
-		p = &peer{line: sec.line, name: sec.name, local: key.local, remote: key.remote, localID: local, remoteID: remote}
+		p = &peer{line: sec.line, name: sec.name, local: key.local, remote: key.remote, localID: local, remoteID: remote, ikev1: key.ikev1}
 		s.peers[key] = p
 		s.draft.peers = append(s.draft.peers, p)
 		s.peerSettings(p, sec)

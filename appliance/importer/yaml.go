@@ -105,6 +105,9 @@ func (f *finisher) peersYAML() *yaml.Node {
 		node.add("remote", text(p.remote.String()), marked(p.remoteIsPlaceholder))
 		node.addText("local_id", p.localID)
 		node.addText("remote_id", p.remoteID)
+		if p.ikev1 {
+			node.add("ike", plain("v1"), "")
+		}
 		node.add("auth", mapping().flow().add("psk_file", text(p.keyFile), "").Node, "")
 		node.addWords("ike_proposals", p.ikeProposals)
 		node.addText("start", p.start)

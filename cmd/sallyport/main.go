@@ -64,8 +64,8 @@ func rootCommand() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "sallyport",
 		Short: "IPsec security gateway on DPDK",
-		Long: `Sallyport carries site-to-site IPsec tunnels between DPDK ports: IKEv2, ESP,
-filters by weight. Start it with "run", look at it with "show", change its policy
+		Long: `Sallyport carries site-to-site IPsec tunnels between DPDK ports: IKEv2 and
+IKEv1, ESP and AH, filters by weight. Start it with "run", look at it with "show", change its policy
 with "policy" and "config", and ask it why with "explain".
 
 Exit codes: 0 good, 1 failed, 2 the configuration is bad and nothing has changed.`,
