@@ -193,10 +193,7 @@ func TestBundleMishaps(t *testing.T) {
 					}
 					return []packet{p}
 				})
-				l.begin()
-				l.advance(10 * time.Second)
-				l.established()
-				l.settled(1, 1)
+				l.comesUp()
 			})
 		}
 	}

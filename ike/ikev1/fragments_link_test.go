@@ -37,10 +37,7 @@ func TestTunnelInFragments(t *testing.T) {
 				}
 				return nil
 			})
-			l.begin()
-			l.advance(10 * time.Second)
-			l.established()
-			l.settled(1, 1)
+			l.comesUp()
 			l.advance(time.Minute) // what came twice waits for the rest of it
 			if fragments < 2 {
 				t.Fatalf("datagram %d: %d fragments, expected some", n, fragments)

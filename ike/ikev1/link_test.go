@@ -418,6 +418,15 @@ func up(t testing.TB, changeA, changeB func(*ike.Config)) *link {
 	return l
 }
 
+// comesUp begins, and insists on the one tunnel within ten seconds.
+func (l *link) comesUp() {
+	l.t.Helper()
+	l.begin()
+	l.advance(10 * time.Second)
+	l.established()
+	l.settled(1, 1)
+}
+
 // established insists on one pair of IPsec SAs in use, the same at both ends, and on packets going by it.
 func (l *link) established() {
 	l.t.Helper()

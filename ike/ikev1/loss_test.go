@@ -44,10 +44,7 @@ func TestLoss(t *testing.T) {
 					}
 					return []packet{p}
 				})
-				l.begin()
-				l.advance(10 * time.Second)
-				l.established()
-				l.settled(1, 1)
+				l.comesUp()
 			})
 		}
 	}
@@ -105,10 +102,7 @@ func TestReorder(t *testing.T) {
 					}
 					return []packet{p}
 				})
-				l.begin()
-				l.advance(10 * time.Second)
-				l.established()
-				l.settled(1, 1)
+				l.comesUp()
 			})
 		}
 	}
