@@ -302,8 +302,8 @@ func TestNegotiateHasTwoDirections(t *testing.T) {
 		t.Errorf("selectors of the tunnel: %v, want %v", got, want)
 	}
 	for _, e := range spd.Entries {
-		if e.Tunnel != "site-b" || e.selector() != want {
-			t.Errorf("entry %+v: tunnel %q, selector %s", e, e.Tunnel, e.selector())
+		if e.Tunnel != "site-b" || e.Selector() != want {
+			t.Errorf("entry %+v: tunnel %q, selector %s", e, e.Tunnel, e.Selector())
 		}
 	}
 }

@@ -70,8 +70,8 @@ func (e *Entry) Matches(p Packet, port PortGroup) bool {
 		e.SourcePort.matches(p.SourcePort, p.HasPorts) && e.DestinationPort.matches(p.DestinationPort, p.HasPorts)
 }
 
-// selector is the entry's traffic seen from the gateway's side.
-func (e *Entry) selector() Selector {
+// Selector is the entry's traffic seen from the gateway's side.
+func (e *Entry) Selector() Selector {
 	if e.Verdict == VerdictRequire {
 		return Selector{Local: e.Destination, Remote: e.Source, Protocol: e.Protocol, LocalPort: e.DestinationPort, RemotePort: e.SourcePort}
 	}
@@ -110,7 +110,7 @@ func (s *SPD) Selectors() map[string][]Selector {
 	selectors := map[string][]Selector{}
 	for i := range s.Entries {
 		if e := &s.Entries[i]; e.Verdict == VerdictProtect {
-			selectors[e.Tunnel] = append(selectors[e.Tunnel], e.selector())
+			selectors[e.Tunnel] = append(selectors[e.Tunnel], e.Selector())
 		}
 	}
 	return selectors

@@ -12,12 +12,12 @@ func (c *compiler) split(drafts []*draft) {
 			if traffic[d.Tunnel] == nil {
 				traffic[d.Tunnel] = map[Selector]bool{}
 			}
-			traffic[d.Tunnel][d.selector()] = true
+			traffic[d.Tunnel][d.Selector()] = true
 		}
 	}
 	for _, d := range drafts {
 		if c.splits(d) && len(traffic[d.Tunnel]) > 1 {
-			d.Tunnel += splitMark + d.selector().String()
+			d.Tunnel += splitMark + d.Selector().String()
 		}
 	}
 }

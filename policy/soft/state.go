@@ -1,0 +1,114 @@
+package soft
+
+import (
+	"maps"
+	"net/netip"
+	"time"
+)
+
+// Configure puts another configuration in force. What its filters and peers do not allow any more ends.
+func (b *Book) Configure(now time.Time, c Config) (ended []Ended) {
+	before := b.peers
+	b.limits, b.filters, b.peers, b.at = c.Limits, map[uint32]*Filter{}, map[string]*peer{}, map[netip.Addr][]*peer{}
+	entries := map[uint32]bool{}
+	for _, entry := range c.Entries {
+		entries[entry] = true
+	}
+	b.inbound.set(c.InboundPerSource, c.InboundPerFilter, entries)
+	falls := map[string]bool{}
+	for i := range c.Filters {
+		f := &c.Filters[i]
+		b.filters[f.Entry], b.filters[f.Mirror], falls[f.Tunnel] = f, f, true
+	}
+	b.waits = 0
+	for _, cfg := range c.Peers {
+		p := &peer{Peer: cfg, waits: map[Key]*waiting{}, sas: map[Key]*SA{}}
+		for _, tunnel := range cfg.Tunnels {
+			p.fallback = p.fallback || falls[tunnel]
+		}
+		if was := before[cfg.Name]; was != nil && was.Remote == cfg.Remote {
+			p.heard, p.authenticated = was.heard, was.authenticated && !cfg.Renewed
+			b.keep(p, was)
+		}
+		b.peers[p.Name] = p
+		b.at[p.Remote] = append(b.at[p.Remote], p)
+	}
+	why := Policy
+	if !c.Allow {
+		why = Denied
+	}
+	for key, sa := range b.sas {
+		if p := b.peers[sa.Peer]; p == nil || p.sas[key] == nil {
+			ended = append(ended, b.remove(before[sa.Peer], sa, why))
+		}
+	}
+	for _, p := range b.peers { // a limit may be lower than what there is
+		if len(b.sas) > b.limits.Max || len(p.sas) > b.limits.MaxPerPeer {
+			ended = b.end(ended, p, Policy)
+		}
+	}
+	sortEnded(ended)
+	return ended
+}
+
+// keep takes over what the former peer of a name has, where the same filters allow it still.
+func (b *Book) keep(p, was *peer) {
+	if !b.limits.Allow {
+		return
+	}
+	same := func(key Key, tunnel string) *Filter {
+		if f := b.filters[key.Entry]; f != nil && f.Entry == key.Entry && f.Mirror == key.Mirror && f.Tunnel == tunnel {
+			return f
+		}
+		return nil
+	}
+	for key, w := range was.waits {
+		if f := same(key, w.Tunnel); f != nil {
+			w.filter = f
+			p.waits[key] = w
+			b.waits++
+		}
+	}
+	for key, sa := range was.sas {
+		if f := same(key, sa.Tunnel); f != nil && narrowed(f.Traffic, key.Local, key.Remote) == sa.Traffic {
+			p.sas[key] = sa
+		}
+	}
+}
+
+// Counts is what the book has done since it was made, and what it holds.
+type Counts struct {
+	Live, Waiting  int
+	Alarm          bool
+	Created        uint64
+	Ended, Refused map[Reason]uint64
+}
+
+// Counts reads the counters.
+func (b *Book) Counts() Counts {
+	return Counts{
+		Live: len(b.sas), Waiting: b.waits, Alarm: b.limits.Alarm > 0 && len(b.sas) >= b.limits.Alarm,
+		Created: b.counts.created, Ended: maps.Clone(b.counts.ended), Refused: maps.Clone(b.counts.refused),
+	}
+}
+
+// State is how a peer stands.
+type State struct {
+	Fallback      bool      // a filter of it may fall back
+	Shut          Reason    // why it gets no soft SA whatever happens, or nothing
+	Until         time.Time // the end of that, where it has one
+	Live, Waiting int
+}
+
+// State is how a peer stands now; the zero value for one that is not configured.
+func (b *Book) State(now time.Time, name string) (s State) {
+	p := b.peers[name]
+	if p == nil {
+		return s
+	}
+	s = State{Fallback: p.fallback, Shut: b.shut(now, p), Live: len(p.sas), Waiting: len(p.waits)}
+	if s.Shut == Heard {
+		s.Until = p.heard.Add(Mute)
+	}
+	return s
+}
