@@ -66,9 +66,8 @@ func strongSwanForms(b *bed) []testCase {
 			ours: transport(b), traffic: betweenGateways, check: wantMode("transport")},
 		{name: "default-response", starts: theyStart, ike: defaultIKE, esp: defaultESP, theirs: strongSwan(swanTransport), wire: plainESP,
 			ours: ours{noPeer: true, policy: answerAnybody("v2", defaultIKE)}, traffic: betweenGateways, check: wantMode("transport")},
-		{name: "default-response-v1", starts: theyStart, ike: "aes128-sha256-modp2048", esp: defaultESP, wire: plainESP,
-			theirs: strongSwan(swanTransport, func(_ *bed, t *peers.Tunnel) { t.Connection += "\nversion = 1\n" }),
-			ours:   ours{noPeer: true, policy: answerAnybody("any", "aes128-sha256-modp2048")}, traffic: betweenGateways, check: wantMode("transport")},
+		{name: "default-response-v1", v1: true, starts: theyStart, ike: "aes128-sha256-modp2048", esp: defaultESP, theirs: strongSwan(swanTransport), wire: plainESP,
+			ours: ours{noPeer: true, policy: answerAnybody("any", "aes128-sha256-modp2048")}, traffic: betweenGateways, check: wantMode("transport")},
 		{name: "narrowing", core: true, ike: defaultIKE, esp: defaultESP, wire: plainESP, check: wantNarrow,
 			theirs: strongSwan(func(b *bed, t *peers.Tunnel) {
 				t.LocalNet, t.RemoteNet = netip.PrefixFrom(b.B.LAN.Addr(), 25), netip.PrefixFrom(b.A.LAN.Addr(), 16).Masked()
