@@ -236,11 +236,14 @@ func (n *negotiator) IKE(d pipeline.Datagram) {
 }
 
 // Acquire takes a packet that waits for its Child SA.
-func (n *negotiator) Acquire(cell pipeline.CellID, packet policy.Packet) {
-	if c, known := n.names.Load().children[cell]; known {
-		n.inbox.offer(ike.Acquire{Peer: c.peer, Child: c.name, Packet: &packet})
+func (n *negotiator) Acquire(a pipeline.Acquire) {
+	if c, known := n.names.Load().children[a.Cell]; known && !a.Inbound {
+		n.inbox.offer(ike.Acquire{Peer: c.peer, Child: c.name, Packet: &a.Packet})
 	}
 }
+
+// Group takes a packet to a group, which no SA carries.
+func (n *negotiator) Group(pipeline.Group) {}
 
 // Echo takes an echo of ESP or AH.
 func (n *negotiator) Echo(e pipeline.Echo) {

@@ -286,10 +286,10 @@ func (p *pair) bothUp() bool { return p.planeA.up() && p.planeB.up() }
 
 // initiate starts the tunnel with a packet that needs it, as the data plane does.
 func (p *pair) initiate() {
-	p.a.Acquire(7, policy.Packet{
+	p.a.Acquire(pipeline.Acquire{Cell: 7, Packet: policy.Packet{
 		Source: netip.MustParseAddr("10.1.0.5"), Destination: netip.MustParseAddr("10.2.0.6"),
 		Protocol: 17, SourcePort: 4000, DestinationPort: 5000, HasPorts: true,
-	})
+	}})
 }
 
 func TestAcquireBringsUpTheTunnel(t *testing.T) {

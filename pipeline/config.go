@@ -67,6 +67,7 @@ type Config struct {
 	MaxSAs         int // inbound SAs, a power of two
 	MaxCells       int // tunnels, below 65535
 	MaxAdjacencies int // neighbours on all links together, below 65535
+	MaxSoft        int // soft SAs; 0 is DefaultMaxSoft
 	Pool           *mempool.Mempool
 	Crypto         *cryptodev.Pool
 	Idle           IdleMode
@@ -80,13 +81,23 @@ type Config struct {
 	FragmentMemory int
 	// FragmentTimeout is how long they wait. 0 is DefaultFragmentTimeout.
 	FragmentTimeout time.Duration
-	tally           uint32 // drop counts of filters and SAs that each worker has room for, a power of two; 0: as many as should do
+	// HoldPerSelector and HoldTotal are how many packets wait for an SA, at most 2048: those of one selector, and all together.
+	// 0 is DefaultHoldPerSelector and DefaultHoldTotal.
+	HoldPerSelector, HoldTotal int
+
+	tally uint32 // drop counts of filters and SAs that each worker has room for, a power of two; 0: as many as should do
 }
 
 // What a Config that does not say has for fragments.
 const (
 	DefaultFragmentMemory  = 8 << 20
 	DefaultFragmentTimeout = time.Second
+)
+
+// What a Config that does not say has for packets that wait for an SA.
+const (
+	DefaultHoldPerSelector = 64
+	DefaultHoldTotal       = 1024
 )
 
 // CellID names a tunnel in the data plane: the place where the SPD finds the tunnel's current outbound SA. A rekey
@@ -198,13 +209,31 @@ type Datagram struct {
 	NonESPMarker  bool   // there was one
 }
 
+// Acquire is a packet that needs an SA that is not there.
+type Acquire struct {
+	Cell    CellID
+	Entry   uint32        // policy.Entry.ID of the filter that decided
+	Packet  policy.Packet // the packet
+	Inbound bool          // it came in clear from the other side, was dropped, and no tunnel is up (S-044)
+}
+
+// Group is a multicast or broadcast packet that was dropped although its filter has fallback: what answers it must not lead
+// to a soft SA (S-052).
+type Group struct {
+	Cell     CellID
+	Entry    uint32         // policy.Entry.ID of the filter that decided
+	Source   netip.AddrPort // the packet's; port 0 where its protocol has none
+	Protocol uint8
+}
+
 // Handler receives what the data plane cannot settle by itself. Its methods run on the goroutine of Exceptions and must
 // not wait for long: the neighbours of all ports wait with them. They may call any method of the Dataplane.
 type Handler interface {
 	IKE(Datagram)
-	// Acquire asks for an SA for a cell in state CellHold; packet is the one that needs it. It is repeated while
-	// packets keep coming.
-	Acquire(cell CellID, packet policy.Packet)
+	// Acquire asks for an SA for a cell in state CellHold. It is repeated while packets keep coming.
+	Acquire(Acquire)
+	// Group reports a packet to a group that met a filter with fallback (S-052).
+	Group(Group)
 	// Echo takes an echo of ESP or AH for an own address, from anybody: whether to answer is for the handler to say.
 	Echo(Echo)
 	// Expire reports an SA that has used up its soft or hard lifetime, each once. An outbound SA near the end of its

@@ -8,6 +8,7 @@ package pipeline
 import "C"
 
 import (
+	"cmp"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -27,6 +28,7 @@ const (
 	maxFilters      = 1 << 17 // filter counters
 	puntEntries     = 1 << 10 // of each worker
 	injectEntries   = 1 << 12 // all that waits comes back at once when a policy is published
+	maxHold         = injectEntries / 2
 	handoverEntries = 1 << 10
 	errorTextLen    = 256
 )
@@ -67,6 +69,7 @@ type Dataplane struct {
 	prepared *Prepared // the snapshot that waits for its end, nil for none
 	cells    cellTable
 	sad      sad
+	soft     softTable
 	slow     slowPath
 	running  sync.WaitGroup
 	started  bool
@@ -76,12 +79,11 @@ type Dataplane struct {
 // New allocates every table and ring. Ports must have been configured with cfg.Workers queues each way. Until Apply all
 // traffic is dropped.
 func New(cfg Config) (*Dataplane, error) {
-	if cfg.FragmentMemory == 0 {
-		cfg.FragmentMemory = DefaultFragmentMemory
-	}
-	if cfg.FragmentTimeout == 0 {
-		cfg.FragmentTimeout = DefaultFragmentTimeout
-	}
+	cfg.FragmentMemory = cmp.Or(cfg.FragmentMemory, DefaultFragmentMemory)
+	cfg.FragmentTimeout = cmp.Or(cfg.FragmentTimeout, DefaultFragmentTimeout)
+	cfg.MaxSoft = cmp.Or(cfg.MaxSoft, DefaultMaxSoft)
+	cfg.HoldPerSelector = cmp.Or(cfg.HoldPerSelector, DefaultHoldPerSelector)
+	cfg.HoldTotal = cmp.Or(cfg.HoldTotal, DefaultHoldTotal)
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
@@ -103,6 +105,7 @@ func New(cfg Config) (*Dataplane, error) {
 		filters:  newFilterSlots(maxFilters),
 		cells:    cellTable{byName: map[string]CellID{}},
 		sad:      newSAD(spis, cfg.Workers),
+		soft:     newSoftTable(cfg.MaxSoft),
 		slow:     newSlowPath(&cfg),
 		bursting: make([]bool, cfg.Workers),
 	}
@@ -205,6 +208,9 @@ func (cfg *Config) validate() error {
 	powerOfTwo("inbound SAs", cfg.MaxSAs, 1<<24)
 	between("cells", cfg.MaxCells, 1, C.SP_NO_CELL-1)
 	between("adjacencies", cfg.MaxAdjacencies, 1, C.SP_NO_ADJACENCY-1)
+	between("soft SAs", cfg.MaxSoft, 1, 1<<20)
+	between("packets of a selector that wait for an SA", cfg.HoldPerSelector, 1, maxHold)
+	between("packets that wait for an SA", cfg.HoldTotal, 1, maxHold)
 	if cfg.Pool == nil {
 		wrong("no mbuf pool")
 	}

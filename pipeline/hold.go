@@ -10,8 +10,8 @@ type holdLimits struct {
 	renew    time.Duration // how often a waiting cell asks for its SA again
 }
 
-func defaultHoldLimits() holdLimits {
-	return holdLimits{perCell: 64, total: 1024, lifetime: 30 * time.Second, renew: 5 * time.Second}
+func (cfg *Config) holdLimits() holdLimits {
+	return holdLimits{perCell: cfg.HoldPerSelector, total: cfg.HoldTotal, lifetime: 30 * time.Second, renew: 5 * time.Second}
 }
 
 // holdQueue keeps packets that match a tunnel with no SA yet, in order of arrival, until the SA is there. P is a packet

@@ -108,19 +108,23 @@ type twin struct {
 // recorder is the Handler of the tests.
 type recorder struct {
 	ike      []Datagram
-	acquired []CellID
-	packets  []policy.Packet
+	asked    []Acquire
+	acquired []CellID        // their cells
+	packets  []policy.Packet // and packets
+	groups   []Group
 	expired  []string
 	echoes   []Echo
 	moved    []string
 }
 
 func (r *recorder) IKE(d Datagram) { r.ike = append(r.ike, d) }
-func (r *recorder) Acquire(cell CellID, p policy.Packet) {
-	r.acquired = append(r.acquired, cell)
-	r.packets = append(r.packets, p)
+func (r *recorder) Acquire(a Acquire) {
+	r.asked = append(r.asked, a)
+	r.acquired = append(r.acquired, a.Cell)
+	r.packets = append(r.packets, a.Packet)
 }
-func (r *recorder) Echo(e Echo) { r.echoes = append(r.echoes, e) }
+func (r *recorder) Group(g Group) { r.groups = append(r.groups, g) }
+func (r *recorder) Echo(e Echo)   { r.echoes = append(r.echoes, e) }
 
 func (r *recorder) Moved(cell CellID, spi uint32, remote netip.AddrPort) {
 	r.moved = append(r.moved, fmt.Sprintf("cell %d spi %d %s", cell, spi, remote))

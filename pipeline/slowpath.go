@@ -52,7 +52,7 @@ func newSlowPath(cfg *Config) slowPath {
 	s := slowPath{
 		neighbours:  newNeighbours[heldMbuf](defaultNeighbourLimits(cfg.MaxAdjacencies)),
 		adjacencies: adjacencyTable{index: map[neighbourKey]uint16{}},
-		held:        newHoldQueue[heldMbuf](defaultHoldLimits()),
+		held:        newHoldQueue[heldMbuf](cfg.holdLimits()),
 		early:       earlyQueue[heldMbuf]{},
 		earlyCounts: make([]earlyCounts, len(cfg.Ports)+1),
 		discards:    make([][slowDropCount]uint64, len(cfg.Ports)+1),
@@ -154,7 +154,7 @@ func (d *Dataplane) dispatch(now time.Time, worker int, x *C.struct_sp_exception
 		d.awaitNeighbour(now, x, packet, held)
 		return nil
 	case C.SP_PUNT_ACQUIRE:
-		return d.awaitSA(now, CellID(x.cell), packet, held)
+		return d.awaitSA(now, x, packet, held)
 	case C.SP_PUNT_EARLY:
 		d.awaitInbound(now, uint32(x.spi), held)
 		return nil
@@ -261,7 +261,8 @@ func (d *Dataplane) apply(e neighbourEffects[heldMbuf]) {
 }
 
 // awaitSA keeps a packet until its tunnel is up, and asks for the tunnel.
-func (d *Dataplane) awaitSA(now time.Time, cell CellID, packet punted, held heldMbuf) event {
+func (d *Dataplane) awaitSA(now time.Time, x *C.struct_sp_exception, packet punted, held heldMbuf) event {
+	cell := CellID(x.cell)
 	switch {
 	case d.sad.sends(cell, held.worker):
 		d.release([]heldMbuf{held})
@@ -273,15 +274,23 @@ func (d *Dataplane) awaitSA(now time.Time, cell CellID, packet punted, held held
 		d.discard([]heldMbuf{held}, dropNegotiationFailed)
 		return nil
 	}
-	tuple := tupleOf(packet.ip)
-	kept, ask := d.slow.held.push(now, cell, held)
+	ask := Acquire{Cell: cell, Entry: d.entryID(uint32(x.filter)), Packet: tupleOf(packet.ip)}
+	kept, due := d.slow.held.push(now, cell, held)
 	if !kept {
 		d.discard([]heldMbuf{held}, dropHoldFull)
 	}
-	if !ask {
+	if !due {
 		return nil
 	}
-	return func(h Handler) { h.Acquire(cell, tuple) }
+	return func(h Handler) { h.Acquire(ask) }
+}
+
+// entryID is the filter that counts in a slot, 0 for none.
+func (d *Dataplane) entryID(slot uint32) uint32 {
+	if e := d.policy.bySlot[slot].entry; e != nil {
+		return e.ID
+	}
+	return 0
 }
 
 // handleIKE takes an IKE datagram out of its packet.

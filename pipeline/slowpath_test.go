@@ -342,7 +342,7 @@ func TestHoldAndRelease(t *testing.T) {
 	cell := r.cell("site")
 	r.wantDrop(lan, fromHost(tcp(lanHost, farHost)), "no_outbound_sa")
 	r.setCell("site", CellHold)
-	limits := defaultHoldLimits()
+	limits := r.d.slow.held.limits
 	var inner []ipv4
 	for i := range limits.perCell + 10 {
 		p := packetOfLength(lanHost, farHost, 253, 60+i)
@@ -381,7 +381,7 @@ func TestHoldEnds(t *testing.T) {
 		}
 	}
 	hold()
-	r.now = r.now.Add(defaultHoldLimits().lifetime)
+	r.now = r.now.Add(r.d.slow.held.limits.lifetime)
 	r.serveAll()
 	hold()
 	r.setCell("site", CellClosed)

@@ -11,8 +11,6 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
-
-	"sallyport/policy"
 )
 
 // With two workers, ESP that reaches the worker that does not own its SA is handed over, and one window judges all.
@@ -211,7 +209,8 @@ func TestExceptions(t *testing.T) {
 type events chan string
 
 func (e events) IKE(d Datagram)                            { e <- "ike " + string(d.Payload) }
-func (e events) Acquire(cell CellID, _ policy.Packet)      { e <- fmt.Sprint("acquire ", cell) }
+func (e events) Acquire(a Acquire)                         { e <- fmt.Sprint("acquire ", a.Cell) }
+func (e events) Group(Group)                               {}
 func (e events) Echo(Echo)                                 {}
 func (e events) Moved(CellID, uint32, netip.AddrPort)      {}
 func (e events) Expire(_ CellID, spi uint32, _, hard bool) { e <- fmt.Sprint("expire ", spi, hard) }

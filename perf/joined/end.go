@@ -315,7 +315,10 @@ func (e *end) Expire(_ pipeline.CellID, spi uint32, _, hard bool) {
 }
 
 // Acquire is not answered: tunnels are brought up in order.
-func (e *end) Acquire(pipeline.CellID, policy.Packet) {}
+func (e *end) Acquire(pipeline.Acquire) {}
+
+// Group does not happen: nothing is sent to groups.
+func (e *end) Group(pipeline.Group) {}
 
 // Echo is not answered.
 func (e *end) Echo(pipeline.Echo) {}
