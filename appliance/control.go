@@ -157,7 +157,7 @@ func (g *Gateway) controlHandler() http.Handler {
 
 	g.routeChanges(mux)
 	g.routeOrders(mux)
-	return g.keyLog.warned(mux)
+	return g.keyLog.warned(g.warnedOfSoft(mux))
 }
 
 func (g *Gateway) settledCounters() pipeline.Counters { return settled(g.plane.Counters, time.Sleep) }

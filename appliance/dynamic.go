@@ -80,7 +80,7 @@ func (n *negotiator) removePeer(name string) error {
 	n.names.Store(names)
 	n.sendHeld(p)
 	n.dynamic.wake()
-	return errors.Join(n.cells.orphan(time.Now(), name), n.cells.release([]string{name}))
+	return errors.Join(n.cells.orphan(n.clock(), name), n.cells.release([]string{name}))
 }
 
 // protects notes what the Child SA of a dynamic peer is for, if it is one's; nothing when its last SA is gone.

@@ -52,6 +52,7 @@ func (n *negotiator) carryOut(effect ike.Effect) *ike.InstallFailed {
 	case ike.Fact:
 		n.facts(e)
 		n.pauseAfter(e)
+		n.fallBack(e)
 	default:
 		n.log.Error("IKE effect without an executor", "type", fmt.Sprintf("%T", effect))
 	}

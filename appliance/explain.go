@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
+	"time"
 
 	"sallyport/appliance/api"
 	"sallyport/pipeline"
@@ -50,6 +51,11 @@ func (g *Gateway) explain(ctx context.Context, ask url.Values) (api.Explanation,
 	}
 	view := now.explanation(q, trace, rows)
 	view.SA = outboundOf(sasView(counters.SAs, negotiated, g.manualNames()), trace)
+	if trace.Entry != nil && trace.Entry.Fallback && view.SA == nil {
+		if view.SoftSA = g.negotiator.soft.covering(trace.Entry.ID, q.packet); view.SoftSA == nil {
+			view.Fallback = fallbackText(g.negotiator.soft.state(now.peerOf(trace.Tunnel)), time.Now())
+		}
+	}
 	return view, nil
 }
 

@@ -250,6 +250,7 @@ func (g *Gateway) openPlane() (err error) {
 		Ports: g.portSpecs(), Workers: g.workers(), FlowEntries: d.FlowEntries, MaxSAs: d.MaxSAs,
 		MaxCells: d.MaxTunnels, MaxAdjacencies: d.MaxNeighbours, Pool: g.pool, Crypto: g.crypto, Idle: idle,
 		LargePool: g.wholes, FragmentMemory: g.cfg.Fragments.MemoryMB << 20, FragmentTimeout: g.cfg.Fragments.Timeout,
+		MaxSoft: g.cfg.Soft.Max, HoldPerSelector: g.cfg.Soft.QueueMax,
 	})
 	if err != nil {
 		return err

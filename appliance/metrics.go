@@ -16,6 +16,7 @@ import (
 
 	"sallyport/ike"
 	"sallyport/policy"
+	"sallyport/policy/soft"
 )
 
 // ikeFactLabels are what the event stream of IKE is counted by.
@@ -67,6 +68,15 @@ var (
 	descChanged     = describe("policy_changed_timestamp_seconds", "When the policy in force was put there.")
 	descLink        = describe("port_link_up", "1 if the port has a link.", "port")
 	descOverflow    = describe("ike_queue_full_total", "Messages of IKE dropped because their queue was full: those that begin a negotiation (begin), and all others, acquires too (continue).", "queue")
+	descSoft        = describe("soft_sas", "Soft SAs now, by which traffic passes in clear.")
+	descSoftWaiting = describe("soft_waiting", "Selectors now that become soft SAs if their peer answers nothing.")
+	descSoftAlarm   = describe("soft_alarm", "1 while there are as many soft SAs as soft.alarm says.")
+	descSoftCreated = describe("soft_created_total", "Soft SAs made.")
+	descSoftEnded   = describe("soft_ended_total", "Soft SAs that ended, by reason: expired after 300 seconds, or before that.", "reason")
+	descSoftRefused = describe("soft_refused_total", "Requests that led to no soft SA (heard, authenticated, denied, mcast, table_full, peer_full, dataplane), or to no negotiation (rate_source, rate_filter, policy), by reason.", "reason")
+	descSoftPackets = describe("soft_clear_packets_total", "Packets that passed in clear by soft SAs.", "direction")
+	descSoftBytes   = describe("soft_clear_bytes_total", "Bytes that passed in clear by soft SAs.", "direction")
+	descSoftSkipped = describe("offload_skipped_soft_total", "Soft SAs for which no crypto session was made and nothing was offloaded, since they have nothing to process.")
 	descLost        = describe("slow_path_lost_total", "Packets of the gateway itself that found no buffer or ring space.")
 	descFetches     = describe("crl_fetches_total", "Questions to CRL servers and OCSP responders, by result: ok or why not.", "result")
 	descUnknown     = describe("certificates_unchecked_total", "Certificates that passed though it could not be told whether they are revoked (auth.crl_mode 1).")
@@ -152,8 +162,33 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	full := g.negotiator.inbox.overflow.view()
 	counter(descOverflow, full.Begin, "begin")
 	counter(descOverflow, full.Continue, "continue")
+	g.collectSoft(counter, gauge)
 	counter(descLost, counts.Lost)
 	gauge(descBuffers, uint64(g.pool.InUse()))
+}
+
+// collectSoft reads what passes in clear.
+func (g *Gateway) collectSoft(counter, gauge func(d *prometheus.Desc, n uint64, labels ...string)) {
+	t := g.negotiator.soft.totals()
+	gauge(descSoft, uint64(t.Live))
+	gauge(descSoftWaiting, uint64(t.Waiting))
+	alarm := uint64(0)
+	if t.Alarm {
+		alarm = 1
+	}
+	gauge(descSoftAlarm, alarm)
+	counter(descSoftCreated, t.Created)
+	for _, reason := range soft.Endings() {
+		counter(descSoftEnded, t.Ended[reason], string(reason))
+	}
+	for _, reason := range soft.Refusals() {
+		counter(descSoftRefused, t.Refused[reason], string(reason))
+	}
+	counter(descSoftPackets, t.sent.Packets, "outbound")
+	counter(descSoftPackets, t.came.Packets, "inbound")
+	counter(descSoftBytes, t.sent.Bytes, "outbound")
+	counter(descSoftBytes, t.came.Bytes, "inbound")
+	counter(descSoftSkipped, t.skipped)
 }
 
 // metricsServer answers /metrics.

@@ -36,6 +36,7 @@ type plane interface {
 	OpenCell(tunnel string) (pipeline.CellID, error)
 	SetCellState(cell pipeline.CellID, state pipeline.CellState) error
 	CloseCell(cell pipeline.CellID) error
+	softPlane
 }
 
 // negotiator owns the IKE engine: the one goroutine that steps it, the clock
@@ -45,6 +46,7 @@ type negotiator struct {
 	plane  plane
 	cells  cellBook
 	manual manualBook
+	soft   *softSAs
 	doctor *doctor
 	names  atomic.Pointer[directory] // read by every goroutine
 	facts  func(ike.Fact)
@@ -52,6 +54,10 @@ type negotiator struct {
 
 	certificates *certificates
 	dynamic      dynamicBook
+	peers        []ike.Peer  // of the configuration in force
+	retries      []ike.Event // for soft SAs that were asked for too late, once the Step is over
+
+	clock func() time.Time
 
 	inbox inbox
 	calls chan func()
@@ -70,6 +76,7 @@ type negotiator struct {
 	timer   *time.Timer
 	pause   *time.Timer // until the first pause after a failed negotiation is over
 	again   *time.Timer // until manual SAs that wait for their SPIs are tried again
+	fading  *time.Timer // until the next soft SA ends, or its use is looked at
 
 	encapsulation func(tunnel string) config.Encapsulation // of the configuration in force
 }
@@ -116,10 +123,13 @@ func newNegotiator(cfg ike.Config, p plane, facts func(ike.Fact), certificates *
 		timer:   time.NewTimer(0),
 		pause:   time.NewTimer(0),
 		again:   time.NewTimer(0),
+		fading:  time.NewTimer(0),
+		clock:   time.Now,
 
 		encapsulation: func(string) config.Encapsulation { return config.DefaultEncapsulation() },
 	}
 	n.manual, n.doctor = newManualBook(p, &n.cells, log), newDoctor(p)
+	n.soft = newSoftSAs(p, func() time.Time { return n.clock() }, log)
 	n.names.Store(&directory{})
 	cfg.AllocateSPI = func(_, _ string) (uint32, error) { return p.AllocateSPI() }
 	n.engine = newEngines(cfg)
@@ -132,6 +142,7 @@ func (n *negotiator) run(ctx context.Context) {
 	defer n.timer.Stop()
 	defer n.pause.Stop()
 	defer n.again.Stop()
+	defer n.fading.Stop()
 	for {
 		first, later := n.inbox.queues()
 		select {
@@ -151,6 +162,8 @@ func (n *negotiator) run(ctx context.Context) {
 		case <-n.again.C:
 			n.manual.retry()
 			n.awaitSPIs()
+		case <-n.fading.C:
+			n.fade()
 		case call := <-n.calls:
 			call()
 		}
@@ -181,14 +194,45 @@ var errStopping = errors.New("the gateway is stopping")
 func (n *negotiator) step(event ike.Event) {
 	pending := []ike.Event{event}
 	for len(pending) > 0 {
-		effects := n.engine.Step(time.Now(), pending[0])
+		effects := n.engine.Step(n.clock(), pending[0])
 		pending = pending[1:]
 		for _, effect := range effects {
 			if failed := n.carryOut(effect); failed != nil {
 				pending = append(pending, *failed)
 			}
 		}
+		pending, n.retries = append(pending, n.retries...), nil
 	}
+}
+
+// fallBack tells the soft SAs what a fact says of a peer: that it is silent, or that it speaks IPsec.
+func (n *negotiator) fallBack(f ike.Fact) {
+	switch {
+	case f.Peer == "":
+	case f.Kind == ike.IKEEstablished:
+		n.soft.established(f.Peer)
+	case f.Kind == ike.Failed && f.Reason == failSilent:
+		if late := n.soft.silent(f.Peer); late != nil {
+			n.retries = append(n.retries, acquireOf(child{late.Peer, late.Tunnel}, late.Packet, late.Inbound))
+		}
+		n.fade()
+	}
+}
+
+// fade ends the soft SAs that are over, and comes back when the next one is.
+func (n *negotiator) fade() {
+	if next := n.soft.tick(); !next.IsZero() {
+		n.fading.Reset(time.Until(next))
+	}
+}
+
+// acquireOf is what the engine is asked for a packet, as it would be if our side had sent it.
+func acquireOf(c child, packet policy.Packet, inbound bool) ike.Acquire {
+	if inbound {
+		packet.Source, packet.Destination = packet.Destination, packet.Source
+		packet.SourcePort, packet.DestinationPort = packet.DestinationPort, packet.SourcePort
+	}
+	return ike.Acquire{Peer: c.peer, Child: c.name, Packet: &packet}
 }
 
 // pauseAfter makes the traffic of a peer's tunnels drop, counted as such, while
@@ -198,7 +242,7 @@ func (n *negotiator) pauseAfter(f ike.Fact) {
 	if f.Peer == "" || f.Kind != ike.Failed && f.Kind != ike.ChildEstablished {
 		return
 	}
-	if err := n.cells.pause(time.Now(), f.Peer, n.engine.NotBefore); err != nil {
+	if err := n.cells.pause(n.clock(), f.Peer, n.engine.NotBefore); err != nil {
 		n.log.Error("pausing the tunnels of a peer", "peer", f.Peer, "error", err)
 	}
 	n.resume()
@@ -206,7 +250,7 @@ func (n *negotiator) pauseAfter(f ike.Fact) {
 
 // resume ends the pauses that are over.
 func (n *negotiator) resume() {
-	next, err := n.cells.resume(time.Now())
+	next, err := n.cells.resume(n.clock())
 	if err != nil {
 		n.log.Error("ending the pause of a tunnel", "error", err)
 	}
@@ -224,26 +268,27 @@ func (n *negotiator) arm(at time.Time) {
 	n.timer.Reset(time.Until(at))
 }
 
-// IKE, Acquire, Moved and Expire make the negotiator a pipeline.Handler. They run on
+// IKE, Acquire, Group, Moved and Expire make the negotiator a pipeline.Handler. They run on
 // the data plane's slow-path goroutine and never wait.
 
-// IKE takes a datagram from the punt ring.
+// IKE takes a datagram from the punt ring. Whatever it says, its sender speaks IKE: that is noted before any queue that could lose it.
 func (n *negotiator) IKE(d pipeline.Datagram) {
+	n.soft.heard(d.Remote.Addr())
 	if n.doctor.answered(d.Payload) {
 		return // to a question that the engine has not asked
 	}
 	n.inbox.offer(ike.Datagram{Local: d.Local, Remote: d.Remote, Payload: d.Payload})
 }
 
-// Acquire takes a packet that waits for its Child SA.
+// Acquire takes a packet that needs a Child SA.
 func (n *negotiator) Acquire(a pipeline.Acquire) {
-	if c, known := n.names.Load().children[a.Cell]; known && !a.Inbound {
-		n.inbox.offer(ike.Acquire{Peer: c.peer, Child: c.name, Packet: &a.Packet})
+	if c, known := n.names.Load().children[a.Cell]; known && n.soft.ask(a, c) {
+		n.inbox.offer(acquireOf(c, a.Packet, a.Inbound))
 	}
 }
 
-// Group takes a packet to a group, which no SA carries.
-func (n *negotiator) Group(pipeline.Group) {}
+// Group takes a packet to many that a filter with fallback dropped.
+func (n *negotiator) Group(g pipeline.Group) { n.soft.group(g) }
 
 // Echo takes an echo of ESP or AH.
 func (n *negotiator) Echo(e pipeline.Echo) {
@@ -336,9 +381,10 @@ func (n *negotiator) order(ctx context.Context, event ike.Event) error {
 	err := n.do(ctx, func() {
 		switch e := event.(type) {
 		case ike.Initiate:
-			failed = n.cells.order(time.Now(), e.Peer, e.Child, false)
+			failed = n.cells.order(n.clock(), e.Peer, e.Child, false)
 		case ike.Terminate:
-			failed = n.cells.order(time.Now(), e.Peer, e.Child, true)
+			failed = n.cells.order(n.clock(), e.Peer, e.Child, true)
+			n.soft.down(e.Peer)
 		}
 		n.step(event)
 	})

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"maps"
 	"net/netip"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -38,12 +39,15 @@ type memoryPlane struct {
 	refuse   error // of the next install
 	sent     [][]byte
 	echoed   int
+	soft     map[pipeline.SoftSA]pipeline.SoftCounters
+	noSoft   error // of AddSoft
 }
 
 func newMemoryPlane(local string, firstSPI uint32) *memoryPlane {
 	return &memoryPlane{
 		local: netip.MustParseAddr(local), nextSPI: firstSPI,
 		inbound: map[uint32]pipeline.ChildSA{}, outbound: map[pipeline.CellID]pipeline.ChildSA{},
+		soft:   map[pipeline.SoftSA]pipeline.SoftCounters{},
 		states: map[pipeline.CellID]pipeline.CellState{}, cells: map[string]pipeline.CellID{}, nextCell: firstCell, reserved: map[uint32]bool{},
 	}
 }
@@ -190,6 +194,32 @@ func (p *memoryPlane) SetCellState(cell pipeline.CellID, state pipeline.CellStat
 	return nil
 }
 
+func (p *memoryPlane) AddSoft(sas []pipeline.SoftSA) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.noSoft != nil {
+		return p.noSoft
+	}
+	for _, s := range sas {
+		p.soft[s] = pipeline.SoftCounters{SoftSA: s}
+	}
+	return nil
+}
+
+func (p *memoryPlane) RemoveSoft(sas []pipeline.SoftSA) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, s := range sas {
+		delete(p.soft, s)
+	}
+}
+
+func (p *memoryPlane) SoftCounters() []pipeline.SoftCounters {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Collect(maps.Values(p.soft))
+}
+
 // up reports whether one Child SA is installed in both directions.
 func (p *memoryPlane) up() bool {
 	p.mu.Lock()
@@ -248,7 +278,7 @@ func adoptAll(t *testing.T, n *negotiator, peers []ike.Peer) {
 	if _, err := n.cells.claim(tunnels); err != nil {
 		t.Fatal(err)
 	}
-	if err := n.adopt(takeover{tunnels: tunnels, peers: ike.Reconfigure{Peers: peers}, encapsulation: n.encapsulation, publish: func() {}}); err != nil {
+	if err := n.adopt(takeover{tunnels: tunnels, spd: &policy.SPD{}, soft: generousSoft, peers: ike.Reconfigure{Peers: peers}, encapsulation: n.encapsulation, publish: func() {}}); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -149,6 +149,7 @@ func (p *plan) release(ctx context.Context) error {
 // takeover is what the negotiator is told; publish lets the workers see the policy.
 func (p *plan) takeover(publish func()) takeover {
 	return takeover{tunnels: p.tunnels, peers: p.next.reconfigure(), manual: p.next.manual, encapsulation: p.next.cfg.Encapsulation, auth: p.next.cfg.Auth,
+		spd: p.next.spd, soft: p.next.cfg.Soft.Limits,
 		dynamic: p.next.overlay.dynamic, publish: publish}
 }
 

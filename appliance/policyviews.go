@@ -14,13 +14,17 @@ import (
 )
 
 // routePolicy routes the views of what is stored and what is in force.
-func (g *Gateway) routePolicy(_ *http.ServeMux, get func(path string, view func(*http.Request) (any, error))) {
+func (g *Gateway) routePolicy(mux *http.ServeMux, get func(path string, view func(*http.Request) (any, error))) {
 	get(api.PathPolicy, func(*http.Request) (any, error) { return policiesView(g.running()), nil })
 	get(api.PathMainMode, func(*http.Request) (any, error) { return g.running().spd.MainModeRows(), nil })
 	get(api.PathExemptions, func(r *http.Request) (any, error) {
 		return exemptionsView(g.running().spd, r.URL.Query().Get("level"), g.plane.Counters().Filters)
 	})
 	get(api.PathSAD, func(r *http.Request) (any, error) { return g.sadView(r) })
+	mux.HandleFunc("POST "+api.PathFlushSAs, func(w http.ResponseWriter, r *http.Request) {
+		flushed, err := g.flush(w, r)
+		respond(w, flushed, err)
+	})
 	get(api.PathBackups, func(*http.Request) (any, error) { return g.manager.store.list() })
 	get(api.PathExplain, func(r *http.Request) (any, error) { return g.explain(r.Context(), r.URL.Query()) })
 }
@@ -120,8 +124,21 @@ func hitsOf(counted []pipeline.FilterCounters) map[uint32]pipeline.FilterCounter
 	return hits
 }
 
-// sadView is every SA by its kind (S-108). Soft ones are made by no part of the
-// gateway, so there are none.
+// flush ends soft SAs: those of negotiated ones are ended by down.
+func (g *Gateway) flush(w http.ResponseWriter, r *http.Request) (flushed api.FlushedSAs, err error) {
+	var wanted api.FlushSAs
+	if err := decode(w, r, controlBody, &wanted); err != nil {
+		return flushed, err
+	}
+	if !wanted.Soft {
+		return flushed, badRequest{errors.New("soft: expected true, found false: only soft SAs can be flushed; down ends those of a peer")}
+	}
+	flushed.Soft = g.negotiator.soft.flush()
+	g.log.Info("soft SAs flushed", "by", caller(r.Context()), "count", flushed.Soft)
+	return flushed, nil
+}
+
+// sadView is every SA by its kind (S-108).
 func (g *Gateway) sadView(r *http.Request) (api.SAD, error) {
 	negotiated, err := g.negotiator.snapshot(r.Context())
 	if err != nil {
@@ -131,7 +148,7 @@ func (g *Gateway) sadView(r *http.Request) (api.SAD, error) {
 	if err != nil {
 		return api.SAD{}, err
 	}
-	view := api.SAD{MainMode: []api.IKE{}, QuickMode: sasView(g.plane.SACounters(), negotiated, g.manualNames()), Soft: []api.SoftSA{}, Manual: states}
+	view := api.SAD{MainMode: []api.IKE{}, QuickMode: sasView(g.plane.SACounters(), negotiated, g.manualNames()), Soft: g.negotiator.soft.views(), Manual: states}
 	for _, sa := range ikeView(negotiated, nil) {
 		if sa.InitiatorSPI != "" {
 			view.MainMode = append(view.MainMode, sa)

@@ -186,7 +186,7 @@ func (g *rigGateway) openPorts(t *testing.T, number int) {
 		specs = append(specs, pipeline.PortSpec{Name: p.Name, Port: port.port, Role: p.Role, MAC: port.mac, MTU: 1500, Addresses: p.Addresses})
 	}
 	g.plane, err = pipeline.New(pipeline.Config{Ports: specs, Workers: 1, FlowEntries: 4096, MaxSAs: 256, MaxCells: g.cfg.Dataplane.MaxTunnels, MaxAdjacencies: 256,
-		Pool: g.pool, Crypto: testCrypto, Idle: pipeline.IdleYield})
+		MaxSoft: g.cfg.Soft.Max, HoldPerSelector: g.cfg.Soft.QueueMax, Pool: g.pool, Crypto: testCrypto, Idle: pipeline.IdleYield})
 	if err != nil {
 		t.Fatal(err)
 	}

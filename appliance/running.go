@@ -121,6 +121,16 @@ func (o overlay) compile(cfg *config.Config) (*config.Compiled, error) {
 	return over.Compile(o.environment(cfg))
 }
 
+// peerOf is the peer with which a tunnel is negotiated, empty if with none.
+func (now *running) peerOf(tunnel string) string {
+	for i := range now.peers {
+		if slices.ContainsFunc(now.peers[i].Children, func(c ike.Child) bool { return c.Name == tunnel }) {
+			return now.peers[i].Name
+		}
+	}
+	return ""
+}
+
 // reconfigure is what IKE is told. It hears nothing where the data plane lets no
 // IKE message in: at an address that is gone, at a port without IKE, and anywhere
 // while the policy needs none (S-034, S-041).

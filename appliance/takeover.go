@@ -4,12 +4,12 @@ import (
 	"context"
 	"errors"
 	"net/netip"
-	"time"
 
 	"sallyport/appliance/config"
 	"sallyport/ike"
 	"sallyport/pipeline"
 	"sallyport/policy"
+	"sallyport/policy/soft"
 )
 
 // claim gives tunnels of a change under way their cells; release undoes it.
@@ -30,6 +30,8 @@ type takeover struct {
 	manual        []config.ManualTunnel
 	encapsulation func(tunnel string) config.Encapsulation
 	auth          config.Authentication
+	spd           *policy.SPD
+	soft          soft.Limits
 	dynamic       []policy.DynamicFilter // that the policy was compiled with
 	publish       func()                 // lets the workers see the policy
 }
@@ -65,12 +67,14 @@ func (n *negotiator) adopt(to takeover) error {
 	was := n.encapsulation
 	n.encapsulation = to.encapsulation
 	n.certificates.configure(to.auth)
+	n.soft.configure(softConfig(to.soft, to.spd, to.peers.Peers, n.peers)) // before the peers and the filters change: what ends falls back no more
+	n.peers = to.peers.Peers
 	n.step(to.peers)
 	for name := range n.dynamic.peers {
 		with[name] = name
 	}
 	err := n.manual.adopt(to.manual) // first: a cell closes with its last SA once it is not in force, and the workers still see it
-	err = errors.Join(err, n.cells.adopt(time.Now(), to.tunnels, with, n.engine.NotBefore))
+	err = errors.Join(err, n.cells.adopt(n.clock(), to.tunnels, with, n.engine.NotBefore))
 	to.publish()
 	n.published(to.dynamic)
 	n.awaitSPIs()

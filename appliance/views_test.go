@@ -51,8 +51,8 @@ func raw(g *rigGateway, method, path string, body any) []byte {
 }
 
 // S-108: static policy and live state are views of their own, and their JSON is
-// as docs/schema says: here with a tunnel that is up. Nothing makes soft SAs yet:
-// their part of the schema is held against a made-up one.
+// as docs/schema says: here with a tunnel that is up. A soft SA is made up: soft_test.go
+// has real ones.
 func TestAnswersAreAsTheSchemasSay(t *testing.T) {
 	r := newRig(t, siteA(), siteB())
 	g := r.gateways[0]
@@ -81,7 +81,7 @@ func TestAnswersAreAsTheSchemasSay(t *testing.T) {
 		valid(t, "change", what, raw(g, http.MethodPost, what, order))
 	}
 	text, err := json.Marshal(api.SAD{MainMode: []api.IKE{}, QuickMode: []api.SA{}, Manual: []api.ManualSA{}, Soft: []api.SoftSA{
-		{Peer: "far", Selector: "10.1.0.0/24 === 10.2.0.0/24 tcp", Operation: "none", Age: 12, Remaining: 288}}})
+		{Peer: "far", Child: "nets", Rule: "nets", Filter: "web", Selector: "10.1.0.5 === 10.2.0.7 tcp", Operation: "none", Protection: "CLEAR", Age: 12, Remaining: 288}}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -13,6 +13,8 @@ import (
 	"sallyport/ike"
 	"sallyport/ike/ikev1"
 	"sallyport/pki"
+	"sallyport/policy"
+	"sallyport/policy/soft"
 )
 
 // why puts together all that is known of why a peer's tunnels are up or not.
@@ -43,8 +45,44 @@ func (g *Gateway) why(ctx context.Context, query url.Values) (*api.Why, error) {
 	if w.Path, err = g.pathTo(configured); err != nil {
 		return nil, err
 	}
+	w.Fallback = g.fallbackOf(configured)
 	w.Todo = todo(w)
 	return w, nil
+}
+
+// fallbackOf is how it stands with the peer's traffic in clear, nil where no rule of the peer's says that it may be.
+func (g *Gateway) fallbackOf(peer ike.Peer) *api.WhyFallback {
+	st := g.negotiator.soft.state(peer.Name)
+	if !st.Fallback && !g.running().deniesFallback(peer) {
+		return nil
+	}
+	if !st.Fallback {
+		st.Shut = soft.Denied
+	}
+	f := &api.WhyFallback{SoftSAs: st.Live, Waiting: st.Waiting, Refused: string(st.Shut), Until: st.Until}
+	if f.Text = fallbackText(st, time.Now()); st.Live > 0 {
+		f.Text = fmt.Sprintf("%d soft SAs: traffic passes in CLEAR (sallyport sa show --type soft)", st.Live)
+	}
+	return f
+}
+
+// deniesFallback reports whether a rule of the peer's would let its traffic pass in clear, were it not for soft_sa: deny.
+func (now *running) deniesFallback(peer ike.Peer) bool {
+	set := now.cfg.Policy
+	if !set.SoftDenied {
+		return false
+	}
+	falls := map[string]bool{}
+	for i := range set.FilterActions {
+		falls[set.FilterActions[i].Name] = set.FilterActions[i].FallbackClear
+	}
+	i := slices.IndexFunc(set.Policies, func(p policy.Policy) bool { return p.Name == set.Active })
+	if i < 0 {
+		return false
+	}
+	return slices.ContainsFunc(set.Policies[i].Rules, func(r policy.Rule) bool {
+		return falls[r.FilterAction] && slices.ContainsFunc(peer.Children, func(c ike.Child) bool { return policy.SplitFrom(c.Name) == r.Tunnel })
+	})
 }
 
 // peer is a peer of the configuration, or what the default response rule has made of one.

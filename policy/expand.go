@@ -43,7 +43,9 @@ func (c *compiler) expandRules() []*draft {
 		c.warnRule(rule, list, action)
 		for j := range list.Filters {
 			f := &list.Filters[j]
-			expanded := c.expandFilter(f, prototype(rule, list, f, action))
+			like := prototype(rule, list, f, action)
+			like.Fallback = like.Fallback && !c.set.SoftDenied
+			expanded := c.expandFilter(f, like)
 			if len(expanded) == 0 {
 				c.warn([]string{rule.Name}, "rule %s: filter %s of list %q matches nothing: the gateway has no address of its own of the IP version needed",
 					quoted(rule.Name, rule.Origin), quoted(f.label(), f.Origin), list.Name)

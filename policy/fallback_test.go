@@ -33,7 +33,7 @@ func TestFallbackNeedsItsSecondKey(t *testing.T) {
 	for _, ports := range []PortGroup{PortsLAN, PortsAll} {
 		wantProblem(t, fallbackSet(ports, func(a *FilterAction) { a.FallbackClear = true }), `rule "r": expected an action without fallback_clear, or with fallback_clear_on_wan: true`)
 		spd, warnings := mustCompile(t, fallbackSet(ports, func(a *FilterAction) { a.FallbackClear, a.FallbackClearOnWAN = true, true }), Environment{})
-		if !warned(warnings, `rule "r" may fall back to clear text`) || !warned(warnings, "soft SAs do not exist yet") {
+		if !warned(warnings, `rule "r" may fall back to clear text`) || !warned(warnings, "passes in clear") {
 			t.Errorf("warnings %v", warnings)
 		}
 		for _, e := range spd.Entries {
@@ -44,6 +44,22 @@ func TestFallbackNeedsItsSecondKey(t *testing.T) {
 	}
 	wantProblem(t, fallbackSet(PortsAll, func(a *FilterAction) { a.FallbackClearOnWAN = true }), "expected fallback_clear too")
 	wantProblem(t, fallbackSet(PortsAll, func(a *FilterAction) { a.Kind, a.Methods, a.FallbackClear = ActionPermit, nil, true }), "expected fallback_clear for negotiate only, found it for permit")
+}
+
+// A gateway that denies soft SAs has no entry that may fall back, and says of the rules that would be told otherwise.
+// S-042
+func TestSoftSAsDenied(t *testing.T) {
+	set := fallbackSet(PortsAll, func(a *FilterAction) { a.FallbackClear, a.FallbackClearOnWAN = true, true })
+	set.SoftDenied = true
+	spd, warnings := mustCompile(t, set, Environment{})
+	for _, e := range spd.Entries {
+		if e.Fallback {
+			t.Errorf("entry %+v may fall back", e)
+		}
+	}
+	if !warned(warnings, `rule "r" may not fall back to clear text`) || !warned(warnings, "soft_sa: deny") {
+		t.Errorf("warnings %v", warnings)
+	}
 }
 
 // Without the flag no entry may fall back, whatever policy, rule and action are called; with it only the entries of the

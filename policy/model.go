@@ -166,6 +166,7 @@ type Set struct {
 	Active        string
 	Exemptions    ExemptionLevel
 	IKEDisabled   bool
+	SoftDenied    bool // no traffic passes in clear for want of a peer's answer, whatever the actions say
 }
 
 // Warning is something that Compile settled on its own and that an operator should know. Rules are the rules concerned.

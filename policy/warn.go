@@ -45,8 +45,12 @@ func (c *compiler) warnRule(rule *Rule, list *FilterList, action *FilterAction) 
 	if list.Updated.IsZero() {
 		c.warn(names, "filter list %s has no date of its last review (updated)", quoted(list.Name, list.Origin))
 	}
-	if action.FallbackClear && action.FallbackClearOnWAN {
-		c.warn(names, "rule %s may fall back to clear text through a tunnel or on wan ports (action %q: fallback_clear_on_wan); soft SAs do not exist yet, so a peer that answers no IKE is blocked", named, action.Name)
+	switch {
+	case !action.FallbackClear || !action.FallbackClearOnWAN:
+	case c.set.SoftDenied:
+		c.warn(names, "rule %s may not fall back to clear text, though action %q says so (fallback_clear): soft_sa: deny forbids it to all", named, action.Name)
+	default:
+		c.warn(names, "rule %s may fall back to clear text through a tunnel or on wan ports (action %q: fallback_clear_on_wan): its traffic with a peer that answers no IKE passes in clear", named, action.Name)
 	}
 	if action.InboundPassthrough {
 		c.warn(names, "rule %s accepts clear inbound packets until its SAs are up (action %q: inbound_passthrough): only peers that negotiate by their default response rule need it", named, action.Name)

@@ -37,6 +37,7 @@ const (
 	PathExemptions   = "/v1/exemptions"       // ?level=N, without it the level in force: Exemptions
 	PathExplain      = "/v1/explain"          // ?src=&dst=&proto=&sport=&dport=&in=: Explanation
 	PathSAD          = "/v1/sa"               // SAD
+	PathFlushSAs     = "/v1/sa/flush"         // POST FlushSAs, answers FlushedSAs
 	PathCertificates = "/v1/certificates"     // []Certificate
 	PathCRL          = "/v1/crl"              // Revocation
 	PathCRLFlush     = "/v1/crl/flush"        // POST, answers Flushed

@@ -81,11 +81,32 @@ type ManualSA struct {
 // SoftSA is leave to speak in clear with a peer that knows no IPsec: an SAD
 // entry without a transform (S-046).
 type SoftSA struct {
-	Peer      string  `json:"peer"`
-	Selector  string  `json:"selector"`
-	Operation string  `json:"operation"` // none
-	Age       float64 `json:"age_seconds"`
-	Remaining float64 `json:"remaining_seconds"`
+	Peer            string    `json:"peer"`
+	Child           string    `json:"child"`
+	Rule            string    `json:"rule"`
+	Filter          string    `json:"filter"`
+	Selector        string    `json:"selector"`   // the filter's traffic between two addresses
+	Operation       string    `json:"operation"`  // none
+	Protection      string    `json:"protection"` // CLEAR
+	SPI             string    `json:"spi"`        // empty, as there is none
+	Keys            string    `json:"keys"`       // likewise
+	Created         time.Time `json:"created"`
+	Age             float64   `json:"age_seconds"`
+	Remaining       float64   `json:"remaining_seconds"`
+	PacketsSent     uint64    `json:"packets_sent"` // in clear
+	BytesSent       uint64    `json:"bytes_sent"`
+	PacketsReceived uint64    `json:"packets_received"`
+	BytesReceived   uint64    `json:"bytes_received"`
+}
+
+// FlushSAs ends SAs at once.
+type FlushSAs struct {
+	Soft bool `json:"soft"` // all soft SAs
+}
+
+// FlushedSAs is how many SAs have ended.
+type FlushedSAs struct {
+	Soft int `json:"soft"`
 }
 
 // Explanation is what the gateway would do with a packet now, and why. Policy
@@ -111,8 +132,9 @@ type Explanation struct {
 
 	Tunnel    string       `json:"tunnel,omitempty"` // Child SA
 	CellState string       `json:"cell_state,omitempty"`
-	SA        *SA          `json:"sa,omitempty"`      // the packet would use
-	SoftSA    *SoftSA      `json:"soft_sa,omitempty"` // the packet would use
+	SA        *SA          `json:"sa,omitempty"`       // the packet would use
+	SoftSA    *SoftSA      `json:"soft_sa,omitempty"`  // the packet would use
+	Fallback  string       `json:"fallback,omitempty"` // why the packet may not pass in clear now, where its filter has fallback_clear
 	OutPort   string       `json:"out_port,omitempty"`
 	NextHop   string       `json:"next_hop,omitempty"`
 	Neighbour string       `json:"neighbour,omitempty"` // its MAC address, or why there is none

@@ -27,7 +27,18 @@ type Why struct {
 	Stray   *WhyNote `json:"stray,omitempty"` // of what came from addresses that no peer has
 	// Unproven counts responses to IKE_SA_INIT that were not found to be the peer's, where several came.
 	Unproven *WhyNote `json:"unproven,omitempty"`
-	Todo     string   `json:"todo"`
+	// Fallback is there where a rule of the peer's has fallback_clear.
+	Fallback *WhyFallback `json:"fallback,omitempty"`
+	Todo     string       `json:"todo"`
+}
+
+// WhyFallback is how it stands with traffic in clear while the peer is silent.
+type WhyFallback struct {
+	SoftSAs int       `json:"soft_sas"`          // now
+	Waiting int       `json:"waiting"`           // selectors that become soft SAs if the peer stays silent
+	Refused string    `json:"refused,omitempty"` // why there is no soft SA whatever the peer does
+	Until   time.Time `json:"until,omitzero"`    // the end of that, where it has one
+	Text    string    `json:"text"`
 }
 
 // WhyTunnel is a rule whose traffic the peer's tunnel is for.

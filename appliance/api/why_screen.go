@@ -35,6 +35,9 @@ func (w *Why) Screen(out io.Writer) error {
 		}
 	}
 	s.path(w, cmp.Or(w.Trying, told))
+	if w.Fallback != nil {
+		s.line("in clear", w.Fallback.Text)
+	}
 	s.line("what to do", w.Todo)
 	_, err := io.WriteString(out, s.text.String())
 	return err

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"sallyport/pki"
+	"sallyport/policy/soft"
 )
 
 // Bounds that the data plane has too; here they are reported with the key.
@@ -30,6 +31,10 @@ const (
 	maxVLAN      = 4094 // IEEE 802.1Q reserves 4095; 0 is no VLAN
 	maxAddresses = 8    // of a port
 	maxReplay    = 8192 // packets
+
+	maxSoft        = 1 << 16 // soft SAs
+	maxSoftQueue   = 1024    // packets: as many as may wait for all SAs together
+	maxInboundRate = 60_000  // negotiations a minute
 
 	maxFragmentMB   = 1024
 	minFragmentTime = 100 * time.Millisecond
@@ -63,6 +68,7 @@ func (b *builder) build() {
 	b.routes()
 	b.fragments()
 	b.rekeyRate()
+	b.soft()
 	b.checks()
 	b.buildPeers()
 	b.warnOfChecks()
@@ -143,6 +149,25 @@ func (b *builder) fragments() {
 	b.config.Fragments = Fragments{MemoryMB: b.within("fragments.memory_mb", raw.MemoryMB, 1, maxFragmentMB, "MiB"), Timeout: raw.Timeout}
 	if most := b.raw.Dataplane.MemoryMB / 2; raw.MemoryMB > most && raw.MemoryMB <= maxFragmentMB && !b.anyWithin("dataplane.memory_mb") {
 		b.add("fragments.memory_mb", "expected at most half of dataplane.memory_mb, %d MiB, found %d: packets and tables need room too", most, raw.MemoryMB)
+	}
+}
+
+// soft checks the bounds of soft SAs.
+func (b *builder) soft() {
+	raw := &b.raw.Soft
+	b.config.Soft = Soft{
+		QueueMax: b.within("soft.queue_max", raw.QueueMax, 1, maxSoftQueue, "packets"),
+		Limits: soft.Limits{
+			Allow:            b.raw.SoftSA == "allow",
+			Max:              b.within("soft.max", raw.Max, 1, maxSoft, "soft SAs"),
+			MaxPerPeer:       b.within("soft.max_per_peer", raw.MaxPerPeer, 1, maxSoft, "soft SAs"),
+			Alarm:            b.within("soft.alarm", raw.Alarm, 0, maxSoft, "soft SAs, 0 for no alarm"),
+			InboundPerSource: b.within("soft.inbound_per_source", raw.InboundPerSource, 1, maxInboundRate, "negotiations a minute"),
+			InboundPerFilter: b.within("soft.inbound_per_filter", raw.InboundPerFilter, 1, maxInboundRate, "negotiations a minute"),
+		},
+	}
+	if raw.Alarm > raw.Max && raw.Alarm <= maxSoft {
+		b.add("soft.alarm", "expected at most soft.max, %d soft SAs, found %d: there are never so many", raw.Max, raw.Alarm)
 	}
 }
 

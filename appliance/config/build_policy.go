@@ -25,7 +25,7 @@ func (b *builder) policy() {
 			return // every reference would dangle
 		}
 	}
-	set := &policy.Set{Active: b.raw.ActivePolicy, Exemptions: b.raw.Exemptions.Level, IKEDisabled: !b.raw.IKE.Enabled}
+	set := &policy.Set{Active: b.raw.ActivePolicy, Exemptions: b.raw.Exemptions.Level, IKEDisabled: !b.raw.IKE.Enabled, SoftDenied: b.raw.SoftSA == "deny"}
 	b.resolveNames()
 	b.encapsulations, b.config.plan.encapsulations = map[string]Encapsulation{}, map[string]Encapsulation{}
 	for i := range b.raw.FilterLists {

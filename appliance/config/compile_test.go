@@ -174,6 +174,8 @@ func TestRestartKeys(t *testing.T) {
 		{"addresses: [192.0.2.1/24]}", "addresses: [192.0.2.1/24]}\n  - {name: dmz, device: net_tap1, role: protected, addresses: [10.8.0.1/24]}", "ports"},
 		{"active_policy: site", "active_policy: site\nstate_dir: /srv/sallyport\ncontrol: {socket: /run/x}\nmetrics: {listen: \"127.0.0.1:9433\"}\nlog: {level: debug, format: json}",
 			"state_dir control.socket metrics.listen log.level log.format"},
+		{"active_policy: site", "active_policy: site\nsoft: {max: 100, max_per_peer: 9, alarm: 7, queue_max: 7, inbound_per_source: 7, inbound_per_filter: 7}", "soft.max soft.queue_max"},
+		{"active_policy: site", "active_policy: site\nsoft_sa: deny", ""},
 		{"10.1.0.1/24]", "10.1.0.1/24, 10.1.0.2/24], ike: off", ""},
 		{"to: 10.9.0.0/16", "to: 10.8.0.0/16", ""},
 		{"remote: 192.0.2.2,", "remote: 192.0.2.3, ike_rekey: 1h,", ""},

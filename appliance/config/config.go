@@ -11,6 +11,7 @@ import (
 
 	"sallyport/ike"
 	"sallyport/policy"
+	"sallyport/policy/soft"
 )
 
 // DefaultSocket is the control socket of a gateway whose configuration names none.
@@ -28,6 +29,7 @@ type Config struct {
 	Policy      *policy.Set // every policy of the file
 	Exemptions  policy.ExemptionLevel
 	IKEEnabled  bool
+	Soft        Soft
 	Refresh     time.Duration      // how often the file is looked at for changes; 0 is never
 	Environment policy.Environment // the addresses of all ports
 	SPD         *policy.SPD        // the active policy, compiled for Environment
@@ -84,6 +86,12 @@ type Route struct {
 type Fragments struct {
 	MemoryMB int
 	Timeout  time.Duration
+}
+
+// Soft bounds the soft SAs, by which traffic passes in clear, and what leads to one.
+type Soft struct {
+	QueueMax int // packets that wait for an SA, of one selector
+	soft.Limits
 }
 
 // Control is the control API.

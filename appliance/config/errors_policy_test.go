@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+
+	"sallyport/policy/soft"
 )
 
 // expectErrors changes the base configuration in one place at a time, and wants the error of each.
@@ -138,6 +140,35 @@ func TestFallback(t *testing.T) {
 	c = mustParse(t, replaced(t, "action: negotiate", "action: negotiate, fallback_clear: true, fallback_clear_on_wan: true"))
 	if !c.Policy.FilterActions[0].FallbackClearOnWAN || !warns(c, "fallback_clear_on_wan", `"to-site-b"`) {
 		t.Errorf("warnings %q", c.Warnings)
+	}
+}
+
+// How many soft SAs there may be is a setting, and whether there are any; how long they last is none.
+// S-047
+func TestSoftSAs(t *testing.T) {
+	with := func(text string) string { return "active_policy: site\n" + text }
+	expectErrors(t, []struct{ old, new, want string }{
+		{"active_policy: site", with("soft: {lifetime: 5m}"), "soft.lifetime: there is no such key: a soft SA ends 300 seconds after its creation"},
+		{"active_policy: site", with("soft: {maximum: 5}"), "soft.maximum: unknown key: expected one of"},
+		{"active_policy: site", with("soft_sa: off"), `soft_sa: expected allow or deny, found "off"`},
+		{"active_policy: site", with("soft: {max: 0}"), "soft.max: expected 1 to 65536 soft SAs, found 0"},
+		{"active_policy: site", with("soft: {max_per_peer: 0}"), "soft.max_per_peer: expected 1 to 65536 soft SAs, found 0"},
+		{"active_policy: site", with("soft: {queue_max: 2000}"), "soft.queue_max: expected 1 to 1024 packets, found 2000"},
+		{"active_policy: site", with("soft: {max: 100, alarm: 101}"), "soft.alarm: expected at most soft.max, 100 soft SAs, found 101"},
+		{"active_policy: site", with("soft: {alarm: -1}"), "soft.alarm: expected 0 to 65536 soft SAs, 0 for no alarm, found -1"},
+		{"active_policy: site", with("soft: {inbound_per_source: 0}"), "soft.inbound_per_source: expected 1 to 60000 negotiations a minute, found 0"},
+		{"active_policy: site", with("soft: {inbound_per_filter: 0}"), "soft.inbound_per_filter: expected 1 to 60000 negotiations a minute, found 0"},
+	})
+	want := Soft{QueueMax: 64, Limits: soft.Limits{Allow: true, Max: 4096, MaxPerPeer: 256, Alarm: 256, InboundPerSource: 6, InboundPerFilter: 60}}
+	if c := mustParse(t, base); c.Soft != want {
+		t.Errorf("without the keys %+v, want %+v", c.Soft, want)
+	}
+	falls := replaced(t, "action: negotiate", "action: negotiate, fallback_clear: true, fallback_clear_on_wan: true")
+	for word, allowed := range map[string]bool{"allow": true, "deny": false} {
+		c := mustParse(t, strings.Replace(falls, "active_policy: site", with("soft_sa: "+word), 1))
+		if c.Soft.Allow != allowed || len(soft.Filters(c.SPD)) > 0 != allowed {
+			t.Errorf("soft_sa: %s: allowed %v, filters %v", word, c.Soft.Allow, soft.Filters(c.SPD))
+		}
 	}
 }
 

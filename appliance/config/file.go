@@ -31,6 +31,8 @@ type fileRoot struct {
 	ActivePolicy  string             `mapstructure:"active_policy"`
 	Exemptions    fileExemptions     `mapstructure:"exemptions"`
 	IKE           fileIKE            `mapstructure:"ike"`
+	SoftSA        softWord           `mapstructure:"soft_sa" default:"allow"`
+	Soft          fileSoft           `mapstructure:"soft"`
 	StateDir      absolutePath       `mapstructure:"state_dir" default:"/var/lib/sallyport"`
 	Control       fileControl        `mapstructure:"control"`
 	Metrics       fileMetrics        `mapstructure:"metrics"`
@@ -264,6 +266,16 @@ type fileExemptions struct {
 
 type fileIKE struct {
 	Enabled bool `mapstructure:"enabled" default:"true"`
+}
+
+// fileSoft bounds the soft SAs, and what leads to one. How long one lasts is no setting (S-047).
+type fileSoft struct {
+	Max              int `mapstructure:"max" default:"4096"`
+	MaxPerPeer       int `mapstructure:"max_per_peer" default:"256"`
+	QueueMax         int `mapstructure:"queue_max" default:"64"`
+	Alarm            int `mapstructure:"alarm" default:"256"`
+	InboundPerSource int `mapstructure:"inbound_per_source" default:"6"`
+	InboundPerFilter int `mapstructure:"inbound_per_filter" default:"60"`
 }
 
 type fileControl struct {

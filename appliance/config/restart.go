@@ -37,6 +37,8 @@ func RestartKeys(old, new *Config) []string {
 	}
 	compare("fragments.memory_mb", old.Fragments.MemoryMB, new.Fragments.MemoryMB)
 	compare("fragments.timeout", old.Fragments.Timeout, new.Fragments.Timeout)
+	compare("soft.max", old.Soft.Max, new.Soft.Max)
+	compare("soft.queue_max", old.Soft.QueueMax, new.Soft.QueueMax)
 	compare("state_dir", old.State, new.State)
 	compare("control.socket", old.Control, new.Control)
 	compare("metrics.listen", old.Metrics, new.Metrics)

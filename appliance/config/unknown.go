@@ -84,6 +84,7 @@ var refusedKeys = map[string]string{
 	"policies[].default_response.auth.psk":      keyInFile,
 	"peers[].auth.psk":                          keyInFile,
 	"sas[].udp.local_port":                      "ESP in UDP is received and sent at port 4500 of this end (RFC 3948); remote_port is what the other end, or its NAT, uses",
+	"soft.lifetime":                             "a soft SA ends 300 seconds after its creation, whatever passes by it; sallyport sa flush --soft ends all of them at once", // S-047
 	"policies[].rules[].filters":                oneList,
 	"policies[].rules[].filter_lists":           oneList,
 	"policies[].rules[].filter_actions":         oneAction,

@@ -26,6 +26,7 @@ type (
 	socketPath   string
 	absolutePath string
 	onOff        string
+	softWord     string
 	authMethod   string
 	template     string
 	portRole     policy.PortGroup
@@ -52,6 +53,7 @@ func init() {
 	registerWord[dpdkLogLevel]("error", "warning", "notice", "info", "debug")
 	registerWord[logFormat]("text", "json")
 	registerWord[onOff]("on", "off")
+	registerWord[softWord]("allow", "deny")
 	registerWord[template]("exempt-dns", "exempt-netbios", "exempt-dc")
 	register(parseAuthMethod)
 	register(parseSocketPath)

@@ -83,7 +83,8 @@ func TestCommands(t *testing.T) {
 			Remote: "192.0.2.2:500", Proposal: "aes128gcm16-prfsha256-ecp256", Children: []string{"to-site-b:installed"}}},
 		QuickMode: []api.SA{{Peer: "site-b", Child: "to-site-b", Direction: "outbound", SPI: "0xb4923001", Suite: "aes128gcm16", Packets: 3, Bytes: 252,
 			Selectors: []string{"10.1.0.0/24 === 10.2.0.0/24"}}},
-		Soft: []api.SoftSA{{Peer: "192.0.2.66", Selector: "10.1.0.0/24 === 10.3.0.7", Operation: "none", Age: 12, Remaining: 288}}}
+		Soft: []api.SoftSA{{Peer: "files", Child: "to-files", Rule: "to-files", Filter: "smb", Selector: "10.1.0.5 === 192.0.2.66[445] tcp", Operation: "none",
+			Protection: "CLEAR", Age: 12, Remaining: 288, PacketsSent: 3, BytesSent: 4321, PacketsReceived: 2, BytesReceived: 1234}}}
 	ends := time.Date(2027, 3, 1, 12, 0, 0, 0, time.UTC)
 	certificates := []api.Certificate{
 		{Use: "own", Subject: "CN=gw-a.example,O=Example", Issuer: "CN=VPN CA,O=Example", Serial: "2A", NotAfter: ends, DaysLeft: 20, Warning: "CN=gw-a.example,O=Example ends in 20 days, on 2027-03-01T12:00:00Z: renew it",
@@ -118,6 +119,8 @@ func TestCommands(t *testing.T) {
 		"exempt show":          {"exempt show --level 0", asked{what: "GET /v1/exemptions", query: "level=0"}, exemptions},
 		"exempt level":         {"exempt level 1", asked{what: "POST /v1/exemptions/level", body: `{"level":"1"}`}, changed},
 		"sa show":              {"sa show", asked{what: "GET /v1/sa"}, sad},
+		"sa show soft":         {"sa show --type soft", asked{what: "GET /v1/sa"}, sad},
+		"sa flush soft":        {"sa flush --soft", asked{what: "POST /v1/sa/flush", body: `{"soft":true}`}, api.FlushedSAs{Soft: 3}},
 		"sa show none":         {"sa show", asked{what: "GET /v1/sa"}, api.SAD{}},
 		"show certificates":    {"show certificates", asked{what: "GET /v1/certificates"}, certificates},
 		"show crl":             {"show crl", asked{what: "GET /v1/crl"}, crls},

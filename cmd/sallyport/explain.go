@@ -127,6 +127,9 @@ func verdictLines(out io.Writer, e api.Explanation) error {
 		add("Child SA", e.Tunnel+", "+e.CellState)
 		add("SA", association(e))
 	}
+	if e.Fallback != "" {
+		add("in clear", e.Fallback)
+	}
 	add("leaves by", cmp.Or(e.OutPort, "no port"))
 	if e.NextHop != "" {
 		add("next hop", e.NextHop+", "+e.Neighbour)
@@ -163,7 +166,7 @@ func association(e api.Explanation) string {
 	case e.SA != nil:
 		return fmt.Sprintf("%s %s, %s, %s > %s", e.SA.Direction, e.SA.SPI, e.SA.Suite, e.SA.Local, e.SA.Remote)
 	case e.SoftSA != nil:
-		return fmt.Sprintf("soft, with %s for %s", e.SoftSA.Peer, e.SoftSA.Selector)
+		return fmt.Sprintf("soft, in CLEAR for %.0fs more, with %s for %s", e.SoftSA.Remaining, e.SoftSA.Peer, e.SoftSA.Selector)
 	}
 	return "none yet"
 }

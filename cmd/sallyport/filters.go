@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -140,13 +141,86 @@ func exemptionTable(out io.Writer, exemptions api.Exemptions) error {
 
 // saCommand shows live state, as policyCommand shows the static one (S-108).
 func saCommand() *cobra.Command {
-	show := view("show", "Show every SA: main mode, quick mode and soft ones", api.PathSAD, sadTable)
-	show.Long = `Show prints the live state: the IKE SAs (main mode), the IPsec SAs by which packets
-are protected (quick mode), and the soft SAs by which they may go in clear.`
-	command := group("sa", "Show the SAs", "", show)
+	show := &cobra.Command{
+		Use:   "show",
+		Short: "Show every SA: main mode, quick mode and soft ones",
+		Long: `Show prints the live state: the IKE SAs (main mode), the IPsec SAs by which packets
+are protected (quick mode), and the soft SAs by which they pass in clear.`,
+		Example: "  sallyport sa show --type soft",
+		Args:    cobra.NoArgs,
+	}
+	kind := show.Flags().String("type", "", "show one kind alone: "+strings.Join(sadKinds, ", "))
+	show.RunE = func(c *cobra.Command, _ []string) error {
+		if *kind != "" && !slices.Contains(sadKinds, *kind) {
+			return fmt.Errorf("--type: expected one of %s, found %q", strings.Join(sadKinds, ", "), *kind)
+		}
+		gateway, err := client(c)
+		if err != nil {
+			return err
+		}
+		var sad api.SAD
+		if err := gateway.Get(c.Context(), api.PathSAD, nil, &sad); err != nil {
+			return err
+		}
+		sad = only(sad, *kind)
+		return print(c, sad, func(out io.Writer, sad api.SAD) error { return sadTable(out, sad, *kind) })
+	}
+	command := group("sa", "Show the SAs, flush soft ones", "", show, flushSAsCommand())
 	addSocketFlag(command)
 	addJSONFlag(command)
 	return command
+}
+
+// sadKinds are the kinds of SAs.
+var sadKinds = []string{"mm", "qm", "manual", "soft"}
+
+// only is the SAs of one kind, of all with none.
+func only(sad api.SAD, kind string) api.SAD {
+	one := api.SAD{MainMode: []api.IKE{}, QuickMode: []api.SA{}, Manual: []api.ManualSA{}, Soft: []api.SoftSA{}}
+	switch kind {
+	case "mm":
+		one.MainMode = sad.MainMode
+	case "qm":
+		one.QuickMode = sad.QuickMode
+	case "manual":
+		one.Manual = sad.Manual
+	case "soft":
+		one.Soft = sad.Soft
+	default:
+		return sad
+	}
+	return one
+}
+
+func flushSAsCommand() *cobra.Command {
+	flush := &cobra.Command{
+		Use:   "flush --soft",
+		Short: "End all soft SAs: what passed in clear by them is negotiated anew",
+		Long: `Flush ends every soft SA at once. The next packet of that traffic waits while IKE
+asks the peer again, four times; only if it stays silent there is another soft SA.
+"sallyport down PEER" ends negotiated SAs.`,
+		Example: "  sallyport sa flush --soft",
+		Args:    cobra.NoArgs,
+	}
+	soft := flush.Flags().Bool("soft", false, "the soft SAs")
+	flush.RunE = func(c *cobra.Command, _ []string) error {
+		if !*soft {
+			return errors.New("expected --soft: nothing else can be flushed; sallyport down PEER ends the SAs of a peer")
+		}
+		gateway, err := client(c)
+		if err != nil {
+			return err
+		}
+		var answer api.FlushedSAs
+		if err := gateway.Post(c.Context(), api.PathFlushSAs, api.FlushSAs{Soft: true}, &answer); err != nil {
+			return err
+		}
+		return print(c, answer, func(out io.Writer, f api.FlushedSAs) error {
+			_, err := fmt.Fprintf(out, "%d soft SAs ended\n", f.Soft)
+			return err
+		})
+	}
+	return flush
 }
 
 // saDetails is how each SA protects packets, between which addresses, and what it has dropped.
@@ -217,32 +291,51 @@ func manualTable(out io.Writer, sas []api.ManualSA) error {
 	return t.flush()
 }
 
-func sadTable(out io.Writer, sad api.SAD) error {
+// sadTable writes the SAs by kind, or those of one kind.
+func sadTable(out io.Writer, sad api.SAD, kind string) error {
+	for _, part := range []struct {
+		kind  string
+		write func(io.Writer, api.SAD) error
+	}{{"mm", mainModeSAs}, {"qm", quickModeSAs}, {"manual", func(out io.Writer, sad api.SAD) error { return manualTable(out, sad.Manual) }}, {"soft", softSAs}} {
+		if kind != "" && kind != part.kind {
+			continue
+		}
+		if err := part.write(out, sad); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func mainModeSAs(out io.Writer, sad api.SAD) error {
 	fmt.Fprintf(out, "main mode, IKE SAs: %d\n", len(sad.MainMode))
-	if len(sad.MainMode) > 0 {
-		if err := ikeTable(out, sad.MainMode); err != nil {
-			return err
-		}
+	if len(sad.MainMode) == 0 {
+		return nil
 	}
+	return ikeTable(out, sad.MainMode)
+}
+
+func quickModeSAs(out io.Writer, sad api.SAD) error {
 	fmt.Fprintf(out, "quick mode, IPsec SAs: %d\n", len(sad.QuickMode))
-	if len(sad.QuickMode) > 0 {
-		if err := saTable(out, sad.QuickMode); err != nil {
-			return err
-		}
-		if err := saDetails(out, sad.QuickMode); err != nil {
-			return err
-		}
+	if len(sad.QuickMode) == 0 {
+		return nil
 	}
-	if err := manualTable(out, sad.Manual); err != nil {
+	if err := saTable(out, sad.QuickMode); err != nil {
 		return err
 	}
+	return saDetails(out, sad.QuickMode)
+}
+
+// softSAs has the columns that other SAs have too, though a soft one has nothing to put there (S-046).
+func softSAs(out io.Writer, sad api.SAD) error {
 	fmt.Fprintf(out, "soft SAs: %d\n", len(sad.Soft))
 	if len(sad.Soft) == 0 {
 		return nil
 	}
-	t := newTable(out, "PEER", "SELECTOR", "OPERATION", "AGE", "REMAINING")
+	t := newTable(out, "PEER", "SELECTOR", "OPERATION", "PROTECTION", "SPI", "KEYS", "AGE", "LEFT", "BYTES SENT", "BYTES RECEIVED", "RULE", "FILTER")
 	for _, s := range sad.Soft {
-		t.row(s.Peer, s.Selector, s.Operation, fmt.Sprintf("%.0fs", s.Age), fmt.Sprintf("%.0fs", s.Remaining))
+		t.row(s.Peer, s.Selector, s.Operation, s.Protection, s.SPI, s.Keys, fmt.Sprintf("%.0fs", s.Age), fmt.Sprintf("%.0fs", s.Remaining),
+			number(s.BytesSent), number(s.BytesReceived), s.Rule, s.Filter)
 	}
 	return t.flush()
 }

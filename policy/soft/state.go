@@ -76,6 +76,16 @@ func (b *Book) keep(p, was *peer) {
 	}
 }
 
+// Endings are all reasons for which a soft SA ends.
+func Endings() []Reason {
+	return []Reason{Expired, Heard, Authenticated, Policy, Denied, Flushed, Down}
+}
+
+// Refusals are all reasons for which there is none, or no negotiation.
+func Refusals() []Reason {
+	return []Reason{Heard, Authenticated, Denied, Group, Full, FullOfPeer, Plane, RateSource, RateFilter, Policy}
+}
+
 // Counts is what the book has done since it was made, and what it holds.
 type Counts struct {
 	Live, Waiting  int
