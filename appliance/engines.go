@@ -15,6 +15,7 @@ type engine interface {
 	Snapshot() []ike.SAInfo
 	NotBefore(peer, child string) time.Time
 	Carries(peer string) bool
+	Begins(peer string) bool
 	Retired() int
 }
 
@@ -27,9 +28,9 @@ const (
 
 // engines is IKE of both versions as if it were one engine. Which of them has to do with an event:
 //
-//	a datagram               that of the major version in its header, if a peer at its addresses speaks that
+//	a datagram               that of the major version in its header, if a peer at its addresses speaks that; the other hears of it (ike.Heard)
 //	a peer of one version    that one
-//	a peer of both           that of IKEv1 while it carries the peer; else that of IKEv2
+//	a peer of both           that of IKEv1 while it carries the peer, or begins with it after IKEv2 has met silence; else that of IKEv2
 //	a dynamic peer           the one that has let it in
 //	an SPI                   both: SPIs are the data plane's, so only one of them knows it
 //	certificates             the one that has asked
@@ -41,11 +42,13 @@ type engines struct {
 	armed [versions]time.Time // what each has asked for
 	next  time.Time           // the earlier of the two
 
-	spoken  map[string]ike.Version    // by each peer of the configuration
-	at      map[pathOf][versions]bool // which versions are spoken between two addresses
-	place   map[string]int            // of peers in the configuration
-	carried map[string][versions]bool // of peers of both versions: who has them, as the other engine knows
-	dynamic map[string]int            // who has let in each dynamic peer
+	spoken  map[string]ike.Version        // by each peer of the configuration
+	at      map[pathOf][versions]bool     // which versions are spoken between two addresses
+	from    map[netip.Addr][versions]bool // the same by the peer's alone
+	place   map[string]int                // of peers in the configuration
+	carried map[string][versions]bool     // of peers of both versions: who has them, as the other engine knows
+	dynamic map[string]int                // who has let in each dynamic peer
+	wishes  map[string][]wish             // of peers of both with fallback: what IKEv2 is asked for, and IKEv1 after it
 }
 
 // pathOf is what a datagram tells of a peer before it is read.
@@ -60,26 +63,40 @@ func newEngines(cfg ike.Config) *engines {
 // learn notes which versions are spoken with whom, and where.
 func (e *engines) learn(peers []ike.Peer) {
 	e.spoken, e.at, e.place, e.carried = map[string]ike.Version{}, map[pathOf][versions]bool{}, map[string]int{}, map[string][versions]bool{}
+	e.from = map[netip.Addr][versions]bool{}
+	wishes := map[string][]wish{}
 	for i, p := range peers {
 		path := pathOf{p.Local, p.Remote}
-		at := e.at[path]
-		at[byV2], at[byV1] = at[byV2] || p.Version != ike.V1, at[byV1] || p.Version != ike.V2
-		e.at[path], e.spoken[p.Name], e.place[p.Name] = at, p.Version, i
+		e.at[path], e.from[p.Remote] = speaks(e.at[path], p), speaks(e.from[p.Remote], p)
+		e.spoken[p.Name], e.place[p.Name] = p.Version, i
 		if p.Version == ike.VAny {
 			e.carried[p.Name] = [versions]bool{}
 		}
+		if p.Version == ike.VAny && p.Fallback {
+			wishes[p.Name] = e.wishes[p.Name]
+		}
 	}
+	e.wishes = wishes
+}
+
+// speaks adds the versions that a peer speaks.
+func speaks(at [versions]bool, p ike.Peer) [versions]bool {
+	return [versions]bool{byV2: at[byV2] || p.Version != ike.V1, byV1: at[byV1] || p.Version != ike.V2}
 }
 
 // Step gives an event to whom it concerns. One Arm is for both.
 func (e *engines) Step(now time.Time, event ike.Event) (effects []ike.Effect) {
 	switch ev := event.(type) {
 	case ike.Datagram:
-		effects = e.step(now, e.ofDatagram(ev), ev)
+		of := e.ofDatagram(ev)
+		if from := ev.Remote.Addr().Unmap(); e.from[from][versions-1-of] {
+			effects = e.step(now, versions-1-of, ike.Heard{From: from})
+		}
+		effects = append(effects, e.step(now, of, ev)...)
 	case ike.Initiate:
-		effects = e.step(now, e.ofPeer(ev.Peer), ev)
+		effects = e.ask(now, ev.Peer, ev.Child, ev)
 	case ike.Acquire:
-		effects = e.step(now, e.ofPeer(ev.Peer), ev)
+		effects = e.ask(now, ev.Peer, ev.Child, ev)
 	case ike.Rekey:
 		effects = e.step(now, e.ofPeer(ev.Peer), ev)
 	case ike.Reauthenticate:
@@ -112,6 +129,7 @@ func (e *engines) both(now time.Time, event ike.Event) (effects []ike.Effect) {
 func (e *engines) step(now time.Time, of int, event ike.Event) (effects []ike.Effect) {
 	var told []string
 	var dynamic []ike.Carried
+	var silent []string
 	for _, effect := range e.by[of].Step(now, event) {
 		switch ef := effect.(type) {
 		case ike.Arm:
@@ -128,6 +146,9 @@ func (e *engines) step(now time.Time, of int, event ike.Event) (effects []ike.Ef
 			dynamic = append(dynamic, ike.Carried{Peer: ef.Peer})
 		case ike.Fact:
 			told = append(told, ef.Peer)
+			if e.halfSilent(of, &ef) {
+				silent, effect = append(silent, ef.Peer), ef
+			}
 		}
 		effects = append(effects, effect)
 	}
@@ -136,6 +157,9 @@ func (e *engines) step(now time.Time, of int, event ike.Event) (effects []ike.Ef
 	}
 	for _, peer := range told {
 		effects = append(effects, e.notice(now, of, peer)...)
+	}
+	for _, peer := range silent {
+		effects = append(effects, e.lastTry(now, peer)...)
 	}
 	return effects
 }
@@ -182,7 +206,7 @@ func (e *engines) ofDatagram(d ike.Datagram) int {
 
 // ofPeer is the engine that begins what there is to begin with a peer.
 func (e *engines) ofPeer(name string) int {
-	if e.spoken[name] == ike.V1 || e.carried[name][byV1] || e.dynamic[name] == byV1 {
+	if e.spoken[name] == ike.V1 || e.carried[name][byV1] || e.dynamic[name] == byV1 || e.triesLast(name) {
 		return byV1
 	}
 	return byV2

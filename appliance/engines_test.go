@@ -29,8 +29,21 @@ func (s *stubEngine) Step(_ time.Time, event ike.Event) []ike.Effect {
 func (s *stubEngine) Snapshot() []ike.SAInfo             { return nil }
 func (s *stubEngine) NotBefore(string, string) time.Time { return time.Time{} }
 func (s *stubEngine) Carries(string) bool                { return s.carries }
+func (s *stubEngine) Begins(string) bool                 { return false }
 func (s *stubEngine) Retired() int                       { return 1 }
-func (s *stubEngine) take() (told []ike.Event)           { told, s.told = s.told, nil; return told }
+
+// take is what the engine was told, and from how many addresses it heard of the other's datagrams.
+func (s *stubEngine) take() (told []ike.Event, heard int) {
+	for _, event := range s.told {
+		if _, ok := event.(ike.Heard); ok {
+			heard++
+			continue
+		}
+		told = append(told, event)
+	}
+	s.told = nil
+	return told, heard
+}
 func header(version byte, octets int) []byte {
 	return append(make([]byte, versionAt), append([]byte{version}, make([]byte, octets)...)...)[:octets]
 }
@@ -79,8 +92,14 @@ func TestEngineOfEvent(t *testing.T) {
 	} {
 		e, v2, v1 := newStubs()
 		e.Step(time.Time{}, c.event)
-		if a, b := len(v2.take()), len(v1.take()); a != c.v2 || b != c.v1 {
-			t.Errorf("%s: told to IKEv2 %d times and to IKEv1 %d times, expected %d and %d", c.name, a, b, c.v2, c.v1)
+		a, heard2 := v2.take()
+		b, heard1 := v1.take()
+		if len(a) != c.v2 || len(b) != c.v1 {
+			t.Errorf("%s: told to IKEv2 %d times and to IKEv1 %d times, expected %d and %d", c.name, len(a), len(b), c.v2, c.v1)
+		}
+		d, datagram := c.event.(ike.Datagram)
+		if ofBoth := datagram && d.Remote.Addr() == netip.MustParseAddr("192.0.2.12"); ofBoth && heard2 != c.v1 || ofBoth && heard1 != c.v2 || !ofBoth && heard2+heard1 > 0 {
+			t.Errorf("%s: IKEv2 heard of %d and IKEv1 of %d datagrams of the other's", c.name, heard2, heard1)
 		}
 	}
 }
@@ -105,17 +124,17 @@ func TestEnginesTogether(t *testing.T) {
 	v1.take()
 	for i, engine := range []*stubEngine{v2, v1} {
 		e.Step(at(0), ike.CertificatesChecked{Ticket: asked[i].(ike.CheckCertificates).Ticket})
-		if told := engine.take(); len(told) != 1 || told[0].(ike.CertificatesChecked).Ticket != 3 {
+		if told, _ := engine.take(); len(told) != 1 || told[0].(ike.CertificatesChecked).Ticket != 3 {
 			t.Errorf("engine %d is told %v", i, told)
 		}
 	}
 	v1.does, v1.carries = []ike.Effect{ike.Fact{Peer: "any"}, ike.Fact{Peer: "any"}}, true
 	e.Step(at(0), datagramFrom("192.0.2.12", header(0x10, 28)))
-	if told := v2.take(); len(told) != 1 || told[0] != (ike.Carried{Peer: "any", On: true}) {
+	if told, heard := v2.take(); heard != 1 || len(told) != 1 || told[0] != (ike.Carried{Peer: "any", On: true}) {
 		t.Errorf("that IKEv1 has the peer of both is told as %v", told)
 	}
 	e.Step(at(0), ike.Initiate{Peer: "any"})
-	if len(v2.take()) != 0 || e.Retired() != versions {
+	if told, _ := v2.take(); len(told) != 0 || e.Retired() != versions {
 		t.Error("a peer that IKEv1 carries is begun with by IKEv2")
 	}
 }

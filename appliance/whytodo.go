@@ -54,7 +54,7 @@ const refusedOffer = "compare ike_proposals of both ends, and the peer's log: it
 
 // unanswered reports whether a negotiation of ours has met silence. In IKEv1 one that came further than its first message did not.
 func unanswered(failed *api.WhyAttempt) bool {
-	return failed.Reason == string(ike.FailTimeout) && failed.Role == ike.RoleInitiator.String() && (!byIKEv1(failed) || failed.Exchange == mainMode && failed.Answer == "")
+	return failed.Reason == string(ike.FailSilent) || failed.Reason == string(ike.FailTimeout) && failed.Role == ike.RoleInitiator.String() && (!byIKEv1(failed) || failed.Exchange == mainMode && failed.Answer == "")
 }
 
 // byIKEv1 reports whether a negotiation was by IKEv1.
@@ -200,6 +200,7 @@ func ourIdentity(failed *api.WhyAttempt) string {
 // advice is what to do about each reason for a failure. PEER stands for the peer's name.
 var advice = map[ike.Reason]string{
 	ike.FailTimeout:         "the peer went silent in the middle: is UDP 4500 open, do long packets pass (fragment_size)? `sallyport doctor PEER` asks",
+	ike.FailSilent:          "nothing comes back: is the peer up, and UDP 500 and 4500 open both ways? `sallyport doctor PEER` asks",
 	ike.FailProposal:        "give both ends a proposal in common: esp_proposals or ah_proposals of the rule's filter action, and the same mode",
 	ike.FailKE:              "give both ends a group in common: the last part of esp_proposals (PFS) or of ike_proposals",
 	ike.FailAuthentication:  "the peer refuses us: see its log",

@@ -107,7 +107,10 @@ func TestTodo(t *testing.T) {
 			w.Failed = attempted(w, ike.RoleInitiator, time.Second, mainMode, "NO-PROPOSAL-CHOSEN, which anybody may have sent", ike.FailTimeout)
 		}, "compare ike_proposals of both ends"},
 		"nothing at all by IKEv1": {func(w *api.Why) {
-			w.Failed = attempted(w, ike.RoleInitiator, time.Second, mainMode, "", ike.FailTimeout)
+			w.Failed = attempted(w, ike.RoleInitiator, time.Second, mainMode, "", ike.FailSilent)
+		}, "nothing comes back from 192.0.2.2"},
+		"nothing at all by IKEv2": {func(w *api.Why) {
+			w.Failed = attempted(w, ike.RoleInitiator, time.Second, "IKE_SA_INIT", "", ike.FailSilent)
 		}, "nothing comes back from 192.0.2.2"},
 		"nothing after message 3": {func(w *api.Why) {
 			w.Failed = attempted(w, ike.RoleInitiator, time.Second, mainMode, "response", ike.FailTimeout)

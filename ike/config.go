@@ -113,6 +113,7 @@ type Peer struct {
 	Childless     bool          // no Child SA in IKE_AUTH, if the peer can do without (RFC 6023): all come by exchanges of their own
 	MasterPFS     bool          // instead of the rekey of a Child SA both ends authenticate anew and make all Child SAs again (S-083)
 	ChildLimit    int           // Child SAs made by one IKE SA, then that is rekeyed before another is made (S-077); 0: no limit
+	Fallback      bool          // traffic of a child may pass in clear where the peer knows no IKE: after FailSilent the next Acquire does not wait (S-044), and one of VAny is tried by IKEv1 too
 }
 
 // Child is one Child SA of a peer, named as the policy rule it serves.
@@ -161,6 +162,9 @@ type Limits struct {
 	FragmentTimeout     time.Duration // how long they wait: 30 s
 	UnprotectedReplies  int           // error replies to strangers, and liveness checks they can cause, a second: 10
 
+	Attempts    int           // sendings of our first message toward a peer that nothing has come from: 4 (S-044)
+	SilentAfter time.Duration // after the first of them before the peer counts as silent, if the wait after the last is not longer: 3 s (S-043, C-02)
+
 	Retransmit Retransmit
 	RetryMin   time.Duration // before a failed negotiation starts again, doubled each time: 1 s
 	RetryMax   time.Duration // up to this: 60 s
@@ -174,7 +178,7 @@ type Retransmit struct {
 	Base   time.Duration // wait after the first sending: 500 ms
 	Factor float64       // growth of the wait: 1.8
 	Max    time.Duration // longest wait: 10 s
-	Tries  int           // sendings in all before giving up: 12, about 80 s with the other defaults
+	Tries  int           // sendings in all before giving up on who has answered before: 12, about 80 s with the other defaults
 	Jitter float64       // part of each wait that is random, to spread load: 0.1
 }
 
@@ -211,6 +215,8 @@ func (l Limits) Complete() Limits {
 	orDefault(&l.FragmentOctetsAll, 4<<20)
 	orDefault(&l.FragmentTimeout, 30*time.Second)
 	orDefault(&l.UnprotectedReplies, 10)
+	orDefault(&l.Attempts, 4)
+	orDefault(&l.SilentAfter, 3*time.Second)
 	orDefault(&l.Retransmit.Base, 500*time.Millisecond)
 	orDefault(&l.Retransmit.Factor, 1.8)
 	orDefault(&l.Retransmit.Max, 10*time.Second)

@@ -18,6 +18,7 @@
 //	reauth.go heir.go                                              both ends prove anew who they are; of two IKE SAs one stays
 //	sa.go child.go liveness.go nat.go                              the life of an IKE SA and of a Child SA: state diagrams stand here
 //	taskmanager.go task.go message.go                              exchanges: message ids, window, retransmission; opening
+//	unheard.go                                                     a peer that nothing comes from
 //	fragment.go reassembly.go                                      sealing, in fragments where a datagram would get too long (RFC 7383); putting together
 //	task_init.go task_intermediate.go task_auth.go                 IKE_SA_INIT, IKE_INTERMEDIATE, IKE_AUTH
 //	claims.go                                                      several have answered IKE_SA_INIT: who is the peer

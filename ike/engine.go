@@ -9,6 +9,7 @@ import (
 	"sallyport/ike/internal/admission"
 	"sallyport/ike/internal/deadline"
 	"sallyport/ike/internal/random"
+	"sallyport/ike/internal/silence"
 )
 
 // Engine holds every IKE SA of the gateway. It is not safe for concurrent use: one goroutine steps it.
@@ -31,6 +32,7 @@ type Engine struct {
 	sas       map[uint64]*ikeSA   // by our SPI
 	inits     map[digest]*ikeSA   // by the IKE_SA_INIT request that a peer began them with
 	children  map[uint32]*childSA // installed, by our inbound SPI
+	calls     silence.Calls
 	halfOpen  admission.HalfOpen
 	cookies   cookies
 	departed  departed
@@ -70,6 +72,8 @@ func (e *Engine) Step(now time.Time, ev Event) []Effect {
 	switch ev := ev.(type) {
 	case Datagram:
 		e.receive(ev)
+	case Heard:
+		e.calls.Heard(ev.From.Unmap())
 	case Initiate:
 		e.withPeer(ev.Peer, func(p *peer) { p.initiate(ev.Child) })
 	case Acquire:

@@ -67,6 +67,10 @@ type (
 		Peer string
 		On   bool
 	}
+	// Heard tells an engine of a datagram that the other engine has: who is there is not silent, whichever IKE it speaks.
+	Heard struct{ From netip.Addr }
+	// Unanswered tells the engine of IKEv1 that a peer of VAny with Fallback has met IKEv2 with silence: main mode is tried with it once.
+	Unanswered struct{ Peer string }
 	// Reconfigure replaces the list of peers. What is gone or negotiated from other settings loses its SAs by delete, down to a single
 	// child; the rest notices nothing. Effects for a child under its name may follow until its last SA has gone. Of a peer that is gone or
 	// somebody else now both halves of every SA go at once: whether it answers the delete is up to it.
@@ -92,4 +96,6 @@ func (Rekey) event()               {}
 func (Reauthenticate) event()      {}
 func (CertificatesChecked) event() {}
 func (Carried) event()             {}
+func (Heard) event()               {}
+func (Unanswered) event()          {}
 func (Reconfigure) event()         {}

@@ -130,6 +130,7 @@ const (
 // Reasons for Failed.
 const (
 	FailTimeout         Reason = "timeout"               // no response to the last retransmission
+	FailSilent          Reason = "no_answer"             // nothing at all has come from the peer in this negotiation, by either version of IKE (S-043)
 	FailProposal        Reason = "no_proposal_chosen"    // by either side
 	FailKE              Reason = "invalid_ke"            // no common group, or an invalid public value
 	FailAuthentication  Reason = "authentication_failed" // the peer said so, without saying why

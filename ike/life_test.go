@@ -72,8 +72,8 @@ func TestPeerVanishes(t *testing.T) {
 	if len(l.a.cells) != 0 || len(l.a.inbound) != 0 {
 		t.Error("a keeps Child SAs with a peer that does not answer")
 	}
-	if l.a.count(Retransmitted, "") == 0 || l.a.count(Failed, FailTimeout) == 0 {
-		t.Error("no facts about retransmissions or the time-out of new attempts")
+	if l.a.count(Retransmitted, "") == 0 || l.a.count(Failed, FailSilent) == 0 {
+		t.Error("no facts about retransmissions or the silence that new attempts met")
 	}
 	l.wire = nil
 	l.advance(2 * time.Minute)

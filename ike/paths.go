@@ -64,6 +64,8 @@ func (sa *ikeSA) settlePath() {
 func (sa *ikeSA) tries() int {
 	r := sa.engine.limits.Retransmit
 	switch {
+	case sa.call.Silent():
+		return sa.engine.limits.Attempts
 	case sa.mobike.on && sa.origin.role == RoleResponder:
 		return r.Tries + int(responderPatience/r.Max)
 	case sa.claims != nil && sa.peer.redirection.to.IsValid():

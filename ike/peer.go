@@ -34,6 +34,8 @@ type peer struct {
 
 	since    time.Time      // it has no IKE SA, or was taken down
 	failures int            // in a row
+	silences int            // attempts that met silence, since the last success
+	silent   bool           // the last of all attempts did
 	retry    deadline.Timer // pending: not before
 
 	redirection redirection
@@ -166,6 +168,7 @@ func (p *peer) carry(on bool) {
 func (p *peer) acquire(child string, packet *policy.Packet) {
 	if s := p.slot(child); s != nil && s.outbound == nil && !p.down && !s.down {
 		s.wanted, s.packet = true, packet
+		p.spareSilent()
 		p.touch()
 	}
 }
@@ -244,8 +247,8 @@ func (p *peer) endAll(reason Reason) {
 func (p *peer) failed(sa *ikeSA, reason Reason, detail string) time.Time {
 	p.noteFailure(sa, RoleInitiator, reason, detail)
 	p.comeBack()
-	p.failures++
-	p.wait(&p.retry, p.failures)
+	p.countFailure(reason)
+	p.wait(&p.retry, p.failures+p.silences)
 	for _, s := range p.slots {
 		s.wanted = false // a packet that still waits will ask again
 	}
@@ -287,7 +290,7 @@ const longestPause = 16
 func (p *peer) pause() { p.wait(&p.retry, 1) }
 
 func (p *peer) succeeded() {
-	p.failures = 0
+	p.failures, p.silences, p.silent = 0, 0, false
 	p.engine.timers.Stop(&p.retry)
 }
 

@@ -18,6 +18,7 @@ const (
 // gets an unprotected answer at a limited rate (RFC 7296 2.21).
 func (e *Engine) receive(d Datagram) {
 	d.Local, d.Remote = unmap(d.Local), unmap(d.Remote)
+	e.calls.Heard(d.Remote.Addr())
 	h, err := wire.ParseHeader(d.Payload)
 	var version *wire.VersionError
 	switch {

@@ -82,7 +82,7 @@ func sameIdentity(a, b Peer) bool {
 		p.MOBIKE, p.Additional, p.Redirect = false, nil, false
 		p.PSK, p.PPK, p.Credential, p.Authorities, p.Children = crypto.Secret{}, nil, nil, nil, nil
 		p.DPDDelay, p.RekeyTime, p.ReauthTime, p.FragmentSize, p.ChildLimit = 0, 0, 0, 0, 0
-		p.MasterPFS = false
+		p.MasterPFS, p.Fallback = false, false
 	}
 	return same && reflect.DeepEqual(a, b)
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"sallyport/ike/internal/deadline"
+	"sallyport/ike/internal/silence"
 	"sallyport/ike/wire"
 )
 
@@ -67,7 +68,8 @@ type ikeSA struct {
 	fragmentation bool // both ends understand fragments (RFC 7383)
 	path          int  // octets of the IP datagrams that have been found to get through; 0: as configured
 
-	claims *claims // from our IKE_SA_INIT until the peer is authenticated
+	call   silence.Call // of one that we began: whether anything has come of it
+	claims *claims      // from our IKE_SA_INIT until the peer is authenticated
 
 	intermediate intermediate
 	ppk          ppkUse
@@ -157,6 +159,7 @@ func newInitiator(p *peer) *ikeSA {
 	sa.claims = &claims{local: sa.local, remote: sa.remote}
 	sa.localSPI = p.engine.newSPI()
 	sa.register()
+	p.engine.calls.Begin(&sa.call, remote, p.engine.now)
 	sa.engine.fact(sa.fact(NegotiationStarted))
 	sa.tasks.enqueue(wire.ExchangeIKESAInit, &initInitiator{})
 	return sa
@@ -317,7 +320,7 @@ func (sa *ikeSA) usable() bool { return sa.state == stateEstablished && !sa.susp
 // unanswered ends an IKE SA whose peer does not answer.
 func (sa *ikeSA) unanswered(x *exchange) {
 	if sa.state == stateInit || sa.state == stateAuth {
-		sa.fail(failf(FailTimeout, "no response to %v after %d sendings", x.kind, x.tries))
+		sa.fail(failf(sa.unansweredFor(), "no response to %v after %d sendings", x.kind, x.tries))
 		return
 	}
 	if sa.state == stateDeleting {
@@ -413,6 +416,7 @@ func (sa *ikeSA) close(reason Reason) {
 	sa.state, sa.predecessor = stateClosed, nil
 	sa.tasks.stop()
 	sa.dropClaims()
+	e.calls.End(&sa.call)
 	for _, t := range sa.timers() {
 		e.timers.Stop(t)
 	}

@@ -96,7 +96,13 @@ func (e *Engine) NotBefore(peer, child string) time.Time {
 	if p == nil || p.slot(child) == nil {
 		return time.Time{}
 	}
-	return later(p.slot(child).retry.When(), p.retry.When())
+	return later(p.slot(child).retry.When(), p.notBefore())
+}
+
+// Begins reports whether an IKE SA with the peer that we have begun is on its way.
+func (e *Engine) Begins(peer string) bool {
+	p := e.byName[peer]
+	return p != nil && slices.ContainsFunc(p.sas, func(sa *ikeSA) bool { return sa.state == stateInit || sa.state == stateAuth })
 }
 
 // Carries reports whether an IKE SA with the peer is established (Carried).

@@ -130,6 +130,10 @@ func (tm *taskManager) transmit() {
 	case x.kind == wire.ExchangeIKESAInit && tm.believe(x):
 		return
 	case x.tries >= tm.sa.tries():
+		if at := tm.sa.listens(); at.After(e.now) {
+			e.timers.Set(&tm.retry, at, tm.transmit)
+			return
+		}
 		tm.sa.unanswered(x)
 		return
 	}

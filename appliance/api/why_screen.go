@@ -53,14 +53,17 @@ func (w *Why) Told() *WhyAttempt {
 	if last == nil || other != nil && other.Ended.After(last.Ended) {
 		last, other = other, last
 	}
-	if last != nil && other != nil && (last.onlyPeerKnows() || w.Version == 1 && last.wentQuiet()) && !other.onlyPeerKnows() && last.Ended.Sub(other.Ended) < sameCause && other.Reason != timedOut {
+	if last != nil && other != nil && (last.onlyPeerKnows() || w.Version == 1 && last.wentQuiet()) && !other.onlyPeerKnows() && last.Ended.Sub(other.Ended) < sameCause && other.Reason != timedOut && other.Reason != noAnswer {
 		return other
 	}
 	return last
 }
 
-// timedOut is the reason of what ended without a word.
-const timedOut = "timeout"
+// The reasons of what ended without a word, and of what never met one.
+const (
+	timedOut = "timeout"
+	noAnswer = "no_answer"
+)
 
 // onlyPeerKnows reports whether the peer has refused us, which it does with one word.
 func (a *WhyAttempt) onlyPeerKnows() bool {

@@ -21,6 +21,7 @@
 //	opening.go                                            main mode while many are begun in a peer's name
 //	exchange.go message.go fragment.go                    conversations: IV chains, retransmission; a message opened and sealed; cut in fragments
 //	mainmode_initiator.go mainmode_responder.go           main mode
+//	unheard.go                                            a peer that nothing comes from
 //	proof.go auth.go identity.go certificate.go vendor.go who each end is, and what it speaks
 //	quick_initiator.go quick_responder.go commit.go       quick mode; the commit bit
 //	question.go                                           checks of certificates that are out

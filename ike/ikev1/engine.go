@@ -10,6 +10,7 @@ import (
 	"sallyport/ike/internal/admission"
 	"sallyport/ike/internal/deadline"
 	"sallyport/ike/internal/random"
+	"sallyport/ike/internal/silence"
 	"sallyport/ike/isakmp"
 )
 
@@ -32,6 +33,7 @@ type Engine struct {
 	begun      map[uint64]*isakmpSA // by our cookie, those whose responder's cookie is not known yet
 	asked      map[asker]*isakmpSA  // those that peers began
 	children   map[uint32]*childSA  // installed, by our inbound SPI
+	calls      silence.Calls
 	halfOpen   admission.HalfOpen
 	unanswered []*isakmpSA // of those the ones to whose message 2 nothing has come, oldest first
 	besieged   time.Time   // when one of them last gave way to another
@@ -107,6 +109,10 @@ func (e *Engine) Step(now time.Time, ev ike.Event) []ike.Effect {
 	switch ev := ev.(type) {
 	case ike.Datagram:
 		e.receive(ev)
+	case ike.Heard:
+		e.calls.Heard(ev.From.Unmap())
+	case ike.Unanswered:
+		e.withPeer(ev.Peer, (*peer).unanswered)
 	case ike.Initiate:
 		e.withPeer(ev.Peer, func(p *peer) { p.initiate(ev.Child) })
 	case ike.Acquire:

@@ -129,7 +129,11 @@ func (x *exchange) transmit() {
 	case x.refused != nil:
 		x.task.fail(x.refused)
 		return
-	case x.tries >= r.Tries:
+	case x.tries >= x.most():
+		if at := x.sa.listens(); at.After(e.now) {
+			e.timers.Set(&x.retry, at, x.transmit)
+			return
+		}
 		x.task.unanswered(x)
 		return
 	}
@@ -146,6 +150,14 @@ func (x *exchange) transmit() {
 	if x.asks {
 		e.timers.Set(&x.retry, e.now.Add(e.jitter(r.Wait(x.tries-1), r.Jitter)), x.transmit)
 	}
+}
+
+// most is how often our last message is sent.
+func (x *exchange) most() int {
+	if x.sa.call.Silent() {
+		return x.sa.engine.limits.Attempts
+	}
+	return x.sa.engine.limits.Retransmit.Tries
 }
 
 // repeat sends what answers a message once more, because that came once more: our answer is lost, or the peer has not waited for it. When our last

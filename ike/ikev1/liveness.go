@@ -47,7 +47,7 @@ func (sa *isakmpSA) ask() {
 		sa.silent()
 		return
 	}
-	if p.tries == doubtful {
+	if p.tries >= doubtful && sa.peer.carrier() == sa {
 		sa.peer.renew() // a peer that has lost all answers this, and says so
 	}
 	p.tries++
@@ -56,7 +56,8 @@ func (sa *isakmpSA) ask() {
 	e.timers.Set(&p.retry, e.now.Add(e.jitter(r.Wait(p.tries-1), r.Jitter)), sa.ask)
 }
 
-// doubtful is after how many questions without an answer main mode begins with the peer, beside what there is: about three seconds.
+// doubtful is after how many questions without an answer main mode begins with the peer, beside what there is: about three seconds. It begins again as long as
+// the questions go on: each is short where nothing answers.
 const doubtful = 3
 
 // silent ends what there is with a peer that does not answer. When packets of it go on coming it has only lost the ISAKMP SA; when it has made another, also the

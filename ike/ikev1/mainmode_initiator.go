@@ -127,7 +127,7 @@ func (t *mainInitiator) unanswered(x *exchange) {
 		return
 	}
 	number := map[saState]int{stateProposing: 1, stateKeying: 3, stateProving: 5}[t.sa.state]
-	t.sa.fail(failf(ike.FailTimeout, "no answer to message %d of main mode after %d sendings", number, x.tries))
+	t.sa.fail(failf(t.sa.unansweredFor(), "no answer to message %d of main mode after %d sendings", number, x.tries))
 }
 
 func (t *mainInitiator) fail(err error) {

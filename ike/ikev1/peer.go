@@ -43,6 +43,8 @@ type peer struct {
 
 	since    time.Time // it has no ISAKMP SA, or was taken down
 	failures int       // in a row
+	silent   bool      // the last main mode of ours has met silence
+	lastTry  bool      // IKEv2 has met silence, and main mode may follow now (ike.VAny)
 	brief    int       // ISAKMP SAs in a row that the peer ended soon
 	retry    deadline.Timer
 
@@ -117,7 +119,7 @@ func (p *peer) pursue() {
 // renew begins an ISAKMP SA, unless one of ours is coming, a pause is due, or the peer is one whom IKEv1 is not begun with.
 func (p *peer) renew() {
 	coming := slices.ContainsFunc(p.sas, func(sa *isakmpSA) bool { return sa.state < stateEstablished })
-	if coming || p.down || p.retired || p.retry.Pending() || (p.cfg.Version != ike.V1 || p.template != nil) && p.carrier() == nil {
+	if coming || p.down || p.retired || p.retry.Pending() || !p.calls() && p.carrier() == nil {
 		return
 	}
 	newInitiator(p)
@@ -188,6 +190,7 @@ func (p *peer) carry(on bool) {
 func (p *peer) acquire(child string, packet *policy.Packet) {
 	if s := p.slot(child); s != nil && s.outbound == nil && !p.down && !s.down {
 		s.wanted, s.packet = true, packet
+		p.spareSilent()
 		p.touch()
 	}
 }
@@ -295,7 +298,7 @@ func (p *peer) dead() {
 // when that next one begins, the zero time if none does by itself.
 func (p *peer) failed(reason ike.Reason, detail string, attempt *ike.Attempt) time.Time {
 	p.noteFailure(ike.RoleInitiator, reason, detail, attempt)
-	p.failures++
+	p.failures, p.silent = p.failures+1, reason == ike.FailSilent
 	p.wait(&p.retry, p.failures)
 	for _, s := range p.slots {
 		s.wanted = false // a packet that still waits will ask again
@@ -355,7 +358,7 @@ const retryJitter = 0.5
 const longestPause = 16
 
 func (p *peer) succeeded() {
-	p.failures = 0
+	p.failures, p.silent = 0, false
 	p.engine.timers.Stop(&p.retry)
 }
 

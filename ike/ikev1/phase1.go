@@ -7,6 +7,7 @@ import (
 
 	"sallyport/ike"
 	"sallyport/ike/internal/deadline"
+	"sallyport/ike/internal/silence"
 	"sallyport/ike/isakmp"
 )
 
@@ -67,6 +68,7 @@ type isakmpSA struct {
 	keys   *phase1Keys
 	last   []byte // block of ciphertext of main mode, from which the IVs of phase 2 come
 
+	call     silence.Call // of one that we began: whether anything has come of it
 	main     *exchange
 	question *question            // about the certificates in message 5 or 6
 	quick    map[uint32]*exchange // quick modes under way, and those whose last message may be asked for again
@@ -111,6 +113,7 @@ func newInitiator(p *peer) {
 	sa := newSA(e, ike.RoleInitiator, local, remote)
 	sa.peer, sa.state, sa.cookies.Initiator = p, stateProposing, e.newCookie()
 	e.begun[sa.cookies.Initiator] = sa
+	e.calls.Begin(&sa.call, remote.Addr(), e.now)
 	p.sas = append(p.sas, sa)
 	p.starts++
 	e.fact(sa.fact(ike.NegotiationStarted))
@@ -337,6 +340,7 @@ func (sa *isakmpSA) close(reason ike.Reason) {
 	}
 	sa.parts.forget(&e.room)
 	sa.unask()
+	e.calls.End(&sa.call)
 	sa.main.stop()
 	if t, ok := sa.main.task.(interface{ wipe() }); ok {
 		t.wipe()

@@ -40,7 +40,13 @@ func (e *Engine) NotBefore(peer, child string) time.Time {
 	if p == nil || p.slot(child) == nil {
 		return time.Time{}
 	}
-	return later(p.slot(child).retry.When(), p.retry.When())
+	return later(p.slot(child).retry.When(), p.notBefore())
+}
+
+// Begins reports whether a main mode that we have begun with the peer is on its way.
+func (e *Engine) Begins(peer string) bool {
+	p := e.byName[peer]
+	return p != nil && slices.ContainsFunc(p.sas, func(sa *isakmpSA) bool { return sa.state < stateEstablished })
 }
 
 // Carries reports whether an ISAKMP SA with the peer is established, or IPsec SAs of its are left (ike.Carried).

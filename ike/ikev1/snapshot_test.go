@@ -57,7 +57,7 @@ func TestAttempt(t *testing.T) {
 		l.tick(l.now.Add(10 * time.Millisecond))
 	}
 	info := l.a.engine.Snapshot()[0]
-	if info.Failure.Reason != ike.FailTimeout || info.Failure.Attempt == nil || info.Failure.Attempt.Exchange != "main mode" || info.NextAttempt.IsZero() || info.NextAttempt != l.a.engine.NotBefore("b", "net") {
+	if info.Failure.Reason != ike.FailSilent || info.Failure.Attempt == nil || info.Failure.Attempt.Exchange != "main mode" || info.NextAttempt.IsZero() || info.NextAttempt != l.a.engine.NotBefore("b", "net") {
 		t.Errorf("a shows %+v", info)
 	}
 }

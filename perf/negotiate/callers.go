@@ -71,7 +71,9 @@ func newCallers(ctx context.Context, s series, w *wire) (*callers, error) {
 	if err := ike.ValidatePeers(peers[:min(len(peers), 2)]); err != nil {
 		return nil, err
 	}
-	cfg := ike.Config{Random: rand.Reader, Peers: peers, AllocateSPI: func(_, _ string) (uint32, error) {
+	// A gateway that has more to do than it can answers late: these callers ask as often as who knows that somebody is there.
+	patience := ike.Limits{Attempts: ike.Limits{}.Complete().Retransmit.Tries}
+	cfg := ike.Config{Random: rand.Reader, Peers: peers, Limits: patience, AllocateSPI: func(_, _ string) (uint32, error) {
 		c.spi++
 		return c.spi, nil
 	}}
