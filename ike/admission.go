@@ -14,28 +14,41 @@ type digest [sha256.Size]byte
 
 func digestOf(d Datagram) digest { return sha256.Sum256(d.Payload) }
 
-// RefuseHalfOpen says which limit keeps a new IKE SA from being negotiated with an address, or "". It is for the engines: established says that
-// there is one with it already.
-func (l Limits) RefuseHalfOpen(h *admission.HalfOpen, from netip.AddrPort, established bool) Reason {
+// RefuseHalfOpen says which limit keeps a new IKE SA from being negotiated from a place, or "". It is for the engines: known says that a peer there has
+// authenticated before. A quarter of all places is for such peers (S-088).
+func (l Limits) RefuseHalfOpen(h *admission.HalfOpen, from admission.Place, known bool) Reason {
+	all := l.HalfOpen
+	if !known {
+		all -= all / 4
+	}
 	switch {
-	case h.Total() >= l.HalfOpen:
+	case h.Total() >= all:
 		return RefuseHalfOpen
-	case established && (h.OfPort(from) >= l.HalfOpenEstablished || h.OfAddress(from.Addr()) >= l.HalfOpenPerAddress):
-		return RefuseEstablished // an address has more ports than there are places in all
-	case !established && h.OfAddress(from.Addr()) >= l.HalfOpenPerAddress:
+	case from.Established && h.OfPort(from.From) >= l.HalfOpenEstablished:
+		return RefuseEstablished
+	case !from.Established && h.OfAddress(from.From.Addr()) >= l.HalfOpenPerAddress:
 		return RefuseNew
 	}
 	return ""
 }
 
+// PlaceAt is where a first message from somewhere begins a negotiation, given where the IKE SA is that is established there. That has left port 500 where there is a
+// NAT, or may be one; a peer that begins anew comes by it again.
+func PlaceAt(from, established netip.AddrPort) admission.Place {
+	if from == established || established.IsValid() && from == netip.AddrPortFrom(established.Addr(), portIKE) {
+		return admission.Place{From: established, Established: true}
+	}
+	return admission.Place{From: from}
+}
+
 // trusts reports whether a request may cost a Diffie-Hellman computation and a half-open IKE SA without proof of its address. It may not when
 // there are many of them, when they come fast (one with a bad public value costs the computation and leaves nothing to count), or when half of what
 // an address with an established IKE SA is granted is taken: the rest is for the peer itself, whoever sends in its name (S-088).
-func (e *Engine) trusts(from netip.AddrPort, established bool) bool {
+func (e *Engine) trusts(from admission.Place) bool {
 	switch h := &e.halfOpen; {
 	case h.Total() >= e.limits.CookieThreshold:
 		return false
-	case established && h.OfPort(from) >= e.limits.HalfOpenEstablished/2:
+	case from.Established && h.OfPort(from.From) >= e.limits.HalfOpenEstablished/2:
 		return false
 	}
 	return e.unproven.Take(e.now)
@@ -44,11 +57,16 @@ func (e *Engine) trusts(from netip.AddrPort, established bool) bool {
 // affords reports whether an address that has proved to be the sender's may cost another Diffie-Hellman computation. What it begins and lets fail at once
 // leaves nothing that half-open limits would count, and two lines in the log.
 func (e *Engine) affords(d Datagram, spi uint64, peers []*peer, stranger bool) bool {
-	if stranger && e.strangers.Afford(e.now, d.Remote.Addr()) || !stranger && peers[0].proven.Take(e.now) {
-		return true
+	var reason Reason
+	if stranger && !anyKnown(peers) {
+		reason = e.strangers.Afford(e.now, d.Remote.Addr(), e.ledger)
+	} else {
+		reason = e.ledger.Afford(e.now, d.Remote.Addr(), &peers[0].proven, anyKnown(peers))
 	}
-	e.fact(Fact{Kind: Refused, Reason: RefuseProven, Local: d.Local, Remote: d.Remote, SPIi: spi})
-	return false
+	if reason != "" {
+		e.fact(Fact{Kind: Refused, Reason: reason, Local: d.Local, Remote: d.Remote, SPIi: spi})
+	}
+	return reason == ""
 }
 
 // requestBurst is how many requests an authenticated peer may make before Limits.Requests holds it back: all Child SAs of an IKE SA made and rekeyed at

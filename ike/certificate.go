@@ -96,13 +96,17 @@ func newChecks() checks { return checks{out: map[uint64]*check{}, byPeer: map[*p
 // ask puts a question about a peer's certificates. Without a place for it the message that brought them counts as lost (errLost): it will come again.
 func (e *Engine) ask(sa *ikeSA, p *peer, id Identity, certificates [][]byte) (*check, error) {
 	c := &e.checks
-	most := e.limits.ChecksPerPeer
+	most, reason := e.limits.ChecksPerPeer, RefusePeerChecks
 	if p.template != nil {
-		p, most = p.template, e.limits.Checks/2 // many peers' name
+		p, most, reason = p.template, e.limits.Checks/2, RefuseChecks // many peers' name
 	}
-	if c.byRole[sa.role] >= e.limits.Checks || sa.role == RoleResponder && c.byPeer[p] >= most {
+	all := c.byRole[sa.role] >= e.limits.Checks
+	if all {
+		reason = RefuseChecks
+	}
+	if all || sa.role == RoleResponder && c.byPeer[p] >= most {
 		f := sa.fact(Refused)
-		f.Peer, f.Reason = p.cfg.Name, RefuseChecks
+		f.Peer, f.Reason = p.cfg.Name, reason
 		e.fact(f)
 		return nil, errLost
 	}
@@ -110,6 +114,7 @@ func (e *Engine) ask(sa *ikeSA, p *peer, id Identity, certificates [][]byte) (*c
 	q := &check{ticket: c.last, sa: sa, peer: p}
 	c.count(q, 1)
 	c.out[q.ticket] = q
+	e.most.checks, e.most.peerChecks = max(e.most.checks, c.byRole[RoleResponder]), max(e.most.peerChecks, c.byPeer[p])
 	e.timers.Set(&q.timer, e.now.Add(e.limits.CheckTimeout), func() {
 		e.checked(CertificatesChecked{Ticket: q.ticket, Reason: CertUnanswered, Detail: "no answer to the check within " + e.limits.CheckTimeout.String()})
 	})

@@ -92,6 +92,8 @@ func (c *childSA) install() {
 	c.ike.made++
 	s.children = append(s.children, c)
 	e.children[c.spiIn] = c
+	e.ledger.Install(&s.peer.account, 1)
+	e.most.onIKE, e.most.ofRule = max(e.most.onIKE, len(c.ike.children)), max(e.most.ofRule, len(s.children))
 	e.effect(InstallInbound{Peer: s.peer.cfg.Name, Child: s.cfg.Name, SA: c.half(c.spiIn, &c.keyIn)})
 	e.timers.Set(&c.life, c.rekeyAt, c.rekeyDue)
 	c.watchIdle()
@@ -150,7 +152,10 @@ func (c *childSA) remove(reason Reason, grace time.Duration) {
 		s.former = nil
 	}
 	c.ike.children = slices.DeleteFunc(c.ike.children, func(other *childSA) bool { return other == c })
-	delete(e.children, c.spiIn)
+	if e.children[c.spiIn] == c {
+		delete(e.children, c.spiIn)
+		e.ledger.Install(&s.peer.account, -1)
+	}
 	c.stopSending()
 	gone := Effect(RemoveInbound{Peer: s.peer.cfg.Name, Child: s.cfg.Name, SPI: c.spiIn})
 	if c.notInbound {

@@ -23,6 +23,8 @@ type Config struct {
 	// without selectors. None: strangers get no answer (S-040).
 	DefaultResponse []Peer
 	Limits          Limits
+	// Ledger is for the engines of both versions. Nil: the engine has one for itself.
+	Ledger *Ledger
 	// AllocateSPI reserves an inbound SPI in the data plane for a Child SA under negotiation. The engine answers each reservation with
 	// InstallInbound and later RemoveInbound, or with ReleaseSPI. An error ends that negotiation only.
 	AllocateSPI func(peer, child string) (uint32, error)
@@ -142,17 +144,22 @@ const (
 // Limits bounds what peers, and strangers in a peer's name, can make the engine hold or do. Zero fields take the defaults.
 type Limits struct {
 	HalfOpen            int           // IKE SAs in all that a peer began and did not authenticate: 1000
-	HalfOpenPerAddress  int           // the same of one address without an established IKE SA: 35 (S-085)
-	HalfOpenEstablished int           // the same of one address and port with an established IKE SA: 5 (S-084)
+	HalfOpenPerAddress  int           // the same of one address, from ports where no IKE SA is established: 35 (S-085, C-18)
+	HalfOpenEstablished int           // the same of one address and port with an established IKE SA, beside those of its address: 5 (S-084)
 	HalfOpenTimeout     time.Duration // after which such an IKE SA is forgotten: 30 s
 	CookieThreshold     int           // half-open IKE SAs, or requests within a second, from which on a COOKIE is demanded (RFC 7296 2.6): 32, so that a flood in a peer's name leaves room for the peer; negative: always
 	ProvenInits         int           // requests of one address that have returned a cookie, and may cost a Diffie-Hellman computation, a second: 8, and HalfOpenPerAddress at once
+	InitsPerPrefix      int           // the same of all addresses of a prefix of 24 bits, in IPv6 56, whose peers have not authenticated yet, a second: 128, and four times as many at once
+	Inits               int           // the same of all such addresses, a second: 1024, and four times as many at once
 	StrangerInits       int           // the same of all addresses together that no peer has, a second: 32, and four times as many at once
 	Dynamic             int           // peers that the default response rule has let in: 256
 	CookieLifetime      time.Duration // of a cookie secret; a cookie is good for one to two of them: 30 s
 	ChildrenPerIKE      int           // Child SAs on one IKE SA, and as many of a peer that only take what is still on its way: 128
 	ChildrenPerChild    int           // of these such as serve one child, or one worker of it, those counted that others have replaced: 16
 	Requests            int           // of an authenticated peer that make, renew or end SAs, a second: 32, and requestBurst at once
+	Children            int           // Child SAs of all peers: 65536; one that takes the place of another is let pass
+	ChildrenPerPeer     int           // of one peer: 1024
+	Established         int           // established IKE SAs of all peers: 65536 (S-087); a rekey is let pass
 	IKEPerPeer          int           // IKE SAs with one peer, those counted that others have replaced: 16
 	Checks              int           // certificate checks under way on IKE SAs that peers began, and as many on those that we began: 64
 	ChecksPerPeer       int           // of the first kind, in one peer's name: 4; of all strangers together half of Checks
@@ -201,12 +208,17 @@ func (l Limits) Complete() Limits {
 	orDefault(&l.HalfOpenTimeout, 30*time.Second)
 	orDefault(&l.CookieThreshold, 32)
 	orDefault(&l.ProvenInits, 8)
+	orDefault(&l.InitsPerPrefix, 128)
+	orDefault(&l.Inits, 1024)
 	orDefault(&l.StrangerInits, 32)
 	orDefault(&l.Dynamic, 256)
 	orDefault(&l.CookieLifetime, 30*time.Second)
 	orDefault(&l.ChildrenPerIKE, 128)
 	orDefault(&l.ChildrenPerChild, 16)
 	orDefault(&l.Requests, 32)
+	orDefault(&l.Children, 65536)
+	orDefault(&l.ChildrenPerPeer, 1024)
+	orDefault(&l.Established, 65536)
 	orDefault(&l.IKEPerPeer, 16)
 	orDefault(&l.Checks, 64)
 	orDefault(&l.ChecksPerPeer, 4)

@@ -10,6 +10,7 @@
 //	identity.go identity_name.go identity_nametext.go              what a peer calls itself
 //	engine.go                                                      Step
 //	receive.go admission.go cookie.go departed.go                  a datagram finds its IKE SA, or is refused before it costs much
+//	ledger.go limit.go limituse.go                                 what limits hold back: of both versions together, of this one, for people
 //	dynamic.go                                                     peers that nobody has configured: the default response rule
 //	reconfigure.go ending.go lifetime.go                           another configuration while all runs; when an SA is renewed and ends
 //	peer.go slot.go percore.go                                     what a peer should have: IKE SAs; for each rule one Child SA in use

@@ -16,6 +16,7 @@ import (
 type Engine struct {
 	cfg    Config
 	limits Limits
+	ledger *Ledger
 
 	now     time.Time // of the Step under way, its number, and the effects it has had so far
 	steps   uint64
@@ -40,17 +41,21 @@ type Engine struct {
 	checks    checks
 	replies   admission.Bucket
 	unproven  admission.Bucket // IKE_SA_INIT requests without a cookie
-	queued    int              // octets of fragments that wait for others of their message
+	most      mosts
+	queued    int // octets of fragments that wait for others of their message
 }
 
 // NewEngine takes a configuration whose peers ValidatePeers has passed. Nothing happens before the first Step: a Tick begins the work.
 func NewEngine(cfg Config) *Engine {
 	e := &Engine{
-		cfg: cfg, limits: cfg.Limits.Complete(),
+		cfg: cfg, limits: cfg.Limits.Complete(), ledger: cfg.Ledger,
 		sas: map[uint64]*ikeSA{}, inits: map[digest]*ikeSA{}, children: map[uint32]*childSA{},
 		halfOpen: admission.NewHalfOpen(), departed: newDeparted(), checks: newChecks(),
 	}
-	e.replies.PerSecond, e.unproven.PerSecond = e.limits.UnprotectedReplies, e.limits.CookieThreshold
+	if e.ledger == nil {
+		e.ledger = NewLedger(e.limits)
+	}
+	e.limitRates()
 	for _, p := range spoken(cfg.Peers) {
 		e.peers = append(e.peers, newPeer(e, p))
 	}
@@ -96,6 +101,7 @@ func (e *Engine) Step(now time.Time, ev Event) []Effect {
 		e.strangers.Carry(ev)
 		e.withPeer(ev.Peer, func(p *peer) { p.carry(ev.On) })
 	case Reconfigure:
+		e.limit(ev.Limits)
 		e.reconfigure(ev.Peers)
 		e.strangers.reconfigure(e, ev)
 		e.closeDeaf(ev.Deaf)
@@ -168,6 +174,9 @@ func (e *Engine) fact(f Fact) {
 	f.Time = e.now
 	if f.Kind == Refused || f.Kind == Dropped {
 		e.noteUntaken(f)
+	}
+	if f.Kind == Refused {
+		e.ledger.Refuse(V2, f.Reason, e.accountOf(f))
 	}
 	e.effect(f)
 }

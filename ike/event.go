@@ -77,9 +77,11 @@ type (
 	// Deaf says of an own address that no message to it arrives any more: what ends there ends at once, since no answer to its delete
 	// will come. Nil: all are heard.
 	// DefaultResponse is as in Config. Dynamic peers stay where it stays.
+	// Limits hold from now on, nil: as before. What there is beyond them stays until it ends.
 	Reconfigure struct {
 		Peers           []Peer
 		DefaultResponse []Peer
+		Limits          *Limits
 		Deaf            func(local netip.Addr) bool
 	}
 )

@@ -108,23 +108,31 @@ const (
 // Reasons for Refused: limits.
 const (
 	RefuseHalfOpen       Reason = "ike_limit_half_open"   // in all
-	RefuseNew            Reason = "ike_limit_new"         // S-085: per address without an established IKE SA
+	RefuseNew            Reason = "ike_limit_new"         // S-085: per address, from ports without an established IKE SA
 	RefuseEstablished    Reason = "ike_limit_established" // S-084: per address and port with one
 	RefuseCookie         Reason = "ike_cookie_demanded"   // answered with COOKIE, nothing kept
 	RefuseProven         Reason = "ike_limit_proven"      // IKE_SA_INIT requests with cookies, per address and second
+	RefusePrefix         Reason = "ike_limit_prefix"      // the same, per prefix and second
+	RefuseInits          Reason = "ike_limit_inits"       // the same, of all peers that have not authenticated before
+	RefuseStrangers      Reason = "ike_limit_strangers"   // the same, of those whom no peer of the configuration is
 	RefuseDynamic        Reason = "ike_limit_dynamic"     // peers by the default response rule, in all or at one address
 	RefuseRequests       Reason = "ike_limit_requests"    // requests of an authenticated peer in a second; they count as lost
 	RefuseRate           Reason = "ike_limit_replies"     // error reply, response elsewhere or liveness check withheld
 	RefuseCarried        Reason = "ike_carried"           // of a peer with whom there is IKEv2, or a dynamic one with whom there is the other IKE
 	RefuseSpent          Reason = "ike_limit_quick_modes" // S-077: quick modes on an ISAKMP SA that may make no more
 	RefuseChecks         Reason = "ike_limit_checks"      // certificate checks under way; the message counts as lost
-	RefuseIKESAs         Reason = "ike_limit_ike_sas"     // IKE SAs with one peer
-	RefuseChildren       Reason = "ike_limit_children"    // Child SAs on one IKE SA, or for one child
-	RefuseAddress        Reason = "ike_address_refused"   // where no peer can be, authentic or not
-	RefuseRedirect       Reason = "ike_redirect_refused"  // RFC 5685: not asked for, or to where we do not go
-	RefuseSPI            Reason = "ike_no_spi"            // the data plane has no SPI left
-	RefuseFragments      Reason = "ike_limit_fragments"   // octets of fragments that wait for others
-	RefuseChildSelectors Reason = "ike_child_exists"      // a Child SA of the rule exists with other selectors
+	RefusePeerChecks     Reason = "ike_limit_peer_checks" // of those that one peer has begun
+	RefuseIKESAs         Reason = "ike_limit_ike_sas"     // S-087: IKE SAs with one peer
+	RefuseAllIKESAs      Reason = "ike_limit_all_ike_sas" // S-087: with all peers
+	RefuseChildren       Reason = "ike_limit_children"    // Child SAs for one child
+	RefuseIKEChildren    Reason = "ike_limit_sa_children" // on one IKE SA
+	RefusePeerChildren   Reason = "ike_limit_peer_children"
+	RefuseAllChildren    Reason = "ike_limit_all_children"
+	RefuseAddress        Reason = "ike_address_refused"  // where no peer can be, authentic or not
+	RefuseRedirect       Reason = "ike_redirect_refused" // RFC 5685: not asked for, or to where we do not go
+	RefuseSPI            Reason = "ike_no_spi"           // the data plane has no SPI left
+	RefuseFragments      Reason = "ike_limit_fragments"  // octets of fragments that wait for others
+	RefuseChildSelectors Reason = "ike_child_exists"     // a Child SA of the rule exists with other selectors
 )
 
 // Reasons for Failed.

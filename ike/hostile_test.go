@@ -377,7 +377,7 @@ func TestChildrenLimit(t *testing.T) {
 	l := up(t, nil, func(c *Config) { c.Limits.ChildrenPerIKE = 1 })
 	l.a.rekey(rekeyChild) // needs two for a moment
 	l.run()
-	l.b.expect(Refused, RefuseChildren, 1)
+	l.b.expect(Refused, RefuseIKEChildren, 1)
 	l.a.expect(Failed, FailNoAdditionalSAs, 1)
 	l.established("net")
 }

@@ -23,6 +23,9 @@ type peer struct {
 
 	late []*lateSA
 
+	account Account
+	known   bool // it has authenticated since it was configured
+
 	down    bool // by the operator: nothing is begun from here
 	retired bool // no longer configured
 	carried bool // by IKEv1 (Version VAny): nothing is begun from here
@@ -53,8 +56,7 @@ type lateSA struct {
 
 func newPeer(e *Engine, cfg Peer) *peer {
 	p := &peer{engine: e, cfg: cfg.withDefaults(), failure: map[Role]Failure{}}
-	p.proven = admission.Bucket{PerSecond: e.limits.ProvenInits, Burst: e.limits.HalfOpenPerAddress}
-	p.requests = admission.Bucket{PerSecond: e.limits.Requests, Burst: requestBurst}
+	p.limitRates()
 	p.accepts = describeOurs(p.cfg.IKEProposals)
 	for _, c := range p.cfg.Children {
 		p.slots = append(p.slots, newSlots(p, c)...)
@@ -119,15 +121,24 @@ func (p *peer) busy() bool {
 }
 
 // full refuses a peer another IKE SA. Each rekey and each authentication anew leaves one for a moment; a peer that makes them faster than they
-// end would fill our memory.
-func (p *peer) full(sa *ikeSA) *refusal {
-	if len(p.sas) < p.engine.limits.IKEPerPeer {
+// end would fill our memory. A rekey makes no more of them in all.
+func (p *peer) full(sa *ikeSA, rekey bool) *refusal {
+	e := p.engine
+	f := sa.fact(Refused)
+	f.Peer = p.cfg.Name
+	var no *refusal
+	switch {
+	case len(p.sas) >= e.limits.IKEPerPeer:
+		f.Reason = RefuseIKESAs
+		no = refuse(wire.NotifyNoAdditionalSAs, FailNoAdditionalSAs, "%d IKE SAs with this peer, that is the limit", len(p.sas))
+	case !rekey && e.ledger.FullOfIKESAs():
+		f.Reason = RefuseAllIKESAs
+		no = refuse(wire.NotifyNoAdditionalSAs, FailNoAdditionalSAs, "%d IKE SAs with all peers, that is the limit", e.limits.Established)
+	default:
 		return nil
 	}
-	f := sa.fact(Refused)
-	f.Peer, f.Reason = p.cfg.Name, RefuseIKESAs
-	p.engine.fact(f)
-	return refuse(wire.NotifyNoAdditionalSAs, FailNoAdditionalSAs, "%d IKE SAs with this peer, that is the limit", len(p.sas))
+	e.fact(f)
+	return no
 }
 
 func (p *peer) alwaysUp() bool {

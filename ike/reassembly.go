@@ -71,6 +71,7 @@ func (sa *ikeSA) collect(d Datagram, outer *wire.Message, f *wire.Fragment) (*me
 	r.put(d, f, piece)
 	r.octets += kept
 	sa.engine.queued += kept
+	sa.engine.most.fragments = max(sa.engine.most.fragments, sa.engine.queued)
 	if r.missing > 0 {
 		return nil, errIncomplete
 	}

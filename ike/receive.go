@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"slices"
 
+	"sallyport/ike/internal/admission"
 	"sallyport/ike/wire"
 )
 
@@ -163,17 +164,20 @@ func (e *Engine) initRequest(d Datagram, h wire.Header) {
 		e.fact(Fact{Kind: Refused, Reason: RefuseCarried, Local: d.Local, Remote: d.Remote, SPIi: h.InitiatorSPI})
 		return
 	}
-	established := anyEstablished(peers)
-	reason := e.limits.RefuseHalfOpen(&e.halfOpen, d.Remote, established)
-	if stranger && e.strangers.Crowded() {
+	place, known := placeAmong(peers, d.Remote), anyKnown(peers)
+	reason := e.limits.RefuseHalfOpen(&e.halfOpen, place, known)
+	switch {
+	case stranger && !known && e.strangers.Crowded():
 		reason = RefuseHalfOpen
+	case reason == "" && e.ledger.FullOfIKESAs() && !anyEstablished(peers): // who has one may say that it is gone
+		reason = RefuseAllIKESAs
 	}
 	if reason != "" {
 		e.fact(Fact{Kind: Refused, Reason: reason, Local: d.Local, Remote: d.Remote, SPIi: h.InitiatorSPI})
 		return
 	}
 	sa := newResponder(e, d, h, peers)
-	sa.stranger = stranger
+	sa.stranger, sa.place = stranger, place
 	m, err := sa.open(d)
 	if err != nil {
 		e.drop(d, h, err.(*unauthenticated).reason)
@@ -182,7 +186,7 @@ func (e *Engine) initRequest(d Datagram, h wire.Header) {
 		}
 		return
 	}
-	if (stranger || !e.trusts(d.Remote, established)) && (e.demandCookie(d, m) || !e.affords(d, m.InitiatorSPI, peers, stranger)) {
+	if (stranger || !e.trusts(place)) && (e.demandCookie(d, m) || !e.affords(d, m.InitiatorSPI, peers, stranger)) {
 		return
 	}
 	sa.initDigest = id
@@ -199,6 +203,23 @@ func (e *Engine) demandCookie(d Datagram, m *message) bool {
 	e.fact(Fact{Kind: Refused, Reason: RefuseCookie, Local: d.Local, Remote: d.Remote, SPIi: m.InitiatorSPI})
 	e.answerClear(d, m.Header, wire.Cookie(e.cookies.make(d, m.InitiatorSPI, nonce)))
 	return true
+}
+
+// placeAmong is where a first message from somewhere begins a negotiation with one of the peers.
+func placeAmong(peers []*peer, from netip.AddrPort) admission.Place {
+	for _, p := range peers {
+		if sa := p.carrier(); sa != nil {
+			if place := PlaceAt(from, sa.remote); place.Established {
+				return place
+			}
+		}
+	}
+	return PlaceAt(from, netip.AddrPort{})
+}
+
+// anyKnown reports whether one of the peers has authenticated before.
+func anyKnown(peers []*peer) bool {
+	return slices.ContainsFunc(peers, func(p *peer) bool { return p.known })
 }
 
 func anyEstablished(peers []*peer) bool {

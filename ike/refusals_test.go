@@ -28,7 +28,7 @@ func TestNoAdditionalSAs(t *testing.T) {
 			if n, m := l.a.count(Failed, FailNoAdditionalSAs), l.a.count(IKEReplaced, DeletedReauth); n < startOverAfter || m == 0 || n > 3*m+startOverAfter {
 				t.Errorf("%d refusals, %d IKE SAs were replaced\n%s", n, m, l.a.story())
 			}
-			l.b.expect(Refused, RefuseChildren, l.a.count(Failed, FailNoAdditionalSAs))
+			l.b.expect(Refused, RefuseIKEChildren, l.a.count(Failed, FailNoAdditionalSAs))
 		})
 	}
 }

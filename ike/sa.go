@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"sallyport/ike/internal/admission"
 	"sallyport/ike/internal/deadline"
 	"sallyport/ike/internal/silence"
 	"sallyport/ike/wire"
@@ -51,9 +52,10 @@ func (s saState) String() string { return stateNames[s] }
 // ikeSA is one IKE SA.
 type ikeSA struct {
 	engine   *Engine
-	peer     *peer   // nil until a responder knows who the initiator is
-	among    []*peer // until then: who it may be
-	stranger bool    // no peer of the configuration has its address
+	peer     *peer           // nil until a responder knows who the initiator is
+	among    []*peer         // until then: who it may be
+	stranger bool            // no peer of the configuration has its address
+	place    admission.Place // of a responder's, while it is half-open
 	state    saState
 	role     Role // who began the exchange that made it
 	tasks    taskManager
@@ -194,7 +196,7 @@ func (sa *ikeSA) halfOpened() {
 
 // countHalfOpen counts it in (by 1) or out (by -1), as one of its address and as a stranger's.
 func (sa *ikeSA) countHalfOpen(by int) {
-	sa.engine.halfOpen.Add(sa.remote, by)
+	sa.engine.halfOpen.Add(sa.place, by)
 	if sa.stranger {
 		sa.engine.strangers.CountHalfOpen(by)
 	}
@@ -256,6 +258,8 @@ func (sa *ikeSA) establish() {
 	sa.initRequest, sa.initResponse, sa.peerHashes = nil, nil, nil
 	sa.keys.wipeAuth()
 	sa.intermediate.forget()
+	e.ledger.Establish(&sa.peer.account, 1)
+	sa.peer.known = true
 	e.timers.Set(&sa.life, sa.rekeyAt, sa.rekeyDue)
 	sa.watchLiveness()
 	sa.watchAuthentication()
@@ -300,8 +304,6 @@ func (sa *ikeSA) heard(d Datagram, request bool) {
 	switch {
 	case sa.state == stateHalfOpen && request && (d.Remote.Addr() == sa.remote.Addr() || sa.natRemote):
 		// IKE_AUTH: the initiator has moved to port 4500, with or without a NAT.
-		sa.engine.halfOpen.Add(sa.remote, -1)
-		sa.engine.halfOpen.Add(d.Remote, 1)
 		sa.local, sa.remote = d.Local, d.Remote
 	case sa.follows() && !sa.mobike.on && sa.mayMove(d.Remote):
 		sa.moved(d.Local, d.Remote)
@@ -448,6 +450,7 @@ func (sa *ikeSA) close(reason Reason) {
 		f := sa.fact(IKEDeleted)
 		f.Reason = reason
 		e.fact(f)
+		e.ledger.Establish(&sa.peer.account, -1)
 	}
 	if p := sa.peer; p != nil {
 		p.lost(sa)

@@ -124,14 +124,24 @@ func (s *slot) succeeded() {
 }
 
 // full refuses a peer another Child SA for the slot. Those that others have replaced count until they are deleted: what the data plane has room for is for
-// all peers.
+// all peers. To renew the only one takes two for a moment, which no limit but that of the slot is to prevent.
 func (s *slot) full(sa *ikeSA) *refusal {
-	limit := sa.engine.limits.ChildrenPerChild
-	if len(s.children) < limit {
+	e, n := sa.engine, len(s.children)
+	var limit Reason
+	switch {
+	case n >= e.limits.ChildrenPerChild:
+		limit = RefuseChildren
+	case n == 1:
+	case s.peer.account.Children.Now >= e.limits.ChildrenPerPeer:
+		limit, n = RefusePeerChildren, s.peer.account.Children.Now
+	case e.ledger.FullOfChildSAs():
+		limit, n = RefuseAllChildren, e.limits.Children
+	}
+	if limit == "" {
 		return nil
 	}
 	f := sa.fact(Refused)
-	f.Child, f.Reason = s.cfg.Name, RefuseChildren
-	sa.engine.fact(f)
-	return refuse(wire.NotifyNoAdditionalSAs, FailNoAdditionalSAs, "%d Child SAs for child %s, that is the limit", len(s.children), s.cfg.Name)
+	f.Child, f.Reason = s.cfg.Name, limit
+	e.fact(f)
+	return refuse(wire.NotifyNoAdditionalSAs, FailNoAdditionalSAs, "%d Child SAs %s, that is the limit", n, OfChildren(limit, s.cfg.Name))
 }

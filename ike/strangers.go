@@ -16,6 +16,7 @@ type Strangers struct {
 	configured map[netip.Addr]bool // addresses that are no stranger's, whichever IKE is spoken there
 	names      []named             // and identities
 	met        map[string]guest    // the dynamic peers of both engines, by name
+	mostMet    int                 // there ever were
 	halfOpen   int
 	asking     admission.Networks // computations of Diffie-Hellman, for each network
 	inits      admission.Bucket   // and for all strangers
@@ -41,8 +42,8 @@ const maxAsking = 1024
 // NewStrangers knows that nobody has come yet.
 func NewStrangers(limits Limits, configured []Peer) Strangers {
 	s := Strangers{limits: limits.Complete(), met: map[string]guest{}}
-	s.asking = admission.Networks{Each: admission.Bucket{PerSecond: s.limits.ProvenInits, Burst: s.limits.HalfOpenPerAddress}, Most: maxAsking}
-	s.inits = admission.Bucket{PerSecond: s.limits.StrangerInits, Burst: 4 * s.limits.StrangerInits}
+	s.asking.Most = maxAsking
+	s.Limit(s.limits)
 	s.Know(configured)
 	return s
 }
@@ -60,9 +61,22 @@ func (s *Strangers) Know(configured []Peer) {
 // Configured reports whether an address is that of a peer of the configuration.
 func (s *Strangers) Configured(remote netip.Addr) bool { return s.configured[remote] }
 
-// Afford reports whether a stranger, of whom nothing is known but that the address is its own, may cost us a computation of Diffie-Hellman.
-func (s *Strangers) Afford(now time.Time, from netip.Addr) bool {
-	return s.asking.Take(now, from) && s.inits.Take(now)
+// Afford says which limit keeps a stranger, of whom nothing is known but that the address is its own, from costing us a computation of Diffie-Hellman, or "".
+func (s *Strangers) Afford(now time.Time, from netip.Addr, l *Ledger) Reason {
+	switch {
+	case !s.asking.Take(now, from):
+		return RefuseProven
+	case !s.inits.Take(now):
+		return RefuseStrangers
+	}
+	return l.afford(now, from, 1)
+}
+
+// Limit sets other limits.
+func (s *Strangers) Limit(limits Limits) {
+	s.limits = limits
+	s.asking.Limit(limits.ProvenInits, limits.HalfOpenPerAddress)
+	s.inits.Limit(limits.StrangerInits, burstOf*limits.StrangerInits)
 }
 
 // CountHalfOpen counts an IKE SA in (by 1) or out (by -1) that a stranger began and has not authenticated.
@@ -83,6 +97,7 @@ func (s *Strangers) Carry(ev Carried) {
 	case !IsDynamic(ev.Peer):
 	case ev.On:
 		s.met[ev.Peer] = guest{elsewhere: true}
+		s.mostMet = max(s.mostMet, len(s.met))
 	case s.met[ev.Peer].elsewhere:
 		delete(s.met, ev.Peer)
 	}
@@ -116,7 +131,10 @@ func (s *Strangers) Objection(p Peer, acrossNAT bool) (Reason, string) {
 }
 
 // Admit takes note of a dynamic peer, against which there was no Objection.
-func (s *Strangers) Admit(p Peer) { s.met[p.Name] = guest{local: p.Local, id: p.RemoteID} }
+func (s *Strangers) Admit(p Peer) {
+	s.met[p.Name] = guest{local: p.Local, id: p.RemoteID}
+	s.mostMet = max(s.mostMet, len(s.met))
+}
 
 // Dismiss forgets a dynamic peer of this engine.
 func (s *Strangers) Dismiss(name string) { delete(s.met, name) }

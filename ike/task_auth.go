@@ -109,8 +109,8 @@ func (t *authResponder) process(m *message) error {
 		return refuse(wire.NotifyUnexpectedNATDetected, FailAddress, "the peer lets no NAT be between us, and is seen at %v", m.remote) // RFC 4555 3.9
 	}
 	anew := m.notify(wire.NotifyInitialContact) != nil
-	if !anew {
-		if no := t.peer.full(sa); no != nil {
+	if !anew || len(t.peer.sas) == 0 { // else those that it has go
+		if no := t.peer.full(sa, false); no != nil {
 			return no
 		}
 	}

@@ -59,7 +59,7 @@ func (t *childResponder) admit(m *message) error {
 	sa := m.sa
 	if limit := sa.engine.limits.ChildrenPerIKE; len(sa.children) >= limit || len(sa.peer.late) >= limit {
 		f := sa.fact(Refused)
-		f.Reason = RefuseChildren
+		f.Reason = RefuseIKEChildren
 		sa.engine.fact(f)
 		return refuse(wire.NotifyNoAdditionalSAs, FailNoAdditionalSAs, "%d Child SAs on this IKE SA and %d that were just deleted, the limit is %d of each", len(sa.children), len(sa.peer.late), limit)
 	}

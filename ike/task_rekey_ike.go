@@ -258,7 +258,7 @@ func (t *rekeyResponder) admit(sa *ikeSA) error {
 		r.goesOn = true
 		return r
 	}
-	if no := sa.peer.full(sa); no != nil {
+	if no := sa.peer.full(sa, true); no != nil {
 		no.goesOn = true
 		return no
 	}

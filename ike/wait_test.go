@@ -202,7 +202,7 @@ func TestChecksAreLimited(t *testing.T) {
 	if len(l.b.checks) != 2 {
 		t.Errorf("%d checks under way, expected 2", len(l.b.checks))
 	}
-	l.b.expect(Refused, RefuseChecks, 4)
+	l.b.expect(Refused, RefusePeerChecks, 4)
 	if out := l.b.engine.checks.byRole[RoleResponder]; out != 2 {
 		t.Errorf("%d counted", out)
 	}

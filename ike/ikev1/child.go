@@ -89,6 +89,8 @@ func (c *childSA) install() {
 	e, s := c.engine(), c.slot
 	s.children = append(s.children, c)
 	e.children[c.spiIn] = c
+	e.ledger.Install(&s.peer.account, 1)
+	e.most.ofRule = max(e.most.ofRule, len(s.children))
 	e.effect(ike.InstallInbound{Peer: s.peer.cfg.Name, Child: s.cfg.Name, SA: c.half(true)})
 }
 
@@ -300,7 +302,10 @@ func (c *childSA) remove(reason ike.Reason, grace time.Duration) {
 	if s.former == c {
 		s.former = nil
 	}
-	delete(e.children, c.spiIn)
+	if e.children[c.spiIn] == c {
+		delete(e.children, c.spiIn)
+		e.ledger.Install(&s.peer.account, -1)
+	}
 	c.stopSending()
 	switch gone := (ike.RemoveInbound{Peer: s.peer.cfg.Name, Child: s.cfg.Name, SPI: c.spiIn}); {
 	case c.notInbound:

@@ -18,7 +18,7 @@
 //	peer.go slot.go places.go                             what a peer should have: ISAKMP SAs; for each rule one pair of IPsec SAs in use
 //	phase1.go child.go lifetime.go liveness.go            the life of an ISAKMP SA and of a pair: state diagrams stand here
 //	layer.go                                              one protocol of a pair: of a bundle, AH around ESP, there are two
-//	opening.go                                            main mode while many are begun in a peer's name
+//	opening.go openings.go limit.go                       main mode while many are begun in a peer's name; limits
 //	exchange.go message.go fragment.go                    conversations: IV chains, retransmission; a message opened and sealed; cut in fragments
 //	mainmode_initiator.go mainmode_responder.go           main mode
 //	unheard.go                                            a peer that nothing comes from

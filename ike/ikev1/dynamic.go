@@ -48,19 +48,19 @@ func (e *Engine) stranger(d ike.Datagram) bool {
 
 // countHalfOpen counts an ISAKMP SA in (by 1) or out (by -1), as one of its address and as a stranger's.
 func (sa *isakmpSA) countHalfOpen(by int) {
-	sa.engine.halfOpen.Add(sa.remote, by)
+	sa.engine.halfOpen.Add(sa.place, by)
 	if sa.stranger {
 		sa.engine.strangers.CountHalfOpen(by)
 	}
 }
 
-// affords reports whether the initiator, who is where it says, may cost a computation of Diffie-Hellman.
-func (sa *isakmpSA) affords() bool {
+// affords says which limit keeps the initiator, who is where it says, from costing a computation of Diffie-Hellman, or "".
+func (sa *isakmpSA) affords() ike.Reason {
 	e := sa.engine
-	if sa.stranger {
-		return e.strangers.Afford(e.now, sa.remote.Addr())
+	if known := anyKnown(sa.among); known || !sa.stranger {
+		return e.ledger.Afford(e.now, sa.remote.Addr(), &sa.among[0].computations, known)
 	}
-	return sa.among[0].computations.Take(e.now)
+	return e.strangers.Afford(e.now, sa.remote.Addr(), e.ledger)
 }
 
 // meet is the dynamic peer that a stranger has proved to be. It is let in, or told why not.

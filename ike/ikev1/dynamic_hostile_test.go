@@ -149,7 +149,7 @@ func TestManyStrangers(t *testing.T) {
 		t.Errorf("%d of 10000 got message 2 and %d message 4 at once, expected %d and %d", second, keyed, e.limits.HalfOpen/2, 4*e.limits.StrangerInits)
 	}
 	l.b.expect(ike.Refused, ike.RefuseHalfOpen, 10000-second)
-	l.b.expect(ike.Refused, ike.RefuseProven, second-keyed)
+	l.b.expect(ike.Refused, ike.RefuseStrangers, second-keyed)
 	l.begin()
 	l.run()
 	l.established()

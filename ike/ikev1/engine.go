@@ -18,6 +18,7 @@ import (
 type Engine struct {
 	cfg    ike.Config
 	limits ike.Limits
+	ledger *ike.Ledger
 
 	now     time.Time // of the Step under way, its number, and the effects it has had so far
 	steps   uint64
@@ -36,10 +37,12 @@ type Engine struct {
 	calls      silence.Calls
 	halfOpen   admission.HalfOpen
 	unanswered []*isakmpSA // of those the ones to whose message 2 nothing has come, oldest first
-	besieged   time.Time   // when one of them last gave way to another
-	secret     []byte      // of unkeptCookie
+	besieged   time.Time   // when there was last no room for message 1, for longer than an honest initiator needs
+	openings   openings
+	secret     []byte // of unkeptCookie
 	replies    admission.Bucket
 	room       fragmentRoom
+	most       mosts
 
 	farewells farewells
 
@@ -64,11 +67,13 @@ type path struct{ local, remote netip.Addr }
 // Step: a Tick begins the work.
 func NewEngine(cfg ike.Config) *Engine {
 	e := &Engine{
-		cfg: cfg, limits: cfg.Limits.Complete(), sas: map[isakmp.Cookies]*isakmpSA{}, begun: map[uint64]*isakmpSA{}, asked: map[asker]*isakmpSA{},
+		cfg: cfg, limits: cfg.Limits.Complete(), ledger: cfg.Ledger, sas: map[isakmp.Cookies]*isakmpSA{}, begun: map[uint64]*isakmpSA{}, asked: map[asker]*isakmpSA{},
 		children: map[uint32]*childSA{}, questions: map[uint64]*question{}, halfOpen: admission.NewHalfOpen(), farewells: farewells{byCookies: map[isakmp.Cookies]*farewell{}},
 	}
-	e.replies.PerSecond = e.limits.UnprotectedReplies
-	e.room = fragmentRoom{each: e.limits.FragmentOctets, all: e.limits.FragmentOctetsAll}
+	if e.ledger == nil {
+		e.ledger = ike.NewLedger(e.limits)
+	}
+	e.limitRates()
 	for _, p := range spoken(cfg.Peers) {
 		e.peers = append(e.peers, newPeer(e, p))
 	}
@@ -135,6 +140,7 @@ func (e *Engine) Step(now time.Time, ev ike.Event) []ike.Effect {
 	case ike.CertificatesChecked:
 		e.checked(ev)
 	case ike.Reconfigure:
+		e.limit(ev.Limits)
 		e.reconfigure(ev.Peers)
 		e.strangers.reconfigure(e, ev)
 	case ike.Tick:
@@ -195,6 +201,9 @@ func (e *Engine) fact(f ike.Fact) {
 	f.Time, f.Version = e.now, ike.V1
 	if f.Kind == ike.Refused || f.Kind == ike.Dropped {
 		e.noteUntaken(f)
+	}
+	if f.Kind == ike.Refused {
+		e.ledger.Refuse(ike.V1, f.Reason, e.accountOf(f))
 	}
 	e.effect(f)
 }

@@ -333,15 +333,15 @@ func TestForgedCookie(t *testing.T) {
 	if known == nil {
 		t.Fatal("b does not know how its peer begins")
 	}
-	right := e.unkeptCookie(known, d, 7, 0)
+	right := e.unkeptCookie(familiarOpening, known, d, 7, 0)
 	elsewhere := d
 	elsewhere.Remote = netip.MustParseAddrPort("192.0.2.99:500")
-	old := e.unkeptCookie(known, d, 7, 2)
+	old := e.unkeptCookie(familiarOpening, known, d, 7, 2)
 	third := func(responder uint64) []byte {
 		return marshal(t, isakmp.Header{Cookies: isakmp.Cookies{Initiator: 7, Responder: responder}, Exchange: isakmp.ExchangeMain}, &isakmp.KE{Data: make([]byte, 64)},
 			&isakmp.Nonce{Data: make([]byte, 32)})
 	}
-	for i, cookie := range []uint64{right + 1, e.unkeptCookie(known, elsewhere, 7, 0), e.unkeptCookie(known, d, 8, 0), old, 1} {
+	for i, cookie := range []uint64{right + 1, e.unkeptCookie(familiarOpening, known, elsewhere, 7, 0), e.unkeptCookie(familiarOpening, known, d, 8, 0), old, 1} {
 		l.toB(third(cookie))
 		l.b.expect(ike.Dropped, ike.DropUnknownSPI, i+1)
 	}

@@ -33,6 +33,7 @@ type fragmentRoom struct {
 	each int // of one message
 	all  int
 	used int
+	most int // ever used
 }
 
 // reassembly is a message of one ISAKMP SA of which fragments are there. Its zero value has none.
@@ -70,6 +71,7 @@ func (r *reassembly) collect(room *fragmentRoom, share float64, f *isakmp.Fragme
 	r.pieces[f.Number] = f.Data
 	r.octets += len(f.Data)
 	room.used += len(f.Data)
+	room.most = max(room.most, room.used)
 	if r.last == 0 || len(r.pieces) < int(r.last) { // none is beyond the last
 		return nil, errIncomplete
 	}

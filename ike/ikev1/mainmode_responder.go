@@ -35,6 +35,7 @@ func newResponder(e *Engine, m *message, opening []byte, among []*peer, stranger
 // consider finds out what would come of message 1. Nothing of it is kept.
 func consider(e *Engine, m *message, opening []byte, among []*peer, stranger bool) (*mainResponder, error) {
 	sa := newSA(e, ike.RoleResponder, m.local, m.remote)
+	sa.place = placeAmong(among, m.remote)
 	sa.among, sa.stranger, sa.state, sa.cookies = among, stranger, stateHalfOpen, m.Cookies
 	t := &mainResponder{sa: sa, opening: opening}
 	sa.main.task = t
@@ -65,8 +66,18 @@ func (t *mainResponder) begin(m *message, cookie uint64) {
 
 // answer sends message 2.
 func (t *mainResponder) answer() error {
-	sa := t.sa
-	return sa.main.send(false, nil, append([]isakmp.Payload{sa.chosen.answer()}, sa.can.agreed(&sa.among[0].cfg)...)...)
+	return t.sa.main.send(false, nil, t.agreed()...)
+}
+
+// written is message 2, of a main mode of which nothing is kept.
+func (t *mainResponder) written() ([]byte, error) {
+	m := isakmp.Message{Header: isakmp.Header{Cookies: t.sa.cookies, Exchange: isakmp.ExchangeMain}, Payloads: t.agreed()}
+	return m.Marshal()
+}
+
+// agreed is what message 2 says.
+func (t *mainResponder) agreed() []isakmp.Payload {
+	return append([]isakmp.Payload{t.sa.chosen.answer()}, t.sa.can.agreed(&t.sa.among[0].cfg)...)
 }
 
 // chooseAmong makes the choice of the first peer that takes something of the offer, and says which others it suits as well. Peers with equal
@@ -108,9 +119,9 @@ func (t *mainResponder) take(m *message) error {
 // keyed takes message 3. It came from where message 2 went, for it has our cookie: now Diffie-Hellman may be computed, so many times a second.
 func (t *mainResponder) keyed(m *message) error {
 	sa, e := t.sa, t.sa.engine
-	if !sa.affords() {
+	if reason := sa.affords(); reason != "" {
 		f := sa.fact(ike.Refused)
-		f.Reason = ike.RefuseProven
+		f.Reason = reason
 		e.fact(f)
 		return nil // as if it had been lost
 	}
@@ -160,11 +171,8 @@ func (t *mainResponder) verified(m *message) error {
 		sa.engine.fact(f)
 		return failf(ike.FailTemporary, "there is IKEv2 with this peer")
 	}
-	if len(p.sas) >= sa.engine.limits.IKEPerPeer {
-		f := sa.fact(ike.Refused)
-		f.Reason = ike.RefuseIKESAs
-		sa.engine.fact(f)
-		return failf(ike.FailNoAdditionalSAs, "%d ISAKMP SAs with this peer, that is the limit", len(p.sas))
+	if err := p.full(sa, m); err != nil {
+		return err
 	}
 	if err := sa.prove(t.seen); err != nil {
 		return err

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"sallyport/ike"
+	"sallyport/ike/internal/admission"
 	"sallyport/ike/isakmp"
 )
 
@@ -17,24 +18,38 @@ import (
 // it. IKEv1 has no cookie that is asked for before anything is kept, as IKEv2 has. The peer gets in all the same (S-088):
 //
 //	room is full                                      message 1 is dropped
-//	  of one that is there, message 2 was sent a      it gives way to message 1
+//	  of one that is there, message 2 was sent a      it gives way to message 1, and a siege begins
 //	  second ago, and message 3 has not come
-//	  that has happened lately, and message 1 is      message 2 is sent and nothing is kept: our cookie is made of what message 3 comes with, and
-//	  that by which a peer there was let in before    message 1 is known. Message 3 with it comes from where message 2 went, and what gives way is one
-//	                                                  of which nothing has
+//	room is full, in a siege                          message 2 is sent, and of message 1 nothing is kept but its octets (openings.go), which many forged ones
+//	                                                  may have in common, and those of the last peer that was let in there for good. Our cookie is made of what
+//	                                                  message 3 comes with
+//	  message 3 comes with that cookie                it comes from where message 2 went: one to whose message 2 nothing has come gives way
+//
+// So a forger needs no place, and takes none from whoever answers within the time that it takes to forge maxOpenings different messages.
 
 const (
 	answerTime = time.Second      // how long message 3 is waited for where others want the place
-	siegeTime  = 10 * time.Second // how long it counts that one has given way
+	siegeTime  = 10 * time.Second // how long after there was no room a siege is over
 )
 
+// besiegedNow reports whether somebody keeps the room full that is there for half-open ISAKMP SAs.
+func (e *Engine) besiegedNow() bool {
+	return !e.besieged.IsZero() && e.now.Sub(e.besieged) <= siegeTime
+}
+
+// refuses says which limit keeps message 1 from a place, or "".
+func (e *Engine) refuses(from admission.Place, among []*peer, stranger bool) ike.Reason {
+	known := anyKnown(among)
+	if stranger && !known && e.strangers.Crowded() {
+		return ike.RefuseHalfOpen
+	}
+	return e.limits.RefuseHalfOpen(&e.halfOpen, from, known)
+}
+
 // admit makes room for a half-open ISAKMP SA, by ending others to whose message 2 nothing has come for so long; or says which limit is in the way.
-func (e *Engine) admit(from netip.AddrPort, among []*peer, stranger bool, age time.Duration) ike.Reason {
+func (e *Engine) admit(from admission.Place, among []*peer, stranger bool, age time.Duration) ike.Reason {
 	for {
-		reason := e.limits.RefuseHalfOpen(&e.halfOpen, from, anyEstablished(among))
-		if stranger && e.strangers.Crowded() {
-			reason = ike.RefuseHalfOpen
-		}
+		reason := e.refuses(from, among, stranger)
 		if reason == "" || !e.evict(from, reason, stranger, age) {
 			return reason
 		}
@@ -43,13 +58,17 @@ func (e *Engine) admit(from netip.AddrPort, among []*peer, stranger bool, age ti
 }
 
 // evict ends the oldest half-open ISAKMP SA that keeps others from an address out, and reports whether there was one. Strangers take the places of strangers.
-func (e *Engine) evict(from netip.AddrPort, reason ike.Reason, stranger bool, age time.Duration) bool {
-	onePort := reason == ike.RefuseEstablished && e.halfOpen.OfPort(from) >= e.limits.HalfOpenEstablished
+func (e *Engine) evict(from admission.Place, reason ike.Reason, stranger bool, age time.Duration) bool {
 	for _, sa := range e.unanswered {
 		if e.now.Sub(sa.began) < age {
 			return false
 		}
-		if onePort && sa.remote != from || reason != ike.RefuseHalfOpen && sa.remote.Addr() != from.Addr() || stranger && !sa.stranger {
+		switch {
+		case reason == ike.RefuseEstablished && sa.place != from:
+			continue
+		case reason == ike.RefuseNew && (sa.place.Established || sa.place.From.Addr() != from.From.Addr()):
+			continue
+		case stranger && !sa.stranger:
 			continue
 		}
 		sa.fail(failf(ike.FailTimeout, "the initiator has come no further within %v, and others want its place", e.now.Sub(sa.began)))
@@ -76,37 +95,68 @@ func (e *Engine) getToKnow(sa *isakmpSA, opening []byte) {
 // initiatorCookie is how long what is in front of message 1 is that differs each time.
 const initiatorCookie = 8
 
-// answerUnkept answers message 1 that there is no room for and that is known, and keeps nothing.
-func (e *Engine) answerUnkept(d ike.Datagram, h isakmp.Header, among []*peer) {
-	known := e.familiar(d)
-	if e.besieged.IsZero() || e.now.Sub(e.besieged) > siegeTime || known == nil || !bytes.Equal(known[initiatorCookie:], d.Payload[initiatorCookie:]) {
-		return
+// answerUnkept answers message 1 in a siege that there is no room for, keeps nothing of who has sent it, and reports whether it has.
+func (e *Engine) answerUnkept(d ike.Datagram, h isakmp.Header, among []*peer) bool {
+	if !e.besiegedNow() {
+		return false
 	}
-	m, err := parse(d)
-	if err != nil {
-		return
+	number := e.openings.find(d)
+	if number == noOpening {
+		m, err := parse(d)
+		if err != nil {
+			return false
+		}
+		t, err := consider(e, m, d.Payload, among, false)
+		if err != nil {
+			return false
+		}
+		answer, err := t.written()
+		if err != nil {
+			return false
+		}
+		if number = e.openings.keep(d, answer); number == noOpening {
+			return false
+		}
 	}
-	if t, err := consider(e, m, d.Payload, among, false); err == nil {
-		t.sa.cookies.Responder = e.unkeptCookie(known, d, h.Initiator, 0)
-		_ = t.answer() // who is to have it asks again
+	e.besieged = e.now
+	answer := slices.Clone(e.openings.list[number].answer)
+	if known := e.familiar(d); known != nil && bytes.Equal(known[initiatorCookie:], d.Payload[initiatorCookie:]) {
+		number = familiarOpening
 	}
+	binary.BigEndian.PutUint64(answer, h.Initiator)
+	binary.BigEndian.PutUint64(answer[initiatorCookie:], e.unkeptCookie(number, d.Payload, d, h.Initiator, 0))
+	e.send(d.Local, d.Remote, answer)
+	return true
+}
+
+// recalled is message 1 of which nothing was kept, by our cookie for it; nil: it is none that we gave.
+func (e *Engine) recalled(d ike.Datagram, h isakmp.Header) []byte {
+	number := openingNumber(h.Responder >> 48)
+	opening := e.openings.at(number, d)
+	if number == familiarOpening {
+		opening = e.familiar(d)
+	}
+	if opening == nil || h.Responder != e.unkeptCookie(number, opening, d, h.Initiator, 0) && h.Responder != e.unkeptCookie(number, opening, d, h.Initiator, 1) {
+		return nil
+	}
+	return opening
 }
 
 // resume finds the main mode that message 3 goes on with when nothing was kept of it; nil: message 3 comes out of nowhere.
 func (e *Engine) resume(d ike.Datagram, h isakmp.Header) *isakmpSA {
-	known := e.familiar(d)
-	if known == nil || h.Exchange != isakmp.ExchangeMain || h.Encrypted() || h.Responder == 0 {
+	if h.Exchange != isakmp.ExchangeMain || h.Encrypted() || h.Responder == 0 {
 		return nil
 	}
-	if h.Responder != e.unkeptCookie(known, d, h.Initiator, 0) && h.Responder != e.unkeptCookie(known, d, h.Initiator, 1) {
+	opening := e.recalled(d, h)
+	if opening == nil {
 		return nil
 	}
 	among := free(e.candidates(d))
-	if reason := e.admit(d.Remote, among, false, 0); reason != "" {
+	if reason := e.admit(placeAmong(among, d.Remote), among, false, 0); reason != "" {
 		e.fact(ike.Fact{Kind: ike.Refused, Reason: reason, Local: d.Local, Remote: d.Remote, SPIi: h.Initiator})
 		return nil
 	}
-	first := ike.Datagram{Local: d.Local, Remote: d.Remote, Payload: slices.Concat(d.Payload[:initiatorCookie], known[initiatorCookie:])}
+	first := ike.Datagram{Local: d.Local, Remote: d.Remote, Payload: slices.Concat(d.Payload[:initiatorCookie], opening[initiatorCookie:])}
 	m, err := parse(first)
 	if err != nil {
 		return nil
@@ -119,9 +169,9 @@ func (e *Engine) resume(d ike.Datagram, h isakmp.Header) *isakmpSA {
 	return t.sa
 }
 
-// unkeptCookie is our cookie for a main mode of which nothing is kept: a function of its message 1, of where it comes from and of a secret, good for one to
-// two lifetimes of a cookie.
-func (e *Engine) unkeptCookie(opening []byte, d ike.Datagram, initiator uint64, age int64) uint64 {
+// unkeptCookie is our cookie for a main mode of which nothing is kept: the number of its opening, and a function of that, of where it comes from and of a secret, good
+// for one to two lifetimes of a cookie.
+func (e *Engine) unkeptCookie(number openingNumber, opening []byte, d ike.Datagram, initiator uint64, age int64) uint64 {
 	if e.secret == nil {
 		e.secret = e.random(sha256.Size)
 	}
@@ -133,7 +183,7 @@ func (e *Engine) unkeptCookie(opening []byte, d ike.Datagram, initiator uint64, 
 		mac.Write(octets[:])
 	}
 	mac.Write(opening[initiatorCookie:])
-	return max(1, binary.BigEndian.Uint64(mac.Sum(nil))) // RFC 2408 2.5.3: never zero
+	return uint64(number)<<48 | max(1, binary.BigEndian.Uint64(mac.Sum(nil))>>16) // RFC 2408 2.5.3: never zero
 }
 
 // free are those of peers whom IKEv2 has not taken over.

@@ -27,6 +27,9 @@ type peer struct {
 	requests     admission.Bucket // quick modes that it began
 	exchanges    admission.Bucket // of them, those with a Diffie-Hellman exchange of their own
 
+	account ike.Account
+	known   bool // it has authenticated since it was configured
+
 	down    bool // by the operator: nothing is begun from here
 	retired bool // no longer configured
 	carried bool // by IKEv2 (ike.VAny): main modes of the peer are refused
@@ -71,9 +74,7 @@ const (
 
 func newPeer(e *Engine, cfg ike.Peer) *peer {
 	p := &peer{engine: e, cfg: cfg, failure: map[ike.Role]ike.Failure{}}
-	p.computations = admission.Bucket{PerSecond: e.limits.ProvenInits, Burst: e.limits.HalfOpenPerAddress}
-	p.requests = admission.Bucket{PerSecond: e.limits.Requests, Burst: requestBurst}
-	p.exchanges = admission.Bucket{PerSecond: e.limits.Requests, Burst: exchangeBurst}
+	p.limitRates()
 	p.accepts = describeTerms(&p.cfg)
 	for _, c := range p.cfg.Children {
 		p.slots = append(p.slots, &slot{peer: p, cfg: c})

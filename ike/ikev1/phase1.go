@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"sallyport/ike"
+	"sallyport/ike/internal/admission"
 	"sallyport/ike/internal/deadline"
 	"sallyport/ike/internal/silence"
 	"sallyport/ike/isakmp"
@@ -51,9 +52,10 @@ func (s saState) String() string { return stateNames[s] }
 // isakmpSA is one ISAKMP SA.
 type isakmpSA struct {
 	engine   *Engine
-	peer     *peer   // nil until a responder knows who the initiator is
-	among    []*peer // until then: who it may be
-	stranger bool    // at whose address no peer of the configuration is
+	peer     *peer           // nil until a responder knows who the initiator is
+	among    []*peer         // until then: who it may be
+	stranger bool            // at whose address no peer of the configuration is
+	place    admission.Place // of one that the peer began, while it is half-open
 	state    saState
 	role     ike.Role // who began the main mode
 
@@ -158,6 +160,8 @@ func (sa *isakmpSA) establish() {
 	e.timers.Stop(&sa.watch)
 	sa.state, sa.upIn, sa.last, sa.shown = stateEstablished, e.steps, sa.main.iv, nil
 	sa.lifetime = e.lifetimeFrom(e.now, sa.agreedLife().Seconds, sa.role)
+	e.ledger.Establish(&p.account, 1)
+	p.known = true
 	f := sa.fact(ike.IKEEstablished)
 	f.Suite = sa.chosen.String()
 	e.fact(f)
@@ -288,9 +292,7 @@ func (sa *isakmpSA) heard(m *message) {
 	switch {
 	case sa.state == stateKeyed && (m.remote.Addr() == sa.remote.Addr() || sa.nat.remote):
 		// Message 5: the initiator has moved to port 4500 (RFC 3947 4).
-		sa.countHalfOpen(-1)
 		sa.local, sa.remote = m.local, m.remote
-		sa.countHalfOpen(1)
 	case sa.state >= stateEstablished && sa.nat.remote && !sa.nat.local:
 		sa.peer.moved(m.remote)
 	}
@@ -356,6 +358,7 @@ func (sa *isakmpSA) close(reason ike.Reason) {
 		f := sa.fact(ike.IKEDeleted)
 		f.Reason = reason
 		e.fact(f)
+		e.ledger.Establish(&sa.peer.account, -1)
 	}
 	if sa.peer != nil {
 		sa.peer.lost(sa)

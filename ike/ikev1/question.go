@@ -23,9 +23,9 @@ type question struct {
 // of which one peer's name can take a few only.
 func (sa *isakmpSA) checkCertificates(q *question) {
 	e := sa.engine
-	byRole, byPeer, most := 0, 0, e.limits.ChecksPerPeer
+	byRole, byPeer, most, reason := 0, 0, e.limits.ChecksPerPeer, ike.RefusePeerChecks
 	if q.peer.RemoteID.IsZero() {
-		most = e.limits.Checks / 2 // a template's: many peers' name
+		most, reason = e.limits.Checks/2, ike.RefuseChecks // a template's: many peers' name
 	}
 	for _, other := range e.questions {
 		if other.sa.role == sa.role {
@@ -35,9 +35,12 @@ func (sa *isakmpSA) checkCertificates(q *question) {
 			}
 		}
 	}
+	if byRole >= e.limits.Checks {
+		reason = ike.RefuseChecks
+	}
 	if byRole >= e.limits.Checks || sa.role == ike.RoleResponder && byPeer >= most {
 		f := sa.fact(ike.Refused)
-		f.Peer, f.Reason = q.peer.Name, ike.RefuseChecks
+		f.Peer, f.Reason = q.peer.Name, reason
 		e.fact(f)
 		return
 	}
@@ -49,6 +52,9 @@ func (sa *isakmpSA) checkCertificates(q *question) {
 	e.asks++
 	q.ticket, q.sa, sa.question = e.asks, sa, q
 	e.questions[q.ticket] = q
+	if q.sa.role == ike.RoleResponder {
+		e.most.checks, e.most.peerChecks = max(e.most.checks, byRole+1), max(e.most.peerChecks, byPeer+1)
+	}
 	e.timers.Set(&q.timer, e.now.Add(e.limits.CheckTimeout), func() {
 		e.checked(ike.CertificatesChecked{Ticket: q.ticket, Reason: ike.CertUnanswered, Detail: "no answer to the check within " + e.limits.CheckTimeout.String()})
 	})

@@ -105,11 +105,11 @@ func (t *quickResponder) answer(m *message) error {
 	if err != nil {
 		return err
 	}
-	if s.full() {
+	if limit, n := s.full(); limit != "" {
 		f := sa.fact(ike.Refused)
-		f.Child, f.Reason = s.cfg.Name, ike.RefuseChildren
+		f.Child, f.Reason = s.cfg.Name, limit
 		sa.engine.fact(f)
-		return failf(ike.FailNoAdditionalSAs, "%d pairs of SAs for child %s, that is the limit", len(s.children), s.cfg.Name)
+		return failf(ike.FailNoAdditionalSAs, "%d pairs of SAs %s, that is the limit", n, ike.OfChildren(limit, s.cfg.Name))
 	}
 	t.ni, t.nr = isakmp.Find[*isakmp.Nonce](m.Payloads).Data, sa.engine.random(nonceLen)
 	public, shared, err := t.shared(choice, isakmp.Find[*isakmp.KE](m.Payloads))

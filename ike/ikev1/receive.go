@@ -2,8 +2,11 @@ package ikev1
 
 import (
 	"errors"
+	"net/netip"
+	"slices"
 
 	"sallyport/ike"
+	"sallyport/ike/internal/admission"
 	"sallyport/ike/isakmp"
 )
 
@@ -92,11 +95,20 @@ func (e *Engine) mainRequest(d ike.Datagram, h isakmp.Header) {
 		e.fact(ike.Fact{Kind: ike.Refused, Reason: ike.RefuseCarried, Local: d.Local, Remote: d.Remote, SPIi: h.Initiator})
 		return
 	}
-	if reason := e.admit(d.Remote, peers, stranger, answerTime); reason != "" {
+	refuse := func(reason ike.Reason) {
 		e.fact(ike.Fact{Kind: ike.Refused, Reason: reason, Local: d.Local, Remote: d.Remote, SPIi: h.Initiator})
-		if !stranger {
-			e.answerUnkept(d, h, peers)
-		}
+	}
+	if e.ledger.FullOfIKESAs() && !anyEstablished(peers) { // who has one may say that it is gone
+		refuse(ike.RefuseAllIKESAs)
+		return
+	}
+	place := placeAmong(peers, d.Remote)
+	if reason := e.refuses(place, peers, stranger); reason != "" && !stranger && e.answerUnkept(d, h, peers) {
+		refuse(reason) // a place
+		return
+	}
+	if reason := e.admit(place, peers, stranger, answerTime); reason != "" {
+		refuse(reason)
 		return
 	}
 	m, err := parse(d)
@@ -108,6 +120,23 @@ func (e *Engine) mainRequest(d ike.Datagram, h isakmp.Header) {
 		return
 	}
 	newResponder(e, m, d.Payload, peers, stranger)
+}
+
+// placeAmong is where message 1 from somewhere begins a main mode with one of the peers.
+func placeAmong(peers []*peer, from netip.AddrPort) admission.Place {
+	for _, p := range peers {
+		if sa := p.carrier(); sa != nil {
+			if place := ike.PlaceAt(from, sa.remote); place.Established {
+				return place
+			}
+		}
+	}
+	return ike.PlaceAt(from, netip.AddrPort{})
+}
+
+// anyKnown reports whether one of the peers has authenticated before.
+func anyKnown(peers []*peer) bool {
+	return slices.ContainsFunc(peers, func(p *peer) bool { return p.known })
 }
 
 func anyEstablished(peers []*peer) bool {

@@ -13,6 +13,7 @@ import (
 //	a child that is gone, or protects otherwise     its IPsec SAs end by delete
 //	a child that is new, or protects otherwise      is negotiated
 func (e *Engine) reconfigure(configured []ike.Peer) {
+	e.openings = openings{} // their answers may be others now
 	before, kept := e.peers, map[*peer]bool{}
 	e.peers = nil
 	for _, cfg := range spoken(configured) {

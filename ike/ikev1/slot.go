@@ -159,5 +159,17 @@ func (s *slot) succeeded() {
 }
 
 // full refuses a peer another pair for the slot. Those that others have replaced count until they are deleted: what the data plane has room for is for
-// all peers.
-func (s *slot) full() bool { return len(s.children) >= s.peer.engine.limits.ChildrenPerChild }
+// all peers. To renew the only one takes two for a moment, which no limit but that of the slot is to prevent.
+func (s *slot) full() (limit ike.Reason, n int) {
+	e, n := s.peer.engine, len(s.children)
+	switch {
+	case n >= e.limits.ChildrenPerChild:
+		return ike.RefuseChildren, n
+	case n == 1:
+	case s.peer.account.Children.Now >= e.limits.ChildrenPerPeer:
+		return ike.RefusePeerChildren, s.peer.account.Children.Now
+	case e.ledger.FullOfChildSAs():
+		return ike.RefuseAllChildren, e.limits.Children
+	}
+	return "", n
+}

@@ -98,7 +98,8 @@ func newPair(peers int, m method, limits ike.Limits, change func(*ike.Peer)) (*p
 
 // Unlimited keeps what is there against floods out of a measurement: every negotiation is wanted, whatever address it comes from.
 func Unlimited() ike.Limits {
-	return ike.Limits{HalfOpen: 1 << 20, HalfOpenPerAddress: 1 << 20, HalfOpenEstablished: 1 << 20, CookieThreshold: 1 << 20, Requests: 1 << 20, ProvenInits: 1 << 20}
+	return ike.Limits{HalfOpen: 1 << 20, HalfOpenPerAddress: 1 << 20, HalfOpenEstablished: 1 << 20, CookieThreshold: 1 << 20, Requests: 1 << 20, ProvenInits: 1 << 20,
+		Inits: 1 << 20, InitsPerPrefix: 1 << 20}
 }
 
 // headers are IPv4 and UDP.

@@ -15,16 +15,21 @@ var (
 // What is counted in is counted out again, and leaves nothing behind.
 func TestHalfOpen(t *testing.T) {
 	h := NewHalfOpen()
-	h.Add(first, 1)
-	h.Add(first, 1)
-	h.Add(second, 1)
-	if h.Total() != 3 || h.OfAddress(first.Addr()) != 3 || h.OfPort(first) != 2 || h.OfPort(second) != 1 || h.Entries() != 3 {
+	elsewhere, here := Place{From: first}, Place{From: second, Established: true}
+	h.Add(elsewhere, 1)
+	h.Add(elsewhere, 1)
+	h.Add(here, 1)
+	if h.Total() != 3 || h.OfAddress(first.Addr()) != 2 || h.OfPort(first) != 0 || h.OfPort(second) != 1 || h.Entries() != 2 {
 		t.Errorf("%d in all, %d of the address, %d and %d of its ports", h.Total(), h.OfAddress(first.Addr()), h.OfPort(first), h.OfPort(second))
 	}
-	h.Add(first, -2)
-	h.Add(second, -1)
+	h.Add(elsewhere, -2)
+	h.Add(here, -1)
 	if h.Total() != 0 || h.Entries() != 0 {
 		t.Errorf("%d are left, with %d entries", h.Total(), h.Entries())
+	}
+	total, address, port := h.Gauges()
+	if (total != Gauge{Most: 3}) || (address != Gauge{Most: 2}) || (port != Gauge{Most: 1}) {
+		t.Errorf("in all %v, of an address %v, of a port %v", total, address, port)
 	}
 }
 

@@ -1,0 +1,236 @@
+package ikev1_test
+
+import (
+	"encoding/binary"
+	"math/rand/v2"
+	"net/netip"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"sallyport/crypto"
+	"sallyport/ike"
+	"sallyport/ike/ikev1"
+	"sallyport/policy"
+)
+
+// Both engines under a flood of first messages, with a peer at the end of a line of 20 ms there and back, on a clock of the test's.
+
+var (
+	beginning = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
+	gateway   = netip.MustParseAddr("192.0.2.2")
+	branch    = netip.MustParseAddr("192.0.2.1")
+)
+
+const oneWay = 10 * time.Millisecond
+
+type stepper interface {
+	Step(now time.Time, event ike.Event) []ike.Effect
+	LimitUses(now time.Time) []ike.LimitUse
+}
+
+// siege is a gateway, the peer, and what is on its way between the two.
+type siege struct {
+	version       ike.Version
+	now           time.Time
+	gateway, peer stepper
+	armed         [2]time.Time // of the gateway, of the peer
+	wire          []flying
+	up            int // IKE SAs established at the gateway
+	spis          uint32
+	last          ike.Datagram // that the peer sent
+}
+
+type flying struct {
+	due    time.Time
+	toPeer bool
+	ike.Datagram
+}
+
+func newSiege(v ike.Version) *siege {
+	s := &siege{version: v, now: beginning}
+	s.gateway = s.engine(s.config(1, gateway, branch, ike.StartOnDemand))
+	s.boot(2)
+	return s
+}
+
+func (s *siege) config(seed byte, local, remote netip.Addr, start ike.Start) ike.Config {
+	return ike.Config{Random: rand.NewChaCha8([32]byte{seed}), AllocateSPI: func(string, string) (uint32, error) { s.spis++; return 0x1000 + s.spis, nil },
+		Peers: []ike.Peer{{Name: "peer", Version: s.version, Local: local, Remote: remote, PSK: crypto.NewSecret([]byte("correct horse")), DPDDelay: -1,
+			Children: []ike.Child{{Name: "net", Start: start, IdleTimeout: -1,
+				Selectors: []policy.Selector{{Local: policy.HostRange(local), Remote: policy.HostRange(remote), LocalPort: policy.AnyPort, RemotePort: policy.AnyPort}}}}}}}
+}
+
+func (s *siege) engine(cfg ike.Config) stepper {
+	if s.version == ike.V1 {
+		return ikev1.NewEngine(cfg)
+	}
+	return ike.NewEngine(cfg)
+}
+
+// boot has the peer begin with nothing, at its first step.
+func (s *siege) boot(seed byte) {
+	s.peer, s.armed[1] = s.engine(s.config(seed, branch, gateway, ike.StartAlways)), time.Time{}
+}
+
+// step gives one of the two an event. What the gateway sends elsewhere, or in answer to what the peer has not sent, is lost on the peer.
+func (s *siege) step(peer bool, event ike.Event) {
+	engine, armed := s.gateway, &s.armed[0]
+	if peer {
+		engine, armed = s.peer, &s.armed[1]
+	}
+	for _, effect := range engine.Step(s.now, event) {
+		switch ef := effect.(type) {
+		case ike.Arm:
+			*armed = ef.At
+		case ike.Send:
+			d := ike.Datagram{Local: ef.Remote, Remote: ef.Local, Payload: ef.Payload}
+			if peer {
+				s.last = d
+			}
+			if peer || ef.Remote.Addr() == branch {
+				s.wire = append(s.wire, flying{s.now.Add(oneWay), !peer, d})
+			}
+		case ike.Fact:
+			if !peer && ef.Kind == ike.IKEEstablished {
+				s.up++
+			}
+		}
+	}
+}
+
+// pass lets time pass, and all that is due in it happen.
+func (s *siege) pass(d time.Duration) {
+	s.now = s.now.Add(d)
+	for len(s.wire) > 0 && !s.wire[0].due.After(s.now) {
+		p := s.wire[0]
+		s.wire = s.wire[1:]
+		s.step(p.toPeer, p.Datagram)
+	}
+	for i, at := range s.armed {
+		if !at.IsZero() && !at.After(s.now) {
+			s.step(i == 1, ike.Tick{})
+		}
+	}
+}
+
+// opening is a first message of a peer like ours.
+func (s *siege) opening(t *testing.T) []byte {
+	twin := s.engine(s.config(99, branch, gateway, ike.StartAlways))
+	for _, effect := range twin.Step(s.now, ike.Tick{}) {
+		if send, ok := effect.(ike.Send); ok {
+			return send.Payload
+		}
+	}
+	t.Fatal("no first message")
+	return nil
+}
+
+// forger makes first messages of another.
+type forger struct {
+	octets []byte
+	from   func(n int) netip.Addr
+	vary   func(octets []byte, n int) []byte
+	n      int
+}
+
+func (f *forger) next() ike.Datagram {
+	f.n++
+	octets := slices.Clone(f.octets)
+	binary.BigEndian.PutUint64(octets, uint64(f.n)<<8|1)
+	if f.vary != nil {
+		octets = f.vary(octets, f.n)
+	}
+	return ike.Datagram{Local: netip.AddrPortFrom(gateway, 500), Remote: netip.AddrPortFrom(f.from(f.n), 500), Payload: octets}
+}
+
+func ofPeer(int) netip.Addr { return branch }
+func anywhere(n int) netip.Addr {
+	return netip.AddrFrom4([4]byte{100, byte(n >> 16), byte(n >> 8), byte(n)})
+}
+
+// varied changes a first message of either version in what says nothing to anybody: its last octets, of a vendor ID or of the digest of an address.
+func varied(octets []byte, n int) []byte {
+	binary.BigEndian.PutUint32(octets[len(octets)-4:], uint32(n))
+	return octets
+}
+
+// S-088: 10,000 first messages a second, of which none is the peer's, and the peer is up within 5 s; for the first time, and again when it has lost all.
+func TestPeerConnectsUnderSiege(t *testing.T) {
+	for _, v := range []ike.Version{ike.V2, ike.V1} {
+		for name, f := range map[string]forger{
+			"in its name":                   {from: ofPeer},
+			"in its name, each another":     {from: ofPeer, vary: varied},
+			"from anywhere and in its name": {from: func(n int) netip.Addr { return []netip.Addr{branch, anywhere(n)}[n%2] }, vary: varied},
+		} {
+			t.Run(v.String()+" "+name, func(t *testing.T) {
+				s, f := newSiege(v), f
+				f.octets = s.opening(t)
+				flood := func(until func() bool) time.Duration {
+					for began := s.now; ; {
+						s.step(false, f.next())
+						s.wire = slices.DeleteFunc(s.wire, func(p flying) bool { return p.toPeer && !s.wanted(p.Datagram) })
+						if s.pass(100 * time.Microsecond); until() {
+							return s.now.Sub(began)
+						}
+						if s.now.Sub(began) > 5*time.Second {
+							t.Fatalf("the peer is not up after 5 s:\n%v", s.gateway.LimitUses(s.now))
+						}
+					}
+				}
+				for round := range 3 {
+					s.wire, s.up = nil, 0
+					s.boot(byte(10 + round))
+					s.step(true, ike.Tick{})
+					took := flood(func() bool { return s.up > 0 })
+					t.Logf("round %d: up after %v", round, took)
+					began := s.now
+					flood(func() bool { return s.now.Sub(began) > 200*time.Millisecond })
+				}
+			})
+		}
+	}
+}
+
+// wanted reports whether the peer has asked for what comes to it: the rest only takes the test's time.
+func (s *siege) wanted(d ike.Datagram) bool {
+	return len(s.last.Payload) > 0 && slices.Equal(d.Payload[:8], s.last.Payload[:8])
+}
+
+// S-088: a million first messages, and the memory that is in use stays what it was after the first of them.
+func TestMemoryUnderSiege(t *testing.T) {
+	const each = 250_000 // of two floods, for two versions
+	for _, v := range []ike.Version{ike.V2, ike.V1} {
+		s := newSiege(v)
+		octets := s.opening(t)
+		for _, f := range []forger{{octets: octets, from: ofPeer, vary: varied}, {octets: octets, from: anywhere, vary: varied}} {
+			var early uint64
+			for n := range each {
+				s.step(false, f.next())
+				s.wire = s.wire[:0]
+				s.pass(100 * time.Microsecond)
+				if n == each/5 {
+					early = inUse()
+				}
+			}
+			if grown := int64(inUse()) - int64(early); grown > 256<<10 {
+				t.Errorf("%v: %d octets more after %d messages than after %d", v, grown, each, each/5)
+			}
+		}
+		for _, u := range s.gateway.LimitUses(s.now) {
+			if strings.HasPrefix(u.Name, ike.LimitHalfOpen) && u.Used > u.Limit {
+				t.Errorf("%v: %+v", v, u)
+			}
+		}
+		runtime.KeepAlive(s)
+	}
+}
+
+func inUse() uint64 {
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc
+}
