@@ -211,7 +211,7 @@ func (n *negotiator) fallBack(f ike.Fact) {
 	case f.Peer == "":
 	case f.Kind == ike.IKEEstablished:
 		n.soft.established(f.Peer)
-	case f.Kind == ike.Failed && f.Reason == failSilent:
+	case f.Kind == ike.Failed && f.Reason == ike.FailSilent:
 		if late := n.soft.silent(f.Peer); late != nil {
 			n.retries = append(n.retries, acquireOf(child{late.Peer, late.Tunnel}, late.Packet, late.Inbound))
 		}

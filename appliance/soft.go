@@ -79,7 +79,7 @@ func (s *softSAs) silent(peer string) *soft.Request {
 	}
 	s.skipped += uint64(len(o.Made))
 	for i := range o.Made {
-		s.log.Info("soft_created", append(softFields(&o.Made[i]), "reason", string(failSilent), "until", o.Made[i].Expires())...)
+		s.log.Info("soft_created", append(softFields(&o.Made[i]), "reason", string(ike.FailSilent), "until", o.Made[i].Expires())...)
 	}
 	s.watch()
 	return o.Next
@@ -115,9 +115,6 @@ func (s *softSAs) configure(c soft.Config) {
 	s.end(s.book.Configure(s.clock(), c))
 	s.watch()
 }
-
-// failSilent is the reason of a negotiation in which nothing came from the peer.
-const failSilent ike.Reason = "no_answer"
 
 // useEvery is how often the data plane is asked whether something came in by a soft SA.
 const useEvery = time.Second

@@ -11,6 +11,7 @@ import (
 	"sallyport/ike"
 	"sallyport/ike/ikev1"
 	"sallyport/policy"
+	"sallyport/policy/soft"
 )
 
 // plan is what Compile needs of the file beside the policies.
@@ -101,7 +102,10 @@ func (c *Config) compile(env policy.Environment) (*compilation, error) {
 	for _, w := range warnings {
 		out.warn("%s", w)
 	}
-	traffic := spd.Selectors()
+	traffic, falls := spd.Selectors(), map[string]bool{}
+	for _, f := range soft.Filters(spd) {
+		falls[f.Tunnel] = true
+	}
 	tunnels := tunnelsByRule(traffic)
 	for _, planned := range c.plan.children {
 		child, peer := planned.child, &out.peers[planned.peer]
@@ -110,6 +114,7 @@ func (c *Config) compile(env policy.Environment) (*compilation, error) {
 		}
 		for _, tunnel := range tunnels[planned.child.Name] {
 			child.Name, child.Selectors = tunnel, traffic[tunnel]
+			peer.Fallback = peer.Fallback || falls[tunnel]
 			peer.Children = append(peer.Children, child)
 		}
 	}
