@@ -72,7 +72,7 @@ func (n *netshDraft) addAction(o *object) {
 		n.methods[o] = m
 	}
 	if n.yes(o, "soft", false) {
-		n.lost(o.at("soft"), "soft=yes: falling back to clear traffic is off (fallback_clear: false); who does not speak IPsec is blocked")
+		n.lost(o.at("soft"), "soft=yes: falling back to clear traffic is off; who does not speak IPsec is blocked. Every rule that negotiates has a tunnel here, where it takes two keys that only you can give (docs/POLICY.md): fallback_clear: true, fallback_clear_on_wan: true")
 	}
 	if n.yes(o, "inpass", false) {
 		n.lost(o.at("inpass"), "inpass=yes: clear packets from outside are dropped (inbound_passthrough: false); the key exists, for rules of ports: lan, where no port reaches the Internet")
