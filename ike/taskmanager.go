@@ -194,6 +194,7 @@ func (tm *taskManager) response(d Datagram, h wire.Header) {
 	if m == nil {
 		return
 	}
+	e.calls.End(&tm.sa.call) // it has read our message, wherever it is
 	tm.sa.heard(d, false)
 	e.timers.Stop(&tm.retry)
 	if err != nil {

@@ -1,10 +1,12 @@
 package ike
 
 import (
+	"fmt"
 	"net/netip"
 	"testing"
 	"time"
 
+	"sallyport/crypto"
 	"sallyport/ike/wire"
 	"sallyport/policy"
 )
@@ -71,7 +73,7 @@ func (c *call) acquire(inbound bool) {
 // failures are the reasons of a's attempts that failed, and when.
 func (c *call) failures() (reasons []Reason, at []time.Duration) {
 	for _, f := range c.a.facts {
-		if f.Kind == Failed {
+		if f.Kind == Failed && f.Role == RoleInitiator {
 			reasons, at = append(reasons, f.Reason), append(at, f.Time.Sub(start))
 		}
 	}
@@ -151,4 +153,225 @@ func TestPauseAfterSilence(t *testing.T) {
 	if n := c.a.count(NegotiationStarted, ""); n < 50 || n > 130 {
 		t.Errorf("a tunnel that is kept up is tried %d times in an hour, expected pauses up to a minute", n)
 	}
+}
+
+// response is what somebody says in b's name to the last message of a's.
+func (c *call) response(payloads ...wire.Payload) []byte {
+	c.t.Helper()
+	h, err := wire.ParseHeader(c.last.payload)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	b, err := (&wire.Message{Header: answerTo(h), Payloads: payloads}).Marshal()
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return b
+}
+
+// hear gives a a datagram of b's, from a port of its own.
+func (c *call) hear(from uint16, payload []byte) {
+	c.a.step(Datagram{Local: at(addrA, 500), Remote: at(addrB, from), Payload: payload})
+	c.collect()
+}
+
+// C-01, S-045: whatever comes from the peer ends its chance, however early or late, though it is an error that nobody has signed, or cannot be read: the attempt
+// fails for another reason, and the next one waits although traffic may pass in clear after silence.
+func TestAnyAnswerIsNoSilence(t *testing.T) {
+	notify := func(kind wire.NotifyType, data ...byte) func(*call) []byte {
+		return func(c *call) []byte { return c.response(wire.NewNotify(kind, data)) }
+	}
+	written := func(b ...byte) func(*call) []byte { return func(*call) []byte { return b } }
+	older := append(make([]byte, 17), 0x10, 2, 0, 0, 0, 0, 0, 0, 0, 0, 28)
+	for name, answer := range map[string]func(*call) []byte{
+		"no proposal":     notify(wire.NotifyNoProposalChosen),
+		"another group":   func(c *call) []byte { return c.response(wire.InvalidKEPayload(14)) },
+		"another version": notify(wire.NotifyInvalidMajorVersion, 2),
+		"a failed proof":  notify(wire.NotifyAuthenticationFailed),
+		"bad syntax":      notify(wire.NotifyInvalidSyntax),
+		"a cookie":        notify(wire.NotifyCookie, 1, 2, 3, 4, 5, 6, 7, 8),
+		"a word unknown":  notify(16383),
+		"our own message": func(c *call) []byte { return c.last.payload },
+		"IKEv1":           written(older...),
+		"a header":        func(c *call) []byte { return c.response()[:28] },
+		"an octet":        written(7),
+		"nothing":         written(),
+	} {
+		for _, when := range []time.Duration{100 * time.Millisecond, 2900 * time.Millisecond, 3100 * time.Millisecond} {
+			for _, from := range []uint16{500, 61234} {
+				c := newCall(t, asked(true, 0))
+				c.acquire(false)
+				c.until(when)
+				c.hear(from, answer(c))
+				reasons, _ := c.failures()
+				for ; len(reasons) == 0 && c.now.Before(start.Add(5*time.Minute)); reasons, _ = c.failures() {
+					c.until(c.now.Sub(start) + 100*time.Millisecond)
+				}
+				if len(reasons) != 1 || reasons[0] == FailSilent || !c.a.engine.NotBefore("b", "net").After(c.now) {
+					t.Errorf("%s after %v from port %d: attempts failed for %v, the next is not before %v, it is %v", name, when, from, reasons, c.a.engine.NotBefore("b", "net"), c.now)
+				}
+			}
+		}
+	}
+}
+
+// What comes from elsewhere says nothing of the peer, unless it answers what was said to it.
+func TestOthersAreNotThePeer(t *testing.T) {
+	c := newCall(t, asked(true, 0))
+	c.acquire(false)
+	for i := range byte(100) {
+		c.a.step(Datagram{Local: at(addrA, 500), Remote: stranr, Payload: initFrom(t, 10+i)})
+	}
+	c.until(time.Hour)
+	c.silentOnce()
+
+	c = newCall(t, asked(true, 0))
+	c.acquire(false)
+	c.a.step(Datagram{Local: at(addrA, 500), Remote: stranr, Payload: c.response(wire.Cookie([]byte("cookie")))})
+	c.until(time.Hour)
+	if c.a.count(Failed, FailSilent) > 0 || c.a.count(Failed, "") == 0 {
+		t.Errorf("an answer from elsewhere counts as silence\n%s", c.a.story())
+	}
+}
+
+// answers has b take a's last message, and the two go on from there.
+func (c *call) answers() {
+	c.t.Helper()
+	c.wire = append(c.wire, c.last)
+	c.run()
+}
+
+// C-01, S-045: a peer that answers and then cannot prove who it is.
+func TestBadProofIsNoSilence(t *testing.T) {
+	for _, when := range []time.Duration{100 * time.Millisecond, 2900 * time.Millisecond, 3100 * time.Millisecond} {
+		c := newCall(t, asked(true, 0))
+		other := sideB(t)
+		other.Peers[0].PSK = crypto.NewSecret([]byte("another key"))
+		c.b.boot(other)
+		c.acquire(false)
+		c.until(when)
+		c.answers()
+		c.a.expect(Failed, FailAuthentication, 1)
+		if !c.a.engine.NotBefore("b", "net").After(c.now) || len(c.a.cells) > 0 {
+			t.Error("the next attempt does not wait, or there is an SA")
+		}
+		c.until(time.Hour)
+		c.a.expect(Failed, "", 1)
+	}
+}
+
+// C-03, S-050: a slow peer that answers at last gets its SA, by IKE alone: what ICMP said of its port meanwhile never came here.
+func TestSlowPeer(t *testing.T) {
+	for _, when := range []time.Duration{2 * time.Second, 5 * time.Second} {
+		c := newCall(t, asked(true, 0))
+		c.acquire(false)
+		c.until(when)
+		c.answers()
+		c.established("net")
+		c.a.expect(Failed, "", 0)
+	}
+}
+
+// S-051: a peer that was silent begins itself. It is answered at once, whatever pause there is, and what waits for an SA of ours gets it by that.
+func TestSilentPeerBegins(t *testing.T) {
+	second := func(local, remote string, start Start) Child {
+		return Child{Name: "net2", Selectors: []policy.Selector{selector(local, remote)}, Start: start, IdleTimeout: -1, ReplayWindow: 64}
+	}
+	for _, fallback := range []bool{false, true} {
+		for _, silent := range []int{1, 5} {
+			c := &call{link: join(t, func(cfg *Config) {
+				asked(fallback, 0)(cfg)
+				cfg.Peers[0].Children = append(cfg.Peers[0].Children, second("10.7.0.0/24", "10.8.0.0/24", StartOnDemand))
+			}, func(cfg *Config) {
+				cfg.Peers[0].Children = append(cfg.Peers[0].Children, second("10.8.0.0/24", "10.7.0.0/24", StartOnDemand))
+			})}
+			for c.a.step(Tick{}); c.a.count(Failed, FailSilent) < silent; {
+				c.acquire(false)
+				c.until(c.now.Sub(start) + time.Second)
+			}
+			c.b.step(Initiate{Peer: "a", Child: "net"})
+			c.run()
+			c.a.step(Acquire{Peer: "b", Child: "net2"})
+			c.run()
+			if len(c.a.cells) != 2 || len(c.b.cells) != 2 || !c.a.engine.NotBefore("b", "net2").IsZero() {
+				t.Errorf("after %d silences, fallback %t: a sends by %d SAs and b by %d, the next is not before %v\n%s", silent, fallback, len(c.a.cells), len(c.b.cells),
+					c.a.engine.NotBefore("b", "net2"), c.a.story())
+			}
+		}
+	}
+}
+
+// A peer that comes back after a long silence and asks for a cookie gets it at once: silence is no reason for doubt.
+func TestCookieAfterSilence(t *testing.T) {
+	l := join(t, nil, func(c *Config) { c.Limits.CookieThreshold = -1 })
+	c := &call{link: l}
+	c.a.step(Tick{})
+	for c.a.count(Failed, FailSilent) < 10 {
+		c.until(c.now.Sub(start) + time.Second)
+	}
+	for before := len(c.firsts); len(c.firsts) == before; {
+		c.until(c.now.Sub(start) + time.Second)
+	}
+	c.answers()
+	c.established("net")
+}
+
+// Traffic for several children of a peer, in both directions, is one attempt; and the answer brings up all of them.
+func TestOneAttemptForAllChildren(t *testing.T) {
+	names := []string{"net", "net2", "net3", "net4"}
+	several := func(mirror bool) func(*Config) {
+		return func(c *Config) {
+			c.Peers[0].Children = nil
+			for i, name := range names {
+				s := []policy.Selector{selector(fmt.Sprintf("10.1.%d.0/24", i), fmt.Sprintf("10.2.%d.0/24", i))}
+				if mirror {
+					s = mirrored(s)
+				}
+				c.Peers[0].Children = append(c.Peers[0].Children, Child{Name: name, Selectors: s, Start: StartOnDemand, IdleTimeout: -1, ReplayWindow: 64})
+			}
+			c.Peers[0].Fallback = true
+		}
+	}
+	c := &call{link: join(t, several(false), several(true))}
+	c.a.step(Tick{})
+	ask := func() {
+		for range 100 {
+			for _, name := range names {
+				c.a.step(Acquire{Peer: "b", Child: name})
+			}
+		}
+		c.collect()
+	}
+	ask()
+	c.until(5 * time.Second)
+	ask()
+	c.until(time.Hour)
+	c.silentOnce()
+	ask()
+	c.answers()
+	if len(c.a.cells) != 4 || c.a.count(NegotiationStarted, "") != 2 {
+		t.Errorf("%d children are up after %d attempts\n%s", len(c.a.cells), c.a.count(NegotiationStarted, ""), c.a.story())
+	}
+}
+
+// A packet in clear of a host that the default response rule has let in begins nothing with it, and one for a host that has gone is nobody's.
+func TestAcquireForDynamicPeer(t *testing.T) {
+	l := join(t, hosts, answering(template(t)))
+	l.begin()
+	l.run()
+	l.letIn()
+	for range 100 {
+		l.b.step(Acquire{Peer: dynamicA, Child: dynamicA})
+	}
+	l.run()
+	l.letIn()
+	l.b.expect(NegotiationStarted, "", 1)
+	l.a.step(Terminate{Peer: "b"})
+	l.run()
+	for range 100 {
+		l.b.step(Acquire{Peer: dynamicA, Child: dynamicA})
+	}
+	l.advance(time.Hour)
+	l.nobodyLeft()
+	l.b.expect(NegotiationStarted, "", 1)
 }

@@ -1,10 +1,12 @@
 package ikev1
 
 import (
+	"fmt"
 	"net/netip"
 	"testing"
 	"time"
 
+	"sallyport/crypto"
 	"sallyport/ike"
 	"sallyport/ike/isakmp"
 	"sallyport/policy"
@@ -152,4 +154,204 @@ func TestPauseAfterSilence(t *testing.T) {
 	if n := c.a.count(ike.NegotiationStarted, ""); n < 50 || n > 130 {
 		t.Errorf("a tunnel that is kept up is tried %d times in an hour, expected pauses up to a minute", n)
 	}
+}
+
+// hear gives a a datagram of b's, from a port of its own.
+func (c *call) hear(from uint16, payload []byte) {
+	c.a.step(ike.Datagram{Local: netip.AddrPortFrom(addrA, portIKE), Remote: netip.AddrPortFrom(addrB, from), Payload: payload})
+	c.collect()
+}
+
+// cookies are those of a's last message.
+func (c *call) cookies() isakmp.Cookies {
+	c.t.Helper()
+	h, err := isakmp.ParseHeader(c.last.payload)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return h.Cookies
+}
+
+// settle lets time go by until the first attempt has failed, and gives the reasons.
+func (c *call) settle() []ike.Reason {
+	reasons, _ := c.failures()
+	for ; len(reasons) == 0 && c.now.Before(start.Add(5*time.Minute)); reasons, _ = c.failures() {
+		c.until(c.now.Sub(start) + 100*time.Millisecond)
+	}
+	return reasons
+}
+
+// C-01, S-045: whatever comes from the peer ends its chance, however early or late, though it is an error that nobody has signed, or cannot be read: the attempt
+// fails for another reason, and the next one waits although traffic may pass in clear after silence.
+func TestAnyAnswerIsNoSilence(t *testing.T) {
+	notify := func(kind isakmp.NotifyType) func(*call) []byte {
+		return func(c *call) []byte {
+			cookies := c.cookies()
+			cookies.Responder = 8
+			return marshal(t, isakmp.Header{Cookies: cookies, Exchange: isakmp.ExchangeInformational}, isakmp.NewNotify(kind, isakmp.Cookies{}, nil))
+		}
+	}
+	written := func(b ...byte) func(*call) []byte { return func(*call) []byte { return b } }
+	newer := append(make([]byte, 17), 0x20, 34, 0, 0, 0, 0, 0, 0, 0, 0, 28)
+	for name, answer := range map[string]func(*call) []byte{
+		"no proposal":     notify(isakmp.NotifyNoProposalChosen),
+		"another version": notify(isakmp.NotifyInvalidMajorVersion),
+		"a failed proof":  notify(isakmp.NotifyAuthenticationFailed),
+		"another cookie":  notify(isakmp.NotifyInvalidCookie),
+		"what we have not offered": func(c *call) []byte {
+			cookies := c.cookies()
+			cookies.Responder = 8
+			choice := offerPhase1(spread(ikeProposals(t, "aes256-sha512-ecp521"), byKey, isakmp.Lifetime{}))
+			return marshal(t, isakmp.Header{Cookies: cookies, Exchange: isakmp.ExchangeMain}, choice)
+		},
+		"our own message": func(c *call) []byte { return c.last.payload },
+		"IKEv2":           written(newer...),
+		"a header":        func(c *call) []byte { return c.last.payload[:28] },
+		"an octet":        written(7),
+		"nothing":         written(),
+	} {
+		for _, when := range []time.Duration{100 * time.Millisecond, 2900 * time.Millisecond, 3100 * time.Millisecond} {
+			for _, from := range []uint16{500, 61234} {
+				c := newCall(t, asked(true, 0))
+				c.acquire(false)
+				c.until(when)
+				c.hear(from, answer(c))
+				if reasons := c.settle(); len(reasons) != 1 || reasons[0] == ike.FailSilent || !c.a.engine.NotBefore("b", "net").After(c.now) {
+					t.Errorf("%s after %v from port %d: attempts failed for %v, the next is not before %v, it is %v", name, when, from, reasons, c.a.engine.NotBefore("b", "net"), c.now)
+				}
+			}
+		}
+	}
+}
+
+// What comes from elsewhere says nothing of the peer: who is asked for goes by the address.
+func TestOthersAreNotThePeer(t *testing.T) {
+	c := newCall(t, asked(true, 0))
+	c.acquire(false)
+	for range 100 {
+		c.a.step(ike.Datagram{Local: netip.AddrPortFrom(addrA, portIKE), Remote: netip.MustParseAddrPort("198.51.100.9:500"), Payload: c.last.payload})
+	}
+	c.until(time.Hour)
+	c.silentOnce()
+}
+
+// answers has b take a's last message, and the two go on from there.
+func (c *call) answers() {
+	c.t.Helper()
+	c.wire = append(c.wire, c.last)
+	c.run()
+}
+
+// C-01, S-045: a peer that answers and then cannot prove who it is.
+func TestBadProofIsNoSilence(t *testing.T) {
+	for _, when := range []time.Duration{100 * time.Millisecond, 2900 * time.Millisecond, 3100 * time.Millisecond} {
+		c := newCall(t, asked(true, 0))
+		other := sideB(t)
+		other.Peers[0].PSK = crypto.NewSecret([]byte("another key"))
+		c.b.boot(other)
+		c.acquire(false)
+		c.until(when)
+		c.answers()
+		if reasons := c.settle(); len(reasons) != 1 || reasons[0] == ike.FailSilent || !c.a.engine.NotBefore("b", "net").After(c.now) || len(c.a.cells) > 0 {
+			t.Errorf("attempts failed for %v, or the next does not wait, or there is an SA", reasons)
+		}
+	}
+}
+
+// C-03, S-050: a slow peer that answers at last gets its SA, by IKE alone: what ICMP said of its port meanwhile never came here.
+func TestSlowPeer(t *testing.T) {
+	for _, when := range []time.Duration{2 * time.Second, 5 * time.Second} {
+		c := newCall(t, asked(true, 0))
+		c.acquire(false)
+		c.until(when)
+		c.answers()
+		c.established()
+		c.a.expect(ike.Failed, "", 0)
+	}
+}
+
+// S-051: a peer that was silent begins itself. It is answered at once, whatever pause there is, and what waits for an SA of ours gets it by that.
+func TestSilentPeerBegins(t *testing.T) {
+	second := func(local, remote string) ike.Child {
+		return ike.Child{Name: "net2", Selectors: []policy.Selector{selector(t, local, remote)}, Start: ike.StartOnDemand, IdleTimeout: -1, ReplayWindow: 64}
+	}
+	for _, fallback := range []bool{false, true} {
+		for _, silent := range []int{1, 5} {
+			c := &call{link: join(t, func(cfg *ike.Config) {
+				asked(fallback, 0)(cfg)
+				cfg.Peers[0].Children = append(cfg.Peers[0].Children, second("10.7.0.0/24", "10.8.0.0/24"))
+			}, func(cfg *ike.Config) {
+				cfg.Peers[0].Children = append(cfg.Peers[0].Children, second("10.8.0.0/24", "10.7.0.0/24"))
+			})}
+			for c.a.step(ike.Tick{}); c.a.count(ike.Failed, ike.FailSilent) < silent; {
+				c.acquire(false)
+				c.until(c.now.Sub(start) + time.Second)
+			}
+			c.b.step(ike.Initiate{Peer: "a", Child: "net"})
+			c.run()
+			c.a.step(ike.Acquire{Peer: "b", Child: "net2"})
+			c.run()
+			if len(c.a.cells) != 2 || len(c.b.cells) != 2 || !c.a.engine.NotBefore("b", "net2").IsZero() {
+				t.Errorf("after %d silences, fallback %t: a sends by %d SAs and b by %d, the next is not before %v\n%s", silent, fallback, len(c.a.cells), len(c.b.cells),
+					c.a.engine.NotBefore("b", "net2"), c.a.story())
+			}
+		}
+	}
+}
+
+// Traffic for several children of a peer is one attempt; and the answer brings up all of them.
+func TestOneAttemptForAllChildren(t *testing.T) {
+	names := []string{"net", "net2", "net3", "net4"}
+	several := func(ours, theirs int) func(*ike.Config) {
+		return func(c *ike.Config) {
+			c.Peers[0].Children, c.Peers[0].Fallback = nil, true
+			for i, name := range names {
+				s := selector(t, fmt.Sprintf("10.%d.%d.0/24", ours, i), fmt.Sprintf("10.%d.%d.0/24", theirs, i))
+				c.Peers[0].Children = append(c.Peers[0].Children, ike.Child{Name: name, Selectors: []policy.Selector{s}, Start: ike.StartOnDemand, IdleTimeout: -1, ReplayWindow: 64})
+			}
+		}
+	}
+	c := &call{link: join(t, several(1, 2), several(2, 1))}
+	c.a.step(ike.Tick{})
+	ask := func() {
+		for range 100 {
+			for _, name := range names {
+				c.a.step(ike.Acquire{Peer: "b", Child: name})
+			}
+		}
+		c.collect()
+	}
+	ask()
+	c.until(5 * time.Second)
+	ask()
+	c.until(time.Hour)
+	c.silentOnce()
+	ask()
+	c.answers()
+	if len(c.a.cells) != 4 || c.a.count(ike.NegotiationStarted, "") != 2 {
+		t.Errorf("%d children are up after %d attempts\n%s", len(c.a.cells), c.a.count(ike.NegotiationStarted, ""), c.a.story())
+	}
+}
+
+// A packet in clear of a host that the default response rule has let in begins nothing with it, and one for a host that has gone is nobody's.
+func TestAcquireForDynamicPeer(t *testing.T) {
+	l := join(t, hosts, answering(template(t)))
+	l.begin()
+	l.run()
+	l.letIn()
+	acquire := func() {
+		for range 100 {
+			l.b.step(ike.Acquire{Peer: dynamicA, Child: dynamicA})
+		}
+	}
+	acquire()
+	l.run()
+	l.letIn()
+	l.b.expect(ike.NegotiationStarted, "", 1)
+	l.a.step(ike.Terminate{Peer: "b"})
+	l.run()
+	acquire()
+	l.advance(time.Hour)
+	l.nobodyLeft()
+	l.b.expect(ike.NegotiationStarted, "", 1)
 }
