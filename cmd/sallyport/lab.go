@@ -17,7 +17,7 @@ func labCommand() *cobra.Command {
 		Args:  cobra.NoArgs,
 		RunE:  func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
-	command.AddCommand(demoCommand(), benchCommand(), negotiateCommand())
+	command.AddCommand(demoCommand(), benchCommand(), negotiateCommand(), hostileCommand())
 	return command
 }
 

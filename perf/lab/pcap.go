@@ -66,6 +66,18 @@ func (w *pcapWriter) close() error {
 	return errors.Join(w.buffer.Flush(), w.file.Close())
 }
 
+// WritePcap makes a file of frames, for a device that reads them from there.
+func WritePcap(path string, frames [][]byte) error {
+	w, err := createPcap(path, wholeFrame)
+	if err != nil {
+		return err
+	}
+	for _, frame := range frames {
+		err = errors.Join(err, w.write(time.Time{}, frame, len(frame)))
+	}
+	return errors.Join(err, w.close())
+}
+
 // ReadPcap returns the frames of a file that a Capture wrote.
 func ReadPcap(path string) ([][]byte, error) {
 	b, err := os.ReadFile(path)

@@ -104,6 +104,18 @@ func (p *RawPort) open() error {
 	return nil
 }
 
+// Only has the kernel keep what a filter (bpf(4)) takes, and drop the rest before it costs anything.
+func (p *RawPort) Only(filter []unix.SockFilter) error {
+	if err := setFilter(p.fd, filter); err != nil {
+		return fmt.Errorf("lab: filter on %s: %w", p.link, err)
+	}
+	return nil
+}
+
+func setFilter(fd int, filter []unix.SockFilter) error {
+	return unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]})
+}
+
 // Send puts one frame onto the link.
 func (p *RawPort) Send(frame []byte) error {
 	for {

@@ -6,7 +6,6 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -50,12 +49,18 @@ func (s *series) espProposal() string {
 
 var gatewayLAN = netip.MustParsePrefix("10.1.0.0/24")
 
+// Where the gateway is, and the router that all peers are behind.
+var (
+	gatewayAddress = netip.MustParseAddr("192.0.2.1")
+	routerAddress  = netip.MustParseAddr("192.0.2.2")
+)
+
 // bed is a gateway on a CPU of its own, and the link to it.
 type bed struct {
 	*lab.Lab
 	gateway *lab.Namespace
 	process *lab.Process
-	wire    *wire
+	wire    *lab.Router
 }
 
 // startLimit is how long a gateway of thousands of peers may take to start, on a busy machine.
@@ -104,8 +109,8 @@ func (b *bed) start(ctx context.Context, binary string, s series, cpu int) (err 
 	if err := errors.Join(b.gateway.Mute(wanLink), peers.Mute(peersLink)); err != nil {
 		return err
 	}
-	b.wire = &wire{}
-	if b.wire.port, err = peers.RawPort(peersLink); err != nil {
+	b.wire = &lab.Router{Gateway: gatewayAddress, Address: routerAddress}
+	if b.wire.Port, err = peers.RawPort(peersLink); err != nil {
 		return err
 	}
 	if err := b.configure(s, cpu); err != nil {
@@ -122,7 +127,7 @@ func (b *bed) start(ctx context.Context, binary string, s series, cpu int) (err 
 	}); err != nil {
 		return err
 	}
-	return b.wire.find(ctx)
+	return b.wire.Find(ctx, startLimit)
 }
 
 func (b *bed) socket() string { return filepath.Join(b.Dir, "gateway.sock") }
@@ -220,15 +225,6 @@ func (s *series) certificates(values *configurationValues, files map[string]stri
 	}
 	values.Auth = fmt.Sprintf("certificate_file: %s, private_key_file: %s, ca_files: [%s]", certificateFile, keyFile, authorityFile)
 	return nil
-}
-
-// dial connects to where the gateway has its metrics: the connection is made on the namespace's thread, and works from anywhere.
-func (b *bed) dial(ctx context.Context, network, address string) (conn net.Conn, err error) {
-	err = b.gateway.Do(func() (err error) {
-		conn, err = (&net.Dialer{}).DialContext(ctx, network, address)
-		return err
-	})
-	return conn, err
 }
 
 // spent is the CPU time that the gateway has had: fields 14 and 15 of proc(5)'s stat, in ticks of 10 ms.

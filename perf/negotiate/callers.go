@@ -12,6 +12,7 @@ import (
 	"sallyport/ike"
 	"sallyport/ike/ikev1"
 	"sallyport/perf/ikebench"
+	"sallyport/perf/lab"
 	"sallyport/policy"
 )
 
@@ -24,7 +25,7 @@ type engine interface {
 // the one before, and lets them be.
 type callers struct {
 	engine     engine
-	wire       *wire
+	wire       *lab.Router
 	authority  *ikebench.Authority // nil: preshared keys
 	quickModes int
 	list       []*caller
@@ -56,7 +57,7 @@ func numbered(network byte, number int) netip.Addr {
 func callerName(number int) string { return fmt.Sprintf("peer-%d", number) }
 
 // newCallers makes those that a series needs, to call by the wire.
-func newCallers(ctx context.Context, s series, w *wire) (*callers, error) {
+func newCallers(ctx context.Context, s series, w *lab.Router) (*callers, error) {
 	c := &callers{wire: w, authority: s.authority, quickModes: s.quickModes, byName: map[string]*caller{}, spi: 0x1000}
 	var peers []ike.Peer
 	for i := range s.callers {
@@ -119,12 +120,12 @@ func (c *callers) run(ctx context.Context, r *round) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		datagrams, err := c.wire.receive()
+		datagrams, err := c.wire.Receive()
 		if err != nil {
 			return err
 		}
 		for _, d := range datagrams {
-			c.step(ike.Datagram{Local: d.to, Remote: d.from, Payload: d.payload})
+			c.step(ike.Datagram{Local: d.To, Remote: d.From, Payload: d.Payload})
 		}
 		began := c.call(r)
 		if !c.armed.IsZero() && !time.Now().Before(c.armed) {
@@ -135,7 +136,7 @@ func (c *callers) run(ctx context.Context, r *round) error {
 			return c.failed
 		}
 		if len(datagrams) == 0 && began == 0 {
-			if err := c.wire.wait(r.pause(time.Now(), c.armed)); err != nil {
+			if err := c.wire.Wait(r.pause(time.Now(), c.armed)); err != nil {
 				return err
 			}
 		}
@@ -165,7 +166,7 @@ func (c *callers) step(event ike.Event) {
 		for _, effect := range c.engine.Step(time.Now(), pending[0]) {
 			switch e := effect.(type) {
 			case ike.Send:
-				if err := c.wire.send(datagram{e.Local, e.Remote, e.Payload}, e.NonESPMarker); err != nil {
+				if err := c.wire.Send(lab.Datagram{From: e.Local, To: e.Remote, Payload: e.Payload}, e.NonESPMarker); err != nil {
 					c.failed = err
 				}
 			case ike.Arm:

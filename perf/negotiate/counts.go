@@ -1,16 +1,12 @@
 package negotiate
 
 import (
-	"bufio"
 	"context"
-	"fmt"
-	"net/http"
-	"regexp"
-	"strconv"
 	"strings"
 	"time"
 
 	"sallyport/ike"
+	"sallyport/perf/lab"
 )
 
 // counts are what the gateway has counted by itself, as its metrics have it.
@@ -19,45 +15,14 @@ type counts struct {
 	shed                  map[string]float64 // datagrams that it did not take, by why
 }
 
-// countLimit is how long a gateway may take to tell, on a busy machine.
-const countLimit = time.Minute
-
-// sample is one line of the text that Prometheus reads.
-var sample = regexp.MustCompile(`^sallyport_([a-z_]+)(?:\{(.*)\})? ([0-9.e+]+)$`)
-
-// label is one of its labels that count here; their values are words.
-var label = regexp.MustCompile(`(kind|reason|queue)="([a-z_]*)"`)
-
 // count asks the gateway.
 func (b *bed) count(ctx context.Context) (counts, error) {
 	c := counts{shed: map[string]float64{}}
-	ctx, cancel := context.WithTimeout(ctx, countLimit)
-	defer cancel()
-	client := http.Client{Transport: &http.Transport{DialContext: b.dial}}
-	defer client.CloseIdleConnections()
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+metricsAddress+"/metrics", nil)
-	if err != nil {
-		return c, err
+	samples, err := b.gateway.Metrics(ctx, metricsAddress)
+	for _, s := range samples {
+		c.add(s)
 	}
-	response, err := client.Do(request)
-	if err != nil {
-		return c, fmt.Errorf("negotiate: metrics of the gateway: %w", err)
-	}
-	defer response.Body.Close()
-	if response.StatusCode != http.StatusOK {
-		return c, fmt.Errorf("negotiate: metrics of the gateway: %s, expected %d", response.Status, http.StatusOK)
-	}
-	lines := bufio.NewScanner(response.Body)
-	for lines.Scan() {
-		if m := sample.FindStringSubmatch(lines.Text()); m != nil {
-			value, err := strconv.ParseFloat(m[3], 64)
-			if err != nil {
-				return c, fmt.Errorf("negotiate: metrics of the gateway: %q: %w", lines.Text(), err)
-			}
-			c.add(m[1], m[2], value)
-		}
-	}
-	return c, lines.Err()
+	return c, err
 }
 
 // countUntil asks the gateway what has come to it, until that is what the peers say, or no longer becomes it.
@@ -79,16 +44,12 @@ func (b *bed) countUntil(ctx context.Context, before counts, r *round) (c counts
 	return c, nil
 }
 
-func (c *counts) add(name, labels string, value float64) {
-	words := map[string]string{}
-	for _, m := range label.FindAllStringSubmatch(labels, -1) {
-		words[m[1]] = m[2]
-	}
-	kind, reason := words["kind"], words["reason"]
+func (c *counts) add(s lab.Sample) {
+	name, value, kind, reason := s.Name, s.Value, s.Labels["kind"], s.Labels["reason"]
 	switch {
 	case name == "ike_queue_full_total", name == "slow_path_lost_total", name == "drops_total" && strings.Contains(reason, "full"):
 		if value > 0 {
-			c.shed[strings.TrimSpace(name+" "+reason+words["queue"])] += value
+			c.shed[strings.TrimSpace(name+" "+reason+s.Labels["queue"])] += value
 		}
 	case name != "ike_facts_total":
 	case kind == ike.IKEEstablished.String():
