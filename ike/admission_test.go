@@ -32,20 +32,6 @@ func TestProvenInitsAreLimited(t *testing.T) {
 	l.established("net")
 }
 
-// The many ports of an address with an established IKE SA do not add up to all half-open IKE SAs that there may be.
-func TestPortsOfAnEstablishedAddressAreLimited(t *testing.T) {
-	l := up(t, nil, func(c *Config) { c.Limits.CookieThreshold = 1000 })
-	for i := range 200 {
-		l.b.step(Datagram{Local: at(addrB, 500), Remote: at(addrA, 1000+uint16(i)), Payload: initFrom(t, byte(i))})
-	}
-	if open, most := l.b.engine.halfOpen.Total(), l.b.engine.limits.HalfOpenPerAddress; open != most {
-		t.Errorf("%d half-open IKE SAs, expected %d", open, most)
-	}
-	l.wire = nil
-	l.advance(time.Minute)
-	l.established("net")
-}
-
 // A request that is repeated by whoever has seen it gets its response at the peer's address, and elsewhere a few times a second: the response may be many
 // times as long. The same once the IKE SA is gone.
 func TestResponsesElsewhereAreLimited(t *testing.T) {
