@@ -133,6 +133,10 @@ func (g *Gateway) controlHandler() http.Handler {
 		down, err := g.portsWithoutLink()
 		return ikeView(negotiated, down), err
 	})
+	get(api.PathIKELimits, func(r *http.Request) (any, error) {
+		uses, err := g.negotiator.limitUses(r.Context())
+		return limitsView(uses, r.URL.Query().Get("peer")), err
+	})
 	get(api.PathWhy, func(r *http.Request) (any, error) { return g.why(r.Context(), r.URL.Query()) })
 	get(api.PathFilters, func(*http.Request) (any, error) { return filtersView(g.running().spd, g.plane.Counters().Filters), nil })
 	get(api.PathDoctor, func(r *http.Request) (any, error) { return g.examination(r.Context(), r.URL.Query().Get("peer")) })

@@ -17,6 +17,7 @@ type engine interface {
 	Carries(peer string) bool
 	Begins(peer string) bool
 	Retired() int
+	LimitUses(now time.Time) []ike.LimitUse
 }
 
 // The engines by what their versions are called in effects: their place in engines.by.
@@ -48,6 +49,7 @@ type engines struct {
 	place   map[string]int                // of peers in the configuration
 	carried map[string][versions]bool     // of peers of both versions: who has them, as the other engine knows
 	dynamic map[string]int                // who has let in each dynamic peer
+	ledger  *ike.Ledger                   // of both
 	wishes  map[string][]wish             // of peers of both with fallback: what IKEv2 is asked for, and IKEv1 after it
 }
 
@@ -55,7 +57,8 @@ type engines struct {
 type pathOf struct{ local, remote netip.Addr }
 
 func newEngines(cfg ike.Config) *engines {
-	e := &engines{by: [versions]engine{byV2: ike.NewEngine(cfg), byV1: ikev1.NewEngine(cfg)}, dynamic: map[string]int{}}
+	cfg.Ledger = ike.NewLedger(cfg.Limits)
+	e := &engines{ledger: cfg.Ledger, by: [versions]engine{byV2: ike.NewEngine(cfg), byV1: ikev1.NewEngine(cfg)}, dynamic: map[string]int{}}
 	e.learn(cfg.Peers)
 	return e
 }
@@ -237,6 +240,15 @@ func (e *engines) Snapshot() (list []ike.SAInfo) {
 		}
 	}
 	slices.SortStableFunc(list, func(a, b ike.SAInfo) int { return e.placeOf(a.Peer) - e.placeOf(b.Peer) })
+	return list
+}
+
+// LimitUses are the limits of both together, and then those that each has for itself.
+func (e *engines) LimitUses(now time.Time) []ike.LimitUse {
+	list := e.ledger.LimitUses(now)
+	for _, engine := range e.by {
+		list = append(list, engine.LimitUses(now)...)
+	}
 	return list
 }
 

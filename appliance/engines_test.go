@@ -31,6 +31,7 @@ func (s *stubEngine) NotBefore(string, string) time.Time { return time.Time{} }
 func (s *stubEngine) Carries(string) bool                { return s.carries }
 func (s *stubEngine) Begins(string) bool                 { return false }
 func (s *stubEngine) Retired() int                       { return 1 }
+func (s *stubEngine) LimitUses(time.Time) []ike.LimitUse { return nil }
 
 // take is what the engine was told, and from how many addresses it heard of the other's datagrams.
 func (s *stubEngine) take() (told []ike.Event, heard int) {

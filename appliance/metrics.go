@@ -163,6 +163,7 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	counter(descOverflow, full.Begin, "begin")
 	counter(descOverflow, full.Continue, "continue")
 	g.collectSoft(counter, gauge)
+	g.collectLimits(counter, gauge)
 	counter(descLost, counts.Lost)
 	gauge(descBuffers, uint64(g.pool.InUse()))
 }

@@ -368,6 +368,12 @@ func (n *negotiator) snapshot(ctx context.Context) (infos []ike.SAInfo, err erro
 	return infos, err
 }
 
+// limitUses are the limits of IKE, with what there is of what they limit.
+func (n *negotiator) limitUses(ctx context.Context) (uses []ike.LimitUse, err error) {
+	err = n.do(ctx, func() { uses = n.engine.LimitUses(time.Now()) })
+	return uses, err
+}
+
 // manualStates is what is up of the manual SAs.
 func (n *negotiator) manualStates(ctx context.Context) (states []api.ManualSA, err error) {
 	err = n.do(ctx, func() { states = n.manual.states() })

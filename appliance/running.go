@@ -141,7 +141,8 @@ func (now *running) reconfigure() ike.Reconfigure {
 			heard[address.Addr()] = p.IKE && now.spd.NeedsIKE
 		}
 	}
-	return ike.Reconfigure{Peers: now.peers, DefaultResponse: now.response, Deaf: func(local netip.Addr) bool { return !heard[local] }}
+	limits := now.cfg.Limits
+	return ike.Reconfigure{Peers: now.peers, DefaultResponse: now.response, Limits: &limits, Deaf: func(local netip.Addr) bool { return !heard[local] }}
 }
 
 // snapshot is what the data plane is told. A route by a neighbour on a subnet that

@@ -15,20 +15,21 @@ import (
 
 // Paths of the control API. Reading is GET, acting is POST.
 const (
-	PathVersion  = "/v1/version"
-	PathPorts    = "/v1/ports"
-	PathSAs      = "/v1/sas"
-	PathIKE      = "/v1/ike"
-	PathFilters  = "/v1/filters"
-	PathFlows    = "/v1/flows"
-	PathCounters = "/v1/counters"
-	PathDrops    = "/v1/drops"
-	PathWhy      = "/v1/why"    // ?peer=NAME: Why
-	PathEvents   = "/v1/events" // ?follow=true&peer=NAME&from=NUMBER: lines, each an Event
-	PathIKELog   = "/v1/ikelog" // IKELog; POST SwitchIKELog, answers IKELog
-	PathUp       = "/v1/up"
-	PathDown     = "/v1/down"
-	PathRekey    = "/v1/rekey"
+	PathVersion   = "/v1/version"
+	PathPorts     = "/v1/ports"
+	PathSAs       = "/v1/sas"
+	PathIKE       = "/v1/ike"
+	PathFilters   = "/v1/filters"
+	PathFlows     = "/v1/flows"
+	PathCounters  = "/v1/counters"
+	PathDrops     = "/v1/drops"
+	PathWhy       = "/v1/why"        // ?peer=NAME: Why
+	PathIKELimits = "/v1/ike/limits" // ?peer=NAME, without it all and of peers those with refusals: []IKELimit
+	PathEvents    = "/v1/events"     // ?follow=true&peer=NAME&from=NUMBER: lines, each an Event
+	PathIKELog    = "/v1/ikelog"     // IKELog; POST SwitchIKELog, answers IKELog
+	PathUp        = "/v1/up"
+	PathDown      = "/v1/down"
+	PathRekey     = "/v1/rekey"
 
 	PathReauthenticate = "/v1/reauthenticate"
 

@@ -69,6 +69,7 @@ func (b *builder) build() {
 	b.fragments()
 	b.rekeyRate()
 	b.soft()
+	b.limits()
 	b.checks()
 	b.buildPeers()
 	b.warnOfChecks()

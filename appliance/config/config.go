@@ -30,6 +30,7 @@ type Config struct {
 	Exemptions  policy.ExemptionLevel
 	IKEEnabled  bool
 	Soft        Soft
+	Limits      ike.Limits         // of IKE
 	Refresh     time.Duration      // how often the file is looked at for changes; 0 is never
 	Environment policy.Environment // the addresses of all ports
 	SPD         *policy.SPD        // the active policy, compiled for Environment

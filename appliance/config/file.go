@@ -265,7 +265,33 @@ type fileExemptions struct {
 }
 
 type fileIKE struct {
-	Enabled bool `mapstructure:"enabled" default:"true"`
+	Enabled bool       `mapstructure:"enabled" default:"true"`
+	Limits  fileLimits `mapstructure:"limits"`
+}
+
+// fileLimits bounds what peers, and whoever writes in their name, can have IKE hold or do. The defaults are those of ike.Limits.
+type fileLimits struct {
+	HalfOpen                 int           `mapstructure:"half_open" default:"1000"`
+	HalfOpenPerAddress       int           `mapstructure:"half_open_per_address" default:"35"`
+	HalfOpenPerPort          int           `mapstructure:"half_open_per_port" default:"5"`
+	HalfOpenTimeout          time.Duration `mapstructure:"half_open_timeout" default:"30s"`
+	CookieThreshold          int           `mapstructure:"cookie_threshold" default:"32"`
+	Rate                     int           `mapstructure:"rate" default:"1024"`
+	RatePerPrefix            int           `mapstructure:"rate_per_prefix" default:"128"`
+	RatePerAddress           int           `mapstructure:"rate_per_address" default:"8"`
+	RateOfStrangers          int           `mapstructure:"rate_of_strangers" default:"32"`
+	MaxEstablished           int           `mapstructure:"max_established" default:"65536"`
+	MaxEstablishedPerPeer    int           `mapstructure:"max_established_per_peer" default:"16"`
+	MaxChildren              int           `mapstructure:"max_children" default:"65536"`
+	MaxChildrenPerPeer       int           `mapstructure:"max_children_per_peer" default:"1024"`
+	MaxChildrenPerIKESA      int           `mapstructure:"max_children_per_ike_sa" default:"128"`
+	MaxChildrenPerRule       int           `mapstructure:"max_children_per_rule" default:"16"`
+	RequestsPerPeer          int           `mapstructure:"requests_per_peer" default:"32"`
+	DynamicPeers             int           `mapstructure:"dynamic_peers" default:"256"`
+	CertificateChecks        int           `mapstructure:"certificate_checks" default:"64"`
+	CertificateChecksPerPeer int           `mapstructure:"certificate_checks_per_peer" default:"4"`
+	FragmentKB               int           `mapstructure:"fragment_kb" default:"4096"`
+	RepliesToStrangers       int           `mapstructure:"replies_to_strangers" default:"10"`
 }
 
 // fileSoft bounds the soft SAs, and what leads to one. How long one lasts is no setting (S-047).

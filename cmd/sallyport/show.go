@@ -24,10 +24,12 @@ func showCommand() *cobra.Command {
 
 	flows := view("flows", "Show remembered decisions of the flow caches", api.PathFlows, flowTable)
 	flows.Flags().Int("limit", 1000, "flows to show at the most, over all workers")
+	peers := withWhy(view("ike", "Show peers and their IKE SAs; with --why, why a tunnel is not up", api.PathIKE, ikeTable))
+	peers.AddCommand(limitsCommand())
 	show.AddCommand(
 		view("ports", "Show ports: device, addresses, link", api.PathPorts, portTable),
 		withWhy(view("sas", "Show the SAD: each direction of each Child SA; with --why, why a tunnel has none", api.PathSAs, saTable)),
-		withWhy(view("ike", "Show peers and their IKE SAs; with --why, why a tunnel is not up", api.PathIKE, ikeTable)),
+		peers,
 		view("certificates", "Show our certificates and those of CAs, and when they end", api.PathCertificates, certificateTable),
 		view("crl", "Show the CRLs that serve, and the servers that are left alone", api.PathCRL, crlTable),
 		view("filters", "Show the compiled SPD in match order, with hits", api.PathFilters, filterTable),

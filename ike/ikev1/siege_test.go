@@ -38,7 +38,13 @@ type siege struct {
 	gateway, peer stepper
 	armed         [2]time.Time // of the gateway, of the peer
 	wire          []flying
-	up            int // IKE SAs established at the gateway
+	ledger        *ike.Ledger
+	asked         uint64     // first messages of the test's
+	up, ended     int        // IKE SAs established at the gateway, and ended there
+	answers       int        // datagrams that it has sent
+	at            netip.Addr // where the peer is
+	limits        ike.Limits // of the gateway
+	stranger      bool       // the peer says to be somebody else
 	spis          uint32
 	last          ike.Datagram // that the peer sent
 }
@@ -50,16 +56,29 @@ type flying struct {
 }
 
 func newSiege(v ike.Version) *siege {
-	s := &siege{version: v, now: beginning}
-	s.gateway = s.engine(s.config(1, gateway, branch, ike.StartOnDemand))
+	s := &siege{version: v, now: beginning, at: branch}
+	s.begin(branch)
 	s.boot(2)
 	return s
 }
 
+// begin has the gateway know a peer at each of the addresses.
+func (s *siege) begin(at ...netip.Addr) {
+	var cfg ike.Config
+	for _, a := range at {
+		one := s.config(1, gateway, a, ike.StartOnDemand)
+		one.Peers = append(cfg.Peers, one.Peers...)
+		cfg = one
+	}
+	s.ledger = ike.NewLedger(s.limits)
+	cfg.Limits, cfg.Ledger = s.limits, s.ledger
+	s.gateway = s.engine(cfg)
+}
+
 func (s *siege) config(seed byte, local, remote netip.Addr, start ike.Start) ike.Config {
 	return ike.Config{Random: rand.NewChaCha8([32]byte{seed}), AllocateSPI: func(string, string) (uint32, error) { s.spis++; return 0x1000 + s.spis, nil },
-		Peers: []ike.Peer{{Name: "peer", Version: s.version, Local: local, Remote: remote, PSK: crypto.NewSecret([]byte("correct horse")), DPDDelay: -1,
-			Children: []ike.Child{{Name: "net", Start: start, IdleTimeout: -1,
+		Peers: []ike.Peer{{Name: "at " + remote.String(), Version: s.version, Local: local, Remote: remote, PSK: crypto.NewSecret([]byte("correct horse")), DPDDelay: -1,
+			Children: []ike.Child{{Name: "to " + remote.String(), Start: start, IdleTimeout: -1,
 				Selectors: []policy.Selector{{Local: policy.HostRange(local), Remote: policy.HostRange(remote), LocalPort: policy.AnyPort, RemotePort: policy.AnyPort}}}}}}}
 }
 
@@ -72,7 +91,11 @@ func (s *siege) engine(cfg ike.Config) stepper {
 
 // boot has the peer begin with nothing, at its first step.
 func (s *siege) boot(seed byte) {
-	s.peer, s.armed[1] = s.engine(s.config(seed, branch, gateway, ike.StartAlways)), time.Time{}
+	cfg := s.config(seed, s.at, gateway, ike.StartAlways)
+	if s.stranger {
+		cfg.Peers[0].LocalID = ike.AddressIdentity(anywhere(1))
+	}
+	s.peer, s.armed[1] = s.engine(cfg), time.Time{}
 }
 
 // step gives one of the two an event. What the gateway sends elsewhere, or in answer to what the peer has not sent, is lost on the peer.
@@ -90,12 +113,19 @@ func (s *siege) step(peer bool, event ike.Event) {
 			if peer {
 				s.last = d
 			}
-			if peer || ef.Remote.Addr() == branch {
+			if !peer {
+				s.answers++
+			}
+			if peer || ef.Remote.Addr() == s.at {
 				s.wire = append(s.wire, flying{s.now.Add(oneWay), !peer, d})
 			}
 		case ike.Fact:
-			if !peer && ef.Kind == ike.IKEEstablished {
+			switch {
+			case peer:
+			case ef.Kind == ike.IKEEstablished:
 				s.up++
+			case ef.Kind == ike.IKEDeleted:
+				s.ended++
 			}
 		}
 	}
