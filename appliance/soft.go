@@ -329,7 +329,7 @@ func softConfig(limits soft.Limits, spd *policy.SPD, peers, before []ike.Peer) s
 		for _, c := range peers[i].Children {
 			p.Tunnels = append(p.Tunnels, c.Name)
 		}
-		if old := was[p.Name]; old != nil {
+		if old := was[p.Name]; old != nil && (old.Fallback || peers[i].Fallback) { // of many thousand peers those that it is of interest for
 			p.Renewed = !old.SameIdentity(peers[i])
 		}
 		c.Peers = append(c.Peers, p)

@@ -56,6 +56,16 @@ var (
 		SA:      &api.SA{Direction: "outbound", SPI: "0xb4923001", Suite: "aes128gcm16", Local: "192.0.2.1", Remote: "192.0.2.2"},
 		OutPort: "wan", NextHop: "192.0.2.2", Neighbour: "02:00:00:00:00:02",
 		Cached: []api.CachedFlow{{Worker: 0, Action: "protect", Current: true}, {Worker: 1, Action: "drop", Reason: "no_filter"}}}
+	inClear = func() api.Explanation {
+		e := explained
+		e.Action, e.CellState, e.SA, e.Cached, e.SoftSA = "forward", holding, nil, nil, &api.SoftSA{Peer: "site-b", Selector: "10.1.0.5 === 10.2.0.9[445] tcp", Remaining: 288}
+		return e
+	}()
+	notInClear = func() api.Explanation {
+		e := inClear
+		e.Action, e.SoftSA, e.Fallback = "protect", nil, "refused: the peer has proved who it is before"
+		return e
+	}()
 	dropped = api.Explanation{Packet: "udp 203.0.113.9:9 > 10.1.0.5:9", Port: "wan", Verdict: "block", Action: "drop", Reason: "no_filter",
 		Disagreement: "the worker's table says permit"}
 )
@@ -134,6 +144,10 @@ func TestCommands(t *testing.T) {
 		"reload": {"reload", asked{what: "POST /v1/config/reload", body: `{}`}, changed},
 		"explain": {"explain --src 10.1.0.5 --dst 10.2.0.9 --proto tcp --sport 40000 --dport 445 --in lan",
 			asked{what: "GET /v1/explain", query: "dport=445&dst=10.2.0.9&in=lan&proto=tcp&sport=40000&src=10.1.0.5"}, explained},
+		"explain in clear": {"explain --src 10.1.0.5 --dst 10.2.0.9 --proto tcp --dport 445",
+			asked{what: "GET /v1/explain", query: "dport=445&dst=10.2.0.9&proto=tcp&src=10.1.0.5"}, inClear},
+		"explain refused": {"explain --src 10.1.0.5 --dst 10.2.0.9 --proto tcp --dport 445",
+			asked{what: "GET /v1/explain", query: "dport=445&dst=10.2.0.9&proto=tcp&src=10.1.0.5"}, notInClear},
 		"explain dropped": {"explain --src 203.0.113.9 --dst 10.1.0.5 --proto udp",
 			asked{what: "GET /v1/explain", query: "dst=10.1.0.5&proto=udp&src=203.0.113.9"}, dropped},
 	} {

@@ -119,6 +119,8 @@ func verdictLines(out io.Writer, e api.Explanation) error {
 	switch {
 	case e.Reason != "":
 		action += ", " + e.Reason
+	case e.SoftSA != nil:
+		action += ", in CLEAR by a soft SA"
 	case e.Tunnel != "" && e.CellState == holding:
 		action += ", and until an SA is up the packet waits, within bounds, and has one negotiated"
 	}

@@ -129,8 +129,23 @@ type peer struct {
 	fallback      bool // a filter of it may fall back
 	heard         time.Time
 	authenticated bool
-	waits         map[Key]*waiting
-	sas           map[Key]*SA
+	waits         map[Key]*waiting // nil until there is one: most of many thousand peers never have any
+	sas           map[Key]*SA      // likewise
+}
+
+func (b *Book) await(p *peer, key Key, w *waiting) {
+	if p.waits == nil {
+		p.waits = map[Key]*waiting{}
+	}
+	p.waits[key] = w
+	b.waits++
+}
+
+func (p *peer) hold(sa *SA) {
+	if p.sas == nil {
+		p.sas = map[Key]*SA{}
+	}
+	p.sas[sa.Key] = sa
 }
 
 // Book keeps who waits and who may speak in clear. Its zero value is not usable: see New.
@@ -183,8 +198,7 @@ func (b *Book) Ask(now time.Time, r Request) Answer {
 	if why := b.closed(now, p, r.Packet); why != "" {
 		return b.refuse(Answer{Negotiate: true, Refused: why})
 	}
-	p.waits[key] = &waiting{Request: r, filter: f, first: now, last: now}
-	b.waits++
+	b.await(p, key, &waiting{Request: r, filter: f, first: now, last: now})
 	return Answer{Negotiate: true}
 }
 
@@ -287,7 +301,8 @@ func (b *Book) Silent(now time.Time, name string) (o Outcome) {
 			continue
 		}
 		sa := &SA{Key: key, Peer: p.Name, Tunnel: w.Tunnel, Rule: w.filter.Rule, Filter: w.filter.Name, Traffic: narrowed(w.filter.Traffic, key.Local, key.Remote), Created: now}
-		p.sas[key], b.sas[key] = sa, sa
+		p.hold(sa)
+		b.sas[key] = sa
 		b.counts.created++
 		o.Made = append(o.Made, *sa)
 	}

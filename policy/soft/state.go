@@ -22,7 +22,7 @@ func (b *Book) Configure(now time.Time, c Config) (ended []Ended) {
 	}
 	b.waits = 0
 	for _, cfg := range c.Peers {
-		p := &peer{Peer: cfg, waits: map[Key]*waiting{}, sas: map[Key]*SA{}}
+		p := &peer{Peer: cfg}
 		for _, tunnel := range cfg.Tunnels {
 			p.fallback = p.fallback || falls[tunnel]
 		}
@@ -65,13 +65,12 @@ func (b *Book) keep(p, was *peer) {
 	for key, w := range was.waits {
 		if f := same(key, w.Tunnel); f != nil {
 			w.filter = f
-			p.waits[key] = w
-			b.waits++
+			b.await(p, key, w)
 		}
 	}
 	for key, sa := range was.sas {
 		if f := same(key, sa.Tunnel); f != nil && narrowed(f.Traffic, key.Local, key.Remote) == sa.Traffic {
-			p.sas[key] = sa
+			p.hold(sa)
 		}
 	}
 }
