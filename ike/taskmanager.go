@@ -446,12 +446,17 @@ func (tm *taskManager) reply(request, answer *message) {
 	tm.start()
 }
 
-// repeatInit answers an IKE_SA_INIT request that came before. Once the peer has gone on from there it is an old datagram.
+// repeatInit answers an IKE_SA_INIT request that came before, as often as a peer sends one and then at the rate of other answers to nobody knows whom. Once
+// the peer has gone on from there it is an old datagram.
 func (tm *taskManager) repeatInit(d Datagram, h wire.Header) {
 	if tm.sa.state != stateHalfOpen {
 		tm.sa.engine.drop(d, h, DropNoState)
 		return
 	}
+	if (d.Remote != tm.sa.remote || tm.repeated >= tm.sa.engine.limits.Retransmit.Tries) && !tm.sa.engine.mayReply(d) {
+		return
+	}
+	tm.repeated++
 	tm.sa.countRepeat()
 	tm.sa.engine.send(d.Local, d.Remote, tm.sa.initResponse)
 }
