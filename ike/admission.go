@@ -44,14 +44,12 @@ func PlaceAt(from, established netip.AddrPort) admission.Place {
 // trusts reports whether a request may cost a Diffie-Hellman computation and a half-open IKE SA without proof of its address. It may not when
 // there are many of them, when they come fast (one with a bad public value costs the computation and leaves nothing to count), or when half of what
 // an address with an established IKE SA is granted is taken: the rest is for the peer itself, whoever sends in its name (S-088).
-func (e *Engine) trusts(from admission.Place) bool {
-	switch h := &e.halfOpen; {
-	case h.Total() >= e.limits.CookieThreshold:
-		return false
-	case from.Established && h.OfPort(from.From) >= e.limits.HalfOpenEstablished/2:
-		return false
-	}
-	return e.unproven.Take(e.now)
+func (e *Engine) trusts(from admission.Place) bool { return !e.wary(from) && e.unproven.Take(e.now) }
+
+// wary reports whether trusts would say no, and counts nothing.
+func (e *Engine) wary(from admission.Place) bool {
+	h := &e.halfOpen
+	return h.Total() >= e.limits.CookieThreshold || from.Established && h.OfPort(from.From) >= e.limits.HalfOpenEstablished/2 || !e.unproven.Has(e.now)
 }
 
 // affords reports whether an address that has proved to be the sender's may cost another Diffie-Hellman computation. What it begins and lets fail at once

@@ -5,15 +5,17 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/binary"
+	"hash"
 	"time"
 )
 
 // cookies makes and checks the cookies of RFC 7296 2.6: <version of secret> | HMAC(<secret>, Ni | IPi | port | SPIi). Nothing is kept for a
 // cookie given out; one is good until its secret has been replaced twice.
 type cookies struct {
-	secrets [2][]byte // the current one and the one before
-	version uint8     // of the current one
+	secrets [2]hash.Hash // HMACs by the current one and the one before
+	version uint8        // of the current one
 	since   time.Time
+	octets  []byte // that a cookie is made of
 }
 
 // rotate replaces the secret when its time is over. It is called before each use, so a secret unused for long goes at its next use.
@@ -26,29 +28,38 @@ func (c *cookies) rotate(e *Engine) {
 	if age >= 2*e.limits.CookieLifetime {
 		c.secrets[1] = nil
 	}
-	c.secrets[0] = e.random(sha256.Size)
+	c.secrets[0] = hmac.New(sha256.New, e.random(sha256.Size))
 	c.version++
 	c.since = e.now
 }
 
 func (c *cookies) make(d Datagram, spi uint64, nonce []byte) []byte {
-	return cookie(c.secrets[0], c.version, d, spi, nonce)
+	return c.cookie(make([]byte, 0, 1+sha256.Size), 0, d, spi, nonce)
 }
 
 func (c *cookies) valid(data []byte, d Datagram, spi uint64, nonce []byte) bool {
 	for age, secret := range c.secrets {
-		if secret != nil && subtle.ConstantTimeCompare(data, cookie(secret, c.version-uint8(age), d, spi, nonce)) == 1 {
+		if secret == nil {
+			continue
+		}
+		var room [1 + sha256.Size]byte
+		if subtle.ConstantTimeCompare(data, c.cookie(room[:0], age, d, spi, nonce)) == 1 {
 			return true
 		}
 	}
 	return false
 }
 
-func cookie(secret []byte, version uint8, d Datagram, spi uint64, nonce []byte) []byte {
-	mac := hmac.New(sha256.New, secret)
-	mac.Write(nonce)
-	mac.Write(d.Remote.Addr().AsSlice())
-	mac.Write(binary.BigEndian.AppendUint16(nil, d.Remote.Port()))
-	mac.Write(spi8(spi))
-	return mac.Sum([]byte{version})
+// cookie appends that of the secret of an age. It allocates nothing, for a flood's sake.
+func (c *cookies) cookie(to []byte, age int, d Datagram, spi uint64, nonce []byte) []byte {
+	address := d.Remote.Addr().As16()
+	b := append(c.octets[:0], nonce...)
+	b = append(b, address[16-d.Remote.Addr().BitLen()/8:]...)
+	b = binary.BigEndian.AppendUint16(b, d.Remote.Port())
+	b = binary.BigEndian.AppendUint64(b, spi)
+	c.octets = b
+	mac := c.secrets[age]
+	mac.Reset()
+	mac.Write(b)
+	return mac.Sum(append(to, c.version-uint8(age)))
 }

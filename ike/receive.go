@@ -176,6 +176,9 @@ func (e *Engine) initRequest(d Datagram, h wire.Header) {
 		e.fact(Fact{Kind: Refused, Reason: reason, Local: d.Local, Remote: d.Remote, SPIi: h.InitiatorSPI})
 		return
 	}
+	if (stranger || e.wary(place)) && e.turnAway(d, h) {
+		return
+	}
 	sa := newResponder(e, d, h, peers)
 	sa.stranger, sa.place = stranger, place
 	m, err := sa.open(d)
@@ -193,15 +196,29 @@ func (e *Engine) initRequest(d Datagram, h wire.Header) {
 	sa.tasks.handle(m)
 }
 
-// demandCookie answers with COOKIE when the request, which has to prove its address, does not (RFC 7296 2.6).
+// turnAway demands a cookie of a request that has to prove its address, before anything is made of the request. What it cannot judge is left to demandCookie.
+func (e *Engine) turnAway(d Datagram, h wire.Header) bool {
+	s, err := wire.SkimInit(d.Payload)
+	return err == nil && e.demand(d, h, s)
+}
+
+// demandCookie does the same with a request that has been parsed.
 func (e *Engine) demandCookie(d Datagram, m *message) bool {
+	s := wire.Skim{Nonce: wire.Find[*wire.Nonce](m.Payloads).Data}
+	if n, ok := m.Payloads[0].(*wire.Notify); ok && n.Type == wire.NotifyCookie {
+		s.Cookie = n.Data
+	}
+	return e.demand(d, m.Header, s)
+}
+
+// demand answers with COOKIE what has not returned one (RFC 7296 2.6).
+func (e *Engine) demand(d Datagram, h wire.Header, s wire.Skim) bool {
 	e.cookies.rotate(e)
-	nonce := wire.Find[*wire.Nonce](m.Payloads).Data
-	if n, ok := m.Payloads[0].(*wire.Notify); ok && n.Type == wire.NotifyCookie && e.cookies.valid(n.Data, d, m.InitiatorSPI, nonce) {
+	if s.Cookie != nil && e.cookies.valid(s.Cookie, d, h.InitiatorSPI, s.Nonce) {
 		return false
 	}
-	e.fact(Fact{Kind: Refused, Reason: RefuseCookie, Local: d.Local, Remote: d.Remote, SPIi: m.InitiatorSPI})
-	e.answerClear(d, m.Header, wire.Cookie(e.cookies.make(d, m.InitiatorSPI, nonce)))
+	e.fact(Fact{Kind: Refused, Reason: RefuseCookie, Local: d.Local, Remote: d.Remote, SPIi: h.InitiatorSPI})
+	e.answerClear(d, h, wire.Cookie(e.cookies.make(d, h.InitiatorSPI, s.Nonce)))
 	return true
 }
 

@@ -95,8 +95,7 @@ type Bucket struct {
 
 // Take reports whether one more may happen, and counts it.
 func (b *Bucket) Take(now time.Time) bool {
-	b.left = min(float64(max(b.PerSecond, b.Burst)), b.left+now.Sub(b.filled).Seconds()*float64(b.PerSecond))
-	b.filled = now
+	b.left, b.filled = b.available(now), now
 	if b.left < 1 {
 		return false
 	}
@@ -119,6 +118,13 @@ func (b *Bucket) Gauge(now time.Time) Gauge {
 
 // Limit gives a bucket another rate. What is left in it stays, as far as it has room.
 func (b *Bucket) Limit(perSecond, burst int) { b.PerSecond, b.Burst = perSecond, burst }
+
+// Has reports whether one more may happen, and does not count it.
+func (b *Bucket) Has(now time.Time) bool { return b.available(now) >= 1 }
+
+func (b *Bucket) available(now time.Time) float64 {
+	return min(float64(max(b.PerSecond, b.Burst)), b.left+now.Sub(b.filled).Seconds()*float64(b.PerSecond))
+}
 
 // full reports whether nothing is missing from the burst.
 func (b *Bucket) full(now time.Time) bool {

@@ -1,0 +1,60 @@
+package wire
+
+import (
+	"encoding/binary"
+	"errors"
+)
+
+// Skim is what the cookie of an IKE_SA_INIT request is judged by.
+type Skim struct{ Nonce, Cookie []byte } // in the message; no cookie: nil
+
+// ErrSkim says that a message has to be parsed to know more.
+var ErrSkim = errors.New("not a plain IKE_SA_INIT request")
+
+// SkimInit reads as little of an IKE_SA_INIT request as its cookie needs, and allocates nothing: a flood is turned away by it. A message that has anything else
+// than the payloads of every such request (RFC 7296 1.2), once each where there is one, is left to Parse. What Parse would refuse inside a payload is not seen.
+func SkimInit(message []byte) (s Skim, err error) {
+	h, err := ParseHeader(message)
+	if err != nil || h.Exchange != ExchangeIKESAInit || h.Response() || !h.FromInitiator() || h.InitiatorSPI == 0 || h.ResponderSPI != 0 || h.MessageID != 0 {
+		return s, ErrSkim
+	}
+	const cookieHeader = payloadHeaderLength + 4 // protocol, SPI size and type before the data (RFC 7296 3.10)
+	var sas, exchanges int
+	rest := message[HeaderLength:]
+	for kind, number := h.NextPayload, 0; kind != 0; number++ {
+		if len(rest) < payloadHeaderLength || number == MaxPayloads {
+			return s, ErrSkim
+		}
+		length := int(binary.BigEndian.Uint16(rest[2:]))
+		if length < payloadHeaderLength || length > len(rest) {
+			return s, ErrSkim
+		}
+		payload := rest[:length]
+		switch kind {
+		case PayloadSA:
+			sas++
+		case PayloadKE:
+			exchanges++
+		case PayloadNonce:
+			if s.Nonce != nil || length < payloadHeaderLength+MinNonce || length > payloadHeaderLength+MaxNonce {
+				return s, ErrSkim
+			}
+			s.Nonce = payload[payloadHeaderLength:]
+		case PayloadNotify:
+			if number == 0 && length >= cookieHeader && NotifyType(binary.BigEndian.Uint16(payload[6:])) == NotifyCookie {
+				if payload[5] != 0 {
+					return s, ErrSkim
+				}
+				s.Cookie = payload[cookieHeader:]
+			}
+		case PayloadVendorID, PayloadCertReq:
+		default:
+			return s, ErrSkim
+		}
+		kind, rest = PayloadType(rest[0]), rest[length:]
+	}
+	if len(rest) > 0 || sas != 1 || exchanges != 1 || s.Nonce == nil {
+		return s, ErrSkim
+	}
+	return s, nil
+}
