@@ -7,18 +7,21 @@ import "C"
 
 import "maps"
 
-// tallyEntries is how many drop counts of filters and SAs each worker has room for, at 16 bytes: one for each filter there can
-// be and two for each SA, since few have more than one reason. Drops beyond that are counted by reason alone.
+// tallyEntries is how many drop counts of filters and SAs each worker has room for, at 16 bytes: one for each filter and soft SA
+// there can be and two for each SA, since few have more than one reason. Drops beyond that are counted by reason alone.
 func (cfg *Config) tallyEntries() uint32 {
 	if cfg.tally > 0 {
 		return cfg.tally
 	}
 	entries := uint32(1)
-	for entries < uint32(maxFilters+4*cfg.MaxSAs) {
+	for entries < cfg.counters()+uint32(4*cfg.MaxSAs) {
 		entries *= 2
 	}
 	return entries
 }
+
+// counters is how many counter slots there are: of filters, and behind them of soft SAs.
+func (cfg *Config) counters() uint32 { return maxFilters + C.SP_SOFT_COUNTERS*uint32(cfg.MaxSoft) }
 
 // subjects hands out the numbers by which workers count the drops of SAs. Numbers are used again, the last one given back
 // first, so that the workers' tables do not fill with those of SAs that are gone.

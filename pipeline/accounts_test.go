@@ -112,7 +112,7 @@ func TestAccountsOfSuccessiveSAs(t *testing.T) {
 		r.wantForward(wan, frame, lan)
 		r.wantDrop(wan, frame, "replay_duplicate")
 		sas := r.d.SACounters()
-		if len(sas) != 1 || len(sas[0].Drops) != 1 || sas[0].Drops["replay_duplicate"] != 1 || r.d.sad.inbound[sas[0].SPI].subject != maxFilters {
+		if len(sas) != 1 || len(sas[0].Drops) != 1 || sas[0].Drops["replay_duplicate"] != 1 || r.d.sad.inbound[sas[0].SPI].subject != r.d.cfg.counters() {
 			t.Fatalf("%+v, subject %d", sas, r.d.sad.inbound[sas[0].SPI].subject)
 		}
 		if err := r.d.RemoveInbound(near.child.SPI); err != nil {

@@ -98,8 +98,12 @@ func (d *Dataplane) SetCellState(id CellID, state CellState) error {
 }
 
 func (d *Dataplane) setCellState(id CellID, state CellState) {
+	changed := d.cells.cells[id].state != state
 	d.cells.cells[id].state = state
 	C.sp_cell_set_state(d.c, C.uint16_t(id), C.uint8_t(state)) // same order as enum sp_cell_state
+	if changed && d.soft.cells[id] > 0 {
+		C.sp_generation_bump(d.c) // what passes in clear only while the cell waits for an SA
+	}
 	switch state {
 	case CellClosed:
 		d.discard(d.slow.held.take(id), dropCellClosed)

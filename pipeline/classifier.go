@@ -59,6 +59,7 @@ func classifier(spd *policy.SPD, filters *filterSlots, cells []uint16) (rules, r
 			cell:     C.uint16_t(cells[i]),
 			verdict:  verdictToC(e),
 			protocol: C.uint8_t(e.Protocol),
+			fallback: C.uint8_t(flag(e.Fallback)),
 		})
 		if e.Source.Is4() {
 			rules = appendRules(rules, e, i)

@@ -223,15 +223,47 @@ static uint8_t default_verdict(const struct sp_dataplane *dp, const struct sp_sn
 	return 1;
 }
 
+/*
+ * The counter slot of the soft SA that a packet may pass by, SP_COUNTER_NONE without one. It is asked for only where a tunnel is waited for and none is up (S-051): whatever else
+ * the table says, a peer that speaks IPsec gets no clear text, nor one whose tunnel is down or failed.
+ */
+static uint32_t soft_counter(const struct sp_dataplane *dp, const struct sp_packet *p, const struct sp_entry *e)
+{
+	struct sp_soft_key key = {.addresses = {p->words[0]}, .filter = e->counter};
+	const struct sp_cell *cell = &dp->cells[e->cell];
+	void *counter;
+
+	if (!e->fallback || sp_cell_up(cell) || sp_without_sa(cell) != SP_PASS)
+		return SP_COUNTER_NONE;
+	if (sp_is_ipv6(p->l3))
+		memcpy(key.addresses, ((const struct sp_packet6 *)p)->addresses, sizeof(key.addresses));
+	return rte_hash_lookup_data(dp->soft, &key, &counter) < 0 ? SP_COUNTER_NONE : (uint32_t)(uintptr_t)counter;
+}
+
+/* In clear by a soft SA, of the gateway's own packets too: a host that asked it something in clear is answered. Returns 0, and nothing done, without a soft SA. */
+static int soft_outbound(const struct sp_dataplane *dp, const struct sp_snapshot *s, struct sp_packet *p, const struct sp_entry *e, enum sp_destination to, uint8_t *memo)
+{
+	uint32_t counter = to == SP_TO_ELSEWHERE ? soft_counter(dp, p, e) : SP_COUNTER_NONE;
+
+	if (counter == SP_COUNTER_NONE)
+		return 0;
+	p->verdict.filter = counter;
+	*memo = sp_is_ipv6(p->l3) ? sp_route6(dp, s, sp_packet6(p), 0) : sp_route(dp, s, p, 0);
+	return 1;
+}
+
 /* Our side's traffic goes into its tunnel; from the other side it is spoofed, or a loop through the same tunnel. */
-static uint8_t protect(struct sp_packet *p, const struct sp_entry *e)
+static uint8_t protect(const struct sp_dataplane *dp, const struct sp_snapshot *s, struct sp_packet *p, const struct sp_entry *e, enum sp_destination to)
 {
 	const struct sp_flow_key *k = &p->key;
+	uint8_t memo;
 
 	if (k->in_cell == SP_NO_CELL ? (k->role & ~SP_KEY_NO_IKE) == SP_ROLE_UNPROTECTED : k->in_cell == e->cell) {
 		sp_verdict_drop(p, SP_DROP_PROTECT_FROM_UNPROTECTED);
 		return 1;
 	}
+	if (soft_outbound(dp, s, p, e, to, &memo))
+		return memo;
 	p->verdict.action = SP_ACTION_OUTBOUND;
 	p->verdict.cell = e->cell;
 	return 1;
@@ -255,12 +287,18 @@ static uint8_t require(const struct sp_dataplane *dp, const struct sp_snapshot *
 {
 	const struct sp_flow_key *k = &p->key;
 	int clear = k->in_cell == SP_NO_CELL;
+	uint32_t counter;
 
 	if (!clear && k->in_cell == e->cell)
 		return deliver_or_route(dp, s, p, to, 1);
 	if (k->role == SP_ROLE_LOCAL) {
 		sp_verdict_drop(p, SP_DROP_REPLY_UNPROTECTED);
 		return 1;
+	}
+	counter = clear ? soft_counter(dp, p, e) : SP_COUNTER_NONE;
+	if (counter != SP_COUNTER_NONE) {
+		p->verdict.filter = counter;
+		return deliver_or_route(dp, s, p, to, 1);
 	}
 	if (clear && e->verdict == SP_VERDICT_PASSTHROUGH) {
 		pass_through(dp, s, p, &dp->cells[e->cell], to);
@@ -296,7 +334,7 @@ uint8_t sp_entry_verdict(const struct sp_dataplane *dp, const struct sp_snapshot
 		sp_verdict_drop(p, to == SP_TO_MULTICAST ? SP_DROP_MULTICAST : SP_DROP_BROADCAST);
 		return 1;
 	}
-	return e->verdict == SP_VERDICT_PROTECT ? protect(p, e) : require(dp, s, p, e, to);
+	return e->verdict == SP_VERDICT_PROTECT ? protect(dp, s, p, e, to) : require(dp, s, p, e, to);
 }
 
 /* Packets that filters decide, classified in one call. */

@@ -29,7 +29,7 @@ void sp_port_counters_read(const struct sp_dataplane *dp, uint16_t port, struct 
 void sp_filter_counters_read(const struct sp_dataplane *dp, uint32_t counter, struct sp_filter_counters *out)
 {
 	*out = (struct sp_filter_counters){0};
-	if (counter >= dp->max_filters)
+	if (counter >= dp->max_counters)
 		return;
 	for (uint32_t i = 0; i < dp->n_workers; i++) {
 		out->packets += load(&dp->workers[i]->filters[counter].packets);

@@ -72,6 +72,8 @@ type Counters struct {
 	SAs     []SACounters
 	// Unattributed is drops that would have counted at a filter or an SA if the workers had had room for more counts.
 	Unattributed map[string]uint64
+	// OffloadSkippedSoft is soft SAs ever added: none was offered to a crypto device or a port (S-101).
+	OffloadSkippedSoft uint64
 	// Lost is packets of the gateway itself that found no buffer or no room in a ring.
 	Lost uint64
 }
@@ -150,6 +152,7 @@ func (d *Dataplane) Counters() Counters {
 	c.Filters = d.filterCounters(drops)
 	c.SAs = d.saCounters(drops)
 	c.Unattributed = d.unattributed()
+	c.OffloadSkippedSoft = d.soft.skipped
 	c.Lost = d.slow.lost
 	return c
 }
@@ -244,10 +247,14 @@ func (d *Dataplane) slotCounter() func(slot uint32) slotCount { return d.slotsWi
 
 func (d *Dataplane) slotsWith(drops map[uint32]dropCounts) func(slot uint32) slotCount {
 	return func(slot uint32) slotCount {
-		var c C.struct_sp_filter_counters
-		C.sp_filter_counters_read(d.c, C.uint32_t(slot), &c)
-		return slotCount{FilterHits{Packets: uint64(c.packets), Bytes: uint64(c.bytes)}, drops[slot]}
+		return slotCount{d.slotHits(slot), drops[slot]}
 	}
+}
+
+func (d *Dataplane) slotHits(slot uint32) FilterHits {
+	var c C.struct_sp_filter_counters
+	C.sp_filter_counters_read(d.c, C.uint32_t(slot), &c)
+	return FilterHits{Packets: uint64(c.packets), Bytes: uint64(c.bytes)}
 }
 
 func (d *Dataplane) filterCounters(drops map[uint32]dropCounts) []FilterCounters {
@@ -267,9 +274,10 @@ func (d *Dataplane) filterCounters(drops map[uint32]dropCounts) []FilterCounters
 		}
 		list = append(list, f)
 	}
+	soft := d.softCounts(read)
 	for i := range d.policy.spd.Entries {
 		e := &d.policy.spd.Entries[i]
-		c := d.filters.count(e.ID, read)
+		c := d.filters.count(e.ID, read).plus(soft[e.ID])
 		list = append(list, FilterCounters{ID: e.ID, Entry: *e, FilterHits: c.FilterHits, Drops: c.drops})
 	}
 	return list

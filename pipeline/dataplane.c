@@ -9,6 +9,7 @@
 #include <rte_cycles.h>
 #include <rte_errno.h>
 #include <rte_hash.h>
+#include <rte_jhash.h>
 #include <rte_malloc.h>
 #include <rte_mbuf_dyn.h>
 
@@ -84,13 +85,16 @@ void sp_free_later(struct sp_dataplane *dp, void *object)
 
 /* ---- creation ---- */
 
-static struct rte_hash *create_neighbours(struct sp_dataplane *dp, uint32_t key_length)
+/* A table that workers read while it changes. */
+static struct rte_hash *create_hash(struct sp_dataplane *dp, uint32_t entries, uint32_t key_length)
 {
 	char name[32];
 	struct rte_hash_parameters parameters = {
 		.name = name,
-		.entries = RTE_MAX(dp->max_adjacencies, 8u), /* one bucket at least */
+		.entries = RTE_MAX(entries, 8u), /* one bucket at least */
 		.key_len = key_length,
+		.hash_func = rte_jhash,
+		.hash_func_init_val = (uint32_t)rte_rand(), /* peers choose addresses, but not their buckets */
 		.socket_id = dp->socket,
 		.extra_flag = RTE_HASH_EXTRA_FLAGS_RW_CONCURRENCY_LF | RTE_HASH_EXTRA_FLAGS_EXT_TABLE,
 	};
@@ -127,6 +131,10 @@ static int config_valid(const struct sp_config *c, char *error, size_t size)
 	}
 	if (c->max_cells == 0 || c->max_cells >= SP_NO_CELL || c->max_adjacencies == 0 || c->max_adjacencies >= SP_NO_ADJACENCY || c->max_filters <= SP_COUNTER_DEFAULT) {
 		sp_fail(error, size, "%u cells, %u adjacencies (1 to 65534 each), %u filter counters (at least 2)", c->max_cells, c->max_adjacencies, c->max_filters);
+		return 0;
+	}
+	if (c->max_filters > SP_SUBJECTS / 2 || c->max_soft > SP_SUBJECTS / 2 / SP_SOFT_COUNTERS) {
+		sp_fail(error, size, "%u filter counters (up to %u), %u soft SAs (up to %u)", c->max_filters, SP_SUBJECTS / 2, c->max_soft, SP_SUBJECTS / 2 / SP_SOFT_COUNTERS);
 		return 0;
 	}
 	if (c->pool == NULL || rte_pktmbuf_priv_size(c->pool) < SP_MBUF_PRIVATE_SIZE || (c->large_pool != NULL && rte_pktmbuf_priv_size(c->large_pool) < SP_MBUF_PRIVATE_SIZE)) {
@@ -302,7 +310,7 @@ static int create_worker(struct sp_dataplane *dp, const struct sp_config *c, uin
 	w->flow6_mask = dp->flow6_entries / 2 - 1;
 	w->flows = allocate(dp, c->flow_entries, sizeof(*w->flows));
 	w->flows6 = allocate(dp, dp->flow6_entries, sizeof(*w->flows6));
-	w->filters = allocate(dp, c->max_filters, sizeof(*w->filters));
+	w->filters = allocate(dp, dp->max_counters, sizeof(*w->filters));
 	w->own = allocate(dp, dp->max_cells, sizeof(struct sp_sa_out *));
 	w->tally = allocate(dp, 1, sp_tally_size(c->tally_entries));
 	w->punt = create_ring(dp, c->punt_entries, RING_F_SP_ENQ | RING_F_SC_DEQ);
@@ -323,7 +331,7 @@ static int create_worker(struct sp_dataplane *dp, const struct sp_config *c, uin
 	return sp_reassembly_create(w, c, error, size);
 
 no_memory:
-	sp_fail(error, size, "worker %u: no DPDK memory for %u flow entries, %u filter counters, %u drop counters and rings of %u, %u and %u", id, c->flow_entries, c->max_filters,
+	sp_fail(error, size, "worker %u: no DPDK memory for %u flow entries, %u filter counters, %u drop counters and rings of %u, %u and %u", id, c->flow_entries, dp->max_counters,
 		c->tally_entries, c->punt_entries, c->inject_entries, c->handover_entries);
 	return -1;
 }
@@ -343,10 +351,11 @@ static int create_tables(struct sp_dataplane *dp, const struct sp_config *c, cha
 		return -1;
 	}
 	rte_rcu_qsbr_init(dp->rcu, c->n_workers);
-	dp->neighbours = create_neighbours(dp, sizeof(struct sp_neighbour_key));
-	dp->neighbours6 = create_neighbours(dp, sizeof(struct sp_neighbour_key6));
-	if (dp->neighbours == NULL || dp->neighbours6 == NULL) {
-		sp_fail(error, size, "neighbour tables of %u entries: %s", dp->max_adjacencies, rte_strerror(rte_errno));
+	dp->neighbours = create_hash(dp, dp->max_adjacencies, sizeof(struct sp_neighbour_key));
+	dp->neighbours6 = create_hash(dp, dp->max_adjacencies, sizeof(struct sp_neighbour_key6));
+	dp->soft = create_hash(dp, SP_SOFT_COUNTERS * c->max_soft, sizeof(struct sp_soft_key));
+	if (dp->neighbours == NULL || dp->neighbours6 == NULL || dp->soft == NULL) {
+		sp_fail(error, size, "tables of %u neighbours and %u soft SAs: %s", dp->max_adjacencies, c->max_soft, rte_strerror(rte_errno));
 		return -1;
 	}
 	/* until a policy is applied nothing passes */
@@ -371,6 +380,7 @@ struct sp_dataplane *sp_dataplane_create(const struct sp_config *c, char *error,
 	dp->max_cells = c->max_cells;
 	dp->max_adjacencies = c->max_adjacencies;
 	dp->max_filters = c->max_filters;
+	dp->max_counters = c->max_filters + SP_SOFT_COUNTERS * c->max_soft;
 	dp->flow_entries = c->flow_entries;
 	dp->flow6_entries = RTE_MAX(c->flow_entries / 2, 2u); /* as many bytes as IPv4's */
 	dp->early_limit = c->early_limit;
@@ -438,6 +448,7 @@ void sp_dataplane_destroy(struct sp_dataplane *dp)
 	sp_snapshot_free(dp->snapshot);
 	rte_hash_free(dp->neighbours);
 	rte_hash_free(dp->neighbours6);
+	rte_hash_free(dp->soft);
 	rte_free(dp->rcu);
 	rte_free(dp->transit);
 	rte_free(dp->sad);

@@ -163,6 +163,8 @@ size_t sp_tally_size(uint32_t entries);
 void sp_tally_init(struct sp_tally *t, uint32_t entries);
 /* tally.c: lets a subject that no worker uses count from zero. */
 void sp_tally_forget(struct sp_dataplane *dp, uint32_t subject);
+/* The same, and what it has counted by reason, of all workers. */
+void sp_tally_take(struct sp_dataplane *dp, uint32_t subject, uint64_t drops[SP_DROP_COUNT]);
 /* Frees an rte_malloc object after a grace period. */
 void sp_free_later(struct sp_dataplane *dp, void *object);
 
@@ -306,12 +308,13 @@ struct sp_dataplane {
 	struct sp_adjacency **adjacencies; /* NULL: unresolved */
 	struct rte_hash *neighbours;       /* (port, next hop) -> adjacency */
 	struct rte_hash *neighbours6;
+	struct rte_hash *soft;             /* sp_soft_key -> counter slot */
 	struct sp_worker *workers[SP_MAX_WORKERS];
 	struct rte_rcu_qsbr *rcu;
 	struct rte_mempool *pool, *large_pool;
 	uint64_t reassembled_flag;         /* in ol_flags: the packet was put together from fragments */
 	uint64_t time_offset;              /* TSC cycles that the workers' clock is ahead, by sp_lab_advance */
-	uint32_t n_workers, max_cells, max_adjacencies, max_filters, flow_entries, flow6_entries;
+	uint32_t n_workers, max_cells, max_adjacencies, max_filters, max_counters, flow_entries, flow6_entries;
 	uint8_t idle;
 	uint8_t stop;
 

@@ -23,7 +23,7 @@ func (cfg *Config) earlyLimit() uint32 { return min(puntEntries/2, cfg.Pool.Size
 type earlyQueue[P any] map[uint32][]heldPacket[P]
 
 func (q earlyQueue[P]) push(now time.Time, spi uint32, packet P) {
-	q[spi] = append(q[spi], heldPacket[P]{packet, now.Add(earlyLifetime)})
+	q[spi] = append(q[spi], heldPacket[P]{packet: packet, until: now.Add(earlyLifetime)})
 }
 
 // take empties the queue of an SPI, oldest packet first.

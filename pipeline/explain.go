@@ -30,6 +30,7 @@ type Trace struct {
 
 	Entry     *policy.Entry     // the filter that decided; nil when none did
 	Exemption *policy.Exemption // the exemption that decided; nil when none did
+	Soft      *SoftSA           // that it would pass in clear by; nil when there is none
 
 	Tunnel      string // that a filter sends it into
 	CellState   string // of that tunnel: up, or else closed, hold or failed
@@ -127,8 +128,8 @@ func (d *Dataplane) flowKey(q *Query) (key C.struct_sp_flow_key, port C.uint16_t
 
 func (d *Dataplane) trace(x *C.struct_sp_explanation, destination netip.Addr) Trace {
 	t := Trace{Action: C.GoString(C.sp_action_name(C.uint32_t(x.action)))}
-	who := d.policy.bySlot[uint32(x.filter)]
-	t.Entry, t.Exemption = who.entry, who.exemption
+	who, soft := d.decidedBy(uint32(x.filter))
+	t.Entry, t.Exemption, t.Soft = who.entry, who.exemption, soft
 	if x.action == C.SP_ACTION_OUTBOUND {
 		id := CellID(x.cell)
 		t.Tunnel, t.OutboundSPI, t.CellState = d.cellName(id), uint32(x.spi), "up"

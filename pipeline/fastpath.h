@@ -121,6 +121,17 @@ int sp_neighbour_remove(struct sp_dataplane *dp, uint16_t port, uint32_t next_ho
 int sp_neighbour_add6(struct sp_dataplane *dp, uint16_t port, const uint8_t next_hop[16], uint16_t adjacency);
 int sp_neighbour_remove6(struct sp_dataplane *dp, uint16_t port, const uint8_t next_hop[16]);
 
+/* ---- soft SAs ---- */
+
+/*
+ * What the key names passes in clear from the next flow-cache miss on, and counts in the slot `counter`, of those behind the filters'. The caller bumps the generation. An entry
+ * without `fallback`, or whose cell has an SA or does not wait for one, never asks. After removal and a grace period nobody counts in the slot any more.
+ */
+int sp_soft_add(struct sp_dataplane *dp, const struct sp_soft_key *key, uint32_t counter);
+void sp_soft_remove(struct sp_dataplane *dp, const struct sp_soft_key *key);
+/* What a slot of soft SAs has counted that nobody counts in any more; it counts from zero again. */
+void sp_soft_settle(struct sp_dataplane *dp, uint32_t counter, struct sp_filter_counters *hits, uint64_t drops[SP_DROP_COUNT]);
+
 /* ---- rings ---- */
 
 /* Takes up to n packets. One reader thread per worker at a time. */

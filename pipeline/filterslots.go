@@ -30,6 +30,18 @@ type slotCount struct {
 	drops dropCounts
 }
 
+// plus is the sum of two.
+func (c slotCount) plus(more slotCount) slotCount {
+	drops := maps.Clone(c.drops)
+	for reason, n := range more.drops {
+		if drops == nil {
+			drops = dropCounts{}
+		}
+		drops[reason] += n
+	}
+	return slotCount{FilterHits{Packets: c.Packets + more.Packets, Bytes: c.Bytes + more.Bytes}, drops}
+}
+
 // FilterHits is how many packets a filter decided, and their bytes from the IP header on.
 type FilterHits struct {
 	Packets, Bytes uint64

@@ -26,6 +26,7 @@ type Flow struct {
 	OutTunnel                   string // the tunnel that it goes into
 	Filter                      policy.Entry
 	Matched                     bool   // Filter is set
+	Soft                        bool   // it passes in clear by a soft SA
 	Exemption                   string // the exemption that let it pass; empty when none did
 }
 
@@ -105,7 +106,9 @@ func (d *Dataplane) flow(worker int, e *C.struct_sp_flow_entry) Flow {
 	case C.SP_ACTION_OUTBOUND:
 		f.OutTunnel = d.cellName(CellID(e.cell))
 	}
-	switch who := d.policy.bySlot[uint32(e.filter)]; {
+	who, soft := d.decidedBy(uint32(e.filter))
+	f.Soft = soft != nil
+	switch {
 	case who.entry != nil:
 		f.Filter, f.Matched = *who.entry, true
 	case who.exemption != nil:

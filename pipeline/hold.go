@@ -1,98 +1,142 @@
 package pipeline
 
-import "time"
+import (
+	"cmp"
+	"net/netip"
+	"slices"
+	"time"
+)
 
 // holdLimits bounds the packets that wait for a tunnel to be negotiated.
 type holdLimits struct {
-	perCell  int
-	total    int
-	lifetime time.Duration // how long a packet waits before it is dropped
-	renew    time.Duration // how often a waiting cell asks for its SA again
+	perSelector int
+	total       int
+	fallback    int           // of these, packets of filters with fallback; and so many selectors of theirs
+	lifetime    time.Duration // how long a packet waits before it is dropped
+	renew       time.Duration // how often a waiting selector asks for its SA again
 }
 
+// holdLimits leave a quarter of the room to filters without fallback: a scan of silent hosts, each a selector of its own,
+// must not keep tunnels from being negotiated.
 func (cfg *Config) holdLimits() holdLimits {
-	return holdLimits{perCell: cfg.HoldPerSelector, total: cfg.HoldTotal, lifetime: 30 * time.Second, renew: 5 * time.Second}
+	return holdLimits{perSelector: cfg.HoldPerSelector, total: cfg.HoldTotal, fallback: max(cfg.HoldTotal*3/4, 1), lifetime: 30 * time.Second, renew: 5 * time.Second}
 }
 
-// holdQueue keeps packets that match a tunnel with no SA yet, in order of arrival, until the SA is there. P is a packet
-// handle: what the methods return belongs to the caller again.
+// selector is what waits for an SA together: the packets of a filter and, where a soft SA may come of it, of two addresses.
+type selector struct {
+	cell          CellID
+	entry         uint32     // policy.Entry.ID
+	local, remote netip.Addr // not valid for a filter without fallback
+}
+
+func (s *selector) fallback() bool { return s.local.IsValid() }
+
+// holdQueue keeps packets that match a tunnel with no SA yet until the SA is there, in order of arrival over all selectors of
+// a cell. P is a packet handle: what the methods return belongs to the caller again.
 type holdQueue[P any] struct {
-	limits holdLimits
-	cells  map[CellID]*heldCell[P]
-	count  int
+	limits    holdLimits
+	selectors map[selector]*heldSelector[P]
+	arrivals  uint64                           // packets ever kept
+	count     int                              // packets
+	silent    struct{ selectors, packets int } // those of filters with fallback
 }
 
-type heldCell[P any] struct {
+type heldSelector[P any] struct {
 	packets []heldPacket[P]
 	asked   time.Time // when the SA was last asked for
 }
 
 type heldPacket[P any] struct {
-	packet P
-	until  time.Time
+	packet  P
+	until   time.Time
+	arrival uint64
 }
 
 func newHoldQueue[P any](limits holdLimits) *holdQueue[P] {
-	return &holdQueue[P]{limits: limits, cells: map[CellID]*heldCell[P]{}}
+	return &holdQueue[P]{limits: limits, selectors: map[selector]*heldSelector[P]{}}
 }
 
 // push keeps a packet. kept is false when there is no room: the earlier packets stay, so the order of a flow does. ask
 // is true when the SA has to be asked for.
-func (q *holdQueue[P]) push(now time.Time, cell CellID, packet P) (kept, ask bool) {
-	c := q.cells[cell]
-	if c == nil {
-		c = &heldCell[P]{}
-		q.cells[cell] = c
+func (q *holdQueue[P]) push(now time.Time, s selector, packet P) (kept, ask bool) {
+	h := q.selectors[s]
+	if h == nil {
+		if s.fallback() && q.silent.selectors >= q.limits.fallback {
+			return false, false
+		}
+		h = &heldSelector[P]{}
+		q.selectors[s] = h
+		q.note(s, 1, 0)
 	}
-	if c.asked.IsZero() || now.Sub(c.asked) >= q.limits.renew {
-		c.asked, ask = now, true
+	if h.asked.IsZero() || now.Sub(h.asked) >= q.limits.renew {
+		h.asked, ask = now, true
 	}
-	if len(c.packets) >= q.limits.perCell || q.count >= q.limits.total {
+	if len(h.packets) >= q.limits.perSelector || q.count >= q.limits.total || s.fallback() && q.silent.packets >= q.limits.fallback {
 		return false, ask
 	}
-	c.packets = append(c.packets, heldPacket[P]{packet, now.Add(q.limits.lifetime)})
-	q.count++
+	q.arrivals++
+	h.packets = append(h.packets, heldPacket[P]{packet, now.Add(q.limits.lifetime), q.arrivals})
+	q.note(s, 0, 1)
 	return true, ask
 }
 
-// take empties a cell's queue, oldest packet first.
-func (q *holdQueue[P]) take(cell CellID) []P {
-	c := q.cells[cell]
-	if c == nil {
+// note keeps count of selectors and packets.
+func (q *holdQueue[P]) note(s selector, selectors, packets int) {
+	q.count += packets
+	if s.fallback() {
+		q.silent.selectors += selectors
+		q.silent.packets += packets
+	}
+}
+
+// takeWhere empties the queues of some selectors, oldest packet first. Each asks for its SA again when it next needs one.
+func (q *holdQueue[P]) takeWhere(which func(selector) bool) []P {
+	var taken []heldPacket[P]
+	for s, h := range q.selectors {
+		if which(s) {
+			delete(q.selectors, s)
+			q.note(s, -1, -len(h.packets))
+			taken = append(taken, h.packets...)
+		}
+	}
+	return inOrder(taken)
+}
+
+func inOrder[P any](held []heldPacket[P]) []P {
+	if len(held) == 0 {
 		return nil
 	}
-	delete(q.cells, cell)
-	q.count -= len(c.packets)
-	packets := make([]P, len(c.packets))
-	for i, h := range c.packets {
+	slices.SortFunc(held, func(a, b heldPacket[P]) int { return cmp.Compare(a.arrival, b.arrival) })
+	packets := make([]P, len(held))
+	for i, h := range held {
 		packets[i] = h.packet
 	}
 	return packets
 }
 
-// takeAll empties all queues. Each cell asks for its SA again when it next needs one.
-func (q *holdQueue[P]) takeAll() []P {
-	var all []P
-	for cell := range q.cells {
-		all = append(all, q.take(cell)...)
-	}
-	return all
+// take empties the queues of a cell.
+func (q *holdQueue[P]) take(cell CellID) []P {
+	return q.takeWhere(func(s selector) bool { return s.cell == cell })
 }
+
+// takeAll empties all queues.
+func (q *holdQueue[P]) takeAll() []P { return q.takeWhere(func(selector) bool { return true }) }
 
 // expire returns the packets that have waited too long.
 func (q *holdQueue[P]) expire(now time.Time) []P {
-	var expired []P
-	for cell, c := range q.cells {
+	var expired []heldPacket[P]
+	for s, h := range q.selectors {
 		n := 0
-		for n < len(c.packets) && !now.Before(c.packets[n].until) {
-			expired = append(expired, c.packets[n].packet)
+		for n < len(h.packets) && !now.Before(h.packets[n].until) {
 			n++
 		}
-		c.packets = c.packets[n:]
-		q.count -= n
-		if len(c.packets) == 0 && now.Sub(c.asked) >= q.limits.renew {
-			delete(q.cells, cell)
+		expired = append(expired, h.packets[:n]...)
+		h.packets = h.packets[n:]
+		q.note(s, 0, -n)
+		if len(h.packets) == 0 && now.Sub(h.asked) >= q.limits.renew {
+			delete(q.selectors, s)
+			q.note(s, -1, 0)
 		}
 	}
-	return expired
+	return inOrder(expired)
 }

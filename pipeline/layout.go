@@ -16,6 +16,8 @@ var (
 	_ = [1]struct{}{}[C.sizeof_struct_sp_selector-28]
 	_ = [1]struct{}{}[C.sizeof_struct_sp_selector6-80]
 	_ = [1]struct{}{}[C.sizeof_struct_sp_event-28]
+	_ = [1]struct{}{}[C.sizeof_struct_sp_entry-12]
+	_ = [1]struct{}{}[C.sizeof_struct_sp_soft_key-40]
 	_ = [1]struct{}{}[unsafe.Offsetof(C.struct_sp_flow_entry{}.key)]
 	_ = [1]struct{}{}[unsafe.Offsetof(C.struct_sp_flow_entry{}.generation)-16]
 	_ = [1]struct{}{}[unsafe.Offsetof(C.struct_sp_flow_entry{}.adjacency)-28]

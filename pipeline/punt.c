@@ -176,8 +176,11 @@ uint32_t sp_inject(struct sp_dataplane *dp, uint32_t worker, const struct sp_inj
 uint32_t sp_release(struct sp_dataplane *dp, uint32_t worker, struct rte_mbuf **mbufs, uint32_t n)
 {
 	/* reception does not clear the private area: a mark in it may be of a message that the buffer carried before */
-	for (uint32_t i = 0; i < n; i++)
+	for (uint32_t i = 0; i < n; i++) {
 		sp_priv(mbufs[i])->fresh = 0;
+		if (sp_mark_filter(mbufs[i]) >= dp->max_filters) /* of a soft SA that may have ended */
+			sp_set_mark_filter(mbufs[i], SP_COUNTER_NONE);
+	}
 	return rte_ring_sp_enqueue_burst(dp->workers[worker]->inject, (void **)mbufs, n, NULL);
 }
 

@@ -22,8 +22,21 @@ type reference struct {
 	cells      map[CellID]*referenceCell
 	inbound    map[uint32]*referenceIn
 	neighbours map[neighbourKey]macAddress // the resolved ones
+	soft       map[softTraffic]bool
 	fragments  map[fragmentKey]*partial
 	now        time.Duration // of fragments
+}
+
+// softTraffic is one direction of a soft SA.
+type softTraffic struct {
+	entry               uint32
+	source, destination netip.Addr
+}
+
+// clearBySoft reports whether a soft SA lets a packet pass that a filter decides, in place of the filter's tunnel.
+func (r *reference) clearBySoft(j *journey, e *policy.Entry) bool {
+	cell := r.cells[r.tunnels[e.Tunnel]]
+	return e.Fallback && cell.out == nil && cell.state == CellHold && r.soft[softTraffic{e.ID, j.tuple.Source, j.tuple.Destination}]
 }
 
 type referenceCell struct {
@@ -333,7 +346,7 @@ func (r *reference) obey(j *journey, e *policy.Entry, to target) outcome {
 	case to == broadcast:
 		return dropped("broadcast")
 	case e.Verdict == policy.VerdictProtect:
-		return r.protect(j, r.tunnels[e.Tunnel])
+		return r.protect(j, e, to)
 	}
 	return r.require(j, e, to)
 }
@@ -357,6 +370,8 @@ func (r *reference) require(j *journey, e *policy.Entry, to target) outcome {
 		return r.deliver(j, to, true)
 	case j.role == roleLocal:
 		return dropped("reply_unprotected")
+	case j.clear() && r.clearBySoft(j, e): // S-046
+		return r.deliver(j, to, true)
 	case j.clear() && e.Passthrough && r.cells[cell].out == nil && r.cells[cell].state == CellHold: // S-026
 		return r.deliver(j, to, true)
 	case j.clear() && e.Passthrough && r.cells[cell].out == nil && r.cells[cell].state == CellFailed: // S-024
@@ -399,6 +414,11 @@ func (r *reference) deliver(j *journey, to target, onlyProtected bool) outcome {
 	case to != elsewhere:
 		return outcome{Disposition: packetGroup}
 	}
+	return r.forward(j, onlyProtected)
+}
+
+// forward sends a packet on in clear.
+func (r *reference) forward(j *journey, onlyProtected bool) outcome {
 	key, ok := nextHop(r.routes, j.tuple.Destination)
 	switch {
 	case !ok:

@@ -9,11 +9,14 @@ import (
 )
 
 // protect sends a packet by an SA: RFC 4301 section 5.1, RFC 4302 section 3.3, RFC 4303 section 3.3.
-func (r *reference) protect(j *journey, id CellID) outcome {
+func (r *reference) protect(j *journey, e *policy.Entry, to target) outcome {
+	id := r.tunnels[e.Tunnel]
 	cell := r.cells[id]
 	switch {
 	case j.clear() && j.role == roleUnprotected, !j.clear() && j.inCell == int(id):
 		return dropped("protect_from_unprotected")
+	case to == elsewhere && r.clearBySoft(j, e):
+		return r.forward(j, false)
 	case cell.out == nil && cell.state == CellHold:
 		return outcome{Disposition: packetAcquire}
 	case cell.out == nil && cell.state == CellFailed: // S-024

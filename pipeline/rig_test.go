@@ -50,30 +50,33 @@ type rule struct {
 	tunnel                    string
 	block, oneWay             bool
 	passthrough               bool // S-026
+	fallback                  bool // S-025
 	ports                     policy.PortGroup
 }
 
 type rigOptions struct {
-	workers int
-	mtu     int
-	crypto  *cryptodev.Pool
-	rules   []rule
-	permit  bool // default action
-	maxSAs  int
-	flows   int
-	cells   int
-	tally   uint32 // Config.tally
-	hops    int    // adjacencies
-	buffers int    // packets in memory
-	memory  int    // bytes for fragments
-	idle    IdleMode
-	now     time.Time // of the slow path at the start
-	addLAN  []netip.Prefix
-	addWAN  []netip.Prefix
-	routes  []Route // beside those that every rig has
-	level   policy.ExemptionLevel
-	noIKE   bool // ike.enabled: false
-	portIKE map[string]bool
+	workers            int
+	mtu                int
+	crypto             *cryptodev.Pool
+	rules              []rule
+	permit             bool // default action
+	maxSAs             int
+	flows              int
+	cells              int
+	tally              uint32 // Config.tally
+	hops               int    // adjacencies
+	buffers            int    // packets in memory
+	memory             int    // bytes for fragments
+	soft               int    // Config.MaxSoft
+	perSelector, total int    // Config.HoldPerSelector and HoldTotal
+	idle               IdleMode
+	now                time.Time // of the slow path at the start
+	addLAN             []netip.Prefix
+	addWAN             []netip.Prefix
+	routes             []Route // beside those that every rig has
+	level              policy.ExemptionLevel
+	noIKE              bool // ike.enabled: false
+	portIKE            map[string]bool
 	// endpoints is the own outer addresses of tunnels
 	endpoints map[string]netip.Addr
 	lan, wan  string // own addresses with prefix lengths
@@ -183,13 +186,13 @@ func newRig(t *testing.T, o rigOptions) *rig {
 		specs[i].Port = r.wire(i).port
 	}
 	r.cfg = Config{Ports: specs, Workers: o.workers, FlowEntries: o.flows, MaxSAs: o.maxSAs, MaxCells: o.cells, MaxAdjacencies: o.hops, tally: o.tally, Pool: r.pool, Crypto: o.crypto, Idle: o.idle,
-		LargePool: r.wholes, FragmentMemory: o.memory, FragmentTimeout: fragmentTimeout}
+		MaxSoft: o.soft, HoldPerSelector: o.perSelector, HoldTotal: o.total, LargePool: r.wholes, FragmentMemory: o.memory, FragmentTimeout: fragmentTimeout}
 	if r.d, err = New(r.cfg); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(r.close)
 	r.ref = &reference{ports: specs, own: r.d.policy.own, tunnels: map[string]CellID{}, cells: map[CellID]*referenceCell{},
-		inbound: map[uint32]*referenceIn{}, neighbours: map[neighbourKey]macAddress{}, fragments: map[fragmentKey]*partial{}}
+		inbound: map[uint32]*referenceIn{}, neighbours: map[neighbourKey]macAddress{}, fragments: map[fragmentKey]*partial{}, soft: map[softTraffic]bool{}}
 	r.applyRules(o.rules...)
 	r.announce(lan, o.host, hostMAC)
 	r.announce(wan, o.peer, peerMAC)
@@ -331,6 +334,7 @@ func (r *rig) compile(rules []rule) *policy.SPD {
 		{Name: "permit", Kind: policy.ActionPermit},
 		{Name: "block", Kind: policy.ActionBlock},
 		{Name: "negotiate", Kind: policy.ActionNegotiate, Methods: []string{"aes128gcm16"}},
+		{Name: "fallback", Kind: policy.ActionNegotiate, Methods: []string{"aes128gcm16"}, FallbackClear: true, FallbackClearOnWAN: true},
 		{Name: "passthrough", Kind: policy.ActionNegotiate, Methods: []string{"aes128gcm16"}, InboundPassthrough: true},
 	}}
 	if r.options.permit {
@@ -371,6 +375,8 @@ func (x *rule) policyRule() policy.Rule {
 	switch {
 	case x.passthrough:
 		rule.FilterAction = "passthrough"
+	case x.fallback:
+		rule.FilterAction = "fallback"
 	case x.tunnel != "":
 		rule.FilterAction = "negotiate"
 	case x.block:

@@ -95,8 +95,8 @@ static int config_valid(const struct sp_dataplane *dp, const struct sp_sa_config
 			c->udp ? " and UDP" : "", c->ah != NULL ? " with AH around it" : "");
 		return 0;
 	}
-	if (c->subject != 0 && c->subject < dp->max_filters) {
-		sp_fail(error, size, "SA %08x: subject %u of its drops is a filter's: want %u or more", c->spi, c->subject, dp->max_filters);
+	if (c->subject != 0 && c->subject < dp->max_counters) {
+		sp_fail(error, size, "SA %08x: subject %u of its drops is a filter's: want %u or more", c->spi, c->subject, dp->max_counters);
 		return 0;
 	}
 	if (c->cell >= dp->max_cells || c->n_selectors + c->n_selectors6 == 0 || c->n_selectors > UINT16_MAX || c->n_selectors6 > UINT16_MAX) {

@@ -57,8 +57,8 @@ type outboundSA struct {
 	dummy     dummyTurn
 }
 
-func newSAD(spis *spiAllocator, workers int) sad {
-	return sad{spis: spis, inbound: map[uint32]*inboundSA{}, around: map[uint32]*inboundSA{}, outbound: map[outboundPlace]*outboundSA{}, owned: make([]int, workers), subjects: subjects{next: maxFilters}, paths: newPaths(), dummies: newDummies()}
+func newSAD(spis *spiAllocator, cfg *Config) sad {
+	return sad{spis: spis, inbound: map[uint32]*inboundSA{}, around: map[uint32]*inboundSA{}, outbound: map[outboundPlace]*outboundSA{}, owned: make([]int, cfg.Workers), subjects: subjects{next: cfg.counters()}, paths: newPaths(), dummies: newDummies()}
 }
 
 // outboundPlace is where an outbound SA is found: by the worker that alone sends by it, counted from 1, or by all others of the
@@ -192,6 +192,7 @@ func (d *Dataplane) InstallInbound(child ChildSA) error {
 	if err := d.withConfig(&sa.association, false, func(config *C.struct_sp_sa_config, text *C.char) int32 { return d.createInbound(sa, config, text) }); err != nil {
 		return errors.Join(err, sa.discard(d))
 	}
+	d.endSoftOf(child.Cell)
 	d.sad.inbound[child.SPI] = sa
 	if child.AH != nil {
 		d.sad.around[child.AH.SPI] = sa
@@ -317,6 +318,7 @@ func (d *Dataplane) InstallOutbound(child ChildSA) error {
 	former := d.sad.outbound[place]
 	d.sad.paths.add(sa, former)
 	d.publishOutbound(place, sa.c)
+	d.endSoftOf(child.Cell)
 	d.sad.outbound[place] = sa
 	d.sad.dummies.add(sa)
 	if former == nil || !slices.Equal(former.child.Selectors, child.Selectors) {

@@ -143,7 +143,7 @@ func (d *Dataplane) tick(now time.Time) {
 // dispatch settles one punted packet. Kinds that are Go's for good are freed here; the others wait, or go on.
 func (d *Dataplane) dispatch(now time.Time, worker int, x *C.struct_sp_exception) event {
 	packet := d.view(x)
-	held := heldMbuf{mbuf: unsafe.Pointer(x.mbuf), worker: worker, port: d.row(uint16(x.in_port)), filter: uint32(x.filter)}
+	held := heldMbuf{mbuf: unsafe.Pointer(x.mbuf), worker: worker, port: d.row(uint16(x.in_port)), filter: d.filterSlot(uint32(x.filter))}
 	waits := x.kind == C.SP_PUNT_NEIGHBOUR || x.kind == C.SP_PUNT_ACQUIRE
 	if waits && x.generation != C.sp_generation(d.c) {
 		d.release([]heldMbuf{held}) // judged by what is no longer in force: it must not wait for it
@@ -274,8 +274,15 @@ func (d *Dataplane) awaitSA(now time.Time, x *C.struct_sp_exception, packet punt
 		d.discard([]heldMbuf{held}, dropNegotiationFailed)
 		return nil
 	}
-	ask := Acquire{Cell: cell, Entry: d.entryID(uint32(x.filter)), Packet: tupleOf(packet.ip)}
-	kept, due := d.slow.held.push(now, cell, held)
+	ask := Acquire{Cell: cell, Packet: tupleOf(packet.ip)}
+	waits := selector{cell: cell}
+	if e := d.policy.bySlot[held.filter].entry; e != nil {
+		ask.Entry, waits.entry = e.ID, e.ID
+		if e.Fallback {
+			waits.local, waits.remote = ask.Packet.Source, ask.Packet.Destination
+		}
+	}
+	kept, due := d.slow.held.push(now, waits, held)
 	if !kept {
 		d.discard([]heldMbuf{held}, dropHoldFull)
 	}
@@ -283,14 +290,6 @@ func (d *Dataplane) awaitSA(now time.Time, x *C.struct_sp_exception, packet punt
 		return nil
 	}
 	return func(h Handler) { h.Acquire(ask) }
-}
-
-// entryID is the filter that counts in a slot, 0 for none.
-func (d *Dataplane) entryID(slot uint32) uint32 {
-	if e := d.policy.bySlot[slot].entry; e != nil {
-		return e.ID
-	}
-	return 0
 }
 
 // handleIKE takes an IKE datagram out of its packet.

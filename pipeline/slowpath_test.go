@@ -344,7 +344,7 @@ func TestHoldAndRelease(t *testing.T) {
 	r.setCell("site", CellHold)
 	limits := r.d.slow.held.limits
 	var inner []ipv4
-	for i := range limits.perCell + 10 {
+	for i := range limits.perSelector + 10 {
 		p := packetOfLength(lanHost, farHost, 253, 60+i)
 		inner = append(inner, p)
 		r.enqueue(0, lan, fromHost(p))
@@ -354,19 +354,19 @@ func TestHoldAndRelease(t *testing.T) {
 	same(t, "asked once", r.seen.acquired, []CellID{cell})
 	same(t, "for this packet", r.seen.packets[0], policy.Packet{Source: lanHost, Destination: farHost, Protocol: 253})
 	c := r.d.Counters()
-	if c.Ports[lan].Waiting != uint64(limits.perCell) || c.Ports[lan].Drops["hold_full"] != 10 {
+	if c.Ports[lan].Waiting != uint64(limits.perSelector) || c.Ports[lan].Drops["hold_full"] != 10 {
 		t.Errorf("%+v", c.Ports[lan])
 	}
 	far := r.outbound(r.child("site", "aes128gcm16", false))
 	r.settle()
 	frames := r.sent(wan)
-	if len(frames) != limits.perCell {
-		t.Fatalf("%d packets released, want %d", len(frames), limits.perCell)
+	if len(frames) != limits.perSelector {
+		t.Fatalf("%d packets released, want %d", len(frames), limits.perSelector)
 	}
 	for i, f := range frames {
 		same(t, "released", []byte(r.reveal(far, f)), []byte(decrementTTL(inner[i])))
 	}
-	r.ref.cells[cell].out.sequence = uint64(limits.perCell)
+	r.ref.cells[cell].out.sequence = uint64(limits.perSelector)
 	r.wantForward(lan, fromHost(tcp(lanHost, farHost)), wan)
 }
 

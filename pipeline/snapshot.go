@@ -8,6 +8,7 @@ import "C"
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 
@@ -136,10 +137,14 @@ func (p *Prepared) Publish() {
 	if p.built == nil {
 		return
 	}
+	// before a filter counts in the slot of another one: by the former policy their traffic waits for an SA until then
+	ended := d.unpublishSoft(d.softGone(&p.next, p.filters))
 	former := C.sp_snapshot_publish(d.c, p.built)
 	p.built, d.prepared = nil, nil
 	p.filters.begin(d.slotCounter())
 	d.policy, d.filters = p.next, p.filters
+	d.buryWays(ended)
+	maps.DeleteFunc(d.soft.ended, func(id uint32, _ slotCount) bool { _, known := d.filters.byID[id]; return !known })
 	if former != nil {
 		d.retire(func() error { C.sp_snapshot_free(former); return nil })
 	}

@@ -25,6 +25,7 @@ struct rte_mempool;
 
 #define SP_COUNTER_NONE 0               /* filter counter slot of what no filter is asked about */
 #define SP_COUNTER_DEFAULT 1            /* and of what none matches: the default action */
+#define SP_SUBJECTS (1u << 24)          /* numbers by which drops are counted: filters, soft SAs, SAs */
 #define SP_NO_CELL UINT16_MAX           /* arrived in clear, or no tunnel */
 #define SP_NO_ADJACENCY UINT16_MAX
 #define SP_GROWTH 128                   /* bytes behind a packet that ESP may need: padding, trailer and ICV */
@@ -182,6 +183,7 @@ struct sp_config {
 	uint32_t max_cells;       /* < 65535 */
 	uint32_t max_adjacencies; /* < 65535 */
 	uint32_t max_filters;     /* filter counters, SP_COUNTER_DEFAULT included */
+	uint32_t max_soft;        /* soft SAs */
 	uint32_t punt_entries;    /* per worker, power of two */
 	uint32_t inject_entries;  /* per worker, power of two */
 	uint32_t handover_entries; /* per worker, power of two */
@@ -228,7 +230,22 @@ struct sp_entry {
 	uint16_t cell;    /* PROTECT and REQUIRE */
 	uint8_t verdict;  /* enum sp_verdict */
 	uint8_t protocol; /* the filter's protocol, 0 any */
+	uint8_t fallback; /* not 0: a soft SA may take the place of the cell's SA */
+	uint8_t reserved[3];
 };
+_Static_assert(sizeof(struct sp_entry) == 12, "sp_entry layout");
+
+/*
+ * What a soft SA lets pass in one direction: packets that a filter decides, between two addresses. Those stand as in sp_pair. The counters of soft SAs follow the filters': with
+ * SP_SOFT_COUNTERS for each there can be, those of a soft SA that has ended have time to be forgotten by all workers.
+ */
+#define SP_SOFT_COUNTERS 4
+struct sp_soft_key {
+	uint64_t addresses[4];
+	uint32_t filter; /* its counter slot */
+	uint32_t reserved; /* 0 */
+};
+_Static_assert(sizeof(struct sp_soft_key) == 40, "sp_soft_key layout");
 
 /* Traffic that passes whatever the filters say (S-031). A row of the exemptions is one or several of these, which share its counter. */
 struct sp_exemption {
@@ -352,7 +369,7 @@ struct sp_sa_config {
 	uint8_t outer;          /* enum sp_ip */
 	uint8_t protocol;       /* enum sp_sa_protocol */
 	uint8_t transport;      /* not 0: transport mode, source and destination are the packets' own */
-	uint32_t subject;       /* of its drops in the tally, from max_filters on; 0: they are not counted by SA */
+	uint32_t subject;       /* of its drops in the tally, from max_filters + SP_SOFT_COUNTERS * max_soft on; 0: they are not counted by SA */
 	uint32_t partner;       /* inbound: SPI of the other SA of a bundle, 0 none */
 	const struct sp_sa_config *ah; /* the AH around the ESP of a bundle, NULL none; outbound, of it session, lengths, SPI and esn count */
 	uint64_t soft_packets, soft_bytes; /* lifetimes in inner packets and their bytes, 0: none. Told when reached */

@@ -99,6 +99,19 @@ void sp_tally_forget(struct sp_dataplane *dp, uint32_t subject)
 	}
 }
 
+void sp_tally_take(struct sp_dataplane *dp, uint32_t subject, uint64_t drops[SP_DROP_COUNT])
+{
+	for (uint32_t reason = 0; reason < SP_DROP_COUNT; reason++) {
+		drops[reason] = 0;
+		for (uint32_t i = 0; i < dp->n_workers; i++) {
+			struct entry *e = find(dp->workers[i]->tally, key_of(subject, reason));
+
+			if (e->key != 0)
+				drops[reason] += __atomic_exchange_n(&e->n, 0, __ATOMIC_RELAXED);
+		}
+	}
+}
+
 uint32_t sp_tally_dump(const struct sp_dataplane *dp, uint32_t worker, uint32_t *cursor, struct sp_tally_count *out, uint32_t n)
 {
 	const struct sp_tally *t = dp->workers[worker]->tally;
