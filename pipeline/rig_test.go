@@ -145,6 +145,9 @@ const fragmentTimeout = time.Hour
 func newRig(t *testing.T, o rigOptions) *rig {
 	t.Helper()
 	o.workers, o.maxSAs, o.flows, o.cells, o.hops, o.buffers = max(o.workers, 1), max(o.maxSAs, 64), max(o.flows, 1024), max(o.cells, 16), max(o.hops, 64), max(o.buffers, 2047)
+	if o.soft == 0 {
+		o.soft = 64
+	}
 	if o.wanRole == 0 {
 		o.wanRole = policy.PortsWAN
 	}

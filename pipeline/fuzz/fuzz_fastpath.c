@@ -19,6 +19,7 @@
 
 static struct frame saved[SAVED]; /* sealed packets, to be replayed */
 static int tables_changed;         /* by op_tables, to be undone before the next input */
+static struct soft soft_live[MAX_SOFT / 2]; /* local 0: none */
 static int published;              /* compiling a policy is slow: once per input */
 
 /* ---- operations ---- */
@@ -299,6 +300,31 @@ static void op_tables(struct program *p)
 	}
 }
 
+/* A soft SA comes or goes, and a packet that it may be for: ours or the other host's, from the side where that is. */
+static void op_soft(struct program *p, uint32_t what)
+{
+	static struct frame f;
+	uint32_t n = what % RTE_DIM(soft_live), hosts = take(p, 2), outward = what >> 4 & 1, wide = take(p, 1);
+	struct soft *s = &soft_live[n];
+	enum side side = outward ? PROTECTED : UNPROTECTED;
+
+	if (s->local != 0 && what & 8) {
+		sp_worker_once(ours.dp, what & 1);
+		soft_set(n, s->local, s->remote, 1);
+		s->local = 0;
+	} else if (s->local == 0 && n_soft_seen < SOFT_SEEN) {
+		*s = (struct soft){.local = OUR_NET | hosts >> 8, .remote = PEER_NET(CELL_HOLD) | n << 6 | (hosts & 63)};
+		soft_set(n, s->local, s->remote, 0);
+		soft_seen[n_soft_seen++] = *s;
+	}
+	if (s->local == 0)
+		return;
+	build(p, &f, ours.mac[side], outward ? s->local : s->remote, outward ? s->remote : s->local);
+	if (wide & 128)
+		make_wide(&f, wide);
+	receive(&ours, side, &f, RTE_PKTMBUF_HEADROOM);
+}
+
 /* What happens to SAs while packets have them: in crypto queues, in rings between workers, as fragments that wait. */
 static void op_sas(struct program *p)
 {
@@ -328,6 +354,9 @@ static void op_sas(struct program *p)
 	case 5:
 		sp_worker_once(ours.dp, what >> 3 & 1);
 		tunnel_withdraw(t);
+		break;
+	case 6:
+		op_soft(p, what >> 3);
 		break;
 	default:
 		sp_worker_once(ours.dp, what >> 3 & 1);
@@ -375,6 +404,12 @@ static void restore(void)
 {
 	if (tables_changed)
 		tunnels_forget();
+	for (uint32_t i = 0; i < RTE_DIM(soft_live); i++) {
+		if (soft_live[i].local != 0)
+			soft_set(i, soft_live[i].local, soft_live[i].remote, 1);
+		soft_live[i].local = 0;
+	}
+	n_soft_seen = 0;
 	for (enum tunnel t = 0; tables_changed && t < TUNNELS; t++)
 		tunnel_close(&ours, t);
 	for (enum tunnel t = 0; t < TUNNELS; t++)

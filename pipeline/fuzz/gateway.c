@@ -126,6 +126,7 @@ static void create_gateway(struct gateway *g, const char *lan, const char *wan)
 		.max_cells = CELLS,
 		.max_adjacencies = 8,
 		.max_filters = MAX_FILTERS,
+		.max_soft = MAX_SOFT,
 		.punt_entries = 64,
 		.inject_entries = 64,
 		.handover_entries = 64,

@@ -41,7 +41,7 @@ enum tunnel {
 	TUNNEL_AFTER,      /* outer ones */
 	TUNNEL_CLAMP,      /* segment size that fits */
 	TUNNELS,
-	CELL_HOLD = TUNNELS, /* never has an SA */
+	CELL_HOLD = TUNNELS, /* never has an SA; soft SAs may take its place */
 	CELL_CLOSED,
 	CELLS
 };
@@ -58,6 +58,8 @@ enum network {
 #define WITHOUT_IKE 2 /* on the unprotected port */
 
 #define MAX_FILTERS 128
+#define MAX_SOFT 8  /* twice as many as there are at once: places come back after a grace period */
+#define MAX_COUNTERS (MAX_FILTERS + SP_SOFT_COUNTERS * MAX_SOFT)
 #define ADJACENCY_LAN 0
 #define ADJACENCY_WAN 1
 #define ADJACENCY_LAN6 2
@@ -140,6 +142,8 @@ uint8_t tunnel_protocol(enum tunnel t); /* outermost */
 
 /* policy.c */
 void gateway_publish(struct gateway *g, uint32_t how);
+/* Soft SA number n of our CELL_HOLD between two hosts, of both IP versions; with `end`, its end. */
+void soft_set(uint32_t n, uint32_t local, uint32_t remote, int end);
 /* Resolves (or, with up = 0, forgets) the next hops of both ports. */
 void gateway_neighbours(struct gateway *g, int up);
 

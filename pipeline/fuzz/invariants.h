@@ -6,6 +6,14 @@
 
 #include "gateway.h"
 
+/* Every soft SA that an input has had. */
+#define SOFT_SEEN 32
+struct soft {
+	uint32_t local, remote;
+};
+extern struct soft soft_seen[SOFT_SEEN];
+extern uint32_t n_soft_seen;
+
 /* Each packet that a port received has ended in exactly one way. */
 void check_conservation(const struct gateway *g);
 /* Nothing of a protected network in clear on the unprotected side, but what a filter permits in words. */

@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "../ipv4.h"
+#include "../ipv6.h"
 #include "gateway.h"
 
 #define COUNTER_EXEMPT (MAX_FILTERS - 1)
@@ -15,6 +15,8 @@ struct policy {
 	struct sp_entry entries[MAX_FILTERS];
 	uint32_t n;
 };
+
+static uint32_t fallback_first; /* of our entries, those of CELL_HOLD: one for each direction */
 
 static uint32_t host_bits(uint8_t prefix_length)
 {
@@ -43,10 +45,14 @@ static void our_policy(struct policy *p)
 	add(p, SP_VERDICT_BLOCK, SP_NO_CELL, BLOCKED_HOST, 32, 0, 0, 0);
 	add(p, SP_VERDICT_PERMIT, SP_NO_CELL, OUR_NET, 24, OUR_LAN, 32, 1);
 	for (uint32_t t = 0; t < CELLS; t++) {
+		if (t == CELL_HOLD)
+			fallback_first = p->n;
 		/* hub and spoke: whatever network of ours or of another tunnel it comes from */
 		add(p, SP_VERDICT_PROTECT, (uint16_t)t, 0x0a000000, 8, PEER_NET(t), 24, 0);
 		add(p, SP_VERDICT_REQUIRE, (uint16_t)t, PEER_NET(t), 24, OUR_NET, 24, 0);
 	}
+	p->entries[fallback_first].fallback = 1;
+	p->entries[fallback_first + 1].fallback = 1;
 	add(p, SP_VERDICT_PASSTHROUGH, TUNNEL_GCM, PEER_NET(NET_PASSTHROUGH), 24, OUR_NET, 24, 0);
 	add(p, SP_VERDICT_STALE, SP_NO_CELL, 0x0a000000, 8, PEER_NET(NET_STALE), 24, 0);
 	add(p, SP_VERDICT_STALE, SP_NO_CELL, PEER_NET(NET_STALE), 24, OUR_NET, 24, 0);
@@ -64,6 +70,31 @@ static void peer_policy(struct policy *p)
 		add(p, SP_VERDICT_PROTECT, (uint16_t)t, PEER_NET(t), 24, 0x0a000000, 8, 0);
 		add(p, SP_VERDICT_REQUIRE, (uint16_t)t, 0x0a000000, 8, PEER_NET(t), 24, 0);
 	}
+}
+
+static void soft_way(int inbound, uint32_t source, uint32_t destination, uint32_t counter, int end)
+{
+	struct sp_soft_key key = {.addresses = {source | (uint64_t)destination << 32}, .filter = fallback_first + (uint32_t)inbound + SP_COUNTER_DEFAULT + 1};
+	struct sp_filter_counters hits;
+	uint64_t drops[SP_DROP_COUNT];
+
+	for (uint32_t version = 0; version < 2; version++) {
+		if (end)
+			sp_soft_remove(ours.dp, &key);
+		else
+			CHECK(sp_soft_add(ours.dp, &key, counter) >= 0, "soft SA");
+		widen((uint8_t *)key.addresses, source);
+		widen((uint8_t *)key.addresses + SP_IPV6_ADDRESS, destination);
+	}
+	if (end)
+		sp_soft_settle(ours.dp, counter, &hits, drops);
+}
+
+void soft_set(uint32_t n, uint32_t local, uint32_t remote, int end)
+{
+	soft_way(0, local, remote, MAX_FILTERS + 2 * n, end);
+	soft_way(1, remote, local, MAX_FILTERS + 2 * n + 1, end);
+	sp_generation_bump(ours.dp);
 }
 
 #define EXEMPT(to, which, from_first, from_last, to_first, to_last) \

@@ -331,7 +331,7 @@ static struct sp_sa_config tunnel_config(const struct gateway *g, enum tunnel t,
 
 	c.session = outbound ? g->encrypt[t] : g->decrypt[t];
 	c.spi = outbound ? other->spi[t] : g->spi[t];
-	c.subject = MAX_FILTERS + 2 * (uint32_t)t + (uint32_t)outbound;
+	c.subject = MAX_COUNTERS + 2 * (uint32_t)t + (uint32_t)outbound;
 	c.partner = forms[t].bundle ? (outbound ? other : g)->ah_spi[t] : 0;
 	return c;
 }
