@@ -2,6 +2,7 @@ package ikev1
 
 import (
 	"encoding/binary"
+	"hash"
 	"net/netip"
 	"slices"
 	"time"
@@ -39,7 +40,9 @@ type Engine struct {
 	unanswered []*isakmpSA // of those the ones to whose message 2 nothing has come, oldest first
 	besieged   time.Time   // when there was last no room for message 1, for longer than an honest initiator needs
 	openings   openings
-	secret     []byte // of unkeptCookie
+	novel      admission.Bucket // those that are not there yet
+	mac        hash.Hash        // of unkeptCookie, with its secret
+	scratch    []byte           // likewise
 	replies    admission.Bucket
 	room       fragmentRoom
 	most       mosts

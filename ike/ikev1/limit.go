@@ -26,6 +26,7 @@ func (e *Engine) limit(limits *ike.Limits) {
 }
 
 func (e *Engine) limitRates() {
+	e.novel.Limit(mostNovel, 0)
 	e.replies.Limit(e.limits.UnprotectedReplies, 0)
 	e.room.each, e.room.all = e.limits.FragmentOctets, e.limits.FragmentOctetsAll
 }

@@ -1,11 +1,9 @@
 package ikev1_test
 
 import (
-	"encoding/binary"
 	"net/netip"
 	"slices"
 	"testing"
-	"time"
 
 	"sallyport/ike"
 )
@@ -18,105 +16,10 @@ func (s *siege) use(limit string) ike.LimitUse {
 	return list[slices.IndexFunc(list, func(u ike.LimitUse) bool { return u.Name == limit && u.Peer == "" })]
 }
 
-// ask gives the gateway a first message of its own from a port of the peer's address, and reports whether it was answered.
-func (s *siege) ask(octets []byte, port uint16) bool {
-	s.asked++
-	first := slices.Clone(octets)
-	binary.BigEndian.PutUint64(first, uint64(s.asked)<<8|1)
-	before := s.answers
-	s.step(false, ike.Datagram{Local: netip.AddrPortFrom(gateway, 500), Remote: netip.AddrPortFrom(branch, port), Payload: first})
-	return s.answers > before
-}
-
 // settle lets everything happen that is on its way.
 func (s *siege) settle() {
 	for range 20 {
 		s.pass(oneWay)
-	}
-}
-
-// C-18, S-084, S-085: 65,535 ports of one address, of which one has an IKE SA, begin no more than 5 and 35.
-func TestPortsOfOneAddress(t *testing.T) {
-	for _, v := range bothVersions {
-		s := newSiege(v)
-		s.limits.CookieThreshold = 1 << 20
-		s.begin(branch)
-		s.step(true, ike.Tick{})
-		s.settle()
-		octets := s.opening(t)
-		if s.up != 1 {
-			t.Fatalf("%v: the peer is not there", v)
-		}
-		for range 10 {
-			s.ask(octets, 500)
-		}
-		for port := range 65535 {
-			s.ask(octets, uint16(port+1))
-		}
-		all, address, port := s.use(ike.LimitHalfOpen), s.use(ike.LimitHalfOpenPerAddress), s.use(ike.LimitHalfOpenPerPort)
-		ofPort := 5
-		if v == ike.V2 {
-			ofPort /= 2 // the others by a cookie
-		}
-		if all.Used != 35+ofPort || address.Used != 35 || port.Used != ofPort {
-			t.Errorf("%v: %d half-open, %d of the address and %d of the port; expected 35 of the address and %d of the port", v, all.Used, address.Used, port.Used, ofPort)
-		}
-		refused := address.Refused + port.Refused
-		if v == ike.V2 {
-			refused += s.use(ike.LimitCookieThreshold).Refused
-		}
-		if refused != uint64(65535+10-all.Used) {
-			t.Errorf("%v: %d refused", v, refused)
-		}
-	}
-}
-
-// S-086: at the limit nothing is answered, and when one has failed, was too slow or is established, one more is.
-func TestPlacesComeFree(t *testing.T) {
-	for _, v := range bothVersions {
-		for _, name := range []string{"failed", "timed out", "established"} {
-			t.Run(v.String()+" "+name, func(t *testing.T) {
-				s := newSiege(v)
-				s.stranger, s.limits.CookieThreshold, s.limits.HalfOpenTimeout = name == "failed", 1<<20, 800*time.Millisecond
-				s.begin(branch)
-				octets := s.opening(t)
-				s.boot(3)
-				s.step(true, ike.Tick{})
-				s.pass(oneWay) // its first message is answered
-				if name == "timed out" {
-					s.wire = nil
-					s.boot(3)
-				}
-				s.now = s.now.Add(50 * time.Millisecond)
-				for n := 1; n < 35; n++ {
-					if !s.ask(octets, 1000+uint16(n)) {
-						t.Fatalf("number %d is not answered", n)
-					}
-				}
-				inFlight := s.wire
-				for n := range uint16(5) {
-					if s.ask(octets, 2000+n) {
-						t.Error("answered at the limit")
-					}
-				}
-				s.wire = slices.DeleteFunc(inFlight, func(p flying) bool { return p.toPeer && !s.wanted(p.Datagram) })
-				if name == "timed out" {
-					s.now = s.now.Add(760 * time.Millisecond)
-					s.step(false, ike.Tick{})
-				} else {
-					s.settle()
-				}
-				answered := 0
-				for n := range uint16(5) {
-					if s.ask(octets, 3000+n) {
-						answered++
-					}
-				}
-				if answered != 1 || (s.up == 1) != (name == "established") {
-					t.Errorf("%d answered, expected 1; %d established\n%+v", answered, s.up, s.use(ike.LimitHalfOpenPerAddress))
-				}
-			})
-		}
 	}
 }
 

@@ -66,18 +66,13 @@ func (t *mainResponder) begin(m *message, cookie uint64) {
 
 // answer sends message 2.
 func (t *mainResponder) answer() error {
-	return t.sa.main.send(false, nil, t.agreed()...)
+	sa := t.sa
+	return sa.main.send(false, nil, agreement(sa.chosen, sa.can, &sa.among[0].cfg)...)
 }
 
-// written is message 2, of a main mode of which nothing is kept.
-func (t *mainResponder) written() ([]byte, error) {
-	m := isakmp.Message{Header: isakmp.Header{Cookies: t.sa.cookies, Exchange: isakmp.ExchangeMain}, Payloads: t.agreed()}
-	return m.Marshal()
-}
-
-// agreed is what message 2 says.
-func (t *mainResponder) agreed() []isakmp.Payload {
-	return append([]isakmp.Payload{t.sa.chosen.answer()}, t.sa.can.agreed(&t.sa.among[0].cfg)...)
+// agreement is what message 2 says.
+func agreement(choice phase1Choice, can capabilities, cfg *ike.Peer) []isakmp.Payload {
+	return append([]isakmp.Payload{choice.answer()}, can.agreed(cfg)...)
 }
 
 // chooseAmong makes the choice of the first peer that takes something of the offer, and says which others it suits as well. Peers with equal

@@ -5,7 +5,6 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/binary"
-	"net/netip"
 	"slices"
 	"time"
 
@@ -30,6 +29,7 @@ import (
 const (
 	answerTime = time.Second      // how long message 3 is waited for where others want the place
 	siegeTime  = 10 * time.Second // how long after there was no room a siege is over
+	mostNovel  = 16384            // openings a second that nobody has sent before: reading one takes some 10 us, and each takes the place of another
 )
 
 // besiegedNow reports whether somebody keeps the room full that is there for half-open ISAKMP SAs.
@@ -95,38 +95,60 @@ func (e *Engine) getToKnow(sa *isakmpSA, opening []byte) {
 // initiatorCookie is how long what is in front of message 1 is that differs each time.
 const initiatorCookie = 8
 
-// answerUnkept answers message 1 in a siege that there is no room for, keeps nothing of who has sent it, and reports whether it has.
+// answerUnkept answers message 1 in a siege that there is no room for, and keeps nothing of who has sent it. It reports whether a place is of no use to it any more:
+// it has an answer, or there are too many of its kind.
 func (e *Engine) answerUnkept(d ike.Datagram, h isakmp.Header, among []*peer) bool {
 	if !e.besiegedNow() {
 		return false
 	}
-	number := e.openings.find(d)
-	if number == noOpening {
-		m, err := parse(d)
-		if err != nil {
+	var answer []byte
+	number, known := e.openings.find(d), e.familiar(d)
+	familiar := known != nil && bytes.Equal(known[initiatorCookie:], d.Payload[initiatorCookie:])
+	switch {
+	case number != noOpening:
+		answer = slices.Clone(e.openings.list[number].answer)
+	case !familiar && !e.novel.Take(e.now):
+		e.besieged = e.now
+		return true
+	default:
+		if answer = answerTo(d, among); answer == nil {
 			return false
 		}
-		t, err := consider(e, m, d.Payload, among, false)
-		if err != nil {
-			return false
-		}
-		answer, err := t.written()
-		if err != nil {
-			return false
-		}
-		if number = e.openings.keep(d, answer); number == noOpening {
-			return false
-		}
+		number = e.openings.keep(d, answer)
 	}
-	e.besieged = e.now
-	answer := slices.Clone(e.openings.list[number].answer)
-	if known := e.familiar(d); known != nil && bytes.Equal(known[initiatorCookie:], d.Payload[initiatorCookie:]) {
+	if familiar {
 		number = familiarOpening
 	}
+	if number == noOpening {
+		return false
+	}
+	e.besieged = e.now
 	binary.BigEndian.PutUint64(answer, h.Initiator)
 	binary.BigEndian.PutUint64(answer[initiatorCookie:], e.unkeptCookie(number, d.Payload, d, h.Initiator, 0))
 	e.send(d.Local, d.Remote, answer)
 	return true
+}
+
+// answerTo is message 2 to message 1, of which nothing is kept; nil: there is none. In the place of the responder's cookie there is anything.
+func answerTo(d ike.Datagram, among []*peer) []byte {
+	m, err := isakmp.Parse(d.Payload)
+	if err != nil || m.Encrypted() {
+		return nil
+	}
+	if kind, err := isakmp.Check(m.Header, m.Payloads); err != nil || kind != isakmp.KindMainSA {
+		return nil
+	}
+	choice, likely, err := chooseAmong(among, isakmp.Find[*isakmp.SA](m.Payloads))
+	if err != nil {
+		return nil
+	}
+	cfg := &likely[0].cfg
+	answer := isakmp.Message{Header: isakmp.Header{Cookies: m.Cookies, Exchange: isakmp.ExchangeMain}, Payloads: agreement(choice, readVendors(cfg, m.Payloads), cfg)}
+	octets, err := answer.Marshal()
+	if err != nil {
+		return nil
+	}
+	return octets
 }
 
 // recalled is message 1 of which nothing was kept, by our cookie for it; nil: it is none that we gave.
@@ -172,18 +194,19 @@ func (e *Engine) resume(d ike.Datagram, h isakmp.Header) *isakmpSA {
 // unkeptCookie is our cookie for a main mode of which nothing is kept: the number of its opening, and a function of that, of where it comes from and of a secret, good
 // for one to two lifetimes of a cookie.
 func (e *Engine) unkeptCookie(number openingNumber, opening []byte, d ike.Datagram, initiator uint64, age int64) uint64 {
-	if e.secret == nil {
-		e.secret = e.random(sha256.Size)
+	if e.mac == nil {
+		e.mac = hmac.New(sha256.New, e.random(sha256.Size))
 	}
-	mac := hmac.New(sha256.New, e.secret)
-	mac.Write(binary.BigEndian.AppendUint64(nil, initiator))
-	mac.Write(binary.BigEndian.AppendUint64(nil, uint64(e.now.UnixNano()/int64(e.limits.CookieLifetime)-age)))
-	for _, a := range []netip.Addr{d.Local.Addr(), d.Remote.Addr()} {
-		octets := a.As16()
-		mac.Write(octets[:])
-	}
-	mac.Write(opening[initiatorCookie:])
-	return uint64(number)<<48 | max(1, binary.BigEndian.Uint64(mac.Sum(nil))>>16) // RFC 2408 2.5.3: never zero
+	local, remote := d.Local.Addr().As16(), d.Remote.Addr().As16()
+	head := append(e.scratch[:0], local[:]...)
+	head = append(head, remote[:]...)
+	head = binary.BigEndian.AppendUint64(head, initiator)
+	head = binary.BigEndian.AppendUint64(head, uint64(e.now.UnixNano()/int64(e.limits.CookieLifetime)-age))
+	e.mac.Reset()
+	e.mac.Write(head)
+	e.mac.Write(opening[initiatorCookie:])
+	e.scratch = e.mac.Sum(head[:0])
+	return uint64(number)<<48 | max(1, binary.BigEndian.Uint64(e.scratch)>>16) // RFC 2408 2.5.3: never zero
 }
 
 // free are those of peers whom IKEv2 has not taken over.

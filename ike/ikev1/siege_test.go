@@ -13,6 +13,7 @@ import (
 	"sallyport/crypto"
 	"sallyport/ike"
 	"sallyport/ike/ikev1"
+	"sallyport/ike/isakmp"
 	"sallyport/policy"
 )
 
@@ -39,12 +40,9 @@ type siege struct {
 	armed         [2]time.Time // of the gateway, of the peer
 	wire          []flying
 	ledger        *ike.Ledger
-	asked         uint64     // first messages of the test's
 	up, ended     int        // IKE SAs established at the gateway, and ended there
-	answers       int        // datagrams that it has sent
 	at            netip.Addr // where the peer is
 	limits        ike.Limits // of the gateway
-	stranger      bool       // the peer says to be somebody else
 	spis          uint32
 	last          ike.Datagram // that the peer sent
 }
@@ -91,11 +89,7 @@ func (s *siege) engine(cfg ike.Config) stepper {
 
 // boot has the peer begin with nothing, at its first step.
 func (s *siege) boot(seed byte) {
-	cfg := s.config(seed, s.at, gateway, ike.StartAlways)
-	if s.stranger {
-		cfg.Peers[0].LocalID = ike.AddressIdentity(anywhere(1))
-	}
-	s.peer, s.armed[1] = s.engine(cfg), time.Time{}
+	s.peer, s.armed[1] = s.engine(s.config(seed, s.at, gateway, ike.StartAlways)), time.Time{}
 }
 
 // step gives one of the two an event. What the gateway sends elsewhere, or in answer to what the peer has not sent, is lost on the peer.
@@ -112,9 +106,6 @@ func (s *siege) step(peer bool, event ike.Event) {
 			d := ike.Datagram{Local: ef.Remote, Remote: ef.Local, Payload: ef.Payload}
 			if peer {
 				s.last = d
-			}
-			if !peer {
-				s.answers++
 			}
 			if peer || ef.Remote.Addr() == s.at {
 				s.wire = append(s.wire, flying{s.now.Add(oneWay), !peer, d})
@@ -181,15 +172,17 @@ func anywhere(n int) netip.Addr {
 	return netip.AddrFrom4([4]byte{100, byte(n >> 16), byte(n >> 8), byte(n)})
 }
 
-// varied changes a first message of either version in what says nothing to anybody: its last octets, of a vendor ID or of the digest of an address.
+// varied changes what message 1 of IKEv1 says to nobody, the end of its last vendor ID. Of IKEv2 the SPI makes each another.
 func varied(octets []byte, n int) []byte {
-	binary.BigEndian.PutUint32(octets[len(octets)-4:], uint32(n))
+	if octets[17]>>4 == 1 {
+		binary.BigEndian.PutUint32(octets[len(octets)-4:], uint32(n))
+	}
 	return octets
 }
 
 // S-088: 10,000 first messages a second, of which none is the peer's, and the peer is up within 5 s; for the first time, and again when it has lost all.
 func TestPeerConnectsUnderSiege(t *testing.T) {
-	for _, v := range []ike.Version{ike.V2, ike.V1} {
+	for _, v := range bothVersions {
 		for name, f := range map[string]forger{
 			"in its name":                   {from: ofPeer},
 			"in its name, each another":     {from: ofPeer, vary: varied},
@@ -229,10 +222,46 @@ func (s *siege) wanted(d ike.Datagram) bool {
 	return len(s.last.Payload) > 0 && slices.Equal(d.Payload[:8], s.last.Payload[:8])
 }
 
+// What is no first message, or a broken one, is not taken for one in a siege either.
+func TestMangledUnderSiege(t *testing.T) {
+	for _, v := range bothVersions {
+		s := newSiege(v)
+		whole := forger{octets: s.opening(t), from: ofPeer, vary: varied}
+		random := rand.New(rand.NewPCG(1, 2))
+		mangled := whole
+		mangled.vary = func(octets []byte, n int) []byte {
+			varied(octets, n)
+			for range 1 + random.IntN(3) {
+				octets[16+random.IntN(len(octets)-16)] = byte(random.Uint32())
+			}
+			return octets[:len(octets)-random.IntN(2)*random.IntN(len(octets))]
+		}
+		for n := range 30_000 {
+			f := &whole
+			if n%2 == 1 {
+				f = &mangled
+			}
+			s.step(false, f.next())
+			s.wire = s.wire[:0]
+			s.pass(100 * time.Microsecond)
+		}
+		other := isakmp.Message{Header: isakmp.Header{Cookies: isakmp.Cookies{Initiator: 7}, Exchange: isakmp.ExchangeMain},
+			Payloads: []isakmp.Payload{&isakmp.KE{Data: make([]byte, 64)}, &isakmp.Nonce{Data: make([]byte, 32)}}} // of another kind
+		octets, err := other.Marshal()
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.step(false, ike.Datagram{Local: netip.AddrPortFrom(gateway, 500), Remote: netip.AddrPortFrom(branch, 500), Payload: octets})
+		if n := s.use(ike.LimitHalfOpen); n.Used > n.Limit || len(s.wire) > 0 {
+			t.Errorf("%v: %+v, %d answers to a message of another kind", v, n, len(s.wire))
+		}
+	}
+}
+
 // S-088: a million first messages, and the memory that is in use stays what it was after the first of them.
 func TestMemoryUnderSiege(t *testing.T) {
 	const each = 250_000 // of two floods, for two versions
-	for _, v := range []ike.Version{ike.V2, ike.V1} {
+	for _, v := range bothVersions {
 		s := newSiege(v)
 		octets := s.opening(t)
 		for _, f := range []forger{{octets: octets, from: ofPeer, vary: varied}, {octets: octets, from: anywhere, vary: varied}} {

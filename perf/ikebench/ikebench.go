@@ -12,13 +12,15 @@ const (
 	tableRates  = "ike-rates"
 	tableHold   = "ike-memory"
 	tableUpkeep = "ike-upkeep"
+
+	tableRefusals = "ike-refusals"
 )
 
 // Run measures, prints the tables and returns their rows. Quick proves that it works and measures nothing.
 func Run(ctx context.Context, out io.Writer, quick bool) (rows []any, err error) {
-	windows, negotiations, pairs, minutes := 7, 500, 10_000, 2*time.Minute
+	windows, negotiations, pairs, messages, minutes := 7, 500, 10_000, 20_000, 2*time.Minute
 	if quick {
-		windows, negotiations, pairs, minutes = 2, 5, 20, time.Minute
+		windows, negotiations, pairs, messages, minutes = 2, 5, 20, 50, time.Minute
 	}
 	byP256, err := certificates(P256)
 	if err != nil {
@@ -43,6 +45,18 @@ func Run(ctx context.Context, out io.Writer, quick bool) (rows []any, err error)
 		fmt.Fprintf(out, "%-4s %-14s %-7s %-24s %-24s %10.0f  %10.0f  %6.0f\n", row.Version, row.Authentication, map[bool]string{false: "no", true: "yes"}[row.Cookie],
 			fmt.Sprintf("%.0f (%.0f-%.0f)", row.Initiator, row.InitiatorMin, row.InitiatorMax),
 			fmt.Sprintf("%.0f (%.0f-%.0f)", row.Responder, row.ResponderMin, row.ResponderMax), 1e6/row.Arithmetic, row.CheckMicros, row.Bytes)
+		rows = append(rows, row)
+	}
+	fmt.Fprint(out, refusalsHeading)
+	for _, f := range floods() {
+		if err := ctx.Err(); err != nil {
+			return rows, err
+		}
+		row, err := refusals(f, windows, messages)
+		if err != nil {
+			return rows, err
+		}
+		fmt.Fprintf(out, "%-4s %-20s %-24s %8.0f %8.0f\n", row.Version, row.Why, fmt.Sprintf("%.0f (%.0f-%.0f)", row.Rate, row.Min, row.Max), row.Target, row.Bytes)
 		rows = append(rows, row)
 	}
 	for _, m := range []method{psk(), byP256, psk().byV1(), byP256.byV1()} {

@@ -13,13 +13,17 @@ func TestRun(t *testing.T) {
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out.String())
 	}
-	if len(rows) != 12 {
-		t.Errorf("%d rows, want 12", len(rows))
+	if len(rows) != 19 {
+		t.Errorf("%d rows, want 19", len(rows))
 	}
 	for _, row := range rows {
 		switch row := row.(type) {
 		case RateRow:
 			if row.Initiator <= 0 || row.Responder <= 0 || row.Arithmetic <= 0 || row.Bytes <= 0 {
+				t.Errorf("%+v", row)
+			}
+		case RefusalRow:
+			if row.Rate <= 0 || row.Why == "" {
 				t.Errorf("%+v", row)
 			}
 		case UpkeepRow:
