@@ -78,8 +78,28 @@ func WritePcap(path string, frames [][]byte) error {
 	return errors.Join(err, w.close())
 }
 
+// Frame is one frame of a file and when it was on the wire.
+type Frame struct {
+	At   time.Time
+	Data []byte
+}
+
 // ReadPcap returns the frames of a file that a Capture wrote.
 func ReadPcap(path string) ([][]byte, error) {
+	frames, err := ReadFrames(path)
+	if err != nil {
+		return nil, err
+	}
+	data := make([][]byte, len(frames))
+	for i := range frames {
+		data[i] = frames[i].Data
+	}
+	return data, nil
+}
+
+// ReadFrames returns the same with their times. A capture writes what each site sends in order, but not one site after the
+// other: for that the times have to be sorted.
+func ReadFrames(path string) ([]Frame, error) {
 	b, err := os.ReadFile(path)
 	if err != nil {
 		return nil, fmt.Errorf("lab: %w", err)
@@ -87,17 +107,18 @@ func ReadPcap(path string) ([][]byte, error) {
 	if len(b) < pcapFileHeader || binary.LittleEndian.Uint32(b) != pcapMagic {
 		return nil, fmt.Errorf("lab: %s: expected a pcap file of this lab, found %d octets of something else", path, len(b))
 	}
-	var frames [][]byte
+	var frames []Frame
 	for rest := b[pcapFileHeader:]; len(rest) > 0; {
 		if len(rest) < pcapRecordHeader {
 			return nil, fmt.Errorf("lab: %s: %w in a record header", path, io.ErrUnexpectedEOF)
 		}
+		at := time.Unix(int64(binary.LittleEndian.Uint32(rest)), int64(binary.LittleEndian.Uint32(rest[4:])))
 		size := binary.LittleEndian.Uint32(rest[8:])
 		rest = rest[pcapRecordHeader:]
 		if uint64(size) > uint64(len(rest)) {
 			return nil, fmt.Errorf("lab: %s: %w in a frame of %d octets", path, io.ErrUnexpectedEOF, size)
 		}
-		frames = append(frames, rest[:size])
+		frames = append(frames, Frame{at, rest[:size]})
 		rest = rest[size:]
 	}
 	return frames, nil
