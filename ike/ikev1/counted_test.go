@@ -115,7 +115,7 @@ func TestRetransmissionStorm(t *testing.T) {
 		t.Errorf("%d answers to ports that change, expected %d", n, limits.UnprotectedReplies)
 	}
 	l.now = l.now.Add(time.Second)
-	want := mostRepeats // those that are left of them, and as many more as the others were
+	want := mostRepeats                                                    // those that are left of them, and as many more as the others were
 	if n := l.again(10000, fixed(portIKE), request.payload); n != want+1 { // one by its own clock
 		t.Errorf("%d answers, expected %d", n, want+1)
 	}

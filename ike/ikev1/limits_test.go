@@ -62,3 +62,30 @@ func TestEstablishedAreLimited(t *testing.T) {
 		}
 	}
 }
+
+// Child SAs of one peer, and of all, stop at their limit; those that are there stay, and are renewed.
+func TestChildrenAreLimited(t *testing.T) {
+	for _, v := range bothVersions {
+		for limit, limits := range map[string]ike.Limits{ike.LimitChildrenPerPeer: {ChildrenPerPeer: 2}, ike.LimitChildren: {Children: 2}} {
+			s := newSiege(v)
+			s.limits, s.rules = limits, 3
+			s.begin(branch)
+			s.boot(3)
+			s.step(true, ike.Tick{})
+			for range 10 {
+				s.settle()
+			}
+			n := s.use(limit)
+			if n.Used != 2 || n.Most != 2 || n.Refused == 0 || s.lost != 0 {
+				t.Errorf("%v: %+v, %d Child SAs ended; expected 2 in use", v, n, s.lost)
+			}
+			s.step(true, ike.Rekey{Peer: "at " + gateway.String(), Child: "0 to " + gateway.String()})
+			for range 400 { // what is replaced goes
+				s.settle()
+			}
+			if n := s.use(limit); n.Used != 2 {
+				t.Errorf("%v: %+v after a rekey", v, n)
+			}
+		}
+	}
+}

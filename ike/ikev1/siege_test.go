@@ -2,6 +2,7 @@ package ikev1_test
 
 import (
 	"encoding/binary"
+	"fmt"
 	"math/rand/v2"
 	"net/netip"
 	"runtime"
@@ -41,6 +42,8 @@ type siege struct {
 	wire          []flying
 	ledger        *ike.Ledger
 	up, ended     int        // IKE SAs established at the gateway, and ended there
+	lost          int        // Child SAs ended there
+	rules         int        // how many children each peer has; 0: one for all traffic
 	at            netip.Addr // where the peer is
 	limits        ike.Limits // of the gateway
 	spis          uint32
@@ -76,8 +79,19 @@ func (s *siege) begin(at ...netip.Addr) {
 func (s *siege) config(seed byte, local, remote netip.Addr, start ike.Start) ike.Config {
 	return ike.Config{Random: rand.NewChaCha8([32]byte{seed}), AllocateSPI: func(string, string) (uint32, error) { s.spis++; return 0x1000 + s.spis, nil },
 		Peers: []ike.Peer{{Name: "at " + remote.String(), Version: s.version, Local: local, Remote: remote, PSK: crypto.NewSecret([]byte("correct horse")), DPDDelay: -1,
-			Children: []ike.Child{{Name: "to " + remote.String(), Start: start, IdleTimeout: -1,
-				Selectors: []policy.Selector{{Local: policy.HostRange(local), Remote: policy.HostRange(remote), LocalPort: policy.AnyPort, RemotePort: policy.AnyPort}}}}}}}
+			Children: s.children(local, remote, start)}}}
+}
+
+// children are one or more, each of a protocol of its own.
+func (s *siege) children(local, remote netip.Addr, start ike.Start) (list []ike.Child) {
+	for i := range max(1, s.rules) {
+		all := policy.Selector{Local: policy.HostRange(local), Remote: policy.HostRange(remote), LocalPort: policy.AnyPort, RemotePort: policy.AnyPort}
+		if s.rules > 0 {
+			all.Protocol = []uint8{6, 17, 132}[i]
+		}
+		list = append(list, ike.Child{Name: fmt.Sprintf("%d to %v", i, remote), Start: start, IdleTimeout: -1, Selectors: []policy.Selector{all}})
+	}
+	return list
 }
 
 func (s *siege) engine(cfg ike.Config) stepper {
@@ -117,6 +131,8 @@ func (s *siege) step(peer bool, event ike.Event) {
 				s.up++
 			case ef.Kind == ike.IKEDeleted:
 				s.ended++
+			case ef.Kind == ike.ChildDeleted:
+				s.lost++
 			}
 		}
 	}
