@@ -13,11 +13,13 @@ type account struct {
 	received float64            // packets, by the port that is attacked
 	refused  map[string]float64 // by the counter that rose
 	slow     float64            // those of them that came as far as Go
+	soft     float64            // soft SAs
+	port     string             // that is attacked
 }
 
 // account reads it.
 func (b *bed) account(ctx context.Context) (a account, err error) {
-	a.refused = map[string]float64{}
+	a.refused, a.port = map[string]float64{}, b.scenario.port()
 	samples, err := b.gateway.Metrics(ctx, metricsAddress)
 	for _, s := range samples {
 		a.add(s)
@@ -28,13 +30,17 @@ func (b *bed) account(ctx context.Context) (a account, err error) {
 func (a *account) add(s lab.Sample) {
 	kind, reason := s.Labels["kind"], s.Labels["reason"]
 	switch {
-	case s.Name == "port_received_packets_total" && s.Labels["port"] == "wan":
+	case s.Name == "port_received_packets_total" && s.Labels["port"] == a.port:
 		a.received = s.Value
-	case s.Name == "drops_total" && s.Labels["port"] == "wan":
+	case s.Name == "drops_total" && s.Labels["port"] == a.port:
 		a.rise(reason, s.Value)
 	case s.Name == "ike_queue_full_total":
 		a.rise("ike_queue_full "+s.Labels["queue"], s.Value)
 		a.slow += s.Value
+	case s.Name == "soft_sas":
+		a.soft = s.Value
+	case s.Name == "soft_refused_total":
+		a.rise("soft_refused "+reason, s.Value)
 	case s.Name == "slow_path_lost_total":
 		a.rise(s.Name, s.Value)
 	case s.Name == "ike_facts_total" && (kind == ike.Refused.String() || kind == ike.Dropped.String()):

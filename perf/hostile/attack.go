@@ -7,7 +7,6 @@ import (
 	"errors"
 	"net/netip"
 	"sync"
-	"time"
 
 	"sallyport/ike"
 	"sallyport/perf/lab"
@@ -248,30 +247,31 @@ func fragments(b *bed, m *member) func(frame []byte, spis [2]uint64, n uint32) i
 	}
 }
 
-// storm is an authenticated peer that rekeys its IKE SA as fast as it can, and its Child SA every few times.
+// errDone says that an attack has come as far as it can.
+var errDone = errors.New("hostile: the attack is over")
+
+// storm is an authenticated peer that rekeys its IKE SA as fast as it can, until the gateway has held it back for a while.
 func storm(ctx context.Context, b *bed) (attack, error) {
 	const (
-		turn  = 10 * time.Millisecond // for a rekey: one that takes longer has been held back
-		child = 8
+		granted  = 512 // rekeys, of two requests each, that a peer may make after a rest (ike.Limits.Requests)
+		heldBack = 5   // times that it has to send a request again after that, each after half a second
 	)
-	m, n := attackerOf(ike.V2), 0
+	m, made, before := attackerOf(ike.V2), 0, 0
 	if err := b.connect(ctx, m, prepareLimit); err != nil {
 		return nil, err
 	}
 	return func(ctx context.Context, messages int) (int, error) {
 		for range messages {
-			event := ike.Rekey{Peer: m.name}
-			if n++; n%child == 0 {
-				event.Child = m.name
+			switch repeated := b.station.repeated(m); {
+			case made < granted:
+				made, before = made+1, repeated
+			case repeated >= before+heldBack:
+				return 0, errDone
 			}
-			before := b.station.rekeyed(m)
-			if err := b.station.order(ctx, m, event); err != nil {
-				return 0, err
-			}
-			if err := b.station.awaitRekey(ctx, m, before, turn); err != nil && !errors.Is(err, context.DeadlineExceeded) {
+			if err := b.station.rekey(ctx, m); err != nil {
 				return 0, err
 			}
 		}
-		return messages, ctx.Err()
+		return messages, nil
 	}, nil
 }

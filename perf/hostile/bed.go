@@ -92,6 +92,9 @@ type bed struct {
 	station *station
 	cpus    cpus
 	psk     string
+
+	scenario Scenario
+	softMax  int // soft SAs at most; 0: as shipped
 }
 
 // startLimit is how long a gateway may take to start, on a busy machine.
@@ -108,9 +111,16 @@ const (
 	linkMTU           = 1500
 )
 
-// newBed starts a gateway; idle is what its worker does when it has nothing to do.
-func newBed(ctx context.Context, binary string, cpus cpus, idle string) (b *bed, err error) {
-	b = &bed{cpus: cpus, psk: rand.Text() + rand.Text()}
+// newBed starts a gateway for a scenario, in small one that shares its CPU and stops early.
+func newBed(ctx context.Context, binary string, s Scenario, cpus cpus, quick bool) (b *bed, err error) {
+	idle := "poll"
+	b = &bed{scenario: s, cpus: cpus, psk: rand.Text() + rand.Text()}
+	if quick {
+		idle = "sleep"
+	}
+	if quick && s.silent {
+		b.softMax = quickSoftMax
+	}
 	if b.Lab, err = lab.New(); err != nil {
 		return nil, err
 	}
@@ -212,15 +222,22 @@ routes:
 auth: {crl_mode: 0}
 peers:
 {{range .Members}}  - {name: {{.Name}}, ike: {{.Version}}, local: {{$.Address}}, remote: {{.Address}}, auth: {psk_file: {{$.PSKFile}}, allow_weak_psk: true}, ike_proposals: [{{$.IKEProposal}}], start: on-demand, dpd_delay: 1h}
+{{end}}{{range .Silent}}  - {name: {{.Name}}, local: {{$.Address}}, remote: {{.Address}}, auth: {psk_file: {{$.PSKFile}}, allow_weak_psk: true}, ike_proposals: [{{$.IKEProposal}}], start: on-demand}
 {{end}}filter_lists:
 {{range .Members}}  - {name: {{.Name}}, filters: [{source: {{$.LAN}}, destination: {{.Host}}}]}
+{{end}}{{range .Silent}}  - {name: {{.Name}}, filters: [{source: {{$.LAN}}, destination: {{.Targets}}}]}
 {{end}}filter_actions:
   - {name: protect, action: negotiate, esp_proposals: [{{.ESPProposal}}]}
+{{if .Silent}}  - {name: try, action: negotiate, esp_proposals: [{{.ESPProposal}}], fallback_clear: true, fallback_clear_on_wan: true}
+{{end -}}
 policies:
   - name: hostile
     rules:
 {{range .Members}}      - {name: {{.Name}}, filter_list: {{.Name}}, filter_action: protect, peer: {{.Name}}}
+{{end}}{{range .Silent}}      - {name: {{.Name}}, filter_list: {{.Name}}, filter_action: try, peer: {{.Name}}}
 {{end}}active_policy: hostile
+{{if .SoftMax}}soft: {max: {{.SoftMax}}}
+{{end -}}
 state_dir: {{.State}}
 control: {socket: {{.Socket}}}
 metrics: {listen: {{.Metrics}}}
@@ -238,16 +255,36 @@ type configuredMember struct {
 	Address, Host netip.Addr
 }
 
+// silentPeer is one that never answers, with hosts behind it.
+type silentPeer struct {
+	Name    string
+	Address netip.Addr
+	Targets netip.Prefix
+}
+
+// silentPeers are so many that each may have fewer soft SAs than soft.max_per_peer when all together have soft.max of them.
+var silentPeers = func() (list []silentPeer) {
+	const many = 20
+	for i := range many {
+		list = append(list, silentPeer{fmt.Sprintf("silent-%d", i+1), netip.AddrFrom4([4]byte{10, 65, 0, byte(1 + i)}), netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(192 + i)}), 16)})
+	}
+	return list
+}()
+
 // configure writes the gateway's files.
 func (b *bed) configure(idle string) error {
 	var list []configuredMember
 	for _, m := range members {
 		list = append(list, configuredMember{m.name, m.version.String(), m.address, m.host})
 	}
+	var silent []silentPeer
+	if b.scenario.silent {
+		silent = silentPeers
+	}
 	var text strings.Builder
 	if err := configuration.Execute(&text, map[string]any{
 		"MainCPU": b.cpus.main, "Worker": b.cpus.worker, "Idle": idle, "LANLink": lanLink, "Link": wanLink, "Address": gatewayAddress, "Router": routerAddress,
-		"LAN": gatewayLAN, "LANAddress": netip.PrefixFrom(gatewayLAN.Addr().Next(), gatewayLAN.Bits()), "Members": list, "PSKFile": pskFile,
+		"LAN": gatewayLAN, "LANAddress": netip.PrefixFrom(gatewayLAN.Addr().Next(), gatewayLAN.Bits()), "Members": list, "Silent": silent, "SoftMax": b.softMax, "PSKFile": pskFile,
 		"IKEProposal": ikeProposal, "ESPProposal": childProposal, "State": filepath.Join(b.Dir, "state"), "Socket": b.socket(), "Metrics": metricsAddress,
 	}); err != nil {
 		return fmt.Errorf("hostile: configuration of the gateway: %w", err)

@@ -80,7 +80,7 @@ func (b *bed) received(ctx context.Context) uint64 {
 		return 0
 	}
 	for _, p := range counters.Ports {
-		if p.Name == "wan" {
+		if p.Name == b.scenario.port() {
 			return p.Received
 		}
 	}

@@ -37,6 +37,9 @@ func (o *Options) printRow(r *Row) {
 		line("connected", "%s", text)
 	}
 	line("CPU", "slow path %.2f s, worker %.2f s: %.0f messages refused by the slow path for a second of its time", r.SlowSeconds, r.WorkerSeconds, r.RefusedRate)
+	if r.Soft != nil {
+		line("soft SAs", "%d when the peers had been silent for long enough, %d after more targets", r.Soft.Reached, r.Soft.Most)
+	}
 	if t := r.ESP; t != nil {
 		line("tunnel", "carries %.2f %% of %.0f packets/s of %d octets without the attack, %.2f %% of %.0f with %.0f messages/s; the worker had %.0f and %.0f %% of its CPU",
 			100*t.Quiet.Carried, t.Quiet.Offered, tunnelLength, 100*t.Attacked.Carried, t.Attacked.Offered, t.Attacked.Messages, 100*t.Quiet.Worker, 100*t.Attacked.Worker)

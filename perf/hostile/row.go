@@ -32,7 +32,8 @@ type Row struct {
 	WorkerSeconds float64 `json:"worker_cpu_seconds"`
 	RefusedRate   float64 `json:"refused_per_cpu_second"` // by the slow path
 
-	ESP *Throughput `json:"esp,omitempty"`
+	Soft *SoftSAs    `json:"soft,omitempty"`
+	ESP  *Throughput `json:"esp,omitempty"`
 
 	Verdicts []Verdict `json:"verdicts"`
 }
@@ -43,6 +44,13 @@ type Connection struct {
 	Connected bool    `json:"connected"`
 	Seconds   float64 `json:"seconds"`
 	Repeated  int     `json:"repeated"` // messages that it sent again
+}
+
+// SoftSAs is how many there are when all targets have been silent for long enough, and after more of them.
+type SoftSAs struct {
+	Limit   int `json:"limit"`
+	Reached int `json:"reached"`
+	Most    int `json:"most"`
 }
 
 // Throughput is what a tunnel carries that was up before, in windows without the attack and with it that take turns: medians.
@@ -81,6 +89,9 @@ func (r *Row) judge(quick, firsts bool) {
 		{What: "memory is bounded: most above before", Value: grown, Want: memoryWanted / mib, Unit: "MiB", Met: grown <= memoryWanted/mib},
 		{What: "memory is flat: what the second half added", Value: later, Want: flatWanted / mib, Unit: "MiB", Met: later <= flatWanted/mib},
 		{What: "a peer that starts meanwhile is connected", Value: slowest, Want: connectWanted.Seconds(), Unit: "s", Met: connected && (quick || slowest <= connectWanted.Seconds())},
+	}
+	if r.Soft != nil {
+		r.Verdicts = append(r.Verdicts, Verdict{What: "soft SAs stop at their limit", Value: float64(r.Soft.Most), Want: float64(r.Soft.Limit), Unit: "soft SAs", Met: r.Soft.Reached == r.Soft.Limit && r.Soft.Most == r.Soft.Limit})
 	}
 	if quick {
 		return

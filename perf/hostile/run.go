@@ -96,11 +96,7 @@ var splitCPUs = sync.OnceValues(func() (c cpus, err error) {
 // measure starts a gateway, attacks it and says what came of it.
 func (o *Options) measure(ctx context.Context, s Scenario, cpus cpus) (row Row, err error) {
 	fmt.Fprintf(o.Progress, "%s: %s\n", s.Name, s.Summary)
-	idle := "poll"
-	if o.Quick {
-		idle = "sleep"
-	}
-	b, err := newBed(ctx, o.Binary, cpus, idle)
+	b, err := newBed(ctx, o.Binary, s, cpus, o.Quick)
 	if err != nil {
 		return row, err
 	}
@@ -128,6 +124,11 @@ func (o *Options) measure(ctx context.Context, s Scenario, cpus cpus) (row Row, 
 	}
 	if err := b.besiege(ctx, s, paced, s.messages(o), o.Quick, &row); err != nil {
 		return row, err
+	}
+	if s.silent {
+		if row.Soft, err = b.softSAs(ctx, paced); err != nil {
+			return row, err
+		}
 	}
 	if !o.Quick {
 		stop()

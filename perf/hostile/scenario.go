@@ -15,6 +15,7 @@ type Scenario struct {
 	attack   func(ctx context.Context, b *bed) (attack, error)
 	refusals []string // counters of which one rises at least
 	firsts   bool     // its messages begin negotiations: how many the gateway refuses for its time is judged
+	silent   bool     // it is from the LAN, to hosts behind peers that never answer
 	most     int      // messages that make sense; 0: any number
 }
 
@@ -42,11 +43,13 @@ var scenarios = []Scenario{
 	{Name: "nat-hopping", Summary: "the same from a port after the other, as behind a NAT that never keeps one", version: ike.V2, attack: again(1, true),
 		refusals: []string{string(ike.RefuseRate)}},
 	{Name: "rekeys", Summary: "rekeys by an authenticated peer that never stops", version: ike.V2, attack: storm,
-		refusals: []string{string(ike.RefuseRequests)}, most: 700},
+		refusals: []string{string(ike.RefuseRequests)}, most: 5000},
 	{Name: "deletes", Summary: "unprotected deletes for every SPI on the IKE SA of a peer", version: ike.V2, attack: deletes,
 		refusals: []string{string(ike.DropCleartext)}},
 	{Name: "unreachable", Summary: "ICMP of routers that call the peer's host or port unreachable, and packets too long", version: ike.V2, attack: unreachables,
 		refusals: []string{"no_filter"}},
+	{Name: "silent-targets", Summary: "packets of the LAN to hosts behind peers that never answer, where clear text is allowed", version: ike.V2, attack: targets,
+		refusals: []string{"soft_refused table_full"}, silent: true},
 }
 
 // sample is how many messages are sent before anything else is looked at.
@@ -58,6 +61,14 @@ func (s *Scenario) turn() int {
 		return 1
 	}
 	return sample
+}
+
+// port is that which a scenario attacks.
+func (s *Scenario) port() string {
+	if s.silent {
+		return "lan"
+	}
+	return "wan"
 }
 
 // messages is how many a scenario sends.

@@ -46,6 +46,10 @@ func (b *bed) besiege(ctx context.Context, s Scenario, attack attack, messages i
 			return err
 		}
 		taken, err := attack(ctx, s.turn())
+		if errors.Is(err, errDone) {
+			messages, err = row.Messages, nil
+			time.Sleep(idleTurn)
+		}
 		if err != nil {
 			watch.end()
 			return err

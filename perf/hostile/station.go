@@ -193,10 +193,9 @@ func (s *station) note(f ike.Fact) {
 	switch f.Kind {
 	case ike.Retransmitted:
 		s.repeats[f.Peer]++
-		return
 	case ike.ChildEstablished:
 		s.up[f.Peer] = true
-	case ike.IKERekeyed, ike.ChildRekeyed:
+	case ike.IKERekeyed:
 		s.rekeys[f.Peer]++
 	case ike.IKEDeleted:
 		s.up[f.Peer] = false
@@ -252,18 +251,24 @@ func (s *station) await(ctx context.Context, m *member, up bool) error {
 	return s.until(ctx, m, func() bool { return s.up[m.name] == up })
 }
 
-// awaitRekey waits until a member has rekeyed more than so many times.
-func (s *station) awaitRekey(ctx context.Context, m *member, times int, limit time.Duration) error {
-	ctx, cancel := context.WithTimeout(ctx, limit)
-	defer cancel()
-	return s.until(ctx, m, func() bool { return s.rekeys[m.name] > times })
-}
+// rekeyLimit is how long a rekey may take before the next one is tried, on a busy machine.
+const rekeyLimit = 2 * time.Second
 
-// rekeyed is how many times it has.
-func (s *station) rekeyed(m *member) int {
+// rekey has a member rekey its IKE SA, and waits until it has, or has had to send a message again.
+func (s *station) rekey(ctx context.Context, m *member) error {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.rekeys[m.name]
+	rekeys, repeats := s.rekeys[m.name], s.repeats[m.name]
+	s.mu.Unlock()
+	if err := s.order(ctx, m, ike.Rekey{Peer: m.name}); err != nil {
+		return err
+	}
+	limited, cancel := context.WithTimeout(ctx, rekeyLimit)
+	defer cancel()
+	err := s.until(limited, m, func() bool { return s.rekeys[m.name] > rekeys || s.repeats[m.name] > repeats })
+	if limited.Err() != nil {
+		return ctx.Err()
+	}
+	return err
 }
 
 // until waits until something holds that facts about a member change.

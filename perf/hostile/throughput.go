@@ -2,6 +2,7 @@ package hostile
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
 )
@@ -50,7 +51,9 @@ func (b *bed) window(ctx context.Context, length time.Duration, load int, attack
 			return w, err
 		}
 		n, err := attack(ctx, sample)
-		if err != nil {
+		if errors.Is(err, errDone) {
+			time.Sleep(idleTurn)
+		} else if err != nil {
 			return w, err
 		}
 		messages += n
