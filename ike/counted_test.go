@@ -237,4 +237,17 @@ func TestPortHoppingNAT(t *testing.T) {
 	}
 	l.advance(time.Minute)
 	l.established("net")
+
+	// And its packets, each of them from another: all are followed, and a few are told.
+	spi, told := l.b.outbound[l.b.cells["net"]].PairSPI, l.b.count(AddressChanged, "")
+	for i := range 10000 {
+		l.b.step(Moved{SPI: spi, Remote: netip.AddrPortFrom(outside, hopping(i))})
+	}
+	if out := l.b.outbound[l.b.cells["net"]]; out.Remote != netip.AddrPortFrom(outside, hopping(9999)) {
+		t.Errorf("b sends to %v, expected the last port", out.Remote)
+	}
+	told = l.b.count(AddressChanged, "") - told
+	if most := Moves(); told > most.Burst || l.b.count(Refused, RefuseMoves) < 10000-told {
+		t.Errorf("%d moves within a moment are told and %d counted", told, l.b.count(Refused, RefuseMoves))
+	}
 }

@@ -129,6 +129,7 @@ const (
 	RefusePeerChildren   Reason = "ike_limit_peer_children"
 	RefuseAllChildren    Reason = "ike_limit_all_children"
 	RefuseAddress        Reason = "ike_address_refused"  // where no peer can be, authentic or not
+	RefuseMoves          Reason = "ike_limit_moves"      // a peer's changes of address: each is followed, and these are not told one by one
 	RefuseRedirect       Reason = "ike_redirect_refused" // RFC 5685: not asked for, or to where we do not go
 	RefuseSPI            Reason = "ike_no_spi"           // the data plane has no SPI left
 	RefuseFragments      Reason = "ike_limit_fragments"  // octets of fragments that wait for others

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"sallyport/ike/internal/admission"
 	"sallyport/ike/wire"
 )
 
@@ -78,7 +79,19 @@ func (sa *ikeSA) relocate(local, remote netip.AddrPort) {
 	was := path{sa.local.Addr(), sa.remote.Addr()}
 	sa.local, sa.remote, sa.mobike.home = local, remote, remote.Addr()
 	sa.engine.rehome(sa.peer, was)
-	sa.engine.fact(sa.fact(AddressChanged))
+	sa.engine.fact(FactOfMove(sa.fact(AddressChanged), &sa.peer.moves, sa.engine.now))
+}
+
+// Moves limits how often a second it is told that a peer has moved: anybody on the path can have it move with each of its packets, and each would be a line of
+// the log. It is for the engines.
+func Moves() admission.Bucket { return admission.Bucket{PerSecond: 1, Burst: 16} }
+
+// FactOfMove is what is told of a move: above the limit it is counted alone.
+func FactOfMove(f Fact, moves *admission.Bucket, now time.Time) Fact {
+	if !moves.Take(now) {
+		f.Kind, f.Reason = Refused, RefuseMoves
+	}
+	return f
 }
 
 // moveChildren has the Child SAs follow, as they are: an outbound SA is installed once and never again, for a second time would begin its sequence

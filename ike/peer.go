@@ -20,6 +20,7 @@ type peer struct {
 
 	proven   admission.Bucket // IKE_SA_INIT requests with cookies, of all peers of its path if it is the first of them
 	requests admission.Bucket
+	moves    admission.Bucket // changes of its address that are told
 
 	late []*lateSA
 
@@ -55,7 +56,7 @@ type lateSA struct {
 }
 
 func newPeer(e *Engine, cfg Peer) *peer {
-	p := &peer{engine: e, cfg: cfg.withDefaults(), failure: map[Role]Failure{}}
+	p := &peer{engine: e, cfg: cfg.withDefaults(), failure: map[Role]Failure{}, moves: Moves()}
 	p.limitRates()
 	p.accepts = describeOurs(p.cfg.IKEProposals)
 	for _, c := range p.cfg.Children {

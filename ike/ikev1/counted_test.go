@@ -212,4 +212,17 @@ func TestPortHoppingNAT(t *testing.T) {
 		t.Errorf("%d changes of address for %d datagrams", moved, sent)
 	}
 	l.established()
+
+	// And its packets, each of them from another: all are followed, and a few are told.
+	spi, told, counted := l.b.outbound[l.b.cells["net"]].PairSPI, l.b.count(ike.AddressChanged, ""), l.b.count(ike.Refused, ike.RefuseMoves)
+	for i := range 10000 {
+		l.b.step(ike.Moved{SPI: spi, Remote: netip.AddrPortFrom(outside, hopping(i))})
+	}
+	if out := l.b.outbound[l.b.cells["net"]]; out.Remote != netip.AddrPortFrom(outside, hopping(9999)) {
+		t.Errorf("b sends to %v, expected the last port", out.Remote)
+	}
+	told = l.b.count(ike.AddressChanged, "") - told
+	if most := ike.Moves(); told > most.Burst || l.b.count(ike.Refused, ike.RefuseMoves)-counted != 10000-told {
+		t.Errorf("%d moves within a moment are told and %d counted", told, l.b.count(ike.Refused, ike.RefuseMoves)-counted)
+	}
 }

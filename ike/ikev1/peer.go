@@ -26,6 +26,7 @@ type peer struct {
 	computations admission.Bucket // Diffie-Hellman in main modes that it began, of all peers of its path if it is the first of them
 	requests     admission.Bucket // quick modes that it began
 	exchanges    admission.Bucket // of them, those with a Diffie-Hellman exchange of their own
+	moves        admission.Bucket // changes of its address that are told
 
 	account ike.Account
 	known   bool // it has authenticated since it was configured
@@ -73,7 +74,7 @@ const (
 )
 
 func newPeer(e *Engine, cfg ike.Peer) *peer {
-	p := &peer{engine: e, cfg: cfg, failure: map[ike.Role]ike.Failure{}}
+	p := &peer{engine: e, cfg: cfg, failure: map[ike.Role]ike.Failure{}, moves: ike.Moves()}
 	p.limitRates()
 	p.accepts = describeTerms(&p.cfg)
 	for _, c := range p.cfg.Children {

@@ -24,7 +24,7 @@ func (p *peer) moved(remote netip.AddrPort) {
 		return
 	}
 	sa.remote = remote
-	e.fact(sa.fact(ike.AddressChanged))
+	e.fact(ike.FactOfMove(sa.fact(ike.AddressChanged), &p.moves, e.now))
 	sa.gather()
 }
 
