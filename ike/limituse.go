@@ -124,47 +124,41 @@ type PeerUse struct {
 	Rate, Requests *admission.Bucket
 }
 
-// Peers adds the limits of each peer: a row of the one that has the most, and one for each that has something.
+// Peers adds the limits of each peer: a row of the one that has the most, and one for each that has something or had.
 func (u *Uses) Peers(peers []PeerUse, strangers *Strangers, h *admission.HalfOpen) {
-	rows := []struct {
-		name   string
-		limit  int
-		rate   bool
-		of     func(PeerUse) admission.Gauge
-		beside admission.Gauge // of those who are no peers
+	none := func(PeerUse) admission.Gauge { return admission.Gauge{} }
+	for _, r := range []struct {
+		name  string
+		limit int
+		rate  bool
+		of    func(PeerUse) admission.Gauge
+		added bool // the row of all, by HalfOpen
 	}{
-		{LimitEstablishedPerPeer, u.limits.IKEPerPeer, false, func(p PeerUse) admission.Gauge { return p.Account.Established }, admission.Gauge{}},
-		{LimitChildrenPerPeer, u.limits.ChildrenPerPeer, false, func(p PeerUse) admission.Gauge { return p.Account.Children }, admission.Gauge{}},
-		{LimitRatePerAddress, u.limits.ProvenInits, true, func(p PeerUse) admission.Gauge { return p.Rate.Gauge(u.now) }, strangers.asking.Gauge(u.now)},
-		{LimitRequestsPerPeer, u.limits.Requests, true, func(p PeerUse) admission.Gauge { return p.Requests.Gauge(u.now) }, admission.Gauge{}},
-		{LimitHalfOpenPerAddress, 0, false, func(p PeerUse) admission.Gauge { return admission.Gauge{Now: h.OfAddress(p.At)} }, admission.Gauge{}},
-		{LimitHalfOpenPerPort, 0, false, func(PeerUse) admission.Gauge { return admission.Gauge{} }, admission.Gauge{}},
-	}
-	for _, r := range rows {
-		most := r.beside
-		for _, p := range peers {
-			g := r.of(p)
-			most.Now, most.Most = max(most.Now, g.Now), max(most.Most, g.Most)
+		{LimitEstablishedPerPeer, u.limits.IKEPerPeer, false, func(p PeerUse) admission.Gauge { return p.Account.Established }, false},
+		{LimitChildrenPerPeer, u.limits.ChildrenPerPeer, false, func(p PeerUse) admission.Gauge { return p.Account.Children }, false},
+		{LimitRatePerAddress, u.limits.ProvenInits, true, func(p PeerUse) admission.Gauge { return p.Rate.Gauge(u.now) }, false},
+		{LimitRequestsPerPeer, u.limits.Requests, true, func(p PeerUse) admission.Gauge { return p.Requests.Gauge(u.now) }, false},
+		{LimitHalfOpenPerAddress, u.limits.HalfOpenPerAddress, false, func(p PeerUse) admission.Gauge { return admission.Gauge{Now: h.OfAddress(p.At)} }, true},
+		{LimitHalfOpenPerPort, u.limits.HalfOpenEstablished, false, none, true},
+	} {
+		var most admission.Gauge
+		if r.name == LimitRatePerAddress {
+			most = strangers.asking.Gauge(u.now)
 		}
-		if r.limit > 0 {
-			u.Add(r.name, r.limit, most, true)
-			u.List[len(u.List)-1].PerSecond = r.rate
-		}
-	}
-	for _, r := range rows {
 		for _, p := range peers {
 			g, refused := r.of(p), sumOf(p.Account.refused, r.name)
+			most.Now, most.Most = max(most.Now, g.Now), max(most.Most, g.Most)
 			if g == (admission.Gauge{}) && refused == 0 {
 				continue
 			}
-			limit := r.limit
-			switch r.name {
-			case LimitHalfOpenPerAddress:
-				limit = u.limits.HalfOpenPerAddress
-			case LimitHalfOpenPerPort:
-				limit = u.limits.HalfOpenEstablished
-			}
-			u.List = append(u.List, LimitUse{Name: r.name, Version: u.version.Number(), Each: true, PerSecond: r.rate, Peer: p.Name, Limit: limit, Used: g.Now, Most: max(g.Now, g.Most), Refused: refused})
+			u.List = append(u.List, LimitUse{Name: r.name, Version: u.version.Number(), Each: true, PerSecond: r.rate, Peer: p.Name, Limit: r.limit, Used: g.Now, Most: max(g.Now, g.Most), Refused: refused})
+		}
+		switch {
+		case r.added:
+		case r.rate:
+			u.AddRate(r.name, r.limit, most, true)
+		default:
+			u.Add(r.name, r.limit, most, true)
 		}
 	}
 }
