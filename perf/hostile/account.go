@@ -8,6 +8,9 @@ import (
 	"sallyport/perf/lab"
 )
 
+// softRefused begins the names of counters of soft SAs that were not made.
+const softRefused = "soft_refused"
+
 // account is what the gateway says of the messages that came, by its metrics.
 type account struct {
 	received float64            // packets, by the port that is attacked
@@ -40,7 +43,7 @@ func (a *account) add(s lab.Sample) {
 	case s.Name == "soft_sas":
 		a.soft = s.Value
 	case s.Name == "soft_refused_total":
-		a.rise("soft_refused "+reason, s.Value)
+		a.rise(softRefused+" "+reason, s.Value)
 	case s.Name == "slow_path_lost_total":
 		a.rise(s.Name, s.Value)
 	case s.Name == "ike_facts_total" && (kind == ike.Refused.String() || kind == ike.Dropped.String()):

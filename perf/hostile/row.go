@@ -96,8 +96,10 @@ func (r *Row) judge(quick, firsts bool) {
 	if quick {
 		return
 	}
-	r.Verdicts = append(r.Verdicts,
-		Verdict{What: "throughput of another tunnel, of that without the attack", Value: 100 * r.ESP.Share, Want: 100 * shareWanted, Unit: "%", Met: r.ESP.Share >= shareWanted})
+	if r.ESP != nil {
+		r.Verdicts = append(r.Verdicts,
+			Verdict{What: "throughput of another tunnel, of that without the attack", Value: 100 * r.ESP.Share, Want: 100 * shareWanted, Unit: "%", Met: r.ESP.Share >= shareWanted})
+	}
 	if firsts {
 		r.Verdicts = append(r.Verdicts,
 			Verdict{What: "messages refused for a second of the slow path's CPU time", Value: r.RefusedRate, Want: refusedWanted, Unit: "/s", Met: r.RefusedRate >= refusedWanted})

@@ -126,11 +126,11 @@ func (o *Options) measure(ctx context.Context, s Scenario, cpus cpus) (row Row, 
 		return row, err
 	}
 	if s.silent {
-		if row.Soft, err = b.softSAs(ctx, paced); err != nil {
+		if row.Soft, err = b.softSAs(ctx, paced, row.Refused); err != nil {
 			return row, err
 		}
 	}
-	if !o.Quick {
+	if !o.Quick && !s.silent { // which fills the port that the tunnel's load comes by
 		stop()
 		p.keep(row.Rate)
 		if row.ESP, err = b.throughput(ctx, func(ctx context.Context, _ int) (int, error) { return paced(ctx, s.turn()) }, o.Windows, o.Window, o.Load); err != nil {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/binary"
 	"net/netip"
+	"strings"
 	"time"
 
 	"sallyport/perf/lab"
@@ -41,19 +42,15 @@ const (
 // silenceLimit is how long peers may take to be silent for long enough, on a busy machine.
 const silenceLimit = 2 * time.Minute
 
-// softSAs waits until there are as many as may be, or no more of them, and attacks once more.
-func (b *bed) softSAs(ctx context.Context, attack attack) (*SoftSAs, error) {
+// softSAs waits until there are as many as may be, and attacks once more. It adds what could not become one to what was refused.
+func (b *bed) softSAs(ctx context.Context, attack attack, refused map[string]float64) (*SoftSAs, error) {
 	found := SoftSAs{Limit: cmp.Or(b.softMax, shippedSoftMax)}
-	read := func() error {
-		a, err := b.account(ctx)
-		found.Most = max(found.Most, int(a.soft))
-		return err
-	}
 	if err := lab.Until(ctx, nil, "soft SAs", silenceLimit, func() (bool, error) {
-		if err := read(); err != nil || found.Most >= found.Limit {
+		a, err := b.account(ctx)
+		if found.Most = max(found.Most, int(a.soft)); err != nil || found.Most >= found.Limit {
 			return true, err
 		}
-		_, err := attack(ctx, sample)
+		_, err = attack(ctx, sample)
 		return false, err
 	}); err != nil {
 		return nil, err
@@ -65,8 +62,12 @@ func (b *bed) softSAs(ctx context.Context, attack attack) (*SoftSAs, error) {
 			return nil, err
 		}
 	}
-	if _, err := b.settled(ctx); err != nil {
-		return nil, err
+	a, err := b.settled(ctx)
+	for counter, n := range a.refused {
+		if strings.HasPrefix(counter, softRefused) {
+			refused[counter] = n
+		}
 	}
-	return &found, read()
+	found.Most = max(found.Most, int(a.soft))
+	return &found, err
 }
