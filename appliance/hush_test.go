@@ -544,6 +544,19 @@ func TestSoftSAsEndAtOnce(t *testing.T) {
 	}
 }
 
+// What answers a packet to a group leads to nothing but a negotiation.
+// S-052
+func TestAnswersToGroupsWait(t *testing.T) {
+	h := newHush(t, "v2", "")
+	h.n.Group(pipeline.Group{Cell: h.plane.cells["smb"], Source: netip.MustParseAddrPort("192.0.2.66:445"), Protocol: 6})
+	h.keepAsking(toFiles, false)
+	h.run(time.Minute)
+	h.none()
+	if n := h.n.soft.totals().Refused["mcast"]; n == 0 || len(h.plane.sent) < 4 {
+		t.Errorf("%d requests refused as answers to a group, %d messages", n, len(h.plane.sent))
+	}
+}
+
 // So many as the alarm says: a warning, once, and word when that is over.
 // S-090
 func TestTheSoftAlarm(t *testing.T) {
