@@ -150,7 +150,7 @@ type Limits struct {
 	CookieThreshold     int           // half-open IKE SAs, or requests within a second, from which on a COOKIE is demanded (RFC 7296 2.6): 32, so that a flood in a peer's name leaves room for the peer; negative: always
 	ProvenInits         int           // requests of one address that have returned a cookie, and may cost a Diffie-Hellman computation, a second: 8, and HalfOpenPerAddress at once
 	InitsPerPrefix      int           // the same of all addresses of a prefix of 24 bits, in IPv6 56, whose peers have not authenticated yet, a second: 128, and four times as many at once
-	Inits               int           // the same of all such addresses, a second: 1024, and four times as many at once
+	Inits               int           // the same of all such addresses, a second: 4096, and four times as many at once; more than a gateway makes IKE SAs in a second, so that thousands that start anew are not held up
 	StrangerInits       int           // the same of all addresses together that no peer has, a second: 32, and four times as many at once
 	Dynamic             int           // peers that the default response rule has let in: 256
 	CookieLifetime      time.Duration // of a cookie secret; a cookie is good for one to two of them: 30 s
@@ -209,7 +209,7 @@ func (l Limits) Complete() Limits {
 	orDefault(&l.CookieThreshold, 32)
 	orDefault(&l.ProvenInits, 8)
 	orDefault(&l.InitsPerPrefix, 128)
-	orDefault(&l.Inits, 1024)
+	orDefault(&l.Inits, 4096)
 	orDefault(&l.StrangerInits, 32)
 	orDefault(&l.Dynamic, 256)
 	orDefault(&l.CookieLifetime, 30*time.Second)

@@ -276,7 +276,7 @@ type fileLimits struct {
 	HalfOpenPerPort          int           `mapstructure:"half_open_per_port" default:"5"`
 	HalfOpenTimeout          time.Duration `mapstructure:"half_open_timeout" default:"30s"`
 	CookieThreshold          int           `mapstructure:"cookie_threshold" default:"32"`
-	Rate                     int           `mapstructure:"rate" default:"1024"`
+	Rate                     int           `mapstructure:"rate" default:"4096"`
 	RatePerPrefix            int           `mapstructure:"rate_per_prefix" default:"128"`
 	RatePerAddress           int           `mapstructure:"rate_per_address" default:"8"`
 	RateOfStrangers          int           `mapstructure:"rate_of_strangers" default:"32"`
