@@ -310,6 +310,27 @@ func TestManyPacketsAskOnce(t *testing.T) {
 	}
 }
 
+// Who asks in the midst of a negotiation, too late for its silence, gets one of its own at once: three seconds and four
+// messages for each selector, and no answer to any of them.
+// S-043, S-044, C-02
+func TestALateAskerHasAWindowOfItsOwn(t *testing.T) {
+	for _, version := range hushVersions {
+		h := newHush(t, version, "")
+		h.acquire(toFiles, false)
+		h.at(4*time.Second, func() { h.acquire(hushPacket(6, "10.1.0.6:40000", "192.0.2.66:445"), false) })
+		h.run(20 * time.Second)
+		if len(h.plane.added) != 2 || len(h.plane.sent) != 8 {
+			t.Fatalf("%s: %d soft SAs after %d messages, expected 2 and 8", version, len(h.plane.added), len(h.plane.sent))
+		}
+		if pause := h.plane.sent[4].after - h.plane.added[0].Sub(h.started); pause > time.Second {
+			t.Errorf("%s: the second negotiation began %s after the first", version, pause)
+		}
+		if wait := h.plane.added[1].Sub(h.started) - 4*time.Second; wait < 3*time.Second || h.plane.added[1].Sub(h.started) <= h.plane.sent[7].after {
+			t.Errorf("%s: the late asker got its soft SA after %s", version, wait)
+		}
+	}
+}
+
 // A reply, whatever it says and whenever it comes, and then failure: never clear text, however often the host asks.
 // S-045, C-01
 func TestAReplyAndThenFailure(t *testing.T) {

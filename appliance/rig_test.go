@@ -152,6 +152,9 @@ func newRigGateway(t *testing.T, resolver config.Resolver, text string, number i
 	if err := g.manage(); err != nil {
 		t.Fatal(err)
 	}
+	if soft := g.negotiator.soft.views(); len(soft) != 0 { // S-048: no case begins with one
+		t.Fatalf("soft SAs at start: %+v", soft)
+	}
 	if g.control, err = listenControl(filepath.Join(dir, "sock"), g.controlHandler(), g.log); err != nil {
 		t.Fatal(err)
 	}
