@@ -47,6 +47,7 @@ type Gateway struct {
 	manager      *manager
 	facts        *prometheus.CounterVec
 	events       *eventLog
+	logLimit     logLimit
 	keyLog       *keyLog // nil but in a lab that wants it
 	ikeLog       *ikeLog
 
@@ -293,7 +294,7 @@ func (g *Gateway) running() *running { return g.manager.running.Load() }
 // observe takes every IKE fact to the log, the metrics and whoever follows the stream.
 func (g *Gateway) observe(f ike.Fact) {
 	g.events.add(f)
-	logFact(g.log, f)
+	g.logLimit.write(g.log, f)
 	countFact(g.facts, f)
 }
 
