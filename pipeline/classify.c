@@ -305,6 +305,8 @@ static uint8_t require(const struct sp_dataplane *dp, const struct sp_snapshot *
 		return 0;
 	}
 	sp_verdict_drop(p, clear ? SP_DROP_CLEAR_ON_PROTECTED : SP_DROP_SELECTOR_MISMATCH);
+	if (clear && e->verdict == SP_VERDICT_REQUIRE)
+		p->verdict.cell = e->cell; /* who sends first may be asked for an SA (S-044) */
 	return 1;
 }
 
@@ -332,6 +334,8 @@ uint8_t sp_entry_verdict(const struct sp_dataplane *dp, const struct sp_snapshot
 	}
 	if (to >= SP_TO_MULTICAST) { /* S-105 */
 		sp_verdict_drop(p, to == SP_TO_MULTICAST ? SP_DROP_MULTICAST : SP_DROP_BROADCAST);
+		if (e->fallback)
+			p->verdict.cell = e->cell; /* what answers it must not lead to a soft SA (S-052) */
 		return 1;
 	}
 	return e->verdict == SP_VERDICT_PROTECT ? protect(dp, s, p, e, to) : require(dp, s, p, e, to);

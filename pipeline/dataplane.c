@@ -385,6 +385,7 @@ struct sp_dataplane *sp_dataplane_create(const struct sp_config *c, char *error,
 	dp->flow6_entries = RTE_MAX(c->flow_entries / 2, 2u); /* as many bytes as IPv4's */
 	dp->early_limit = c->early_limit;
 	dp->idle = c->idle;
+	dp->tick = 1; /* cells have told of nothing yet */
 	if (create_mark(dp, error, error_size) != 0 || create_ports(dp, c, error, error_size) != 0 || create_tables(dp, c, error, error_size) != 0) {
 		sp_dataplane_destroy(dp);
 		return NULL;

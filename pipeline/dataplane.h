@@ -317,6 +317,7 @@ struct sp_dataplane {
 	uint32_t n_workers, max_cells, max_adjacencies, max_filters, max_counters, flow_entries, flow6_entries;
 	uint8_t idle;
 	uint8_t stop;
+	uint8_t tick;                      /* counts the slow path's ticks: once in each a cell may tell of what it drops */
 
 	struct sp_early *early;            /* as sad */
 	uint32_t early_limit, early_waiting; /* packets of all its entries: at most, and at this moment */

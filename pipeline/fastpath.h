@@ -134,6 +134,8 @@ void sp_soft_settle(struct sp_dataplane *dp, uint32_t counter, struct sp_filter_
 
 /* ---- rings ---- */
 
+/* From now on each cell may tell once more of packets that came in clear, and of those to groups. */
+void sp_notice_tick(struct sp_dataplane *dp);
 /* Takes up to n packets. One reader thread per worker at a time. */
 uint32_t sp_punt_dequeue(struct sp_dataplane *dp, uint32_t worker, struct sp_exception *out, uint32_t n);
 /* Frees packets that came from sp_punt_dequeue. */

@@ -89,6 +89,45 @@ void sp_punt_dropped(struct sp_worker *w, const struct sp_packet *p, enum sp_pun
 		rte_pktmbuf_free(p->mbuf);
 }
 
+/* When the cell last told of a packet like this one. Sources of packets to groups share a few places, so that one of them does not hide all others. */
+static uint8_t *last_told(struct sp_cell *cell, const struct sp_packet *p)
+{
+	uint8_t source = (uint8_t)p->key.source;
+
+	if (p->verdict.reason == SP_DROP_CLEAR_ON_PROTECTED)
+		return &cell->told_clear;
+	if (sp_is_ipv6(p->l3))
+		source = ((const struct sp_packet6 *)p)->source[SP_IPV6_ADDRESS - 1];
+	return &cell->told_group[(source ^ p->key.source_port) % SP_TOLD_GROUPS];
+}
+
+/*
+ * Once in a tick and cell, also of drops that the flow cache remembers; of what came in clear only while the cell waits for an SA. Many cells together may take a quarter of the
+ * ring: a flood leaves it to others.
+ */
+void sp_punt_noticed(struct sp_worker *w, const struct sp_packet *p)
+{
+	struct sp_cell *cell = &w->dp->cells[p->verdict.cell];
+	const int clear = p->verdict.reason == SP_DROP_CLEAR_ON_PROTECTED;
+	const uint8_t tick = __atomic_load_n(&w->dp->tick, __ATOMIC_RELAXED);
+	uint8_t *told = last_told(cell, p);
+
+	if (likely(__atomic_load_n(told, __ATOMIC_RELAXED) == tick) || (clear && (sp_cell_up(cell) || sp_without_sa(cell) != SP_PASS)) ||
+	    rte_ring_count(w->punt) >= rte_ring_get_capacity(w->punt) / 4 || __atomic_exchange_n(told, tick, __ATOMIC_RELAXED) == tick) {
+		sp_drop(w, p->mbuf, p->verdict.reason);
+		return;
+	}
+	sp_count_drop(w, p->mbuf, p->verdict.reason);
+	describe(w, p);
+	if (unlikely(!punt(w, p->mbuf, clear ? SP_PUNT_CLEAR : SP_PUNT_GROUPED)))
+		rte_pktmbuf_free(p->mbuf);
+}
+
+void sp_notice_tick(struct sp_dataplane *dp)
+{
+	__atomic_fetch_add(&dp->tick, 1, __ATOMIC_RELAXED);
+}
+
 uint32_t sp_punt_dequeue(struct sp_dataplane *dp, uint32_t worker, struct sp_exception *out, uint32_t n)
 {
 	struct rte_mbuf *mbufs[SP_BURST];

@@ -112,8 +112,8 @@ type twin struct {
 type recorder struct {
 	ike      []Datagram
 	asked    []Acquire
-	acquired []CellID        // their cells
-	packets  []policy.Packet // and packets
+	acquired []CellID        // the cells of those that wait
+	packets  []policy.Packet // and the packets
 	groups   []Group
 	expired  []string
 	echoes   []Echo
@@ -123,6 +123,9 @@ type recorder struct {
 func (r *recorder) IKE(d Datagram) { r.ike = append(r.ike, d) }
 func (r *recorder) Acquire(a Acquire) {
 	r.asked = append(r.asked, a)
+	if a.Inbound {
+		return
+	}
 	r.acquired = append(r.acquired, a.Cell)
 	r.packets = append(r.packets, a.Packet)
 }

@@ -129,6 +129,7 @@ func (d *Dataplane) drain(now time.Time) (total int, events []event, err error) 
 
 // tick ages what the slow path keeps.
 func (d *Dataplane) tick(now time.Time) {
+	C.sp_notice_tick(d.c)
 	d.apply(d.slow.neighbours.tick(now))
 	d.discard(d.slow.held.expire(now), dropHoldTimeout)
 	d.expireEarly(now)
@@ -171,6 +172,10 @@ func (d *Dataplane) dispatch(now time.Time, worker int, x *C.struct_sp_exception
 		e = d.handleEcho(packet)
 	case C.SP_PUNT_LOCAL:
 		d.handleLocal(now, packet)
+	case C.SP_PUNT_CLEAR:
+		e = d.cameClear(x, packet)
+	case C.SP_PUNT_GROUPED:
+		e = d.cameForGroup(x, packet)
 	case C.SP_PUNT_TTL_EXPIRED:
 		d.answerError(now, packet, 0)
 	case C.SP_PUNT_TOO_BIG:
@@ -290,6 +295,28 @@ func (d *Dataplane) awaitSA(now time.Time, x *C.struct_sp_exception, packet punt
 		return nil
 	}
 	return func(h Handler) { h.Acquire(ask) }
+}
+
+// cameClear asks for the SA of what came in clear from the other side and was dropped (S-044).
+func (d *Dataplane) cameClear(x *C.struct_sp_exception, packet punted) event {
+	a := Acquire{Cell: CellID(x.cell), Packet: tupleOf(packet.ip), Inbound: true}
+	e := d.policy.bySlot[uint32(x.filter)].entry
+	if x.generation != C.sp_generation(d.c) || e == nil || d.checkCell(a.Cell) != nil || d.cells.cells[a.Cell].state != CellHold || len(d.sad.outboundOf(a.Cell)) > 0 {
+		return nil // not so any more: the next one tells
+	}
+	a.Entry = e.ID
+	return func(h Handler) { h.Acquire(a) }
+}
+
+// cameForGroup tells who has sent to a group by a filter with fallback (S-052).
+func (d *Dataplane) cameForGroup(x *C.struct_sp_exception, packet punted) event {
+	e := d.policy.bySlot[uint32(x.filter)].entry
+	if x.generation != C.sp_generation(d.c) || e == nil {
+		return nil
+	}
+	tuple := tupleOf(packet.ip)
+	g := Group{Cell: CellID(x.cell), Entry: e.ID, Source: netip.AddrPortFrom(tuple.Source, tuple.SourcePort), Protocol: tuple.Protocol}
+	return func(h Handler) { h.Group(g) }
 }
 
 // handleIKE takes an IKE datagram out of its packet.

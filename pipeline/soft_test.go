@@ -127,7 +127,7 @@ func TestSoftSA(t *testing.T) { // S-046
 			r.wantDrop(wan, in(445, 1000), "clear_on_protected")
 			soft := r.softOf(s.files, s.local, s.remote)
 			same(t, "asked for", []uint32{r.seen.asked[0].Entry, r.seen.asked[1].Entry}, []uint32{soft.Entry, soft.Entry})
-			if len(r.seen.asked) != 2 {
+			if len(r.seen.acquired) != 2 {
 				t.Errorf("asked %d times for two selectors: %+v", len(r.seen.asked), r.seen.asked)
 			}
 
@@ -423,6 +423,83 @@ func TestSoftSADifferential(t *testing.T) {
 	for _, end := range []string{"0 forwarded", "1 forwarded", "0 acquire", "0 dropped", "1 dropped"} {
 		if passed[end] == 0 {
 			t.Errorf("no packet ended as %q: %v", end, passed)
+		}
+	}
+}
+
+// What comes in clear for a tunnel that waits for its SA is dropped as ever, and asks for the SA once in a tick, however many
+// packets come and whether their drop is remembered or not (S-044, S-090). The ring to the slow path stays free for others.
+func TestInboundClearAsks(t *testing.T) {
+	for version, s := range softSides {
+		t.Run(version, func(t *testing.T) {
+			r := newRig6(t, rigOptions{rules: softRules})
+			frame := func(from uint16) []byte { return s.fromPeer(s.tcp(s.remote, s.local, from, 1000)) }
+			r.wantDrop(wan, frame(445), "clear_on_protected")
+			r.setCell("site", CellHold)
+			for tick := range 3 {
+				r.now = r.now.Add(slowPathTick)
+				r.serveAll() // the tick
+				for from := range uint16(200) {
+					r.enqueue(0, wan, frame(from%4), frame(445))
+					r.settle()
+				}
+				r.serveAll()
+				if len(r.seen.asked) != tick+1 {
+					t.Fatalf("asked %d times after %d ticks: %+v", len(r.seen.asked), tick+1, r.seen.asked)
+				}
+			}
+			soft := r.softOf("to-site", lanHost, farHost)
+			if version == "IPv6" {
+				soft = r.softOf("to-site6", lanHost6, farHost6)
+			}
+			same(t, "asked", r.seen.asked[0], Acquire{Cell: r.cell("site"), Entry: soft.Mirror, Inbound: true,
+				Packet: policy.Packet{Source: s.remote, Destination: s.local, Protocol: protocolTCP, SourcePort: 0, DestinationPort: 1000, HasPorts: true}})
+			if n := r.d.Counters().Ports[wan].Drops["clear_on_protected"]; n != 1+3*400 {
+				t.Errorf("%d drops counted, want %d", n, 1+3*400)
+			}
+			for _, state := range []CellState{CellFailed, CellClosed} {
+				r.setCell("site", state)
+				r.now = r.now.Add(slowPathTick)
+				r.serveAll()
+				r.wantDrop(wan, frame(445), "clear_on_protected")
+			}
+			r.setCell("site", CellHold)
+			r.outbound(r.child("site", "aes128gcm16", false))
+			r.now = r.now.Add(slowPathTick)
+			r.serveAll()
+			r.wantDrop(wan, frame(445), "clear_on_protected")
+			if len(r.seen.asked) != 3 {
+				t.Errorf("asked for a tunnel that is up, closed or has failed: %+v", r.seen.asked[3:])
+			}
+		})
+	}
+}
+
+// Who sends to a group by a filter with fallback is named to whoever makes soft SAs, once in a tick; no SA is asked for, and
+// groups of filters without fallback are nobody's business (S-052).
+func TestGroupsAreTold(t *testing.T) {
+	for _, fallback := range []bool{true, false} {
+		groups := rule{name: "groups", source: "10.1.0.0/16", destination: "any", protocol: protocolUDP, tunnel: "site", fallback: fallback}
+		r := newRig6(t, rigOptions{rules: []rule{groups}})
+		r.setCell("site", CellHold)
+		another := lanHost.Next()
+		for range 2 {
+			r.now = r.now.Add(slowPathTick)
+			r.serveAll()
+			for range 20 {
+				r.wantDrop(lan, fromHost(udpPacket(lanHost, netip.MustParseAddr("224.0.0.251"), 5353, 5353)), "multicast")
+				r.wantDrop(lan, fromHost(udpPacket(another, netip.MustParseAddr("224.0.0.251"), 5353, 5353)), "multicast")
+			}
+		}
+		var want []Group
+		if fallback {
+			for _, from := range []netip.Addr{lanHost, another, lanHost, another} {
+				want = append(want, Group{Cell: r.cell("site"), Entry: r.seen.groups[0].Entry, Source: netip.AddrPortFrom(from, 5353), Protocol: protocolUDP})
+			}
+		}
+		same(t, "told", r.seen.groups, want)
+		if len(r.seen.asked) != 0 {
+			t.Errorf("asked for %+v", r.seen.asked)
 		}
 	}
 }

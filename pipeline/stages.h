@@ -178,6 +178,8 @@ void sp_punt_held(struct sp_worker *w, const struct sp_packet *packet, enum sp_p
 int sp_punt_early(struct sp_worker *w, struct rte_mbuf *m, uint32_t spi);
 /* Counts the drop and lets Go have the packet for an ICMP error if the ring has room. */
 void sp_punt_dropped(struct sp_worker *w, const struct sp_packet *packet, enum sp_punt kind, uint16_t mtu);
+/* Counts the drop of a packet that a tunnel's filter decided, verdict.cell, and lets Go know if that has not heard of one like it in this tick. */
+void sp_punt_noticed(struct sp_worker *w, const struct sp_packet *packet);
 /* Packets from Go. */
 uint32_t sp_inject_poll(struct sp_worker *w);
 

@@ -87,6 +87,8 @@ enum sp_punt {
 	SP_PUNT_ND,          /* delivered: whole frame, neighbour solicitation or advertisement for an address of the port */
 	SP_PUNT_ECHO,        /* delivered: ESP or AH with the SPI of an echo, for an own address */
 	SP_PUNT_EARLY,       /* held: ESP or AH with an SPI that is reserved and has no SA yet; each one needs its sp_early_left */
+	SP_PUNT_CLEAR,       /* already counted as a drop: came in clear for the tunnel of `cell`, which waits for its SA; then free */
+	SP_PUNT_GROUPED,     /* already counted as a drop: for a group, by a filter with fallback; then free */
 };
 
 enum sp_inject {

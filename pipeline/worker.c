@@ -25,8 +25,10 @@ static void finish_here(struct sp_worker *w, const struct sp_packet *p)
 		sp_punt_delivered(w, p, SP_PUNT_IKE);
 	else if (p->verdict.action == SP_ACTION_GROUP)
 		sp_deliver_group(w, p->mbuf);
-	else
+	else if (likely(p->verdict.cell == SP_NO_CELL))
 		sp_drop(w, p->mbuf, p->verdict.reason);
+	else
+		sp_punt_noticed(w, p);
 }
 
 /* Packets with their verdicts to their next stages. They stand `size` bytes apart, and are of one IP version. */

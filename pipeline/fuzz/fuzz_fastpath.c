@@ -410,6 +410,7 @@ static void restore(void)
 		soft_live[i].local = 0;
 	}
 	n_soft_seen = 0;
+	sp_notice_tick(ours.dp);
 	for (enum tunnel t = 0; tables_changed && t < TUNNELS; t++)
 		tunnel_close(&ours, t);
 	for (enum tunnel t = 0; t < TUNNELS; t++)
