@@ -82,6 +82,16 @@ void sp_lab_advance(struct sp_dataplane *dp, uint64_t cycles)
 	__atomic_fetch_add(&dp->time_offset, cycles, __ATOMIC_RELAXED);
 }
 
+uint64_t sp_lab_operations(const struct sp_dataplane *dp)
+{
+	uint64_t n = 0;
+
+	for (uint32_t i = 0; i < dp->n_workers; i++)
+		for (uint32_t j = 0; j < dp->workers[i]->n_devices; j++)
+			n += dp->workers[i]->devices[j].enqueued;
+	return n;
+}
+
 void sp_lab_match(const struct sp_dataplane *dp, const struct sp_acl_key *keys, uint32_t *result, uint32_t n)
 {
 	for (uint32_t i = 0; i < n; i += SP_BURST)

@@ -74,6 +74,13 @@ func (d *Dataplane) advance(t time.Duration) {
 	C.sp_lab_advance(d.c, cycles(t))
 }
 
+// operations is how many operations crypto devices were ever given.
+func (d *Dataplane) operations() uint64 {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return uint64(C.sp_lab_operations(d.c))
+}
+
 // matchFilters asks the published filter tables alone, in bursts as workers do: for each packet the index of its entry in
 // the SPD, or -1. All arrive with the same role.
 func (d *Dataplane) matchFilters(packets []policy.Packet, role uint8) []int {

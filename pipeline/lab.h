@@ -40,4 +40,7 @@ struct sp_lab_outer sp_lab_outer_fields(const struct sp_encapsulation *e, const 
 /* mss.c's function by itself. */
 void sp_lab_mss_lower(uint8_t *tcp, uint32_t length, uint16_t mss);
 
+/* Operations ever given to crypto devices by all workers, which should rest. */
+uint64_t sp_lab_operations(const struct sp_dataplane *dp);
+
 #endif

@@ -188,6 +188,43 @@ func TestSoftSA(t *testing.T) { // S-046
 	}
 }
 
+// Before offload comes the question what kind of SA it is: for soft SAs and their traffic no session is made and no operation
+// queued, on any device; each is counted as skipped. The SA that takes their place has both.
+func TestSoftSAIsNotOffloaded(t *testing.T) { // S-101
+	r := newRig(t, rigOptions{rules: []rule{filesRule}, crypto: fallbackCrypto})
+	r.setCell("site", CellHold)
+	sessions := func() (n int) {
+		for _, device := range r.cfg.Crypto.Describe() {
+			n += device.Sessions
+		}
+		return n
+	}
+	before := sessions()
+	var sas []SoftSA
+	for remote := farHost; len(sas) < 5; remote = remote.Next() {
+		sas = append(sas, r.softOf("files", lanHost, remote))
+	}
+	r.addSoft(sas...)
+	if err := r.d.AddSoft(sas); err != nil { // which are there
+		t.Fatal(err)
+	}
+	for range 50 {
+		for _, s := range sas {
+			r.wantForward(lan, fromHost(withPorts(tcp(s.Local, s.Remote), 7, 445)), wan)
+			r.wantForward(wan, fromPeer(withPorts(tcp(s.Remote, s.Local), 445, 7)), lan)
+		}
+	}
+	if n, operations := sessions(), r.d.operations(); n != before || operations != 0 || r.d.Counters().OffloadSkippedSoft != 5 {
+		t.Errorf("%d sessions, %d before, %d operations, %d skipped", n, before, operations, r.d.Counters().OffloadSkippedSoft)
+	}
+	r.ref.soft = map[softTraffic]bool{}
+	far := r.outbound(r.child("site", "aes128gcm16", false))
+	r.opened(far, r.wantForward(lan, fromHost(withPorts(tcp(lanHost, farHost), 7, 445)), wan), 60)
+	if n, operations := sessions(), r.d.operations(); n != before+1 || operations != 1 {
+		t.Errorf("with an SA: %d sessions, %d before, %d operations", n, before, operations)
+	}
+}
+
 // An SA of its tunnel ends a soft SA at once: nothing of its traffic passes in clear any more, from the first packet on, and
 // none revives when the SA is gone (S-051). While a tunnel has failed or is closed none is asked.
 func TestSoftSAEndsWithTheFirstSA(t *testing.T) {
