@@ -3,6 +3,7 @@ package appliance
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
@@ -160,4 +161,35 @@ func TestClearTextThroughAWholeGateway(t *testing.T) {
 			t.Errorf("no %s in the log", record)
 		}
 	}
+}
+
+// Who sends first gets the same: its packets are dropped while it is asked by IKE, and let in when it has not answered. After
+// a flush that begins anew.
+// S-044, S-048
+func TestAHostThatSendsFirst(t *testing.T) {
+	const lan, server = "203.0.113.7", "192.0.2.66"
+	r := newRig(t, softSite())
+	g := r.gateways[0]
+	soft := func() int { return len(get[api.SAD](r, g, api.PathSAD).Soft) }
+	if soft() != 0 { // S-048
+		t.Fatal("a soft SA before anything was sent")
+	}
+	r.send(g, rigWAN, server+":445", lan+":40000", "first")
+	eventually(t, "the clear packet to be dropped", func() bool { return g.plane.Counters().Ports[rigWAN].Drops["clear_on_protected"] == 1 })
+	eventually(t, "a soft SA", func() bool { return soft() == 1 })
+	if n := r.firstMessages(); n != 4 {
+		t.Errorf("%d first messages, expected 4", n)
+	}
+	r.send(g, rigWAN, server+":445", lan+":40000", "second")
+	eventually(t, "the next one to come in", func() bool { return slices.Contains(r.received(g), "second") })
+	if slices.Contains(r.received(g), "first") {
+		t.Error("the first packet came in too")
+	}
+	var flushed api.FlushedSAs
+	if err := g.api.Post(t.Context(), api.PathFlushSAs, api.FlushSAs{Soft: true}, &flushed); err != nil || flushed.Soft != 1 || soft() != 0 {
+		t.Errorf("flushed %+v, %v", flushed, err)
+	}
+	r.send(g, rigWAN, server+":445", lan+":40000", "third")
+	eventually(t, "the clear packet to be dropped again", func() bool { return g.plane.Counters().Ports[rigWAN].Drops["clear_on_protected"] == 2 })
+	eventually(t, "four messages more", func() bool { return r.firstMessages() == 8 })
 }
