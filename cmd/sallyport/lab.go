@@ -57,6 +57,7 @@ so compare ratios, not absolute figures; targets stand in brackets. Its tables:
   policies    policies of many filters: cycles of a hit and a miss of the flow
               cache, what a flood of one-packet flows keeps of the hit rate, and
               what changing the policy takes
+  soft        a flow in clear by a soft SA beside one by a filter that permits it
   ike         IKE SAs a second of both versions, by preshared key and by certificate,
               in memory and over the data plane, their memory, what it takes to keep
               10,000 tunnels up, and what rekeys do to traffic; lab negotiate has

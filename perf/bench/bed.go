@@ -221,6 +221,9 @@ func (b *bed) apply() ([]pipeline.CellID, error) {
 	if b.load.site != nil {
 		cell, err := b.plane.OpenCell(siteTunnel)
 		b.site = cell
+		if !b.load.site.tunnel {
+			return nil, err // no SA: filters permit, or soft SAs let pass
+		}
 		return []pipeline.CellID{cell}, err
 	}
 	set := &policy.Set{Active: "bench", FilterActions: []policy.FilterAction{

@@ -42,11 +42,32 @@ func TestTables(t *testing.T) {
 	checkTransforms(t, rows[tableTransforms])
 	checkTunnels(t, rows[tableTunnels])
 	checkWorkers(t, rows[tableWorkers])
+	checkSoft(t, rows[tableSoft])
 	for _, part := range []string{"CPU", "Linux", "DPDK", "no huge pages", "cycles per packet", "floor", "ratio", "outbound SA", "inbound SA",
 		"IMIX", "MTU of 1600", "many tunnels", "two workers", "flood", "to compile, build and publish"} {
 		if !strings.Contains(out.String(), part) {
 			t.Errorf("the report does not say %q:\n%s", part, out.String())
 		}
+	}
+}
+
+// One flow by a soft SA stands beside the same flow by a filter that permits it. Run fails by itself when a packet of either
+// does not leave in clear.
+func checkSoft(t *testing.T, rows []map[string]any) {
+	t.Helper()
+	if len(rows) != 1 {
+		t.Fatalf("%d rows of a soft SA, expected one", len(rows))
+	}
+	for _, of := range []string{"soft_cycles_per_packet", "permit_cycles_per_packet", "soft_ratio"} {
+		middle, _ := rows[0][of].(float64)
+		low, _ := rows[0][of+"_min"].(float64)
+		high, _ := rows[0][of+"_max"].(float64)
+		if low <= 0 || low > middle || middle > high || math.IsInf(high, 0) {
+			t.Errorf("%s is %g, %g to %g", of, middle, low, high)
+		}
+	}
+	if n, _ := rows[0]["packets"].(float64); rows[0]["soft_ratio_target"] != softTarget || n < 3*2*largeSource {
+		t.Errorf("%v, expected a target of %g and whole passes in 3 rounds of both", rows[0], softTarget)
 	}
 }
 

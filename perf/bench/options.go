@@ -51,11 +51,12 @@ const (
 	tableTunnels    = "tunnels"
 	tableWorkers    = "workers"
 	tablePolicies   = "policies"
+	tableSoft       = "soft"
 	tableIKE        = "ike"
 )
 
 // Tables are the names of all tables.
-var Tables = []string{tableSizes, tableTransforms, tableTunnels, tableWorkers, tablePolicies, tableIKE}
+var Tables = []string{tableSizes, tableTransforms, tableTunnels, tableWorkers, tablePolicies, tableSoft, tableIKE}
 
 const (
 	minSize = 28   // IPv4 and UDP headers
