@@ -71,7 +71,7 @@ func (b *bed) window(ctx context.Context, length time.Duration, load int, attack
 	}
 	spent, err := b.process.Usage(b.cpus.worker)
 	return Window{Offered: float64(offered) / seconds, Carried: float64(count) / float64(max(offered, 1)), Messages: float64(messages) / seconds,
-		Worker: (spent.Worker - used.Worker).Seconds() / seconds}, err
+		Worker: (spent.Worker - used.Worker).Seconds() / time.Since(began).Seconds()}, err
 }
 
 func medianWindow(list []Window) (m Window) {
