@@ -38,7 +38,7 @@
 //   - sad.go: SAs, with saconfig.go for their C form, spi.go for inbound SPIs and fields.go for their outer headers.
 //     soft.go: soft SAs, which let traffic pass in clear.
 //     events.go: what workers tell of them. natt.go: peers and gateways behind a NAT. dummy.go: packets that hide when there are others.
-//   - slowpath.go: what workers punt, dispatched. neighbour.go: ARP and the state of neighbours.
+//   - slowpath.go: what workers punt, dispatched. neighbour.go: ARP and the state of neighbours, with portshares.go for the room that each port has.
 //     discovery.go: the same of IPv6. adjacency.go: indices of neighbours. hold.go: packets that
 //     wait for an SA to leave by; early.go: those that wait for the one they came by. icmp.go, icmp6.go, tokenbucket.go: messages about packets; pathmtu.go: such messages about ours. answer.go: what is sent in answer, and IKE. echo.go: echoes of ESP
 //     and AH.

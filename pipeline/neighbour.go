@@ -29,12 +29,13 @@ const (
 	neighbourProbing
 )
 
-// neighbourLimits bounds what strangers can make the table hold and send.
+// neighbourLimits bounds what strangers can make the table hold and send. Of the first three each port has a share that no other can take: a LAN
+// host that answers for thousands of addresses, or a scan of its subnet, must not keep the next hop of another port from being learned again.
 type neighbourLimits struct {
 	entries    int           // neighbours in all
 	incomplete int           // of these, unresolved ones: a scan of an attached subnet must not push the known out
-	held       int           // packets that wait for one neighbour; RFC 1122 section 2.3.2.2 asks for at least one
 	total      int           // packets that wait for any: a scan must not take all buffers from the ports
+	held       int           // packets that wait for one neighbour; RFC 1122 section 2.3.2.2 asks for at least one
 	attempts   int           // requests before a neighbour is given up
 	retry      time.Duration // between requests
 	reachable  time.Duration // age at which a known neighbour is asked again, by unicast
@@ -74,8 +75,9 @@ type neighbour[P any] struct {
 type neighbours[P any] struct {
 	limits     neighbourLimits
 	table      map[neighbourKey]*neighbour[P]
-	incomplete int
-	held       int // packets that wait, of all neighbours
+	entries    portShares
+	incomplete portShares
+	held       portShares // packets that wait, of all neighbours
 }
 
 // neighbourEffects is what the caller has to do, in this order.
@@ -98,13 +100,19 @@ type resolved struct {
 	MAC macAddress
 }
 
-func newNeighbours[P any](limits neighbourLimits) *neighbours[P] {
-	return &neighbours[P]{limits: limits, table: map[neighbourKey]*neighbour[P]{}}
+func newNeighbours[P any](limits neighbourLimits, ports int) *neighbours[P] {
+	return &neighbours[P]{
+		limits:     limits,
+		table:      map[neighbourKey]*neighbour[P]{},
+		entries:    newPortShares(limits.entries, ports),
+		incomplete: newPortShares(limits.incomplete, ports),
+		held:       newPortShares(limits.total, ports),
+	}
 }
 
 // admits reports whether a packet for the neighbour would find an entry, or room for one.
 func (t *neighbours[P]) admits(key neighbourKey) bool {
-	return t.table[key] != nil || len(t.table) < t.limits.entries && t.incomplete < t.limits.incomplete
+	return t.table[key] != nil || t.entries.room(key.Port) && t.incomplete.room(key.Port)
 }
 
 // hold takes a packet that has no link-layer address to go to. A neighbour known by now lets it go on at once.
@@ -116,26 +124,27 @@ func (t *neighbours[P]) hold(now time.Time, key neighbourKey, packet P) (e neigh
 	case n == nil:
 		n = &neighbour[P]{state: neighbourIncomplete, attempts: 1, next: now.Add(t.limits.retry)}
 		t.table[key] = n
-		t.incomplete++
+		t.entries.take(key.Port)
+		t.incomplete.take(key.Port)
 		e.Requests = []neighbourRequest{{key, broadcastMAC}}
-		t.keep(n, packet, &e)
+		t.keep(key.Port, n, packet, &e)
 	case n.state != neighbourIncomplete:
 		e.Resolved = []resolved{{key, n.mac}}
 		e.Released = []P{packet}
 	default:
-		t.keep(n, packet, &e)
+		t.keep(key.Port, n, packet, &e)
 	}
 	return e
 }
 
 // keep lets a packet wait if there is room. The neighbour is asked in either case: the next packet will know the way.
-func (t *neighbours[P]) keep(n *neighbour[P], packet P, e *neighbourEffects[P]) {
-	if len(n.held) >= t.limits.held || t.held >= t.limits.total {
+func (t *neighbours[P]) keep(port int, n *neighbour[P], packet P, e *neighbourEffects[P]) {
+	if len(n.held) >= t.limits.held || !t.held.room(port) {
 		e.Refused = []P{packet}
 		return
 	}
 	n.held = append(n.held, packet)
-	t.held++
+	t.held.take(port)
 }
 
 // answer takes the sender of an ARP reply or of an advertisement. It counts only when a request is outstanding, and only from the one who was
@@ -156,11 +165,12 @@ func (t *neighbours[P]) asked(now time.Time, key neighbourKey, mac macAddress) (
 	}
 	n := t.table[key]
 	if n == nil {
-		if len(t.table) >= t.limits.entries {
+		if !t.entries.room(key.Port) {
 			return e
 		}
 		n = &neighbour[P]{state: neighbourReachable, mac: mac}
 		t.table[key] = n
+		t.entries.take(key.Port)
 		e.Resolved = []resolved{{key, mac}}
 	}
 	if n.state != neighbourIncomplete && n.mac != mac {
@@ -186,13 +196,13 @@ func (t *neighbours[P]) ask(now time.Time, key neighbourKey, n *neighbour[P], e 
 
 func (t *neighbours[P]) learn(now time.Time, key neighbourKey, n *neighbour[P], mac macAddress, e *neighbourEffects[P]) {
 	if n.state == neighbourIncomplete {
-		t.incomplete--
+		t.incomplete.give(key.Port, 1)
 	}
 	if n.mac != mac {
 		e.Resolved = []resolved{{key, mac}}
 	}
 	e.Released = n.held
-	t.held -= len(n.held)
+	t.held.give(key.Port, len(n.held))
 	n.state, n.mac, n.held, n.attempts = neighbourReachable, mac, nil, 0
 	n.next = now.Add(t.limits.reachable)
 }
@@ -215,11 +225,11 @@ func (t *neighbours[P]) tick(now time.Time) (e neighbourEffects[P]) {
 // takeHeld empties all queues; the neighbours go on being asked.
 func (t *neighbours[P]) takeHeld() []P {
 	var all []P
-	for _, n := range t.table {
+	for key, n := range t.table {
 		all = append(all, n.held...)
+		t.held.give(key.Port, len(n.held))
 		n.held = nil
 	}
-	t.held = 0
 	return all
 }
 
@@ -234,13 +244,14 @@ func (t *neighbours[P]) forget(match func(neighbourKey) bool) (e neighbourEffect
 }
 
 func (t *neighbours[P]) remove(key neighbourKey, n *neighbour[P], e *neighbourEffects[P]) {
+	t.entries.give(key.Port, 1)
 	if n.state == neighbourIncomplete {
-		t.incomplete--
+		t.incomplete.give(key.Port, 1)
 	} else {
 		e.Cleared = append(e.Cleared, key)
 	}
 	e.Failed = append(e.Failed, n.held...)
-	t.held -= len(n.held)
+	t.held.give(key.Port, len(n.held))
 	delete(t.table, key)
 }
 

@@ -17,10 +17,10 @@ var (
 func testNeighbours() *neighbours[string] {
 	limits := defaultNeighbourLimits(4)
 	limits.held = 2
-	return newNeighbours[string](limits)
+	return newNeighbours[string](limits, 2)
 }
 
-func same(t *testing.T, what string, got, want any) {
+func same(t testing.TB, what string, got, want any) {
 	t.Helper()
 	if !reflect.DeepEqual(got, want) {
 		t.Fatalf("%s:\n got  %+v\n want %+v", what, got, want)
@@ -103,7 +103,7 @@ func TestNeighbourLearnsOnlyWhatItAskedFor(t *testing.T) {
 }
 
 func TestNeighbourTableIsBounded(t *testing.T) {
-	n := testNeighbours()
+	n := newNeighbours[string](defaultNeighbourLimits(4), 1)
 	key := func(i byte) neighbourKey { return neighbourKey{Address: netip.AddrFrom4([4]byte{10, 1, 0, i})} }
 	n.hold(epoch, key(1), "a")
 	n.hold(epoch, key(2), "b")
@@ -118,7 +118,7 @@ func TestNeighbourTableIsBounded(t *testing.T) {
 // However many neighbours are asked for, the packets that wait for all of them are bounded; the asking goes on.
 func TestNeighbourPacketsAreBounded(t *testing.T) {
 	limits := defaultNeighbourLimits(1024)
-	n := newNeighbours[int](limits)
+	n := newNeighbours[int](limits, 1)
 	key := func(i int) neighbourKey {
 		return neighbourKey{Address: netip.AddrFrom4([4]byte{10, 1, byte(i >> 8), byte(i)})}
 	}
@@ -142,7 +142,51 @@ func TestNeighbourPacketsAreBounded(t *testing.T) {
 		t.Errorf("%d released and %d failed, want %d and the rest of %d", len(released), failed, limits.held, limits.total)
 	}
 	same(t, "room again", n.hold(epoch, key(1), 7), neighbourEffects[int]{Requests: []neighbourRequest{{key(1), broadcastMAC}}})
-	same(t, "waiting", n.held, 1)
+	same(t, "waiting", n.held.used[0], 1)
+}
+
+// What one port's neighbours take, of whatever kind, leaves another port its share: a WAN next hop that fell silent is learned again beside a LAN host
+// that answers for a whole subnet, and beside a scan of one (S-089).
+func TestNeighboursOfAPortLeaveRoomForOthers(t *testing.T) {
+	limits := defaultNeighbourLimits(64)
+	host := func(i int) neighbourKey {
+		return neighbourKey{Address: netip.AddrFrom4([4]byte{10, 1, byte(i >> 8), byte(i)})}
+	}
+	router := neighbourKey{Port: 1, Address: netip.MustParseAddr("192.0.2.2")}
+	for name, flood := range map[string]func(n *neighbours[int], i int){
+		"answers":  func(n *neighbours[int], i int) { n.hold(epoch, host(i), i); n.answer(epoch, host(i), macA) },
+		"requests": func(n *neighbours[int], i int) { n.asked(epoch, host(i), macA) },
+		"scan":     func(n *neighbours[int], i int) { n.hold(epoch, host(i), i) },
+		"packets": func(n *neighbours[int], i int) {
+			for range limits.held {
+				n.hold(epoch, host(i), i)
+			}
+		},
+	} {
+		n := newNeighbours[int](limits, 2)
+		n.hold(epoch, router, 1)
+		n.answer(epoch, router, macB)
+		for i := range 4 * limits.entries {
+			flood(n, i)
+		}
+		if e := n.forget(func(k neighbourKey) bool { return k == router }); len(e.Cleared) != 1 {
+			t.Fatalf("%s: the router was not known: %+v", name, e)
+		}
+		for i := range 4 * limits.entries { // which takes the place that has become free, if it may
+			flood(n, i)
+		}
+		same(t, name+": the router is asked", n.hold(epoch, router, 2), neighbourEffects[int]{Requests: []neighbourRequest{{router, broadcastMAC}}})
+		same(t, name+": and learned", n.answer(epoch, router, macB), neighbourEffects[int]{Resolved: []resolved{{router, macB}}, Released: []int{2}})
+		if all := len(n.table); all > limits.entries || n.entries.used[0]+n.entries.used[1] != all {
+			t.Errorf("%s: %d neighbours, %v by port, want at most %d", name, all, n.entries.used, limits.entries)
+		}
+		n.forget(func(neighbourKey) bool { return true })
+		for _, s := range []portShares{n.entries, n.incomplete, n.held} {
+			if s.beyond != 0 || s.used[0]+s.used[1] != 0 {
+				t.Errorf("%s: nothing is left, and yet %+v is taken", name, s)
+			}
+		}
+	}
 }
 
 func TestNeighbourFlush(t *testing.T) {
@@ -152,8 +196,9 @@ func TestNeighbourFlush(t *testing.T) {
 	n.asked(epoch, other, macB)
 	same(t, "unresolved", n.forget(func(k neighbourKey) bool { return k.Port == 0 }), neighbourEffects[string]{Failed: []string{"p1"}})
 	same(t, "resolved", n.forget(func(k neighbourKey) bool { return k.Port == 1 }), neighbourEffects[string]{Cleared: []neighbourKey{other}})
-	if n.incomplete != 0 || len(n.table) != 0 {
-		t.Fatalf("left after the flush: %d incomplete, %d in all", n.incomplete, len(n.table))
+	same(t, "unresolved ones left", n.incomplete.used, []int{0, 0})
+	if len(n.table) != 0 {
+		t.Fatalf("left after the flush: %d in all", len(n.table))
 	}
 }
 

@@ -50,7 +50,7 @@ type event func(Handler)
 
 func newSlowPath(cfg *Config) slowPath {
 	s := slowPath{
-		neighbours:  newNeighbours[heldMbuf](defaultNeighbourLimits(cfg.MaxAdjacencies)),
+		neighbours:  newNeighbours[heldMbuf](defaultNeighbourLimits(cfg.MaxAdjacencies), len(cfg.Ports)),
 		adjacencies: adjacencyTable{index: map[neighbourKey]uint16{}},
 		held:        newHoldQueue[heldMbuf](cfg.holdLimits()),
 		early:       earlyQueue[heldMbuf]{},

@@ -168,7 +168,8 @@ func TestCellReuse(t *testing.T) {
 	}
 	key := neighbourKey{Port: lan, Address: stranger}
 	held := r.d.slow.neighbours.table[key].held // it stays out of the new policy's sight: a packet late in a ring
-	r.d.slow.neighbours.table[key].held, r.d.slow.neighbours.held = nil, 0
+	r.d.slow.neighbours.table[key].held = nil
+	r.d.slow.neighbours.held.give(lan, len(held))
 	r.applyRules(rule{name: "none", source: "203.0.113.1", destination: "203.0.113.2"})
 	if err := r.d.CloseCell(old); err == nil || !strings.Contains(err.Error(), "inbound SA") {
 		t.Errorf("closed a cell with an SA: %v", err)
