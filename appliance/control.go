@@ -152,7 +152,7 @@ func (g *Gateway) controlHandler() http.Handler {
 	})
 	get(api.PathCounters, func(*http.Request) (any, error) {
 		view := countersView(g.settledCounters())
-		view.IKEQueueFull = g.negotiator.inbox.overflow.view()
+		view.IKEQueueFull = g.negotiator.inbox.overflow()
 		return view, nil
 	})
 	get(api.PathDrops, func(*http.Request) (any, error) { return dropsView(g.plane.Counters()), nil })

@@ -63,7 +63,7 @@ func (n *negotiator) addPeer(e ike.AddPeer) error {
 	n.dynamic.peers[e.Peer] = &dynamicPeer{local: e.Local, remote: e.Remote}
 	names := n.names.Load().clone()
 	names.add(e.Peer, e.Remote, cells[e.Peer])
-	n.names.Store(names)
+	n.name(names)
 	return nil
 }
 
@@ -77,7 +77,7 @@ func (n *negotiator) removePeer(name string) error {
 	names := n.names.Load().clone()
 	delete(names.children, n.cells.cells[name].id)
 	delete(names.remotes, p.remote)
-	n.names.Store(names)
+	n.name(names)
 	n.sendHeld(p)
 	n.dynamic.wake()
 	return errors.Join(n.cells.orphan(n.clock(), name), n.cells.release([]string{name}))

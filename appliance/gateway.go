@@ -223,12 +223,13 @@ const descriptors = 1024
 const wholeBuffers = 255
 
 // buffers is how many packets the gateway can hold at once: full queues of every
-// port, full rings to and from the slow path, what waits there for SAs and
-// neighbours, and as many fragments as have room to wait, in bytes of a buffer.
+// port, full queues to the slow path, what waits there for SAs and neighbours and
+// what comes back from it, and as many fragments as have room to wait, in bytes of a buffer.
 func (g *Gateway) buffers(size int) uint32 {
 	const besideQueues = 8192
+	punted := pipeline.PuntClasses * g.cfg.Dataplane.PuntQueue * g.workers()
 	waiting := g.cfg.Fragments.MemoryMB << 20 / size
-	return uint32(2*descriptors*len(g.cfg.Ports)*g.workers() + besideQueues + waiting - 1)
+	return uint32(2*descriptors*len(g.cfg.Ports)*g.workers() + punted + besideQueues + waiting - 1)
 }
 
 func (g *Gateway) workers() int { return len(g.cfg.Dataplane.Workers) }
@@ -249,7 +250,7 @@ func (g *Gateway) openPlane() (err error) {
 	}
 	g.plane, err = pipeline.New(pipeline.Config{
 		Ports: g.portSpecs(), Workers: g.workers(), FlowEntries: d.FlowEntries, MaxSAs: d.MaxSAs,
-		MaxCells: d.MaxTunnels, MaxAdjacencies: d.MaxNeighbours, Pool: g.pool, Crypto: g.crypto, Idle: idle,
+		MaxCells: d.MaxTunnels, MaxAdjacencies: d.MaxNeighbours, PuntQueue: d.PuntQueue, Pool: g.pool, Crypto: g.crypto, Idle: idle,
 		LargePool: g.wholes, FragmentMemory: g.cfg.Fragments.MemoryMB << 20, FragmentTimeout: g.cfg.Fragments.Timeout,
 		MaxSoft: g.cfg.Soft.Max, HoldPerSelector: g.cfg.Soft.QueueMax,
 	})

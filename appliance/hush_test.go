@@ -192,16 +192,8 @@ func (h *hush) run(d time.Duration) {
 
 // drain gives the engine what waits for it.
 func (h *hush) drain() {
-	for {
-		first, later := h.n.inbox.queues()
-		select {
-		case event := <-first:
-			h.n.step(event)
-		case event := <-later:
-			h.n.step(event)
-		default:
-			return
-		}
+	for event := h.n.inbox.take(); event != nil; event = h.n.inbox.take() {
+		h.n.step(event)
 	}
 }
 

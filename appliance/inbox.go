@@ -2,60 +2,82 @@ package appliance
 
 import (
 	"encoding/binary"
-	"sync/atomic"
+	"sync"
 
 	"sallyport/appliance/api"
 	"sallyport/ike"
 )
 
-// inboxSize bounds the IKE datagrams and acquires that wait for the slow-path
-// core. What does not fit is dropped and counted: IKE retransmits, and a flood
-// must not grow memory (S-089).
-const inboxSize = 512
+// The queues of the inbox, in the order in which they are served. As those of the data plane, which are longer and in C, they keep apart what anybody
+// can make a flood of: first messages from the others, because they can be forged in any name, and strangers from peers, because there are more
+// forged addresses than peers. What the data plane asks for is apart from both: hosts behind the gateway can make many tunnels necessary at once.
+const (
+	queueContinue         = iota // messages from a peer's address that go on with an exchange
+	queueOwn                     // packets that want an SA, peers that have moved
+	queueContinueStranger        // as queueContinue, from elsewhere
+	queueBegin                   // messages from a peer's address that begin a negotiation
+	queueBeginStranger           // as queueBegin, from elsewhere
+	queueCount
+)
 
-// inbox holds what waits for the engine, in two queues: messages that begin a
-// negotiation, and everything else, which goes first. So a gateway that is asked
-// for more than it can do ends what it has begun before it begins anything else,
-// and what it has to drop are messages that it has not spent any work on (S-117).
-type inbox struct {
-	first chan ike.Event
-	later chan ike.Event
-	run   int // of later ones while first ones waited
+// queueSizes bound the IKE messages and wishes that wait for the engine. What does not fit is dropped and counted: IKE retransmits, and a flood must not
+// grow memory (S-089). What begins a negotiation waits no longer than it is worth.
+var queueSizes = [queueCount]int{queueContinue: 384, queueOwn: 256, queueContinueStranger: 256, queueBegin: 128, queueBeginStranger: 128}
 
-	overflow *overflow
-}
-
-// overflow counts what found its queue full, for each queue: a message that begins
-// a negotiation costs nobody anything but its repetition, of the others one is part
-// of work that waits.
-type overflow struct{ first, later atomic.Uint64 }
-
-func (o *overflow) view() api.QueueFull {
-	return api.QueueFull{Begin: o.first.Load(), Continue: o.later.Load()}
-}
-
-// longestRun is how many later messages are taken, at most, while one that begins
-// a negotiation waits. Whoever has it is not known yet: a flood of forged later
-// ones, which cost little, must not shut the door to everybody.
+// longestRun is how many events are taken, at most, while another queue's first one waits. Work that was begun goes before new work, so that a gateway
+// that is asked for more than it can do ends what it has begun before it begins anything else, and what it has to drop are messages that it has not spent
+// any work on (S-117). Yet not for ever: a flood of forged later messages, which cost little, must not shut the door to everybody.
 const longestRun = 16
 
-// firstShare is the part of the inbox that messages have that begin a negotiation.
-const firstShare = inboxSize / 4
+// inbox holds what waits for the engine. Any goroutine fills it, the engine's empties it.
+type inbox struct {
+	ready chan struct{} // something waits
 
-func newInbox() inbox {
-	return inbox{first: make(chan ike.Event, firstShare), later: make(chan ike.Event, inboxSize-firstShare), overflow: &overflow{}}
+	mu     sync.Mutex
+	queues [queueCount]queue
 }
 
-// offer takes an event if there is room, and counts it if not.
-func (b *inbox) offer(event ike.Event) {
-	queue, full := b.later, &b.overflow.later
-	if d, ok := event.(ike.Datagram); ok && begins(d.Payload) {
-		queue, full = b.first, &b.overflow.first
+// queue is a ring of events.
+type queue struct {
+	events []ike.Event
+	head   int
+	n      int
+	passed int    // events of other queues that were taken since the first one waits
+	full   uint64 // events that found no room
+}
+
+func newInbox() *inbox {
+	b := &inbox{ready: make(chan struct{}, 1)}
+	for i, size := range queueSizes {
+		b.queues[i].events = make([]ike.Event, size)
 	}
-	select {
-	case queue <- event:
-	default:
-		full.Add(1)
+	return b
+}
+
+// message takes a message if there is room, and counts it if not.
+func (b *inbox) message(d ike.Datagram, known bool) {
+	to := queueContinueStranger
+	switch begin := begins(d.Payload); {
+	case begin && known:
+		to = queueBegin
+	case begin:
+		to = queueBeginStranger
+	case known:
+		to = queueContinue
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.queues[to].room() {
+		b.put(to, d)
+	}
+}
+
+// want takes a wish of the data plane's in the same way.
+func (b *inbox) want(event ike.Event) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.queues[queueOwn].room() {
+		b.put(queueOwn, event)
 	}
 }
 
@@ -66,16 +88,74 @@ func begins(message []byte) bool {
 	return len(message) >= responder+8 && binary.BigEndian.Uint64(message[responder:]) == 0
 }
 
-// queues are those to take the next event from; nil where none is to be taken.
-func (b *inbox) queues() (first, later <-chan ike.Event) {
-	switch {
-	case len(b.first) == 0 || len(b.later) == 0:
-		b.run = 0
-		return b.first, b.later
-	case b.run >= longestRun:
-		b.run = 0
-		return b.first, nil
+// room reports whether there is some, and counts what finds none.
+func (q *queue) room() bool {
+	if q.n < len(q.events) {
+		return true
 	}
-	b.run++
-	return nil, b.later
+	q.full++
+	return false
+}
+
+func (b *inbox) put(to int, event ike.Event) {
+	q := &b.queues[to]
+	q.events[(q.head+q.n)%len(q.events)] = event
+	q.n++
+	b.rouse()
+}
+
+func (b *inbox) rouse() {
+	select {
+	case b.ready <- struct{}{}:
+	default: // it is known already
+	}
+}
+
+// take is the event whose turn it is: of the first queue that has one, unless another has waited too long. Nil when nothing waits.
+func (b *inbox) take() ike.Event {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	from, waiting := -1, 0
+	for i := range b.queues {
+		q := &b.queues[i]
+		waiting += q.n
+		if q.n > 0 && (from < 0 || q.passed >= longestRun && b.queues[from].passed < longestRun) {
+			from = i
+		}
+	}
+	if from < 0 {
+		return nil
+	}
+	for i := range b.queues {
+		if i != from && b.queues[i].n > 0 {
+			b.queues[i].passed++
+		}
+	}
+	if waiting > 1 {
+		b.rouse()
+	}
+	return b.queues[from].pop()
+}
+
+func (q *queue) pop() ike.Event {
+	event := q.events[q.head]
+	q.events[q.head] = nil
+	q.head = (q.head + 1) % len(q.events)
+	q.n--
+	q.passed = 0
+	return event
+}
+
+// overflow is what found its queue full, for each queue: a message that begins a negotiation costs nobody anything but its repetition, of the others
+// one is part of work that waits.
+func (b *inbox) overflow() api.QueueFull {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return api.QueueFull{
+		Continue:         b.queues[queueContinue].full,
+		Own:              b.queues[queueOwn].full,
+		ContinueStranger: b.queues[queueContinueStranger].full,
+		Begin:            b.queues[queueBegin].full,
+		BeginStranger:    b.queues[queueBeginStranger].full,
+	}
 }

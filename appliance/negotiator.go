@@ -27,6 +27,7 @@ type plane interface {
 	AllocateSPI() (uint32, error)
 	ReserveSPI(spi uint32) error
 	SendEcho(pipeline.Echo) error
+	KnowPeers(come, gone []netip.Addr) error
 	ReleaseSPI(spi uint32)
 	InstallInbound(sa pipeline.ChildSA) error
 	InstallOutbound(sa pipeline.ChildSA) error
@@ -59,7 +60,7 @@ type negotiator struct {
 
 	clock func() time.Time
 
-	inbox inbox
+	inbox *inbox
 	calls chan func()
 	ended chan struct{} // closed when run has ended
 
@@ -144,14 +145,13 @@ func (n *negotiator) run(ctx context.Context) {
 	defer n.again.Stop()
 	defer n.fading.Stop()
 	for {
-		first, later := n.inbox.queues()
 		select {
 		case <-ctx.Done():
 			return
-		case event := <-later:
-			n.step(event)
-		case event := <-first:
-			n.step(event)
+		case <-n.inbox.ready:
+			if event := n.inbox.take(); event != nil {
+				n.step(event)
+			}
 		case <-n.wake:
 			n.expire()
 			n.takeAnswers()
@@ -277,13 +277,13 @@ func (n *negotiator) IKE(d pipeline.Datagram) {
 	if n.doctor.answered(d.Payload) {
 		return // to a question that the engine has not asked
 	}
-	n.inbox.offer(ike.Datagram{Local: d.Local, Remote: d.Remote, Payload: d.Payload})
+	n.inbox.message(ike.Datagram{Local: d.Local, Remote: d.Remote, Payload: d.Payload}, d.Known)
 }
 
 // Acquire takes a packet that needs a Child SA.
 func (n *negotiator) Acquire(a pipeline.Acquire) {
 	if c, known := n.names.Load().children[a.Cell]; known && n.soft.ask(a, c) {
-		n.inbox.offer(acquireOf(c, a.Packet, a.Inbound))
+		n.inbox.want(acquireOf(c, a.Packet, a.Inbound))
 	}
 }
 
@@ -303,7 +303,7 @@ func (n *negotiator) Moved(cell pipeline.CellID, spi uint32, remote netip.AddrPo
 		n.log.Info("address_changed", "spi_in", spiText(spi), "remote", remote)
 		return
 	}
-	n.inbox.offer(ike.Moved{SPI: spi, Remote: remote})
+	n.inbox.want(ike.Moved{SPI: spi, Remote: remote})
 }
 
 // Expire takes an SA that has used up its packets or bytes.
@@ -327,6 +327,25 @@ func (n *negotiator) rouse() {
 	select {
 	case n.wake <- struct{}{}:
 	default: // it is awake already
+	}
+}
+
+// name puts another directory in force. The data plane hears whose messages are a peer's: they wait for the slow path apart from those of strangers.
+func (n *negotiator) name(names *directory) {
+	var come, gone []netip.Addr
+	former := n.names.Swap(names)
+	for remote := range names.remotes {
+		if !former.remotes[remote] {
+			come = append(come, remote)
+		}
+	}
+	for remote := range former.remotes {
+		if !names.remotes[remote] {
+			gone = append(gone, remote)
+		}
+	}
+	if err := n.plane.KnowPeers(come, gone); err != nil {
+		n.log.Warn("in a flood of IKE messages those of some peers wait with those of strangers", "error", err)
 	}
 }
 

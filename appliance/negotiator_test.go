@@ -155,6 +155,9 @@ func (p *memoryPlane) RemoveOutbound(cell pipeline.CellID, spi uint32) (last uin
 	return last, nil
 }
 
+// KnowPeers is for the slow path of a data plane, which this one does not have.
+func (p *memoryPlane) KnowPeers(_, _ []netip.Addr) error { return nil }
+
 func (p *memoryPlane) OpenCell(tunnel string) (pipeline.CellID, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -63,7 +63,7 @@ func (n *negotiator) adopt(to takeover) error {
 	for name, p := range n.dynamic.peers {
 		names.add(name, p.remote, n.cells.cells[name].id)
 	}
-	n.names.Store(names)
+	n.name(names)
 	was := n.encapsulation
 	n.encapsulation = to.encapsulation
 	n.certificates.configure(to.auth)

@@ -282,7 +282,7 @@ func hostPort(a netip.Addr, port uint16) string {
 }
 
 func countersView(c pipeline.Counters) api.Counters {
-	view := api.Counters{Ports: make([]api.PortCounters, 0, len(c.Ports)), Conserved: true, Unattributed: c.Unattributed}
+	view := api.Counters{Ports: make([]api.PortCounters, 0, len(c.Ports)), SlowPath: make([]api.SlowPath, 0, len(c.Punts)), Conserved: true, Unattributed: c.Unattributed}
 	if err := c.Conserved(); err != nil {
 		view.Conserved, view.Imbalance = false, err.Error()
 	}
@@ -295,6 +295,9 @@ func countersView(c pipeline.Counters) api.Counters {
 			Early: p.Early, EarlyPassed: p.EarlyPassed,
 			Transmitted: p.Transmitted, TransmittedBytes: p.TransmittedBytes,
 		})
+	}
+	for _, p := range c.Punts {
+		view.SlowPath = append(view.SlowPath, api.SlowPath(p))
 	}
 	return view
 }

@@ -1,6 +1,7 @@
 package pipeline
 
 /*
+#include <stdlib.h>
 #include "fastpath.h"
 */
 import "C"
@@ -299,4 +300,6 @@ func (s *slowPath) freeAll() {
 		m := (*C.struct_rte_mbuf)(unsafe.Pointer(p.mbuf))
 		C.sp_packets_free(&m, 1)
 	}
+	C.free(unsafe.Pointer(unsafe.SliceData(s.batch)))
+	C.free(unsafe.Pointer(unsafe.SliceData(s.done)))
 }

@@ -72,6 +72,9 @@ type Config struct {
 	Crypto         *cryptodev.Pool
 	Idle           IdleMode
 
+	// PuntQueue is how many packets of each class may wait for the slow path, of each worker; all queues together take at most half of Pool. 0 is
+	// DefaultPuntQueue.
+	PuntQueue int
 	// LargePool has buffers for packets put together from fragments that no buffer of Pool can hold, LargeDataRoom says
 	// how large. Without it such packets are dropped.
 	LargePool *mempool.Mempool
@@ -207,6 +210,7 @@ type Datagram struct {
 	Local, Remote netip.AddrPort
 	Payload       []byte // without the non-ESP marker of RFC 3948 section 2.2
 	NonESPMarker  bool   // there was one
+	Known         bool   // Remote is an address of a peer (KnowPeers)
 }
 
 // Acquire is a packet that needs an SA that is not there.

@@ -74,6 +74,8 @@ type Counters struct {
 	Unattributed map[string]uint64
 	// OffloadSkippedSoft is soft SAs ever added: none was offered to a crypto device or a port (S-101).
 	OffloadSkippedSoft uint64
+	// Punts is what waited for the slow path or found no room to, by class.
+	Punts []PuntCounters
 	// Lost is packets of the gateway itself that found no buffer or no room in a ring.
 	Lost uint64
 }
@@ -153,6 +155,7 @@ func (d *Dataplane) Counters() Counters {
 	c.SAs = d.saCounters(drops)
 	c.Unattributed = d.unattributed()
 	c.OffloadSkippedSoft = d.soft.skipped
+	c.Punts = d.punts()
 	c.Lost = d.slow.lost
 	return c
 }

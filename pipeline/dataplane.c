@@ -123,10 +123,10 @@ static int config_valid(const struct sp_config *c, char *error, size_t size)
 			c->n_crypto_devices, SP_MAX_CRYPTO_DEVICES);
 		return 0;
 	}
-	if (!power_of_two(c->flow_entries) || c->flow_entries < 2 || !power_of_two(c->max_sas) || !power_of_two(c->punt_entries) || !power_of_two(c->inject_entries) ||
+	if (!power_of_two(c->flow_entries) || c->flow_entries < 2 || !power_of_two(c->max_sas) || c->punt_entries == 0 || !power_of_two(c->inject_entries) ||
 	    !power_of_two(c->handover_entries) || !power_of_two(c->tally_entries) || c->tally_entries < 4) {
-		sp_fail(error, size, "flow_entries %u, max_sas %u, ring sizes %u, %u, %u, tally_entries %u: want powers of two", c->flow_entries, c->max_sas, c->punt_entries,
-			c->inject_entries, c->handover_entries, c->tally_entries);
+		sp_fail(error, size, "flow_entries %u, max_sas %u, ring sizes %u, %u, tally_entries %u: want powers of two; %u punt entries: want more than 0", c->flow_entries,
+			c->max_sas, c->inject_entries, c->handover_entries, c->tally_entries, c->punt_entries);
 		return 0;
 	}
 	if (c->max_cells == 0 || c->max_cells >= SP_NO_CELL || c->max_adjacencies == 0 || c->max_adjacencies >= SP_NO_ADJACENCY || c->max_filters <= SP_COUNTER_DEFAULT) {
@@ -297,6 +297,16 @@ static void free_jobs(IMB_MGR *manager)
 	rte_free(manager);
 }
 
+static int create_punt_queues(struct sp_dataplane *dp, struct sp_worker *w, uint32_t entries)
+{
+	for (uint32_t i = 0; i < SP_CLASS_COUNT; i++) {
+		w->punt[i].ring = create_ring(dp, entries, RING_F_SP_ENQ | RING_F_SC_DEQ);
+		if (w->punt[i].ring == NULL)
+			return -1;
+	}
+	return 0;
+}
+
 static int create_worker(struct sp_dataplane *dp, const struct sp_config *c, uint16_t id, char *error, size_t size)
 {
 	struct sp_worker *w = allocate(dp, 1, sizeof(*w));
@@ -313,11 +323,10 @@ static int create_worker(struct sp_dataplane *dp, const struct sp_config *c, uin
 	w->filters = allocate(dp, dp->max_counters, sizeof(*w->filters));
 	w->own = allocate(dp, dp->max_cells, sizeof(struct sp_sa_out *));
 	w->tally = allocate(dp, 1, sp_tally_size(c->tally_entries));
-	w->punt = create_ring(dp, c->punt_entries, RING_F_SP_ENQ | RING_F_SC_DEQ);
 	w->inject = create_ring(dp, c->inject_entries, RING_F_SP_ENQ | RING_F_SC_DEQ);
 	w->handover = create_ring(dp, c->handover_entries, RING_F_SC_DEQ);
-	if (w->flows == NULL || w->flows6 == NULL || w->filters == NULL || w->own == NULL || w->tally == NULL || w->punt == NULL || w->inject == NULL || w->handover == NULL ||
-	    create_jobs(dp, w) != 0)
+	if (w->flows == NULL || w->flows6 == NULL || w->filters == NULL || w->own == NULL || w->tally == NULL || w->inject == NULL || w->handover == NULL ||
+	    create_punt_queues(dp, w, c->punt_entries) != 0 || create_jobs(dp, w) != 0)
 		goto no_memory;
 	sp_tally_init(w->tally, c->tally_entries);
 	for (uint32_t i = 0; i < c->n_ports; i++) {
@@ -331,8 +340,8 @@ static int create_worker(struct sp_dataplane *dp, const struct sp_config *c, uin
 	return sp_reassembly_create(w, c, error, size);
 
 no_memory:
-	sp_fail(error, size, "worker %u: no DPDK memory for %u flow entries, %u filter counters, %u drop counters and rings of %u, %u and %u", id, c->flow_entries, dp->max_counters,
-		c->tally_entries, c->punt_entries, c->inject_entries, c->handover_entries);
+	sp_fail(error, size, "worker %u: no DPDK memory for %u flow entries, %u filter counters, %u drop counters and rings of %u (%u times), %u and %u", id, c->flow_entries, dp->max_counters,
+		c->tally_entries, c->punt_entries, SP_CLASS_COUNT, c->inject_entries, c->handover_entries);
 	return -1;
 }
 
@@ -356,6 +365,11 @@ static int create_tables(struct sp_dataplane *dp, const struct sp_config *c, cha
 	dp->soft = create_hash(dp, SP_SOFT_COUNTERS * c->max_soft, sizeof(struct sp_soft_key));
 	if (dp->neighbours == NULL || dp->neighbours6 == NULL || dp->soft == NULL) {
 		sp_fail(error, size, "tables of %u neighbours and %u soft SAs: %s", dp->max_adjacencies, c->max_soft, rte_strerror(rte_errno));
+		return -1;
+	}
+	dp->peers = create_hash(dp, 2 * dp->max_cells, SP_IPV6_ADDRESS); /* a peer that has moved has two addresses */
+	if (dp->peers == NULL) {
+		sp_fail(error, size, "table of %u addresses of peers: %s", 2 * dp->max_cells, rte_strerror(rte_errno));
 		return -1;
 	}
 	/* until a policy is applied nothing passes */
@@ -416,7 +430,8 @@ static void destroy_worker(struct sp_worker *w)
 {
 	if (w == NULL)
 		return;
-	free_ring(w->punt);
+	for (uint32_t i = 0; i < SP_CLASS_COUNT; i++)
+		free_ring(w->punt[i].ring);
 	free_ring(w->inject);
 	free_ring(w->handover);
 	sp_reassembly_destroy(w);
@@ -450,6 +465,7 @@ void sp_dataplane_destroy(struct sp_dataplane *dp)
 	rte_hash_free(dp->neighbours);
 	rte_hash_free(dp->neighbours6);
 	rte_hash_free(dp->soft);
+	rte_hash_free(dp->peers);
 	rte_free(dp->rcu);
 	rte_free(dp->transit);
 	rte_free(dp->sad);

@@ -26,7 +26,6 @@ import (
 // Sizes of rings and counters that no one has had a reason to change.
 const (
 	maxFilters      = 1 << 17 // filter counters
-	puntEntries     = 1 << 10 // of each worker
 	injectEntries   = 1 << 12 // all that waits comes back at once when a policy is published
 	maxHold         = injectEntries / 2
 	handoverEntries = 1 << 10
@@ -84,6 +83,7 @@ func New(cfg Config) (*Dataplane, error) {
 	cfg.MaxSoft = cmp.Or(cfg.MaxSoft, DefaultMaxSoft)
 	cfg.HoldPerSelector = cmp.Or(cfg.HoldPerSelector, DefaultHoldPerSelector)
 	cfg.HoldTotal = cmp.Or(cfg.HoldTotal, DefaultHoldTotal)
+	cfg.PuntQueue = cmp.Or(cfg.PuntQueue, DefaultPuntQueue)
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
@@ -207,6 +207,7 @@ func (cfg *Config) validate() error {
 	powerOfTwo("flow entries", cfg.FlowEntries, 1<<28)
 	powerOfTwo("inbound SAs", cfg.MaxSAs, 1<<24)
 	between("cells", cfg.MaxCells, 1, C.SP_NO_CELL-1)
+	between("packets in a queue to the slow path", cfg.PuntQueue, 1, 1<<16)
 	between("adjacencies", cfg.MaxAdjacencies, 1, C.SP_NO_ADJACENCY-1)
 	between("soft SAs", cfg.MaxSoft, 1, 1<<20)
 	between("packets of a selector that wait for an SA", cfg.HoldPerSelector, 1, maxHold)
@@ -275,7 +276,7 @@ func (cfg *Config) toC() C.struct_sp_config {
 		max_adjacencies:  C.uint32_t(cfg.MaxAdjacencies),
 		max_filters:      maxFilters,
 		max_soft:         C.uint32_t(cfg.MaxSoft),
-		punt_entries:     puntEntries,
+		punt_entries:     C.uint32_t(cfg.puntQueue()),
 		inject_entries:   injectEntries,
 		handover_entries: handoverEntries,
 		early_limit:      C.uint32_t(cfg.earlyLimit()),

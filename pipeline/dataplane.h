@@ -237,6 +237,12 @@ struct sp_events {
 	struct sp_event event[SP_EVENTS];
 };
 
+/* One class of what waits for the slow path. */
+struct sp_punt_queue {
+	struct rte_ring *ring;
+	uint64_t queued, full; /* as in struct sp_punt_counters */
+};
+
 /* A packet of the run at hand that is too long for the path until it is cut. */
 struct sp_oversize {
 	struct sp_packet *packet;
@@ -272,7 +278,8 @@ struct sp_worker {
 	uint32_t n_oversize;
 	uint64_t pending_epoch;             /* RCU token to report once the operations of its time are done, 0 none */
 	struct sp_async_queue devices[SP_MAX_CRYPTO_DEVICES];
-	struct rte_ring *punt, *inject, *handover;
+	struct rte_ring *inject, *handover;
+	struct sp_punt_queue punt[SP_CLASS_COUNT];
 	struct sp_sa_out **own;             /* by cell: outbound SAs that no other worker sends by */
 	struct sp_reassembly *reassembly;
 	struct sp_oversize oversize[SP_BURST];
@@ -309,6 +316,7 @@ struct sp_dataplane {
 	struct rte_hash *neighbours;       /* (port, next hop) -> adjacency */
 	struct rte_hash *neighbours6;
 	struct rte_hash *soft;             /* sp_soft_key -> counter slot */
+	struct rte_hash *peers;            /* addresses of IKE's peers, IPv4 as ::ffff:0:0/96 */
 	struct sp_worker *workers[SP_MAX_WORKERS];
 	struct rte_rcu_qsbr *rcu;
 	struct rte_mempool *pool, *large_pool;

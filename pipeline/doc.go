@@ -13,7 +13,7 @@
 //  3. flow_cache.c: the memo of what was decided for a 5-tuple and port role, never state that admits a reverse packet.
 //     flow_cache6.c: the same for IPv6, in a table of its own.
 //  4. classify.c: on a miss, the compiled policy, which acl_match.c asks, the route and the next hop. classify6.c: for IPv6.
-//  5. punt.c: packets for Go, by ring: IKE, packets to own addresses, packets that wait for a neighbour or an SA.
+//  5. punt.c: packets for Go, in a queue for each class: IKE, packets to own addresses, packets that wait for a neighbour or an SA.
 //  6. outbound.c: a tunnel's packets, encapsulated, numbered and encrypted. outbound_general.c: the same for every SA that is
 //     not ESP with AES-GCM in a tunnel: other ciphers, transport mode, ESP in UDP over IPv6, AH of ah.c and bundles.
 //  7. inbound.c: ESP for us, with the replay window of replay.h: decrypted, checked against its SA, back to stage 3.
@@ -38,7 +38,7 @@
 //   - sad.go: SAs, with saconfig.go for their C form, spi.go for inbound SPIs and fields.go for their outer headers.
 //     soft.go: soft SAs, which let traffic pass in clear.
 //     events.go: what workers tell of them. natt.go: peers and gateways behind a NAT. dummy.go: packets that hide when there are others.
-//   - slowpath.go: what workers punt, dispatched. neighbour.go: ARP and the state of neighbours, with portshares.go for the room that each port has.
+//   - slowpath.go: what workers punt, dispatched; punt.go: the classes of that, their shares, and whose IKE is a peer's. neighbour.go: ARP and the state of neighbours, with portshares.go for the room that each port has.
 //     discovery.go: the same of IPv6. adjacency.go: indices of neighbours. hold.go: packets that
 //     wait for an SA to leave by; early.go: those that wait for the one they came by. icmp.go, icmp6.go, tokenbucket.go: messages about packets; pathmtu.go: such messages about ours. answer.go: what is sent in answer, and IKE. echo.go: echoes of ESP
 //     and AH.

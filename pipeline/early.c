@@ -3,7 +3,7 @@
 /*
  * Beside stage 7: ESP and AH that comes before its SA. A responder may send by a new SA as soon as it has the keys (RFC 7296 2.8), so that its first packets can overtake the
  * answer that gives them to us. What has an SPI that is reserved here waits with Go, which gives it back when the SA is there. Only a lookup that found no SA comes here, and
- * what may wait is counted before a packet enters the ring that ARP and IKE share with it: a peer that sends on at full rate cannot fill that.
+ * what may wait is counted before a packet enters the queue: a peer that sends on at full rate has a small part of the buffers.
  */
 
 #include "stages.h"

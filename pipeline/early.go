@@ -14,9 +14,8 @@ import "time"
 // twice.
 const earlyLifetime = 2 * time.Second
 
-// earlyLimit is how many packets may wait for inbound SAs, of all together: half of what a worker's ring to the slow path
-// holds, which ARP and IKE use too, and a small part of the packet buffers.
-func (cfg *Config) earlyLimit() uint32 { return min(puntEntries/2, cfg.Pool.Size()/16) }
+// earlyLimit is how many packets may wait for inbound SAs, of all together: a small part of the packet buffers.
+func (cfg *Config) earlyLimit() uint32 { return min(512, cfg.Pool.Size()/20) }
 
 // earlyQueue keeps packets of reserved SPIs in order of arrival. P is a packet handle: what the methods return belongs to the
 // caller again.

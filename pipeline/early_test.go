@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"slices"
 	"testing"
 	"time"
 )
@@ -125,25 +124,19 @@ func TestEarlyPacketsAreBounded(t *testing.T) {
 	r.wantEnds("the second SPI", before, map[string]int{"waiting": each - total, "early_full": total - each, "no_inbound_sa": each})
 }
 
-// A packet that finds the ring to the slow path full takes no room.
-func TestEarlyPacketsAndAFullRing(t *testing.T) {
-	r := newRig(t, rigOptions{})
+// A packet that finds its queue to the slow path full takes no room.
+func TestEarlyPacketsAndAFullQueue(t *testing.T) {
+	const room = 40
+	r := newRig(t, rigOptions{punts: room})
 	child := r.child("site", "aes128gcm16", true)
 	near := r.farEnd(child)
-	question := arpMessage{op: arpRequestOp, senderMAC: hostMAC, senderAddr: lanHost, targetAddr: lanOwn}.frame(broadcastMAC)
-	for range puntEntries / 64 {
-		r.enqueue(0, lan, slices.Repeat([][]byte{question}, 64)...)
-		r.settle()
-	}
 	before := r.tally()
 	r.early(0, near, 4, 100)
-	r.wantEnds("full", before, map[string]int{"punt_full": 100})
+	r.wantEnds("full", before, map[string]int{"waiting": room, "punt_full": 100 - room})
 	r.serveAll()
-	r.settle()
-	r.sent(lan)
 	before = r.tally()
 	r.early(0, near, 4, 64)
-	r.wantEnds("empty", before, map[string]int{"waiting": 64})
+	r.wantEnds("empty", before, map[string]int{"waiting": 64 - room, "early_full": room})
 }
 
 // What waits too long is dropped for that; so is what waits for an SPI that is given back, with the SA never made, whether it has left the

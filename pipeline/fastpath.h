@@ -136,15 +136,24 @@ void sp_soft_settle(struct sp_dataplane *dp, uint32_t counter, struct sp_filter_
 
 /* From now on each cell may tell once more of packets that came in clear, and of those to groups. */
 void sp_notice_tick(struct sp_dataplane *dp);
-/* Takes up to n packets. One reader thread per worker at a time. */
-uint32_t sp_punt_dequeue(struct sp_dataplane *dp, uint32_t worker, struct sp_exception *out, uint32_t n);
-/* Frees packets that came from sp_punt_dequeue. */
+/* Takes up to shares[c] packets of each class c, which is what `out` must have room for. One reader thread per worker at a time. */
+uint32_t sp_punt_dequeue(struct sp_dataplane *dp, uint32_t worker, const uint16_t shares[SP_CLASS_COUNT], struct sp_exception *out);
+/* Frees packets that came from sp_punt_dequeue, any number. */
 void sp_packets_free(struct rte_mbuf **mbufs, uint32_t n);
 /* Copies frames into fresh buffers and queues them for the worker; returns how many it took (pool or ring exhausted: fewer). One writer per worker at a time,
  * shared with sp_release. */
 uint32_t sp_inject(struct sp_dataplane *dp, uint32_t worker, const struct sp_injection *frames, uint32_t n);
 /* Gives held packets back, to be processed again as received; returns how many, the rest remain the caller's. */
 uint32_t sp_release(struct sp_dataplane *dp, uint32_t worker, struct rte_mbuf **mbufs, uint32_t n);
+
+/* ---- peers ---- */
+
+/*
+ * Whose IKE is not a stranger's: the far ends of tunnels, as an IPv6 address or as ::ffff:0:0/96. It decides which queue their datagrams wait in and nothing else, so that an
+ * address that finds no room (-ENOSPC) costs its peer no more than the company of strangers.
+ */
+int sp_peer_add(struct sp_dataplane *dp, const uint8_t address[16]);
+int sp_peer_remove(struct sp_dataplane *dp, const uint8_t address[16]);
 
 /* ---- events ---- */
 
@@ -156,6 +165,8 @@ uint32_t sp_event_dequeue(struct sp_dataplane *dp, uint32_t worker, struct sp_ev
 /* Adds up all workers. */
 void sp_port_counters_read(const struct sp_dataplane *dp, uint16_t port, struct sp_port_counters *out);
 void sp_filter_counters_read(const struct sp_dataplane *dp, uint32_t counter, struct sp_filter_counters *out);
+/* Adds up all workers. */
+void sp_punt_counters_read(const struct sp_dataplane *dp, uint32_t punt_class, struct sp_punt_counters *out);
 /* Copies the drops that a worker has counted by filter and by SA, from table index *cursor on; returns the number copied, 0 at the end, and moves *cursor. */
 uint32_t sp_tally_dump(const struct sp_dataplane *dp, uint32_t worker, uint32_t *cursor, struct sp_tally_count *out, uint32_t n);
 /* Drops of all workers that filters or SAs would have counted, had there been room. */
@@ -167,6 +178,7 @@ uint32_t sp_flow_dump6(const struct sp_dataplane *dp, uint32_t worker, uint32_t 
 uint32_t sp_flow6_entries(const struct sp_dataplane *dp);
 /* NULL past the last one. */
 const char *sp_drop_reason_name(uint32_t reason);
+const char *sp_punt_class_name(uint32_t punt_class);
 const char *sp_action_name(uint32_t action);
 uint64_t sp_tsc(void);
 uint64_t sp_tsc_hz(void);

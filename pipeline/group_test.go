@@ -165,11 +165,11 @@ func TestDirectedBroadcast(t *testing.T) {
 	}
 }
 
-// A flood to a group leaves the ring alone that ARP and IKE wait in.
+// A flood to a group leaves the queues to the slow path alone.
 func TestGroupFloodLeavesRoom(t *testing.T) {
 	r := newRig(t, rigOptions{level: policy.Level1})
 	var frames [][]byte
-	for i := range 3 * puntEntries {
+	for i := range 3 * DefaultPuntQueue {
 		frames = append(frames, fromPeer(udpPacket(peer, groups["multicast"], uint16(1000+i%5), 2000)))
 	}
 	r.flood(wan, frames)

@@ -176,7 +176,7 @@ func TestEncapsulationMismatch(t *testing.T) {
 }
 
 // sealRaw encrypts a plaintext as it is, trailer and all, with AES-GCM: what no sound sender would send.
-func sealRaw(t *testing.T, child ChildSA, sequence uint32, plaintext []byte) []byte {
+func sealRaw(t testing.TB, child ChildSA, sequence uint32, plaintext []byte) []byte {
 	t.Helper()
 	keymat := child.Keymat.Bytes()
 	block, err := aes.NewCipher(keymat[:child.Suite.KeyLen()])

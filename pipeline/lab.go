@@ -122,7 +122,7 @@ func (d *Dataplane) takePunted() (packets [][]byte) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for worker := range d.cfg.Workers {
-		n := int(C.sp_punt_dequeue(d.c, C.uint32_t(worker), &d.slow.batch[0], puntBurst))
+		n := d.takePunts(worker)
 		for i := range n {
 			packets = append(packets, slices.Clone(d.view(&d.slow.batch[i]).ip))
 			d.free(d.slow.batch[i].mbuf)

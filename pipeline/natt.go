@@ -78,6 +78,8 @@ func (d *Dataplane) moveOutbound(sa *outboundSA, local, remote netip.AddrPort) e
 	if rc := C.sp_sa_out_move(d.c, sa.c, &from[0], &to[0], C.uint16_t(remote.Port())); rc != 0 {
 		return fmt.Errorf("pipeline: outbound SA %#08x of %s cannot move: %w", sa.child.SPI, d.cellName(sa.child.Cell), errno(rc))
 	}
+	_ = d.meet(remote.Addr()) // without room it goes on as a stranger's
+	d.part(sa.child.Remote.Addr())
 	sa.child.Local, sa.child.Remote = local, remote
 	d.sad.paths.forget(sa)
 	d.routeSA(sa)

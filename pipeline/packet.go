@@ -55,13 +55,21 @@ func (p ipv4) fragmented() bool { return p.fragment()&(fragmentOffset|flagMoreFr
 
 // sum adds b to an Internet checksum accumulator (RFC 1071).
 func sum(acc uint32, b []byte) uint32 {
+	// whole words of 32 bits: a one's complement sum of them, folded, is that of their halves
+	wide := uint64(acc)
+	for ; len(b) >= 8; b = b[8:] {
+		wide += uint64(binary.BigEndian.Uint32(b)) + uint64(binary.BigEndian.Uint32(b[4:]))
+	}
 	for ; len(b) >= 2; b = b[2:] {
-		acc += uint32(binary.BigEndian.Uint16(b))
+		wide += uint64(binary.BigEndian.Uint16(b))
 	}
 	if len(b) == 1 {
-		acc += uint32(b[0]) << 8
+		wide += uint64(b[0]) << 8
 	}
-	return acc
+	for wide > 0xffff {
+		wide = wide>>16 + wide&0xffff
+	}
+	return uint32(wide)
 }
 
 // fold turns an accumulator into the checksum that goes on the wire.

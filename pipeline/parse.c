@@ -344,7 +344,7 @@ static int demux_udp(struct sp_worker *w, const struct sp_packet *packet, struct
 		return 0;
 	}
 	if (ike) {
-		sp_punt_frame(w, packet->mbuf, SP_PUNT_IKE, packet->verdict.filter);
+		sp_punt_ike(w, packet);
 		return 0;
 	}
 	esp->form = SP_FORM_UDP;

@@ -1,22 +1,84 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Between a data core and the slow path: what a worker hands to Go, and what Go hands back. Rings have one writer and one reader; a full ring is a counted drop. */
+/*
+ * Between a data core and the slow path: what a worker hands to Go, and what Go hands back. Rings have one writer and one reader; a full ring is a counted drop. A slow path that
+ * stands still, or has more to do than it can, costs packets of the full class and nothing else: no worker waits, and all queues together hold a part of the buffers only.
+ */
+
+#include <rte_hash.h>
 
 #include "classify.h"
 #include "mbuf.h"
 
-static int punt(struct sp_worker *w, struct rte_mbuf *m, enum sp_punt kind)
+/* Of the IKE header (RFC 7296 3.1, RFC 2408 3.1). */
+#define IKE_RESPONDER_SPI 8
+#define IKE_SPI_LENGTH 8
+#define NON_ESP_MARKER 4 /* bytes in front of it on port 4500 (RFC 3948 2.2) */
+
+static int punt(struct sp_worker *w, struct rte_mbuf *m, enum sp_punt kind, enum sp_punt_class punt_class)
 {
+	struct sp_punt_queue *q = &w->punt[punt_class];
+
 	sp_priv(m)->kind = (uint8_t)kind;
-	return rte_ring_sp_enqueue(w->punt, m) == 0;
+	if (likely(rte_ring_sp_enqueue(q->ring, m) == 0)) {
+		q->queued++;
+		return 1;
+	}
+	q->full++;
+	return 0;
+}
+
+/* Of all but IKE. */
+static enum sp_punt_class class_of(enum sp_punt kind)
+{
+	switch (kind) {
+	case SP_PUNT_ARP:
+	case SP_PUNT_ND:
+		return SP_CLASS_LINK;
+	case SP_PUNT_NEIGHBOUR:
+		return SP_CLASS_NEIGHBOUR;
+	case SP_PUNT_ACQUIRE:
+		return SP_CLASS_ACQUIRE;
+	case SP_PUNT_EARLY:
+		return SP_CLASS_EARLY;
+	default:
+		return SP_CLASS_LOCAL;
+	}
+}
+
+static int from_peer(const struct sp_dataplane *dp, const uint8_t *l3)
+{
+	uint8_t address[SP_IPV6_ADDRESS] = {[10] = 0xff, [11] = 0xff};
+
+	if (sp_is_ipv6(l3))
+		memcpy(address, l3 + 8, SP_IPV6_ADDRESS);
+	else
+		memcpy(address + 12, l3 + 12, 4);
+	return rte_hash_lookup(dp->peers, address) >= 0;
+}
+
+/* Whether a datagram can be a message that goes on with an exchange. Every byte that is read lies within the IP packet; the lengths of UDP are Go's to check. */
+static int goes_on(const struct sp_packet *p)
+{
+	const uint32_t headers = sp_is_ipv6(p->l3) ? ((const struct sp_packet6 *)p)->l4 : sp_ipv4_header_length(p->l3);
+	const uint32_t at = headers + SP_UDP_LENGTH + (p->key.destination_port == SP_PORT_IKE_NAT ? NON_ESP_MARKER : 0) + IKE_RESPONDER_SPI;
+
+	return p->length >= at + IKE_SPI_LENGTH && sp_load64(p->l3 + at) != 0;
+}
+
+static enum sp_punt_class class_of_ike(const struct sp_dataplane *dp, const struct sp_packet *p)
+{
+	if (from_peer(dp, p->l3))
+		return goes_on(p) ? SP_CLASS_IKE : SP_CLASS_IKE_BEGIN;
+	return goes_on(p) ? SP_CLASS_IKE_STRANGER : SP_CLASS_IKE_BEGIN_STRANGER;
 }
 
 /* Hands over for good. */
-static void deliver(struct sp_worker *w, struct rte_mbuf *m, enum sp_punt kind)
+static void deliver(struct sp_worker *w, struct rte_mbuf *m, enum sp_punt kind, enum sp_punt_class punt_class)
 {
 	uint16_t in_port = m->port;
 
-	if (likely(punt(w, m, kind)))
+	if (likely(punt(w, m, kind, punt_class)))
 		w->counters[in_port].delivered++;
 	else
 		sp_drop(w, m, SP_DROP_PUNT_FULL);
@@ -28,7 +90,7 @@ void sp_punt_frame(struct sp_worker *w, struct rte_mbuf *m, enum sp_punt kind, u
 
 	priv->in_cell = SP_NO_CELL;
 	priv->filter = filter;
-	deliver(w, m, kind);
+	deliver(w, m, kind, class_of(kind));
 }
 
 /* Notes what the slow path needs to know. A decrypted packet loses what was around it. */
@@ -52,7 +114,13 @@ static void describe(const struct sp_worker *w, const struct sp_packet *p)
 void sp_punt_delivered(struct sp_worker *w, const struct sp_packet *p, enum sp_punt kind)
 {
 	describe(w, p);
-	deliver(w, p->mbuf, kind);
+	deliver(w, p->mbuf, kind, class_of(kind));
+}
+
+void sp_punt_ike(struct sp_worker *w, const struct sp_packet *p)
+{
+	describe(w, p);
+	deliver(w, p->mbuf, SP_PUNT_IKE, class_of_ike(w->dp, p));
 }
 
 void sp_punt_held(struct sp_worker *w, const struct sp_packet *p, enum sp_punt kind)
@@ -60,7 +128,7 @@ void sp_punt_held(struct sp_worker *w, const struct sp_packet *p, enum sp_punt k
 	uint16_t in_port = p->mbuf->port;
 
 	describe(w, p);
-	if (likely(punt(w, p->mbuf, kind)))
+	if (likely(punt(w, p->mbuf, kind, class_of(kind))))
 		w->counters[in_port].held++;
 	else
 		sp_drop(w, p->mbuf, SP_DROP_PUNT_FULL);
@@ -74,7 +142,7 @@ int sp_punt_early(struct sp_worker *w, struct rte_mbuf *m, uint32_t spi)
 	priv->in_cell = SP_NO_CELL;
 	priv->filter = sp_mark_filter(m);
 	priv->spi = spi;
-	if (!punt(w, m, SP_PUNT_EARLY))
+	if (!punt(w, m, SP_PUNT_EARLY, SP_CLASS_EARLY))
 		return 0;
 	w->counters[in_port].held++;
 	return 1;
@@ -85,7 +153,7 @@ void sp_punt_dropped(struct sp_worker *w, const struct sp_packet *p, enum sp_pun
 	sp_count_drop(w, p->mbuf, kind == SP_PUNT_TTL_EXPIRED ? SP_DROP_TTL_EXPIRED : SP_DROP_MTU_EXCEEDED);
 	describe(w, p);
 	sp_priv(p->mbuf)->mtu = mtu;
-	if (unlikely(!punt(w, p->mbuf, kind)))
+	if (unlikely(!punt(w, p->mbuf, kind, class_of(kind))))
 		rte_pktmbuf_free(p->mbuf);
 }
 
@@ -102,8 +170,8 @@ static uint8_t *last_told(struct sp_cell *cell, const struct sp_packet *p)
 }
 
 /*
- * Once in a tick and cell, also of drops that the flow cache remembers; of what came in clear only while the cell waits for an SA. Many cells together may take a quarter of the
- * ring: a flood leaves it to others.
+ * Once in a tick and cell, also of drops that the flow cache remembers; of what came in clear only while the cell waits for an SA. What finds their queue full is
+ * told of when there is room.
  */
 void sp_punt_noticed(struct sp_worker *w, const struct sp_packet *p)
 {
@@ -113,13 +181,13 @@ void sp_punt_noticed(struct sp_worker *w, const struct sp_packet *p)
 	uint8_t *told = last_told(cell, p);
 
 	if (likely(__atomic_load_n(told, __ATOMIC_RELAXED) == tick) || (clear && (sp_cell_up(cell) || sp_without_sa(cell) != SP_PASS)) ||
-	    rte_ring_count(w->punt) >= rte_ring_get_capacity(w->punt) / 4 || __atomic_exchange_n(told, tick, __ATOMIC_RELAXED) == tick) {
+	    rte_ring_full(w->punt[SP_CLASS_NOTICE].ring) || __atomic_exchange_n(told, tick, __ATOMIC_RELAXED) == tick) {
 		sp_drop(w, p->mbuf, p->verdict.reason);
 		return;
 	}
 	sp_count_drop(w, p->mbuf, p->verdict.reason);
 	describe(w, p);
-	if (unlikely(!punt(w, p->mbuf, clear ? SP_PUNT_CLEAR : SP_PUNT_GROUPED)))
+	if (unlikely(!punt(w, p->mbuf, clear ? SP_PUNT_CLEAR : SP_PUNT_GROUPED, SP_CLASS_NOTICE)))
 		rte_pktmbuf_free(p->mbuf);
 }
 
@@ -128,13 +196,14 @@ void sp_notice_tick(struct sp_dataplane *dp)
 	__atomic_fetch_add(&dp->tick, 1, __ATOMIC_RELAXED);
 }
 
-uint32_t sp_punt_dequeue(struct sp_dataplane *dp, uint32_t worker, struct sp_exception *out, uint32_t n)
+/* Up to n packets of one class. */
+static uint32_t take(const struct sp_worker *w, enum sp_punt_class punt_class, struct sp_exception *out, uint32_t n)
 {
 	struct rte_mbuf *mbufs[SP_BURST];
 	uint32_t total = 0;
 
 	while (total < n) {
-		uint32_t taken = rte_ring_sc_dequeue_burst(dp->workers[worker]->punt, (void **)mbufs, RTE_MIN(n - total, (uint32_t)SP_BURST), NULL);
+		uint32_t taken = rte_ring_sc_dequeue_burst(w->punt[punt_class].ring, (void **)mbufs, RTE_MIN(n - total, (uint32_t)SP_BURST), NULL);
 
 		if (taken == 0)
 			break;
@@ -157,10 +226,61 @@ uint32_t sp_punt_dequeue(struct sp_dataplane *dp, uint32_t worker, struct sp_exc
 				.adjacency = priv->adjacency,
 				.mtu = priv->mtu,
 				.kind = priv->kind,
+				.punt_class = (uint8_t)punt_class,
 			};
 		}
 	}
 	return total;
+}
+
+uint32_t sp_punt_dequeue(struct sp_dataplane *dp, uint32_t worker, const uint16_t shares[SP_CLASS_COUNT], struct sp_exception *out)
+{
+	uint32_t total = 0;
+
+	for (uint32_t i = 0; i < SP_CLASS_COUNT; i++)
+		total += take(dp->workers[worker], (enum sp_punt_class)i, out + total, shares[i]);
+	return total;
+}
+
+static const char *const class_names[] = {
+#define SP_PUNT_CLASS_NAME(symbol, name) [SP_CLASS_##symbol] = name,
+	SP_PUNT_CLASSES(SP_PUNT_CLASS_NAME)
+#undef SP_PUNT_CLASS_NAME
+};
+
+const char *sp_punt_class_name(uint32_t punt_class)
+{
+	return punt_class < SP_CLASS_COUNT ? class_names[punt_class] : NULL;
+}
+
+void sp_punt_counters_read(const struct sp_dataplane *dp, uint32_t punt_class, struct sp_punt_counters *out)
+{
+	*out = (struct sp_punt_counters){0};
+	if (punt_class >= SP_CLASS_COUNT)
+		return;
+	for (uint32_t i = 0; i < dp->n_workers; i++) {
+		const struct sp_punt_queue *q = &dp->workers[i]->punt[punt_class];
+
+		out->queued += __atomic_load_n(&q->queued, __ATOMIC_RELAXED);
+		out->full += __atomic_load_n(&q->full, __ATOMIC_RELAXED);
+		out->waiting += rte_ring_count(q->ring);
+	}
+}
+
+/* ---- peers ---- */
+
+int sp_peer_add(struct sp_dataplane *dp, const uint8_t address[16])
+{
+	int rc = rte_hash_add_key(dp->peers, address);
+
+	return rc < 0 ? rc : 0;
+}
+
+int sp_peer_remove(struct sp_dataplane *dp, const uint8_t address[16])
+{
+	int rc = rte_hash_del_key(dp->peers, address);
+
+	return rc < 0 ? rc : 0;
 }
 
 void sp_packets_free(struct rte_mbuf **mbufs, uint32_t n)

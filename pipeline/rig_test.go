@@ -67,6 +67,7 @@ type rigOptions struct {
 	hops               int    // adjacencies
 	buffers            int    // packets in memory
 	memory             int    // bytes for fragments
+	punts              int    // Config.PuntQueue
 	soft               int    // Config.MaxSoft
 	perSelector, total int    // Config.HoldPerSelector and HoldTotal
 	idle               IdleMode
@@ -88,7 +89,7 @@ type rigOptions struct {
 }
 
 type rig struct {
-	t       *testing.T
+	t       testing.TB
 	d       *Dataplane
 	ref     *reference
 	pool    *mempool.Mempool
@@ -145,7 +146,7 @@ var rigNumber atomic.Int32
 const fragmentTimeout = time.Hour
 
 // newRig builds a gateway with its policy applied and its two neighbours known.
-func newRig(t *testing.T, o rigOptions) *rig {
+func newRig(t testing.TB, o rigOptions) *rig {
 	t.Helper()
 	o.workers, o.maxSAs, o.flows, o.cells, o.hops, o.buffers = max(o.workers, 1), max(o.maxSAs, 64), max(o.flows, 1024), max(o.cells, 16), max(o.hops, 64), max(o.buffers, 2047)
 	if o.soft == 0 {
@@ -192,7 +193,7 @@ func newRig(t *testing.T, o rigOptions) *rig {
 		specs[i].Port = r.wire(i).port
 	}
 	r.cfg = Config{Ports: specs, Workers: o.workers, FlowEntries: o.flows, MaxSAs: o.maxSAs, MaxCells: o.cells, MaxAdjacencies: o.hops, tally: o.tally, Pool: r.pool, Crypto: o.crypto, Idle: o.idle,
-		MaxSoft: o.soft, HoldPerSelector: o.perSelector, HoldTotal: o.total, LargePool: r.wholes, FragmentMemory: o.memory, FragmentTimeout: fragmentTimeout}
+		MaxSoft: o.soft, HoldPerSelector: o.perSelector, HoldTotal: o.total, LargePool: r.wholes, PuntQueue: o.punts, FragmentMemory: o.memory, FragmentTimeout: fragmentTimeout}
 	if r.d, err = New(r.cfg); err != nil {
 		t.Fatal(err)
 	}
@@ -205,7 +206,7 @@ func newRig(t *testing.T, o rigOptions) *rig {
 	return r
 }
 
-func newTwin(t *testing.T, name string, o rigOptions, pool *mempool.Mempool) twin {
+func newTwin(t testing.TB, name string, o rigOptions, pool *mempool.Mempool) twin {
 	t.Helper()
 	var w twin
 	for i := range o.workers {
@@ -484,7 +485,7 @@ func (r *rig) settle() {
 func (r *rig) serveAll() (n int) {
 	r.t.Helper()
 	for {
-		m, err := r.d.serve(r.now, &r.seen)
+		m, _, err := r.d.serve(r.now, &r.seen)
 		if err != nil {
 			r.t.Fatal(err)
 		}

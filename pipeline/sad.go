@@ -324,6 +324,7 @@ func (d *Dataplane) InstallOutbound(child ChildSA) error {
 	if former == nil || !slices.Equal(former.child.Selectors, child.Selectors) {
 		C.sp_generation_bump(d.c) // a memo may say selector_mismatch
 	}
+	_ = d.meet(child.Remote.Addr()) // without room it goes on as a stranger's
 	d.retireOutbound(former)
 	d.release(d.slow.held.take(child.Cell))
 	return nil
@@ -410,6 +411,7 @@ func (d *Dataplane) retireOutbound(sa *outboundSA) {
 	}
 	d.sad.paths.remove(sa)
 	d.sad.dummies.remove(sa)
+	d.part(sa.child.Remote.Addr())
 	d.retire(func() error {
 		C.sp_sa_out_free(sa.c)
 		return sa.freeSessions(d)

@@ -1,6 +1,7 @@
 package pipeline
 
 /*
+#include <stdlib.h>
 #include "fastpath.h"
 */
 import "C"
@@ -9,14 +10,13 @@ import (
 	"context"
 	"encoding/binary"
 	"net/netip"
+	"runtime"
+	"slices"
 	"time"
 	"unsafe"
 
 	"sallyport/policy"
 )
-
-// puntBurst is how many packets one crossing into C takes from a worker's punt ring.
-const puntBurst = 64
 
 // slowPath is what Go keeps for the packets that workers hand over. It is guarded by Dataplane.mu.
 type slowPath struct {
@@ -34,7 +34,10 @@ type slowPath struct {
 	identifier  uint16                  // of the last IPv4 packet we made without DF
 	lost        uint64                  // packets of our own that found no buffer or no room in a ring
 	nextTick    time.Time
-	batch       [puntBurst]C.struct_sp_exception
+	peers       peerBook
+	batch       []C.struct_sp_exception // in C's memory, which cgo does not search for Go's pointers at every call
+	done        []*C.struct_rte_mbuf    // so too: packets of a batch that have had their end
+	datagrams   []Datagram              // of IKE, of a round
 }
 
 // heldMbuf is a packet that waits. Who discards it says so in the counters of its in-port and of its filter.
@@ -59,6 +62,9 @@ func newSlowPath(cfg *Config) slowPath {
 		discardsBy:  map[discarded]uint64{},
 		exempted:    map[uint32]*FilterHits{},
 		mappings:    map[natPath]mapping{},
+		peers:       peerBook{},
+		batch:       unsafe.Slice((*C.struct_sp_exception)(C.malloc(puntBatch*C.sizeof_struct_sp_exception)), puntBatch),
+		done:        unsafe.Slice((**C.struct_rte_mbuf)(C.malloc(puntBatch*C.size_t(unsafe.Sizeof(uintptr(0))))), puntBatch),
 	}
 	for range cfg.Ports {
 		s.icmpErrors = append(s.icmpErrors, newTokenBucket(icmpErrorsPerSecond, icmpErrorBurst))
@@ -70,15 +76,22 @@ func newSlowPath(cfg *Config) slowPath {
 // Exceptions serves what the workers punt until ctx ends: ARP, neighbour discovery, neighbours, ICMP and held packets here, the rest through the
 // handler. One goroutine runs it.
 func (d *Dataplane) Exceptions(ctx context.Context, handler Handler) error {
-	// An idle gateway is looked at 500 times a second; a busy one at once again.
+	// An idle gateway is looked at 500 times a second; one whose queues are longer than their shares at once again, after whoever else is ready to run.
 	const shortest, longest = 50 * time.Microsecond, 2 * time.Millisecond
 	pause := shortest
 	timer := time.NewTimer(pause)
 	defer timer.Stop()
 	for {
-		n, err := d.serve(time.Now(), handler)
+		n, more, err := d.serve(time.Now(), handler)
 		if err != nil {
 			return err
+		}
+		if more {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			runtime.Gosched()
+			continue
 		}
 		if n > 0 {
 			pause = shortest
@@ -94,28 +107,31 @@ func (d *Dataplane) Exceptions(ctx context.Context, handler Handler) error {
 	}
 }
 
-// serve is one round of Exceptions: it returns the number of packets it took.
-func (d *Dataplane) serve(now time.Time, handler Handler) (int, error) {
-	n, events, err := d.drain(now)
+// serve is one round of Exceptions: it returns the number of packets it took, and whether some class had more than its share.
+func (d *Dataplane) serve(now time.Time, handler Handler) (n int, more bool, err error) {
+	n, more, events, err := d.drain(now)
+	// of this goroutine alone, like the slice: Datagram says to whom the payloads belong
+	for _, datagram := range d.slow.datagrams {
+		handler.IKE(datagram)
+	}
+	clear(d.slow.datagrams)
 	for _, e := range events {
 		e(handler)
 	}
-	return n, err
+	return n, more, err
 }
 
-func (d *Dataplane) drain(now time.Time) (total int, events []event, err error) {
+func (d *Dataplane) drain(now time.Time) (total int, more bool, events []event, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	d.slow.datagrams = d.slow.datagrams[:0]
 	if d.c == nil {
-		return 0, nil, errClosed
+		return 0, false, nil, errClosed
 	}
 	for worker := range d.cfg.Workers {
-		n := int(C.sp_punt_dequeue(d.c, C.uint32_t(worker), &d.slow.batch[0], puntBurst))
-		for i := range n {
-			if e := d.dispatch(now, worker, &d.slow.batch[i]); e != nil {
-				events = append(events, e)
-			}
-		}
+		n := d.takePunts(worker)
+		more = more || exhausted(d.slow.batch[:n])
+		events = append(events, d.dispatchAll(now, worker, d.slow.batch[:n])...)
 		total += n
 	}
 	if !now.Before(d.slow.nextTick) {
@@ -124,7 +140,44 @@ func (d *Dataplane) drain(now time.Time) (total int, events []event, err error) 
 	}
 	d.sendDummies(now)
 	events = append(events, d.heed()...)
-	return total, events, nil
+	return total, more, events, nil
+}
+
+// takePunts takes each class's share of a worker's packets into the batch.
+func (d *Dataplane) takePunts(worker int) int {
+	first := unsafe.SliceData(d.slow.batch)
+	return int(C.sp_punt_dequeue(d.c, C.uint32_t(worker), &puntShares[0], first))
+}
+
+// dispatchAll settles what was taken from a worker, and frees what is done with in one go.
+func (d *Dataplane) dispatchAll(now time.Time, worker int, batch []C.struct_sp_exception) (events []event) {
+	done := d.slow.done[:0]
+	for i := range batch {
+		e, ended := d.dispatch(now, worker, &batch[i])
+		if ended {
+			done = append(done, batch[i].mbuf)
+		}
+		if e != nil {
+			events = append(events, e)
+		}
+	}
+	if len(done) > 0 {
+		first := unsafe.SliceData(done)
+		C.sp_packets_free(first, C.uint32_t(len(done)))
+	}
+	return events
+}
+
+// exhausted reports whether a class has used up its share of a batch.
+func exhausted(batch []C.struct_sp_exception) bool {
+	var taken [C.SP_CLASS_COUNT]C.uint16_t
+	for i := range batch {
+		class := batch[i].punt_class
+		if taken[class]++; taken[class] == puntShares[class] {
+			return true
+		}
+	}
+	return false
 }
 
 // tick ages what the slow path keeps.
@@ -141,33 +194,32 @@ func (d *Dataplane) tick(now time.Time) {
 	d.keepMappings(now)
 }
 
-// dispatch settles one punted packet. Kinds that are Go's for good are freed here; the others wait, or go on.
-func (d *Dataplane) dispatch(now time.Time, worker int, x *C.struct_sp_exception) event {
+// dispatch settles one punted packet. Kinds that are Go's for good have their end here; the others wait, or go on.
+func (d *Dataplane) dispatch(now time.Time, worker int, x *C.struct_sp_exception) (e event, ended bool) {
 	packet := d.view(x)
 	held := heldMbuf{mbuf: unsafe.Pointer(x.mbuf), worker: worker, port: d.row(uint16(x.in_port)), filter: d.filterSlot(uint32(x.filter))}
 	waits := x.kind == C.SP_PUNT_NEIGHBOUR || x.kind == C.SP_PUNT_ACQUIRE
 	if waits && x.generation != C.sp_generation(d.c) {
 		d.release([]heldMbuf{held}) // judged by what is no longer in force: it must not wait for it
-		return nil
+		return nil, false
 	}
 	switch x.kind {
 	case C.SP_PUNT_NEIGHBOUR:
 		d.awaitNeighbour(now, x, packet, held)
-		return nil
+		return nil, false
 	case C.SP_PUNT_ACQUIRE:
-		return d.awaitSA(now, x, packet, held)
+		return d.awaitSA(now, x, packet, held), false
 	case C.SP_PUNT_EARLY:
 		d.awaitInbound(now, uint32(x.spi), held)
-		return nil
+		return nil, false
 	}
-	var e event
 	switch x.kind {
 	case C.SP_PUNT_ARP:
 		d.handleARP(now, packet)
 	case C.SP_PUNT_ND:
 		d.handleDiscovery(now, packet)
 	case C.SP_PUNT_IKE:
-		e = d.handleIKE(packet)
+		d.handleIKE(packet, x.punt_class == C.SP_CLASS_IKE || x.punt_class == C.SP_CLASS_IKE_BEGIN)
 	case C.SP_PUNT_ECHO:
 		e = d.handleEcho(packet)
 	case C.SP_PUNT_LOCAL:
@@ -183,8 +235,7 @@ func (d *Dataplane) dispatch(now time.Time, worker int, x *C.struct_sp_exception
 			d.answerError(now, packet, int(x.mtu))
 		}
 	}
-	d.free(x.mbuf)
-	return e
+	return e, true
 }
 
 // punted is a packet from the punt ring: its bytes stay in the mbuf.
@@ -319,36 +370,38 @@ func (d *Dataplane) cameForGroup(x *C.struct_sp_exception, packet punted) event 
 	return func(h Handler) { h.Group(g) }
 }
 
-// handleIKE takes an IKE datagram out of its packet.
-func (d *Dataplane) handleIKE(packet punted) event {
+// handleIKE takes an IKE datagram out of its packet, for the handler to have when the lock is given back.
+func (d *Dataplane) handleIKE(packet punted, known bool) {
 	tuple := tupleOf(packet.ip)
 	if !d.policy.own.has(tuple.Destination) {
-		return nil // not ours any more since it came
+		return // not ours any more since it came
 	}
 	udp := upperPayload(packet.ip)
 	if len(udp) < udpHeaderLen {
-		return nil
+		return
 	}
 	length := int(binary.BigEndian.Uint16(udp[4:]))
 	if length < udpHeaderLen || length > len(udp) {
-		return nil
+		return
 	}
 	udp = udp[:length]
 	if !udpChecksumRight(packet.ip, udp) {
-		return nil
+		return
 	}
-	datagram := Datagram{
-		Local:   netip.AddrPortFrom(tuple.Destination, tuple.DestinationPort),
-		Remote:  netip.AddrPortFrom(tuple.Source, tuple.SourcePort),
-		Payload: append([]byte(nil), udp[udpHeaderLen:]...),
-	}
-	if tuple.DestinationPort == portIKENATT {
-		if len(datagram.Payload) < 4 || binary.BigEndian.Uint32(datagram.Payload) != 0 {
-			return nil
+	payload, marked := udp[udpHeaderLen:], tuple.DestinationPort == portIKENATT
+	if marked {
+		if len(payload) < 4 || binary.BigEndian.Uint32(payload) != 0 {
+			return
 		}
-		datagram.Payload, datagram.NonESPMarker = datagram.Payload[4:], true
+		payload = payload[4:]
 	}
-	return func(h Handler) { h.IKE(datagram) }
+	d.slow.datagrams = append(d.slow.datagrams, Datagram{
+		Local:        netip.AddrPortFrom(tuple.Destination, tuple.DestinationPort),
+		Remote:       netip.AddrPortFrom(tuple.Source, tuple.SourcePort),
+		Payload:      slices.Clone(payload),
+		NonESPMarker: marked,
+		Known:        known,
+	})
 }
 
 // countExempt counts a packet of our own at the exemption that lets it out, and says whether one does. What comes in the

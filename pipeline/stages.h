@@ -174,9 +174,11 @@ void sp_tx_flush(struct sp_worker *w);
 void sp_punt_frame(struct sp_worker *w, struct rte_mbuf *m, enum sp_punt kind, uint32_t filter);
 void sp_punt_delivered(struct sp_worker *w, const struct sp_packet *packet, enum sp_punt kind);
 void sp_punt_held(struct sp_worker *w, const struct sp_packet *packet, enum sp_punt kind);
-/* ESP or AH that waits for its SA; returns 0 when the ring has no room. */
+/* A datagram in clear for one of IKE's ports. */
+void sp_punt_ike(struct sp_worker *w, const struct sp_packet *packet);
+/* ESP or AH that waits for its SA; returns 0 when its queue has no room. */
 int sp_punt_early(struct sp_worker *w, struct rte_mbuf *m, uint32_t spi);
-/* Counts the drop and lets Go have the packet for an ICMP error if the ring has room. */
+/* Counts the drop and lets Go have the packet for an ICMP error if the queue has room. */
 void sp_punt_dropped(struct sp_worker *w, const struct sp_packet *packet, enum sp_punt kind, uint16_t mtu);
 /* Counts the drop of a packet that a tunnel's filter decided, verdict.cell, and lets Go know if that has not heard of one like it in this tick. */
 void sp_punt_noticed(struct sp_worker *w, const struct sp_packet *packet);
@@ -199,7 +201,7 @@ static inline uint64_t sp_key_origin(uint8_t role, uint16_t in_cell)
 	return (uint64_t)role << 40 | (uint64_t)in_cell << 48;
 }
 
-/* To a group, which the gateway has nothing to say in: it goes no further, so that no flood of it fills the ring that ARP and IKE wait in. */
+/* To a group, which the gateway has nothing to say in: it goes no further, so that no flood of it fills the queue that ICMP waits in. */
 static inline void sp_deliver_group(struct sp_worker *w, struct rte_mbuf *m)
 {
 	w->counters[m->port].delivered++;

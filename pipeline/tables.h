@@ -75,7 +75,7 @@ enum sp_idle {
 	SP_IDLE_SLEEP, /* nap 50 us after a run of empty loops */
 };
 
-/* Why a packet is in the punt ring. HELD kinds wait: Go must release or discard them; the others are Go's for good. */
+/* Why a packet is in a punt queue. HELD kinds wait: Go must release or discard them; the others are Go's for good. */
 enum sp_punt {
 	SP_PUNT_ARP,         /* delivered: whole frame */
 	SP_PUNT_IKE,         /* delivered: IKE datagram to an own address */
@@ -89,6 +89,31 @@ enum sp_punt {
 	SP_PUNT_EARLY,       /* held: ESP or AH with an SPI that is reserved and has no SA yet; each one needs its sp_early_left */
 	SP_PUNT_CLEAR,       /* already counted as a drop: came in clear for the tunnel of `cell`, which waits for its SA; then free */
 	SP_PUNT_GROUPED,     /* already counted as a drop: for a group, by a filter with fallback; then free */
+};
+
+/*
+ * Each worker has a queue to the slow path for each of these, X(symbol, name), so that whoever floods one takes nothing from the others. What a flood is made of decides the
+ * line between two of them. Anybody can send first messages of IKE, in any name: they stand apart from those that go on with an exchange, or a flood in a peer's name would cost
+ * that peer the exchanges that it has begun. Whoever is no peer has queues of its own, because there are more forged addresses than peers. A scan of an attached subnet makes packets
+ * wait for neighbours; those that wait for an SA must not suffer for it, nor a new tunnel's first packets for either. The order is that in which they are served.
+ */
+#define SP_PUNT_CLASSES(X) \
+	X(LINK, "arp_nd")                             /* ARP and neighbour discovery */ \
+	X(IKE, "ike")                                 /* IKE from a peer's address that goes on with an exchange: its responder's SPI is not zero */ \
+	X(EARLY, "early")                             /* ESP and AH that came before its SA */ \
+	X(ACQUIRE, "acquire")                         /* packets that wait for an SA */ \
+	X(NOTICE, "notice")                           /* dropped packets that IKE is told of: in clear for a tunnel that waits for its SA, or for a group */ \
+	X(NEIGHBOUR, "neighbour")                     /* packets that wait for a neighbour */ \
+	X(IKE_STRANGER, "ike_stranger")               /* as IKE, from the address of nobody known */ \
+	X(IKE_BEGIN, "ike_begin")                     /* other IKE from a peer's address: first messages, and what is none */ \
+	X(LOCAL, "local")                             /* ICMP and all else to the gateway, and packets that it answers with ICMP */ \
+	X(IKE_BEGIN_STRANGER, "ike_begin_stranger")   /* as IKE_BEGIN, from the address of nobody known */
+
+enum sp_punt_class {
+#define SP_PUNT_CLASS_ENUM(symbol, name) SP_CLASS_##symbol,
+	SP_PUNT_CLASSES(SP_PUNT_CLASS_ENUM)
+#undef SP_PUNT_CLASS_ENUM
+	SP_CLASS_COUNT
 };
 
 enum sp_inject {
@@ -186,10 +211,10 @@ struct sp_config {
 	uint32_t max_adjacencies; /* < 65535 */
 	uint32_t max_filters;     /* filter counters, SP_COUNTER_DEFAULT included */
 	uint32_t max_soft;        /* soft SAs */
-	uint32_t punt_entries;    /* per worker, power of two */
+	uint32_t punt_entries;    /* of each class, per worker */
 	uint32_t inject_entries;  /* per worker, power of two */
 	uint32_t handover_entries; /* per worker, power of two */
-	uint32_t early_limit;      /* packets that may wait for inbound SAs, of all together: less than punt_entries, so that they leave room for others */
+	uint32_t early_limit;      /* packets that may wait for inbound SAs, of all together */
 	uint32_t tally_entries;    /* per worker, power of two: drops by filter and by SA, one entry of 16 bytes for each reason that one of them has */
 	uint32_t n_crypto_devices; /* those used with enqueue and dequeue; worker w owns queue pair w of each */
 	uint8_t crypto_devices[SP_MAX_CRYPTO_DEVICES];
@@ -470,6 +495,12 @@ struct sp_filter_counters {
 	uint64_t packets, bytes; /* IP packets that the filter decided, their bytes */
 };
 
+struct sp_punt_counters {
+	uint64_t queued; /* packets that found room */
+	uint64_t full;   /* packets that found none */
+	uint64_t waiting; /* packets in the queues, at this moment */
+};
+
 /* Drops for one reason of what a filter had decided or what was an SA's. */
 struct sp_tally_count {
 	uint64_t n;
@@ -479,7 +510,7 @@ struct sp_tally_count {
 
 /* ---- rings ---- */
 
-/* One packet from the punt ring. `data` is the frame as received; for a decrypted packet (in_cell set) the IP packet begins at l3_offset and what stands before it is void. */
+/* One packet from a punt queue. `data` is the frame as received; for a decrypted packet (in_cell set) the IP packet begins at l3_offset and what stands before it is void. */
 struct sp_exception {
 	struct rte_mbuf *mbuf;
 	uint8_t *data;
@@ -496,7 +527,7 @@ struct sp_exception {
 	uint16_t adjacency;  /* NEIGHBOUR */
 	uint16_t mtu;        /* TOO_BIG: largest IP packet that would have passed */
 	uint8_t kind;        /* enum sp_punt */
-	uint8_t reserved;
+	uint8_t punt_class;  /* enum sp_punt_class */
 };
 
 struct sp_injection {

@@ -22,7 +22,7 @@ static void finish_here(struct sp_worker *w, const struct sp_packet *p)
 	if (p->verdict.action == SP_ACTION_LOCAL)
 		sp_punt_delivered(w, p, SP_PUNT_LOCAL);
 	else if (p->verdict.action == SP_ACTION_IKE)
-		sp_punt_delivered(w, p, SP_PUNT_IKE);
+		sp_punt_ike(w, p);
 	else if (p->verdict.action == SP_ACTION_GROUP)
 		sp_deliver_group(w, p->mbuf);
 	else if (likely(p->verdict.cell == SP_NO_CELL))

@@ -193,13 +193,25 @@ type Counters struct {
 	Imbalance string         `json:"imbalance,omitempty"`
 	// Unattributed is drops by reason that no filter and no SA counts, because their counts had no more room.
 	Unattributed map[string]uint64 `json:"unattributed,omitempty"`
+	SlowPath     []SlowPath        `json:"slow_path"`
 	IKEQueueFull QueueFull         `json:"ike_queue_full"`
 }
 
 // QueueFull is how many messages of IKE found no room to wait in. Their packets count as delivered.
 type QueueFull struct {
-	Begin    uint64 `json:"begin"`    // they would have begun a negotiation
-	Continue uint64 `json:"continue"` // they go on with one, or come from the data plane: a packet that wants an SA, a peer that has moved
+	Begin            uint64 `json:"begin"`             // from a peer's address, they would have begun a negotiation
+	BeginStranger    uint64 `json:"begin_stranger"`    // the same from elsewhere
+	Continue         uint64 `json:"continue"`          // from a peer's address, they go on with one
+	ContinueStranger uint64 `json:"continue_stranger"` // the same from elsewhere
+	Own              uint64 `json:"own"`               // from the data plane: a packet that wants an SA, a peer that has moved
+}
+
+// SlowPath is one class of packets that workers hand to the slow path. Each has queues of its own, so that a flood of one takes nothing from the others.
+type SlowPath struct {
+	Class   string `json:"class"`
+	Queued  uint64 `json:"queued"`  // they found room
+	Full    uint64 `json:"full"`    // they found none: dropped for punt_full, or for the reason that ICMP would have told
+	Waiting uint64 `json:"waiting"` // at this moment
 }
 
 // PortCounters is one port's account. The port "local" stands for packets

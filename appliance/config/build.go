@@ -20,6 +20,8 @@ const (
 	minMTUIPv6   = 1280    // bytes, RFC 8200 section 5
 	minMTUTunnel = 576     // bytes: what any path of IPv4 is taken to carry (RFC 791 section 3.2), and IKE needs at the least (RFC 7383 section 2.5.1)
 	maxMTU       = 9728    // bytes: jumbo frames of all common equipment
+	minPuntQueue = 32      // one burst of a worker
+	maxPuntQueue = 8192    // what does not fit by then waits in vain
 	minMemoryMB  = 64      // below it the tables of the data plane have no room
 	maxMemoryMB  = 1 << 20 // a slip of the finger rather than a machine
 	maxTable     = 1 << 28 // entries
@@ -127,6 +129,7 @@ func (b *builder) dataplane() {
 		MaxSAs:        b.powerOfTwo("dataplane.max_sas", raw.MaxSAs, maxSlots, "SAs"),
 		MaxTunnels:    b.within("dataplane.max_tunnels", raw.MaxTunnels, 1, maxIDs, "tunnels"),
 		MaxNeighbours: b.within("dataplane.max_neighbours", raw.MaxNeighbours, 1, maxIDs, "neighbours"),
+		PuntQueue:     b.within("dataplane.punt_queue", raw.PuntQueue, minPuntQueue, maxPuntQueue, "packets"),
 		CryptoDevices: raw.CryptoDevices,
 		LogLevel:      string(raw.LogLevel),
 	}

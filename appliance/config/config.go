@@ -62,6 +62,7 @@ type Dataplane struct {
 	MaxSAs        int    // inbound SAs, a power of two
 	MaxTunnels    int
 	MaxNeighbours int
+	PuntQueue     int      // packets of each class that may wait for the slow path, of each worker
 	CryptoDevices []string // empty: chosen by the program
 	LogLevel      string   // of DPDK
 }

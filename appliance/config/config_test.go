@@ -82,7 +82,7 @@ func replaced(t *testing.T, old, new string) string {
 // Every value arrives where the rest of the program looks for it, defaults included.
 func TestParse(t *testing.T) {
 	c := mustParse(t, base)
-	if want := (Dataplane{HugePages: "auto", MemoryMB: 512, Workers: []int{1}, Idle: "poll", FlowEntries: 65536, MaxSAs: 4096, MaxTunnels: 1024, MaxNeighbours: 1024, LogLevel: "notice"}); !equalDataplane(c.Dataplane, want) {
+	if want := (Dataplane{HugePages: "auto", MemoryMB: 512, Workers: []int{1}, Idle: "poll", FlowEntries: 65536, MaxSAs: 4096, MaxTunnels: 1024, MaxNeighbours: 1024, PuntQueue: 256, LogLevel: "notice"}); !equalDataplane(c.Dataplane, want) {
 		t.Errorf("dataplane %+v, want %+v", c.Dataplane, want)
 	}
 	wan := c.Ports[1]
@@ -103,7 +103,7 @@ func TestParse(t *testing.T) {
 func equalDataplane(a, b Dataplane) bool {
 	return slices.Equal(a.Workers, b.Workers) && len(a.CryptoDevices) == len(b.CryptoDevices) &&
 		a.HugePages == b.HugePages && a.MemoryMB == b.MemoryMB && a.MainCore == b.MainCore && a.Idle == b.Idle && a.FlowEntries == b.FlowEntries &&
-		a.MaxSAs == b.MaxSAs && a.MaxTunnels == b.MaxTunnels && a.MaxNeighbours == b.MaxNeighbours && a.LogLevel == b.LogLevel
+		a.MaxSAs == b.MaxSAs && a.MaxTunnels == b.MaxTunnels && a.MaxNeighbours == b.MaxNeighbours && a.PuntQueue == b.PuntQueue && a.LogLevel == b.LogLevel
 }
 
 // A peer gets a Child SA, named as the rule, for every rule of the active policy that negotiates with it, and AES-GCM

@@ -49,6 +49,7 @@ type fileDataplane struct {
 	MaxSAs        int          `mapstructure:"max_sas" default:"4096"`
 	MaxTunnels    int          `mapstructure:"max_tunnels" default:"1024"`
 	MaxNeighbours int          `mapstructure:"max_neighbours" default:"1024"`
+	PuntQueue     int          `mapstructure:"punt_queue" default:"256"`
 	CryptoDevices []string     `mapstructure:"crypto_devices"`
 	LogLevel      dpdkLogLevel `mapstructure:"log_level" default:"notice"`
 }

@@ -24,6 +24,7 @@ func RestartKeys(old, new *Config) []string {
 	compare("dataplane.max_sas", old.Dataplane.MaxSAs, new.Dataplane.MaxSAs)
 	compare("dataplane.max_tunnels", old.Dataplane.MaxTunnels, new.Dataplane.MaxTunnels)
 	compare("dataplane.max_neighbours", old.Dataplane.MaxNeighbours, new.Dataplane.MaxNeighbours)
+	compare("dataplane.punt_queue", old.Dataplane.PuntQueue, new.Dataplane.PuntQueue)
 	compare("dataplane.crypto_devices", old.Dataplane.CryptoDevices, new.Dataplane.CryptoDevices)
 	compare("dataplane.log_level", old.Dataplane.LogLevel, new.Dataplane.LogLevel)
 	compare("ports", len(old.Ports), len(new.Ports))

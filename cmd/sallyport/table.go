@@ -230,8 +230,14 @@ func counterTable(out io.Writer, counters api.Counters) error {
 	if n := sum(counters.Unattributed); n > 0 {
 		balance += fmt.Sprintf("\n%d of the drops are counted by no filter or SA, for want of room: %s", n, byReason(counters.Unattributed))
 	}
-	if full := counters.IKEQueueFull; full.Begin+full.Continue > 0 {
-		balance += fmt.Sprintf("\nIKE was too busy for %d messages that begin a negotiation and for %d others", full.Begin, full.Continue)
+	for _, p := range counters.SlowPath {
+		if p.Full > 0 {
+			balance += fmt.Sprintf("\nthe slow path was too busy for %d packets of class %s; %d found room, %d of them wait", p.Full, p.Class, p.Queued, p.Waiting)
+		}
+	}
+	if full := counters.IKEQueueFull; full != (api.QueueFull{}) {
+		balance += fmt.Sprintf("\nIKE was too busy for %d messages that begin a negotiation, for %d others and for %d wishes of the data plane; of strangers for %d and %d",
+			full.Begin, full.Continue, full.Own, full.BeginStranger, full.ContinueStranger)
 	}
 	_, err := fmt.Fprintln(out, balance)
 	return err

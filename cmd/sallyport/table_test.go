@@ -108,8 +108,9 @@ func TestTablesShowWorkers(t *testing.T) {
 // The account of packets is shown with all that is in the law, and drops with whom they are counted for.
 // S-109
 func TestTablesAccountForEveryPacket(t *testing.T) {
-	counters := api.Counters{Conserved: true, Unattributed: map[string]uint64{"tx_full": 2}, IKEQueueFull: api.QueueFull{Begin: 12, Continue: 5},
-		Ports: []api.PortCounters{{Name: "wan", Received: 20, Split: 3, Forwarded: 11, Delivered: 1, Held: 2, Reassembling: 4, Merged: 1, Transmitted: 9, Early: 8, EarlyPassed: 7, Drops: map[string]uint64{"no_route": 1, "dummy": 3, "early_timeout": 1}}}}
+	counters := api.Counters{Conserved: true, Unattributed: map[string]uint64{"tx_full": 2}, IKEQueueFull: api.QueueFull{Begin: 12, Continue: 5, Own: 4, BeginStranger: 90, ContinueStranger: 80},
+		SlowPath: []api.SlowPath{{Class: "ike", Queued: 10}, {Class: "ike_begin", Queued: 1000, Full: 900, Waiting: 64}},
+		Ports:    []api.PortCounters{{Name: "wan", Received: 20, Split: 3, Forwarded: 11, Delivered: 1, Held: 2, Reassembling: 4, Merged: 1, Transmitted: 9, Early: 8, EarlyPassed: 7, Drops: map[string]uint64{"no_route": 1, "dummy": 3, "early_timeout": 1}}}}
 	bundle := api.SA{SPI: "0x00001101", Protocol: "esp-in-ah", AHSPI: "0x00001102", Mode: "tunnel", Packets: 7, Bytes: 900, Dummies: 3, Drops: map[string]uint64{"auth_failed": 5},
 		Lifetime: &api.Lifetime{SoftPackets: 80, HardPackets: 100, HardBytes: 1000}}
 	filter := api.Filter{Row: policy.Row{Rule: "nets", Filter: "all"}, Drops: map[string]uint64{"no_outbound_sa": 6}}
@@ -118,7 +119,7 @@ func TestTablesAccountForEveryPacket(t *testing.T) {
 		t.Fatal(err)
 	}
 	text := strings.Join(strings.Fields(out.String()), " ")
-	for _, want := range []string{"wan 20 3 11 1 2 4 1 5 9 dummy 3, early_timeout 1, no_route 1", "8 packets came by wan before their SA and waited for it: 7 went on, 1 waited too long", "received + split = forwarded + delivered + held + reassembling + merged + dropped", "tx_full 2", "12 messages that begin a negotiation and for 5 others",
+	for _, want := range []string{"wan 20 3 11 1 2 4 1 5 9 dummy 3, early_timeout 1, no_route 1", "8 packets came by wan before their SA and waited for it: 7 went on, 1 waited too long", "received + split = forwarded + delivered + held + reassembling + merged + dropped", "tx_full 2", "12 messages that begin a negotiation, for 5 others and for 4 wishes of the data plane; of strangers for 90 and 80", "too busy for 900 packets of class ike_begin; 1000 found room, 64 of them wait",
 		"0x00001102 ah of the same", "auth_failed 5", "0x00001101: 7 of 100 packets, soft 80; 900 of 1000 bytes; 3 dummy packets", "dropped of what nets all decided: no_outbound_sa 6"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("expected %q in\n%s", want, out.String())

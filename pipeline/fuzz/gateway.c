@@ -164,6 +164,8 @@ static void create_gateway(struct gateway *g, const char *lan, const char *wan)
 	CHECK(sp_neighbour_add6(g->dp, g->port[PROTECTED], hop, ADJACENCY_LAN6) >= 0, "neighbour");
 	widen(hop, g->remote);
 	CHECK(sp_neighbour_add6(g->dp, g->port[UNPROTECTED], hop, ADJACENCY_WAN6) >= 0, "neighbour");
+	CHECK(sp_peer_add(g->dp, hop) == 0, "peer");
+	CHECK(sp_peer_add(g->dp, (uint8_t[16]){[10] = 0xff, 0xff, (uint8_t)(g->remote >> 24), (uint8_t)(g->remote >> 16), (uint8_t)(g->remote >> 8), (uint8_t)g->remote}) == 0, "peer");
 	gateway_neighbours(g, 1);
 	gateway_publish(g, 0);
 }

@@ -97,6 +97,7 @@ static int settle(struct gateway *g, uint32_t worker, const struct sp_exception 
 	int held = e->kind == SP_PUNT_NEIGHBOUR || e->kind == SP_PUNT_ACQUIRE || e->kind == SP_PUNT_EARLY;
 	volatile uint8_t last;
 
+	CHECK(e->punt_class < SP_CLASS_COUNT, "class %u", e->punt_class);
 	CHECK(e->l3_offset <= e->length || e->kind == SP_PUNT_ARP, "exception of %u bytes", e->length);
 	last = e->data[e->length - 1]; /* readable to its end */
 	(void)last;
@@ -112,12 +113,16 @@ static int settle(struct gateway *g, uint32_t worker, const struct sp_exception 
 
 uint32_t drain_punts(struct gateway *g, int release)
 {
-	struct sp_exception exceptions[SP_BURST];
+	struct sp_exception exceptions[SP_CLASS_COUNT * SP_BURST];
 	struct sp_event events[SP_BURST];
+	uint16_t shares[SP_CLASS_COUNT];
 	uint32_t n, released = 0;
 
+	for (uint32_t i = 0; i < SP_CLASS_COUNT; i++)
+		shares[i] = SP_BURST;
+
 	for (uint32_t w = 0; w < g->workers; w++) {
-		while ((n = sp_punt_dequeue(g->dp, w, exceptions, SP_BURST)) > 0)
+		while ((n = sp_punt_dequeue(g->dp, w, shares, exceptions)) > 0)
 			for (uint32_t i = 0; i < n; i++)
 				released += (uint32_t)settle(g, w, &exceptions[i], release);
 		while ((n = sp_event_dequeue(g->dp, w, events, SP_BURST)) > 0)
