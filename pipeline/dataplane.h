@@ -264,6 +264,7 @@ struct sp_worker {
 	struct sp_flow_entry *flows;        /* two to a bucket */
 	struct sp_flow_entry6 *flows6;      /* two to a bucket */
 	uint32_t flow6_mask;                /* buckets - 1 */
+	uint32_t flow_moves;                /* memos that gave way to others when all places were taken */
 	uint32_t n_aside;
 	struct rte_mbuf *aside[SP_BURST];   /* IPv6 frames of the burst at hand, which follow it as one of their own */
 	uint16_t id;                        /* also its queue on every port and device, and its RCU thread */
