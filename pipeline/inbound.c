@@ -310,9 +310,8 @@ static __rte_always_inline struct sp_sa_in **slot_of(const struct sp_worker *w, 
 	return &w->dp->sad[rte_be_to_cpu_32(sp_load32(p->esp)) & w->dp->sad_mask];
 }
 
-/* As outbound.c does: what a packet needs of thousands of SAs is asked for a few packets ahead of it. */
-#define SA_AHEAD 8  /* packets between asking for an SA and working with it */
-#define KEY_AHEAD 4 /* the same for its expanded key and the word of its window, which the SA points to */
+/* As outbound.c does: what packets need of thousands of SAs is asked for ahead of them, with the key the word of the window. */
+#define KEY_AHEAD 8
 
 static __rte_always_inline void fetch_sa(const struct sp_sa_in *sa)
 {
@@ -330,14 +329,14 @@ static __rte_always_inline void fetch_key(const struct sp_sa_in *sa)
 
 static __rte_noinline uint32_t inbound_mixed(struct sp_worker *w, struct others *others, struct sp_esp *packets, uint32_t n, struct sp_packet *inner)
 {
-	struct sp_sa_in *sas[SP_BURST + SA_AHEAD] = {NULL};
+	struct sp_sa_in *sas[SP_BURST + KEY_AHEAD] = {NULL};
 	uint32_t start = 0, out = 0;
 
 	for (uint32_t i = 0; i < n; i++)
 		rte_prefetch0(slot_of(w, &packets[i]));
 	for (uint32_t i = 0; i < n; i++)
 		sas[i] = __atomic_load_n(slot_of(w, &packets[i]), __ATOMIC_ACQUIRE);
-	for (uint32_t i = 0; i < SA_AHEAD; i++)
+	for (uint32_t i = 0; i < n; i++)
 		fetch_sa(sas[i]);
 	for (uint32_t i = 0; i < KEY_AHEAD; i++)
 		fetch_key(sas[i]);
@@ -345,7 +344,6 @@ static __rte_noinline uint32_t inbound_mixed(struct sp_worker *w, struct others 
 		uint32_t spi_be = sp_load32(packets[start].esp), end = start;
 
 		do {
-			fetch_sa(sas[end + SA_AHEAD]);
 			fetch_key(sas[end + KEY_AHEAD]);
 			end++;
 		} while (end < n && sp_load32(packets[end].esp) == spi_be);

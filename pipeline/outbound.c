@@ -371,11 +371,10 @@ void sp_outbound_dummy(struct sp_worker *w, struct sp_packet *p)
 }
 
 /*
- * Of thousands of tunnels none is in the nearest caches when its packet comes. What a packet needs is asked for a few packets ahead of it, a dependency at a time, so that
- * the memory works while the packets before it are encrypted.
+ * Of thousands of tunnels none is in the nearest caches when its packet comes. What a packet needs is asked for ahead of it, a dependency at a time: all SAs of the burst at
+ * once, and each key, which its SA points to, so many packets ahead that the memory works while those before it are encrypted.
  */
-#define SA_AHEAD 8  /* packets between asking for an SA and working with it */
-#define KEY_AHEAD 4 /* the same for its expanded key, which the SA points to */
+#define KEY_AHEAD 8
 
 static __rte_always_inline void fetch_sa(const struct sp_sa_out *sa)
 {
@@ -396,12 +395,12 @@ static __rte_always_inline void fetch_key(const struct sp_sa_out *sa)
 
 static __rte_noinline void outbound_mixed(struct sp_worker *w, struct sp_sealing *batch, struct sp_packet **packets, uint32_t n)
 {
-	struct sp_sa_out *sas[SP_BURST + SA_AHEAD] = {NULL};
+	struct sp_sa_out *sas[SP_BURST + KEY_AHEAD] = {NULL};
 	uint32_t start = 0;
 
 	for (uint32_t i = 0; i < n; i++)
 		sas[i] = sp_cell_sa(w, packets[i]->verdict.cell);
-	for (uint32_t i = 0; i < SA_AHEAD; i++)
+	for (uint32_t i = 0; i < n; i++)
 		fetch_sa(sas[i]);
 	for (uint32_t i = 0; i < KEY_AHEAD; i++)
 		fetch_key(sas[i]);
@@ -409,7 +408,6 @@ static __rte_noinline void outbound_mixed(struct sp_worker *w, struct sp_sealing
 		uint32_t cell = packets[start]->verdict.cell, end = start;
 
 		do {
-			fetch_sa(sas[end + SA_AHEAD]);
 			fetch_key(sas[end + KEY_AHEAD]);
 			end++;
 		} while (end < n && packets[end]->verdict.cell == cell);

@@ -30,6 +30,15 @@ size_t sp_sa_out_size(uint32_t n_selectors, uint32_t n_selectors6, int ah)
 	return RTE_CACHE_LINE_ROUNDUP(offsetof(struct sp_sa_out, selectors) + selectors_size(n_selectors, n_selectors6) + (ah ? sizeof(struct sp_ah) : 0));
 }
 
+/* Memory for an SA, zeroed: that behind its key, if it has room, so that what a packet needs of both is side by side; else its own. */
+static void *sa_memory(const struct sp_dataplane *dp, const struct sp_sa_config *c, const char *type, size_t size)
+{
+	if (c->room == NULL || c->room_size < size)
+		return rte_zmalloc_socket(type, size, RTE_CACHE_LINE_SIZE, dp->socket);
+	memset(c->room, 0, size);
+	return c->room;
+}
+
 static int device_known(const struct sp_dataplane *dp, uint8_t device)
 {
 	const struct sp_worker *w = dp->workers[0];
@@ -189,10 +198,11 @@ struct sp_sa_in *sp_sa_in_create(struct sp_dataplane *dp, const struct sp_sa_con
 	if (c->window % 32 != 0 || c->window > SP_WINDOW_MAX || c->owner >= dp->n_workers)
 		return sp_fail(error, error_size, "inbound SA %08x: replay window %u (want a multiple of 32, at most %u), owner %u of %u workers", c->spi, c->window,
 			       SP_WINDOW_MAX, c->owner, dp->n_workers);
-	sa = rte_zmalloc_socket("sp_sa_in", sp_sa_in_size(c->window, c->n_selectors, c->n_selectors6), RTE_CACHE_LINE_SIZE, dp->socket);
+	sa = sa_memory(dp, c, "sp_sa_in", sp_sa_in_size(c->window, c->n_selectors, c->n_selectors6));
 	if (sa == NULL)
 		return sp_fail(error, error_size, "inbound SA %08x: no DPDK memory for %zu bytes", c->spi,
 			       sp_sa_in_size(c->window, c->n_selectors, c->n_selectors6));
+	sa->hosted = sa == c->room;
 	sa->transform = sp_transform_of(c);
 	sa->spi = c->spi;
 	sa->replay.bitmap = (uint64_t *)((uint8_t *)sa->selectors + selectors_size(c->n_selectors, c->n_selectors6));
@@ -311,9 +321,10 @@ struct sp_sa_out *sp_sa_out_create(struct sp_dataplane *dp, const struct sp_sa_c
 		return sp_fail(error, error_size, "outbound SA %08x: worker %u of %u", c->spi, c->owner, dp->n_workers);
 	if (c->first_sequence == 0)
 		return sp_fail(error, error_size, "outbound SA %08x: first sequence number 0, want at least 1 (RFC 4303 3.3.3)", c->spi);
-	sa = rte_zmalloc_socket("sp_sa_out", sp_sa_out_size(c->n_selectors, c->n_selectors6, has_ah(c)), RTE_CACHE_LINE_SIZE, dp->socket);
+	sa = sa_memory(dp, c, "sp_sa_out", sp_sa_out_size(c->n_selectors, c->n_selectors6, has_ah(c)));
 	if (sa == NULL)
 		return sp_fail(error, error_size, "outbound SA %08x: no DPDK memory for %zu bytes", c->spi, sp_sa_out_size(c->n_selectors, c->n_selectors6, has_ah(c)));
+	sa->hosted = sa == c->room;
 	sa->transform = sp_transform_of(c);
 	sa->n_selectors = (uint16_t)c->n_selectors;
 	sa->n_selectors6 = (uint16_t)c->n_selectors6;
@@ -418,7 +429,8 @@ void sp_sa_in_free(struct sp_sa_in *sa)
 	if (sa == NULL)
 		return;
 	explicit_bzero(&sa->transform, sizeof(sa->transform));
-	rte_free(sa);
+	if (!sa->hosted)
+		rte_free(sa);
 }
 
 void sp_sa_out_free(struct sp_sa_out *sa)
@@ -429,7 +441,8 @@ void sp_sa_out_free(struct sp_sa_out *sa)
 	if (sa->ah != NULL)
 		explicit_bzero(sa->ah, sizeof(*sa->ah));
 	rte_free(sa->moved);
-	rte_free(sa);
+	if (!sa->hosted)
+		rte_free(sa);
 }
 
 void sp_sa_out_set_adjacency(struct sp_sa_out *sa, uint16_t adjacency)

@@ -64,7 +64,8 @@ struct sp_sa_out {
 	uint8_t outer;             /* enum sp_ip */
 	uint8_t transport;
 	uint8_t protocol;          /* enum sp_sa_protocol */
-	uint8_t unused1[2];
+	uint8_t hosted;            /* its memory is that of its session */
+	uint8_t unused1;
 
 	/* what packets with an IPv6 header inside or outside need as well is one line */
 	uint8_t *moved;            /* written by the control thread: in place of `header` since the peer has moved, of an SA that is not plain; NULL before */
@@ -140,6 +141,7 @@ struct sp_sa_in {
 	uint8_t plain : 1;         /* what inbound.c does by itself: ESP with AES-GCM in a tunnel */
 	uint8_t follow : 1;        /* with SP_FORM_UDP: the peer's address may change */
 	uint8_t expired : 1;       /* its hard lifetime is over */
+	uint8_t hosted : 1;        /* its memory is that of its session */
 
 	uint64_t packets, bytes, last_use;
 	uint64_t due_packets;      /* when there is something to tell */

@@ -196,6 +196,9 @@ func (c *ChildSA) toC(outbound bool) C.struct_sp_sa_config {
 func setLayer(config *C.struct_sp_sa_config, spi uint32, suite crypto.Suite, keymat crypto.Secret, session *cryptodev.Session, window int) {
 	config.spi = C.uint32_t(spi)
 	config.session, config.gcm = session.Handle, session.GCM
+	if config.room = session.Room; config.room != nil {
+		config.room_size = cryptodev.RoomSize
+	}
 	config.kind, config.cipher, config.device = sessionKind(session), cipherShape(suite), C.uint8_t(session.Device)
 	config.key_length = C.uint8_t(suite.KeyLen())
 	config.iv_length, config.icv_length, config.block = C.uint8_t(suite.IVLen()), C.uint8_t(suite.ICVLen()), C.uint8_t(max(suite.BlockSize(), 4))

@@ -373,11 +373,13 @@ struct sp_encapsulation {
 /* Both directions. Selectors are copied. */
 struct sp_sa_config {
 	void *session;          /* rte_cryptodev session; DIRECT: struct gcm_key_data; JOB: IMB_JOB; alive until the SA's grace period is over */
+	void *room;             /* DIRECT: memory behind the key, of whole cache lines, where the SA stands if room_size bytes are enough; NULL: none */
 	void *gcm;              /* DIRECT: aes_gcm_enc_dec_t, in the SA's direction; NULL for the others */
 	const struct sp_selector *selectors;
 	const struct sp_selector6 *selectors6;
 	struct sp_encapsulation encapsulation;
 	uint64_t first_sequence; /* outbound: first number to send, 1 for a new SA */
+	uint32_t room_size;
 	uint32_t n_selectors, n_selectors6; /* at least one in all */
 	uint32_t spi;
 	uint32_t salt_be;       /* the bytes of the salt as they stand in memory (RFC 4106 4), CCM has 3 */

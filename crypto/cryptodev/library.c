@@ -7,7 +7,12 @@
 #include "job.h"
 
 _Static_assert(RTE_CACHE_LINE_SIZE % 64 == 0, "a mempool's elements are aligned as the library wants expanded keys");
-_Static_assert(sizeof(struct spcrypto_job) >= sizeof(struct gcm_key_data), "a job's element holds an expanded key of AES-GCM");
+
+/* What an element of the pool holds. */
+union element {
+	struct spcrypto_gcm gcm;
+	struct spcrypto_job job;
+};
 
 static const char *unusable(const IMB_MGR *manager, int error)
 {
@@ -46,13 +51,13 @@ const char *spcrypto_gcm_missing(const IMB_MGR *library)
 struct rte_mempool *spcrypto_library_sessions(const char *name, uint32_t count, int socket, int *error)
 {
 	/* No per-lcore cache: sessions are made by control threads, which have none. */
-	struct rte_mempool *sessions = rte_mempool_create(name, count, sizeof(struct spcrypto_job), 0, 0, NULL, NULL, NULL, NULL, socket, 0);
+	struct rte_mempool *sessions = rte_mempool_create(name, count, sizeof(union element), 0, 0, NULL, NULL, NULL, NULL, socket, 0);
 
 	*error = sessions == NULL ? -rte_errno : 0;
 	return sessions;
 }
 
-struct gcm_key_data *spcrypto_gcm_create(const IMB_MGR *library, const uint8_t *key, unsigned int key_length, int encrypt, struct rte_mempool *sessions,
+struct spcrypto_gcm *spcrypto_gcm_create(const IMB_MGR *library, const uint8_t *key, unsigned int key_length, int encrypt, struct rte_mempool *sessions,
 					 aes_gcm_enc_dec_t *function)
 {
 	void *element;
@@ -77,6 +82,6 @@ struct gcm_key_data *spcrypto_gcm_create(const IMB_MGR *library, const uint8_t *
 
 void spcrypto_library_free(void *session)
 {
-	explicit_bzero(session, sizeof(struct spcrypto_job));
+	explicit_bzero(session, sizeof(union element));
 	rte_mempool_put(rte_mempool_from_obj(session), session);
 }

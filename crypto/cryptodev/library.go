@@ -27,6 +27,9 @@ const (
 	jobDriver = "crypto_aesni_mb"
 )
 
+// RoomSize is the length of Session.Room in octets.
+const RoomSize = C.SPCRYPTO_ROOM
+
 // ipsecMB is libIPSec_MB on this machine, or why it cannot be used: at all, or for AES-GCM.
 var ipsecMB = sync.OnceValue(func() (l struct {
 	manager             *C.IMB_MGR
@@ -96,7 +99,8 @@ func (l *library) createSession(s *Session, keymat []byte) error {
 	if key == nil {
 		return ErrSessions
 	}
-	s.Handle, s.GCM, s.Direct, s.library = unsafe.Pointer(key), *(*unsafe.Pointer)(unsafe.Pointer(&function)), true, l
+	s.Handle, s.GCM, s.Direct, s.library = unsafe.Pointer(&key.key), *(*unsafe.Pointer)(unsafe.Pointer(&function)), true, l
+	s.Room = unsafe.Pointer(&key.room)
 	l.live++
 	return nil
 }

@@ -38,6 +38,7 @@ type Session struct {
 	Device  uint8          // rte_cryptodev id, of no account if Direct or Job
 	Handle  unsafe.Pointer // the session for cpu-crypto or for operations; Direct: struct gcm_key_data; Job: IMB_JOB
 	GCM     unsafe.Pointer // Direct: aes_gcm_enc_dec_t of the key's length, in the direction of the session
+	Room    unsafe.Pointer // Direct: RoomSize octets in the cache lines behind the key, for what its user reads together with it until Free; otherwise nil
 	Direct  bool           // true: GCM is called with the key; Suite is AES-GCM
 	Job     bool           // true: a copy of the job goes to the worker's own manager
 	CPU     bool           // true: cpu-crypto; if none of the three is: queue pair of the worker's index

@@ -282,7 +282,8 @@ func (b *bed) install(cells []pipeline.CellID, keymat crypto.Secret) error {
 			}
 		}
 	}
-	b.saSize = float64(heapBytes()-before) / float64(b.load.sas())
+	// One that stands in the memory of its session takes none of the heap, but of the session what it fills.
+	b.saSize = max(float64(heapBytes()-before)/float64(b.load.sas()), float64(b.plane.Counters().SAs[0].Memory))
 	return nil
 }
 
