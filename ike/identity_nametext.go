@@ -31,7 +31,7 @@ func (n name) String() string {
 func (a attribute) String() string {
 	word := oidText(a.oid)
 	if i := slices.IndexFunc(attributeTypes, func(t attributeType) bool { return t.oid == a.oid }); i >= 0 {
-		if text, ok := a.text(); ok {
+		if text, ok := a.text(); ok && text != "" { // nothing at all is read as a slip of the pen
 			return attributeTypes[i].word + "=" + escape(text)
 		}
 		word = attributeTypes[i].word

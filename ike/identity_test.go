@@ -124,7 +124,7 @@ func TestNameDER(t *testing.T) {
 
 // FuzzIdentity reads what text says and what octets hold: what was read shows as something that reads the same again.
 func FuzzIdentity(f *testing.F) {
-	for _, text := range []string{"gw", "a@b", "CN=a+O=b,C=DE", `dn:CN=\ a\,`, "keyid:0x00", "address:::1", "fqdn:a=b", "1.2.3=#0400"} {
+	for _, text := range []string{"gw", "a@b", "CN=a+O=b,C=DE", `dn:CN=\ a\,`, "keyid:0x00", "address:::1", "fqdn:a=b", "1.2.3=#0400", "C=#0C00"} {
 		f.Add(text, uint8(wire.IDDERASN1DN))
 	}
 	f.Fuzz(func(t *testing.T, text string, kind uint8) {

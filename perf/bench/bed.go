@@ -282,8 +282,10 @@ func (b *bed) install(cells []pipeline.CellID, keymat crypto.Secret) error {
 			}
 		}
 	}
-	// One that stands in the memory of its session takes none of the heap, but of the session what it fills.
-	b.saSize = max(float64(heapBytes()-before)/float64(b.load.sas()), float64(b.plane.Counters().SAs[0].Memory))
+	if sas := b.plane.Counters().SAs; len(sas) > 0 {
+		// One that stands in the memory of its session takes none of the heap, but of the session what it fills.
+		b.saSize = max(float64(heapBytes()-before)/float64(b.load.sas()), float64(sas[0].Memory))
+	}
 	return nil
 }
 
