@@ -76,7 +76,7 @@ var (
 	descSoftAlarm   = describe("soft_alarm", "1 while there are as many soft SAs as soft.alarm says.")
 	descSoftCreated = describe("soft_created_total", "Soft SAs made.")
 	descSoftEnded   = describe("soft_ended_total", "Soft SAs that ended, by reason: expired after 300 seconds, or before that.", "reason")
-	descSoftRefused = describe("soft_refused_total", "Requests that led to no soft SA (heard, authenticated, denied, mcast, table_full, peer_full, dataplane), or to no negotiation (rate_source, rate_filter, policy), by reason.", "reason")
+	descSoftRefused = describe("soft_refused_total", "Requests that led to no soft SA (heard, authenticated, denied, mcast, table_full, peer_full, dataplane, lost, unsent), or to no negotiation (rate_source, rate_filter, policy), by reason.", "reason")
 	descSoftPackets = describe("soft_clear_packets_total", "Packets that passed in clear by soft SAs.", "direction")
 	descSoftBytes   = describe("soft_clear_bytes_total", "Bytes that passed in clear by soft SAs.", "direction")
 	descSoftSkipped = describe("offload_skipped_soft_total", "Soft SAs for which no crypto session was made and nothing was offloaded, since they have nothing to process.")

@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -41,6 +42,7 @@ type memoryPlane struct {
 	echoed   int
 	soft     map[pipeline.SoftSA]pipeline.SoftCounters
 	noSoft   error // of AddSoft
+	lostIKE  atomic.Uint64
 }
 
 func newMemoryPlane(local string, firstSPI uint32) *memoryPlane {
@@ -208,6 +210,8 @@ func (p *memoryPlane) AddSoft(sas []pipeline.SoftSA) error {
 	}
 	return nil
 }
+
+func (p *memoryPlane) LostIKE() uint64 { return p.lostIKE.Load() }
 
 func (p *memoryPlane) RemoveSoft(sas []pipeline.SoftSA) {
 	p.mu.Lock()

@@ -20,6 +20,7 @@ type softPlane interface {
 	AddSoft(sas []pipeline.SoftSA) error
 	RemoveSoft(sas []pipeline.SoftSA)
 	SoftCounters() []pipeline.SoftCounters
+	LostIKE() uint64
 }
 
 // softSAs carries out what the book of soft SAs decides. Two goroutines do: that of the data plane's slow path, which hears
@@ -36,6 +37,7 @@ type softSAs struct {
 	alarm   bool
 	sent    pipeline.FilterHits // in clear by soft SAs that have ended
 	came    pipeline.FilterHits
+	lost    uint64 // messages to IKE ports that found no room on the way here, as far as the book knows
 	skipped uint64 // that no session was made for: a soft SA has nothing to process (S-101)
 }
 
@@ -47,6 +49,7 @@ func newSoftSAs(p softPlane, clock func() time.Time, log *slog.Logger) *softSAs 
 func (s *softSAs) ask(a pipeline.Acquire, of child) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.noteLost()
 	return s.book.Ask(s.clock(), soft.Request{Entry: a.Entry, Peer: of.peer, Tunnel: of.name, Packet: a.Packet, Inbound: a.Inbound}).Negotiate
 }
 
@@ -68,13 +71,12 @@ func (s *softSAs) heard(from netip.Addr) {
 func (s *softSAs) silent(peer string) *soft.Request {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.noteLost()
 	o := s.book.Silent(s.clock(), peer)
-	if len(o.Made) == 0 {
-		return o.Next
+	if len(o.Made) > 0 {
+		o.Made = s.install(peer, o.Made)
 	}
-	if err := s.plane.AddSoft(planeSoft(o.Made)); err != nil {
-		s.book.Refused(o.Made)
-		s.log.Error("soft_refused", "peer", peer, "count", len(o.Made), "error", err)
+	if len(o.Made) == 0 {
 		return o.Next
 	}
 	s.skipped += uint64(len(o.Made))
@@ -83,6 +85,39 @@ func (s *softSAs) silent(peer string) *soft.Request {
 	}
 	s.watch()
 	return o.Next
+}
+
+// install hands soft SAs to the data plane, which takes all or none, and gives those that it has taken: one that cannot be takes no other with it.
+func (s *softSAs) install(peer string, made []soft.SA) (taken []soft.SA) {
+	if s.plane.AddSoft(planeSoft(made)) == nil {
+		return made
+	}
+	for i := range made {
+		one := made[i : i+1]
+		if err := s.plane.AddSoft(planeSoft(one)); err != nil {
+			s.book.Refused(one)
+			s.log.Error("soft_refused", append(softFields(&one[0]), "error", err)...)
+			continue
+		}
+		taken = append(taken, one...)
+	}
+	return taken
+}
+
+// noteLost tells the book when a worker has dropped messages to an IKE port for want of room: they came, and nobody has heard them. Any may have
+// been the answer of the peer that seems silent, so that a flood, in whoever's name, makes no clear text.
+func (s *softSAs) noteLost() {
+	if lost := s.plane.LostIKE(); lost != s.lost {
+		s.lost = lost
+		s.book.Lost()
+	}
+}
+
+// unsent takes word that a message of IKE did not leave.
+func (s *softSAs) unsent(to netip.Addr) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.book.Unsent(to.Unmap())
 }
 
 // established takes word that a peer has proved who it is.
@@ -325,14 +360,22 @@ func softConfig(limits soft.Limits, spd *policy.SPD, peers, before []ike.Peer) s
 		was[before[i].Name] = &before[i]
 	}
 	for i := range peers {
-		p := soft.Peer{Name: peers[i].Name, Remote: peers[i].Remote}
+		p := soft.Peer{Name: peers[i].Name, Identity: identityOf(&peers[i]), Remote: peers[i].Remote}
 		for _, c := range peers[i].Children {
 			p.Tunnels = append(p.Tunnels, c.Name)
 		}
 		if old := was[p.Name]; old != nil && (old.Fallback || peers[i].Fallback) { // of many thousand peers those that it is of interest for
-			p.Renewed = !old.SameIdentity(peers[i])
+			p.Renewed = !old.PSK.Equal(peers[i].PSK) || old.RemoteAuth != peers[i].RemoteAuth
 		}
 		c.Peers = append(c.Peers, p)
 	}
 	return c
+}
+
+// identityOf is whom a peer proves to be: its address where nothing else is said.
+func identityOf(p *ike.Peer) string {
+	if p.RemoteID.IsZero() {
+		return ike.AddressIdentity(p.Remote).String()
+	}
+	return p.RemoteID.String()
 }

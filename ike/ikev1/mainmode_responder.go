@@ -77,8 +77,8 @@ func agreement(choice phase1Choice, can capabilities, cfg *ike.Peer) []isakmp.Pa
 
 // chooseAmong makes the choice of the first peer that takes something of the offer, and says which others it suits as well. Peers with equal
 // proposals are looked at once: thousands of them on one path must not cost more than a look each.
-func chooseAmong(among []*peer, offered *isakmp.SA) (choice phase1Choice, likely []*peer, err error) {
-	tried := map[string]bool{}
+func chooseAmong(among []*peer, offered *isakmp.SA) (choice phase1Choice, likely []*peer, _ error) {
+	tried, err := map[string]bool{}, errors.New("there is no peer to choose for")
 	for _, p := range among {
 		if tried[p.accepts] {
 			continue

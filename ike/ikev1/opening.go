@@ -174,6 +174,10 @@ func (e *Engine) resume(d ike.Datagram, h isakmp.Header) *isakmpSA {
 		return nil
 	}
 	among := free(e.candidates(d))
+	if len(among) == 0 { // IKEv2 has taken the peer over since
+		e.fact(ike.Fact{Kind: ike.Refused, Reason: ike.RefuseCarried, Local: d.Local, Remote: d.Remote, SPIi: h.Initiator})
+		return nil
+	}
 	if reason := e.admit(placeAmong(among, d.Remote), among, false, 0); reason != "" {
 		e.fact(ike.Fact{Kind: ike.Refused, Reason: reason, Local: d.Local, Remote: d.Remote, SPIi: h.Initiator})
 		return nil

@@ -309,3 +309,33 @@ func inUse() uint64 {
 	runtime.ReadMemStats(&m)
 	return m.HeapAlloc
 }
+
+// Message 2 was given without a place, IKEv2 has taken the peer over since, and message 3 comes: it finds nobody to go on with.
+func TestTakenOverUnderSiege(t *testing.T) {
+	s := newSiege(ike.V1)
+	cfg := s.config(1, gateway, branch, ike.StartOnDemand)
+	cfg.Peers[0].Version, cfg.Ledger = ike.VAny, ike.NewLedger(s.limits)
+	s.gateway = s.engine(cfg)
+	f := forger{octets: s.opening(t), from: ofPeer, vary: varied}
+	flood := func() {
+		s.step(false, f.next())
+		s.wire = slices.DeleteFunc(s.wire, func(p flying) bool { return p.toPeer && !s.wanted(p.Datagram) })
+		s.pass(100 * time.Microsecond)
+	}
+	for range 20_000 {
+		flood()
+	}
+	s.step(true, ike.Tick{})
+	for n := 0; binary.BigEndian.Uint64(s.last.Payload[8:]) == 0; n++ {
+		if flood(); n > 100_000 {
+			t.Fatal("the peer has no message 2")
+		}
+	}
+	s.step(false, ike.Carried{Peer: cfg.Peers[0].Name, On: true})
+	for _, effect := range s.gateway.Step(s.now, s.last) {
+		if fact, ok := effect.(ike.Fact); ok && fact.Kind == ike.Refused && fact.Reason == ike.RefuseCarried {
+			return
+		}
+	}
+	t.Error("message 3 was not refused")
+}

@@ -49,6 +49,8 @@ const (
 	FullOfPeer Reason = "peer_full"   // Limits.MaxPerPeer
 	RateSource Reason = "rate_source" // Limits.InboundPerSource
 	RateFilter Reason = "rate_filter" // Limits.InboundPerFilter
+	Lost       Reason = "lost"        // messages to an IKE port found no room before anybody heard them: one may have been the peer's
+	Unsent     Reason = "unsent"      // a message of ours did not leave
 )
 
 // Limits bounds what the book holds and starts.
@@ -62,10 +64,11 @@ type Limits struct {
 
 // Peer is whom IKE negotiates with.
 type Peer struct {
-	Name    string
-	Remote  netip.Addr
-	Tunnels []string
-	Renewed bool // it is another than the one of this name before: what that proved counts no longer
+	Name     string
+	Identity string // that it proves
+	Remote   netip.Addr
+	Tunnels  []string
+	Renewed  bool // its key is another than before: what it proved by the former counts no longer
 }
 
 // Config is what is in force.
@@ -154,6 +157,8 @@ type Book struct {
 	filters map[uint32]*Filter // by the ID of either entry
 	peers   map[string]*peer
 	at      map[netip.Addr][]*peer
+	proven  map[string]bool          // identities, whatever became of their peers since
+	muted   map[netip.Addr]time.Time // when something was last heard there, the same
 	sas     map[Key]*SA
 	waits   int
 	tired   time.Time // when what has waited too long was last looked for
@@ -171,7 +176,8 @@ type counts struct {
 // New is a book that lets nothing fall back until Configure.
 func New() *Book {
 	return &Book{
-		filters: map[uint32]*Filter{}, peers: map[string]*peer{}, at: map[netip.Addr][]*peer{}, sas: map[Key]*SA{}, groups: groups{}, inbound: newInbound(),
+		filters: map[uint32]*Filter{}, peers: map[string]*peer{}, at: map[netip.Addr][]*peer{}, sas: map[Key]*SA{},
+		proven: map[string]bool{}, muted: map[netip.Addr]time.Time{}, groups: groups{}, inbound: newInbound(),
 		counts: counts{ended: map[Reason]uint64{}, refused: map[Reason]uint64{}},
 	}
 }
@@ -269,6 +275,28 @@ func (b *Book) tire(now time.Time) {
 	}
 }
 
+// Lost takes word that messages to an IKE port were dropped unread: nobody who waits can know that its peer is silent.
+func (b *Book) Lost() {
+	for _, p := range b.peers {
+		b.doubt(p, Lost)
+	}
+}
+
+// Unsent takes word that a message to a peer did not leave: silence would be ours.
+func (b *Book) Unsent(to netip.Addr) {
+	for _, p := range b.at[to] {
+		b.doubt(p, Unsent)
+	}
+}
+
+// doubt has what waits for a peer begin anew when it asks again.
+func (b *Book) doubt(p *peer, why Reason) {
+	if n := len(p.waits); n > 0 {
+		b.counts.refused[why] += uint64(n)
+		b.drop(p)
+	}
+}
+
 // drop forgets all that waits for a peer.
 func (b *Book) drop(p *peer) {
 	b.waits -= len(p.waits)
@@ -329,7 +357,7 @@ func (b *Book) Refused(made []SA) {
 // Heard takes a datagram to an IKE port, whatever is in it. The soft SAs of the peers at that address end at once (S-051).
 func (b *Book) Heard(now time.Time, from netip.Addr) (ended []Ended) {
 	for _, p := range b.at[from] {
-		p.heard = now
+		p.heard, b.muted[from] = now, now
 		b.drop(p)
 		ended = b.end(ended, p, Heard)
 	}
@@ -342,7 +370,7 @@ func (b *Book) Established(name string) []Ended {
 	if p == nil {
 		return nil
 	}
-	p.authenticated = true
+	p.authenticated, b.proven[p.Identity] = true, true
 	b.drop(p)
 	return b.end(nil, p, Authenticated)
 }
@@ -357,9 +385,10 @@ func (b *Book) Down(name string) []Ended {
 	return b.end(nil, p, Down)
 }
 
-// Flush ends all soft SAs (S-048).
+// Flush ends all soft SAs (S-048), and what waits to be one.
 func (b *Book) Flush() (ended []Ended) {
 	for _, p := range b.peers {
+		b.drop(p)
 		ended = b.end(ended, p, Flushed)
 	}
 	sortEnded(ended)

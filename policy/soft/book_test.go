@@ -103,7 +103,7 @@ func (r *rig) configure(limits Limits, rules ...rule) []Ended {
 		}
 	}
 	for i, rule := range rules {
-		r.cfg.Peers = append(r.cfg.Peers, Peer{Name: rule.name, Remote: addr(fileHost), Tunnels: []string{rule.name}})
+		r.cfg.Peers = append(r.cfg.Peers, Peer{Name: rule.name, Identity: rule.name, Remote: addr(fileHost), Tunnels: []string{rule.name}})
 		for range i {
 			r.cfg.Peers[i].Remote = r.cfg.Peers[i].Remote.Next()
 		}
@@ -315,9 +315,47 @@ func TestAnAuthenticatedPeerGetsNone(t *testing.T) {
 	if r.ask(toServer, false).Refused != Authenticated {
 		t.Error("a reload forgot that the peer speaks IPsec")
 	}
+	r.configure(generous) // without the peer, and with it again
+	r.configure(generous, fileServer)
+	if r.ask(toServer, false).Refused != Authenticated {
+		t.Error("a policy without the peer had it forgotten that the peer speaks IPsec")
+	}
 	r.cfg.Peers[0].Renewed = true
 	r.book.Configure(r.now, r.cfg)
 	r.made(toServer)
+}
+
+// What was heard at an address is not forgotten with the peer there.
+// S-051
+func TestAPolicyWithoutThePeer(t *testing.T) {
+	r := newRig(t, generous, fileServer)
+	r.book.Heard(r.now, addr(fileHost))
+	r.pass(time.Minute)
+	r.configure(generous)
+	r.configure(generous, fileServer)
+	if r.ask(toServer, false).Refused != Heard {
+		t.Error("it was forgotten that something came from the peer's address")
+	}
+	r.pass(Mute)
+	r.configure(generous, fileServer)
+	r.made(toServer)
+}
+
+// Silence of which nobody can be certain makes no soft SA: something for an IKE port was lost before it was heard, or what was sent did not leave.
+// S-043, S-044, S-045
+func TestDoubt(t *testing.T) {
+	for reason, doubt := range map[Reason]func(*rig){
+		Lost:   func(r *rig) { r.book.Lost() },
+		Unsent: func(r *rig) { r.book.Unsent(addr(fileHost)) },
+	} {
+		r := newRig(t, generous, fileServer)
+		r.ask(toServer, false)
+		doubt(r)
+		if o := r.silence("files"); len(o.Made) != 0 || o.Next != nil || r.book.Counts().Refused[reason] != 1 {
+			t.Errorf("%s: made %+v, refused %v", reason, o.Made, r.book.Counts().Refused)
+		}
+		r.made(toServer)
+	}
 }
 
 // A soft SA ends 300 seconds after its creation, whatever passes by it; then IKE is asked anew.

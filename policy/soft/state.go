@@ -21,13 +21,17 @@ func (b *Book) Configure(now time.Time, c Config) (ended []Ended) {
 		b.filters[f.Entry], b.filters[f.Mirror], falls[f.Tunnel] = f, f, true
 	}
 	b.waits = 0
+	maps.DeleteFunc(b.muted, func(_ netip.Addr, heard time.Time) bool { return !now.Before(heard.Add(Mute)) })
 	for _, cfg := range c.Peers {
 		p := &peer{Peer: cfg}
 		for _, tunnel := range cfg.Tunnels {
 			p.fallback = p.fallback || falls[tunnel]
 		}
+		if cfg.Renewed {
+			delete(b.proven, cfg.Identity)
+		}
+		p.heard, p.authenticated = b.muted[cfg.Remote], b.proven[cfg.Identity]
 		if was := before[cfg.Name]; was != nil && was.Remote == cfg.Remote {
-			p.heard, p.authenticated = was.heard, was.authenticated && !cfg.Renewed
 			b.keep(p, was)
 		}
 		b.peers[p.Name] = p
@@ -82,7 +86,7 @@ func Endings() []Reason {
 
 // Refusals are all reasons for which there is none, or no negotiation.
 func Refusals() []Reason {
-	return []Reason{Heard, Authenticated, Denied, Group, Full, FullOfPeer, Plane, RateSource, RateFilter, Policy}
+	return []Reason{Heard, Authenticated, Denied, Group, Full, FullOfPeer, Plane, Lost, Unsent, RateSource, RateFilter, Policy}
 }
 
 // Counts is what the book has done since it was made, and what it holds.
