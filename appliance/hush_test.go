@@ -598,6 +598,25 @@ func TestSoftSAsThatTheDataPlaneRefuses(t *testing.T) {
 	}
 }
 
+// A worker has dropped messages to an IKE port while the peer was asked: one may have been its answer, so nothing passes in clear. Of the next four
+// messages there is no doubt.
+// S-045
+func TestSilenceInDoubt(t *testing.T) {
+	h := newHush(t, "v2", "")
+	h.acquire(toFiles, false)
+	h.run(2 * time.Second)
+	h.plane.lostIKE.Add(1)
+	h.run(20 * time.Second)
+	if len(h.n.soft.views()) != 0 || h.n.soft.totals().Refused["lost"] != 1 {
+		t.Fatalf("totals %+v", h.n.soft.totals())
+	}
+	h.acquire(toFiles, false)
+	h.run(20 * time.Second)
+	if len(h.n.soft.views()) != 1 {
+		t.Errorf("totals %+v", h.n.soft.totals())
+	}
+}
+
 // 100,000 clear packets from random sources: what IKE sends of itself stays below the rate that is set.
 // S-090
 func TestClearPacketsFromOutsideAreRationed(t *testing.T) {

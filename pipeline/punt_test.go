@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 )
@@ -159,6 +160,9 @@ func TestFloodOfAClassCostsNoOther(t *testing.T) {
 			}
 			if c := s.classes(nil)[flooded]; flooded != classEarly && int(c.Waiting) != s.d.cfg.puntQueue()-rounds*int(puntShares[slices.IndexFunc(before, func(c PuntCounters) bool { return c.Class == flooded })]) {
 				t.Errorf("%d packets of the flood wait, of %d after %d rounds", c.Waiting, s.d.cfg.puntQueue(), rounds)
+			}
+			if lost := s.d.LostIKE(); (lost > 0) != strings.HasPrefix(flooded, "ike") {
+				t.Errorf("%d messages of IKE lost", lost)
 			}
 			s.serveAll()
 		})
