@@ -2,10 +2,8 @@ package hostile
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -13,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"sallyport/perf/lab"
 	"sallyport/pipeline"
 )
 
@@ -27,7 +26,7 @@ func Run(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
-	if err := o.writeJSON(nil); err != nil { // before minutes have passed
+	if err := lab.WriteRows[Row](o.JSON, nil); err != nil { // before minutes have passed
 		return err
 	}
 	cpus, err := splitCPUs()
@@ -46,7 +45,7 @@ func Run(ctx context.Context, o Options) error {
 			err = errInterrupted
 		}
 		if err != nil {
-			return errors.Join(err, o.writeJSON(rows))
+			return errors.Join(err, lab.WriteRows(o.JSON, rows))
 		}
 		o.printRow(&row)
 		rows = append(rows, row)
@@ -56,7 +55,7 @@ func Run(ctx context.Context, o Options) error {
 			}
 		}
 	}
-	if err := o.writeJSON(rows); err != nil {
+	if err := lab.WriteRows(o.JSON, rows); err != nil {
 		return err
 	}
 	if missed > 0 {
@@ -167,21 +166,6 @@ func (b *bed) connect(ctx context.Context, m *member, limit time.Duration) error
 	defer cancel()
 	if err := b.station.connect(ctx, m); err != nil {
 		return fmt.Errorf("hostile: %s connects: %w", m.name, err)
-	}
-	return nil
-}
-
-// writeJSON writes what has been measured, of a run that was interrupted too.
-func (o *Options) writeJSON(rows []Row) error {
-	if o.JSON == "" {
-		return nil
-	}
-	b, err := json.MarshalIndent(append([]Row{}, rows...), "", "  ")
-	if err == nil {
-		err = os.WriteFile(o.JSON, append(b, '\n'), 0o644)
-	}
-	if err != nil {
-		return fmt.Errorf("hostile: %w", err)
 	}
 	return nil
 }

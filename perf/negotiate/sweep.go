@@ -3,10 +3,8 @@ package negotiate
 import (
 	"context"
 	"crypto/rand"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"sync"
 	"time"
@@ -15,6 +13,7 @@ import (
 
 	"sallyport/ike"
 	"sallyport/perf/ikebench"
+	"sallyport/perf/lab"
 	"sallyport/pipeline"
 )
 
@@ -91,7 +90,7 @@ func Run(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
-	if err := o.writeJSON(nil); err != nil { // before minutes have passed
+	if err := lab.WriteRows[any](o.JSON, nil); err != nil { // before minutes have passed
 		return err
 	}
 	cpus, err := splitCPUs()
@@ -112,14 +111,14 @@ func Run(ctx context.Context, o Options) error {
 			err = errInterrupted
 		}
 		if err != nil {
-			return errors.Join(err, o.writeJSON(all))
+			return errors.Join(err, lab.WriteRows(o.JSON, all))
 		}
 		if c, ok := cost(all, s); ok {
 			o.printCost(&c)
 			all = append(all, c)
 		}
 	}
-	return o.writeJSON(all)
+	return lab.WriteRows(o.JSON, all)
 }
 
 // errInterrupted is for whoever ended it, and knows why.
@@ -264,19 +263,4 @@ func cost(all []any, s series) (Cost, bool) {
 	}
 	c.Share = c.QMRate / c.Without
 	return c, true
-}
-
-// writeJSON writes what has been measured, of a run that was interrupted too.
-func (o *Options) writeJSON(rows []any) error {
-	if o.JSON == "" {
-		return nil
-	}
-	b, err := json.MarshalIndent(append([]any{}, rows...), "", "  ")
-	if err == nil {
-		err = os.WriteFile(o.JSON, append(b, '\n'), 0o644)
-	}
-	if err != nil {
-		return fmt.Errorf("negotiate: %w", err)
-	}
-	return nil
 }
