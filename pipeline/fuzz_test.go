@@ -1,9 +1,11 @@
 package pipeline
 
 import (
+	"bytes"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"testing"
 	"time"
@@ -46,12 +48,18 @@ func TestFuzzFastPath(t *testing.T) {
 	fuzzer.Env = append(os.Environ(), "RUNTIME_DIRECTORY="+dir)
 	out, err := fuzzer.CombinedOutput()
 	if err != nil {
+		t.Logf("%s", out)
 		crashes, _ := filepath.Glob(filepath.Join(dir, "crash-*"))
 		for _, name := range crashes {
 			input, _ := os.ReadFile(name)
 			t.Logf("%s: %x", filepath.Base(name), input)
 		}
-		t.Fatalf("%v\n%s", err, out)
+		t.Fatalf("%v: %s", err, broken(out))
 	}
 	t.Logf("%s", out[max(0, len(out)-1000):])
+}
+
+// broken is the line of a fuzzer's output that names the check that failed, or the sanitizer's error: last in a long log, where it is found.
+func broken(out []byte) []byte {
+	return bytes.TrimSpace(regexp.MustCompile(`(?m)^.*(\.c:\d+: |ERROR: AddressSanitizer|runtime error: ).*$`).Find(out))
 }

@@ -77,8 +77,13 @@ static const uint8_t *payload_of(const uint8_t *frame, uint8_t *protocol, int *f
 	return l3 + at;
 }
 
-/* Whether a tunnel's SPI stands behind the IP header. */
-static int has_spi(const uint8_t *at, uint8_t protocol, enum tunnel t)
+static const struct gateway *other_end(const struct gateway *g)
+{
+	return g == &ours ? &peer : &ours;
+}
+
+/* Whether a tunnel's SPI, as its receiver chose it, stands behind the IP header. */
+static int has_spi(const struct gateway *receiver, const uint8_t *at, uint8_t protocol, enum tunnel t)
 {
 	uint32_t spi;
 
@@ -89,21 +94,21 @@ static int has_spi(const uint8_t *at, uint8_t protocol, enum tunnel t)
 	else if (protocol != SP_PROTOCOL_ESP)
 		return 0;
 	spi = rte_be_to_cpu_32(sp_load32(at));
-	return spi == peer.spi[t] || spi == peer.ah_spi[t];
+	return spi == receiver->spi[t] || spi == receiver->ah_spi[t];
 }
 
 /* Whether a frame is between the ends of a tunnel that has a header of this protocol outermost: all that a later fragment shows. */
-static int between_ends(const uint8_t *frame, enum tunnel t, uint8_t protocol)
+static int between_ends(const struct gateway *sender, const uint8_t *frame, enum tunnel t, uint8_t protocol)
 {
 	const uint8_t *l3 = frame + SP_L2_LENGTH;
 	const int ipv6 = sp_is_ipv6(l3);
 
-	return tunnel_wide(t) == ipv6 && tunnel_protocol(t) == protocol && rte_be_to_cpu_32(sp_load32(l3 + (ipv6 ? 20 : 12))) == tunnel_end(&ours, t) &&
-	       rte_be_to_cpu_32(sp_load32(l3 + (ipv6 ? 36 : 16))) == tunnel_end(&peer, t);
+	return tunnel_wide(t) == ipv6 && tunnel_protocol(t) == protocol && rte_be_to_cpu_32(sp_load32(l3 + (ipv6 ? 20 : 12))) == tunnel_end(sender, t) &&
+	       rte_be_to_cpu_32(sp_load32(l3 + (ipv6 ? 36 : 16))) == tunnel_end(other_end(sender), t);
 }
 
-/* The tunnel that a frame of ours is of, TUNNELS for none; one of those it may be of for a later fragment. */
-static enum tunnel tunnel_of(const uint8_t *frame, uint32_t length)
+/* The tunnel that a frame is of, TUNNELS for none; one of those it may be of for a later fragment. */
+static enum tunnel tunnel_of(const struct gateway *sender, const uint8_t *frame, uint32_t length)
 {
 	uint8_t protocol;
 	int first;
@@ -113,22 +118,22 @@ static enum tunnel tunnel_of(const uint8_t *frame, uint32_t length)
 	if ((sp_load16(frame + 12) != RTE_BE16(0x0800) && sp_load16(frame + 12) != RTE_BE16(0x86dd)) || length < SP_L2_LENGTH + SP_IPV4_LENGTH + 12)
 		return TUNNELS;
 	at = payload_of(frame, &protocol, &first);
-	while (t < TUNNELS && !(first ? has_spi(at, protocol, t) : between_ends(frame, t, protocol)))
+	while (t < TUNNELS && !(first ? has_spi(other_end(sender), at, protocol, t) : between_ends(sender, frame, t, protocol)))
 		t++;
 	return t;
 }
 
 int from_tunnel(const uint8_t *frame, uint32_t length)
 {
-	return tunnel_of(frame, length) != TUNNELS;
+	return tunnel_of(&ours, frame, length) != TUNNELS;
 }
 
 /* Transport mode shows the addresses of protected hosts. */
-static int in_transport(const uint8_t *frame, uint32_t length, uint32_t source, uint32_t destination)
+static int in_transport(const struct gateway *sender, const uint8_t *frame, uint32_t length, uint32_t source, uint32_t destination)
 {
-	enum tunnel t = tunnel_of(frame, length);
+	enum tunnel t = tunnel_of(sender, frame, length);
 
-	return t != TUNNELS && tunnel_transport(t) && source == tunnel_end(&ours, t) && destination == tunnel_end(&peer, t);
+	return t != TUNNELS && tunnel_transport(t) && source == tunnel_end(sender, t) && destination == tunnel_end(other_end(sender), t);
 }
 
 /* Whether a soft SA of this input lets our host's traffic out to the other in clear. */
@@ -140,7 +145,7 @@ static int by_soft(uint32_t source, uint32_t destination)
 	return 0;
 }
 
-void check_clear(const uint8_t *frame, uint32_t length)
+void check_clear(const struct gateway *sender, const uint8_t *frame, uint32_t length)
 {
 	const uint8_t *l3 = frame + SP_L2_LENGTH;
 	uint32_t source, destination;
@@ -159,7 +164,7 @@ void check_clear(const uint8_t *frame, uint32_t length)
 	}
 	if (source >> 8 == CLEAR_NET >> 8 || destination >> 8 == CLEAR_NET >> 8)
 		CHECK(source >> 8 == OUR_NET >> 8 || destination >> 8 == OUR_NET >> 8, "clear packet %08x -> %08x", source, destination);
-	else if (!by_soft(source, destination) && !in_transport(frame, length, source, destination))
+	else if (!by_soft(source, destination) && !in_transport(sender, frame, length, source, destination))
 		CHECK(source >> 24 != 10 && destination >> 24 != 10, "clear packet %08x -> %08x", source, destination);
 	CHECK(source != BLOCKED_HOST, "packet of the blocked host");
 }

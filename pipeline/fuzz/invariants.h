@@ -17,7 +17,7 @@ extern uint32_t n_soft_seen;
 /* Each packet that a port received has ended in exactly one way. */
 void check_conservation(const struct gateway *g);
 /* Nothing of a protected network in clear on the unprotected side, but what a filter permits in words. */
-void check_clear(const uint8_t *frame, uint32_t length);
+void check_clear(const struct gateway *sender, const uint8_t *frame, uint32_t length);
 /* Whether a frame of our unprotected port is a tunnel's, for the peer. */
 int from_tunnel(const uint8_t *frame, uint32_t length);
 /* Groups end at the gateway (RFC 2644): nothing for one leaves by any port. */

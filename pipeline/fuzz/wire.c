@@ -188,7 +188,7 @@ void collect(const struct gateway *g, enum side side, int to_peer)
 	for (uint32_t queue = 0; queue < g->workers; queue++) {
 		while (next_frame(g, side, queue, &f)) {
 			if (side == UNPROTECTED)
-				check_clear(f.bytes, f.length);
+				check_clear(g, f.bytes, f.length);
 			if (g == &ours)
 				check_group(f.bytes);
 			if (to_peer && from_tunnel(f.bytes, f.length))

@@ -26,6 +26,7 @@ func general() map[string][]byte {
 		"own":            own(),
 		"under-way":      underWay(),
 		"interleaved":    interleaved(),
+		"left-behind":    leftBehind(),
 	}
 }
 
@@ -301,4 +302,9 @@ func interleaved() (b []byte) {
 		}
 	}
 	return b
+}
+
+// leftBehind has a fragment of one packet taken for the next, so that the peer's packet in transport mode stays in its port until the end.
+func leftBehind() []byte {
+	return append(sealed(opSealed, named("after"), false, 7, 0, packet(udp, 1400)), sealed(opSealed, named("transport6"), true, 7, 1, packet(udp, 80))...)
 }
