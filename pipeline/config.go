@@ -70,6 +70,7 @@ type Config struct {
 	MaxSoft        int // soft SAs; 0 is DefaultMaxSoft
 	Pool           *mempool.Mempool
 	Crypto         *cryptodev.Pool
+	Inline         Inline // sessions of ports beside those of Crypto; nil: none
 	Idle           IdleMode
 
 	// PuntQueue is how many packets of each class may wait for the slow path, of each worker; all queues together take at most half of Pool. 0 is
