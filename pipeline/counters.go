@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"sallyport/crypto"
+	"sallyport/crypto/cryptodev"
 	"sallyport/policy"
 )
 
@@ -121,6 +122,9 @@ type SACounters struct {
 	Suite         crypto.Suite
 	ESN           bool
 	Device        string // crypto device
+	Class         cryptodev.Class
+	PassedOver    []cryptodev.PassedOver // crypto devices that would have been preferred
+	Inline        []InlineAnswer         // of the ports that were asked
 	Local, Remote netip.AddrPort
 	UDPEncap      bool
 	Selectors     []policy.Selector
@@ -318,6 +322,7 @@ func (d *Dataplane) describe(sa *association, c *C.struct_sp_sa_counters, now, h
 	s := SACounters{
 		Cell: child.Cell, Tunnel: d.cellName(child.Cell), SPI: child.SPI, Worker: child.Worker - 1,
 		Protocol: child.Protocol, Transport: child.Transport, Suite: child.Suite, ESN: child.ESN, Device: sa.session.DeviceName(),
+		Class: sa.session.Class, PassedOver: sa.session.PassedOver, Inline: slices.Clone(sa.inline),
 		Local: child.Local, Remote: child.Remote, UDPEncap: child.UDPEncap,
 		Selectors: slices.Clone(child.Selectors), ReplayWindow: child.ReplayWindow,
 		Soft: child.Soft, Hard: child.Hard,

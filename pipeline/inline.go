@@ -39,3 +39,10 @@ type InlineSA struct {
 	Sequence      uint64 // outbound: the first number
 	Userdata      uint64 // comes back with each packet of inline protocol
 }
+
+// InlineAnswer is what a port said when it was asked for an SA's session. Whoever asks keeps it with the SA, for SACounters.
+type InlineAnswer struct {
+	Port     string // PortSpec.Name
+	Protocol bool   // as in InlineSession, of no account if Refusal says something
+	Refusal  string // the error of Inline.Open; empty: the session is there
+}

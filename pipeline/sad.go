@@ -38,6 +38,7 @@ type association struct {
 	subject uint32  // of its drops in the workers' tally
 	session *cryptodev.Session
 	ah      *cryptodev.Session // of the AH around the ESP of a bundle
+	inline  []InlineAnswer     // of the ports that were asked for a session beside
 	soft    bool               // Handler.Expire was called
 }
 
@@ -456,25 +457,20 @@ func (d *Dataplane) routeSA(sa *outboundSA) {
 	C.sp_sa_out_set_adjacency(sa.c, C.uint16_t(i))
 }
 
-// queueDevices lists the crypto devices that workers use by enqueue and dequeue: all but those that do nothing but AEAD
-// in the worker's own thread, and libIPSec_MB, which is no device.
+// queueDevices lists the crypto devices that workers use by enqueue and dequeue.
 func (cfg *Config) queueDevices() []uint8 {
 	if cfg.Crypto == nil {
 		return nil
 	}
 	var ids []uint8
 	for _, device := range cfg.Crypto.Describe() {
-		if device.Direct {
+		if !device.Queued {
 			continue
-		}
-		queued := false
-		for _, suite := range device.Suites {
-			queued = queued || !device.CPU || !suite.AEAD()
 		}
 		name := C.CString(device.Name)
 		id := C.rte_cryptodev_get_dev_id(name)
 		C.free(unsafe.Pointer(name))
-		if queued && id >= 0 && len(ids) < C.SP_MAX_CRYPTO_DEVICES {
+		if id >= 0 && len(ids) < C.SP_MAX_CRYPTO_DEVICES {
 			ids = append(ids, uint8(id))
 		}
 	}

@@ -22,6 +22,7 @@ int spcrypto_configure(uint8_t id, uint16_t queue_pairs, int socket, struct spcr
 	out->driver = info.driver_name;
 	out->max_queue_pairs = RTE_MIN(info.max_nb_queue_pairs, (unsigned int)UINT16_MAX);
 	out->cpu = (info.feature_flags & RTE_CRYPTODEV_FF_SYM_CPU_CRYPTO) != 0;
+	out->hardware = (info.feature_flags & RTE_CRYPTODEV_FF_HW_ACCELERATED) != 0;
 	out->chaining = (info.feature_flags & RTE_CRYPTODEV_FF_SYM_OPERATION_CHAINING) != 0;
 	if (out->max_queue_pairs < queue_pairs)
 		return -ENOSPC;

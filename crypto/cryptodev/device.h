@@ -11,6 +11,7 @@ struct spcrypto_device {
 	uint32_t session_size;
 	uint16_t max_queue_pairs;
 	uint8_t cpu;      /* offers rte_cryptodev_sym_cpu_crypto_process */
+	uint8_t hardware; /* of its own */
 	uint8_t chaining; /* offers cipher and auth in one operation */
 };
 

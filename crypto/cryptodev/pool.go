@@ -50,6 +50,9 @@ type Options struct {
 	// Socket is the NUMA node of queues and sessions, SocketAny where it is of no
 	// account.
 	Socket int
+	// Classes is where sessions go, the best first; what is not in it gets none. Nil: the order of
+	// Devices decides alone.
+	Classes []Class
 }
 
 // device is an open crypto device.
@@ -60,6 +63,7 @@ type device struct {
 	created  bool // by us, so ours to remove
 	cpu      bool
 	chaining bool
+	hardware bool   // of its own, not the CPU's
 	size     uint32 // of its part of a session, octets
 	live     int    // sessions on it
 }
@@ -75,6 +79,7 @@ type Pool struct {
 	queuePairs int
 	capacity   int
 	live       int
+	classes    []Class
 }
 
 // ErrSessions means that every session the pool was opened for is in use.
@@ -95,7 +100,7 @@ func Open(options Options) (*Pool, error) {
 	if C.spcrypto_eal_running() == 0 {
 		return nil, errors.New("crypto devices: the EAL is not running, start it first")
 	}
-	pool := &Pool{queuePairs: options.QueuePairs, capacity: options.Sessions}
+	pool := &Pool{queuePairs: options.QueuePairs, capacity: options.Sessions, classes: options.Classes}
 	if err := pool.open(options); err != nil {
 		return nil, errors.Join(fmt.Errorf("crypto devices: %w", err), pool.Close())
 	}
@@ -171,7 +176,7 @@ func openDevice(spec string, options Options) (*device, error) {
 		return nil, errors.Join(err, dev.remove())
 	}
 	dev.driver = C.GoString(about.driver)
-	dev.cpu, dev.chaining = about.cpu != 0, about.chaining != 0
+	dev.cpu, dev.chaining, dev.hardware = about.cpu != 0, about.chaining != 0, about.hardware != 0
 	dev.size = uint32(about.session_size)
 	return dev, nil
 }
@@ -237,6 +242,8 @@ type DeviceInfo struct {
 	Driver     string
 	CPU        bool // offers cpu-crypto
 	Direct     bool // no device, but libIPSec_MB itself
+	Hardware   bool // has hardware of its own
+	Queued     bool // sessions may come to its queue pairs
 	QueuePairs int
 	Sessions   int            // live on it
 	Suites     []crypto.Suite // that it can do
@@ -260,7 +267,7 @@ func (p *Pool) Describe() []DeviceInfo {
 		list = append(list, p.describeLibrary())
 	}
 	for _, dev := range p.devices {
-		info := DeviceInfo{Name: dev.name, Driver: dev.driver, CPU: dev.cpu, QueuePairs: p.queuePairs, Sessions: dev.live}
+		info := DeviceInfo{Name: dev.name, Driver: dev.driver, CPU: dev.cpu, Hardware: dev.hardware, Queued: p.usesQueues(dev), QueuePairs: p.queuePairs, Sessions: dev.live}
 		for _, s := range crypto.Suites() {
 			if reason := dev.refuses(s, false); reason != "" {
 				info.Refused = append(info.Refused, Refusal{s, reason})

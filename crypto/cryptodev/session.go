@@ -9,6 +9,7 @@ import "C"
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"syscall"
 	"unsafe"
@@ -46,6 +47,9 @@ type Session struct {
 	ESN     bool
 	Encrypt bool
 
+	Class      Class
+	PassedOver []PassedOver // what would have been preferred, in that order
+
 	viaDevice bool
 	device    *device
 	library   *library
@@ -73,7 +77,7 @@ func ViaDevice() SessionOption { return func(s *Session) { s.viaDevice = true } 
 // ErrNoDevice means that no device can do the suite. The SA must not carry traffic.
 var ErrNoDevice = errors.New("no crypto device can do it")
 
-// NewSession makes a session on the first device that can do the suite. Keymat is laid
+// NewSession makes a session in the first way that can do the suite: of the order of classes, or of devices. Keymat is laid
 // out as crypto.NewESP takes it; it is read and not kept, and the salt, which is part
 // of the IV, is not used. A device that refuses is passed over; if all do, the error
 // wraps ErrNoDevice and says why for each.
@@ -100,30 +104,53 @@ func (p *Pool) NewSession(s crypto.Suite, keymat crypto.Secret, encrypt bool, op
 	return session, nil
 }
 
-// place makes the session with the library or on the first device that can do its suite.
+// place makes the session in the first way that can do its suite.
 func (p *Pool) place(s *Session, keymat []byte) error {
 	if s.Suite.AH() {
-		if p.library == nil {
-			return fmt.Errorf("%w: AH is done by libIPSec_MB alone, which is missing: %s", ErrNoDevice, ipsecMB().missing)
-		}
-		return p.library.createSession(s, keymat)
+		return p.placeAH(s, keymat)
 	}
-	var refusals []string
-	for _, dev := range p.devices {
-		if !s.viaDevice && p.libraryInstead(dev, s.Suite) {
-			return p.library.createSession(s, keymat)
-		}
-		reason := dev.refuses(s.Suite, s.ESN)
+	for _, w := range p.ways(s.Suite, s.viaDevice) {
+		reason := p.take(w, s, keymat)
 		if reason == "" {
-			err := dev.createSession(s, keymat, p.sessions)
-			if err == nil {
-				return nil
-			}
-			reason = err.Error()
+			s.Class = w.class
+			return nil
 		}
-		refusals = append(refusals, dev.name+": "+reason)
+		s.PassedOver = append(s.PassedOver, PassedOver{Device: w.name(), Class: w.class, Reason: reason})
+	}
+	if len(s.PassedOver) == 0 {
+		return fmt.Errorf("%w; none is of a class that may (%v)", ErrNoDevice, p.classes)
+	}
+	refusals := make([]string, 0, len(s.PassedOver))
+	for _, passed := range s.PassedOver {
+		refusals = append(refusals, passed.Device+": "+passed.Reason)
 	}
 	return fmt.Errorf("%w; asked %s", ErrNoDevice, strings.Join(refusals, "; "))
+}
+
+// placeAH makes a session of AH, which no device knows.
+func (p *Pool) placeAH(s *Session, keymat []byte) error {
+	switch {
+	case p.classes != nil && !slices.Contains(p.classes, ClassCPU):
+		return fmt.Errorf("%w: AH is done by the CPU alone, which is not of a class that may (%v)", ErrNoDevice, p.classes)
+	case p.library == nil:
+		return fmt.Errorf("%w: AH is done by libIPSec_MB alone, which is missing: %s", ErrNoDevice, ipsecMB().missing)
+	}
+	s.Class = ClassCPU
+	return p.library.createSession(s, keymat)
+}
+
+// take makes the session in one way, or says why that cannot be.
+func (p *Pool) take(w way, s *Session, keymat []byte) (reason string) {
+	var err error
+	if w.library {
+		err = p.library.createSession(s, keymat)
+	} else if reason = w.dev.refuses(s.Suite, s.ESN); reason == "" {
+		err = w.dev.createSession(s, keymat, w.class == ClassCPU, p.sessions)
+	}
+	if err != nil {
+		return err.Error()
+	}
+	return reason
 }
 
 // Free returns the session to its device, which clears the keys. No worker may use it
@@ -152,7 +179,7 @@ func (d *device) freeSession(s *Session) error {
 	return nil
 }
 
-func (d *device) createSession(s *Session, keymat []byte, pool *C.struct_rte_mempool) error {
+func (d *device) createSession(s *Session, keymat []byte, cpu bool, pool *C.struct_rte_mempool) error {
 	t := transformOf(s.Suite, s.ESN)
 	// The C side reads the keys where they are, so that there is no copy to wipe.
 	key, integKey := (*C.uint8_t)(&keymat[0]), (*C.uint8_t)(&keymat[0])
@@ -164,7 +191,7 @@ func (d *device) createSession(s *Session, keymat []byte, pool *C.struct_rte_mem
 	if handle == nil {
 		return fmt.Errorf("session refused: %w", syscall.Errno(-ret))
 	}
-	s.Device, s.Handle, s.CPU, s.device = d.id, handle, d.cpu && isGCM(s.Suite), d
+	s.Device, s.Handle, s.CPU, s.device = d.id, handle, cpu, d
 	d.live++
 	return nil
 }
