@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"net/netip"
+	"slices"
 	"testing"
 
 	"sallyport/crypto"
@@ -74,7 +75,8 @@ func bothWays(r *rig, out program.SA, tags int) {
 	for _, length := range []int{0, 1, 46, 1300} {
 		payload := inner(length)
 		sealed := outer(out, tags, seal(t, out, 7, payload, 4))
-		clear := outer(out, tags, unsealed(t, out, 7, payload, 4))
+		esp := unsealed(t, out, 7, payload, 4)
+		clear := outer(out, tags, esp)
 		if wire, _ := r.send(sender, clear); len(wire) != 1 || !bytes.Equal(wire[0], sealed) {
 			t.Fatalf("%d octets sent\n%x\nexpected\n%x", length, wire, sealed)
 		}
@@ -82,9 +84,9 @@ func bothWays(r *rig, out program.SA, tags int) {
 		if len(got) != 1 || got[0].Flags != (program.Flags{Secured: true, Userdata: 42}) {
 			t.Fatalf("%d octets received: %+v", length, got)
 		}
-		icv := out.Suite.ICVLen()
-		if end := len(clear) - icv; !bytes.Equal(got[0].frame[:end], clear[:end]) || !bytes.Equal(got[0].frame[end:], sealed[end:]) {
-			t.Fatalf("%d octets received\n%x\nexpected the clear text and the ICV\n%x", length, got[0].frame, clear)
+		headers, icv := len(sealed)-len(esp), len(sealed)-out.Suite.ICVLen()
+		if want := slices.Concat(sealed[:headers], clear[headers:icv], sealed[icv:]); !bytes.Equal(got[0].frame, want) {
+			t.Fatalf("%d octets received\n%x\nexpected headers, clear text and ICV\n%x", length, got[0].frame, want)
 		}
 	}
 }

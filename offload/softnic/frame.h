@@ -111,16 +111,53 @@ static inline int sp_nic_find_esp(const uint8_t *frame, uint32_t length, struct 
 	return (frame[out->esp] | frame[out->esp + 1] | frame[out->esp + 2] | frame[out->esp + 3]) != 0;
 }
 
+/* Adds up an Internet checksum (RFC 1071), not folded. */
+static inline uint32_t sp_nic_sum(const uint8_t *at, uint32_t length, uint32_t sum)
+{
+	for (uint32_t i = 0; i + 1 < length; i += 2)
+		sum += sp_nic_get16(at + i);
+	return length & 1 ? sum + ((uint32_t)at[length - 1] << 8) : sum;
+}
+
+static inline uint16_t sp_nic_checksum(uint32_t sum)
+{
+	sum = (sum & 0xffff) + (sum >> 16);
+	sum = (sum & 0xffff) + (sum >> 16);
+	return (uint16_t)~sum;
+}
+
 static inline void sp_nic_ipv4_checksum(uint8_t *ip)
 {
-	uint32_t sum = 0, length = 4u * (ip[0] & 15);
-
 	sp_nic_put16(ip + 10, 0);
-	for (uint32_t i = 0; i < length; i += 2)
-		sum += sp_nic_get16(ip + i);
-	sum = (sum & 0xffff) + (sum >> 16);
-	sum = (sum & 0xffff) + (sum >> 16);
-	sp_nic_put16(ip + 10, (uint16_t)~sum);
+	sp_nic_put16(ip + 10, sp_nic_checksum(sp_nic_sum(ip, 4u * (ip[0] & 15), 0)));
+}
+
+/* Of a UDP datagram over IPv6, where none is not allowed (RFC 8200 section 8.1). */
+static inline void sp_nic_udp6_checksum(const uint8_t *ip, uint8_t *udp)
+{
+	const uint32_t length = sp_nic_get16(udp + 4);
+	uint16_t checksum;
+
+	sp_nic_put16(udp + 6, 0);
+	checksum = sp_nic_checksum(sp_nic_sum(udp, length, sp_nic_sum(ip + 8, 32, length + SP_NIC_PROTOCOL_UDP)));
+	sp_nic_put16(udp + 6, checksum != 0 ? checksum : 0xffff);
+}
+
+/* TOS of IPv4 or traffic class of IPv6. */
+static inline uint8_t sp_nic_tos(const uint8_t *ip)
+{
+	return ip[0] >> 4 == 6 ? (uint8_t)(ip[0] << 4 | ip[1] >> 4) : ip[1];
+}
+
+static inline void sp_nic_set_tos(uint8_t *ip, uint8_t tos)
+{
+	if (ip[0] >> 4 == 6) {
+		ip[0] = (uint8_t)(0x60 | tos >> 4);
+		ip[1] = (uint8_t)(tos << 4 | (ip[1] & 15));
+		return;
+	}
+	ip[1] = tos;
+	sp_nic_ipv4_checksum(ip);
 }
 
 #endif

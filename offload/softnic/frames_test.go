@@ -77,11 +77,31 @@ func outer(sa program.SA, tags int, esp []byte) []byte {
 	if sa.UDPEncap {
 		esp, protocol = inUDP(esp), protocolUDP
 	}
-	return ethernet(tags, ipPacket(sa.Source.Addr(), sa.Destination.Addr(), protocol, esp))
+	ip := ipPacket(sa.Source.Addr(), sa.Destination.Addr(), protocol, esp)
+	if sa.UDPEncap && ip[0]>>4 == 6 {
+		setUDPChecksum(ip)
+	}
+	return ethernet(tags, ip)
+}
+
+// setUDPChecksum is for IPv6 (RFC 8200 section 8.1).
+func setUDPChecksum(ip []byte) {
+	udp := ip[40:]
+	udp[6], udp[7] = 0, 0
+	sum := uint32(len(udp)) + protocolUDP
+	for _, part := range [][]byte{ip[8:40], udp} {
+		for i, octet := range part {
+			sum += uint32(octet) << (8 * (1 - i&1))
+		}
+	}
+	for sum>>16 != 0 {
+		sum = sum&0xffff + sum>>16
+	}
+	binary.BigEndian.PutUint16(udp[6:], ^uint16(sum))
 }
 
 // reference is the SA by package crypto.
-func reference(t *testing.T, sa program.SA) *crypto.ESP {
+func reference(t testing.TB, sa program.SA) *crypto.ESP {
 	t.Helper()
 	esp, err := crypto.NewESP(sa.Suite, sa.SPI, sa.Keymat, crypto.WithESN(sa.ESN), crypto.WithTunnelMode(!sa.Transport))
 	if err != nil {
@@ -90,7 +110,7 @@ func reference(t *testing.T, sa program.SA) *crypto.ESP {
 	return esp
 }
 
-func seal(t *testing.T, sa program.SA, number uint64, payload []byte, next byte) []byte {
+func seal(t testing.TB, sa program.SA, number uint64, payload []byte, next byte) []byte {
 	t.Helper()
 	packet, err := reference(t, sa).Seal(number, nil, payload, next)
 	if err != nil {
@@ -100,7 +120,7 @@ func seal(t *testing.T, sa program.SA, number uint64, payload []byte, next byte)
 }
 
 // unsealed is what seal encrypts: with header, IV and trailer, and room for the ICV.
-func unsealed(t *testing.T, sa program.SA, number uint64, payload []byte, next byte) []byte {
+func unsealed(t testing.TB, sa program.SA, number uint64, payload []byte, next byte) []byte {
 	t.Helper()
 	packet := binary.BigEndian.AppendUint32(nil, sa.SPI)
 	packet = binary.BigEndian.AppendUint32(packet, uint32(number))

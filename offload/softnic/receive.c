@@ -1,6 +1,9 @@
 /* The receive callback: ESP that a rule names. */
 #include "frame.h"
 #include "nic.h"
+#include "window.h"
+
+#include <string.h>
 
 #include <rte_cycles.h>
 
@@ -50,6 +53,95 @@ static enum outcome decrypt(struct sp_nic_queue *q, struct sp_nic_session *s, st
 	return sp_nic_open(&s->cipher, q->library, at, text_length(s, esp), 0, 0) ? SECURED : FAILED;
 }
 
+/* RFC 6040 section 4.2, figure 4, by inner and outer field: not-ECT, ECT(1), ECT(0), CE. 0xff: the packet is lost, because its sender would not hear of the congestion. */
+static const uint8_t ecn_inside[4][4] = {{0, 0, 0, 0xff}, {1, 1, 1, 3}, {2, 1, 2, 3}, {3, 3, 3, 3}};
+
+/* Makes the frame one of the packet that a tunnel carried in the `length` octets from `at` on. */
+static enum outcome unwrap_tunnel(const struct sp_nic_session *s, struct rte_mbuf *m, const struct sp_nic_esp *esp, uint32_t at, uint32_t length, uint8_t next)
+{
+	uint8_t *frame = rte_pktmbuf_mtod(m, uint8_t *), *inner = frame + at;
+	uint8_t tos, ecn;
+	struct sp_nic_ip ip;
+
+	if (next == SP_NIC_PROTOCOL_NONE)
+		return DUMMY;
+	if (!sp_nic_read_ip(inner, length, &ip) || next != (ip.ipv6 ? SP_NIC_PROTOCOL_IPV6 : SP_NIC_PROTOCOL_IPV4))
+		return FAILED;
+	tos = sp_nic_tos(inner);
+	ecn = s->ecn ? ecn_inside[tos & 3][sp_nic_tos(frame + esp->l3) & 3] : tos & 3;
+	if (ecn == 0xff)
+		return FAILED;
+	if (ecn != (tos & 3))
+		sp_nic_set_tos(inner, (uint8_t)((tos & ~3) | ecn));
+	memmove(inner - esp->l3, frame, esp->l3);
+	sp_nic_put16(inner - 2, ip.ipv6 ? SP_NIC_TYPE_IPV6 : SP_NIC_TYPE_IPV4);
+	/* what is behind the inner packet goes with the trailer: padding against traffic analysis, and Ethernet's */
+	(void)rte_pktmbuf_trim(m, (uint16_t)(m->data_len - at - ip.total));
+	(void)rte_pktmbuf_adj(m, (uint16_t)(at - esp->l3));
+	return SECURED;
+}
+
+/* Gives the packet its own payload back. */
+static enum outcome unwrap_transport(struct rte_mbuf *m, const struct sp_nic_esp *esp, uint32_t at, uint32_t length, uint8_t next)
+{
+	uint8_t *frame = rte_pktmbuf_mtod(m, uint8_t *), *ip;
+	const uint32_t header = esp->ip.header, gap = at - esp->l3 - header;
+
+	if (next == SP_NIC_PROTOCOL_NONE)
+		return DUMMY;
+	memmove(frame + gap, frame, esp->l3 + header);
+	ip = frame + gap + esp->l3;
+	if (esp->ip.ipv6) {
+		ip[6] = next;
+		sp_nic_put16(ip + 4, (uint16_t)length);
+	} else {
+		ip[9] = next;
+		sp_nic_put16(ip + 2, (uint16_t)(header + length));
+		sp_nic_ipv4_checksum(ip);
+	}
+	(void)rte_pktmbuf_trim(m, (uint16_t)(m->data_len - at - length));
+	(void)rte_pktmbuf_adj(m, (uint16_t)gap);
+	return SECURED;
+}
+
+/* What is left of a packet whose ICV was right. */
+static enum outcome unwrap(const struct sp_nic_session *s, struct rte_mbuf *m, const struct sp_nic_esp *esp)
+{
+	const uint8_t *frame = rte_pktmbuf_mtod(m, const uint8_t *);
+	const uint32_t at = esp->esp + SP_NIC_ESP_HEADER + s->cipher.iv_length, end = at + text_length(s, esp);
+	const uint32_t padding = frame[end - 2];
+	const uint8_t next = frame[end - 1];
+
+	if (padding + 2 > end - at)
+		return FAILED;
+	for (uint32_t i = 0; i < padding; i++)
+		if (frame[end - 2 - padding + i] != i + 1)
+			return FAILED;
+	if (s->transport)
+		return unwrap_transport(m, esp, at, end - 2 - padding - at, next);
+	return unwrap_tunnel(s, m, esp, at, end - 2 - padding - at, next);
+}
+
+static enum outcome open_protocol(struct sp_nic_queue *q, struct sp_nic_session *s, struct rte_mbuf *m, const struct sp_nic_esp *esp)
+{
+	uint8_t *at = rte_pktmbuf_mtod(m, uint8_t *) + esp->esp;
+	enum outcome outcome = FAILED;
+	uint64_t number;
+	uint32_t low_be;
+
+	memcpy(&low_be, at + 4, 4);
+	rte_spinlock_lock(&s->lock); /* queues share the window */
+	number = sp_nic_number(s, rte_be_to_cpu_32(low_be));
+	if (!sp_nic_window_allows(s, number)) {
+		q->counters.replayed++;
+	} else if (sp_nic_open(&s->cipher, q->library, at, text_length(s, esp), s->esn, (uint32_t)(number >> 32))) {
+		sp_nic_window_accept(s, number);
+		outcome = unwrap(s, m, esp);
+	}
+	rte_spinlock_unlock(&s->lock);
+	return outcome;
+}
+
 static enum outcome receive(struct sp_nic_queue *q, struct rte_mbuf *m)
 {
 	struct sp_nic *nic = q->nic;
@@ -69,7 +161,7 @@ static enum outcome receive(struct sp_nic_queue *q, struct rte_mbuf *m)
 	if (sp_nic_nth(q, nic->fault.mangle))
 		frame[esp.end - 1] ^= 1;
 	*rte_security_dynfield(m) = s->userdata;
-	outcome = decrypt(q, s, m, &esp);
+	outcome = s->protocol ? open_protocol(q, s, m, &esp) : decrypt(q, s, m, &esp);
 	q->counters.rx_secured += outcome == SECURED;
 	q->counters.rx_failed += outcome == FAILED;
 	q->counters.dummies += outcome == DUMMY;

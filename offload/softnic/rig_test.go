@@ -16,7 +16,7 @@ import (
 
 // rig is a port in memory with a software NIC, and the wires at its other side.
 type rig struct {
-	t        *testing.T
+	t        testing.TB
 	port     ethdev.Port
 	nic      *softnic.NIC
 	sessions *program.Sessions
@@ -31,7 +31,7 @@ const (
 	wireLength  = 256 // frames that the wire holds
 )
 
-func newRig(t *testing.T, o softnic.Options) *rig {
+func newRig(t testing.TB, o softnic.Options) *rig {
 	t.Helper()
 	rigs++
 	r := &rig{t: t}
@@ -78,7 +78,7 @@ func newRig(t *testing.T, o softnic.Options) *rig {
 	return r
 }
 
-func check(t *testing.T, err error) {
+func check(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Error(err)

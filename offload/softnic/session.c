@@ -49,6 +49,9 @@ static int check(const struct sp_nic *nic, const struct rte_security_session_con
 		return -ENOTSUP;
 	if (offered->ipsec.replay_win_sz_max != 0 && conf->ipsec.replay_win_sz > offered->ipsec.replay_win_sz_max)
 		return -ENOTSUP;
+	if (conf->ipsec.life.packets_hard_limit != 0 || conf->ipsec.life.bytes_hard_limit != 0 || conf->ipsec.life.packets_soft_limit != 0 ||
+	    conf->ipsec.life.bytes_soft_limit != 0)
+		return -ENOTSUP;
 	suite = sp_nic_suite_of(conf->crypto_xform);
 	if (suite < 0)
 		return suite;
