@@ -117,6 +117,7 @@ type SACounters struct {
 	Worker        int             // whose SA it is (RFC 9611), as in Flow: that alone sends by it and takes what comes by it; -1: no single one's
 	Protocol      crypto.Protocol // ProtocolESP or ProtocolAH
 	Transport     bool
+	Encapsulation Encapsulation
 	Around        crypto.Suite // of the AH around ESP; zero for none
 	AroundSPI     uint32       // of the same
 	Suite         crypto.Suite
@@ -124,7 +125,6 @@ type SACounters struct {
 	Device        string // crypto device
 	Class         cryptodev.Class
 	PassedOver    []cryptodev.PassedOver // crypto devices that would have been preferred
-	Inline        []InlineAnswer         // of the ports that were asked
 	Local, Remote netip.AddrPort
 	UDPEncap      bool
 	Selectors     []policy.Selector
@@ -137,6 +137,7 @@ type SACounters struct {
 	Sequence      uint64        // outbound: last used; inbound: highest seen
 	Idle          time.Duration // since the last packet; 0 when there was none yet
 	Memory        int           // bytes of DPDK memory beside the crypto session
+	Inline        SAInline      // what its port's NIC does of it
 	// Drops is packets that came in by the SA and were not accepted, or should have left by it and did not, by reason; reasons
 	// that did not occur are left out.
 	Drops map[string]uint64
@@ -321,8 +322,8 @@ func (d *Dataplane) describe(sa *association, c *C.struct_sp_sa_counters, now, h
 	child := &sa.child
 	s := SACounters{
 		Cell: child.Cell, Tunnel: d.cellName(child.Cell), SPI: child.SPI, Worker: child.Worker - 1,
-		Protocol: child.Protocol, Transport: child.Transport, Suite: child.Suite, ESN: child.ESN, Device: sa.session.DeviceName(),
-		Class: sa.session.Class, PassedOver: sa.session.PassedOver, Inline: slices.Clone(sa.inline),
+		Protocol: child.Protocol, Transport: child.Transport, Encapsulation: child.Encapsulation, Suite: child.Suite, ESN: child.ESN, Device: sa.session.DeviceName(),
+		Class: sa.session.Class, PassedOver: sa.session.PassedOver,
 		Local: child.Local, Remote: child.Remote, UDPEncap: child.UDPEncap,
 		Selectors: slices.Clone(child.Selectors), ReplayWindow: child.ReplayWindow,
 		Soft: child.Soft, Hard: child.Hard,

@@ -38,11 +38,17 @@ type InlineSA struct {
 	ReplayWindow  int    // packets, inbound only
 	Sequence      uint64 // outbound: the first number
 	Userdata      uint64 // comes back with each packet of inline protocol
+
+	// NoCrypto and NoProtocol say why a kind of session is out of the question, "" if it is not.
+	NoCrypto, NoProtocol string
 }
 
-// InlineAnswer is what a port said when it was asked for an SA's session. Whoever asks keeps it with the SA, for SACounters.
-type InlineAnswer struct {
-	Port     string // PortSpec.Name
-	Protocol bool   // as in InlineSession, of no account if Refusal says something
-	Refusal  string // the error of Inline.Open; empty: the session is there
+// SAInline is what an SA has of its port's NIC.
+type SAInline struct {
+	Session  bool   // it has a session, beside the CPU's
+	Protocol bool   // of inline protocol, else inline crypto
+	Port     uint16 // DPDK port id
+	Refused  string // why there is none, "" where none was asked for
+	Packets  uint64 // that the NIC has sealed or opened; the SA's others were the CPU's
+	Stopped  bool   // outbound, inline protocol: the CPU has taken over, until the next rekey
 }

@@ -38,7 +38,6 @@ type association struct {
 	subject uint32  // of its drops in the workers' tally
 	session *cryptodev.Session
 	ah      *cryptodev.Session // of the AH around the ESP of a bundle
-	inline  []InlineAnswer     // of the ports that were asked for a session beside
 	soft    bool               // Handler.Expire was called
 }
 
