@@ -21,7 +21,8 @@ type rig struct {
 	nic      *softnic.NIC
 	sessions *program.Sessions
 	pool     *mempool.Mempool
-	rx, tx   *ring.Ring
+	rx, tx   *ring.Ring   // of the first queue
+	out      []*ring.Ring // of all
 }
 
 var rigs int
@@ -31,7 +32,13 @@ const (
 	wireLength  = 256 // frames that the wire holds
 )
 
+// newRig makes a port of one queue.
 func newRig(t testing.TB, o softnic.Options) *rig {
+	t.Helper()
+	return newRigOf(t, o, 1)
+}
+
+func newRigOf(t testing.TB, o softnic.Options, queues int) *rig {
 	t.Helper()
 	rigs++
 	r := &rig{t: t}
@@ -46,23 +53,18 @@ func newRig(t testing.TB, o softnic.Options) *rig {
 		}
 		r.pool.Free()
 	})
-	for wire, to := range map[string]**ring.Ring{"rx": &r.rx, "tx": &r.tx} {
-		made, err := ring.Create(name+wire, wireLength)
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(made.Free)
-		*to = made
-	}
-	if r.port, err = ethdev.FromRings(name, []*ring.Ring{r.rx}, []*ring.Ring{r.tx}); err != nil {
+	in := wires(t, name+"rx", queues)
+	r.out = wires(t, name+"tx", queues)
+	r.rx, r.tx = in[0], r.out[0]
+	if r.port, err = ethdev.FromRings(name, in, r.out); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { check(t, r.port.Close()) })
-	if _, err := ethdev.Setup(r.port, ethdev.PortConfig{Name: name, Pool: r.pool}); err != nil {
+	if _, err := ethdev.Setup(r.port, ethdev.PortConfig{Name: name, Pool: r.pool, RxQueues: queues, TxQueues: queues}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { check(t, r.port.Stop()) })
-	if r.nic, err = softnic.Attach(uint16(r.port), 1, o); err != nil {
+	if r.nic, err = softnic.Attach(uint16(r.port), queues, o); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { check(t, r.nic.Detach()) })
@@ -76,6 +78,21 @@ func newRig(t testing.TB, o softnic.Options) *rig {
 		r.sessions.Free()
 	})
 	return r
+}
+
+// wires makes a ring for each queue of one direction.
+func wires(t testing.TB, name string, queues int) []*ring.Ring {
+	t.Helper()
+	var list []*ring.Ring
+	for queue := range queues {
+		made, err := ring.Create(fmt.Sprint(name, queue), wireLength)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(made.Free)
+		list = append(list, made)
+	}
+	return list
 }
 
 func check(t testing.TB, err error) {
@@ -128,9 +145,11 @@ func (r *rig) send(session *program.Session, frames ...[]byte) (out [][]byte, ke
 }
 
 // wire empties the wire that the port sends on.
-func (r *rig) wire() [][]byte {
+func (r *rig) wire() [][]byte { return emptied(r.tx) }
+
+func emptied(wire *ring.Ring) [][]byte {
 	packets := make([]unsafe.Pointer, wireLength)
-	packets = packets[:r.tx.DequeueBurst(packets)]
+	packets = packets[:wire.DequeueBurst(packets)]
 	defer mbuf.FreeBulk(packets)
 	return mbuf.Frames(packets)
 }
