@@ -97,3 +97,28 @@ func (p *Pool) usesQueues(d *device) bool {
 		return d.refuses(s, false) == "" && slices.ContainsFunc(p.ways(s, false), func(w way) bool { return w.dev == d && w.class != ClassCPU })
 	})
 }
+
+// Way is where a suite could be done, and why it cannot: nothing if it can.
+type Way struct {
+	Device  string
+	Class   Class
+	Refusal string
+}
+
+// Ways lists the ways that NewSession would try for a suite, the best first.
+func (p *Pool) Ways(s crypto.Suite, esn bool) []Way {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if s.AH() {
+		return []Way{{Device: libraryName, Class: ClassCPU, Refusal: p.refusesAH()}}
+	}
+	var list []Way
+	for _, w := range p.ways(s, false) {
+		listed := Way{Device: w.name(), Class: w.class}
+		if !w.library {
+			listed.Refusal = w.dev.refuses(s, esn)
+		}
+		list = append(list, listed)
+	}
+	return list
+}

@@ -5,13 +5,26 @@
 #include <rte_cryptodev.h>
 #include <rte_errno.h>
 
-static enum spcrypto_refusal check_aead(uint8_t id, const struct spcrypto_transform *transform)
+/* The entry of one algorithm in a table that ends with RTE_CRYPTO_OP_TYPE_UNDEFINED, NULL for none. */
+static const struct rte_cryptodev_symmetric_capability *find(const struct rte_cryptodev_capabilities *table, enum rte_crypto_sym_xform_type type, int algorithm)
 {
-	struct rte_cryptodev_sym_capability_idx index = { .type = RTE_CRYPTO_SYM_XFORM_AEAD };
-	const struct rte_cryptodev_symmetric_capability *capability;
+	for (; table != NULL && table->op != RTE_CRYPTO_OP_TYPE_UNDEFINED; table++) {
+		const struct rte_cryptodev_symmetric_capability *sym = &table->sym;
 
-	index.algo.aead = transform->aead;
-	capability = rte_cryptodev_sym_capability_get(id, &index);
+		if (table->op != RTE_CRYPTO_OP_TYPE_SYMMETRIC || sym->xform_type != type)
+			continue;
+		if ((type == RTE_CRYPTO_SYM_XFORM_AEAD && (int)sym->aead.algo == algorithm) ||
+		    (type == RTE_CRYPTO_SYM_XFORM_CIPHER && (int)sym->cipher.algo == algorithm) ||
+		    (type == RTE_CRYPTO_SYM_XFORM_AUTH && (int)sym->auth.algo == algorithm))
+			return sym;
+	}
+	return NULL;
+}
+
+static enum spcrypto_refusal check_aead(const struct rte_cryptodev_capabilities *table, const struct spcrypto_transform *transform)
+{
+	const struct rte_cryptodev_symmetric_capability *capability = find(table, RTE_CRYPTO_SYM_XFORM_AEAD, transform->aead);
+
 	if (capability == NULL)
 		return SPCRYPTO_NO_AEAD;
 	if (rte_cryptodev_sym_capability_check_aead(capability, transform->key_length, transform->icv_length,
@@ -20,13 +33,10 @@ static enum spcrypto_refusal check_aead(uint8_t id, const struct spcrypto_transf
 	return SPCRYPTO_ACCEPTED;
 }
 
-static enum spcrypto_refusal check_cipher(uint8_t id, const struct spcrypto_transform *transform)
+static enum spcrypto_refusal check_cipher(const struct rte_cryptodev_capabilities *table, const struct spcrypto_transform *transform)
 {
-	struct rte_cryptodev_sym_capability_idx index = { .type = RTE_CRYPTO_SYM_XFORM_CIPHER };
-	const struct rte_cryptodev_symmetric_capability *capability;
+	const struct rte_cryptodev_symmetric_capability *capability = find(table, RTE_CRYPTO_SYM_XFORM_CIPHER, transform->cipher);
 
-	index.algo.cipher = transform->cipher;
-	capability = rte_cryptodev_sym_capability_get(id, &index);
 	if (capability == NULL)
 		return SPCRYPTO_NO_CIPHER;
 	if (rte_cryptodev_sym_capability_check_cipher(capability, transform->key_length, transform->iv_length) != 0)
@@ -34,13 +44,10 @@ static enum spcrypto_refusal check_cipher(uint8_t id, const struct spcrypto_tran
 	return SPCRYPTO_ACCEPTED;
 }
 
-static enum spcrypto_refusal check_auth(uint8_t id, const struct spcrypto_transform *transform)
+static enum spcrypto_refusal check_auth(const struct rte_cryptodev_capabilities *table, const struct spcrypto_transform *transform)
 {
-	struct rte_cryptodev_sym_capability_idx index = { .type = RTE_CRYPTO_SYM_XFORM_AUTH };
-	const struct rte_cryptodev_symmetric_capability *capability;
+	const struct rte_cryptodev_symmetric_capability *capability = find(table, RTE_CRYPTO_SYM_XFORM_AUTH, transform->auth);
 
-	index.algo.auth = transform->auth;
-	capability = rte_cryptodev_sym_capability_get(id, &index);
 	if (capability == NULL)
 		return SPCRYPTO_NO_AUTH;
 	if (rte_cryptodev_sym_capability_check_auth(capability, transform->integ_key_length, transform->icv_length,
@@ -49,15 +56,23 @@ static enum spcrypto_refusal check_auth(uint8_t id, const struct spcrypto_transf
 	return SPCRYPTO_ACCEPTED;
 }
 
-enum spcrypto_refusal spcrypto_check(uint8_t id, const struct spcrypto_transform *transform)
+enum spcrypto_refusal spcrypto_check_table(const struct rte_cryptodev_capabilities *table, const struct spcrypto_transform *transform)
 {
 	enum spcrypto_refusal refusal = SPCRYPTO_ACCEPTED;
 
 	if (transform->shape == SPCRYPTO_AEAD)
-		return check_aead(id, transform);
+		return check_aead(table, transform);
 	if (transform->shape == SPCRYPTO_CHAIN)
-		refusal = check_cipher(id, transform);
-	return refusal == SPCRYPTO_ACCEPTED ? check_auth(id, transform) : refusal;
+		refusal = check_cipher(table, transform);
+	return refusal == SPCRYPTO_ACCEPTED ? check_auth(table, transform) : refusal;
+}
+
+enum spcrypto_refusal spcrypto_check(uint8_t id, const struct spcrypto_transform *transform)
+{
+	struct rte_cryptodev_info info;
+
+	rte_cryptodev_info_get(id, &info);
+	return spcrypto_check_table(info.capabilities, transform);
 }
 
 static void fill_aead(struct rte_crypto_sym_xform *xform, const struct spcrypto_transform *transform,
@@ -99,29 +114,36 @@ static void fill_auth(struct rte_crypto_sym_xform *xform, const struct spcrypto_
 	xform->auth.digest_length = transform->icv_length;
 }
 
+void spcrypto_fill(struct rte_crypto_sym_xform xforms[2], const struct spcrypto_transform *transform, const uint8_t *encr_key,
+		   const uint8_t *integ_key, int encrypt)
+{
+	struct rte_crypto_sym_xform *first = &xforms[0], *second = &xforms[1];
+
+	memset(xforms, 0, 2 * sizeof(*xforms));
+	if (transform->shape == SPCRYPTO_AEAD) {
+		fill_aead(first, transform, encr_key, encrypt);
+	} else if (transform->shape == SPCRYPTO_AUTH) {
+		fill_auth(first, transform, integ_key, encrypt);
+	} else if (encrypt) {
+		/* ESP encrypts and then authenticates the ciphertext: RFC 4303 section 3.3.2. */
+		fill_cipher(first, transform, encr_key, encrypt);
+		fill_auth(second, transform, integ_key, encrypt);
+		first->next = second;
+	} else {
+		fill_auth(first, transform, integ_key, encrypt);
+		fill_cipher(second, transform, encr_key, encrypt);
+		first->next = second;
+	}
+}
+
 void *spcrypto_session_create(uint8_t id, const struct spcrypto_transform *transform, const uint8_t *encr_key,
 			      const uint8_t *integ_key, int encrypt, struct rte_mempool *sessions, int *error)
 {
-	struct rte_crypto_sym_xform first, second;
+	struct rte_crypto_sym_xform xforms[2];
 	void *session;
 
-	memset(&first, 0, sizeof(first));
-	memset(&second, 0, sizeof(second));
-	if (transform->shape == SPCRYPTO_AEAD) {
-		fill_aead(&first, transform, encr_key, encrypt);
-	} else if (transform->shape == SPCRYPTO_AUTH) {
-		fill_auth(&first, transform, integ_key, encrypt);
-	} else if (encrypt) {
-		/* ESP encrypts and then authenticates the ciphertext: RFC 4303 section 3.3.2. */
-		fill_cipher(&first, transform, encr_key, encrypt);
-		fill_auth(&second, transform, integ_key, encrypt);
-		first.next = &second;
-	} else {
-		fill_auth(&first, transform, integ_key, encrypt);
-		fill_cipher(&second, transform, encr_key, encrypt);
-		first.next = &second;
-	}
-	session = rte_cryptodev_sym_session_create(id, &first, sessions);
+	spcrypto_fill(xforms, transform, encr_key, integ_key, encrypt);
+	session = rte_cryptodev_sym_session_create(id, xforms, sessions);
 	*error = session == NULL ? -rte_errno : 0;
 	return session;
 }

@@ -129,14 +129,22 @@ func (p *Pool) place(s *Session, keymat []byte) error {
 
 // placeAH makes a session of AH, which no device knows.
 func (p *Pool) placeAH(s *Session, keymat []byte) error {
-	switch {
-	case p.classes != nil && !slices.Contains(p.classes, ClassCPU):
-		return fmt.Errorf("%w: AH is done by the CPU alone, which is not of a class that may (%v)", ErrNoDevice, p.classes)
-	case p.library == nil:
-		return fmt.Errorf("%w: AH is done by libIPSec_MB alone, which is missing: %s", ErrNoDevice, ipsecMB().missing)
+	if reason := p.refusesAH(); reason != "" {
+		return fmt.Errorf("%w: %s", ErrNoDevice, reason)
 	}
 	s.Class = ClassCPU
 	return p.library.createSession(s, keymat)
+}
+
+// refusesAH says why there is no AH, or nothing if there is.
+func (p *Pool) refusesAH() string {
+	switch {
+	case p.classes != nil && !slices.Contains(p.classes, ClassCPU):
+		return fmt.Sprintf("AH is done by the CPU alone, which is not of a class that may (%v)", p.classes)
+	case p.library == nil:
+		return "AH is done by libIPSec_MB alone, which is missing: " + ipsecMB().missing
+	}
+	return ""
 }
 
 // take makes the session in one way, or says why that cannot be.
@@ -181,11 +189,7 @@ func (d *device) freeSession(s *Session) error {
 
 func (d *device) createSession(s *Session, keymat []byte, cpu bool, pool *C.struct_rte_mempool) error {
 	t := transformOf(s.Suite, s.ESN)
-	// The C side reads the keys where they are, so that there is no copy to wipe.
-	key, integKey := (*C.uint8_t)(&keymat[0]), (*C.uint8_t)(&keymat[0])
-	if !s.Suite.AEAD() {
-		integKey = (*C.uint8_t)(&keymat[s.Suite.KeyLen()+s.Suite.SaltLen()])
-	}
+	key, integKey := keysIn(keymat, s.Suite)
 	var ret C.int
 	handle := C.spcrypto_session_create(C.uint8_t(d.id), &t, key, integKey, truth(s.Encrypt), pool, &ret)
 	if handle == nil {
@@ -194,6 +198,16 @@ func (d *device) createSession(s *Session, keymat []byte, cpu bool, pool *C.stru
 	s.Device, s.Handle, s.CPU, s.device = d.id, handle, cpu, d
 	d.live++
 	return nil
+}
+
+// keysIn is where the keys of cipher and integrity stand in key material. The C side reads them there, so that there is no
+// copy to wipe.
+func keysIn(keymat []byte, s crypto.Suite) (key, integKey *C.uint8_t) {
+	key, integKey = (*C.uint8_t)(&keymat[0]), (*C.uint8_t)(&keymat[0])
+	if !s.AEAD() {
+		integKey = (*C.uint8_t)(&keymat[s.KeyLen()+s.SaltLen()])
+	}
+	return key, integKey
 }
 
 // What DPDK calls the algorithms. Those of AEAD stand in for a cipher.
@@ -264,7 +278,12 @@ func (d *device) refuses(s crypto.Suite, esn bool) string {
 	if t.shape == C.SPCRYPTO_CHAIN && !d.chaining {
 		return "does not chain cipher and integrity"
 	}
-	switch C.spcrypto_check(C.uint8_t(d.id), &t) {
+	return refusalOf(C.spcrypto_check(C.uint8_t(d.id), &t), s, &t)
+}
+
+// refusalOf says what a check of capabilities has found missing, nothing if all is there.
+func refusalOf(found uint32, s crypto.Suite, t *C.struct_spcrypto_transform) string {
+	switch found {
 	case C.SPCRYPTO_NO_AEAD, C.SPCRYPTO_NO_CIPHER:
 		return fmt.Sprintf("has no %s", s.Encr)
 	case C.SPCRYPTO_NO_AEAD_SIZE:

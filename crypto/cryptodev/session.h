@@ -6,6 +6,7 @@
 
 #include <rte_crypto.h>
 #include <rte_crypto_sym.h>
+#include <rte_cryptodev.h>
 #include <rte_mempool.h>
 
 /* The IV of an operation stands right behind it, in the private area. */
@@ -44,6 +45,13 @@ enum spcrypto_refusal {
 
 /* Asks the capabilities of the device. */
 enum spcrypto_refusal spcrypto_check(uint8_t id, const struct spcrypto_transform *transform);
+
+/* The same of a table of capabilities, such as rte_security has for a port. */
+enum spcrypto_refusal spcrypto_check_table(const struct rte_cryptodev_capabilities *table, const struct spcrypto_transform *transform);
+
+/* Describes a transform with its keys, which it points to, in one xform or in a chain of two. */
+void spcrypto_fill(struct rte_crypto_sym_xform xforms[2], const struct spcrypto_transform *transform, const uint8_t *encr_key,
+		   const uint8_t *integ_key, int encrypt);
 
 /* Keys are read in place and not kept: encr_key of key_length, integ_key of
  * integ_key_length. On failure returns NULL and sets *error to a negative errno. */

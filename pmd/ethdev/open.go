@@ -25,6 +25,7 @@ type PortConfig struct {
 	MTU           int              // largest IP packet in bytes; 0 means 1500
 	Pool          *mempool.Mempool // where received packets go; DataRoom says how large its buffers must be
 	Promiscuous   bool             // receive frames to other MAC addresses
+	Security      bool             // make ready for inline IPsec where the device has it: drivers make no sessions otherwise
 }
 
 // Offloads says which checksums of received packets the device checks: the packet's RTE_MBUF_F_RX_IP_CKSUM_ and L4_CKSUM_ flags say
@@ -183,6 +184,9 @@ func (d *Device) options(cfg *PortConfig, info *Info) ([]Option, error) {
 		RxTCPChecksum:  checksums&RxOffloadTCPChecksum != 0,
 	}
 	options := []Option{OptRxOffloads(checksums)}
+	if cfg.Security {
+		options = append(options, OptRxOffloads(info.RxOffloads&RxOffloadSecurity), OptTxOffloads(info.TxOffloads&TxOffloadSecurity))
+	}
 	if cfg.RxQueues > 1 {
 		types := info.RSSTypes & RSSTypes
 		switch {

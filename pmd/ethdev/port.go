@@ -32,12 +32,14 @@ const (
 	RxOffloadUDPChecksum  uint64 = C.RTE_ETH_RX_OFFLOAD_UDP_CKSUM
 	RxOffloadTCPChecksum  uint64 = C.RTE_ETH_RX_OFFLOAD_TCP_CKSUM
 	RxOffloadScatter      uint64 = C.RTE_ETH_RX_OFFLOAD_SCATTER
+	RxOffloadSecurity     uint64 = C.RTE_ETH_RX_OFFLOAD_SECURITY
 )
 
 // Tx offloads, for OptTxOffloads and Info.TxOffloads.
 const (
 	TxOffloadIPv4Checksum uint64 = C.RTE_ETH_TX_OFFLOAD_IPV4_CKSUM
 	TxOffloadMultiSegs    uint64 = C.RTE_ETH_TX_OFFLOAD_MULTI_SEGS
+	TxOffloadSecurity     uint64 = C.RTE_ETH_TX_OFFLOAD_SECURITY
 )
 
 // RSSTypes are the hash types that spread flows by address and port, IPv4 and IPv6, and SAs by SPI, for OptRSS and Info.RSSTypes.

@@ -1,0 +1,154 @@
+package offload
+
+import (
+	"cmp"
+	"slices"
+
+	"sallyport/crypto"
+	"sallyport/crypto/cryptodev"
+	"sallyport/pipeline"
+)
+
+// Plan is how the work of one direction of an SA is done.
+type Plan string
+
+// The plans.
+const (
+	InlineProtocol    Plan = "inline_protocol"    // the port does headers, numbers, window and crypto
+	InlineCrypto      Plan = "inline_crypto"      // the port does the crypto
+	LookasideProtocol Plan = "lookaside_protocol" // a crypto device does ESP
+	LookasideCrypto   Plan = "lookaside_crypto"   // a crypto device does the crypto
+	CPUCrypto         Plan = "cpu"                // the worker does it
+)
+
+// Plans lists all plans.
+func Plans() []Plan {
+	return []Plan{InlineProtocol, InlineCrypto, LookasideProtocol, LookasideCrypto, CPUCrypto}
+}
+
+// Candidate is one way for an SA.
+type Candidate struct {
+	Plan    Plan
+	Device  string // a port's name, or a crypto device's
+	Refusal string // why not, as far as capabilities tell; empty: it can
+}
+
+// need is what an SA asks of whoever does its work.
+type need struct {
+	outbound, transport, udp, esn bool
+
+	bundle bool // of AH and ESP
+	suite  crypto.Suite
+	window int
+	wrap   pipeline.Encapsulation
+}
+
+func needOf(sa *pipeline.InlineSA) need {
+	return need{outbound: sa.Outbound, transport: sa.Transport, udp: sa.UDPEncap, esn: sa.ESN, suite: sa.Suite, window: sa.ReplayWindow, wrap: sa.Encapsulation}
+}
+
+// plan is that of a session of a crypto device.
+func (c step) plan() Plan {
+	if c.crypto == cryptodev.ClassCPU {
+		return CPUCrypto
+	}
+	return LookasideCrypto
+}
+
+// inlinePlans is what is asked of a port, the best first. An inbound window inside a NIC cannot be read back, so that no CPU can go on with such an SA: for inbound, crypto alone is better.
+func inlinePlans(outbound bool) []Plan {
+	if outbound {
+		return []Plan{InlineProtocol, InlineCrypto}
+	}
+	return []Plan{InlineCrypto, InlineProtocol}
+}
+
+// candidates lists the ways of an SA, the best first, on some of the ports.
+func (p *Planner) candidates(n need, ports []*port) []Candidate {
+	var list []Candidate
+	ways := p.crypto.Ways(n.suite, n.esn)
+	for _, s := range p.steps {
+		if s.inline {
+			for _, port := range ports {
+				for _, plan := range inlinePlans(n.outbound) {
+					list = append(list, Candidate{Plan: plan, Device: port.name, Refusal: port.refuses(plan, n)})
+				}
+			}
+			continue
+		}
+		for _, w := range ways {
+			if w.Class == s.crypto {
+				list = append(list, Candidate{Plan: s.plan(), Device: w.Device, Refusal: w.Refusal})
+			}
+		}
+	}
+	return list
+}
+
+// Chosen is what came of an SA: its plan, and why not each way that would have been better.
+type Chosen struct {
+	Plan    Plan
+	Device  string
+	Refused []Candidate
+}
+
+// Explain says by which plan an SA goes and why by none before. Where capabilities were no obstacle it is what port or device said when it was asked.
+func (p *Planner) Explain(sa *pipeline.SACounters) Chosen {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	ports := slices.DeleteFunc(slices.Clone(p.ports), func(port *port) bool { return !port.wan })
+	if asked := p.numbered(sa.Inline.Port); asked != nil && sa.Inline.Session {
+		ports = []*port{asked}
+	}
+	chosen, asked := p.planOf(sa), map[Candidate]string{}
+	for _, port := range ports {
+		for _, plan := range inlinePlans(sa.Outbound) {
+			asked[Candidate{Plan: plan, Device: port.name}] = p.said(sa, plan)
+		}
+	}
+	for _, passed := range sa.PassedOver {
+		asked[Candidate{Plan: step{crypto: passed.Class}.plan(), Device: passed.Device}] = passed.Reason
+	}
+	n := need{
+		outbound: sa.Outbound, transport: sa.Transport, udp: sa.UDPEncap, esn: sa.ESN, suite: sa.Suite, window: sa.ReplayWindow,
+		bundle: sa.Around != (crypto.Suite{}), wrap: sa.Encapsulation,
+	}
+	for _, c := range p.candidates(n, ports) {
+		if c.Plan == chosen.Plan && c.Device == chosen.Device {
+			break
+		}
+		said := asked[Candidate{Plan: c.Plan, Device: c.Device}]
+		c.Refusal = cmp.Or(c.Refusal, said, "was not asked: no packet of the SA goes there")
+		chosen.Refused = append(chosen.Refused, c)
+	}
+	return chosen
+}
+
+// said is why an SA has no session of a plan although it was asked for, nothing if nobody has said so.
+func (p *Planner) said(sa *pipeline.SACounters, plan Plan) string {
+	if !sa.Inline.Session {
+		return sa.Inline.Refused
+	}
+	if o := p.of[keyOf(sa.Outbound, sa.SPI, sa.Remote)]; o != nil {
+		return o.before[plan]
+	}
+	return ""
+}
+
+// PlanOf is the plan of an installed SA.
+func (p *Planner) PlanOf(sa *pipeline.SACounters) Plan { return p.planOf(sa).Plan }
+
+// planOf is the plan of an installed SA and who does the work.
+func (p *Planner) planOf(sa *pipeline.SACounters) Chosen {
+	if !sa.Inline.Session || sa.Inline.Stopped {
+		return Chosen{Plan: step{crypto: sa.Class}.plan(), Device: sa.Device}
+	}
+	chosen := Chosen{Plan: InlineCrypto}
+	if sa.Inline.Protocol {
+		chosen.Plan = InlineProtocol
+	}
+	if port := p.numbered(sa.Inline.Port); port != nil {
+		chosen.Device = port.name
+	}
+	return chosen
+}

@@ -1,0 +1,253 @@
+package offload
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"unsafe"
+
+	"sallyport/crypto/cryptodev"
+	"sallyport/pipeline"
+)
+
+// Port is a port of the gateway.
+type Port struct {
+	Name   string // as in pipeline.PortSpec
+	WAN    bool   // SAs lead there
+	ID     uint16 // DPDK's; ports of one Ethernet port share it
+	Driver string
+	Socket int // NUMA node
+}
+
+// Config is what a planner chooses from.
+type Config struct {
+	Order    []Class // nil: the default
+	Ports    []Port
+	Crypto   *cryptodev.Pool // opened with CryptoClasses of the same order
+	Sessions int             // of each Ethernet port, at most
+}
+
+// Planner makes sessions of ports for SAs and says by which plan each SA goes. It implements pipeline.Inline. Its methods may be called from any goroutine.
+type Planner struct {
+	steps  []step
+	ports  []*port
+	crypto *cryptodev.Pool
+
+	mu     sync.Mutex
+	opened map[unsafe.Pointer]*opened
+	of     map[saKey]*opened
+	stuck  []*opened // which their drivers did not take back
+}
+
+// port is one of the gateway on a NIC.
+type port struct {
+	name string
+	wan  bool
+	*nic
+}
+
+// New asks all ports for what they can do.
+func New(cfg Config) (*Planner, error) {
+	if cfg.Crypto == nil || cfg.Sessions < 1 {
+		return nil, fmt.Errorf("offload: %d sessions and crypto devices %v, expected at least 1 and some", cfg.Sessions, cfg.Crypto != nil)
+	}
+	p := &Planner{steps: steps(cfg.Order), crypto: cfg.Crypto, opened: map[unsafe.Pointer]*opened{}, of: map[saKey]*opened{}}
+	nics := map[uint16]*nic{}
+	for _, spec := range cfg.Ports {
+		if nics[spec.ID] == nil {
+			nics[spec.ID] = p.openNIC(&spec, cfg.Sessions)
+		}
+		p.ports = append(p.ports, &port{name: spec.Name, wan: spec.WAN, nic: nics[spec.ID]})
+	}
+	return p, nil
+}
+
+// openNIC leaves a port alone that the order has no use for.
+func (p *Planner) openNIC(spec *Port, sessions int) *nic {
+	if !slices.Contains(p.steps, step{inline: true}) {
+		return &nic{id: spec.ID, missing: "inline is not in the order"}
+	}
+	return openNIC(spec.ID, spec.Driver, sessions, spec.Socket)
+}
+
+// Stop gives back what ports took. It refuses while sessions live.
+func (p *Planner) Stop() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.opened) > 0 {
+		return fmt.Errorf("offload: %d sessions of ports not closed", len(p.opened))
+	}
+	p.retry(len(p.stuck))
+	for _, o := range p.stuck {
+		o.forget()
+	}
+	for _, port := range p.ports {
+		port.close()
+	}
+	p.ports = nil
+	return nil
+}
+
+// retry asks again for some of the sessions that drivers did not take back: a device may have come back.
+func (p *Planner) retry(most int) {
+	again := p.stuck[:min(most, len(p.stuck))]
+	p.stuck = p.stuck[len(again):]
+	for _, o := range again {
+		if o.close() == nil {
+			o.nic.stuck--
+		} else {
+			p.stuck = append(p.stuck, o)
+		}
+	}
+}
+
+// retries at each session that comes or goes.
+const retries = 4
+
+// Open implements pipeline.Inline.
+func (p *Planner) Open(id uint16, sa *pipeline.InlineSA) (pipeline.InlineSession, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.retry(retries)
+	port := p.numbered(id)
+	if port == nil {
+		return pipeline.InlineSession{}, fmt.Errorf("port %d is unknown", id)
+	}
+	nic, need := port.nic, needOf(sa)
+	if reason := p.preferred(need); reason != "" {
+		return pipeline.InlineSession{}, errors.New(reason)
+	}
+	if err := sa.Suite.CheckKeymat(sa.Keymat); err != nil {
+		return pipeline.InlineSession{}, err
+	}
+	before := map[Plan]string{}
+	for _, plan := range inlinePlans(sa.Outbound) {
+		session, reason := p.try(nic, plan, need, sa)
+		if reason == "" {
+			p.opened[session.Handle].before = before
+			return session, nil
+		}
+		before[plan] = reason
+	}
+	return pipeline.InlineSession{}, errors.New(joined(before))
+}
+
+// joined is all reasons against a port, each once.
+func joined(refusals map[Plan]string) string {
+	var list []string
+	for _, plan := range Plans() {
+		if reason := refusals[plan]; reason != "" && !slices.Contains(list, reason) {
+			list = append(list, reason)
+		}
+	}
+	return strings.Join(list, "; ")
+}
+
+// try makes the session of one plan, or says why not.
+func (p *Planner) try(n *nic, plan Plan, need need, sa *pipeline.InlineSA) (pipeline.InlineSession, string) {
+	never := sa.NoCrypto
+	if plan == InlineProtocol {
+		never = sa.NoProtocol
+	}
+	if reason := cmp.Or(n.refuses(plan, need), never); reason != "" {
+		return pipeline.InlineSession{}, reason
+	}
+	c := n.chosen(plan, need)
+	o, err := n.open(c, sa)
+	if err != nil {
+		return pipeline.InlineSession{}, err.Error()
+	}
+	if o.failed != nil {
+		return pipeline.InlineSession{}, errors.Join(o.failed, p.takeBack(o)).Error()
+	}
+	o.of = keyOf(sa.Outbound, sa.SPI, sa.Remote)
+	p.opened[o.session], p.of[o.of] = o, o
+	return pipeline.InlineSession{Handle: o.session, Context: n.context, Protocol: plan == InlineProtocol, Metadata: c.metadata, Port: n.id}, ""
+}
+
+// saKey names one direction of an SA.
+type saKey struct {
+	outbound bool
+	spi      uint32
+	remote   netip.Addr
+}
+
+func keyOf(outbound bool, spi uint32, remote netip.AddrPort) saKey {
+	return saKey{outbound, spi, remote.Addr()}
+}
+
+// preferred says what comes before any port in the order and can do it, nothing if there is no such thing.
+func (p *Planner) preferred(n need) string {
+	ways := p.crypto.Ways(n.suite, n.esn)
+	for _, s := range p.steps {
+		if s.inline {
+			return ""
+		}
+		for _, w := range ways {
+			if w.Class == s.crypto && w.Refusal == "" {
+				return w.Device + " comes first in the order"
+			}
+		}
+	}
+	return "inline is not in the order"
+}
+
+// Close implements pipeline.Inline.
+func (p *Planner) Close(session pipeline.InlineSession) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	o := p.opened[session.Handle]
+	if o == nil {
+		return fmt.Errorf("offload: port %d has no such session", session.Port)
+	}
+	delete(p.opened, session.Handle)
+	if p.of[o.of] == o {
+		delete(p.of, o.of)
+	}
+	p.retry(retries)
+	return p.takeBack(o)
+}
+
+// takeBack closes a session, or keeps it for another attempt.
+func (p *Planner) takeBack(o *opened) error {
+	err := o.close()
+	if err != nil {
+		o.nic.stuck++
+		p.stuck = append(p.stuck, o)
+	}
+	return err
+}
+
+// numbered is a port by DPDK's number, nil for none.
+func (p *Planner) numbered(id uint16) *port {
+	if i := slices.IndexFunc(p.ports, func(port *port) bool { return port.id == id }); i >= 0 {
+		return p.ports[i]
+	}
+	return nil
+}
+
+// PortInfo is what a port offers.
+type PortInfo struct {
+	Name  string
+	Plans []Plan // inline
+	Why   string // there are none
+}
+
+// Ports lists what each port offers.
+func (p *Planner) Ports() []PortInfo {
+	list := make([]PortInfo, 0, len(p.ports))
+	for _, port := range p.ports {
+		info := PortInfo{Name: port.name, Why: port.missing}
+		for _, plan := range Plans() {
+			if port.missing == "" && slices.ContainsFunc(port.capabilities, func(c capability) bool { return c.plan == plan }) {
+				info.Plans = append(info.Plans, plan)
+			}
+		}
+		list = append(list, info)
+	}
+	return list
+}
