@@ -123,7 +123,7 @@ func (g *Gateway) controlHandler() http.Handler {
 	get(api.PathPorts, func(*http.Request) (any, error) { return g.portsView() })
 	get(api.PathSAs, func(r *http.Request) (any, error) {
 		negotiated, err := g.negotiator.snapshot(r.Context())
-		return sasView(g.plane.SACounters(), negotiated, g.manualNames()), err
+		return sasView(g.plane.SACounters(), negotiated, g.manualNames(), g.offloadOf), err
 	})
 	get(api.PathIKE, func(r *http.Request) (any, error) {
 		negotiated, err := g.negotiator.snapshot(r.Context())

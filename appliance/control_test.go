@@ -205,7 +205,7 @@ func TestSAViewJoinsCountersAndNegotiation(t *testing.T) {
 		{Tunnel: "tunnel", SPI: 2, Suite: suite, Outbound: true, Packets: 20, Worker: -1, Local: local, Remote: remote},
 		{Tunnel: "tunnel", SPI: 9, Suite: suite}, // on its way out: IKE no longer knows it
 	}
-	views := sasView(counted, negotiated, nil)
+	views := sasView(counted, negotiated, nil, nil)
 	if views[0].Worker == nil || *views[0].Worker != 1 || views[1].Worker != nil {
 		t.Errorf("workers of two SAs %v and %v, expected 1 and all", views[0].Worker, views[1].Worker)
 	}

@@ -50,7 +50,7 @@ func (g *Gateway) explain(ctx context.Context, ask url.Values) (api.Explanation,
 		rows[row.ID] = row
 	}
 	view := now.explanation(q, trace, rows)
-	view.SA = outboundOf(sasView(counters.SAs, negotiated, g.manualNames()), trace)
+	view.SA = outboundOf(sasView(counters.SAs, negotiated, g.manualNames(), g.offloadOf), trace)
 	if trace.Entry != nil && trace.Entry.Fallback && view.SA == nil {
 		if view.SoftSA = g.negotiator.soft.covering(trace.Entry.ID, q.packet); view.SoftSA == nil {
 			view.Fallback = fallbackText(g.negotiator.soft.state(now.peerOf(trace.Tunnel)), time.Now())

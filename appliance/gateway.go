@@ -17,6 +17,7 @@ import (
 	"sallyport/appliance/config"
 	"sallyport/crypto/cryptodev"
 	"sallyport/ike"
+	"sallyport/offload"
 	"sallyport/pipeline"
 	"sallyport/pmd/eal"
 	"sallyport/pmd/ethdev"
@@ -38,6 +39,7 @@ type Gateway struct {
 	pool    *mempool.Mempool
 	wholes  *mempool.Mempool // for what is put together from fragments and is longer than any link takes
 	crypto  *cryptodev.Pool
+	offload *offload.Planner
 	devices []*ethdev.Device
 	plane   *pipeline.Dataplane
 
@@ -175,6 +177,7 @@ func (g *Gateway) openPorts() (err error) {
 		device, err := ethdev.Open(ethdev.PortConfig{
 			Name: p.Name, Device: p.Device, MTU: g.deviceMTU(p.Device), Pool: g.pool,
 			RxQueues: g.workers(), TxQueues: g.workers(), RxDescriptors: descriptors, TxDescriptors: descriptors,
+			Security: usesPorts(g.cfg.Dataplane.Offload),
 		})
 		if err != nil {
 			return err
@@ -237,20 +240,16 @@ func (g *Gateway) workers() int { return len(g.cfg.Dataplane.Workers) }
 // openPlane builds the data plane and puts the configuration in force.
 func (g *Gateway) openPlane() (err error) {
 	d := &g.cfg.Dataplane
-	g.crypto, err = cryptodev.Open(cryptodev.Options{
-		Devices: d.CryptoDevices, QueuePairs: g.workers(), Sessions: 2 * d.MaxSAs, Socket: cryptodev.SocketAny,
-	})
-	if err != nil {
+	if err := g.openOffload(); err != nil {
 		return err
 	}
-	g.onStop(g.crypto.Close)
 	idle, err := pipeline.ParseIdleMode(d.Idle)
 	if err != nil {
 		return err
 	}
 	g.plane, err = pipeline.New(pipeline.Config{
 		Ports: g.portSpecs(), Workers: g.workers(), FlowEntries: d.FlowEntries, MaxSAs: d.MaxSAs,
-		MaxCells: d.MaxTunnels, MaxAdjacencies: d.MaxNeighbours, PuntQueue: d.PuntQueue, Pool: g.pool, Crypto: g.crypto, Idle: idle,
+		MaxCells: d.MaxTunnels, MaxAdjacencies: d.MaxNeighbours, PuntQueue: d.PuntQueue, Pool: g.pool, Crypto: g.crypto, Inline: g.offload, Idle: idle,
 		LargePool: g.wholes, FragmentMemory: g.cfg.Fragments.MemoryMB << 20, FragmentTimeout: g.cfg.Fragments.Timeout,
 		MaxSoft: g.cfg.Soft.Max, HoldPerSelector: g.cfg.Soft.QueueMax,
 	})

@@ -177,7 +177,7 @@ func TestSAViewOfABundle(t *testing.T) {
 		t.Fatal(err)
 	}
 	counted := []pipeline.SACounters{{SPI: 0x1101, Around: suite, AroundSPI: 0x1102, Packets: 7, Hard: pipeline.Lifetime{Packets: 100}, Soft: pipeline.Lifetime{Bytes: 5000}}}
-	sa := sasView(counted, nil, nil)[0]
+	sa := sasView(counted, nil, nil, nil)[0]
 	if sa.AHSPI != "0x00001102" || sa.Protocol != "esp-in-ah" || sa.Lifetime == nil || *sa.Lifetime != (api.Lifetime{HardPackets: 100, SoftBytes: 5000}) {
 		t.Errorf("%+v", sa)
 	}

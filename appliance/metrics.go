@@ -63,6 +63,7 @@ var (
 	descSABytes     = describe("sa_bytes_total", "Bytes of inner packets through an SA.", "child", "direction", "spi")
 	descSADummies   = describe("sa_dummies_total", "Packets without content sent by an SA (RFC 4303 section 2.6).", "child", "direction", "spi")
 	descSADrops     = describe("sa_drops_total", "Packets dropped that came in by an SA or should have left by it, by reason.", "child", "direction", "spi", "reason")
+	descPlans       = describe("sas", "SAs now, each direction for itself, by the plan that their work is done by (docs/OFFLOAD.md).", "plan")
 	descDropsNobody = describe("drops_unattributed_total", "Packets dropped for which a filter or an SA would have counted, had there been room, by reason.", "reason")
 	descGeneration  = describe("policy_generation", "Policies put in force since start.")
 	descChanged     = describe("policy_changed_timestamp_seconds", "When the policy in force was put there.")
@@ -151,6 +152,7 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 			counter(descSADrops, n, s.Tunnel, direction, spiText(s.SPI), reason)
 		}
 	}
+	g.collectOffload(counts.SAs, gauge)
 	for reason, n := range counts.Unattributed {
 		counter(descDropsNobody, n, reason)
 	}

@@ -148,7 +148,7 @@ func (g *Gateway) sadView(r *http.Request) (api.SAD, error) {
 	if err != nil {
 		return api.SAD{}, err
 	}
-	view := api.SAD{MainMode: []api.IKE{}, QuickMode: sasView(g.plane.SACounters(), negotiated, g.manualNames()), Soft: g.negotiator.soft.views(), Manual: states}
+	view := api.SAD{MainMode: []api.IKE{}, QuickMode: sasView(g.plane.SACounters(), negotiated, g.manualNames(), g.offloadOf), Soft: g.negotiator.soft.views(), Manual: states}
 	for _, sa := range ikeView(negotiated, nil) {
 		if sa.InitiatorSPI != "" {
 			view.MainMode = append(view.MainMode, sa)

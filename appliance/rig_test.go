@@ -19,11 +19,16 @@ import (
 
 	"sallyport/appliance/api"
 	"sallyport/appliance/config"
+	"sallyport/crypto"
+	"sallyport/crypto/cryptodev"
+	"sallyport/offload"
+	"sallyport/offload/softnic"
 	"sallyport/pipeline"
 	"sallyport/pmd/ethdev"
 	"sallyport/pmd/mbuf"
 	"sallyport/pmd/mempool"
 	"sallyport/pmd/ring"
+	"sallyport/policy"
 )
 
 // A rig is gateways with the real data plane, whose ports are in memory: the wan
@@ -53,7 +58,8 @@ type injection struct {
 // rigGateway is a gateway of a rig, its control API included.
 type rigGateway struct {
 	*Gateway
-	path  string // of the configuration file
+	card  *softnic.NIC // of the wan port, nil for none
+	path  string       // of the configuration file
 	api   *api.Client
 	pool  *mempool.Mempool
 	ports []rigPort
@@ -147,7 +153,7 @@ func newRigGateway(t *testing.T, resolver config.Resolver, text string, number i
 		}
 		t.Cleanup(func() { _ = g.keyLog.close() }) // the test may have closed it
 	}
-	g.openPorts(t, number)
+	g.openPorts(t, number, cardOf(text))
 	g.Gateway.pool = g.pool
 	if err := g.manage(); err != nil {
 		t.Fatal(err)
@@ -162,8 +168,19 @@ func newRigGateway(t *testing.T, resolver config.Resolver, text string, number i
 	return g
 }
 
+// cardOf is the NIC that the wan port has by a comment in the configuration, nil for none.
+func cardOf(text string) *softnic.Options {
+	switch {
+	case strings.Contains(text, "# card: inline crypto, AES-GCM"):
+		return &softnic.Options{InlineCrypto: true, Suites: []crypto.Suite{{Encr: crypto.EncrAESGCM16, KeyBits: 128}}}
+	case strings.Contains(text, "# card: both"):
+		return &softnic.Options{InlineCrypto: true, InlineProtocol: true}
+	}
+	return nil
+}
+
 // openPorts makes the ports in memory and the data plane.
-func (g *rigGateway) openPorts(t *testing.T, number int) {
+func (g *rigGateway) openPorts(t *testing.T, number int, card *softnic.Options) {
 	t.Helper()
 	id := rigNumber.Add(1)
 	var err error
@@ -171,6 +188,7 @@ func (g *rigGateway) openPorts(t *testing.T, number int) {
 		t.Fatal(err)
 	}
 	var specs []pipeline.PortSpec
+	var offers []offload.Port
 	for i, p := range g.cfg.Ports {
 		port := rigPort{mac: []byte{2, 0, 0, byte(number), 1, byte(i)}}
 		name := fmt.Sprintf("gw%d_%d", id, i)
@@ -185,14 +203,34 @@ func (g *rigGateway) openPorts(t *testing.T, number int) {
 		if _, err = ethdev.Setup(port.port, ethdev.PortConfig{Name: name, RxQueues: 1, TxQueues: 1, MTU: 1500, Pool: g.pool}); err != nil {
 			t.Fatal(err)
 		}
+		if card != nil && i == rigWAN {
+			if g.card, err = attach(port.port, *card); err != nil {
+				t.Fatal(err)
+			}
+		}
 		g.ports = append(g.ports, port)
+		offers = append(offers, offload.Port{Name: p.Name, WAN: p.Role == policy.PortsWAN, ID: uint16(port.port), Driver: "net_ring", Socket: cryptodev.SocketAny})
 		specs = append(specs, pipeline.PortSpec{Name: p.Name, Port: port.port, Role: p.Role, MAC: port.mac, MTU: 1500, Addresses: p.Addresses})
 	}
+	if g.offload, err = offload.New(offload.Config{Ports: offers, Crypto: testCrypto, Sessions: 64}); err != nil {
+		t.Fatal(err)
+	}
 	g.plane, err = pipeline.New(pipeline.Config{Ports: specs, Workers: 1, FlowEntries: 4096, MaxSAs: 256, MaxCells: g.cfg.Dataplane.MaxTunnels, MaxAdjacencies: 256,
-		MaxSoft: g.cfg.Soft.Max, HoldPerSelector: g.cfg.Soft.QueueMax, Pool: g.pool, Crypto: testCrypto, Idle: pipeline.IdleYield})
+		MaxSoft: g.cfg.Soft.Max, HoldPerSelector: g.cfg.Soft.QueueMax, Pool: g.pool, Crypto: testCrypto, Inline: g.offload, Idle: pipeline.IdleYield})
 	if err != nil {
 		t.Fatal(err)
 	}
+}
+
+// attach gives a port a NIC, which has to be stopped for that.
+func attach(port ethdev.Port, card softnic.Options) (nic *softnic.NIC, err error) {
+	if err := port.Stop(); err != nil {
+		return nil, err
+	}
+	if nic, err = softnic.Attach(uint16(port), 1, card); err != nil {
+		return nil, err
+	}
+	return nic, port.Start()
 }
 
 // drive moves packets until ctx ends: it is the worker of every gateway, the
@@ -375,14 +413,22 @@ func (r *rig) close() {
 		if err := counters.Conserved(); err != nil {
 			r.t.Error(err)
 		}
-		if err := g.plane.Close(); err != nil {
+		if err := errors.Join(g.plane.Close(), g.offload.Stop()); err != nil {
 			r.t.Error(err)
 		}
-		for _, p := range g.ports {
+		for i, p := range g.ports {
 			for len(drain(p.rx))+len(drain(p.tx)) > 0 {
 				continue
 			}
-			if err := errors.Join(p.port.Stop(), p.port.Close()); err != nil {
+			if err := p.port.Stop(); err != nil {
+				r.t.Error(err)
+			}
+			if g.card != nil && i == rigWAN {
+				if err := g.card.Detach(); err != nil {
+					r.t.Error(err)
+				}
+			}
+			if err := p.port.Close(); err != nil {
 				r.t.Error(err)
 			}
 			p.rx.Free()

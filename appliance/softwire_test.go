@@ -76,7 +76,7 @@ func (r *rig) sendMany(g *rigGateway, from, to string, count int) {
 // S-044, S-046, S-049, S-051, S-054, S-055, S-101
 func TestClearTextThroughAWholeGateway(t *testing.T) {
 	const lan, server = "203.0.113.7", "192.0.2.66"
-	r := newRig(t, softSite())
+	r := newRig(t, softSite()+"# card: both\n")
 	g := r.gateways[0]
 	idle := sessions()
 	soft := func() []api.SoftSA { return get[api.SAD](r, g, api.PathSAD).Soft }
@@ -122,6 +122,9 @@ func TestClearTextThroughAWholeGateway(t *testing.T) {
 	}
 	if n := sessions(); n != idle { // S-101
 		t.Errorf("%d crypto sessions, %d before the soft SA", n, idle)
+	}
+	if did := g.card.Counters(); did.SessionsMade+did.SessionsRefused+did.TxSecured+did.TxFailed+did.RxSecured != 0 { // S-101
+		t.Errorf("the NIC was asked for soft SAs: %+v", did)
 	}
 	explained := get[api.Explanation](r, g, api.PathExplain, "src", lan, "dst", server, "proto", "udp", "sport", "40000", "dport", "445")
 	if explained.SoftSA == nil || explained.Action != "forward" || explained.Disagreement != "" {

@@ -74,8 +74,8 @@ func texts[T interface{ String() string }](values []T) []string {
 }
 
 // sasView joins what the data plane counts with what IKE knows of each SA, and
-// with the manual SAs by their tunnels.
-func sasView(counted []pipeline.SACounters, negotiated []ike.SAInfo, manual map[string]string) []api.SA {
+// with the manual SAs by their tunnels. Each has its plan, where plans says one.
+func sasView(counted []pipeline.SACounters, negotiated []ike.SAInfo, manual map[string]string, plans func(*pipeline.SACounters) *api.Offload) []api.SA {
 	type origin struct {
 		peer    string
 		version int
@@ -90,7 +90,7 @@ func sasView(counted []pipeline.SACounters, negotiated []ike.SAInfo, manual map[
 	}
 	at := endsOf(counted)
 	sas := make([]api.SA, 0, len(counted))
-	for _, s := range counted {
+	for i, s := range counted {
 		from, direction := inbound[s.SPI], "inbound"
 		if pair, found := at[outboundName{s.Tunnel, from.child.SPIOut}]; found && !s.Outbound {
 			s.Local, s.Remote = pair.local, pair.remote
@@ -102,8 +102,12 @@ func sasView(counted []pipeline.SACounters, negotiated []ike.SAInfo, manual map[
 		if s.Worker >= 0 {
 			worker = &s.Worker
 		}
+		var plan *api.Offload
+		if plans != nil {
+			plan = plans(&counted[i])
+		}
 		sas = append(sas, api.SA{
-			Peer: from.peer, Version: from.version, Manual: manual[s.Tunnel], Child: s.Tunnel, Direction: direction, Worker: worker, SPI: spiText(s.SPI),
+			Offload: plan, Peer: from.peer, Version: from.version, Manual: manual[s.Tunnel], Child: s.Tunnel, Direction: direction, Worker: worker, SPI: spiText(s.SPI),
 			Protocol: protocolOf(&s), Mode: modeOf(&s), AHSuite: aroundOf(&s), AHSPI: aroundSPI(&s), ESN: s.ESN, PathMTU: s.PathMTU, Suite: s.Suite.String(), Device: s.Device,
 			Local: endpoint(s.Local, s.UDPEncap), Remote: endpoint(s.Remote, s.UDPEncap), UDPEncap: s.UDPEncap,
 			Selectors: texts(s.Selectors), ReplayWindow: s.ReplayWindow, Sequence: s.Sequence,

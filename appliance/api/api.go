@@ -112,6 +112,7 @@ type SA struct {
 	PathMTU      int               `json:"path_mtu,omitempty"` // bytes, outbound, once ICMP has told it
 	Suite        string            `json:"suite"`
 	Device       string            `json:"device"` // the crypto device that serves it
+	Offload      *Offload          `json:"offload,omitempty"`
 	Local        string            `json:"local"`
 	Remote       string            `json:"remote"`
 	UDPEncap     bool              `json:"udp_encapsulation"`
@@ -126,6 +127,22 @@ type SA struct {
 	Drops        map[string]uint64 `json:"drops,omitempty"`
 	Established  time.Time         `json:"established,omitzero"`
 	RekeyAt      time.Time         `json:"rekey_at,omitzero"`
+}
+
+// Offload is where the work of an SA is done.
+type Offload struct {
+	Plan          string           `json:"plan"`                     // inline_protocol, inline_crypto, lookaside_protocol, lookaside_crypto or cpu
+	Device        string           `json:"device"`                   // a port or a crypto device
+	InlinePackets uint64           `json:"inline_packets,omitempty"` // of packets: those that the port has worked on
+	Stopped       bool             `json:"stopped,omitempty"`        // it was a port's, and is the CPU's until the next rekey
+	Refused       []OffloadRefusal `json:"refused,omitempty"`        // what would have come before the plan
+}
+
+// OffloadRefusal is why an SA does not go by a plan.
+type OffloadRefusal struct {
+	Plan   string `json:"plan"`
+	Device string `json:"device"`
+	Reason string `json:"reason"`
 }
 
 // Lifetime is how much an SA may carry, of which packets and bytes say what it has.

@@ -131,16 +131,38 @@ func (b *builder) dataplane() {
 		MaxNeighbours: b.within("dataplane.max_neighbours", raw.MaxNeighbours, 1, maxIDs, "neighbours"),
 		PuntQueue:     b.within("dataplane.punt_queue", raw.PuntQueue, minPuntQueue, maxPuntQueue, "packets"),
 		CryptoDevices: raw.CryptoDevices,
+		Offload:       raw.Offload,
 		LogLevel:      string(raw.LogLevel),
 	}
 	if total := b.options.Machine.MemoryMB; total > 0 && raw.MemoryMB > total && raw.MemoryMB <= maxMemoryMB { // DPDK does not survive it
 		b.add("dataplane.memory_mb", "expected less than this machine has, %d MiB, found %d", total, raw.MemoryMB)
 	}
 	b.cores()
+	b.offload()
 	for i, device := range raw.CryptoDevices {
 		if !pciForm.MatchString(device) && !cryptoForm.MatchString(device) {
 			b.add(fmt.Sprintf("dataplane.crypto_devices[%d]", i), "expected a virtual device (crypto_aesni_gcm0) or a PCI address, found %q", device)
 		}
+	}
+}
+
+// offload checks where SAs may be worked on. A port leaves some packets of an SA undone, which somebody has to do.
+func (b *builder) offload() {
+	words := b.raw.Dataplane.Offload
+	for i, word := range words {
+		key := fmt.Sprintf("dataplane.offload[%d]", i)
+		switch {
+		case !slices.Contains([]string{"inline", "lookaside", "cpu"}, word):
+			b.add(key, "expected inline, lookaside or cpu, found %q", word)
+		case slices.Contains(words[:i], word):
+			b.add(key, "expected each at most once, found %s twice", word)
+		}
+	}
+	switch {
+	case words != nil && len(words) == 0:
+		b.add("dataplane.offload", "expected some of inline, lookaside and cpu, or no such key, found none")
+	case len(words) == 1 && words[0] == "inline":
+		b.add("dataplane.offload", "expected lookaside or cpu behind inline, found inline alone: what a port leaves undone needs one of them")
 	}
 }
 

@@ -64,6 +64,7 @@ type Dataplane struct {
 	MaxNeighbours int
 	PuntQueue     int      // packets of each class that may wait for the slow path, of each worker
 	CryptoDevices []string // empty: chosen by the program
+	Offload       []string // where SAs are worked on, the best first: inline, lookaside, cpu; empty: the program's order
 	LogLevel      string   // of DPDK
 }
 

@@ -51,6 +51,7 @@ type fileDataplane struct {
 	MaxNeighbours int          `mapstructure:"max_neighbours" default:"1024"`
 	PuntQueue     int          `mapstructure:"punt_queue" default:"256"`
 	CryptoDevices []string     `mapstructure:"crypto_devices"`
+	Offload       []string     `mapstructure:"offload"`
 	LogLevel      dpdkLogLevel `mapstructure:"log_level" default:"notice"`
 }
 

@@ -26,6 +26,7 @@ func RestartKeys(old, new *Config) []string {
 	compare("dataplane.max_neighbours", old.Dataplane.MaxNeighbours, new.Dataplane.MaxNeighbours)
 	compare("dataplane.punt_queue", old.Dataplane.PuntQueue, new.Dataplane.PuntQueue)
 	compare("dataplane.crypto_devices", old.Dataplane.CryptoDevices, new.Dataplane.CryptoDevices)
+	compare("dataplane.offload", old.Dataplane.Offload, new.Dataplane.Offload)
 	compare("dataplane.log_level", old.Dataplane.LogLevel, new.Dataplane.LogLevel)
 	compare("ports", len(old.Ports), len(new.Ports))
 	for i := range min(len(old.Ports), len(new.Ports)) {

@@ -28,7 +28,7 @@ func showCommand() *cobra.Command {
 	peers.AddCommand(limitsCommand())
 	show.AddCommand(
 		view("ports", "Show ports: device, addresses, link", api.PathPorts, portTable),
-		withWhy(view("sas", "Show the SAD: each direction of each Child SA; with --why, why a tunnel has none", api.PathSAs, saTable)),
+		withOffload(withWhy(view("sas", "Show the SAD: each direction of each Child SA; with --why, why a tunnel has none", api.PathSAs, saTable))),
 		peers,
 		view("certificates", "Show our certificates and those of CAs, and when they end", api.PathCertificates, certificateTable),
 		view("crl", "Show the CRLs that serve, and the servers that are left alone", api.PathCRL, crlTable),
