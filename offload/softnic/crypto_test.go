@@ -10,6 +10,7 @@ import (
 	"sallyport/crypto"
 	"sallyport/offload/softnic"
 	"sallyport/offload/softnic/internal/program"
+	"sallyport/pmd/ethdev"
 )
 
 // offered are suites that a NIC has if none are named.
@@ -47,6 +48,32 @@ func TestLibrariesSeeTheNIC(t *testing.T) {
 		if n := program.Algorithms(uint16(r.port), true, outbound, false); n != 0 {
 			t.Errorf("outbound %v: librte_security finds inline protocol, which is not offered", outbound)
 		}
+	}
+}
+
+// TestConfigure: librte_ethdev, which checks what a port is configured with against what it offers, sees the NIC too.
+func TestConfigure(t *testing.T) {
+	wire := wires(t, "configured", 1)
+	port, err := ethdev.FromRings("configured", wire, wire)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { check(t, port.Close()) })
+	security := func() error {
+		return port.Configure(1, 1, ethdev.OptRxOffloads(program.RxSecurity), ethdev.OptTxOffloads(program.TxSecurity))
+	}
+	if security() == nil {
+		t.Fatal("a port without a NIC was configured with inline IPsec")
+	}
+	check(t, port.Configure(1, 1))
+	nic, err := softnic.Attach(uint16(port), 1, both)
+	if err != nil {
+		t.Fatal(err)
+	}
+	check(t, security())
+	check(t, nic.Detach())
+	if security() == nil {
+		t.Error("a port that has lost its NIC was configured with inline IPsec")
 	}
 }
 

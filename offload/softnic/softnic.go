@@ -109,7 +109,7 @@ func (n *NIC) Detach() error {
 // Counters are what the NIC has done since it was attached.
 type Counters struct {
 	TxSecured uint64 // packets encrypted
-	TxFailed  uint64 // packets that asked for a session and did not get out
+	TxFailed  uint64 // times that a packet asked for a session and did not get out; a second attempt counts again
 	RxSecured uint64 // packets decrypted
 	RxPassed  uint64 // ESP that it left to the program: without a session, or not for one
 	RxFailed  uint64 // wrong ICV, or by inline protocol wrong inside; Replayed are among them

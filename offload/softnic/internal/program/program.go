@@ -6,6 +6,7 @@ package program
 #cgo pkg-config: libdpdk
 #cgo CFLAGS: -O2 -Wall -Wextra -Werror -DALLOW_EXPERIMENTAL_API
 #include "program.h"
+#include <rte_ethdev.h>
 #include <stdlib.h>
 */
 import "C"
@@ -19,6 +20,12 @@ import (
 	"unsafe"
 
 	"sallyport/crypto"
+)
+
+// Offloads that a program configures a port with before it has sessions there.
+const (
+	RxSecurity uint64 = C.RTE_ETH_RX_OFFLOAD_SECURITY
+	TxSecurity uint64 = C.RTE_ETH_TX_OFFLOAD_SECURITY
 )
 
 // SA describes a session.

@@ -34,7 +34,7 @@ void sp_program_flags(const struct rte_mbuf *mbuf, int *secured, int *failed, ui
 
 /* Whether the port has a security context, and says that it offers SECURITY both ways. */
 int sp_program_offers(uint16_t port);
-/* What library functions see, which are not this program's own code: the names of capabilities of one action and direction. */
+/* How many algorithms librte_security finds in the port's capabilities for one kind of session. */
 uint32_t sp_program_capabilities(uint16_t port, int protocol, int outbound, int transport);
 
 #endif
