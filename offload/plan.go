@@ -127,7 +127,7 @@ func (p *Planner) Explain(sa *pipeline.SACounters) Chosen {
 // said is why an SA has no session of a plan although it was asked for, nothing if nobody has said so.
 func (p *Planner) said(sa *pipeline.SACounters, plan Plan) string {
 	if !sa.Inline.Session {
-		return sa.Inline.Refused
+		return cmp.Or(p.refused[keyOf(sa.Outbound, sa.SPI, sa.Remote)][plan], sa.Inline.Refused)
 	}
 	if o := p.of[keyOf(sa.Outbound, sa.SPI, sa.Remote)]; o != nil {
 		return o.before[plan]

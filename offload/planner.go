@@ -37,11 +37,15 @@ type Planner struct {
 	ports  []*port
 	crypto *cryptodev.Pool
 
-	mu     sync.Mutex
-	opened map[unsafe.Pointer]*opened
-	of     map[saKey]*opened
-	stuck  []*opened // which their drivers did not take back
+	mu      sync.Mutex
+	opened  map[unsafe.Pointer]*opened
+	of      map[saKey]*opened
+	stuck   []*opened                 // which their drivers did not take back
+	refused map[saKey]map[Plan]string // of SAs that have no session; at most maxRefused
 }
+
+// maxRefused bounds what is remembered of SAs whose end nobody tells. Beyond it all is forgotten: the SA still has all reasons in one.
+const maxRefused = 1 << 16
 
 // port is one of the gateway on a NIC.
 type port struct {
@@ -55,7 +59,7 @@ func New(cfg Config) (*Planner, error) {
 	if cfg.Crypto == nil || cfg.Sessions < 1 {
 		return nil, fmt.Errorf("offload: %d sessions and crypto devices %v, expected at least 1 and some", cfg.Sessions, cfg.Crypto != nil)
 	}
-	p := &Planner{steps: steps(cfg.Order), crypto: cfg.Crypto, opened: map[unsafe.Pointer]*opened{}, of: map[saKey]*opened{}}
+	p := &Planner{steps: steps(cfg.Order), crypto: cfg.Crypto, opened: map[unsafe.Pointer]*opened{}, of: map[saKey]*opened{}, refused: map[saKey]map[Plan]string{}}
 	nics := map[uint16]*nic{}
 	for _, spec := range cfg.Ports {
 		if nics[spec.ID] == nil {
@@ -129,14 +133,19 @@ func (p *Planner) Open(id uint16, sa *pipeline.InlineSA) (pipeline.InlineSession
 		session, reason := p.try(nic, plan, need, sa)
 		if reason == "" {
 			p.opened[session.Handle].before = before
+			delete(p.refused, keyOf(sa.Outbound, sa.SPI, sa.Remote))
 			return session, nil
 		}
 		before[plan] = reason
 	}
+	if len(p.refused) >= maxRefused {
+		clear(p.refused)
+	}
+	p.refused[keyOf(sa.Outbound, sa.SPI, sa.Remote)] = before
 	return pipeline.InlineSession{}, errors.New(joined(before))
 }
 
-// joined is all reasons against a port, each once.
+// joined is all reasons against a port, each once, for who has room for one.
 func joined(refusals map[Plan]string) string {
 	var list []string
 	for _, plan := range Plans() {
