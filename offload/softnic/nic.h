@@ -124,10 +124,12 @@ void sp_nic_describe(struct sp_nic *nic, const struct sp_nic_options *options);
 static inline struct sp_nic_session *sp_nic_named(const struct sp_nic *nic, uint64_t metadata)
 {
 	uint32_t slot = (uint32_t)metadata;
+	struct sp_nic_session *s;
 
 	if (slot == 0 || slot > nic->capacity || nic->slots[slot - 1].generation != metadata >> 32)
 		return NULL;
-	return nic->slots[slot - 1].session;
+	s = nic->slots[slot - 1].session;
+	return s != NULL && s->slot == slot ? s : NULL; /* a program may have cleared it, which failed to end it */
 }
 
 /* flow.c: what rte_flow does on a port with a NIC. */

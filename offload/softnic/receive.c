@@ -32,7 +32,7 @@ static struct sp_nic_session *session_of(const struct sp_nic *nic, const uint8_t
 	if (rte_hash_lookup_data(nic->rules, &key, &flow) < 0)
 		return NULL;
 	s = ((struct rte_flow *)flow)->session;
-	if (s == NULL || s->udp != esp->udp)
+	if (s == NULL || s->slot == 0 || s->udp != esp->udp)
 		return NULL;
 	text = esp->end - esp->esp;
 	if (text < SP_NIC_ESP_HEADER + s->cipher.iv_length + s->cipher.icv_length + (uint32_t)s->cipher.block)
