@@ -39,6 +39,9 @@ var onlyInTests = map[string][]string{
 	"ike":    {},
 }
 
+// faultyDevices lets crypto devices misbehave.
+const faultyDevices = module + "crypto/cryptodev/faulty"
+
 func TestImportsPointOneWay(t *testing.T) {
 	files := 0
 	err := filepath.WalkDir(".", func(name string, d fs.DirEntry, err error) error {
@@ -82,6 +85,9 @@ func checkImports(t *testing.T, name string) {
 		imported, err := strconv.Unquote(spec.Path.Value)
 		if err != nil || !strings.HasPrefix(imported, module) {
 			continue
+		}
+		if imported == faultyDevices && !strings.HasSuffix(name, "_test.go") {
+			t.Errorf("%s imports %s, which is for tests alone", name, imported)
 		}
 		to, _, _ := strings.Cut(strings.TrimPrefix(imported, module), "/")
 		if to != from && !slices.Contains(allowed, to) {

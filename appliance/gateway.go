@@ -227,12 +227,14 @@ const wholeBuffers = 255
 
 // buffers is how many packets the gateway can hold at once: full queues of every
 // port, full queues to the slow path, what waits there for SAs and neighbours and
-// what comes back from it, and as many fragments as have room to wait, in bytes of a buffer.
+// what comes back from it, as many fragments as have room to wait, in bytes of a buffer, and what crypto
+// devices that were asked for may hold. By themselves the devices are software, which holds a burst.
 func (g *Gateway) buffers(size int) uint32 {
 	const besideQueues = 8192
 	punted := pipeline.PuntClasses * g.cfg.Dataplane.PuntQueue * g.workers()
 	waiting := g.cfg.Fragments.MemoryMB << 20 / size
-	return uint32(2*descriptors*len(g.cfg.Ports)*g.workers() + punted + besideQueues + waiting - 1)
+	crypto := len(g.cfg.Dataplane.CryptoDevices) * g.workers() * pipeline.DeviceRoom
+	return uint32(2*descriptors*len(g.cfg.Ports)*g.workers() + punted + besideQueues + waiting + crypto - 1)
 }
 
 func (g *Gateway) workers() int { return len(g.cfg.Dataplane.Workers) }

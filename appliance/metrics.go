@@ -81,6 +81,11 @@ var (
 	descSoftPackets = describe("soft_clear_packets_total", "Packets that passed in clear by soft SAs.", "direction")
 	descSoftBytes   = describe("soft_clear_bytes_total", "Bytes that passed in clear by soft SAs.", "direction")
 	descSoftSkipped = describe("offload_skipped_soft_total", "Soft SAs for which no crypto session was made and nothing was offloaded, since they have nothing to process.")
+	descDeviceOps   = describe("crypto_operations_total", "Operations that a crypto device took by its queues.", "device")
+	descDeviceOdd   = describe("crypto_unknown_total", "Operations that a crypto device gave back and did not have.", "device")
+	descDeviceHeld  = describe("crypto_held_packets", "Packets with a crypto device; those of one that is lost stay until it is stopped.", "device")
+	descDeviceWaits = describe("crypto_waiting_packets", "Packets that wait for room in a crypto device.", "device")
+	descDeviceLost  = describe("crypto_lost", "1 if a crypto device has stopped answering.", "device")
 	descLost        = describe("slow_path_lost_total", "Packets of the gateway itself that found no buffer or ring space.")
 	descFetches     = describe("crl_fetches_total", "Questions to CRL servers and OCSP responders, by result: ok or why not.", "result")
 	descUnknown     = describe("certificates_unchecked_total", "Certificates that passed though it could not be told whether they are revoked (auth.crl_mode 1).")
@@ -126,6 +131,17 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 		for reason, n := range p.Drops {
 			counter(descDrops, n, p.Name, reason)
 		}
+	}
+	for _, d := range counts.Devices {
+		lost := uint64(0)
+		if d.Lost {
+			lost = 1
+		}
+		counter(descDeviceOps, d.Operations, d.Name)
+		counter(descDeviceOdd, d.Unknown, d.Name)
+		gauge(descDeviceHeld, uint64(d.Held), d.Name)
+		gauge(descDeviceWaits, uint64(d.Waiting), d.Name)
+		gauge(descDeviceLost, lost, d.Name)
 	}
 	now := g.running()
 	gauge(descGeneration, now.generation)

@@ -77,6 +77,8 @@ type Counters struct {
 	OffloadSkippedSoft uint64
 	// Punts is what waited for the slow path or found no room to, by class.
 	Punts []PuntCounters
+	// Devices is the crypto devices that workers use by enqueue and dequeue.
+	Devices []DeviceCounters
 	// Lost is packets of the gateway itself that found no buffer or no room in a ring.
 	Lost uint64
 }
@@ -161,6 +163,7 @@ func (d *Dataplane) Counters() Counters {
 	c.Unattributed = d.unattributed()
 	c.OffloadSkippedSoft = d.soft.skipped
 	c.Punts = d.punts()
+	c.Devices = d.deviceCounters()
 	c.Lost = d.slow.lost
 	return c
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * Crypto through a device's queue pair: the op lives in the packet's private area, so nothing is allocated and nothing can be lost. Each worker owns one queue pair per device,
- * which completes in order.
+ * Crypto through a device's queue pair, of which crypto_queue.c knows the order: what each packet asks for, and what becomes of it afterwards. The op lives in the packet's private
+ * area, so nothing is allocated.
  *
  * CBC (RFC 3602): outbound the cipher runs over the IV field too, with an op IV of zeros, so that the IV of the packet is what the number encrypts to. The ICV of a chain
  * covers SPI to ciphertext, with ESN followed by the high half of the number, which takes the ICV's place while the digest is computed aside.
@@ -136,26 +136,6 @@ void sp_async_restore(struct rte_mbuf *m, const struct sp_transform *t)
 		sp_remove_high(t, esp_of(t, priv), icv, sp_load32(priv->digest));
 }
 
-/* Gives the ops to the device; those it does not take are dropped, their numbers skipped. */
-static void submit(struct sp_worker *w, uint8_t device, uint32_t subject, struct rte_crypto_op **ops, uint32_t n)
-{
-	struct sp_async_queue *q = NULL;
-	uint32_t taken = 0;
-
-	for (uint32_t i = 0; i < w->n_devices; i++)
-		if (w->devices[i].device == device)
-			q = &w->devices[i];
-	if (likely(q != NULL)) {
-		taken = rte_cryptodev_enqueue_burst(device, w->id, ops, (uint16_t)n);
-		q->enqueued += taken;
-		w->in_flight += taken;
-	}
-	for (uint32_t i = taken; i < n; i++) {
-		sp_set_mark_sa(ops[i]->sym->m_src, subject);
-		sp_drop(w, ops[i]->sym->m_src, SP_DROP_CRYPTO_QUEUE_FULL);
-	}
-}
-
 void sp_async_encrypt(struct sp_worker *w, struct sp_sa_out *sa, struct rte_mbuf **mbufs, uint32_t n)
 {
 	struct rte_crypto_op *ops[SP_BURST];
@@ -165,9 +145,10 @@ void sp_async_encrypt(struct sp_worker *w, struct sp_sa_out *sa, struct rte_mbuf
 
 		priv->decrypted = 0;
 		priv->sa = sa;
+		sp_set_mark_sa(mbufs[i], sa->subject); /* as long as it is with the device */
 		ops[i] = sp_async_prepare(mbufs[i], &sa->transform);
 	}
-	submit(w, sa->transform.device, sa->subject, ops, n);
+	sp_queue_put(w, sa->transform.device, ops, n);
 }
 
 void sp_async_decrypt(struct sp_worker *w, struct sp_sa_in *sa, struct sp_esp *packets, uint32_t n)
@@ -180,6 +161,7 @@ void sp_async_decrypt(struct sp_worker *w, struct sp_sa_in *sa, struct sp_esp *p
 
 		priv->decrypted = 1;
 		priv->sa = sa;
+		sp_set_mark_sa(p->mbuf, sa->subject);
 		priv->outer_tos = p->outer_tos;
 		priv->form = p->form;
 		priv->headers = p->headers;
@@ -188,7 +170,7 @@ void sp_async_decrypt(struct sp_worker *w, struct sp_sa_in *sa, struct sp_esp *p
 		priv->payload_length = p->length - SP_ESP_LENGTH - sa->transform.iv_length - sa->transform.icv_length;
 		ops[i] = sp_async_prepare(p->mbuf, &sa->transform);
 	}
-	submit(w, sa->transform.device, sa->subject, ops, n);
+	sp_queue_put(w, sa->transform.device, ops, n);
 }
 
 /* Ops of one outbound SA and in-port. */
@@ -201,9 +183,10 @@ static void complete_encrypt(struct sp_worker *w, struct sp_sa_out *sa, struct r
 		struct rte_mbuf *m = ops[i]->sym->m_src;
 
 		if (unlikely(ops[i]->status != RTE_CRYPTO_OP_STATUS_SUCCESS)) {
-			sp_drop(w, m, SP_DROP_CRYPTO_ERROR);
+			sp_drop_out(w, sa, m, SP_DROP_CRYPTO_ERROR);
 			continue;
 		}
+		sp_set_mark_sa(m, 0);
 		sp_async_restore(m, &sa->transform);
 		mbufs[good++] = m;
 	}
@@ -229,6 +212,7 @@ static void complete_decrypt(struct sp_worker *w, struct sp_sa_in *sa, struct rt
 			sp_sa_in_drop(w, sa, m, SP_DROP_CRYPTO_ERROR);
 			continue;
 		}
+		sp_set_mark_sa(m, 0);
 		packets[good++] = (struct sp_esp){
 			.mbuf = m,
 			.esp = priv->payload - sa->transform.iv_length - SP_ESP_LENGTH,
@@ -242,7 +226,7 @@ static void complete_decrypt(struct sp_worker *w, struct sp_sa_in *sa, struct rt
 	sp_inbound_opened(w, sa, packets, good);
 }
 
-static void complete(struct sp_worker *w, struct rte_crypto_op **ops, uint32_t n)
+void sp_async_finish(struct sp_worker *w, struct rte_crypto_op **ops, uint32_t n)
 {
 	uint32_t start = 0;
 
@@ -258,28 +242,4 @@ static void complete(struct sp_worker *w, struct rte_crypto_op **ops, uint32_t n
 			complete_encrypt(w, priv->sa, ops + start, i - start);
 		start = i;
 	}
-}
-
-uint32_t sp_async_complete(struct sp_worker *w)
-{
-	struct rte_crypto_op *ops[SP_BURST];
-	uint32_t total = 0;
-
-	for (uint32_t i = 0; i < w->n_devices; i++) {
-		struct sp_async_queue *q = &w->devices[i];
-		/* not the ones that completing these will enqueue: the loop must come round to the ports */
-		uint64_t limit = q->enqueued;
-
-		while (q->completed < limit) {
-			uint32_t n = rte_cryptodev_dequeue_burst(q->device, w->id, ops, SP_BURST);
-
-			if (n == 0)
-				break;
-			q->completed += n;
-			w->in_flight -= n;
-			total += n;
-			complete(w, ops, n);
-		}
-	}
-	return total;
 }

@@ -123,6 +123,10 @@ static int config_valid(const struct sp_config *c, char *error, size_t size)
 			c->n_crypto_devices, SP_MAX_CRYPTO_DEVICES);
 		return 0;
 	}
+	if (c->n_crypto_devices > 0 && (c->crypto_descriptors < 2 || c->crypto_descriptors > UINT16_MAX)) {
+		sp_fail(error, size, "%u descriptors of a crypto device's queue, want 2 to %u", c->crypto_descriptors, UINT16_MAX);
+		return 0;
+	}
 	if (!power_of_two(c->flow_entries) || c->flow_entries < 2 || !power_of_two(c->max_sas) || c->punt_entries == 0 || !power_of_two(c->inject_entries) ||
 	    !power_of_two(c->handover_entries) || !power_of_two(c->tally_entries) || c->tally_entries < 4) {
 		sp_fail(error, size, "flow_entries %u, max_sas %u, ring sizes %u, %u, tally_entries %u: want powers of two; %u punt entries: want more than 0", c->flow_entries,
@@ -333,8 +337,9 @@ static int create_worker(struct sp_dataplane *dp, const struct sp_config *c, uin
 		w->ports[w->n_ports++] = c->ports[i].port;
 		add_source(w, c->ports[i].device);
 	}
-	for (uint32_t i = 0; i < c->n_crypto_devices; i++)
-		w->devices[w->n_devices++].device = c->crypto_devices[i];
+	for (; w->n_devices < c->n_crypto_devices; w->n_devices++)
+		if (sp_queue_create(dp, &w->devices[w->n_devices], c->crypto_devices[w->n_devices], c->crypto_descriptors) != 0)
+			goto no_memory;
 	wire_vector(&w->cpu);
 	rte_rcu_qsbr_thread_register(dp->rcu, id);
 	return sp_reassembly_create(w, c, error, size);
@@ -440,6 +445,8 @@ static void destroy_worker(struct sp_worker *w)
 	rte_free(w->filters);
 	rte_free(w->tally);
 	free_jobs(w->job.manager);
+	for (uint32_t i = 0; i < SP_MAX_CRYPTO_DEVICES; i++)
+		sp_queue_destroy(&w->devices[i]);
 	for (uint32_t i = 0; w->own != NULL && i < w->dp->max_cells; i++)
 		sp_sa_out_free(w->own[i]);
 	rte_free(w->own);

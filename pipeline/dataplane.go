@@ -69,6 +69,7 @@ type Dataplane struct {
 	cells    cellTable
 	sad      sad
 	soft     softTable
+	devices  []queueDevice
 	slow     slowPath
 	running  sync.WaitGroup
 	started  bool
@@ -91,7 +92,13 @@ func New(cfg Config) (*Dataplane, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := cfg.toC()
+	c, devices := cfg.toC(), cfg.queueDevices()
+	for i := range devices {
+		c.crypto_devices[i] = devices[i].id
+	}
+	if c.n_crypto_devices = C.uint32_t(len(devices)); len(devices) > 0 {
+		c.crypto_descriptors = C.uint32_t(cfg.Crypto.Descriptors())
+	}
 	text := make([]byte, errorTextLen)
 	handle := C.sp_dataplane_create(&c, (*C.char)(unsafe.Pointer(&text[0])), errorTextLen)
 	if handle == nil {
@@ -107,6 +114,7 @@ func New(cfg Config) (*Dataplane, error) {
 		sad:      newSAD(spis, &cfg),
 		soft:     newSoftTable(cfg.MaxSoft),
 		slow:     newSlowPath(&cfg),
+		devices:  devices,
 		bursting: make([]bool, cfg.Workers),
 	}
 	d.policy.own, _ = cfg.addressesOf(&Snapshot{})
@@ -136,6 +144,7 @@ func (d *Dataplane) Close() error {
 	if d.prepared != nil {
 		d.prepared.discard()
 	}
+	d.watchDevices()
 	d.slow.freeAll()
 	d.removeAllSAs()
 	C.sp_synchronise(d.c)
@@ -300,10 +309,6 @@ func (cfg *Config) toC() C.struct_sp_config {
 		for j, b := range p.MAC {
 			to.mac[j] = C.uint8_t(b)
 		}
-	}
-	for _, device := range cfg.queueDevices() {
-		c.crypto_devices[c.n_crypto_devices] = C.uint8_t(device)
-		c.n_crypto_devices++
 	}
 	return c
 }

@@ -125,6 +125,8 @@ struct sp_mbuf_priv {
 	uint64_t sequence;
 	uint8_t *payload;  /* first byte after the IV */
 	uint32_t payload_length; /* ciphertext bytes */
+	uint16_t slot;     /* of the queue pair, while the device has it */
+	uint8_t phase;     /* of the worker's epochs */
 
 	struct rte_crypto_op op __rte_aligned(64);
 	struct rte_crypto_sym_op sym;
@@ -146,6 +148,8 @@ _Static_assert(offsetof(struct sp_mbuf_priv, sym) == offsetof(struct sp_mbuf_pri
 #define SP_IV_OFFSET (offsetof(struct sp_mbuf_priv, iv) - offsetof(struct sp_mbuf_priv, op))
 _Static_assert(SP_IV_OFFSET == sizeof(struct rte_crypto_op) + sizeof(struct rte_crypto_sym_op), "IV offset agreed with crypto/cryptodev");
 
+struct sp_async_queue;
+
 /* Writes a message for the operator into error; returns NULL, so that a constructor can end with it. */
 void *sp_fail(char *error, size_t size, const char *format, ...) __rte_format_printf(3, 4);
 /* A name that no other DPDK object of this process has, at most 21 characters. */
@@ -165,6 +169,9 @@ void sp_tally_init(struct sp_tally *t, uint32_t entries);
 void sp_tally_forget(struct sp_dataplane *dp, uint32_t subject);
 /* The same, and what it has counted by reason, of all workers. */
 void sp_tally_take(struct sp_dataplane *dp, uint32_t subject, uint64_t drops[SP_DROP_COUNT]);
+/* crypto_queue.c: a worker's end of a device; -1 without memory. Whatever happens, sp_queue_destroy undoes it. */
+int sp_queue_create(const struct sp_dataplane *dp, struct sp_async_queue *q, uint8_t device, uint32_t descriptors);
+void sp_queue_destroy(struct sp_async_queue *q);
 /* Frees an rte_malloc object after a grace period. */
 void sp_free_later(struct sp_dataplane *dp, void *object);
 
@@ -249,10 +256,19 @@ struct sp_oversize {
 	uint16_t room; /* bytes of the largest inner packet; 0: the outer one is cut */
 };
 
+/* A worker's queue pair of a crypto device, and what waits for it. */
 struct sp_async_queue {
-	uint64_t enqueued, completed; /* operations since start */
-	uint64_t epoch_mark;          /* `enqueued` when the pending epoch was noted */
+	struct rte_crypto_op **held;    /* by slot: what the device has, NULL: free */
+	uint16_t *slots;                /* the free ones from n on */
+	struct rte_crypto_op **waiting; /* a ring */
+	uint32_t n, limit;              /* operations that the device has, and can have */
+	uint32_t put, taken;            /* operations that ever waited, and those of them that wait no more */
+	uint64_t given;                 /* operations that the device ever took */
+	uint64_t looked;                /* TSC of the last look that found no sign of life */
+	uint64_t silent;                /* TSC cycles since there was one */
+	uint64_t unknown;               /* operations that it gave back and did not have */
 	uint8_t device;
+	uint8_t lost;                   /* this worker is done with the device: what `held` has stays there until the device is stopped */
 };
 
 struct sp_worker {
@@ -274,7 +290,9 @@ struct sp_worker {
 	uint16_t ports[SP_MAX_PORTS];
 	uint16_t sources[SP_MAX_DEVICES];   /* DPDK port ids to poll */
 	uint32_t n_devices;
-	uint32_t in_flight;                 /* operations inside crypto devices */
+	uint32_t in_flight;                 /* operations that are with crypto devices or wait for one */
+	uint32_t phase;                     /* of operations that begin now: 0 or 1 */
+	uint32_t unfinished[2];             /* operations of each phase, in_flight together */
 	uint32_t n_fragments;               /* that wait for others */
 	uint32_t n_oversize;
 	uint64_t pending_epoch;             /* RCU token to report once the operations of its time are done, 0 none */
@@ -326,6 +344,7 @@ struct sp_dataplane {
 	uint32_t n_workers, max_cells, max_adjacencies, max_filters, max_counters, flow_entries, flow6_entries;
 	uint8_t idle;
 	uint8_t stop;
+	uint8_t lost[SP_MAX_CRYPTO_DEVICES]; /* devices that have stopped answering a worker, in the order of all workers: nothing is given to them any more */
 	uint8_t tick;                      /* counts the slow path's ticks: once in each a cell may tell of what it drops */
 
 	struct sp_early *early;            /* as sad */

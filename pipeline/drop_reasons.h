@@ -70,7 +70,8 @@
 	X(NO_ROOM, "no_room")                             /* head- or tailroom too small for ESP */ \
 	X(NO_BUFFER, "no_buffer")                         /* none left to cut the packet into fragments */ \
 	X(CRYPTO_ERROR, "crypto_error")                   /* device refused or failed the operation */ \
-	X(CRYPTO_QUEUE_FULL, "crypto_queue_full")         \
+	X(CRYPTO_QUEUE_FULL, "crypto_queue_full")         /* no room to wait for the device */ \
+	X(CRYPTO_DEVICE_LOST, "crypto_device_lost")       /* the device has stopped answering */ \
 	/* inbound */ \
 	X(ESP_TRUNCATED, "esp_truncated")                 /* no room for SPI, sequence number, IV, trailer and ICV */ \
 	X(ESP_LENGTH, "esp_length")                       /* ciphertext not a whole number of blocks */ \

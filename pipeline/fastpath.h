@@ -33,8 +33,16 @@ void sp_worker_drain(struct sp_dataplane *dp, uint32_t worker);
 void sp_dataplane_stop(struct sp_dataplane *dp);
 /* Sets the stop flag back, so that workers may start again. */
 void sp_dataplane_resume(struct sp_dataplane *dp);
-/* Operations inside crypto devices of this worker: 0 at rest. Call from the worker's thread or while it is stopped. */
+/* Operations of this worker that are with crypto devices or wait for one: 0 at rest. Call from the worker's thread or while it is stopped. */
 uint32_t sp_worker_in_flight(const struct sp_dataplane *dp, uint32_t worker);
+
+/* ---- crypto devices ---- */
+
+/* 1 when a device of sp_config has stopped answering. Its SAs carry nothing any more. */
+int sp_device_lost(const struct sp_dataplane *dp, uint8_t device);
+/* Frees the packets that a lost device had, which is stopped now: a grace period after it was found lost no worker is using it. */
+void sp_device_release(struct sp_dataplane *dp, uint8_t device);
+void sp_device_read(const struct sp_dataplane *dp, uint8_t device, struct sp_device_counters *out);
 
 /* ---- grace ---- */
 

@@ -88,7 +88,7 @@ uint64_t sp_lab_operations(const struct sp_dataplane *dp)
 
 	for (uint32_t i = 0; i < dp->n_workers; i++)
 		for (uint32_t j = 0; j < dp->workers[i]->n_devices; j++)
-			n += dp->workers[i]->devices[j].enqueued;
+			n += dp->workers[i]->devices[j].given;
 	return n;
 }
 

@@ -1,8 +1,6 @@
 package pipeline
 
 /*
-#include <stdlib.h>
-#include <rte_cryptodev.h>
 #include "fastpath.h"
 */
 import "C"
@@ -454,26 +452,6 @@ func (d *Dataplane) routeSA(sa *outboundSA) {
 	}
 	sa.adjacency = i
 	C.sp_sa_out_set_adjacency(sa.c, C.uint16_t(i))
-}
-
-// queueDevices lists the crypto devices that workers use by enqueue and dequeue.
-func (cfg *Config) queueDevices() []uint8 {
-	if cfg.Crypto == nil {
-		return nil
-	}
-	var ids []uint8
-	for _, device := range cfg.Crypto.Describe() {
-		if !device.Queued {
-			continue
-		}
-		name := C.CString(device.Name)
-		id := C.rte_cryptodev_get_dev_id(name)
-		C.free(unsafe.Pointer(name))
-		if id >= 0 && len(ids) < C.SP_MAX_CRYPTO_DEVICES {
-			ids = append(ids, uint8(id))
-		}
-	}
-	return ids
 }
 
 func flag(on bool) C.uint8_t {

@@ -137,6 +137,7 @@ func (d *Dataplane) drain(now time.Time) (total int, more bool, events []event, 
 	if !now.Before(d.slow.nextTick) {
 		d.slow.nextTick = now.Add(slowPathTick)
 		d.tick(now)
+		events = append(events, d.watchDevices()...)
 	}
 	d.sendDummies(now)
 	events = append(events, d.heed()...)

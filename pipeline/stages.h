@@ -158,8 +158,12 @@ uint32_t sp_job_run(struct sp_worker *w, const struct sp_crypt *packets, uint32_
 /* crypto_async.c: mbufs with priv->sa, sequence, payload and payload_length filled. */
 void sp_async_encrypt(struct sp_worker *w, struct sp_sa_out *sa, struct rte_mbuf **mbufs, uint32_t n);
 void sp_async_decrypt(struct sp_worker *w, struct sp_sa_in *sa, struct sp_esp *packets, uint32_t n);
-/* crypto_async.c: takes what the devices have finished; returns the number of operations. */
-uint32_t sp_async_complete(struct sp_worker *w);
+/* crypto_async.c: operations that a device has given back, each of its own SA and in-port. */
+void sp_async_finish(struct sp_worker *w, struct rte_crypto_op **ops, uint32_t n);
+/* crypto_queue.c: operations of one SA for the worker's queue pair of a device, behind those that wait for it. */
+void sp_queue_put(struct sp_worker *w, uint8_t device, struct rte_crypto_op **ops, uint32_t n);
+/* crypto_queue.c: takes what the devices have finished, and gives them what waits; returns the number of operations that came back. */
+uint32_t sp_queue_poll(struct sp_worker *w);
 
 /* transmit.c */
 void sp_forward(struct sp_worker *w, struct sp_packet **packets, uint32_t n);

@@ -21,6 +21,7 @@ struct rte_mempool;
 #define SP_PORT_SLOTS (SP_MAX_PORTS + 1)
 #define SP_MAX_WORKERS 64
 #define SP_MAX_CRYPTO_DEVICES 8
+#define SP_QUEUE_WAITING 1024 /* operations that may wait for room in a device, of each worker: a power of two */
 #define SP_PORT_ADDRESSES 8             /* own addresses per port */
 #define SP_BURST 32
 
@@ -154,6 +155,15 @@ struct sp_port_config {
 	uint16_t mtu;       /* bytes of IP packet */
 };
 
+/* Of one crypto device, all workers together. */
+struct sp_device_counters {
+	uint64_t operations; /* that it ever took */
+	uint64_t unknown;    /* that it gave back and did not have */
+	uint32_t held;       /* that it has */
+	uint32_t waiting;    /* that wait for room in it */
+	uint8_t lost;
+};
+
 struct sp_config {
 	uint32_t n_ports;
 	struct sp_port_config ports[SP_MAX_PORTS];
@@ -171,6 +181,7 @@ struct sp_config {
 	uint32_t tally_entries;    /* per worker, power of two: drops by filter and by SA, one entry of 16 bytes for each reason that one of them has */
 	uint32_t n_crypto_devices; /* those used with enqueue and dequeue; worker w owns queue pair w of each */
 	uint8_t crypto_devices[SP_MAX_CRYPTO_DEVICES];
+	uint32_t crypto_descriptors; /* of each queue pair, from 2 on */
 	uint8_t idle;             /* enum sp_idle */
 	int32_t socket;           /* NUMA node of the tables */
 	struct rte_mempool *pool; /* private size >= SP_MBUF_PRIVATE_SIZE */

@@ -135,8 +135,8 @@ static void go_offline(struct sp_worker *w)
 }
 
 /*
- * Between turns a worker holds nothing but what its crypto devices hold. While they do, it may not report the newest epoch: it notes the epoch and how much each device
- * had taken by then, and reports that epoch once they have completed as much. Queue pairs complete in order.
+ * Between turns a worker holds nothing but what its crypto devices hold. While they do, it may not report the newest epoch: it notes the epoch, and that all operations from now
+ * on are of the other phase, and reports that epoch once none of the former phase is left. Devices may finish in any order.
  */
 static void report_quiescent(struct sp_worker *w)
 {
@@ -149,9 +149,8 @@ static void report_quiescent(struct sp_worker *w)
 		return;
 	}
 	if (w->pending_epoch != 0) {
-		for (uint32_t i = 0; i < w->n_devices; i++)
-			if (w->devices[i].completed < w->devices[i].epoch_mark)
-				return;
+		if (w->unfinished[!w->phase] > 0)
+			return;
 		__atomic_store_n(&rcu->qsbr_cnt[w->id].cnt, w->pending_epoch, __ATOMIC_RELEASE);
 		w->pending_epoch = 0;
 	}
@@ -159,8 +158,7 @@ static void report_quiescent(struct sp_worker *w)
 	if (token == __atomic_load_n(&rcu->qsbr_cnt[w->id].cnt, __ATOMIC_RELAXED))
 		return;
 	w->pending_epoch = token;
-	for (uint32_t i = 0; i < w->n_devices; i++)
-		w->devices[i].epoch_mark = w->devices[i].enqueued;
+	w->phase = !w->phase;
 }
 
 /* Publication order is snapshot, then generation: whoever sees the new generation sees the new snapshot. */
@@ -182,7 +180,7 @@ static uint32_t turn(struct sp_worker *w)
 	if (unlikely(!rte_ring_empty(w->handover)))
 		n += poll_handover(w);
 	if (w->in_flight > 0)
-		n += sp_async_complete(w);
+		n += sp_queue_poll(w);
 	if (unlikely(w->n_fragments > 0))
 		sp_reassembly_expire(w);
 	sp_tx_flush(w);
@@ -228,7 +226,7 @@ static void drain(struct sp_worker *w)
 {
 	while (w->in_flight > 0) {
 		enter_generation(w);
-		sp_async_complete(w);
+		sp_queue_poll(w);
 		sp_tx_flush(w);
 		report_quiescent(w);
 	}

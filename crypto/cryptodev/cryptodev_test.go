@@ -219,6 +219,7 @@ func TestOpenErrors(t *testing.T) {
 		"second name is wrong": {cryptodev.Options{Devices: []string{"crypto_openssl0", "crypto_nosuch0"}, QueuePairs: 1, Sessions: 1}, "crypto_nosuch0"},
 		"not a crypto device":  {cryptodev.Options{Devices: []string{"net_null0"}, QueuePairs: 1, Sessions: 1}, "net_null0"},
 		"no queue pair":        {cryptodev.Options{QueuePairs: 0, Sessions: 1}, "queue pairs"},
+		"odd queues":           {cryptodev.Options{QueuePairs: 1, Sessions: 1, Descriptors: 100}, "power of two"},
 		"too much memory":      {cryptodev.Options{QueuePairs: 1, Sessions: 1 << 22}, "memory for 4194304 sessions"},
 	}
 	for name, c := range cases {
@@ -296,6 +297,58 @@ func freeClearsKeys(t *testing.T, suite string, options ...cryptodev.SessionOpti
 	if bytes.Contains(memory, key) {
 		t.Error("the key is in memory after Free")
 	}
+}
+
+// A device that has stopped answering may still use the sessions that it was given: their memory is nobody else's until it is
+// stopped, and then it has no key. It gets no more sessions meanwhile: the next device has them (S-102).
+func TestLostDevice(t *testing.T) {
+	pool := open(t, "crypto_aesni_mb_lost", "crypto_openssl_next")
+	s, err := crypto.ParseSuite("aes128-sha256")
+	if err != nil {
+		t.Fatal(err)
+	}
+	keymat := keymatFor(s, rand.NewChaCha8([32]byte{10}))
+	key := keymat.Bytes()[:s.KeyLen()] // as in TestFreeClearsKeys
+	made, err := pool.NewSession(s, keymat, true, cryptodev.ViaDevice())
+	if err != nil {
+		t.Fatal(err)
+	}
+	memory := devicetest.SessionMemory(made)
+	if made.DeviceName() != "crypto_aesni_mb_lost" || !bytes.Contains(memory, key) {
+		t.Fatalf("on %s; its memory has the key: %t", made.DeviceName(), bytes.Contains(memory, key))
+	}
+	pool.Lose(made.Device)
+	device := made.Device
+	if err := pool.Free(made); err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Contains(memory, key) {
+		t.Error("a session is cleared while its device may be using it")
+	}
+	others := map[*byte]bool{}
+	for range 7 { // all that are left
+		other := session(t, pool, s, keymat, true, cryptodev.ViaDevice())
+		if other.DeviceName() != "crypto_openssl_next" {
+			t.Fatalf("a session on %s", other.DeviceName())
+		}
+		others[&devicetest.SessionMemory(other)[0]] = true
+	}
+	if others[&memory[0]] {
+		t.Error("the memory of a session went to another while its device may be using it")
+	}
+	if _, err := pool.NewSession(s, keymat, true, cryptodev.ViaDevice()); !errors.Is(err, cryptodev.ErrSessions) {
+		t.Errorf("found %v, expected ErrSessions: one waits for its device to be stopped", err)
+	}
+	if info := described(t, pool, "crypto_aesni_mb_lost"); !info.Lost || len(info.Suites) != 0 {
+		t.Errorf("described as %+v", info)
+	}
+	if err := errors.Join(pool.Stop(device), pool.Stop(device)); err != nil {
+		t.Fatal(err)
+	}
+	if bytes.Contains(memory, key) {
+		t.Error("the key is in memory after the device was stopped")
+	}
+	session(t, pool, s, keymat, true, cryptodev.ViaDevice())
 }
 
 func TestIVRoomHoldsTheIV(t *testing.T) {

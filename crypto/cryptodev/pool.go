@@ -12,6 +12,7 @@ package cryptodev
 import "C"
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"strings"
@@ -29,9 +30,9 @@ func DefaultDevices() []string {
 	return []string{"crypto_aesni_gcm0", "crypto_aesni_mb0", "crypto_openssl0"}
 }
 
-// queueDescriptors is the length of a queue pair. A worker has at most a few bursts
+// DefaultDescriptors is the length of a queue pair. A worker has at most a few bursts
 // in flight, and a software device works them off while they are dequeued.
-const queueDescriptors = 1024
+const DefaultDescriptors = 1024
 
 // SocketAny lets DPDK choose the NUMA node.
 const SocketAny = C.SOCKET_ID_ANY
@@ -47,6 +48,9 @@ type Options struct {
 	QueuePairs int
 	// Sessions is how many sessions can exist at once, two for each SA pair.
 	Sessions int
+	// Descriptors is how many operations a queue pair has room for, a power of two; 0:
+	// DefaultDescriptors. Users keep one less in it: a ring of n has room for n - 1.
+	Descriptors int
 	// Socket is the NUMA node of queues and sessions, SocketAny where it is of no
 	// account.
 	Socket int
@@ -66,6 +70,7 @@ type device struct {
 	hardware bool   // of its own, not the CPU's
 	size     uint32 // of its part of a session, octets
 	live     int    // sessions on it
+	lost     loss
 }
 
 // Pool is a set of running crypto devices and the memory their sessions come from.
@@ -77,6 +82,7 @@ type Pool struct {
 	library    *library     // nil if it is missing
 	sessions   *C.struct_rte_mempool
 	queuePairs int
+	queueLen   int
 	capacity   int
 	live       int
 	classes    []Class
@@ -97,10 +103,13 @@ func Open(options Options) (*Pool, error) {
 		return nil, fmt.Errorf("crypto devices: %d queue pairs and %d sessions asked, at least 1 of each is needed",
 			options.QueuePairs, options.Sessions)
 	}
+	if options.Descriptors = cmp.Or(options.Descriptors, DefaultDescriptors); options.Descriptors < 2 || options.Descriptors > 1<<15 || options.Descriptors&(options.Descriptors-1) != 0 {
+		return nil, fmt.Errorf("crypto devices: queues of %d operations, want a power of two, 2 to %d", options.Descriptors, 1<<15)
+	}
 	if C.spcrypto_eal_running() == 0 {
 		return nil, errors.New("crypto devices: the EAL is not running, start it first")
 	}
-	pool := &Pool{queuePairs: options.QueuePairs, capacity: options.Sessions, classes: options.Classes}
+	pool := &Pool{queuePairs: options.QueuePairs, queueLen: options.Descriptors, capacity: options.Sessions, classes: options.Classes}
 	if err := pool.open(options); err != nil {
 		return nil, errors.Join(fmt.Errorf("crypto devices: %w", err), pool.Close())
 	}
@@ -135,10 +144,10 @@ func (p *Pool) open(options Options) error {
 		return err
 	}
 	for _, dev := range p.devices {
-		ret := C.spcrypto_start(C.uint8_t(dev.id), C.uint16_t(options.QueuePairs), queueDescriptors,
+		ret := C.spcrypto_start(C.uint8_t(dev.id), C.uint16_t(options.QueuePairs), C.uint32_t(options.Descriptors),
 			C.int(options.Socket), p.sessions)
 		if ret < 0 {
-			return fmt.Errorf("%s: start with %d queue pairs of %d: %w", dev.name, options.QueuePairs, queueDescriptors, errno(ret))
+			return fmt.Errorf("%s: start with %d queue pairs of %d: %w", dev.name, options.QueuePairs, options.Descriptors, errno(ret))
 		}
 	}
 	return nil
@@ -200,11 +209,12 @@ func (p *Pool) createSessionPool(size uint32, socket int) error {
 func (p *Pool) Close() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.live > 0 {
-		return fmt.Errorf("crypto devices: %d sessions not freed, free them before closing", p.live)
+	if live := p.live - p.inLimbo(); live > 0 {
+		return fmt.Errorf("crypto devices: %d sessions not freed, free them before closing", live)
 	}
 	var errs []error
 	for _, dev := range p.devices {
+		errs = append(errs, p.stop(dev))
 		if ret := C.spcrypto_close(C.uint8_t(dev.id)); ret < 0 {
 			errs = append(errs, fmt.Errorf("%s: close: %w", dev.name, errno(ret)))
 		}
@@ -248,6 +258,7 @@ type DeviceInfo struct {
 	Sessions   int            // live on it
 	Suites     []crypto.Suite // that it can do
 	Refused    []Refusal
+	Lost       bool   // has stopped answering
 	Missing    string // why the device is not there
 }
 
@@ -267,7 +278,7 @@ func (p *Pool) Describe() []DeviceInfo {
 		list = append(list, p.describeLibrary())
 	}
 	for _, dev := range p.devices {
-		info := DeviceInfo{Name: dev.name, Driver: dev.driver, CPU: dev.cpu, Hardware: dev.hardware, Queued: p.usesQueues(dev), QueuePairs: p.queuePairs, Sessions: dev.live}
+		info := DeviceInfo{Name: dev.name, Driver: dev.driver, CPU: dev.cpu, Hardware: dev.hardware, Queued: p.usesQueues(dev), QueuePairs: p.queuePairs, Sessions: dev.live, Lost: dev.lost.declared}
 		for _, s := range crypto.Suites() {
 			if reason := dev.refuses(s, false); reason != "" {
 				info.Refused = append(info.Refused, Refusal{s, reason})

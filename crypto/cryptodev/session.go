@@ -171,6 +171,9 @@ func (p *Pool) Free(s *Session) error {
 	}
 	if s.library != nil {
 		s.library.free(s)
+	} else if s.device.lost.keeps(s) {
+		s.Handle = nil
+		return nil
 	} else if err := s.device.freeSession(s); err != nil {
 		return err
 	}
@@ -274,6 +277,9 @@ func transformOf(s crypto.Suite, esn bool) C.struct_spcrypto_transform {
 
 // refuses says why the device cannot do the suite, or nothing if it can.
 func (d *device) refuses(s crypto.Suite, esn bool) string {
+	if d.lost.declared {
+		return "has stopped answering"
+	}
 	t := transformOf(s, esn)
 	if t.shape == C.SPCRYPTO_CHAIN && !d.chaining {
 		return "does not chain cipher and integrity"

@@ -14,6 +14,7 @@
 #include "../ipv6.h"
 #include "gateway.h"
 
+#define DESCRIPTORS 8 /* of a crypto device, few: a burst finds it full */
 #define POOL_MBUFS 1023
 #define RING_ENTRIES 512
 #define FRAGMENT_MEMORY (128 << 10) /* some 20 fragments of each kind */
@@ -47,7 +48,7 @@ static uint8_t start_device(const char *name)
 {
 	int id = rte_cryptodev_get_dev_id(name);
 	struct rte_cryptodev_config config = {.socket_id = 0, .nb_queue_pairs = WORKERS};
-	struct rte_cryptodev_qp_conf queue = {.nb_descriptors = 256};
+	struct rte_cryptodev_qp_conf queue = {.nb_descriptors = DESCRIPTORS};
 
 	CHECK(id >= 0, "%s missing", name);
 	CHECK(rte_cryptodev_configure((uint8_t)id, &config) == 0, "%s", name);
@@ -134,6 +135,7 @@ static void create_gateway(struct gateway *g, const char *lan, const char *wan)
 		.tally_entries = 64,
 		.n_crypto_devices = 2,
 		.crypto_devices = {device_mb, device_openssl},
+		.crypto_descriptors = DESCRIPTORS,
 		.pool = pool,
 		.large_pool = large_pool,
 		.fragment_memory = FRAGMENT_MEMORY,

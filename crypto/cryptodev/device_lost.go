@@ -1,0 +1,84 @@
+package cryptodev
+
+/*
+#include <rte_cryptodev.h>
+#include "device.h"
+*/
+import "C"
+
+import (
+	"errors"
+	"unsafe"
+)
+
+// loss is a device that has stopped answering. It may still read a session that it was given, and write to it, so sessions stay
+// in memory until it is stopped.
+type loss struct {
+	declared, stopped bool
+	limbo             []unsafe.Pointer // sessions that their users are done with
+}
+
+// keeps takes a session that may not be freed yet.
+func (l *loss) keeps(s *Session) bool {
+	if !l.declared || l.stopped {
+		return false
+	}
+	l.limbo = append(l.limbo, s.Handle)
+	return true
+}
+
+// Descriptors is how many operations each queue pair has room for.
+func (p *Pool) Descriptors() int { return p.queueLen }
+
+// Lose says that a device has stopped answering: it gets no more sessions.
+func (p *Pool) Lose(id uint8) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if dev := p.deviceOf(id); dev != nil {
+		dev.lost.declared = true
+	}
+}
+
+// Stop stops a device that is lost, when nobody gives it operations or asks for them any more, and clears the keys of the
+// sessions that were freed since. What it was given it does not touch afterwards.
+func (p *Pool) Stop(id uint8) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if dev := p.deviceOf(id); dev != nil {
+		return p.stop(dev)
+	}
+	return nil
+}
+
+func (p *Pool) stop(dev *device) error {
+	l := &dev.lost
+	if !l.declared || l.stopped {
+		return nil
+	}
+	C.rte_cryptodev_stop(C.uint8_t(dev.id))
+	l.stopped = true
+	var errs []error
+	for _, handle := range l.limbo {
+		errs = append(errs, dev.freeSession(&Session{Device: dev.id, Handle: handle}))
+	}
+	p.live -= len(l.limbo)
+	l.limbo = nil
+	return errors.Join(errs...)
+}
+
+// inLimbo is how many sessions wait for their device to be stopped.
+func (p *Pool) inLimbo() (n int) {
+	for _, dev := range p.devices {
+		n += len(dev.lost.limbo)
+	}
+	return n
+}
+
+func (p *Pool) deviceOf(id uint8) *device {
+	for _, dev := range p.devices {
+		if dev.id == id {
+			return dev
+		}
+	}
+	return nil
+}

@@ -1,0 +1,65 @@
+// Package faulty lets crypto devices misbehave, for tests alone: by DPDK's own callbacks between a driver and its user, and by a
+// definition of the function that makes sessions, which in a binary that has this package comes before DPDK's.
+package faulty
+
+/*
+#cgo pkg-config: libdpdk
+#cgo CFLAGS: -O2 -Wall -Wextra -Werror -DALLOW_EXPERIMENTAL_API
+
+#include <stdlib.h>
+#include <rte_cryptodev.h>
+#include "faulty.h"
+*/
+import "C"
+
+import (
+	"fmt"
+	"syscall"
+	"unsafe"
+)
+
+// Fault is what a device does wrong with operations.
+type Fault uint32
+
+// The faults. What Mute, Keep and Shuffle have kept comes back with None.
+const (
+	None    Fault = C.FAULTY_NONE
+	Mute    Fault = C.FAULTY_MUTE    // takes operations and gives none back
+	Keep    Fault = C.FAULTY_KEEP    // keeps the first operation, and gives back those after it
+	Shuffle Fault = C.FAULTY_SHUFFLE // gives back in another order
+	Error   Fault = C.FAULTY_ERROR   // says of each second operation that it failed
+	Repeat  Fault = C.FAULTY_REPEAT  // gives back twice
+	Refuse  Fault = C.FAULTY_REFUSE  // takes nothing
+	Few     Fault = C.FAULTY_FEW     // takes one of a burst
+)
+
+// Device is a crypto device that can be told to misbehave.
+type Device struct{ id C.uint8_t }
+
+// Attach makes a device, which is open and at rest, one that does as it is told.
+func Attach(name string, queuePairs int) (*Device, error) {
+	cName := C.CString(name)
+	defer C.free(unsafe.Pointer(cName))
+	id := C.rte_cryptodev_get_dev_id(cName)
+	if id < 0 {
+		return nil, fmt.Errorf("faulty device: %s is not there", name)
+	}
+	if rc := C.faulty_attach(C.uint8_t(id), C.uint16_t(queuePairs)); rc != 0 {
+		return nil, fmt.Errorf("faulty device %s: %w", name, syscall.Errno(-rc))
+	}
+	return &Device{C.uint8_t(id)}, nil
+}
+
+// Detach makes it sound again. Operations that it has kept never come back.
+func (d *Device) Detach() error {
+	if rc := C.faulty_detach(d.id); rc != 0 {
+		return fmt.Errorf("faulty device %d: %w", d.id, syscall.Errno(-rc))
+	}
+	return nil
+}
+
+// Set lets it begin with a fault, or end it.
+func (d *Device) Set(f Fault) { C.faulty_set(d.id, uint32(f)) }
+
+// FailSessions lets each nth session fail from now on; 0: none.
+func (d *Device) FailSessions(nth int) { C.faulty_sessions(d.id, C.uint32_t(nth)) }

@@ -1,0 +1,27 @@
+/* Faults of a crypto device, between its driver and whoever uses it. */
+#ifndef SALLYPORT_CRYPTODEV_FAULTY_H
+#define SALLYPORT_CRYPTODEV_FAULTY_H
+
+#include <stdint.h>
+
+enum faulty_kind {
+	FAULTY_NONE,
+	FAULTY_MUTE,    /* takes operations and gives none back */
+	FAULTY_KEEP,    /* keeps the first operation, and gives back those after it */
+	FAULTY_SHUFFLE, /* gives back in another order */
+	FAULTY_ERROR,   /* says of each second operation that it failed */
+	FAULTY_REPEAT,  /* gives back twice */
+	FAULTY_REFUSE,  /* takes nothing */
+	FAULTY_FEW,     /* takes one of a burst */
+};
+
+/* Negative errno on failure, else 0. The device must be configured and at rest. */
+int faulty_attach(uint8_t device, uint16_t queue_pairs);
+/* Gives up what it has kept: operations of the packets in it never come back. */
+int faulty_detach(uint8_t device);
+/* What was kept comes back when it is set to FAULTY_NONE. */
+void faulty_set(uint8_t device, enum faulty_kind kind);
+/* Lets each nth session fail, 0: none. */
+void faulty_sessions(uint8_t device, uint32_t nth);
+
+#endif

@@ -1,0 +1,108 @@
+package pipeline
+
+/*
+#include <stdlib.h>
+#include <rte_cryptodev.h>
+#include "fastpath.h"
+*/
+import "C"
+
+import (
+	"unsafe"
+
+	"sallyport/crypto/cryptodev"
+)
+
+// DeviceRoom is how many packets a worker may have with a crypto device of the default length of queues, and waiting for it.
+const DeviceRoom = cryptodev.DefaultDescriptors + C.SP_QUEUE_WAITING
+
+// queueDevice is a crypto device that workers use by enqueue and dequeue.
+type queueDevice struct {
+	id   C.uint8_t
+	name string
+	lost bool
+}
+
+// queueDevices lists the crypto devices that workers use by enqueue and dequeue.
+func (cfg *Config) queueDevices() (list []queueDevice) {
+	if cfg.Crypto == nil {
+		return nil
+	}
+	for _, device := range cfg.Crypto.Describe() {
+		if !device.Queued {
+			continue
+		}
+		name := C.CString(device.Name)
+		id := C.rte_cryptodev_get_dev_id(name)
+		C.free(unsafe.Pointer(name))
+		if id >= 0 && len(list) < C.SP_MAX_CRYPTO_DEVICES {
+			list = append(list, queueDevice{id: C.uint8_t(id), name: device.Name})
+		}
+	}
+	return list
+}
+
+// DeviceCounters counts what a crypto device does for the workers by enqueue and dequeue.
+type DeviceCounters struct {
+	Name       string
+	Operations uint64 // that it ever took
+	Unknown    uint64 // that it gave back and did not have
+	Held       int    // packets that it has, at this moment
+	Waiting    int    // packets that wait for room in it
+	Lost       bool   // has stopped answering: packets that it had are dropped, but their buffers stay in Held until it is stopped
+}
+
+// deviceCounters reads the counters of each device.
+func (d *Dataplane) deviceCounters() (list []DeviceCounters) {
+	for _, device := range d.devices {
+		var c C.struct_sp_device_counters
+		C.sp_device_read(d.c, device.id, &c)
+		list = append(list, DeviceCounters{Name: device.name, Operations: uint64(c.operations), Unknown: uint64(c.unknown), Held: int(c.held), Waiting: int(c.waiting), Lost: c.lost != 0})
+	}
+	return list
+}
+
+// watchDevices looks for devices that have stopped answering since. Their SAs carry nothing any more; IKE is asked for others, which get
+// their sessions elsewhere.
+func (d *Dataplane) watchDevices() (events []event) {
+	for i := range d.devices {
+		device := &d.devices[i]
+		if device.lost || C.sp_device_lost(d.c, device.id) == 0 {
+			continue
+		}
+		device.lost = true
+		d.cfg.Crypto.Lose(uint8(device.id))
+		d.retire(func() error { return d.stopDevice(device.id) })
+		events = append(events, d.replaceOn(uint8(device.id))...)
+	}
+	return events
+}
+
+// stopDevice ends a lost device, which no worker is using any more, and frees what it had.
+func (d *Dataplane) stopDevice(id C.uint8_t) error {
+	err := d.cfg.Crypto.Stop(uint8(id))
+	C.sp_device_release(d.c, id)
+	return err
+}
+
+// replaceOn asks for SAs in place of those that a device carried.
+func (d *Dataplane) replaceOn(device uint8) (events []event) {
+	ask := func(sa *association, outbound bool) {
+		if sa.soft || !queued(sa.session) || sa.session.Device != device {
+			return
+		}
+		sa.soft = true
+		cell, spi := sa.child.Cell, sa.child.SPI
+		events = append(events, func(h Handler) { h.Expire(cell, spi, outbound, false) })
+	}
+	for _, sa := range d.sad.outbound {
+		ask(&sa.association, true)
+	}
+	for _, sa := range d.sad.inbound {
+		ask(&sa.association, false)
+	}
+	return events
+}
+
+// queued reports whether a session's operations go through queues.
+func queued(s *cryptodev.Session) bool { return !s.Direct && !s.Job && !s.CPU }

@@ -1,0 +1,419 @@
+package pipeline
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"sallyport/crypto/cryptodev"
+	"sallyport/crypto/cryptodev/faulty"
+)
+
+var lookasideNumber atomic.Int32
+
+// lookasideRoom is how many operations a device of these tests has room for: fewer than a burst. It is the same in all, since the driver keeps
+// its rings when a device is gone, and the next one of that number gets none that are larger.
+const lookasideRoom = 7
+
+// lookaside is a rig whose SAs of AES-GCM go through the queues of the first of so many devices, which can be told to misbehave.
+func lookaside(t *testing.T, devices int) (*rig, []*faulty.Device) {
+	t.Helper()
+	var names []string
+	for range devices {
+		names = append(names, fmt.Sprintf("crypto_openssl_look%d", lookasideNumber.Add(1)))
+	}
+	pool, err := cryptodev.Open(cryptodev.Options{Devices: names, QueuePairs: testWorkers, Sessions: 64, Descriptors: lookasideRoom + 1, Socket: cryptodev.SocketAny})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := pool.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	var list []*faulty.Device
+	for _, name := range names {
+		device, err := faulty.Attach(name, testWorkers)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			if err := device.Detach(); err != nil {
+				t.Error(err)
+			}
+		})
+		list = append(list, device)
+	}
+	r := newRig(t, rigOptions{crypto: pool})
+	t.Cleanup(func() {
+		for _, device := range list {
+			device.Set(faulty.None)
+		}
+	})
+	return r, list
+}
+
+// numbered is the i-th packet to the other site.
+func numbered(i int) ipv4 {
+	p := packetOfLength(lanHost, farHost, 253, 60)
+	binary.BigEndian.PutUint32(p[ipv4HeaderLen:], uint32(i))
+	return p
+}
+
+// send lets packets from first on come in from the LAN.
+func (r *rig) send(first, n int) {
+	r.t.Helper()
+	var frames [][]byte
+	for i := range n {
+		frames = append(frames, fromHost(numbered(first+i)))
+	}
+	r.enqueue(0, lan, frames...)
+}
+
+// turns lets the first worker run, whatever it has still to do then.
+func (r *rig) turns(n int) {
+	r.t.Helper()
+	for range n {
+		if _, err := r.d.RunBurst(0); err != nil {
+			r.t.Fatal(err)
+		}
+	}
+}
+
+// numbers are the numbers of packets that left for the other site, each opened by the far end.
+func (r *rig) numbers(far *referenceIn) (list []int) {
+	r.t.Helper()
+	for _, frame := range r.sent(wan) {
+		inner := r.reveal(far, frame)
+		i := int(binary.BigEndian.Uint32(inner[ipv4HeaderLen:]))
+		same(r.t, "inside", []byte(inner), []byte(decrementTTL(numbered(i))))
+		list = append(list, i)
+	}
+	return list
+}
+
+// silence lets so much time pass that a device which does nothing is lost: the time counts in steps of 10 ms.
+func (r *rig) silence() {
+	r.t.Helper()
+	for range 110 {
+		r.d.advance(10 * time.Millisecond)
+		r.turns(1)
+	}
+}
+
+func ascending(first, n int) (list []int) {
+	for i := range n {
+		list = append(list, first+i)
+	}
+	return list
+}
+
+// A burst is more than the device has room for: all of it gets through, in order.
+func TestQueueOfFewDescriptors(t *testing.T) {
+	for _, fault := range []faulty.Fault{faulty.None, faulty.Few} {
+		r, devices := lookaside(t, 1)
+		devices[0].Set(fault)
+		far := r.outbound(r.child("site", "aes128gcm16", false))
+		near := r.inbound(r.child("site", "aes128gcm16", true))
+		r.send(0, 500)
+		for range 100 {
+			near.sequence++
+			r.enqueue(0, wan, fromPeer(near.encapsulate(tcp(farHost, lanHost), near.sequence)))
+		}
+		r.settle()
+		same(t, "to the other site", r.numbers(far), ascending(0, 500))
+		if got := len(r.sent(lan)); got != 100 {
+			t.Errorf("%d packets from the other site, want 100", got)
+		}
+	}
+}
+
+// What a device has no room for waits, up to a bound; what comes then is dropped and counted, and what waited is sent in order.
+func TestQueueIsFull(t *testing.T) {
+	const room, waiting, beyond = lookasideRoom, 1024, 45
+	r, devices := lookaside(t, 1)
+	far := r.outbound(r.child("site", "aes128gcm16", false))
+	devices[0].Set(faulty.Mute)
+	before := r.tally()
+	for sent := 0; sent < room+waiting+beyond; {
+		n := min(512, room+waiting+beyond-sent)
+		r.send(sent, n)
+		r.turns(n/32 + 1)
+		sent += n
+	}
+	if c := r.d.Counters().Devices[0]; c.Held != room || c.Waiting != waiting || c.Lost {
+		t.Errorf("%+v, want %d in the device and %d that wait", c, room, waiting)
+	}
+	if n := len(r.sent(wan)); n != 0 {
+		t.Errorf("%d packets left, and the device gave none back", n)
+	}
+	devices[0].Set(faulty.None)
+	var got []int
+	for range 10000 {
+		r.turns(1)
+		if got = append(got, r.numbers(far)...); r.d.InFlight(0) == 0 {
+			break
+		}
+	}
+	same(t, "once the device goes on", got, ascending(0, room+waiting))
+	same(t, "accounts", ends(before, r.tally()), map[string]int{"forwarded": room + waiting, "crypto_queue_full": beyond})
+}
+
+// Devices may give back in any order. Keys outlive the operation that needs them, however many later ones are done with.
+func TestEpochWaitsForTheOldest(t *testing.T) {
+	r, devices := lookaside(t, 1)
+	former := r.outbound(r.child("site", "aes128gcm16", false))
+	devices[0].Set(faulty.Keep)
+	r.send(0, 1)
+	r.turns(2)
+	freed := false
+	far := r.outbound(r.child("site", "aes128gcm16", false)) // the former SA waits for its grace period from now on
+	r.d.mu.Lock()
+	r.d.retire(func() error { freed = true; return nil })
+	r.d.mu.Unlock()
+	for i := range 40 {
+		r.send(1+i, 1)
+		r.turns(1)
+	}
+	same(t, "behind the one that is kept", r.numbers(far), ascending(1, 40))
+	reclaim := func() {
+		r.d.mu.Lock()
+		r.d.reclaim()
+		r.d.mu.Unlock()
+	}
+	if reclaim(); freed {
+		t.Fatal("freed, and an operation of that time is with the device")
+	}
+	devices[0].Set(faulty.None)
+	r.settle()
+	same(t, "the one that was kept", r.numbers(former), []int{0})
+	if reclaim(); !freed {
+		t.Error("not freed, and no operation of that time is left")
+	}
+	// from then on epochs go on while there is always something with the device
+	devices[0].Set(faulty.Keep)
+	for round := range 5 {
+		freed = false
+		r.d.mu.Lock()
+		r.d.retire(func() error { freed = true; return nil })
+		r.d.mu.Unlock()
+		for range 6 {
+			devices[0].Set(faulty.None)
+			r.turns(1)
+			devices[0].Set(faulty.Keep)
+			r.send(100, 2)
+			r.turns(1)
+		}
+		if r.d.InFlight(0) == 0 {
+			t.Fatal("nothing is with the device")
+		}
+		if reclaim(); !freed {
+			t.Errorf("round %d: an epoch does not end while newer operations follow older ones", round)
+		}
+	}
+}
+
+// Faults of a device that goes on: each packet has one end, good ones get through, and nothing leaves in clear (S-102).
+func TestFaultsOfADevice(t *testing.T) {
+	const n = 300
+	cases := map[string]struct {
+		fault   faulty.Fault
+		good    int
+		dropped string
+		unknown bool
+	}{
+		"another order": {fault: faulty.Shuffle, good: n},
+		"errors":        {fault: faulty.Error, good: n / 2, dropped: "crypto_error"},
+		"twice":         {fault: faulty.Repeat, good: n, unknown: true},
+		"takes nothing": {fault: faulty.Refuse, dropped: "crypto_error"},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			r, devices := lookaside(t, 1)
+			far := r.outbound(r.child("site", "aes128gcm16", false))
+			near := r.inbound(r.child("site", "aes128gcm16", true))
+			devices[0].Set(c.fault)
+			before := r.tally()
+			r.send(0, n)
+			r.settle()
+			got := r.numbers(far)
+			seen := map[int]bool{}
+			for _, i := range got {
+				seen[i] = true
+			}
+			if len(got) != c.good || len(seen) != c.good {
+				t.Errorf("%d packets, %d different ones, want %d", len(got), len(seen), c.good)
+			}
+			for range n {
+				near.sequence++
+				r.enqueue(0, wan, fromPeer(near.encapsulate(tcp(farHost, lanHost), near.sequence)))
+			}
+			r.settle()
+			if got := len(r.sent(lan)); got != c.good {
+				t.Errorf("%d packets from the other site, want %d", got, c.good)
+			}
+			want := map[string]int{"forwarded": 2 * c.good}
+			if c.good == 0 {
+				want = map[string]int{}
+			}
+			if c.dropped != "" {
+				want[c.dropped] = 2 * (n - c.good)
+			}
+			same(t, "accounts", ends(before, r.tally()), want)
+			counters := r.d.Counters()
+			if d := counters.Devices[0]; d.Unknown > 0 != c.unknown || d.Held != 0 || d.Waiting != 0 {
+				t.Errorf("%+v", d)
+			}
+			for _, sa := range counters.SAs {
+				if int(sa.Drops["crypto_error"]) != want["crypto_error"]/2 {
+					t.Errorf("SA %#x, outbound %t: drops %v, want %d", sa.SPI, sa.Outbound, sa.Drops, want["crypto_error"]/2)
+				}
+			}
+		})
+	}
+}
+
+// A device that takes nothing for a time is lost like one that gives nothing back.
+func TestDeviceThatTakesNothing(t *testing.T) {
+	r, devices := lookaside(t, 1)
+	r.outbound(r.child("site", "aes128gcm16", false))
+	devices[0].Set(faulty.Refuse)
+	for i := 0; !r.d.Counters().Devices[0].Lost; i++ {
+		if i > 200 {
+			t.Fatal("not found lost")
+		}
+		r.send(i, 1)
+		r.d.advance(10 * time.Millisecond)
+		r.turns(1)
+	}
+	devices[0].Set(faulty.None)
+	before := r.tally()
+	r.send(0, 3)
+	r.settle()
+	same(t, "accounts", ends(before, r.tally()), map[string]int{"crypto_device_lost": 3})
+}
+
+// A device stops answering under traffic. What it had is dropped, its buffers stay until it is stopped; the SA blocks, IKE is asked for
+// another, and that is carried by the next device (S-102).
+func TestDeviceIsLost(t *testing.T) {
+	const inside, more = lookasideRoom, 40
+	r, devices := lookaside(t, 2)
+	out, in := r.child("site", "aes128gcm16", false), r.child("site", "aes128gcm16", true)
+	far, near := r.outbound(out), r.inbound(in)
+	r.send(0, 10)
+	r.settle()
+	same(t, "before", r.numbers(far), ascending(0, 10))
+	before := r.tally()
+	devices[0].Set(faulty.Mute)
+	r.send(10, inside)
+	r.turns(3)
+	for range more { // these wait
+		near.sequence++
+		r.enqueue(0, wan, fromPeer(near.encapsulate(tcp(farHost, lanHost), near.sequence)))
+	}
+	r.turns(3)
+	if c := r.d.Counters().Devices[0]; c.Held != inside || c.Waiting != more || c.Lost {
+		t.Fatalf("%+v, want %d in the device and %d that wait", c, inside, more)
+	}
+	r.silence()
+	same(t, "accounts of the loss", ends(before, r.tally()), map[string]int{"crypto_device_lost": inside + more})
+	if c := r.d.Counters().Devices[0]; c.Held != inside || c.Waiting != 0 || !c.Lost {
+		t.Errorf("%+v, want it lost with %d packets", c, inside)
+	}
+	if n := r.pool.InUse(); n != inside {
+		t.Errorf("%d buffers in use, want the %d that the device may still write to", n, inside)
+	}
+	blocked := "crypto_device_lost"
+	r.send(200, 5)
+	r.turns(2)
+	if frames := append(r.sent(wan), r.sent(lan)...); len(frames) != 0 {
+		t.Errorf("%d packets left by SAs of a lost device", len(frames))
+	}
+	for _, sa := range r.d.Counters().SAs {
+		want := map[bool]int{true: inside + 5, false: more}[sa.Outbound]
+		if int(sa.Drops[blocked]) != want {
+			t.Errorf("SA %#x, outbound %t: drops %v, want %d of %s", sa.SPI, sa.Outbound, sa.Drops, want, blocked)
+		}
+	}
+	r.now = r.now.Add(time.Second)
+	r.serveAll()
+	for _, want := range []string{fmt.Sprintf("spi %d outbound true hard false", out.SPI), fmt.Sprintf("spi %d outbound false hard false", in.SPI)} {
+		if !strings.Contains(fmt.Sprint(r.seen.expired), want) {
+			t.Errorf("asked for others in place of %v, want %s among them", r.seen.expired, want)
+		}
+	}
+	r.turns(2)
+	r.now = r.now.Add(time.Second)
+	r.serveAll() // the grace period is over, the device stopped
+	if n := r.pool.InUse(); n != 0 {
+		t.Errorf("%d buffers in use after the device was stopped", n)
+	}
+	devices[0].Set(faulty.None)
+	far = r.outbound(r.child("site", "aes128gcm16", false))
+	near = r.inbound(r.child("site", "aes128gcm16", true))
+	r.send(300, 20)
+	r.settle()
+	same(t, "by the next device", r.numbers(far), ascending(300, 20))
+	near.sequence++
+	r.enqueue(0, wan, fromPeer(near.encapsulate(tcp(farHost, lanHost), near.sequence)))
+	r.settle()
+	if frames := r.sent(lan); len(frames) != 1 {
+		t.Errorf("%d packets from the other site by the next device, want 1", len(frames))
+	}
+	if c := r.d.Counters().Devices; !c[0].Lost || c[1].Lost || c[1].Operations != 21 {
+		t.Errorf("%+v", c)
+	}
+}
+
+// The data plane ends under a device that never answers.
+func TestCloseWithAMuteDevice(t *testing.T) {
+	r, devices := lookaside(t, 1)
+	r.outbound(r.child("site", "aes128gcm16", false))
+	devices[0].Set(faulty.Mute)
+	r.send(0, 20)
+	r.turns(2)
+	if err := r.d.Close(); err != nil {
+		t.Error(err)
+	}
+	if n := r.pool.InUse(); n != 0 {
+		t.Errorf("%d buffers in use", n)
+	}
+}
+
+// A device that fails half of its sessions, or all: the next device has them. Where all do there is no SA, and nothing passes (S-102).
+func TestSessionsFail(t *testing.T) {
+	r, devices := lookaside(t, 2)
+	devices[0].FailSessions(2)
+	carried := map[string]int{}
+	for i := range 8 {
+		far := r.outbound(r.child("site", "aes128gcm16", false))
+		r.send(i, 1)
+		r.settle()
+		same(t, "sent", r.numbers(far), []int{i})
+		for _, sa := range r.d.SACounters() {
+			carried[sa.Device]++
+		}
+	}
+	names := r.d.Counters().Devices
+	if carried[names[0].Name] != 4 || carried[names[1].Name] != 4 {
+		t.Errorf("SAs by device: %v, want 4 each", carried)
+	}
+	devices[0].FailSessions(1)
+	devices[1].FailSessions(1)
+	r.setCell("site", CellClosed)
+	if err := r.d.InstallOutbound(r.child("other", "aes128gcm16", false)); err == nil || !strings.Contains(err.Error(), names[1].Name) {
+		t.Errorf("an SA without a session: %v, want an error that names the devices", err)
+	}
+	r.applyRules(siteRule, rule{name: "other", source: "10.1.0.0/16", destination: "198.51.100.0/24", tunnel: "other"})
+	r.enqueue(0, lan, fromHost(tcp(lanHost, stranger)))
+	r.settle()
+	for _, frame := range r.sent(wan) {
+		if bytes.Contains(frame, stranger.AsSlice()) {
+			t.Errorf("in clear: % x", frame)
+		}
+	}
+}
