@@ -105,6 +105,19 @@ func (b *bed) attach(device string) (ethdev.Port, error) {
 	return port, err
 }
 
+// planeDevices are the crypto devices of the data plane: those of all beds, or one of its own.
+func (b *bed) planeDevices() (*cryptodev.Pool, error) {
+	if b.load.class == 0 {
+		return b.devices, nil
+	}
+	own, err := cryptodev.Open(cryptodev.Options{Devices: []string{"crypto_aesni_mb_" + b.name}, Classes: []cryptodev.Class{b.load.class},
+		QueuePairs: b.load.workers, Sessions: b.load.sas() + b.load.workers, Socket: cryptodev.SocketAny})
+	if err == nil {
+		b.onClose(own.Close)
+	}
+	return own, err
+}
+
 // newPlane makes the data plane with its neighbours.
 func (b *bed) newPlane(sink ethdev.Port) error {
 	lan, wan := b.source, sink
@@ -123,9 +136,13 @@ func (b *bed) newPlane(sink ethdev.Port) error {
 		p.MAC, p.MTU = mac, b.load.mtu()
 		ports = append(ports, p)
 	}
+	devices, err := b.planeDevices()
+	if err != nil {
+		return err
+	}
 	plane, err := pipeline.New(pipeline.Config{
 		Ports: ports, Workers: b.load.workers, FlowEntries: b.load.flowMemos(), MaxSAs: powerOfTwo(b.load.sas() + 1),
-		MaxCells: b.load.tunnels, MaxAdjacencies: 64, Pool: b.pool, Crypto: b.devices,
+		MaxCells: b.load.tunnels, MaxAdjacencies: 64, Pool: b.pool, Crypto: devices,
 	})
 	if err != nil {
 		return err

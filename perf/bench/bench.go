@@ -6,8 +6,8 @@
 // addresses, traffic.go and sealer.go its packets; bed.go is the gateway around them and beds.go several in turns; floor.c and
 // its neighbours are the loops of the floor, measure.go runs the windows and table.go shows the result. There is a table each
 // of sizes and flows (sizes.go), transforms and encapsulations (transforms.go), numbers of tunnels (tunnels.go), two workers
-// (workers.go), policies of many filters (filters.go, with the policy and packets of site.go and the memory of memory.go) and a
-// soft SA (soft.go). What IKE costs is measured by packages ikebench and joined (ike.go).
+// (workers.go), policies of many filters (filters.go, with the policy and packets of site.go and the memory of memory.go), a
+// soft SA (soft.go) and the queues of a crypto device (offload.go). What IKE costs is measured by packages ikebench and joined (ike.go).
 package bench
 
 import (
@@ -75,6 +75,7 @@ func (o *Options) tables(suites []crypto.Suite) (list []table) {
 		tableWorkers:    o.workersTable(),
 		tablePolicies:   o.policiesTable(),
 		tableSoft:       o.softTable(),
+		tableOffload:    o.offloadTable(),
 		tableIKE:        o.ikeTable(),
 	}
 	for _, name := range Tables {

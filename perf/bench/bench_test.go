@@ -29,6 +29,7 @@ func TestTables(t *testing.T) {
 		tableSizes:      2 * 2 * 2 * 2,           // algorithms, directions, flows, sizes
 		tableTransforms: 2 * (8*2 + 1),           // directions, ways to protect in two sizes and the IMIX
 		tableTunnels:    2 * 4,                   // directions, numbers of tunnels and one flow
+		tableOffload:    2 * 2 * 2,               // directions, sizes, cpu-crypto and lookaside
 		tableWorkers:    workers / 2 * 2 * 2 * 2, // none on one CPU; directions, sizes, one and two workers
 	} {
 		if len(rows[table]) != want {
@@ -43,6 +44,7 @@ func TestTables(t *testing.T) {
 	checkTunnels(t, rows[tableTunnels])
 	checkWorkers(t, rows[tableWorkers])
 	checkSoft(t, rows[tableSoft])
+	checkOffload(t, rows[tableOffload])
 	for _, part := range []string{"CPU", "Linux", "DPDK", "no huge pages", "cycles per packet", "floor", "ratio", "outbound SA", "inbound SA",
 		"IMIX", "MTU of 1600", "many tunnels", "two workers", "flood", "to compile, build and publish"} {
 		if !strings.Contains(out.String(), part) {
@@ -68,6 +70,22 @@ func checkSoft(t *testing.T, rows []map[string]any) {
 	}
 	if n, _ := rows[0]["packets"].(float64); rows[0]["soft_ratio_target"] != softTarget || n < 3*2*largeSource {
 		t.Errorf("%v, expected a target of %g and whole passes in 3 rounds of both", rows[0], softTarget)
+	}
+}
+
+// Of each pair the second row says how it compares with the first.
+func checkOffload(t *testing.T, rows []map[string]any) {
+	t.Helper()
+	for i := 1; i < len(rows); i += 2 {
+		middle, _ := rows[i]["cpu_crypto_ratio"].(float64)
+		low, _ := rows[i]["cpu_crypto_ratio_min"].(float64)
+		high, _ := rows[i]["cpu_crypto_ratio_max"].(float64)
+		if low <= 0 || low > middle || middle > high || math.IsInf(high, 0) {
+			t.Errorf("ratio to cpu-crypto is %g, %g to %g", middle, low, high)
+		}
+		if target, _ := rows[i]["cpu_crypto_ratio_target"].(float64); (target == lookasideTarget) != (rows[i]["size"] == float64(largeSize)) {
+			t.Errorf("target %g at %v bytes", target, rows[i]["size"])
+		}
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 
 	"sallyport/crypto"
+	"sallyport/crypto/cryptodev"
 )
 
 // load is what one row measures.
@@ -23,6 +24,8 @@ type load struct {
 	target  float64 // of the ratio to the floor; 0: none
 	// viaDevice has the floor's crypto done by the crypto device, where libIPSec_MB would be called directly.
 	viaDevice bool
+	// class is where crypto_aesni_mb does the gateway's crypto; 0: whatever the gateway has by itself does it.
+	class cryptodev.Class
 }
 
 // encapsulation is what surrounds an inner packet beside what the suite says. The zero value is ESP between IPv4 addresses
@@ -61,6 +64,12 @@ func (l load) String() string {
 	text := fmt.Sprintf("%s %s %s bytes %d flows", l.direction, l.suite, l.sizeText(), l.flows)
 	if l.encapsulation != (encapsulation{}) || l.suite.AH() {
 		text += " " + l.encapsulationText()
+	}
+	switch l.class {
+	case cryptodev.ClassCPU:
+		text += " cpu-crypto"
+	case cryptodev.ClassSoftware:
+		text += " lookaside"
 	}
 	if l.tunnels > 1 {
 		text += fmt.Sprintf(" %d tunnels", l.tunnels)

@@ -52,11 +52,12 @@ const (
 	tableWorkers    = "workers"
 	tablePolicies   = "policies"
 	tableSoft       = "soft"
+	tableOffload    = "offload"
 	tableIKE        = "ike"
 )
 
 // Tables are the names of all tables.
-var Tables = []string{tableSizes, tableTransforms, tableTunnels, tableWorkers, tablePolicies, tableSoft, tableIKE}
+var Tables = []string{tableSizes, tableTransforms, tableTunnels, tableWorkers, tablePolicies, tableSoft, tableOffload, tableIKE}
 
 const (
 	minSize = 28   // IPv4 and UDP headers
