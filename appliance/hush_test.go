@@ -2,6 +2,7 @@ package appliance
 
 import (
 	"bytes"
+	"context"
 	"crypto/rand"
 	"fmt"
 	"log/slog"
@@ -9,6 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -18,6 +20,7 @@ import (
 	"sallyport/ike/wire"
 	"sallyport/pipeline"
 	"sallyport/policy"
+	"sallyport/policy/soft"
 )
 
 // hush is a negotiator with the engines of both versions and the data plane's twin, on a clock that the test turns: what
@@ -515,6 +518,40 @@ func TestACycleInTheAuditLog(t *testing.T) {
 	}
 }
 
+// softScribe is a log of which a line takes a while: meanwhile the book is free, and what happens then is told afterwards.
+type softScribe struct {
+	slog.Handler
+	soft *softSAs
+	each func() // once a line, while it is written
+	held int    // lines written with the book locked
+	told []string
+}
+
+func (s *softScribe) Handle(_ context.Context, r slog.Record) error {
+	s.told = append(s.told, r.Message)
+	if !s.soft.mu.TryLock() {
+		s.held++
+		return nil
+	}
+	s.soft.mu.Unlock()
+	s.each()
+	return nil
+}
+
+// The log is written without the book's lock, which the slow path takes for each IKE datagram, and in order.
+// S-051, S-055
+func TestTheLogKeepsNobodyWaiting(t *testing.T) {
+	h := newHush(t, "v2", "")
+	scribe := &softScribe{Handler: h.n.soft.log.Handler(), soft: h.n.soft}
+	scribe.each = func() { h.n.soft.heard(netip.MustParseAddr("192.0.2.66")) } // the peer speaks while its soft SA is told of
+	h.n.soft.log = slog.New(scribe)
+	h.acquire(toFiles, false)
+	h.run(20 * time.Second)
+	if want := []string{"soft_created", "soft_removed"}; !slices.Equal(scribe.told, want) || scribe.held != 0 {
+		t.Errorf("told %v, %d of them with the lock held, expected %v", scribe.told, scribe.held, want)
+	}
+}
+
 // Flushed, denied, taken down, or without its filter: gone at once.
 // S-048
 func TestSoftSAsEndAtOnce(t *testing.T) {
@@ -598,22 +635,35 @@ func TestSoftSAsThatTheDataPlaneRefuses(t *testing.T) {
 	}
 }
 
-// A worker has dropped messages to an IKE port while the peer was asked: one may have been its answer, so nothing passes in clear. Of the next four
-// messages there is no doubt.
-// S-045
+// A worker or a port has dropped what may have been the peer's answer while the peer was asked, or a message of ours has not left, or waits still for a next hop
+// that does not answer: nothing passes in clear. Of the next four messages there is no doubt.
+// S-043, S-044, S-045
 func TestSilenceInDoubt(t *testing.T) {
-	h := newHush(t, "v2", "")
-	h.acquire(toFiles, false)
-	h.run(2 * time.Second)
-	h.plane.lostIKE.Add(1)
-	h.run(20 * time.Second)
-	if len(h.n.soft.views()) != 0 || h.n.soft.totals().Refused["lost"] != 1 {
-		t.Fatalf("totals %+v", h.n.soft.totals())
-	}
-	h.acquire(toFiles, false)
-	h.run(20 * time.Second)
-	if len(h.n.soft.views()) != 1 {
-		t.Errorf("totals %+v", h.n.soft.totals())
+	peer := netip.MustParseAddr("192.0.2.66")
+	for name, c := range map[string]struct {
+		doubt  func(*hushPlane)
+		reason soft.Reason
+	}{
+		"lost on its way in": {func(p *hushPlane) { p.lostIKE.Add(1) }, soft.Lost},
+		"dropped on its way": {func(p *hushPlane) { p.unsentIKE = []netip.Addr{peer.Next(), peer} }, soft.Unsent},
+		"waits for its way":  {func(p *hushPlane) { p.deaf = peer }, soft.Unsent},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := newHush(t, "v2", "")
+			h.acquire(toFiles, false)
+			h.run(2 * time.Second)
+			c.doubt(h.plane)
+			h.run(20 * time.Second)
+			if len(h.n.soft.views()) != 0 || h.n.soft.totals().Refused[c.reason] != 1 {
+				t.Fatalf("totals %+v", h.n.soft.totals())
+			}
+			h.plane.deaf = netip.Addr{}
+			h.acquire(toFiles, false)
+			h.run(20 * time.Second)
+			if len(h.n.soft.views()) != 1 {
+				t.Errorf("totals %+v", h.n.soft.totals())
+			}
+		})
 	}
 }
 

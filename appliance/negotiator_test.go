@@ -27,22 +27,24 @@ const firstCell = 7
 // memoryPlane is the data plane's twin: it keeps what was installed and hands
 // datagrams to the other side's negotiator.
 type memoryPlane struct {
-	mu       sync.Mutex
-	local    netip.Addr
-	other    *negotiator
-	nextSPI  uint32
-	inbound  map[uint32]pipeline.ChildSA
-	outbound map[pipeline.CellID]pipeline.ChildSA
-	states   map[pipeline.CellID]pipeline.CellState // of open cells
-	cells    map[string]pipeline.CellID
-	nextCell pipeline.CellID
-	reserved map[uint32]bool
-	refuse   error // of the next install
-	sent     [][]byte
-	echoed   int
-	soft     map[pipeline.SoftSA]pipeline.SoftCounters
-	noSoft   error // of AddSoft
-	lostIKE  atomic.Uint64
+	mu        sync.Mutex
+	local     netip.Addr
+	other     *negotiator
+	nextSPI   uint32
+	inbound   map[uint32]pipeline.ChildSA
+	outbound  map[pipeline.CellID]pipeline.ChildSA
+	states    map[pipeline.CellID]pipeline.CellState // of open cells
+	cells     map[string]pipeline.CellID
+	nextCell  pipeline.CellID
+	reserved  map[uint32]bool
+	refuse    error // of the next install
+	sent      [][]byte
+	echoed    int
+	soft      map[pipeline.SoftSA]pipeline.SoftCounters
+	noSoft    error // of AddSoft
+	lostIKE   atomic.Uint64
+	unsentIKE []netip.Addr
+	deaf      netip.Addr // whose next hop does not answer
 }
 
 func newMemoryPlane(local string, firstSPI uint32) *memoryPlane {
@@ -213,12 +215,30 @@ func (p *memoryPlane) AddSoft(sas []pipeline.SoftSA) error {
 
 func (p *memoryPlane) LostIKE() uint64 { return p.lostIKE.Load() }
 
-func (p *memoryPlane) RemoveSoft(sas []pipeline.SoftSA) {
+func (p *memoryPlane) UnsentIKE() []netip.Addr {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	to := p.unsentIKE
+	p.unsentIKE = nil
+	return to
+}
+
+func (p *memoryPlane) Reaches(a netip.Addr) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return a != p.deaf
+}
+
+func (p *memoryPlane) RemoveSoft(sas []pipeline.SoftSA) (removed []pipeline.SoftCounters) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, s := range sas {
-		delete(p.soft, s)
+		if c, known := p.soft[s]; known {
+			removed = append(removed, c)
+			delete(p.soft, s)
+		}
 	}
+	return removed
 }
 
 func (p *memoryPlane) SoftCounters() []pipeline.SoftCounters {

@@ -1,6 +1,7 @@
 package appliance
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -18,15 +19,18 @@ import (
 // softPlane is the part of the data plane that soft SAs need.
 type softPlane interface {
 	AddSoft(sas []pipeline.SoftSA) error
-	RemoveSoft(sas []pipeline.SoftSA)
+	RemoveSoft(sas []pipeline.SoftSA) []pipeline.SoftCounters
 	SoftCounters() []pipeline.SoftCounters
 	LostIKE() uint64
+	UnsentIKE() []netip.Addr
+	Reaches(netip.Addr) bool
 }
 
 // softSAs carries out what the book of soft SAs decides. Two goroutines do: that of the data plane's slow path, which hears
 // peers before anything else does, and that of the engine, which knows of silence. What the book says and what the data
 // plane does are one step under the lock: else a peer that is heard between the two would have its soft SA made after it was
-// ended. The data plane's own lock is taken inside, and nobody who holds that comes here.
+// ended. The data plane's own lock is taken inside, and nobody who holds that comes here. What is to be told is told when
+// the lock is free again: a log that is slow must not keep the slow path waiting.
 type softSAs struct {
 	plane softPlane
 	log   *slog.Logger
@@ -37,12 +41,45 @@ type softSAs struct {
 	alarm   bool
 	sent    pipeline.FilterHits // in clear by soft SAs that have ended
 	came    pipeline.FilterHits
-	lost    uint64 // messages to IKE ports that found no room on the way here, as far as the book knows
+	lost    uint64 // messages to IKE ports that may have found no room on the way here, as far as the book knows
 	skipped uint64 // that no session was made for: a soft SA has nothing to process (S-101)
+	records []softRecord
+	telling bool // somebody writes records
+}
+
+// softRecord is a line of the audit log.
+type softRecord struct {
+	level  slog.Level
+	what   string
+	fields []any
 }
 
 func newSoftSAs(p softPlane, clock func() time.Time, log *slog.Logger) *softSAs {
 	return &softSAs{plane: p, log: log, clock: clock, book: soft.New()}
+}
+
+// note has a line of the audit log written by unlock.
+func (s *softSAs) note(level slog.Level, what string, fields ...any) {
+	s.records = append(s.records, softRecord{level, what, fields})
+}
+
+// unlock gives the book free, and writes what has been noted, in that order. While somebody writes, others leave theirs to it.
+func (s *softSAs) unlock() {
+	defer s.mu.Unlock()
+	if s.telling {
+		return
+	}
+	s.telling = true
+	for len(s.records) > 0 {
+		records := s.records
+		s.records = nil
+		s.mu.Unlock()
+		for _, r := range records {
+			s.log.Log(context.Background(), r.level, r.what, r.fields...)
+		}
+		s.mu.Lock()
+	}
+	s.telling = false
 }
 
 // ask takes a packet that needs an SA of a child, and says whether that is to be negotiated.
@@ -63,15 +100,18 @@ func (s *softSAs) group(g pipeline.Group) {
 // heard takes a datagram to an IKE port: what its sender's peer had in clear ends here, before the engine sees the datagram (S-051).
 func (s *softSAs) heard(from netip.Addr) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
+	defer s.unlock()
 	s.end(s.book.Heard(s.clock(), from.Unmap()))
 }
 
 // silent takes word of the engine that a peer has answered nothing. What asked too late for that comes back: the engine is to try once more.
 func (s *softSAs) silent(peer string) *soft.Request {
 	s.mu.Lock()
-	defer s.mu.Unlock()
+	defer s.unlock()
 	s.noteLost()
+	if at := s.book.At(peer); at.IsValid() && !s.plane.Reaches(at) {
+		s.book.Unsent(at)
+	}
 	o := s.book.Silent(s.clock(), peer)
 	if len(o.Made) > 0 {
 		o.Made = s.install(peer, o.Made)
@@ -81,7 +121,7 @@ func (s *softSAs) silent(peer string) *soft.Request {
 	}
 	s.skipped += uint64(len(o.Made))
 	for i := range o.Made {
-		s.log.Info("soft_created", append(softFields(&o.Made[i]), "reason", string(ike.FailSilent), "until", o.Made[i].Expires())...)
+		s.note(slog.LevelInfo, "soft_created", append(softFields(&o.Made[i]), "reason", string(ike.FailSilent), "until", o.Made[i].Expires())...)
 	}
 	s.watch()
 	return o.Next
@@ -96,7 +136,7 @@ func (s *softSAs) install(peer string, made []soft.SA) (taken []soft.SA) {
 		one := made[i : i+1]
 		if err := s.plane.AddSoft(planeSoft(one)); err != nil {
 			s.book.Refused(one)
-			s.log.Error("soft_refused", append(softFields(&one[0]), "error", err)...)
+			s.note(slog.LevelError, "soft_refused", append(softFields(&one[0]), "error", err)...)
 			continue
 		}
 		taken = append(taken, one...)
@@ -104,12 +144,15 @@ func (s *softSAs) install(peer string, made []soft.SA) (taken []soft.SA) {
 	return taken
 }
 
-// noteLost tells the book when a worker has dropped messages to an IKE port for want of room: they came, and nobody has heard them. Any may have
-// been the answer of the peer that seems silent, so that a flood, in whoever's name, makes no clear text.
+// noteLost tells the book what speaks against silence. Messages to an IKE port were dropped for want of room: they came, and nobody has heard them. Any may
+// have been the answer of the peer that seems silent, so that a flood, in whoever's name, makes no clear text. And to whom a message of ours has never left.
 func (s *softSAs) noteLost() {
 	if lost := s.plane.LostIKE(); lost != s.lost {
 		s.lost = lost
 		s.book.Lost()
+	}
+	for _, to := range s.plane.UnsentIKE() {
+		s.book.Unsent(to)
 	}
 }
 
@@ -123,21 +166,28 @@ func (s *softSAs) unsent(to netip.Addr) {
 // established takes word that a peer has proved who it is.
 func (s *softSAs) established(peer string) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
+	defer s.unlock()
 	s.end(s.book.Established(peer))
 }
 
 // down takes word that an operator has taken a peer down.
 func (s *softSAs) down(peer string) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
+	defer s.unlock()
 	s.end(s.book.Down(peer))
 }
 
 // flush ends all of them, and says how many there were.
-func (s *softSAs) flush() int {
+func (s *softSAs) flush() (flushed int) {
+	for some := soft.AtOnce; some == soft.AtOnce; flushed += some {
+		some = s.flushSome()
+	}
+	return flushed
+}
+
+func (s *softSAs) flushSome() int {
 	s.mu.Lock()
-	defer s.mu.Unlock()
+	defer s.unlock()
 	ended := s.book.Flush()
 	s.end(ended)
 	return len(ended)
@@ -146,7 +196,7 @@ func (s *softSAs) flush() int {
 // configure puts another configuration in force.
 func (s *softSAs) configure(c soft.Config) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
+	defer s.unlock()
 	s.end(s.book.Configure(s.clock(), c))
 	s.watch()
 }
@@ -157,11 +207,11 @@ const useEvery = time.Second
 // tick ends what is over, tells what is used, and says when to come again; the zero time where there is nothing to wait for.
 func (s *softSAs) tick() time.Time {
 	s.mu.Lock()
-	defer s.mu.Unlock()
+	defer s.unlock()
 	now := s.clock()
 	s.end(s.book.Tick(now))
 	next := s.book.Next()
-	if next.IsZero() {
+	if !next.After(now) { // nothing, or more that is over
 		return next
 	}
 	s.noteUse(s.plane.SoftCounters())
@@ -178,7 +228,7 @@ func (s *softSAs) noteUse(counters []pipeline.SoftCounters) {
 			continue
 		}
 		if sa, first := s.book.Used(soft.Key(c.SoftSA)); first {
-			s.log.Info("soft_used", append(softFields(&sa), "packets", c.In.Packets, "bytes", c.In.Bytes)...)
+			s.note(slog.LevelInfo, "soft_used", append(softFields(&sa), "packets", c.In.Packets, "bytes", c.In.Bytes)...)
 		}
 	}
 }
@@ -188,17 +238,16 @@ func (s *softSAs) end(ended []soft.Ended) {
 	if len(ended) == 0 {
 		return
 	}
-	counters := s.counters()
 	list := make([]pipeline.SoftSA, 0, len(ended))
 	for i := range ended {
 		list = append(list, pipeline.SoftSA(ended[i].Key))
 	}
-	s.plane.RemoveSoft(list)
+	counters := byKey(s.plane.RemoveSoft(list))
 	for i := range ended {
 		e := &ended[i]
 		c := counters[pipeline.SoftSA(e.Key)]
 		if c.In.Packets > 0 && !e.Used {
-			s.log.Info("soft_used", append(softFields(&e.SA), "packets", c.In.Packets, "bytes", c.In.Bytes)...)
+			s.note(slog.LevelInfo, "soft_used", append(softFields(&e.SA), "packets", c.In.Packets, "bytes", c.In.Bytes)...)
 		}
 		s.sent.Packets, s.sent.Bytes = s.sent.Packets+c.Out.Packets, s.sent.Bytes+c.Out.Bytes
 		s.came.Packets, s.came.Bytes = s.came.Packets+c.In.Packets, s.came.Bytes+c.In.Bytes
@@ -206,7 +255,7 @@ func (s *softSAs) end(ended []soft.Ended) {
 		if e.Reason == soft.Expired {
 			what = "soft_expired"
 		}
-		s.log.Info(what, append(softFields(&e.SA), "reason", string(e.Reason), "bytes_sent", c.Out.Bytes, "bytes_received", c.In.Bytes)...)
+		s.note(slog.LevelInfo, what, append(softFields(&e.SA), "reason", string(e.Reason), "bytes_sent", c.Out.Bytes, "bytes_received", c.In.Bytes)...)
 	}
 	s.watch()
 }
@@ -217,9 +266,9 @@ func (s *softSAs) watch() {
 	if c.Alarm != s.alarm {
 		s.alarm = c.Alarm
 		if s.alarm {
-			s.log.Warn("soft_alarm: so many soft SAs pass traffic in clear as soft.alarm says; sallyport sa show --type soft lists them", "count", c.Live)
+			s.note(slog.LevelWarn, "soft_alarm: so many soft SAs pass traffic in clear as soft.alarm says; sallyport sa show --type soft lists them", "count", c.Live)
 		} else {
-			s.log.Info("soft_alarm_over", "count", c.Live)
+			s.note(slog.LevelInfo, "soft_alarm_over", "count", c.Live)
 		}
 	}
 }
@@ -325,8 +374,12 @@ func (s *softSAs) covering(entry uint32, p policy.Packet) *api.SoftSA {
 
 // counters is what the data plane has counted, by the soft SA.
 func (s *softSAs) counters() map[pipeline.SoftSA]pipeline.SoftCounters {
-	counters := map[pipeline.SoftSA]pipeline.SoftCounters{}
-	for _, c := range s.plane.SoftCounters() {
+	return byKey(s.plane.SoftCounters())
+}
+
+func byKey(list []pipeline.SoftCounters) map[pipeline.SoftSA]pipeline.SoftCounters {
+	counters := make(map[pipeline.SoftSA]pipeline.SoftCounters, len(list))
+	for _, c := range list {
 		counters[c.SoftSA] = c
 	}
 	return counters

@@ -286,6 +286,9 @@ func (d *Dataplane) discard(packets []heldMbuf, reason slowDrop) {
 		if p.filter != C.SP_COUNTER_NONE {
 			d.slow.discardsBy[discarded{p.filter, reason}]++
 		}
+		if p.peer.IsValid() {
+			d.slow.unsent.note(p.peer)
+		}
 		d.free((*C.struct_rte_mbuf)(p.mbuf))
 	}
 }

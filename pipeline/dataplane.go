@@ -12,6 +12,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"math"
 	"net/netip"
 	"slices"
 	"sync"
@@ -148,7 +149,7 @@ func (d *Dataplane) Close() error {
 	d.slow.freeAll()
 	d.removeAllSAs()
 	C.sp_synchronise(d.c)
-	d.graves.bury(func(uint64) bool { return true })
+	d.graves.bury(math.MaxInt, func(uint64) bool { return true })
 	C.sp_dataplane_destroy(d.c)
 	d.c = nil
 	return d.graves.failed

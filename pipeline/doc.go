@@ -36,9 +36,9 @@
 //   - config.go: the exported types. vlan.go: ports of VLANs. dataplane.go: New and Close. workers.go: threads and cores. cells.go: tunnels.
 //   - snapshot.go: policy, own addresses and routes, prepared and published. classifier.go: their C form, with addresses.go,
 //     ranges.go, routes.go, exempt.go and filterslots.go. reclaim.go: grace periods.
-//   - sad.go: SAs, with saconfig.go for their C form, spi.go for inbound SPIs and fields.go for their outer headers.
-//     devices.go: crypto devices that work beside the workers, and their loss.
-//     soft.go: soft SAs, which let traffic pass in clear.
+//   - sad.go: SAs, with saconfig.go for their C form, spi.go for inbound SPIs, fields.go for their outer headers and
+//     inline.go for sessions of ports. devices.go: crypto devices that work beside the workers, and their loss.
+//     soft.go: soft SAs, which let traffic pass in clear; unheard.go: whether a peer's silence may be our own deafness.
 //     events.go: what workers tell of them. natt.go: peers and gateways behind a NAT. dummy.go: packets that hide when there are others.
 //   - slowpath.go: what workers punt, dispatched; punt.go: the classes of that, their shares, and whose IKE is a peer's. neighbour.go: ARP and the state of neighbours, with portshares.go for the room that each port has.
 //     discovery.go: the same of IPv6. adjacency.go: indices of neighbours. hold.go: packets that

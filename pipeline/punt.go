@@ -61,21 +61,6 @@ func (d *Dataplane) punts() (list []PuntCounters) {
 	return list
 }
 
-// LostIKE is how many messages to the IKE ports found no room in the queues to the slow path since the start.
-func (d *Dataplane) LostIKE() (lost uint64) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.c == nil {
-		return 0
-	}
-	for _, class := range []C.uint32_t{C.SP_CLASS_IKE, C.SP_CLASS_IKE_BEGIN, C.SP_CLASS_IKE_STRANGER, C.SP_CLASS_IKE_BEGIN_STRANGER} {
-		var c C.struct_sp_punt_counters
-		C.sp_punt_counters_read(d.c, class, &c)
-		lost += uint64(c.full)
-	}
-	return lost
-}
-
 // peerBook counts why an address is a peer's: it is told to be one, or is where outbound SAs send to.
 type peerBook map[netip.Addr]int
 

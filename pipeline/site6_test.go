@@ -31,7 +31,7 @@ var (
 	}
 )
 
-func newRig6(t *testing.T, o rigOptions) *rig {
+func newRig6(t testing.TB, o rigOptions) *rig {
 	t.Helper()
 	o.addLAN = append(o.addLAN, netip.PrefixFrom(lanOwn6, 64))
 	o.addWAN = append(o.addWAN, netip.PrefixFrom(wanOwn6, 64))

@@ -33,6 +33,7 @@ type slowPath struct {
 	mappings    map[natPath]mapping     // of a NAT before us
 	identifier  uint16                  // of the last IPv4 packet we made without DF
 	lost        uint64                  // packets of our own that found no buffer or no room in a ring
+	unsent      unsentIKE
 	nextTick    time.Time
 	peers       peerBook
 	batch       []C.struct_sp_exception // in C's memory, which cgo does not search for Go's pointers at every call
@@ -44,8 +45,9 @@ type slowPath struct {
 type heldMbuf struct {
 	mbuf   unsafe.Pointer
 	worker int
-	port   int    // row of discards
-	filter uint32 // counter slot of the one that decided it
+	port   int        // row of discards
+	filter uint32     // counter slot of the one that decided it
+	peer   netip.Addr // to whom it is an IKE message of ours; of other packets not valid
 }
 
 // event is a call of the Handler, made after the lock is given back.
@@ -199,6 +201,9 @@ func (d *Dataplane) tick(now time.Time) {
 func (d *Dataplane) dispatch(now time.Time, worker int, x *C.struct_sp_exception) (e event, ended bool) {
 	packet := d.view(x)
 	held := heldMbuf{mbuf: unsafe.Pointer(x.mbuf), worker: worker, port: d.row(uint16(x.in_port)), filter: d.filterSlot(uint32(x.filter))}
+	if x.kind == C.SP_PUNT_NEIGHBOUR {
+		held.peer = packet.toIKEPeer()
+	}
 	waits := x.kind == C.SP_PUNT_NEIGHBOUR || x.kind == C.SP_PUNT_ACQUIRE
 	if waits && x.generation != C.sp_generation(d.c) {
 		d.release([]heldMbuf{held}) // judged by what is no longer in force: it must not wait for it

@@ -89,11 +89,13 @@ func (d *Dataplane) AddSoft(sas []SoftSA) error {
 	d.reclaim()
 	var fresh []*softSA
 	seen := map[SoftSA]bool{}
+	asked := map[selector]bool{} // what waits for them
 	for _, s := range sas {
 		cell, err := d.admitSoft(&d.policy, d.filters, s)
 		if err != nil {
 			return err
 		}
+		asked[selector{cell, s.Entry, s.Local, s.Remote}] = true
 		if d.soft.sas[s] == nil && !seen[s] {
 			seen[s] = true
 			fresh = append(fresh, &softSA{SoftSA: s, cell: cell})
@@ -112,9 +114,7 @@ func (d *Dataplane) AddSoft(sas []SoftSA) error {
 		C.sp_generation_bump(d.c)
 	}
 	d.soft.skipped += uint64(len(fresh))
-	d.release(d.slow.held.takeWhere(func(w selector) bool {
-		return w.fallback() && slices.ContainsFunc(sas, func(s SoftSA) bool { return s.Entry == w.entry && s.Local == w.local && s.Remote == w.remote })
-	}))
+	d.release(d.slow.held.takeWhere(func(w selector) bool { return asked[w] }))
 	return nil
 }
 
@@ -188,20 +188,33 @@ func (d *Dataplane) publishWay(of SoftSA, entry uint32, source, destination neti
 	return way, nil
 }
 
-// RemoveSoft ends soft SAs at once. Unknown ones are ignored.
-func (d *Dataplane) RemoveSoft(sas []SoftSA) {
+// softBatch is how many soft SAs are taken out of the tables while the slow path waits.
+const softBatch = 256
+
+// RemoveSoft ends soft SAs at once: when it returns, nothing passes by them any more. Unknown ones are ignored; of the others it tells what passed by them.
+func (d *Dataplane) RemoveSoft(sas []SoftSA) []SoftCounters {
+	removed := make([]SoftCounters, 0, len(sas))
+	var ways []*softWay
+	for batch := range slices.Chunk(sas, softBatch) {
+		d.mu.Lock()
+		if d.c == nil {
+			d.mu.Unlock()
+			return removed
+		}
+		for _, s := range batch {
+			if known := d.soft.sas[s]; known != nil {
+				removed = append(removed, d.softCounters(known))
+				ways = d.unpublishSoft(ways, known)
+			}
+		}
+		d.mu.Unlock()
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.c == nil {
-		return
+	if d.c != nil && len(ways) > 0 {
+		d.endWays(ways)
 	}
-	var gone []*softSA
-	for _, s := range sas {
-		if known := d.soft.sas[s]; known != nil && !slices.Contains(gone, known) {
-			gone = append(gone, known)
-		}
-	}
-	d.endSoft(gone)
+	return removed
 }
 
 // softWhere lists some of the soft SAs.
@@ -217,7 +230,7 @@ func (d *Dataplane) softWhere(which func(*softSA) bool) (list []*softSA) {
 // endSoft makes soft SAs of no effect.
 func (d *Dataplane) endSoft(gone []*softSA) {
 	if len(gone) > 0 {
-		d.endWays(d.unpublishSoft(gone))
+		d.endWays(d.unpublishSoft(nil, gone...))
 	}
 }
 
@@ -229,7 +242,7 @@ func (d *Dataplane) endSoftOf(cell CellID) {
 }
 
 // unpublishSoft takes soft SAs out of the tables: whoever bumps the generation then calls buryWays.
-func (d *Dataplane) unpublishSoft(gone []*softSA) (ways []*softWay) {
+func (d *Dataplane) unpublishSoft(ways []*softWay, gone ...*softSA) []*softWay {
 	for _, s := range gone {
 		delete(d.soft.sas, s.SoftSA)
 		if d.soft.cells[s.cell]--; d.soft.cells[s.cell] == 0 {
@@ -254,19 +267,22 @@ func (d *Dataplane) endWays(ways []*softWay) {
 	d.buryWays(ways)
 }
 
+// waysInGrave is how many directions are settled at a time, each by a look at every reason that a worker may have dropped for.
+const waysInGrave = 16
+
 // buryWays keeps what they have counted, and gives their slots away when no worker counts there any more.
 func (d *Dataplane) buryWays(ways []*softWay) {
-	if len(ways) == 0 {
-		return
+	for grave := range slices.Chunk(ways, waysInGrave) {
+		d.dig(func() error {
+			for _, way := range grave {
+				d.soft.ended[way.entry] = d.soft.ended[way.entry].plus(d.settleSlot(way.slot))
+				delete(d.soft.bySlot, way.slot)
+				d.soft.free = append(d.soft.free, way.slot)
+			}
+			return nil
+		})
 	}
-	d.retire(func() error {
-		for _, way := range ways {
-			d.soft.ended[way.entry] = d.soft.ended[way.entry].plus(d.settleSlot(way.slot))
-			delete(d.soft.bySlot, way.slot)
-			d.soft.free = append(d.soft.free, way.slot)
-		}
-		return nil
-	})
+	d.reclaim()
 }
 
 // settleSlot is what a slot has counted, which counts from zero again.
@@ -311,10 +327,14 @@ func (d *Dataplane) SoftCounters() []SoftCounters {
 	if d.c == nil {
 		return all
 	}
-	for s, sa := range d.soft.sas {
-		all = append(all, SoftCounters{SoftSA: s, Out: d.slotHits(sa.out.slot), In: d.slotHits(sa.in.slot)})
+	for _, sa := range d.soft.sas {
+		all = append(all, d.softCounters(sa))
 	}
 	return all
+}
+
+func (d *Dataplane) softCounters(sa *softSA) SoftCounters {
+	return SoftCounters{SoftSA: sa.SoftSA, Out: d.slotHits(sa.out.slot), In: d.slotHits(sa.in.slot)}
 }
 
 // decidedBy is the filter that a packet with this counter slot met, and the soft SA that it may pass by, nil for none.

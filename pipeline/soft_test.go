@@ -357,6 +357,83 @@ func TestSoftSARefused(t *testing.T) {
 	}
 }
 
+// manySoft is so many soft SAs of the filter of file servers, one for each remote host.
+func (r *rig) manySoft(n int) (many []SoftSA) {
+	r.t.Helper()
+	one := r.softOf("files", lanHost, farHost)
+	for one.Remote = netip.MustParseAddr("10.2.0.1"); len(many) < n; one.Remote = one.Remote.Next() {
+		many = append(many, one)
+	}
+	return many
+}
+
+// A whole table ends by one call, in which its flows are forgotten once. What was counted is told, each soft SA that is named twice once, and is settled
+// later a part at a time, so that the slow path never waits for all of it.
+// S-048, S-090
+func TestAFullTableOfSoftSAsEnds(t *testing.T) {
+	r := newRig6(t, rigOptions{rules: softRules, soft: DefaultMaxSoft})
+	r.setCell("site", CellHold)
+	all := r.manySoft(DefaultMaxSoft)
+	r.addSoft(all...)
+	r.wantForward(lan, fromHost(withPorts(tcp(lanHost, all[4000].Remote), 7, 445)), wan)
+	generation := r.d.Generation()
+	removed := r.d.RemoveSoft(slices.Concat(all, all[:300]))
+	if n := r.d.Generation() - generation; n != 1 || len(removed) != len(all) {
+		t.Fatalf("%d generations, and %d of %d soft SAs removed", n, len(removed), len(all))
+	}
+	for i, c := range removed {
+		if c.SoftSA != all[i] || (c.Out.Packets == 1) != (i == 4000) || c.In.Packets != 0 {
+			t.Errorf("%d: %+v", i, c)
+		}
+	}
+	if left := 2*len(all) - len(r.d.soft.bySlot); left > gravesAtOnce*waysInGrave {
+		t.Errorf("%d directions were settled at once", left)
+	}
+	clear(r.ref.soft)
+	r.wantHeld(lan, fromHost(withPorts(tcp(lanHost, all[4000].Remote), 7, 445)))
+	for left := len(r.d.soft.bySlot); left > 0; {
+		r.settle()
+		r.d.mu.Lock()
+		r.d.reclaim()
+		now := len(r.d.soft.bySlot)
+		r.d.mu.Unlock()
+		if now == left || left-now > gravesAtOnce*waysInGrave {
+			t.Fatalf("%d of %d directions were settled at once", left-now, left)
+		}
+		left = now
+	}
+	if n := r.ruleHits("files"); n != 2 {
+		t.Errorf("%d at the filter, want 2", n)
+	}
+}
+
+// BenchmarkSoftSAsEnd is what the end of a full table takes, by one call and one by one.
+func BenchmarkSoftSAsEnd(b *testing.B) {
+	r := newRig6(b, rigOptions{rules: softRules, soft: DefaultMaxSoft})
+	r.setCell("site", CellHold)
+	all := r.manySoft(DefaultMaxSoft)
+	for name, n := range map[string]int{"AtOnce": len(all), "Each": 1} {
+		b.Run(name, func(b *testing.B) {
+			for b.Loop() {
+				b.StopTimer()
+				r.addSoft(all...)
+				b.StartTimer()
+				for some := range slices.Chunk(all, n) {
+					r.d.RemoveSoft(some)
+				}
+				b.StopTimer()
+				r.settle()
+				r.d.mu.Lock()
+				for len(r.d.graves.graves) > 0 {
+					r.d.reclaim()
+				}
+				r.d.mu.Unlock()
+				b.StartTimer()
+			}
+		})
+	}
+}
+
 // Groups have no soft SA (S-052); inbound none leads to an unprotected port, and the gateway itself speaks in clear where it
 // may: it answers an echo request that came by one, and not once that has ended.
 func TestSoftSAOfTheGatewayItself(t *testing.T) {

@@ -20,6 +20,9 @@ const (
 // plane repeats it every few seconds while packets come.
 const waitsFor = 2 * time.Minute
 
+// AtOnce is how many soft SAs Flush and Tick end in one call: more are ended by the next, and between the two whoever waits for the book has a turn.
+const AtOnce = 256
+
 // tireEvery is how often a full book looks for those.
 const tireEvery = 10 * time.Second
 
@@ -49,8 +52,8 @@ const (
 	FullOfPeer Reason = "peer_full"   // Limits.MaxPerPeer
 	RateSource Reason = "rate_source" // Limits.InboundPerSource
 	RateFilter Reason = "rate_filter" // Limits.InboundPerFilter
-	Lost       Reason = "lost"        // messages to an IKE port found no room before anybody heard them: one may have been the peer's
-	Unsent     Reason = "unsent"      // a message of ours did not leave
+	Lost       Reason = "lost"        // messages to an IKE port may have found no room before anybody heard them: one may have been the peer's
+	Unsent     Reason = "unsent"      // a message of ours did not leave, or waits for a next hop that does not answer
 )
 
 // Limits bounds what the book holds and starts.
@@ -275,8 +278,11 @@ func (b *Book) tire(now time.Time) {
 	}
 }
 
-// Lost takes word that messages to an IKE port were dropped unread: nobody who waits can know that its peer is silent.
+// Lost takes word that messages to an IKE port may have been dropped unread: nobody who waits can know that its peer is silent.
 func (b *Book) Lost() {
+	if b.waits == 0 {
+		return // a flood loses some all the time, and most of many thousand peers have nothing that waits
+	}
 	for _, p := range b.peers {
 		b.doubt(p, Lost)
 	}
@@ -361,6 +367,7 @@ func (b *Book) Heard(now time.Time, from netip.Addr) (ended []Ended) {
 		b.drop(p)
 		ended = b.end(ended, p, Heard)
 	}
+	sortEnded(ended)
 	return ended
 }
 
@@ -371,8 +378,7 @@ func (b *Book) Established(name string) []Ended {
 		return nil
 	}
 	p.authenticated, b.proven[p.Identity] = true, true
-	b.drop(p)
-	return b.end(nil, p, Authenticated)
+	return b.endAll(p, Authenticated)
 }
 
 // Down ends the soft SAs of a peer that an operator takes down.
@@ -381,18 +387,17 @@ func (b *Book) Down(name string) []Ended {
 	if p == nil {
 		return nil
 	}
-	b.drop(p)
-	return b.end(nil, p, Down)
+	return b.endAll(p, Down)
 }
 
-// Flush ends all soft SAs (S-048), and what waits to be one.
-func (b *Book) Flush() (ended []Ended) {
-	for _, p := range b.peers {
-		b.drop(p)
-		ended = b.end(ended, p, Flushed)
+// Flush ends soft SAs (S-048), AtOnce of them at most, and what waits to be one.
+func (b *Book) Flush() []Ended {
+	if b.waits > 0 {
+		for _, p := range b.peers {
+			b.drop(p)
+		}
 	}
-	sortEnded(ended)
-	return ended
+	return b.endSome(Flushed, func(*SA) bool { return true })
 }
 
 // Group takes a packet to a multicast or broadcast address that a filter with fallback dropped.
@@ -400,14 +405,23 @@ func (b *Book) Group(now time.Time, source netip.AddrPort, protocol uint8) {
 	b.groups.note(now, sender{source, protocol})
 }
 
-// Tick ends what is 300 seconds old (S-047).
-func (b *Book) Tick(now time.Time) (ended []Ended) {
+// Tick ends what is 300 seconds old (S-047), AtOnce at most: of more than that Next says that it is due.
+func (b *Book) Tick(now time.Time) []Ended {
+	return b.endSome(Expired, func(sa *SA) bool { return !now.Before(sa.Expires()) })
+}
+
+// endSome ends those that are meant, the oldest AtOnce of them.
+func (b *Book) endSome(why Reason, meant func(*SA) bool) (ended []Ended) {
+	var list []*SA
 	for _, sa := range b.sas {
-		if !now.Before(sa.Expires()) {
-			ended = append(ended, b.remove(b.peers[sa.Peer], sa, Expired))
+		if meant(sa) {
+			list = append(list, sa)
 		}
 	}
-	sortEnded(ended)
+	slices.SortFunc(list, compareSAs)
+	for _, sa := range list[:min(len(list), AtOnce)] {
+		ended = append(ended, b.remove(b.peers[sa.Peer], sa, why))
+	}
 	return ended
 }
 
@@ -431,12 +445,19 @@ func (b *Book) Used(key Key) (sa SA, first bool) {
 	return *s, first
 }
 
-// end ends all soft SAs of a peer.
+// endAll ends all soft SAs of a peer, and what waits to be one.
+func (b *Book) endAll(p *peer, why Reason) []Ended {
+	b.drop(p)
+	ended := b.end(nil, p, why)
+	sortEnded(ended)
+	return ended
+}
+
+// end ends all soft SAs of a peer, in no order.
 func (b *Book) end(ended []Ended, p *peer, why Reason) []Ended {
 	for _, sa := range p.sas {
 		ended = append(ended, b.remove(p, sa, why))
 	}
-	sortEnded(ended)
 	return ended
 }
 

@@ -402,6 +402,42 @@ func TestFlush(t *testing.T) {
 	}
 }
 
+// A full table ends a part at a time, the oldest first, and each once: by an operator's flush, and when its time is over.
+// S-048, S-090
+func TestAFullTableEndsByParts(t *testing.T) {
+	limits := generous
+	limits.Max, limits.MaxPerPeer = 1000, 1000
+	for reason, part := range map[Reason]func(*rig) []Ended{
+		Flushed: func(r *rig) []Ended { return r.book.Flush() },
+		Expired: func(r *rig) []Ended { return r.book.Tick(r.now) },
+	} {
+		r := newRig(t, limits, rule{name: "site", destination: "10.2.0.0/16", kind: policy.ActionNegotiate, fallback: true})
+		for i := range limits.Max {
+			if i == 600 {
+				r.silence("site")
+				r.pass(time.Second)
+			}
+			r.ask(tcp(lanHost+":1", fmt.Sprintf("10.2.%d.%d:445", i>>8, i&0xff)), false)
+		}
+		r.silence("site")
+		r.now = r.now.Add(Lifetime)
+		var ended []Ended
+		for left := limits.Max; left > 0; left = len(r.book.SAs()) {
+			if next := r.book.Next(); next.After(r.now) {
+				t.Fatalf("%s: %d are left, and the next one ends in %s", reason, left, next.Sub(r.now))
+			}
+			some := part(r)
+			if len(some) != min(left, AtOnce) {
+				t.Fatalf("%s: %d of %d ended", reason, len(some), left)
+			}
+			ended = append(ended, some...)
+		}
+		if !slices.IsSortedFunc(ended, func(a, c Ended) int { return compareSAs(&a.SA, &c.SA) }) || r.book.Counts().Ended[reason] != uint64(limits.Max) {
+			t.Errorf("%s: in another order, or not once each: %v", reason, r.book.Counts().Ended)
+		}
+	}
+}
+
 // A soft SA for TCP 445 is for that: another port, another pair of addresses, another filter ask for themselves.
 // S-049, C-05
 func TestOnlyTheTriggeringSelector(t *testing.T) {

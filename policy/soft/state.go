@@ -105,6 +105,14 @@ func (b *Book) Counts() Counts {
 	}
 }
 
+// At is where a peer is; not valid for one that is not configured.
+func (b *Book) At(name string) netip.Addr {
+	if p := b.peers[name]; p != nil {
+		return p.Remote
+	}
+	return netip.Addr{}
+}
+
 // State is how a peer stands.
 type State struct {
 	Fallback      bool      // a filter of it may fall back

@@ -1,0 +1,92 @@
+package pipeline
+
+/*
+#include "fastpath.h"
+*/
+import "C"
+
+import (
+	"net/netip"
+
+	"sallyport/pmd/ethdev"
+)
+
+// What tells a peer that says nothing from one that we could not hear, or that could not hear us: who makes something of silence asks here.
+
+// LostIKE grows whenever a message to the IKE ports may have come that nobody has heard: it found no room in the queues to the slow path, or, of whatever
+// kind it was, none where a port receives. Drivers that do not count what they miss, such as net_af_packet, are silent about it.
+func (d *Dataplane) LostIKE() (lost uint64) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.c == nil {
+		return 0
+	}
+	for _, class := range []C.uint32_t{C.SP_CLASS_IKE, C.SP_CLASS_IKE_BEGIN, C.SP_CLASS_IKE_STRANGER, C.SP_CLASS_IKE_BEGIN_STRANGER} {
+		var c C.struct_sp_punt_counters
+		C.sp_punt_counters_read(d.c, class, &c)
+		lost += uint64(c.full)
+	}
+	read := d.cfg.portStats
+	if read == nil {
+		read = ethdev.Port.Stats
+	}
+	for i := range d.cfg.Ports {
+		if s, err := read(d.cfg.Ports[i].Port); err == nil {
+			lost += s.RxMissed + s.RxNoBuffer
+		}
+	}
+	return lost + d.slow.unsent.untold
+}
+
+// unsentIKE is to whom IKE messages of ours were dropped while they waited for a next hop: nobody there can have answered them.
+type unsentIKE struct {
+	to     map[netip.Addr]bool
+	untold uint64 // beyond what there is room for
+}
+
+const mostUnsent = 4096
+
+func (u *unsentIKE) note(to netip.Addr) {
+	switch {
+	case u.to[to]:
+	case len(u.to) == mostUnsent:
+		u.untold++
+	default:
+		if u.to == nil {
+			u.to = map[netip.Addr]bool{}
+		}
+		u.to[to] = true
+	}
+}
+
+// UnsentIKE lists to whom IKE messages of ours have been dropped since the last call, because no next hop on the way there has answered in time.
+func (d *Dataplane) UnsentIKE() (to []netip.Addr) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for a := range d.slow.unsent.to {
+		to = append(to, a)
+	}
+	d.slow.unsent.to = nil
+	return to
+}
+
+// Reaches reports whether what is sent to an address leaves now: there is a route, and its next hop has answered.
+func (d *Dataplane) Reaches(a netip.Addr) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	key, ok := nextHop(d.policy.routes, a)
+	n := d.slow.neighbours.table[key]
+	return ok && n != nil && n.state != neighbourIncomplete
+}
+
+// toIKEPeer is to whom a packet is an IKE message of ours; not valid for any other.
+func (p *punted) toIKEPeer() netip.Addr {
+	if p.port >= 0 || p.ip == nil {
+		return netip.Addr{}
+	}
+	t := tupleOf(p.ip)
+	if t.Protocol != protocolUDP || !t.HasPorts || t.SourcePort != portIKE && t.SourcePort != portIKENATT {
+		return netip.Addr{}
+	}
+	return t.Destination
+}
