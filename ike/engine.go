@@ -78,7 +78,7 @@ func (e *Engine) Step(now time.Time, ev Event) []Effect {
 	case Datagram:
 		e.receive(ev)
 	case Heard:
-		e.calls.Heard(ev.From.Unmap())
+		e.calls.Heard(ev.From.Unmap(), e.now)
 	case Initiate:
 		e.withPeer(ev.Peer, func(p *peer) { p.initiate(ev.Child) })
 	case Acquire:

@@ -19,7 +19,7 @@ const (
 // gets an unprotected answer at a limited rate (RFC 7296 2.21).
 func (e *Engine) receive(d Datagram) {
 	d.Local, d.Remote = unmap(d.Local), unmap(d.Remote)
-	e.calls.Heard(d.Remote.Addr())
+	e.calls.Heard(d.Remote.Addr(), e.now)
 	h, err := wire.ParseHeader(d.Payload)
 	var version *wire.VersionError
 	switch {

@@ -9,7 +9,8 @@ import (
 //
 //	our first message            is sent Limits.Attempts times
 //	nothing comes                FailSilent, at the end of the last wait, and not before Limits.SilentAfter (C-02)
-//	a datagram from the peer     whatever is in it, and whichever IKE it is of: it is there, and every message is sent Retransmit.Tries times
+//	a datagram from the peer     whatever is in it, and whichever IKE it is of: it is there, and every message is sent Retransmit.Tries times;
+//	                             when the negotiation is over already, those of the next one
 //
 // What comes by ICMP does not get here (C-03). Whoever lets traffic pass in clear after FailSilent relies on its being said of nobody who may know IKE:
 // where there is doubt the reason is another.

@@ -375,3 +375,39 @@ func TestAcquireForDynamicPeer(t *testing.T) {
 	l.nobodyLeft()
 	l.b.expect(NegotiationStarted, "", 1)
 }
+
+// A peer that has been away for long, so that the pauses have grown, and to which each message then takes longer than a silent one is waited for, is not silent:
+// its first answer comes when the attempt is over, and the next attempt waits as long as for any peer that is there (RFC 7296 2.4).
+// S-043, S-044
+func TestVerySlowPeer(t *testing.T) {
+	for _, late := range []time.Duration{4 * time.Second, 6500 * time.Millisecond, 9 * time.Second} {
+		c := newCall(t, func(c *Config) { c.Peers[0].Children[0].Start = StartAlways })
+		type due struct {
+			at time.Time
+			p  packet
+		}
+		c.until(10 * time.Minute)
+		var under []due // on their way to b
+		for c.now.Before(start.Add(20*time.Minute)) && len(c.b.cells) == 0 {
+			sent := c.wire
+			c.wire = nil
+			for _, p := range sent {
+				if p.to == c.b {
+					under = append(under, due{c.now.Add(late), p})
+				} else {
+					c.arrive(p)
+				}
+			}
+			for len(under) > 0 && !under[0].at.After(c.now) {
+				c.arrive(under[0].p)
+				under = under[1:]
+			}
+			if len(c.wire) == 0 {
+				c.tick(c.now.Add(50 * time.Millisecond))
+			}
+		}
+		if len(c.b.cells) == 0 {
+			t.Errorf("%v late: no tunnel within 10 minutes\n%s", late, c.a.story())
+		}
+	}
+}

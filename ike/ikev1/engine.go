@@ -118,7 +118,7 @@ func (e *Engine) Step(now time.Time, ev ike.Event) []ike.Effect {
 	case ike.Datagram:
 		e.receive(ev)
 	case ike.Heard:
-		e.calls.Heard(ev.From.Unmap())
+		e.calls.Heard(ev.From.Unmap(), e.now)
 	case ike.Unanswered:
 		e.withPeer(ev.Peer, (*peer).unanswered)
 	case ike.Initiate:

@@ -13,7 +13,7 @@ import (
 // receive finds the ISAKMP SA of a datagram. What has none, and all that is not known to be the peer's, is dropped and counted.
 func (e *Engine) receive(d ike.Datagram) {
 	d.Local, d.Remote = unmap(d.Local), unmap(d.Remote)
-	e.calls.Heard(d.Remote.Addr())
+	e.calls.Heard(d.Remote.Addr(), e.now)
 	h, err := isakmp.ParseHeader(d.Payload)
 	var version *isakmp.VersionError
 	switch {
