@@ -67,12 +67,12 @@ func (t *mainResponder) begin(m *message, cookie uint64) {
 // answer sends message 2.
 func (t *mainResponder) answer() error {
 	sa := t.sa
-	return sa.main.send(false, nil, agreement(sa.chosen, sa.can, &sa.among[0].cfg)...)
+	return sa.main.send(false, nil, agreement(sa.chosen, sa.can)...)
 }
 
 // agreement is what message 2 says.
-func agreement(choice phase1Choice, can capabilities, cfg *ike.Peer) []isakmp.Payload {
-	return append([]isakmp.Payload{choice.answer()}, can.agreed(cfg)...)
+func agreement(choice phase1Choice, can capabilities) []isakmp.Payload {
+	return append([]isakmp.Payload{choice.answer()}, can.agreed()...)
 }
 
 // chooseAmong makes the choice of the first peer that takes something of the offer, and says which others it suits as well. Peers with equal

@@ -143,7 +143,7 @@ func answerTo(d ike.Datagram, among []*peer) []byte {
 		return nil
 	}
 	cfg := &likely[0].cfg
-	answer := isakmp.Message{Header: isakmp.Header{Cookies: m.Cookies, Exchange: isakmp.ExchangeMain}, Payloads: agreement(choice, readVendors(cfg, m.Payloads), cfg)}
+	answer := isakmp.Message{Header: isakmp.Header{Cookies: m.Cookies, Exchange: isakmp.ExchangeMain}, Payloads: agreement(choice, readVendors(cfg, m.Payloads))}
 	octets, err := answer.Marshal()
 	if err != nil {
 		return nil

@@ -31,13 +31,16 @@ func vendors(p *ike.Peer) []isakmp.Payload {
 	return list
 }
 
-// agreed are those of message 2: of the versions of NAT traversal the one that was chosen, for a responder chooses (RFC 3947 3.1).
-func (c capabilities) agreed(p *ike.Peer) []isakmp.Payload {
-	list := []isakmp.Payload{isakmp.NewVendorID(isakmp.VendorDPD)}
+// agreed are those of message 2: what message 1 has, for anybody may have written that in another's name, and gets no more back than is of use. Of the versions
+// of NAT traversal it is the one that was chosen, for a responder chooses (RFC 3947 3.1).
+func (c capabilities) agreed() (list []isakmp.Payload) {
+	if c.dpd {
+		list = append(list, isakmp.NewVendorID(isakmp.VendorDPD))
+	}
 	if c.nat != natNone {
 		list = append(list, isakmp.NewVendorID(c.natVendor))
 	}
-	if mayFragment(p) {
+	if c.fragments {
 		list = append(list, isakmp.NewVendorID(isakmp.VendorFragmentation))
 	}
 	return list
