@@ -3,6 +3,7 @@ package appliance
 import (
 	"net/http"
 	"os"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -72,6 +73,38 @@ func TestLimitsAreExplained(t *testing.T) {
 	for _, u := range newEngines(ike.Config{}).LimitUses(time.Now()) {
 		if explained[u.Name] == "" {
 			t.Errorf("%s is not explained in docs/LIMITS.md", u.Name)
+		}
+	}
+}
+
+// Whatever is a limit is in the table: every key of ike.limits but the one that is a time, and every reason by which a limit refuses. Each has its row where it
+// counts what it refuses.
+func TestEveryLimitIsShown(t *testing.T) {
+	shown := map[string]bool{}
+	for _, l := range limitsView(newEngines(ike.Config{}).LimitUses(time.Now()), "") {
+		shown[l.Limit] = true
+	}
+	found := func(path, pattern string) (list []string) {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, match := range regexp.MustCompile(pattern).FindAllStringSubmatch(string(text), -1) {
+			list = append(list, match[1])
+		}
+		if len(list) < 15 {
+			t.Fatalf("%s has %d of %s", path, len(list), pattern)
+		}
+		return list
+	}
+	for _, key := range found("../configs/REFERENCE.md", "(?m)^\\| `ike\\.limits\\.([a-z_]+)` \\| (?:[^t|]|t[^i])") {
+		if !shown[key] {
+			t.Errorf("ike.limits.%s is not shown", key)
+		}
+	}
+	for _, reason := range found("../ike/fact.go", `Reason = "(ike_limit_[a-z_]+)"`) {
+		if limit := ike.LimitOf(ike.Reason(reason)); !shown[limit] {
+			t.Errorf("%s is counted for limit %q, which is not shown", reason, limit)
 		}
 	}
 }

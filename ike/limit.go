@@ -57,7 +57,7 @@ func (e *Engine) LimitUses(now time.Time) []LimitUse {
 	var peers []PeerUse
 	onIKE, ofRule, checks := 0, 0, 0
 	for _, p := range slices.Concat(e.peers, e.strangers.peers) {
-		peers = append(peers, PeerUse{Name: p.cfg.Name, At: p.cfg.Remote, Account: &p.account, Rate: &p.proven, Requests: &p.requests})
+		peers = append(peers, PeerUse{Name: p.cfg.Name, At: p.cfg.Remote, Account: &p.account, Rate: &p.proven, Requests: &p.requests, Moves: &p.moves})
 		for _, s := range p.slots {
 			ofRule = max(ofRule, len(s.children))
 		}

@@ -9,7 +9,7 @@ import (
 
 // LimitUse is a limit, what there is now of what it limits, the most there ever was, and how often it has refused something.
 type LimitUse struct {
-	Name      string // its key in ike.limits of the configuration
+	Name      string // its key in ike.limits of the configuration, but for LimitMoves, which cannot be set, and LimitQuickModes, which a rule sets
 	Version   int    // 1 or 2 where each version of IKE has the limit for itself; 0: both have it together
 	PerSecond bool
 	Each      bool   // for each peer, address, prefix or port by itself: Used and Most are of the one that has the most
@@ -42,18 +42,21 @@ const (
 	LimitChecksPerPeer      = "certificate_checks_per_peer"
 	LimitFragmentKB         = "fragment_kb"
 	LimitUnprotectedReplies = "replies_to_strangers"
+	LimitMoves              = "moves"
+	LimitQuickModes         = "child_limit"
 )
 
-// limitOf is which limit refuses something by a reason. Other reasons for Refused are no limits, or none that can be set.
+// limitOf is which limit refuses something by a reason. Other reasons for Refused are no limits.
 var limitOf = map[Reason]string{
 	RefuseHalfOpen: LimitHalfOpen, RefuseNew: LimitHalfOpenPerAddress, RefuseEstablished: LimitHalfOpenPerPort, RefuseCookie: LimitCookieThreshold,
 	RefuseInits: LimitRate, RefusePrefix: LimitRatePerPrefix, RefuseProven: LimitRatePerAddress, RefuseStrangers: LimitRateOfStrangers,
 	RefuseAllIKESAs: LimitEstablished, RefuseIKESAs: LimitEstablishedPerPeer, RefuseAllChildren: LimitChildren, RefusePeerChildren: LimitChildrenPerPeer,
 	RefuseIKEChildren: LimitChildrenPerIKE, RefuseChildren: LimitChildrenPerRule, RefuseRequests: LimitRequestsPerPeer, RefuseDynamic: LimitDynamicPeers,
 	RefuseChecks: LimitChecks, RefusePeerChecks: LimitChecksPerPeer, RefuseFragments: LimitFragmentKB, RefuseRate: LimitUnprotectedReplies,
+	RefuseMoves: LimitMoves, RefuseSpent: LimitQuickModes,
 }
 
-// LimitOf is the name of the limit that refuses something by a reason, "" where there is none that can be set.
+// LimitOf is the name of the limit that refuses something by a reason, "" where no limit does.
 func LimitOf(reason Reason) string { return limitOf[reason] }
 
 // OfChildren says whose Child SAs a limit is about, for people.
@@ -118,10 +121,10 @@ func (u *Uses) Strangers(s *Strangers) {
 
 // PeerUse is what one peer has.
 type PeerUse struct {
-	Name           string
-	At             netip.Addr
-	Account        *Account
-	Rate, Requests *admission.Bucket
+	Name                  string
+	At                    netip.Addr
+	Account               *Account
+	Rate, Requests, Moves *admission.Bucket
 }
 
 // Peers adds the limits of each peer: a row of the one that has the most, and one for each that has something or had.
@@ -138,6 +141,7 @@ func (u *Uses) Peers(peers []PeerUse, strangers *Strangers, h *admission.HalfOpe
 		{LimitChildrenPerPeer, u.limits.ChildrenPerPeer, false, func(p PeerUse) admission.Gauge { return p.Account.Children }, false},
 		{LimitRatePerAddress, u.limits.ProvenInits, true, func(p PeerUse) admission.Gauge { return p.Rate.Gauge(u.now) }, false},
 		{LimitRequestsPerPeer, u.limits.Requests, true, func(p PeerUse) admission.Gauge { return p.Requests.Gauge(u.now) }, false},
+		{LimitMoves, Moves().PerSecond, true, func(p PeerUse) admission.Gauge { return p.Moves.Gauge(u.now) }, false},
 		{LimitHalfOpenPerAddress, u.limits.HalfOpenPerAddress, false, func(p PeerUse) admission.Gauge { return admission.Gauge{Now: h.OfAddress(p.At)} }, true},
 		{LimitHalfOpenPerPort, u.limits.HalfOpenEstablished, false, none, true},
 	} {

@@ -102,6 +102,32 @@ func TestReplayedFirstMessage(t *testing.T) {
 	}
 }
 
+// Whoever writes message 1 in another's name has no more octets sent there than it has sent, whatever vendor IDs it names.
+func TestMessage2IsNoLongerThanMessage1(t *testing.T) {
+	l := join(t, nil, nil)
+	l.begin()
+	m, err := isakmp.Parse(l.wire[0].payload)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var ids []isakmp.Payload
+	m.Payloads = slices.DeleteFunc(m.Payloads, func(p isakmp.Payload) bool {
+		_, is := p.(*isakmp.VendorID)
+		if is {
+			ids = append(ids, p)
+		}
+		return is
+	})
+	for i := range len(ids) + 1 {
+		b := marshal(t, isakmp.Header{Cookies: isakmp.Cookies{Initiator: uint64(i + 1)}, Exchange: isakmp.ExchangeMain}, append(slices.Clone(m.Payloads), ids[:i]...)...)
+		l.wire = nil
+		l.b.step(ike.Datagram{Local: netip.AddrPortFrom(addrB, portIKE), Remote: netip.AddrPortFrom(addrA, portIKE), Payload: b})
+		if len(l.wire) != 1 || len(l.wire[0].payload) > len(b) {
+			t.Errorf("with %d vendor IDs: %d octets are answered by %d messages, the first of %d octets", i, len(b), len(l.wire), len(l.wire[0].payload))
+		}
+	}
+}
+
 // Message 1 of a quick mode that is repeated without end: message 2 comes as often as a peer in need asks, and then at the rate of other answers; to ports that
 // change at that rate alone.
 func TestRetransmissionStorm(t *testing.T) {
@@ -154,6 +180,22 @@ func TestDeletesOfEverySPI(t *testing.T) {
 	if len(l.b.cells) != 2 || l.b.inbound[third.PairSPI].SPI == 0 {
 		t.Errorf("b sends by %d SAs after deletes that are none of its peers'", len(l.b.cells))
 	}
+	l.b.expect(ike.Refused, ike.RefuseRequests, 0)
+	tell := func(i int, spis ...uint32) {
+		id := 0x10000 + uint32(i)
+		l.toB(l.a.sealed(t, isakmp.ExchangeInformational, id, rightHash(id), isakmp.DeleteSAs(isakmp.ProtocolESP, spis...)))
+		l.wire = nil
+	}
+	const beyond = 50
+	for i := range requestBurst - blocks + beyond {
+		tell(i, third.SPI, third.SPI+1)
+	}
+	l.b.expect(ike.Refused, ike.RefuseRequests, beyond)
+	tell(requestBurst+beyond, own, third.SPI) // with what it does not have: lost
+	l.b.expect(ike.ChildDeleted, "", 0)
+	tell(requestBurst+beyond+1, own, own) // its own alone, which nobody would tell again
+	l.b.expect(ike.ChildDeleted, "", 1)
+	l.b.expect(ike.Refused, ike.RefuseRequests, beyond+1)
 }
 
 // thirdParty brings up a tunnel of b's with somebody at 192.0.2.3, and gives what b sends by.

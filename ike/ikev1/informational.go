@@ -3,6 +3,7 @@ package ikev1
 import (
 	"encoding/binary"
 	"errors"
+	"slices"
 
 	"sallyport/ike"
 	"sallyport/ike/isakmp"
@@ -86,6 +87,13 @@ func (sa *isakmpSA) informed(d ike.Datagram, h isakmp.Header) {
 	sa.use(h.MessageID)
 	sa.heard(m)
 	sa.observe(&m.Message, false, m.local, m.remote)
+	named := sa.peer.byPeerSPIs(m.Payloads)
+	if sa.strays(m.Payloads, named) && !sa.peer.deletes.Take(sa.engine.now) {
+		f := sa.fact(ike.Refused)
+		f.Reason, f.Message = ike.RefuseRequests, h.MessageID
+		sa.engine.fact(f)
+		return
+	}
 	var ends []*isakmp.Delete // of ISAKMP SAs, which come last wherever they stand: this one may be among them
 	for _, p := range m.Payloads {
 		if sa.state == stateClosed {
@@ -96,22 +104,22 @@ func (sa *isakmpSA) informed(d ike.Datagram, h isakmp.Header) {
 			if p.Protocol == isakmp.ProtocolISAKMP {
 				ends = append(ends, p)
 			} else {
-				sa.deleted(p)
+				sa.deleted(p, named)
 			}
 		case *isakmp.Notify:
 			sa.notified(p)
 		}
 	}
 	for _, d := range ends {
-		sa.deleted(d)
+		sa.deleted(d, named)
 	}
 }
 
 // deleted takes the peer's word that SAs of its own have ended. Of a pair the other half goes too, for nothing comes by it any more, and of a bundle the
 // other protocol.
-func (sa *isakmpSA) deleted(d *isakmp.Delete) {
+func (sa *isakmpSA) deleted(d *isakmp.Delete, named map[peerSPI]*childSA) {
 	for _, spi := range d.SPIs {
-		if c := sa.peer.byPeerSPI(d.Protocol, spi); c != nil {
+		if c := named[peerSPI{d.Protocol, spi}]; c != nil && c.state != childGone {
 			reason := ike.DeletedByPeer
 			if c.state == childReplaced {
 				reason = ike.DeletedRekeyed
@@ -123,11 +131,51 @@ func (sa *isakmpSA) deleted(d *isakmp.Delete) {
 		}
 	}
 	for _, cookies := range d.Cookies {
-		if other := sa.engine.sas[cookies]; other != nil && other.peer == sa.peer {
+		if other := sa.sibling(cookies); other != nil {
 			other.ended()
 		}
 	}
 	sa.peer.comeBack()
+}
+
+// sibling is an ISAKMP SA with the same peer, or nil.
+func (sa *isakmpSA) sibling(cookies isakmp.Cookies) *isakmpSA {
+	if other := sa.engine.sas[cookies]; other != nil && other.peer == sa.peer {
+		return other
+	}
+	return nil
+}
+
+// peerSPI is how the peer calls one of the SAs by which we send.
+type peerSPI struct {
+	protocol isakmp.ProtocolID
+	spi      uint32
+}
+
+// byPeerSPIs are all pairs of the peer by the names that a message with deletes may have for them: it has room for thousands. Of other messages it is nil.
+func (p *peer) byPeerSPIs(payloads []isakmp.Payload) map[peerSPI]*childSA {
+	if isakmp.Find[*isakmp.Delete](payloads) == nil {
+		return nil
+	}
+	named := map[peerSPI]*childSA{}
+	for _, c := range p.children() {
+		for _, l := range c.layers() {
+			named[peerSPI{isakmp.ProtocolID(l.protocol), l.spiOut}] = c
+		}
+	}
+	return named
+}
+
+// strays reports whether deletes name an SA that is not here. Some do: both ends may end the same. A peer that never stops is held back, for nothing else holds
+// it: of deletes of what there is it can send no more than it may make.
+func (sa *isakmpSA) strays(payloads []isakmp.Payload, named map[peerSPI]*childSA) bool {
+	for _, d := range isakmp.FindAll[*isakmp.Delete](payloads) {
+		if slices.ContainsFunc(d.SPIs, func(spi uint32) bool { return named[peerSPI{d.Protocol, spi}] == nil }) ||
+			slices.ContainsFunc(d.Cookies, func(c isakmp.Cookies) bool { return sa.sibling(c) == nil }) {
+			return true
+		}
+	}
+	return false
 }
 
 // ended closes an ISAKMP SA that the peer has ended. If there is none then, the next one waits, as that of a pair does.

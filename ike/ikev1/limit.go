@@ -36,6 +36,7 @@ func (p *peer) limitRates() {
 	p.computations.Limit(limits.ProvenInits, limits.HalfOpenPerAddress)
 	p.requests.Limit(limits.Requests, requestBurst)
 	p.exchanges.Limit(limits.Requests, exchangeBurst)
+	p.deletes.Limit(limits.Requests, requestBurst)
 }
 
 // accountOf is that of the peer whom something refused is about, or in whose name it came.
@@ -67,7 +68,7 @@ func (p *peer) full(sa *isakmpSA, m *message) error {
 }
 
 // mosts are the most there ever were of what is counted elsewhere.
-type mosts struct{ ofRule, checks, peerChecks int }
+type mosts struct{ ofRule, quickModes, checks, peerChecks int }
 
 // LimitUses are the limits that IKEv1 has for itself.
 func (e *Engine) LimitUses(now time.Time) []ike.LimitUse {
@@ -76,10 +77,15 @@ func (e *Engine) LimitUses(now time.Time) []ike.LimitUse {
 	u.Strangers(&e.strangers.Strangers)
 	var peers []ike.PeerUse
 	ofRule, checks, byPeer := 0, 0, map[string]int{}
+	quickModes, childLimit := 0, 0
 	for _, p := range slices.Concat(e.peers, e.strangers.peers) {
-		peers = append(peers, ike.PeerUse{Name: p.cfg.Name, At: p.cfg.Remote, Account: &p.account, Rate: &p.computations, Requests: &p.requests})
+		peers = append(peers, ike.PeerUse{Name: p.cfg.Name, At: p.cfg.Remote, Account: &p.account, Rate: &p.computations, Requests: &p.requests, Moves: &p.moves})
 		for _, s := range p.slots {
 			ofRule = max(ofRule, len(s.children))
+		}
+		childLimit = max(childLimit, p.cfg.ChildLimit)
+		for _, sa := range p.sas {
+			quickModes = max(quickModes, sa.made)
 		}
 	}
 	for _, q := range e.questions {
@@ -94,6 +100,7 @@ func (e *Engine) LimitUses(now time.Time) []ike.LimitUse {
 	}
 	u.Peers(peers, &e.strangers.Strangers, &e.halfOpen)
 	u.Add(ike.LimitChildrenPerRule, e.limits.ChildrenPerChild, admission.Gauge{Now: ofRule, Most: e.most.ofRule}, true)
+	u.Add(ike.LimitQuickModes, childLimit, admission.Gauge{Now: quickModes, Most: e.most.quickModes}, true)
 	u.Add(ike.LimitChecks, e.limits.Checks, admission.Gauge{Now: checks, Most: e.most.checks}, false)
 	u.Add(ike.LimitChecksPerPeer, e.limits.ChecksPerPeer, admission.Gauge{Now: ofOne, Most: e.most.peerChecks}, true)
 	u.Add(ike.LimitFragmentKB, e.limits.FragmentOctetsAll>>10, admission.Gauge{Now: e.room.used >> 10, Most: e.room.most >> 10}, false)

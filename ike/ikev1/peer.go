@@ -26,6 +26,7 @@ type peer struct {
 	computations admission.Bucket // Diffie-Hellman in main modes that it began, of all peers of its path if it is the first of them
 	requests     admission.Bucket // quick modes that it began
 	exchanges    admission.Bucket // of them, those with a Diffie-Hellman exchange of their own
+	deletes      admission.Bucket // messages with deletes of what is not there
 	moves        admission.Bucket // changes of its address that are told
 
 	account ike.Account

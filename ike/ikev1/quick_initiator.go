@@ -57,6 +57,7 @@ func (sa *isakmpSA) begin(role ike.Role, id uint32, t task) *exchange {
 	sa.quick[id] = x
 	sa.use(id)
 	sa.made++
+	sa.engine.most.quickModes = max(sa.engine.most.quickModes, sa.made)
 	return x
 }
 
