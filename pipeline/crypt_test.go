@@ -49,7 +49,7 @@ func cryptWays(t *testing.T) []cryptWay {
 }
 
 // TestEveryCipherMatchesTheReference compares each way to seal and open a packet with the reference, byte for byte in both
-// directions, for each suite of ESP and AH.
+// directions, for each suite of ESP and AH: the same key, SPI, sequence number and IV (S-103).
 func TestEveryCipherMatchesTheReference(t *testing.T) {
 	r := newRig(t, rigOptions{mtu: 9200})
 	for _, way := range cryptWays(t) {

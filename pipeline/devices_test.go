@@ -49,7 +49,7 @@ func lookaside(t *testing.T, devices int) (*rig, []*faulty.Device) {
 		list = append(list, device)
 	}
 	r := newRig(t, rigOptions{crypto: pool})
-	t.Cleanup(func() {
+	t.Cleanup(func() { // before the rig's, which waits for all to come back
 		for _, device := range list {
 			device.Set(faulty.None)
 		}
@@ -415,5 +415,37 @@ func TestSessionsFail(t *testing.T) {
 		if bytes.Contains(frame, stranger.AsSlice()) {
 			t.Errorf("in clear: % x", frame)
 		}
+	}
+}
+
+// Several devices serve as one, by DPDK's scheduler.
+func TestScheduler(t *testing.T) {
+	for _, mode := range []string{"round-robin", "fail-over"} {
+		t.Run(mode, func(t *testing.T) {
+			n := lookasideNumber.Add(1)
+			name := fmt.Sprintf("crypto_scheduler_%d,worker=crypto_openssl_s%da,worker=crypto_openssl_s%db,mode=%s,ordering=enable", n, n, n, mode)
+			pool, err := cryptodev.Open(cryptodev.Options{Devices: []string{name}, QueuePairs: testWorkers, Sessions: 4, Descriptors: lookasideRoom + 1, Socket: cryptodev.SocketAny})
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() {
+				if err := pool.Close(); err != nil {
+					t.Error(err)
+				}
+			})
+			r := newRig(t, rigOptions{crypto: pool})
+			far := r.outbound(r.child("site", "aes128gcm16", false))
+			near := r.inbound(r.child("site", "aes128-sha256", true))
+			r.send(0, 300)
+			for range 50 {
+				near.sequence++
+				r.enqueue(0, wan, fromPeer(near.encapsulate(tcp(farHost, lanHost), near.sequence)))
+			}
+			r.settle()
+			same(t, "to the other site", r.numbers(far), ascending(0, 300))
+			if got := len(r.sent(lan)); got != 50 {
+				t.Errorf("%d packets from the other site, want 50", got)
+			}
+		})
 	}
 }

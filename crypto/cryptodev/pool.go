@@ -71,6 +71,7 @@ type device struct {
 	size     uint32 // of its part of a session, octets
 	live     int    // sessions on it
 	lost     loss
+	members  []*device // of a scheduler
 }
 
 // Pool is a set of running crypto devices and the memory their sessions come from.
@@ -122,6 +123,7 @@ func (p *Pool) open(options Options) error {
 		names, optional = DefaultDevices(), true
 	}
 	var size uint32
+	var each int // of the memory of sessions that one takes
 	for _, name := range names {
 		dev, err := openDevice(name, options)
 		if err != nil {
@@ -132,12 +134,12 @@ func (p *Pool) open(options Options) error {
 			continue
 		}
 		p.devices = append(p.devices, dev)
-		size = max(size, dev.size)
+		size, each = max(size, dev.size), max(each, 1+len(dev.members))
 	}
 	if len(p.devices) == 0 {
 		return fmt.Errorf("none of %s is on this machine: %s", strings.Join(names, ", "), p.missing[0].Missing)
 	}
-	if err := p.createSessionPool(size, options.Socket); err != nil {
+	if err := p.createSessionPool(size, each, options.Socket); err != nil {
 		return err
 	}
 	if err := p.openLibrary(options.Socket); err != nil {
@@ -161,6 +163,9 @@ func openDevice(spec string, options Options) (*device, error) {
 	defer C.free(unsafe.Pointer(cName))
 
 	dev := &device{name: name}
+	if err := dev.openMembers(arguments, options); err != nil {
+		return nil, err
+	}
 	id := C.rte_cryptodev_get_dev_id(cName)
 	if id < 0 {
 		// The driver's own default of 8 queue pairs would cap the workers.
@@ -168,7 +173,8 @@ func openDevice(spec string, options Options) (*device, error) {
 		cArguments := C.CString(arguments)
 		defer C.free(unsafe.Pointer(cArguments))
 		if ret := C.rte_eal_hotplug_add(vdevBus, cName, cArguments); ret < 0 {
-			return nil, fmt.Errorf("%s: creating it with %q: %w; is its driver installed and the name right?", name, arguments, errno(ret))
+			err := fmt.Errorf("%s: creating it with %q: %w; is its driver installed and the name right?", name, arguments, errno(ret))
+			return nil, errors.Join(err, dev.remove())
 		}
 		dev.created = true
 		id = C.rte_cryptodev_get_dev_id(cName)
@@ -186,17 +192,17 @@ func openDevice(spec string, options Options) (*device, error) {
 	}
 	dev.driver = C.GoString(about.driver)
 	dev.cpu, dev.chaining, dev.hardware = about.cpu != 0, about.chaining != 0, about.hardware != 0
-	dev.size = uint32(about.session_size)
+	dev.size = max(uint32(about.session_size), dev.memberSize())
 	return dev, nil
 }
 
 // createSessionPool makes one pool for all devices, with elements for the largest:
 // which device gets how many sessions is known only when they are made.
-func (p *Pool) createSessionPool(size uint32, socket int) error {
+func (p *Pool) createSessionPool(size uint32, each, socket int) error {
 	name := C.CString(fmt.Sprintf("crypto_sessions_%d", poolNumber.Add(1)))
 	defer C.free(unsafe.Pointer(name))
 	var ret C.int
-	p.sessions = C.spcrypto_session_pool(name, C.uint32_t(p.capacity), C.uint32_t(size), C.int(socket), &ret)
+	p.sessions = C.spcrypto_session_pool(name, C.uint32_t(p.capacity*each), C.uint32_t(size), C.int(socket), &ret)
 	if p.sessions == nil {
 		return fmt.Errorf("memory for %d sessions of %d octets: %w; give DPDK more memory or lower the number of SAs",
 			p.capacity, size, errno(ret))
@@ -230,17 +236,17 @@ func (p *Pool) Close() error {
 	return errors.Join(errs...)
 }
 
-// remove deletes a virtual device that openDevice created.
+// remove deletes a virtual device that openDevice created, and those that stand behind it.
 func (d *device) remove() error {
 	if !d.created {
-		return nil
+		return d.removeMembers()
 	}
 	name := C.CString(d.name)
 	defer C.free(unsafe.Pointer(name))
 	if ret := C.rte_eal_hotplug_remove(vdevBus, name); ret < 0 {
 		return fmt.Errorf("%s: removing it: %w", d.name, errno(ret))
 	}
-	return nil
+	return d.removeMembers()
 }
 
 // errno turns a negative return value into the error it stands for.
