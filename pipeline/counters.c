@@ -5,6 +5,7 @@
 #include <rte_cycles.h>
 
 #include "dataplane.h"
+#include "inline.h"
 
 static uint64_t load(const uint64_t *counter)
 {
@@ -44,6 +45,8 @@ void sp_sa_in_counters(const struct sp_sa_in *sa, struct sp_sa_counters *out)
 	out->dummies = 0;
 	out->last_use = load(&sa->last_use);
 	out->sequence = load(&sa->replay.top);
+	out->inlined = sa->inlined ? load(&sp_sa_in_inline(sa)->packets) : 0;
+	out->stopped = 0;
 }
 
 void sp_sa_out_counters(const struct sp_sa_out *sa, struct sp_sa_counters *out)
@@ -53,6 +56,8 @@ void sp_sa_out_counters(const struct sp_sa_out *sa, struct sp_sa_counters *out)
 	out->dummies = load(&sa->dummies);
 	out->last_use = load(&sa->last_use);
 	out->sequence = load(&sa->sequence);
+	out->inlined = sa->inlined ? load(&sa->inline_->packets) : 0;
+	out->stopped = sa->inlined && __atomic_load_n(&sa->inline_->stopped, __ATOMIC_RELAXED);
 }
 
 /* A worker may be rewriting the entry: a copy whose generation changed meanwhile is not shown. */

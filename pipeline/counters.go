@@ -330,6 +330,7 @@ func (d *Dataplane) describe(sa *association, c *C.struct_sp_sa_counters, now, h
 		Local: child.Local, Remote: child.Remote, UDPEncap: child.UDPEncap,
 		Selectors: slices.Clone(child.Selectors), ReplayWindow: child.ReplayWindow,
 		Soft: child.Soft, Hard: child.Hard,
+		Inline:  sa.inline.describe(c),
 		Packets: uint64(c.packets), Bytes: uint64(c.bytes), Dummies: uint64(c.dummies), Sequence: uint64(c.sequence),
 	}
 	if child.Protocol != crypto.ProtocolAH {

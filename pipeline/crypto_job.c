@@ -128,3 +128,29 @@ uint32_t sp_job_run(struct sp_worker *w, const struct sp_crypt *packets, uint32_
 	}
 	return failed;
 }
+
+uint32_t sp_job_ivs(struct sp_worker *w, const struct sp_crypt *packets, uint32_t which)
+{
+	const uint32_t n = (uint32_t)__builtin_popcount(which);
+	uint32_t failed = 0, left = which;
+	IMB_JOB *jobs[SP_BURST];
+
+	IMB_GET_NEXT_BURST(w->job.manager, n, jobs);
+	for (uint32_t at = 0; at < n; at++, left &= left - 1) {
+		const struct sp_crypt *c = &packets[__builtin_ctz(left)];
+		const struct sp_transform *t = c->transform;
+		uint8_t *iv = c->payload - t->iv_length;
+
+		*jobs[at] = *(const IMB_JOB *)t->session;
+		jobs[at]->hash_alg = IMB_AUTH_NULL;
+		jobs[at]->src = jobs[at]->dst = iv;
+		jobs[at]->iv = zero_iv;
+		jobs[at]->cipher_start_src_offset_in_bytes = 0;
+		jobs[at]->msg_len_to_cipher_in_bytes = t->iv_length;
+	}
+	process(w->job.manager, jobs, n);
+	left = which;
+	for (uint32_t at = 0; at < n; at++, left &= left - 1)
+		failed |= (uint32_t)(jobs[at]->status != IMB_STATUS_COMPLETED) << __builtin_ctz(left);
+	return failed;
+}

@@ -80,6 +80,7 @@ static uint32_t run(struct sp_worker *w, const struct sp_crypt *packets, uint32_
 			*forged |= wrong << i;
 			break;
 		case SP_SA_AEAD_DIRECT:
+		case SP_SA_AEAD_INLINE:
 			run_direct(w, &packets[i], w->job.tag[i]);
 			break;
 		default:

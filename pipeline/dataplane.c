@@ -228,6 +228,7 @@ static int create_ports(struct sp_dataplane *dp, const struct sp_config *c, char
 		port->vlan = from->vlan;
 		port->role = from->role;
 		port->rx_checksum = from->rx_checksum;
+		port->secured = c->secured;
 		port->present = 1;
 	}
 	return create_trunks(dp, c, error, size);
@@ -404,6 +405,7 @@ struct sp_dataplane *sp_dataplane_create(const struct sp_config *c, char *error,
 	dp->flow6_entries = RTE_MAX(c->flow_entries / 2, 2u); /* as many bytes as IPv4's */
 	dp->early_limit = c->early_limit;
 	dp->idle = c->idle;
+	dp->secured = c->secured;
 	dp->tick = 1; /* cells have told of nothing yet */
 	if (create_mark(dp, error, error_size) != 0 || create_ports(dp, c, error, error_size) != 0 || create_tables(dp, c, error, error_size) != 0) {
 		sp_dataplane_destroy(dp);

@@ -190,6 +190,8 @@ struct sp_port {
 	uint8_t role;
 	uint8_t rx_checksum;
 	uint8_t present;
+	uint8_t secured;     /* SAs may have sessions of its NIC: marks on received packets are looked at */
+	uint8_t opens;       /* it may take packets apart, written by the control thread */
 };
 
 #define SP_NO_PORT 0xff
@@ -330,6 +332,7 @@ struct sp_dataplane {
 	struct sp_sa_in **sad;             /* slot = SPI & sad_mask */
 	struct sp_transit *transit;        /* NULL: none */
 	uint8_t esp_in_udp;                /* there are inbound SAs of ESP in UDP */
+	uint8_t secured;                   /* ports are */
 	struct sp_cell *cells;
 	struct sp_adjacency **adjacencies; /* NULL: unresolved */
 	struct rte_hash *neighbours;       /* (port, next hop) -> adjacency */

@@ -86,6 +86,8 @@
 	X(REPLAY_OLD, "replay_old")                       /* left of the replay window */ \
 	X(REPLAY_DUPLICATE, "replay_duplicate")           \
 	X(AUTH_FAILED, "auth_failed")                     /* ICV wrong */ \
+	X(INLINE_SESSION, "inline_session")               /* marked as opened by a port that has no session of its SA */ \
+	X(INLINE_WINDOW, "inline_window")                 /* authentic, but the port has not opened it, and the window of its SA is the port's */ \
 	X(BAD_PADDING, "bad_padding")                     /* pad length or pad bytes wrong (RFC 4303 2.4) */ \
 	X(NEXT_HEADER, "next_header")                     /* neither IPv4 nor IPv6 in ESP */ \
 	X(TUNNEL_CLOSED, "tunnel_closed")                 /* decrypted, and its tunnel was closed while it waited */ \

@@ -164,6 +164,11 @@ void sp_expired_in(struct sp_worker *w, struct sp_sa_in *sa, const struct sp_esp
 	tell(w, &sa->told, SP_EVENT_HARD, sa->spi, sa->cell, 0);
 }
 
+void sp_tell_inline(struct sp_worker *w, struct sp_sa_in *sa)
+{
+	tell(w, &sa->told, SP_EVENT_INLINE, sa->spi, sa->cell, 0);
+}
+
 /* ---- addresses ---- */
 
 void sp_note_remote(struct sp_worker *w, struct sp_sa_in *sa, const struct sp_esp *packets, uint32_t n)

@@ -13,6 +13,7 @@ const eventBurst = 64
 // heed takes what the workers tell of SAs. One that has been replaced or removed meanwhile is nobody's concern.
 func (d *Dataplane) heed() (events []event) {
 	var batch [eventBurst]C.struct_sp_event
+	events, d.sad.lost = d.sad.lost, nil
 	for worker := range d.cfg.Workers {
 		for n := C.uint32_t(eventBurst); n == eventBurst; {
 			n = C.sp_event_dequeue(d.c, C.uint32_t(worker), &batch[0], eventBurst)

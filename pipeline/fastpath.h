@@ -112,6 +112,12 @@ int sp_sa_out_move(struct sp_dataplane *dp, struct sp_sa_out *sa, const uint8_t 
 uint32_t sp_sa_out_spi(const struct sp_sa_out *sa);
 /* Largest inner IP packet that fits an egress MTU after encapsulation, both in bytes; 0 when none does. */
 uint16_t sp_sa_out_largest_inner(const struct sp_sa_out *sa, uint16_t mtu);
+/* The NIC that has a session of the SA is gone: the CPU seals. Without a session nothing changes. */
+void sp_sa_out_lose(struct sp_sa_out *sa);
+/* Whether packets say which SA a NIC has opened them by: some driver has asked for the room. */
+int sp_inline_userdata(void);
+/* A NIC is about to have sessions of inbound SAs: packets that it has taken apart may come, before the SAs do. */
+void sp_inline_expect(struct sp_dataplane *dp, uint16_t device);
 void sp_sa_in_counters(const struct sp_sa_in *sa, struct sp_sa_counters *out);
 void sp_sa_out_counters(const struct sp_sa_out *sa, struct sp_sa_counters *out);
 /* Bytes of DPDK memory an SA takes beside its session. */

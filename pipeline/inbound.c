@@ -8,6 +8,7 @@
 #include "esp.h"
 #include "fields.h"
 #include "fragment.h"
+#include "inline.h"
 #include "parse.h"
 #include "replay.h"
 #include "sequence.h"
@@ -278,6 +279,18 @@ static __rte_noinline void stray(struct sp_worker *w, const struct sp_esp *p, ui
 		sp_drop(w, p->mbuf, SP_DROP_NO_INBOUND_SA);
 }
 
+/* Packets of an SA that is not plain, or expired: what its NIC has opened, and the rest by the general path. */
+static __rte_noinline uint32_t otherwise(struct sp_worker *w, struct others *others, struct sp_sa_in *sa, struct sp_esp *packets, uint32_t n, struct sp_packet *inner)
+{
+	uint32_t out = 0;
+
+	if (sa->inlined && !sa->expired)
+		out = sp_inline_unpack(w, sa, packets, &n, inner, others->wide, &others->n_wide);
+	if (n > 0)
+		sp_inbound_general(w, &others->general, sa, packets, n);
+	return out;
+}
+
 /* Packets of one SPI; returns how many packets came out of them into inner. What inbound_general.c takes goes its own way. */
 static uint32_t inbound_run(struct sp_worker *w, struct others *others, struct sp_sa_in *sa, struct sp_esp *packets, uint32_t n, struct sp_packet *inner)
 {
@@ -292,15 +305,15 @@ static uint32_t inbound_run(struct sp_worker *w, struct others *others, struct s
 		hand_over(w, sa, packets, n);
 		return 0;
 	}
-	if (unlikely(!sa->plain || sa->expired)) { /* which it drops */
-		sp_inbound_general(w, &others->general, sa, packets, n);
-		return 0;
-	}
+	if (unlikely(!sa->plain || sa->expired))
+		return otherwise(w, others, sa, packets, n, inner);
 	n = admit_run(w, sa, packets, n);
 	if (unlikely(n == 0))
 		return 0;
 	if (likely(sa->transform.kind == SP_SA_AEAD_DIRECT))
 		return unpack(w, sa, others, packets, decrypt_direct(w, sa, packets, n), inner);
+	if (sa->transform.kind == SP_SA_AEAD_INLINE)
+		return unpack(w, sa, others, packets, sp_inline_decrypt(w, sa, packets, n), inner);
 	return unpack(w, sa, others, packets, decrypt_cpu(w, sa, packets, n), inner);
 }
 
@@ -384,6 +397,11 @@ void sp_inbound(struct sp_worker *w, struct sp_esp *packets, uint32_t n)
 	uint32_t out;
 
 	others.general.n = others.n_wide = 0;
+	if (unlikely(w->dp->secured)) {
+		n = sp_inline_admit(w, packets, n);
+		if (n == 0)
+			return;
+	}
 	out = likely(!many_sas(packets, n)) ? inbound_runs(w, &others, packets, n, inner) : inbound_mixed(w, &others, packets, n, inner);
 	/* together, whatever their SAs were: their flows are looked up side by side */
 	if (likely(out > 0))

@@ -9,6 +9,7 @@
 #include "checksum.h"
 #include "esp.h"
 #include "fragment.h"
+#include "inline.h"
 #include "mss.h"
 #include "outer.h"
 #include "replay.h"
@@ -88,15 +89,40 @@ void sp_inbound_general(struct sp_worker *w, struct sp_opening *o, struct sp_sa_
 	}
 }
 
+/* Whether the NIC has decrypted a packet of a batch; takes its mark off. */
+static int opened_before(const struct sp_sa_in *sa, struct rte_mbuf *m)
+{
+	if (likely(!sa->inlined) || !sp_secured(m))
+		return 0;
+	m->ol_flags &= ~SP_SECURED;
+	sp_add(0, &sp_sa_in_inline(sa)->packets, 1);
+	return 1;
+}
+
+/* Bits of packets that stand one behind the other, put to where they stand in the batch: `which`. */
+static uint32_t spread(uint32_t bits, uint32_t which)
+{
+	uint32_t out = 0;
+
+	for (; which != 0; which &= which - 1, bits >>= 1)
+		out |= bits & 1 ? which & -which : 0;
+	return out;
+}
+
 static struct sp_opened open_esp(struct sp_worker *w, const struct sp_opening *o)
 {
 	struct sp_crypt crypts[SP_BURST];
+	struct sp_opened opened = {0};
+	uint32_t which = 0, n = 0;
 
 	for (uint32_t i = 0; i < o->n; i++) {
 		const struct sp_sa_in *sa = o->sas[i];
 		const struct sp_esp *p = &o->packets[i];
 
-		crypts[i] = (struct sp_crypt){
+		if (unlikely(opened_before(sa, p->mbuf)))
+			continue;
+		which |= 1u << i;
+		crypts[n++] = (struct sp_crypt){
 			.transform = &sa->transform,
 			.mbuf = p->mbuf,
 			.start = p->esp,
@@ -106,7 +132,11 @@ static struct sp_opened open_esp(struct sp_worker *w, const struct sp_opening *o
 			.sequence = p->sequence,
 		};
 	}
-	return sp_crypt_open(w, crypts, o->n);
+	if (likely(n > 0))
+		opened = sp_crypt_open(w, crypts, n);
+	if (likely(n == o->n))
+		return opened;
+	return (struct sp_opened){.forged = spread(opened.forged, which), .broken = spread(opened.broken, which)};
 }
 
 /* Drops the packets that are not authentic or cannot be told to be; moves the others to the front. */
@@ -331,6 +361,10 @@ static void unpack(struct sp_worker *w, struct sp_sa_in *sa, struct sp_esp *pack
 
 	if (sa->follow)
 		sp_note_remote(w, sa, packets, n);
+	if (unlikely(sa->inlined) && sp_sa_in_inline(sa)->protocol) {
+		sp_inline_unnumbered(w, sa, packets, n);
+		return;
+	}
 	n = take_numbers(w, sa, packets, n);
 	if (n == 0)
 		return;

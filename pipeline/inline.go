@@ -1,6 +1,13 @@
 package pipeline
 
+/*
+#include "fastpath.h"
+*/
+import "C"
+
 import (
+	"errors"
+	"fmt"
 	"net/netip"
 	"unsafe"
 
@@ -50,5 +57,152 @@ type SAInline struct {
 	Port     uint16 // DPDK port id
 	Refused  string // why there is none, "" where none was asked for
 	Packets  uint64 // that the NIC has sealed or opened; the SA's others were the CPU's
-	Stopped  bool   // outbound, inline protocol: the CPU has taken over, until the next rekey
+	Stopped  bool   // outbound: the CPU has taken over, until the next rekey
+}
+
+// inlineSession is what an association holds of a port.
+type inlineSession struct {
+	InlineSession
+	refused string
+}
+
+// openInline asks for a session of the port that leads to the peer. The SA works without one.
+func (d *Dataplane) openInline(sa *association, outbound bool) {
+	if d.cfg.Inline == nil {
+		return
+	}
+	err := d.tryInline(sa, outbound)
+	if err != nil {
+		sa.inline = inlineSession{refused: err.Error()}
+	}
+}
+
+func (d *Dataplane) tryInline(sa *association, outbound bool) error {
+	child := &sa.child
+	if err := noInline(sa); err != nil {
+		return err
+	}
+	hop, ok := nextHop(d.policy.routes, child.Remote.Addr())
+	if !ok {
+		return errors.New("no route to the peer says which port")
+	}
+	port := uint16(d.cfg.Ports[hop.Port].Port)
+	if !outbound {
+		C.sp_inline_expect(d.c, C.uint16_t(port))
+	}
+	wanted := child.inlineSA(outbound)
+	session, err := d.cfg.Inline.Open(port, &wanted)
+	if err != nil {
+		return err
+	}
+	if why := wanted.refusal(&session, port); why != "" {
+		return errors.Join(errors.New(why), d.cfg.Inline.Close(session))
+	}
+	sa.inline.InlineSession = session
+	return nil
+}
+
+// noInline says why an SA can have no session of a port of either kind.
+func noInline(sa *association) error {
+	switch kind := sessionKind(sa.session); {
+	case sa.child.isAH() || sa.child.AH != nil:
+		return errors.New("a NIC does ESP, not AH")
+	case kind == C.SP_SA_AEAD_ASYNC || kind == C.SP_SA_CHAIN_ASYNC:
+		return fmt.Errorf("what the NIC leaves to %s would come behind what it does itself", sa.session.DeviceName())
+	}
+	return nil
+}
+
+// refusal is why a session cannot be used, "" if it can.
+func (sa *InlineSA) refusal(session *InlineSession, port uint16) string {
+	switch {
+	case session.Handle == nil || session.Context == nil || session.Port != port:
+		return fmt.Sprintf("session of port %d without handles, or not of port %d", session.Port, port)
+	case session.Protocol && sa.NoProtocol != "":
+		return sa.NoProtocol
+	case !session.Protocol && sa.NoCrypto != "":
+		return sa.NoCrypto
+	case session.Protocol && !sa.Outbound && C.sp_inline_userdata() == 0:
+		return "inline protocol of a driver that does not say which SA a packet came by"
+	}
+	return ""
+}
+
+// inlineSA is what a port has to know of the SA.
+func (c *ChildSA) inlineSA(outbound bool) InlineSA {
+	sa := InlineSA{
+		Outbound: outbound, Transport: c.Transport, UDPEncap: c.UDPEncap, ESN: c.ESN,
+		SPI: c.SPI, Suite: c.Suite, Keymat: c.Keymat, Local: c.Local, Remote: c.Remote, Encapsulation: c.Encapsulation,
+		Userdata: uint64(c.SPI),
+	}
+	if outbound {
+		sa.Sequence = max(c.FirstSequence, 1)
+	} else {
+		sa.ReplayWindow = c.ReplayWindow
+	}
+	if outbound && c.UDPEncap && c.Local.Addr().Is6() {
+		sa.NoCrypto = "UDP over IPv6 has a checksum, of what only the NIC would know"
+	}
+	sa.NoProtocol = c.noInlineProtocol(outbound)
+	return sa
+}
+
+// noInlineProtocol says what the SA has that only the CPU does. A NIC numbers packets by itself, so that the CPU can send none between its own.
+func (c *ChildSA) noInlineProtocol(outbound bool) string {
+	switch e := &c.Encapsulation; {
+	case c.Transport:
+		return "inline protocol is for tunnels here"
+	case !outbound && c.UDPEncap && !c.BehindNAT:
+		return "inline protocol hides where a peer behind a NAT sends from"
+	case outbound && (e.TFCPad > 0 || e.DummyEvery > 0):
+		return "inline protocol has no padding and no dummy packets"
+	case outbound && e.FragmentAfter:
+		return "inline protocol cuts no outer packets"
+	}
+	return ""
+}
+
+// fill puts the session into an SA's C form.
+func (s *inlineSession) fill(config *C.struct_sp_sa_config) {
+	config.inline_session, config.inline_context = s.Handle, s.Context
+	config.inline_device = C.uint16_t(s.Port)
+	config.inline_protocol, config.inline_metadata = flag(s.Protocol), flag(s.Metadata)
+}
+
+// closeInline takes the session back when no worker can be using it.
+func (d *Dataplane) closeInline(sa *association) error {
+	if sa.inline.Handle == nil {
+		return nil
+	}
+	session := sa.inline.InlineSession
+	sa.inline = inlineSession{}
+	return d.cfg.Inline.Close(session)
+}
+
+// LoseInline says that a port's NIC does no ESP any more. What was sent by it the CPU sends, with inline protocol behind all numbers that the NIC can have
+// used. What comes in by inline crypto the CPU opens. Of inline protocol the window is lost: such an SA takes no packet, and Handler.Expire asks for
+// another at once. SAs installed later are for Inline to refuse.
+func (d *Dataplane) LoseInline(port uint16) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.c == nil {
+		return
+	}
+	for _, sa := range d.sad.outbound {
+		if sa.inline.Handle != nil && sa.inline.Port == port {
+			C.sp_sa_out_lose(sa.c)
+		}
+	}
+	for _, sa := range d.sad.inbound {
+		if sa.inline.Handle == nil || sa.inline.Port != port || !sa.inline.Protocol || sa.soft {
+			continue
+		}
+		sa.soft = true
+		cell, spi := sa.child.Cell, sa.child.SPI
+		d.sad.lost = append(d.sad.lost, func(h Handler) { h.Expire(cell, spi, false, false) })
+	}
+}
+
+func (s *inlineSession) describe(c *C.struct_sp_sa_counters) SAInline {
+	return SAInline{Session: s.Handle != nil, Protocol: s.Protocol, Port: s.Port, Refused: s.refused, Packets: uint64(c.inlined), Stopped: c.stopped != 0}
 }

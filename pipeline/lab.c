@@ -8,8 +8,11 @@
 #include <string.h>
 
 #include <rte_cycles.h>
+#include <rte_errno.h>
+#include <rte_mbuf_dyn.h>
 
 #include "fields.h"
+#include "inline.h"
 #include "mss.h"
 #include "stages.h"
 
@@ -127,4 +130,30 @@ void sp_lab_strip(struct rte_mbuf *m, uint16_t tag)
 {
 	m->ol_flags |= RTE_MBUF_F_RX_VLAN | RTE_MBUF_F_RX_VLAN_STRIPPED;
 	m->vlan_tci = tag;
+}
+
+int sp_lab_userdata(void)
+{
+	static const struct rte_mbuf_dynfield field = {
+		.name = "rte_security_dynfield_metadata", /* as librte_security calls it */
+		.size = sizeof(rte_security_dynfield_t),
+		.align = __alignof__(rte_security_dynfield_t),
+	};
+	int offset = rte_mbuf_dynfield_register(&field);
+
+	if (offset < 0)
+		return -rte_errno;
+	rte_security_dynfield_offset = offset;
+	return 0;
+}
+
+void sp_lab_opened(struct rte_mbuf *m, int failed, uint64_t userdata)
+{
+	m->ol_flags |= RTE_MBUF_F_RX_SEC_OFFLOAD | (failed ? RTE_MBUF_F_RX_SEC_OFFLOAD_FAILED : 0);
+	*rte_security_dynfield(m) = userdata;
+}
+
+uint32_t sp_lab_left(const struct rte_mbuf *m)
+{
+	return m->ol_flags & RTE_MBUF_F_TX_SEC_OFFLOAD ? m->l2_len : 0;
 }

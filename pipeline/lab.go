@@ -155,6 +155,22 @@ func tagTaken(mbuf unsafe.Pointer, tag uint16) {
 	C.sp_lab_strip((*C.struct_rte_mbuf)(mbuf), C.uint16_t(tag))
 }
 
+// giveUserdata makes room in packet buffers for what NICs say of packets that they have opened.
+func giveUserdata() error {
+	if rc := C.sp_lab_userdata(); rc != 0 {
+		return fmt.Errorf("pipeline: room for userdata in packet buffers: %w", errno(rc))
+	}
+	return nil
+}
+
+// opened marks a received frame as one that a NIC has opened, or failed to.
+func opened(mbuf unsafe.Pointer, failed bool, userdata uint64) {
+	C.sp_lab_opened((*C.struct_rte_mbuf)(mbuf), C.int(flag(failed)), C.uint64_t(userdata))
+}
+
+// leftToNIC is how many bytes of link layer a frame has whose SA is the NIC's work, 0 for all other frames.
+func leftToNIC(mbuf unsafe.Pointer) int { return int(C.sp_lab_left((*C.struct_rte_mbuf)(mbuf))) }
+
 // wireAddress is an address in words as they stand in a packet.
 func wireAddress(a netip.Addr) (words [4]C.uint32_t) {
 	for b := a.AsSlice(); len(b) > 0; b = b[4:] {

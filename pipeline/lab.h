@@ -31,6 +31,13 @@ uint32_t sp_lab_parts(const struct sp_dataplane *dp, enum sp_ip ip);
 /* Marks a received frame as one whose tag the device has taken off. */
 void sp_lab_strip(struct rte_mbuf *m, uint16_t tag);
 
+/* What a driver does whose NIC opens packets: gives them a place for their SA's userdata. Returns 0 or a negative errno. */
+int sp_lab_userdata(void);
+/* Marks a received frame as one that a NIC has opened, or failed to. */
+void sp_lab_opened(struct rte_mbuf *m, int failed, uint64_t userdata);
+/* Bytes of link layer of a frame that is left to the NIC, 0 for all others. */
+uint32_t sp_lab_left(const struct rte_mbuf *m);
+
 /* What an SA with this encapsulation writes outside of an inner header of either version: TOS or traffic class, TTL, and the flags of an IPv4 header. */
 struct sp_lab_outer {
 	uint8_t tos, ttl;

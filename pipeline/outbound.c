@@ -7,6 +7,7 @@
 
 #include "esp.h"
 #include "fragment.h"
+#include "inline.h"
 #include "mbuf.h"
 #include "outer.h"
 #include "sequence.h"
@@ -238,6 +239,8 @@ static __rte_always_inline void seal_run(struct sp_worker *w, struct sp_sa_out *
 	if (likely(sa->transform.kind == SP_SA_AEAD_DIRECT)) {
 		sp_direct_encrypt(w, sa, mbufs, sequence, n);
 		sp_transmit_run(w, next->port, mbufs, n, frames);
+	} else if (sa->transform.kind == SP_SA_AEAD_INLINE) {
+		sp_inline_seal(w, sa, next, mbufs, sequence, n, frames);
 	} else {
 		seal_cpu(w, sa, next, mbufs, sequence, n, frames);
 	}
@@ -254,6 +257,17 @@ static __rte_noinline void seal6(struct sp_worker *w, struct sp_sa_out *sa, cons
 	seal_run(w, sa, next, packets, n, 1);
 }
 
+/* SAs that are not plain: by their NIC, which of inline protocol takes inner packets, or by the general path. */
+static __rte_noinline void otherwise(struct sp_worker *w, struct sp_sealing *batch, struct sp_sa_out *sa, const struct sp_adjacency *next, struct sp_packet **packets, uint32_t n)
+{
+	uint32_t done = 0;
+
+	if (sa->inlined && sa->inline_->protocol)
+		done = sp_inline_enter(w, sa, next, packets, &n);
+	if (likely(done < n))
+		sp_outbound_general(w, batch, sa, next, packets + done, n - done, 0);
+}
+
 static void enter(struct sp_worker *w, struct sp_sealing *batch, struct sp_sa_out *sa, const struct sp_adjacency *next, struct sp_packet **packets, uint32_t n)
 {
 	if (likely(sa->plain))
@@ -261,7 +275,7 @@ static void enter(struct sp_worker *w, struct sp_sealing *batch, struct sp_sa_ou
 	else if (sa->plain6)
 		seal6(w, sa, next, packets, n);
 	else
-		sp_outbound_general(w, batch, sa, next, packets, n, 0);
+		otherwise(w, batch, sa, next, packets, n);
 }
 
 /* What has been put aside a second time: the path MTU has fallen since, or the buffer has no room for this. */

@@ -15,6 +15,7 @@
 #include "ah.h"
 #include "checksum.h"
 #include "esp.h"
+#include "inline.h"
 #include "mbuf.h"
 #include "mss.h"
 #include "outer.h"
@@ -289,6 +290,25 @@ static void seal_async(struct sp_worker *w, struct sp_sa_out *sa, const struct s
 	sp_async_encrypt(w, sa, mbufs, n);
 }
 
+/* Packets whose encryption is the NIC's as far as it takes them, in order. */
+static void seal_inline(struct sp_worker *w, struct sp_sa_out *sa, const struct sp_adjacency *next, struct sp_crypt *crypts, uint32_t n)
+{
+	uint32_t failed, marked = sp_inline_mark(w, sa, next, crypts, n, &failed);
+
+	for (uint32_t i = 0; i < n; i++) {
+		const int by_port = marked >> i & 1;
+
+		if (!by_port && !(failed >> i & 1))
+			failed |= sp_crypt_seal(w, &crypts[i], 1) << i;
+		if (unlikely(failed >> i & 1))
+			sp_drop_out(w, sa, crypts[i].mbuf, SP_DROP_CRYPTO_ERROR);
+		else if (likely(by_port))
+			sp_transmit_run(w, next->port, &crypts[i].mbuf, 1, crypts[i].mbuf->pkt_len);
+		else
+			leave(w, sa, &crypts[i], 1);
+	}
+}
+
 /* Whether a batch that is not empty has room for n packets of the SA, and they take the same steps. */
 static int joins(const struct sp_sealing *s, const struct sp_sa_out *sa, uint32_t n)
 {
@@ -302,12 +322,17 @@ void sp_outbound_general(struct sp_worker *w, struct sp_sealing *s, struct sp_sa
 	const int async = sa->protocol == SP_SA_ESP && sp_kind_async(sa->transform.kind);
 	const uint16_t mtu = sp_sa_out_mtu(sa, next);
 	const uint16_t mss = sp_mss_out(sa, mtu, sp_is_ipv6(packets[0]->l3)); /* a burst has one IP version */
-	uint64_t sequence = sp_reserve(w, sa, packets, &n), bytes = 0;
+	const int apart = async || sa->inlined;
+	uint64_t sequence, bytes = 0;
 	uint32_t first, good = 0;
+
+	if (unlikely(sa->inlined))
+		sp_inline_stop(sa);
+	sequence = sp_reserve(w, sa, packets, &n);
 
 	without_df.fields.df_mask_be = 0;
 	without_df.fields.df_set_be = 0;
-	if (s->n > 0 && (async || !joins(s, sa, n)))
+	if (s->n > 0 && (apart || !joins(s, sa, n)))
 		sp_outbound_seal(w, s);
 	first = s->n;
 	for (uint32_t i = 0; i < n; i++) {
@@ -330,8 +355,11 @@ void sp_outbound_general(struct sp_worker *w, struct sp_sealing *s, struct sp_sa
 	if (dummy)
 		sp_add(sa->shared, &sa->dummies, good);
 	__atomic_store_n(&sa->last_use, w->now, __ATOMIC_RELAXED);
+	/* of those that go apart the batch stays empty */
 	if (async)
-		seal_async(w, sa, s->crypts, good); /* the batch stays empty */
+		seal_async(w, sa, s->crypts, good);
+	else if (unlikely(sa->inlined))
+		seal_inline(w, sa, next, s->crypts, good);
 	else
 		s->n += good;
 }

@@ -8,6 +8,7 @@
 #include "ah.h"
 #include "checksum.h"
 #include "fragment.h"
+#include "inline.h"
 #include "mbuf.h"
 #include "parse.h"
 #include "stages.h"
@@ -257,13 +258,18 @@ void sp_ingest(struct sp_worker *w, uint16_t port_id, struct rte_mbuf **mbufs, u
 	struct sp_packet packets[SP_BURST], *packet = packets;
 	struct sp_esp inbound[SP_BURST], *esp = inbound;
 	struct udp_run udp = {.origin = origin, .left = UDP_SOURCES};
-	uint32_t bytes = 0;
+	uint32_t bytes = 0, opened;
+	const uint32_t received = n;
 
 	for (uint32_t i = 0; i < n; i++) {
 		rte_prefetch0(rte_pktmbuf_mtod(mbufs[i], void *));
 		mbufs[i]->port = port_id;
 		sp_clear_marks(mbufs[i]);
 		bytes += mbufs[i]->pkt_len;
+	}
+	if (unlikely(port->secured)) {
+		n = sp_inline_take(w, port, mbufs, n, inbound, &opened);
+		esp += opened;
 	}
 	for (struct rte_mbuf **next = mbufs; next < mbufs + n; next++) {
 		struct rte_mbuf *m = *next;
@@ -294,7 +300,7 @@ void sp_ingest(struct sp_worker *w, uint16_t port_id, struct rte_mbuf **mbufs, u
 			packet++;
 	}
 	if (count) {
-		w->counters[port_id].received += n;
+		w->counters[port_id].received += received;
 		w->counters[port_id].received_bytes += bytes;
 	}
 	count_udp_run(w, &udp);

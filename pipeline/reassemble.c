@@ -8,6 +8,7 @@
  * header and the payload. How a packet failed it does not say, but it hands all its fragments back, and they tell.
  */
 
+#include "inline.h"
 #include "mbuf.h"
 #include "reassembly.h"
 
@@ -410,7 +411,7 @@ static uint16_t cell_of(uint64_t origin)
 
 uint8_t sp_reassemble(struct sp_worker *w, struct sp_packet *packet, struct rte_mbuf *m, uint8_t *l3, uint64_t origin)
 {
-	uint8_t reason = describe_ipv4(fragment_of(m), l3);
+	uint8_t reason = sp_secured(m) ? SP_DROP_INLINE_SESSION : describe_ipv4(fragment_of(m), l3); /* no NIC can have opened a fragment */
 	struct rte_mbuf *whole;
 
 	if (reason == SP_PASS && cell_of(origin) == SP_NO_CELL)
@@ -425,7 +426,7 @@ uint8_t sp_reassemble(struct sp_worker *w, struct sp_packet *packet, struct rte_
 
 uint8_t sp_reassemble6(struct sp_worker *w, struct sp_packet6 *packet, struct rte_mbuf *m, uint8_t *l3, uint64_t origin)
 {
-	uint8_t reason = describe_ipv6(fragment_of(m), l3);
+	uint8_t reason = sp_secured(m) ? SP_DROP_INLINE_SESSION : describe_ipv6(fragment_of(m), l3);
 	struct rte_mbuf *whole;
 
 	if (reason == SP_PASS && cell_of(origin) == SP_NO_CELL)

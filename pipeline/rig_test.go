@@ -86,6 +86,7 @@ type rigOptions struct {
 	wanRole policy.PortGroup
 	host    netip.Addr // neighbour on the lan
 	peer    netip.Addr // neighbour on the wan
+	card    *card      // of all ports, nil: none
 }
 
 type rig struct {
@@ -194,6 +195,10 @@ func newRig(t testing.TB, o rigOptions) *rig {
 	}
 	r.cfg = Config{Ports: specs, Workers: o.workers, FlowEntries: o.flows, MaxSAs: o.maxSAs, MaxCells: o.cells, MaxAdjacencies: o.hops, tally: o.tally, Pool: r.pool, Crypto: o.crypto, Idle: o.idle,
 		MaxSoft: o.soft, HoldPerSelector: o.perSelector, HoldTotal: o.total, LargePool: r.wholes, PuntQueue: o.punts, FragmentMemory: o.memory, FragmentTimeout: fragmentTimeout}
+	if o.card != nil {
+		o.card.r = r
+		r.cfg.Inline = o.card
+	}
 	if r.d, err = New(r.cfg); err != nil {
 		t.Fatal(err)
 	}
@@ -266,7 +271,10 @@ func (r *rig) close() {
 	}
 }
 
-func drainRing(q *ring.Ring) [][]byte {
+func drainRing(q *ring.Ring) [][]byte { return drainThrough(q, nil) }
+
+// drainThrough empties a ring; what comes out of it is what a card makes of it.
+func drainThrough(q *ring.Ring, send func(mbuf unsafe.Pointer, frame []byte) []byte) [][]byte {
 	var frames [][]byte
 	batch := make([]unsafe.Pointer, 64)
 	for {
@@ -274,7 +282,12 @@ func drainRing(q *ring.Ring) [][]byte {
 		if n == 0 {
 			return frames
 		}
-		frames = append(frames, mbuf.Frames(batch[:n])...)
+		for i, frame := range mbuf.Frames(batch[:n]) {
+			if send != nil {
+				frame = send(batch[i], frame)
+			}
+			frames = append(frames, frame)
+		}
 		mbuf.FreeBulk(batch[:n])
 	}
 }
@@ -455,6 +468,9 @@ func (r *rig) enqueueWire(worker, port int, frames ...[]byte) {
 	if err != nil {
 		r.t.Fatal(err)
 	}
+	for i, m := range mbufs {
+		mbufs[i] = r.options.card.receive(m)
+	}
 	if n := r.wire(port).rx[worker].EnqueueBurst(mbufs); n != len(mbufs) {
 		r.t.Fatalf("receive ring took %d of %d frames", n, len(mbufs))
 	}
@@ -500,7 +516,7 @@ func (r *rig) serveAll() (n int) {
 func (r *rig) sent(port int) [][]byte {
 	var frames [][]byte
 	for _, q := range r.wire(port).tx {
-		frames = append(frames, drainRing(q)...)
+		frames = append(frames, drainThrough(q, r.options.card.send)...)
 	}
 	if r.options.vlans != [2]uint16{} {
 		return r.untagged(port, frames)

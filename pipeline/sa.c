@@ -8,6 +8,7 @@
 #include <rte_malloc.h>
 
 #include "ah.h"
+#include "inline.h"
 #include "outer.h"
 
 static uint32_t replay_words(uint16_t window)
@@ -22,7 +23,7 @@ static size_t selectors_size(uint32_t n_selectors, uint32_t n_selectors6)
 
 size_t sp_sa_in_size(uint16_t window, uint32_t n_selectors, uint32_t n_selectors6)
 {
-	return RTE_CACHE_LINE_ROUNDUP(offsetof(struct sp_sa_in, selectors) + (replay_words(window) + 1) * sizeof(uint64_t) + SP_IPV6_ADDRESS + selectors_size(n_selectors, n_selectors6));
+	return RTE_CACHE_LINE_ROUNDUP(offsetof(struct sp_sa_in, selectors) + (replay_words(window) + 1) * sizeof(uint64_t) + SP_IPV6_ADDRESS + sizeof(struct sp_inline *) + selectors_size(n_selectors, n_selectors6));
 }
 
 size_t sp_sa_out_size(uint32_t n_selectors, uint32_t n_selectors6, int ah)
@@ -189,8 +190,52 @@ static uint8_t form_of(const struct sp_sa_config *c)
 	return c->udp ? SP_FORM_UDP : SP_FORM_ESP;
 }
 
+/* What workers know of a session of a port; 0, or -ENOMEM. Without a session there is nothing to know. */
+static int make_inline(const struct sp_dataplane *dp, const struct sp_sa_config *c, struct sp_inline **out)
+{
+	struct sp_inline *in;
+
+	*out = NULL;
+	if (c->inline_session == NULL)
+		return 0;
+	in = rte_zmalloc_socket("sp_inline", sizeof(*in), RTE_CACHE_LINE_SIZE, dp->socket);
+	if (in == NULL)
+		return -ENOMEM;
+	in->session = c->inline_session;
+	in->context = c->inline_context;
+	in->device = c->inline_device;
+	in->protocol = c->inline_protocol != 0;
+	in->metadata = c->inline_metadata != 0;
+	*out = in;
+	return 0;
+}
+
+/* What is plain stays so with inline crypto of an AEAD of the library's: its crypto alone is another. With inline protocol nothing is. */
+static int plain_with(const struct sp_inline *in, struct sp_transform *t)
+{
+	if (in == NULL)
+		return 1;
+	if (in->protocol || t->kind != SP_SA_AEAD_DIRECT)
+		return 0;
+	t->kind = SP_SA_AEAD_INLINE;
+	return 1;
+}
+
+int sp_inline_userdata(void)
+{
+	return rte_security_dynfield_is_registered();
+}
+
+void sp_inline_expect(struct sp_dataplane *dp, uint16_t device)
+{
+	for (uint32_t i = 0; i < SP_MAX_PORTS; i++)
+		if (dp->ports[i].present && dp->ports[i].device == device)
+			__atomic_store_n(&dp->ports[i].opens, (uint8_t)sp_inline_userdata(), __ATOMIC_RELAXED);
+}
+
 struct sp_sa_in *sp_sa_in_create(struct sp_dataplane *dp, const struct sp_sa_config *c, char *error, size_t error_size)
 {
+	struct sp_inline *in;
 	struct sp_sa_in *sa;
 
 	if (!config_valid(dp, c, error, error_size))
@@ -199,9 +244,12 @@ struct sp_sa_in *sp_sa_in_create(struct sp_dataplane *dp, const struct sp_sa_con
 		return sp_fail(error, error_size, "inbound SA %08x: replay window %u (want a multiple of 32, at most %u), owner %u of %u workers", c->spi, c->window,
 			       SP_WINDOW_MAX, c->owner, dp->n_workers);
 	sa = sa_memory(dp, c, "sp_sa_in", sp_sa_in_size(c->window, c->n_selectors, c->n_selectors6));
-	if (sa == NULL)
+	if (sa == NULL || make_inline(dp, c, &in) != 0) {
+		if (sa != c->room)
+			rte_free(sa);
 		return sp_fail(error, error_size, "inbound SA %08x: no DPDK memory for %zu bytes", c->spi,
 			       sp_sa_in_size(c->window, c->n_selectors, c->n_selectors6));
+	}
 	sa->hosted = sa == c->room;
 	sa->transform = sp_transform_of(c);
 	sa->spi = c->spi;
@@ -225,7 +273,9 @@ struct sp_sa_in *sp_sa_in_create(struct sp_dataplane *dp, const struct sp_sa_con
 	sa->form = form_of(c);
 	sa->mss_automatic = c->encapsulation.mss_automatic;
 	sa->mss = c->encapsulation.mss;
-	sa->plain = plain(c) && c->partner == 0 && !sa->mss_automatic && sa->mss == 0;
+	sa->inlined = in != NULL;
+	*sp_sa_in_inline_place(sa) = in;
+	sa->plain = plain(c) && c->partner == 0 && !sa->mss_automatic && sa->mss == 0 && plain_with(in, &sa->transform);
 	return sa;
 }
 
@@ -313,7 +363,9 @@ static int plain_out(const struct sp_sa_config *c)
 struct sp_sa_out *sp_sa_out_create(struct sp_dataplane *dp, const struct sp_sa_config *c, char *error, size_t error_size)
 {
 	const struct sp_fields fields = sp_fields_of(&c->encapsulation);
+	struct sp_inline *in;
 	struct sp_sa_out *sa;
+	int outer_plain;
 
 	if (!config_valid(dp, c, error, error_size) || (c->ah != NULL && !transform_valid(dp, c->ah, error, error_size)))
 		return NULL;
@@ -322,8 +374,11 @@ struct sp_sa_out *sp_sa_out_create(struct sp_dataplane *dp, const struct sp_sa_c
 	if (c->first_sequence == 0)
 		return sp_fail(error, error_size, "outbound SA %08x: first sequence number 0, want at least 1 (RFC 4303 3.3.3)", c->spi);
 	sa = sa_memory(dp, c, "sp_sa_out", sp_sa_out_size(c->n_selectors, c->n_selectors6, has_ah(c)));
-	if (sa == NULL)
+	if (sa == NULL || make_inline(dp, c, &in) != 0) {
+		if (sa != c->room)
+			rte_free(sa);
 		return sp_fail(error, error_size, "outbound SA %08x: no DPDK memory for %zu bytes", c->spi, sp_sa_out_size(c->n_selectors, c->n_selectors6, has_ah(c)));
+	}
 	sa->hosted = sa == c->room;
 	sa->transform = sp_transform_of(c);
 	sa->n_selectors = (uint16_t)c->n_selectors;
@@ -344,8 +399,14 @@ struct sp_sa_out *sp_sa_out_create(struct sp_dataplane *dp, const struct sp_sa_c
 	fill_header(sa, c);
 	sa->subject = c->subject;
 	sp_tally_forget(dp, sa->subject);
-	sa->plain = c->outer == SP_IPV4 && plain_out(c) && sp_fields_plain(&fields);
-	sa->plain6 = c->outer == SP_IPV6 && plain_out(c) && sp_fields_copied(&fields) && !c->udp; /* whose checksum is over all that was encrypted */
+	sa->inlined = in != NULL;
+	sa->inline_ = in;
+	/* over IPv6, UDP has a checksum, of all that was encrypted */
+	outer_plain = c->outer == SP_IPV4 ? sp_fields_plain(&fields) : sp_fields_copied(&fields) && !c->udp;
+	if (plain_out(c) && outer_plain && plain_with(in, &sa->transform)) {
+		sa->plain = c->outer == SP_IPV4;
+		sa->plain6 = c->outer == SP_IPV6;
+	}
 	return sa;
 }
 
@@ -429,6 +490,7 @@ void sp_sa_in_free(struct sp_sa_in *sa)
 	if (sa == NULL)
 		return;
 	explicit_bzero(&sa->transform, sizeof(sa->transform));
+	rte_free(sp_sa_in_inline(sa));
 	if (!sa->hosted)
 		rte_free(sa);
 }
@@ -441,6 +503,7 @@ void sp_sa_out_free(struct sp_sa_out *sa)
 	if (sa->ah != NULL)
 		explicit_bzero(sa->ah, sizeof(*sa->ah));
 	rte_free(sa->moved);
+	rte_free(sa->inline_);
 	if (!sa->hosted)
 		rte_free(sa);
 }
@@ -488,6 +551,8 @@ int sp_sa_out_move(struct sp_dataplane *dp, struct sp_sa_out *sa, const uint8_t 
 	memcpy(header + ip - address, remote, address);
 	if (sa->udp)
 		sp_store16(header + ip + 2, rte_cpu_to_be_16(port));
+	if (sa->inlined)
+		sp_inline_stop(sa); /* its NIC writes the former addresses */
 	if (!sa->plain)
 		return move_general(dp, sa, header);
 	move_plain(sa, header);

@@ -13,6 +13,8 @@
 #include "fastpath.h"
 #include "lengths.h"
 
+struct sp_inline;
+
 /* What the crypto stages know of an SA, whatever its packets' headers are. In an SA a cache line begins with the session: AES-GCM in a tunnel needs nothing in front of it. */
 struct sp_transform {
 	uint32_t spi_be;
@@ -79,7 +81,9 @@ struct sp_sa_out {
 	uint8_t owner;             /* the only worker that sends by it, or SP_ANY_WORKER */
 	uint8_t told;              /* set of enum sp_event_kind */
 
-	uint8_t unused2[46];       /* the session begins a cache line */
+	uint8_t unused2[6];
+	struct sp_inline *inline_; /* NULL without */
+	uint8_t unused3[32];       /* the session begins a cache line */
 	struct sp_transform transform; /* from here on what every packet needs */
 	/*
 	 * Of an outer IPv4 header the bytes from the TTL on, and 4 more: as in `header`, but for the checksum, which is the sum of the constant words. They say where the
@@ -97,6 +101,7 @@ struct sp_sa_out {
 	uint8_t plain : 1;         /* what outbound.c does by itself: ESP with AES-GCM in an IPv4 tunnel; the rest is outbound_general.c's */
 	uint8_t plain6 : 1;        /* but for this: the same in an IPv6 tunnel */
 	uint8_t shared : 1;        /* several workers send by it: its counters need atomics */
+	uint8_t inlined : 1;       /* it has a session of a port beside the CPU's */
 
 	uint64_t sequence;         /* last number reserved */
 	uint64_t packets, bytes, last_use;
@@ -142,12 +147,13 @@ struct sp_sa_in {
 	uint8_t follow : 1;        /* with SP_FORM_UDP: the peer's address may change */
 	uint8_t expired : 1;       /* its hard lifetime is over */
 	uint8_t hosted : 1;        /* its memory is that of its session */
+	uint8_t inlined : 1;       /* it has a session of a port beside the CPU's */
 
 	uint64_t packets, bytes, last_use;
 	uint64_t due_packets;      /* when there is something to tell */
 	struct sp_selector_lanes selectors[] __rte_aligned(sizeof(struct sp_selector_lanes)); /* those of IPv6 and the bitmap stand behind them */
 } __rte_cache_aligned;
-_Static_assert(offsetof(struct sp_sa_in, selectors) + 20 * sizeof(uint64_t) + sizeof(struct sp_selector_lanes) <= 384, "an inbound SA with a window of 1024 packets takes at most 512 bytes, the 128 of DPDK's allocator included");
+_Static_assert(offsetof(struct sp_sa_in, selectors) + 21 * sizeof(uint64_t) + sizeof(struct sp_selector_lanes) <= 384, "an inbound SA with a window of 1024 packets takes at most 512 bytes, the 128 of DPDK's allocator included");
 _Static_assert(offsetof(struct sp_sa_in, transform.session) == RTE_CACHE_LINE_SIZE && offsetof(struct sp_sa_in, packets) == 2 * RTE_CACHE_LINE_SIZE &&
 	       offsetof(struct sp_sa_in, selectors) + sizeof(struct sp_selector_lanes) == 3 * RTE_CACHE_LINE_SIZE, "what a packet needs is two cache lines");
 
@@ -161,6 +167,12 @@ static inline uint64_t *sp_sa_in_stays_until(const struct sp_sa_in *sa)
 static inline uint8_t *sp_sa_in_peer(const struct sp_sa_in *sa)
 {
 	return (uint8_t *)(sp_sa_in_stays_until(sa) + 1);
+}
+
+/* Where an SA that is inlined has what workers know of its session. */
+static inline struct sp_inline **sp_sa_in_inline_place(const struct sp_sa_in *sa)
+{
+	return (struct sp_inline **)(sp_sa_in_peer(sa) + 16);
 }
 
 static inline const struct sp_selector6 *sp_sa_in_selectors6(const struct sp_sa_in *sa)

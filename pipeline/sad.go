@@ -28,6 +28,7 @@ type sad struct {
 	subjects subjects
 	paths    paths
 	dummies  dummies
+	lost     []event // to tell of SAs whose NIC is gone
 }
 
 // association is what both directions have.
@@ -37,6 +38,7 @@ type association struct {
 	session *cryptodev.Session
 	ah      *cryptodev.Session // of the AH around the ESP of a bundle
 	soft    bool               // Handler.Expire was called
+	inline  inlineSession      // of a port, beside session
 }
 
 type inboundSA struct {
@@ -271,7 +273,7 @@ func (sa *inboundSA) discard(d *Dataplane) error {
 // freeSessions takes back what newSessions gave.
 func (sa *association) freeSessions(d *Dataplane) error {
 	d.sad.subjects.give(sa.subject)
-	err := d.cfg.Crypto.Free(sa.session)
+	err := errors.Join(d.closeInline(sa), d.cfg.Crypto.Free(sa.session))
 	if sa.ah != nil {
 		err = errors.Join(err, d.cfg.Crypto.Free(sa.ah))
 	}

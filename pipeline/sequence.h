@@ -18,6 +18,9 @@ void sp_expired_in(struct sp_worker *w, struct sp_sa_in *sa, const struct sp_esp
  */
 void sp_note_remote(struct sp_worker *w, struct sp_sa_in *sa, const struct sp_esp *packets, uint32_t n);
 
+/* events.c: authentic packets came that the NIC, which has the SA's window, has not opened. */
+void sp_tell_inline(struct sp_worker *w, struct sp_sa_in *sa);
+
 /* Takes *n numbers off the counter and returns the first; lowers *n to those packets that the SA may still send (RFC 4303 3.3.3) and drops the others. */
 static inline uint64_t sp_reserve(struct sp_worker *w, struct sp_sa_out *sa, struct sp_packet **packets, uint32_t *n)
 {

@@ -47,6 +47,7 @@ enum sp_form {
 	SP_FORM_UDP,     /* ESP in UDP (RFC 3948) */
 	SP_FORM_AH,      /* the first word of AH */
 	SP_FORM_BUNDLED, /* ESP behind an AH that has been checked and taken away */
+	SP_FORM_OPENED,  /* opened by the NIC: the inner packet follows 4 bytes of no meaning */
 };
 
 /* One ESP or AH packet for us. In both, 4 bytes of sequence number follow the SPI. */
@@ -155,6 +156,8 @@ uint32_t sp_crypt_seal(struct sp_worker *w, const struct sp_crypt *packets, uint
 struct sp_opened sp_crypt_open(struct sp_worker *w, const struct sp_crypt *packets, uint32_t n);
 /* crypto_job.c: of the packets whose bits are set in `which`, at least one, ICVs into w->job.tag, payloads encrypted or decrypted. Returns a bit for each packet that failed. */
 uint32_t sp_job_run(struct sp_worker *w, const struct sp_crypt *packets, uint32_t which, int encrypt);
+/* crypto_job.c: the IVs of packets of CBC, of one SA, as encryption leaves them: where IVs stand are the number and zeros. Returns a bit for each that failed. */
+uint32_t sp_job_ivs(struct sp_worker *w, const struct sp_crypt *packets, uint32_t which);
 /* crypto_async.c: mbufs with priv->sa, sequence, payload and payload_length filled. */
 void sp_async_encrypt(struct sp_worker *w, struct sp_sa_out *sa, struct rte_mbuf **mbufs, uint32_t n);
 void sp_async_decrypt(struct sp_worker *w, struct sp_sa_in *sa, struct sp_esp *packets, uint32_t n);

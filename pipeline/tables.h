@@ -83,6 +83,7 @@ enum sp_sa_kind {
 	SP_SA_AEAD_ASYNC,  /* enqueue and dequeue */
 	SP_SA_CHAIN_ASYNC, /* a cipher with an integrity algorithm, or integrity alone, enqueue and dequeue */
 	SP_SA_JOB,         /* libIPSec_MB's multi-buffer jobs: any transform */
+	SP_SA_AEAD_INLINE, /* as DIRECT, but the NIC of a port does most of it; an SA becomes so, no session is */
 };
 
 /* What a packet's IV is and which bytes are authenticated where. */
@@ -118,6 +119,7 @@ enum sp_event_kind {
 	SP_EVENT_HARD,     /* a hard one, or the last sequence number: nothing passes any more */
 	SP_EVENT_SEQUENCE, /* outbound: its sequence numbers come to their end (S-080) */
 	SP_EVENT_MOVED,    /* inbound: `address` and `port` are where the peer sends from now */
+	SP_EVENT_INLINE,   /* inbound, inline protocol: authentic packets come that the port has not opened */
 };
 
 struct sp_event {
@@ -183,6 +185,7 @@ struct sp_config {
 	uint8_t crypto_devices[SP_MAX_CRYPTO_DEVICES];
 	uint32_t crypto_descriptors; /* of each queue pair, from 2 on */
 	uint8_t idle;             /* enum sp_idle */
+	uint8_t secured;          /* not 0: SAs may have sessions of ports */
 	int32_t socket;           /* NUMA node of the tables */
 	struct rte_mempool *pool; /* private size >= SP_MBUF_PRIVATE_SIZE */
 	struct rte_mempool *large_pool; /* the same with larger buffers, for packets put together from fragments; NULL: only those that fit a buffer of `pool` */
@@ -368,13 +371,19 @@ struct sp_sa_config {
 	uint64_t soft_packets, soft_bytes; /* lifetimes in inner packets and their bytes, 0: none. Told when reached */
 	uint64_t hard_packets, hard_bytes; /* never exceeded outbound, by less than a burst inbound */
 	uint8_t follow;         /* inbound, with udp: the peer's NAT may give it another address (RFC 7296 2.23) */
+	uint8_t inline_protocol; /* not 0: of the session below; else inline crypto */
+	uint8_t inline_metadata; /* not 0: outbound, rte_security_set_pkt_metadata for each packet */
+	uint16_t inline_device; /* DPDK port id */
+	void *inline_session, *inline_context; /* of rte_security, alive as long as `session`; NULL: none */
 };
 
 struct sp_sa_counters {
 	uint64_t packets, bytes; /* inner IP packets that passed, their bytes; dummy packets of ours included */
 	uint64_t dummies;        /* outbound: dummy packets sent (RFC 4303 2.6) */
 	uint64_t last_use;       /* TSC of the last burst that used it, 0 never */
-	uint64_t sequence;       /* outbound: last number reserved; inbound: highest authenticated */
+	uint64_t sequence;       /* outbound: last number reserved; inbound: highest authenticated, 0 where the window is a NIC's */
+	uint64_t inlined;        /* packets that a NIC has sealed or opened */
+	uint8_t stopped;         /* outbound: the CPU has taken over from the NIC */
 };
 
 /* ---- flow cache ---- */

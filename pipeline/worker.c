@@ -11,6 +11,7 @@
 #include <rte_cycles.h>
 
 #include "fragment.h"
+#include "inline.h"
 #include "vlan.h"
 
 #define EMPTY_TURNS_BEFORE_NAP 64
@@ -74,12 +75,16 @@ static __rte_always_inline void distribute(struct sp_worker *w, struct sp_packet
 void sp_process(struct sp_worker *w, struct sp_packet *packets, uint32_t n)
 {
 	sp_flow_verdicts(w, packets, n);
+	if (unlikely(w->dp->secured))
+		sp_inline_refuse(packets, sizeof(*packets), n);
 	distribute(w, packets, sizeof(*packets), n);
 }
 
 void sp_process6(struct sp_worker *w, struct sp_packet6 *packets, uint32_t n)
 {
 	sp_flow_verdicts6(w, packets, n);
+	if (unlikely(w->dp->secured))
+		sp_inline_refuse(&packets->p, sizeof(*packets), n);
 	distribute(w, &packets->p, sizeof(*packets), n);
 }
 

@@ -1,0 +1,422 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Stages 6 and 7 where a NIC does the work of ESP: packets left to it, and packets that it has opened. A mark on a packet is believed only if the SA that it names has a session on the
+ * very port that it came by.
+ */
+
+#include "inline.h"
+
+#include "crypt.h"
+#include "esp.h"
+#include "fragment.h"
+#include "mss.h"
+#include "outer.h"
+#include "parse.h"
+#include "parse6.h"
+#include "sequence.h"
+#include "vlan.h"
+
+#define MAC_BITS_UNUSED 16 /* of the 8 bytes loaded for 6 */
+
+/* ---- inbound ---- */
+
+static struct sp_sa_in *sa_of(const struct sp_worker *w, uint32_t spi)
+{
+	struct sp_sa_in *sa = __atomic_load_n(&w->dp->sad[spi & w->dp->sad_mask], __ATOMIC_ACQUIRE);
+
+	return sa != NULL && sa->spi == spi ? sa : NULL;
+}
+
+/* The inner packet of a frame whose outer headers the NIC has taken away. It is found by its SPI as any other: that stands where the sender's MAC address was, which nobody reads. */
+static uint8_t describe(const struct sp_port *port, struct rte_mbuf *m, uint32_t spi, struct sp_esp *p)
+{
+	uint8_t *frame;
+
+	if (m->nb_segs != 1)
+		return SP_DROP_SEGMENTS;
+	if (m->data_len < SP_L2_LENGTH)
+		return SP_DROP_TRUNCATED;
+	sp_untag_priority(m);
+	frame = rte_pktmbuf_mtod(m, uint8_t *);
+	if (sp_load64(frame) << MAC_BITS_UNUSED != port->mac)
+		return SP_DROP_OTHER_MAC;
+	*p = (struct sp_esp){.mbuf = m, .esp = frame + SP_L2_LENGTH - SP_ESP_LENGTH, .length = (uint32_t)(m->data_len - SP_L2_LENGTH), .form = SP_FORM_OPENED};
+	sp_store32(p->esp, rte_cpu_to_be_32(spi));
+	return SP_PASS;
+}
+
+/* A marked packet of a port that has sessions of inline protocol: 1 if it is one of theirs, described or dropped or kept for its SA. */
+static int take(struct sp_worker *w, const struct sp_port *port, struct rte_mbuf *m, struct sp_esp *opened, uint32_t *n_opened)
+{
+	const uint64_t userdata = *rte_security_dynfield(m);
+	const uint32_t spi = (uint32_t)userdata;
+	const struct sp_inline *in;
+	struct sp_sa_in *sa;
+	uint8_t reason;
+
+	if (userdata > UINT32_MAX)
+		return 0;
+	sa = sa_of(w, spi);
+	if (sa == NULL)
+		return sp_early_keep(w, m, spi); /* its session was made before it */
+	in = sp_sa_in_inline(sa);
+	if (in == NULL || !in->protocol || in->device != port->device)
+		return 0;
+	reason = m->ol_flags & RTE_MBUF_F_RX_SEC_OFFLOAD_FAILED ? SP_DROP_AUTH_FAILED : describe(port, m, spi, &opened[*n_opened]);
+	if (likely(reason == SP_PASS))
+		(*n_opened)++;
+	else
+		sp_sa_in_drop(w, sa, m, reason);
+	return 1;
+}
+
+uint32_t sp_inline_take(struct sp_worker *w, const struct sp_port *port, struct rte_mbuf **mbufs, uint32_t n, struct sp_esp *opened, uint32_t *n_opened)
+{
+	const int opens = __atomic_load_n(&port->opens, __ATOMIC_RELAXED);
+	uint32_t left = 0;
+
+	*n_opened = 0;
+	for (uint32_t i = 0; i < n; i++)
+		if (!sp_secured(mbufs[i]) || !opens || !take(w, port, mbufs[i], opened, n_opened))
+			mbufs[left++] = mbufs[i];
+	return left;
+}
+
+/* A marked packet of an SA: SP_PASS or the reason to drop it. */
+static uint8_t judge(const struct sp_worker *w, const struct sp_sa_in *sa, const struct sp_esp *p)
+{
+	const struct sp_inline *in = sp_sa_in_inline(sa);
+
+	if (in == NULL || !sp_inline_on(w, in, p->mbuf->port))
+		return SP_DROP_INLINE_SESSION;
+	if (p->mbuf->ol_flags & RTE_MBUF_F_RX_SEC_OFFLOAD_FAILED)
+		return SP_DROP_AUTH_FAILED;
+	return (p->form == SP_FORM_OPENED) == (in->protocol != 0) ? SP_PASS : SP_DROP_INLINE_SESSION;
+}
+
+uint32_t sp_inline_admit(struct sp_worker *w, struct sp_esp *packets, uint32_t n)
+{
+	uint32_t good = 0;
+
+	for (uint32_t i = 0; i < n; i++) {
+		struct sp_esp *p = &packets[i];
+		const struct sp_sa_in *sa = sp_secured(p->mbuf) ? sa_of(w, rte_be_to_cpu_32(sp_load32(p->esp))) : NULL;
+		uint8_t reason = sa != NULL ? judge(w, sa, p) : SP_PASS; /* without an SA it is a stray, marked or not */
+
+		if (unlikely(reason != SP_PASS))
+			sp_sa_in_drop(w, sa, p->mbuf, reason);
+		else
+			packets[good++] = *p;
+	}
+	return good;
+}
+
+void sp_inline_refuse(struct sp_packet *packets, size_t size, uint32_t n)
+{
+	for (uint32_t i = 0; i < n; i++) {
+		struct sp_packet *p = RTE_PTR_ADD(packets, i * size);
+
+		if (likely(!sp_secured(p->mbuf)) || p->verdict.action == SP_ACTION_INBOUND)
+			continue;
+		p->verdict.action = SP_ACTION_DROP;
+		p->verdict.reason = SP_DROP_INLINE_SESSION;
+		p->verdict.cell = SP_NO_CELL;
+	}
+}
+
+/* An IPv4 packet that is ready for the classifier, or the reason to drop it; SP_TAKEN for a fragment that waits. */
+static uint8_t open_ipv4(struct sp_worker *w, const struct sp_sa_in *sa, struct sp_esp *p, uint8_t *inner, struct sp_packet *out, uint64_t origin)
+{
+	struct sp_header h;
+	uint8_t reason;
+
+	if (unlikely(p->length < SP_IPV4_LENGTH || !sp_header_plain(&h, inner, p->length, 0) || !sp_packet_plain(out, p->mbuf, inner, &h, origin))) {
+		reason = sp_parse_ipv4(out, p->mbuf, inner, p->length, origin);
+		if (reason == SP_FRAGMENT) {
+			sp_set_mark_sa(p->mbuf, sa->subject); /* as long as it waits */
+			reason = sp_reassemble(w, out, p->mbuf, inner, origin);
+			if (reason == SP_PASS) {
+				p->mbuf = out->mbuf;
+				sp_set_mark_sa(p->mbuf, 0);
+			}
+		} else if (reason != SP_PASS) {
+			reason = SP_DROP_INNER_HEADER;
+		}
+		if (reason != SP_PASS)
+			return reason;
+	}
+	return likely(sp_selected(sa->selectors, sa->n_selectors, out)) ? SP_PASS : SP_DROP_SELECTOR_MISMATCH;
+}
+
+/* The same of IPv6. */
+static uint8_t open_ipv6(struct sp_worker *w, const struct sp_sa_in *sa, struct sp_esp *p, uint8_t *inner, struct sp_packet6 *out, uint64_t origin)
+{
+	struct sp_header6 h;
+	uint8_t reason;
+
+	if (unlikely(p->length < SP_IPV6_LENGTH || !sp_header6_plain(&h, inner, p->length) || !sp_packet6_plain(out, p->mbuf, inner, &h, origin))) {
+		reason = sp_parse_ipv6(out, p->mbuf, inner, p->length, origin);
+		if (reason == SP_FRAGMENT) {
+			sp_set_mark_sa(p->mbuf, sa->subject);
+			reason = sp_reassemble6(w, out, p->mbuf, inner, origin);
+			if (reason == SP_PASS) {
+				p->mbuf = out->p.mbuf;
+				sp_set_mark_sa(p->mbuf, 0);
+			}
+		} else if (reason != SP_PASS) {
+			reason = SP_DROP_INNER_HEADER;
+		}
+		if (reason != SP_PASS)
+			return reason;
+	}
+	return likely(sp_selected6(sp_sa_in_selectors6(sa), sa->n_selectors6, out)) ? SP_PASS : SP_DROP_SELECTOR_MISMATCH;
+}
+
+static int clamps(const struct sp_sa_in *sa)
+{
+	return sa->mss_automatic || sa->mss != 0;
+}
+
+/* What one opened packet holds: SP_PASS, and written to where either counter stands, or the reason to drop it. */
+static uint8_t open_one(struct sp_worker *w, const struct sp_sa_in *sa, struct sp_esp *p, struct sp_packet *inner, uint32_t *n_inner, struct sp_packet6 *wide, uint32_t *n_wide,
+			uint64_t origin, uint64_t *bytes)
+{
+	uint8_t *l3 = p->esp + SP_ESP_LENGTH;
+	uint8_t reason;
+
+	p->mbuf->ol_flags &= ~(SP_SECURED | w->dp->reassembled_flag); /* how the outer packet came says nothing of the inner one */
+	if (unlikely(p->length == 0))
+		return SP_DROP_NO_PAYLOAD;
+	if (sp_is_ipv6(l3)) {
+		reason = open_ipv6(w, sa, p, l3, &wide[*n_wide], origin);
+		if (reason == SP_PASS) {
+			if (unlikely(clamps(sa)))
+				sp_mss_clamp(&wide[*n_wide].p, sp_mss_in(w, sa, 1));
+			*bytes += wide[(*n_wide)++].p.length;
+		}
+		return reason;
+	}
+	reason = open_ipv4(w, sa, p, l3, &inner[*n_inner], origin);
+	if (likely(reason == SP_PASS)) {
+		if (unlikely(clamps(sa)))
+			sp_mss_clamp(&inner[*n_inner], sp_mss_in(w, sa, 0));
+		*bytes += inner[(*n_inner)++].length;
+	}
+	return reason;
+}
+
+uint32_t sp_inline_unpack(struct sp_worker *w, struct sp_sa_in *sa, struct sp_esp *packets, uint32_t *n, struct sp_packet *inner, struct sp_packet6 *wide, uint32_t *n_wide)
+{
+	struct sp_inline *in = sp_sa_in_inline(sa);
+	const uint64_t origin = sp_key_origin(w->dp->ports[packets[0].mbuf->port].role, sa->cell);
+	uint32_t left = 0, n_inner = 0, opened = 0;
+	const uint32_t before = *n_wide;
+	uint64_t bytes = 0;
+
+	for (struct sp_esp *p = packets; p < packets + *n; p++) {
+		uint8_t reason;
+
+		if (unlikely(p->form != SP_FORM_OPENED)) {
+			packets[left++] = *p;
+			continue;
+		}
+		opened++;
+		reason = open_one(w, sa, p, inner, &n_inner, wide, n_wide, origin, &bytes);
+		if (unlikely(reason != SP_PASS))
+			sp_sa_in_drop(w, sa, p->mbuf, reason);
+	}
+	*n = left;
+	if (likely(opened > 0)) {
+		sp_add(0, &in->packets, opened);
+		sp_carried_in(w, sa, n_inner + *n_wide - before, bytes);
+	}
+	return n_inner;
+}
+
+void sp_inline_unnumbered(struct sp_worker *w, struct sp_sa_in *sa, const struct sp_esp *packets, uint32_t n)
+{
+	for (uint32_t i = 0; i < n; i++)
+		sp_sa_in_drop(w, sa, packets[i].mbuf, SP_DROP_INLINE_WINDOW);
+	sp_tell_inline(w, sa);
+}
+
+uint32_t sp_inline_decrypt(struct sp_worker *w, struct sp_sa_in *sa, struct sp_esp *packets, uint32_t n)
+{
+	struct sp_inline *in = sp_sa_in_inline(sa);
+	uint32_t good = 0, opened = 0;
+
+	for (uint32_t i = 0; i < n; i++) {
+		struct rte_mbuf *m = packets[i].mbuf;
+
+		if (likely(sp_secured(m))) {
+			m->ol_flags &= ~SP_SECURED;
+			opened++;
+		} else if (sp_direct_decrypt(w, sa, &packets[i], 1) != 0) {
+			sp_sa_in_drop(w, sa, m, SP_DROP_AUTH_FAILED);
+			continue;
+		}
+		if (unlikely(good != i))
+			packets[good] = packets[i];
+		good++;
+	}
+	sp_add(0, &in->packets, opened);
+	return good;
+}
+
+/* ---- outbound ---- */
+
+static int stopped(const struct sp_inline *in)
+{
+	return __atomic_load_n(&in->stopped, __ATOMIC_SEQ_CST);
+}
+
+void sp_sa_out_lose(struct sp_sa_out *sa)
+{
+	if (sa->inlined)
+		__atomic_store_n(&sa->inline_->stopped, 1, __ATOMIC_SEQ_CST);
+}
+
+/* Before the CPU reserves its first number: whoever has reserved one for the NIC looks afterwards, and finds the NIC stopped or a number below that of the CPU. */
+void sp_inline_stop(struct sp_sa_out *sa)
+{
+	if (sa->inline_->protocol)
+		sp_sa_out_lose(sa);
+}
+
+/* Bytes of the outer packet that the NIC makes of one of `length` bytes. */
+static uint32_t total_of(const struct sp_sa_out *sa, uint32_t length)
+{
+	const uint32_t mask = sa->transform.block_mask;
+
+	return sa->header_length + ((length + SP_ESP_TRAILER + mask) & ~mask) + sa->transform.icv_length;
+}
+
+/* Whether the NIC can send all of these as they are, or none that it cannot is the CPU's to send. */
+static int can_enter(const struct sp_worker *w, const struct sp_sa_out *sa, uint16_t port, uint32_t mtu, struct sp_packet *const *packets, uint32_t n)
+{
+	const struct sp_fields fields = sp_fields_of(&sa->encapsulation);
+
+	if (!sp_inline_by(w, sa->inline_, port))
+		return 0;
+	for (uint32_t i = 0; i < n; i++)
+		if (unlikely(total_of(sa, packets[i]->length) > mtu && sp_cut_after(w, sa, &fields, packets[i])))
+			return 0;
+	return 1;
+}
+
+/* Makes a frame of an inner packet. */
+static void frame(const struct sp_packet *p, const struct sp_sa_out *sa, const struct sp_adjacency *next)
+{
+	sp_mbuf_bounds(p->mbuf, p->l3 - SP_L2_LENGTH, SP_L2_LENGTH + (uint32_t)p->length);
+	memcpy(p->l3 - SP_L2_LENGTH, next->l2, SP_L2_LENGTH);
+	sp_set_mark_sa(p->mbuf, sa->subject);
+}
+
+/* As the general path's: what comes from elsewhere has passed a router. */
+static void take_hop(uint8_t *l3, int ipv6)
+{
+	if (ipv6)
+		l3[SP_IPV6_HOP_LIMIT]--;
+	else
+		sp_ipv4_decrement_ttl(l3);
+}
+
+uint32_t sp_inline_enter(struct sp_worker *w, struct sp_sa_out *sa, const struct sp_adjacency *next, struct sp_packet **packets, uint32_t *n)
+{
+	const int ipv6 = sp_is_ipv6(packets[0]->l3), transit = packets[0]->key.role != SP_ROLE_LOCAL;
+	const uint16_t mtu = sp_sa_out_mtu(sa, next), mss = sp_mss_out(sa, mtu, ipv6);
+	struct sp_inline *in = sa->inline_;
+	struct rte_mbuf *mbufs[SP_BURST];
+	uint64_t sequence, bytes = 0, frames = 0;
+	uint32_t good = 0, i = 0;
+
+	if (unlikely(!can_enter(w, sa, next->port, mtu, packets, *n)))
+		return 0;
+	sequence = sp_reserve(w, sa, packets, n);
+	if (unlikely(stopped(in))) { /* by another worker, meanwhile */
+		sp_reserved(sa, sequence, 0);
+		return 0;
+	}
+	for (; i < *n; i++) {
+		struct sp_packet *p = packets[i];
+		const uint32_t total = total_of(sa, p->length);
+
+		if (unlikely(!sp_selected_out(sa, p, ipv6) || (*sp_hops_left(p->l3) <= 1 && transit) || total > mtu ||
+			     sp_mbuf_before(p->mbuf, p->l3) < SP_L2_LENGTH + (uint32_t)sa->header_length || sp_mbuf_after(p->mbuf, p->l3) < total - sa->header_length)) {
+			sp_outbound_reject(w, sa, mtu, p, total);
+			continue;
+		}
+		frame(p, sa, next);
+		if (unlikely(!sp_inline_leave(in, p->mbuf, sequence + good)))
+			break;
+		sp_mss_clamp(p, mss);
+		if (likely(transit))
+			take_hop(p->l3, ipv6);
+		bytes += p->length;
+		frames += SP_L2_LENGTH + (uint64_t)p->length;
+		mbufs[good++] = p->mbuf;
+	}
+	sp_reserved(sa, sequence, good);
+	if (unlikely(good == 0))
+		return i;
+	sp_add(sa->shared, &sa->packets, good);
+	sp_add(sa->shared, &sa->bytes, bytes);
+	sp_add(sa->shared, &in->packets, good);
+	__atomic_store_n(&sa->last_use, w->now, __ATOMIC_RELAXED);
+	sp_transmit_run(w, next->port, mbufs, good, frames);
+	return i;
+}
+
+void sp_inline_seal(struct sp_worker *w, struct sp_sa_out *sa, const struct sp_adjacency *next, struct rte_mbuf **mbufs, uint64_t sequence, uint32_t n, uint64_t frames)
+{
+	struct sp_inline *in = sa->inline_;
+	const int here = sp_inline_by(w, in, next->port);
+	uint32_t left = 0;
+
+	for (uint32_t i = 0; i < n; i++) {
+		if (likely(here && sp_inline_leave(in, mbufs[i], sequence + i)))
+			left++;
+		else
+			sp_direct_encrypt(w, sa, &mbufs[i], sequence + i, 1);
+	}
+	sp_add(sa->shared, &in->packets, left);
+	sp_transmit_run(w, next->port, mbufs, n, frames);
+}
+
+/* Whether a frame leaves as it is by the port that has the session. What is cut after encryption has to be encrypted before. */
+static int fits_port(const struct sp_worker *w, const struct sp_sa_out *sa, const struct sp_adjacency *next, const struct rte_mbuf *m)
+{
+	return !sa->inline_->protocol && sp_inline_by(w, sa->inline_, next->port) && m->data_len <= sp_sa_out_mtu(sa, next) + SP_L2_LENGTH;
+}
+
+/* The IVs of packets of one SA: the CPU's, whoever encrypts. Returns a bit for each that has none. */
+static uint32_t write_ivs(struct sp_worker *w, const struct sp_crypt *crypts, uint32_t which)
+{
+	const struct sp_transform *t = crypts->transform;
+
+	for (uint32_t left = which; left != 0; left &= left - 1) {
+		const struct sp_crypt *c = &crypts[__builtin_ctz(left)];
+
+		sp_write_iv(t, c->payload - t->iv_length, c->sequence);
+	}
+	return t->cipher == SP_CIPHER_CBC && which != 0 ? sp_job_ivs(w, crypts, which) : 0;
+}
+
+uint32_t sp_inline_mark(struct sp_worker *w, struct sp_sa_out *sa, const struct sp_adjacency *next, const struct sp_crypt *crypts, uint32_t n, uint32_t *failed)
+{
+	uint32_t which = 0, marked = 0;
+
+	for (uint32_t i = 0; i < n; i++)
+		which |= (uint32_t)fits_port(w, sa, next, crypts[i].mbuf) << i;
+	*failed = write_ivs(w, crypts, which);
+	for (uint32_t left = which & ~*failed; left != 0; left &= left - 1) {
+		const uint32_t i = (uint32_t)__builtin_ctz(left);
+		struct rte_mbuf *m = crypts[i].mbuf;
+
+		memcpy(rte_pktmbuf_mtod(m, uint8_t *), next->l2, SP_L2_LENGTH);
+		marked |= (uint32_t)sp_inline_leave(sa->inline_, m, crypts[i].sequence) << i;
+	}
+	sp_add(sa->shared, &sa->inline_->packets, (uint64_t)__builtin_popcount(marked));
+	return marked;
+}

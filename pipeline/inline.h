@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef SP_INLINE_H
+#define SP_INLINE_H
+
+/*
+ * SAs that have a session of a port's NIC beside the CPU's (rte_security). Inline crypto: the NIC encrypts or decrypts what is ESP already, or still. Inline protocol: it makes
+ * ESP of inner packets and inner packets of ESP, and keeps sequence numbers and replay window by itself. What it cannot take, or leaves as it was, is the CPU's.
+ */
+
+#include <rte_security.h>
+
+#include "ipv6.h"
+
+/* The NIC says that it has opened a packet, or failed to. */
+#define SP_SECURED (RTE_MBUF_F_RX_SEC_OFFLOAD | RTE_MBUF_F_RX_SEC_OFFLOAD_FAILED)
+
+/* What workers need to know of a session. Made with its SA, and gone with it. */
+struct sp_inline {
+	struct rte_security_ctx *context;
+	void *session;
+	uint64_t packets;  /* that the NIC has sealed or opened */
+	uint16_t device;   /* DPDK port id */
+	uint8_t protocol;  /* inline protocol */
+	uint8_t metadata;  /* outbound: each packet is announced to the driver */
+	/*
+	 * Outbound: the CPU seals from now on. With inline protocol that is for good: the NIC counts its packets by itself, so that two who number the same SA would use a number
+	 * twice; each number is reserved here before the NIC gives it, and those of the CPU come behind.
+	 */
+	uint8_t stopped;
+};
+
+static inline int sp_secured(const struct rte_mbuf *m)
+{
+	return (m->ol_flags & SP_SECURED) != 0;
+}
+
+/* NULL: none */
+static inline struct sp_inline *sp_sa_in_inline(const struct sp_sa_in *sa)
+{
+	return sa->inlined ? *sp_sa_in_inline_place(sa) : NULL;
+}
+
+/* Whether the NIC of a port has the session, whatever VLAN the port is. */
+static inline int sp_inline_on(const struct sp_worker *w, const struct sp_inline *in, uint16_t port)
+{
+	return w->dp->ports[port].device == in->device;
+}
+
+/* The same of an outbound SA whose NIC still seals. */
+static inline int sp_inline_by(const struct sp_worker *w, const struct sp_inline *in, uint16_t port)
+{
+	return sp_inline_on(w, in, port) && !__atomic_load_n(&in->stopped, __ATOMIC_SEQ_CST);
+}
+
+/* Leaves a complete frame but for its encryption, or an inner packet, to the NIC. Returns 0, and nothing done, when the driver does not want it. */
+static inline int sp_inline_leave(const struct sp_inline *in, struct rte_mbuf *m, uint64_t sequence)
+{
+	m->tx_offload = 0;
+	m->l2_len = SP_L2_LENGTH;
+	if (in->metadata && rte_security_set_pkt_metadata(in->context, in->session, m, &sequence) != 0)
+		return 0;
+	m->ol_flags |= RTE_MBUF_F_TX_SEC_OFFLOAD;
+	return 1;
+}
+
+/* ---- inbound ---- */
+
+/*
+ * What a port with inline protocol has opened, out of a burst as received: described in `opened`, their number in *n_opened. Returns how many packets are left, at the front and in
+ * their order.
+ */
+uint32_t sp_inline_take(struct sp_worker *w, const struct sp_port *port, struct rte_mbuf **mbufs, uint32_t n, struct sp_esp *opened, uint32_t *n_opened);
+
+/* Drops ESP and AH that is marked as opened, or as forged, by a port without a session of its SA. The others come to the front; returns their number. */
+uint32_t sp_inline_admit(struct sp_worker *w, struct sp_esp *packets, uint32_t n);
+
+/* Refuses packets that are marked and no ESP for us: their verdict is to be dropped. They stand `size` bytes apart. */
+void sp_inline_refuse(struct sp_packet *packets, size_t size, uint32_t n);
+
+/*
+ * Packets of one SA with inline protocol: those that its port has opened are written to inner and to wide; returns how many to inner and adds the others to *n_wide. What came as ESP
+ * is left in packets, *n then.
+ */
+uint32_t sp_inline_unpack(struct sp_worker *w, struct sp_sa_in *sa, struct sp_esp *packets, uint32_t *n, struct sp_packet *inner, struct sp_packet6 *wide, uint32_t *n_wide);
+
+/* Drops authentic packets of an SA whose window is the NIC's: nobody here can say whether they are new. IKE is asked for another SA. */
+void sp_inline_unnumbered(struct sp_worker *w, struct sp_sa_in *sa, const struct sp_esp *packets, uint32_t n);
+
+/* Takes the marks off packets of an SA with inline crypto and decrypts what has none. Packets whose ICV is right come to the front; returns their number. SP_SA_AEAD_INLINE. */
+uint32_t sp_inline_decrypt(struct sp_worker *w, struct sp_sa_in *sa, struct sp_esp *packets, uint32_t n);
+
+/* ---- outbound ---- */
+
+/*
+ * Packets of one SA with inline protocol, numbered and sent by its NIC. Returns how many of them are done with; *n is lowered to those that found a number. The rest are the CPU's, and
+ * then all that follow.
+ */
+uint32_t sp_inline_enter(struct sp_worker *w, struct sp_sa_out *sa, const struct sp_adjacency *next, struct sp_packet **packets, uint32_t *n);
+
+/* Packets of one SA of SP_SA_AEAD_INLINE that lack their encryption. */
+void sp_inline_seal(struct sp_worker *w, struct sp_sa_out *sa, const struct sp_adjacency *next, struct rte_mbuf **mbufs, uint64_t sequence, uint32_t n, uint64_t frames);
+
+/* Of packets of one SA with inline crypto, those that the NIC encrypts: a bit for each, with IV and link layer. *failed: those that have no IV. */
+uint32_t sp_inline_mark(struct sp_worker *w, struct sp_sa_out *sa, const struct sp_adjacency *next, const struct sp_crypt *crypts, uint32_t n, uint32_t *failed);
+
+/* The CPU is about to number packets of an SA: the NIC gives it no number any more. */
+void sp_inline_stop(struct sp_sa_out *sa);
+
+#endif
