@@ -159,3 +159,8 @@ uint32_t sp_program_capabilities(uint16_t port, int protocol, int outbound, int 
 		n++;
 	return n;
 }
+
+void *sp_program_context(uint16_t port)
+{
+	return rte_eth_dev_get_sec_ctx(port);
+}

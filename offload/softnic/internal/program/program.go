@@ -196,3 +196,9 @@ func FlagsOf(mbuf unsafe.Pointer) Flags {
 	}
 	return f
 }
+
+// Handle is the session, and Context its port's, as whoever sends and receives by it needs them.
+func (s *Session) Handle() unsafe.Pointer { return s.handle }
+
+// Context is what rte_security knows a port by.
+func Context(port uint16) unsafe.Pointer { return C.sp_program_context(C.uint16_t(port)) }

@@ -32,6 +32,8 @@ int sp_program_remove(uint16_t port, void *rule);
 int sp_program_mark(uint16_t port, void *session, struct rte_mbuf *mbuf);
 void sp_program_flags(const struct rte_mbuf *mbuf, int *secured, int *failed, uint64_t *userdata);
 
+/* rte_security_ctx */
+void *sp_program_context(uint16_t port);
 /* Whether the port has a security context, and says that it offers SECURITY both ways. */
 int sp_program_offers(uint16_t port);
 /* How many algorithms librte_security finds in the port's capabilities for one kind of session. */
