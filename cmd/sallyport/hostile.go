@@ -1,7 +1,9 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"net/netip"
 
 	"github.com/spf13/cobra"
 
@@ -24,14 +26,23 @@ carries a load, in windows without the attack and with it that take turns. What 
 wanted stands beside each line that is judged, and the exit code is 1 when one is
 missed. docs/HOSTILE.md explains the lines.
 
+With --target the floods of first messages go to a gateway that is there already, of
+whatever make: on --interface, from this host, where somebody at --source asks it
+before, meanwhile and afterwards. Each --peer is an address of a peer of its, in
+whose name forged messages are; without one there are none. Attack your own.
+
 With --quick what depends on the speed of the machine is not judged. --json writes
 what there is so far also when it is interrupted. It needs root.`,
 		Example: `  sallyport lab hostile
   sallyport lab hostile init-forged main-forged --messages 10000000
-  sallyport lab hostile --quick --json out.json`,
+  sallyport lab hostile --quick --json out.json
+  sallyport lab hostile --target 192.0.2.1 --interface eth1 --source 192.0.2.9`,
 	}
 	var o hostile.Options
 	var list bool
+	var target hostile.Target
+	var gateway, source, via string
+	var peers []string
 	flags := command.Flags()
 	flags.BoolVar(&list, "list", false, "say which scenarios there are")
 	flags.IntVar(&o.Messages, "messages", 0, "of each scenario (default 1000000, with --quick 20000)")
@@ -40,12 +51,44 @@ what there is so far also when it is interrupted. It needs root.`,
 	flags.IntVar(&o.Load, "load", 0, "packets a second through that tunnel (default 20000)")
 	flags.BoolVar(&o.Quick, "quick", false, "few messages, and no judgement of speed")
 	flags.StringVar(&o.JSON, "json", "", "also write the rows to this file, as a JSON array")
+	flags.StringVar(&gateway, "target", "", "attack this gateway, by its IPv4 address, and start none")
+	flags.StringVar(&target.Interface, "interface", "", "that the target is reached by")
+	flags.StringVar(&source, "source", "", "an address of that link that nobody has, who asks the target")
+	flags.StringVar(&via, "via", "", "the router before the target, if it is not on that link")
+	flags.StringArrayVar(&peers, "peer", nil, "a peer of the target's, in whose name messages are forged")
 	command.RunE = func(c *cobra.Command, names []string) error {
 		if list {
 			for _, s := range hostile.Scenarios() {
 				fmt.Fprintf(c.OutOrStdout(), "%-16s %s\n", s.Name, s.Summary)
 			}
 			return nil
+		}
+		if gateway == "" && (target.Interface != "" || source != "" || via != "" || len(peers) > 0) {
+			return errors.New("--interface, --source, --via and --peer are of a target: say which by --target")
+		}
+		if gateway != "" {
+			var errs []error
+			address := func(flag, text string, to *netip.Addr) {
+				a, err := netip.ParseAddr(text)
+				if err != nil {
+					errs = append(errs, fmt.Errorf("--%s %q: expected an IPv4 address", flag, text))
+				}
+				*to = a
+			}
+			address("target", gateway, &target.Gateway)
+			address("source", source, &target.Source)
+			if via != "" {
+				address("via", via, &target.Via)
+			}
+			for _, text := range peers {
+				var peer netip.Addr
+				address("peer", text, &peer)
+				target.Peers = append(target.Peers, peer)
+			}
+			if err := errors.Join(errs...); err != nil {
+				return err
+			}
+			o.Target = &target
 		}
 		o.Scenarios, o.Out, o.Progress = names, c.OutOrStdout(), c.ErrOrStderr()
 		ctx, stop := untilSignal(c)

@@ -92,6 +92,7 @@ type bed struct {
 	station *station
 	cpus    cpus
 	psk     string
+	target  netip.Addr // that is attacked
 
 	scenario Scenario
 	softMax  int // soft SAs at most; 0: as shipped
@@ -114,7 +115,7 @@ const (
 // newBed starts a gateway for a scenario, in small one that shares its CPU and stops early.
 func newBed(ctx context.Context, binary string, s Scenario, cpus cpus, quick bool) (b *bed, err error) {
 	idle := "poll"
-	b = &bed{scenario: s, cpus: cpus, psk: rand.Text() + rand.Text()}
+	b = &bed{scenario: s, cpus: cpus, psk: rand.Text() + rand.Text(), target: gatewayAddress}
 	if quick {
 		idle = "sleep"
 	}

@@ -50,6 +50,10 @@ func inNames(version ike.Version) origin {
 			list = append(list, m.address)
 		}
 	}
+	return oneOf(list)
+}
+
+func oneOf(list []netip.Addr) origin {
 	return func(random *rand.Rand) (netip.Addr, uint16) { return list[random.IntN(len(list))], anyPort(random) }
 }
 
@@ -69,6 +73,7 @@ func flood(version ike.Version, from origin) func(context.Context, *bed) (attack
 		if err != nil {
 			return nil, err
 		}
+		first.To = netip.AddrPortFrom(b.target, portIKE)
 		plain := b.wire.Frame(first, false)
 		first.To = netip.AddrPortFrom(first.To.Addr(), portNATT)
 		marked := b.wire.Frame(first, true)

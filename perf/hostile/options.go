@@ -18,6 +18,7 @@ type Options struct {
 	Windows   int           // pairs of measurements of a tunnel's throughput, without the flood and with it; 0 is 12
 	Window    time.Duration // length of each; 0 is 250 ms
 	Load      int           // packets a second that are sent through the tunnel; 0 is 20,000
+	Target    *Target       // a gateway that is there already; nil: one of ours is started
 	Quick     bool          // 20,000 messages, no throughput, and what depends on the speed of the machine is not judged
 	JSON      string        // file for the rows as a JSON array, or empty
 	Binary    string        // the sallyport program; this one when empty
@@ -41,7 +42,11 @@ const (
 
 func (o Options) withDefaults() (Options, error) {
 	if len(o.Scenarios) == 0 {
-		o.Scenarios = Names()
+		for _, name := range Names() {
+			if o.Target == nil || foreign(o.Target)[name] != nil {
+				o.Scenarios = append(o.Scenarios, name)
+			}
+		}
 	}
 	if o.Quick {
 		o.Messages = cmp.Or(o.Messages, quickMessages)
@@ -72,6 +77,14 @@ func (o *Options) validate() error {
 	for i, name := range o.Scenarios {
 		if !slices.Contains(Names(), name) || slices.Contains(o.Scenarios[:i], name) {
 			wrong("scenario %q: want each of %s at most once", name, strings.Join(Names(), ", "))
+		}
+	}
+	if o.Target != nil {
+		errs = append(errs, o.Target.validate())
+		for _, name := range o.Scenarios {
+			if foreign(o.Target)[name] == nil {
+				wrong("scenario %q: against a target want init-random, main-random, and with peers init-forged and main-forged", name)
+			}
 		}
 	}
 	if o.Messages < leastMessages || o.Messages > maxMessages {

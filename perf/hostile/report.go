@@ -44,11 +44,15 @@ func (o *Options) printRow(r *Row) {
 		line("tunnel", "carries %.2f %% of %.0f packets/s of %d octets without the attack, %.2f %% of %.0f with %.0f messages/s; the worker had %.0f and %.0f %% of its CPU",
 			100*t.Quiet.Carried, t.Quiet.Offered, tunnelLength, 100*t.Attacked.Carried, t.Attacked.Offered, t.Attacked.Messages, 100*t.Quiet.Worker, 100*t.Attacked.Worker)
 	}
-	for _, v := range r.Verdicts {
+	o.printVerdicts(r.Verdicts)
+}
+
+func (o *Options) printVerdicts(list []Verdict) {
+	for _, v := range list {
 		word := "met"
 		if !v.Met {
 			word = "MISSED"
 		}
-		line(word, "%s: %.1f %s [%g]", v.What, v.Value, v.Unit, v.Want)
+		fmt.Fprintf(o.Out, "  %-12s %s: %.1f %s [%g]\n", word, v.What, v.Value, v.Unit, v.Want)
 	}
 }

@@ -29,6 +29,9 @@ func Run(ctx context.Context, o Options) error {
 	if err := lab.WriteRows[Row](o.JSON, nil); err != nil { // before minutes have passed
 		return err
 	}
+	if o.Target != nil {
+		return o.attackTarget(ctx)
+	}
 	cpus, err := splitCPUs()
 	if err != nil {
 		return err
@@ -57,6 +60,34 @@ func Run(ctx context.Context, o Options) error {
 	}
 	if err := lab.WriteRows(o.JSON, rows); err != nil {
 		return err
+	}
+	if missed > 0 {
+		return fmt.Errorf("%w: %d of %d lines", ErrMissed, missed, judged)
+	}
+	return nil
+}
+
+// attackTarget attacks a gateway that is there already, from this host.
+func (o *Options) attackTarget(ctx context.Context) error {
+	l, err := lab.New()
+	if err != nil {
+		return err
+	}
+	rows, err := o.runForeign(ctx, l, l.Here())
+	if ctx.Err() != nil {
+		err = errInterrupted
+	}
+	return errors.Join(err, l.Close(), lab.WriteRows(o.JSON, rows), judgeForeign(rows))
+}
+
+func judgeForeign(rows []ForeignRow) error {
+	missed, judged := 0, 0
+	for _, r := range rows {
+		for _, v := range r.Verdicts {
+			if judged++; !v.Met {
+				missed++
+			}
+		}
 	}
 	if missed > 0 {
 		return fmt.Errorf("%w: %d of %d lines", ErrMissed, missed, judged)

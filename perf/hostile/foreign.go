@@ -1,0 +1,218 @@
+package hostile
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"sallyport/ike"
+	"sallyport/perf/lab"
+)
+
+// foreign.go: floods of first messages against a gateway that is there already, whoever made it. Of such a one nothing is known but what it answers: somebody
+// who means well asks it before, meanwhile and afterwards.
+
+// Target is a gateway that is attacked as it is.
+type Target struct {
+	Gateway   netip.Addr   // IPv4
+	Interface string       // that the gateway is attached to, or the router before it
+	Source    netip.Addr   // who asks: an address of that link that nobody has
+	Via       netip.Addr   // the router before the gateway; not valid: there is none
+	Peers     []netip.Addr // in whose names forged messages are
+}
+
+// Times of one that is asked.
+const (
+	askEvery    = 250 * time.Millisecond
+	askLimit    = 20 * time.Second // after which it counts as down
+	longestSoak = 10 * time.Second // that an attack waits for a link that takes nothing
+)
+
+// ErrDown says that the gateway answers nobody.
+var ErrDown = errors.New("hostile: the target is down")
+
+// ForeignRow is what came of a scenario against a target.
+type ForeignRow struct {
+	Scenario string    `json:"scenario"`
+	Messages int       `json:"messages"` // that the link took
+	Seconds  float64   `json:"seconds"`
+	Rate     float64   `json:"messages_per_second"`
+	Asked    int       `json:"asked"`           // by who means well, meanwhile
+	Answered int       `json:"answered"`        // those of them that were answered
+	Slowest  float64   `json:"slowest_seconds"` // that one waited for an answer, repeating its message
+	After    float64   `json:"after_seconds"`   // until an answer came when the attack was over
+	Verdicts []Verdict `json:"verdicts"`
+}
+
+// foreign are the scenarios that need nothing of the gateway but its address.
+func foreign(t *Target) map[string]func(context.Context, *bed) (attack, error) {
+	list := map[string]func(context.Context, *bed) (attack, error){"init-random": flood(ike.V2, anywhere), "main-random": flood(ike.V1, anywhere)}
+	if len(t.Peers) > 0 {
+		list["init-forged"], list["main-forged"] = flood(ike.V2, oneOf(t.Peers)), flood(ike.V1, oneOf(t.Peers))
+	}
+	return list
+}
+
+func (t *Target) validate() error {
+	var errs []error
+	for _, a := range append([]netip.Addr{t.Gateway, t.Source}, t.Peers...) {
+		if !a.Is4() || a.IsMulticast() || a.IsUnspecified() {
+			errs = append(errs, fmt.Errorf("hostile: address %s: want an IPv4 address of one host", a))
+		}
+	}
+	if t.Via.IsValid() && !t.Via.Is4() {
+		errs = append(errs, fmt.Errorf("hostile: router %s: want an IPv4 address", t.Via))
+	}
+	if t.Interface == "" {
+		errs = append(errs, errors.New("hostile: want the interface that the target is reached by"))
+	}
+	return errors.Join(errs...)
+}
+
+// runForeign attacks a target from a namespace.
+func (o *Options) runForeign(ctx context.Context, l *lab.Lab, from *lab.Namespace) (rows []ForeignRow, err error) {
+	t := o.Target
+	b := &bed{Lab: l, psk: rand.Text(), target: t.Gateway}
+	b.wire = &lab.Router{Gateway: t.Gateway, Address: t.Source}
+	if t.Via.IsValid() {
+		b.wire.Gateway = t.Via
+	}
+	if b.wire.Port, err = from.RawPort(t.Interface); err != nil {
+		return nil, err
+	}
+	if b.sender, err = from.Sender(t.Interface); err != nil {
+		return nil, err
+	}
+	if err := b.wire.Find(ctx, askLimit); err != nil {
+		return nil, fmt.Errorf("%w: nobody answers ARP for %s on %s: %w", ErrDown, b.wire.Gateway, t.Interface, err)
+	}
+	attacks := foreign(t)
+	for _, name := range o.Scenarios {
+		attack, err := attacks[name](ctx, b)
+		if err != nil {
+			return rows, err
+		}
+		row, err := o.siegeForeign(ctx, b, name, attack)
+		if err != nil {
+			return rows, err
+		}
+		o.printForeign(&row)
+		rows = append(rows, row)
+	}
+	return rows, nil
+}
+
+// asking is somebody who means well and has time: one first message, again and again, so that one negotiation is all that the gateway keeps of it.
+type asking struct {
+	b        *bed
+	message  lab.Datagram
+	asked    int
+	answered int
+	slowest  time.Duration
+	began    time.Time // the message that waits for its answer
+	sent     time.Time
+}
+
+func newAsking(b *bed, t *Target, version ike.Version) (*asking, error) {
+	first, err := firstMessage(version, b.psk)
+	if err != nil {
+		return nil, err
+	}
+	first.From, first.To = netip.AddrPortFrom(t.Source, portIKE), netip.AddrPortFrom(t.Gateway, portIKE)
+	return &asking{b: b, message: first}, nil
+}
+
+// turn repeats a message when it is time, and takes what has come. Any answer to it will do: a refusal, too, is a sign of life.
+func (a *asking) turn() error {
+	datagrams, err := a.b.wire.Receive()
+	if err != nil {
+		return err
+	}
+	now := time.Now()
+	for _, d := range datagrams {
+		if !a.began.IsZero() && d.To == a.message.From && d.From.Addr() == a.message.To.Addr() && len(d.Payload) >= headerLength && string(d.Payload[:responderAt]) == string(a.message.Payload[:responderAt]) {
+			a.answered++
+			a.slowest = max(a.slowest, now.Sub(a.began))
+			a.began = time.Time{}
+		}
+	}
+	if now.Sub(a.sent) < askEvery {
+		return nil
+	}
+	if a.began.IsZero() {
+		a.began = now
+		a.asked++
+	}
+	a.sent = now
+	return a.b.wire.Send(a.message, false)
+}
+
+// await asks until one more answer has come, and says how long that took.
+func (a *asking) await(ctx context.Context, when string) (time.Duration, error) {
+	began, answered := time.Now(), a.answered
+	for a.answered == answered {
+		if time.Since(began) > askLimit {
+			return 0, fmt.Errorf("%w: %s %s gives %s no answer to a first message of IKE within %s", ErrDown, when, a.message.To.Addr(), a.message.From.Addr(), askLimit)
+		}
+		if err := errors.Join(a.turn(), ctx.Err()); err != nil {
+			return 0, err
+		}
+		if err := a.b.wire.Wait(askEvery / 10); err != nil {
+			return 0, err
+		}
+	}
+	return time.Since(began), nil
+}
+
+// siegeForeign floods a target while somebody asks it.
+func (o *Options) siegeForeign(ctx context.Context, b *bed, name string, attack attack) (row ForeignRow, err error) {
+	version := ike.V2
+	if name == "main-random" || name == "main-forged" {
+		version = ike.V1
+	}
+	a, err := newAsking(b, o.Target, version)
+	if err != nil {
+		return row, err
+	}
+	row.Scenario = name
+	if _, err := a.await(ctx, "before the attack"); err != nil {
+		return row, err
+	}
+	a.asked, a.answered, a.slowest = 0, 0, 0
+	began, moved := time.Now(), time.Now()
+	for row.Messages < o.Messages || time.Since(began) < quickTime {
+		taken, err := attack(ctx, sample)
+		if err = errors.Join(err, a.turn(), ctx.Err()); err != nil {
+			return row, err
+		}
+		if row.Messages += taken; taken > 0 {
+			moved = time.Now()
+		} else if time.Since(moved) > longestSoak {
+			return row, fmt.Errorf("hostile: %s has taken no frame for %s", o.Target.Interface, longestSoak)
+		}
+	}
+	row.Seconds = time.Since(began).Seconds()
+	row.Rate = float64(row.Messages) / row.Seconds
+	row.Asked, row.Answered = a.asked, a.answered
+	after, err := a.await(ctx, "after the attack")
+	row.After, row.Slowest = after.Seconds(), a.slowest.Seconds()
+	alive := err == nil
+	if err != nil && !errors.Is(err, ErrDown) {
+		return row, err
+	}
+	row.Verdicts = []Verdict{
+		{What: "the target answers when the attack is over", Value: row.After, Want: askLimit.Seconds(), Unit: "s", Met: alive},
+		{What: "who means well has an answer", Value: row.Slowest, Want: connectWanted.Seconds(), Unit: "s", Met: alive && (o.Quick || row.Slowest <= connectWanted.Seconds())},
+	}
+	return row, nil
+}
+
+func (o *Options) printForeign(r *ForeignRow) {
+	fmt.Fprintf(o.Out, "\n%s\n", r.Scenario)
+	fmt.Fprintf(o.Out, "  %-12s %d messages in %.1f s, %.0f/s\n", "sent", r.Messages, r.Seconds, r.Rate)
+	fmt.Fprintf(o.Out, "  %-12s %d of %d questions meanwhile\n", "answered", r.Answered, r.Asked)
+	o.printVerdicts(r.Verdicts)
+}

@@ -1,0 +1,90 @@
+package hostile
+
+import (
+	"errors"
+	"net/netip"
+	"strings"
+	"testing"
+
+	"sallyport/perf/lab"
+	"sallyport/perf/peers"
+)
+
+// A gateway of another make, strongSwan, under floods of first messages: it lives, and answers who means well. When it has been killed the verdict is that it is
+// down.
+func TestForeignTarget(t *testing.T) {
+	l, err := lab.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := l.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	var spaces [2]*lab.Namespace
+	for i, role := range []string{"gw", "outside"} {
+		if spaces[i], err = l.Namespace(role); err != nil {
+			t.Fatal(err)
+		}
+	}
+	gateway, outside := spaces[0], spaces[1]
+	if err := lab.Wire(t.Context(), gateway, wanLink, outside, peersLink, linkMTU); err != nil {
+		t.Fatal(err)
+	}
+	if err := gateway.AddAddress(wanLink, netip.PrefixFrom(gatewayAddress, 24)); err != nil {
+		t.Fatal(err)
+	}
+	swan, err := peers.StartStrongSwan(t.Context(), l, gateway, "strongswan", peers.Tunnel{Name: "site", Local: gatewayAddress, Remote: peerAddress(0),
+		LocalNet: gatewayLAN, RemoteNet: netip.PrefixFrom(hostAddress(0), 32), PSK: "a key of this test alone", IKEProposals: ikeProposal, ESPProposals: childProposal})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out strings.Builder
+	o, err := Options{Target: &Target{Gateway: gatewayAddress, Interface: peersLink, Source: routerAddress, Peers: []netip.Addr{peerAddress(0)}}, Quick: true, Out: &out}.withDefaults()
+	if err != nil {
+		t.Fatal(err)
+	}
+	rows, err := o.runForeign(t.Context(), l, outside)
+	t.Log(out.String())
+	if err != nil || len(rows) != 4 {
+		t.Fatalf("%d rows, %v", len(rows), err)
+	}
+	for _, r := range rows {
+		if r.Messages < quickMessages || r.Asked == 0 || len(r.Verdicts) != 2 {
+			t.Errorf("a row that says too little: %+v", r)
+		}
+	}
+	if err := judgeForeign(rows); err != nil {
+		t.Error(err)
+	}
+	swan.Process.Kill()
+	<-swan.Process.Done()
+	if rows, err := o.runForeign(t.Context(), l, outside); !errors.Is(err, ErrDown) || len(rows) != 0 {
+		t.Errorf("of a gateway that is dead: %d rows, %v", len(rows), err)
+	}
+}
+
+// What cannot be a target is refused before anything is sent.
+func TestForeignOptions(t *testing.T) {
+	good := Target{Gateway: gatewayAddress, Interface: "lo", Source: routerAddress}
+	for name, change := range map[string]func(*Options){
+		"no address":         func(o *Options) { o.Target.Gateway = netip.Addr{} },
+		"IPv6":               func(o *Options) { o.Target.Source = netip.MustParseAddr("2001:db8::1") },
+		"no interface":       func(o *Options) { o.Target.Interface = "" },
+		"a group":            func(o *Options) { o.Target.Peers = []netip.Addr{netip.MustParseAddr("224.0.0.1")} },
+		"a scenario of ours": func(o *Options) { o.Scenarios = []string{"replay"} },
+		"forged by nobody":   func(o *Options) { o.Scenarios = []string{"init-forged"} },
+	} {
+		target := good
+		o := Options{Target: &target, Binary: "unused"}
+		change(&o)
+		if _, err := o.withDefaults(); err == nil {
+			t.Errorf("%s was taken", name)
+		}
+	}
+	o, err := Options{Target: &good, Binary: "unused"}.withDefaults()
+	if err != nil || len(o.Scenarios) != 2 {
+		t.Errorf("scenarios %v, %v", o.Scenarios, err)
+	}
+}
