@@ -112,6 +112,12 @@ func (p *Planner) retry(most int) {
 // retries at each session that comes or goes.
 const retries = 4
 
+// Offers implements pipeline.Inline.
+func (p *Planner) Offers(id uint16) bool {
+	port := p.numbered(id)
+	return port != nil && port.missing == ""
+}
+
 // Open implements pipeline.Inline.
 func (p *Planner) Open(id uint16, sa *pipeline.InlineSA) (pipeline.InlineSession, error) {
 	p.mu.Lock()

@@ -296,7 +296,7 @@ func (cfg *Config) toC() C.struct_sp_config {
 		pool:             (*C.struct_rte_mempool)(cfg.Pool.Pointer()),
 		fragment_memory:  C.uint64_t(cfg.FragmentMemory),
 		fragment_timeout: cycles(cfg.FragmentTimeout),
-		secured:          flag(cfg.Inline != nil),
+		secured:          flag(cfg.offered()),
 	}
 	if cfg.LargePool != nil {
 		c.large_pool = (*C.struct_rte_mempool)(cfg.LargePool.Pointer())

@@ -17,6 +17,8 @@ import (
 // Inline makes sessions of a port for SAs: a NIC that does the work of ESP while it sends and receives. Package offload has the one for rte_security.
 // The data plane calls it from the control plane only, one call at a time.
 type Inline interface {
+	// Offers reports whether a port can have sessions. Where none can, workers look at no packet for what a port says of it.
+	Offers(port uint16) bool
 	// Open makes the session of one direction of an SA on a port, or says why there is none: the error's text is the refusal that operators see.
 	// It reads the key and does not keep it.
 	Open(port uint16, sa *InlineSA) (InlineSession, error)

@@ -37,6 +37,8 @@ type cardSession struct {
 	in       *referenceIn
 }
 
+func (c *card) Offers(uint16) bool { return true }
+
 func (c *card) Open(port uint16, sa *InlineSA) (InlineSession, error) {
 	if c.refuse != nil {
 		return InlineSession{}, c.refuse

@@ -7,6 +7,7 @@ import "C"
 
 import (
 	"fmt"
+	"slices"
 
 	"sallyport/pmd/ethdev"
 )
@@ -52,4 +53,9 @@ func (cfg *Config) validVLANs() error {
 		return fmt.Errorf("pipeline: %d ports of VLANs, want at most %d", tagged, limit)
 	}
 	return nil
+}
+
+// offered reports whether SAs can have sessions of any port.
+func (cfg *Config) offered() bool {
+	return cfg.Inline != nil && slices.ContainsFunc(cfg.Ports, func(p PortSpec) bool { return cfg.Inline.Offers(uint16(p.Port)) })
 }

@@ -188,6 +188,9 @@ func (g *gateway) configure() {
 	}
 }
 
+// Offers is pipeline.Inline's.
+func (g *gateway) Offers(uint16) bool { return true }
+
 // Open is pipeline.Inline's.
 func (g *gateway) Open(port uint16, sa *pipeline.InlineSA) (pipeline.InlineSession, error) {
 	e := &sa.Encapsulation
