@@ -28,6 +28,8 @@ type Config struct {
 	// AllocateSPI reserves an inbound SPI in the data plane for a Child SA under negotiation. The engine answers each reservation with
 	// InstallInbound and later RemoveInbound, or with ReleaseSPI. An error ends that negotiation only.
 	AllocateSPI func(peer, child string) (uint32, error)
+	// NameSPI makes an SPI for an IKE SA, and a cookie of IKEv1, of 64 random bits; the first 48 stay as they are. Nil: they are the SPI.
+	NameSPI func(random uint64) uint64
 	// LastInbound is when the inbound SA with this SPI last accepted a packet, the zero time if never. It spares liveness checks
 	// (RFC 7296 2.4) and counts for IdleTimeout. Nil: the engine sees IKE messages only.
 	LastInbound func(spi uint32) time.Time
@@ -41,6 +43,14 @@ type Config struct {
 	Observe func(Observation)
 	// MayMove reports whether a peer that was at one address may be at another: not at an own one, nor on the other side of the gateway. Nil: anywhere.
 	MayMove func(former, remote netip.AddrPort) bool
+}
+
+// Name is NameSPI, for engines.
+func (c *Config) Name(random uint64) uint64 {
+	if c.NameSPI == nil {
+		return random
+	}
+	return c.NameSPI(random)
 }
 
 // Start says who begins the negotiation of a Child SA.

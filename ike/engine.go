@@ -196,7 +196,7 @@ func (e *Engine) jitter(d time.Duration, share float64) time.Duration {
 // newSPI draws an SPI for an IKE SA. It is never zero (RFC 7296 3.1).
 func (e *Engine) newSPI() uint64 {
 	for {
-		spi := binary.BigEndian.Uint64(e.random(8))
+		spi := e.cfg.Name(binary.BigEndian.Uint64(e.random(8)))
 		if spi != 0 && e.sas[spi] == nil {
 			return spi
 		}

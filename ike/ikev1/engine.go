@@ -223,11 +223,11 @@ func (e *Engine) jitter(d time.Duration, share float64) time.Duration {
 	return random.Jitter(e.cfg.Random, d, share)
 }
 
-// newCookie draws our half of the name of an ISAKMP SA. It is never zero (RFC 2408 2.5.3): random octets, and no function of where the peer is,
-// for nobody but us has to recognise it.
+// newCookie draws our half of the name of an ISAKMP SA. It is never zero (RFC 2408 2.5.3): random octets and at most a hash of them, and no function of
+// where the peer is, for nobody but us has to recognise it.
 func (e *Engine) newCookie() uint64 {
 	for {
-		if cookie := binary.BigEndian.Uint64(e.random(8)); cookie != 0 && e.begun[cookie] == nil {
+		if cookie := e.cfg.Name(binary.BigEndian.Uint64(e.random(8))); cookie != 0 && e.begun[cookie] == nil {
 			return cookie
 		}
 	}

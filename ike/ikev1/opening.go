@@ -210,7 +210,8 @@ func (e *Engine) unkeptCookie(number openingNumber, opening []byte, d ike.Datagr
 	e.mac.Write(head)
 	e.mac.Write(opening[initiatorCookie:])
 	e.scratch = e.mac.Sum(head[:0])
-	return uint64(number)<<48 | max(1, binary.BigEndian.Uint64(e.scratch)>>16) // RFC 2408 2.5.3: never zero
+	const free = 1 << 16                                                                      // the least of the bits that a name leaves as they are
+	return e.cfg.Name(uint64(number)<<48 | max(free, binary.BigEndian.Uint64(e.scratch)>>16)) // RFC 2408 2.5.3: never zero
 }
 
 // free are those of peers whom IKEv2 has not taken over.
