@@ -180,7 +180,7 @@ type counts struct {
 func New() *Book {
 	return &Book{
 		filters: map[uint32]*Filter{}, peers: map[string]*peer{}, at: map[netip.Addr][]*peer{}, sas: map[Key]*SA{},
-		proven: map[string]bool{}, muted: map[netip.Addr]time.Time{}, groups: groups{}, inbound: newInbound(),
+		proven: map[string]bool{}, muted: map[netip.Addr]time.Time{}, groups: newGroups(), inbound: newInbound(),
 		counts: counts{ended: map[Reason]uint64{}, refused: map[Reason]uint64{}},
 	}
 }

@@ -498,14 +498,42 @@ func TestTooManyGroupSenders(t *testing.T) {
 		source = source.Next()
 		r.book.Group(r.now, netip.AddrPortFrom(source, 1), 17)
 	}
-	if len(r.book.groups) > groupsMax {
-		t.Errorf("%d senders are remembered", len(r.book.groups))
+	if n := len(r.book.groups.until); n > groupsMax {
+		t.Errorf("%d senders are remembered", n)
 	}
 	if a := r.ask(toServer, false); a.Refused != Group {
 		t.Errorf("answer %+v", a)
 	}
 	r.pass(GroupMemory)
 	r.made(toServer)
+}
+
+// A sender that found no room is not forgotten when others are: for five minutes from its packet on it may be anybody. Nor is one of whom the data plane
+// could tell nothing.
+// S-052
+func TestUnknownGroupSender(t *testing.T) {
+	for _, unknown := range []bool{false, true} {
+		r := newRig(t, generous, fileServer)
+		source := addr("198.18.0.0")
+		if !unknown {
+			for range groupsMax {
+				source = source.Next()
+				r.book.Group(r.now, netip.AddrPortFrom(source, 1), 17)
+			}
+		}
+		r.pass(GroupMemory - time.Second)
+		if unknown {
+			r.book.Group(r.now, netip.AddrPort{}, 0)
+		} else {
+			r.book.Group(r.now, netip.AddrPortFrom(source.Next(), 1), 17)
+		}
+		r.pass(GroupMemory - time.Second)
+		if a := r.ask(toServer, false); a.Refused != Group {
+			t.Errorf("unknown %v: answer %+v", unknown, a)
+		}
+		r.pass(time.Second)
+		r.made(toServer)
+	}
 }
 
 // A configuration that no longer allows it ends what there is: without fallback, with another traffic, without the peer,

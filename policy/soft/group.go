@@ -20,39 +20,40 @@ type sender struct {
 }
 
 // groups remembers who sent to a group: what a packet to them answers was never asked of one host, and no soft SA comes
-// of it (S-052).
-type groups map[sender]time.Time // until when
+// of it (S-052). Whoever sent and cannot be remembered may be anybody, and for as long as one is remembered each packet may be an answer.
+type groups struct {
+	until  map[sender]time.Time
+	anyone time.Time // until when it may be anybody
+}
 
-// note remembers a sender.
-func (g groups) note(now time.Time, s sender) {
-	if _, known := g[s]; !known && len(g) >= groupsMax {
+func newGroups() groups { return groups{until: map[sender]time.Time{}} }
+
+// note remembers a sender, of whom nothing may be known.
+func (g *groups) note(now time.Time, s sender) {
+	if _, known := g.until[s]; !known && len(g.until) >= groupsMax {
 		g.forget(now)
 	}
-	if _, known := g[s]; known || len(g) < groupsMax {
-		g[s] = now.Add(GroupMemory)
+	if _, known := g.until[s]; !s.source.IsValid() || !known && len(g.until) >= groupsMax {
+		g.anyone = now.Add(GroupMemory)
+		return
 	}
+	g.until[s] = now.Add(GroupMemory)
 }
 
 // forget drops those whose time is over.
-func (g groups) forget(now time.Time) {
-	for s, until := range g {
+func (g *groups) forget(now time.Time) {
+	for s, until := range g.until {
 		if !now.Before(until) {
-			delete(g, s)
+			delete(g.until, s)
 		}
 	}
 }
 
-// answers reports whether a packet may be the answer to one to a group. Where no sender can be remembered any more, each may
-// be.
-func (g groups) answers(now time.Time, p policy.Packet) bool {
-	if p.Destination.IsMulticast() {
+// answers reports whether a packet may be the answer to one to a group.
+func (g *groups) answers(now time.Time, p policy.Packet) bool {
+	if p.Destination.IsMulticast() || now.Before(g.anyone) {
 		return true
 	}
-	if len(g) >= groupsMax {
-		if g.forget(now); len(g) >= groupsMax {
-			return true
-		}
-	}
-	until, sent := g[sender{netip.AddrPortFrom(p.Destination, p.DestinationPort), p.Protocol}]
+	until, sent := g.until[sender{netip.AddrPortFrom(p.Destination, p.DestinationPort), p.Protocol}]
 	return sent && now.Before(until)
 }
