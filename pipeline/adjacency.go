@@ -16,6 +16,9 @@ type adjacencyTable struct {
 	index map[neighbourKey]uint16
 	keys  []neighbourKey // by index
 	free  []uint16
+	// shares are the ports', as those of neighbours. An index that is no neighbour's any more counts until it is free: whose neighbours come and go
+	// faster than grace periods pass uses up none but its own port's.
+	shares portShares
 }
 
 // left is how many neighbours can still be added.
@@ -30,7 +33,14 @@ func (t *adjacencyTable) add(key neighbourKey) uint16 {
 		t.keys = append(t.keys, key)
 	}
 	t.index[key] = i
+	t.shares.take(key.Port)
 	return i
+}
+
+// give makes an index free that nothing refers to any more.
+func (t *adjacencyTable) give(i uint16) {
+	t.free = append(t.free, i)
+	t.shares.give(t.keys[i].Port, 1)
 }
 
 // adjacency is the index of a neighbour, unresolved if it is new.
@@ -39,11 +49,11 @@ func (d *Dataplane) adjacency(key neighbourKey) (uint16, error) {
 	if i, ok := t.index[key]; ok {
 		return i, nil
 	}
-	if t.left(d.cfg.MaxAdjacencies) == 0 {
+	if !t.shares.room(key.Port) {
 		d.reclaimAdjacencies()
 	}
-	if t.left(d.cfg.MaxAdjacencies) == 0 {
-		return 0, fmt.Errorf("pipeline: neighbour %s on port %s: all %d adjacencies are in use", key.Address, d.cfg.Ports[key.Port].Name, d.cfg.MaxAdjacencies)
+	if !t.shares.room(key.Port) {
+		return 0, fmt.Errorf("pipeline: neighbour %s on port %s: its share of %d adjacencies is in use", key.Address, d.cfg.Ports[key.Port].Name, d.cfg.MaxAdjacencies)
 	}
 	i := t.add(key)
 	rc := C.sp_adjacency_set(d.c, C.uint16_t(i), d.cPort(key.Port), nil)
@@ -52,7 +62,7 @@ func (d *Dataplane) adjacency(key neighbourKey) (uint16, error) {
 	}
 	if rc != 0 {
 		delete(t.index, key)
-		t.free = append(t.free, i)
+		t.give(i)
 		return 0, fmt.Errorf("pipeline: neighbour %s on port %s: %w", key.Address, d.cfg.Ports[key.Port].Name, errno(rc))
 	}
 	return i, nil
@@ -96,7 +106,9 @@ func (d *Dataplane) reclaimAdjacencies() {
 	}
 	C.sp_generation_bump(d.c)
 	d.retire(func() error {
-		t.free = append(t.free, indices...)
+		for _, i := range indices {
+			t.give(i)
+		}
 		return nil
 	})
 }

@@ -302,8 +302,12 @@ static void free_jobs(IMB_MGR *manager)
 	rte_free(manager);
 }
 
-static int create_punt_queues(struct sp_dataplane *dp, struct sp_worker *w, uint32_t entries)
+static int create_punt_queues(struct sp_dataplane *dp, struct sp_worker *w, const struct sp_config *c)
 {
+	const uint32_t entries = c->punt_entries, own = RTE_MAX(entries / 2 / c->n_ports, 1u);
+
+	w->link.own = own;
+	w->link.common = entries - RTE_MIN(own * c->n_ports, entries);
 	for (uint32_t i = 0; i < SP_CLASS_COUNT; i++) {
 		w->punt[i].ring = create_ring(dp, entries, RING_F_SP_ENQ | RING_F_SC_DEQ);
 		if (w->punt[i].ring == NULL)
@@ -331,7 +335,7 @@ static int create_worker(struct sp_dataplane *dp, const struct sp_config *c, uin
 	w->inject = create_ring(dp, c->inject_entries, RING_F_SP_ENQ | RING_F_SC_DEQ);
 	w->handover = create_ring(dp, c->handover_entries, RING_F_SC_DEQ);
 	if (w->flows == NULL || w->flows6 == NULL || w->filters == NULL || w->own == NULL || w->tally == NULL || w->inject == NULL || w->handover == NULL ||
-	    create_punt_queues(dp, w, c->punt_entries) != 0 || create_jobs(dp, w) != 0)
+	    create_punt_queues(dp, w, c) != 0 || create_jobs(dp, w) != 0)
 		goto no_memory;
 	sp_tally_init(w->tally, c->tally_entries);
 	for (uint32_t i = 0; i < c->n_ports; i++) {

@@ -252,6 +252,16 @@ struct sp_punt_queue {
 	uint64_t queued, full; /* as in struct sp_punt_counters */
 };
 
+/*
+ * What each port has in the queue of ARP and neighbour discovery. A port has `own` places that nobody else can take, and more as long as fewer than `common` of all are in use:
+ * with own for each port beside common in the queue, whatever one port fills, each other finds its own.
+ */
+struct sp_link_shares {
+	uint32_t own, common;
+	uint32_t queued[SP_MAX_PORTS]; /* packets ever, the worker's */
+	uint32_t taken[SP_MAX_PORTS] __rte_cache_aligned; /* the control thread's */
+};
+
 /* A packet of the run at hand that is too long for the path until it is cut. */
 struct sp_oversize {
 	struct sp_packet *packet;
@@ -301,6 +311,8 @@ struct sp_worker {
 	struct sp_async_queue devices[SP_MAX_CRYPTO_DEVICES];
 	struct rte_ring *inject, *handover;
 	struct sp_punt_queue punt[SP_CLASS_COUNT];
+	struct sp_link_shares link;
+	uint64_t untold;                    /* packets to groups that Go could not be told of */
 	struct sp_sa_out **own;             /* by cell: outbound SAs that no other worker sends by */
 	struct sp_reassembly *reassembly;
 	struct sp_oversize oversize[SP_BURST];

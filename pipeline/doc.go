@@ -10,6 +10,7 @@
 //  2. parse.c: Ethernet and IPv4. What is malformed is a counted drop; ARP goes to Go; ESP for an own address to stage 7.
 //     parse_ipv6.c: IPv6 frames, put aside by parse.c as a burst of their own; neighbour discovery goes to Go.
 //     reassemble.c: fragments wait for the others of their packet, which goes on as if it had arrived whole.
+//     link.c: ARP and neighbour discovery, of which Go gets what can mean anything to it.
 //  3. flow_cache.c: the memo of what was decided for a 5-tuple and port role, never state that admits a reverse packet.
 //     flow_cache6.c: the same for IPv6, in a table of its own.
 //  4. classify.c: on a miss, the compiled policy, which acl_match.c asks, the route and the next hop. classify6.c: for IPv6.

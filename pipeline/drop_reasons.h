@@ -13,6 +13,9 @@
 	X(OTHER_MAC, "other_mac")                         /* unicast to another station's MAC address */ \
 	X(LINK_BROADCAST, "link_broadcast")               /* unicast IP inside a link-layer broadcast (RFC 1812 5.3.4) */ \
 	X(ETHER_TYPE, "ether_type")                       /* neither IPv4, IPv6 nor ARP */ \
+	X(ARP_ND_INVALID, "arp_nd_invalid")               /* ARP or neighbour discovery that is malformed, or in another station's name than its frame's */ \
+	X(ARP_ND_OTHER, "arp_nd_other")                   /* asks for an address that is not the port's */ \
+	X(ARP_ND_UNASKED, "arp_nd_unasked")               /* answers what nobody here has asked */ \
 	X(UNKNOWN_VLAN, "unknown_vlan")                   /* tagged with a VLAN that no port of the device has, untagged where no port is, or tagged twice */ \
 	X(IP_VERSION, "ip_version")                       /* the version field is not the EtherType's */ \
 	X(IP_HEADER_LENGTH, "ip_header_length")           /* IHL below 5 or beyond the packet */ \

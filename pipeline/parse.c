@@ -113,7 +113,7 @@ static __rte_noinline int unusual_frame(struct sp_worker *w, const struct sp_por
 	if (station != port->mac && !(station >> MAC_BITS_UNUSED & MAC_GROUP)) {
 		reason = SP_DROP_OTHER_MAC;
 	} else if (type == ETHER_TYPE_ARP) {
-		sp_punt_frame(w, m, SP_PUNT_ARP, 0);
+		sp_link_arp(w, m);
 		return 0;
 	} else if (type == ETHER_TYPE_IPV6) {
 		w->aside[w->n_aside++] = m;

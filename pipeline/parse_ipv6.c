@@ -163,7 +163,7 @@ static __rte_noinline int unusual_frame(struct sp_worker *w, const struct sp_por
 		return 0;
 	}
 	if (is_neighbour_discovery(w, packet)) {
-		sp_punt_frame(w, packet->p.mbuf, SP_PUNT_ND, 0);
+		sp_link_discovery(w, packet);
 		return 0;
 	}
 	return 1;

@@ -15,12 +15,25 @@
 #define IKE_SPI_LENGTH 8
 #define NON_ESP_MARKER 4 /* bytes in front of it on port 4500 (RFC 3948 2.2) */
 
+/* Whether a port may have one more packet of ARP or neighbour discovery wait, and it is noted if so. */
+static int take_link_share(struct sp_worker *w, uint16_t port)
+{
+	struct sp_link_shares *s = &w->link;
+	const uint32_t waiting = s->queued[port] - __atomic_load_n(&s->taken[port], __ATOMIC_ACQUIRE);
+	const struct rte_ring *ring = w->punt[SP_CLASS_LINK].ring;
+
+	if (rte_ring_full(ring) || (waiting >= s->own && rte_ring_count(ring) >= s->common))
+		return 0;
+	s->queued[port]++;
+	return 1;
+}
+
 static int punt(struct sp_worker *w, struct rte_mbuf *m, enum sp_punt kind, enum sp_punt_class punt_class)
 {
 	struct sp_punt_queue *q = &w->punt[punt_class];
 
 	sp_priv(m)->kind = (uint8_t)kind;
-	if (likely(rte_ring_sp_enqueue(q->ring, m) == 0)) {
+	if (likely((punt_class != SP_CLASS_LINK || take_link_share(w, m->port)) && rte_ring_sp_enqueue(q->ring, m) == 0)) {
 		q->queued++;
 		return 1;
 	}
@@ -197,7 +210,7 @@ void sp_notice_tick(struct sp_dataplane *dp)
 }
 
 /* Up to n packets of one class. */
-static uint32_t take(const struct sp_worker *w, enum sp_punt_class punt_class, struct sp_exception *out, uint32_t n)
+static uint32_t take(struct sp_worker *w, enum sp_punt_class punt_class, struct sp_exception *out, uint32_t n)
 {
 	struct rte_mbuf *mbufs[SP_BURST];
 	uint32_t total = 0;
@@ -228,6 +241,11 @@ static uint32_t take(const struct sp_worker *w, enum sp_punt_class punt_class, s
 				.kind = priv->kind,
 				.punt_class = (uint8_t)punt_class,
 			};
+			if (punt_class == SP_CLASS_LINK) {
+				uint32_t *gone = &w->link.taken[mbufs[i]->port];
+
+				__atomic_store_n(gone, *gone + 1, __ATOMIC_RELEASE);
+			}
 		}
 	}
 	return total;

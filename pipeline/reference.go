@@ -125,7 +125,7 @@ func (r *reference) process(port int, frame []byte) outcome {
 	}
 	switch binary.BigEndian.Uint16(frame[12:]) {
 	case etherTypeARP:
-		return outcome{Disposition: packetARP}
+		return r.arp(port, frame)
 	case etherTypeIPv6:
 		return r.process6(port, frame)
 	case etherTypeIPv4:
@@ -144,6 +144,23 @@ func (r *reference) process(port int, frame []byte) outcome {
 		return r.fragment(port, ip)
 	}
 	return r.received(&journey{ip: ip, tuple: packetOf(ip), port: port, role: r.ports[port].referenceRole(), inCell: arrivedClear})
+}
+
+// arp is for the slow path if it asks for an address of the port, or is from a neighbour that was asked for.
+func (r *reference) arp(port int, frame []byte) outcome {
+	m, ok := parseARP(frame)
+	_, known := r.neighbours[neighbourKey{Port: port, Address: m.senderAddr}]
+	switch {
+	case !ok || m.op != arpRequestOp && m.op != arpReplyOp:
+		return dropped("arp_nd_invalid")
+	case r.own.on(port, m.senderAddr):
+		return dropped("bad_source")
+	case !r.own.on(port, m.targetAddr):
+		return dropped("arp_nd_other")
+	case m.op == arpReplyOp && !known:
+		return dropped("arp_nd_unasked")
+	}
+	return outcome{Disposition: packetARP}
 }
 
 // fragment takes a fragment that arrived in clear to its end, or its packet if that is now complete.

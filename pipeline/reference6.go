@@ -1,6 +1,9 @@
 package pipeline
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"net/netip"
+)
 
 // The reference for IPv6.
 
@@ -18,7 +21,7 @@ func (r *reference) process6(port int, frame []byte) outcome {
 	case isFragment(reason):
 		return r.fragment(port, ip)
 	case r.isDiscovery(port, ip):
-		return outcome{Disposition: packetDiscovery}
+		return r.discovery(port, ip)
 	}
 	return r.received(&journey{ip: ip, tuple: tupleOf(ip), port: port, role: r.ports[port].referenceRole(), inCell: arrivedClear})
 }
@@ -53,6 +56,25 @@ func (r *reference) isDiscovery(port int, p ipv6) bool {
 		}
 	}
 	return false
+}
+
+// discovery is arp for IPv6.
+func (r *reference) discovery(port int, p ipv6) outcome {
+	_, body := p.upper()
+	if len(body) < discoveryLen || body[1] != 0 || body[8] == 0xff {
+		return dropped("arp_nd_invalid")
+	}
+	target := netip.AddrFrom16([16]byte(body[8:24]))
+	_, known := r.neighbours[neighbourKey{Port: port, Address: target}]
+	switch {
+	case r.own.on(port, p.source()):
+		return dropped("bad_source")
+	case body[0] == icmp6Solicitation && !r.own.on(port, target):
+		return dropped("arp_nd_other")
+	case body[0] == icmp6Advertisement && !known:
+		return dropped("arp_nd_unasked")
+	}
+	return outcome{Disposition: packetDiscovery}
 }
 
 // parseIPv6 checks a fixed header and the extension headers behind it, and cuts the packet to its length.

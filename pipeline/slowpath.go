@@ -56,7 +56,7 @@ type event func(Handler)
 func newSlowPath(cfg *Config) slowPath {
 	s := slowPath{
 		neighbours:  newNeighbours[heldMbuf](defaultNeighbourLimits(cfg.MaxAdjacencies), len(cfg.Ports)),
-		adjacencies: adjacencyTable{index: map[neighbourKey]uint16{}},
+		adjacencies: adjacencyTable{index: map[neighbourKey]uint16{}, shares: newPortShares(cfg.MaxAdjacencies, len(cfg.Ports))},
 		held:        newHoldQueue[heldMbuf](cfg.holdLimits()),
 		early:       earlyQueue[heldMbuf]{},
 		earlyCounts: make([]earlyCounts, len(cfg.Ports)+1),

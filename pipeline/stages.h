@@ -177,6 +177,11 @@ void sp_transmit_esp(struct sp_worker *w, const struct sp_sa_out *sa, struct rte
 void sp_tx_flush_port(struct sp_worker *w, uint16_t port);
 void sp_tx_flush(struct sp_worker *w);
 
+/* link.c: ARP in a frame of at least SP_L2_LENGTH bytes; a neighbour solicitation or advertisement. To Go if it can mean anything to us, else dropped. */
+struct sp_packet6;
+void sp_link_arp(struct sp_worker *w, struct rte_mbuf *m);
+void sp_link_discovery(struct sp_worker *w, const struct sp_packet6 *packet);
+
 /* punt.c: frames as received, and packets for us out of the classifier */
 void sp_punt_frame(struct sp_worker *w, struct rte_mbuf *m, enum sp_punt kind, uint32_t filter);
 void sp_punt_delivered(struct sp_worker *w, const struct sp_packet *packet, enum sp_punt kind);
