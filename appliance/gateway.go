@@ -278,7 +278,7 @@ func (g *Gateway) portSpecs() []pipeline.PortSpec {
 func (g *Gateway) manage() error {
 	use := newLastUse(g.plane)
 	g.certificates = newCertificates(g.cfg.State, g.log)
-	cfg := ike.Config{Random: rand.Reader, LastInbound: use.inbound, LastOutbound: use.outbound, MayMove: g.plane.Plausible}
+	cfg := ike.Config{Random: rand.Reader, LastInbound: use.inbound, LastOutbound: use.outbound, MayMove: g.plane.Plausible, NameSPI: g.plane.IKESPI}
 	if g.keyLog != nil {
 		cfg.KeyLog = g.keyLog.write
 	}

@@ -9,12 +9,12 @@ import (
 )
 
 // The queues of the inbox, in the order in which they are served. As those of the data plane, which are longer and in C, they keep apart what anybody
-// can make a flood of: first messages from the others, because they can be forged in any name, and strangers from peers, because there are more
-// forged addresses than peers. What the data plane asks for is apart from both: hosts behind the gateway can make many tunnels necessary at once.
+// can make a flood of: first messages from the others, because they can be forged in any name, strangers from peers, because there are more
+// forged addresses than peers, and later messages that name no IKE SA of ours from those that do, whose SPI nobody can forge who has not seen it. What the data plane asks for is apart from both: hosts behind the gateway can make many tunnels necessary at once.
 const (
-	queueContinue         = iota // messages from a peer's address that go on with an exchange
+	queueContinue         = iota // messages that name an IKE SA of ours
 	queueOwn                     // packets that want an SA, peers that have moved
-	queueContinueStranger        // as queueContinue, from elsewhere
+	queueContinueStranger        // others that go on with an exchange, whatever address they come from
 	queueBegin                   // messages from a peer's address that begin a negotiation
 	queueBeginStranger           // as queueBegin, from elsewhere
 	queueCount

@@ -213,7 +213,8 @@ type Datagram struct {
 	Local, Remote netip.AddrPort
 	Payload       []byte // without the non-ESP marker of RFC 3948 section 2.2
 	NonESPMarker  bool   // there was one
-	Known         bool   // Remote is an address of a peer (KnowPeers)
+	// Known says that it names an IKE SA of ours (IKESPI) or, if its responder has no SPI yet, that Remote is an address of a peer (KnowPeers).
+	Known bool
 }
 
 // Acquire is a packet that needs an SA that is not there.

@@ -400,6 +400,7 @@ struct sp_dataplane *sp_dataplane_create(const struct sp_config *c, char *error,
 	dp->socket = c->socket;
 	dp->pool = c->pool;
 	dp->large_pool = c->large_pool;
+	memcpy(dp->secret, c->secret, sizeof(dp->secret));
 	dp->n_workers = c->n_workers;
 	dp->max_cells = c->max_cells;
 	dp->max_adjacencies = c->max_adjacencies;

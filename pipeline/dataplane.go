@@ -63,6 +63,7 @@ type Dataplane struct {
 	// alive is held while a snapshot is built without mu.
 	alive    sync.RWMutex
 	c        *C.struct_sp_dataplane
+	secret   [2]C.uint64_t // the workers'; it never changes
 	graves   graveyard
 	policy   published
 	filters  *filterSlots
@@ -100,6 +101,7 @@ func New(cfg Config) (*Dataplane, error) {
 	if c.n_crypto_devices = C.uint32_t(len(devices)); len(devices) > 0 {
 		c.crypto_descriptors = C.uint32_t(cfg.Crypto.Descriptors())
 	}
+	c.secret = newSecret()
 	text := make([]byte, errorTextLen)
 	handle := C.sp_dataplane_create(&c, (*C.char)(unsafe.Pointer(&text[0])), errorTextLen)
 	if handle == nil {
@@ -110,6 +112,7 @@ func New(cfg Config) (*Dataplane, error) {
 		portIDs:  cfg.portIDs(),
 		ports:    map[uint16]int{},
 		c:        handle,
+		secret:   c.secret,
 		filters:  newFilterSlots(maxFilters),
 		cells:    cellTable{byName: map[string]CellID{}},
 		sad:      newSAD(spis, &cfg),

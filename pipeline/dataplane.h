@@ -29,6 +29,7 @@ _Static_assert(SP_PORT_SLOTS <= 64, "ports are bits of a word");
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "header fields are composed for little-endian");
 
 #define SP_TX_BUFFER 64
+#define SP_TOLD 1024 /* places to remember who was told of, a power of two */
 #define SP_EVENTS 256 /* of a worker that wait for the control thread */
 
 /* ---- next hops and policy ---- */
@@ -360,7 +361,10 @@ struct sp_dataplane {
 	uint8_t idle;
 	uint8_t stop;
 	uint8_t lost[SP_MAX_CRYPTO_DEVICES]; /* devices that have stopped answering a worker, in the order of all workers: nothing is given to them any more */
-	uint8_t tick;                      /* counts the slow path's ticks: once in each a cell may tell of what it drops */
+	uint32_t tick;                     /* counts the slow path's ticks: once in each Go is told of the same thing that is dropped */
+	uint32_t *heard;                   /* by position in `peers`: `tick` when Go was last told that something came from there to a port of IKE */
+	uint64_t told[SP_TOLD];            /* who sent to a group, as a hash whose last bits are those of `tick` when Go was told */
+	uint64_t secret[2];
 
 	struct sp_early *early;            /* as sad */
 	uint32_t early_limit, early_waiting; /* packets of all its entries: at most, and at this moment */

@@ -27,17 +27,18 @@ enum sp_punt {
 /*
  * Each worker has a queue to the slow path for each of these, X(symbol, name), so that whoever floods one takes nothing from the others. What a flood is made of decides the
  * line between two of them. Anybody can send first messages of IKE, in any name: they stand apart from those that go on with an exchange, or a flood in a peer's name would cost
- * that peer the exchanges that it has begun. Whoever is no peer has queues of its own, because there are more forged addresses than peers. A scan of an attached subnet makes packets
+ * that peer the exchanges that it has begun. Later messages can be forged as well, but not the SPI that the gateway gave: those that name no IKE SA of ours are nobody's, whatever
+ * address they come from. Whoever is no peer has queues of its own, because there are more forged addresses than peers. A scan of an attached subnet makes packets
  * wait for neighbours; those that wait for an SA must not suffer for it, nor a new tunnel's first packets for either. The order is that in which they are served.
  */
 #define SP_PUNT_CLASSES(X) \
 	X(LINK, "arp_nd")                             /* ARP and neighbour discovery */ \
-	X(IKE, "ike")                                 /* IKE from a peer's address that goes on with an exchange: its responder's SPI is not zero */ \
+	X(IKE, "ike")                                 /* IKE with an SPI that the gateway has given to an IKE SA */ \
 	X(EARLY, "early")                             /* ESP and AH that came before its SA */ \
 	X(ACQUIRE, "acquire")                         /* packets that wait for an SA */ \
 	X(NOTICE, "notice")                           /* dropped packets that IKE is told of: in clear for a tunnel that waits for its SA, or for a group */ \
 	X(NEIGHBOUR, "neighbour")                     /* packets that wait for a neighbour */ \
-	X(IKE_STRANGER, "ike_stranger")               /* as IKE, from the address of nobody known */ \
+	X(IKE_STRANGER, "ike_stranger")               /* IKE that goes on with something else: its responder's SPI is not zero, and none is ours */ \
 	X(IKE_BEGIN, "ike_begin")                     /* other IKE from a peer's address: first messages, and what is none */ \
 	X(LOCAL, "local")                             /* ICMP and all else to the gateway, and packets that it answers with ICMP */ \
 	X(IKE_BEGIN_STRANGER, "ike_begin_stranger")   /* as IKE_BEGIN, from the address of nobody known */

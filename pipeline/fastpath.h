@@ -163,6 +163,13 @@ uint32_t sp_release(struct sp_dataplane *dp, uint32_t worker, struct rte_mbuf **
 /* ---- peers ---- */
 
 /*
+ * Makes of 64 random bits an SPI of ours, by which messages are known to be for an IKE SA of ours: it ends with a hash of the rest. Whoever has not seen one can make none, and
+ * there is no table to keep. One time of 65,536 what is guessed is right.
+ */
+uint64_t sp_ike_spi(const uint64_t secret[2], uint64_t random);
+/* siphash.h's, for its vectors. */
+uint64_t sp_keyed_hash(const uint64_t key[2], const uint64_t *words, uint32_t n);
+/*
  * Whose IKE is not a stranger's: the far ends of tunnels, as an IPv6 address or as ::ffff:0:0/96. It decides which queue their datagrams wait in and nothing else, so that an
  * address that finds no room (-ENOSPC) costs its peer no more than the company of strangers.
  */

@@ -9,10 +9,12 @@
 
 #include "classify.h"
 #include "mbuf.h"
+#include "siphash.h"
 
-/* Of the IKE header (RFC 7296 3.1, RFC 2408 3.1). */
-#define IKE_RESPONDER_SPI 8
+/* Of the IKE header (RFC 7296 3.1, RFC 2408 3.1): both SPIs, the initiator's first. */
 #define IKE_SPI_LENGTH 8
+#define IKE_SPI_TAG 0xffff /* bits of an SPI of ours that are a hash of the others */
+#define TICK_BITS 24 /* beside a hash of 40: they come again after 19 days */
 #define NON_ESP_MARKER 4 /* bytes in front of it on port 4500 (RFC 3948 2.2) */
 
 /* Whether a port may have one more packet of ARP or neighbour discovery wait, and it is noted if so. */
@@ -59,7 +61,8 @@ static enum sp_punt_class class_of(enum sp_punt kind)
 	}
 }
 
-static int from_peer(const struct sp_dataplane *dp, const uint8_t *l3)
+/* Whose address a packet comes from: its position in the table of peers, negative for none's. */
+static int peer_of(const struct sp_dataplane *dp, const uint8_t *l3)
 {
 	uint8_t address[SP_IPV6_ADDRESS] = {[10] = 0xff, [11] = 0xff};
 
@@ -67,23 +70,41 @@ static int from_peer(const struct sp_dataplane *dp, const uint8_t *l3)
 		memcpy(address, l3 + 8, SP_IPV6_ADDRESS);
 	else
 		memcpy(address + 12, l3 + 12, 4);
-	return rte_hash_lookup(dp->peers, address) >= 0;
+	return rte_hash_lookup(dp->peers, address);
 }
 
-/* Whether a datagram can be a message that goes on with an exchange. Every byte that is read lies within the IP packet; the lengths of UDP are Go's to check. */
-static int goes_on(const struct sp_packet *p)
+uint64_t sp_ike_spi(const uint64_t secret[2], uint64_t random)
 {
-	const uint32_t headers = sp_is_ipv6(p->l3) ? ((const struct sp_packet6 *)p)->l4 : sp_ipv4_header_length(p->l3);
-	const uint32_t at = headers + SP_UDP_LENGTH + (p->key.destination_port == SP_PORT_IKE_NAT ? NON_ESP_MARKER : 0) + IKE_RESPONDER_SPI;
+	const uint64_t free = random & ~(uint64_t)IKE_SPI_TAG;
 
-	return p->length >= at + IKE_SPI_LENGTH && sp_load64(p->l3 + at) != 0;
+	return free | (sp_siphash(secret, &free, 1) & IKE_SPI_TAG);
 }
 
+uint64_t sp_keyed_hash(const uint64_t key[2], const uint64_t *words, uint32_t n)
+{
+	return sp_siphash(key, words, n);
+}
+
+static int is_ours(const struct sp_dataplane *dp, uint64_t spi)
+{
+	return spi != 0 && sp_ike_spi(dp->secret, spi) == spi;
+}
+
+/* Every byte that is read lies within the IP packet; the lengths of UDP are Go's to check. Who of the two began does not matter: a message of IKEv1 does not even say it. */
 static enum sp_punt_class class_of_ike(const struct sp_dataplane *dp, const struct sp_packet *p)
 {
-	if (from_peer(dp, p->l3))
-		return goes_on(p) ? SP_CLASS_IKE : SP_CLASS_IKE_BEGIN;
-	return goes_on(p) ? SP_CLASS_IKE_STRANGER : SP_CLASS_IKE_BEGIN_STRANGER;
+	const uint32_t headers = sp_is_ipv6(p->l3) ? ((const struct sp_packet6 *)p)->l4 : sp_ipv4_header_length(p->l3);
+	const uint32_t at = headers + SP_UDP_LENGTH + (p->key.destination_port == SP_PORT_IKE_NAT ? NON_ESP_MARKER : 0);
+
+	if (p->length >= at + 2 * IKE_SPI_LENGTH) {
+		const uint64_t initiator = rte_be_to_cpu_64(sp_load64(p->l3 + at)), responder = rte_be_to_cpu_64(sp_load64(p->l3 + at + IKE_SPI_LENGTH));
+
+		if (is_ours(dp, responder) || is_ours(dp, initiator))
+			return SP_CLASS_IKE;
+		if (responder != 0)
+			return SP_CLASS_IKE_STRANGER;
+	}
+	return peer_of(dp, p->l3) >= 0 ? SP_CLASS_IKE_BEGIN : SP_CLASS_IKE_BEGIN_STRANGER;
 }
 
 /* Hands over for good. */

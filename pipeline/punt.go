@@ -6,6 +6,8 @@ package pipeline
 import "C"
 
 import (
+	"crypto/rand"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -59,6 +61,27 @@ func (d *Dataplane) punts() (list []PuntCounters) {
 		list = append(list, PuntCounters{Class: C.GoString(C.sp_punt_class_name(class)), Queued: uint64(c.queued), Full: uint64(c.full), Waiting: uint64(c.waiting)})
 	}
 	return list
+}
+
+// IKESPI makes of 64 random bits an SPI, or a cookie of IKEv1, for an IKE SA of ours. Workers know messages that name one, wherever they come from, and have them
+// wait apart from those that anybody can write. It is good for this data plane alone.
+func (d *Dataplane) IKESPI(random uint64) uint64 {
+	return uint64(C.sp_ike_spi(&d.secret[0], C.uint64_t(random)))
+}
+
+// newSecret is what nobody outside can know.
+func newSecret() (secret [2]C.uint64_t) {
+	var b [16]byte
+	_, _ = rand.Read(b[:]) // which never fails
+	for i := range secret {
+		secret[i] = C.uint64_t(binary.LittleEndian.Uint64(b[8*i:]))
+	}
+	return secret
+}
+
+// keyedHash is the workers' hash of words under a secret.
+func keyedHash(secret [2]uint64, words ...uint64) uint64 {
+	return uint64(C.sp_keyed_hash((*C.uint64_t)(&secret[0]), (*C.uint64_t)(&words[0]), C.uint32_t(len(words))))
 }
 
 // peerBook counts why an address is a peer's: it is told to be one, or is where outbound SAs send to.

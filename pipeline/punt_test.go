@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"encoding/binary"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -28,6 +29,17 @@ var somebody = netip.MustParseAddr("198.51.100.9")
 func ikeMessage(responder byte) []byte {
 	b := make([]byte, 28)
 	b[7], b[15] = 1, responder
+	return b
+}
+
+// ourIKE is the same of an IKE SA of the gateway's, whose SPI it has given.
+func (r *rig) ourIKE(initiator bool) []byte {
+	b := ikeMessage(1)
+	at := 8
+	if initiator {
+		at = 0
+	}
+	binary.BigEndian.PutUint64(b[at:], r.d.IKESPI(r.random.Uint64()))
 	return b
 }
 
@@ -66,11 +78,11 @@ func (s *siege) frame(class string, i int) (port int, frame []byte) {
 	case classLink:
 		return lan, arpMessage{op: arpRequestOp, senderMAC: hostMAC, senderAddr: lanHost, targetAddr: lanOwn}.frame(broadcastMAC)
 	case classIKE:
-		return wan, ikeFrom(peer, ikeMessage(1))
+		return wan, ikeFrom(peer, s.ourIKE(i%2 == 0))
 	case classIKEBegin:
 		return wan, ikeFrom(peer, ikeMessage(0))
-	case classIKEStranger:
-		return wan, ikeFrom(somebody, ikeMessage(1))
+	case classIKEStranger: // in whoever's name
+		return wan, ikeFrom([]netip.Addr{somebody, peer}[i%2], ikeMessage(1))
 	case classIKEBeginStranger:
 		return wan, ikeFrom(somebody, ikeMessage(0))
 	case classEarly:
@@ -247,8 +259,9 @@ func TestStalledSlowPathForwards(t *testing.T) {
 	}
 }
 
-// The queue of an IKE datagram: by whether it goes on with an exchange, and by whose address it comes from. Peers are those that are named and those that SAs
-// send to, wherever these have moved.
+// The queue of an IKE datagram. What goes on with an exchange is ours if it names an IKE SA of ours, from wherever it comes; nobody's if not, in a peer's name too: a flood of
+// forged later messages costs no peer a place (S-089). What begins one is a peer's by its address. Peers are those that are named and those that SAs send to, wherever these have
+// moved.
 func TestClassesOfIKE(t *testing.T) {
 	r := newRig6(t, rigOptions{rules: []rule{siteRule, siteRule6}})
 	named, moved := netip.MustParseAddr("203.0.113.7"), netip.MustParseAddr("203.0.113.8")
@@ -277,17 +290,23 @@ func TestClassesOfIKE(t *testing.T) {
 	own := []netip.Addr{wanOwn, wanOwn6}
 	for i, a := range []netip.Addr{named, named6} {
 		for _, known := range []bool{false, true, false} {
-			begin, on := classIKEBeginStranger, classIKEStranger
+			begin := classIKEBeginStranger
 			if known {
-				begin, on = classIKEBegin, classIKE
+				begin = classIKEBegin
 			}
 			what := fmt.Sprintf("%s known %v", a, known)
-			want(what, at(a, own[i], portIKE, ikeMessage(0)), begin)
-			want(what, at(a, own[i], portIKE, ikeMessage(1)), on)
-			want(what, at(a, own[i], portIKENATT, marker, ikeMessage(0)), begin)
-			want(what, at(a, own[i], portIKENATT, marker, ikeMessage(1)), on)
-			want(what+", cut off", at(a, own[i], portIKE, ikeMessage(1)[:15]), begin)
-			want(what+", as short as can be", at(a, own[i], portIKE, ikeMessage(1)[:16]), on)
+			for port, front := range map[uint16][]byte{portIKE: nil, portIKENATT: marker} {
+				want(what, at(a, own[i], port, front, ikeMessage(0)), begin)
+				want(what+", forged", at(a, own[i], port, front, ikeMessage(1)), classIKEStranger)
+				for _, initiator := range []bool{false, true} {
+					want(what+", ours", at(a, own[i], port, front, r.ourIKE(initiator)), classIKE)
+					want(what+", ours, as short as can be", at(a, own[i], port, front, r.ourIKE(initiator)[:16]), classIKE)
+				}
+				answer := r.ourIKE(true) // as one that wants a cookie: its sender has no SPI yet
+				clear(answer[8:16])
+				want(what+", to our first message", at(a, own[i], port, front, answer), classIKE)
+				want(what+", cut off", at(a, own[i], port, front, r.ourIKE(true)[:15]), begin)
+			}
 			want(what+", empty", at(a, own[i], portIKE), begin)
 			come, gone := []netip.Addr{a}, []netip.Addr(nil)
 			if known {
@@ -304,20 +323,47 @@ func TestClassesOfIKE(t *testing.T) {
 	child := r.child("site", "aes128gcm16", false)
 	child.UDPEncap, child.Local, child.Remote = true, netip.AddrPortFrom(wanOwn, 4500), netip.AddrPortFrom(peer, 4500)
 	r.outbound(child)
-	want("an SA's end", at(peer, wanOwn, portIKE, ikeMessage(1)), classIKE)
+	want("an SA's end", at(peer, wanOwn, portIKE, ikeMessage(0)), classIKEBegin)
 	r.outbound(child) // a rekey
-	want("after a rekey", at(peer, wanOwn, portIKE, ikeMessage(1)), classIKE)
+	want("after a rekey", at(peer, wanOwn, portIKE, ikeMessage(0)), classIKEBegin)
 	if err := r.d.MoveOutbound(child.Cell, child.SPI, child.Local, netip.AddrPortFrom(moved, 4501)); err != nil {
 		t.Fatal(err)
 	}
-	want("where it was", at(peer, wanOwn, portIKE, ikeMessage(1)), classIKEStranger)
-	want("where it is", at(moved, wanOwn, portIKE, ikeMessage(1)), classIKE)
+	want("where it was", at(peer, wanOwn, portIKE, ikeMessage(0)), classIKEBeginStranger)
+	want("where it is", at(moved, wanOwn, portIKE, ikeMessage(0)), classIKEBegin)
 	if _, err := r.d.RemoveOutbound(child.Cell, child.SPI); err != nil {
 		t.Fatal(err)
 	}
-	want("and is gone", at(moved, wanOwn, portIKE, ikeMessage(1)), classIKEStranger)
+	want("and is gone", at(moved, wanOwn, portIKE, ikeMessage(0)), classIKEBeginStranger)
 	if len(r.d.slow.peers) != 0 {
 		t.Errorf("still known: %v", r.d.slow.peers)
+	}
+}
+
+// The hash under the SPIs is SipHash-2-4, by its authors' vectors. An SPI keeps 48 random bits; another gateway's is not ours, and of those that somebody guesses one of 65,536
+// is.
+func TestIKESPI(t *testing.T) {
+	key := [2]uint64{0x0706050403020100, 0x0f0e0d0c0b0a0908}
+	same(t, "8 bytes", keyedHash(key, key[0]), uint64(0x93f5f5799a932462))
+	same(t, "16 bytes", keyedHash(key, key[0], key[1]), uint64(0x3f2acc7f57c29bdb))
+	r, other := newRig(t, rigOptions{}), newRig(t, rigOptions{})
+	guessed, foreign := 0, 0
+	const tries = 20000
+	for range tries {
+		random := r.random.Uint64()
+		spi := r.d.IKESPI(random)
+		if spi>>16 != random>>16 || r.d.IKESPI(spi) != spi {
+			t.Fatalf("SPI %x of %x", spi, random)
+		}
+		if r.d.IKESPI(random) == random {
+			guessed++
+		}
+		if other.d.IKESPI(spi) == spi {
+			foreign++
+		}
+	}
+	if guessed > 10 || foreign > 10 {
+		t.Errorf("of %d SPIs %d were guessed, and %d of another gateway are ours", tries, guessed, foreign)
 	}
 }
 

@@ -191,6 +191,7 @@ struct sp_config {
 	struct rte_mempool *large_pool; /* the same with larger buffers, for packets put together from fragments; NULL: only those that fit a buffer of `pool` */
 	uint64_t fragment_memory; /* bytes, of all workers together: what fragments that wait for others take, buffers and tables */
 	uint64_t fragment_timeout; /* TSC cycles that they wait */
+	uint64_t secret[2];       /* random, of this process alone */
 };
 
 /* ---- snapshot ---- */
