@@ -280,15 +280,18 @@ func (n *negotiator) IKE(d pipeline.Datagram) {
 	n.inbox.message(ike.Datagram{Local: d.Local, Remote: d.Remote, Payload: d.Payload}, d.Known)
 }
 
-// Acquire takes a packet that needs a Child SA.
+// Acquire takes a packet that needs a Child SA. One that came protected may not go on in clear, so that soft SAs are not its business.
 func (n *negotiator) Acquire(a pipeline.Acquire) {
-	if c, known := n.names.Load().children[a.Cell]; known && n.soft.ask(a, c) {
+	if c, known := n.names.Load().children[a.Cell]; known && (a.Protected || n.soft.ask(a, c)) {
 		n.inbox.want(acquireOf(c, a.Packet, a.Inbound))
 	}
 }
 
 // Group takes a packet to many that a filter with fallback dropped.
 func (n *negotiator) Group(g pipeline.Group) { n.soft.group(g) }
+
+// Heard takes word of a datagram to an IKE port that is none of IKE's: whoever has sent it is not silent.
+func (n *negotiator) Heard(from netip.Addr) { n.soft.heard(from) }
 
 // Echo takes an echo of ESP or AH.
 func (n *negotiator) Echo(e pipeline.Echo) {

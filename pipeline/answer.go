@@ -181,7 +181,9 @@ func (d *Dataplane) answer(packet punted, ip []byte) {
 		verdict = policy.VerdictPermit
 	}
 	switch {
-	case verdict == policy.VerdictProtect, !packet.clear:
+	case !packet.clear:
+		d.inject(C.SP_INJECT_REPLY_PROTECTED, -1, ip)
+	case verdict == policy.VerdictProtect:
 		d.inject(C.SP_INJECT_REPLY_TUNNEL, -1, ip)
 	case verdict == policy.VerdictPermit:
 		d.inject(C.SP_INJECT_RAW, packet.port, etherFrame(packet.frame[6:12], d.cfg.Ports[packet.port].MAC, etherTypeOf(ip), ip))
@@ -285,6 +287,7 @@ func (d *Dataplane) discard(packets []heldMbuf, reason slowDrop) {
 		d.slow.discards[p.port][reason]++
 		if p.filter != C.SP_COUNTER_NONE {
 			d.slow.discardsBy[discarded{p.filter, reason}]++
+			d.slow.decided[p.filter] = d.slow.decided[p.filter].plus(FilterHits{Packets: 1, Bytes: uint64(p.length)})
 		}
 		if p.peer.IsValid() {
 			d.slow.unsent.note(p.peer)

@@ -240,13 +240,21 @@ static uint32_t soft_counter(const struct sp_dataplane *dp, const struct sp_pack
 	return rte_hash_lookup_data(dp->soft, &key, &counter) < 0 ? SP_COUNTER_NONE : (uint32_t)(uintptr_t)counter;
 }
 
-/* In clear by a soft SA, of the gateway's own packets too: a host that asked it something in clear is answered. Returns 0, and nothing done, without a soft SA. */
+/*
+ * In clear by a soft SA, of the gateway's own packets too: a host that asked it something in clear is answered. What another tunnel brought never leaves in clear: who sent it wanted
+ * it protected, and knows nothing of a leave that the last hop of its way has. Returns 0, and nothing done, without a soft SA.
+ */
 static int soft_outbound(const struct sp_dataplane *dp, const struct sp_snapshot *s, struct sp_packet *p, const struct sp_entry *e, enum sp_destination to, uint8_t *memo)
 {
 	uint32_t counter = to == SP_TO_ELSEWHERE ? soft_counter(dp, p, e) : SP_COUNTER_NONE;
 
 	if (counter == SP_COUNTER_NONE)
 		return 0;
+	if (p->key.in_cell != SP_NO_CELL) {
+		sp_verdict_drop(p, SP_DROP_CLEAR_TO_UNPROTECTED);
+		*memo = 1;
+		return 1;
+	}
 	p->verdict.filter = counter;
 	*memo = sp_is_ipv6(p->l3) ? sp_route6(dp, s, sp_packet6(p), 0) : sp_route(dp, s, p, 0);
 	return 1;

@@ -223,6 +223,8 @@ type Acquire struct {
 	Entry   uint32        // policy.Entry.ID of the filter that decided
 	Packet  policy.Packet // the packet
 	Inbound bool          // it came in clear from the other side, was dropped, and no tunnel is up (S-044)
+	// Protected says that it came out of another tunnel: an SA may come of it, and no soft SA.
+	Protected bool
 }
 
 // Group is a multicast or broadcast packet that was dropped although its filter has fallback: what answers it must not lead
@@ -232,6 +234,7 @@ type Group struct {
 	Entry    uint32         // policy.Entry.ID of the filter that decided
 	Source   netip.AddrPort // the packet's; port 0 where its protocol has none
 	Protocol uint8
+	// The zero value stands for packets of whoever else: there was no room to tell of each.
 }
 
 // Handler receives what the data plane cannot settle by itself. Its methods run on the goroutine of Exceptions and must
@@ -242,6 +245,9 @@ type Handler interface {
 	Acquire(Acquire)
 	// Group reports a packet to a group that met a filter with fallback (S-052).
 	Group(Group)
+	// Heard reports that something came in clear from an address to one of IKE's ports here that IKE does not get: no exemption has it, or it is
+	// garbage. Of what a filter drops, the addresses of peers are told (KnowPeers), at most ten times a second each.
+	Heard(netip.Addr)
 	// Echo takes an echo of ESP or AH for an own address, from anybody: whether to answer is for the handler to say.
 	Echo(Echo)
 	// Expire reports an SA that has used up its soft or hard lifetime, each once. An outbound SA near the end of its

@@ -265,7 +265,7 @@ func (d *Dataplane) slotsWith(drops map[uint32]dropCounts) func(slot uint32) slo
 func (d *Dataplane) slotHits(slot uint32) FilterHits {
 	var c C.struct_sp_filter_counters
 	C.sp_filter_counters_read(d.c, C.uint32_t(slot), &c)
-	return FilterHits{Packets: uint64(c.packets), Bytes: uint64(c.bytes)}
+	return d.slow.decided[slot].plus(FilterHits{Packets: uint64(c.packets), Bytes: uint64(c.bytes)})
 }
 
 func (d *Dataplane) filterCounters(drops map[uint32]dropCounts) []FilterCounters {

@@ -382,6 +382,11 @@ static int create_tables(struct sp_dataplane *dp, const struct sp_config *c, cha
 		sp_fail(error, size, "table of %u addresses of peers: %s", 2 * dp->max_cells, rte_strerror(rte_errno));
 		return -1;
 	}
+	dp->heard = allocate(dp, (uint32_t)rte_hash_max_key_id(dp->peers) + 1, sizeof(*dp->heard));
+	if (dp->heard == NULL) {
+		sp_fail(error, size, "%u addresses of peers: no DPDK memory", 2 * dp->max_cells);
+		return -1;
+	}
 	/* until a policy is applied nothing passes */
 	dp->snapshot = sp_snapshot_build(dp, &closed, error, size);
 	dp->generation = 1;
@@ -480,6 +485,7 @@ void sp_dataplane_destroy(struct sp_dataplane *dp)
 	rte_hash_free(dp->neighbours6);
 	rte_hash_free(dp->soft);
 	rte_hash_free(dp->peers);
+	rte_free(dp->heard);
 	rte_free(dp->rcu);
 	rte_free(dp->transit);
 	rte_free(dp->sad);

@@ -53,7 +53,7 @@
 	X(PROTOCOL_41, "protocol_41")                     /* IPv6 in IPv4 and no filter names protocol 41 (S-022) */ \
 	X(CLEAR_ON_PROTECTED, "clear_on_protected")       /* in clear, but the policy requires a tunnel (S-025) */ \
 	X(PROTECT_FROM_UNPROTECTED, "protect_from_unprotected") /* our side's selector, seen in clear on the unprotected side */ \
-	X(CLEAR_TO_UNPROTECTED, "clear_to_unprotected")   /* decrypted and required, but routed to an unprotected port */ \
+	X(CLEAR_TO_UNPROTECTED, "clear_to_unprotected")   /* decrypted, and would leave in clear: routed to an unprotected port, or by a soft SA */ \
 	X(STALE_ENDPOINT, "stale_endpoint")               /* the filter's tunnel ends at an address that is no longer ours (S-011) */ \
 	X(SELECTOR_MISMATCH, "selector_mismatch")         /* outside the SA's negotiated selectors (S-065) */ \
 	/* forwarding */ \

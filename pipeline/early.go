@@ -42,6 +42,15 @@ func (q earlyQueue[P]) takeAll() (all []P) {
 	return all
 }
 
+// each visits the packets of all queues.
+func (q earlyQueue[P]) each(visit func(*P)) {
+	for _, packets := range q {
+		for i := range packets {
+			visit(&packets[i].packet)
+		}
+	}
+}
+
 // expire returns the packets of an SPI that have waited too long.
 func (q earlyQueue[P]) expire(now time.Time, spi uint32) (expired []P) {
 	left := q[spi]

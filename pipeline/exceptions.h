@@ -22,6 +22,7 @@ enum sp_punt {
 	SP_PUNT_EARLY,       /* held: ESP or AH with an SPI that is reserved and has no SA yet; each one needs its sp_early_left */
 	SP_PUNT_CLEAR,       /* already counted as a drop: came in clear for the tunnel of `cell`, which waits for its SA; then free */
 	SP_PUNT_GROUPED,     /* already counted as a drop: for a group, by a filter with fallback; then free */
+	SP_PUNT_HEARD,       /* already counted as a drop: in clear from a peer's address to a port of IKE, and for IKE nonetheless not; then free */
 };
 
 /*
@@ -36,7 +37,7 @@ enum sp_punt {
 	X(IKE, "ike")                                 /* IKE with an SPI that the gateway has given to an IKE SA */ \
 	X(EARLY, "early")                             /* ESP and AH that came before its SA */ \
 	X(ACQUIRE, "acquire")                         /* packets that wait for an SA */ \
-	X(NOTICE, "notice")                           /* dropped packets that IKE is told of: in clear for a tunnel that waits for its SA, or for a group */ \
+	X(NOTICE, "notice")                           /* dropped packets that IKE is told of: in clear for a tunnel that waits for its SA, for a group, or from a peer to a port of IKE */ \
 	X(NEIGHBOUR, "neighbour")                     /* packets that wait for a neighbour */ \
 	X(IKE_STRANGER, "ike_stranger")               /* IKE that goes on with something else: its responder's SPI is not zero, and none is ours */ \
 	X(IKE_BEGIN, "ike_begin")                     /* other IKE from a peer's address: first messages, and what is none */ \
@@ -54,6 +55,7 @@ enum sp_inject {
 	SP_INJECT_RAW,          /* complete Ethernet frame for `port` */
 	SP_INJECT_ROUTE_LOCAL,  /* IP packet of our own IKE: route and adjacency, no filter */
 	SP_INJECT_REPLY_TUNNEL, /* IP packet of ours that must leave protected: classified as role LOCAL, only PROTECT is accepted */
+	SP_INJECT_REPLY_PROTECTED, /* as REPLY_TUNNEL, to what a tunnel brought: in clear by a soft SA it does not leave either */
 	SP_INJECT_DUMMY,        /* IP packet of ours that means nothing, for the ESP SA of `cell`: no filter and no selector is asked */
 };
 

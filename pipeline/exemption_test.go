@@ -239,3 +239,73 @@ func TestExemptEcho6(t *testing.T) {
 		}
 	}
 }
+
+// What comes in clear from a peer's address to a port of IKE is no silence, also where it is no IKE: from another port than 500, which is filtered like anything else (S-034),
+// by a port without IKE, or cut off. The handler hears of it, once in a tick for each peer. Of nobody else does it.
+func TestPeersAreHeard(t *testing.T) { // S-051
+	for _, permitted := range []bool{false, true} {
+		rules := []rule{siteRule, siteRule6}
+		if permitted {
+			rules = append(rules, rule{name: "all", source: "any", destination: "any"})
+		}
+		r := newRig6(t, rigOptions{rules: rules, portIKE: map[string]bool{"lan": false}})
+		another := peer.Next()
+		if err := r.d.KnowPeers([]netip.Addr{peer, peer6, another, lanHost}, nil); err != nil {
+			t.Fatal(err)
+		}
+		from := func(source, own netip.Addr, sourcePort, port uint16, payload ...byte) []byte {
+			return udpDatagram(netip.AddrPortFrom(source, sourcePort), netip.AddrPortFrom(own, port), payload)
+		}
+		for _, c := range []struct {
+			what  string
+			port  int
+			ip    []byte
+			heard netip.Addr
+		}{
+			{"from another port", wan, from(peer, wanOwn, 501, 500, ikeMessage(0)...), peer},
+			{"of IPv6", wan, from(peer6, wanOwn6, 501, 500, ikeMessage(0)...), peer6},
+			{"from another port, of another peer", wan, from(another, wanOwn, 40000, 500), another},
+			{"by a port without IKE", lan, from(lanHost, lanOwn, 500, 500, ikeMessage(0)...), lanHost},
+			{"a keepalive", wan, from(peer, wanOwn, 4500, 4500, 0xff), peer},
+			{"another port of ours", wan, from(peer, wanOwn, 500, 501), netip.Addr{}},
+			{"a host behind", wan, from(peer, lanHost, 501, 500), netip.Addr{}},
+		} {
+			r.now = r.now.Add(slowPathTick)
+			r.serveAll()
+			r.seen.heard, r.seen.ike = nil, nil
+			mac, station := wanMAC, peerMAC
+			if c.port == lan {
+				mac, station = lanMAC, hostMAC
+			}
+			for range 5 {
+				r.enqueue(0, c.port, etherFrame(mac[:], station[:], etherTypeOf(c.ip), c.ip))
+				r.settle()
+			}
+			r.serveAll()
+			var want []netip.Addr
+			if c.heard.IsValid() {
+				want = append(want, c.heard)
+			}
+			if n := len(r.seen.heard); permitted && n > 1 { // each was delivered
+				r.seen.heard = r.seen.heard[:1]
+			}
+			same(t, fmt.Sprintf("permitted %v: %s", permitted, c.what), r.seen.heard, want)
+			if len(r.seen.ike) != 0 {
+				t.Errorf("%s: %d datagrams", c.what, len(r.seen.ike))
+			}
+			r.settle()
+			r.sent(lan)
+			r.sent(wan)
+		}
+		if permitted {
+			continue
+		}
+		r.seen.heard = nil
+		r.enqueue(0, wan, fromPeer(from(stranger, wanOwn, 501, 500)))
+		r.settle()
+		r.serveAll()
+		if len(r.seen.heard) != 0 {
+			t.Errorf("heard a stranger: %v", r.seen.heard)
+		}
+	}
+}

@@ -148,10 +148,12 @@ void sp_soft_settle(struct sp_dataplane *dp, uint32_t counter, struct sp_filter_
 
 /* ---- rings ---- */
 
-/* From now on each cell may tell once more of packets that came in clear, and of those to groups. */
+/* From now on Go may be told once more of what it was told of: a cell's packets that came in clear, who sends to groups, and peers that are heard. */
 void sp_notice_tick(struct sp_dataplane *dp);
 /* Takes up to shares[c] packets of each class c, which is what `out` must have room for. One reader thread per worker at a time. */
 uint32_t sp_punt_dequeue(struct sp_dataplane *dp, uint32_t worker, const uint16_t shares[SP_CLASS_COUNT], struct sp_exception *out);
+/* Packets to groups of which Go was not told, because too many senders had to be: ever, of all workers. */
+uint64_t sp_groups_untold(const struct sp_dataplane *dp);
 /* Frees packets that came from sp_punt_dequeue, any number. */
 void sp_packets_free(struct rte_mbuf **mbufs, uint32_t n);
 /* Copies frames into fresh buffers and queues them for the worker; returns how many it took (pool or ring exhausted: fewer). One writer per worker at a time,

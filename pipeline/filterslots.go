@@ -39,12 +39,16 @@ func (c slotCount) plus(more slotCount) slotCount {
 		}
 		drops[reason] += n
 	}
-	return slotCount{FilterHits{Packets: c.Packets + more.Packets, Bytes: c.Bytes + more.Bytes}, drops}
+	return slotCount{c.FilterHits.plus(more.FilterHits), drops}
 }
 
 // FilterHits is how many packets a filter decided, and their bytes from the IP header on.
 type FilterHits struct {
 	Packets, Bytes uint64
+}
+
+func (h FilterHits) plus(more FilterHits) FilterHits {
+	return FilterHits{Packets: h.Packets + more.Packets, Bytes: h.Bytes + more.Bytes}
 }
 
 // The slots below firstFilterSlot are nobody's, for what no filter is asked about, and the default action's.

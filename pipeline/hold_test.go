@@ -84,3 +84,51 @@ func TestHoldQueueLeavesRoomToTunnels(t *testing.T) {
 		t.Fatalf("%d packets, then %d, %+v", n, q.count, q.silent)
 	}
 }
+
+// A packet that waits, for a neighbour or for an SA, is counted at its filter once: when it goes on, or when it is given up.
+func TestHeldPacketsCountOnce(t *testing.T) {
+	unknown := netip.MustParseAddr("10.1.0.99")
+	r := newRig(t, rigOptions{perSelector: 3, rules: []rule{siteRule, {name: "in", source: "203.0.113.0/24", destination: "10.1.0.0/24"}}})
+	r.setCell("site", CellHold)
+	size := uint64(len(tcp(lanHost, farHost)))
+	hits := func(name string) (h FilterHits) {
+		for _, f := range r.d.Counters().Filters {
+			if f.Entry.Rule == name {
+				h = h.plus(f.FilterHits)
+			}
+		}
+		return h
+	}
+	for range 5 { // two find no room
+		r.enqueue(0, lan, fromHost(tcp(lanHost, farHost)))
+		r.enqueue(0, wan, fromPeer(tcp(netip.MustParseAddr("203.0.113.9"), unknown)))
+		r.settle()
+		r.serveAll()
+	}
+	same(t, "waiting for an SA", hits("to-site"), FilterHits{2, 2 * size})
+	same(t, "waiting for a neighbour", hits("in"), FilterHits{})
+	r.outbound(r.child("site", "aes128gcm16", false))
+	r.settle()
+	same(t, "gone on", hits("to-site"), FilterHits{5, 5 * size})
+	for range 5 {
+		r.now = r.now.Add(time.Second)
+		r.serveAll()
+		r.settle()
+	}
+	c := r.d.Counters()
+	same(t, "given up", hits("in"), FilterHits{5, 5 * size})
+	if c.Ports[wan].Drops["neighbour_silent"] != 5 || c.Ports[lan].Drops["hold_full"] != 2 {
+		t.Errorf("%v, %v", c.Ports[wan].Drops, c.Ports[lan].Drops)
+	}
+	for _, f := range c.Filters {
+		dropped := uint64(0)
+		for _, n := range f.Drops {
+			dropped += n
+		}
+		if dropped > f.Packets {
+			t.Errorf("%s %s has dropped %d packets and decided %d", f.Name, f.Entry.Rule, dropped, f.Packets)
+		}
+	}
+	r.sent(lan)
+	r.sent(wan)
+}

@@ -236,13 +236,17 @@ static __rte_always_inline uint32_t unpack(struct sp_worker *w, struct sp_sa_in 
 static void hand_over(struct sp_worker *w, const struct sp_sa_in *sa, const struct sp_esp *packets, uint32_t n)
 {
 	struct rte_mbuf *mbufs[SP_BURST];
-	uint32_t taken;
+	uint32_t filters[SP_BURST], bytes[SP_BURST], taken;
 
 	for (uint32_t i = 0; i < n; i++) {
 		mbufs[i] = packets[i].mbuf;
+		filters[i] = sp_mark_filter(mbufs[i]);
+		bytes[i] = sp_ip_length(rte_pktmbuf_mtod_offset(mbufs[i], uint8_t *, SP_L2_LENGTH));
 		w->counters[mbufs[i]->port].handed_over++;
 	}
 	taken = rte_ring_mp_enqueue_burst(w->dp->workers[sa->owner]->handover, (void **)mbufs, n, NULL);
+	for (uint32_t i = 0; i < taken; i++)
+		sp_uncount(w, filters[i], bytes[i]);
 	for (uint32_t i = taken; i < n; i++)
 		sp_sa_in_drop(w, sa, mbufs[i], SP_DROP_HANDOVER_FULL);
 }

@@ -22,6 +22,7 @@
 #define SP_PROTOCOL_SCTP 132
 #define SP_PROTOCOL_UDPLITE 136
 
+#define SP_PORT_IKE 500
 #define SP_PORT_IKE_NAT 4500 /* IKE shares it with ESP in UDP (RFC 3948 2) */
 #define SP_NEXT_HEADER_IPV4 4
 

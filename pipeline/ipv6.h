@@ -45,6 +45,12 @@ static inline int sp_is_ipv6(const uint8_t *l3)
 	return l3[0] >> 4 == 6;
 }
 
+/* Bytes of a packet whose header has been parsed. */
+static inline uint32_t sp_ip_length(const uint8_t *l3)
+{
+	return sp_is_ipv6(l3) ? SP_IPV6_LENGTH + rte_be_to_cpu_16(sp_load16(l3 + 4)) : rte_be_to_cpu_16(sp_load16(l3 + 2));
+}
+
 /* TTL or hop limit. */
 static inline const uint8_t *sp_hops_left(const uint8_t *l3)
 {

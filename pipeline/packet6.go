@@ -77,6 +77,18 @@ func (p ipv6) nextAt(end int) int {
 // isIPv6 tells apart the packets that the fast path has parsed.
 func isIPv6(ip []byte) bool { return len(ip) > 0 && ip[0]>>4 == 6 }
 
+// ipLength is how many bytes a packet of either version says that it has, 0 for what is none.
+func ipLength(ip []byte) int {
+	switch {
+	case len(ip) < ipv4HeaderLen:
+		return 0
+	case isIPv6(ip):
+		return ipv6(ip).totalLen()
+	default:
+		return ipv4(ip).totalLen()
+	}
+}
+
 // tupleOf is the 5-tuple that filters see, of a packet of either version.
 func tupleOf(ip []byte) policy.Packet {
 	if !isIPv6(ip) {

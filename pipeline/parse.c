@@ -332,21 +332,21 @@ static int demux_udp(struct sp_worker *w, const struct sp_packet *packet, struct
 	int ike;
 
 	if (length < SP_UDP_LENGTH || length > esp->length) {
-		sp_drop(w, packet->mbuf, SP_DROP_L4_TRUNCATED);
+		sp_punt_heard(w, packet, SP_DROP_L4_TRUNCATED);
 		return 0;
 	}
 	ike = length >= SP_UDP_LENGTH + 4 && sp_load32(udp + SP_UDP_LENGTH) == 0;
 	if (unlikely(!udp_checksum_right(packet->l3, udp, length, ike))) {
-		sp_drop(w, packet->mbuf, SP_DROP_UDP_CHECKSUM);
+		sp_punt_heard(w, packet, SP_DROP_UDP_CHECKSUM);
 		return 0;
 	}
 	length -= SP_UDP_LENGTH;
 	if (length == 1 && udp[SP_UDP_LENGTH] == 0xff) {
-		sp_drop(w, packet->mbuf, SP_DROP_NAT_KEEPALIVE);
+		sp_punt_heard(w, packet, SP_DROP_NAT_KEEPALIVE);
 		return 0;
 	}
 	if (ike && packet->verdict.filter == SP_COUNTER_NONE) { /* no IKE is exempt here: an SPI that no SA can have (RFC 4303 2.1) */
-		sp_drop(w, packet->mbuf, SP_DROP_NO_INBOUND_SA);
+		sp_punt_heard(w, packet, SP_DROP_NO_INBOUND_SA);
 		return 0;
 	}
 	if (ike) {

@@ -157,28 +157,42 @@ void sp_punt_ike(struct sp_worker *w, const struct sp_packet *p)
 	deliver(w, p->mbuf, SP_PUNT_IKE, class_of_ike(w->dp, p));
 }
 
+void sp_uncount(struct sp_worker *w, uint32_t filter, uint32_t bytes)
+{
+	if (filter != SP_COUNTER_NONE)
+		sp_count_filter(w, filter, -(uint64_t)1, -(uint64_t)bytes);
+}
+
+/* The mark must be read while the packet is ours: Go may have it as soon as it is in the queue. */
 void sp_punt_held(struct sp_worker *w, const struct sp_packet *p, enum sp_punt kind)
 {
-	uint16_t in_port = p->mbuf->port;
+	struct rte_mbuf *m = p->mbuf;
+	uint16_t in_port = m->port;
+	uint32_t filter = sp_mark_filter(m);
 
 	describe(w, p);
-	if (likely(punt(w, p->mbuf, kind, class_of(kind))))
+	if (likely(punt(w, m, kind, class_of(kind)))) {
 		w->counters[in_port].held++;
-	else
-		sp_drop(w, p->mbuf, SP_DROP_PUNT_FULL);
+		sp_uncount(w, filter, p->length);
+	} else {
+		sp_drop(w, m, SP_DROP_PUNT_FULL);
+	}
 }
 
 int sp_punt_early(struct sp_worker *w, struct rte_mbuf *m, uint32_t spi)
 {
 	struct sp_mbuf_priv *priv = sp_priv(m);
-	uint16_t in_port = m->port;
+	const uint16_t in_port = m->port;
+	const uint32_t filter = sp_mark_filter(m), bytes = sp_ip_length(rte_pktmbuf_mtod_offset(m, uint8_t *, SP_L2_LENGTH));
 
 	priv->in_cell = SP_NO_CELL;
-	priv->filter = sp_mark_filter(m);
+	priv->filter = filter;
+	priv->generation = w->generation;
 	priv->spi = spi;
 	if (!punt(w, m, SP_PUNT_EARLY, SP_CLASS_EARLY))
 		return 0;
 	w->counters[in_port].held++;
+	sp_uncount(w, filter, bytes);
 	return 1;
 }
 
@@ -191,38 +205,100 @@ void sp_punt_dropped(struct sp_worker *w, const struct sp_packet *p, enum sp_pun
 		rte_pktmbuf_free(p->mbuf);
 }
 
-/* When the cell last told of a packet like this one. Sources of packets to groups share a few places, so that one of them does not hide all others. */
-static uint8_t *last_told(struct sp_cell *cell, const struct sp_packet *p)
+/* Drops a packet that Go is told of. */
+static void notice(struct sp_worker *w, const struct sp_packet *p, enum sp_punt kind, uint8_t reason)
 {
-	uint8_t source = (uint8_t)p->key.source;
+	sp_count_drop(w, p->mbuf, reason);
+	describe(w, p);
+	if (unlikely(!punt(w, p->mbuf, kind, SP_CLASS_NOTICE)))
+		rte_pktmbuf_free(p->mbuf);
+}
 
-	if (p->verdict.reason == SP_DROP_CLEAR_ON_PROTECTED)
-		return &cell->told_clear;
-	if (sp_is_ipv6(p->l3))
-		source = ((const struct sp_packet6 *)p)->source[SP_IPV6_ADDRESS - 1];
-	return &cell->told_group[(source ^ p->key.source_port) % SP_TOLD_GROUPS];
+static uint32_t tick_of(const struct sp_worker *w)
+{
+	return __atomic_load_n(&w->dp->tick, __ATOMIC_RELAXED);
+}
+
+/* What comes in clear while the cell waits for an SA. What finds the queue full is told of when there is room: more of the same comes. */
+static int tell_clear(struct sp_worker *w, const struct sp_packet *p)
+{
+	struct sp_cell *cell = &w->dp->cells[p->verdict.cell];
+	const uint8_t tick = (uint8_t)tick_of(w);
+
+	return __atomic_load_n(&cell->told_clear, __ATOMIC_RELAXED) != tick && !sp_cell_up(cell) && sp_without_sa(cell) == SP_PASS &&
+	       !rte_ring_full(w->punt[SP_CLASS_NOTICE].ring) && __atomic_exchange_n(&cell->told_clear, tick, __ATOMIC_RELAXED) != tick;
 }
 
 /*
- * Once in a tick and cell, also of drops that the flow cache remembers; of what came in clear only while the cell waits for an SA. What finds their queue full is
- * told of when there is room.
+ * Who sends to a group may do it once, and must not be missed (S-052). A sender shares its place with others, but not its hash: the next one takes the place and is told of too. Senders
+ * may fill half of the queue. Of any beyond that Go knows only that there was one, and takes whoever is answered for it.
  */
+static int tell_group(struct sp_worker *w, const struct sp_packet *p)
+{
+	const struct sp_flow_key *k = &p->key;
+	const struct sp_punt_queue *q = &w->punt[SP_CLASS_NOTICE];
+	const uint64_t words[3] = {
+		sp_is_ipv6(p->l3) ? ((const struct sp_packet6 *)p)->addresses[0] : 0,
+		sp_is_ipv6(p->l3) ? ((const struct sp_packet6 *)p)->addresses[1] : k->source,
+		(uint64_t)p->verdict.cell << 32 | (uint64_t)k->source_port << 8 | k->protocol,
+	};
+	const uint64_t hash = sp_siphash(w->dp->secret, words, RTE_DIM(words));
+	const uint64_t mark = hash << TICK_BITS | (tick_of(w) & ((1u << TICK_BITS) - 1));
+	uint64_t *place = &w->dp->told[hash >> 32 & (SP_TOLD - 1)];
+
+	if (likely(__atomic_load_n(place, __ATOMIC_RELAXED) == mark))
+		return 0;
+	__atomic_store_n(place, mark, __ATOMIC_RELAXED);
+	if (unlikely(rte_ring_count(q->ring) >= (rte_ring_get_capacity(q->ring) + 1) / 2)) {
+		__atomic_store_n(&w->untold, w->untold + 1, __ATOMIC_RELAXED);
+		return 0;
+	}
+	return 1;
+}
+
+/* Also of drops that the flow cache remembers. */
 void sp_punt_noticed(struct sp_worker *w, const struct sp_packet *p)
 {
-	struct sp_cell *cell = &w->dp->cells[p->verdict.cell];
-	const int clear = p->verdict.reason == SP_DROP_CLEAR_ON_PROTECTED;
-	const uint8_t tick = __atomic_load_n(&w->dp->tick, __ATOMIC_RELAXED);
-	uint8_t *told = last_told(cell, p);
-
-	if (likely(__atomic_load_n(told, __ATOMIC_RELAXED) == tick) || (clear && (sp_cell_up(cell) || sp_without_sa(cell) != SP_PASS)) ||
-	    rte_ring_full(w->punt[SP_CLASS_NOTICE].ring) || __atomic_exchange_n(told, tick, __ATOMIC_RELAXED) == tick) {
+	if (p->verdict.reason == SP_DROP_CLEAR_ON_PROTECTED ? tell_clear(w, p) : tell_group(w, p))
+		notice(w, p, p->verdict.reason == SP_DROP_CLEAR_ON_PROTECTED ? SP_PUNT_CLEAR : SP_PUNT_GROUPED, p->verdict.reason);
+	else
 		sp_drop(w, p->mbuf, p->verdict.reason);
-		return;
-	}
-	sp_count_drop(w, p->mbuf, p->verdict.reason);
-	describe(w, p);
-	if (unlikely(!punt(w, p->mbuf, clear ? SP_PUNT_CLEAR : SP_PUNT_GROUPED, SP_CLASS_NOTICE)))
-		rte_pktmbuf_free(p->mbuf);
+}
+
+/* A datagram in clear for one of IKE's ports at an address of ours. */
+static int to_ike_port(const struct sp_worker *w, const struct sp_packet *p)
+{
+	const struct sp_flow_key *k = &p->key;
+	const struct sp_snapshot *s = w->snapshot;
+
+	if (k->protocol != SP_PROTOCOL_UDP || (k->destination_port != SP_PORT_IKE && k->destination_port != SP_PORT_IKE_NAT) || k->in_cell != SP_NO_CELL || k->role == SP_ROLE_LOCAL)
+		return 0;
+	if (sp_is_ipv6(p->l3))
+		return sp_ipv6_own(s, ((const struct sp_packet6 *)p)->destination);
+	for (uint32_t i = 0; i < s->n_own; i++)
+		if (s->own[i].address == k->destination)
+			return 1;
+	return 0;
+}
+
+void sp_punt_heard(struct sp_worker *w, const struct sp_packet *p, uint8_t reason)
+{
+	const int peer = to_ike_port(w, p) ? peer_of(w->dp, p->l3) : -1;
+	const uint32_t tick = tick_of(w);
+
+	if (peer >= 0 && __atomic_load_n(&w->dp->heard[peer], __ATOMIC_RELAXED) != tick && __atomic_exchange_n(&w->dp->heard[peer], tick, __ATOMIC_RELAXED) != tick)
+		notice(w, p, SP_PUNT_HEARD, reason);
+	else
+		sp_drop(w, p->mbuf, reason);
+}
+
+uint64_t sp_groups_untold(const struct sp_dataplane *dp)
+{
+	uint64_t n = 0;
+
+	for (uint32_t i = 0; i < dp->n_workers; i++)
+		n += __atomic_load_n(&dp->workers[i]->untold, __ATOMIC_RELAXED);
+	return n;
 }
 
 void sp_notice_tick(struct sp_dataplane *dp)
@@ -474,6 +550,23 @@ static void process_one(struct sp_worker *w, struct rte_mbuf *m, uint8_t role, u
 	}
 }
 
+/* No filter lets what is ours out in clear here: what would be sent as it is has a soft SA's leave. */
+static void reply_protected(struct sp_worker *w, struct rte_mbuf *m)
+{
+	struct sp_packet6 wide = {0};
+
+	if (!parse_own(w, &wide, m))
+		return;
+	if (holds_ipv6(m))
+		sp_flow_verdicts6(w, &wide, 1);
+	else
+		sp_flow_verdicts(w, &wide.p, 1);
+	if (wide.p.verdict.action == SP_ACTION_FORWARD)
+		sp_drop(w, m, SP_DROP_REPLY_UNPROTECTED);
+	else
+		process_one(w, m, SP_ROLE_LOCAL, SP_NO_CELL);
+}
+
 static void originate(struct sp_worker *w, struct rte_mbuf *m)
 {
 	switch (sp_priv(m)->inject) {
@@ -485,6 +578,9 @@ static void originate(struct sp_worker *w, struct rte_mbuf *m)
 		break;
 	case SP_INJECT_REPLY_TUNNEL:
 		process_one(w, m, SP_ROLE_LOCAL, SP_NO_CELL);
+		break;
+	case SP_INJECT_REPLY_PROTECTED:
+		reply_protected(w, m);
 		break;
 	case SP_INJECT_DUMMY:
 		send_dummy(w, m);

@@ -15,6 +15,8 @@ func (r *reference) protect(j *journey, e *policy.Entry, to target) outcome {
 	switch {
 	case j.clear() && j.role == roleUnprotected, !j.clear() && j.inCell == int(id):
 		return dropped("protect_from_unprotected")
+	case to == elsewhere && !j.clear() && r.clearBySoft(j, e): // what came protected
+		return dropped("clear_to_unprotected")
 	case to == elsewhere && r.clearBySoft(j, e):
 		return r.forward(j, false)
 	case cell.out == nil && cell.state == CellHold:

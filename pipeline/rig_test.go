@@ -117,6 +117,7 @@ type recorder struct {
 	acquired []CellID        // the cells of those that wait
 	packets  []policy.Packet // and the packets
 	groups   []Group
+	heard    []netip.Addr
 	expired  []string
 	echoes   []Echo
 	moved    []string
@@ -131,8 +132,9 @@ func (r *recorder) Acquire(a Acquire) {
 	r.acquired = append(r.acquired, a.Cell)
 	r.packets = append(r.packets, a.Packet)
 }
-func (r *recorder) Group(g Group) { r.groups = append(r.groups, g) }
-func (r *recorder) Echo(e Echo)   { r.echoes = append(r.echoes, e) }
+func (r *recorder) Group(g Group)      { r.groups = append(r.groups, g) }
+func (r *recorder) Heard(a netip.Addr) { r.heard = append(r.heard, a) }
+func (r *recorder) Echo(e Echo)        { r.echoes = append(r.echoes, e) }
 
 func (r *recorder) Moved(cell CellID, spi uint32, remote netip.AddrPort) {
 	r.moved = append(r.moved, fmt.Sprintf("cell %d spi %d %s", cell, spi, remote))

@@ -209,15 +209,12 @@ struct sp_early {
 	uint32_t waiting;     /* packets of the slot in a punt ring or with Go */
 };
 
-#define SP_TOLD_GROUPS 8
-
 struct sp_cell {
 	struct sp_sa_out *sa;
 	uint32_t incarnation; /* of the tunnels that had this cell one after the other */
 	uint8_t state;
-	uint8_t told_clear;   /* `tick` when Go was last told of a packet in clear */
+	uint8_t told_clear;   /* last bits of `tick` when Go was last told of a packet in clear */
 	uint64_t owned;       /* set of workers that have an SA of their own here (RFC 9611), in sp_worker.own */
-	uint8_t told_group[SP_TOLD_GROUPS]; /* the same of packets to groups, by their source */
 } __rte_aligned(32);
 _Static_assert(sizeof(struct sp_cell) == 32, "two to a cache line");
 

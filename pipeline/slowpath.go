@@ -28,12 +28,14 @@ type slowPath struct {
 	icmpEchoes  []tokenBucket
 	discards    [][slowDropCount]uint64 // held packets that Go gave up, by port; the last row is the local pseudo-port
 	discardsBy  map[discarded]uint64    // the same by filter counter slot
+	decided     map[uint32]FilterHits   // what those filters decided with that: a worker counts what waits when it goes on
 	earlyCounts []earlyCounts           // by port, rows as in discards
 	exempted    map[uint32]*FilterHits  // by exemption id: what we sent
 	mappings    map[natPath]mapping     // of a NAT before us
 	identifier  uint16                  // of the last IPv4 packet we made without DF
 	lost        uint64                  // packets of our own that found no buffer or no room in a ring
 	unsent      unsentIKE
+	untold      uint64 // packets to groups that workers could not tell of, as far as the handler knows
 	nextTick    time.Time
 	peers       peerBook
 	batch       []C.struct_sp_exception // in C's memory, which cgo does not search for Go's pointers at every call
@@ -48,6 +50,7 @@ type heldMbuf struct {
 	port   int        // row of discards
 	filter uint32     // counter slot of the one that decided it
 	peer   netip.Addr // to whom it is an IKE message of ours; of other packets not valid
+	length int        // bytes of the IP packet
 }
 
 // event is a call of the Handler, made after the lock is given back.
@@ -62,6 +65,7 @@ func newSlowPath(cfg *Config) slowPath {
 		earlyCounts: make([]earlyCounts, len(cfg.Ports)+1),
 		discards:    make([][slowDropCount]uint64, len(cfg.Ports)+1),
 		discardsBy:  map[discarded]uint64{},
+		decided:     map[uint32]FilterHits{},
 		exempted:    map[uint32]*FilterHits{},
 		mappings:    map[natPath]mapping{},
 		peers:       peerBook{},
@@ -143,6 +147,7 @@ func (d *Dataplane) drain(now time.Time) (total int, more bool, events []event, 
 	}
 	d.sendDummies(now)
 	events = append(events, d.heed()...)
+	events = append(events, d.missedGroups()...)
 	return total, more, events, nil
 }
 
@@ -200,12 +205,15 @@ func (d *Dataplane) tick(now time.Time) {
 // dispatch settles one punted packet. Kinds that are Go's for good have their end here; the others wait, or go on.
 func (d *Dataplane) dispatch(now time.Time, worker int, x *C.struct_sp_exception) (e event, ended bool) {
 	packet := d.view(x)
-	held := heldMbuf{mbuf: unsafe.Pointer(x.mbuf), worker: worker, port: d.row(uint16(x.in_port)), filter: d.filterSlot(uint32(x.filter))}
+	held := heldMbuf{mbuf: unsafe.Pointer(x.mbuf), worker: worker, port: d.row(uint16(x.in_port)), length: ipLength(packet.ip)}
+	stale := x.generation != C.sp_generation(d.c)
+	if !stale { // else the slot may have been given to another filter or soft SA
+		held.filter = d.filterSlot(uint32(x.filter))
+	}
 	if x.kind == C.SP_PUNT_NEIGHBOUR {
 		held.peer = packet.toIKEPeer()
 	}
-	waits := x.kind == C.SP_PUNT_NEIGHBOUR || x.kind == C.SP_PUNT_ACQUIRE
-	if waits && x.generation != C.sp_generation(d.c) {
+	if stale && (x.kind == C.SP_PUNT_NEIGHBOUR || x.kind == C.SP_PUNT_ACQUIRE) {
 		d.release([]heldMbuf{held}) // judged by what is no longer in force: it must not wait for it
 		return nil, false
 	}
@@ -225,11 +233,16 @@ func (d *Dataplane) dispatch(now time.Time, worker int, x *C.struct_sp_exception
 	case C.SP_PUNT_ND:
 		d.handleDiscovery(now, packet)
 	case C.SP_PUNT_IKE:
-		d.handleIKE(packet, x.punt_class == C.SP_CLASS_IKE || x.punt_class == C.SP_CLASS_IKE_BEGIN)
+		if !d.handleIKE(packet, x.punt_class == C.SP_CLASS_IKE || x.punt_class == C.SP_CLASS_IKE_BEGIN) {
+			e = d.overheard(packet)
+		}
 	case C.SP_PUNT_ECHO:
 		e = d.handleEcho(packet)
 	case C.SP_PUNT_LOCAL:
 		d.handleLocal(now, packet)
+		e = d.overheard(packet)
+	case C.SP_PUNT_HEARD:
+		e = d.overheard(packet)
 	case C.SP_PUNT_CLEAR:
 		e = d.cameClear(x, packet)
 	case C.SP_PUNT_GROUPED:
@@ -336,11 +349,11 @@ func (d *Dataplane) awaitSA(now time.Time, x *C.struct_sp_exception, packet punt
 		d.discard([]heldMbuf{held}, dropNegotiationFailed)
 		return nil
 	}
-	ask := Acquire{Cell: cell, Packet: tupleOf(packet.ip)}
+	ask := Acquire{Cell: cell, Packet: tupleOf(packet.ip), Protected: !packet.clear}
 	waits := selector{cell: cell}
 	if e := d.policy.bySlot[held.filter].entry; e != nil {
 		ask.Entry, waits.entry = e.ID, e.ID
-		if e.Fallback {
+		if e.Fallback && packet.clear {
 			waits.local, waits.remote = ask.Packet.Source, ask.Packet.Destination
 		}
 	}
@@ -376,28 +389,47 @@ func (d *Dataplane) cameForGroup(x *C.struct_sp_exception, packet punted) event 
 	return func(h Handler) { h.Group(g) }
 }
 
-// handleIKE takes an IKE datagram out of its packet, for the handler to have when the lock is given back.
-func (d *Dataplane) handleIKE(packet punted, known bool) {
+// overheard tells who has sent to a port of IKE what IKE does not get: a filter has decided it, or it is garbage.
+func (d *Dataplane) overheard(packet punted) event {
+	tuple := tupleOf(packet.ip)
+	if !packet.clear || tuple.Protocol != protocolUDP || tuple.DestinationPort != portIKE && tuple.DestinationPort != portIKENATT || !d.policy.own.has(tuple.Destination) {
+		return nil
+	}
+	return func(h Handler) { h.Heard(tuple.Source) }
+}
+
+// missedGroups tells that somebody has sent to a group of whom there was no room to tell.
+func (d *Dataplane) missedGroups() []event {
+	n := uint64(C.sp_groups_untold(d.c))
+	if n == d.slow.untold {
+		return nil
+	}
+	d.slow.untold = n
+	return []event{func(h Handler) { h.Group(Group{}) }}
+}
+
+// handleIKE takes an IKE datagram out of its packet, for the handler to have when the lock is given back. It reports whether it is one.
+func (d *Dataplane) handleIKE(packet punted, known bool) bool {
 	tuple := tupleOf(packet.ip)
 	if !d.policy.own.has(tuple.Destination) {
-		return // not ours any more since it came
+		return false // not ours any more since it came
 	}
 	udp := upperPayload(packet.ip)
 	if len(udp) < udpHeaderLen {
-		return
+		return false
 	}
 	length := int(binary.BigEndian.Uint16(udp[4:]))
 	if length < udpHeaderLen || length > len(udp) {
-		return
+		return false
 	}
 	udp = udp[:length]
 	if !udpChecksumRight(packet.ip, udp) {
-		return
+		return false
 	}
 	payload, marked := udp[udpHeaderLen:], tuple.DestinationPort == portIKENATT
 	if marked {
 		if len(payload) < 4 || binary.BigEndian.Uint32(payload) != 0 {
-			return
+			return false
 		}
 		payload = payload[4:]
 	}
@@ -408,6 +440,7 @@ func (d *Dataplane) handleIKE(packet punted, known bool) {
 		NonESPMarker: marked,
 		Known:        known,
 	})
+	return true
 }
 
 // countExempt counts a packet of our own at the exemption that lets it out, and says whether one does. What comes in the

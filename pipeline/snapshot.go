@@ -148,10 +148,19 @@ func (p *Prepared) Publish() {
 	if former != nil {
 		d.retire(func() error { C.sp_snapshot_free(former); return nil })
 	}
-	d.release(d.slow.held.takeAll())
-	d.release(d.slow.neighbours.takeHeld())
+	d.rejudge(d.slow.held.takeAll())
+	d.rejudge(d.slow.neighbours.takeHeld())
+	d.slow.early.each(func(p *heldMbuf) { p.filter = C.SP_COUNTER_NONE })
 	d.apply(d.slow.neighbours.forget(func(key neighbourKey) bool { return !d.policy.own.attached(key.Port, key.Address) }))
 	d.routeSAs()
+}
+
+// rejudge releases packets that a former policy held. Whatever becomes of them, their former filters' slots may be others' now.
+func (d *Dataplane) rejudge(packets []heldMbuf) {
+	for i := range packets {
+		packets[i].filter = C.SP_COUNTER_NONE
+	}
+	d.release(packets)
 }
 
 // Discard gives up a snapshot that is not to be published.

@@ -9,7 +9,9 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"runtime"
 	"slices"
+	"time"
 
 	"sallyport/policy"
 )
@@ -191,9 +193,11 @@ func (d *Dataplane) publishWay(of SoftSA, entry uint32, source, destination neti
 // softBatch is how many soft SAs are taken out of the tables while the slow path waits.
 const softBatch = 256
 
-// RemoveSoft ends soft SAs at once: when it returns, nothing passes by them any more. Unknown ones are ignored; of the others it tells what passed by them.
+// RemoveSoft ends soft SAs at once: when it returns, nothing passes by them any more. Unknown ones are ignored; of the others it tells what passed by them, to the last
+// packet: that takes until every worker has ended its turn.
 func (d *Dataplane) RemoveSoft(sas []SoftSA) []SoftCounters {
 	removed := make([]SoftCounters, 0, len(sas))
+	var gone []*softSA
 	var ways []*softWay
 	for batch := range slices.Chunk(sas, softBatch) {
 		d.mu.Lock()
@@ -203,7 +207,7 @@ func (d *Dataplane) RemoveSoft(sas []SoftSA) []SoftCounters {
 		}
 		for _, s := range batch {
 			if known := d.soft.sas[s]; known != nil {
-				removed = append(removed, d.softCounters(known))
+				gone = append(gone, known)
 				ways = d.unpublishSoft(ways, known)
 			}
 		}
@@ -211,10 +215,27 @@ func (d *Dataplane) RemoveSoft(sas []SoftSA) []SoftCounters {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.c != nil && len(ways) > 0 {
-		d.endWays(ways)
+	if d.c == nil || len(ways) == 0 {
+		return removed
 	}
+	C.sp_generation_bump(d.c)
+	d.awaitWorkers()
+	for _, sa := range gone {
+		removed = append(removed, d.softCounters(sa))
+	}
+	d.buryWays(ways)
 	return removed
+}
+
+// longestTurn is what is waited for workers at most: one that has packets in a crypto device which says nothing may take longer, and then its last packets are not told of.
+const longestTurn = 10 * time.Millisecond
+
+// awaitWorkers waits until workers have ended the turns that they are in.
+func (d *Dataplane) awaitWorkers() {
+	token := C.sp_grace_start(d.c)
+	for limit := time.Now().Add(longestTurn); C.sp_grace_passed(d.c, token) == 0 && time.Now().Before(limit); {
+		runtime.Gosched()
+	}
 }
 
 // softWhere lists some of the soft SAs.

@@ -192,8 +192,13 @@ void sp_punt_ike(struct sp_worker *w, const struct sp_packet *packet);
 int sp_punt_early(struct sp_worker *w, struct rte_mbuf *m, uint32_t spi);
 /* Counts the drop and lets Go have the packet for an ICMP error if the queue has room. */
 void sp_punt_dropped(struct sp_worker *w, const struct sp_packet *packet, enum sp_punt kind, uint16_t mtu);
-/* Counts the drop of a packet that a tunnel's filter decided, verdict.cell, and lets Go know if that has not heard of one like it in this tick. */
+/* Drops a packet that a tunnel's filter decided, verdict.cell, and lets Go know if that has not heard of one like it in this tick. */
 void sp_punt_noticed(struct sp_worker *w, const struct sp_packet *packet);
+/*
+ * Drops a packet. If it came in clear from a peer's address to a port of IKE, Go is told once in a tick that something did: whatever keeps it from being IKE, its sender is not
+ * silent (S-051).
+ */
+void sp_punt_heard(struct sp_worker *w, const struct sp_packet *packet, uint8_t reason);
 /* Packets from Go. */
 uint32_t sp_inject_poll(struct sp_worker *w);
 
@@ -202,6 +207,12 @@ int sp_early_keep(struct sp_worker *w, struct rte_mbuf *m, uint32_t spi);
 
 /* tally.c: the end of a packet: counted by its in-port, by the filter that decided it and by its SA, and freed. */
 void sp_drop(struct sp_worker *w, struct rte_mbuf *m, uint8_t reason);
+/*
+ * punt.c: takes back what the filter that decided a packet has counted for it in this burst: the packet waits, or goes to another worker, and is decided anew. Its end counts it,
+ * whoever brings that about.
+ */
+void sp_uncount(struct sp_worker *w, uint32_t filter, uint32_t bytes);
+
 /* tally.c: as sp_drop, for a packet that lives on in a message about it. */
 void sp_count_drop(struct sp_worker *w, const struct rte_mbuf *m, uint8_t reason);
 

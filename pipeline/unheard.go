@@ -13,7 +13,7 @@ import (
 
 // What tells a peer that says nothing from one that we could not hear, or that could not hear us: who makes something of silence asks here.
 
-// LostIKE grows whenever a message to the IKE ports may have come that nobody has heard: it found no room in the queues to the slow path, or, of whatever
+// LostIKE grows whenever a message to the IKE ports may have come that nobody has heard: it, or the notice of it, found no room in the queues to the slow path, or, of whatever
 // kind it was, none where a port receives. Drivers that do not count what they miss, such as net_af_packet, are silent about it.
 func (d *Dataplane) LostIKE() (lost uint64) {
 	d.mu.Lock()
@@ -21,7 +21,7 @@ func (d *Dataplane) LostIKE() (lost uint64) {
 	if d.c == nil {
 		return 0
 	}
-	for _, class := range []C.uint32_t{C.SP_CLASS_IKE, C.SP_CLASS_IKE_BEGIN, C.SP_CLASS_IKE_STRANGER, C.SP_CLASS_IKE_BEGIN_STRANGER} {
+	for _, class := range []C.uint32_t{C.SP_CLASS_IKE, C.SP_CLASS_IKE_BEGIN, C.SP_CLASS_IKE_STRANGER, C.SP_CLASS_IKE_BEGIN_STRANGER, C.SP_CLASS_NOTICE} {
 		var c C.struct_sp_punt_counters
 		C.sp_punt_counters_read(d.c, class, &c)
 		lost += uint64(c.full)

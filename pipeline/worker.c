@@ -26,10 +26,12 @@ static void finish_here(struct sp_worker *w, const struct sp_packet *p)
 		sp_punt_ike(w, p);
 	else if (p->verdict.action == SP_ACTION_GROUP)
 		sp_deliver_group(w, p->mbuf);
-	else if (likely(p->verdict.cell == SP_NO_CELL))
-		sp_drop(w, p->mbuf, p->verdict.reason);
-	else
+	else if (unlikely(p->verdict.cell != SP_NO_CELL))
 		sp_punt_noticed(w, p);
+	else if (unlikely(p->key.protocol == SP_PROTOCOL_UDP))
+		sp_punt_heard(w, p, p->verdict.reason);
+	else
+		sp_drop(w, p->mbuf, p->verdict.reason);
 }
 
 /* Packets with their verdicts to their next stages. They stand `size` bytes apart, and are of one IP version. */

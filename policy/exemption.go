@@ -86,7 +86,8 @@ var (
 	anyPorts     = []portPair{{AnyPort, AnyPort}}
 	askKerberos  = []portPair{{AnyPort, kerberosPort}} // the gateway is the client
 	giveKerberos = []portPair{{kerberosPort, AnyPort}} // the gateway is the server
-	// Toward 4500 the peer's port is free, because a NAT between the two changes it (C-07).
+	// Toward 4500 the peer's port is free, because a NAT between the two changes it (C-07). Toward 500 it is not (S-034): what comes there from another port is filtered, and
+	// tells nonetheless that a peer is not silent (pipeline.Handler.Heard).
 	ikePorts = []portPair{{PortRange{portIKE, portIKE}, PortRange{portIKE, portIKE}}, {PortRange{portIKENATT, portIKENATT}, AnyPort}}
 )
 

@@ -320,6 +320,9 @@ func (e *end) Acquire(pipeline.Acquire) {}
 // Group does not happen: nothing is sent to groups.
 func (e *end) Group(pipeline.Group) {}
 
+// Heard is of soft SAs too.
+func (e *end) Heard(netip.Addr) {}
+
 // Echo is not answered.
 func (e *end) Echo(pipeline.Echo) {}
 
