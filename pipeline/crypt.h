@@ -83,4 +83,15 @@ static inline void sp_remove_high(const struct sp_transform *t, uint8_t *start, 
 struct rte_crypto_op *sp_async_prepare(struct rte_mbuf *m, const struct sp_transform *t);
 void sp_async_restore(struct rte_mbuf *m, const struct sp_transform *t);
 
+/* The packet whose private area an operation lives in. */
+static inline struct sp_mbuf_priv *sp_op_priv(struct rte_crypto_op *op)
+{
+	return container_of(op, struct sp_mbuf_priv, op);
+}
+
+static inline struct rte_mbuf *sp_priv_mbuf(struct sp_mbuf_priv *priv)
+{
+	return (struct rte_mbuf *)RTE_PTR_SUB(priv, sizeof(struct rte_mbuf));
+}
+
 #endif

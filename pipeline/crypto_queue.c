@@ -7,8 +7,6 @@
  * A device that gives no sign of life is lost: what it has is dropped, but stays where it is, since the device may write to it until it is stopped (sp_device_release).
  */
 
-#include <rte_malloc.h>
-
 #include "crypt.h"
 
 /*
@@ -17,16 +15,6 @@
  */
 #define LOST_MILLISECONDS 1000
 #define LOOK_MILLISECONDS 10
-
-static inline struct sp_mbuf_priv *priv_of(struct rte_crypto_op *op)
-{
-	return container_of(op, struct sp_mbuf_priv, op);
-}
-
-static inline struct rte_mbuf *mbuf_of(struct sp_mbuf_priv *priv)
-{
-	return (struct rte_mbuf *)RTE_PTR_SUB(priv, sizeof(struct rte_mbuf));
-}
 
 static inline uint32_t waiting(const struct sp_async_queue *q)
 {
@@ -47,8 +35,8 @@ static void end(struct sp_worker *w, const struct sp_mbuf_priv *priv)
 
 static void drop(struct sp_worker *w, struct rte_crypto_op *op, uint8_t reason)
 {
-	end(w, priv_of(op));
-	sp_drop(w, mbuf_of(priv_of(op)), reason);
+	end(w, sp_op_priv(op));
+	sp_drop(w, sp_priv_mbuf(sp_op_priv(op)), reason);
 }
 
 /* ---- signs of life ---- */
@@ -76,8 +64,8 @@ static void lose(struct sp_worker *w, struct sp_async_queue *q)
 	for (uint32_t i = 0; i < q->limit; i++) {
 		if (q->held[i] == NULL)
 			continue;
-		end(w, priv_of(q->held[i]));
-		sp_count_drop(w, mbuf_of(priv_of(q->held[i])), SP_DROP_CRYPTO_DEVICE_LOST);
+		end(w, sp_op_priv(q->held[i]));
+		sp_count_drop(w, sp_priv_mbuf(sp_op_priv(q->held[i])), SP_DROP_CRYPTO_DEVICE_LOST);
 	}
 	for (; waiting(q) > 0; q->taken++)
 		drop(w, q->waiting[q->taken % SP_QUEUE_WAITING], SP_DROP_CRYPTO_DEVICE_LOST);
@@ -93,7 +81,7 @@ static uint32_t enqueue(struct sp_worker *w, struct sp_async_queue *q, struct rt
 	for (uint32_t i = 0; i < taken; i++) {
 		uint16_t slot = q->slots[q->n++];
 
-		priv_of(ops[i])->slot = slot;
+		sp_op_priv(ops[i])->slot = slot;
 		q->held[slot] = ops[i];
 	}
 	q->given += taken;
@@ -158,7 +146,7 @@ void sp_queue_put(struct sp_worker *w, uint8_t device, struct rte_crypto_op **op
 	uint32_t i = 0;
 
 	for (uint32_t j = 0; j < n; j++)
-		priv_of(ops[j])->phase = (uint8_t)w->phase;
+		sp_op_priv(ops[j])->phase = (uint8_t)w->phase;
 	w->unfinished[w->phase] += n;
 	w->in_flight += n;
 	if (unlikely(is_lost(w, q))) {
@@ -182,7 +170,7 @@ static uint32_t recognise(struct sp_worker *w, struct sp_async_queue *q, struct 
 	uint32_t known = 0;
 
 	for (uint32_t i = 0; i < n; i++) {
-		const struct sp_mbuf_priv *priv = priv_of(ops[i]);
+		const struct sp_mbuf_priv *priv = sp_op_priv(ops[i]);
 
 		if (unlikely(priv->slot >= q->limit || q->held[priv->slot] != ops[i])) {
 			q->unknown++;
@@ -241,78 +229,4 @@ uint32_t sp_queue_poll(struct sp_worker *w)
 		total += n;
 	}
 	return total;
-}
-
-/* ---- the control thread ---- */
-
-int sp_queue_create(const struct sp_dataplane *dp, struct sp_async_queue *q, uint8_t device, uint32_t descriptors)
-{
-	q->device = device;
-	q->limit = descriptors - 1; /* a ring of n has room for n - 1 */
-	q->held = rte_zmalloc_socket("sp_async_queue", q->limit * sizeof(struct rte_crypto_op *), 0, dp->socket);
-	q->slots = rte_malloc_socket("sp_async_queue", q->limit * sizeof(*q->slots), 0, dp->socket);
-	q->waiting = rte_malloc_socket("sp_async_queue", SP_QUEUE_WAITING * sizeof(struct rte_crypto_op *), 0, dp->socket);
-	if (q->held == NULL || q->slots == NULL || q->waiting == NULL)
-		return -1;
-	for (uint32_t i = 0; i < q->limit; i++)
-		q->slots[i] = (uint16_t)i;
-	return 0;
-}
-
-void sp_queue_destroy(struct sp_async_queue *q)
-{
-	rte_free(q->held);
-	rte_free(q->slots);
-	rte_free(q->waiting);
-}
-
-static uint32_t index_of(const struct sp_dataplane *dp, uint8_t device)
-{
-	const struct sp_worker *w = dp->workers[0];
-	uint32_t i = 0;
-
-	while (i < w->n_devices && w->devices[i].device != device)
-		i++;
-	return i;
-}
-
-int sp_device_lost(const struct sp_dataplane *dp, uint8_t device)
-{
-	uint32_t i = index_of(dp, device);
-
-	return i < dp->workers[0]->n_devices && __atomic_load_n(&dp->lost[i], __ATOMIC_ACQUIRE);
-}
-
-void sp_device_release(struct sp_dataplane *dp, uint8_t device)
-{
-	uint32_t at = index_of(dp, device);
-
-	for (uint32_t i = 0; i < dp->n_workers && at < dp->workers[i]->n_devices; i++) {
-		struct sp_async_queue *q = &dp->workers[i]->devices[at];
-
-		if (!__atomic_load_n(&q->lost, __ATOMIC_ACQUIRE))
-			continue; /* it had nothing there */
-		for (uint32_t slot = 0; slot < q->limit; slot++) {
-			if (q->held[slot] == NULL)
-				continue;
-			rte_pktmbuf_free(mbuf_of(priv_of(q->held[slot])));
-			q->held[slot] = NULL;
-		}
-		q->n = 0;
-	}
-}
-
-void sp_device_read(const struct sp_dataplane *dp, uint8_t device, struct sp_device_counters *out)
-{
-	uint32_t at = index_of(dp, device);
-
-	*out = (struct sp_device_counters){.lost = (uint8_t)sp_device_lost(dp, device)};
-	for (uint32_t i = 0; i < dp->n_workers && at < dp->workers[i]->n_devices; i++) {
-		const struct sp_async_queue *q = &dp->workers[i]->devices[at];
-
-		out->operations += __atomic_load_n(&q->given, __ATOMIC_RELAXED);
-		out->unknown += __atomic_load_n(&q->unknown, __ATOMIC_RELAXED);
-		out->held += __atomic_load_n(&q->n, __ATOMIC_RELAXED);
-		out->waiting += __atomic_load_n(&q->put, __ATOMIC_RELAXED) - __atomic_load_n(&q->taken, __ATOMIC_RELAXED);
-	}
 }

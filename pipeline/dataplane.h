@@ -170,7 +170,7 @@ void sp_tally_init(struct sp_tally *t, uint32_t entries);
 void sp_tally_forget(struct sp_dataplane *dp, uint32_t subject);
 /* The same, and what it has counted by reason, of all workers. */
 void sp_tally_take(struct sp_dataplane *dp, uint32_t subject, uint64_t drops[SP_DROP_COUNT]);
-/* crypto_queue.c: a worker's end of a device; -1 without memory. Whatever happens, sp_queue_destroy undoes it. */
+/* crypto_devices.c: a worker's end of a device; -1 without memory. Whatever happens, sp_queue_destroy undoes it. */
 int sp_queue_create(const struct sp_dataplane *dp, struct sp_async_queue *q, uint8_t device, uint32_t descriptors);
 void sp_queue_destroy(struct sp_async_queue *q);
 /* Frees an rte_malloc object after a grace period. */

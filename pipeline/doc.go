@@ -21,7 +21,8 @@
 //     inbound6.c: the last step for IPv6 in a tunnel. inbound_general.c: the same for all other SAs. early.c: what comes before its SA.
 //  8. crypto_direct.c: AES-GCM by the library itself. crypto_sync.c: packets of any shape, by the library, by its jobs in
 //     crypto_job.c, for all SAs of a burst together, or by a device in crypto_cpu.c. crypto_async.c: operations
-//     of a device that gives them back later; crypto_queue.c: its queues, what waits for it, and a device that stops answering. crypt.h: IVs and nonces.
+//     of a device that gives them back later; crypto_queue.c: its queues, what waits for it, and a device that stops answering; crypto_devices.c: how
+//     such queues come and go. crypt.h: IVs and nonces.
 //     inline.c: SAs of which a port's NIC does the crypto, or all of it.
 //  9. transmit.c: next hop, link-layer header, transmit queue. fragment.c: what has no room on a link or in a tunnel, cut.
 //
