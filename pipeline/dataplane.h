@@ -258,10 +258,12 @@ struct sp_punt_queue {
  * with own for each port beside common in the queue, whatever one port fills, each other finds its own.
  */
 struct sp_link_shares {
-	uint32_t own, common;
-	uint32_t queued[SP_MAX_PORTS]; /* packets ever, the worker's */
-	uint32_t taken[SP_MAX_PORTS] __rte_cache_aligned; /* the control thread's */
+	uint32_t taken[SP_MAX_PORTS] __rte_cache_aligned; /* packets ever, the control thread's */
+	uint32_t own;
+	uint32_t queued[SP_MAX_PORTS];                    /* the worker's, in other cache lines */
+	uint32_t common;
 };
+_Static_assert(offsetof(struct sp_link_shares, queued) % RTE_CACHE_LINE_SIZE == 0, "two threads, no common line");
 
 /* A packet of the run at hand that is too long for the path until it is cut. */
 struct sp_oversize {
@@ -312,7 +314,6 @@ struct sp_worker {
 	struct sp_async_queue devices[SP_MAX_CRYPTO_DEVICES];
 	struct rte_ring *inject, *handover;
 	struct sp_punt_queue punt[SP_CLASS_COUNT];
-	struct sp_link_shares link;
 	uint64_t untold;                    /* packets to groups that Go could not be told of */
 	struct sp_sa_out **own;             /* by cell: outbound SAs that no other worker sends by */
 	struct sp_reassembly *reassembly;
@@ -322,6 +323,7 @@ struct sp_worker {
 	struct sp_port_counters counters[SP_PORT_SLOTS];
 	struct sp_gcm_scratch gcm;
 	struct sp_job_scratch job;
+	struct sp_link_shares link;
 	struct sp_cpu_vector cpu __rte_cache_aligned;
 	struct sp_events events;
 	struct sp_tx_buffer tx[SP_MAX_PORTS] __rte_cache_aligned;
