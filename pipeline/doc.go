@@ -15,6 +15,7 @@
 //     flow_cache6.c: the same for IPv6, in a table of its own.
 //  4. classify.c: on a miss, the compiled policy, which acl_match.c asks, the route and the next hop. classify6.c: for IPv6.
 //  5. punt.c: packets for Go, in a queue for each class: IKE, packets to own addresses, packets that wait for a neighbour or an SA.
+//     inject.c: packets from Go.
 //  6. outbound.c: a tunnel's packets, encapsulated, numbered and encrypted. outbound_general.c: the same for every SA that is
 //     not ESP with AES-GCM in a tunnel: other ciphers, transport mode, ESP in UDP over IPv6, AH of ah.c and bundles.
 //  7. inbound.c: ESP for us, with the replay window of replay.h: decrypted, checked against its SA, back to stage 3.
@@ -30,7 +31,7 @@
 // those of UDP and TCP across a NAT.
 //
 // dataplane.h, sa.h, lengths.h, stages.h, vlan.h, inline.h, mss.h, acl.h, ah.h, classify.h, esp.h, outer.h, siphash.h, fragment.h, reassembly.h, mbuf.h, ipv4.h and ipv6.h are the workers' own shapes and helpers. publish.c,
-// publish_ipv6.c, acl.c, sa.c, soft.c and next_hops.c change the tables under the workers' feet, dataplane.c and reassembly.c make them and counters.c reads the counts. tables.h, exceptions.h and
+// publish_ipv6.c, acl.c, sa.c, sad.c, soft.c and next_hops.c change the tables under the workers' feet, dataplane.c and reassembly.c make them and counters.c reads the counts. tables.h, exceptions.h and
 // drop_reasons.h are the shapes and names that both sides share; fastpath.h and lab.h are what Go calls. tally.c ends what is dropped, and counts it. events.c tells Go of SAs
 // whose lifetime ends, with sequence.h, and of peers that move.
 //

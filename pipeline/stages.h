@@ -199,7 +199,7 @@ void sp_punt_noticed(struct sp_worker *w, const struct sp_packet *packet);
  * silent (S-051).
  */
 void sp_punt_heard(struct sp_worker *w, const struct sp_packet *packet, uint8_t reason);
-/* Packets from Go. */
+/* inject.c: packets from Go. */
 uint32_t sp_inject_poll(struct sp_worker *w);
 
 /* early.c: takes ESP or AH that has come before its SA; returns 0, and nothing done, when the SPI is not reserved. */
