@@ -363,9 +363,10 @@ static int create_tables(struct sp_dataplane *dp, const struct sp_config *c, cha
 	dp->sad = allocate(dp, c->max_sas, sizeof(*dp->sad));
 	dp->early = allocate(dp, c->max_sas, sizeof(*dp->early));
 	dp->cells = allocate(dp, c->max_cells, sizeof(*dp->cells));
+	dp->outbound = allocate(dp, c->max_cells, sizeof(struct sp_sa_out *));
 	dp->adjacencies = allocate(dp, c->max_adjacencies, sizeof(*dp->adjacencies));
 	dp->rcu = allocate(dp, 1, rte_rcu_qsbr_get_memsize(c->n_workers));
-	if (dp->sad == NULL || dp->early == NULL || dp->cells == NULL || dp->adjacencies == NULL || dp->rcu == NULL) {
+	if (dp->sad == NULL || dp->early == NULL || dp->cells == NULL || dp->outbound == NULL || dp->adjacencies == NULL || dp->rcu == NULL) {
 		sp_fail(error, size, "tables for %u SAs, %u cells, %u adjacencies: no DPDK memory", c->max_sas, c->max_cells, c->max_adjacencies);
 		return -1;
 	}
@@ -491,6 +492,7 @@ void sp_dataplane_destroy(struct sp_dataplane *dp)
 	rte_free(dp->sad);
 	rte_free(dp->early);
 	rte_free(dp->cells);
+	rte_free(dp->outbound);
 	rte_free(dp->adjacencies);
 	rte_free(dp);
 }

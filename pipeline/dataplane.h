@@ -349,6 +349,7 @@ struct sp_dataplane {
 	uint8_t esp_in_udp;                /* there are inbound SAs of ESP in UDP */
 	uint8_t secured;                   /* ports are */
 	struct sp_cell *cells;
+	struct sp_sa_out **outbound;       /* by cell: the SA that every worker sends by; NULL: the cell says */
 	struct sp_adjacency **adjacencies; /* NULL: unresolved */
 	struct rte_hash *neighbours;       /* (port, next hop) -> adjacency */
 	struct rte_hash *neighbours6;

@@ -89,7 +89,7 @@ static uint32_t decrypt_cpu(struct sp_worker *w, struct sp_sa_in *sa, struct sp_
 }
 
 /* As decrypt_cpu: a wrong ICV is all that libIPSec_MB can find. */
-static uint32_t decrypt_direct(struct sp_worker *w, struct sp_sa_in *sa, struct sp_esp *packets, uint32_t n)
+static __rte_always_inline uint32_t decrypt_direct(struct sp_worker *w, struct sp_sa_in *sa, struct sp_esp *packets, uint32_t n)
 {
 	uint32_t forged = sp_direct_decrypt(w, sa, packets, n), good = 0;
 
@@ -252,7 +252,7 @@ static void hand_over(struct sp_worker *w, const struct sp_sa_in *sa, const stru
 }
 
 /* Moves the packets that deserve crypto to the front; returns their number. */
-static uint32_t admit_run(struct sp_worker *w, struct sp_sa_in *sa, struct sp_esp *packets, uint32_t n)
+static __rte_always_inline uint32_t admit_run(struct sp_worker *w, struct sp_sa_in *sa, struct sp_esp *packets, uint32_t n)
 {
 	const struct sp_replay replay = sa->replay; /* nobody moves the window meanwhile */
 	const uint32_t overhead = esp_overhead(sa);
@@ -295,8 +295,11 @@ static __rte_noinline uint32_t otherwise(struct sp_worker *w, struct others *oth
 	return out;
 }
 
-/* Packets of one SPI; returns how many packets came out of them into inner. What inbound_general.c takes goes its own way. */
-static uint32_t inbound_run(struct sp_worker *w, struct others *others, struct sp_sa_in *sa, struct sp_esp *packets, uint32_t n, struct sp_packet *inner)
+/*
+ * Packets of one SPI; returns how many packets came out of them into inner. What inbound_general.c takes goes its own way. Compiled for a run of one by itself, as most are where
+ * tunnels are many: what is asked once for all packets of a run is no saving then.
+ */
+static __rte_always_inline uint32_t open_run(struct sp_worker *w, struct others *others, struct sp_sa_in *sa, struct sp_esp *packets, uint32_t n, struct sp_packet *inner)
 {
 	const uint32_t spi = rte_be_to_cpu_32(sp_load32(packets[0].esp));
 
@@ -319,6 +322,11 @@ static uint32_t inbound_run(struct sp_worker *w, struct others *others, struct s
 	if (sa->transform.kind == SP_SA_AEAD_INLINE)
 		return unpack(w, sa, others, packets, sp_inline_decrypt(w, sa, packets, n), inner);
 	return unpack(w, sa, others, packets, decrypt_cpu(w, sa, packets, n), inner);
+}
+
+static __rte_noinline uint32_t inbound_run(struct sp_worker *w, struct others *others, struct sp_sa_in *sa, struct sp_esp *packets, uint32_t n, struct sp_packet *inner)
+{
+	return open_run(w, others, sa, packets, n, inner);
 }
 
 /* The SA that has the packet's place among all: it is the packet's if it has its SPI. NULL: none. */
@@ -364,7 +372,10 @@ static __rte_noinline uint32_t inbound_mixed(struct sp_worker *w, struct others 
 			fetch_key(sas[end + KEY_AHEAD]);
 			end++;
 		} while (end < n && sp_load32(packets[end].esp) == spi_be);
-		out += inbound_run(w, others, sas[start], packets + start, end - start, inner + out);
+		if (end - start == 1)
+			out += open_run(w, others, sas[start], packets + start, 1, inner + out);
+		else
+			out += inbound_run(w, others, sas[start], packets + start, end - start, inner + out);
 		start = end;
 	}
 	return out;

@@ -7,6 +7,7 @@
 
 #include "esp.h"
 #include "fragment.h"
+#include "frame.h"
 #include "inline.h"
 #include "mbuf.h"
 #include "outer.h"
@@ -57,68 +58,6 @@ __rte_noinline void sp_outbound_reject(struct sp_worker *w, struct sp_sa_out *sa
 	}
 }
 
-/* What of an inner header goes outside: DSCP and ECN (RFC 6040 4.1, normal mode) and DF, as the first word of an IPv4 header. Routers may not fragment IPv6 (RFC 8200 4.5). */
-static __rte_always_inline uint64_t copied(const uint8_t *inner, int ipv6)
-{
-	const uint64_t df = (uint64_t)RTE_BE16(SP_IPV4_DF) << 48;
-
-	return ipv6 ? df | (uint64_t)sp_ipv6_traffic_class(inner) << 8 : sp_load64(inner) & (df | 0xff00);
-}
-
-/* Link layer, outer IPv4, UDP, ESP and IV in front of the inner packet, `cipher` bytes of ciphertext to be (RFC 4301 5.1.2.1, RFC 4303 2). */
-static __rte_always_inline void write_headers(const struct sp_sa_out *sa, const struct sp_adjacency *next, const uint8_t *inner, uint8_t *outer, uint32_t total,
-					      uint64_t sequence, int ipv6)
-{
-	uint64_t first = copied(inner, ipv6) | (uint64_t)rte_cpu_to_be_16((uint16_t)total) << 16 | 0x45;
-	/* to the source; destination, then the SPI or the UDP ports */
-	uint64_t middle = __atomic_load_n(&sa->front[0], __ATOMIC_RELAXED), second = __atomic_load_n(&sa->front[1], __ATOMIC_RELAXED);
-	uint64_t sequence_be = rte_cpu_to_be_64(sequence);
-	uint8_t *esp = outer + SP_IPV4_LENGTH;
-	uint64_t checksum;
-
-	if (unlikely(first >> 48 == 0)) /* RFC 6864 4: an ID means something only where the packet may be fragmented */
-		first |= (uint64_t)(uint16_t)(sequence_be >> 48) << 32;
-	checksum = (uint16_t)~sp_fold(first + (uint16_t)(middle >> 16) + (uint32_t)second);
-	memcpy(outer - SP_L2_LENGTH, next->l2, SP_L2_LENGTH);
-	sp_store64(outer, first);
-	sp_store64(outer + 8, (middle & ~SP_FRONT_SUM) | checksum << 16);
-	sp_store64(outer + 16, second);
-	if (unlikely(sa->udp)) {
-		sp_store64(esp + 4, sp_load64(sa->header + 24) | rte_cpu_to_be_16((uint16_t)(total - SP_IPV4_LENGTH)));
-		esp += SP_UDP_LENGTH;
-	}
-	/* the IV repeats the number */
-	sp_store32(esp + 4, (uint32_t)(sequence_be >> 32));
-	sp_store64(esp + 8, sequence_be);
-}
-
-/* The traffic class where an IPv6 header has it, in its first two bytes as loaded: that of the inner header (RFC 6040 4.1, normal mode; RFC 2983 3). */
-static __rte_always_inline uint32_t copied_class(const uint8_t *inner, int ipv6)
-{
-	return ipv6 ? sp_load16(inner) & 0xf00f : inner[1] >> 4 | (inner[1] & 0xfu) << 12;
-}
-
-/* As write_headers, with the outer IPv6 header of which `header` has what no packet changes, and the SPI behind it. The flow label is 0 (RFC 6437 3). */
-static __rte_always_inline void write_headers6(const uint8_t *header, const struct sp_adjacency *next, const uint8_t *inner, uint8_t *outer, uint32_t total,
-					       uint64_t sequence, int ipv6)
-{
-	uint64_t sequence_be = rte_cpu_to_be_64(sequence);
-	uint8_t *esp = outer + SP_IPV6_LENGTH;
-
-	memcpy(outer - SP_L2_LENGTH, next->l2, SP_L2_LENGTH);
-	sp_store64(outer, 0x60 | copied_class(inner, ipv6) | (uint64_t)rte_cpu_to_be_16((uint16_t)(total - SP_IPV6_LENGTH)) << 32 |
-				  (uint64_t)sp_load16(header + SP_IPV6_NEXT_HEADER) << 48);
-	memcpy(outer + 8, header + 8, 2 * SP_IPV6_ADDRESS);
-	sp_store64(esp, sp_load32(header + SP_IPV6_LENGTH) | sequence_be >> 32 << 32);
-	sp_store64(esp + 8, sequence_be);
-}
-
-/* What exceeds the trailer lands where the ICV will be. */
-static __rte_always_inline void write_trailer(uint8_t *trailer, uint32_t pad, int ipv6)
-{
-	sp_store64(trailer, sp_esp_trailer[pad] ^ (ipv6 ? sp_esp_ipv6(pad) : 0));
-}
-
 /*
  * Turns packets into ESP still to be encrypted, numbered from `sequence` on; returns how many, in mbufs, and in *frames the bytes of their frames. Compiled once for
  * each kind of SA and the IP versions of its packets and its tunnel, so that the lengths of a kind are constants.
@@ -127,42 +66,27 @@ static __rte_always_inline uint32_t encapsulate(struct sp_worker *w, struct sp_s
 						struct rte_mbuf **mbufs, uint64_t sequence, uint32_t n, uint64_t *frames, enum sp_sa_kind kind, int ipv6, int outer6)
 {
 	const uint8_t *const header6 = outer6 ? sp_outer_header(sa) : NULL;
-	const uint32_t block_mask = 3, header = sa->header_length, icv = sa->transform.icv_length, mtu = sp_sa_out_mtu(sa, next);
+	const uint32_t header = sa->header_length, icv = sa->transform.icv_length, mtu = sp_sa_out_mtu(sa, next);
 	const int transit = packets[0]->key.role != SP_ROLE_LOCAL; /* one in-port, so one role */
-	const uint32_t hops = ipv6 ? SP_IPV6_HOP_LIMIT : SP_IPV4_TTL;
 	uint64_t bytes = 0, outer_bytes = 0;
 	uint32_t good = 0;
 
 	for (uint32_t i = 0; i < n; i++) {
 		struct sp_packet *p = packets[i];
-		struct rte_mbuf *m = p->mbuf;
-		uint8_t *inner = p->l3, *outer = inner - header;
-		uint32_t cipher = (p->length + 2u + block_mask) & ~block_mask;
-		uint32_t total = header + cipher + icv;
+		const struct sp_lengths l = sp_lengths_of(p, header, icv);
 
-		if (unlikely(!sp_selected_out(sa, p, ipv6) || (inner[hops] <= 1 && transit) || total > mtu ||
-			     sp_mbuf_before(m, inner) < SP_L2_LENGTH + header || sp_mbuf_after(m, inner) < cipher + icv)) {
-			sp_outbound_reject(w, sa, mtu, p, total);
+		if (unlikely(!sp_may_enter(sa, p, &l, mtu, transit, ipv6))) {
+			sp_outbound_reject(w, sa, mtu, p, l.total);
 			continue;
 		}
-		sp_mbuf_bounds(m, outer - SP_L2_LENGTH, SP_L2_LENGTH + total);
-		sp_set_mark_sa(m, sa->subject);
-		if (ipv6)
-			inner[hops] -= (uint8_t)transit;
-		else if (likely(transit))
-			sp_ipv4_decrement_ttl(inner);
-		if (outer6)
-			write_headers6(header6, next, inner, outer, total, sequence, ipv6);
-		else
-			write_headers(sa, next, inner, outer, total, sequence, ipv6);
-		write_trailer(inner + p->length, cipher - p->length - 2, ipv6);
+		sp_frame(sa, next, header6, p, &l, sequence, transit, ipv6);
 		if (kind == SP_SA_AEAD_CPU) {
-			w->cpu.data[good].base = inner;
-			w->cpu.data[good].len = cipher;
+			w->cpu.data[good].base = p->l3;
+			w->cpu.data[good].len = l.cipher;
 		}
 		bytes += p->length;
-		outer_bytes += total;
-		mbufs[good++] = m;
+		outer_bytes += l.total;
+		mbufs[good++] = p->mbuf;
 		sequence++;
 	}
 	sp_add(sa->shared, &sa->packets, good);
@@ -407,9 +331,44 @@ static __rte_always_inline void fetch_key(const struct sp_sa_out *sa)
 		rte_prefetch0(&sa->moved);
 }
 
+/*
+ * A run of one packet of a plain SA, as most runs are where tunnels are many: what a run asks once for all of its packets is no saving then. Returns 0, and nothing done, when
+ * the packet is one that something speaks against, or the SA another one.
+ */
+static __rte_always_inline int outbound_single(struct sp_worker *w, struct sp_sa_out *sa, struct sp_packet **packet, int ipv6)
+{
+	const struct sp_adjacency *next;
+	struct sp_packet *p = *packet;
+	const int transit = p->key.role != SP_ROLE_LOCAL;
+	uint32_t numbers = 1;
+	struct sp_lengths l;
+	uint64_t sequence;
+
+	if (unlikely(sa == NULL || !sa->plain || sa->transform.kind != SP_SA_AEAD_DIRECT))
+		return 0;
+	next = sp_adjacency_get(w, __atomic_load_n(&sa->adjacency, __ATOMIC_RELAXED));
+	if (unlikely(next == NULL))
+		return 0;
+	l = sp_lengths_of(p, sa->header_length, sa->transform.icv_length);
+	if (unlikely(!sp_may_enter(sa, p, &l, sp_sa_out_mtu(sa, next), transit, ipv6)))
+		return 0;
+	sequence = sp_reserve(w, sa, packet, &numbers);
+	if (unlikely(numbers == 0))
+		return 1;
+	sp_frame(sa, next, NULL, p, &l, sequence, transit, ipv6);
+	sp_add(sa->shared, &sa->packets, 1);
+	sp_add(sa->shared, &sa->bytes, p->length);
+	sp_reserved(sa, sequence, 1);
+	__atomic_store_n(&sa->last_use, w->now, __ATOMIC_RELAXED);
+	sp_direct_encrypt(w, sa, &p->mbuf, sequence, 1);
+	sp_tx_append(sp_tx_reserve(w, next->port, p->mbuf->port, 1), p->mbuf, SP_L2_LENGTH + l.total);
+	return 1;
+}
+
 static __rte_noinline void outbound_mixed(struct sp_worker *w, struct sp_sealing *batch, struct sp_packet **packets, uint32_t n)
 {
 	struct sp_sa_out *sas[SP_BURST + KEY_AHEAD] = {NULL};
+	const int ipv6 = sp_is_ipv6(packets[0]->l3); /* one IP version */
 	uint32_t start = 0;
 
 	for (uint32_t i = 0; i < n; i++)
@@ -425,7 +384,8 @@ static __rte_noinline void outbound_mixed(struct sp_worker *w, struct sp_sealing
 			fetch_key(sas[end + KEY_AHEAD]);
 			end++;
 		} while (end < n && packets[end]->verdict.cell == cell);
-		outbound_run(w, batch, sas[start], packets + start, end - start);
+		if (end - start > 1 || !outbound_single(w, sas[start], packets + start, ipv6))
+			outbound_run(w, batch, sas[start], packets + start, end - start);
 		start = end;
 	}
 }

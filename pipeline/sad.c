@@ -49,9 +49,20 @@ int sp_transit_set(struct sp_dataplane *dp, const struct sp_pair *pairs, uint32_
 	return 0;
 }
 
+/* What workers look at before the cell. */
+static void index_cell(struct sp_dataplane *dp, uint16_t cell)
+{
+	const struct sp_cell *c = &dp->cells[cell];
+
+	__atomic_store_n(&dp->outbound[cell], c->owned == 0 ? c->sa : NULL, __ATOMIC_RELEASE);
+}
+
 struct sp_sa_out *sp_cell_publish(struct sp_dataplane *dp, uint16_t cell, struct sp_sa_out *sa)
 {
-	return __atomic_exchange_n(&dp->cells[cell].sa, sa, __ATOMIC_ACQ_REL);
+	struct sp_sa_out *former = __atomic_exchange_n(&dp->cells[cell].sa, sa, __ATOMIC_ACQ_REL);
+
+	index_cell(dp, cell);
+	return former;
 }
 
 struct sp_sa_out *sp_cell_current(const struct sp_dataplane *dp, uint16_t cell)
@@ -70,6 +81,7 @@ struct sp_sa_out *sp_cell_publish_own(struct sp_dataplane *dp, uint16_t cell, ui
 	former = __atomic_exchange_n(own, sa, __ATOMIC_ACQ_REL);
 	if (sa != NULL)
 		__atomic_fetch_or(&dp->cells[cell].owned, bit, __ATOMIC_RELEASE);
+	index_cell(dp, cell);
 	return former;
 }
 

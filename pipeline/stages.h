@@ -333,8 +333,11 @@ static inline uint32_t sp_cell_incarnation(const struct sp_dataplane *dp, uint16
 /* The outbound SA of a cell for this worker: its own, or the one of all; NULL when it has none. */
 static inline struct sp_sa_out *sp_cell_sa(const struct sp_worker *w, uint32_t index)
 {
+	struct sp_sa_out *sa = __atomic_load_n(&w->dp->outbound[index], __ATOMIC_ACQUIRE);
 	const struct sp_cell *cell = &w->dp->cells[index];
 
+	if (likely(sa != NULL))
+		return sa;
 	if (unlikely(__atomic_load_n(&cell->owned, __ATOMIC_ACQUIRE) >> w->id & 1)) {
 		struct sp_sa_out *own = __atomic_load_n(&w->own[index], __ATOMIC_ACQUIRE);
 
@@ -399,8 +402,8 @@ static __rte_always_inline void sp_fetch_counter(const struct sp_worker *w, uint
 static __rte_always_inline void sp_fetch_decided(const struct sp_worker *w, uint32_t filter, uint8_t action, uint32_t cell)
 {
 	sp_fetch_counter(w, filter);
-	if (action == SP_ACTION_OUTBOUND) /* of many tunnels the same holds for cells */
-		rte_prefetch0(&w->dp->cells[cell]);
+	if (action == SP_ACTION_OUTBOUND) /* of many tunnels the same holds for where their SAs are */
+		rte_prefetch0(&w->dp->outbound[cell]);
 }
 
 /* Adds to a counter that the control thread reads and, if shared, other workers write. */
