@@ -22,6 +22,7 @@ type load struct {
 	workers int     // each with a file and SAs of its own
 	site    *site   // its filters and packets, where a policy of many filters is measured
 	target  float64 // of the ratio to the floor; 0: none
+	lead    int     // windows without a measurement before each of the gateway's: after them its tables are where they are in a gateway at work
 	// viaDevice has the floor's crypto done by the crypto device, where libIPSec_MB would be called directly.
 	viaDevice bool
 	// class is where crypto_aesni_mb does the gateway's crypto; 0: whatever the gateway has by itself does it.

@@ -51,6 +51,11 @@ func (b *bed) gatewayWindow(cores []*thread, cycles uint64, sent []uint64) (meas
 }
 
 func (b *bed) round(cores []*thread, window uint64, sent []uint64) (r round, err error) {
+	for range b.load.lead {
+		if _, err := b.gatewayWindow(cores, window, sent); err != nil {
+			return r, err
+		}
+	}
 	if r.gateway, err = b.gatewayWindow(cores, window, sent); err != nil {
 		return r, err
 	}
