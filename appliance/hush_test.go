@@ -487,9 +487,7 @@ func TestACycleInTheAuditLog(t *testing.T) {
 	h.keepAsking(toFiles, false)
 	h.run(20 * time.Second)
 	made := h.plane.added[0]
-	for s := range h.plane.soft { // packets pass both ways
-		h.plane.soft[s] = pipeline.SoftCounters{SoftSA: s, Out: pipeline.FilterHits{Packets: 3, Bytes: 300}, In: pipeline.FilterHits{Packets: 2, Bytes: 200}}
-	}
+	h.plane.pass(pipeline.FilterHits{Packets: 3, Bytes: 300}, pipeline.FilterHits{Packets: 2, Bytes: 200})
 	h.run(made.Add(299 * time.Second).Sub(h.now))
 	views := h.n.soft.views()
 	if len(views) != 1 || views[0].Remaining != 1 || views[0].BytesSent != 300 || views[0].BytesReceived != 200 || views[0].Operation != "none" || views[0].Protection != "CLEAR" || views[0].SPI+views[0].Keys != "" {
@@ -552,8 +550,8 @@ func TestTheLogKeepsNobodyWaiting(t *testing.T) {
 	}
 }
 
-// Flushed, denied, taken down, or without its filter: gone at once.
-// S-048
+// Whatever ends it, it is gone at once, and the one record of that has what passed by it, as the metrics have.
+// S-048, S-055
 func TestSoftSAsEndAtOnce(t *testing.T) {
 	for name, c := range map[string]struct {
 		do     func(*hush)
@@ -570,7 +568,16 @@ func TestSoftSAsEndAtOnce(t *testing.T) {
 		"without the flag": {func(h *hush) {
 			h.configure(h.cfg.Path, strings.ReplaceAll(strings.ReplaceAll(hushText, "$VERSION", "v2"), ", fallback_clear: true, fallback_clear_on_wan: true", ""))
 		}, "policy"},
-		"down": {func(h *hush) { h.n.soft.down("files") }, "down"},
+		"down":  {func(h *hush) { h.n.soft.down("files") }, "down"},
+		"heard": {func(h *hush) { h.n.Heard(filesIKE.Addr()) }, "heard"},
+		"an SA that comes up": {func(h *hush) {
+			h.plane.endSoft()
+			h.n.soft.established("files")
+		}, "authenticated"},
+		"the data plane by itself": {func(h *hush) {
+			h.plane.endSoft()
+			h.n.fade()
+		}, "policy"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := newHush(t, "v2", "")
@@ -579,10 +586,14 @@ func TestSoftSAsEndAtOnce(t *testing.T) {
 			if len(h.plane.SoftCounters()) != 1 {
 				t.Fatal("no soft SA")
 			}
+			h.plane.pass(pipeline.FilterHits{Packets: 3, Bytes: 300}, pipeline.FilterHits{Packets: 2, Bytes: 200})
 			c.do(h)
 			h.none()
-			if text := h.told.String(); strings.Count(text, "msg=soft_removed") != 1 || !strings.Contains(text, "reason="+c.reason) {
-				t.Errorf("no audit record with reason %s", c.reason)
+			if text := h.told.String(); strings.Count(text, "msg=soft_removed") != 1 || !strings.Contains(text, "reason="+c.reason+" bytes_sent=300 bytes_received=200") {
+				t.Errorf("no audit record with reason %s and what passed", c.reason)
+			}
+			if totals := h.n.soft.totals(); totals.sent.Bytes != 300 || totals.came.Bytes != 200 || totals.Ended[soft.Reason(c.reason)] != 1 || strings.Count(h.told.String(), "msg=soft_used") != 1 {
+				t.Errorf("totals %+v", totals)
 			}
 			sent := len(h.plane.sent)
 			h.acquire(fromFiles, true)

@@ -247,6 +247,25 @@ func (p *memoryPlane) SoftCounters() []pipeline.SoftCounters {
 	return slices.Collect(maps.Values(p.soft))
 }
 
+// pass has packets pass by each soft SA.
+func (p *memoryPlane) pass(out, in pipeline.FilterHits) {
+	p.changeSoft(func(c *pipeline.SoftCounters) { c.Out, c.In = out, in })
+}
+
+// endSoft ends the soft SAs, as an SA of their tunnel does.
+func (p *memoryPlane) endSoft() {
+	p.changeSoft(func(c *pipeline.SoftCounters) { c.Ended = true })
+}
+
+func (p *memoryPlane) changeSoft(change func(*pipeline.SoftCounters)) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for s, c := range p.soft {
+		change(&c)
+		p.soft[s] = c
+	}
+}
+
 // up reports whether one Child SA is installed in both directions.
 func (p *memoryPlane) up() bool {
 	p.mu.Lock()

@@ -214,7 +214,9 @@ func (s *softSAs) tick() time.Time {
 	if !next.After(now) { // nothing, or more that is over
 		return next
 	}
-	s.noteUse(s.plane.SoftCounters())
+	counters := s.plane.SoftCounters()
+	s.noteUse(counters)
+	s.noteEnds(counters)
 	if soon := now.Add(useEvery); soon.Before(next) {
 		return soon
 	}
@@ -231,6 +233,17 @@ func (s *softSAs) noteUse(counters []pipeline.SoftCounters) {
 			s.note(slog.LevelInfo, "soft_used", append(softFields(&sa), "packets", c.In.Packets, "bytes", c.In.Bytes)...)
 		}
 	}
+}
+
+// noteEnds ends here what the data plane has ended by itself, for something that it alone knew: an address that has become ours, for one.
+func (s *softSAs) noteEnds(counters []pipeline.SoftCounters) {
+	var over []soft.Key
+	for _, c := range counters {
+		if c.Ended {
+			over = append(over, soft.Key(c.SoftSA))
+		}
+	}
+	s.end(s.book.Over(over))
 }
 
 // end takes soft SAs out of the data plane.

@@ -138,7 +138,9 @@ func (p *Prepared) Publish() {
 		return
 	}
 	// before a filter counts in the slot of another one: by the former policy their traffic waits for an SA until then
-	ended := d.unpublishSoft(nil, d.softGone(&p.next, p.filters)...)
+	gone := d.softGone(&p.next, p.filters)
+	ended := d.unpublishSoft(nil, gone...)
+	d.remember(gone)
 	former := C.sp_snapshot_publish(d.c, p.built)
 	p.built, d.prepared = nil, nil
 	p.filters.begin(d.slotCounter())

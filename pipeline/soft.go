@@ -27,6 +27,7 @@ type SoftSA struct {
 type SoftCounters struct {
 	SoftSA
 	Out, In FilterHits
+	Ended   bool // by an SA of its tunnel or a policy: nothing passes by it any more, and it is told of until RemoveSoft
 }
 
 // DefaultMaxSoft is how many soft SAs there can be where a Config does not say.
@@ -39,6 +40,7 @@ var ErrSoftFull = errors.New("pipeline: no room for more soft SAs")
 type softTable struct {
 	limit   int
 	sas     map[SoftSA]*softSA
+	over    map[SoftSA]*softSA // ended here, and nobody has asked yet what passed by them
 	ways    map[C.struct_sp_soft_key]*softWay
 	bySlot  map[uint32]*softWay  // those too that have ended, as long as a worker may count there
 	cells   map[CellID]int       // soft SAs of each
@@ -60,10 +62,11 @@ type softWay struct {
 	entry uint32 // policy.Entry.ID of the filter that decides
 	key   C.struct_sp_soft_key
 	slot  uint32
+	final *FilterHits // what it has counted in all, once the slot is another's
 }
 
 func newSoftTable(limit int) softTable {
-	return softTable{limit: limit, sas: map[SoftSA]*softSA{}, ways: map[C.struct_sp_soft_key]*softWay{}, bySlot: map[uint32]*softWay{},
+	return softTable{limit: limit, sas: map[SoftSA]*softSA{}, over: map[SoftSA]*softSA{}, ways: map[C.struct_sp_soft_key]*softWay{}, bySlot: map[uint32]*softWay{},
 		cells: map[CellID]int{}, fresh: maxFilters, ended: map[uint32]slotCount{}}
 }
 
@@ -168,6 +171,7 @@ func (d *Dataplane) publishSoft(s *softSA) (err error) {
 		return err
 	}
 	d.soft.sas[s.SoftSA] = s
+	delete(d.soft.over, s.SoftSA)
 	d.soft.cells[s.cell]++
 	return nil
 }
@@ -193,8 +197,8 @@ func (d *Dataplane) publishWay(of SoftSA, entry uint32, source, destination neti
 // softBatch is how many soft SAs are taken out of the tables while the slow path waits.
 const softBatch = 256
 
-// RemoveSoft ends soft SAs at once: when it returns, nothing passes by them any more. Unknown ones are ignored; of the others it tells what passed by them, to the last
-// packet: that takes until every worker has ended its turn.
+// RemoveSoft ends soft SAs at once: when it returns, nothing passes by them any more. Unknown ones are ignored; of the others, those too that have
+// ended before by themselves, it tells what passed by them, to the last packet: that takes until every worker has ended its turn.
 func (d *Dataplane) RemoveSoft(sas []SoftSA) []SoftCounters {
 	removed := make([]SoftCounters, 0, len(sas))
 	var gone []*softSA
@@ -209,16 +213,21 @@ func (d *Dataplane) RemoveSoft(sas []SoftSA) []SoftCounters {
 			if known := d.soft.sas[s]; known != nil {
 				gone = append(gone, known)
 				ways = d.unpublishSoft(ways, known)
+			} else if over := d.soft.over[s]; over != nil {
+				gone = append(gone, over)
+				delete(d.soft.over, s)
 			}
 		}
 		d.mu.Unlock()
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.c == nil || len(ways) == 0 {
+	if d.c == nil || len(gone) == 0 {
 		return removed
 	}
-	C.sp_generation_bump(d.c)
+	if len(ways) > 0 {
+		C.sp_generation_bump(d.c)
+	}
 	d.awaitWorkers()
 	for _, sa := range gone {
 		removed = append(removed, d.softCounters(sa))
@@ -255,10 +264,21 @@ func (d *Dataplane) endSoft(gone []*softSA) {
 	}
 }
 
+// remember keeps soft SAs whose end nobody has asked for, until RemoveSoft asks what passed by them. As many as there can be: of any more nothing is told.
+func (d *Dataplane) remember(gone []*softSA) {
+	for _, s := range gone {
+		if len(d.soft.over) < d.soft.limit {
+			d.soft.over[s.SoftSA] = s
+		}
+	}
+}
+
 // endSoftOf ends the soft SAs of a cell, which gets an SA (S-051).
 func (d *Dataplane) endSoftOf(cell CellID) {
 	if d.soft.cells[cell] > 0 {
-		d.endSoft(d.softWhere(func(s *softSA) bool { return s.cell == cell }))
+		gone := d.softWhere(func(s *softSA) bool { return s.cell == cell })
+		d.endSoft(gone)
+		d.remember(gone)
 	}
 }
 
@@ -296,7 +316,9 @@ func (d *Dataplane) buryWays(ways []*softWay) {
 	for grave := range slices.Chunk(ways, waysInGrave) {
 		d.dig(func() error {
 			for _, way := range grave {
-				d.soft.ended[way.entry] = d.soft.ended[way.entry].plus(d.settleSlot(way.slot))
+				count := d.settleSlot(way.slot)
+				way.final = &count.FilterHits
+				d.soft.ended[way.entry] = d.soft.ended[way.entry].plus(count)
 				delete(d.soft.bySlot, way.slot)
 				d.soft.free = append(d.soft.free, way.slot)
 			}
@@ -340,22 +362,34 @@ func (d *Dataplane) softCounts(read func(slot uint32) slotCount) map[uint32]slot
 	return counts
 }
 
-// SoftCounters lists the soft SAs, in no order.
+// SoftCounters lists the soft SAs, in no order, and those that have ended by themselves and were not removed.
 func (d *Dataplane) SoftCounters() []SoftCounters {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	all := make([]SoftCounters, 0, len(d.soft.sas))
+	all := make([]SoftCounters, 0, len(d.soft.sas)+len(d.soft.over))
 	if d.c == nil {
 		return all
 	}
 	for _, sa := range d.soft.sas {
 		all = append(all, d.softCounters(sa))
 	}
+	for _, sa := range d.soft.over {
+		c := d.softCounters(sa)
+		c.Ended = true
+		all = append(all, c)
+	}
 	return all
 }
 
 func (d *Dataplane) softCounters(sa *softSA) SoftCounters {
-	return SoftCounters{SoftSA: sa.SoftSA, Out: d.slotHits(sa.out.slot), In: d.slotHits(sa.in.slot)}
+	return SoftCounters{SoftSA: sa.SoftSA, Out: d.wayHits(sa.out), In: d.wayHits(sa.in)}
+}
+
+func (d *Dataplane) wayHits(way *softWay) FilterHits {
+	if way.final != nil {
+		return *way.final
+	}
+	return d.slotHits(way.slot)
 }
 
 // decidedBy is the filter that a packet with this counter slot met, and the soft SA that it may pass by, nil for none.

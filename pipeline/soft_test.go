@@ -100,6 +100,17 @@ func (r *rig) removeSoft(sas ...SoftSA) (passed []SoftCounters) {
 	return passed
 }
 
+// live are the soft SAs by which something may pass.
+func (r *rig) live() []SoftSA {
+	list := []SoftSA{}
+	for _, c := range r.d.SoftCounters() {
+		if !c.Ended {
+			list = append(list, c.SoftSA)
+		}
+	}
+	return list
+}
+
 func (r *rig) wantHeld(port int, frame []byte) {
 	r.t.Helper()
 	if o, _ := r.check(port, frame); o.Disposition != packetAcquire {
@@ -158,7 +169,7 @@ func TestSoftSA(t *testing.T) { // S-046
 				}
 			}
 			size := uint64(len(waited[0]))
-			same(t, "counted", r.d.SoftCounters(), []SoftCounters{{soft, FilterHits{8, 8 * size}, FilterHits{3, 3 * size}}})
+			same(t, "counted", r.d.SoftCounters(), []SoftCounters{{SoftSA: soft, Out: FilterHits{8, 8 * size}, In: FilterHits{3, 3 * size}}})
 			if n := r.ruleHits(s.files); n != 11+10 { // beside what passed what was dropped, and nothing of what waits
 				t.Errorf("%d at the filter", n)
 			}
@@ -172,7 +183,7 @@ func TestSoftSA(t *testing.T) { // S-046
 			}
 
 			hits := r.ruleHits(s.files)
-			same(t, "passed", r.removeSoft(soft), []SoftCounters{{soft, FilterHits{8, 8 * size}, FilterHits{3, 3 * size}}})
+			same(t, "passed", r.removeSoft(soft), []SoftCounters{{SoftSA: soft, Out: FilterHits{8, 8 * size}, In: FilterHits{3, 3 * size}}})
 			if n := r.ruleHits(s.files); n != hits {
 				t.Errorf("%d at the filter after the end, %d before", n, hits)
 			}
@@ -258,7 +269,7 @@ func TestSoftSAEndsWithTheFirstSA(t *testing.T) {
 			}
 		}
 		r.wantDrop(wan, in, "clear_on_protected")
-		same(t, "left", r.d.SoftCounters(), []SoftCounters{})
+		same(t, "left", r.live(), []SoftSA{})
 		if first == "outbound" {
 			if _, err := r.d.RemoveOutbound(child.Cell, child.SPI); err != nil {
 				t.Fatal(err)
@@ -287,15 +298,13 @@ func TestSoftSAsAcrossPolicies(t *testing.T) { // S-042
 	}
 	r.wantForward(lan, toFiles, wan)
 	r.wantDrop(lan, toWeb, "no_filter")
-	if left := r.d.SoftCounters(); len(left) != 1 || left[0].SoftSA != files {
-		t.Errorf("%+v", left)
-	}
+	same(t, "left", r.live(), []SoftSA{files})
 	without := filesRule
 	without.fallback = false
 	r.ref.soft = map[softTraffic]bool{}
 	r.applyRules(without)
 	r.wantHeld(lan, toFiles)
-	same(t, "left", r.d.SoftCounters(), []SoftCounters{})
+	same(t, "left", r.live(), []SoftSA{})
 	r.applyRules(filesRule, webRule)
 	r.rejudged()
 	r.wantHeld(lan, toFiles)
@@ -745,6 +754,50 @@ func TestSoftSAsLastPackets(t *testing.T) {
 	}
 	r.enqueue(0, lan, frame(farHost))
 	r.settle()
-	same(t, "what they carried", r.removeSoft(soft, other), []SoftCounters{{soft, FilterHits{2, 2 * size}, FilterHits{}}, {other, FilterHits{1, size}, FilterHits{}}})
+	same(t, "what they carried", r.removeSoft(soft, other), []SoftCounters{{SoftSA: soft, Out: FilterHits{2, 2 * size}}, {SoftSA: other, Out: FilterHits{1, size}}})
 	r.sent(wan)
+}
+
+// Whatever ends a soft SA, what passed by it is told once, to the last packet: also where the data plane ended it by itself, and long after its counters are another's.
+// S-055
+func TestEveryEndTellsWhatPassed(t *testing.T) {
+	size := uint64(len(tcp(lanHost, farHost)))
+	for name, end := range map[string]func(*rig){
+		"an inbound SA":    func(r *rig) { r.inbound(r.child("site", "aes128gcm16", true)) },
+		"an outbound SA":   func(r *rig) { r.outbound(r.child("site", "aes128gcm16", false)) },
+		"a policy without": func(r *rig) { r.applyRules(webRule) },
+		"an address that is ours": func(r *rig) {
+			s := r.snapshot(filesRule, webRule)
+			s.Addresses[r.cfg.Ports[wan].Name] = append(slices.Clone(r.ref.own[wan]), netip.PrefixFrom(farHost, 32))
+			r.publish(s)
+		},
+		"whoever has it, as usual": func(*rig) {},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t, rigOptions{rules: []rule{filesRule, webRule}})
+			r.setCell("site", CellHold)
+			soft := r.softOf("files", lanHost, farHost)
+			r.addSoft(soft)
+			for range 3 {
+				r.wantForward(lan, fromHost(withPorts(tcp(lanHost, farHost), 7, 445)), wan)
+			}
+			r.wantForward(wan, fromPeer(withPorts(tcp(farHost, lanHost), 445, 7)), lan)
+			passed := []SoftCounters{{SoftSA: soft, Out: FilterHits{3, 3 * size}, In: FilterHits{1, size}}}
+
+			end(r)
+			for range 3 { // turns of the workers, in which its counters are given back
+				r.settle()
+				r.serveAll()
+			}
+			before := r.d.SoftCounters()
+			if ended := before[0].Ended; ended != (name != "whoever has it, as usual") {
+				t.Errorf("ended: %t", ended)
+			}
+			before[0].Ended = false
+			same(t, "until somebody asks", before, passed)
+			same(t, "what passed", r.d.RemoveSoft([]SoftSA{soft}), passed)
+			same(t, "once", r.d.RemoveSoft([]SoftSA{soft}), []SoftCounters{})
+			same(t, "left", r.d.SoftCounters(), []SoftCounters{})
+		})
+	}
 }

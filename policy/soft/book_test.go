@@ -627,6 +627,16 @@ func TestRefusedByTheDataPlane(t *testing.T) {
 	}
 }
 
+// What the data plane has no place for any more ends here too; what it says of others is nothing.
+func TestEndedByTheDataPlane(t *testing.T) {
+	r := newRig(t, generous, fileServer)
+	sa := r.made(toServer)
+	if ended := r.book.Over([]Key{{Entry: 77}, sa.Key, sa.Key}); len(ended) != 1 || ended[0].Key != sa.Key || ended[0].Reason != Policy {
+		t.Errorf("ended %+v", ended)
+	}
+	r.empty()
+}
+
 // S-090
 func TestTheAlarm(t *testing.T) {
 	limits := generous

@@ -55,6 +55,17 @@ func (b *Book) Configure(now time.Time, c Config) (ended []Ended) {
 	return ended
 }
 
+// Over takes word from the data plane that it has no place for these any more.
+func (b *Book) Over(keys []Key) (ended []Ended) {
+	for _, key := range keys {
+		if sa := b.sas[key]; sa != nil {
+			ended = append(ended, b.remove(b.peers[sa.Peer], sa, Policy))
+		}
+	}
+	sortEnded(ended)
+	return ended
+}
+
 // keep takes over what the former peer of a name has, where the same filters allow it still.
 func (b *Book) keep(p, was *peer) {
 	if !b.limits.Allow {
