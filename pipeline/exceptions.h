@@ -23,6 +23,7 @@ enum sp_punt {
 	SP_PUNT_CLEAR,       /* already counted as a drop: came in clear for the tunnel of `cell`, which waits for its SA; then free */
 	SP_PUNT_GROUPED,     /* already counted as a drop: for a group, by a filter with fallback; then free */
 	SP_PUNT_HEARD,       /* already counted as a drop: in clear from a peer's address to a port of IKE, and for IKE nonetheless not; then free */
+	SP_PUNT_UNSENT,      /* already counted as a drop: an IKE message of ours, or a fragment of one, that has not left; then free */
 };
 
 /*
@@ -37,7 +38,7 @@ enum sp_punt {
 	X(IKE, "ike")                                 /* IKE with an SPI that the gateway has given to an IKE SA */ \
 	X(EARLY, "early")                             /* ESP and AH that came before its SA */ \
 	X(ACQUIRE, "acquire")                         /* packets that wait for an SA */ \
-	X(NOTICE, "notice")                           /* dropped packets that IKE is told of: in clear for a tunnel that waits for its SA, for a group, or from a peer to a port of IKE */ \
+	X(NOTICE, "notice")                           /* dropped packets that IKE is told of: in clear for a tunnel that waits for its SA, for a group, or from a peer to a port of IKE; and what IKE has sent in vain */ \
 	X(NEIGHBOUR, "neighbour")                     /* packets that wait for a neighbour */ \
 	X(IKE_STRANGER, "ike_stranger")               /* IKE that goes on with something else: its responder's SPI is not zero, and none is ours */ \
 	X(IKE_BEGIN, "ike_begin")                     /* other IKE from a peer's address: first messages, and what is none */ \

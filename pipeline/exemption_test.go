@@ -309,3 +309,31 @@ func TestPeersAreHeard(t *testing.T) { // S-051
 		}
 	}
 }
+
+// So it is where a filter lets it through to the gateway, whose queue for such packets somebody else has filled.
+func TestPeersAreHeardBehindAFullQueue(t *testing.T) { // S-051
+	for version, c := range map[string]struct{ peer, own netip.Addr }{"IPv4": {peer, wanOwn}, "IPv6": {peer6, wanOwn6}} {
+		t.Run(version, func(t *testing.T) {
+			r := newRig6(t, rigOptions{punts: 4, rules: []rule{{name: "all", source: "any", destination: "any"}}})
+			if err := r.d.KnowPeers([]netip.Addr{c.peer}, nil); err != nil {
+				t.Fatal(err)
+			}
+			r.now = r.now.Add(slowPathTick)
+			r.serveAll()
+			for range 8 {
+				r.enqueue(0, lan, fromHost(udpDatagram(netip.AddrPortFrom(lanHost, 7), netip.AddrPortFrom(lanOwn, 7), nil)))
+			}
+			r.settle()
+			ip := udpDatagram(netip.AddrPortFrom(c.peer, 501), netip.AddrPortFrom(c.own, portIKE), ikeMessage(0))
+			for range 5 {
+				r.enqueue(0, wan, etherFrame(wanMAC[:], peerMAC[:], etherTypeOf(ip), ip))
+			}
+			r.settle()
+			r.serveAll()
+			same(t, "heard", r.seen.heard, []netip.Addr{c.peer})
+			if n := r.d.Counters().Ports[wan].Drops["punt_full"]; n != 5 {
+				t.Errorf("%d dropped for want of room, expected 5", n)
+			}
+		})
+	}
+}

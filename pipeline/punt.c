@@ -9,7 +9,9 @@
 
 #include "classify.h"
 #include "mbuf.h"
+#include "outer.h"
 #include "siphash.h"
+#include "vlan.h"
 
 /* Of the IKE header (RFC 7296 3.1, RFC 2408 3.1): both SPIs, the initiator's first. */
 #define IKE_SPI_LENGTH 8
@@ -147,8 +149,13 @@ static void describe(const struct sp_worker *w, const struct sp_packet *p)
 
 void sp_punt_delivered(struct sp_worker *w, const struct sp_packet *p, enum sp_punt kind)
 {
+	const uint16_t in_port = p->mbuf->port;
+
 	describe(w, p);
-	deliver(w, p->mbuf, kind, class_of(kind));
+	if (likely(punt(w, p->mbuf, kind, class_of(kind))))
+		w->counters[in_port].delivered++;
+	else
+		sp_punt_heard(w, p, SP_DROP_PUNT_FULL); /* a filter may have let through what is for a port of IKE */
 }
 
 void sp_punt_ike(struct sp_worker *w, const struct sp_packet *p)
@@ -290,6 +297,32 @@ void sp_punt_heard(struct sp_worker *w, const struct sp_packet *p, uint8_t reaso
 		notice(w, p, SP_PUNT_HEARD, reason);
 	else
 		sp_drop(w, p->mbuf, reason);
+}
+
+/* All UDP that the gateway sends is IKE's. What it sends has no other extension header than that of a fragment. */
+static int is_udp(const uint8_t *l3, uint32_t length)
+{
+	if (length < SP_IPV4_LENGTH)
+		return 0;
+	if (!sp_is_ipv6(l3))
+		return l3[9] == SP_PROTOCOL_UDP;
+	if (length <= SP_IPV6_LENGTH)
+		return 0;
+	return l3[SP_IPV6_NEXT_HEADER] == SP_PROTOCOL_UDP || (l3[SP_IPV6_NEXT_HEADER] == SP_NEXT_FRAGMENT && l3[SP_IPV6_LENGTH] == SP_PROTOCOL_UDP);
+}
+
+int sp_punt_unsent(struct sp_worker *w, struct rte_mbuf *m)
+{
+	const uint32_t l2 = SP_L2_LENGTH + (sp_tagged(m) ? SP_TAG_LENGTH : 0);
+	struct sp_mbuf_priv *priv = sp_priv(m);
+	const uint8_t *l3 = rte_pktmbuf_mtod_offset(m, const uint8_t *, l2);
+
+	if (m->data_len < l2 || !is_udp(l3, m->data_len - l2))
+		return 0;
+	sp_mbuf_bounds(m, l3 - SP_L2_LENGTH, m->data_len - l2 + SP_L2_LENGTH);
+	priv->in_cell = SP_NO_CELL;
+	priv->filter = SP_COUNTER_NONE;
+	return punt(w, m, SP_PUNT_UNSENT, SP_CLASS_NOTICE);
 }
 
 uint64_t sp_groups_untold(const struct sp_dataplane *dp)

@@ -243,6 +243,8 @@ func (d *Dataplane) dispatch(now time.Time, worker int, x *C.struct_sp_exception
 		e = d.overheard(packet)
 	case C.SP_PUNT_HEARD:
 		e = d.overheard(packet)
+	case C.SP_PUNT_UNSENT:
+		d.slow.unsent.note(tupleOf(packet.ip).Destination)
 	case C.SP_PUNT_CLEAR:
 		e = d.cameClear(x, packet)
 	case C.SP_PUNT_GROUPED:

@@ -199,6 +199,8 @@ void sp_punt_noticed(struct sp_worker *w, const struct sp_packet *packet);
  * silent (S-051).
  */
 void sp_punt_heard(struct sp_worker *w, const struct sp_packet *packet, uint8_t reason);
+/* Lets Go know that a packet of the gateway's own does not leave, if it is one of IKE's: its receiver's silence says nothing then. Returns whether Go has the packet. */
+int sp_punt_unsent(struct sp_worker *w, struct rte_mbuf *m);
 /* inject.c: packets from Go. */
 uint32_t sp_inject_poll(struct sp_worker *w);
 

@@ -82,7 +82,8 @@ void sp_count_drop(struct sp_worker *w, const struct rte_mbuf *m, uint8_t reason
 void sp_drop(struct sp_worker *w, struct rte_mbuf *m, uint8_t reason)
 {
 	sp_count_drop(w, m, reason);
-	rte_pktmbuf_free(m);
+	if (likely(m->port != SP_PORT_LOCAL) || !sp_punt_unsent(w, m))
+		rte_pktmbuf_free(m);
 }
 
 /* ---- the control thread ---- */

@@ -38,7 +38,7 @@ func (d *Dataplane) LostIKE() (lost uint64) {
 	return lost + d.slow.unsent.untold
 }
 
-// unsentIKE is to whom IKE messages of ours were dropped while they waited for a next hop: nobody there can have answered them.
+// unsentIKE is to whom IKE messages of ours were dropped, by a worker or while they waited for a next hop: nobody there can have answered them.
 type unsentIKE struct {
 	to     map[netip.Addr]bool
 	untold uint64 // beyond what there is room for
@@ -59,7 +59,8 @@ func (u *unsentIKE) note(to netip.Addr) {
 	}
 }
 
-// UnsentIKE lists to whom IKE messages of ours have been dropped since the last call, because no next hop on the way there has answered in time.
+// UnsentIKE lists to whom IKE messages of ours, or fragments of them, have been dropped since the last call: no next hop on the way there has answered in time, or there
+// was no room to wait for it, or the port did not take them.
 func (d *Dataplane) UnsentIKE() (to []netip.Addr) {
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -54,6 +54,74 @@ func TestUnsentIKE(t *testing.T) {
 	}
 }
 
+// A message of IKE that a worker drops is told of, with its receiver and that alone: the port does not take it, nor one of its fragments, tagged or not; or there is no route, or no room
+// to wait for a next hop. Of what there is no room to tell it is known that there was something.
+// S-043, S-044
+func TestWhatAWorkerDropsOfIKE(t *testing.T) {
+	const ring = 1023 // frames behind a port
+	for version, addresses := range map[string][2]netip.Addr{"IPv4": {wanOwn, peer}, "IPv6": {wanOwn6, peer6}} {
+		from, to := netip.AddrPortFrom(addresses[0], portIKE), addresses[1]
+		send := func(t *testing.T, r *rig, to netip.Addr, length int) {
+			if err := r.d.SendUDP(from, netip.AddrPortFrom(to, portIKE), make([]byte, length), false); err != nil {
+				t.Fatal(err)
+			}
+			r.settle()
+		}
+		wantUnsent := func(t *testing.T, r *rig, want ...netip.Addr) {
+			r.serveAll()
+			if got := r.d.UnsentIKE(); !slices.Equal(got, want) {
+				t.Errorf("unsent to %v, expected %v", got, want)
+			}
+		}
+		for name, vlans := range map[string][2]uint16{"": {}, ", tagged": {7, 8}} {
+			t.Run(version+name, func(t *testing.T) {
+				r := newRig6(t, rigOptions{vlans: vlans})
+				for range ring - 1 {
+					send(t, r, to, 100)
+				}
+				wantUnsent(t, r)
+				send(t, r, to, 4000) // in three, one of which finds room
+				wantUnsent(t, r, to)
+				send(t, r, to, 100)
+				wantUnsent(t, r, to)
+				r.sent(wan)
+				send(t, r, to, 4000)
+				wantUnsent(t, r)
+				if r.d.LostIKE() != 0 {
+					t.Error("what did not leave was lost on its way in")
+				}
+				r.sent(wan)
+			})
+		}
+		t.Run(version+", no route", func(t *testing.T) {
+			r := newRig6(t, rigOptions{})
+			s := r.snapshot(siteRule)
+			s.Routes = nil
+			r.publish(s)
+			far := netip.MustParseAddr("198.51.100.9")
+			if to.Is6() {
+				far = netip.MustParseAddr("2001:db8:ffff::9")
+			}
+			send(t, r, far, 100)
+			wantUnsent(t, r, far)
+		})
+		t.Run(version+", no room", func(t *testing.T) {
+			r := newRig6(t, rigOptions{punts: 1})
+			deaf := to.Next().Next().Next()
+			for range 3 { // one waits, of one it is told, and for the last there is no room
+				send(t, r, deaf, 100)
+			}
+			if lost := r.d.LostIKE(); lost != 1 {
+				t.Errorf("%d messages untold, expected 1", lost)
+			}
+			wantUnsent(t, r, deaf)
+			if n := r.d.Counters().Ports[2].Drops["punt_full"]; n != 2 {
+				t.Errorf("%d dropped for want of room, expected 2", n)
+			}
+		})
+	}
+}
+
 // There is room for so many of them: beyond that nobody's silence is certain.
 func TestUnsentIKEIsBounded(t *testing.T) {
 	var u unsentIKE

@@ -14,7 +14,7 @@
 
 #define VLAN_MASK 0x0fff /* of a tag: the rest is priority (IEEE 802.1Q 9.6) */
 
-static int tagged(const struct rte_mbuf *m)
+int sp_tagged(const struct rte_mbuf *m)
 {
 	return m->data_len >= SP_L2_LENGTH + SP_TAG_LENGTH && sp_load16(rte_pktmbuf_mtod_offset(m, uint8_t *, SP_L2_LENGTH - 2)) == SP_ETHER_TYPE_VLAN;
 }
@@ -27,7 +27,7 @@ static void untag(struct rte_mbuf *m)
 
 int sp_untag_priority(struct rte_mbuf *m)
 {
-	if (!tagged(m) || sp_load16(rte_pktmbuf_mtod_offset(m, uint8_t *, SP_L2_LENGTH)) & RTE_BE16(VLAN_MASK))
+	if (!sp_tagged(m) || sp_load16(rte_pktmbuf_mtod_offset(m, uint8_t *, SP_L2_LENGTH)) & RTE_BE16(VLAN_MASK))
 		return 0;
 	untag(m);
 	return 1;
@@ -37,7 +37,7 @@ int sp_untag_priority(struct rte_mbuf *m)
 static uint16_t take_tag(struct rte_mbuf *m)
 {
 	if (!(m->ol_flags & RTE_MBUF_F_RX_VLAN_STRIPPED)) {
-		if (!tagged(m))
+		if (!sp_tagged(m))
 			return 0;
 		untag(m);
 	}

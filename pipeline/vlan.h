@@ -14,6 +14,9 @@
 /* Frames as received from a device that several ports share, counted by port. */
 void sp_ingest_trunk(struct sp_worker *w, uint16_t device, struct rte_mbuf **mbufs, uint32_t n);
 
+/* Whether a frame has a tag. */
+int sp_tagged(const struct rte_mbuf *m);
+
 /* Takes a tag off whose VLAN is 0, which belongs to the untagged port (IEEE 802.1Q 6.7); returns whether there was one. */
 int sp_untag_priority(struct rte_mbuf *m);
 
