@@ -122,6 +122,16 @@ func (e *Engine) ask(sa *ikeSA, p *peer, id Identity, certificates [][]byte) (*c
 	return q, errWait
 }
 
+// has reports whether a check of an IKE SA's peer is out.
+func (c *checks) has(sa *ikeSA) bool {
+	for _, q := range c.out {
+		if q.sa == sa {
+			return true
+		}
+	}
+	return false
+}
+
 func (c *checks) count(q *check, by int) {
 	c.byRole[q.sa.role] += by
 	if q.sa.role == RoleResponder {

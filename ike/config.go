@@ -156,7 +156,7 @@ type Limits struct {
 	HalfOpen            int           // IKE SAs in all that a peer began and did not authenticate: 1000
 	HalfOpenPerAddress  int           // the same of one address, from ports where no IKE SA is established: 35 (S-085, C-18)
 	HalfOpenEstablished int           // the same of one address and port with an established IKE SA, beside those of its address: 5 (S-084)
-	HalfOpenTimeout     time.Duration // after which such an IKE SA is forgotten: 30 s
+	HalfOpenTimeout     time.Duration // after which such an IKE SA is forgotten when the peer's next message does not come: 30 s
 	CookieThreshold     int           // half-open IKE SAs, or requests within a second, from which on a COOKIE is demanded (RFC 7296 2.6): 32, so that a flood in a peer's name leaves room for the peer; negative: always
 	ProvenInits         int           // requests of one address that have returned a cookie, and may cost a Diffie-Hellman computation, a second: 8, and HalfOpenPerAddress at once
 	InitsPerPrefix      int           // the same of all addresses of a prefix of 24 bits, in IPv6 56, whose peers have not authenticated yet, a second: 128, and four times as many at once

@@ -188,10 +188,20 @@ func (sa *ikeSA) halfOpened() {
 	sa.register()
 	e.inits[sa.initDigest] = sa
 	sa.countHalfOpen(1)
+	sa.awaitAuth()
+	e.fact(sa.fact(NegotiationStarted))
+}
+
+// awaitAuth gives the initiator its time for the IKE_AUTH request. While the certificates in that are being checked it waits for us, and the check has an end of its own.
+func (sa *ikeSA) awaitAuth() {
+	e := sa.engine
 	e.timers.Set(&sa.watch, e.now.Add(e.limits.HalfOpenTimeout), func() {
+		if e.checks.has(sa) {
+			sa.awaitAuth()
+			return
+		}
 		sa.fail(failf(FailTimeout, "no IKE_AUTH request within %v", e.limits.HalfOpenTimeout))
 	})
-	e.fact(sa.fact(NegotiationStarted))
 }
 
 // countHalfOpen counts it in (by 1) or out (by -1), as one of its address and as a stranger's.

@@ -215,6 +215,21 @@ func TestChecksAreLimited(t *testing.T) {
 	l.established("net")
 }
 
+// A check that takes longer than an initiator has for its IKE_AUTH request does not end the negotiation: the request has come.
+func TestAHalfOpenSAOutlivesTheCheck(t *testing.T) {
+	l := join(t, certified("p256", "p384"), func(c *Config) { certified("p384", "p256")(c); c.Limits.HalfOpenTimeout = 5 * time.Second })
+	l.b.mute = true
+	l.begin()
+	l.advance(15 * time.Second)
+	if len(l.b.checks) != 1 {
+		t.Fatalf("%d checks under way, expected 1", len(l.b.checks))
+	}
+	l.b.expect(Failed, "", 0)
+	l.b.answer()
+	l.run()
+	l.established("net")
+}
+
 // Ours have places of their own; one that finds none waits for the next response.
 func TestOwnChecksAreLimited(t *testing.T) {
 	l := join(t, func(c *Config) { certified("p256", "p384")(c); c.Limits.Checks = 1 }, certified("p384", "p256"))

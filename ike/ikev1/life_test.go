@@ -128,6 +128,32 @@ func TestChildLimit(t *testing.T) {
 	}
 }
 
+// S-077: whoever begins them: those of either end count, at the one that has the limit, and are shown.
+func TestChildLimitOfBothEnds(t *testing.T) {
+	l := up(t, nil, func(c *ike.Config) { c.Peers[0].ChildLimit = 3 })
+	made := func() int {
+		for _, u := range l.b.engine.LimitUses(l.now) {
+			if u.Name == ike.LimitQuickModes {
+				return u.Used
+			}
+		}
+		return -1
+	}
+	for i := 2; i <= 7; i++ {
+		if i%2 == 0 {
+			l.b.step(ike.Rekey{Peer: "a", Child: "net"})
+		} else {
+			l.a.step(ike.Rekey{Peer: "b", Child: "net"})
+		}
+		l.busy(3*time.Minute, time.Second)
+		if n := made(); n != (i-1)%3+1 {
+			t.Errorf("after quick mode %d: %d of this ISAKMP SA", i, n)
+		}
+	}
+	l.b.expect(ike.IKEEstablished, "", 3)
+	l.established()
+}
+
 // Deletes of an operator end a pair, and all of a peer, at both ends; the ISAKMP SA outlives the pair.
 func TestTerminate(t *testing.T) {
 	l := up(t, nil, nil)

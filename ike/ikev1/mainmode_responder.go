@@ -59,9 +59,15 @@ func (t *mainResponder) begin(m *message, cookie uint64) {
 	e.asked[sa.asker], e.sas[sa.cookies] = sa, sa
 	sa.countHalfOpen(1)
 	e.unanswered = append(e.unanswered, sa)
-	e.timers.Set(&sa.watch, e.now.Add(e.limits.HalfOpenTimeout), t.expired)
+	t.await()
 	e.fact(sa.fact(ike.NegotiationStarted))
 	sa.main.accept(m)
+}
+
+// await gives the initiator its time for the message that comes next, 3 or 5: each may get lost, and comes again.
+func (t *mainResponder) await() {
+	e := t.sa.engine
+	e.timers.Set(&t.sa.watch, e.now.Add(e.limits.HalfOpenTimeout), t.expired)
 }
 
 // answer sends message 2.
@@ -132,6 +138,7 @@ func (t *mainResponder) keyed(m *message) error {
 		return &unauthenticated{ike.DropMalformed, err}
 	}
 	sa.main.accept(m)
+	t.await()
 	sa.nat.detect(&m.Message, sa.chosen.prf, m.local, m.remote)
 	sa.state, e.unanswered = stateKeyed, forget(e.unanswered, sa)
 	payloads := append([]isakmp.Payload{&isakmp.KE{Data: gxr}, &isakmp.Nonce{Data: t.nr}}, certificateRequest(sa.chosen.Auth)...)
@@ -186,8 +193,12 @@ func (t *mainResponder) fail(err error) {
 	t.sa.fail(err)
 }
 
-// expired gives up an initiator that has come no further.
+// expired gives up an initiator that has come no further. While its certificates are being checked it waits for us, and that has an end of its own.
 func (t *mainResponder) expired() {
+	if t.sa.question != nil {
+		t.await()
+		return
+	}
 	f := failf(ike.FailTimeout, "the initiator has come no further within %v", t.sa.engine.limits.HalfOpenTimeout)
 	if t.sa.state == stateKeyed && t.sa.main.doubt != nil {
 		f = t.sa.unproven(5)
