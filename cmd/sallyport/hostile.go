@@ -66,26 +66,13 @@ what there is so far also when it is interrupted. It needs root.`,
 		if gateway == "" && (target.Interface != "" || source != "" || via != "" || len(peers) > 0) {
 			return errors.New("--interface, --source, --via and --peer are of a target: say which by --target")
 		}
-		if gateway != "" {
-			var errs []error
-			address := func(flag, text string, to *netip.Addr) {
-				a, err := netip.ParseAddr(text)
-				if err != nil {
-					errs = append(errs, fmt.Errorf("--%s %q: expected an IPv4 address", flag, text))
+		if flags.Changed("target") {
+			for _, flag := range []string{"windows", "window", "load"} {
+				if flags.Changed(flag) {
+					return fmt.Errorf("--%s is of the tunnel of a gateway that is started here: leave it out, or --target", flag)
 				}
-				*to = a
 			}
-			address("target", gateway, &target.Gateway)
-			address("source", source, &target.Source)
-			if via != "" {
-				address("via", via, &target.Via)
-			}
-			for _, text := range peers {
-				var peer netip.Addr
-				address("peer", text, &peer)
-				target.Peers = append(target.Peers, peer)
-			}
-			if err := errors.Join(errs...); err != nil {
+			if err := readTarget(&target, gateway, source, via, peers); err != nil {
 				return err
 			}
 			o.Target = &target
@@ -96,4 +83,31 @@ what there is so far also when it is interrupted. It needs root.`,
 		return hostile.Run(ctx, o)
 	}
 	return command
+}
+
+// readTarget reads the addresses of a target's flags.
+func readTarget(t *hostile.Target, gateway, source, via string, peers []string) error {
+	var errs []error
+	address := func(flag, text, what string) netip.Addr {
+		a, err := netip.ParseAddr(text)
+		switch {
+		case text == "":
+			errs = append(errs, fmt.Errorf("--%s is missing: expected %s", flag, what))
+		case err != nil:
+			errs = append(errs, fmt.Errorf("--%s %q: expected an IPv4 address, %s", flag, text, what))
+		}
+		return a
+	}
+	t.Gateway = address("target", gateway, "that of the gateway to attack")
+	t.Source = address("source", source, "one of the target's link that nobody has")
+	if via != "" {
+		t.Via = address("via", via, "that of the router before the target")
+	}
+	for _, text := range peers {
+		t.Peers = append(t.Peers, address("peer", text, "that of a peer of the target's"))
+	}
+	if t.Interface == "" {
+		errs = append(errs, errors.New("--interface is missing: expected the one by which the target is reached"))
+	}
+	return errors.Join(errs...)
 }

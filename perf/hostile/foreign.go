@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"time"
 
@@ -56,25 +57,62 @@ func foreign(t *Target) map[string]func(context.Context, *bed) (attack, error) {
 	return list
 }
 
+// validate finds what is wrong with a target whatever host it is attacked from.
 func (t *Target) validate() error {
 	var errs []error
-	for _, a := range append([]netip.Addr{t.Gateway, t.Source}, t.Peers...) {
-		if !a.Is4() || a.IsMulticast() || a.IsUnspecified() {
-			errs = append(errs, fmt.Errorf("hostile: address %s: want an IPv4 address of one host", a))
+	wrong := func(format string, args ...any) { errs = append(errs, fmt.Errorf("hostile: "+format, args...)) }
+	has := map[netip.Addr]string{}
+	address := func(what string, a netip.Addr) {
+		switch other := has[a]; {
+		case !a.Is4() || a.IsMulticast() || a.IsUnspecified() || a.IsLoopback() || a == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
+			wrong("%s %s: expected the IPv4 address of one host", what, a)
+		case other != "" && (what != "peer" || other != "peer"): // one peer may be named twice: so often is forged in its name
+			wrong("%s %s: expected another address than the %s's", what, a, other)
+		default:
+			has[a] = what
 		}
 	}
-	if t.Via.IsValid() && !t.Via.Is4() {
-		errs = append(errs, fmt.Errorf("hostile: router %s: want an IPv4 address", t.Via))
+	address("target", t.Gateway)
+	address("source", t.Source)
+	if t.Via.IsValid() {
+		address("router", t.Via)
+	}
+	for _, a := range t.Peers {
+		address("peer", a)
 	}
 	if t.Interface == "" {
-		errs = append(errs, errors.New("hostile: want the interface that the target is reached by"))
+		wrong("no interface: expected the one by which the target is reached")
 	}
 	return errors.Join(errs...)
+}
+
+// reachable finds what is wrong with the interface of a target: that it is none, is down, or that this host has the address of who asks, and would answer for itself.
+func (t *Target) reachable() error {
+	device, err := net.InterfaceByName(t.Interface)
+	if err != nil {
+		return fmt.Errorf("hostile: interface %q: %w: expected one of this host, see \"ip link\"", t.Interface, err)
+	}
+	if device.Flags&net.FlagUp == 0 || len(device.HardwareAddr) != 6 {
+		return fmt.Errorf("hostile: interface %s: expected an Ethernet interface that is up: ip link set %s up", t.Interface, t.Interface)
+	}
+	own, err := net.InterfaceAddrs()
+	if err != nil {
+		return fmt.Errorf("hostile: addresses of this host: %w", err)
+	}
+	for _, a := range own {
+		if p, err := netip.ParsePrefix(a.String()); err == nil && p.Addr() == t.Source {
+			return fmt.Errorf("hostile: source %s: expected an address of the link of %s that nobody has, found one of this host, whose kernel would answer too", t.Source, t.Interface)
+		}
+	}
+	return nil
 }
 
 // runForeign attacks a target from a namespace.
 func (o *Options) runForeign(ctx context.Context, l *lab.Lab, from *lab.Namespace) (rows []ForeignRow, err error) {
 	t := o.Target
+	if err := from.Do(t.reachable); err != nil {
+		return nil, err
+	}
 	b := &bed{Lab: l, psk: rand.Text(), target: t.Gateway}
 	b.wire = &lab.Router{Gateway: t.Gateway, Address: t.Source}
 	if t.Via.IsValid() {
@@ -86,8 +124,8 @@ func (o *Options) runForeign(ctx context.Context, l *lab.Lab, from *lab.Namespac
 	if b.sender, err = from.Sender(t.Interface); err != nil {
 		return nil, err
 	}
-	if err := b.wire.Find(ctx, askLimit); err != nil {
-		return nil, fmt.Errorf("%w: nobody answers ARP for %s on %s: %w", ErrDown, b.wire.Gateway, t.Interface, err)
+	if err := b.wire.Find(ctx, o.askLimit); err != nil {
+		return nil, fmt.Errorf("%w: nobody answers ARP for %s on %s: expected the target, or the router before it (--via), on that link: %w", ErrDown, b.wire.Gateway, t.Interface, err)
 	}
 	attacks := foreign(t)
 	for _, name := range o.Scenarios {
@@ -151,11 +189,11 @@ func (a *asking) turn() error {
 }
 
 // await asks until one more answer has come, and says how long that took.
-func (a *asking) await(ctx context.Context, when string) (time.Duration, error) {
+func (a *asking) await(ctx context.Context, when string, limit time.Duration) (time.Duration, error) {
 	began, answered := time.Now(), a.answered
 	for a.answered == answered {
-		if time.Since(began) > askLimit {
-			return 0, fmt.Errorf("%w: %s %s gives %s no answer to a first message of IKE within %s", ErrDown, when, a.message.To.Addr(), a.message.From.Addr(), askLimit)
+		if time.Since(began) > limit {
+			return 0, fmt.Errorf("%w: %s %s gives %s no answer to a first message of IKE within %s: expected one that answers strangers, or has %[4]s as a peer's address", ErrDown, when, a.message.To.Addr(), a.message.From.Addr(), limit)
 		}
 		if err := errors.Join(a.turn(), ctx.Err()); err != nil {
 			return 0, err
@@ -178,7 +216,7 @@ func (o *Options) siegeForeign(ctx context.Context, b *bed, name string, attack 
 		return row, err
 	}
 	row.Scenario = name
-	if _, err := a.await(ctx, "before the attack"); err != nil {
+	if _, err := a.await(ctx, "before the attack", o.askLimit); err != nil {
 		return row, err
 	}
 	a.asked, a.answered, a.slowest = 0, 0, 0
@@ -197,14 +235,14 @@ func (o *Options) siegeForeign(ctx context.Context, b *bed, name string, attack 
 	row.Seconds = time.Since(began).Seconds()
 	row.Rate = float64(row.Messages) / row.Seconds
 	row.Asked, row.Answered = a.asked, a.answered
-	after, err := a.await(ctx, "after the attack")
+	after, err := a.await(ctx, "after the attack", o.askLimit)
 	row.After, row.Slowest = after.Seconds(), a.slowest.Seconds()
 	alive := err == nil
 	if err != nil && !errors.Is(err, ErrDown) {
 		return row, err
 	}
 	row.Verdicts = []Verdict{
-		{What: "the target answers when the attack is over", Value: row.After, Want: askLimit.Seconds(), Unit: "s", Met: alive},
+		{What: "the target answers when the attack is over", Value: row.After, Want: o.askLimit.Seconds(), Unit: "s", Met: alive},
 		{What: "who means well has an answer", Value: row.Slowest, Want: connectWanted.Seconds(), Unit: "s", Met: alive && (o.Quick || row.Slowest <= connectWanted.Seconds())},
 	}
 	return row, nil

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"time"
 
 	"sallyport/perf/lab"
 	"sallyport/perf/peers"
@@ -60,8 +61,29 @@ func TestForeignTarget(t *testing.T) {
 	}
 	swan.Process.Kill()
 	<-swan.Process.Done()
-	if rows, err := o.runForeign(t.Context(), l, outside); !errors.Is(err, ErrDown) || len(rows) != 0 {
-		t.Errorf("of a gateway that is dead: %d rows, %v", len(rows), err)
+	if err := outside.AddAddress(peersLink, netip.PrefixFrom(peerAddress(0), 32)); err != nil {
+		t.Fatal(err)
+	}
+	o.askLimit = 2 * time.Second
+	good := *o.Target
+	for name, c := range map[string]struct {
+		change func(*Target)
+		down   bool
+		want   string
+	}{
+		"a gateway that is dead":    {func(*Target) {}, true, "gives " + routerAddress.String() + " no answer to a first message of IKE"},
+		"nobody":                    {func(to *Target) { to.Gateway = netip.MustParseAddr("192.0.2.77") }, true, "nobody answers ARP for 192.0.2.77"},
+		"behind a router like that": {func(to *Target) { to.Via = netip.MustParseAddr("192.0.2.77") }, true, "expected the target, or the router before it (--via), on that link"},
+		"an interface that is down": {func(to *Target) { to.Interface = "lo" }, false, "ip link set lo up"},
+		"no interface":              {func(to *Target) { to.Interface = "none0" }, false, "expected one of this host"},
+		"an address of this host":   {func(to *Target) { to.Source = peerAddress(0) }, false, "expected an address of the link of " + peersLink + " that nobody has"},
+	} {
+		target := good
+		c.change(&target)
+		o.Target = &target
+		if rows, err := o.runForeign(t.Context(), l, outside); errors.Is(err, ErrDown) != c.down || err == nil || !strings.Contains(err.Error(), c.want) || len(rows) != 0 {
+			t.Errorf("%s: %d rows, %v, expected %q", name, len(rows), err, c.want)
+		}
 	}
 }
 

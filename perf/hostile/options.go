@@ -24,6 +24,8 @@ type Options struct {
 	Binary    string        // the sallyport program; this one when empty
 	Out       io.Writer     // for the report; nil is standard output
 	Progress  io.Writer     // for what is under way; nil is nowhere
+
+	askLimit time.Duration // after which a target that does not answer counts as down; 0: askLimit
 }
 
 // Defaults, and what there can be.
@@ -55,6 +57,7 @@ func (o Options) withDefaults() (Options, error) {
 	o.Windows = cmp.Or(o.Windows, defaultWindows)
 	o.Window = cmp.Or(o.Window, defaultWindow)
 	o.Load = cmp.Or(o.Load, defaultLoad)
+	o.askLimit = cmp.Or(o.askLimit, askLimit)
 	if o.Out == nil {
 		o.Out = os.Stdout
 	}
