@@ -6,6 +6,7 @@ import (
 
 	"sallyport/appliance/api"
 	"sallyport/ike"
+	"sallyport/pipeline"
 )
 
 // The queues of the inbox, in the order in which they are served. As those of the data plane, which are longer and in C, they keep apart what anybody
@@ -39,23 +40,30 @@ type inbox struct {
 
 // queue is a ring of events.
 type queue struct {
-	events []ike.Event
+	events []queued
 	head   int
 	n      int
-	passed int    // events of other queues that were taken since the first one waits
-	full   uint64 // events that found no room
+	passed int                      // events of other queues that were taken since the first one waits
+	full   uint64                   // events that found no room
+	shares [pipeline.PuntShares]int // events of each that wait
+}
+
+// queued is an event and whose share of its queue it takes.
+type queued struct {
+	event ike.Event
+	share uint8
 }
 
 func newInbox() *inbox {
 	b := &inbox{ready: make(chan struct{}, 1)}
 	for i, size := range queueSizes {
-		b.queues[i].events = make([]ike.Event, size)
+		b.queues[i].events = make([]queued, size)
 	}
 	return b
 }
 
 // message takes a message if there is room, and counts it if not.
-func (b *inbox) message(d ike.Datagram, known bool) {
+func (b *inbox) message(d ike.Datagram, known bool, share uint8) {
 	to := queueContinueStranger
 	switch begin := begins(d.Payload); {
 	case begin && known:
@@ -67,8 +75,8 @@ func (b *inbox) message(d ike.Datagram, known bool) {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.queues[to].room() {
-		b.put(to, d)
+	if q := &b.queues[to]; q.room(q.shares[share]) {
+		b.put(to, queued{d, share})
 	}
 }
 
@@ -76,8 +84,8 @@ func (b *inbox) message(d ike.Datagram, known bool) {
 func (b *inbox) want(event ike.Event) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.queues[queueOwn].room() {
-		b.put(queueOwn, event)
+	if b.queues[queueOwn].room(0) {
+		b.put(queueOwn, queued{event: event})
 	}
 }
 
@@ -88,19 +96,21 @@ func begins(message []byte) bool {
 	return len(message) >= responder+8 && binary.BigEndian.Uint64(message[responder:]) == 0
 }
 
-// room reports whether there is some, and counts what finds none.
-func (q *queue) room() bool {
-	if q.n < len(q.events) {
+// room reports whether there is some for a share that so many events wait of, and counts what finds none. A share may have as many as there are places free, so that a
+// flood from one address, or of copies of one message, fills half of a queue and leaves room to everybody else.
+func (q *queue) room(waiting int) bool {
+	if waiting < len(q.events)-q.n {
 		return true
 	}
 	q.full++
 	return false
 }
 
-func (b *inbox) put(to int, event ike.Event) {
+func (b *inbox) put(to int, e queued) {
 	q := &b.queues[to]
-	q.events[(q.head+q.n)%len(q.events)] = event
+	q.events[(q.head+q.n)%len(q.events)] = e
 	q.n++
+	q.shares[e.share]++
 	b.rouse()
 }
 
@@ -138,12 +148,13 @@ func (b *inbox) take() ike.Event {
 }
 
 func (q *queue) pop() ike.Event {
-	event := q.events[q.head]
-	q.events[q.head] = nil
+	e := q.events[q.head]
+	q.events[q.head] = queued{}
 	q.head = (q.head + 1) % len(q.events)
 	q.n--
+	q.shares[e.share]--
 	q.passed = 0
-	return event
+	return e.event
 }
 
 // overflow is what found its queue full, for each queue: a message that begins a negotiation costs nobody anything but its repetition, of the others

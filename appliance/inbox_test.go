@@ -18,32 +18,38 @@ func messageFor(responder uint64) []byte {
 }
 
 // A flood of datagrams fills its queue of the inbox and no more (S-089: bounded queue before IKE): neither one in the names of peers nor one of strangers, neither
-// of messages that begin negotiations nor of those that go on with one, nor wishes of the data plane, cost anything else its place.
+// of messages that begin negotiations nor of those that go on with one, nor wishes of the data plane, cost anything else its place. Of its own queue, what one sender
+// fills is half.
 func TestInboxIsBounded(t *testing.T) {
 	const size = 3 * 384
-	kinds := []func(n *negotiator){
-		queueContinue:         func(n *negotiator) { n.IKE(pipeline.Datagram{Payload: messageFor(1), Known: true}) },
-		queueOwn:              func(n *negotiator) { n.inbox.want(ike.Acquire{Peer: "b"}) },
-		queueContinueStranger: func(n *negotiator) { n.IKE(pipeline.Datagram{Payload: messageFor(1)}) },
-		queueBegin:            func(n *negotiator) { n.IKE(pipeline.Datagram{Payload: messageFor(0), Known: true}) },
-		queueBeginStranger:    func(n *negotiator) { n.IKE(pipeline.Datagram{Payload: messageFor(0)}) },
+	message := func(responder uint64, known bool) func(*negotiator, uint8) {
+		return func(n *negotiator, share uint8) {
+			n.IKE(pipeline.Datagram{Payload: messageFor(responder), Known: known, Share: share})
+		}
+	}
+	kinds := []func(n *negotiator, share uint8){
+		queueContinue:         message(1, true),
+		queueOwn:              func(n *negotiator, _ uint8) { n.inbox.want(ike.Acquire{Peer: "b"}) },
+		queueContinueStranger: message(1, false),
+		queueBegin:            message(0, true),
+		queueBeginStranger:    message(0, false),
 	}
 	for flooded, full := range []api.QueueFull{
-		queueContinue:         {Continue: size - 384},
+		queueContinue:         {Continue: size - 384/2},
 		queueOwn:              {Own: size - 256},
-		queueContinueStranger: {ContinueStranger: size - 256},
-		queueBegin:            {Begin: size - 128},
-		queueBeginStranger:    {BeginStranger: size - 128},
+		queueContinueStranger: {ContinueStranger: size - 256/2},
+		queueBegin:            {Begin: size - 128/2},
+		queueBeginStranger:    {BeginStranger: size - 128/2},
 	} {
 		plane := newMemoryPlane("192.0.2.1", 1)
 		n := newNegotiator(ike.Config{Random: rand.Reader}, plane, func(ike.Fact) {}, newCertificates(t.TempDir(), slog.New(slog.DiscardHandler)), slog.New(slog.DiscardHandler))
 		for range size {
-			kinds[flooded](n)
+			kinds[flooded](n, 0)
 		}
 		for other, send := range kinds {
 			for range longestRun {
-				if other != flooded {
-					send(n)
+				if other != flooded || other != queueOwn {
+					send(n, 1)
 				}
 			}
 		}
@@ -83,13 +89,13 @@ func TestInboxEndsWhatHasBegun(t *testing.T) {
 	} {
 		b := newInbox()
 		for range 3 {
-			b.message(ike.Datagram{Payload: messageFor(0)}, known)
+			b.message(ike.Datagram{Payload: messageFor(0)}, known, 0)
 		}
 		for range longestRun + 4 {
-			b.message(ike.Datagram{Payload: messageFor(1)}, known)
+			b.message(ike.Datagram{Payload: messageFor(1)}, known, 0)
 		}
 		b.want(ike.Acquire{Peer: "b"})
-		b.message(ike.Datagram{Payload: []byte{1}}, known) // which the engine refuses and counts
+		b.message(ike.Datagram{Payload: []byte{1}}, known, 0) // which the engine refuses and counts
 		var order strings.Builder
 		for event := b.take(); event != nil; event = b.take() {
 			if d, is := event.(ike.Datagram); is && begins(d.Payload) {
@@ -107,10 +113,10 @@ func TestInboxEndsWhatHasBegun(t *testing.T) {
 // Peers go before strangers, yet every queue has its turn when all are full: one of longestRun and its fellows.
 func TestInboxServesEverybody(t *testing.T) {
 	b := newInbox()
-	for range 1000 {
+	for i := range 1000 {
 		for _, known := range []bool{false, true} {
-			b.message(ike.Datagram{Payload: messageFor(0)}, known)
-			b.message(ike.Datagram{Payload: messageFor(1)}, known)
+			b.message(ike.Datagram{Payload: messageFor(0)}, known, uint8(i%pipeline.PuntShares))
+			b.message(ike.Datagram{Payload: messageFor(1)}, known, uint8(i%pipeline.PuntShares))
 		}
 		b.want(ike.Acquire{Peer: "b"})
 	}

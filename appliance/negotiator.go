@@ -277,7 +277,7 @@ func (n *negotiator) IKE(d pipeline.Datagram) {
 	if n.doctor.answered(d.Payload) {
 		return // to a question that the engine has not asked
 	}
-	n.inbox.message(ike.Datagram{Local: d.Local, Remote: d.Remote, Payload: d.Payload}, d.Known)
+	n.inbox.message(ike.Datagram{Local: d.Local, Remote: d.Remote, Payload: d.Payload}, d.Known, d.Share)
 }
 
 // Acquire takes a packet that needs a Child SA. One that came protected may not go on in clear, so that soft SAs are not its business.

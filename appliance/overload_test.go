@@ -9,6 +9,7 @@ import (
 
 	"sallyport/appliance/api"
 	"sallyport/ike"
+	"sallyport/pipeline"
 )
 
 // The messages that a peer sends for a connection by IKEv1, in their order, and about what each costs the gateway: three of main mode and two of quick mode, of
@@ -33,7 +34,7 @@ func (c *crowded) send(peer, step int) {
 	message := messageFor(uint64(min(step, 1)))
 	binary.BigEndian.PutUint32(message, uint32(peer))
 	c.owed += arrival
-	c.inbox.message(ike.Datagram{Payload: append(message, byte(step))}, true)
+	c.inbox.message(ike.Datagram{Payload: append(message, byte(step))}, true, uint8(peer%pipeline.PuntShares))
 }
 
 // peer connects again and again.

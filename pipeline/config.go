@@ -215,6 +215,9 @@ type Datagram struct {
 	NonESPMarker  bool   // there was one
 	// Known says that it names an IKE SA of ours (IKESPI) or, if its responder has no SPI yet, that Remote is an address of a peer (KnowPeers).
 	Known bool
+	// Share is below PuntShares: messages that name one IKE SA of ours have the same one, and others that come from one address, for a second. Who
+	// has them wait can give each its share of the room, so that one sender's cost no other's.
+	Share uint8
 }
 
 // Acquire is a packet that needs an SA that is not there.

@@ -304,13 +304,12 @@ static void free_jobs(IMB_MGR *manager)
 
 static int create_punt_queues(struct sp_dataplane *dp, struct sp_worker *w, const struct sp_config *c)
 {
-	const uint32_t entries = c->punt_entries, own = RTE_MAX(entries / 2 / c->n_ports, 1u);
-
-	w->link.own = own;
-	w->link.common = entries - RTE_MIN(own * c->n_ports, entries);
 	for (uint32_t i = 0; i < SP_CLASS_COUNT; i++) {
-		w->punt[i].ring = create_ring(dp, entries, RING_F_SP_ENQ | RING_F_SC_DEQ);
-		if (w->punt[i].ring == NULL)
+		struct sp_punt_queue *q = &w->punt[i];
+
+		q->shared = sp_punt_shared(i);
+		q->ring = create_ring(dp, c->punt_entries, RING_F_SP_ENQ | RING_F_SC_DEQ);
+		if (q->ring == NULL)
 			return -1;
 	}
 	return 0;

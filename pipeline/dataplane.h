@@ -128,6 +128,7 @@ struct sp_mbuf_priv {
 	uint32_t payload_length; /* ciphertext bytes */
 	uint16_t slot;     /* of the queue pair, while the device has it */
 	uint8_t phase;     /* of the worker's epochs */
+	uint8_t share;     /* of its punt queue */
 
 	struct rte_crypto_op op __rte_aligned(64);
 	struct rte_crypto_sym_op sym;
@@ -170,6 +171,8 @@ void sp_tally_init(struct sp_tally *t, uint32_t entries);
 void sp_tally_forget(struct sp_dataplane *dp, uint32_t subject);
 /* The same, and what it has counted by reason, of all workers. */
 void sp_tally_take(struct sp_dataplane *dp, uint32_t subject, uint64_t drops[SP_DROP_COUNT]);
+/* punt.c: whether a class has shares. */
+uint8_t sp_punt_shared(uint32_t punt_class);
 /* crypto_devices.c: a worker's end of a device; -1 without memory. Whatever happens, sp_queue_destroy undoes it. */
 int sp_queue_create(const struct sp_dataplane *dp, struct sp_async_queue *q, uint8_t device, uint32_t descriptors);
 void sp_queue_destroy(struct sp_async_queue *q);
@@ -247,23 +250,18 @@ struct sp_events {
 	struct sp_event event[SP_EVENTS];
 };
 
-/* One class of what waits for the slow path. */
+/*
+ * One class of what waits for the slow path. Of a shared one, each share may have as many packets wait as there are places free (dynamic thresholds: Choudhury and Hahne, 1998):
+ * one that fills it has half of the queue, two that do have a third each, and whatever some fill, the next one finds as many places as each of them has.
+ */
 struct sp_punt_queue {
+	uint32_t taken[SP_PUNT_SHARES] __rte_cache_aligned; /* packets ever, the control thread's */
+	uint32_t waited[SP_PUNT_SHARES];                    /* the worker's, in other cache lines */
 	struct rte_ring *ring;
 	uint64_t queued, full; /* as in struct sp_punt_counters */
+	uint8_t shared;
 };
-
-/*
- * What each port has in the queue of ARP and neighbour discovery. A port has `own` places that nobody else can take, and more as long as fewer than `common` of all are in use:
- * with own for each port beside common in the queue, whatever one port fills, each other finds its own.
- */
-struct sp_link_shares {
-	uint32_t taken[SP_MAX_PORTS] __rte_cache_aligned; /* packets ever, the control thread's */
-	uint32_t own;
-	uint32_t queued[SP_MAX_PORTS];                    /* the worker's, in other cache lines */
-	uint32_t common;
-};
-_Static_assert(offsetof(struct sp_link_shares, queued) % RTE_CACHE_LINE_SIZE == 0, "two threads, no common line");
+_Static_assert(offsetof(struct sp_punt_queue, waited) % RTE_CACHE_LINE_SIZE == 0, "two threads, no common line");
 
 /* A packet of the run at hand that is too long for the path until it is cut. */
 struct sp_oversize {
@@ -323,7 +321,6 @@ struct sp_worker {
 	struct sp_port_counters counters[SP_PORT_SLOTS];
 	struct sp_gcm_scratch gcm;
 	struct sp_job_scratch job;
-	struct sp_link_shares link;
 	struct sp_cpu_vector cpu __rte_cache_aligned;
 	struct sp_events events;
 	struct sp_tx_buffer tx[SP_MAX_PORTS] __rte_cache_aligned;

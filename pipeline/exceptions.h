@@ -8,6 +8,8 @@
 
 struct rte_mbuf;
 
+#define SP_PUNT_SHARES 64 /* of each queue to the slow path, at most */
+
 /* Why a packet is in a punt queue. HELD kinds wait: Go must release or discard them; the others are Go's for good. */
 enum sp_punt {
 	SP_PUNT_ARP,         /* delivered: whole frame */
@@ -78,6 +80,7 @@ struct sp_exception {
 	uint16_t mtu;        /* TOO_BIG: largest IP packet that would have passed */
 	uint8_t kind;        /* enum sp_punt */
 	uint8_t punt_class;  /* enum sp_punt_class */
+	uint8_t share;       /* of that class, below SP_PUNT_SHARES */
 };
 
 struct sp_injection {

@@ -17,32 +17,44 @@
 #define IKE_SPI_LENGTH 8
 #define IKE_SPI_TAG 0xffff /* bits of an SPI of ours that are a hash of the others */
 #define TICK_BITS 24 /* beside a hash of 40: they come again after 19 days */
+#define SHARE_TICKS 10 /* a second */
 #define NON_ESP_MARKER 4 /* bytes in front of it on port 4500 (RFC 3948 2.2) */
 
-/* Whether a port may have one more packet of ARP or neighbour discovery wait, and it is noted if so. */
-static int take_link_share(struct sp_worker *w, uint16_t port)
+uint8_t sp_punt_shared(uint32_t punt_class)
 {
-	struct sp_link_shares *s = &w->link;
-	const uint32_t waiting = s->queued[port] - __atomic_load_n(&s->taken[port], __ATOMIC_ACQUIRE);
-	const struct rte_ring *ring = w->punt[SP_CLASS_LINK].ring;
-
-	if (rte_ring_full(ring) || (waiting >= s->own && rte_ring_count(ring) >= s->common))
+	switch (punt_class) {
+	case SP_CLASS_LINK: /* by port */
+	case SP_CLASS_IKE:  /* and see ike_share */
+	case SP_CLASS_IKE_STRANGER:
+	case SP_CLASS_IKE_BEGIN:
+	case SP_CLASS_IKE_BEGIN_STRANGER:
+		return 1;
+	default:
 		return 0;
-	s->queued[port]++;
-	return 1;
+	}
 }
 
-static int punt(struct sp_worker *w, struct rte_mbuf *m, enum sp_punt kind, enum sp_punt_class punt_class)
+static int punt_share(struct sp_worker *w, struct rte_mbuf *m, enum sp_punt kind, enum sp_punt_class punt_class, uint8_t share)
 {
 	struct sp_punt_queue *q = &w->punt[punt_class];
+	struct sp_mbuf_priv *priv = sp_priv(m);
+	const uint32_t waiting = q->waited[share] - __atomic_load_n(&q->taken[share], __ATOMIC_ACQUIRE);
 
-	sp_priv(m)->kind = (uint8_t)kind;
-	if (likely((punt_class != SP_CLASS_LINK || take_link_share(w, m->port)) && rte_ring_sp_enqueue(q->ring, m) == 0)) {
+	priv->kind = (uint8_t)kind;
+	priv->share = share;
+	if (likely((!q->shared || waiting < rte_ring_free_count(q->ring)) && rte_ring_sp_enqueue(q->ring, m) == 0)) {
+		q->waited[share]++;
 		q->queued++;
 		return 1;
 	}
 	q->full++;
 	return 0;
+}
+
+/* Of all but IKE. */
+static int punt(struct sp_worker *w, struct rte_mbuf *m, enum sp_punt kind, enum sp_punt_class punt_class)
+{
+	return punt_share(w, m, kind, punt_class, punt_class == SP_CLASS_LINK ? (uint8_t)m->port : 0);
 }
 
 /* Of all but IKE. */
@@ -92,8 +104,30 @@ static int is_ours(const struct sp_dataplane *dp, uint64_t spi)
 	return spi != 0 && sp_ike_spi(dp->secret, spi) == spi;
 }
 
-/* Every byte that is read lies within the IP packet; the lengths of UDP are Go's to check. Who of the two began does not matter: a message of IKEv1 does not even say it. */
-static enum sp_punt_class class_of_ike(const struct sp_dataplane *dp, const struct sp_packet *p)
+/*
+ * One of the shares of a queue of IKE. Who has the same one, by a secret hash, is another every second: messages that were dropped for somebody else's come again (RFC 7296 2.1),
+ * and find another neighbour.
+ */
+static uint8_t ike_share(const struct sp_dataplane *dp, uint64_t a, uint64_t b)
+{
+	const uint64_t words[3] = {a, b, __atomic_load_n(&dp->tick, __ATOMIC_RELAXED) / SHARE_TICKS};
+
+	return (uint8_t)(sp_siphash(dp->secret, words, RTE_DIM(words)) % SP_PUNT_SHARES);
+}
+
+/* Of the address that a packet comes from. */
+static uint8_t share_of_source(const struct sp_dataplane *dp, const uint8_t *l3)
+{
+	if (sp_is_ipv6(l3))
+		return ike_share(dp, sp_load64(l3 + 8), sp_load64(l3 + 16));
+	return ike_share(dp, 0, sp_load32(l3 + 12));
+}
+
+/*
+ * Every byte that is read lies within the IP packet; the lengths of UDP are Go's to check. Who of the two began does not matter: a message of IKEv1 does not even say it. What
+ * names an IKE SA of ours shares by that, because whoever has seen the SPI can write it from any address.
+ */
+static enum sp_punt_class class_of_ike(const struct sp_dataplane *dp, const struct sp_packet *p, uint8_t *share)
 {
 	const uint32_t headers = sp_is_ipv6(p->l3) ? ((const struct sp_packet6 *)p)->l4 : sp_ipv4_header_length(p->l3);
 	const uint32_t at = headers + SP_UDP_LENGTH + (p->key.destination_port == SP_PORT_IKE_NAT ? NON_ESP_MARKER : 0);
@@ -101,20 +135,25 @@ static enum sp_punt_class class_of_ike(const struct sp_dataplane *dp, const stru
 	if (p->length >= at + 2 * IKE_SPI_LENGTH) {
 		const uint64_t initiator = rte_be_to_cpu_64(sp_load64(p->l3 + at)), responder = rte_be_to_cpu_64(sp_load64(p->l3 + at + IKE_SPI_LENGTH));
 
-		if (is_ours(dp, responder) || is_ours(dp, initiator))
+		if (is_ours(dp, responder) || is_ours(dp, initiator)) {
+			*share = ike_share(dp, is_ours(dp, responder) ? responder : initiator, 0);
 			return SP_CLASS_IKE;
-		if (responder != 0)
+		}
+		if (responder != 0) {
+			*share = share_of_source(dp, p->l3);
 			return SP_CLASS_IKE_STRANGER;
+		}
 	}
+	*share = share_of_source(dp, p->l3);
 	return peer_of(dp, p->l3) >= 0 ? SP_CLASS_IKE_BEGIN : SP_CLASS_IKE_BEGIN_STRANGER;
 }
 
 /* Hands over for good. */
-static void deliver(struct sp_worker *w, struct rte_mbuf *m, enum sp_punt kind, enum sp_punt_class punt_class)
+static void deliver(struct sp_worker *w, struct rte_mbuf *m, enum sp_punt kind)
 {
 	uint16_t in_port = m->port;
 
-	if (likely(punt(w, m, kind, punt_class)))
+	if (likely(punt(w, m, kind, class_of(kind))))
 		w->counters[in_port].delivered++;
 	else
 		sp_drop(w, m, SP_DROP_PUNT_FULL);
@@ -126,7 +165,7 @@ void sp_punt_frame(struct sp_worker *w, struct rte_mbuf *m, enum sp_punt kind, u
 
 	priv->in_cell = SP_NO_CELL;
 	priv->filter = filter;
-	deliver(w, m, kind, class_of(kind));
+	deliver(w, m, kind);
 }
 
 /* Notes what the slow path needs to know. A decrypted packet loses what was around it. */
@@ -160,8 +199,15 @@ void sp_punt_delivered(struct sp_worker *w, const struct sp_packet *p, enum sp_p
 
 void sp_punt_ike(struct sp_worker *w, const struct sp_packet *p)
 {
+	uint16_t in_port = p->mbuf->port;
+	uint8_t share;
+	enum sp_punt_class punt_class = class_of_ike(w->dp, p, &share);
+
 	describe(w, p);
-	deliver(w, p->mbuf, SP_PUNT_IKE, class_of_ike(w->dp, p));
+	if (likely(punt_share(w, p->mbuf, SP_PUNT_IKE, punt_class, share)))
+		w->counters[in_port].delivered++;
+	else
+		sp_drop(w, p->mbuf, SP_DROP_PUNT_FULL);
 }
 
 void sp_uncount(struct sp_worker *w, uint32_t filter, uint32_t bytes)
@@ -342,11 +388,12 @@ void sp_notice_tick(struct sp_dataplane *dp)
 /* Up to n packets of one class. */
 static uint32_t take(struct sp_worker *w, enum sp_punt_class punt_class, struct sp_exception *out, uint32_t n)
 {
+	struct sp_punt_queue *q = &w->punt[punt_class];
 	struct rte_mbuf *mbufs[SP_BURST];
 	uint32_t total = 0;
 
 	while (total < n) {
-		uint32_t taken = rte_ring_sc_dequeue_burst(w->punt[punt_class].ring, (void **)mbufs, RTE_MIN(n - total, (uint32_t)SP_BURST), NULL);
+		uint32_t taken = rte_ring_sc_dequeue_burst(q->ring, (void **)mbufs, RTE_MIN(n - total, (uint32_t)SP_BURST), NULL);
 
 		if (taken == 0)
 			break;
@@ -370,12 +417,9 @@ static uint32_t take(struct sp_worker *w, enum sp_punt_class punt_class, struct 
 				.mtu = priv->mtu,
 				.kind = priv->kind,
 				.punt_class = (uint8_t)punt_class,
+				.share = priv->share,
 			};
-			if (punt_class == SP_CLASS_LINK) {
-				uint32_t *gone = &w->link.taken[mbufs[i]->port];
-
-				__atomic_store_n(gone, *gone + 1, __ATOMIC_RELEASE);
-			}
+			__atomic_store_n(&q->taken[priv->share], q->taken[priv->share] + 1, __ATOMIC_RELEASE);
 		}
 	}
 	return total;

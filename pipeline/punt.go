@@ -16,6 +16,9 @@ import (
 // PuntClasses is how many queues each worker has to the slow path.
 const PuntClasses = C.SP_CLASS_COUNT
 
+// PuntShares bounds the shares of such a queue.
+const PuntShares = C.SP_PUNT_SHARES
+
 // DefaultPuntQueue is how many packets each of them holds where Config does not say.
 const DefaultPuntQueue = 256
 

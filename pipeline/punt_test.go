@@ -54,6 +54,7 @@ type siege struct {
 	in    *referenceOut   // the peer's end of the SA in use
 	early []*referenceOut // and of some that have reserved SPIs and are not there yet
 	sent  int             // of the latter
+	sas   [][]byte        // messages for IKE SAs of the gateway's
 }
 
 func newSiege(t *testing.T) *siege {
@@ -146,6 +147,8 @@ func TestFloodOfAClassCostsNoOther(t *testing.T) {
 			s := newSiege(t)
 			s.send(flooded, 1000)
 			before := s.d.Counters().Punts
+			class := slices.IndexFunc(before, func(c PuntCounters) bool { return c.Class == flooded })
+			flood, share := before[class], int(puntShares[class])
 			for _, other := range all {
 				if other != flooded {
 					s.send(other, few)
@@ -158,7 +161,7 @@ func TestFloodOfAClassCostsNoOther(t *testing.T) {
 				}
 			}
 			for range rounds {
-				if _, more, err := s.d.serve(s.now, &s.seen); err != nil || flooded != classEarly && flooded != classLink && !more {
+				if _, more, err := s.d.serve(s.now, &s.seen); err != nil || !more && int(flood.Waiting) > rounds*share {
 					t.Fatalf("a round: more is left: %v, %v", more, err)
 				}
 			}
@@ -170,12 +173,15 @@ func TestFloodOfAClassCostsNoOther(t *testing.T) {
 			if c := s.classes(nil)[flooded]; c.Full == 0 && s.d.Counters().Ports[wan].Drops["early_full"] == 0 {
 				t.Errorf("the flood found room for all: %+v", c)
 			}
-			room := s.d.cfg.puntQueue()
-			if flooded == classLink { // by one port of two
-				room = int(s.d.cfg.puntQueue()/2 + s.d.cfg.puntQueue()%2)
+			room, least := s.d.cfg.puntQueue(), s.d.cfg.puntQueue()
+			if flooded == classLink || strings.HasPrefix(flooded, classIKE) { // what one port, or one sender, can fill
+				least = room / 2
 			}
-			if c := s.classes(nil)[flooded]; flooded != classEarly && int(c.Waiting) != max(room-rounds*int(puntShares[slices.IndexFunc(before, func(c PuntCounters) bool { return c.Class == flooded })]), 0) {
-				t.Errorf("%d packets of the flood wait, of %d after %d rounds", c.Waiting, room, rounds)
+			if n := int(flood.Waiting); flooded != classEarly && (n < least || n > room) {
+				t.Errorf("%d packets of the flood found room, want %d to %d", n, least, room)
+			}
+			if n, want := int(s.classes(nil)[flooded].Waiting), max(int(flood.Waiting)-rounds*share, 0); n != want {
+				t.Errorf("%d packets of the flood wait after %d rounds, want %d", n, rounds, want)
 			}
 			if lost := s.d.LostIKE(); (lost > 0) != strings.HasPrefix(flooded, "ike") {
 				t.Errorf("%d messages of IKE lost", lost)
@@ -184,6 +190,69 @@ func TestFloodOfAClassCostsNoOther(t *testing.T) {
 		})
 	}
 }
+
+// A flood in one address's name, or of messages for one IKE SA, wherever they come from, fills half of its queue, and what others send finds room in the same one (S-088, S-089).
+func TestFloodOfASenderCostsNoOther(t *testing.T) {
+	ours := newSiege(t).ourIKE(true)
+	for class, frame := range map[string]func(s *siege, sender, i int) []byte{
+		classIKE: func(s *siege, sender, i int) []byte {
+			return ikeFrom([]netip.Addr{somebody, peer}[i%2], s.sas[sender])
+		},
+		classIKEStranger:      func(_ *siege, sender, _ int) []byte { return ikeFrom(farFrom(sender), ikeMessage(1)) },
+		classIKEBegin:         func(_ *siege, sender, _ int) []byte { return ikeFrom(farFrom(sender), ikeMessage(0)) },
+		classIKEBeginStranger: func(_ *siege, sender, _ int) []byte { return ikeFrom(farFrom(sender), ours[:8]) },
+	} {
+		t.Run(class, func(t *testing.T) {
+			s := newSiege(t)
+			if class == classIKEBegin {
+				var peers []netip.Addr
+				for i := range 8 {
+					peers = append(peers, farFrom(i))
+				}
+				if err := s.d.KnowPeers(peers, nil); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for range 8 {
+				s.sas = append(s.sas, s.ourIKE(false))
+			}
+			send := func(sender, n int) (queued uint64) {
+				var frames [][]byte
+				before := s.d.Counters().Punts
+				for i := range n {
+					frames = append(frames, frame(s, sender, i))
+				}
+				s.flood(wan, frames)
+				return s.classes(before)[class].Queued
+			}
+			half := uint64(s.d.cfg.puntQueue() / 2)
+			if n := send(0, 1000); n != half {
+				t.Fatalf("a flood found room for %d, want %d", n, half)
+			}
+			// Whoever happens to have the flood's share has another one a second later.
+			const few, seconds = 4, 6
+			for sender := 1; sender < 8; sender++ {
+				for second := 0; send(sender, few) != few; second++ {
+					if second == seconds {
+						t.Fatalf("sender %d: no room", sender)
+					}
+					s.now = s.now.Add(time.Second)
+					s.d.mu.Lock()
+					for range 10 {
+						s.d.tick(s.now)
+					}
+					s.d.mu.Unlock()
+				}
+			}
+			s.serveAll()
+			if n := send(0, 1000); n != half {
+				t.Errorf("the flood found room for %d once the queue was empty, want %d", n, half)
+			}
+		})
+	}
+}
+
+func farFrom(i int) netip.Addr { return netip.AddrFrom4([4]byte{198, 51, 100, byte(100 + i)}) }
 
 // S-089: a slow path that stands still, and one that runs beside floods of every class, cost no packet that can be forwarded: neither ESP, of either
 // direction, nor clear traffic. What the floods lose is counted, what waits is bounded, and packet buffers are left.

@@ -233,7 +233,7 @@ func (d *Dataplane) dispatch(now time.Time, worker int, x *C.struct_sp_exception
 	case C.SP_PUNT_ND:
 		d.handleDiscovery(now, packet)
 	case C.SP_PUNT_IKE:
-		if !d.handleIKE(packet, x.punt_class == C.SP_CLASS_IKE || x.punt_class == C.SP_CLASS_IKE_BEGIN) {
+		if !d.handleIKE(packet, x) {
 			e = d.overheard(packet)
 		}
 	case C.SP_PUNT_ECHO:
@@ -411,7 +411,7 @@ func (d *Dataplane) missedGroups() []event {
 }
 
 // handleIKE takes an IKE datagram out of its packet, for the handler to have when the lock is given back. It reports whether it is one.
-func (d *Dataplane) handleIKE(packet punted, known bool) bool {
+func (d *Dataplane) handleIKE(packet punted, x *C.struct_sp_exception) bool {
 	tuple := tupleOf(packet.ip)
 	if !d.policy.own.has(tuple.Destination) {
 		return false // not ours any more since it came
@@ -440,7 +440,8 @@ func (d *Dataplane) handleIKE(packet punted, known bool) bool {
 		Remote:       netip.AddrPortFrom(tuple.Source, tuple.SourcePort),
 		Payload:      slices.Clone(payload),
 		NonESPMarker: marked,
-		Known:        known,
+		Known:        x.punt_class == C.SP_CLASS_IKE || x.punt_class == C.SP_CLASS_IKE_BEGIN,
+		Share:        uint8(x.share),
 	})
 	return true
 }
