@@ -59,7 +59,7 @@ what there is so far also when it is interrupted. It needs root.`,
 	command.RunE = func(c *cobra.Command, names []string) error {
 		if list {
 			for _, s := range hostile.Scenarios() {
-				fmt.Fprintf(c.OutOrStdout(), "%-16s %s\n", s.Name, s.Summary)
+				fmt.Fprintf(c.OutOrStdout(), "%-20s %s\n", s.Name, s.Summary)
 			}
 			return nil
 		}

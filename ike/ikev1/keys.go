@@ -49,7 +49,7 @@ func deriveKeys(prf crypto.PRFID, c phase1Cipher, skeyid, shared crypto.Secret, 
 		return nil, fmt.Errorf("keys of the ISAKMP SA: %w", err)
 	}
 	if log != nil {
-		log(ike.KeyLog{Version: ike.V1, SPIi: cookies.Initiator, SPIr: cookies.Responder, EI: key, ER: key})
+		log(ike.KeyLog{Version: ike.V1, SPIi: cookies.Initiator, SPIr: cookies.Responder, EI: key, ER: key, AI: a, AR: a})
 	}
 	return k, nil
 }

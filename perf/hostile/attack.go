@@ -25,6 +25,7 @@ const (
 	headerLength  = 28
 	genericLength = 4 // octets of a payload's own header
 
+	exchangeMain          = 2 // of IKEv1
 	exchangeAuth          = 35
 	exchangeInformational = 37
 	flagInitiator         = 0x08
@@ -226,12 +227,11 @@ func garbage(b *bed, m *member) func(frame []byte, spis [2]uint64, n uint32) int
 func fragments(b *bed, m *member) func(frame []byte, spis [2]uint64, n uint32) int {
 	const (
 		content   = 1000
-		mainMode  = 2
 		numbers   = 60
 		numbersAt = 6 // of the payload
 	)
 	message := make([]byte, headerLength+genericLength+4+content)
-	message[nextAt], message[nextAt+1], message[exchangeAt] = payloadFragment, 0x10, mainMode
+	message[nextAt], message[nextAt+1], message[exchangeAt] = payloadFragment, 0x10, exchangeMain
 	binary.BigEndian.PutUint32(message[lengthAt:], uint32(len(message)))
 	binary.BigEndian.PutUint16(message[headerLength+2:], genericLength+4+content)
 	pattern := b.wire.Frame(lab.Datagram{From: netip.AddrPortFrom(m.address, portIKE), To: netip.AddrPortFrom(gatewayAddress, portIKE), Payload: message}, false)

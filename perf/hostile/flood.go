@@ -104,7 +104,7 @@ func firstMessage(version ike.Version, psk string) (d lab.Datagram, err error) {
 	if err != nil {
 		return d, err
 	}
-	e := newEngine(version, []ike.Peer{p}, func(_, _ string) (uint32, error) { return 0x1000, nil })
+	e := newEngine(version, ike.Config{Peers: []ike.Peer{p}, AllocateSPI: func(_, _ string) (uint32, error) { return 0x1000, nil }})
 	for _, effect := range e.Step(time.Now(), ike.Initiate{Peer: p.Name}) {
 		if send, ok := effect.(ike.Send); ok {
 			return lab.Datagram{From: send.Local, To: send.Remote, Payload: send.Payload}, nil

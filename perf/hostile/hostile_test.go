@@ -41,7 +41,7 @@ func run(t *testing.T, o Options) (rows []Row, text string) {
 }
 
 // Each attack in small on a gateway as shipped. What it sends is refused, by the counters that are expected; the memory that it costs is bounded; and peers of the
-// configuration, in whose names the forged floods are, connect meanwhile.
+// configuration, in whose names the forged floods are, connect meanwhile, while another peer's tunnel keeps its SAs.
 // S-088: spoofed first messages, in a real peer's name too, leave state bounded and let the peer in.
 // S-090: of soft SAs with silent targets there are no more than their limit.
 // S-089: the slow path is behind a bounded queue, whose overflow is counted.
@@ -138,7 +138,7 @@ func TestFileThatCannotBeWritten(t *testing.T) {
 // A verdict is met up to what is wanted, and speed is not judged in small.
 func TestJudge(t *testing.T) {
 	good := Row{MemoryBefore: 100 << 20, MemoryHalf: 110 << 20, MemoryMost: 120 << 20, Connections: []Connection{{Connected: true, Seconds: 4.9}},
-		RefusedRate: refusedWanted, ESP: &Throughput{Share: shareWanted}}
+		SAs: 2, SAsLeft: 2, RefusedRate: refusedWanted, ESP: &Throughput{Share: shareWanted}}
 	for _, c := range []struct {
 		change func(*Row)
 		quick  bool
@@ -150,6 +150,8 @@ func TestJudge(t *testing.T) {
 		{func(r *Row) { r.Connections[0].Seconds = 5.1 }, false, 1},
 		{func(r *Row) { r.Connections[0].Seconds = 5.1 }, true, 0},
 		{func(r *Row) { r.Connections[0].Connected = false }, true, 1},
+		{func(r *Row) { r.SAsLeft = 1 }, true, 1},
+		{func(r *Row) { r.SAs, r.SAsLeft = 0, 0 }, true, 1},
 		{func(r *Row) { r.ESP = &Throughput{Share: 0.949} }, false, 1},
 		{func(r *Row) { r.RefusedRate = refusedWanted - 1 }, false, 1},
 		{func(r *Row) { r.RefusedRate, r.ESP = 0, nil }, true, 0},

@@ -28,6 +28,9 @@ type Row struct {
 
 	Connections []Connection `json:"connections"`
 
+	SAs     int `json:"other_tunnel_sas"` // of a tunnel that was up before, at first
+	SAsLeft int `json:"other_tunnel_sas_left"`
+
 	SlowSeconds   float64 `json:"slow_path_cpu_seconds"`
 	WorkerSeconds float64 `json:"worker_cpu_seconds"`
 	RefusedRate   float64 `json:"refused_per_cpu_second"` // by the slow path
@@ -90,6 +93,7 @@ func (r *Row) judge(quick, firsts bool) {
 		{What: "memory is flat: what the second half added", Value: later, Want: flatWanted / mib, Unit: "MiB", Met: later <= flatWanted/mib},
 		{What: "a peer that starts meanwhile is connected", Value: slowest, Want: connectWanted.Seconds(), Unit: "s", Met: connected && (quick || slowest <= connectWanted.Seconds())},
 	}
+	r.Verdicts = append(r.Verdicts, Verdict{What: "a tunnel that was up before has its SAs", Value: float64(r.SAsLeft), Want: float64(r.SAs), Unit: "SAs", Met: r.SAs > 0 && r.SAsLeft == r.SAs})
 	if r.Soft != nil {
 		r.Verdicts = append(r.Verdicts, Verdict{What: "soft SAs stop at their limit", Value: float64(r.Soft.Most), Want: float64(r.Soft.Limit), Unit: "soft SAs", Met: r.Soft.Reached == r.Soft.Limit && r.Soft.Most == r.Soft.Limit})
 	}

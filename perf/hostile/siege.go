@@ -3,10 +3,13 @@ package hostile
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
+	"sallyport/appliance/api"
 	"sallyport/perf/lab"
 )
 
@@ -25,6 +28,10 @@ func (b *bed) besiege(ctx context.Context, s Scenario, attack attack, messages i
 		return err
 	}
 	used, err := b.process.Usage(b.cpus.worker)
+	if err != nil {
+		return err
+	}
+	tunnel, err := b.tunnel(ctx)
 	if err != nil {
 		return err
 	}
@@ -88,6 +95,16 @@ func (b *bed) besiege(ctx context.Context, s Scenario, attack attack, messages i
 		return err
 	}
 	row.MemoryAfter, row.LogOctets = spent.Resident, logSize(b.process)-logged
+	left, err := b.tunnel(ctx)
+	if err != nil {
+		return err
+	}
+	row.SAs = len(tunnel)
+	for _, sa := range tunnel {
+		if slices.Contains(left, sa) {
+			row.SAsLeft++
+		}
+	}
 	counted := after.since(before)
 	row.Received, row.Refused = int(counted.received), counted.refused
 	row.SlowSeconds, row.WorkerSeconds = (spent.Others - used.Others).Seconds(), (spent.Worker - used.Worker).Seconds()
@@ -95,6 +112,20 @@ func (b *bed) besiege(ctx context.Context, s Scenario, attack attack, messages i
 		row.RefusedRate = counted.slow / row.SlowSeconds
 	}
 	return nil
+}
+
+// tunnel is the SAs of the loaded peer's tunnel, by direction and SPI. None of them is old enough to be rekeyed.
+func (b *bed) tunnel(ctx context.Context) (list []string, err error) {
+	var sas []api.SA
+	if err := b.client.Get(ctx, api.PathSAs, nil, &sas); err != nil {
+		return nil, fmt.Errorf("hostile: SAs of the gateway: %w", err)
+	}
+	for _, sa := range sas {
+		if sa.Peer == members[0].name {
+			list = append(list, sa.Direction+" "+sa.SPI)
+		}
+	}
+	return list, nil
 }
 
 // between is the time between the starts of peers.

@@ -42,6 +42,9 @@ type station struct {
 	again   []*member                     // those of them whose negotiation has failed, and whose engine does not try again by itself
 	sent    map[netip.Addr][]lab.Datagram // the first ones of each
 
+	keys map[uint64]sessionKeys // of IKE SAs, by the initiator's SPI; like those below for the station's goroutine
+	last map[netip.Addr][]byte  // the last message of main mode that came to an address
+
 	others map[netip.Addr]func(lab.Datagram) error // who has the datagrams for an address that is no peer's at the moment
 }
 
@@ -55,7 +58,7 @@ const patience = 2 * time.Millisecond
 func newStation(wire *lab.Router, psk string) (*station, error) {
 	s := &station{wire: wire, engines: map[ike.Version]engine{}, armed: map[ike.Version]time.Time{}, orders: make(chan func()), stop: make(chan struct{}),
 		ended: make(chan struct{}), changed: map[string]chan struct{}{}, up: map[string]bool{}, repeats: map[string]int{}, rekeys: map[string]int{}, wanted: map[string]bool{}, sent: map[netip.Addr][]lab.Datagram{},
-		others: map[netip.Addr]func(lab.Datagram) error{}, spi: 0x1000}
+		others: map[netip.Addr]func(lab.Datagram) error{}, keys: map[uint64]sessionKeys{}, last: map[netip.Addr][]byte{}, spi: 0x1000}
 	peers := map[ike.Version][]ike.Peer{}
 	for _, m := range members {
 		p, err := m.peer(psk)
@@ -66,14 +69,14 @@ func newStation(wire *lab.Router, psk string) (*station, error) {
 		s.changed[m.name] = make(chan struct{})
 	}
 	for version, list := range peers {
-		s.engines[version] = newEngine(version, list, func(_, _ string) (uint32, error) { s.spi++; return s.spi, nil })
+		s.engines[version] = newEngine(version, ike.Config{Peers: list, AllocateSPI: func(_, _ string) (uint32, error) { s.spi++; return s.spi, nil }, KeyLog: s.keep})
 	}
 	go s.run()
 	return s, nil
 }
 
-func newEngine(version ike.Version, peers []ike.Peer, allocate func(_, _ string) (uint32, error)) engine {
-	cfg := ike.Config{Random: rand.Reader, Peers: peers, AllocateSPI: allocate}
+func newEngine(version ike.Version, cfg ike.Config) engine {
+	cfg.Random = rand.Reader
 	if version == ike.V1 {
 		return ikev1.NewEngine(cfg)
 	}
@@ -118,6 +121,9 @@ func (s *station) run() {
 			if take := s.others[d.To.Addr()]; take != nil {
 				err = errors.Join(err, take(d))
 				continue
+			}
+			if len(d.Payload) > exchangeAt && d.Payload[exchangeAt] == exchangeMain {
+				s.last[d.To.Addr()] = d.Payload
 			}
 			err = errors.Join(err, s.step(versionOf(d.Payload), ike.Datagram{Local: d.To, Remote: d.From, Payload: d.Payload}))
 		}
