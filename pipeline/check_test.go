@@ -36,7 +36,7 @@ func ends(before, after map[string]uint64) map[string]int {
 }
 
 // puntNames are the kinds of enum sp_punt.
-var puntNames = []disposition{packetARP, packetIKE, packetLocal, packetNeighbour, packetAcquire, packetDropped, packetDropped, packetDiscovery, packetEcho, "early", packetDropped, packetDropped, packetDropped}
+var puntNames = []disposition{packetARP, packetIKE, packetLocal, packetNeighbour, packetAcquire, packetDropped, packetDropped, packetDiscovery, packetEcho, "early", packetDropped, packetDropped, packetDropped, packetDropped}
 
 // check sends one frame through the fast path and through the reference and compares where it ended, why, and every byte
 // that left. It returns the reference's outcome and what the slow path sent in answer.
