@@ -137,12 +137,18 @@ func (g *Gateway) act(w http.ResponseWriter, r *http.Request, v verb) ([]api.Out
 		return nil, err
 	}
 	from := g.events.now()
+	met := map[string]metDown{}
 	for _, c := range orders {
-		if err := g.negotiator.order(r.Context(), v.event(c)); err != nil {
+		m, err := g.negotiator.order(r.Context(), v.event(c))
+		if err != nil {
 			return nil, err
+		}
+		if _, again := met[c.peer]; !again { // several tunnels of one peer, of which the first order ends all soft SAs
+			met[c.peer] = m
 		}
 	}
 	course := newCourse(v, g.eachOf(orders, v.whole), before)
+	course.note(met)
 	if wait > 0 {
 		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(wait + controlTimeout)) // not on a test's recorder
 		ctx, cancel := context.WithTimeout(r.Context(), wait)
@@ -203,6 +209,27 @@ func newCourse(v verb, targets []child, before []ike.SAInfo) *course {
 		c.outcomes = append(c.outcomes, o)
 	}
 	return c
+}
+
+// note adds what an order to take tunnels down has met: soft SAs, which end with those of IKE, and tunnels without any SA that
+// would have been negotiated. Who has ended clear text is not to read that nothing has changed.
+func (c *course) note(met map[string]metDown) {
+	for i := range c.outcomes {
+		o := &c.outcomes[i]
+		m := met[o.Peer]
+		if o.Result == api.ResultWasDown && !m.closed[o.Child] {
+			o.Result = api.ResultClosed
+		}
+		o.Soft = m.soft[o.Child]
+		delete(m.soft, o.Child)
+	}
+	for i := range c.outcomes { // those of the peer's other tunnels end too
+		o := &c.outcomes[i]
+		for _, n := range met[o.Peer].soft {
+			o.Soft += n
+		}
+		clear(met[o.Peer].soft)
+	}
 }
 
 // settle notes what has come about, and reports whether all has.

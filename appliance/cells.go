@@ -199,6 +199,15 @@ func (b *cellBook) resume(now time.Time) (next time.Time, failed error) {
 	return next, failed
 }
 
+// closedOf is which tunnels of a peer an operator has closed.
+func (b *cellBook) closedOf(peer string) map[string]bool {
+	closed := map[string]bool{}
+	for _, c := range b.ofPeer[peer] {
+		closed[c.tunnel] = c.down
+	}
+	return closed
+}
+
 // order opens or closes the cells of a peer, or the one that is named, as an operator wants.
 func (b *cellBook) order(now time.Time, peer, tunnel string, down bool) (failed error) {
 	if !down || tunnel == "" {

@@ -13,6 +13,7 @@ import (
 	"sallyport/appliance/api"
 	"sallyport/pipeline"
 	"sallyport/policy"
+	"sallyport/policy/soft"
 )
 
 // question is what an operator wants explained.
@@ -51,10 +52,18 @@ func (g *Gateway) explain(ctx context.Context, ask url.Values) (api.Explanation,
 	}
 	view := now.explanation(q, trace, rows)
 	view.SA = outboundOf(sasView(counters.SAs, negotiated, g.manualNames(), g.offloadOf), trace)
-	if trace.Entry != nil && trace.Entry.Fallback && view.SA == nil {
+	if trace.Entry == nil || view.SA != nil {
+		return view, nil
+	}
+	state := g.negotiator.soft.state(now.peerOf(trace.Tunnel))
+	switch denied := now.deniedFallback(); {
+	case trace.Entry.Fallback:
 		if view.SoftSA = g.negotiator.soft.covering(trace.Entry.ID, q.packet); view.SoftSA == nil {
-			view.Fallback = fallbackText(g.negotiator.soft.state(now.peerOf(trace.Tunnel)), time.Now())
+			view.Fallback = fallbackText(state, trace.CellState == pipeline.CellClosed.String(), time.Now())
 		}
+	case slices.ContainsFunc(denied, func(r policy.Rule) bool { return r.Name == trace.Entry.Rule }):
+		state.Shut = soft.Denied
+		view.Fallback = fallbackText(state, false, time.Now())
 	}
 	return view, nil
 }

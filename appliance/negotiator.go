@@ -402,21 +402,28 @@ func (n *negotiator) manualStates(ctx context.Context) (states []api.ManualSA, e
 	return states, err
 }
 
+// metDown is what an order to take a peer's tunnels down has met beside their SAs, by tunnel.
+type metDown struct {
+	closed map[string]bool // by an operator before
+	soft   map[string]int  // soft SAs that it has ended
+}
+
 // order carries out an operator's wish. A peer that is taken down stays down
 // from our side: its cells drop traffic instead of asking for an SA.
-func (n *negotiator) order(ctx context.Context, event ike.Event) error {
+func (n *negotiator) order(ctx context.Context, event ike.Event) (met metDown, err error) {
 	var failed error
-	err := n.do(ctx, func() {
+	err = n.do(ctx, func() {
 		switch e := event.(type) {
 		case ike.Initiate:
 			failed = n.cells.order(n.clock(), e.Peer, e.Child, false)
 		case ike.Terminate:
+			met.closed = n.cells.closedOf(e.Peer)
 			failed = n.cells.order(n.clock(), e.Peer, e.Child, true)
-			n.soft.down(e.Peer)
+			met.soft = n.soft.down(e.Peer)
 		}
 		n.step(event)
 	})
-	return errors.Join(err, failed)
+	return met, errors.Join(err, failed)
 }
 
 // known checks that the configuration has the peer and, if named, the child.
@@ -471,7 +478,7 @@ func (d *directory) peers() map[string][]string {
 func (n *negotiator) closeAll(ctx context.Context) {
 	const between = 20 * time.Millisecond
 	for peer := range n.names.Load().peers() {
-		if err := n.order(ctx, ike.Terminate{Peer: peer}); err != nil {
+		if _, err := n.order(ctx, ike.Terminate{Peer: peer}); err != nil {
 			return
 		}
 	}

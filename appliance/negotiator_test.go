@@ -387,7 +387,7 @@ func TestRekeyAndGoodbye(t *testing.T) {
 	p.initiate()
 	eventually(t, "a Child SA on both sides", p.bothUp)
 	first := p.planeB.outbound[7].SPI
-	if err := p.a.order(t.Context(), ike.Rekey{Peer: "b", Child: "tunnel"}); err != nil {
+	if _, err := p.a.order(t.Context(), ike.Rekey{Peer: "b", Child: "tunnel"}); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, "a new outbound SA at the peer", func() bool {

@@ -170,11 +170,16 @@ func (s *softSAs) established(peer string) {
 	s.end(s.book.Established(peer))
 }
 
-// down takes word that an operator has taken a peer down.
-func (s *softSAs) down(peer string) {
+// down takes word that an operator has taken a peer down, and says how many soft SAs of each of its tunnels that has ended.
+func (s *softSAs) down(peer string) map[string]int {
 	s.mu.Lock()
 	defer s.unlock()
-	s.end(s.book.Down(peer))
+	ended, byTunnel := s.book.Down(peer), map[string]int{}
+	s.end(ended)
+	for i := range ended {
+		byTunnel[ended[i].Tunnel]++
+	}
+	return byTunnel
 }
 
 // flush ends all of them, and says how many there were.
@@ -322,7 +327,7 @@ func (g *Gateway) warnedOfSoft(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == api.PathSAs || r.URL.Path == api.PathIKE {
 			if n := g.negotiator.soft.count(); n > 0 {
-				text := fmt.Sprintf("%d soft SAs: traffic passes in CLEAR (sallyport sa show --type soft)", n)
+				text := clearText(n)
 				if other := w.Header().Get(api.WarningHeader); other != "" {
 					text = other + "; " + text
 				}
@@ -331,6 +336,15 @@ func (g *Gateway) warnedOfSoft(next http.Handler) http.Handler {
 		}
 		next.ServeHTTP(w, r)
 	})
+}
+
+// clearText warns of soft SAs.
+func clearText(n int) string {
+	sas := "soft SAs"
+	if n == 1 {
+		sas = "soft SA"
+	}
+	return fmt.Sprintf("%d %s: traffic passes in CLEAR (sallyport sa show --type soft)", n, sas)
 }
 
 // count is how many soft SAs there are.
@@ -398,9 +412,11 @@ func byKey(list []pipeline.SoftCounters) map[pipeline.SoftSA]pipeline.SoftCounte
 	return counters
 }
 
-// fallbackText is why a peer's traffic does not pass in clear, for people.
-func fallbackText(st soft.State, now time.Time) string {
+// fallbackText is why a peer's traffic does not pass in clear, for people. Closed is that no negotiation is begun, whose silence would let it.
+func fallbackText(st soft.State, closed bool, now time.Time) string {
 	switch {
+	case closed && st.Shut != soft.Denied:
+		return "refused: the tunnel is closed until `sallyport up`, so nobody is asked by IKE, and there is no silence"
 	case st.Shut == soft.Heard:
 		return fmt.Sprintf("refused for %s more: something came from the peer's address to our IKE ports, and who speaks IKE gets no clear text", st.Until.Sub(now).Round(time.Second))
 	case st.Shut == soft.Authenticated:

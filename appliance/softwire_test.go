@@ -150,6 +150,10 @@ func TestClearTextThroughAWholeGateway(t *testing.T) {
 	if why = get[api.Why](r, g, api.PathWhy, "peer", "far"); why.Fallback == nil || why.Fallback.Refused != "denied" {
 		t.Errorf("why, with soft_sa: deny: %+v", why.Fallback)
 	}
+	explained = get[api.Explanation](r, g, api.PathExplain, "src", lan, "dst", server, "proto", "udp", "sport", "40000", "dport", "445")
+	if !strings.Contains(explained.Fallback, "soft_sa: deny") {
+		t.Errorf("explain, with soft_sa: deny: %q", explained.Fallback)
+	}
 	text := metricsOf(t, g)
 	for _, want := range []string{
 		"sallyport_soft_sas 0\n", "sallyport_soft_waiting 0\n", "sallyport_soft_alarm 0\n", "sallyport_soft_created_total 1\n", "sallyport_offload_skipped_soft_total 1\n",
@@ -167,7 +171,7 @@ func TestClearTextThroughAWholeGateway(t *testing.T) {
 }
 
 // Who sends first gets the same: its packets are dropped while it is asked by IKE, and let in when it has not answered. After
-// a flush that begins anew.
+// a flush that begins anew; who takes it down reads what that has ended.
 // S-044, S-048
 func TestAHostThatSendsFirst(t *testing.T) {
 	const lan, server = "203.0.113.7", "192.0.2.66"
@@ -195,4 +199,19 @@ func TestAHostThatSendsFirst(t *testing.T) {
 	r.send(g, rigWAN, server+":445", lan+":40000", "third")
 	eventually(t, "the clear packet to be dropped again", func() bool { return g.plane.Counters().Ports[rigWAN].Drops["clear_on_protected"] == 2 })
 	eventually(t, "four messages more", func() bool { return r.firstMessages() == 8 })
+	eventually(t, "a soft SA again", func() bool { return soft() == 1 })
+	outcomes, err := g.api.Act(t.Context(), api.PathDown, api.Action{Name: "far", Wait: 60})
+	if err != nil || len(outcomes) != 1 || outcomes[0].Soft != 1 || outcomes[0].Result != api.ResultClosed || soft() != 0 {
+		t.Errorf("down: %+v, %v", outcomes, err)
+	}
+	explained := get[api.Explanation](r, g, api.PathExplain, "src", lan, "dst", server, "proto", "udp", "dport", "445")
+	if explained.CellState != "closed" || !strings.Contains(explained.Fallback, "closed until `sallyport up`") {
+		t.Errorf("explain: %+v", explained)
+	}
+	if why := get[api.Why](r, g, api.PathWhy, "peer", "far"); why.Fallback == nil || !strings.Contains(why.Fallback.Text, "closed until") {
+		t.Errorf("why: %+v", why.Fallback)
+	}
+	if outcomes, err = g.api.Act(t.Context(), api.PathDown, api.Action{Name: "far", Wait: 60}); err != nil || outcomes[0].Soft != 0 || outcomes[0].Result != api.ResultWasDown {
+		t.Errorf("down again: %+v, %v", outcomes, err)
+	}
 }

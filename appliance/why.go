@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/url"
 	"slices"
+	"strings"
 	"time"
 
 	"sallyport/appliance/api"
@@ -45,44 +46,42 @@ func (g *Gateway) why(ctx context.Context, query url.Values) (*api.Why, error) {
 	if w.Path, err = g.pathTo(configured); err != nil {
 		return nil, err
 	}
-	w.Fallback = g.fallbackOf(configured)
+	w.Fallback = g.fallbackOf(configured, w)
 	w.Todo = todo(w)
 	return w, nil
 }
 
 // fallbackOf is how it stands with the peer's traffic in clear, nil where no rule of the peer's says that it may be.
-func (g *Gateway) fallbackOf(peer ike.Peer) *api.WhyFallback {
+func (g *Gateway) fallbackOf(peer ike.Peer, w *api.Why) *api.WhyFallback {
 	st := g.negotiator.soft.state(peer.Name)
-	if !st.Fallback && !g.running().deniesFallback(peer) {
+	if !st.Fallback && !slices.ContainsFunc(g.running().deniedFallback(), func(r policy.Rule) bool {
+		return slices.ContainsFunc(peer.Children, func(c ike.Child) bool { return policy.SplitFrom(c.Name) == r.Tunnel })
+	}) {
 		return nil
 	}
 	if !st.Fallback {
 		st.Shut = soft.Denied
 	}
 	f := &api.WhyFallback{SoftSAs: st.Live, Waiting: st.Waiting, Refused: string(st.Shut), Until: st.Until}
-	if f.Text = fallbackText(st, time.Now()); st.Live > 0 {
-		f.Text = fmt.Sprintf("%d soft SAs: traffic passes in CLEAR (sallyport sa show --type soft)", st.Live)
+	closed := strings.HasPrefix(w.Verdict, "down") || len(w.Tunnels) > 0 && !slices.ContainsFunc(w.Tunnels, func(t api.WhyTunnel) bool { return !t.Down })
+	if f.Text = fallbackText(st, closed, time.Now()); st.Live > 0 {
+		f.Text = clearText(st.Live)
 	}
 	return f
 }
 
-// deniesFallback reports whether a rule of the peer's would let its traffic pass in clear, were it not for soft_sa: deny.
-func (now *running) deniesFallback(peer ike.Peer) bool {
+// deniedFallback are the rules that would let their traffic pass in clear, were it not for soft_sa: deny.
+func (now *running) deniedFallback() []policy.Rule {
 	set := now.cfg.Policy
-	if !set.SoftDenied {
-		return false
+	i := slices.IndexFunc(set.Policies, func(p policy.Policy) bool { return p.Name == set.Active })
+	if !set.SoftDenied || i < 0 {
+		return nil
 	}
 	falls := map[string]bool{}
-	for i := range set.FilterActions {
-		falls[set.FilterActions[i].Name] = set.FilterActions[i].FallbackClear
+	for j := range set.FilterActions {
+		falls[set.FilterActions[j].Name] = set.FilterActions[j].FallbackClear
 	}
-	i := slices.IndexFunc(set.Policies, func(p policy.Policy) bool { return p.Name == set.Active })
-	if i < 0 {
-		return false
-	}
-	return slices.ContainsFunc(set.Policies[i].Rules, func(r policy.Rule) bool {
-		return falls[r.FilterAction] && slices.ContainsFunc(peer.Children, func(c ike.Child) bool { return policy.SplitFrom(c.Name) == r.Tunnel })
-	})
+	return slices.DeleteFunc(slices.Clone(set.Policies[i].Rules), func(r policy.Rule) bool { return !falls[r.FilterAction] })
 }
 
 // peer is a peer of the configuration, or what the default response rule has made of one.

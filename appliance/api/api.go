@@ -276,6 +276,7 @@ type Outcome struct {
 	Child  string `json:"child,omitempty"` // empty: the IKE SA
 	Result string `json:"result"`
 	Why    string `json:"why,omitempty"` // of what failed
+	Soft   int    `json:"soft_sas_ended,omitempty"`
 }
 
 // Results of an Outcome.
@@ -285,6 +286,7 @@ const (
 	ResultWasUp   = "up already"
 	ResultDown    = "down"
 	ResultWasDown = "down already"
+	ResultClosed  = "closed until up" // it had no SA, and would have been negotiated
 	ResultRekeyed = "rekeyed"
 	ResultNotUp   = "not up, so not rekeyed"
 	ResultNoIKE   = "not up, so not authenticated anew"

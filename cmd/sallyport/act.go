@@ -71,7 +71,7 @@ done within --timeout; then it goes on by itself.`,
 	noWait := flags.Bool("no-wait", false, "order it and do not wait")
 	command.Args = func(c *cobra.Command, args []string) error {
 		if order.All {
-			return cobra.NoArgs(c, args)
+			return noMore(c, args)
 		}
 		return between(1, 2)(c, args)
 	}
@@ -128,7 +128,11 @@ func fullName(o api.Outcome) string { return strings.TrimSuffix(o.Peer+"/"+o.Chi
 
 func outcomeLines(out io.Writer, outcomes []api.Outcome) error {
 	for _, o := range outcomes {
-		line := fullName(o) + ": " + o.Result
+		line := fullName(o) + ": "
+		if o.Soft > 0 {
+			line += counted(o.Soft, "soft SA") + " ended; "
+		}
+		line += o.Result
 		if o.Result == api.ResultFailed {
 			line += ": " + o.Why
 		}
@@ -137,14 +141,4 @@ func outcomeLines(out io.Writer, outcomes []api.Outcome) error {
 		}
 	}
 	return nil
-}
-
-// between takes fewest to most arguments and otherwise shows how the command is used.
-func between(fewest, most int) cobra.PositionalArgs {
-	return func(c *cobra.Command, args []string) error {
-		if len(args) < fewest || len(args) > most {
-			return fmt.Errorf("expected %s%s, found %d arguments", c.CommandPath(), strings.TrimPrefix(c.Use, c.Name()), len(args))
-		}
-		return nil
-	}
 }

@@ -28,7 +28,7 @@ func flushCommand() *cobra.Command {
 		Long: `Flush forgets every cached CRL, every OCSP answer and every server that did not
 answer. A certificate that was revoked while its CRL was cached is refused from
 then on; SAs that are up stay up, "sallyport down" ends them.`,
-		Args: cobra.NoArgs,
+		Args: noMore,
 		RunE: func(c *cobra.Command, _ []string) error {
 			gateway, err := client(c)
 			if err != nil {

@@ -78,7 +78,7 @@ func differenceTable(out io.Writer, c api.Change) error {
 	}
 	t := newTable(out, " ", "VERDICT", "SOURCE", "DESTINATION", "PROTOCOL", "PORTS", "RULE", "FILTER")
 	line := func(mark string, r policy.Row) {
-		t.row(mark, r.Verdict, source(r), destination(r), r.Protocol, r.Ports, r.Rule, place(r))
+		t.row(mark, verdictOf(r), source(r), destination(r), r.Protocol, r.Ports, r.Rule, place(r))
 	}
 	for _, r := range c.Removed {
 		line("-", r)
@@ -95,6 +95,18 @@ func differenceTable(out io.Writer, c api.Change) error {
 	}
 	_, err := fmt.Fprintf(out, "filters: %d come (+), %d go (-), %d change (< before, > after)\n", len(c.Added), len(c.Removed), len(c.Changed))
 	return err
+}
+
+// verdictOf is a verdict with what a filter lets pass in clear all the same: two that differ in no more would look alike.
+func verdictOf(r policy.Row) string {
+	text := r.Verdict
+	if r.Fallback {
+		text += ", or in clear after silence"
+	}
+	if r.Passthrough {
+		text += ", or in clear until it is up"
+	}
+	return text
 }
 
 // outcome closes the words about a change of the running gateway.
@@ -150,7 +162,7 @@ func reloadCommand() *cobra.Command {
 		Long: `Reload has the running gateway read its configuration file again, as SIGHUP does,
 and prints what changed. A file with a mistake changes nothing.`,
 		Example: "  sallyport reload --dry-run",
-		Args:    cobra.NoArgs,
+		Args:    noMore,
 	}
 	addSocketFlag(reload)
 	addJSONFlag(reload)

@@ -40,7 +40,7 @@ line: file, line, key, and what was expected. It changes nothing, needs no runni
 gateway and no DPDK port. It exits with 2 when there is a mistake.`,
 		Example: `  sallyport check -c gw-a.yaml
   sallyport policy check -c gw-a.yaml --json`,
-		Args: cobra.NoArgs,
+		Args: noMore,
 	}
 	path := addConfigFlag(check)
 	lab := addLabFlag(check)

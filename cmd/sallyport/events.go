@@ -26,7 +26,7 @@ What strangers cause (dropped, refused) is kept apart, so that it takes no other
 place. With --json each line is an object.`,
 		Example: `  sallyport show events --peer site-b
   sallyport show events --follow --json`,
-		Args: cobra.NoArgs,
+		Args: noMore,
 	}
 	follow := events.Flags().BoolP("follow", "f", false, "go on with what comes, until interrupted")
 	peer := events.Flags().String("peer", "", "of this peer only")

@@ -23,7 +23,7 @@ meets it: the heaviest filter first. The weight comes from the addresses, then t
 protocol, then the ports; the place in the file does not count.`,
 		Example: `  sallyport filters show --all
   sallyport filters show --mm`,
-		Args: cobra.NoArgs,
+		Args: noMore,
 	}
 	all := show.Flags().Bool("all", false, "also what is exempt from filters, and what happens to the rest")
 	mainMode := show.Flags().Bool("mm", false, "main-mode filters instead: the addresses that IKE is spoken between")
@@ -57,7 +57,7 @@ protocol, then the ports; the place in the file does not count.`,
 The gateway never does so by itself: a name stands for the addresses that it had when
 it was first used, whatever DNS says later.`,
 		Example: "  sallyport filters resolve --dry-run",
-		Args:    cobra.NoArgs,
+		Args:    noMore,
 	}
 	dry := addDryRunFlag(resolve)
 	resolve.RunE = func(c *cobra.Command, _ []string) error {
@@ -147,7 +147,7 @@ func saCommand() *cobra.Command {
 		Long: `Show prints the live state: the IKE SAs (main mode), the IPsec SAs by which packets
 are protected (quick mode), and the soft SAs by which they pass in clear.`,
 		Example: "  sallyport sa show --type soft",
-		Args:    cobra.NoArgs,
+		Args:    noMore,
 	}
 	kind := show.Flags().String("type", "", "show one kind alone: "+strings.Join(sadKinds, ", "))
 	show.RunE = func(c *cobra.Command, _ []string) error {
@@ -200,7 +200,7 @@ func flushSAsCommand() *cobra.Command {
 asks the peer again, four times; only if it stays silent there is another soft SA.
 "sallyport down PEER" ends negotiated SAs.`,
 		Example: "  sallyport sa flush --soft",
-		Args:    cobra.NoArgs,
+		Args:    noMore,
 	}
 	soft := flush.Flags().Bool("soft", false, "the soft SAs")
 	flush.RunE = func(c *cobra.Command, _ []string) error {
@@ -216,7 +216,7 @@ asks the peer again, four times; only if it stays silent there is another soft S
 			return err
 		}
 		return print(c, answer, func(out io.Writer, f api.FlushedSAs) error {
-			_, err := fmt.Fprintf(out, "%d soft SAs ended\n", f.Soft)
+			_, err := fmt.Fprintf(out, "%s ended\n", counted(f.Soft, "soft SA"))
 			return err
 		})
 	}

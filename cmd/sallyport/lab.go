@@ -14,7 +14,7 @@ func labCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use:   "lab",
 		Short: "Try and measure the gateway on this machine",
-		Args:  cobra.NoArgs,
+		Args:  noMore,
 		RunE:  func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	command.AddCommand(demoCommand(), benchCommand(), negotiateCommand(), hostileCommand())
@@ -28,7 +28,7 @@ func demoCommand() *cobra.Command {
 		Long: `Demo builds two sites out of network namespaces, starts a gateway in each, sends
 ping and iperf3 from one LAN to the other and captures between the gateways. It
 fails if a packet between the LANs is seen in clear. It needs root.`,
-		Args: cobra.NoArgs,
+		Args: noMore,
 	}
 	keep := demo.Flags().Bool("keep", false, "leave everything running and say how to look around")
 	demo.RunE = func(c *cobra.Command, _ []string) error {
@@ -64,7 +64,7 @@ so compare ratios, not absolute figures; targets stand in brackets. Its tables:
               what a whole gateway makes of it
 
 It needs root; it reserves huge pages for as long as it runs if none are free.`,
-		Args: cobra.NoArgs,
+		Args: noMore,
 	}
 	var o bench.Options
 	var directions []string

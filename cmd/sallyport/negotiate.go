@@ -36,7 +36,7 @@ It needs root, and takes about a minute.`,
 		Example: `  sallyport lab negotiate
   sallyport lab negotiate --ike v2 --interval 50,0 --auth psk,certificate
   sallyport lab negotiate --ike v1 --interval 0 --pfs none,session,master`,
-		Args: cobra.NoArgs,
+		Args: noMore,
 	}
 	var o negotiate.Options
 	flags := command.Flags()

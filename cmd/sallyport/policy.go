@@ -133,7 +133,7 @@ configuration file. What remains is the closed default: every SA ends and every
 packet is dropped. The file before it is a backup: "sallyport config rollback"
 brings it back.`,
 		Example: "  sallyport policy purge --dry-run",
-		Args:    cobra.NoArgs,
+		Args:    noMore,
 	}
 	dry := addDryRunFlag(purge)
 	purge.RunE = func(c *cobra.Command, _ []string) error {

@@ -33,7 +33,7 @@ With --keylog FILE, in a lab, FILE is Wireshark's ikev2_decryption_table,
 FILE.ikev1 its ikev1_decryption_table and FILE.esp_sa its esp_sa: copied under
 these names into a profile's directory, they open captures of IKE and of ESP.`,
 		Example: `  sallyport run -c gw-a.yaml`,
-		Args:    cobra.NoArgs,
+		Args:    noMore,
 	}
 	path := addConfigFlag(run)
 	lab := addLabFlag(run)

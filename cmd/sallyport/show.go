@@ -16,7 +16,7 @@ func showCommand() *cobra.Command {
 	show := &cobra.Command{
 		Use:   "show",
 		Short: "Show ports, SAs, certificates, filters, flows and counters of the running gateway",
-		Args:  cobra.NoArgs,
+		Args:  noMore,
 		RunE:  func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	addSocketFlag(show)
@@ -46,7 +46,7 @@ func view[T any](name, short, path string, table func(io.Writer, T) error) *cobr
 	return &cobra.Command{
 		Use:   name,
 		Short: short,
-		Args:  cobra.NoArgs,
+		Args:  noMore,
 		RunE: func(c *cobra.Command, _ []string) error {
 			gateway, err := client(c)
 			if err != nil {

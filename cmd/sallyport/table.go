@@ -260,6 +260,14 @@ func dropTable(out io.Writer, drops []api.Drop) error {
 	return t.flush()
 }
 
+// counted is a number of things.
+func counted(n int, thing string) string {
+	if n != 1 {
+		thing += "s"
+	}
+	return fmt.Sprintf("%d %s", n, thing)
+}
+
 func number(n uint64) string { return strconv.FormatUint(n, 10) }
 
 func sum(counts map[string]uint64) (total uint64) {
