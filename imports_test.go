@@ -39,8 +39,8 @@ var onlyInTests = map[string][]string{
 	"ike":    {},
 }
 
-// faultyDevices lets crypto devices misbehave.
-const faultyDevices = module + "crypto/cryptodev/faulty"
+// forTests are packages that only a test may import: crypto devices that misbehave, and one that does all of ESP in software.
+var forTests = []string{module + "crypto/cryptodev/faulty", module + "crypto/cryptodev/wholedev"}
 
 func TestImportsPointOneWay(t *testing.T) {
 	files := 0
@@ -83,7 +83,7 @@ func checkImports(t *testing.T, name string) {
 		if err != nil || !strings.HasPrefix(imported, module) {
 			continue
 		}
-		if imported == faultyDevices && !strings.HasSuffix(name, "_test.go") {
+		if slices.Contains(forTests, imported) && !strings.HasSuffix(name, "_test.go") {
 			t.Errorf("%s imports %s, which is for tests alone", name, imported)
 		}
 		to, _, _ := strings.Cut(strings.TrimPrefix(imported, module), "/")

@@ -3,9 +3,9 @@
 //
 //   - order.go: the order of the classes, as the configuration has it
 //   - plan.go: the ways of an SA in that order, each with the reason against it
-//   - capability.go: what a port says it can do, held against what an SA needs
+//   - capability.go: what an SA needs, held against what a port says it can do
 //   - planner.go: sessions of ports, made and taken away
-//   - security.go, security.c: rte_security and rte_flow
+//   - nic.go, rule.c: an Ethernet port's sessions (rte_security, package cryptodev) and rules (rte_flow)
 //
 // A soft SA never comes here: it has nothing to process (S-101).
 package offload

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"slices"
 
-	"sallyport/crypto"
 	"sallyport/crypto/cryptodev"
 	"sallyport/pipeline"
 )
@@ -33,24 +32,13 @@ type Candidate struct {
 	Refusal string // why not, as far as capabilities tell; empty: it can
 }
 
-// need is what an SA asks of whoever does its work.
-type need struct {
-	outbound, transport, udp, esn bool
-
-	bundle bool // of AH and ESP
-	suite  crypto.Suite
-	window int
-	wrap   pipeline.Encapsulation
-}
-
-func needOf(sa *pipeline.InlineSA) need {
-	return need{outbound: sa.Outbound, transport: sa.Transport, udp: sa.UDPEncap, esn: sa.ESN, suite: sa.Suite, window: sa.ReplayWindow, wrap: sa.Encapsulation}
-}
-
 // plan is that of a session of a crypto device.
-func (c step) plan() Plan {
-	if c.crypto == cryptodev.ClassCPU {
+func (c step) plan(whole bool) Plan {
+	switch {
+	case c.crypto == cryptodev.ClassCPU:
 		return CPUCrypto
+	case whole:
+		return LookasideProtocol
 	}
 	return LookasideCrypto
 }
@@ -64,13 +52,13 @@ func inlinePlans(outbound bool) []Plan {
 }
 
 // candidates lists the ways of an SA, the best first, on some of the ports.
-func (p *Planner) candidates(n need, ports []*port) []Candidate {
+func (p *Planner) candidates(n *need, ports []*port) []Candidate {
 	var list []Candidate
-	ways := p.crypto.Ways(n.suite, n.esn)
+	ways := p.crypto.Ways(&n.ESP)
 	for _, s := range p.steps {
 		if s.inline {
 			for _, port := range ports {
-				for _, plan := range inlinePlans(n.outbound) {
+				for _, plan := range inlinePlans(n.Outbound) {
 					list = append(list, Candidate{Plan: plan, Device: port.name, Refusal: port.refuses(plan, n)})
 				}
 			}
@@ -78,7 +66,7 @@ func (p *Planner) candidates(n need, ports []*port) []Candidate {
 		}
 		for _, w := range ways {
 			if w.Class == s.crypto {
-				list = append(list, Candidate{Plan: s.plan(), Device: w.Device, Refusal: w.Refusal})
+				list = append(list, Candidate{Plan: s.plan(w.Whole), Device: w.Device, Refusal: w.Refusal})
 			}
 		}
 	}
@@ -107,13 +95,10 @@ func (p *Planner) Explain(sa *pipeline.SACounters) Chosen {
 		}
 	}
 	for _, passed := range sa.PassedOver {
-		asked[Candidate{Plan: step{crypto: passed.Class}.plan(), Device: passed.Device}] = passed.Reason
+		asked[Candidate{Plan: step{crypto: passed.Class}.plan(passed.Whole), Device: passed.Device}] = passed.Reason
 	}
-	n := need{
-		outbound: sa.Outbound, transport: sa.Transport, udp: sa.UDPEncap, esn: sa.ESN, suite: sa.Suite, window: sa.ReplayWindow,
-		bundle: sa.Around != (crypto.Suite{}), wrap: sa.Encapsulation,
-	}
-	for _, c := range p.candidates(n, ports) {
+	n := needOfInstalled(sa)
+	for _, c := range p.candidates(&n, ports) {
 		if c.Plan == chosen.Plan && c.Device == chosen.Device {
 			break
 		}
@@ -141,7 +126,7 @@ func (p *Planner) PlanOf(sa *pipeline.SACounters) Plan { return p.planOf(sa).Pla
 // planOf is the plan of an installed SA and who does the work.
 func (p *Planner) planOf(sa *pipeline.SACounters) Chosen {
 	if !sa.Inline.Session || sa.Inline.Stopped {
-		return Chosen{Plan: step{crypto: sa.Class}.plan(), Device: sa.Device}
+		return Chosen{Plan: step{crypto: sa.Class}.plan(sa.Whole), Device: sa.Device}
 	}
 	chosen := Chosen{Plan: InlineCrypto}
 	if sa.Inline.Protocol {

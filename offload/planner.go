@@ -128,7 +128,7 @@ func (p *Planner) Open(id uint16, sa *pipeline.InlineSA) (pipeline.InlineSession
 		return pipeline.InlineSession{}, fmt.Errorf("port %d is unknown", id)
 	}
 	nic, need := port.nic, needOf(sa)
-	if reason := p.preferred(need); reason != "" {
+	if reason := p.preferred(&need); reason != "" {
 		return pipeline.InlineSession{}, errors.New(reason)
 	}
 	if err := sa.Suite.CheckKeymat(sa.Keymat); err != nil {
@@ -136,7 +136,7 @@ func (p *Planner) Open(id uint16, sa *pipeline.InlineSA) (pipeline.InlineSession
 	}
 	before := map[Plan]string{}
 	for _, plan := range inlinePlans(sa.Outbound) {
-		session, reason := p.try(nic, plan, need, sa)
+		session, reason := p.try(nic, plan, &need, sa)
 		if reason == "" {
 			p.opened[session.Handle].before = before
 			delete(p.refused, keyOf(sa.Outbound, sa.SPI, sa.Remote))
@@ -163,16 +163,16 @@ func joined(refusals map[Plan]string) string {
 }
 
 // try makes the session of one plan, or says why not.
-func (p *Planner) try(n *nic, plan Plan, need need, sa *pipeline.InlineSA) (pipeline.InlineSession, string) {
+func (p *Planner) try(n *nic, plan Plan, need *need, sa *pipeline.InlineSA) (pipeline.InlineSession, string) {
 	never := sa.NoCrypto
 	if plan == InlineProtocol {
 		never = sa.NoProtocol
 	}
-	if reason := cmp.Or(n.refuses(plan, need), never); reason != "" {
+	c, refusal := n.entry(plan, need)
+	if reason := cmp.Or(refusal, never); reason != "" {
 		return pipeline.InlineSession{}, reason
 	}
-	c := n.chosen(plan, need)
-	o, err := n.open(c, sa)
+	o, err := n.open(c, need, sa)
 	if err != nil {
 		return pipeline.InlineSession{}, err.Error()
 	}
@@ -181,7 +181,7 @@ func (p *Planner) try(n *nic, plan Plan, need need, sa *pipeline.InlineSA) (pipe
 	}
 	o.of = keyOf(sa.Outbound, sa.SPI, sa.Remote)
 	p.opened[o.session], p.of[o.of] = o, o
-	return pipeline.InlineSession{Handle: o.session, Context: n.context, Protocol: plan == InlineProtocol, Metadata: c.metadata, Port: n.id}, ""
+	return pipeline.InlineSession{Handle: o.session, Context: n.security.Context(), Protocol: plan == InlineProtocol, Metadata: c.Metadata, Port: n.id}, ""
 }
 
 // saKey names one direction of an SA.
@@ -196,8 +196,8 @@ func keyOf(outbound bool, spi uint32, remote netip.AddrPort) saKey {
 }
 
 // preferred says what comes before any port in the order and can do it, nothing if there is no such thing.
-func (p *Planner) preferred(n need) string {
-	ways := p.crypto.Ways(n.suite, n.esn)
+func (p *Planner) preferred(n *need) string {
+	ways := p.crypto.Ways(&n.ESP)
 	for _, s := range p.steps {
 		if s.inline {
 			return ""
@@ -258,7 +258,7 @@ func (p *Planner) Ports() []PortInfo {
 	for _, port := range p.ports {
 		info := PortInfo{Name: port.name, Why: port.missing}
 		for _, plan := range Plans() {
-			if port.missing == "" && slices.ContainsFunc(port.capabilities, func(c capability) bool { return c.plan == plan }) {
+			if action := actions[plan]; port.missing == "" && action != 0 && port.security.Offers(action) {
 				info.Plans = append(info.Plans, plan)
 			}
 		}

@@ -124,12 +124,12 @@ func (r *rig) open(sa *pipeline.InlineSA) pipeline.InlineSession {
 
 // counted is an SA as the data plane would describe it: with a session of the wan port, or refused one.
 func (r *rig) counted(sa *pipeline.InlineSA, session *pipeline.InlineSession, refusal string) *pipeline.SACounters {
-	made, err := r.crypto.NewSession(sa.Suite, sa.Keymat, sa.Outbound, cryptodev.WithESN(sa.ESN))
+	made, err := r.crypto.NewSession(sa.Suite, sa.Keymat, sa.Outbound, cryptodev.WithESN(sa.ESN), ofESP(sa))
 	must(r.t, err)
 	r.t.Cleanup(func() { check(r.t, r.crypto.Free(made)) })
 	c := &pipeline.SACounters{
 		SPI: sa.SPI, Outbound: sa.Outbound, Transport: sa.Transport, Suite: sa.Suite, ESN: sa.ESN, Local: sa.Local, Remote: sa.Remote, UDPEncap: sa.UDPEncap,
-		ReplayWindow: sa.ReplayWindow, Encapsulation: sa.Encapsulation, Device: made.DeviceName(), Class: made.Class, PassedOver: made.PassedOver,
+		ReplayWindow: sa.ReplayWindow, Encapsulation: sa.Encapsulation, Device: made.DeviceName(), Class: made.Class, Whole: made.Whole, PassedOver: made.PassedOver,
 	}
 	if c.Inline.Refused = refusal; session != nil {
 		c.Inline = pipeline.SAInline{Session: true, Protocol: session.Protocol, Port: session.Port}

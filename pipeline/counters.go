@@ -126,6 +126,7 @@ type SACounters struct {
 	ESN           bool
 	Device        string // crypto device
 	Class         cryptodev.Class
+	Whole         bool                   // the device does all of ESP, not the crypto alone
 	PassedOver    []cryptodev.PassedOver // crypto devices that would have been preferred
 	Local, Remote netip.AddrPort
 	UDPEncap      bool
@@ -326,7 +327,7 @@ func (d *Dataplane) describe(sa *association, c *C.struct_sp_sa_counters, now, h
 	s := SACounters{
 		Cell: child.Cell, Tunnel: d.cellName(child.Cell), SPI: child.SPI, Worker: child.Worker - 1,
 		Protocol: child.Protocol, Transport: child.Transport, Encapsulation: child.Encapsulation, Suite: child.Suite, ESN: child.ESN, Device: sa.session.DeviceName(),
-		Class: sa.session.Class, PassedOver: sa.session.PassedOver,
+		Class: sa.session.Class, Whole: sa.session.Whole, PassedOver: sa.session.PassedOver,
 		Local: child.Local, Remote: child.Remote, UDPEncap: child.UDPEncap,
 		Selectors: slices.Clone(child.Selectors), ReplayWindow: child.ReplayWindow,
 		Soft: child.Soft, Hard: child.Hard,

@@ -83,6 +83,12 @@ static inline void sp_remove_high(const struct sp_transform *t, uint8_t *start, 
 struct rte_crypto_op *sp_async_prepare(struct rte_mbuf *m, const struct sp_transform *t);
 void sp_async_restore(struct rte_mbuf *m, const struct sp_transform *t);
 
+/* crypto_whole.c: packets of one SA of SP_SA_WHOLE_ASYNC, and what the device gives back of them. */
+void sp_whole_seal(struct sp_worker *w, struct sp_sa_out *sa, const struct sp_adjacency *next, struct sp_packet **packets, uint32_t n);
+void sp_whole_sealed(struct sp_worker *w, struct sp_sa_out *sa, struct rte_crypto_op **ops, uint32_t n);
+void sp_whole_open(struct sp_worker *w, struct sp_sa_in *sa, const struct sp_esp *packets, uint32_t n);
+void sp_whole_opened(struct sp_worker *w, struct sp_sa_in *sa, struct rte_crypto_op **ops, uint32_t n);
+
 /* The packet whose private area an operation lives in. */
 static inline struct sp_mbuf_priv *sp_op_priv(struct rte_crypto_op *op)
 {

@@ -179,6 +179,10 @@ static void complete_encrypt(struct sp_worker *w, struct sp_sa_out *sa, struct r
 	struct rte_mbuf *mbufs[SP_BURST];
 	uint32_t good = 0;
 
+	if (sa->transform.kind == SP_SA_WHOLE_ASYNC) {
+		sp_whole_sealed(w, sa, ops, n);
+		return;
+	}
 	for (uint32_t i = 0; i < n; i++) {
 		struct rte_mbuf *m = ops[i]->sym->m_src;
 
@@ -199,6 +203,10 @@ static void complete_decrypt(struct sp_worker *w, struct sp_sa_in *sa, struct rt
 	struct sp_esp packets[SP_BURST];
 	uint32_t good = 0;
 
+	if (sa->transform.kind == SP_SA_WHOLE_ASYNC) {
+		sp_whole_opened(w, sa, ops, n);
+		return;
+	}
 	for (uint32_t i = 0; i < n; i++) {
 		struct rte_mbuf *m = ops[i]->sym->m_src;
 		const struct sp_mbuf_priv *priv = sp_priv(m);

@@ -108,7 +108,10 @@ struct sp_mbuf_priv {
 	uint8_t fresh;     /* packets of ours: not counted as received yet */
 	uint8_t decrypted; /* async inbound: which finish function */
 	uint8_t outer_tos;
-	uint8_t form;      /* async inbound: enum sp_form */
+	union {
+		uint8_t form; /* async inbound: enum sp_form */
+		uint8_t cut;  /* outbound, all of ESP by a device: too long for the path, and may be cut */
+	};
 	uint16_t in_cell, cell, adjacency, out_port;
 	union {
 		uint16_t mtu;      /* slow path */

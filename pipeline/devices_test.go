@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -11,6 +12,7 @@ import (
 
 	"sallyport/crypto/cryptodev"
 	"sallyport/crypto/cryptodev/faulty"
+	"sallyport/crypto/cryptodev/wholedev"
 )
 
 var lookasideNumber atomic.Int32
@@ -19,13 +21,9 @@ var lookasideNumber atomic.Int32
 // its rings when a device is gone, and the next one of that number gets none that are larger.
 const lookasideRoom = 7
 
-// lookaside is a rig whose SAs of AES-GCM go through the queues of the first of so many devices, which can be told to misbehave.
-func lookaside(t *testing.T, devices int) (*rig, []*faulty.Device) {
+// openLookaside opens devices whose queues have little room.
+func openLookaside(t *testing.T, names ...string) *cryptodev.Pool {
 	t.Helper()
-	var names []string
-	for range devices {
-		names = append(names, fmt.Sprintf("crypto_openssl_look%d", lookasideNumber.Add(1)))
-	}
 	pool, err := cryptodev.Open(cryptodev.Options{Devices: names, QueuePairs: testWorkers, Sessions: 64, Descriptors: lookasideRoom + 1, Socket: cryptodev.SocketAny})
 	if err != nil {
 		t.Fatal(err)
@@ -35,26 +33,106 @@ func lookaside(t *testing.T, devices int) (*rig, []*faulty.Device) {
 			t.Error(err)
 		}
 	})
-	var list []*faulty.Device
-	for _, name := range names {
-		device, err := faulty.Attach(name, testWorkers)
-		if err != nil {
+	return pool
+}
+
+// lookasideRig is a rig whose SAs of AES-GCM go through the queues of the first of its devices.
+type lookasideRig struct {
+	*rig
+	names   []string
+	devices []*lookasideDevice
+}
+
+// lookasideDevice can be told to misbehave.
+type lookasideDevice struct {
+	fault *faulty.Device
+	whole *wholedev.Device // that does all of ESP, nil for one that does the crypto alone
+}
+
+func (d *lookasideDevice) failSessions(nth int) {
+	if d.whole != nil {
+		d.whole.FailSessions(nth, false)
+		return
+	}
+	d.fault.FailSessions(nth)
+}
+
+// failSessionsLate is the same with keys that the driver has written by then.
+func (d *lookasideDevice) failSessionsLate(nth int) {
+	if d.whole != nil {
+		d.whole.FailSessions(nth, true)
+		return
+	}
+	d.fault.FailSessionsLate(nth)
+}
+
+// eachLookaside runs a test with devices that do the crypto, and with devices that do all of ESP.
+func eachLookaside(t *testing.T, run func(t *testing.T, whole bool)) {
+	for _, whole := range []bool{false, true} {
+		t.Run(map[bool]string{false: "crypto", true: "protocol"}[whole], func(t *testing.T) { run(t, whole) })
+	}
+}
+
+// lookaside makes a rig with so many devices.
+func lookaside(t *testing.T, devices int, whole bool) *lookasideRig {
+	t.Helper()
+	l := &lookasideRig{}
+	for range devices {
+		d := &lookasideDevice{}
+		name := fmt.Sprintf("crypto_openssl_look%d", lookasideNumber.Add(1))
+		if whole {
+			name = fmt.Sprintf("crypto_null_look%d", lookasideNumber.Add(1))
+			var err error
+			if d.whole, err = wholedev.Offer(name, wholedev.Options{}); err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(d.whole.Withdraw)
+		}
+		l.names, l.devices = append(l.names, name), append(l.devices, d)
+	}
+	pool := openLookaside(t, l.names...)
+	for i, d := range l.devices {
+		if d.whole != nil {
+			if err := d.whole.Attach(testWorkers); err != nil {
+				t.Fatal(err)
+			}
+		}
+		var err error
+		if d.fault, err = faulty.Attach(l.names[i], testWorkers); err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() {
-			if err := device.Detach(); err != nil {
+			if err := d.fault.Detach(); err != nil {
 				t.Error(err)
 			}
 		})
-		list = append(list, device)
 	}
-	r := newRig(t, rigOptions{crypto: pool})
+	l.rig = newRig(t, rigOptions{crypto: pool})
 	t.Cleanup(func() { // before the rig's, which waits for all to come back
-		for _, device := range list {
-			device.Set(faulty.None)
+		for _, d := range l.devices {
+			d.fault.Set(faulty.None)
 		}
 	})
-	return r, list
+	return l
+}
+
+// keyOf is the cipher's key of an SA that is going to be installed.
+func keyOf(child ChildSA) []byte { return slices.Clone(child.Keymat.Bytes()[:child.Suite.KeyLen()]) }
+
+// wantNoKeys lets all SAs go, and looks for keys of theirs in DPDK's memory.
+func (r *rig) wantNoKeys(keys ...[]byte) {
+	r.t.Helper()
+	r.d.mu.Lock()
+	r.d.removeAllSAs()
+	r.d.mu.Unlock()
+	r.turns(2)
+	r.now = r.now.Add(time.Second)
+	r.serveAll()
+	for i, key := range keys {
+		if n := faulty.Traces(key); n != 0 {
+			r.t.Errorf("key %d of %d is in memory %d times after its SA is gone", i+1, len(keys), n)
+		}
+	}
 }
 
 // numbered is the i-th packet to the other site.
@@ -114,9 +192,13 @@ func ascending(first, n int) (list []int) {
 
 // A burst is more than the device has room for: all of it gets through, in order.
 func TestQueueOfFewDescriptors(t *testing.T) {
+	eachLookaside(t, queueOfFewDescriptors)
+}
+
+func queueOfFewDescriptors(t *testing.T, whole bool) {
 	for _, fault := range []faulty.Fault{faulty.None, faulty.Few} {
-		r, devices := lookaside(t, 1)
-		devices[0].Set(fault)
+		r := lookaside(t, 1, whole)
+		r.devices[0].fault.Set(fault)
 		far := r.outbound(r.child("site", "aes128gcm16", false))
 		near := r.inbound(r.child("site", "aes128gcm16", true))
 		r.send(0, 500)
@@ -134,10 +216,14 @@ func TestQueueOfFewDescriptors(t *testing.T) {
 
 // What a device has no room for waits, up to a bound; what comes then is dropped and counted, and what waited is sent in order.
 func TestQueueIsFull(t *testing.T) {
+	eachLookaside(t, queueIsFull)
+}
+
+func queueIsFull(t *testing.T, whole bool) {
 	const room, waiting, beyond = lookasideRoom, 1024, 45
-	r, devices := lookaside(t, 1)
+	r := lookaside(t, 1, whole)
 	far := r.outbound(r.child("site", "aes128gcm16", false))
-	devices[0].Set(faulty.Mute)
+	r.devices[0].fault.Set(faulty.Mute)
 	before := r.tally()
 	for sent := 0; sent < room+waiting+beyond; {
 		n := min(512, room+waiting+beyond-sent)
@@ -151,7 +237,7 @@ func TestQueueIsFull(t *testing.T) {
 	if n := len(r.sent(wan)); n != 0 {
 		t.Errorf("%d packets left, and the device gave none back", n)
 	}
-	devices[0].Set(faulty.None)
+	r.devices[0].fault.Set(faulty.None)
 	var got []int
 	for range 10000 {
 		r.turns(1)
@@ -164,10 +250,12 @@ func TestQueueIsFull(t *testing.T) {
 }
 
 // Devices may give back in any order. Keys outlive the operation that needs them, however many later ones are done with.
-func TestEpochWaitsForTheOldest(t *testing.T) {
-	r, devices := lookaside(t, 1)
+func TestEpochWaitsForTheOldest(t *testing.T) { eachLookaside(t, epochWaitsForTheOldest) }
+
+func epochWaitsForTheOldest(t *testing.T, whole bool) {
+	r := lookaside(t, 1, whole)
 	former := r.outbound(r.child("site", "aes128gcm16", false))
-	devices[0].Set(faulty.Keep)
+	r.devices[0].fault.Set(faulty.Keep)
 	r.send(0, 1)
 	r.turns(2)
 	freed := false
@@ -188,23 +276,23 @@ func TestEpochWaitsForTheOldest(t *testing.T) {
 	if reclaim(); freed {
 		t.Fatal("freed, and an operation of that time is with the device")
 	}
-	devices[0].Set(faulty.None)
+	r.devices[0].fault.Set(faulty.None)
 	r.settle()
 	same(t, "the one that was kept", r.numbers(former), []int{0})
 	if reclaim(); !freed {
 		t.Error("not freed, and no operation of that time is left")
 	}
 	// from then on epochs go on while there is always something with the device
-	devices[0].Set(faulty.Keep)
+	r.devices[0].fault.Set(faulty.Keep)
 	for round := range 5 {
 		freed = false
 		r.d.mu.Lock()
 		r.d.retire(func() error { freed = true; return nil })
 		r.d.mu.Unlock()
 		for range 6 {
-			devices[0].Set(faulty.None)
+			r.devices[0].fault.Set(faulty.None)
 			r.turns(1)
-			devices[0].Set(faulty.Keep)
+			r.devices[0].fault.Set(faulty.Keep)
 			r.send(100, 2)
 			r.turns(1)
 		}
@@ -218,7 +306,9 @@ func TestEpochWaitsForTheOldest(t *testing.T) {
 }
 
 // Faults of a device that goes on: each packet has one end, good ones get through, and nothing leaves in clear (S-102).
-func TestFaultsOfADevice(t *testing.T) {
+func TestFaultsOfADevice(t *testing.T) { eachLookaside(t, faultsOfADevice) }
+
+func faultsOfADevice(t *testing.T, whole bool) {
 	const n = 300
 	cases := map[string]struct {
 		fault   faulty.Fault
@@ -233,10 +323,14 @@ func TestFaultsOfADevice(t *testing.T) {
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
-			r, devices := lookaside(t, 1)
-			far := r.outbound(r.child("site", "aes128gcm16", false))
-			near := r.inbound(r.child("site", "aes128gcm16", true))
-			devices[0].Set(c.fault)
+			r := lookaside(t, 1, whole)
+			out, in := r.child("site", "aes128gcm16", false), r.child("site", "aes128gcm16", true)
+			keys := [][]byte{keyOf(out), keyOf(in)}
+			far, near := r.outbound(out), r.inbound(in)
+			if whole && faulty.Traces(keys[0]) == 0 {
+				t.Error("the key is in no session's memory: this test looks in the wrong place")
+			}
+			r.devices[0].fault.Set(c.fault)
 			before := r.tally()
 			r.send(0, n)
 			r.settle()
@@ -269,19 +363,22 @@ func TestFaultsOfADevice(t *testing.T) {
 				t.Errorf("%+v", d)
 			}
 			for _, sa := range counters.SAs {
-				if int(sa.Drops["crypto_error"]) != want["crypto_error"]/2 {
-					t.Errorf("SA %#x, outbound %t: drops %v, want %d", sa.SPI, sa.Outbound, sa.Drops, want["crypto_error"]/2)
+				if int(sa.Drops["crypto_error"]) != want["crypto_error"]/2 || sa.Whole != whole {
+					t.Errorf("SA %#x, outbound %t, whole %t: drops %v, want %d", sa.SPI, sa.Outbound, sa.Whole, sa.Drops, want["crypto_error"]/2)
 				}
 			}
+			r.wantNoKeys(keys...)
 		})
 	}
 }
 
 // A device that takes nothing for a time is lost like one that gives nothing back.
-func TestDeviceThatTakesNothing(t *testing.T) {
-	r, devices := lookaside(t, 1)
+func TestDeviceThatTakesNothing(t *testing.T) { eachLookaside(t, deviceThatTakesNothing) }
+
+func deviceThatTakesNothing(t *testing.T, whole bool) {
+	r := lookaside(t, 1, whole)
 	r.outbound(r.child("site", "aes128gcm16", false))
-	devices[0].Set(faulty.Refuse)
+	r.devices[0].fault.Set(faulty.Refuse)
 	for i := 0; !r.d.Counters().Devices[0].Lost; i++ {
 		if i > 200 {
 			t.Fatal("not found lost")
@@ -290,7 +387,7 @@ func TestDeviceThatTakesNothing(t *testing.T) {
 		r.d.advance(10 * time.Millisecond)
 		r.turns(1)
 	}
-	devices[0].Set(faulty.None)
+	r.devices[0].fault.Set(faulty.None)
 	before := r.tally()
 	r.send(0, 3)
 	r.settle()
@@ -299,16 +396,19 @@ func TestDeviceThatTakesNothing(t *testing.T) {
 
 // A device stops answering under traffic. What it had is dropped, its buffers stay until it is stopped; the SA blocks, IKE is asked for
 // another, and that is carried by the next device (S-102).
-func TestDeviceIsLost(t *testing.T) {
+func TestDeviceIsLost(t *testing.T) { eachLookaside(t, deviceIsLost) }
+
+func deviceIsLost(t *testing.T, whole bool) {
 	const inside, more = lookasideRoom, 40
-	r, devices := lookaside(t, 2)
+	r := lookaside(t, 2, whole)
 	out, in := r.child("site", "aes128gcm16", false), r.child("site", "aes128gcm16", true)
+	keys := [][]byte{keyOf(out), keyOf(in)}
 	far, near := r.outbound(out), r.inbound(in)
 	r.send(0, 10)
 	r.settle()
 	same(t, "before", r.numbers(far), ascending(0, 10))
 	before := r.tally()
-	devices[0].Set(faulty.Mute)
+	r.devices[0].fault.Set(faulty.Mute)
 	r.send(10, inside)
 	r.turns(3)
 	for range more { // these wait
@@ -352,7 +452,7 @@ func TestDeviceIsLost(t *testing.T) {
 	if n := r.pool.InUse(); n != 0 {
 		t.Errorf("%d buffers in use after the device was stopped", n)
 	}
-	devices[0].Set(faulty.None)
+	r.devices[0].fault.Set(faulty.None)
 	far = r.outbound(r.child("site", "aes128gcm16", false))
 	near = r.inbound(r.child("site", "aes128gcm16", true))
 	r.send(300, 20)
@@ -367,13 +467,16 @@ func TestDeviceIsLost(t *testing.T) {
 	if c := r.d.Counters().Devices; !c[0].Lost || c[1].Lost || c[1].Operations != 21 {
 		t.Errorf("%+v", c)
 	}
+	r.wantNoKeys(keys...)
 }
 
 // The data plane ends under a device that never answers.
-func TestCloseWithAMuteDevice(t *testing.T) {
-	r, devices := lookaside(t, 1)
+func TestCloseWithAMuteDevice(t *testing.T) { eachLookaside(t, closeWithAMuteDevice) }
+
+func closeWithAMuteDevice(t *testing.T, whole bool) {
+	r := lookaside(t, 1, whole)
 	r.outbound(r.child("site", "aes128gcm16", false))
-	devices[0].Set(faulty.Mute)
+	r.devices[0].fault.Set(faulty.Mute)
 	r.send(0, 20)
 	r.turns(2)
 	if err := r.d.Close(); err != nil {
@@ -385,12 +488,16 @@ func TestCloseWithAMuteDevice(t *testing.T) {
 }
 
 // A device that fails half of its sessions, or all: the next device has them. Where all do there is no SA, and nothing passes (S-102).
-func TestSessionsFail(t *testing.T) {
-	r, devices := lookaside(t, 2)
-	devices[0].FailSessions(2)
-	carried := map[string]int{}
+func TestSessionsFail(t *testing.T) { eachLookaside(t, sessionsFail) }
+
+func sessionsFail(t *testing.T, whole bool) {
+	r := lookaside(t, 2, whole)
+	r.devices[0].failSessions(2)
+	carried, keys := map[string]int{}, [][]byte{}
 	for i := range 8 {
-		far := r.outbound(r.child("site", "aes128gcm16", false))
+		child := r.child("site", "aes128gcm16", false)
+		keys = append(keys, keyOf(child))
+		far := r.outbound(child)
 		r.send(i, 1)
 		r.settle()
 		same(t, "sent", r.numbers(far), []int{i})
@@ -402,8 +509,8 @@ func TestSessionsFail(t *testing.T) {
 	if carried[names[0].Name] != 4 || carried[names[1].Name] != 4 {
 		t.Errorf("SAs by device: %v, want 4 each", carried)
 	}
-	devices[0].FailSessions(1)
-	devices[1].FailSessions(1)
+	r.devices[0].failSessions(1)
+	r.devices[1].failSessions(1)
 	r.setCell("site", CellClosed)
 	if err := r.d.InstallOutbound(r.child("other", "aes128gcm16", false)); err == nil || !strings.Contains(err.Error(), names[1].Name) {
 		t.Errorf("an SA without a session: %v, want an error that names the devices", err)
@@ -416,6 +523,7 @@ func TestSessionsFail(t *testing.T) {
 			t.Errorf("in clear: % x", frame)
 		}
 	}
+	r.wantNoKeys(keys...)
 }
 
 // Several devices serve as one, by DPDK's scheduler.
@@ -424,16 +532,7 @@ func TestScheduler(t *testing.T) {
 		t.Run(mode, func(t *testing.T) {
 			n := lookasideNumber.Add(1)
 			name := fmt.Sprintf("crypto_scheduler_%d,worker=crypto_openssl_s%da,worker=crypto_openssl_s%db,mode=%s,ordering=enable", n, n, n, mode)
-			pool, err := cryptodev.Open(cryptodev.Options{Devices: []string{name}, QueuePairs: testWorkers, Sessions: 4, Descriptors: lookasideRoom + 1, Socket: cryptodev.SocketAny})
-			if err != nil {
-				t.Fatal(err)
-			}
-			t.Cleanup(func() {
-				if err := pool.Close(); err != nil {
-					t.Error(err)
-				}
-			})
-			r := newRig(t, rigOptions{crypto: pool})
+			r := newRig(t, rigOptions{crypto: openLookaside(t, name)})
 			far := r.outbound(r.child("site", "aes128gcm16", false))
 			near := r.inbound(r.child("site", "aes128-sha256", true))
 			r.send(0, 300)

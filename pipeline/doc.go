@@ -23,14 +23,14 @@
 //  8. crypto_direct.c: AES-GCM by the library itself. crypto_sync.c: packets of any shape, by the library, by its jobs in
 //     crypto_job.c, for all SAs of a burst together, or by a device in crypto_cpu.c. crypto_async.c: operations
 //     of a device that gives them back later; crypto_queue.c: its queues, what waits for it, and a device that stops answering; crypto_devices.c: how
-//     such queues come and go. crypt.h: IVs and nonces.
+//     such queues come and go. crypto_whole.c: devices that do all of ESP. crypt.h: IVs and nonces.
 //     inline.c: SAs of which a port's NIC does the crypto, or all of it.
 //  9. transmit.c: next hop, link-layer header, transmit queue. fragment.c: what has no room on a link or in a tunnel, cut.
 //
 // Called from stages 6 and 7: mss.c for TCP's segment size. fields.h for DF, DSCP, ECN and TTL of outer headers. checksum.h for
 // those of UDP and TCP across a NAT.
 //
-// dataplane.h, sa.h, lengths.h, stages.h, vlan.h, inline.h, mss.h, acl.h, ah.h, classify.h, esp.h, outer.h, frame.h, siphash.h, fragment.h, reassembly.h, mbuf.h, ipv4.h and ipv6.h are the workers' own shapes and helpers. publish.c,
+// dataplane.h, sa.h, lengths.h, stages.h, vlan.h, inline.h, whole.h, mss.h, acl.h, ah.h, classify.h, esp.h, outer.h, frame.h, siphash.h, fragment.h, reassembly.h, mbuf.h, ipv4.h and ipv6.h are the workers' own shapes and helpers. publish.c,
 // publish_ipv6.c, acl.c, sa.c, sad.c, soft.c and next_hops.c change the tables under the workers' feet, dataplane.c and reassembly.c make them and counters.c reads the counts. tables.h, exceptions.h and
 // drop_reasons.h are the shapes and names that both sides share; fastpath.h and lab.h are what Go calls. tally.c ends what is dropped, and counts it. events.c tells Go of SAs
 // whose lifetime ends, with sequence.h, and of peers that move.

@@ -5,7 +5,13 @@ package pipeline
 */
 import "C"
 
-import "fmt"
+import (
+	"cmp"
+	"fmt"
+)
+
+// defaultTTL is that of outer headers.
+const defaultTTL = uint8(64)
 
 // validate checks what an SA's configuration says of its outer headers.
 func (e *Encapsulation) validate() error {
@@ -29,7 +35,7 @@ func (e *Encapsulation) toC() C.struct_sp_encapsulation {
 		df:             C.uint8_t(e.DF), // same order as enum sp_df
 		dscp:           C.SP_DSCP_COPY,
 		ecn_off:        flag(e.ECNOff),
-		ttl:            C.uint8_t(e.TTL),
+		ttl:            C.uint8_t(cmp.Or(e.TTL, defaultTTL)),
 		fragment_after: flag(e.FragmentAfter),
 		mss_automatic:  flag(e.MSSClamp == MSSClampAutomatic),
 		mss:            C.uint16_t(max(e.MSSClamp, 0)),
@@ -37,9 +43,6 @@ func (e *Encapsulation) toC() C.struct_sp_encapsulation {
 	}
 	if e.DSCP != nil {
 		c.dscp = C.uint8_t(*e.DSCP)
-	}
-	if e.TTL == 0 {
-		c.ttl = 64
 	}
 	return c
 }

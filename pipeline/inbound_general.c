@@ -7,6 +7,7 @@
 
 #include "ah.h"
 #include "checksum.h"
+#include "crypt.h"
 #include "esp.h"
 #include "fragment.h"
 #include "inline.h"
@@ -84,7 +85,10 @@ void sp_inbound_general(struct sp_worker *w, struct sp_opening *o, struct sp_sa_
 		sp_inbound_open(w, o);
 	n = admit_run(w, o, sa, packets, n);
 	if (async && n > 0) {
-		sp_async_decrypt(w, sa, o->packets, n);
+		if (sa->transform.kind == SP_SA_WHOLE_ASYNC)
+			sp_whole_open(w, sa, o->packets, n);
+		else
+			sp_async_decrypt(w, sa, o->packets, n);
 		o->n = 0;
 	}
 }

@@ -16,6 +16,7 @@
 #include "parse6.h"
 #include "sequence.h"
 #include "vlan.h"
+#include "whole.h"
 
 #define MAC_BITS_UNUSED 16 /* of the 8 bytes loaded for 6 */
 
@@ -206,9 +207,8 @@ static uint8_t open_one(struct sp_worker *w, const struct sp_sa_in *sa, struct s
 	return reason;
 }
 
-uint32_t sp_inline_unpack(struct sp_worker *w, struct sp_sa_in *sa, struct sp_esp *packets, uint32_t *n, struct sp_packet *inner, struct sp_packet6 *wide, uint32_t *n_wide)
+uint32_t sp_whole_unpack(struct sp_worker *w, struct sp_sa_in *sa, struct sp_esp *packets, uint32_t *n, struct sp_packet *inner, struct sp_packet6 *wide, uint32_t *n_wide)
 {
-	struct sp_inline *in = sp_sa_in_inline(sa);
 	const uint64_t origin = sp_key_origin(w->dp->ports[packets[0].mbuf->port].role, sa->cell);
 	uint32_t left = 0, n_inner = 0, opened = 0;
 	const uint32_t before = *n_wide;
@@ -227,10 +227,16 @@ uint32_t sp_inline_unpack(struct sp_worker *w, struct sp_sa_in *sa, struct sp_es
 			sp_sa_in_drop(w, sa, p->mbuf, reason);
 	}
 	*n = left;
-	if (likely(opened > 0)) {
-		sp_add(0, &in->packets, opened);
+	if (likely(opened > 0))
 		sp_carried_in(w, sa, n_inner + *n_wide - before, bytes);
-	}
+	return n_inner;
+}
+
+uint32_t sp_inline_unpack(struct sp_worker *w, struct sp_sa_in *sa, struct sp_esp *packets, uint32_t *n, struct sp_packet *inner, struct sp_packet6 *wide, uint32_t *n_wide)
+{
+	const uint32_t all = *n, n_inner = sp_whole_unpack(w, sa, packets, n, inner, wide, n_wide);
+
+	sp_add(0, &sp_sa_in_inline(sa)->packets, all - *n);
 	return n_inner;
 }
 
@@ -284,14 +290,6 @@ void sp_inline_stop(struct sp_sa_out *sa)
 		sp_sa_out_lose(sa);
 }
 
-/* Bytes of the outer packet that the NIC makes of one of `length` bytes. */
-static uint32_t total_of(const struct sp_sa_out *sa, uint32_t length)
-{
-	const uint32_t mask = sa->transform.block_mask;
-
-	return sa->header_length + ((length + SP_ESP_TRAILER + mask) & ~mask) + sa->transform.icv_length;
-}
-
 /* Whether the NIC can send all of these as they are, or none that it cannot is the CPU's to send. */
 static int can_enter(const struct sp_worker *w, const struct sp_sa_out *sa, uint16_t port, uint32_t mtu, struct sp_packet *const *packets, uint32_t n)
 {
@@ -300,7 +298,7 @@ static int can_enter(const struct sp_worker *w, const struct sp_sa_out *sa, uint
 	if (!sp_inline_by(w, sa->inline_, port))
 		return 0;
 	for (uint32_t i = 0; i < n; i++)
-		if (unlikely(total_of(sa, packets[i]->length) > mtu && sp_cut_after(w, sa, &fields, packets[i])))
+		if (unlikely(sp_whole_total(sa, packets[i]->length) > mtu && sp_cut_after(w, sa, &fields, packets[i])))
 			return 0;
 	return 1;
 }
@@ -313,18 +311,9 @@ static void frame(const struct sp_packet *p, const struct sp_sa_out *sa, const s
 	sp_set_mark_sa(p->mbuf, sa->subject);
 }
 
-/* As the general path's: what comes from elsewhere has passed a router. */
-static void take_hop(uint8_t *l3, int ipv6)
-{
-	if (ipv6)
-		l3[SP_IPV6_HOP_LIMIT]--;
-	else
-		sp_ipv4_decrement_ttl(l3);
-}
-
 uint32_t sp_inline_enter(struct sp_worker *w, struct sp_sa_out *sa, const struct sp_adjacency *next, struct sp_packet **packets, uint32_t *n)
 {
-	const int ipv6 = sp_is_ipv6(packets[0]->l3), transit = packets[0]->key.role != SP_ROLE_LOCAL;
+	const int ipv6 = sp_is_ipv6(packets[0]->l3);
 	const uint16_t mtu = sp_sa_out_mtu(sa, next), mss = sp_mss_out(sa, mtu, ipv6);
 	struct sp_inline *in = sa->inline_;
 	struct rte_mbuf *mbufs[SP_BURST];
@@ -340,10 +329,9 @@ uint32_t sp_inline_enter(struct sp_worker *w, struct sp_sa_out *sa, const struct
 	}
 	for (; i < *n; i++) {
 		struct sp_packet *p = packets[i];
-		const uint32_t total = total_of(sa, p->length);
+		const uint32_t total = sp_whole_total(sa, p->length);
 
-		if (unlikely(!sp_selected_out(sa, p, ipv6) || (*sp_hops_left(p->l3) <= 1 && transit) || total > mtu ||
-			     sp_mbuf_before(p->mbuf, p->l3) < SP_L2_LENGTH + (uint32_t)sa->header_length || sp_mbuf_after(p->mbuf, p->l3) < total - sa->header_length)) {
+		if (unlikely(total > mtu || !sp_whole_enters(sa, p, ipv6, total))) {
 			sp_outbound_reject(w, sa, mtu, p, total);
 			continue;
 		}
@@ -351,8 +339,7 @@ uint32_t sp_inline_enter(struct sp_worker *w, struct sp_sa_out *sa, const struct
 		if (unlikely(!sp_inline_leave(in, p->mbuf, sequence + good)))
 			break;
 		sp_mss_clamp(p, mss);
-		if (likely(transit))
-			take_hop(p->l3, ipv6);
+		sp_whole_take_hop(p, ipv6);
 		bytes += p->length;
 		frames += SP_L2_LENGTH + (uint64_t)p->length;
 		mbufs[good++] = p->mbuf;

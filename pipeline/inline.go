@@ -6,12 +6,14 @@ package pipeline
 import "C"
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/netip"
 	"unsafe"
 
 	"sallyport/crypto"
+	"sallyport/crypto/cryptodev"
 )
 
 // Inline makes sessions of a port for SAs: a NIC that does the work of ESP while it sends and receives. Package offload has the one for rte_security.
@@ -106,10 +108,10 @@ func (d *Dataplane) tryInline(sa *association, outbound bool) error {
 
 // noInline says why an SA can have no session of a port of either kind.
 func noInline(sa *association) error {
-	switch kind := sessionKind(sa.session); {
+	switch {
 	case sa.child.isAH() || sa.child.AH != nil:
 		return errors.New("a NIC does ESP, not AH")
-	case kind == C.SP_SA_AEAD_ASYNC || kind == C.SP_SA_CHAIN_ASYNC:
+	case queued(sa.session):
 		return fmt.Errorf("what the NIC leaves to %s would come behind what it does itself", sa.session.DeviceName())
 	}
 	return nil
@@ -151,17 +153,37 @@ func (c *ChildSA) inlineSA(outbound bool) InlineSA {
 
 // noInlineProtocol says what the SA has that only the CPU does. A NIC numbers packets by itself, so that the CPU can send none between its own.
 func (c *ChildSA) noInlineProtocol(outbound bool) string {
-	switch e := &c.Encapsulation; {
-	case c.Transport:
-		return "inline protocol is for tunnels here"
-	case !outbound && c.UDPEncap && !c.BehindNAT:
-		return "inline protocol hides where a peer behind a NAT sends from"
+	if !outbound && c.UDPEncap && !c.BehindNAT {
+		return "hides where a peer behind a NAT sends from"
+	}
+	return notWhole(outbound, c.Transport, &c.Encapsulation)
+}
+
+// notWhole says what of an SA keeps whoever is not the CPU from making its packets as a whole.
+func notWhole(outbound, transport bool, e *Encapsulation) string {
+	switch {
+	case transport:
+		return "for tunnels only"
 	case outbound && (e.TFCPad > 0 || e.DummyEvery > 0):
-		return "inline protocol has no padding and no dummy packets"
+		return "no padding and no dummy packets against traffic analysis"
 	case outbound && e.FragmentAfter:
-		return "inline protocol cuts no outer packets"
+		return "no fragments of what is encapsulated: two would number packets"
 	}
 	return ""
+}
+
+// ESP is the SA as drivers have to know it.
+func (sa *InlineSA) ESP() cryptodev.ESP {
+	e := &sa.Encapsulation
+	esp := cryptodev.ESP{
+		Outbound: sa.Outbound, Transport: sa.Transport, UDPEncap: sa.UDPEncap, ESN: sa.ESN, SPI: sa.SPI, Suite: sa.Suite, Local: sa.Local, Remote: sa.Remote,
+		Window: sa.ReplayWindow, Sequence: sa.Sequence, Userdata: sa.Userdata, NotWhole: cmp.Or(sa.NoProtocol, notWhole(sa.Outbound, sa.Transport, e)),
+		Outer: cryptodev.Outer{ECN: !e.ECNOff, CopyDSCP: e.DSCP == nil, CopyDF: e.DF == DFCopy, DF: e.DF == DFSet, TTL: cmp.Or(e.TTL, defaultTTL)},
+	}
+	if e.DSCP != nil {
+		esp.Outer.DSCP = *e.DSCP
+	}
+	return esp
 }
 
 // fill puts the session into an SA's C form.

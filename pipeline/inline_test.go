@@ -682,9 +682,9 @@ func TestInlineRefused(t *testing.T) {
 		}{
 			{"AH", func(*ChildSA) {}, form{ah: "sha256"}, false, "a NIC does ESP, not AH"},
 			{"a bundle", func(*ChildSA) {}, form{suite: "aes128gcm16", ah: "sha256"}, false, "a NIC does ESP, not AH"},
-			{"padding", func(c *ChildSA) { c.Encapsulation.TFCPad = 200 }, form{suite: "aes128gcm16"}, true, "inline protocol has no padding and no dummy packets"},
-			{"transport mode", func(*ChildSA) {}, form{suite: "aes128gcm16", transport: true}, true, "inline protocol is for tunnels here"},
-			{"fragments", func(c *ChildSA) { c.Encapsulation.FragmentAfter = true }, form{suite: "aes128gcm16"}, true, "inline protocol cuts no outer packets"},
+			{"padding", func(c *ChildSA) { c.Encapsulation.TFCPad = 200 }, form{suite: "aes128gcm16"}, true, "no padding and no dummy packets against traffic analysis"},
+			{"transport mode", func(*ChildSA) {}, form{suite: "aes128gcm16", transport: true}, true, "for tunnels only"},
+			{"fragments", func(c *ChildSA) { c.Encapsulation.FragmentAfter = true }, form{suite: "aes128gcm16"}, true, "no fragments of what is encapsulated: two would number packets"},
 		} {
 			c := &card{protocol: protocol}
 			r := newRig6(t, rigOptions{rules: []rule{siteRule, siteRule6}, card: c})

@@ -5,6 +5,7 @@
  * All that can speak against a packet is asked before a byte of it changes, so that whoever answers with ICMP sees it as it came.
  */
 
+#include "crypt.h"
 #include "esp.h"
 #include "fragment.h"
 #include "frame.h"
@@ -181,11 +182,15 @@ static __rte_noinline void seal6(struct sp_worker *w, struct sp_sa_out *sa, cons
 	seal_run(w, sa, next, packets, n, 1);
 }
 
-/* SAs that are not plain: by their NIC, which of inline protocol takes inner packets, or by the general path. */
+/* SAs that are not plain: by a crypto device or their NIC, where those take inner packets, or by the general path. */
 static __rte_noinline void otherwise(struct sp_worker *w, struct sp_sealing *batch, struct sp_sa_out *sa, const struct sp_adjacency *next, struct sp_packet **packets, uint32_t n)
 {
 	uint32_t done = 0;
 
+	if (sa->transform.kind == SP_SA_WHOLE_ASYNC) {
+		sp_whole_seal(w, sa, next, packets, n);
+		return;
+	}
 	if (sa->inlined && sa->inline_->protocol)
 		done = sp_inline_enter(w, sa, next, packets, &n);
 	if (likely(done < n))
@@ -293,7 +298,7 @@ void sp_outbound_dummy(struct sp_worker *w, struct sp_packet *p)
 	const struct sp_adjacency *next;
 	struct sp_sealing batch;
 
-	if (sa == NULL || sa->protocol != SP_SA_ESP) { /* gone since Go asked for it */
+	if (sa == NULL || sa->protocol != SP_SA_ESP || sa->transform.kind == SP_SA_WHOLE_ASYNC) { /* another one since Go asked for it */
 		sp_drop(w, p->mbuf, SP_DROP_NO_OUTBOUND_SA);
 		return;
 	}

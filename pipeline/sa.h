@@ -188,7 +188,7 @@ static inline const struct sp_selector6 *sp_sa_out_selectors6(const struct sp_sa
 /* Kinds whose packets leave by one function and come back by another. */
 static inline int sp_kind_async(uint8_t kind)
 {
-	return kind == SP_SA_AEAD_ASYNC || kind == SP_SA_CHAIN_ASYNC;
+	return kind == SP_SA_AEAD_ASYNC || kind == SP_SA_CHAIN_ASYNC || kind == SP_SA_WHOLE_ASYNC;
 }
 
 /* What inbound SAs in transport mode take for hosts behind us, in the order of sp_pair_compare. Immutable: a change publishes another one. */

@@ -109,7 +109,7 @@ func checkLayer(s crypto.Suite, ah bool, window *int) error {
 // drops.
 func (d *Dataplane) newSessions(sa *association, encrypt bool) (err error) {
 	child := &sa.child
-	if sa.session, err = d.newSession(child, child.Suite, child.Keymat, child.ESN, encrypt); err != nil {
+	if sa.session, err = d.newSession(child, child.Suite, child.Keymat, child.ESN, encrypt, child.whole(encrypt)...); err != nil {
 		return err
 	}
 	if child.AH != nil {
@@ -122,8 +122,8 @@ func (d *Dataplane) newSessions(sa *association, encrypt bool) (err error) {
 	return nil
 }
 
-func (d *Dataplane) newSession(child *ChildSA, suite crypto.Suite, keymat crypto.Secret, esn, encrypt bool) (*cryptodev.Session, error) {
-	session, err := d.cfg.Crypto.NewSession(suite, keymat, encrypt, cryptodev.WithESN(esn))
+func (d *Dataplane) newSession(child *ChildSA, suite crypto.Suite, keymat crypto.Secret, esn, encrypt bool, of ...cryptodev.SessionOption) (*cryptodev.Session, error) {
+	session, err := d.cfg.Crypto.NewSession(suite, keymat, encrypt, append(of, cryptodev.WithESN(esn))...)
 	if err != nil {
 		return nil, fmt.Errorf("pipeline: SA %#08x of %s: %w", child.SPI, d.cellName(child.Cell), err)
 	}
@@ -240,8 +240,19 @@ func pairToC(source, destination netip.Addr) C.struct_sp_pair {
 	return C.struct_sp_pair{addresses: [4]C.uint64_t{half(s[:8]), half(s[8:]), half(d[:8]), half(d[8:])}, ip: C.SP_IPV6}
 }
 
+// whole lets a crypto device do all of ESP, where AH does not go around it.
+func (c *ChildSA) whole(outbound bool) []cryptodev.SessionOption {
+	if c.isAH() || c.AH != nil {
+		return nil
+	}
+	sa := c.inlineSA(outbound)
+	return []cryptodev.SessionOption{cryptodev.Of(sa.ESP())}
+}
+
 func sessionKind(s *cryptodev.Session) C.uint8_t {
 	switch {
+	case s.Whole:
+		return C.SP_SA_WHOLE_ASYNC
 	case s.Direct:
 		return C.SP_SA_AEAD_DIRECT
 	case s.Job:

@@ -82,6 +82,7 @@ enum sp_sa_kind {
 	SP_SA_AEAD_CPU,    /* rte_cryptodev_sym_cpu_crypto_process */
 	SP_SA_AEAD_ASYNC,  /* enqueue and dequeue */
 	SP_SA_CHAIN_ASYNC, /* a cipher with an integrity algorithm, or integrity alone, enqueue and dequeue */
+	SP_SA_WHOLE_ASYNC, /* all of ESP, enqueue and dequeue */
 	SP_SA_JOB,         /* libIPSec_MB's multi-buffer jobs: any transform */
 	SP_SA_AEAD_INLINE, /* as DIRECT, but the NIC of a port does most of it; an SA becomes so, no session is */
 };

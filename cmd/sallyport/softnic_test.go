@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// TestNoSoftwareNIC looks for the software NIC in the program as it is shipped, and as the lab builds it.
+// TestNoSoftwareNIC looks for the software NIC in the program as it is shipped, and as the lab builds it, and for crypto devices of tests, which are in neither.
 func TestNoSoftwareNIC(t *testing.T) {
 	for tags, expected := range map[string]bool{"": false, "softnic": true} {
 		binary := filepath.Join(t.TempDir(), "sallyport")
@@ -16,6 +16,11 @@ func TestNoSoftwareNIC(t *testing.T) {
 			t.Fatalf("build with tags %q: %v\n%s", tags, err, out)
 		}
 		defined := definitions(t, binary)
+		for _, symbol := range []string{"rte_cryptodev_get_sec_ctx", "rte_cryptodev_info_get", "rte_cryptodev_sym_session_create", "wholedev_offer", "faulty_attach"} {
+			if slices.Contains(defined, symbol) {
+				t.Errorf("tags %q: %s, of a crypto device for tests, is in the program", tags, symbol)
+			}
+		}
 		for _, symbol := range []string{"sp_nic_attach", "sp_nic_receive", "sallyport/offload/softnic.Attach", "rte_eth_dev_get_sec_ctx", "rte_flow_create", "rte_eth_dev_start"} {
 			if slices.Contains(defined, symbol) != expected {
 				t.Errorf("tags %q: %s is in the program: %v", tags, symbol, !expected)

@@ -1,6 +1,7 @@
 package cryptodev
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 
@@ -33,14 +34,16 @@ func (c Class) String() string {
 type PassedOver struct {
 	Device string
 	Class  Class
+	Whole  bool // the device was to do all of ESP
 	Reason string
 }
 
-// way is how a session can come about: by a device, or by libIPSec_MB in its place.
+// way is how a session can come about: by a device, which does the crypto or the whole of ESP, or by libIPSec_MB in its place.
 type way struct {
 	dev     *device
 	class   Class
 	library bool
+	whole   bool
 }
 
 // name is that of the device, or of the library.
@@ -59,20 +62,34 @@ func (d *device) queued() Class {
 	return ClassSoftware
 }
 
-// ways lists how a suite of ESP can be done, the best first. Where no order of classes was given, devices come in their order, each by what it does best. Else it is that of
+// byQueues lists what a device can do for an SA by its queue pairs. Outbound it is best that it does all of ESP. Inbound it would have the replay window, which nobody can
+// read back, so that nobody could go on with the SA: crypto alone is better. An SA that nothing is known of but its suite gets no more than that.
+func (d *device) byQueues(sa *ESP) []way {
+	list := []way{{dev: d, class: d.queued()}}
+	whole := way{dev: d, class: d.queued(), whole: true}
+	switch {
+	case d.security == nil || sa.SPI == 0:
+		return list
+	case sa.Outbound:
+		return slices.Insert(list, 0, whole)
+	}
+	return append(list, whole)
+}
+
+// ways lists how an SA of ESP can be done, the best first. Where no order of classes was given, devices come in their order, each by what it does best. Else it is that of
 // the classes, and of the devices within each; the queue pairs of a device are not asked after its own cpu-crypto, which would have had the same reason to refuse.
-func (p *Pool) ways(s crypto.Suite, viaDevice bool) []way {
+func (p *Pool) ways(sa *ESP, viaDevice bool) []way {
 	var all []way
 	for _, dev := range p.devices {
-		queued := way{dev: dev, class: dev.queued()}
-		cpu := way{dev: dev, class: ClassCPU, library: !viaDevice && p.libraryInstead(dev, s)}
-		switch hasCPU := cpu.library || dev.cpu && isGCM(s); {
+		queued := dev.byQueues(sa)
+		cpu := way{dev: dev, class: ClassCPU, library: !viaDevice && p.libraryInstead(dev, sa.Suite)}
+		switch hasCPU := cpu.library || dev.cpu && isGCM(sa.Suite); {
 		case !hasCPU:
-			all = append(all, queued)
-		case p.classes == nil || p.rank(cpu.class) < p.rank(queued.class):
+			all = append(all, queued...)
+		case p.classes == nil || p.rank(cpu.class) < p.rank(dev.queued()):
 			all = append(all, cpu)
 		default:
-			all = append(all, queued, cpu)
+			all = append(append(all, queued...), cpu)
 		}
 	}
 	if p.classes == nil {
@@ -93,32 +110,48 @@ func (p *Pool) rank(c Class) int {
 
 // usesQueues reports whether sessions may come to the queue pairs of a device.
 func (p *Pool) usesQueues(d *device) bool {
+	if d.security != nil && (p.classes == nil || slices.Contains(p.classes, d.queued())) {
+		return true
+	}
 	return slices.ContainsFunc(crypto.Suites(), func(s crypto.Suite) bool {
-		return d.refuses(s, false) == "" && slices.ContainsFunc(p.ways(s, false), func(w way) bool { return w.dev == d && w.class != ClassCPU })
+		return d.lacks(s, false) == "" && slices.ContainsFunc(p.ways(&ESP{Suite: s}, false), func(w way) bool { return w.dev == d && w.class != ClassCPU })
 	})
 }
 
-// Way is where a suite could be done, and why it cannot: nothing if it can.
+// Way is where the work of an SA could be done, and why it cannot: nothing if it can.
 type Way struct {
 	Device  string
 	Class   Class
+	Whole   bool // the device does all of ESP, not the crypto alone
 	Refusal string
 }
 
-// Ways lists the ways that NewSession would try for a suite, the best first.
-func (p *Pool) Ways(s crypto.Suite, esn bool) []Way {
+// Ways lists the ways that NewSession would try for an SA, the best first.
+func (p *Pool) Ways(sa *ESP) []Way {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if s.AH() {
+	if sa.Suite.AH() {
 		return []Way{{Device: libraryName, Class: ClassCPU, Refusal: p.refusesAH()}}
 	}
 	var list []Way
-	for _, w := range p.ways(s, false) {
-		listed := Way{Device: w.name(), Class: w.class}
+	for _, w := range p.ways(sa, false) {
+		listed := Way{Device: w.name(), Class: w.class, Whole: w.whole}
 		if !w.library {
-			listed.Refusal = w.dev.refuses(s, esn)
+			listed.Refusal = w.refuses(sa)
 		}
 		list = append(list, listed)
 	}
 	return list
+}
+
+// refuses says why a device cannot do its work for an SA, or nothing if it can.
+func (w way) refuses(sa *ESP) string {
+	if !w.whole {
+		return cmp.Or(w.dev.lacks(sa.Suite, sa.ESN), w.dev.full())
+	}
+	if w.dev.lost.declared {
+		return stoppedAnswering
+	}
+	_, refusal := w.dev.security.Find(LookasideProtocol, sa)
+	return cmp.Or(refusal, w.dev.full())
 }

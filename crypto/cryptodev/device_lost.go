@@ -6,16 +6,13 @@ package cryptodev
 */
 import "C"
 
-import (
-	"errors"
-	"unsafe"
-)
+import "errors"
 
 // loss is a device that has stopped answering. It may still read a session that it was given, and write to it, so sessions stay
 // in memory until it is stopped.
 type loss struct {
 	declared, stopped bool
-	limbo             []unsafe.Pointer // sessions that their users are done with
+	limbo             []*Session // that their users are done with
 }
 
 // keeps takes a session that may not be freed yet.
@@ -23,7 +20,8 @@ func (l *loss) keeps(s *Session) bool {
 	if !l.declared || l.stopped {
 		return false
 	}
-	l.limbo = append(l.limbo, s.Handle)
+	kept := *s
+	l.limbo = append(l.limbo, &kept)
 	return true
 }
 
@@ -58,8 +56,8 @@ func (p *Pool) stop(dev *device) error {
 	C.rte_cryptodev_stop(C.uint8_t(dev.id))
 	l.stopped = true
 	var errs []error
-	for _, handle := range l.limbo {
-		errs = append(errs, dev.freeSession(&Session{Device: dev.id, Handle: handle}))
+	for _, session := range l.limbo {
+		errs = append(errs, dev.freeSession(session))
 	}
 	p.live -= len(l.limbo)
 	l.limbo = nil

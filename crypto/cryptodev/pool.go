@@ -8,6 +8,7 @@ package cryptodev
 #include <rte_cryptodev.h>
 #include <rte_dev.h>
 #include "device.h"
+#include "session.h"
 */
 import "C"
 
@@ -71,7 +72,9 @@ type device struct {
 	size     uint32 // of its part of a session, octets
 	live     int    // sessions on it
 	lost     loss
-	members  []*device // of a scheduler
+	members  []*device  // of a scheduler
+	security *Security  // of a device that does all of ESP and may be asked to; else nil
+	stuck    []*Session // of security, which the device did not take back
 }
 
 // Pool is a set of running crypto devices and the memory their sessions come from.
@@ -140,6 +143,9 @@ func (p *Pool) open(options Options) error {
 		return fmt.Errorf("none of %s is on this machine: %s", strings.Join(names, ", "), p.missing[0].Missing)
 	}
 	if err := p.createSessionPool(size, each, options.Socket); err != nil {
+		return err
+	}
+	if err := p.openSecurity(options.Socket); err != nil {
 		return err
 	}
 	if err := p.openLibrary(options.Socket); err != nil {
@@ -221,6 +227,7 @@ func (p *Pool) Close() error {
 	var errs []error
 	for _, dev := range p.devices {
 		errs = append(errs, p.stop(dev))
+		dev.closeSecurity()
 		if ret := C.spcrypto_close(C.uint8_t(dev.id)); ret < 0 {
 			errs = append(errs, fmt.Errorf("%s: close: %w", dev.name, errno(ret)))
 		}
@@ -262,6 +269,8 @@ type DeviceInfo struct {
 	Queued     bool // sessions may come to its queue pairs
 	QueuePairs int
 	Sessions   int            // live on it
+	Most       int            // sessions that it has room for, 0: it names no number
+	Whole      bool           // does all of ESP
 	Suites     []crypto.Suite // that it can do
 	Refused    []Refusal
 	Lost       bool   // has stopped answering
@@ -284,9 +293,10 @@ func (p *Pool) Describe() []DeviceInfo {
 		list = append(list, p.describeLibrary())
 	}
 	for _, dev := range p.devices {
-		info := DeviceInfo{Name: dev.name, Driver: dev.driver, CPU: dev.cpu, Hardware: dev.hardware, Queued: p.usesQueues(dev), QueuePairs: p.queuePairs, Sessions: dev.live, Lost: dev.lost.declared}
+		info := DeviceInfo{Name: dev.name, Driver: dev.driver, CPU: dev.cpu, Hardware: dev.hardware, Queued: p.usesQueues(dev), QueuePairs: p.queuePairs, Sessions: dev.live,
+			Most: int(C.spcrypto_most_sessions(C.uint8_t(dev.id))), Whole: dev.security != nil, Lost: dev.lost.declared}
 		for _, s := range crypto.Suites() {
-			if reason := dev.refuses(s, false); reason != "" {
+			if reason := dev.lacks(s, false); reason != "" {
 				info.Refused = append(info.Refused, Refusal{s, reason})
 			} else {
 				info.Suites = append(info.Suites, s)

@@ -1,5 +1,6 @@
 #include "session.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include <rte_cryptodev.h>
@@ -75,6 +76,14 @@ enum spcrypto_refusal spcrypto_check(uint8_t id, const struct spcrypto_transform
 	return spcrypto_check_table(info.capabilities, transform);
 }
 
+unsigned int spcrypto_most_sessions(uint8_t id)
+{
+	struct rte_cryptodev_info info;
+
+	rte_cryptodev_info_get(id, &info);
+	return info.sym.max_nb_sessions;
+}
+
 static void fill_aead(struct rte_crypto_sym_xform *xform, const struct spcrypto_transform *transform,
 		      const uint8_t *key, int encrypt)
 {
@@ -136,6 +145,18 @@ void spcrypto_fill(struct rte_crypto_sym_xform xforms[2], const struct spcrypto_
 	}
 }
 
+void spcrypto_clear_last(struct rte_mempool *sessions, size_t from)
+{
+	unsigned int n = rte_mempool_avail_count(sessions);
+	void **all = calloc(n, sizeof(*all));
+
+	if (all != NULL && n > 0 && rte_mempool_get_bulk(sessions, all, n) == 0) {
+		explicit_bzero((uint8_t *)all[n - 1] + from, sessions->elt_size - from);
+		rte_mempool_put_bulk(sessions, all, n);
+	}
+	free(all);
+}
+
 void *spcrypto_session_create(uint8_t id, const struct spcrypto_transform *transform, const uint8_t *encr_key,
 			      const uint8_t *integ_key, int encrypt, struct rte_mempool *sessions, int *error)
 {
@@ -145,5 +166,7 @@ void *spcrypto_session_create(uint8_t id, const struct spcrypto_transform *trans
 	spcrypto_fill(xforms, transform, encr_key, integ_key, encrypt);
 	session = rte_cryptodev_sym_session_create(id, xforms, sessions);
 	*error = session == NULL ? -rte_errno : 0;
+	if (session == NULL)
+		spcrypto_clear_last(sessions, 0);
 	return session;
 }

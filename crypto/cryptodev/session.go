@@ -43,6 +43,7 @@ type Session struct {
 	Direct  bool           // true: GCM is called with the key; Suite is AES-GCM
 	Job     bool           // true: a copy of the job goes to the worker's own manager
 	CPU     bool           // true: cpu-crypto; if none of the three is: queue pair of the worker's index
+	Whole   bool           // true: the device does all of ESP, and Handle is of rte_security
 	Suite   crypto.Suite
 	ESN     bool
 	Encrypt bool
@@ -51,6 +52,7 @@ type Session struct {
 	PassedOver []PassedOver // what would have been preferred, in that order
 
 	viaDevice bool
+	esp       *ESP // nil: all that is known of the SA is said above
 	device    *device
 	library   *library
 }
@@ -73,6 +75,20 @@ func WithESN(on bool) SessionOption { return func(s *Session) { s.ESN = on } }
 // ViaDevice keeps the session on a crypto device where NewSession would prefer to have
 // libIPSec_MB called directly.
 func ViaDevice() SessionOption { return func(s *Session) { s.viaDevice = true } }
+
+// Of tells what the session is for, so that a device may do more of it than the crypto: all of ESP. Suite, ESN and direction
+// are those that NewSession is given.
+func Of(sa ESP) SessionOption { return func(s *Session) { s.esp = &sa } }
+
+// asked is what the session is asked for.
+func (s *Session) asked() *ESP {
+	var sa ESP
+	if s.esp != nil {
+		sa = *s.esp
+	}
+	sa.Suite, sa.ESN, sa.Outbound = s.Suite, s.ESN, s.Encrypt
+	return &sa
+}
 
 // ErrNoDevice means that no device can do the suite. The SA must not carry traffic.
 var ErrNoDevice = errors.New("no crypto device can do it")
@@ -97,7 +113,7 @@ func (p *Pool) NewSession(s crypto.Suite, keymat crypto.Secret, encrypt bool, op
 	if p.live == p.capacity {
 		return nil, fmt.Errorf("%w: all %d are in use, configure more SAs", ErrSessions, p.capacity)
 	}
-	if err := p.place(session, keymat.Bytes()); err != nil {
+	if err := p.place(session, keymat); err != nil {
 		return nil, fmt.Errorf("crypto session for %s: %w", s, err)
 	}
 	p.live++
@@ -105,17 +121,18 @@ func (p *Pool) NewSession(s crypto.Suite, keymat crypto.Secret, encrypt bool, op
 }
 
 // place makes the session in the first way that can do its suite.
-func (p *Pool) place(s *Session, keymat []byte) error {
+func (p *Pool) place(s *Session, keymat crypto.Secret) error {
 	if s.Suite.AH() {
-		return p.placeAH(s, keymat)
+		return p.placeAH(s, keymat.Bytes())
 	}
-	for _, w := range p.ways(s.Suite, s.viaDevice) {
-		reason := p.take(w, s, keymat)
+	asked := s.asked()
+	for _, w := range p.ways(asked, s.viaDevice) {
+		reason := p.take(w, s, asked, keymat)
 		if reason == "" {
-			s.Class = w.class
+			s.Class, s.esp = w.class, nil
 			return nil
 		}
-		s.PassedOver = append(s.PassedOver, PassedOver{Device: w.name(), Class: w.class, Reason: reason})
+		s.PassedOver = append(s.PassedOver, PassedOver{Device: w.name(), Class: w.class, Whole: w.whole, Reason: reason})
 	}
 	if len(s.PassedOver) == 0 {
 		return fmt.Errorf("%w; none is of a class that may (%v)", ErrNoDevice, p.classes)
@@ -148,17 +165,24 @@ func (p *Pool) refusesAH() string {
 }
 
 // take makes the session in one way, or says why that cannot be.
-func (p *Pool) take(w way, s *Session, keymat []byte) (reason string) {
+func (p *Pool) take(w way, s *Session, asked *ESP, keymat crypto.Secret) (reason string) {
 	var err error
 	if w.library {
-		err = p.library.createSession(s, keymat)
-	} else if reason = w.dev.refuses(s.Suite, s.ESN); reason == "" {
-		err = w.dev.createSession(s, keymat, w.class == ClassCPU, p.sessions)
+		err = p.library.createSession(s, keymat.Bytes())
+	} else if reason = w.refuses(asked); reason == "" {
+		err = w.dev.sessionBy(w, s, asked, keymat, p.sessions)
 	}
 	if err != nil {
 		return err.Error()
 	}
 	return reason
+}
+
+func (d *device) sessionBy(w way, s *Session, asked *ESP, keymat crypto.Secret, pool *C.struct_rte_mempool) error {
+	if w.whole {
+		return d.createWhole(s, asked, keymat)
+	}
+	return d.createSession(s, keymat.Bytes(), w.class == ClassCPU, pool)
 }
 
 // Free returns the session to its device, which clears the keys. No worker may use it
@@ -183,6 +207,9 @@ func (p *Pool) Free(s *Session) error {
 }
 
 func (d *device) freeSession(s *Session) error {
+	if s.Whole {
+		return d.freeWhole(s)
+	}
 	if ret := C.rte_cryptodev_sym_session_free(C.uint8_t(s.Device), s.Handle); ret < 0 {
 		return fmt.Errorf("crypto session on %s: free: %w", d.name, errno(ret))
 	}
@@ -275,10 +302,21 @@ func transformOf(s crypto.Suite, esn bool) C.struct_spcrypto_transform {
 	return t
 }
 
-// refuses says why the device cannot do the suite, or nothing if it can.
-func (d *device) refuses(s crypto.Suite, esn bool) string {
+// stoppedAnswering is why a device that is lost gets no sessions.
+const stoppedAnswering = "has stopped answering"
+
+// full says that the device has no room for another session, or nothing if it has.
+func (d *device) full() string {
+	if most := uint(C.spcrypto_most_sessions(C.uint8_t(d.id))); most > 0 && uint(d.live) >= most {
+		return fmt.Sprintf("no room for another session: %d of %d are used", d.live, most)
+	}
+	return ""
+}
+
+// lacks says why the device cannot do the crypto of a suite, or nothing if it can.
+func (d *device) lacks(s crypto.Suite, esn bool) string {
 	if d.lost.declared {
-		return "has stopped answering"
+		return stoppedAnswering
 	}
 	t := transformOf(s, esn)
 	if t.shape == C.SPCRYPTO_CHAIN && !d.chaining {

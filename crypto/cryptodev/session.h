@@ -2,6 +2,7 @@
 #ifndef SALLYPORT_CRYPTODEV_SESSION_H
 #define SALLYPORT_CRYPTODEV_SESSION_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 #include <rte_crypto.h>
@@ -43,6 +44,9 @@ enum spcrypto_refusal {
 	SPCRYPTO_NO_AUTH_SIZE,
 };
 
+/* The most sessions that the device can have, 0 for as many as there is memory for. */
+unsigned int spcrypto_most_sessions(uint8_t id);
+
 /* Asks the capabilities of the device. */
 enum spcrypto_refusal spcrypto_check(uint8_t id, const struct spcrypto_transform *transform);
 
@@ -57,5 +61,11 @@ void spcrypto_fill(struct rte_crypto_sym_xform xforms[2], const struct spcrypto_
  * integ_key_length. On failure returns NULL and sets *error to a negative errno. */
 void *spcrypto_session_create(uint8_t id, const struct spcrypto_transform *transform, const uint8_t *encr_key,
 			      const uint8_t *integ_key, int encrypt, struct rte_mempool *sessions, int *error);
+
+/*
+ * Clears a session that its driver has refused, from an offset on: it may have written keys before. The session went back to the pool, which is a ring without caches and the caller's
+ * alone, so that of all that are in it it comes last.
+ */
+void spcrypto_clear_last(struct rte_mempool *sessions, size_t from);
 
 #endif

@@ -9,6 +9,7 @@
 
 #include <rte_cryptodev.h>
 #include <rte_errno.h>
+#include <rte_memory.h>
 
 #define PAIRS 8
 #define KEPT 4096
@@ -22,7 +23,8 @@ struct pair {
 
 struct faults {
 	uint32_t kind; /* enum faulty_kind */
-	uint32_t nth, sessions;
+	uint32_t nth, sessions, most;
+	int late;
 	uint16_t n_pairs;
 	struct pair *pairs;
 };
@@ -153,24 +155,79 @@ void faulty_set(uint8_t device, enum faulty_kind kind)
 	__atomic_store_n(&table[device].kind, kind, __ATOMIC_RELAXED);
 }
 
-void faulty_sessions(uint8_t device, uint32_t nth)
+void faulty_sessions(uint8_t device, uint32_t nth, int late)
 {
 	table[device].nth = nth;
 	table[device].sessions = 0;
+	table[device].late = late;
 }
 
-/* In place of the library's, since the binary comes first. */
+void faulty_most_sessions(uint8_t device, uint32_t most)
+{
+	table[device].most = most;
+}
+
+struct search {
+	const uint8_t *octets;
+	uint32_t length, found;
+};
+
+static int search_segments(const struct rte_memseg_list *list, const struct rte_memseg *segment, size_t length, void *user)
+{
+	struct search *s = user;
+	const uint8_t *at = segment->addr, *end = at + length;
+
+	(void)list;
+	while ((at = memmem(at, (size_t)(end - at), s->octets, s->length)) != NULL) {
+		s->found++;
+		at++;
+	}
+	return 0;
+}
+
+uint32_t faulty_traces(const uint8_t *octets, uint32_t length)
+{
+	struct search s = {.octets = octets, .length = length};
+
+	rte_memseg_contig_walk(search_segments, &s);
+	return s.found;
+}
+
+/* ---- in place of the library's functions, since the binary comes first ---- */
+
+static void *library(const char *name)
+{
+	void *function = dlsym(RTLD_NEXT, name);
+
+	if (function == NULL)
+		abort();
+	return function;
+}
+
 void *rte_cryptodev_sym_session_create(uint8_t device, struct rte_crypto_sym_xform *xforms, struct rte_mempool *pool)
 {
 	void *(*next)(uint8_t, struct rte_crypto_sym_xform *, struct rte_mempool *);
 	struct faults *f = &table[device];
+	const int fails = f->nth > 0 && ++f->sessions % f->nth == 0;
+	void *session = NULL;
 
-	if (f->nth > 0 && ++f->sessions % f->nth == 0) {
-		rte_errno = ENOTSUP;
-		return NULL;
-	}
-	*(void **)&next = dlsym(RTLD_NEXT, "rte_cryptodev_sym_session_create");
-	if (next == NULL)
-		abort();
-	return next(device, xforms, pool);
+	*(void **)&next = library("rte_cryptodev_sym_session_create");
+	if (!fails || f->late)
+		session = next(device, xforms, pool);
+	if (!fails)
+		return session;
+	if (session != NULL)
+		rte_mempool_put(pool, session);
+	rte_errno = ENOTSUP;
+	return NULL;
+}
+
+void rte_cryptodev_info_get(uint8_t device, struct rte_cryptodev_info *info)
+{
+	void (*next)(uint8_t, struct rte_cryptodev_info *);
+
+	*(void **)&next = library("rte_cryptodev_info_get");
+	next(device, info);
+	if (table[device].most > 0)
+		info->sym.max_nb_sessions = table[device].most;
 }

@@ -1,5 +1,5 @@
-// Package faulty lets crypto devices misbehave, for tests alone: by DPDK's own callbacks between a driver and its user, and by a
-// definition of the function that makes sessions, which in a binary that has this package comes before DPDK's.
+// Package faulty lets crypto devices misbehave, for tests alone: by DPDK's own callbacks between a driver and its user, and by
+// definitions of the functions that make sessions and say what a device has, which in a binary that has this package come before DPDK's.
 package faulty
 
 /*
@@ -62,4 +62,15 @@ func (d *Device) Detach() error {
 func (d *Device) Set(f Fault) { C.faulty_set(d.id, uint32(f)) }
 
 // FailSessions lets each nth session fail from now on; 0: none.
-func (d *Device) FailSessions(nth int) { C.faulty_sessions(d.id, C.uint32_t(nth)) }
+func (d *Device) FailSessions(nth int) { C.faulty_sessions(d.id, C.uint32_t(nth), 0) }
+
+// FailSessionsLate lets them fail when the driver has written the keys, which it does not wipe.
+func (d *Device) FailSessionsLate(nth int) { C.faulty_sessions(d.id, C.uint32_t(nth), 1) }
+
+// HasRoomFor lets the device say that it can have so many sessions; 0: what its driver says.
+func (d *Device) HasRoomFor(sessions int) { C.faulty_most_sessions(d.id, C.uint32_t(sessions)) }
+
+// Traces is how often octets stand in DPDK's memory.
+func Traces(octets []byte) int {
+	return int(C.faulty_traces((*C.uint8_t)(&octets[0]), C.uint32_t(len(octets))))
+}

@@ -21,7 +21,11 @@ int faulty_attach(uint8_t device, uint16_t queue_pairs);
 int faulty_detach(uint8_t device);
 /* What was kept comes back when it is set to FAULTY_NONE. */
 void faulty_set(uint8_t device, enum faulty_kind kind);
-/* Lets each nth session fail, 0: none. */
-void faulty_sessions(uint8_t device, uint32_t nth);
+/* Lets each nth session fail, 0: none. With `late` the driver has written the keys by then. */
+void faulty_sessions(uint8_t device, uint32_t nth, int late);
+/* What the device says is the most sessions that it can have, 0: what its driver says. */
+void faulty_most_sessions(uint8_t device, uint32_t most);
+/* How often so many octets, at least 1, stand in DPDK's memory. */
+uint32_t faulty_traces(const uint8_t *octets, uint32_t length);
 
 #endif

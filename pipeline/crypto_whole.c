@@ -1,0 +1,190 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * All of ESP by a crypto device (rte_security, lookaside protocol): outbound it gets the inner packet and gives back the outer one, inbound the other way around. Number, IV and replay
+ * window are the device's. Numbers are reserved here all the same, one for each packet that it is offered, so that none of the device's is beyond the SA's limit. Nobody else seals or
+ * opens packets of such an SA: without the device there is none.
+ */
+
+#include "crypt.h"
+#include "mss.h"
+#include "sequence.h"
+#include "whole.h"
+
+static struct rte_crypto_op *prepare(struct rte_mbuf *m, void *session)
+{
+	struct sp_mbuf_priv *priv = sp_priv(m);
+
+	priv->op = (struct rte_crypto_op){
+		.type = RTE_CRYPTO_OP_TYPE_SYMMETRIC,
+		.status = RTE_CRYPTO_OP_STATUS_NOT_PROCESSED,
+		.sess_type = RTE_CRYPTO_OP_SECURITY_SESSION,
+		.phys_addr = m->buf_iova + (rte_iova_t)((const uint8_t *)&priv->op - (const uint8_t *)m->buf_addr),
+	};
+	priv->sym = (struct rte_crypto_sym_op){.m_src = m, .session = session};
+	return &priv->op;
+}
+
+/* ---- outbound ---- */
+
+void sp_whole_seal(struct sp_worker *w, struct sp_sa_out *sa, const struct sp_adjacency *next, struct sp_packet **packets, uint32_t n)
+{
+	const int ipv6 = sp_is_ipv6(packets[0]->l3); /* a burst has one IP version */
+	const struct sp_fields fields = sp_fields_of(&sa->encapsulation);
+	const uint16_t mtu = sp_sa_out_mtu(sa, next), mss = sp_mss_out(sa, mtu, ipv6);
+	const uint64_t sequence = sp_reserve(w, sa, packets, &n);
+	struct rte_crypto_op *ops[SP_BURST];
+	uint64_t bytes = 0;
+	uint32_t good = 0;
+
+	for (uint32_t i = 0; i < n; i++) {
+		struct sp_packet *p = packets[i];
+		struct sp_mbuf_priv *priv = sp_priv(p->mbuf);
+		const uint32_t total = sp_whole_total(sa, p->length);
+
+		priv->cut = total > mtu;
+		if (unlikely(!sp_whole_enters(sa, p, ipv6, total) || (priv->cut && !sp_cut_after(w, sa, &fields, p)))) {
+			sp_outbound_reject(w, sa, mtu, p, total);
+			continue;
+		}
+		sp_mbuf_bounds(p->mbuf, p->l3, p->length);
+		sp_set_mark_sa(p->mbuf, sa->subject); /* as long as it is with the device */
+		sp_mss_clamp(p, mss);
+		sp_whole_take_hop(p, ipv6);
+		priv->decrypted = 0;
+		priv->sa = sa;
+		priv->sequence = sequence + good;
+		bytes += p->length;
+		ops[good++] = prepare(p->mbuf, sa->transform.session);
+	}
+	sp_reserved(sa, sequence, good);
+	if (unlikely(good == 0))
+		return;
+	sp_add(sa->shared, &sa->packets, good);
+	sp_add(sa->shared, &sa->bytes, bytes);
+	__atomic_store_n(&sa->last_use, w->now, __ATOMIC_RELAXED);
+	sp_queue_put(w, sa->transform.device, ops, good);
+}
+
+static uint32_t outer_length(const struct sp_sa_out *sa)
+{
+	return sa->outer == SP_IPV6 ? SP_IPV6_LENGTH : SP_IPV4_LENGTH;
+}
+
+/* Whether the device has made ESP of the SA, as it says: what it left as it was must not leave. */
+static int is_sealed(const struct sp_sa_out *sa, const struct rte_mbuf *m)
+{
+	const uint8_t *ip = rte_pktmbuf_mtod(m, const uint8_t *);
+	const uint32_t esp = outer_length(sa) + (sa->udp ? SP_UDP_LENGTH : 0);
+
+	if (m->nb_segs != 1 || m->data_off < SP_L2_LENGTH || m->data_len < sa->header_length + SP_ESP_TRAILER + sa->transform.icv_length)
+		return 0;
+	return sp_is_ipv6(ip) == (sa->outer == SP_IPV6) && sp_ip_length(ip) == m->data_len && sp_load32(ip + esp) == sa->transform.spi_be &&
+	       ip[sa->outer == SP_IPV6 ? SP_IPV6_NEXT_HEADER : SP_IPV4_PROTOCOL] == (sa->udp ? SP_PROTOCOL_UDP : SP_PROTOCOL_ESP);
+}
+
+/* The device knows the ends of the tunnel as they were when the SA was made. */
+static void readdress(const struct sp_sa_out *sa, uint8_t *ip)
+{
+	const uint8_t *header = sp_outer_header(sa);
+	const uint32_t length = outer_length(sa), addresses = sa->outer == SP_IPV6 ? 2 * SP_IPV6_ADDRESS : 8;
+
+	memcpy(ip + length - addresses, header + length - addresses, addresses);
+	if (sa->udp)
+		memcpy(ip + length, header + length, 4);
+	if (sa->outer == SP_IPV4)
+		sp_ipv4_set_checksum(ip);
+}
+
+/* What is cut has an ID (RFC 6864 4). */
+static void let_cut(const struct sp_sa_out *sa, uint8_t *ip, uint64_t sequence)
+{
+	if (sa->outer == SP_IPV6)
+		return;
+	sp_store16(ip + 4, rte_cpu_to_be_16((uint16_t)sequence));
+	sp_store16(ip + 6, 0);
+	sp_ipv4_set_checksum(ip);
+}
+
+void sp_whole_sealed(struct sp_worker *w, struct sp_sa_out *sa, struct rte_crypto_op **ops, uint32_t n)
+{
+	struct rte_mbuf *mbufs[SP_BURST];
+	uint32_t good = 0;
+
+	for (uint32_t i = 0; i < n; i++) {
+		struct rte_mbuf *m = ops[i]->sym->m_src;
+		const struct sp_mbuf_priv *priv = sp_priv(m);
+		uint8_t *ip = rte_pktmbuf_mtod(m, uint8_t *);
+
+		sp_mbuf_unpoison(m);
+		if (unlikely(ops[i]->status != RTE_CRYPTO_OP_STATUS_SUCCESS || !is_sealed(sa, m))) {
+			sp_drop_out(w, sa, m, SP_DROP_CRYPTO_ERROR);
+			continue;
+		}
+		if (unlikely(__atomic_load_n(&sa->moved, __ATOMIC_RELAXED) != NULL))
+			readdress(sa, ip);
+		if (unlikely(priv->cut))
+			let_cut(sa, ip, priv->sequence);
+		sp_mbuf_bounds(m, ip - SP_L2_LENGTH, SP_L2_LENGTH + (uint32_t)m->data_len);
+		sp_set_mark_sa(m, 0);
+		mbufs[good++] = m;
+	}
+	sp_outbound_sealed(w, sa, mbufs, good);
+}
+
+/* ---- inbound ---- */
+
+void sp_whole_open(struct sp_worker *w, struct sp_sa_in *sa, const struct sp_esp *packets, uint32_t n)
+{
+	struct rte_crypto_op *ops[SP_BURST];
+
+	for (uint32_t i = 0; i < n; i++) {
+		const struct sp_esp *p = &packets[i];
+		struct sp_mbuf_priv *priv = sp_priv(p->mbuf);
+		const uint32_t front = p->headers + (p->form == SP_FORM_UDP ? SP_UDP_LENGTH : 0u);
+
+		sp_mbuf_bounds(p->mbuf, p->esp - front, front + p->length);
+		sp_set_mark_sa(p->mbuf, sa->subject);
+		priv->decrypted = 1;
+		priv->sa = sa;
+		ops[i] = prepare(p->mbuf, sa->transform.session);
+	}
+	sp_queue_put(w, sa->transform.device, ops, n);
+}
+
+/* Why a packet that the device gives back is lost, SP_PASS for one that it has opened. The device does not say what was replayed. */
+static uint8_t judge(const struct rte_crypto_op *op, const struct rte_mbuf *m)
+{
+	if (op->status == RTE_CRYPTO_OP_STATUS_AUTH_FAILED)
+		return SP_DROP_AUTH_FAILED;
+	return op->status == RTE_CRYPTO_OP_STATUS_SUCCESS && m->nb_segs == 1 && m->data_off >= SP_L2_LENGTH ? SP_PASS : SP_DROP_CRYPTO_ERROR;
+}
+
+void sp_whole_opened(struct sp_worker *w, struct sp_sa_in *sa, struct rte_crypto_op **ops, uint32_t n)
+{
+	struct sp_esp packets[SP_BURST];
+	struct sp_packet inner[SP_BURST];
+	struct sp_packet6 wide[SP_BURST];
+	uint32_t good = 0, n_wide = 0;
+
+	for (uint32_t i = 0; i < n; i++) {
+		struct rte_mbuf *m = ops[i]->sym->m_src;
+		uint8_t *ip = rte_pktmbuf_mtod(m, uint8_t *), reason = judge(ops[i], m);
+
+		sp_mbuf_unpoison(m);
+		if (unlikely(reason != SP_PASS)) {
+			sp_sa_in_drop(w, sa, m, reason);
+			continue;
+		}
+		packets[good++] = (struct sp_esp){.mbuf = m, .esp = ip - SP_ESP_LENGTH, .length = m->data_len, .form = SP_FORM_OPENED};
+		sp_mbuf_bounds(m, ip - SP_L2_LENGTH, SP_L2_LENGTH + (uint32_t)m->data_len);
+		sp_set_mark_sa(m, 0);
+	}
+	if (unlikely(good == 0))
+		return;
+	n = sp_whole_unpack(w, sa, packets, &good, inner, wide, &n_wide);
+	if (n > 0)
+		sp_process(w, inner, n);
+	if (n_wide > 0)
+		sp_process6(w, wide, n_wide);
+}
