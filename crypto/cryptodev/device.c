@@ -1,11 +1,13 @@
 #include "device.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <rte_cryptodev.h>
 #include <rte_errno.h>
 #include <rte_lcore.h>
+#include <rte_ring.h>
 
 int spcrypto_eal_running(void)
 {
@@ -55,10 +57,43 @@ int spcrypto_start(uint8_t id, uint16_t queue_pairs, uint32_t descriptors, int s
 	return rte_cryptodev_start(id);
 }
 
-int spcrypto_close(uint8_t id)
+/* Rings that drivers make for what they have finished, by the number of the device and of the queue pair. */
+static const char *const rings[] = {"openssl_pmd_%u_qp_%u", "null_crypto_pmd_%u_qp_%u"};
+
+/*
+ * Closing a software device, or removing it, leaves its queue pairs in memory (22.11), and the next device of its number finds a ring there, which may be too short. The driver releases
+ * those that are too many when it is configured for fewer. One is the fewest.
+ */
+static int release_queue_pairs(uint8_t id, int socket)
 {
+	struct rte_cryptodev_config config;
+
+	if (rte_cryptodev_queue_pair_count(id) <= 1)
+		return 0;
+	memset(&config, 0, sizeof(config));
+	config.socket_id = socket;
+	config.nb_queue_pairs = 1;
+	config.ff_disable = RTE_CRYPTODEV_FF_ASYMMETRIC_CRYPTO;
+	return rte_cryptodev_configure(id, &config);
+}
+
+void spcrypto_forget_ring(uint8_t id)
+{
+	char name[RTE_RING_NAMESIZE];
+
+	for (unsigned int i = 0; i < RTE_DIM(rings); i++) {
+		(void)snprintf(name, sizeof(name), rings[i], id, 0u);
+		rte_ring_free(rte_ring_lookup(name));
+	}
+}
+
+int spcrypto_close(uint8_t id, int socket, int ours)
+{
+	int ret;
+
 	rte_cryptodev_stop(id);
-	return rte_cryptodev_close(id);
+	ret = ours ? release_queue_pairs(id, socket) : 0;
+	return ret == 0 ? rte_cryptodev_close(id) : ret;
 }
 
 struct rte_mempool *spcrypto_session_pool(const char *name, uint32_t count, uint32_t session_size, int socket, int *error)

@@ -23,7 +23,11 @@ int spcrypto_configure(uint8_t id, uint16_t queue_pairs, int socket, struct spcr
 
 int spcrypto_start(uint8_t id, uint16_t queue_pairs, uint32_t descriptors, int socket, struct rte_mempool *sessions);
 
-int spcrypto_close(uint8_t id);
+/* Stops and closes a device that has been started. Of one that is ours, and going to be removed, queue pairs are released. */
+int spcrypto_close(uint8_t id, int socket, int ours);
+
+/* The ring of the one queue pair that is left of a software device of that number, which is removed. */
+void spcrypto_forget_ring(uint8_t id);
 
 struct rte_mempool *spcrypto_session_pool(const char *name, uint32_t count, uint32_t session_size, int socket, int *error);
 

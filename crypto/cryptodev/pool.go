@@ -66,6 +66,7 @@ type device struct {
 	driver   string
 	id       uint8
 	created  bool // by us, so ours to remove
+	started  bool
 	cpu      bool
 	chaining bool
 	hardware bool   // of its own, not the CPU's
@@ -87,6 +88,7 @@ type Pool struct {
 	sessions   *C.struct_rte_mempool
 	queuePairs int
 	queueLen   int
+	socket     int
 	capacity   int
 	live       int
 	classes    []Class
@@ -113,7 +115,7 @@ func Open(options Options) (*Pool, error) {
 	if C.spcrypto_eal_running() == 0 {
 		return nil, errors.New("crypto devices: the EAL is not running, start it first")
 	}
-	pool := &Pool{queuePairs: options.QueuePairs, queueLen: options.Descriptors, capacity: options.Sessions, classes: options.Classes}
+	pool := &Pool{queuePairs: options.QueuePairs, queueLen: options.Descriptors, socket: options.Socket, capacity: options.Sessions, classes: options.Classes}
 	if err := pool.open(options); err != nil {
 		return nil, errors.Join(fmt.Errorf("crypto devices: %w", err), pool.Close())
 	}
@@ -157,6 +159,7 @@ func (p *Pool) open(options Options) error {
 		if ret < 0 {
 			return fmt.Errorf("%s: start with %d queue pairs of %d: %w", dev.name, options.QueuePairs, options.Descriptors, errno(ret))
 		}
+		dev.started = true
 	}
 	return nil
 }
@@ -228,10 +231,7 @@ func (p *Pool) Close() error {
 	for _, dev := range p.devices {
 		errs = append(errs, p.stop(dev))
 		dev.closeSecurity()
-		if ret := C.spcrypto_close(C.uint8_t(dev.id)); ret < 0 {
-			errs = append(errs, fmt.Errorf("%s: close: %w", dev.name, errno(ret)))
-		}
-		errs = append(errs, dev.remove())
+		errs = append(errs, dev.close(p.socket), dev.remove())
 	}
 	p.devices = nil
 	if p.library != nil {
@@ -243,8 +243,23 @@ func (p *Pool) Close() error {
 	return errors.Join(errs...)
 }
 
-// remove deletes a virtual device that openDevice created, and those that stand behind it.
+// close ends what was started.
+func (d *device) close(socket int) error {
+	if !d.started {
+		return nil
+	}
+	if ret := C.spcrypto_close(C.uint8_t(d.id), C.int(socket), truth(d.created)); ret < 0 {
+		return fmt.Errorf("%s: close: %w", d.name, errno(ret))
+	}
+	return nil
+}
+
+// remove deletes a virtual device that openDevice created, and those that stand behind it. A scheduler that was never started stays: its driver does not survive
+// to be removed then (22.11).
 func (d *device) remove() error {
+	if len(d.members) > 0 && !d.started {
+		return nil
+	}
 	if !d.created {
 		return d.removeMembers()
 	}
@@ -253,6 +268,7 @@ func (d *device) remove() error {
 	if ret := C.rte_eal_hotplug_remove(vdevBus, name); ret < 0 {
 		return fmt.Errorf("%s: removing it: %w", d.name, errno(ret))
 	}
+	C.spcrypto_forget_ring(C.uint8_t(d.id))
 	return d.removeMembers()
 }
 
