@@ -86,7 +86,7 @@ func (d *Dataplane) tryInline(sa *association, outbound bool) error {
 	if err := noInline(sa); err != nil {
 		return err
 	}
-	hop, ok := nextHop(d.policy.routes, child.Remote.Addr())
+	hop, ok := nextHop(d.routesToPeers(), child.Remote.Addr())
 	if !ok {
 		return errors.New("no route to the peer says which port")
 	}
@@ -104,6 +104,14 @@ func (d *Dataplane) tryInline(sa *association, outbound bool) error {
 	}
 	sa.inline.InlineSession = session
 	return nil
+}
+
+// routesToPeers are those in force. SAs with keys of the operator's are there before the first policy is, whose routes then count.
+func (d *Dataplane) routesToPeers() []hop {
+	if d.policy.spd == nil && d.prepared != nil {
+		return d.prepared.next.routes
+	}
+	return d.policy.routes
 }
 
 // noInline says why an SA can have no session of a port of either kind.

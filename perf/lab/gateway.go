@@ -41,6 +41,7 @@ type GatewayOptions struct {
 	MOBIKE       bool          // either end may change its address (RFC 4555)
 	ManualSAs    string        // SAs with keys given by hand, as YAML, in place of the peer; Policy then says what they protect
 	Peers        string        // peers, and other keys of a configuration, as YAML, in place of the peer
+	Env          []string      // added to its environment
 }
 
 // Gateway is a Sallyport gateway of one site.
@@ -207,7 +208,7 @@ func (g *Gateway) start() error {
 	if g.options.ManualSAs != "" || runtime.NumCPU() == 1 { // as when a test runs pinned to one core, which a worker then shares
 		args = append(args, "--lab")
 	}
-	process, err := g.Site.Gateway.Start(Command{Name: fmt.Sprintf("gw-%s-%d", g.Site.Name, g.starts), Args: args})
+	process, err := g.Site.Gateway.Start(Command{Name: fmt.Sprintf("gw-%s-%d", g.Site.Name, g.starts), Args: args, Env: g.options.Env})
 	g.Process = process
 	if err != nil || !g.options.Tap {
 		return err

@@ -41,42 +41,58 @@ func TestKernelMatrix(t *testing.T) {
 	var m *matrix
 	for chunk := range slices.Chunk(cases, matrixChunk) {
 		if m == nil {
-			m = newMatrix(t, chunk)
+			m = newMatrix(t)
+			m.startGateway(t, chunk, lab.GatewayOptions{Binary: binary(t)})
 		} else if err := m.gateway.Reload(t.Context(), m.policy(chunk), m.sas(chunk)); err != nil {
 			t.Fatal(err)
 		}
-		var tunnels []peers.ManualTunnel
-		for number, c := range chunk {
-			tunnels = append(tunnels, c.Tunnel(m.A, m.B, number))
-		}
-		if err := peers.InstallTunnels(t.Context(), m.guest, tunnels...); err != nil {
-			t.Fatal(err)
-		}
-		var err error
-		if m.capture, err = m.Capture(lab.CaptureOptions{Snap: 256}); err != nil {
-			t.Fatal(err)
-		}
-		for number, c := range chunk {
-			t.Run(c.Name(), func(t *testing.T) { m.run(t, c, number, tunnels[number]) })
-		}
-		m.verify(t)
+		m.runAll(t, chunk, m.run)
 	}
 }
 
-// newMatrix starts the guest and, with the first cases, the gateway.
-func newMatrix(t *testing.T, first []peers.Case) *matrix {
+// runAll carries out the cases that the gateway has, and gives the guest its ends of them.
+func (m *matrix) runAll(t *testing.T, cases []peers.Case, run func(t *testing.T, c peers.Case, number int, tunnel peers.ManualTunnel)) {
 	t.Helper()
-	m := &matrix{Sites: newSites(t, lab.RawGateway, lab.RawGateway)}
-	var err error
-	m.gateway, err = m.StartGateway(m.A, lab.GatewayOptions{Binary: binary(t), PSK: testPSK, IPv6: true, Policy: m.policy(first), ManualSAs: m.sas(first)})
-	if err != nil {
+	var tunnels []peers.ManualTunnel
+	for number, c := range cases {
+		tunnels = append(tunnels, c.Tunnel(m.A, m.B, number))
+	}
+	if err := peers.InstallTunnels(t.Context(), m.guest, tunnels...); err != nil {
 		t.Fatal(err)
 	}
+	if err := m.gateway.WaitReady(t.Context(), tunnelLimit); err != nil {
+		t.Fatal(err)
+	}
+	var err error
+	if m.capture, err = m.Capture(lab.CaptureOptions{Snap: 256}); err != nil {
+		t.Fatal(err)
+	}
+	for number, c := range cases {
+		t.Run(c.Name(), func(t *testing.T) { run(t, c, number, tunnels[number]) })
+	}
+	m.verify(t)
+}
+
+// startGateway starts the gateway with its ends of the cases.
+func (m *matrix) startGateway(t *testing.T, cases []peers.Case, o lab.GatewayOptions) {
+	t.Helper()
+	o.PSK, o.IPv6, o.Policy, o.ManualSAs = testPSK, true, m.policy(cases), m.sas(cases)
+	var err error
+	if m.gateway, err = m.StartGateway(m.A, o); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// newMatrix starts the guest.
+func newMatrix(t *testing.T) *matrix {
+	t.Helper()
+	m := &matrix{Sites: newSites(t, lab.RawGateway, lab.RawGateway)}
 	t.Cleanup(func() {
-		if t.Failed() {
+		if t.Failed() && m.gateway != nil {
 			t.Logf("gateway: %s", m.gateway.Diagnosis(context.Background()))
 		}
 	})
+	var err error
 	speakIPv6(t, m.A.Host, netip.PrefixFrom(m.A.HostAddress6, m.A.LAN6.Bits()), m.A.LANAddress6, netip.MustParsePrefix("::/0"))
 	if m.guest, err = peers.StartGuest(t.Context(), m.Lab, m.B.Gateway, "guest-b", lab.WANLink); err != nil {
 		t.Fatal(err)
@@ -92,9 +108,6 @@ func newMatrix(t *testing.T, first []peers.Case) *matrix {
 		hosts = append(hosts, peers.Case{}.Host(m.B, number), peers.Case{Inner6: true}.Host(m.B, number))
 	}
 	if err := m.guest.ServeEcho(t.Context(), true, hosts...); err != nil {
-		t.Fatal(err)
-	}
-	if err := m.gateway.WaitReady(t.Context(), tunnelLimit); err != nil {
 		t.Fatal(err)
 	}
 	return m

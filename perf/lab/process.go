@@ -117,13 +117,45 @@ func (p *Process) Stop(limit time.Duration) error {
 	select {
 	case <-p.done:
 	case <-time.After(limit):
-		p.Kill()
-		return fmt.Errorf("lab: expected %s to end within %v of SIGTERM, it was killed; end of its log:\n%s", p.Name, limit, p.Tail())
+		threads := p.threads()
+		p.Signal(syscall.SIGQUIT) // a program in Go says where its goroutines are
+		select {
+		case <-p.done:
+		case <-time.After(stackLimit):
+			p.Kill()
+		}
+		return fmt.Errorf("lab: expected %s to end within %v of SIGTERM, it was killed; its threads:\n%s\nits log:\n%s", p.Name, limit, threads, p.Log())
 	}
 	if p.err != nil {
 		return fmt.Errorf("lab: %s ended with %w; end of its log:\n%s", p.Name, p.err, p.Tail())
 	}
 	return nil
+}
+
+// stackLimit is how long a program that does not end has for saying why.
+const stackLimit = 10 * time.Second
+
+// threads is where the kernel has each thread of the process: its name, its state, and what it sleeps in.
+func (p *Process) threads() string {
+	p.mu.Lock() // the number is nobody else's meanwhile
+	defer p.mu.Unlock()
+	if p.exited {
+		return "it has ended"
+	}
+	var all strings.Builder
+	tasks, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*", p.pid)) // the pattern is well-formed
+	for _, task := range tasks {
+		fmt.Fprintf(&all, "%s:", filepath.Base(task))
+		for _, file := range []string{"stat", "wchan", "syscall", "stack"} {
+			said, err := os.ReadFile(filepath.Join(task, file))
+			if err != nil {
+				said = []byte(err.Error())
+			}
+			fmt.Fprintf(&all, " %s: %s", file, strings.TrimSpace(string(said)))
+		}
+		all.WriteByte('\n')
+	}
+	return all.String()
 }
 
 // Done is closed when the process has ended.
