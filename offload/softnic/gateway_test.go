@@ -68,6 +68,12 @@ func (g *gateway) mac(port int, neighbour bool) net.HardwareAddr {
 // newGateway makes one, with a NIC if there are options for it.
 func newGateway(t *testing.T, site int, o *softnic.Options, protocol bool, pool *cryptodev.Pool) *gateway {
 	t.Helper()
+	return newGatewayBy(t, site, o, protocol, pool, func(g *gateway) pipeline.Inline { return g })
+}
+
+// newGatewayBy makes one whose sessions of the NIC somebody makes.
+func newGatewayBy(t *testing.T, site int, o *softnic.Options, protocol bool, pool *cryptodev.Pool, by func(*gateway) pipeline.Inline) *gateway {
+	t.Helper()
 	gateways++
 	g := &gateway{t: t, site: site, protocol: protocol, open: map[*program.Session]*program.Rule{}}
 	name := fmt.Sprintf("gw%d", gateways)
@@ -91,7 +97,7 @@ func newGateway(t *testing.T, site int, o *softnic.Options, protocol bool, pool 
 	cfg := pipeline.Config{Ports: specs, Workers: 1, FlowEntries: 1024, MaxSAs: 64, MaxCells: 16, MaxAdjacencies: 64, Pool: g.pool, Crypto: pool}
 	if o != nil {
 		g.attach(*o)
-		cfg.Inline = g
+		cfg.Inline = by(g)
 	}
 	if g.d, err = pipeline.New(cfg); err != nil {
 		t.Fatal(err)
