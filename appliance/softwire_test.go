@@ -73,7 +73,7 @@ func (r *rig) sendMany(g *rigGateway, from, to string, count int) {
 // A whole gateway and a host that knows no IPsec. 10,000 packets: those that wait leave in clear and in order after four
 // messages, the rest was dropped and counted. Then the host's own packets come in, another port's do not; a datagram to our
 // IKE port ends all that at once, and every view says what passed.
-// S-044, S-046, S-049, S-051, S-054, S-055, S-101
+// S-044, S-046, S-049, S-051, S-053, S-054, S-055, S-101
 func TestClearTextThroughAWholeGateway(t *testing.T) {
 	const lan, server = "203.0.113.7", "192.0.2.66"
 	r := newRig(t, softSite()+"# card: both\n")

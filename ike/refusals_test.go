@@ -34,13 +34,19 @@ func TestNoAdditionalSAs(t *testing.T) {
 }
 
 // A peer with as many IKE SAs as it wants refuses the rekey of one. The old one goes on meanwhile, and is tried again.
+// S-087, of one peer
 func TestNoAdditionalIKESAs(t *testing.T) {
 	l := up(t, nil, func(c *Config) { c.Limits.IKEPerPeer = 1 })
+	most := 0
+	l.twist = func(_ *end, payload []byte) []byte {
+		most = max(most, len(l.b.engine.byName["a"].sas))
+		return payload
+	}
 	l.a.rekey(rekeyIKE)
 	l.pass(time.Minute, true)
 	l.established("net")
-	if l.lost != 0 || l.a.count(Failed, FailNoAdditionalSAs) == 0 || l.b.count(Refused, RefuseIKESAs) == 0 {
-		t.Errorf("%d packets lost\n%s", l.lost, l.a.story())
+	if most != 1 || l.lost != 0 || l.a.count(Failed, FailNoAdditionalSAs) == 0 || l.b.count(Refused, RefuseIKESAs) == 0 {
+		t.Errorf("%d IKE SAs with one peer, %d packets lost\n%s", most, l.lost, l.a.story())
 	}
 }
 

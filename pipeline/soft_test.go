@@ -202,7 +202,7 @@ func TestSoftSA(t *testing.T) { // S-046
 
 // Before offload comes the question what kind of SA it is: for soft SAs and their traffic no session is made and no operation
 // queued, on any device; each is counted as skipped. The SA that takes their place has both.
-func TestSoftSAIsNotOffloaded(t *testing.T) { // S-101
+func TestSoftSAIsNotOffloaded(t *testing.T) { // S-051, S-101
 	r := newRig(t, rigOptions{rules: []rule{filesRule}, crypto: fallbackCrypto})
 	r.setCell("site", CellHold)
 	sessions := func() (n int) {
@@ -258,11 +258,19 @@ func TestSoftSAEndsWithTheFirstSA(t *testing.T) {
 		}
 		r.ref.soft = map[softTraffic]bool{}
 		child := r.child("site", "aes128gcm16", first == "inbound")
+		generation := r.d.Generation()
+		wantNew := func() {
+			if r.d.Generation() == generation {
+				t.Errorf("%s SA: what the flow caches remember is still in force", first)
+			}
+		}
 		if first == "inbound" {
 			r.inbound(child)
+			wantNew()
 			r.wantHeld(lan, out)
 		} else {
 			far := r.outbound(child)
+			wantNew()
 			r.opened(far, r.wantForward(lan, out, wan), 60)
 			if err := r.d.AddSoft([]SoftSA{soft}); err == nil {
 				t.Error("a soft SA for a tunnel that has an SA")

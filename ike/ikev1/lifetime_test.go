@@ -152,7 +152,7 @@ func (l *link) slowly(delay time.Duration) {
 }
 
 // S-081: a pair that nobody uses is there 299 s after its last packet and gone after 300 s, at both ends; the next packet begins a quick mode, on the ISAKMP SA that is
-// still there. One that is always up stays.
+// still there. One that is always up stays. C-04: with traffic a pair outlives 300 s, unlike a soft SA.
 func TestIdle(t *testing.T) {
 	idle := func(c *ike.Config) {
 		c.Peers[0].Children[0].Start, c.Peers[0].Children[0].IdleTimeout = ike.StartOnDemand, 0 // the default

@@ -91,6 +91,19 @@ func TestOnePlaceForEachEnd(t *testing.T) {
 	}
 }
 
+// S-087, of one peer: it has as many ISAKMP SAs as the limit says, and what it sends by those that are there arrives.
+func TestISAKMPSAsOfAPeerAreLimited(t *testing.T) {
+	l := up(t, nil, func(c *ike.Config) { c.Limits.IKEPerPeer = 1 })
+	most := 0
+	l.b.then = func() { most = max(most, len(l.b.engine.peers[0].sas)) }
+	l.a.step(ike.Rekey{Peer: "b"})
+	l.busy(time.Minute, time.Second)
+	l.established()
+	if most != 1 || l.lost != 0 || l.b.count(ike.Refused, ike.RefuseIKESAs) == 0 {
+		t.Errorf("%d ISAKMP SAs with one peer, %d packets lost\n%s", most, l.lost, l.b.story())
+	}
+}
+
 // C-18: all ports of an address, one of which has an established ISAKMP SA: 5 of that and 35 of the others, whatever else comes; and the peer goes on.
 func TestAllPortsOfAnAddress(t *testing.T) {
 	l := up(t, nil, nil)
