@@ -172,15 +172,41 @@ struct search {
 	uint32_t length, found;
 };
 
-static int search_segments(const struct rte_memseg_list *list, const struct rte_memseg *segment, size_t length, void *user)
-{
-	struct search *s = user;
-	const uint8_t *at = segment->addr, *end = at + length;
+#define PAGE 4096
 
-	(void)list;
+/* Most of the memory was never used, and is passed over a page at a time. Returns where there is something, or the end. */
+static const uint8_t *skip_zeros(const uint8_t *at, const uint8_t *end)
+{
+	while (end - at >= PAGE && at[0] == 0 && memcmp(at, at + 1, PAGE - 1) == 0)
+		at += PAGE;
+	return at;
+}
+
+static const uint8_t *skip_used(const uint8_t *at, const uint8_t *end)
+{
+	while (end - at >= PAGE && skip_zeros(at, at + PAGE) == at)
+		at += PAGE;
+	return end - at < PAGE ? end : at;
+}
+
+static void search_run(struct search *s, const uint8_t *at, const uint8_t *end)
+{
 	while ((at = memmem(at, (size_t)(end - at), s->octets, s->length)) != NULL) {
 		s->found++;
 		at++;
+	}
+}
+
+static int search_segments(const struct rte_memseg_list *list, const struct rte_memseg *segment, size_t length, void *user)
+{
+	const uint8_t *at = segment->addr, *end = at + length;
+
+	(void)list;
+	while ((at = skip_zeros(at, end)) < end) {
+		const uint8_t *next = skip_used(at, end);
+
+		search_run(user, at, next);
+		at = next;
 	}
 	return 0;
 }

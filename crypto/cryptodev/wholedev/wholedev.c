@@ -34,7 +34,7 @@ struct device {
 	struct pair pairs[PAIRS];
 };
 
-/* No more than tests of one process make; a place is used once. */
+/* Those that are offered; a place without a name is free. */
 static struct device devices[DEVICES];
 static uint32_t n_devices;
 
@@ -216,12 +216,15 @@ static void describe(struct device *d, struct rte_security_capability *c, int ou
 
 int wholedev_offer(const char *name, const struct wholedev_options *options)
 {
-	struct device *d = &devices[n_devices];
-	struct rte_security_capability *c = d->capabilities;
+	struct device *d = named("");
+	struct rte_security_capability *c;
 
-	if (n_devices == DEVICES || strlen(name) >= sizeof(d->name) || named(name) != NULL)
+	if ((d == NULL && n_devices == DEVICES) || strlen(name) >= sizeof(d->name) || name[0] == '\0' || named(name) != NULL)
 		return -EINVAL;
+	if (d == NULL)
+		d = &devices[n_devices++];
 	memset(d, 0, sizeof(*d));
+	c = d->capabilities;
 	memcpy(d->name, name, strlen(name));
 	d->context.device = d;
 	d->context.ops = &operations;
@@ -231,7 +234,6 @@ int wholedev_offer(const char *name, const struct wholedev_options *options)
 	if (!options->no_inbound)
 		describe(d, c++, 0, options);
 	c->action = RTE_SECURITY_ACTION_TYPE_NONE;
-	n_devices++;
 	return 0;
 }
 
@@ -240,7 +242,7 @@ void wholedev_withdraw(const char *name)
 	struct device *d = named(name);
 
 	if (d != NULL)
-		d->name[0] = '\0';
+		memset(d, 0, sizeof(*d));
 }
 
 void wholedev_fail_sessions(const char *name, uint32_t nth, int late)
