@@ -31,6 +31,8 @@ demo: build ## two gateways, a tunnel, ping and iperf3, and what was on the wire
 
 bench: build ## cycles per packet beside the floor; JSON=FILE also writes the rows there
 	@bin/sallyport lab bench $(if $(JSON),--json $(JSON))
+	@$(GO) build -trimpath -tags softnic -o bin/sallyport-softnic ./cmd/sallyport # what is shipped has no software NIC
+	@bin/sallyport-softnic lab bench --table inline $(if $(JSON),--json $(JSON) --append)
 
 fuzz: build ## every Go fuzz target and the C fuzzers, FUZZTIME each (default 5m)
 	@scripts/fuzz $(FUZZTIME)

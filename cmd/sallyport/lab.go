@@ -39,6 +39,9 @@ fails if a packet between the LANs is seen in clear. It needs root.`,
 	return demo
 }
 
+// benchNIC gives a port a software NIC in the lab's build, which alone has one.
+var benchNIC func(port uint16, queues int) (bench.NIC, error)
+
 func benchCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use:   "bench",
@@ -58,6 +61,9 @@ so compare ratios, not absolute figures; targets stand in brackets. Its tables:
               cache, what a flood of one-packet flows keeps of the hit rate, and
               what changing the policy takes
   soft        a flow in clear by a soft SA beside one by a filter that permits it
+  offload     the queues of a crypto device beside cpu-crypto
+  inline      inline protocol of a software NIC beside the CPU, and how fast SAs with
+              sessions come and go; for a program that has such a NIC (make bench)
   ike         IKE SAs a second of both versions, by preshared key and by certificate,
               in memory and over the data plane, their memory, what it takes to keep
               10,000 tunnels up, and what rekeys do to traffic; lab negotiate has
@@ -83,6 +89,8 @@ It needs root; it reserves huge pages for as long as it runs if none are free.`,
 	flags.StringVar(&o.HugePages, "huge-pages", "", "auto, on or off (default auto, which reserves them while it runs)")
 	flags.BoolVar(&o.Quick, "quick", false, "a few short windows and rows, to see that it works")
 	flags.StringVar(&o.JSON, "json", "", "also write the rows to this file, as a JSON array")
+	flags.BoolVar(&o.Append, "append", false, "with --json: the rows come behind those of the file")
+	o.NIC = benchNIC
 	command.RunE = func(c *cobra.Command, _ []string) error {
 		for _, d := range directions {
 			o.Directions = append(o.Directions, bench.Direction(d))

@@ -34,8 +34,10 @@ type bed struct {
 	source  ethdev.Port // of the files: protected for an outbound load
 	plane   *pipeline.Dataplane
 	crypto  []*cryptoFloor // by worker
-	spis    [][]uint32     // by worker and tunnel
-	saSize  float64        // bytes of DPDK memory for an SA beside its session, the allocator's own included
+	card    *card          // nil: none
+	cells   []pipeline.CellID
+	spis    [][]uint32 // by worker and tunnel
+	saSize  float64    // bytes of DPDK memory for an SA beside its session, the allocator's own included
 
 	site pipeline.CellID // the tunnel of a site
 
@@ -140,10 +142,16 @@ func (b *bed) newPlane(sink ethdev.Port) error {
 	if err != nil {
 		return err
 	}
-	plane, err := pipeline.New(pipeline.Config{
+	config := pipeline.Config{
 		Ports: ports, Workers: b.load.workers, FlowEntries: b.load.flowMemos(), MaxSAs: powerOfTwo(b.load.sas() + 1),
 		MaxCells: b.load.tunnels, MaxAdjacencies: 64, Pool: b.pool, Crypto: devices,
-	})
+	}
+	if b.load.nic != nil {
+		b.card = &card{port: uint16(wan)}
+		config.Inline = b.card
+		b.onClose(b.card.close) // after the data plane, whose SAs have sessions
+	}
+	plane, err := pipeline.New(config)
 	if err != nil {
 		return err
 	}
@@ -160,10 +168,9 @@ func (b *bed) newPlane(sink ethdev.Port) error {
 	return nil
 }
 
-// start applies the policy, installs the SAs, writes the files and starts the ports.
-func (b *bed) start(sink ethdev.Port) error {
-	cells, err := b.apply()
-	if err != nil {
+// start applies the policy, writes the files, starts the ports and installs the SAs.
+func (b *bed) start(sink ethdev.Port) (err error) {
+	if b.cells, err = b.apply(); err != nil {
 		return err
 	}
 	octets := make([]byte, b.load.suite.KeymatLen())
@@ -172,7 +179,7 @@ func (b *bed) start(sink ethdev.Port) error {
 	}
 	keymat := crypto.NewSecret(octets)
 	defer keymat.Wipe()
-	if err := b.install(cells, keymat); err != nil {
+	if err := b.allocate(); err != nil {
 		return err
 	}
 	if err := b.writeFiles(keymat); err != nil {
@@ -185,7 +192,17 @@ func (b *bed) start(sink ethdev.Port) error {
 		}
 		b.onClose(port.Stop)
 	}
-	if b.load.site != nil {
+	if b.card != nil {
+		if err := b.card.open(b.load, b.devices); err != nil {
+			return err
+		}
+	}
+	before := heapBytes()
+	if err := b.install(keymat); err != nil {
+		return err
+	}
+	b.weigh(before)
+	if b.load.site != nil || b.card != nil {
 		return nil
 	}
 	return b.newFloors(keymat)
@@ -279,31 +296,84 @@ func (b *bed) applySite(set *policy.Set) (time.Duration, error) {
 	return time.Since(start), err
 }
 
-// install puts the SAs of the measured direction in, for each worker its own, and weighs them.
-func (b *bed) install(cells []pipeline.CellID, keymat crypto.Secret) error {
-	install := b.plane.InstallOutbound
-	if b.load.direction == Inbound {
-		install = b.plane.InstallInbound
-	}
+// allocate takes the SPIs of the SAs, for each worker its own.
+func (b *bed) allocate() error {
 	b.spis = make([][]uint32, b.load.workers)
-	before := heapBytes()
-	for t, cell := range cells {
+	for range b.cells {
 		for worker := range b.load.workers {
 			spi, err := b.plane.AllocateSPI()
 			if err != nil {
 				return err
 			}
 			b.spis[worker] = append(b.spis[worker], spi)
-			if err := install(b.load.child(cell, t, worker, spi, keymat)); err != nil {
+		}
+	}
+	return nil
+}
+
+// install puts the SAs of the measured direction in.
+func (b *bed) install(keymat crypto.Secret) error {
+	install := b.plane.InstallOutbound
+	if b.load.direction == Inbound {
+		install = b.plane.InstallInbound
+	}
+	for t, cell := range b.cells {
+		for worker := range b.load.workers {
+			if err := install(b.load.child(cell, t, worker, b.spis[worker][t], keymat)); err != nil {
 				return err
 			}
 		}
 	}
+	if b.card != nil && b.card.live != b.load.sas() {
+		return fmt.Errorf("%d sessions of the NIC for %d SAs: %s", b.card.live, b.load.sas(), b.plane.Counters().SAs[0].Inline.Refused)
+	}
+	return nil
+}
+
+// remove takes the SAs away. No worker runs, so their sessions go at once.
+func (b *bed) remove() error {
+	for t, cell := range b.cells {
+		for _, spis := range b.spis {
+			var err error
+			if b.load.direction == Inbound {
+				err = b.plane.RemoveInbound(spis[t])
+			} else {
+				_, err = b.plane.RemoveOutbound(cell, spis[t])
+			}
+			if err != nil {
+				return err
+			}
+		}
+	}
+	if b.card != nil && b.card.live != 0 {
+		return fmt.Errorf("%d sessions of the NIC are left of %d", b.card.live, b.load.sas())
+	}
+	return nil
+}
+
+// weigh says what an SA takes, given the heap without them.
+func (b *bed) weigh(before uint64) {
 	if sas := b.plane.Counters().SAs; len(sas) > 0 {
 		// One that stands in the memory of its session takes none of the heap, but of the session what it fills.
 		b.saSize = max(float64(heapBytes()-before)/float64(b.load.sas()), float64(sas[0].Memory))
 	}
-	return nil
+}
+
+// cryptoName says who does the floor's crypto.
+func (b *bed) cryptoName() string {
+	if b.card != nil {
+		return "the software NIC"
+	}
+	return b.crypto[0].who
+}
+
+// nicWork is what the NIC has done so far.
+func (b *bed) nicWork() measured {
+	if b.card == nil {
+		return measured{}
+	}
+	packets, cycles := b.card.nic.Work()
+	return measured{packets, float64(cycles)}
 }
 
 // child is the SA of a tunnel and a worker.

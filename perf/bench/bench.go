@@ -7,7 +7,7 @@
 // its neighbours are the loops of the floor, measure.go runs the windows and table.go shows the result. There is a table each
 // of sizes and flows (sizes.go), transforms and encapsulations (transforms.go), numbers of tunnels (tunnels.go), two workers
 // (workers.go), policies of many filters (filters.go, with the policy and packets of site.go and the memory of memory.go), a
-// soft SA (soft.go) and the queues of a crypto device (offload.go). What IKE costs is measured by packages ikebench and joined (ike.go).
+// soft SA (soft.go), the queues of a crypto device (offload.go) and inline protocol of a NIC (inline.go). What IKE costs is measured by packages ikebench and joined (ike.go).
 package bench
 
 import (
@@ -76,6 +76,7 @@ func (o *Options) tables(suites []crypto.Suite) (list []table) {
 		tablePolicies:   o.policiesTable(),
 		tableSoft:       o.softTable(),
 		tableOffload:    o.offloadTable(),
+		tableInline:     o.inlineTable(),
 		tableIKE:        o.ikeTable(),
 	}
 	for _, name := range Tables {
@@ -153,7 +154,7 @@ func (o *Options) run(ctx context.Context, tables []table, folder string, cpus [
 	if o.JSON == "" {
 		return nil
 	}
-	return writeJSON(o.JSON, all)
+	return writeJSON(o.JSON, all, o.Append)
 }
 
 // measure makes the beds of loads, which take turns, and the rows of a table from them.
@@ -179,13 +180,15 @@ func (s *stand) measure(table string, windows int, loads ...load) (rows []Row, r
 // memoryMB is what the table that needs most wants from DPDK.
 func memoryMB(tables []table) int {
 	const (
-		mbufBytes   = 256 // header, its place in the pool
-		memoBytes   = 32
-		saBytes     = 8192 // with its keys and its part in the classifier
-		filterBytes = 8192 // of a mirrored filter in the classifier, and to spare
-		planeMB     = 96   // rings, counters, and what a data plane keeps fragments in
-		fixed       = 192  // crypto devices, and what does not fit in one piece
-		megabyte    = 1 << 20
+		mbufBytes    = 256 // header, its place in the pool
+		memoBytes    = 32
+		saBytes      = 8192 // with its keys and its part in the classifier
+		filterBytes  = 8192 // of a mirrored filter in the classifier, and to spare
+		planeMB      = 96   // rings, counters, and what a data plane keeps fragments in
+		sessionBytes = 4096 // of an inline session
+		nicMB        = 32   // its tables
+		fixed        = 192  // crypto devices, and what does not fit in one piece
+		megabyte     = 1 << 20
 	)
 	needed := 0
 	for _, t := range tables {
@@ -198,6 +201,9 @@ func memoryMB(tables []table) int {
 			for _, l := range loads {
 				packets := l.packets() * (mbufBytes + pipeline.MbufPrivateSize + int(pipeline.DataRoom(l.mtu())))
 				sum += planeMB*megabyte + packets + l.workers*l.flowMemos()*memoBytes + l.sas()*saBytes
+				if l.nic != nil {
+					sum += nicMB*megabyte + l.sas()*sessionBytes
+				}
 			}
 			needed = max(needed, sum)
 		}

@@ -20,7 +20,7 @@ func TestTables(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "rows.json")
 	var out bytes.Buffer
 	workers := cpus(t) // before Run moves this thread to one of them
-	o := Options{Quick: true, HugePages: eal.HugePagesOff, Algorithms: []string{"aes128gcm16", "aes256-sha256"}, Tunnels: 3, JSON: name, Out: &out}
+	o := Options{Quick: true, HugePages: eal.HugePagesOff, Algorithms: []string{"aes128gcm16", "aes256-sha256"}, Tunnels: 3, NIC: attachNIC, JSON: name, Out: &out}
 	if err := Run(t.Context(), o); err != nil {
 		t.Fatalf("%v\n%s", err, out.String())
 	}
@@ -45,11 +45,28 @@ func TestTables(t *testing.T) {
 	checkWorkers(t, rows[tableWorkers])
 	checkSoft(t, rows[tableSoft])
 	checkOffload(t, rows[tableOffload])
+	checkInline(t, rows[tableInline])
 	for _, part := range []string{"CPU", "Linux", "DPDK", "no huge pages", "cycles per packet", "floor", "ratio", "outbound SA", "inbound SA",
 		"IMIX", "MTU of 1600", "many tunnels", "two workers", "flood", "to compile, build and publish"} {
 		if !strings.Contains(out.String(), part) {
 			t.Errorf("the report does not say %q:\n%s", part, out.String())
 		}
+	}
+}
+
+// Rows of another program come behind those of the first.
+func TestAppendedRows(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "rows.json")
+	if err := writeJSON(name, []any{SessionsRow{Sessions: 1}}, true); err == nil {
+		t.Error("rows were added to a file that is not there")
+	}
+	for i := range 2 {
+		if err := writeJSON(name, []any{SessionsRow{Sessions: i + 1}}, i > 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if rows := readRows(t, name); len(rows) != 2 || rows[0]["sessions"] != 1.0 || rows[1]["sessions"] != 2.0 {
+		t.Errorf("%v, expected two rows in their order", rows)
 	}
 }
 

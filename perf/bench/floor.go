@@ -27,6 +27,10 @@ type measured struct {
 
 func (m measured) perPacket() float64 { return m.cycles / float64(m.packets) }
 
+func (m measured) since(before measured) measured {
+	return measured{m.packets - before.packets, m.cycles - before.cycles}
+}
+
 // source takes packets from a queue of the port and frees them, for at least cycles and in whole passes.
 func source(port ethdev.Port, queue, pass int, cycles uint64) (measured, error) {
 	var packets, spent C.uint64_t

@@ -27,6 +27,8 @@ type load struct {
 	viaDevice bool
 	// class is where crypto_aesni_mb does the gateway's crypto; 0: whatever the gateway has by itself does it.
 	class cryptodev.Class
+	// nic gives the wan port a NIC that does the gateway's ESP; nil: none.
+	nic func(port uint16, queues int) (NIC, error)
 }
 
 // encapsulation is what surrounds an inner packet beside what the suite says. The zero value is ESP between IPv4 addresses
@@ -71,6 +73,9 @@ func (l load) String() string {
 		text += " cpu-crypto"
 	case cryptodev.ClassSoftware:
 		text += " lookaside"
+	}
+	if l.nic != nil {
+		text += " inline"
 	}
 	if l.tunnels > 1 {
 		text += fmt.Sprintf(" %d tunnels", l.tunnels)

@@ -37,11 +37,13 @@ type Options struct {
 	// SourcePackets is how many packets a source has at least in the tables of sizes and transforms, in whole bursts and all flows
 	// equally often. 0 is 4096 for sizes and 512 for transforms.
 	SourcePackets int
-	Core          int       // CPU of the measured thread; 0 is the last one that this process may use. A second worker has the last of the others
-	HugePages     string    // auto, on or off, as in the configuration. Empty is auto, which reserves them for as long as it runs
-	Quick         bool      // few short windows and few rows, where the options above are left open: proves that it works and measures nothing
-	JSON          string    // file for the rows as a JSON array, or empty
-	Out           io.Writer // for the table; nil is standard output
+	Core          int                                        // CPU of the measured thread; 0 is the last one that this process may use. A second worker has the last of the others
+	HugePages     string                                     // auto, on or off, as in the configuration. Empty is auto, which reserves them for as long as it runs
+	NIC           func(port uint16, queues int) (NIC, error) // gives a port of these queues a NIC with inline protocol; nil: its table is left out
+	Quick         bool                                       // few short windows and few rows, where the options above are left open: proves that it works and measures nothing
+	JSON          string                                     // file for the rows as a JSON array, or empty
+	Append        bool                                       // the file's rows stay, and these come behind them
+	Out           io.Writer                                  // for the table; nil is standard output
 }
 
 // The tables, in their order.
@@ -53,11 +55,12 @@ const (
 	tablePolicies   = "policies"
 	tableSoft       = "soft"
 	tableOffload    = "offload"
+	tableInline     = "inline"
 	tableIKE        = "ike"
 )
 
 // Tables are the names of all tables.
-var Tables = []string{tableSizes, tableTransforms, tableTunnels, tableWorkers, tablePolicies, tableSoft, tableOffload, tableIKE}
+var Tables = []string{tableSizes, tableTransforms, tableTunnels, tableWorkers, tablePolicies, tableSoft, tableOffload, tableInline, tableIKE}
 
 const (
 	minSize = 28   // IPv4 and UDP headers

@@ -47,7 +47,19 @@ func printSAs(w io.Writer, rows []Row) {
 	}
 }
 
-func writeJSON(name string, rows []any) error {
+// writeJSON makes the file, or adds to its rows.
+func writeJSON(name string, rows []any, add bool) error {
+	if add {
+		b, err := os.ReadFile(name)
+		var before []any
+		if err == nil {
+			err = json.Unmarshal(b, &before)
+		}
+		if err != nil {
+			return fmt.Errorf("bench: rows to add to: %w", err)
+		}
+		rows = append(before, rows...)
+	}
 	b, err := json.MarshalIndent(rows, "", "  ")
 	if err != nil {
 		return fmt.Errorf("bench: %w", err)
