@@ -16,6 +16,7 @@ func TestErrors(t *testing.T) {
 		// keys
 		{"name: gw-a", "nam: gw-a\nname: gw-a", "gw.yaml:1: nam: unknown key: did you mean name?"},
 		{"{workers: [1]}", "{worker: [1]}", "gw.yaml:2: dataplane.worker: unknown key: did you mean workers?"},
+		{"{workers: [1]}", "{crypto_devices: [crypto_opnssl0]}", "dataplane.crypto_devices[0]: expected a device of one of DPDK's drivers (crypto_aesni_gcm,"},
 		{"{workers: [1]}", "{zebra: [1]}", "gw.yaml:2: dataplane.zebra: unknown key: expected one of crypto_devices, flow_entries,"},
 		{"name: gw-a", "Name: gw-a", "gw.yaml:1: Name: unknown key: did you mean name?"},
 		{"name: gw-a", "", "gw.yaml: name: is missing: expected the gateway's name"},
@@ -214,6 +215,23 @@ func TestOneMistakeIsOneMessage(t *testing.T) {
 		}
 		if err == nil || len(keys) != 1 {
 			t.Errorf("%s: want a mistake at one key, found\n%v", slip[1], err)
+		}
+	}
+}
+
+// Crypto devices that cannot do what the CPU is to do are told before any SA is refused.
+func TestOffloadWithoutADeviceForIt(t *testing.T) {
+	for dataplane, want := range map[string]bool{
+		"crypto_devices: [crypto_openssl0], offload: [cpu]":                   true,
+		"crypto_devices: [crypto_openssl0], offload: [inline, cpu]":           true,
+		"crypto_devices: [crypto_openssl0], offload: [lookaside, cpu]":        false,
+		"crypto_devices: [crypto_openssl0]":                                   false,
+		"offload: [cpu]":                                                      false,
+		"crypto_devices: [crypto_openssl0, crypto_aesni_mb0], offload: [cpu]": false,
+	} {
+		c := mustParse(t, strings.Replace(base, "{workers: [1]}", "{workers: [1], "+dataplane+"}", 1))
+		if told := strings.Contains(strings.Join(c.Warnings, "\n"), "dataplane.offload leaves ESP to the CPU"); told != want {
+			t.Errorf("%s: warnings %q", dataplane, c.Warnings)
 		}
 	}
 }

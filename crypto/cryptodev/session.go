@@ -135,7 +135,11 @@ func (p *Pool) place(s *Session, keymat crypto.Secret) error {
 		s.PassedOver = append(s.PassedOver, PassedOver{Device: w.name(), Class: w.class, Whole: w.whole, Reason: reason})
 	}
 	if len(s.PassedOver) == 0 {
-		return fmt.Errorf("%w; none is of a class that may (%v)", ErrNoDevice, p.classes)
+		names := make([]string, 0, len(p.devices))
+		for _, d := range p.devices {
+			names = append(names, d.name)
+		}
+		return fmt.Errorf("%w; of %s none is of a class that may (%v)", ErrNoDevice, strings.Join(names, ", "), p.classes)
 	}
 	refusals := make([]string, 0, len(s.PassedOver))
 	for _, passed := range s.PassedOver {
