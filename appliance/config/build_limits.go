@@ -2,6 +2,7 @@ package config
 
 import (
 	"math"
+	"slices"
 	"time"
 
 	"sallyport/ike"
@@ -50,25 +51,26 @@ func (b *builder) limits() {
 	if limits.HalfOpenTimeout = raw.HalfOpenTimeout; raw.HalfOpenTimeout < minHalfOpenTime || raw.HalfOpenTimeout > maxHalfOpenTime {
 		b.add("ike.limits.half_open_timeout", "expected a time from %s to %s, found %s", minHalfOpenTime, maxHalfOpenTime, raw.HalfOpenTimeout)
 	}
-	if !b.anyWithin("ike.limits") {
-		b.limitsTogether()
-	}
+	b.limitsTogether()
 	if limits.CookieThreshold == 0 { // which stands for the default elsewhere
 		limits.CookieThreshold = -1
 	}
 }
 
-// limitsTogether checks limits that mean nothing by themselves, or beside which others do.
+// limitsTogether checks limits that mean nothing by themselves, or beside which others do. One that is wrong by itself says nothing about others.
 func (b *builder) limitsTogether() {
 	raw := &b.raw.IKE.Limits
-	if most := raw.HalfOpen - raw.HalfOpen/4; raw.HalfOpenPerAddress > most {
+	good := func(keys ...string) bool {
+		return !slices.ContainsFunc(keys, func(key string) bool { return b.anyWithin("ike.limits." + key) })
+	}
+	if most := raw.HalfOpen - raw.HalfOpen/4; raw.HalfOpenPerAddress > most && good(ike.LimitHalfOpen, ike.LimitHalfOpenPerAddress) {
 		b.add("ike.limits.half_open_per_address", "expected at most three quarters of ike.limits.half_open, %d, found %d: one address would keep all others out", most, raw.HalfOpenPerAddress)
 	}
-	if raw.CookieThreshold >= raw.HalfOpenPerAddress {
+	if raw.CookieThreshold >= raw.HalfOpenPerAddress && good(ike.LimitCookieThreshold, ike.LimitHalfOpenPerAddress) {
 		b.add("ike.limits.cookie_threshold", "expected less than ike.limits.half_open_per_address, %d, found %d: whoever forges a peer's address would take all its places before a cookie is demanded",
 			raw.HalfOpenPerAddress, raw.CookieThreshold)
 	}
-	if peers := len(b.raw.Peers); raw.MaxEstablished < peers {
+	if peers := len(b.raw.Peers); raw.MaxEstablished < peers && good(ike.LimitEstablished) {
 		b.add("ike.limits.max_established", "expected at least %d, one for each peer of this file, found %d", peers, raw.MaxEstablished)
 	}
 }

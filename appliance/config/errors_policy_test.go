@@ -163,6 +163,9 @@ func TestSoftSAs(t *testing.T) {
 	if c := mustParse(t, base); c.Soft != want {
 		t.Errorf("without the keys %+v, want %+v", c.Soft, want)
 	}
+	if c := mustParse(t, strings.Replace(base, "active_policy: site", with("soft: {max: 1}"), 1)); c.Soft.Max != 1 || c.Soft.Alarm != 1 {
+		t.Errorf("with soft.max alone %+v", c.Soft)
+	}
 	falls := replaced(t, "action: negotiate", "action: negotiate, fallback_clear: true, fallback_clear_on_wan: true")
 	for word, allowed := range map[string]bool{"allow": true, "deny": false} {
 		c := mustParse(t, strings.Replace(falls, "active_policy: site", with("soft_sa: "+word), 1))

@@ -38,14 +38,16 @@ func TestLimits(t *testing.T) {
 // Limits that cannot hold are told apart, with what to write.
 func TestLimitErrors(t *testing.T) {
 	for limits, want := range map[string]string{
-		"half_open: 3":              "ike.limits.half_open: expected 16 to 1000000 IKE SAs, found 3",
-		"half_open: 40":             "ike.limits.half_open_per_address: expected at most three quarters of ike.limits.half_open, 30, found 35",
-		"half_open_timeout: 1h":     "ike.limits.half_open_timeout: expected a time from 1s to 5m0s, found 1h0m0s",
-		"cookie_threshold: 35":      "ike.limits.cookie_threshold: expected less than ike.limits.half_open_per_address, 35, found 35",
-		"max_established: 0":        "ike.limits.max_established: expected 1 to 1000000 IKE SAs, found 0",
-		"rate: fast":                `ike.limits.rate: expected a whole number, found "fast"`,
-		"half_open_per_adress: 35":  "half_open_per_address",
-		"max_children_per_rule: -1": "ike.limits.max_children_per_rule: expected 2 to 100000 Child SAs, found -1",
+		"cookie_threshold: 99, rate: -1": "ike.limits.cookie_threshold: expected less than",
+		"rate: -1, cookie_threshold: 99": "ike.limits.rate: expected 1 to",
+		"half_open: 3":                   "ike.limits.half_open: expected 16 to 1000000 IKE SAs, found 3",
+		"half_open: 40":                  "ike.limits.half_open_per_address: expected at most three quarters of ike.limits.half_open, 30, found 35",
+		"half_open_timeout: 1h":          "ike.limits.half_open_timeout: expected a time from 1s to 5m0s, found 1h0m0s",
+		"cookie_threshold: 35":           "ike.limits.cookie_threshold: expected less than ike.limits.half_open_per_address, 35, found 35",
+		"max_established: 0":             "ike.limits.max_established: expected 1 to 1000000 IKE SAs, found 0",
+		"rate: fast":                     `ike.limits.rate: expected a whole number, found "fast"`,
+		"half_open_per_adress: 35":       "half_open_per_address",
+		"max_children_per_rule: -1":      "ike.limits.max_children_per_rule: expected 2 to 100000 Child SAs, found -1",
 	} {
 		if _, err := parseBase(t, base+"ike: {limits: {"+limits+"}}\n"); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, expected %q", limits, err, want)
