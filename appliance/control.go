@@ -18,6 +18,7 @@ import (
 
 	"sallyport/appliance/api"
 	"sallyport/appliance/config"
+	"sallyport/ike"
 	"sallyport/pipeline"
 )
 
@@ -134,8 +135,12 @@ func (g *Gateway) controlHandler() http.Handler {
 		return ikeView(negotiated, down), err
 	})
 	get(api.PathIKELimits, func(r *http.Request) (any, error) {
+		peer := r.URL.Query().Get("peer")
+		if err := g.negotiator.known(peer, ""); peer != "" && !ike.IsDynamic(peer) && err != nil {
+			return nil, badRequest{err}
+		}
 		uses, err := g.negotiator.limitUses(r.Context())
-		return limitsView(uses, r.URL.Query().Get("peer")), err
+		return limitsView(uses, peer), err
 	})
 	get(api.PathWhy, func(r *http.Request) (any, error) { return g.why(r.Context(), r.URL.Query()) })
 	get(api.PathFilters, func(*http.Request) (any, error) { return filtersView(g.running().spd, g.plane.Counters().Filters), nil })

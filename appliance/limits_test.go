@@ -2,6 +2,7 @@ package appliance
 
 import (
 	"net/http"
+	"net/url"
 	"os"
 	"regexp"
 	"strings"
@@ -31,6 +32,10 @@ func TestLimitsAreShownAndChanged(t *testing.T) {
 	}
 	if rows := of(ike.LimitChildrenPerPeer, "peer", "far"); len(rows) != 1 || rows[0].Peer != "far" || rows[0].Used < 1 {
 		t.Errorf("%s of the peer: found %+v", ike.LimitChildrenPerPeer, rows)
+	}
+	var none []api.IKELimit
+	if err := g.api.Get(t.Context(), api.PathIKELimits, url.Values{"peer": {"nobody"}}, &none); err == nil || !strings.Contains(err.Error(), `peer "nobody": expected one of far`) {
+		t.Errorf("limits of nobody: %v, %v", none, err)
 	}
 	text := metricsOf(t, g)
 	for _, want := range []string{

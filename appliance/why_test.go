@@ -270,6 +270,7 @@ func steady(w *api.Why) {
 		w.Since = w.Clock.Add(-90 * time.Second)
 	}
 	w.NextAttempt = time.Time{}
+	w.Todo = regexp.MustCompile(`last \S+ ago, \d+ such`).ReplaceAllString(w.Todo, "last 12s ago, 3 such")
 	if w.Dropped != nil {
 		w.Dropped.At, w.Dropped.Count = w.Clock, 3
 	}

@@ -36,7 +36,7 @@ func todo(w *api.Why) string {
 	case failed != nil:
 		return adviceOn(w, failed)
 	case w.Trying == nil && lately(w, w.Stray) && w.Stray.Reason == string(ike.DropNoPolicy):
-		return fmt.Sprintf("IKE comes from %s, which is no peer's address: if that is this peer, its remote: is wrong, or a NAT in between is missing", w.Stray.Remote)
+		return fmt.Sprintf("IKE comes from %s, which is no peer's address%s: if that is this peer, its remote: is wrong, or a NAT in between is missing", w.Stray.Remote, unproven(w, w.Stray))
 	case lately(w, w.Refused):
 		return fmt.Sprintf("our limit (%s) has refused the peer: find out who sends so much from %s; it is let in again by itself when that ends", w.Refused.Reason, w.Remote)
 	case w.Trying != nil && w.Trying.Exchange == mainMode && w.Trying.Answer != "" && w.Trying.Answer != "response":
@@ -68,6 +68,11 @@ func onlyDown(w *api.Why) bool {
 // lately reports whether a note is young enough to have to do with what fails now: with some attempts of a peer.
 func lately(w *api.Why, n *api.WhyNote) bool { return n != nil && w.Clock.Sub(n.At) < 5*time.Minute }
 
+// unproven says of a note what it is worth: what it is about anybody can have written, in whoever's name.
+func unproven(w *api.Why, n *api.WhyNote) string {
+	return fmt.Sprintf(" (not proven, anybody can write that; last %s ago, %d such since the start)", max(w.Clock.Sub(n.At), 0).Truncate(time.Second), n.Count)
+}
+
 // unresolved reports whether the next hop has not said where it is.
 func unresolved(w *api.Why) bool { return w.Path.Neighbour == "unresolved" }
 
@@ -85,7 +90,7 @@ func todoSilence(w *api.Why) string {
 	}
 	text := fmt.Sprintf("nothing comes back from %s: is it up, does it know our address %s, is UDP 500 and 4500 open both ways? `sallyport doctor %s` asks", w.Remote, w.Local, w.Peer)
 	if lately(w, w.Stray) {
-		text = fmt.Sprintf("IKE comes from %s, which is no peer's address: if that is this peer, its remote: is wrong. If not, ", w.Stray.Remote) + text
+		text = fmt.Sprintf("IKE comes from %s, which is no peer's address%s: if that is this peer, its remote: is wrong. If not, ", w.Stray.Remote, unproven(w, w.Stray)) + text
 	}
 	return text
 }
@@ -96,9 +101,9 @@ func otherVersion(w *api.Why) string {
 	case !lately(w, w.Dropped) || w.Dropped.Reason != string(ike.DropVersion):
 		return ""
 	case w.IKE == ike.V1.String():
-		return "the peer speaks IKEv2, the stronger one: take ike: v1 away from it (docs/TUNNELS.md)"
+		return fmt.Sprintf("IKEv2 comes from the peer's address%s: if that is the peer, it speaks the stronger one, so take ike: v1 away from it (docs/TUNNELS.md)", unproven(w, w.Dropped))
 	}
-	return "the peer speaks IKEv1: set it to IKEv2, or if it has nothing better write ike: v1 here (docs/TUNNELS.md)"
+	return fmt.Sprintf("IKEv1 comes from the peer's address%s: if that is the peer, set it to IKEv2, or if it has nothing better write ike: v1 here (docs/TUNNELS.md)", unproven(w, w.Dropped))
 }
 
 // undecipherable reports whether a main mode with preshared keys has come to where their difference shows, and no further: neither end can say so to the

@@ -58,18 +58,18 @@ func TestTodo(t *testing.T) {
 		}, "nobody answers ARP or neighbour discovery for 192.0.2.254"},
 		"silence, and a stranger": {func(w *api.Why) {
 			w.Trying, w.Stray = &api.WhyAttempt{Role: "initiator", Exchange: "IKE_SA_INIT", Sent: 3}, &api.WhyNote{Remote: "192.0.2.77", At: w.Clock, Count: 1}
-		}, "IKE comes from 192.0.2.77, which is no peer's address: if that is this peer, its remote: is wrong. If not, nothing comes back from 192.0.2.2"},
+		}, "IKE comes from 192.0.2.77, which is no peer's address (not proven, anybody can write that; last 0s ago, 1 such since the start): if that is this peer, its remote: is wrong. If not, nothing comes back from 192.0.2.2"},
 		"silence, and a stranger of yesterday": {func(w *api.Why) {
 			w.Trying, w.Stray = &api.WhyAttempt{Role: "initiator", Exchange: "IKE_SA_INIT", Sent: 3}, &api.WhyNote{Remote: "192.0.2.77", At: w.Clock.Add(-24 * time.Hour), Count: 1}
 		}, "nothing comes back from 192.0.2.2: is it up"},
 		"a peer of version 1 that sends much": {func(w *api.Why) {
 			w.Trying = &api.WhyAttempt{Role: "initiator", Exchange: "IKE_SA_INIT", Sent: 3}
 			w.Dropped, w.Refused = &api.WhyNote{Reason: string(ike.DropVersion), At: w.Clock}, &api.WhyNote{Reason: string(ike.RefuseRate), At: w.Clock}
-		}, "the peer speaks IKEv1"},
+		}, "IKEv1 comes from the peer's address (not proven"},
 		"a peer of version 2 since an older failure": {func(w *api.Why) {
 			w.IKE, w.Version, w.Dropped = "v1", 1, &api.WhyNote{Reason: string(ike.DropVersion), At: w.Clock.Add(-time.Second)}
 			w.Failed = attempted(w, ike.RoleInitiator, time.Minute, quickMode, "INVALID-ID-INFORMATION", ike.FailSelectors)
-		}, "the peer speaks IKEv2"},
+		}, "IKEv2 comes from the peer's address (not proven"},
 		"a failure since the peer was of version 2": {func(w *api.Why) {
 			w.IKE, w.Version, w.Dropped = "v1", 1, &api.WhyNote{Reason: string(ike.DropVersion), At: w.Clock.Add(-time.Minute)}
 			w.Failed = attempted(w, ike.RoleInitiator, time.Second, quickMode, "INVALID-ID-INFORMATION", ike.FailSelectors)

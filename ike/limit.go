@@ -45,6 +45,13 @@ func (e *Engine) accountOf(f Fact) *Account {
 	return nil
 }
 
+// towardCookies is what there is of what has a cookie demanded: half-open IKE SAs, or first messages in a second, whichever are more.
+func (e *Engine) towardCookies(now time.Time) admission.Gauge {
+	halfOpen, _, _ := e.halfOpen.Gauges()
+	messages := e.unproven.Gauge(now)
+	return admission.Gauge{Now: max(halfOpen.Now, messages.Now), Most: max(halfOpen.Most, messages.Most)}
+}
+
 // mosts are the most there ever were of what is counted elsewhere.
 type mosts struct{ onIKE, ofRule, checks, peerChecks, fragments int }
 
@@ -52,7 +59,7 @@ type mosts struct{ onIKE, ofRule, checks, peerChecks, fragments int }
 func (e *Engine) LimitUses(now time.Time) []LimitUse {
 	u := NewUses(V2, now, e.limits, e.ledger)
 	u.HalfOpen(&e.halfOpen)
-	u.AddRate(LimitCookieThreshold, e.limits.CookieThreshold, e.unproven.Gauge(now), false)
+	u.AddRate(LimitCookieThreshold, e.limits.CookieThreshold, e.towardCookies(now), false)
 	u.Strangers(&e.strangers.Strangers)
 	var peers []PeerUse
 	onIKE, ofRule, checks := 0, 0, 0

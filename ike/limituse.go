@@ -144,6 +144,7 @@ func (u *Uses) Peers(peers []PeerUse, strangers *Strangers, h *admission.HalfOpe
 		{LimitMoves, Moves().PerSecond, true, func(p PeerUse) admission.Gauge { return p.Moves.Gauge(u.now) }, false},
 		{LimitHalfOpenPerAddress, u.limits.HalfOpenPerAddress, false, func(p PeerUse) admission.Gauge { return admission.Gauge{Now: h.OfAddress(p.At)} }, true},
 		{LimitHalfOpenPerPort, u.limits.HalfOpenEstablished, false, none, true},
+		{LimitCookieThreshold, u.limits.CookieThreshold, true, none, true}, // demanded in the peer's name
 	} {
 		var most admission.Gauge
 		if r.name == LimitRatePerAddress {
@@ -155,7 +156,7 @@ func (u *Uses) Peers(peers []PeerUse, strangers *Strangers, h *admission.HalfOpe
 			if g == (admission.Gauge{}) && refused == 0 {
 				continue
 			}
-			u.List = append(u.List, LimitUse{Name: r.name, Version: u.version.Number(), Each: true, PerSecond: r.rate, Peer: p.Name, Limit: r.limit, Used: g.Now, Most: max(g.Now, g.Most), Refused: refused})
+			u.List = append(u.List, LimitUse{Name: r.name, Version: u.version.Number(), Each: r.name != LimitCookieThreshold, PerSecond: r.rate, Peer: p.Name, Limit: r.limit, Used: g.Now, Most: max(g.Now, g.Most), Refused: refused})
 		}
 		switch {
 		case r.added:

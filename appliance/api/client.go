@@ -97,7 +97,7 @@ func (c *Client) Change(ctx context.Context, path string, body any) (*Change, er
 	var change Change
 	err := c.post(ctx, path, body, &change)
 	if errors.Is(err, context.DeadlineExceeded) {
-		return nil, fmt.Errorf("the gateway has not answered in time, and is still at it: unless this is a dry run, the change may yet come into force; `sallyport policy show` says what is (%w)", err)
+		return nil, errors.New("the gateway has not answered in time, and is still at it: unless this is a dry run, the change may yet come into force; `sallyport policy show` says what is")
 	}
 	if err != nil {
 		return nil, err
@@ -126,7 +126,29 @@ func (c *Client) post(ctx context.Context, path string, body, answer any) error 
 	return c.do(request, answer)
 }
 
+// do carries out a request. Who has waited in vain is told what that means: what is only read may be asked again, of an order
+// nobody knows whether it has been carried out.
 func (c *Client) do(request *http.Request, answer any) error {
+	err := c.exchange(request, answer)
+	switch {
+	case !errors.Is(err, context.DeadlineExceeded):
+		return err
+	case request.Method == http.MethodGet:
+		return unanswered("the gateway on " + c.socket + " has not answered in time: it hangs, or has more to do than it can; try again, and look at its log")
+	}
+	return unanswered("the gateway on " + c.socket + " has not answered in time: whether it has done so is not known, and it may yet; `sallyport sa show` and `sallyport show events` say what is; " +
+		"if they get no answer either it hangs: look at its log")
+}
+
+// unanswered is a deadline that has passed, in words.
+type unanswered string
+
+func (u unanswered) Error() string { return string(u) }
+
+func (unanswered) Unwrap() error { return context.DeadlineExceeded }
+
+// exchange sends a request and reads the answer to it.
+func (c *Client) exchange(request *http.Request, answer any) error {
 	response, err := c.http.Do(request)
 	if err != nil {
 		return c.explain(err)

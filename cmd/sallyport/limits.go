@@ -23,6 +23,9 @@ limit means, and what to change.`
 	return command
 }
 
+// cookieThreshold is a limit of two things: IKE SAs that are half open, and first messages in a second.
+const cookieThreshold = "cookie_threshold"
+
 // limitTable leaves out a version of IKE of which there is nothing to tell.
 func limitTable(out io.Writer, limits []api.IKELimit) error {
 	t := newTable(out, "LIMIT", "IKE", "PEER", "VALUE", "USED", "MOST", "REFUSED")
@@ -35,6 +38,8 @@ func limitTable(out io.Writer, limits []api.IKELimit) error {
 		switch {
 		case l.Value < 0:
 			value = "always"
+		case l.Limit == cookieThreshold:
+			value = fmt.Sprintf("%d or %d/s", l.Value, l.Value)
 		case l.PerSecond:
 			value += "/s"
 		}

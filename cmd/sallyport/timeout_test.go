@@ -12,7 +12,7 @@ import (
 )
 
 // A change that the gateway is still at when the client gives up may come into
-// force: the message says so, and how to see.
+// force: the message says so, and how to see. So do those of other commands.
 func TestChangeThatTakesTooLong(t *testing.T) {
 	socket := filepath.Join(t.TempDir(), "control.sock")
 	listener, err := net.Listen("unix", socket)
@@ -28,7 +28,15 @@ func TestChangeThatTakesTooLong(t *testing.T) {
 	defer cancel()
 	var out, errOut bytes.Buffer
 	code := execute(ctx, []string{"policy", "activate", "x", "--socket", socket}, &out, &errOut)
-	if code != exitFailed || !strings.Contains(errOut.String(), "may yet come into force") || !strings.Contains(errOut.String(), "`sallyport policy show`") {
+	if code != exitFailed || strings.Contains(errOut.String(), "context") || !strings.Contains(errOut.String(), "may yet come into force") || !strings.Contains(errOut.String(), "`sallyport policy show`") {
 		t.Errorf("exit code %d: %s%s", code, &out, &errOut)
+	}
+	for args, want := range map[string]string{"sa flush --soft": "whether it has done so is not known", "show ports": "try again, and look at its log"} {
+		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+		defer cancel()
+		var out, errOut bytes.Buffer
+		if code := execute(ctx, append(strings.Fields(args), "--socket", socket), &out, &errOut); code != exitFailed || strings.Contains(errOut.String(), "context") || !strings.Contains(errOut.String(), want) {
+			t.Errorf("%s: exit code %d: %s%s", args, code, &out, &errOut)
+		}
 	}
 }
