@@ -133,7 +133,6 @@ type waiting struct {
 type peer struct {
 	Peer
 	fallback      bool // a filter of it may fall back
-	heard         time.Time
 	authenticated bool
 	waits         map[Key]*waiting // nil until there is one: most of many thousand peers never have any
 	sas           map[Key]*SA      // likewise
@@ -159,9 +158,9 @@ type Book struct {
 	limits  Limits
 	filters map[uint32]*Filter // by the ID of either entry
 	peers   map[string]*peer
-	at      map[netip.Addr][]*peer
-	proven  map[string]bool          // identities, whatever became of their peers since
-	muted   map[netip.Addr]time.Time // when something was last heard there, the same
+	at      map[netip.Addr][]*peer     // where peers are, with those of them that may fall back
+	proven  map[string]map[string]bool // identities, with the peers that have proved them, whatever became of these since
+	muted   map[netip.Addr]time.Time   // when something was last heard there, the same
 	sas     map[Key]*SA
 	waits   int
 	tired   time.Time // when what has waited too long was last looked for
@@ -180,7 +179,7 @@ type counts struct {
 func New() *Book {
 	return &Book{
 		filters: map[uint32]*Filter{}, peers: map[string]*peer{}, at: map[netip.Addr][]*peer{}, sas: map[Key]*SA{},
-		proven: map[string]bool{}, muted: map[netip.Addr]time.Time{}, groups: newGroups(), inbound: newInbound(),
+		proven: map[string]map[string]bool{}, muted: map[netip.Addr]time.Time{}, groups: newGroups(), inbound: newInbound(),
 		counts: counts{ended: map[Reason]uint64{}, refused: map[Reason]uint64{}},
 	}
 }
@@ -193,7 +192,7 @@ func (b *Book) Ask(now time.Time, r Request) Answer {
 		}
 	}
 	f, p := b.filters[r.Entry], b.peers[r.Peer]
-	if f == nil || p == nil || f.Tunnel != r.Tunnel {
+	if f == nil || p == nil || !p.fallback || f.Tunnel != r.Tunnel {
 		return Answer{Negotiate: true}
 	}
 	key := f.key(r)
@@ -259,11 +258,14 @@ func (b *Book) shut(now time.Time, p *peer) Reason {
 		return Denied
 	case p.authenticated:
 		return Authenticated
-	case !p.heard.IsZero() && now.Before(p.heard.Add(Mute)):
+	case now.Before(b.mutedUntil(p)):
 		return Heard
 	}
 	return ""
 }
+
+// mutedUntil is until when a peer gets none because of what was heard; long over if nothing was.
+func (b *Book) mutedUntil(p *peer) time.Time { return b.muted[p.Remote].Add(Mute) }
 
 // tire forgets what has waited too long.
 func (b *Book) tire(now time.Time) {
@@ -362,8 +364,12 @@ func (b *Book) Refused(made []SA) {
 
 // Heard takes a datagram to an IKE port, whatever is in it. The soft SAs of the peers at that address end at once (S-051).
 func (b *Book) Heard(now time.Time, from netip.Addr) (ended []Ended) {
-	for _, p := range b.at[from] {
-		p.heard, b.muted[from] = now, now
+	peers, known := b.at[from]
+	if !known {
+		return nil
+	}
+	b.muted[from] = now
+	for _, p := range peers {
 		b.drop(p)
 		ended = b.end(ended, p, Heard)
 	}
@@ -377,7 +383,11 @@ func (b *Book) Established(name string) []Ended {
 	if p == nil {
 		return nil
 	}
-	p.authenticated, b.proven[p.Identity] = true, true
+	p.authenticated = true
+	if b.proven[p.Identity] == nil {
+		b.proven[p.Identity] = map[string]bool{}
+	}
+	b.proven[p.Identity][name] = true
 	return b.endAll(p, Authenticated)
 }
 

@@ -801,3 +801,73 @@ func TestDown(t *testing.T) {
 		t.Errorf("of nobody ended %+v", ended)
 	}
 }
+
+// What one peer has proved stands when another of the same identity gets a new key.
+// S-045, S-051
+func TestAProofIsThePeersOwn(t *testing.T) {
+	other := rule{name: "other", destination: "192.0.2.67/32", kind: policy.ActionNegotiate, fallback: true}
+	r := newRig(t, generous, fileServer, other)
+	shared := func(renewed string) {
+		r.configure(generous, fileServer, other)
+		for i := range r.cfg.Peers {
+			p := &r.cfg.Peers[i]
+			p.Identity, p.Renewed = "shared", p.Name == renewed
+		}
+		r.book.Configure(r.now, r.cfg)
+	}
+	shared("")
+	r.book.Established("files")
+	for _, renewed := range []string{"other", "", "other"} {
+		shared(renewed)
+		if a := r.ask(toServer, false); a.Refused != Authenticated {
+			t.Fatalf("after a new key of %q: answer %+v", renewed, a)
+		}
+	}
+	shared("files")
+	r.made(toServer)
+}
+
+// Many peers at one address cost a datagram only as many as may fall back, and what is heard counts for all of them.
+// S-051
+func TestHeardWithManyPeers(t *testing.T) {
+	r := newRig(t, generous, fileServer)
+	for i := range 10_000 {
+		r.cfg.Peers = append(r.cfg.Peers, Peer{Name: fmt.Sprint("plain", i), Remote: addr(fileHost)})
+	}
+	r.book.Configure(r.now, r.cfg)
+	if n := len(r.book.at[addr(fileHost)]); n != 1 {
+		t.Errorf("%d peers are looked at, expected 1", n)
+	}
+	r.book.Heard(r.now, addr(fileHost))
+	for _, name := range []string{"files", "plain7"} {
+		if s := r.book.State(r.now, name); s.Shut != Heard {
+			t.Errorf("%s: %+v", name, s)
+		}
+	}
+}
+
+// Senders beyond those that can be remembered do not each have all of them looked through.
+// S-090
+func TestGroupSendersAreSweptOnceASecond(t *testing.T) {
+	r := newRig(t, generous, fileServer)
+	source := addr("198.18.0.0")
+	note := func() time.Time {
+		source = source.Next()
+		r.book.Group(r.now, netip.AddrPortFrom(source, 1), 17)
+		return r.book.groups.swept
+	}
+	for range groupsMax {
+		note()
+	}
+	first := note()
+	for range 9 {
+		r.pass(100 * time.Millisecond)
+		if swept := note(); !swept.Equal(first) {
+			t.Fatalf("swept again after %s", swept.Sub(first))
+		}
+	}
+	r.pass(100 * time.Millisecond)
+	if swept := note(); !swept.Equal(first.Add(time.Second)) {
+		t.Errorf("swept %s later, expected a second", swept.Sub(first))
+	}
+}

@@ -24,13 +24,17 @@ type sender struct {
 type groups struct {
 	until  map[sender]time.Time
 	anyone time.Time // until when it may be anybody
+	swept  time.Time // when those whose time is over were last looked for
 }
+
+// sweepEvery is how often they are, at most: who sends in the name of ever other hosts must not have all of them looked through for each.
+const sweepEvery = time.Second
 
 func newGroups() groups { return groups{until: map[sender]time.Time{}} }
 
 // note remembers a sender, of whom nothing may be known.
 func (g *groups) note(now time.Time, s sender) {
-	if _, known := g.until[s]; !known && len(g.until) >= groupsMax {
+	if _, known := g.until[s]; !known && len(g.until) >= groupsMax && now.Sub(g.swept) >= sweepEvery {
 		g.forget(now)
 	}
 	if _, known := g.until[s]; !s.source.IsValid() || !known && len(g.until) >= groupsMax {
@@ -42,6 +46,7 @@ func (g *groups) note(now time.Time, s sender) {
 
 // forget drops those whose time is over.
 func (g *groups) forget(now time.Time) {
+	g.swept = now
 	for s, until := range g.until {
 		if !now.Before(until) {
 			delete(g.until, s)

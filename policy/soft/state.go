@@ -28,14 +28,18 @@ func (b *Book) Configure(now time.Time, c Config) (ended []Ended) {
 			p.fallback = p.fallback || falls[tunnel]
 		}
 		if cfg.Renewed {
-			delete(b.proven, cfg.Identity)
+			delete(b.proven[cfg.Identity], cfg.Name) // and not what others have proved by theirs
 		}
-		p.heard, p.authenticated = b.muted[cfg.Remote], b.proven[cfg.Identity]
+		p.authenticated = len(b.proven[cfg.Identity]) > 0
 		if was := before[cfg.Name]; was != nil && was.Remote == cfg.Remote {
 			b.keep(p, was)
 		}
 		b.peers[p.Name] = p
-		b.at[p.Remote] = append(b.at[p.Remote], p)
+		there := b.at[p.Remote]
+		if p.fallback {
+			there = append(there, p)
+		}
+		b.at[p.Remote] = there
 	}
 	why := Policy
 	if !c.Allow {
@@ -68,7 +72,7 @@ func (b *Book) Over(keys []Key) (ended []Ended) {
 
 // keep takes over what the former peer of a name has, where the same filters allow it still.
 func (b *Book) keep(p, was *peer) {
-	if !b.limits.Allow {
+	if !b.limits.Allow || !p.fallback {
 		return
 	}
 	same := func(key Key, tunnel string) *Filter {
@@ -140,7 +144,7 @@ func (b *Book) State(now time.Time, name string) (s State) {
 	}
 	s = State{Fallback: p.fallback, Shut: b.shut(now, p), Live: len(p.sas), Waiting: len(p.waits)}
 	if s.Shut == Heard {
-		s.Until = p.heard.Add(Mute)
+		s.Until = b.mutedUntil(p)
 	}
 	return s
 }
