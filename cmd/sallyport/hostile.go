@@ -45,7 +45,7 @@ what there is so far also when it is interrupted. It needs root.`,
 	var peers []string
 	flags := command.Flags()
 	flags.BoolVar(&list, "list", false, "say which scenarios there are")
-	flags.IntVar(&o.Messages, "messages", 0, "of each scenario (default 1000000, with --quick 20000)")
+	flags.IntVar(&o.Messages, "messages", 0, "of each scenario at least: it goes on until the peers that start meanwhile are connected and the windows are over, but for a --target (default 1000000, with --quick 20000)")
 	flags.IntVar(&o.Windows, "windows", 0, "pairs of windows in which the throughput of a tunnel is measured (default 12)")
 	flags.DurationVar(&o.Window, "window", 0, "length of one (default 250ms)")
 	flags.IntVar(&o.Load, "load", 0, "packets a second through that tunnel (default 20000)")
@@ -65,6 +65,11 @@ what there is so far also when it is interrupted. It needs root.`,
 		}
 		if gateway == "" && (target.Interface != "" || source != "" || via != "" || len(peers) > 0) {
 			return errors.New("--interface, --source, --via and --peer are of a target: say which by --target")
+		}
+		for flag, value := range map[string]int64{"messages": int64(o.Messages), "windows": int64(o.Windows), "window": int64(o.Window), "load": int64(o.Load)} {
+			if flags.Changed(flag) && value == 0 { // which stands for the default below
+				return fmt.Errorf("--%s 0: expected more than 0, or no such flag", flag)
+			}
 		}
 		if flags.Changed("target") {
 			for _, flag := range []string{"windows", "window", "load"} {

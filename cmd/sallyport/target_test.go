@@ -31,6 +31,9 @@ func TestTargetsThatCannotBe(t *testing.T) {
 		"ours":                   {with("replay"), []string{`scenario "replay"`, "want init-random"}},
 		"a tunnel's load":        {with("--load", "1000"), []string{"--load is of the tunnel of a gateway that is started here: leave it out"}},
 		"a tunnel's windows":     {with("--windows", "3"), []string{"--windows is of the tunnel"}},
+		"no messages":            {[]string{"--messages", "0"}, []string{"--messages 0: expected more than 0"}},
+		"no windows":             {[]string{"--windows", "0"}, []string{"--windows 0: expected more than 0"}},
+		"no load":                {[]string{"--load", "0"}, []string{"--load 0: expected more than 0"}},
 		"too few":                {with("--messages", "1"), []string{"1 messages: want 1000 to"}},
 	} {
 		got := sallyport(t, append([]string{"lab", "hostile"}, c.args...)...)

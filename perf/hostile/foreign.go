@@ -92,8 +92,11 @@ func (t *Target) reachable() error {
 	if err != nil {
 		return fmt.Errorf("hostile: interface %q: %w: expected one of this host, see \"ip link\"", t.Interface, err)
 	}
-	if device.Flags&net.FlagUp == 0 || len(device.HardwareAddr) != 6 {
+	switch {
+	case device.Flags&net.FlagUp == 0:
 		return fmt.Errorf("hostile: interface %s: expected an Ethernet interface that is up: ip link set %s up", t.Interface, t.Interface)
+	case len(device.HardwareAddr) != 6:
+		return fmt.Errorf("hostile: interface %s: expected an Ethernet interface that is up, found one without a MAC address", t.Interface)
 	}
 	own, err := net.InterfaceAddrs()
 	if err != nil {
@@ -217,16 +220,23 @@ func (o *Options) siegeForeign(ctx context.Context, b *bed, name string, attack 
 	}
 	row.Scenario = name
 	if _, err := a.await(ctx, "before the attack", o.askLimit); err != nil {
-		return row, err
+		return row, o.byOtherVersion(ctx, b, version, err)
 	}
 	a.asked, a.answered, a.slowest = 0, 0, 0
 	began, moved := time.Now(), time.Now()
-	for row.Messages < o.Messages || time.Since(began) < quickTime {
-		taken, err := attack(ctx, sample)
+	for row.Messages < o.Messages {
+		// So many and no more, as was asked for; over so long that somebody can ask meanwhile.
+		due := int(float64(o.Messages)*min(time.Since(began).Seconds()/quickTime.Seconds(), 1)) - row.Messages
+		taken := 0
+		if due > 0 {
+			taken, err = attack(ctx, min(due, sample))
+		} else {
+			err = b.wire.Wait(time.Millisecond)
+		}
 		if err = errors.Join(err, a.turn(), ctx.Err()); err != nil {
 			return row, err
 		}
-		if row.Messages += taken; taken > 0 {
+		if row.Messages += taken; taken > 0 || due <= 0 {
 			moved = time.Now()
 		} else if time.Since(moved) > longestSoak {
 			return row, fmt.Errorf("hostile: %s has taken no frame for %s", o.Target.Interface, longestSoak)
@@ -243,9 +253,26 @@ func (o *Options) siegeForeign(ctx context.Context, b *bed, name string, attack 
 	}
 	row.Verdicts = []Verdict{
 		{What: "the target answers when the attack is over", Value: row.After, Want: o.askLimit.Seconds(), Unit: "s", Met: alive},
-		{What: "who means well has an answer", Value: row.Slowest, Want: connectWanted.Seconds(), Unit: "s", Met: alive && (o.Quick || row.Slowest <= connectWanted.Seconds())},
+		{What: "who means well has an answer", Value: row.Slowest, Want: connectWanted.Seconds(), Unit: "s", Met: alive && (o.Quick || row.Slowest <= connectWanted.Seconds()), Unjudged: o.Quick && alive},
 	}
 	return row, nil
+}
+
+// byOtherVersion is why a target gives no answer by one version of IKE: it is down, unless it answers by the other.
+func (o *Options) byOtherVersion(ctx context.Context, b *bed, silent ike.Version, down error) error {
+	speaks, try := ike.V2, "init-random and init-forged"
+	if silent == ike.V2 {
+		speaks, try = ike.V1, "main-random and main-forged"
+	}
+	a, err := newAsking(b, o.Target, speaks)
+	if !errors.Is(down, ErrDown) || err != nil {
+		return errors.Join(down, err)
+	}
+	if _, err := a.await(ctx, "before the attack", o.askLimit); err != nil {
+		return down
+	}
+	return fmt.Errorf("hostile: %s gives %s no answer to a first message of IKE%s, and one to a message of IKE%s: expected a peer at that address with which it speaks IKE%[3]s; without one try %[5]s",
+		o.Target.Gateway, o.Target.Source, silent, speaks, try)
 }
 
 func (o *Options) printForeign(r *ForeignRow) {

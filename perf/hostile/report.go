@@ -50,8 +50,12 @@ func (o *Options) printRow(r *Row) {
 func (o *Options) printVerdicts(list []Verdict) {
 	for _, v := range list {
 		word := "met"
-		if !v.Met {
+		switch {
+		case !v.Met:
 			word = "MISSED"
+		case v.Unjudged:
+			fmt.Fprintf(o.Out, "  %-12s %s: %.1f %s\n", "not judged", v.What, v.Value, v.Unit)
+			continue
 		}
 		fmt.Fprintf(o.Out, "  %-12s %s: %.1f %s [%g]\n", word, v.What, v.Value, v.Unit, v.Want)
 	}
