@@ -30,6 +30,13 @@ func TestWordsTooMany(t *testing.T) {
 	}
 }
 
+// Of two views that exclude each other neither is taken silently.
+func TestOneViewAtATime(t *testing.T) {
+	if got := sallyport(t, "show", "sas", "--offload", "--why", "site-b"); got.code != exitFailed || !strings.Contains(got.err, "expected --offload or --why, found both") {
+		t.Errorf("found %+v", got)
+	}
+}
+
 // What ends in clear is told before the state that is there now.
 func TestDownTellsOfSoftSAs(t *testing.T) {
 	g := newFakeGateway(t, map[string]any{"POST " + api.PathDown: []api.Outcome{

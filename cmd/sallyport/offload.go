@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -22,6 +23,9 @@ device (lookaside) or by the CPU, and why not where it would rather have been.`
 	other, plans := show.RunE, view("", "", api.PathSAs, offloadTable).RunE
 	show.RunE = func(c *cobra.Command, args []string) error {
 		if *wanted {
+			if c.Flags().Changed("why") {
+				return errors.New("expected --offload or --why, found both: each is a view of its own")
+			}
 			return plans(c, args)
 		}
 		return other(c, args)

@@ -127,10 +127,12 @@ func obstacles(s api.IKE, now time.Time) []string {
 	if s.Outstanding != "" {
 		notes = append(notes, fmt.Sprintf("no response yet to %s; %d requests sent again since start", s.Outstanding, s.Resent))
 	}
-	if s.LastFailure != "" {
+	// What failed before the IKE SA that there is stands in nobody's way any more.
+	over := func(failed time.Time) bool { return s.State == "established" && failed.Before(s.Established) }
+	if s.LastFailure != "" && !over(s.LastFailedAt) {
 		notes = append(notes, fmt.Sprintf("last failure %s ago: %s", since(now, s.LastFailedAt), s.LastFailure))
 	}
-	if s.PeerFailure != "" {
+	if s.PeerFailure != "" && !over(s.PeerFailedAt) {
 		notes = append(notes, fmt.Sprintf("the peer's last attempt failed %s ago: %s", since(now, s.PeerFailedAt), s.PeerFailure))
 	}
 	if !s.NextAttempt.IsZero() {

@@ -25,6 +25,18 @@ func wantFits(t *testing.T, text string) {
 	}
 }
 
+// A failure before the IKE SA that is up now is not told under it; of a peer without one it is.
+func TestOldFailuresAreNotInTheWay(t *testing.T) {
+	now := time.Now()
+	for state, told := range map[string]bool{"established": false, "init": true} {
+		var out strings.Builder
+		peer := api.IKE{Peer: "site-b", State: state, Established: now.Add(-time.Hour), LastFailure: "no_answer", LastFailedAt: now.Add(-2 * time.Hour), PeerFailure: "timeout", PeerFailedAt: now.Add(-2 * time.Hour)}
+		if err := ikeTable(&out, []api.IKE{peer}); err != nil || strings.Contains(out.String(), "last failure") != told || strings.Contains(out.String(), "last attempt") != told {
+			t.Errorf("%s: %v\n%s", state, err, out.String())
+		}
+	}
+}
+
 // What an operator reads at night: why each peer has no tunnel, once, under a table that fits.
 func TestIKETableSaysWhy(t *testing.T) {
 	now := time.Now()
