@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"sallyport/ike"
 	"sallyport/perf/lab"
 	"sallyport/perf/peers"
 )
@@ -58,6 +59,17 @@ func TestForeignTarget(t *testing.T) {
 	}
 	if err := judgeForeign(rows); err != nil {
 		t.Error(err)
+	}
+	b := &bed{Lab: l, psk: "a key of this test alone", target: gatewayAddress, wire: &lab.Router{Gateway: gatewayAddress, Address: routerAddress}}
+	if b.wire.Port, err = outside.RawPort(peersLink); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.wire.Find(t.Context(), o.askLimit); err != nil {
+		t.Fatal(err)
+	}
+	if err := o.byOtherVersion(t.Context(), b, ike.V1, ErrDown); errors.Is(err, ErrDown) || !strings.Contains(err.Error(), "no answer to a first message of IKEv1, and one to a message of IKEv2") ||
+		!strings.Contains(err.Error(), "try init-random and init-forged") {
+		t.Errorf("a gateway that answers by IKEv2 alone: %v", err)
 	}
 	swan.Process.Kill()
 	<-swan.Process.Done()
