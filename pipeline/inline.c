@@ -59,8 +59,8 @@ static int take(struct sp_worker *w, const struct sp_port *port, struct rte_mbuf
 	if (userdata > UINT32_MAX)
 		return 0;
 	sa = sa_of(w, spi);
-	if (sa == NULL)
-		return sp_early_keep(w, m, spi); /* its session was made before it */
+	if (sa == NULL) /* its session was made before it; what is too short for a header waits for nothing */
+		return m->data_len >= SP_L2_LENGTH + SP_IPV4_LENGTH && sp_early_keep(w, m, spi);
 	in = sp_sa_in_inline(sa);
 	if (in == NULL || !in->protocol || in->device != port->device)
 		return 0;
