@@ -13,6 +13,7 @@
 #include "../lab.h"
 #include "hostile.h"
 #include "invariants.h"
+#include "nic.h"
 #include "wire.h"
 
 #define SAVED 8
@@ -443,7 +444,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static void (*const operations[])(struct program *) = {op_raw,    op_clear, op_sealed, op_replay, op_inject, op_tables, op_fragments, op_forge,
-								op_forge, op_udp,   op_sas,    op_sealed, op_clear,  op_sealed, op_fragments, op_forge};
+								op_forge, op_udp,   op_sas,    op_sealed, op_clear,  op_sealed, op_fragments};
+	struct arrival next = {0};
 	struct program p = {.next = data, .end = data + size};
 	struct sp_port_counters before;
 	uint32_t what;
@@ -452,8 +454,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	sp_port_counters_read(peer.dp, peer.port[UNPROTECTED], &before);
 	while (p.next < p.end) {
 		what = take(&p, 1);
-		arrival = (struct arrival){.queue = what >> 7, .stripped = what >> 6 & 1};
-		operations[what & 15](&p);
+		arrival = next;
+		arrival.queue = what >> 7;
+		arrival.stripped = what >> 6 & 1;
+		next = (struct arrival){0};
+		if ((what & 15) < RTE_DIM(operations))
+			operations[what & 15](&p);
+		else
+			tables_changed |= op_nic(&p, &next);
 		if (waiting() > 48)
 			run(&ours);
 		if (rte_mempool_avail_count(pool) < 256) {
@@ -464,6 +472,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			collect(&peer, PROTECTED, 0);
 		}
 	}
+	arrival = (struct arrival){0};
+	nic_refuse(0);
 	run(&ours);
 	/* held packets get one more chance, as if the neighbour or the SA had come */
 	gateway_neighbours(&ours, 1);

@@ -12,6 +12,7 @@
 #include <rte_eth_ring.h>
 
 #include "../ipv6.h"
+#include "../lab.h"
 #include "gateway.h"
 
 #define DESCRIPTORS 8 /* of a crypto device, few: a burst finds it full */
@@ -140,6 +141,7 @@ static void create_gateway(struct gateway *g, const char *lan, const char *wan)
 		.large_pool = large_pool,
 		.fragment_memory = FRAGMENT_MEMORY,
 		.fragment_timeout = FRAGMENT_TIMEOUT,
+		.secured = (uint8_t)g->card,
 	};
 	uint8_t hop[16];
 	char error[256] = "";
@@ -159,6 +161,8 @@ static void create_gateway(struct gateway *g, const char *lan, const char *wan)
 	}
 	g->dp = sp_dataplane_create(&c, error, sizeof(error));
 	CHECK(g->dp != NULL, "%s", error);
+	if (g->card)
+		sp_inline_expect(g->dp, g->device[UNPROTECTED]);
 	sp_cell_set_state(g->dp, CELL_HOLD, SP_CELL_HOLD);
 	CHECK(sp_neighbour_add(g->dp, g->port[PROTECTED], NEXT_LAN, ADJACENCY_LAN) >= 0, "neighbour");
 	CHECK(sp_neighbour_add(g->dp, g->port[UNPROTECTED], g->remote, ADJACENCY_WAN) >= 0, "neighbour");
@@ -203,6 +207,8 @@ void gateways_start(void)
 	pool = rte_pktmbuf_pool_create("mbufs", POOL_MBUFS, 0, SP_MBUF_PRIVATE_SIZE, RTE_PKTMBUF_HEADROOM + BUFFER, 0);
 	large_pool = rte_pktmbuf_pool_create("large", LARGE_MBUFS, 0, SP_MBUF_PRIVATE_SIZE, RTE_PKTMBUF_HEADROOM + LARGE_BUFFER, 0);
 	CHECK(pool != NULL && large_pool != NULL, "mbuf pool");
+	CHECK(sp_lab_userdata() == 0, "userdata of packets");
+	ours.card = 1;
 	ours.workers = WORKERS;
 	peer.workers = 1;
 	ours.wan = peer.remote = OUR_WAN;

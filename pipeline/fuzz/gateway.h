@@ -40,6 +40,10 @@ enum tunnel {
 	TUNNEL_BEFORE,     /* narrow path: inner packets are fragmented */
 	TUNNEL_AFTER,      /* outer ones */
 	TUNNEL_CLAMP,      /* segment size that fits */
+	TUNNEL_INLINE,     /* GCM whose crypto is the NIC's */
+	TUNNEL_INLINE_CBC, /* in UDP, with ESN */
+	TUNNEL_CARD,       /* GCM that is the NIC's altogether */
+	TUNNEL_CARD6,      /* CBC over IPv6 */
 	TUNNELS,
 	CELL_HOLD = TUNNELS, /* never has an SA; soft SAs may take its place */
 	CELL_CLOSED,
@@ -98,6 +102,7 @@ struct gateway {
 	void *encrypt[TUNNELS], *decrypt[TUNNELS];
 	void *ah_make[TUNNELS], *ah_verify[TUNNELS]; /* of a bundle */
 	uint64_t discarded[SP_PORT_SLOTS]; /* held packets that the harness, in Go's place, threw away */
+	int card;                          /* its unprotected port has a NIC that does ESP */
 };
 
 /* The IPv6 address of an IPv4 one, as it stands in a packet. */
@@ -132,6 +137,8 @@ void tunnel_own(enum tunnel t, uint32_t worker, int none);
 void tunnels_forget(void);
 /* Frees the SAs that have been replaced, which packets under way may have still. */
 void tunnels_bury(void);
+/* The NIC sends nothing more for the tunnel's SA: the CPU goes on. */
+void tunnel_lose(enum tunnel t);
 /* From now on packets that come in by the tunnel wait for its SA, which is gone. */
 void tunnel_expect(const struct gateway *g, enum tunnel t);
 /* Where a gateway's side of a tunnel ends: its own address, or in transport mode a host's. */

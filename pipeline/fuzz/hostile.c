@@ -20,14 +20,6 @@
 #define SHAPE_FRAGMENTS 0x40
 #define SHAPE_DAMAGED 0x80   /* in one byte, after all */
 
-/* What the program says of a packet, beside its contents. */
-struct forgery {
-	enum tunnel tunnel;
-	uint32_t shape, sequence, length;
-	uint8_t pad, next_header;
-	uint8_t plain[FRAME_MAX];
-};
-
 static void read_forgery(struct program *p, const struct sp_sa_out *sa, struct forgery *f)
 {
 	uint32_t block = sa->transform.block_mask + 1u;
@@ -102,7 +94,7 @@ static uint8_t *write_ah(const struct sp_sa_out *sa, const struct forgery *f, ui
 }
 
 /* From SPI to ICV; returns where it ends. */
-static uint8_t *write_esp(const struct sp_sa_out *sa, const struct forgery *f, struct rte_mbuf *m, const uint8_t *frame, uint8_t *esp)
+static uint8_t *write_esp(const struct sp_sa_out *sa, const struct forgery *f, struct rte_mbuf *m, const uint8_t *frame, uint8_t *esp, int sealed)
 {
 	struct sp_crypt c = {
 		.mbuf = m,
@@ -118,12 +110,12 @@ static uint8_t *write_esp(const struct sp_sa_out *sa, const struct forgery *f, s
 	sp_store32(esp + 4, rte_cpu_to_be_32(f->sequence));
 	memcpy(c.payload, f->plain, f->length);
 	sp_mbuf_bounds(m, frame, (uint32_t)(c.icv + sa->transform.icv_length - frame));
-	CHECK(sp_crypt_seal(peer.dp->workers[0], &c, 1) == 0, "tunnel %u", f->tunnel);
+	if (sealed)
+		CHECK(sp_crypt_seal(peer.dp->workers[0], &c, 1) == 0, "tunnel %u", f->tunnel);
 	return c.icv + sa->transform.icv_length;
 }
 
-/* Writes the whole frame into m. */
-static void write_packet(const struct sp_sa_out *sa, const struct forgery *f, struct rte_mbuf *m)
+void write_packet(const struct sp_sa_out *sa, const struct forgery *f, struct rte_mbuf *m, int sealed)
 {
 	uint8_t *frame = (uint8_t *)m->buf_addr + RTE_PKTMBUF_HEADROOM, *ip = frame + SP_L2_LENGTH;
 	uint8_t *at, *udp, *end;
@@ -136,7 +128,7 @@ static void write_packet(const struct sp_sa_out *sa, const struct forgery *f, st
 	if (sa->udp)
 		at += SP_UDP_LENGTH;
 	if (sa->protocol == SP_SA_ESP) {
-		end = write_esp(sa, f, m, frame, at);
+		end = write_esp(sa, f, m, frame, at, sealed);
 		sp_mbuf_unpoison(m);
 	} else {
 		memcpy(at, f->plain, f->length);
@@ -174,15 +166,19 @@ void op_forge(struct program *p)
 	read_forgery(p, sa, &f);
 	m = rte_pktmbuf_alloc(pool);
 	CHECK(m != NULL, "mbuf pool empty: leak");
-	write_packet(sa, &f, m);
+	write_packet(sa, &f, m, arrival.left != LEFT_IN_PLACE);
 	frame.length = m->data_len;
 	memcpy(frame.bytes, rte_pktmbuf_mtod(m, void *), frame.length);
 	rte_pktmbuf_free(m);
+	if (arrival.left == LEFT_BARE) {
+		frame.length = SP_L2_LENGTH + f.length;
+		memcpy(frame.bytes + SP_L2_LENGTH, f.plain, f.length);
+	}
 	ethernet(frame.bytes, ours.mac[UNPROTECTED]);
-	if (sa->outer == SP_IPV6)
+	if (arrival.left == LEFT_BARE ? f.next_header == SP_PROTOCOL_IPV6 : sa->outer == SP_IPV6)
 		sp_store16(frame.bytes + 12, RTE_BE16(0x86dd));
 	if (f.shape & SHAPE_DAMAGED)
-		frame.bytes[SP_L2_LENGTH + take(p, 2) % (frame.length - SP_L2_LENGTH)] ^= (uint8_t)(take(p, 1) | 1);
+		frame.bytes[SP_L2_LENGTH + take(p, 2) % RTE_MAX(frame.length - SP_L2_LENGTH, 1u)] ^= (uint8_t)(take(p, 1) | 1);
 	if (f.shape & SHAPE_FRAGMENTS)
 		receive_fragments(p, UNPROTECTED, &frame);
 	else

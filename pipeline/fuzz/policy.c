@@ -64,11 +64,14 @@ static void our_policy(struct policy *p)
 	add(p, SP_VERDICT_PERMIT, SP_NO_CELL, OUR_WAN, 24, OUR_WAN, 32, 1);
 }
 
+/* Each filter is for one side alone: what comes out of one tunnel the peer does not send by another. */
 static void peer_policy(struct policy *p)
 {
 	for (uint32_t t = 0; t < TUNNELS; t++) {
 		add(p, SP_VERDICT_PROTECT, (uint16_t)t, PEER_NET(t), 24, 0x0a000000, 8, 0);
+		p->rules[p->n - 1].roles = SP_ROLE_PROTECTED;
 		add(p, SP_VERDICT_REQUIRE, (uint16_t)t, 0x0a000000, 8, PEER_NET(t), 24, 0);
+		p->rules[p->n - 1].roles = SP_ROLE_UNPROTECTED;
 	}
 }
 

@@ -5,30 +5,16 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include <rte_cryptodev.h>
+#include "../inline.h"
+#include "keys.h"
+#include "nic.h"
 
-#include "../../crypto/cryptodev/job.h"
-#include "../ipv6.h"
-#include "gateway.h"
-
-#define KEY_MAX 32
 #define SALT_BE 0x01020304
 #define NARROW 600 /* bytes of outer packet */
 #define AH_SLOT 64 /* from a bundle's SPI to that of its AH */
 
-/* Both gateways have both directions of each. Lengths in bytes. */
-struct form {
-	IMB_CIPHER_MODE mode; /* with `hash`, of jobs alone */
-	IMB_HASH_ALG hash;
-	uint8_t kind, cipher, protocol;
-	uint8_t key, integ_key, iv, icv, block;
-	uint8_t salted; /* the library takes the salt with the IV */
-	uint8_t esn, udp, wide, transport, bundle;
-	uint16_t window; /* 0: 1024 */
-	uint16_t path;   /* MTU, 0: the link's */
-	uint16_t hard;   /* packets, 0: no end */
-	struct sp_encapsulation encapsulation;
-};
+#define CARD_CRYPTO 1
+#define CARD_PROTOCOL 2
 
 #define PLAIN .dscp = SP_DSCP_COPY, .ttl = 64
 #define AES_GCM(how, tag) .kind = SP_SA_AEAD_##how, .cipher = SP_CIPHER_GCM, .key = 16, .iv = 8, .icv = (tag), .block = 4
@@ -68,13 +54,14 @@ static const struct form forms[TUNNELS] = {
 	[TUNNEL_BEFORE] = {AES_GCM(DIRECT, 16), .path = NARROW, .encapsulation = {PLAIN, .df = SP_DF_CLEAR}},
 	[TUNNEL_AFTER] = {AES_GCM(DIRECT, 16), .path = NARROW, .encapsulation = {PLAIN, .df = SP_DF_CLEAR, .fragment_after = 1}},
 	[TUNNEL_CLAMP] = {AES_GCM(DIRECT, 16), .encapsulation = {PLAIN, .mss_automatic = 1}},
+	[TUNNEL_INLINE] = {AES_GCM(DIRECT, 16), .card = CARD_CRYPTO},
+	[TUNNEL_INLINE_CBC] = {JOB(CBC, HMAC_SHA_256, CBC, 16, 32, 16), .iv = 16, .block = 16, .esn = 1, .udp = 1, .card = CARD_CRYPTO},
+	[TUNNEL_CARD] = {AES_GCM(DIRECT, 16), .card = CARD_PROTOCOL},
+	[TUNNEL_CARD6] = {JOB(CBC, HMAC_SHA_1, CBC, 16, 20, 12), .iv = 16, .block = 16, .wide = 1, .card = CARD_PROTOCOL},
 };
 
 /* The AH of bundles. */
 static const struct form around = {JOB(NULL, HMAC_SHA_1, NULL, 0, 20, 12), ITSELF, .protocol = SP_SA_AH};
-
-static struct rte_mempool *jobs;
-static struct IMB_MGR *library;
 
 static uint8_t limits[TUNNELS]; /* types of ICMP, 0: none */
 static uint64_t own_sequence;   /* the peer has one window for all SAs of a tunnel */
@@ -110,108 +97,19 @@ uint32_t tunnel_end(const struct gateway *g, enum tunnel t)
 	return (g == &ours ? OUR_NET : PEER_NET(t)) | TRANSPORT_HOST;
 }
 
-/* ---- keys ---- */
-
-static uint8_t device_of(const struct form *f)
-{
-	if (f->kind == SP_SA_CHAIN_ASYNC)
-		return device_mb;
-	return f->kind == SP_SA_AEAD_ASYNC ? device_openssl : device_gcm;
-}
-
-static void *aead_session(const struct form *f, uint8_t *key, int encrypt)
-{
-	struct rte_crypto_sym_xform aead = {.type = RTE_CRYPTO_SYM_XFORM_AEAD};
-
-	aead.aead.op = encrypt ? RTE_CRYPTO_AEAD_OP_ENCRYPT : RTE_CRYPTO_AEAD_OP_DECRYPT;
-	aead.aead.algo = RTE_CRYPTO_AEAD_AES_GCM;
-	aead.aead.key.data = key;
-	aead.aead.key.length = f->key;
-	aead.aead.iv.offset = SP_IV_OFFSET;
-	aead.aead.iv.length = 12;
-	aead.aead.digest_length = f->icv;
-	aead.aead.aad_length = f->esn ? 12 : 8;
-	return rte_cryptodev_sym_session_create(device_of(f), &aead, sessions);
-}
-
-/* Expanded keys, one a tunnel and sender, as many as there can be. */
-static void *direct_session(const uint8_t *key)
-{
-	static struct gcm_key_data keys[TUNNELS * 4];
-	static uint32_t used;
-
-	IMB_AES128_GCM_PRE(library, key, &keys[used]);
-	return &keys[used++];
-}
-
-static void *chain_session(const struct form *f, uint8_t *key, int encrypt)
-{
-	struct rte_crypto_sym_xform cipher = {.type = RTE_CRYPTO_SYM_XFORM_CIPHER}, auth = {.type = RTE_CRYPTO_SYM_XFORM_AUTH};
-
-	cipher.cipher.op = encrypt ? RTE_CRYPTO_CIPHER_OP_ENCRYPT : RTE_CRYPTO_CIPHER_OP_DECRYPT;
-	cipher.cipher.algo = RTE_CRYPTO_CIPHER_AES_CBC;
-	cipher.cipher.key.data = key;
-	cipher.cipher.key.length = f->key;
-	cipher.cipher.iv.offset = SP_IV_OFFSET;
-	cipher.cipher.iv.length = f->iv;
-	auth.auth.op = encrypt ? RTE_CRYPTO_AUTH_OP_GENERATE : RTE_CRYPTO_AUTH_OP_VERIFY;
-	auth.auth.algo = f->integ_key == 20 ? RTE_CRYPTO_AUTH_SHA1_HMAC : RTE_CRYPTO_AUTH_SHA256_HMAC;
-	auth.auth.key.data = key;
-	auth.auth.key.length = f->integ_key;
-	auth.auth.digest_length = f->icv;
-	cipher.next = encrypt ? &auth : NULL;
-	auth.next = encrypt ? NULL : &cipher;
-	return rte_cryptodev_sym_session_create(device_mb, encrypt ? &cipher : &auth, sessions);
-}
-
-static void *job_session(const struct form *f, const uint8_t *key, int encrypt)
-{
-	const struct spcrypto_job_config config = {
-		.cipher = f->mode,
-		.hash = f->hash,
-		.key_length = f->key,
-		.integ_key_length = f->integ_key,
-		.iv_length = (uint8_t)(!f->salted ? f->iv : f->cipher == SP_CIPHER_CCM ? 11 : 12),
-		.icv_length = f->icv,
-		.aad_length = f->esn ? 12 : 8,
-		.encrypt = (uint8_t)encrypt,
-	};
-
-	return spcrypto_job_create(library, &config, key, key, jobs);
-}
-
-/* The key of a direction: made of the tunnel and of who sends. */
-static void *session(const struct form *f, enum tunnel t, int encrypt, int from_us)
-{
-	uint8_t key[KEY_MAX];
-	void *s;
-
-	memset(key, (int)(8 * t + (from_us ? 1 : 2)), sizeof(key));
-	switch (f->kind) {
-	case SP_SA_JOB:
-		s = job_session(f, key, encrypt);
-		break;
-	case SP_SA_AEAD_DIRECT:
-		s = direct_session(key);
-		break;
-	case SP_SA_CHAIN_ASYNC:
-		s = chain_session(f, key, encrypt);
-		break;
-	default:
-		s = aead_session(f, key, encrypt);
-	}
-	CHECK(s != NULL, "session of tunnel %u", t);
-	return s;
-}
-
 /* ---- SAs ---- */
 
 void tunnels_bury(void)
 {
 	while (grave.n_in > 0)
 		sp_sa_in_free(grave.in[--grave.n_in]);
-	while (grave.n_out > 0)
-		sp_sa_out_free(grave.out[--grave.n_out]);
+	while (grave.n_out > 0) {
+		struct sp_sa_out *sa = grave.out[--grave.n_out];
+
+		if (sa->inlined)
+			nic_close(sa->inline_->session);
+		sp_sa_out_free(sa);
+	}
 }
 
 static void bury_in(struct sp_sa_in *sa)
@@ -299,7 +197,7 @@ static struct sp_sa_config config_of(const struct form *f, const struct gateway 
 		.window = f->window != 0 ? f->window : 1024,
 		.kind = f->kind,
 		.cipher = f->cipher,
-		.device = device_of(f),
+		.device = key_device(f),
 		.key_length = f->key,
 		.iv_length = f->iv,
 		.icv_length = f->icv,
@@ -319,7 +217,7 @@ static struct sp_sa_config config_of(const struct form *f, const struct gateway 
 	if (c.encapsulation.ttl == 0)
 		c.encapsulation = (struct sp_encapsulation){PLAIN};
 	if (f->kind == SP_SA_AEAD_DIRECT)
-		c.gcm = (void *)(outbound ? library->gcm128_enc : library->gcm128_dec);
+		c.gcm = key_function(outbound);
 	fill_ends(&c, g, t);
 	return c;
 }
@@ -347,6 +245,18 @@ static struct sp_sa_config ah_config(const struct gateway *g, enum tunnel t, int
 	return c;
 }
 
+/* At our end the SA has a session of the NIC beside the CPU's. */
+static void enter_card(const struct gateway *g, enum tunnel t, struct sp_sa_config *c, void *session)
+{
+	if (!g->card || forms[t].card == 0)
+		return;
+	c->inline_session = session;
+	c->inline_context = nic_context();
+	c->inline_device = g->device[UNPROTECTED];
+	c->inline_protocol = forms[t].card == CARD_PROTOCOL;
+	c->inline_metadata = 1;
+}
+
 static void install_in(const struct gateway *g, const struct sp_sa_config *c)
 {
 	char error[256] = "";
@@ -369,6 +279,10 @@ static struct sp_sa_out *create_out(const struct gateway *g, enum tunnel t, uint
 		c.first_sequence = first_sequence;
 	c.owner = owner;
 	sa = sp_sa_out_create(g->dp, &c, error, sizeof(error));
+	if (g->card && forms[t].card != 0 && sa != NULL) {
+		enter_card(g, t, &c, nic_open(t, sa, forms[t].card == CARD_PROTOCOL, c.first_sequence));
+		sa = sp_sa_out_create(g->dp, &c, error, sizeof(error));
+	}
 	CHECK(sa != NULL, "%s", error);
 	sp_sa_out_set_path_mtu(sa, forms[t].path);
 	return sa;
@@ -378,6 +292,7 @@ static void install(const struct gateway *g, enum tunnel t)
 {
 	struct sp_sa_config c = tunnel_config(g, t, 0);
 
+	enter_card(g, t, &c, nic_context());
 	install_in(g, &c);
 	if (forms[t].bundle) {
 		c = ah_config(g, t, 0);
@@ -395,6 +310,14 @@ void tunnel_reset(enum tunnel t)
 void tunnel_withdraw(enum tunnel t)
 {
 	bury_out(sp_cell_publish(ours.dp, (uint16_t)t, NULL));
+}
+
+void tunnel_lose(enum tunnel t)
+{
+	struct sp_sa_out *sa = sp_cell_current(ours.dp, (uint16_t)t);
+
+	if (sa != NULL)
+		sp_sa_out_lose(sa);
 }
 
 void tunnel_move(enum tunnel t, uint32_t where)
@@ -462,25 +385,21 @@ void tunnel_expect(const struct gateway *g, enum tunnel t)
 
 void tunnels_start(void)
 {
-	library = alloc_mb_mgr(0);
-	CHECK(library != NULL, "libIPSec_MB");
-	init_mb_mgr_auto(library, NULL);
-	jobs = rte_mempool_create("jobs", 255, sizeof(struct spcrypto_job), 0, 0, NULL, NULL, NULL, NULL, 0, 0);
-	CHECK(jobs != NULL, "pool of jobs");
+	keys_start();
 	for (enum tunnel t = 0; t < TUNNELS; t++) {
 		ours.spi[t] = 0x10000u + 128 * t + t;
 		peer.spi[t] = 0x20000u + 128 * t + (t + 20) % AH_SLOT;
-		ours.encrypt[t] = session(&forms[t], t, 1, 1);
-		ours.decrypt[t] = session(&forms[t], t, 0, 0);
-		peer.encrypt[t] = session(&forms[t], t, 1, 0);
-		peer.decrypt[t] = session(&forms[t], t, 0, 1);
+		ours.encrypt[t] = key_session(&forms[t], t, 1, 1);
+		ours.decrypt[t] = key_session(&forms[t], t, 0, 0);
+		peer.encrypt[t] = key_session(&forms[t], t, 1, 0);
+		peer.decrypt[t] = key_session(&forms[t], t, 0, 1);
 		if (forms[t].bundle) {
 			ours.ah_spi[t] = ours.spi[t] + AH_SLOT;
 			peer.ah_spi[t] = peer.spi[t] + AH_SLOT;
-			ours.ah_make[t] = session(&around, t, 1, 1);
-			ours.ah_verify[t] = session(&around, t, 0, 0);
-			peer.ah_make[t] = session(&around, t, 1, 0);
-			peer.ah_verify[t] = session(&around, t, 0, 1);
+			ours.ah_make[t] = key_session(&around, t, 1, 1);
+			ours.ah_verify[t] = key_session(&around, t, 0, 0);
+			peer.ah_make[t] = key_session(&around, t, 1, 0);
+			peer.ah_verify[t] = key_session(&around, t, 0, 1);
 		}
 		tunnel_reset(t);
 	}

@@ -8,6 +8,7 @@
 #include "../mbuf.h"
 #include "../vlan.h"
 #include "invariants.h"
+#include "nic.h"
 #include "wire.h"
 
 #define TAG_AT 12 /* behind the addresses of a frame */
@@ -19,6 +20,10 @@ struct arrival arrival;
 
 static void deliver(const struct gateway *g, enum side side, struct rte_mbuf *m)
 {
+	if (g == &ours) {
+		nic_receive(m);
+		side = arrival.aside ? PROTECTED : side;
+	}
 	if (rte_ring_enqueue(g->rx[side][g == &ours ? arrival.queue : 0], m) != 0)
 		rte_pktmbuf_free(m);
 }
@@ -127,7 +132,7 @@ uint32_t drain_punts(struct gateway *g, int release)
 				released += (uint32_t)settle(g, w, &exceptions[i], release);
 		while ((n = sp_event_dequeue(g->dp, w, events, SP_BURST)) > 0)
 			for (uint32_t i = 0; i < n; i++)
-				CHECK(events[i].cell < TUNNELS && events[i].kind <= SP_EVENT_MOVED, "event %u of cell %u", events[i].kind, events[i].cell);
+				CHECK(events[i].cell < TUNNELS && events[i].kind <= SP_EVENT_INLINE, "event %u of cell %u", events[i].kind, events[i].cell);
 	}
 	return released;
 }
@@ -156,7 +161,12 @@ static int next_frame(const struct gateway *g, enum side side, uint32_t queue, s
 	sp_mbuf_unpoison(m);
 	f->length = m->data_len;
 	CHECK(f->length <= sizeof(f->bytes) && m->pkt_len == f->length && m->nb_segs == 1, "frame of %u bytes", f->length);
-	memcpy(f->bytes, rte_pktmbuf_mtod(m, void *), f->length);
+	if (sp_lab_left(m) != 0) {
+		CHECK(g->card && side == UNPROTECTED, "a frame is left to a port without a NIC");
+		nic_send(m, f);
+	} else {
+		memcpy(f->bytes, rte_pktmbuf_mtod(m, void *), f->length);
+	}
 	rte_pktmbuf_free(m);
 	untag(g, side, f);
 	CHECK(f->length >= SP_L2_LENGTH && f->length <= MTU + SP_L2_LENGTH, "frame of %u bytes", f->length);

@@ -7,10 +7,22 @@
 #include "frames.h"
 #include "gateway.h"
 
+/* What a NIC leaves of ESP. */
+enum left {
+	LEFT_SEALED,   /* all */
+	LEFT_IN_PLACE, /* headers, IV, trailer and the room of the ICV (inline crypto) */
+	LEFT_BARE,     /* what was inside (inline protocol) */
+};
+
 /* How the frames of an operation arrive at our gateway. */
 struct arrival {
 	uint32_t queue;
-	int stripped; /* the device takes a VLAN tag off */
+	int stripped;      /* the device takes a VLAN tag off */
+	int aside;         /* they come by the protected port */
+	enum left left;    /* of what is forged */
+	uint32_t cut;      /* bytes that are missing at their ends */
+	uint64_t marks;    /* of the NIC, in ol_flags */
+	uint64_t userdata; /* of the SA that the NIC names */
 };
 extern struct arrival arrival;
 

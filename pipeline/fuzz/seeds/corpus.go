@@ -11,7 +11,7 @@ type tunnel byte
 
 var tunnels = []string{"gcm", "gcm-esn", "gcm-udp", "gcm-async", "cbc-sha1", "cbc-sha256", "cbc-sha256-esn", "last", "gcm-short", "padded",
 	"job-cbc", "job-ccm", "job-chacha", "job-ctr", "job-3des", "job-null", "job-gmac", "wide", "wide-udp", "transport", "transport6",
-	"ah", "ah6", "ah-transport6", "bundle", "bundle6", "before", "after", "clamp"}
+	"ah", "ah6", "ah-transport6", "bundle", "bundle6", "before", "after", "clamp", "inline", "inline-cbc", "card", "card6"}
 
 func named(name string) tunnel { return tunnel(slices.Index(tunnels, name)) }
 
@@ -26,7 +26,7 @@ func (t tunnel) queued() bool { return t >= named("gcm-async") && t <= named("cb
 // block is the length that a forged plaintext is a multiple of.
 func (t tunnel) block() int {
 	switch t.String() {
-	case "job-cbc", "transport6":
+	case "job-cbc", "transport6", "inline-cbc", "card6":
 		return 16
 	case "job-3des":
 		return 8
@@ -47,6 +47,7 @@ func corpus() map[string][]byte {
 	}
 	maps.Copy(seeds, general())
 	maps.Copy(seeds, malformed())
+	maps.Copy(seeds, byNIC())
 	return seeds
 }
 

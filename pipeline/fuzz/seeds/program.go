@@ -18,6 +18,7 @@ const (
 	_
 	opUDP
 	opSAs
+	opNIC = 15
 
 	stripped    = 0x40 // the device takes VLAN tags off
 	otherWorker = 0x80
