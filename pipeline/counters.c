@@ -129,3 +129,46 @@ uint64_t sp_tsc_hz(void)
 {
 	return rte_get_tsc_hz();
 }
+
+uint64_t sp_groups_untold(const struct sp_dataplane *dp)
+{
+	uint64_t n = 0;
+
+	for (uint32_t i = 0; i < dp->n_workers; i++)
+		n += load(&dp->workers[i]->untold);
+	return n;
+}
+
+uint64_t sp_fragments_unheard(const struct sp_dataplane *dp)
+{
+	uint64_t n = 0;
+
+	for (uint32_t i = 0; i < dp->n_workers; i++)
+		n += load(&dp->workers[i]->unheard);
+	return n;
+}
+
+static const char *const class_names[] = {
+#define SP_PUNT_CLASS_NAME(symbol, name) [SP_CLASS_##symbol] = name,
+	SP_PUNT_CLASSES(SP_PUNT_CLASS_NAME)
+#undef SP_PUNT_CLASS_NAME
+};
+
+const char *sp_punt_class_name(uint32_t punt_class)
+{
+	return punt_class < SP_CLASS_COUNT ? class_names[punt_class] : NULL;
+}
+
+void sp_punt_counters_read(const struct sp_dataplane *dp, uint32_t punt_class, struct sp_punt_counters *out)
+{
+	*out = (struct sp_punt_counters){0};
+	if (punt_class >= SP_CLASS_COUNT)
+		return;
+	for (uint32_t i = 0; i < dp->n_workers; i++) {
+		const struct sp_punt_queue *q = &dp->workers[i]->punt[punt_class];
+
+		out->queued += load(&q->queued);
+		out->full += load(&q->full);
+		out->waiting += rte_ring_count(q->ring);
+	}
+}

@@ -95,10 +95,12 @@ struct sp_fragment {
 	uint16_t length;      /* of the payload */
 	uint16_t next_at;     /* IPv6: which byte of the headers says what follows them */
 	uint16_t largest;     /* whole packets: bytes of the largest fragment, headers included */
+	uint16_t at;          /* where in its buffer the payload is while it waits */
 	uint8_t protocol;     /* of the payload's first header */
 	uint8_t ecn;
 	uint8_t more;         /* more fragments: not the last one */
 	uint8_t ipv6;
+	uint8_t clear;        /* it came in clear */
 };
 
 struct sp_mbuf_priv {
@@ -316,6 +318,7 @@ struct sp_worker {
 	struct rte_ring *inject, *handover;
 	struct sp_punt_queue punt[SP_CLASS_COUNT];
 	uint64_t untold;                    /* packets to groups that Go could not be told of */
+	uint64_t unheard;                   /* dropped fragments from peers of what may have been for a port of IKE */
 	struct sp_sa_out **own;             /* by cell: outbound SAs that no other worker sends by */
 	struct sp_reassembly *reassembly;
 	struct sp_oversize oversize[SP_BURST];

@@ -81,6 +81,7 @@ struct sp_exception {
 	uint8_t kind;        /* enum sp_punt */
 	uint8_t punt_class;  /* enum sp_punt_class */
 	uint8_t share;       /* of that class, below SP_PUNT_SHARES */
+	uint8_t answers_tunnel; /* the gateway's own answer to what a tunnel brought */
 };
 
 struct sp_injection {

@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"bytes"
 	"fmt"
 	"net/netip"
 	"testing"
@@ -333,6 +334,93 @@ func TestPeersAreHeardBehindAFullQueue(t *testing.T) { // S-051
 			same(t, "heard", r.seen.heard, []netip.Addr{c.peer})
 			if n := r.d.Counters().Ports[wan].Drops["punt_full"]; n != 5 {
 				t.Errorf("%d dropped for want of room, expected 5", n)
+			}
+		})
+	}
+}
+
+// So it is where a filter of a tunnel has it, with fallback or without: a peer whose IKE comes from another port, because a NAT has rewritten it, or by a port without IKE, is heard, and no
+// clear traffic that asks for an SA. Nor is an error of ICMP about our own messages, from whomever (S-050); other traffic does ask.
+func TestPeersAreHeardThroughATunnelsFilter(t *testing.T) { // S-051
+	for version, c := range map[string]struct {
+		own, peer    netip.Addr
+		far, unasked []byte // of the peer's: what asks, and what does not
+	}{
+		"IPv4": {wanOwn, peer, tcp(peer, wanOwn), errorOf(peer, wanOwn, icmpUnreachable, 3)},
+		"IPv6": {wanOwn6, peer6, echo6(peer6, wanOwn6, 56), errorOf6(peer6, wanOwn6, 1)},
+	} {
+		for _, fallback := range []bool{true, false} {
+			t.Run(fmt.Sprintf("%s, fallback %v", version, fallback), func(t *testing.T) {
+				all := rule{name: "all", source: c.own.String(), destination: c.peer.String(), tunnel: "site", fallback: fallback}
+				r := newRig6(t, rigOptions{rules: []rule{all}, portIKE: map[string]bool{"wan": false}})
+				r.setCell("site", CellHold)
+				if err := r.d.KnowPeers([]netip.Addr{c.peer}, nil); err != nil {
+					t.Fatal(err)
+				}
+				send := func(ip []byte) {
+					t.Helper()
+					r.now = r.now.Add(slowPathTick)
+					r.serveAll()
+					r.seen.heard, r.seen.asked = nil, nil
+					for range 3 { // the drop is remembered, too
+						r.enqueue(0, wan, etherFrame(wanMAC[:], peerMAC[:], etherTypeOf(ip), ip))
+						r.settle()
+					}
+					r.serveAll()
+				}
+				for _, ports := range [][2]uint16{{1024, 500}, {500, 500}, {4500, 4500}} {
+					send(udpDatagram(netip.AddrPortFrom(c.peer, ports[0]), netip.AddrPortFrom(c.own, ports[1]), ikeMessage(0)))
+					same(t, fmt.Sprintf("heard, %d to %d", ports[0], ports[1]), r.seen.heard, []netip.Addr{c.peer})
+					if len(r.seen.asked) != 0 {
+						t.Errorf("%d to %d: asked %+v", ports[0], ports[1], r.seen.asked)
+					}
+				}
+				send(c.unasked)
+				if len(r.seen.asked) != 0 || len(r.seen.heard) != 0 {
+					t.Errorf("an ICMP error: asked %+v, heard %v", r.seen.asked, r.seen.heard)
+				}
+				send(c.far)
+				if len(r.seen.asked) != 1 || !r.seen.asked[0].Inbound || len(r.seen.heard) != 0 {
+					t.Errorf("other traffic: asked %+v, heard %v", r.seen.asked, r.seen.heard)
+				}
+			})
+		}
+	}
+}
+
+func errorOf(source, destination netip.Addr, typ, code uint8) []byte {
+	p := packetOfLength(source, destination, protocolICMP, ipv4HeaderLen+icmpHeaderLen+ipv4HeaderLen+8)
+	putICMP(p[ipv4HeaderLen:], typ, code)
+	return p
+}
+
+func errorOf6(source, destination netip.Addr, typ uint8) []byte {
+	p := udp6(source, destination, 7, 7, 48)
+	p[6] = protocolICMPv6
+	p[ipv6HeaderLen], p[ipv6HeaderLen+1] = typ, 4
+	return p
+}
+
+// Datagrams to port 4500 that are too short for ESP, or of an SPI that no SA has, are heard.
+func TestStrayDatagramsAreHeard(t *testing.T) { // S-051
+	for version, c := range map[string]struct{ own, peer netip.Addr }{"IPv4": {wanOwn, peer}, "IPv6": {wanOwn6, peer6}} {
+		t.Run(version, func(t *testing.T) {
+			r := newRig6(t, rigOptions{})
+			if err := r.d.KnowPeers([]netip.Addr{c.peer}, nil); err != nil {
+				t.Fatal(err)
+			}
+			near := r.child("site", "aes128gcm16", true)
+			near.UDPEncap, near.Local, near.Remote = true, netip.AddrPortFrom(wanOwn, 4500), netip.AddrPortFrom(stranger, 4500)
+			r.inbound(near)
+			for _, length := range []int{0, 1, 2, 7, 8, 40} {
+				r.now = r.now.Add(slowPathTick)
+				r.serveAll()
+				r.seen.heard = nil
+				ip := udpDatagram(netip.AddrPortFrom(c.peer, 4500), netip.AddrPortFrom(c.own, 4500), bytes.Repeat([]byte{0xa5}, length))
+				r.enqueue(0, wan, etherFrame(wanMAC[:], peerMAC[:], etherTypeOf(ip), ip))
+				r.settle()
+				r.serveAll()
+				same(t, fmt.Sprintf("%d bytes", length), r.seen.heard, []netip.Addr{c.peer})
 			}
 		})
 	}

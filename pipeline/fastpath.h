@@ -154,6 +154,8 @@ void sp_notice_tick(struct sp_dataplane *dp);
 uint32_t sp_punt_dequeue(struct sp_dataplane *dp, uint32_t worker, const uint16_t shares[SP_CLASS_COUNT], struct sp_exception *out);
 /* Packets to groups of which Go was not told, because too many senders had to be: ever, of all workers. */
 uint64_t sp_groups_untold(const struct sp_dataplane *dp);
+/* Dropped fragments from peers to addresses of ours, without the ports: any may have been of an IKE message. Ever, of all workers. */
+uint64_t sp_fragments_unheard(const struct sp_dataplane *dp);
 /* Frees packets that came from sp_punt_dequeue, any number. */
 void sp_packets_free(struct rte_mbuf **mbufs, uint32_t n);
 /* Copies frames into fresh buffers and queues them for the worker; returns how many it took (pool or ring exhausted: fewer). One writer per worker at a time,

@@ -3,6 +3,8 @@ package pipeline
 import (
 	"encoding/binary"
 	"net/netip"
+
+	"sallyport/policy"
 )
 
 // ICMP types and codes that the gateway sends or must recognise (RFC 792).
@@ -87,14 +89,27 @@ func mayAnswerWithError(p ipv4) bool {
 		return true
 	}
 	body := p[p.headerLen():]
-	if len(body) < 1 {
-		return false
-	}
-	switch body[0] {
+	return len(body) > 0 && !tellsOfError(body[0])
+}
+
+// tellsOfError reports whether messages of a type are about another packet (RFC 1122 section 3.2.2).
+func tellsOfError(icmpType uint8) bool {
+	switch icmpType {
 	case icmpUnreachable, icmpSourceQuench, icmpRedirect, icmpTimeExceeded, icmpParameter:
-		return false
+		return true
 	}
-	return true
+	return false
+}
+
+// isICMPError reports whether a packet is about another one, or too short to say.
+func isICMPError(p policy.Packet) bool {
+	switch p.Protocol {
+	case protocolICMP:
+		return !p.HasType || tellsOfError(uint8(p.TypeCode>>8))
+	case protocolICMPv6:
+		return !p.HasType || tellsOfError6(uint8(p.TypeCode>>8))
+	}
+	return false
 }
 
 // singleHost reports whether a can be one host's address: not 0/8, not a group, not class E with the limited broadcast.

@@ -72,7 +72,12 @@ func mayAnswerWithError6(p ipv6) bool {
 		return false
 	}
 	protocol, body := p.upper()
-	return protocol != protocolICMPv6 || len(body) > 0 && body[0] >= icmp6FirstInfo && body[0] != icmp6Redirect
+	return protocol != protocolICMPv6 || len(body) > 0 && !tellsOfError6(body[0])
+}
+
+// tellsOfError6 reports whether messages of a type are about another packet.
+func tellsOfError6(icmpType uint8) bool {
+	return icmpType < icmp6FirstInfo || icmpType == icmp6Redirect
 }
 
 // singleHost6 reports whether a can be one host's address.

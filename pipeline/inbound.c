@@ -279,7 +279,11 @@ static __rte_noinline void stray(struct sp_worker *w, const struct sp_esp *p, ui
 {
 	if ((spi == SP_SPI_ECHO_REQUEST || spi == SP_SPI_ECHO_REPLY) && (p->form == SP_FORM_ESP || p->form == SP_FORM_AH))
 		sp_punt_frame(w, p->mbuf, SP_PUNT_ECHO, 0);
-	else if (!sp_early_keep(w, p->mbuf, spi))
+	else if (sp_early_keep(w, p->mbuf, spi))
+		return;
+	else if (p->form == SP_FORM_UDP)
+		sp_punt_unheard(w, p->mbuf, p->esp - SP_UDP_LENGTH - p->headers, p->esp - SP_UDP_LENGTH, SP_DROP_NO_INBOUND_SA);
+	else
 		sp_drop(w, p->mbuf, SP_DROP_NO_INBOUND_SA);
 }
 

@@ -389,7 +389,7 @@ int sp_demux_esp(struct sp_worker *w, const struct sp_packet *packet, struct sp_
 	if (unlikely(packet->key.protocol == SP_PROTOCOL_AH) && !demux_ah(w, packet, esp))
 		return 0;
 	if (unlikely(esp->length < SP_ESP_LENGTH)) {
-		sp_drop(w, packet->mbuf, esp->length == 0 ? SP_DROP_NO_PAYLOAD : SP_DROP_ESP_TRUNCATED);
+		sp_punt_heard(w, packet, esp->length == 0 ? SP_DROP_NO_PAYLOAD : SP_DROP_ESP_TRUNCATED);
 		return 0;
 	}
 	return 1;

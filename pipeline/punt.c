@@ -309,15 +309,6 @@ static int tell_group(struct sp_worker *w, const struct sp_packet *p)
 	return 1;
 }
 
-/* Also of drops that the flow cache remembers. */
-void sp_punt_noticed(struct sp_worker *w, const struct sp_packet *p)
-{
-	if (p->verdict.reason == SP_DROP_CLEAR_ON_PROTECTED ? tell_clear(w, p) : tell_group(w, p))
-		notice(w, p, p->verdict.reason == SP_DROP_CLEAR_ON_PROTECTED ? SP_PUNT_CLEAR : SP_PUNT_GROUPED, p->verdict.reason);
-	else
-		sp_drop(w, p->mbuf, p->verdict.reason);
-}
-
 /* A datagram in clear for one of IKE's ports at an address of ours. */
 static int to_ike_port(const struct sp_worker *w, const struct sp_packet *p)
 {
@@ -345,6 +336,34 @@ void sp_punt_heard(struct sp_worker *w, const struct sp_packet *p, uint8_t reaso
 		sp_drop(w, p->mbuf, reason);
 }
 
+void sp_punt_unheard(struct sp_worker *w, struct rte_mbuf *m, uint8_t *l3, const uint8_t *udp, uint8_t reason)
+{
+	struct sp_packet6 wide = {.p = {.key = {.protocol = SP_PROTOCOL_UDP, .in_cell = SP_NO_CELL}, .verdict = {.filter = SP_COUNTER_NONE, .cell = SP_NO_CELL}, .l3 = l3, .mbuf = m}};
+
+	wide.p.key.destination_port = udp != NULL ? rte_be_to_cpu_16(sp_load16(udp + 2)) : SP_PORT_IKE;
+	if (sp_is_ipv6(l3))
+		memcpy(wide.addresses, l3 + 8, sizeof(wide.addresses));
+	else
+		wide.p.key.destination = rte_be_to_cpu_32(sp_load32(l3 + 16));
+	if (udp == NULL && to_ike_port(w, &wide.p) && peer_of(w->dp, l3) >= 0)
+		__atomic_store_n(&w->unheard, w->unheard + 1, __ATOMIC_RELAXED);
+	if (udp == NULL)
+		sp_drop(w, m, reason);
+	else
+		sp_punt_heard(w, &wide.p, reason);
+}
+
+/* Also of drops that the flow cache remembers. A peer that writes to a port of IKE is heard, whatever filter has its datagram (S-051). */
+void sp_punt_noticed(struct sp_worker *w, const struct sp_packet *p)
+{
+	if (unlikely(to_ike_port(w, p)) && peer_of(w->dp, p->l3) >= 0)
+		sp_punt_heard(w, p, p->verdict.reason);
+	else if (p->verdict.reason == SP_DROP_CLEAR_ON_PROTECTED ? tell_clear(w, p) : tell_group(w, p))
+		notice(w, p, p->verdict.reason == SP_DROP_CLEAR_ON_PROTECTED ? SP_PUNT_CLEAR : SP_PUNT_GROUPED, p->verdict.reason);
+	else
+		sp_drop(w, p->mbuf, p->verdict.reason);
+}
+
 /* All UDP that the gateway sends is IKE's. What it sends has no other extension header than that of a fragment. */
 static int is_udp(const uint8_t *l3, uint32_t length)
 {
@@ -369,15 +388,6 @@ int sp_punt_unsent(struct sp_worker *w, struct rte_mbuf *m)
 	priv->in_cell = SP_NO_CELL;
 	priv->filter = SP_COUNTER_NONE;
 	return punt(w, m, SP_PUNT_UNSENT, SP_CLASS_NOTICE);
-}
-
-uint64_t sp_groups_untold(const struct sp_dataplane *dp)
-{
-	uint64_t n = 0;
-
-	for (uint32_t i = 0; i < dp->n_workers; i++)
-		n += __atomic_load_n(&dp->workers[i]->untold, __ATOMIC_RELAXED);
-	return n;
 }
 
 void sp_notice_tick(struct sp_dataplane *dp)
@@ -418,6 +428,7 @@ static uint32_t take(struct sp_worker *w, enum sp_punt_class punt_class, struct 
 				.kind = priv->kind,
 				.punt_class = (uint8_t)punt_class,
 				.share = priv->share,
+				.answers_tunnel = mbufs[i]->port == SP_PORT_LOCAL && priv->inject == SP_INJECT_REPLY_PROTECTED,
 			};
 			__atomic_store_n(&q->taken[priv->share], q->taken[priv->share] + 1, __ATOMIC_RELEASE);
 		}
@@ -432,31 +443,6 @@ uint32_t sp_punt_dequeue(struct sp_dataplane *dp, uint32_t worker, const uint16_
 	for (uint32_t i = 0; i < SP_CLASS_COUNT; i++)
 		total += take(dp->workers[worker], (enum sp_punt_class)i, out + total, shares[i]);
 	return total;
-}
-
-static const char *const class_names[] = {
-#define SP_PUNT_CLASS_NAME(symbol, name) [SP_CLASS_##symbol] = name,
-	SP_PUNT_CLASSES(SP_PUNT_CLASS_NAME)
-#undef SP_PUNT_CLASS_NAME
-};
-
-const char *sp_punt_class_name(uint32_t punt_class)
-{
-	return punt_class < SP_CLASS_COUNT ? class_names[punt_class] : NULL;
-}
-
-void sp_punt_counters_read(const struct sp_dataplane *dp, uint32_t punt_class, struct sp_punt_counters *out)
-{
-	*out = (struct sp_punt_counters){0};
-	if (punt_class >= SP_CLASS_COUNT)
-		return;
-	for (uint32_t i = 0; i < dp->n_workers; i++) {
-		const struct sp_punt_queue *q = &dp->workers[i]->punt[punt_class];
-
-		out->queued += __atomic_load_n(&q->queued, __ATOMIC_RELAXED);
-		out->full += __atomic_load_n(&q->full, __ATOMIC_RELAXED);
-		out->waiting += rte_ring_count(q->ring);
-	}
 }
 
 /* ---- peers ---- */

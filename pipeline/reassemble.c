@@ -13,6 +13,7 @@
 #include "reassembly.h"
 
 #define FRAGMENT_HEADER 8 /* RFC 8200 4.5 */
+#define UDP_PORTS 4       /* bytes of UDP that say whom it is for */
 #define OVERWRITTEN 48    /* bytes from the fragment header on that the library reads or writes as if they were IPv6's */
 
 static struct sp_fragment *fragment_of(struct rte_mbuf *m)
@@ -32,11 +33,42 @@ static void leave(struct sp_worker *w, uint32_t table, const struct rte_mbuf *he
 	}
 }
 
+static uint16_t cell_of(uint64_t origin)
+{
+	return (uint16_t)(origin >> 48);
+}
+
+/* Drops a fragment that is described, and whole: who has sent it in clear may be a peer with a message for IKE, and is not silent (S-051). */
+static void drop_fragment(struct sp_worker *w, struct rte_mbuf *m, uint8_t *l3, uint8_t reason)
+{
+	const struct sp_fragment *f = fragment_of(m);
+	const uint8_t *payload = l3 + f->header + (f->ipv6 ? FRAGMENT_HEADER : 0);
+
+	if (f->protocol != SP_PROTOCOL_UDP && !(f->ipv6 && sp_ipv6_extension(f->protocol)))
+		sp_drop(w, m, reason);
+	else
+		sp_punt_unheard(w, m, l3, f->protocol == SP_PROTOCOL_UDP && f->offset == 0 && f->length >= UDP_PORTS ? payload : NULL, reason);
+}
+
+/* The same for those of a chain, or for one alone, as the library gives them back. */
 static void drop_chain(struct sp_worker *w, struct rte_mbuf *head, uint8_t reason)
 {
-	for (const struct rte_mbuf *m = head; m != NULL; m = m->next)
-		sp_count_drop(w, m, reason);
-	rte_pktmbuf_free(head);
+	for (struct rte_mbuf *m = head, *next; m != NULL; m = next) {
+		const struct sp_fragment *f = fragment_of(m);
+		const uint32_t headers = f->header + (f->ipv6 ? FRAGMENT_HEADER : 0u);
+		uint8_t *payload = (uint8_t *)m->buf_addr + f->at;
+
+		next = m->next;
+		m->next = NULL;
+		m->nb_segs = 1;
+		sp_mbuf_unpoison(m);
+		sp_store64(payload - FRAGMENT_HEADER, f->covered);
+		sp_mbuf_bounds(m, payload - headers - SP_L2_LENGTH, SP_L2_LENGTH + headers + f->length);
+		if (f->clear)
+			drop_fragment(w, m, payload - headers, reason);
+		else
+			sp_drop(w, m, reason);
+	}
 }
 
 static void bury(struct sp_worker *w, uint32_t table, uint8_t reason)
@@ -128,6 +160,7 @@ static struct rte_mbuf *collect(struct sp_worker *w, uint32_t table, struct rte_
 	struct rte_mbuf *chain;
 
 	fill_key(&key, &extension, f, l3);
+	f->at = (uint16_t)sp_mbuf_before(m, payload);
 	f->covered = sp_load64(payload - FRAGMENT_HEADER);
 	sp_mbuf_bounds(m, payload - FRAGMENT_HEADER, FRAGMENT_HEADER + (uint32_t)f->length);
 	m->l2_len = 0;
@@ -204,8 +237,11 @@ static struct rte_mbuf *flatten(struct sp_worker *w, struct rte_mbuf *head, uint
 		sp_mbuf_bounds(head, frame, length);
 	} else {
 		whole = large_buffer(w, head, frame, length);
-		if (whole == NULL)
+		if (whole == NULL) {
+			if (f->ipv6)
+				memmove(frame - FRAGMENT_HEADER, frame, SP_L2_LENGTH + (uint32_t)f->header);
 			return NULL;
+		}
 		others = head;
 	}
 	payload = rte_pktmbuf_mtod_offset(whole, uint8_t *, SP_L2_LENGTH + f->header);
@@ -386,6 +422,7 @@ static uint8_t assemble(struct sp_worker *w, struct rte_mbuf *m, uint8_t *l3, ui
 		return SP_DROP_NO_ROOM;
 	if (!make_room(w, table))
 		return SP_DROP_FRAGMENT_TABLE_FULL;
+	f->clear = table == SP_REASSEMBLY_CLEAR;
 	f->origin = m->port | (uint64_t)in_cell << 16 | incarnation << 32;
 	chain = collect(w, table, m, l3, payload);
 	if (chain == NULL)
@@ -404,9 +441,13 @@ static uint8_t settle(struct sp_worker *w, struct rte_mbuf *whole, uint8_t reaso
 	return SP_TAKEN;
 }
 
-static uint16_t cell_of(uint64_t origin)
+/* A fragment that cannot be put together, or has been taken. Returns as sp_reassemble. */
+static uint8_t refuse(struct sp_worker *w, struct rte_mbuf *m, uint8_t *l3, uint16_t in_cell, uint8_t reason)
 {
-	return (uint16_t)(origin >> 48);
+	if (reason == SP_TAKEN || reason == SP_DROP_INLINE_SESSION || in_cell != SP_NO_CELL)
+		return reason;
+	drop_fragment(w, m, l3, reason);
+	return SP_TAKEN;
 }
 
 uint8_t sp_reassemble(struct sp_worker *w, struct sp_packet *packet, struct rte_mbuf *m, uint8_t *l3, uint64_t origin)
@@ -419,7 +460,7 @@ uint8_t sp_reassemble(struct sp_worker *w, struct sp_packet *packet, struct rte_
 	if (reason == SP_PASS)
 		reason = assemble(w, m, l3, cell_of(origin), &whole);
 	if (reason != SP_PASS)
-		return reason;
+		return refuse(w, m, l3, cell_of(origin), reason);
 	l3 = rte_pktmbuf_mtod_offset(whole, uint8_t *, SP_L2_LENGTH);
 	return settle(w, whole, sp_parse_ipv4(packet, whole, l3, whole->data_len - SP_L2_LENGTH, origin));
 }
@@ -434,7 +475,7 @@ uint8_t sp_reassemble6(struct sp_worker *w, struct sp_packet6 *packet, struct rt
 	if (reason == SP_PASS)
 		reason = assemble(w, m, l3, cell_of(origin), &whole);
 	if (reason != SP_PASS)
-		return reason;
+		return refuse(w, m, l3, cell_of(origin), reason);
 	l3 = rte_pktmbuf_mtod_offset(whole, uint8_t *, SP_L2_LENGTH);
 	reason = settle(w, whole, sp_parse_ipv6(packet, whole, l3, whole->data_len - SP_L2_LENGTH, origin));
 	packet->fragmented = 1;

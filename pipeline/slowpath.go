@@ -351,11 +351,11 @@ func (d *Dataplane) awaitSA(now time.Time, x *C.struct_sp_exception, packet punt
 		d.discard([]heldMbuf{held}, dropNegotiationFailed)
 		return nil
 	}
-	ask := Acquire{Cell: cell, Packet: tupleOf(packet.ip), Protected: !packet.clear}
+	ask := Acquire{Cell: cell, Packet: tupleOf(packet.ip), Protected: !packet.clear || x.answers_tunnel != 0}
 	waits := selector{cell: cell}
 	if e := d.policy.bySlot[held.filter].entry; e != nil {
 		ask.Entry, waits.entry = e.ID, e.ID
-		if e.Fallback && packet.clear {
+		if e.Fallback && !ask.Protected {
 			waits.local, waits.remote = ask.Packet.Source, ask.Packet.Destination
 		}
 	}
@@ -369,11 +369,12 @@ func (d *Dataplane) awaitSA(now time.Time, x *C.struct_sp_exception, packet punt
 	return func(h Handler) { h.Acquire(ask) }
 }
 
-// cameClear asks for the SA of what came in clear from the other side and was dropped (S-044).
+// cameClear asks for the SA of what came in clear from the other side and was dropped (S-044). An error of ICMP asks for none: it is about something else, and any router, or
+// whoever forges one, can send it (S-050).
 func (d *Dataplane) cameClear(x *C.struct_sp_exception, packet punted) event {
 	a := Acquire{Cell: CellID(x.cell), Packet: tupleOf(packet.ip), Inbound: true}
 	e := d.policy.bySlot[uint32(x.filter)].entry
-	if x.generation != C.sp_generation(d.c) || e == nil || d.checkCell(a.Cell) != nil || d.cells.cells[a.Cell].state != CellHold || len(d.sad.outboundOf(a.Cell)) > 0 {
+	if isICMPError(a.Packet) || x.generation != C.sp_generation(d.c) || e == nil || d.checkCell(a.Cell) != nil || d.cells.cells[a.Cell].state != CellHold || len(d.sad.outboundOf(a.Cell)) > 0 {
 		return nil // not so any more: the next one tells
 	}
 	a.Entry = e.ID

@@ -809,3 +809,26 @@ func TestEveryEndTellsWhatPassed(t *testing.T) {
 		})
 	}
 }
+
+// The gateway's own answer to what a tunnel brought has the SA negotiated that it needs, and is no reason for a soft SA.
+// S-046
+func TestAnswersToATunnelAskProtected(t *testing.T) {
+	back := rule{name: "back", source: lanOwn.String(), destination: "10.3.0.0/16", tunnel: "site", fallback: true}
+	r := newRig(t, rigOptions{rules: []rule{back, {name: "spoke", source: "10.3.0.0/16", destination: "10.1.0.0/16"}}})
+	r.setCell("site", CellHold)
+	spoke := r.child("spoke", "aes128gcm16", true)
+	spoke.Selectors = []policy.Selector{{Local: policy.AnyIPv4(), Remote: policy.AnyIPv4(), LocalPort: policy.AnyPort, RemotePort: policy.AnyPort}}
+	near := r.inbound(spoke)
+	inner := tcp(netip.MustParseAddr("10.3.0.5"), lanHost)
+	inner[8] = 1
+	setHeaderChecksum(inner)
+	near.sequence++
+	r.enqueue(0, wan, fromPeer(near.encapsulate(inner, near.sequence)))
+	r.settle()
+	r.serveAll()
+	r.settle()
+	r.serveAll()
+	if len(r.seen.asked) != 1 || !r.seen.asked[0].Protected || r.seen.asked[0].Packet.Source != lanOwn {
+		t.Errorf("asked: %+v", r.seen.asked)
+	}
+}

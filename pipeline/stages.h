@@ -199,6 +199,11 @@ void sp_punt_noticed(struct sp_worker *w, const struct sp_packet *packet);
  * silent (S-051).
  */
 void sp_punt_heard(struct sp_worker *w, const struct sp_packet *packet, uint8_t reason);
+/*
+ * The same for what came in clear before or behind the stages that have a packet for it. Its UDP header is at `udp`; NULL: a fragment without one, of UDP or of what may be UDP behind
+ * extension headers. Of a peer's to an address of ours it may have been of IKE: that is counted, and its sender's silence in doubt.
+ */
+void sp_punt_unheard(struct sp_worker *w, struct rte_mbuf *m, uint8_t *l3, const uint8_t *udp, uint8_t reason);
 /* Lets Go know that a packet of the gateway's own does not leave, if it is one of IKE's: its receiver's silence says nothing then. Returns whether Go has the packet. */
 int sp_punt_unsent(struct sp_worker *w, struct rte_mbuf *m);
 /* inject.c: packets from Go. */

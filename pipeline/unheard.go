@@ -14,7 +14,7 @@ import (
 // What tells a peer that says nothing from one that we could not hear, or that could not hear us: who makes something of silence asks here.
 
 // LostIKE grows whenever a message to the IKE ports may have come that nobody has heard: it, or the notice of it, found no room in the queues to the slow path, or, of whatever
-// kind it was, none where a port receives. Drivers that do not count what they miss, such as net_af_packet, are silent about it.
+// kind it was, none where a port receives; or a fragment of a peer's was dropped that does not say for which port it was. Drivers that do not count what they miss, such as net_af_packet, are silent about it.
 func (d *Dataplane) LostIKE() (lost uint64) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -35,7 +35,7 @@ func (d *Dataplane) LostIKE() (lost uint64) {
 			lost += s.RxMissed + s.RxNoBuffer
 		}
 	}
-	return lost + d.slow.unsent.untold
+	return lost + d.slow.unsent.untold + uint64(C.sp_fragments_unheard(d.c))
 }
 
 // unsentIKE is to whom IKE messages of ours were dropped, by a worker or while they waited for a next hop: nobody there can have answered them.

@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"encoding/binary"
 	"net/netip"
 	"slices"
 	"testing"
@@ -153,5 +154,88 @@ func TestPortsThatMissMayLoseIKE(t *testing.T) {
 			t.Errorf("%+v: %d messages may be lost, expected %d", missed, now, before+1)
 		}
 		before = r.d.LostIKE()
+	}
+}
+
+// IKE in fragments that a flood pushes out, or whose other fragments never come, has come all the same: the first one says from whom and is heard, and another of a peer's leaves its silence
+// in doubt. Of nobody else's fragments is anything made.
+// S-045, S-051
+func TestDroppedFragmentsAreNoSilence(t *testing.T) {
+	for version, c := range map[string]struct{ own, peer, stranger, host netip.Addr }{
+		"IPv4": {wanOwn, peer, stranger, lanHost},
+		"IPv6": {wanOwn6, peer6, outside6, lanHost6},
+	} {
+		t.Run(version, func(t *testing.T) {
+			r := newRig6(t, rigOptions{memory: 1 << 20})
+			if err := r.d.KnowPeers([]netip.Addr{c.peer}, nil); err != nil {
+				t.Fatal(err)
+			}
+			number := 0
+			cut := func(from, to netip.Addr, port uint16) [][]byte {
+				number++
+				ip := udpDatagram(netip.AddrPortFrom(from, 500), netip.AddrPortFrom(to, port), make([]byte, 2000))
+				if isIPv6(ip) {
+					return cutIPv6(ip, 1280, ipv6HeaderLen, uint32(number))
+				}
+				binary.BigEndian.PutUint16(ip[4:], uint16(number))
+				ip[6] = 0
+				setHeaderChecksum(ip)
+				return cutIPv4(ip, 1280)
+			}
+			timeout := func() { r.d.advance(fragmentTimeout + time.Second) }
+			flood := func() {
+				for range 40 {
+					var burst [][]byte
+					for range 100 {
+						burst = append(burst, fromPeer(cut(c.stranger, c.host, 9)[0]))
+					}
+					for i := range burst {
+						binary.BigEndian.PutUint16(burst[i][12:], etherTypeOf(burst[i][etherHeaderLen:]))
+					}
+					r.enqueue(0, wan, burst...)
+					r.settle()
+				}
+			}
+			for _, x := range []struct {
+				what     string
+				from, to netip.Addr
+				port     uint16
+				piece    int
+				end      func()
+				heard    bool
+				lost     uint64
+			}{
+				{"first, timeout", c.peer, c.own, 500, 0, timeout, true, 0},
+				{"first, flood", c.peer, c.own, 4500, 0, flood, true, 0},
+				{"second, timeout", c.peer, c.own, 500, 1, timeout, false, 1},
+				{"second, flood", c.peer, c.own, 500, 1, flood, false, 1},
+				{"another port", c.peer, c.own, 53, 0, timeout, false, 0},
+				{"a host's", c.peer, c.host, 500, 0, timeout, false, 0},
+				{"the second of a host's", c.peer, c.host, 500, 1, timeout, false, 0},
+				{"a stranger's", c.stranger, c.own, 500, 0, timeout, false, 0},
+				{"the second of a stranger's", c.stranger, c.own, 500, 1, timeout, false, 0},
+			} {
+				r.now = r.now.Add(slowPathTick)
+				r.serveAll()
+				r.seen.heard = nil
+				before := r.d.LostIKE()
+				f := fromPeer(cut(x.from, x.to, x.port)[x.piece])
+				binary.BigEndian.PutUint16(f[12:], etherTypeOf(f[etherHeaderLen:]))
+				r.enqueue(0, wan, f)
+				r.settle()
+				if len(r.seen.heard) != 0 {
+					t.Fatalf("%s: heard while it waits", x.what)
+				}
+				x.end()
+				r.settle()
+				r.serveAll()
+				if lost := r.d.LostIKE() - before; (len(r.seen.heard) == 1) != x.heard || x.heard && r.seen.heard[0] != x.from || lost != x.lost {
+					t.Errorf("%s: heard %v, %d lost, want heard %v and %d lost", x.what, r.seen.heard, lost, x.heard, x.lost)
+				}
+				timeout() // what is left of the flood
+				r.settle()
+				r.serveAll()
+			}
+		})
 	}
 }

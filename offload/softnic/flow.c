@@ -200,15 +200,17 @@ static void drop(struct sp_nic *nic, struct rte_flow *flow)
 
 int sp_nic_flow_destroy(struct sp_nic *nic, struct rte_flow *flow, struct rte_flow_error *error)
 {
-	void *known = NULL;
+	struct rte_flow *known;
 
 	if (nic->fault.vanished)
 		return refuse(error, ENODEV, RTE_FLOW_ERROR_TYPE_UNSPECIFIED, NULL, "the device is gone");
 	rte_rwlock_write_lock(&nic->lock);
-	if (flow != NULL && rte_hash_lookup_data(nic->rules, &flow->key, &known) >= 0 && known == flow)
-		drop(nic, flow);
+	for (known = nic->first; known != NULL && known != flow;) /* what is no rule of ours, or none any more, must not be read */
+		known = known->next;
+	if (known != NULL)
+		drop(nic, known);
 	rte_rwlock_write_unlock(&nic->lock);
-	if (flow == NULL || known != flow)
+	if (known == NULL)
 		return refuse(error, ENOENT, RTE_FLOW_ERROR_TYPE_HANDLE, flow, "no such rule");
 	return 0;
 }
