@@ -88,49 +88,78 @@ func keyedHash(secret [2]uint64, words ...uint64) uint64 {
 }
 
 // peerBook counts why an address is a peer's: it is told to be one, or is where outbound SAs send to.
-type peerBook map[netip.Addr]int
+type peerBook struct {
+	reasons  map[netip.Addr]int
+	roomless map[netip.Addr]bool // those of them that the workers' table has no room for
+}
+
+func newPeerBook() peerBook {
+	return peerBook{reasons: map[netip.Addr]int{}, roomless: map[netip.Addr]bool{}}
+}
 
 // KnowPeers says whose IKE messages are a peer's, and whose are not any more. They wait for the slow path apart from those of strangers. Where the
-// outbound SAs end is a peer without being named, wherever its NAT has it. An error costs the address that privilege and nothing else.
+// outbound SAs end is a peer without being named, wherever its NAT has it. An error is of addresses without room: they go on as strangers', and get it as soon as others go.
 func (d *Dataplane) KnowPeers(come, gone []netip.Addr) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.c == nil {
 		return errClosed
 	}
+	for _, a := range gone {
+		d.part(a)
+	}
 	var errs []error
 	for _, a := range come {
 		errs = append(errs, d.meet(a))
-	}
-	for _, a := range gone {
-		d.part(a)
 	}
 	return errors.Join(errs...)
 }
 
 // meet notes one more reason for an address to be a peer's.
 func (d *Dataplane) meet(a netip.Addr) error {
-	d.slow.peers[a]++
-	if d.slow.peers[a] > 1 {
+	book := &d.slow.peers
+	book.reasons[a]++
+	if book.reasons[a] > 1 && !book.roomless[a] {
 		return nil
 	}
-	key := ipv6Bytes(a) // of IPv4 as ::ffff:0:0/96
-	if rc := C.sp_peer_add(d.c, &key[0]); rc != 0 {
-		return fmt.Errorf("pipeline: address %s of a peer, of %d in all: %w", a, len(d.slow.peers), errno(rc))
+	if rc := d.admitPeer(a); rc != 0 {
+		book.roomless[a] = true
+		return fmt.Errorf("pipeline: address %s of a peer, of %d in all: %w", a, len(book.reasons), errno(rc))
 	}
+	delete(book.roomless, a)
 	return nil
 }
 
-// part takes one reason back. An address that found no room in the table is not there to be removed.
+func (d *Dataplane) admitPeer(a netip.Addr) C.int {
+	key := ipv6Bytes(a) // of IPv4 as ::ffff:0:0/96
+	return C.sp_peer_add(d.c, &key[0])
+}
+
+// part takes one reason back.
 func (d *Dataplane) part(a netip.Addr) {
-	n, known := d.slow.peers[a]
+	book := &d.slow.peers
+	n, known := book.reasons[a]
 	if n > 1 {
-		d.slow.peers[a] = n - 1
+		book.reasons[a] = n - 1
 	}
 	if !known || n > 1 {
 		return
 	}
-	delete(d.slow.peers, a)
+	delete(book.reasons, a)
+	if book.roomless[a] {
+		delete(book.roomless, a)
+		return
+	}
 	key := ipv6Bytes(a)
 	C.sp_peer_remove(d.c, &key[0])
+}
+
+// admitRoomless gives peers room that others have left.
+func (d *Dataplane) admitRoomless() {
+	for a := range d.slow.peers.roomless {
+		if d.admitPeer(a) != 0 {
+			return
+		}
+		delete(d.slow.peers.roomless, a)
+	}
 }

@@ -404,8 +404,8 @@ func TestClassesOfIKE(t *testing.T) {
 		t.Fatal(err)
 	}
 	want("and is gone", at(moved, wanOwn, portIKE, ikeMessage(0)), classIKEBeginStranger)
-	if len(r.d.slow.peers) != 0 {
-		t.Errorf("still known: %v", r.d.slow.peers)
+	if len(r.d.slow.peers.reasons) != 0 {
+		t.Errorf("still known: %v", r.d.slow.peers.reasons)
 	}
 }
 
@@ -451,6 +451,25 @@ func TestPeersBeyondTheTable(t *testing.T) {
 	}
 	if err := r.d.KnowPeers(many[:32], nil); err != nil {
 		t.Errorf("32 peers, with room for that many: %v", err)
+	}
+	last := many[999]
+	if err := r.d.KnowPeers(nil, many[:32]); err != nil {
+		t.Error(err)
+	}
+	if err := r.d.KnowPeers(many, nil); err == nil {
+		t.Error("no error for more peers than there is room for")
+	}
+	if err := r.d.KnowPeers(nil, many[:999]); err != nil {
+		t.Error(err)
+	}
+	r.now = r.now.Add(slowPathTick)
+	r.serveAll()
+	r.enqueue(0, wan, fromPeer(udpDatagram(netip.AddrPortFrom(last, 501), wanPort, ikeMessage(0))))
+	r.settle()
+	r.serveAll()
+	same(t, "heard once there is room", r.seen.heard, []netip.Addr{last})
+	if err := r.d.KnowPeers(many[:31], nil); err != nil {
+		t.Errorf("31 more peers: %v", err)
 	}
 }
 

@@ -68,7 +68,7 @@ func newSlowPath(cfg *Config) slowPath {
 		decided:     map[uint32]FilterHits{},
 		exempted:    map[uint32]*FilterHits{},
 		mappings:    map[natPath]mapping{},
-		peers:       peerBook{},
+		peers:       newPeerBook(),
 		batch:       unsafe.Slice((*C.struct_sp_exception)(C.malloc(puntBatch*C.sizeof_struct_sp_exception)), puntBatch),
 		done:        unsafe.Slice((**C.struct_rte_mbuf)(C.malloc(puntBatch*C.size_t(unsafe.Sizeof(uintptr(0))))), puntBatch),
 	}
@@ -200,6 +200,7 @@ func (d *Dataplane) tick(now time.Time) {
 	d.reclaim()
 	d.sad.paths.age(now)
 	d.keepMappings(now)
+	d.admitRoomless()
 }
 
 // dispatch settles one punted packet. Kinds that are Go's for good have their end here; the others wait, or go on.
