@@ -299,6 +299,7 @@ struct sp_worker {
 	struct sp_flow_entry6 *flows6;      /* two to a bucket */
 	uint32_t flow6_mask;                /* buckets - 1 */
 	uint32_t flow_moves;                /* memos that gave way to others when all places were taken */
+	uint32_t n_oversize;
 	uint32_t n_aside;
 	struct rte_mbuf *aside[SP_BURST];   /* IPv6 frames of the burst at hand, which follow it as one of their own */
 	uint16_t id;                        /* also its queue on every port and device, and its RCU thread */
@@ -312,11 +313,9 @@ struct sp_worker {
 	uint32_t phase;                     /* of operations that begin now: 0 or 1 */
 	uint32_t unfinished[2];             /* operations of each phase, in_flight together */
 	uint32_t n_fragments;               /* that wait for others */
-	uint32_t n_oversize;
 	uint64_t pending_epoch;             /* RCU token to report once the operations of its time are done, 0 none */
 	struct sp_async_queue devices[SP_MAX_CRYPTO_DEVICES];
 	struct rte_ring *inject, *handover;
-	struct sp_punt_queue punt[SP_CLASS_COUNT];
 	uint64_t untold;                    /* packets to groups that Go could not be told of */
 	uint64_t unheard;                   /* dropped fragments from peers of what may have been for a port of IKE */
 	struct sp_sa_out **own;             /* by cell: outbound SAs that no other worker sends by */
@@ -325,9 +324,10 @@ struct sp_worker {
 	struct sp_filter_counters *filters;
 	struct sp_tally *tally;             /* drops by filter and by SA */
 	struct sp_port_counters counters[SP_PORT_SLOTS];
-	struct sp_gcm_scratch gcm;
 	struct sp_job_scratch job;
+	struct sp_gcm_scratch gcm;
 	struct sp_cpu_vector cpu __rte_cache_aligned;
+	struct sp_punt_queue punt[SP_CLASS_COUNT];
 	struct sp_events events;
 	struct sp_tx_buffer tx[SP_MAX_PORTS] __rte_cache_aligned;
 } __rte_cache_aligned;
