@@ -60,6 +60,7 @@ func (n *negotiator) carryOut(effect ike.Effect) *ike.InstallFailed {
 }
 
 func (n *negotiator) send(e ike.Send) {
+	n.soft.sending(e.Remote.Addr())
 	if err := n.plane.SendUDP(e.Local, e.Remote, e.Payload, e.NonESPMarker); err != nil {
 		n.soft.unsent(e.Remote.Addr())
 		n.log.Debug("IKE message not sent", "remote", e.Remote, "error", err)

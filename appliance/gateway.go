@@ -268,7 +268,7 @@ func (g *Gateway) portSpecs() []pipeline.PortSpec {
 		p := g.cfg.Ports[i]
 		specs = append(specs, pipeline.PortSpec{
 			Name: p.Name, Port: device.Port, VLAN: p.VLAN, Role: p.Role, MAC: device.MAC, MTU: min(p.MTU, device.MTU),
-			Addresses: p.Addresses, RxChecksum: device.Offloads.RxIPv4Checksum,
+			Addresses: p.Addresses, RxChecksum: device.Offloads.RxIPv4Checksum, Link: device.Link,
 		})
 	}
 	return specs

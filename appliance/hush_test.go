@@ -659,6 +659,7 @@ func TestSilenceInDoubt(t *testing.T) {
 		"lost on its way in": {func(p *hushPlane) { p.lostIKE.Add(1) }, soft.Lost},
 		"dropped on its way": {func(p *hushPlane) { p.unsentIKE = []netip.Addr{peer.Next(), peer} }, soft.Unsent},
 		"waits for its way":  {func(p *hushPlane) { p.deaf = peer }, soft.Unsent},
+		"gone on its way":    {func(p *hushPlane) { p.answered = p.rig.now }, soft.Unsent},
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := newHush(t, "v2", "")
@@ -669,13 +670,40 @@ func TestSilenceInDoubt(t *testing.T) {
 			if len(h.n.soft.views()) != 0 || h.n.soft.totals().Refused[c.reason] != 1 {
 				t.Fatalf("totals %+v", h.n.soft.totals())
 			}
-			h.plane.deaf = netip.Addr{}
+			h.plane.deaf, h.plane.answered = netip.Addr{}, time.Time{}
 			h.acquire(toFiles, false)
 			h.run(20 * time.Second)
 			if len(h.n.soft.views()) != 1 {
 				t.Errorf("totals %+v", h.n.soft.totals())
 			}
 		})
+	}
+}
+
+// While a peer's silence may let traffic pass in clear its next hop is asked, from each message on until its answer may come; an answer from after the last of them is enough.
+// Where nothing waits for silence nobody is asked.
+// S-043, S-044
+func TestTheNextHopIsAskedWhileAPeerIsSilent(t *testing.T) {
+	h := newHush(t, "v2", "")
+	h.acquire(toFiles, false)
+	h.run(4 * time.Second)
+	sent := len(h.plane.sent)
+	if sent != 4 || len(h.plane.doubts) != sent {
+		t.Fatalf("%d messages, the next hop is asked %d times", sent, len(h.plane.doubts))
+	}
+	for i, s := range h.plane.sent {
+		if want := h.started.Add(s.after + doubtFor); !h.plane.doubts[i].Equal(want) {
+			t.Errorf("message %d: asked until %v, expected %v", i, h.plane.doubts[i], want)
+		}
+	}
+	h.plane.answered = h.started.Add(h.plane.sent[sent-1].after)
+	h.run(10 * time.Second)
+	if len(h.n.soft.views()) != 1 {
+		t.Fatalf("totals %+v", h.n.soft.totals())
+	}
+	h.n.soft.sending(netip.MustParseAddr("192.0.2.66"))
+	if len(h.plane.doubts) != sent {
+		t.Error("it is asked for a peer that has its soft SA")
 	}
 }
 

@@ -44,7 +44,9 @@ type memoryPlane struct {
 	noSoft    error // of AddSoft
 	lostIKE   atomic.Uint64
 	unsentIKE []netip.Addr
-	deaf      netip.Addr // whose next hop does not answer
+	deaf      netip.Addr  // whose next hop does not answer
+	answered  time.Time   // when next hops last did; zero: they always do
+	doubts    []time.Time // until when they are asked
 }
 
 func newMemoryPlane(local string, firstSPI uint32) *memoryPlane {
@@ -223,10 +225,16 @@ func (p *memoryPlane) UnsentIKE() []netip.Addr {
 	return to
 }
 
-func (p *memoryPlane) Reaches(a netip.Addr) bool {
+func (p *memoryPlane) Doubt(_ netip.Addr, until time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return a != p.deaf
+	p.doubts = append(p.doubts, until)
+}
+
+func (p *memoryPlane) Reaches(a netip.Addr, since time.Time) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return a != p.deaf && (p.answered.IsZero() || !p.answered.Before(since))
 }
 
 func (p *memoryPlane) RemoveSoft(sas []pipeline.SoftSA) (removed []pipeline.SoftCounters) {

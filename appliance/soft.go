@@ -23,7 +23,8 @@ type softPlane interface {
 	SoftCounters() []pipeline.SoftCounters
 	LostIKE() uint64
 	UnsentIKE() []netip.Addr
-	Reaches(netip.Addr) bool
+	Doubt(to netip.Addr, until time.Time)
+	Reaches(to netip.Addr, since time.Time) bool
 }
 
 // softSAs carries out what the book of soft SAs decides. Two goroutines do: that of the data plane's slow path, which hears
@@ -109,8 +110,8 @@ func (s *softSAs) silent(peer string) *soft.Request {
 	s.mu.Lock()
 	defer s.unlock()
 	s.noteLost()
-	if at := s.book.At(peer); at.IsValid() && !s.plane.Reaches(at) {
-		s.book.Unsent(at)
+	if to, at := s.book.LastSent(peer); to.IsValid() && !s.plane.Reaches(to, at) {
+		s.book.Unsent(to)
 	}
 	o := s.book.Silent(s.clock(), peer)
 	if len(o.Made) > 0 {
@@ -153,6 +154,18 @@ func (s *softSAs) noteLost() {
 	}
 	for _, to := range s.plane.UnsentIKE() {
 		s.book.Unsent(to)
+	}
+}
+
+// doubtFor is how long a next hop is asked after each message: as long as IKE waits for an answer at most.
+const doubtFor = 10 * time.Second
+
+// sending takes word that a message of IKE is about to leave. Silence says nothing where the next hop is gone, which may have answered a moment before: it is asked while silence lasts.
+func (s *softSAs) sending(to netip.Addr) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if now := s.clock(); s.book.Sent(now, to.Unmap()) {
+		s.plane.Doubt(to.Unmap(), now.Add(doubtFor))
 	}
 }
 

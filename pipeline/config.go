@@ -57,6 +57,8 @@ type PortSpec struct {
 	Addresses []netip.Prefix // own address and the attached subnet, of either IP version. In force until a Snapshot brings others
 	// RxChecksum says that the port was configured to check IPv4 header checksums: its verdict is then trusted.
 	RxChecksum bool
+	// Link is the state of its link; nil: what the driver says, which for a kernel interface is always up.
+	Link func() (ethdev.Link, error)
 }
 
 // Config sizes a data plane. Everything a worker needs is allocated by New: a data core never allocates.

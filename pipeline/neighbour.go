@@ -2,8 +2,10 @@ package pipeline
 
 import (
 	"encoding/binary"
+	"maps"
 	"net"
 	"net/netip"
+	"slices"
 	"time"
 )
 
@@ -68,7 +70,9 @@ type neighbour[P any] struct {
 	mac      macAddress
 	held     []P
 	attempts int
-	next     time.Time // when the entry next does something by itself
+	next     time.Time                // when the entry next does something by itself
+	answered time.Time                // when it last answered a request: what it says unasked proves less
+	doubts   map[netip.Addr]time.Time // destinations behind it for which it is asked all the time, and until when
 }
 
 // neighbours is the state of ARP and of neighbour discovery of all ports. P is a packet handle: the caller owns what the effects hand back.
@@ -88,6 +92,7 @@ type neighbourEffects[P any] struct {
 	Released []P                // packets that can go on
 	Failed   []P                // packets to drop: nobody answered
 	Refused  []P                // packets to drop: no room to wait
+	Unsure   []netip.Addr       // destinations that what has been sent by a silent neighbour may not have reached
 }
 
 type neighbourRequest struct {
@@ -153,6 +158,7 @@ func (t *neighbours[P]) answer(now time.Time, key neighbourKey, mac macAddress) 
 	n := t.table[key]
 	if n != nil && unicastMAC(mac) && (n.state == neighbourIncomplete || n.state == neighbourProbing && n.mac == mac) {
 		t.learn(now, key, n, mac, &e)
+		n.answered = now
 	}
 	return e
 }
@@ -207,11 +213,31 @@ func (t *neighbours[P]) learn(now time.Time, key neighbourKey, n *neighbour[P], 
 	n.next = now.Add(t.limits.reachable)
 }
 
-// tick repeats requests, asks aged neighbours again and gives up on silent ones.
+// doubt has a known neighbour asked until a time, at intervals of retry: it counts for the destination whether each is answered.
+func (n *neighbour[P]) doubt(to netip.Addr, until time.Time) {
+	if n.doubts == nil {
+		n.doubts = map[netip.Addr]time.Time{}
+	}
+	n.doubts[to] = until
+}
+
+// doubted reports whether a known neighbour is to be asked before it has aged.
+func (t *neighbours[P]) doubted(now time.Time, n *neighbour[P]) bool {
+	if len(n.doubts) == 0 || n.state != neighbourReachable || now.Before(n.answered.Add(t.limits.retry)) {
+		return false
+	}
+	maps.DeleteFunc(n.doubts, func(_ netip.Addr, until time.Time) bool { return !now.Before(until) })
+	return len(n.doubts) > 0
+}
+
+// tick repeats requests, asks aged and doubted neighbours again and gives up on silent ones.
 func (t *neighbours[P]) tick(now time.Time) (e neighbourEffects[P]) {
 	for key, n := range t.table {
-		if now.Before(n.next) {
+		if now.Before(n.next) && !t.doubted(now, n) {
 			continue
+		}
+		if n.state == neighbourProbing {
+			e.Unsure = slices.AppendSeq(e.Unsure, maps.Keys(n.doubts))
 		}
 		if n.attempts >= t.limits.attempts {
 			t.remove(key, n, &e)

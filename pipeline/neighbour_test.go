@@ -49,6 +49,36 @@ func TestNeighbourRetriesAndGivesUp(t *testing.T) {
 	same(t, "the next packet asks anew", n.hold(epoch.Add(4*time.Second), neighbourA, "p2"), neighbourEffects[string]{Requests: []neighbourRequest{{neighbourA, broadcastMAC}}})
 }
 
+// A neighbour in doubt is asked every second, known or not by its age, until the doubt is over. For whom it is in doubt is told each time that it leaves a request without an answer.
+func TestNeighbourInDoubt(t *testing.T) {
+	n := testNeighbours()
+	far, until := netip.MustParseAddr("192.0.2.66"), epoch.Add(3*time.Second)
+	request := neighbourEffects[string]{Requests: []neighbourRequest{{neighbourA, macA}}}
+	n.asked(epoch, neighbourA, macA)
+	entry := n.table[neighbourA]
+	same(t, "no doubt", n.tick(epoch), neighbourEffects[string]{})
+	entry.doubt(far, until)
+	same(t, "what it said unasked is no answer", n.tick(epoch), request)
+	n.answer(epoch, neighbourA, macB)
+	same(t, "another's answer", n.tick(epoch.Add(time.Second-1)), neighbourEffects[string]{})
+	n.answer(epoch.Add(time.Second-1), neighbourA, macA)
+	same(t, "an answer a moment old", n.tick(epoch.Add(time.Second)), neighbourEffects[string]{})
+	same(t, "an answer a second old", n.tick(epoch.Add(2*time.Second-1)), request)
+	unsure := request
+	unsure.Unsure = []netip.Addr{far}
+	same(t, "a request without an answer", n.tick(epoch.Add(3*time.Second-1)), unsure)
+	n.answer(epoch.Add(3*time.Second-1), neighbourA, macA)
+	same(t, "doubt is over", n.tick(epoch.Add(5*time.Second)), neighbourEffects[string]{})
+	same(t, "those in doubt", len(entry.doubts), 0)
+
+	entry.doubt(far, epoch.Add(time.Hour))
+	same(t, "it goes", n.tick(epoch.Add(6*time.Second)), request)
+	for i := range 2 {
+		same(t, "it is gone", n.tick(epoch.Add(time.Duration(7+i)*time.Second)), unsure)
+	}
+	same(t, "it is given up", n.tick(epoch.Add(9*time.Second)), neighbourEffects[string]{Cleared: []neighbourKey{neighbourA}, Unsure: []netip.Addr{far}})
+}
+
 func TestNeighbourAges(t *testing.T) {
 	n := testNeighbours()
 	n.hold(epoch, neighbourA, "p1")

@@ -333,6 +333,9 @@ func (d *Dataplane) apply(e neighbourEffects[heldMbuf]) {
 		// With no memory for the change the neighbour keeps its old header, and the next tick asks it again.
 		_ = d.setAdjacency(key, nil)
 	}
+	for _, to := range e.Unsure {
+		d.slow.unsent.note(to)
+	}
 	d.release(e.Released)
 	d.discard(e.Failed, dropNeighbourSilent)
 	d.discard(e.Refused, dropNeighbourFull)

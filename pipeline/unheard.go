@@ -7,6 +7,7 @@ import "C"
 
 import (
 	"net/netip"
+	"time"
 
 	"sallyport/pmd/ethdev"
 )
@@ -71,13 +72,32 @@ func (d *Dataplane) UnsentIKE() (to []netip.Addr) {
 	return to
 }
 
-// Reaches reports whether what is sent to an address leaves now: there is a route, and its next hop has answered.
-func (d *Dataplane) Reaches(a netip.Addr) bool {
+// Doubt has the next hop toward an address asked every second until a time. When it leaves a request without an answer UnsentIKE lists the address: what was sent meanwhile went to nobody.
+func (d *Dataplane) Doubt(to netip.Addr, until time.Time) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	key, ok := nextHop(d.policy.routes, a)
+	key, ok := nextHop(d.policy.routes, to)
+	if n := d.slow.neighbours.table[key]; ok && n != nil && n.state != neighbourIncomplete { // else what is sent waits, and is told of by itself
+		n.doubt(to, until)
+	}
+}
+
+// Reaches reports whether what was sent to an address until a time has left, as far as anybody can know: there is a route, its link is up, and its next hop has answered since (Doubt).
+func (d *Dataplane) Reaches(to netip.Addr, since time.Time) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	key, ok := nextHop(d.policy.routes, to)
 	n := d.slow.neighbours.table[key]
-	return ok && n != nil && n.state != neighbourIncomplete
+	if !ok || n == nil || n.state == neighbourIncomplete || n.answered.Before(since) {
+		return false
+	}
+	port := &d.cfg.Ports[key.Port]
+	read := port.Link
+	if read == nil {
+		read = port.Port.LinkStatus
+	}
+	link, err := read()
+	return err == nil && link.Up
 }
 
 // toIKEPeer is to whom a packet is an IKE message of ours; not valid for any other.

@@ -38,11 +38,11 @@ func TestUnsentIKE(t *testing.T) {
 			}
 			r.settle()
 			pass(1)
-			if to := r.d.UnsentIKE(); len(to) != 0 || r.d.Reaches(peers.deaf) || !r.d.Reaches(peers.hears) {
+			if to := r.d.UnsentIKE(); len(to) != 0 || r.d.Reaches(peers.deaf, epoch) || !r.reaches(peers.hears) {
 				t.Fatalf("while it waits: unsent to %v", to)
 			}
 			pass(4)
-			if to := r.d.UnsentIKE(); !slices.Contains(to, peers.deaf) || slices.Contains(to, peers.hears) || r.d.Reaches(peers.deaf) {
+			if to := r.d.UnsentIKE(); !slices.Contains(to, peers.deaf) || slices.Contains(to, peers.hears) || r.d.Reaches(peers.deaf, epoch) {
 				t.Errorf("unsent to %v, expected %s among them", to, peers.deaf)
 			}
 			if to := r.d.UnsentIKE(); len(to) != 0 {
@@ -238,4 +238,95 @@ func TestDroppedFragmentsAreNoSilence(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A next hop that was there a moment ago, and whose link still says so, does not count as reached: it has to answer after what was sent. One that leaves a request without an answer while
+// it is in doubt makes what was sent meanwhile unsent, though it answer again. Its link counts too.
+// S-043, S-044
+func TestANextHopHasToAnswer(t *testing.T) {
+	for version, to := range map[string]netip.Addr{"IPv4": peer, "IPv6": peer6} {
+		t.Run(version, func(t *testing.T) {
+			r := newRig6(t, rigOptions{})
+			var link ethdev.Link
+			var failed error
+			r.d.cfg.Ports[wan].Link = func() (ethdev.Link, error) { return link, failed }
+			link.Up = true
+			wantUnsent := func(what string, want ...netip.Addr) {
+				t.Helper()
+				if got := r.d.UnsentIKE(); !slices.Equal(got, want) {
+					t.Errorf("%s: unsent to %v, expected %v", what, got, want)
+				}
+			}
+			r.pass(2 * time.Second)
+			if r.d.Reaches(to, r.now) {
+				t.Error("it has not been asked")
+			}
+			if !r.reaches(to) {
+				t.Error("it has answered")
+			}
+			answered := r.now
+			wantUnsent("it has answered")
+
+			link.Up = false
+			if r.d.Reaches(to, epoch) {
+				t.Error("its link is down")
+			}
+			link.Up, failed = true, errClosed
+			if r.d.Reaches(to, epoch) {
+				t.Error("nobody knows of its link")
+			}
+			failed = nil
+
+			sent := answered.Add(slowPathTick) // and there it dies
+			r.d.Doubt(to, sent.Add(10*time.Second))
+			r.silent(1500 * time.Millisecond)
+			if r.d.Reaches(to, sent) {
+				t.Error("it has answered before the message")
+			}
+			r.silent(500 * time.Millisecond)
+			wantUnsent("it answers nothing", to)
+			if !r.reaches(to) {
+				t.Error("it answers again")
+			}
+			r.d.UnsentIKE()
+			r.d.Doubt(to, r.now.Add(10*time.Second))
+			r.silent(20 * time.Second)
+			if r.d.Reaches(to, epoch) {
+				t.Error("it is given up")
+			}
+		})
+	}
+}
+
+// reaches has the next hop toward an address asked, which answers, and says whether that is reached now.
+func (r *rig) reaches(to netip.Addr) bool {
+	r.t.Helper()
+	since := r.now
+	r.d.Doubt(to, since.Add(2*time.Second))
+	for range 20 {
+		r.now = r.now.Add(slowPathTick)
+		r.serveAll()
+		r.settle()
+		for _, f := range r.sent(wan) {
+			if m, ok := parseARP(f); ok && m.op == arpRequestOp && m.targetAddr == to {
+				r.arp(wan, arpMessage{op: arpReplyOp, senderMAC: peerMAC, senderAddr: m.targetAddr, targetMAC: m.senderMAC, targetAddr: m.senderAddr}, m.senderMAC)
+			} else if ip := ipv6(f[etherHeaderLen:]); !ok && isIPv6(ip) {
+				if m, ok := parseDiscovery(f, ip); ok && !m.advert && m.target == to {
+					r.discover(wan, advertisement(peerMAC, m))
+				}
+			}
+		}
+	}
+	return r.d.Reaches(to, since)
+}
+
+// silent lets time pass in which no next hop answers.
+func (r *rig) silent(d time.Duration) {
+	r.t.Helper()
+	for range int(d / slowPathTick) {
+		r.now = r.now.Add(slowPathTick)
+		r.serveAll()
+		r.settle()
+	}
+	r.sent(wan)
 }

@@ -136,6 +136,7 @@ type peer struct {
 	authenticated bool
 	waits         map[Key]*waiting // nil until there is one: most of many thousand peers never have any
 	sas           map[Key]*SA      // likewise
+	sent          time.Time        // the last message of IKE to it
 }
 
 func (b *Book) await(p *peer, key Key, w *waiting) {
@@ -278,37 +279,6 @@ func (b *Book) tire(now time.Time) {
 			}
 		}
 	}
-}
-
-// Lost takes word that messages to an IKE port may have been dropped unread: nobody who waits can know that its peer is silent.
-func (b *Book) Lost() {
-	if b.waits == 0 {
-		return // a flood loses some all the time, and most of many thousand peers have nothing that waits
-	}
-	for _, p := range b.peers {
-		b.doubt(p, Lost)
-	}
-}
-
-// Unsent takes word that a message to a peer did not leave: silence would be ours.
-func (b *Book) Unsent(to netip.Addr) {
-	for _, p := range b.at[to] {
-		b.doubt(p, Unsent)
-	}
-}
-
-// doubt has what waits for a peer begin anew when it asks again.
-func (b *Book) doubt(p *peer, why Reason) {
-	if n := len(p.waits); n > 0 {
-		b.counts.refused[why] += uint64(n)
-		b.drop(p)
-	}
-}
-
-// drop forgets all that waits for a peer.
-func (b *Book) drop(p *peer) {
-	b.waits -= len(p.waits)
-	clear(p.waits)
 }
 
 // Silent takes word from IKE that a peer has answered nothing at all to a whole negotiation, which ended now. What asked

@@ -75,6 +75,7 @@ func (b *Book) keep(p, was *peer) {
 	if !b.limits.Allow || !p.fallback {
 		return
 	}
+	p.sent = was.sent
 	same := func(key Key, tunnel string) *Filter {
 		if f := b.filters[key.Entry]; f != nil && f.Entry == key.Entry && f.Mirror == key.Mirror && f.Tunnel == tunnel {
 			return f
@@ -118,14 +119,6 @@ func (b *Book) Counts() Counts {
 		Live: len(b.sas), Waiting: b.waits, Alarm: b.limits.Alarm > 0 && len(b.sas) >= b.limits.Alarm,
 		Created: b.counts.created, Ended: maps.Clone(b.counts.ended), Refused: maps.Clone(b.counts.refused),
 	}
-}
-
-// At is where a peer is; not valid for one that is not configured.
-func (b *Book) At(name string) netip.Addr {
-	if p := b.peers[name]; p != nil {
-		return p.Remote
-	}
-	return netip.Addr{}
 }
 
 // State is how a peer stands.
