@@ -82,13 +82,14 @@ func (d *Dataplane) Doubt(to netip.Addr, until time.Time) {
 	}
 }
 
-// Reaches reports whether what was sent to an address until a time has left, as far as anybody can know: there is a route, its link is up, and its next hop has answered since (Doubt).
+// Reaches reports whether what was sent to an address until a time has left, as far as anybody can know: there is a route, its link is up, and its next hop has answered since (Doubt). That
+// an answer would be known for a peer's is part of it.
 func (d *Dataplane) Reaches(to netip.Addr, since time.Time) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	key, ok := nextHop(d.policy.routes, to)
 	n := d.slow.neighbours.table[key]
-	if !ok || n == nil || n.state == neighbourIncomplete || n.answered.Before(since) {
+	if !ok || n == nil || n.state == neighbourIncomplete || n.answered.Before(since) || d.slow.peers.roomless[to] {
 		return false
 	}
 	port := &d.cfg.Ports[key.Port]

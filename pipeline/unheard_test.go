@@ -330,3 +330,28 @@ func (r *rig) silent(d time.Duration) {
 	}
 	r.sent(wan)
 }
+
+// A peer that the workers' table has no room for is no peer to them, which may drop its answer unheard: it does not count as reached until it has room, though its next hop answers.
+// S-045, S-051
+func TestAPeerWithoutRoomIsNotReached(t *testing.T) {
+	r := newRig(t, rigOptions{cells: 16})
+	many := make([]netip.Addr, 0, 1000)
+	for a := netip.MustParseAddr("10.9.0.0"); len(many) < cap(many); a = a.Next() {
+		many = append(many, a)
+	}
+	if err := r.d.KnowPeers(many, nil); err == nil {
+		t.Fatal("there is room for all of them")
+	}
+	if err := r.d.KnowPeers([]netip.Addr{peer}, nil); err == nil {
+		t.Fatal("there is room for one more")
+	}
+	if r.reaches(peer) {
+		t.Error("there is no room for it")
+	}
+	if err := r.d.KnowPeers(nil, many); err != nil {
+		t.Fatal(err)
+	}
+	if !r.reaches(peer) {
+		t.Error("there is room for it")
+	}
+}
