@@ -70,9 +70,15 @@ type neighbour[P any] struct {
 	mac      macAddress
 	held     []P
 	attempts int
-	next     time.Time                // when the entry next does something by itself
-	answered time.Time                // when it last answered a request: what it says unasked proves less
-	doubts   map[netip.Addr]time.Time // destinations behind it for which it is asked all the time, and until when
+	next     time.Time            // when the entry next does something by itself
+	answered time.Time            // when it last answered a request: what it says unasked proves less
+	doubts   map[netip.Addr]doubt // by destinations behind it, for which it is asked all the time
+}
+
+// doubt is that of a destination.
+type doubt struct {
+	until  time.Time
+	failed uint64 // frames that the port had failed to send when it began
 }
 
 // neighbours is the state of ARP and of neighbour discovery of all ports. P is a packet handle: the caller owns what the effects hand back.
@@ -213,12 +219,27 @@ func (t *neighbours[P]) learn(now time.Time, key neighbourKey, n *neighbour[P], 
 	n.next = now.Add(t.limits.reachable)
 }
 
-// doubt has a known neighbour asked until a time, at intervals of retry: it counts for the destination whether each is answered.
-func (n *neighbour[P]) doubt(to netip.Addr, until time.Time) {
+// doubt has a known neighbour asked until a time, at intervals of retry: it counts for the destination whether each is answered. Failed is
+// how many frames the port has failed to send by now.
+func (n *neighbour[P]) doubt(to netip.Addr, until time.Time, failed uint64) {
 	if n.doubts == nil {
-		n.doubts = map[netip.Addr]time.Time{}
+		n.doubts = map[netip.Addr]doubt{}
 	}
-	n.doubts[to] = until
+	if before, begun := n.doubts[to]; begun {
+		failed = before.failed
+	}
+	n.doubts[to] = doubt{until, failed}
+}
+
+// failed takes how many frames the port has failed to send by now, and reports whether any was since the doubt of a destination began, or since it was last reported.
+func (n *neighbour[P]) failed(to netip.Addr, failed uint64) bool {
+	d, doubted := n.doubts[to]
+	if !doubted || d.failed == failed {
+		return false
+	}
+	d.failed = failed
+	n.doubts[to] = d
+	return true
 }
 
 // doubted reports whether a known neighbour is to be asked before it has aged.
@@ -226,7 +247,7 @@ func (t *neighbours[P]) doubted(now time.Time, n *neighbour[P]) bool {
 	if len(n.doubts) == 0 || n.state != neighbourReachable || now.Before(n.answered.Add(t.limits.retry)) {
 		return false
 	}
-	maps.DeleteFunc(n.doubts, func(_ netip.Addr, until time.Time) bool { return !now.Before(until) })
+	maps.DeleteFunc(n.doubts, func(_ netip.Addr, d doubt) bool { return !now.Before(d.until) })
 	return len(n.doubts) > 0
 }
 

@@ -57,7 +57,7 @@ func TestNeighbourInDoubt(t *testing.T) {
 	n.asked(epoch, neighbourA, macA)
 	entry := n.table[neighbourA]
 	same(t, "no doubt", n.tick(epoch), neighbourEffects[string]{})
-	entry.doubt(far, until)
+	entry.doubt(far, until, 0)
 	same(t, "what it said unasked is no answer", n.tick(epoch), request)
 	n.answer(epoch, neighbourA, macB)
 	same(t, "another's answer", n.tick(epoch.Add(time.Second-1)), neighbourEffects[string]{})
@@ -71,7 +71,7 @@ func TestNeighbourInDoubt(t *testing.T) {
 	same(t, "doubt is over", n.tick(epoch.Add(5*time.Second)), neighbourEffects[string]{})
 	same(t, "those in doubt", len(entry.doubts), 0)
 
-	entry.doubt(far, epoch.Add(time.Hour))
+	entry.doubt(far, epoch.Add(time.Hour), 0)
 	same(t, "it goes", n.tick(epoch.Add(6*time.Second)), request)
 	for i := range 2 {
 		same(t, "it is gone", n.tick(epoch.Add(time.Duration(7+i)*time.Second)), unsure)

@@ -27,16 +27,24 @@ func (d *Dataplane) LostIKE() (lost uint64) {
 		C.sp_punt_counters_read(d.c, class, &c)
 		lost += uint64(c.full)
 	}
+	for i := range d.cfg.Ports {
+		s := d.statsOf(i)
+		lost += s.RxMissed + s.RxNoBuffer
+	}
+	return lost + d.slow.unsent.untold + uint64(C.sp_fragments_unheard(d.c))
+}
+
+// statsOf is what the driver of a port counts, nothing where it does not say.
+func (d *Dataplane) statsOf(port int) ethdev.Stats {
 	read := d.cfg.portStats
 	if read == nil {
 		read = ethdev.Port.Stats
 	}
-	for i := range d.cfg.Ports {
-		if s, err := read(d.cfg.Ports[i].Port); err == nil {
-			lost += s.RxMissed + s.RxNoBuffer
-		}
+	s, err := read(d.cfg.Ports[port].Port)
+	if err != nil {
+		return ethdev.Stats{}
 	}
-	return lost + d.slow.unsent.untold + uint64(C.sp_fragments_unheard(d.c))
+	return s
 }
 
 // unsentIKE is to whom IKE messages of ours were dropped, by a worker or while they waited for a next hop: nobody there can have answered them.
@@ -78,18 +86,18 @@ func (d *Dataplane) Doubt(to netip.Addr, until time.Time) {
 	defer d.mu.Unlock()
 	key, ok := nextHop(d.policy.routes, to)
 	if n := d.slow.neighbours.table[key]; ok && n != nil && n.state != neighbourIncomplete { // else what is sent waits, and is told of by itself
-		n.doubt(to, until)
+		n.doubt(to, until, d.statsOf(key.Port).TxErrors)
 	}
 }
 
-// Reaches reports whether what was sent to an address until a time has left, as far as anybody can know: there is a route, its link is up, and its next hop has answered since (Doubt). That
-// an answer would be known for a peer's is part of it.
+// Reaches reports whether what was sent to an address until a time has left, as far as anybody can know: there is a route, its link is up, its next hop has answered since, and the port has not
+// failed to send anything since the doubt began (Doubt). That an answer would be known for a peer's is part of it.
 func (d *Dataplane) Reaches(to netip.Addr, since time.Time) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	key, ok := nextHop(d.policy.routes, to)
 	n := d.slow.neighbours.table[key]
-	if !ok || n == nil || n.state == neighbourIncomplete || n.answered.Before(since) || d.slow.peers.roomless[to] {
+	if !ok || n == nil || n.failed(to, d.statsOf(key.Port).TxErrors) || n.state == neighbourIncomplete || n.answered.Before(since) || d.slow.peers.roomless[to] {
 		return false
 	}
 	port := &d.cfg.Ports[key.Port]

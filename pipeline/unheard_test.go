@@ -355,3 +355,36 @@ func TestAPeerWithoutRoomIsNotReached(t *testing.T) {
 		t.Error("there is room for it")
 	}
 }
+
+// Frames that a driver has taken and failed to send may have been messages of ours: at the port toward the peer, while its next hop is in doubt. It is told once.
+// S-043, S-044
+func TestAPortThatFailsToSendDoesNotReach(t *testing.T) {
+	r := newRig(t, rigOptions{})
+	var failed [2]uint64 // frames, by port
+	r.d.cfg.portStats = func(p ethdev.Port) (s ethdev.Stats, err error) {
+		for i := range failed {
+			if p == r.d.cfg.Ports[i].Port {
+				s.TxErrors = failed[i]
+			}
+		}
+		return s, nil
+	}
+	failed[wan] = 3
+	if !r.reaches(peer) {
+		t.Fatal("nothing has failed since it is in doubt")
+	}
+	since, until := epoch, r.now.Add(time.Hour)
+	r.d.Doubt(peer, until)
+	failed[lan]++
+	if !r.d.Reaches(peer, since) {
+		t.Error("another port has failed")
+	}
+	failed[wan]++
+	r.d.Doubt(peer, until) // the next message
+	if r.d.Reaches(peer, since) {
+		t.Error("its port has failed")
+	}
+	if !r.d.Reaches(peer, since) {
+		t.Error("it is told twice")
+	}
+}
