@@ -44,9 +44,16 @@ func newInbound() inbound {
 	return inbound{sources: map[netip.Addr]meter{}, filters: map[uint32]*meter{}}
 }
 
-// set takes new rates, in negotiations a minute, and forgets the filters that are gone.
+// set takes new rates, in negotiations a minute, and forgets the filters that are gone. What is due by a former rate may be minutes away: another one begins anew.
 func (l *inbound) set(perSource, perFilter int, entries map[uint32]bool) {
-	l.perSource, l.perFilter = time.Minute/time.Duration(perSource), time.Minute/time.Duration(perFilter)
+	source, filter := time.Minute/time.Duration(perSource), time.Minute/time.Duration(perFilter)
+	if source != l.perSource {
+		clear(l.sources)
+	}
+	if filter != l.perFilter {
+		clear(l.filters)
+	}
+	l.perSource, l.perFilter = source, filter
 	for entry := range l.filters {
 		if !entries[entry] {
 			delete(l.filters, entry)

@@ -3,6 +3,7 @@ package soft
 import (
 	"maps"
 	"net/netip"
+	"slices"
 	"time"
 )
 
@@ -76,21 +77,21 @@ func (b *Book) keep(p, was *peer) {
 		return
 	}
 	p.sent = was.sent
-	same := func(key Key, tunnel string) *Filter {
-		if f := b.filters[key.Entry]; f != nil && f.Entry == key.Entry && f.Mirror == key.Mirror && f.Tunnel == tunnel {
+	same := func(key Key, tunnel string) *Filter { // whose rule is this peer's still: the silence of one says nothing of another
+		if f := b.filters[key.Entry]; f != nil && f.Entry == key.Entry && f.Mirror == key.Mirror && f.Tunnel == tunnel && slices.Contains(p.Tunnels, tunnel) {
 			return f
 		}
 		return nil
 	}
-	for key, w := range was.waits {
-		if f := same(key, w.Tunnel); f != nil {
-			w.filter = f
-			b.await(p, key, w)
-		}
-	}
 	for key, sa := range was.sas {
 		if f := same(key, sa.Tunnel); f != nil && narrowed(f.Traffic, key.Local, key.Remote) == sa.Traffic {
 			p.hold(sa)
+		}
+	}
+	for key, w := range was.waits {
+		if f := same(key, w.Tunnel); f != nil && f.Traffic == w.filter.Traffic && len(p.waits)+len(p.sas) < b.limits.MaxPerPeer {
+			w.filter = f
+			b.await(p, key, w)
 		}
 	}
 }
