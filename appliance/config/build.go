@@ -220,7 +220,7 @@ func (b *builder) soft() {
 			InboundPerFilter: b.within("soft.inbound_per_filter", raw.InboundPerFilter, 1, maxInboundRate, "negotiations a minute"),
 		},
 	}
-	if raw.Alarm > raw.Max && raw.Alarm <= maxSoft {
+	if raw.Alarm > raw.Max && raw.Alarm <= maxSoft && !b.anyWithin("soft.max") {
 		b.add("soft.alarm", "expected at most soft.max, %d soft SAs, found %d: there are never so many", raw.Max, raw.Alarm)
 	}
 }

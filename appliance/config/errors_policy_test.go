@@ -159,6 +159,9 @@ func TestSoftSAs(t *testing.T) {
 		{"active_policy: site", with("soft: {inbound_per_source: 0}"), "soft.inbound_per_source: expected 1 to 60000 negotiations a minute, found 0"},
 		{"active_policy: site", with("soft: {inbound_per_filter: 0}"), "soft.inbound_per_filter: expected 1 to 60000 negotiations a minute, found 0"},
 	})
+	if _, err := parseBase(t, base+"soft: {max: 0}\n"); err == nil || strings.Contains(err.Error(), "soft.alarm") {
+		t.Errorf("an alarm that is not in the file: %v", err)
+	}
 	want := Soft{QueueMax: 64, Limits: soft.Limits{Allow: true, Max: 4096, MaxPerPeer: 256, Alarm: 256, InboundPerSource: 6, InboundPerFilter: 60}}
 	if c := mustParse(t, base); c.Soft != want {
 		t.Errorf("without the keys %+v, want %+v", c.Soft, want)
