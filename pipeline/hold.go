@@ -17,7 +17,8 @@ type holdLimits struct {
 }
 
 // holdLimits leave a quarter of the room to filters without fallback: a scan of silent hosts, each a selector of its own,
-// must not keep tunnels from being negotiated.
+// must not keep tunnels from being negotiated. Nor those that have fallback too, so that each tunnel has at most as much of
+// the rest as is free.
 func (cfg *Config) holdLimits() holdLimits {
 	return holdLimits{perSelector: cfg.HoldPerSelector, total: cfg.HoldTotal, fallback: max(cfg.HoldTotal*3/4, 1), lifetime: 30 * time.Second, renew: 5 * time.Second}
 }
@@ -36,10 +37,13 @@ func (s *selector) fallback() bool { return s.local.IsValid() }
 type holdQueue[P any] struct {
 	limits    holdLimits
 	selectors map[selector]*heldSelector[P]
-	arrivals  uint64                           // packets ever kept
-	count     int                              // packets
-	silent    struct{ selectors, packets int } // those of filters with fallback
+	arrivals  uint64               // packets ever kept
+	count     int                  // packets
+	silent    holdCount            // those of filters with fallback
+	tunnels   map[CellID]holdCount // the same of each tunnel
 }
+
+type holdCount struct{ selectors, packets int }
 
 type heldSelector[P any] struct {
 	packets []heldPacket[P]
@@ -53,7 +57,7 @@ type heldPacket[P any] struct {
 }
 
 func newHoldQueue[P any](limits holdLimits) *holdQueue[P] {
-	return &holdQueue[P]{limits: limits, selectors: map[selector]*heldSelector[P]{}}
+	return &holdQueue[P]{limits: limits, selectors: map[selector]*heldSelector[P]{}, tunnels: map[CellID]holdCount{}}
 }
 
 // push keeps a packet. kept is false when there is no room: the earlier packets stay, so the order of a flow does. ask
@@ -61,7 +65,7 @@ func newHoldQueue[P any](limits holdLimits) *holdQueue[P] {
 func (q *holdQueue[P]) push(now time.Time, s selector, packet P) (kept, ask bool) {
 	h := q.selectors[s]
 	if h == nil {
-		if s.fallback() && q.silent.selectors >= q.limits.fallback {
+		if s.fallback() && q.tunnels[s.cell].selectors >= q.limits.fallback-q.silent.selectors {
 			return false, false
 		}
 		h = &heldSelector[P]{}
@@ -71,7 +75,7 @@ func (q *holdQueue[P]) push(now time.Time, s selector, packet P) (kept, ask bool
 	if h.asked.IsZero() || now.Sub(h.asked) >= q.limits.renew {
 		h.asked, ask = now, true
 	}
-	if len(h.packets) >= q.limits.perSelector || q.count >= q.limits.total || s.fallback() && q.silent.packets >= q.limits.fallback {
+	if len(h.packets) >= q.limits.perSelector || q.count >= q.limits.total || s.fallback() && q.tunnels[s.cell].packets >= q.limits.fallback-q.silent.packets {
 		return false, ask
 	}
 	q.arrivals++
@@ -83,10 +87,17 @@ func (q *holdQueue[P]) push(now time.Time, s selector, packet P) (kept, ask bool
 // note keeps count of selectors and packets.
 func (q *holdQueue[P]) note(s selector, selectors, packets int) {
 	q.count += packets
-	if s.fallback() {
-		q.silent.selectors += selectors
-		q.silent.packets += packets
+	if !s.fallback() {
+		return
 	}
+	q.silent = q.silent.plus(selectors, packets)
+	if q.tunnels[s.cell] = q.tunnels[s.cell].plus(selectors, packets); q.tunnels[s.cell] == (holdCount{}) {
+		delete(q.tunnels, s.cell)
+	}
+}
+
+func (c holdCount) plus(selectors, packets int) holdCount {
+	return holdCount{c.selectors + selectors, c.packets + packets}
 }
 
 // takeWhere empties the queues of some selectors, oldest packet first. Each asks for its SA again when it next needs one.

@@ -56,8 +56,8 @@ func TestHoldQueueAsksAgainAndExpires(t *testing.T) {
 	}
 }
 
-// A scan of silent hosts fills its share and no more: the number of its selectors is bounded too, and a tunnel is still
-// asked for and has room (S-090).
+// A scan of silent hosts behind one peer fills half of what is there for such hosts, and many fill all of that and no more: the number of selectors is bounded too.
+// Another peer's hosts are still asked for, and so is a tunnel without fallback (S-090).
 func TestHoldQueueLeavesRoomToTunnels(t *testing.T) {
 	config := Config{HoldPerSelector: 4, HoldTotal: 16}
 	q := newHoldQueue[int](config.holdLimits())
@@ -65,6 +65,16 @@ func TestHoldQueueLeavesRoomToTunnels(t *testing.T) {
 	for host := range 10000 {
 		if _, ask := q.push(epoch, silentSelector(1, host), host); ask {
 			asked++
+		}
+	}
+	if asked != 6 || len(q.selectors) != 6 || q.count != 6 {
+		t.Fatalf("asked for %d hosts, %d selectors, %d packets, want 6 of each", asked, len(q.selectors), q.count)
+	}
+	for cell := range CellID(10) { // scans behind other peers
+		for host := range 10000 {
+			if _, ask := q.push(epoch, silentSelector(3+cell, host), host); ask {
+				asked++
+			}
 		}
 	}
 	if asked != 12 || len(q.selectors) != 12 || q.count != 12 {
@@ -75,13 +85,13 @@ func TestHoldQueueLeavesRoomToTunnels(t *testing.T) {
 			t.Fatalf("a tunnel's packet %d: kept %v, ask %v", i, kept, ask)
 		}
 	}
-	only := silentSelector(1, 7)
-	same(t, "one selector's", q.takeWhere(func(s selector) bool { return s == only }), []int{7})
-	if kept, ask := q.push(epoch, silentSelector(1, 20000), 20000); !kept || !ask {
+	only := silentSelector(1, 5)
+	same(t, "one selector's", q.takeWhere(func(s selector) bool { return s == only }), []int{5})
+	if kept, ask := q.push(epoch, silentSelector(20, 20000), 20000); !kept || !ask {
 		t.Fatalf("in its place: kept %v, ask %v", kept, ask)
 	}
-	if n := len(q.takeAll()); n != 16 || q.count != 0 || q.silent.selectors != 0 || q.silent.packets != 0 {
-		t.Fatalf("%d packets, then %d, %+v", n, q.count, q.silent)
+	if n := len(q.takeAll()); n != 16 || q.count != 0 || q.silent != (holdCount{}) || len(q.tunnels) != 0 {
+		t.Fatalf("%d packets, then %d, %+v, %v", n, q.count, q.silent, q.tunnels)
 	}
 }
 
