@@ -1,0 +1,129 @@
+package traffic
+
+import (
+	"context"
+	"encoding/binary"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// A target of each kind, and what is said of it.
+func TestVerdicts(t *testing.T) {
+	for _, c := range []struct {
+		verdict Verdict
+		says    string
+		prepare func(*path, *Config)
+		check   func(*testing.T, *Result)
+	}{
+		{Silent, "none of 100 packets arrived", func(p *path, _ *Config) {
+			p.meddle = func(int, []byte) [][]byte { return nil }
+		}, func(t *testing.T, r *Result) {
+			want(t, "lost", r.Streams[0].Lost, 100)
+		}},
+		{Reflects, "protected port: 100 frames came back", func(p *path, _ *Config) {
+			p.echo = true
+		}, func(t *testing.T, r *Result) {
+			want(t, "received", r.Streams[0].Received, 100)
+		}},
+		{Reflects, "protected port: 100 frames came back", func(p *path, _ *Config) {
+			p.meddle = func(_ int, frame []byte) [][]byte { // as a router does that has no other way
+				back := slices.Concat(frame[6:12], frame[:6], frame[12:])
+				p.hold(protected, back)
+				return nil
+			}
+		}, nil},
+		{OtherAddress, "100 packets from or for other addresses", func(p *path, _ *Config) {
+			p.meddle = func(_ int, frame []byte) [][]byte { // an address translator, all checksums right
+				ip := frame[etherLen:]
+				ip[15], ip[10], ip[11] = ip[15]+1, 0, 0
+				binary.BigEndian.PutUint16(ip[10:], ^onesSum(ip[:ipv4Len], 0, nil))
+				sum := binary.BigEndian.Uint16(ip[ipv4Len+6:])
+				if sum--; sum == 0 {
+					sum = 0xffff
+				}
+				binary.BigEndian.PutUint16(ip[ipv4Len+6:], sum)
+				return [][]byte{frame}
+			}
+		}, nil},
+		{OtherAddress, "100 packets from or for other addresses", func(p *path, _ *Config) {
+			p.meddle = func(_ int, frame []byte) [][]byte { // for another MAC address
+				frame[5] ^= 0x40
+				return [][]byte{frame}
+			}
+		}, nil},
+		{Down, "unprotected port: nobody answers for 192.0.2.77", func(_ *path, c *Config) {
+			c.Unprotected.Gateway = netip.MustParseAddr("192.0.2.77")
+			c.Resolve = 500 * time.Millisecond
+		}, func(t *testing.T, r *Result) {
+			want(t, "sent", r.Streams[0].Sent, 0)
+		}},
+		{Forwards, "", func(_ *path, c *Config) {
+			c.Protected.MAC, c.Unprotected.MAC = net.HardwareAddr{2, 'S', 'p', 0, 0, 2}, net.HardwareAddr{2, 'S', 'p', 0, 0, 1}
+			c.Protected.Gateway, c.Protected.Addresses = netip.Addr{}, nil
+		}, func(t *testing.T, r *Result) {
+			want(t, "received", r.Streams[0].Received, 100)
+			want(t, "ARP", r.Ports[0].ARP+r.Ports[1].ARP, 0)
+		}},
+	} {
+		t.Run(string(c.verdict), func(t *testing.T) {
+			p := newPath(t)
+			config := p.config(Stream{Direction: Outbound, Flows: 4, Rate: Rate{Packets: 1000}})
+			c.prepare(p, &config)
+			p.start(t)
+			r := p.trial(t, config, Load{})
+			if text := strings.Join(r.Findings, "\n"); r.Verdict != c.verdict || !strings.Contains(text, c.says) {
+				t.Errorf("verdict %s, %q; want %s, %q", r.Verdict, text, c.verdict, c.says)
+			}
+			if c.check != nil {
+				c.check(t, r)
+			}
+		})
+	}
+}
+
+// A port that takes nothing: the trial ends all the same, and says what has become of the packets.
+func TestNeverHangs(t *testing.T) {
+	p := newPath(t) // nobody empties its rings
+	config := p.config(Stream{Direction: Outbound, Rate: Rate{Packets: 100000}})
+	config.Protected.MAC, config.Unprotected.MAC = net.HardwareAddr{2, 0, 0, 0, 0, 9}, net.HardwareAddr{2, 0, 0, 0, 0, 8}
+	config.drained, config.Drain = nil, 10*time.Millisecond
+	t.Cleanup(p.stop)
+	r := p.trial(t, config, Load{Duration: 100 * time.Millisecond})
+	s := r.Streams[0]
+	want(t, "sent", s.Sent, 1<<12-1)
+	want(t, "received", s.Received, 0)
+	if s.Unsent == 0 || r.Verdict != Silent || !strings.Contains(strings.Join(r.Findings, "\n"), "the port had no room") {
+		t.Errorf("%d unsent, verdict %s, %q", s.Unsent, r.Verdict, r.Findings)
+	}
+}
+
+// Who is interrupted has a result, with exact counts.
+func TestInterrupted(t *testing.T) {
+	p := newPath(t)
+	p.start(t)
+	config := p.config(Stream{Direction: Outbound, Rate: Rate{Packets: 1000}})
+	ctx, cancel := context.WithCancel(context.Background())
+	config.Progress = func(progress Progress) {
+		if progress.Sent == 0 || progress.Left == 0 {
+			t.Errorf("progress %+v, want some packets and some time left", progress)
+		}
+		cancel()
+	}
+	config.drained, config.Drain = nil, time.Millisecond
+	tester, err := Open(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tester.Close()
+	r, err := tester.Trial(ctx, Load{Duration: time.Hour})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s := r.Streams[0]; !r.Interrupted || s.Sent == 0 || s.Sent != s.Received+s.Lost {
+		t.Errorf("interrupted %v, sent %d, received %d, lost %d", r.Interrupted, s.Sent, s.Received, s.Lost)
+	}
+}
