@@ -20,6 +20,7 @@ import (
 	"slices"
 
 	"sallyport/crypto"
+	"sallyport/perf/report"
 	"sallyport/pipeline"
 	"sallyport/pmd/eal"
 )
@@ -116,7 +117,7 @@ type stand struct {
 	folder  string
 	cores   []*thread // for the workers; on a machine with one CPU there is one
 	window  uint64    // cycles
-	machine Machine
+	machine report.Machine
 }
 
 func (o *Options) run(ctx context.Context, tables []table, folder string, cpus []int, hugePages bool) error {
@@ -139,9 +140,10 @@ func (o *Options) run(ctx context.Context, tables []table, folder string, cpus [
 		s.cores = append(s.cores, core)
 	}
 	var err error
-	if s.machine, err = describeMachine(cpus, s.cores[0].realTime, hugePages); err != nil {
+	if s.machine, err = report.Describe(eal.Version(), cpus); err != nil {
 		return err
 	}
+	s.machine.RealTime, s.machine.HugePages = s.cores[0].realTime, hugePages
 	printHeading(o.Out, s.machine, o)
 	var all []any
 	for _, t := range tables {

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"sallyport/perf/report"
 	"sallyport/pmd/eal"
 )
 
@@ -49,26 +50,26 @@ type FilterRow struct {
 	FloodShare  float64 `json:"flood_share"` // rate of misses, to that of hits
 	FloodTarget float64 `json:"flood_share_target"`
 
-	Windows int     `json:"windows"`
-	Packets uint64  `json:"packets"`
-	TSCHz   uint64  `json:"tsc_hz"`
-	Machine Machine `json:"machine"`
+	Windows int            `json:"windows"`
+	Packets uint64         `json:"packets"`
+	TSCHz   uint64         `json:"tsc_hz"`
+	Machine report.Machine `json:"machine"`
 }
 
 // SwapRow is what putting a policy in force costs: compiling it, building its tables and publishing them, while those of
 // another one are in force. Memory is the most that the process took more than before, DPDK's included.
 type SwapRow struct {
-	Case          string  `json:"case"`
-	SwapFilters   int     `json:"swap_filters"`
-	Seconds       float64 `json:"seconds"`
-	SecondsMin    float64 `json:"seconds_min"`
-	SecondsMax    float64 `json:"seconds_max"`
-	SecondsTarget float64 `json:"seconds_target"`
-	MemoryMB      float64 `json:"memory_mb"` // MiB
-	MemoryTarget  float64 `json:"memory_mb_target"`
-	TableMB       float64 `json:"table_mb"` // MiB of DPDK memory for the tables while they are in force
-	Swaps         int     `json:"swaps"`
-	Machine       Machine `json:"machine"`
+	Case          string         `json:"case"`
+	SwapFilters   int            `json:"swap_filters"`
+	Seconds       float64        `json:"seconds"`
+	SecondsMin    float64        `json:"seconds_min"`
+	SecondsMax    float64        `json:"seconds_max"`
+	SecondsTarget float64        `json:"seconds_target"`
+	MemoryMB      float64        `json:"memory_mb"` // MiB
+	MemoryTarget  float64        `json:"memory_mb_target"`
+	TableMB       float64        `json:"table_mb"` // MiB of DPDK memory for the tables while they are in force
+	Swaps         int            `json:"swaps"`
+	Machine       report.Machine `json:"machine"`
 }
 
 // filterRound is the windows with one policy.
@@ -177,7 +178,7 @@ func (b *bed) measurePolicies(s *stand, sizes []int, flood bool, rounds [][]filt
 	return b.check([]uint64{sent})
 }
 
-func (o *Options) filterRow(traffic string, rounds [][]filterRound, i int, machine Machine) FilterRow {
+func (o *Options) filterRow(traffic string, rounds [][]filterRound, i int, machine report.Machine) FilterRow {
 	type figure func([]filterRound) float64
 	over := func(of figure) spread {
 		values := make([]float64, len(rounds))
@@ -218,7 +219,7 @@ func (s *site) traffic() string {
 }
 
 // measureSwap goes from a small policy to a large one a few times, with the garbage collector as a gateway has it.
-func (b *bed) measureSwap(small, large int, machine Machine) (row SwapRow, err error) {
+func (b *bed) measureSwap(small, large int, machine report.Machine) (row SwapRow, err error) {
 	var seconds []float64
 	row = SwapRow{Case: fmt.Sprintf("swap to %s with %d filters", b.load.site.traffic(), large), SwapFilters: large,
 		SecondsTarget: swapSeconds, MemoryTarget: swapMB, Swaps: swaps, Machine: machine}

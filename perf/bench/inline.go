@@ -10,6 +10,7 @@ import (
 	"sallyport/crypto"
 	"sallyport/crypto/cryptodev"
 	"sallyport/offload"
+	"sallyport/perf/report"
 	"sallyport/pipeline"
 )
 
@@ -99,17 +100,17 @@ type InlineRow struct {
 // SessionsRow is how fast SAs with inline sessions come and go, one at a time, in the data plane: everything that is done for an SA is in it. Rate counts
 // sessions that are made and ended.
 type SessionsRow struct {
-	Table      string  `json:"table"`
-	Direction  string  `json:"direction"`
-	Sessions   int     `json:"sessions"`
-	Made       float64 `json:"made_per_second"`
-	Ended      float64 `json:"ended_per_second"`
-	Rate       float64 `json:"rate_per_second"`
-	RateMin    float64 `json:"rate_per_second_min"`
-	RateMax    float64 `json:"rate_per_second_max"`
-	RateTarget float64 `json:"rate_per_second_target"`
-	Repeated   int     `json:"repeated"`
-	Machine    Machine `json:"machine"`
+	Table      string         `json:"table"`
+	Direction  string         `json:"direction"`
+	Sessions   int            `json:"sessions"`
+	Made       float64        `json:"made_per_second"`
+	Ended      float64        `json:"ended_per_second"`
+	Rate       float64        `json:"rate_per_second"`
+	RateMin    float64        `json:"rate_per_second_min"`
+	RateMax    float64        `json:"rate_per_second_max"`
+	RateTarget float64        `json:"rate_per_second_target"`
+	Repeated   int            `json:"repeated"`
+	Machine    report.Machine `json:"machine"`
 }
 
 func (o *Options) inlineTable() table {

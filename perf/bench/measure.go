@@ -8,6 +8,7 @@ import (
 	"runtime/debug"
 	"slices"
 
+	"sallyport/perf/report"
 	"sallyport/pmd/eal"
 )
 
@@ -188,14 +189,14 @@ type Row struct {
 	RatioMax    float64 `json:"ratio_max"`
 	RatioTarget float64 `json:"ratio_target,omitempty"`
 
-	Windows int     `json:"windows"`
-	Packets uint64  `json:"packets"`  // through the gateway in all windows
-	SABytes float64 `json:"sa_bytes"` // DPDK memory of an SA of this direction beside its crypto session
-	TSCHz   uint64  `json:"tsc_hz"`   // cycles in a second
-	Machine Machine `json:"machine"`
+	Windows int            `json:"windows"`
+	Packets uint64         `json:"packets"`  // through the gateway in all windows
+	SABytes float64        `json:"sa_bytes"` // DPDK memory of an SA of this direction beside its crypto session
+	TSCHz   uint64         `json:"tsc_hz"`   // cycles in a second
+	Machine report.Machine `json:"machine"`
 }
 
-func (b *bed) row(table string, rounds []round, machine Machine) Row {
+func (b *bed) row(table string, rounds []round, machine report.Machine) Row {
 	hz := float64(eal.TSCHz())
 	cycles := spreadOf(rounds, round.perPacket)
 	floor := spreadOf(rounds, round.floor)

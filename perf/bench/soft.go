@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/netip"
 
+	"sallyport/perf/report"
 	"sallyport/pipeline"
 	"sallyport/pmd/eal"
 	"sallyport/policy"
@@ -32,10 +33,10 @@ type SoftRow struct {
 	RatioMax        float64 `json:"soft_ratio_max"`
 	RatioTarget     float64 `json:"soft_ratio_target"`
 
-	Windows int     `json:"windows"`
-	Packets uint64  `json:"packets"`
-	TSCHz   uint64  `json:"tsc_hz"`
-	Machine Machine `json:"machine"`
+	Windows int            `json:"windows"`
+	Packets uint64         `json:"packets"`
+	TSCHz   uint64         `json:"tsc_hz"`
+	Machine report.Machine `json:"machine"`
 }
 
 // softLoad is one flow in clear.

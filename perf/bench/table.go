@@ -6,13 +6,15 @@ import (
 	"io"
 	"math"
 	"os"
+
+	"sallyport/perf/report"
 )
 
 const tableHeading = `                                                                       cycles per packet              floor         = source + crypto          ratio
 direction  algorithm              encapsulation              size   flows tunnels   Mpps   Gbps  median (min-max)   median (min-max)                   median (min-max) [target]
 `
 
-func printHeading(w io.Writer, m Machine, o *Options) {
+func printHeading(w io.Writer, m report.Machine, o *Options) {
 	fmt.Fprintf(w, "%s\n", m)
 	fmt.Fprintf(w, "floor: packets from net_pcap (infinite_rx) and freed, plus crypto alone over the same bytes\n")
 	fmt.Fprintf(w, "one worker; %d windows of each, alternating, of %s or one pass over all flows; inner packet sizes in bytes; Gbps of inner packets\n",

@@ -37,7 +37,7 @@ func (o *Options) workersTable() table {
 			fmt.Fprintf(o.Out, "\ntwo workers: not measured, this process may use one CPU only\n")
 			return nil, nil
 		}
-		siblings, err := s.machine.siblings()
+		siblings, err := s.machine.Siblings()
 		if err != nil {
 			return nil, err
 		}

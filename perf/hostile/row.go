@@ -1,6 +1,10 @@
 package hostile
 
-import "time"
+import (
+	"time"
+
+	"sallyport/perf/report"
+)
 
 // What is wanted of a gateway under attack.
 const (
@@ -39,6 +43,8 @@ type Row struct {
 	ESP  *Throughput `json:"esp,omitempty"`
 
 	Verdicts []Verdict `json:"verdicts"`
+
+	Machine report.Machine `json:"machine"` // the worker's CPU counts as the one that is measured
 }
 
 // Connection is a peer that started during an attack.

@@ -12,7 +12,9 @@ import (
 	"golang.org/x/sys/unix"
 
 	"sallyport/perf/lab"
+	"sallyport/perf/report"
 	"sallyport/pipeline"
+	"sallyport/pmd/eal"
 )
 
 // ErrMissed says that an attack did what it should not have.
@@ -36,6 +38,10 @@ func Run(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
+	machine, err := report.Describe(eal.Version(), []int{cpus.worker, cpus.main})
+	if err != nil {
+		return err
+	}
 	o.printHeading(cpus)
 	var rows []Row
 	missed, judged := 0, 0
@@ -50,6 +56,7 @@ func Run(ctx context.Context, o Options) error {
 		if err != nil {
 			return errors.Join(err, lab.WriteRows(o.JSON, rows))
 		}
+		row.Machine = machine
 		o.printRow(&row)
 		rows = append(rows, row)
 		for _, v := range row.Verdicts {

@@ -14,7 +14,9 @@ import (
 	"sallyport/ike"
 	"sallyport/perf/ikebench"
 	"sallyport/perf/lab"
+	"sallyport/perf/report"
 	"sallyport/pipeline"
+	"sallyport/pmd/eal"
 )
 
 // Row is one interval.
@@ -48,6 +50,8 @@ type Row struct {
 	GatewayQM int `json:"gateway_quick_modes"`
 	PeersMM   int `json:"peers_main_modes"` // and that the peers do
 	PeersQM   int `json:"peers_quick_modes"`
+
+	Machine report.Machine `json:"machine"` // the gateway's CPU counts as the one that is measured
 }
 
 // Verdict says of a series whether overload is shed (S-117).
@@ -97,6 +101,10 @@ func Run(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
+	machine, err := report.Describe(eal.Version(), []int{cpus.gateway})
+	if err != nil {
+		return err
+	}
 	list, err := o.series()
 	if err != nil {
 		return err
@@ -105,7 +113,7 @@ func Run(ctx context.Context, o Options) error {
 	var all []any
 	for i, s := range list {
 		fmt.Fprintf(o.Progress, "gateway %d of %d: IKE%s, %s, %s PFS; about %v each\n", i+1, len(list), s.version, s.auth, s.pfs, o.length())
-		rows, err := o.measure(ctx, s, cpus.gateway)
+		rows, err := o.measure(ctx, s, machine)
 		all = append(all, rows...)
 		if ctx.Err() != nil { // what else went wrong comes of that
 			err = errInterrupted
@@ -165,9 +173,9 @@ func (o *Options) length() time.Duration {
 }
 
 // measure starts a gateway and goes through the rounds with it.
-func (o *Options) measure(ctx context.Context, s series, cpu int) (all []any, err error) {
+func (o *Options) measure(ctx context.Context, s series, machine report.Machine) (all []any, err error) {
 	began := time.Now()
-	b, err := newBed(ctx, o.Binary, s, cpu)
+	b, err := newBed(ctx, o.Binary, s, machine.Core)
 	if err != nil {
 		return nil, err
 	}
@@ -183,6 +191,7 @@ func (o *Options) measure(ctx context.Context, s series, cpu int) (all []any, er
 		if err != nil {
 			return all, err
 		}
+		row.Machine = machine
 		o.printRow(&row)
 		rows, all = append(rows, row), append(all, row)
 	}
