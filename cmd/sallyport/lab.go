@@ -17,7 +17,7 @@ func labCommand() *cobra.Command {
 		Args:  noMore,
 		RunE:  func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
-	command.AddCommand(demoCommand(), benchCommand(), negotiateCommand(), hostileCommand())
+	command.AddCommand(demoCommand(), benchCommand(), negotiateCommand(), hostileCommand(), compareCommand())
 	return command
 }
 
