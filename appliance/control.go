@@ -166,6 +166,7 @@ func (g *Gateway) controlHandler() http.Handler {
 
 	g.routeChanges(mux)
 	g.routeOrders(mux)
+	g.routeOffload(mux, get)
 	return g.keyLog.warned(g.warnedOfSoft(mux))
 }
 

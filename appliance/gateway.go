@@ -228,13 +228,22 @@ const wholeBuffers = 255
 // buffers is how many packets the gateway can hold at once: full queues of every
 // port, full queues to the slow path, what waits there for SAs and neighbours and
 // what comes back from it, as many fragments as have room to wait, in bytes of a buffer, and what crypto
-// devices that were asked for may hold. By themselves the devices are software, which holds a burst.
+// devices that were asked for may hold.
 func (g *Gateway) buffers(size int) uint32 {
 	const besideQueues = 8192
 	punted := pipeline.PuntClasses * g.cfg.Dataplane.PuntQueue * g.workers()
 	waiting := g.cfg.Fragments.MemoryMB << 20 / size
-	crypto := len(g.cfg.Dataplane.CryptoDevices) * g.workers() * pipeline.DeviceRoom
+	crypto := queuedDevices(&g.cfg.Dataplane) * g.workers() * pipeline.DeviceRoom
 	return uint32(2*descriptors*len(g.cfg.Ports)*g.workers() + punted + besideQueues + waiting + crypto - 1)
+}
+
+// queuedDevices is how many crypto devices were asked for: by name, or those that every machine has, by an order with lookaside. Without either SAs are
+// the CPU's, and the few that an operator moves to a device, which is software then, find what they hold beside the queues.
+func queuedDevices(d *config.Dataplane) int {
+	if len(d.CryptoDevices) == 0 && slices.Contains(d.Offload, string(offload.Lookaside)) {
+		return len(cryptodev.DefaultDevices())
+	}
+	return len(d.CryptoDevices)
 }
 
 func (g *Gateway) workers() int { return len(g.cfg.Dataplane.Workers) }
@@ -286,6 +295,7 @@ func (g *Gateway) manage() error {
 	g.onStop(g.ikeLog.close)
 	cfg.Observe = g.ikeLog.observe
 	g.negotiator = newNegotiator(cfg, g.plane, g.observe, g.certificates, g.log)
+	g.negotiator.offload = g.offloadChanged
 	g.manager = newManager(g.log, g.loaded, g.negotiator, func(s pipeline.Snapshot) (prepared, error) { return g.plane.Prepare(s) })
 	return g.manager.start(g.loaded)
 }

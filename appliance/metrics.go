@@ -64,6 +64,7 @@ var (
 	descSADummies   = describe("sa_dummies_total", "Packets without content sent by an SA (RFC 4303 section 2.6).", "child", "direction", "spi")
 	descSADrops     = describe("sa_drops_total", "Packets dropped that came in by an SA or should have left by it, by reason.", "child", "direction", "spi", "reason")
 	descPlans       = describe("sas", "SAs now, each direction for itself, by the plan that their work is done by (docs/OFFLOAD.md).", "plan")
+	descOffloadLost = describe("offload_lost", "1 if a port's NIC does no ESP any more, or a crypto device has stopped answering: its SAs went elsewhere (docs/OFFLOAD.md).", "device", "kind")
 	descDropsNobody = describe("drops_unattributed_total", "Packets dropped for which a filter or an SA would have counted, had there been room, by reason.", "reason")
 	descGeneration  = describe("policy_generation", "Policies put in force since start.")
 	descChanged     = describe("policy_changed_timestamp_seconds", "When the policy in force was put there.")

@@ -79,6 +79,8 @@ type negotiator struct {
 	again   *time.Timer // until manual SAs that wait for their SPIs are tried again
 	fading  *time.Timer // until the next soft SA ends, or its use is looked at
 
+	offload func(pipeline.OffloadChange) // nil: nobody listens
+
 	encapsulation func(tunnel string) config.Encapsulation // of the configuration in force
 }
 
@@ -292,6 +294,13 @@ func (n *negotiator) Group(g pipeline.Group) { n.soft.group(g) }
 
 // Heard takes word of a datagram to an IKE port that is none of IKE's: whoever has sent it is not silent.
 func (n *negotiator) Heard(from netip.Addr) { n.soft.heard(from) }
+
+// Offload takes word of a device that is lost, or back.
+func (n *negotiator) Offload(c pipeline.OffloadChange) {
+	if n.offload != nil {
+		n.offload(c)
+	}
+}
 
 // Echo takes an echo of ESP or AH.
 func (n *negotiator) Echo(e pipeline.Echo) {

@@ -50,6 +50,9 @@ func usesPorts(order []string) bool {
 func (g *Gateway) offloadOf(sa *pipeline.SACounters) *api.Offload {
 	chosen := g.offload.Explain(sa)
 	view := &api.Offload{Plan: string(chosen.Plan), Device: chosen.Device, InlinePackets: sa.Inline.Packets, Stopped: sa.Inline.Stopped}
+	if sa.Wanted != pipeline.PlaceAuto {
+		view.Wanted = sa.Wanted.String()
+	}
 	for _, c := range chosen.Refused {
 		view.Refused = append(view.Refused, api.OffloadRefusal{Plan: string(c.Plan), Device: c.Device, Reason: c.Refusal})
 	}
@@ -61,6 +64,13 @@ func (g *Gateway) collectOffload(sas []pipeline.SACounters, gauge func(d *promet
 	counts := map[offload.Plan]uint64{}
 	for i := range sas {
 		counts[g.offload.PlanOf(&sas[i])]++
+	}
+	for _, d := range g.offloadDevices() {
+		lost := uint64(0)
+		if d.State == "lost" {
+			lost = 1
+		}
+		gauge(descOffloadLost, lost, d.Name, d.Kind)
 	}
 	for _, plan := range offload.Plans() {
 		gauge(descPlans, counts[plan], string(plan))

@@ -212,6 +212,7 @@ func (g *rigGateway) openPorts(t *testing.T, number int, card *softnic.Options) 
 		offers = append(offers, offload.Port{Name: p.Name, WAN: p.Role == policy.PortsWAN, ID: uint16(port.port), Driver: "net_ring", Socket: cryptodev.SocketAny})
 		specs = append(specs, pipeline.PortSpec{Name: p.Name, Port: port.port, Role: p.Role, MAC: port.mac, MTU: 1500, Addresses: p.Addresses})
 	}
+	g.crypto = testCrypto
 	if g.offload, err = offload.New(offload.Config{Ports: offers, Crypto: testCrypto, Sessions: 64}); err != nil {
 		t.Fatal(err)
 	}

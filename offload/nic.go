@@ -9,12 +9,14 @@ package offload
 import "C"
 
 import (
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"net/netip"
 	"syscall"
 	"unsafe"
 
+	"sallyport/crypto"
 	"sallyport/crypto/cryptodev"
 	"sallyport/pipeline"
 )
@@ -42,12 +44,43 @@ func openNIC(id uint16, driver string, sessions, socket int) *nic {
 	}
 	if err := n.security.Reserve(sessions, socket); err != nil {
 		n.missing = fmt.Sprintf("the port has %v", err)
+		return n
 	}
+	n.listen(true)
 	return n
+}
+
+// listen has DPDK tell when the port is taken out of the machine.
+func (n *nic) listen(on bool) { C.sp_offload_listen(C.uint16_t(n.id), C.int(truth(on))) }
+
+func (n *nic) removed() bool { return C.sp_offload_removed(C.uint16_t(n.id)) != 0 }
+
+// probe makes an outbound session that no packet uses, of what the port says it can do.
+func (n *nic) probe() (*opened, error) {
+	end := netip.AddrPortFrom(netip.AddrFrom4([4]byte{192, 0, 2, 1}), 0) // RFC 5737
+	for _, suite := range crypto.Suites() {
+		sa := pipeline.InlineSA{Outbound: true, SPI: 256, Suite: suite, Local: end, Remote: end, Encapsulation: pipeline.Encapsulation{ECNOff: true, DSCP: new(uint8)}}
+		need := needOf(&sa)
+		for _, plan := range inlinePlans(true) {
+			c, _ := n.entry(plan, &need)
+			if c == nil {
+				continue
+			}
+			key := make([]byte, suite.KeymatLen())
+			_, _ = rand.Read(key)
+			sa.Keymat = crypto.NewSecret(key)
+			defer sa.Keymat.Wipe()
+			return n.open(c, &need, &sa)
+		}
+	}
+	return nil, errors.New("no outbound SA of any suite would do to ask with")
 }
 
 // close gives the memory back. Where a session is stuck it stays: the driver may still know the place.
 func (n *nic) close() {
+	if n.missing == "" {
+		n.listen(false)
+	}
 	if n.security != nil && n.stuck == 0 {
 		n.security.Close()
 	}

@@ -123,6 +123,9 @@ func (p *Planner) said(sa *pipeline.SACounters, plan Plan) string {
 // PlanOf is the plan of an installed SA.
 func (p *Planner) PlanOf(sa *pipeline.SACounters) Plan { return p.planOf(sa).Plan }
 
+// PlaceOf is the plan of an installed SA, and who does the work.
+func (p *Planner) PlaceOf(sa *pipeline.SACounters) Chosen { return p.planOf(sa) }
+
 // planOf is the plan of an installed SA and who does the work.
 func (p *Planner) planOf(sa *pipeline.SACounters) Chosen {
 	if !sa.Inline.Session || sa.Inline.Stopped {

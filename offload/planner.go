@@ -128,7 +128,7 @@ func (p *Planner) Open(id uint16, sa *pipeline.InlineSA) (pipeline.InlineSession
 		return pipeline.InlineSession{}, fmt.Errorf("port %d is unknown", id)
 	}
 	nic, need := port.nic, needOf(sa)
-	if reason := p.preferred(&need); reason != "" {
+	if reason := p.preferred(&need); reason != "" && !sa.Wanted {
 		return pipeline.InlineSession{}, errors.New(reason)
 	}
 	if err := sa.Suite.CheckKeymat(sa.Keymat); err != nil {
@@ -237,6 +237,33 @@ func (p *Planner) takeBack(o *opened) error {
 	return err
 }
 
+// Removed implements pipeline.Inline.
+func (p *Planner) Removed(id uint16) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	port := p.numbered(id)
+	return port != nil && port.removed()
+}
+
+// Probe implements pipeline.Inline: it makes a session of the first kind that the port says it has, and takes it away.
+func (p *Planner) Probe(id uint16) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	port := p.numbered(id)
+	switch {
+	case port == nil || port.missing != "":
+		return fmt.Errorf("port %d has no sessions", id)
+	case port.removed():
+		return fmt.Errorf("port %d was taken out of the machine", id)
+	}
+	p.retry(len(p.stuck))
+	o, err := port.probe()
+	if err != nil {
+		return err
+	}
+	return p.takeBack(o)
+}
+
 // numbered is a port by DPDK's number, nil for none.
 func (p *Planner) numbered(id uint16) *port {
 	if i := slices.IndexFunc(p.ports, func(port *port) bool { return port.id == id }); i >= 0 {
@@ -248,6 +275,7 @@ func (p *Planner) numbered(id uint16) *port {
 // PortInfo is what a port offers.
 type PortInfo struct {
 	Name  string
+	ID    uint16 // DPDK's
 	Plans []Plan // inline
 	Why   string // there are none
 }
@@ -256,7 +284,7 @@ type PortInfo struct {
 func (p *Planner) Ports() []PortInfo {
 	list := make([]PortInfo, 0, len(p.ports))
 	for _, port := range p.ports {
-		info := PortInfo{Name: port.name, Why: port.missing}
+		info := PortInfo{Name: port.name, ID: port.id, Why: port.missing}
 		for _, plan := range Plans() {
 			if action := actions[plan]; port.missing == "" && action != 0 && port.security.Offers(action) {
 				info.Plans = append(info.Plans, plan)

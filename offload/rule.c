@@ -77,3 +77,31 @@ int sp_offload_names_sas(void)
 {
 	return rte_security_dynfield_is_registered();
 }
+
+/* ---- ports that go ---- */
+
+static uint8_t removed[RTE_MAX_ETHPORTS];
+
+/* Called from DPDK's interrupt thread. */
+static int on_removal(uint16_t port, enum rte_eth_event_type type, void *argument, void *details)
+{
+	(void)type;
+	(void)argument;
+	(void)details;
+	__atomic_store_n(&removed[port], 1, __ATOMIC_RELAXED);
+	return 0;
+}
+
+void sp_offload_listen(uint16_t port, int on)
+{
+	__atomic_store_n(&removed[port], 0, __ATOMIC_RELAXED);
+	if (on)
+		rte_eth_dev_callback_register(port, RTE_ETH_EVENT_INTR_RMV, on_removal, NULL);
+	else
+		rte_eth_dev_callback_unregister(port, RTE_ETH_EVENT_INTR_RMV, on_removal, NULL);
+}
+
+int sp_offload_removed(uint16_t port)
+{
+	return __atomic_load_n(&removed[port], __ATOMIC_RELAXED);
+}

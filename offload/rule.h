@@ -22,6 +22,10 @@ void *sp_offload_context(uint16_t port);
 struct rte_flow *sp_offload_rule(uint16_t port, const struct sp_offload_rule *to, void *session, char *text, size_t length);
 int sp_offload_unrule(uint16_t port, struct rte_flow *rule);
 
+/* Listens, or not any more, for a port that is taken out of the machine (RTE_ETH_EVENT_INTR_RMV); whether that has happened since. */
+void sp_offload_listen(uint16_t port, int on);
+int sp_offload_removed(uint16_t port);
+
 /* Whether received packets of inline protocol can say whose they are. */
 int sp_offload_names_sas(void);
 

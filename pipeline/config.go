@@ -258,6 +258,8 @@ type Handler interface {
 	// Expire reports an SA that has used up its soft or hard lifetime, each once. An outbound SA near the end of its
 	// sequence numbers counts as soft expired (S-080).
 	Expire(cell CellID, spi uint32, outbound, hard bool)
+	// Offload reports a device that does nothing any more, and its return.
+	Offload(OffloadChange)
 	// Moved reports that the peer of an inbound SA in UDP sends from another address or port now: its NAT forgot the former one.
 	// What the cell sends goes there already.
 	Moved(cell CellID, spi uint32, remote netip.AddrPort)

@@ -38,8 +38,20 @@ void sp_filter_counters_read(const struct sp_dataplane *dp, uint32_t counter, st
 	}
 }
 
-void sp_sa_in_counters(const struct sp_sa_in *sa, struct sp_sa_counters *out)
+/* Until it has the window an heir has carried nothing: its kin, which the control thread frees later, has. */
+static const struct sp_sa_in *counting(const struct sp_sa_in *sa)
 {
+	const struct sp_sa_in *kin;
+
+	while ((kin = __atomic_load_n(sp_sa_in_kin_place(sa), __ATOMIC_ACQUIRE)) != NULL)
+		sa = kin;
+	return sa;
+}
+
+void sp_sa_in_counters(const struct sp_sa_in *of, struct sp_sa_counters *out)
+{
+	const struct sp_sa_in *sa = counting(of);
+
 	out->packets = load(&sa->packets);
 	out->bytes = load(&sa->bytes);
 	out->dummies = 0;
@@ -55,7 +67,7 @@ void sp_sa_out_counters(const struct sp_sa_out *sa, struct sp_sa_counters *out)
 	out->bytes = load(&sa->bytes);
 	out->dummies = load(&sa->dummies);
 	out->last_use = load(&sa->last_use);
-	out->sequence = load(&sa->sequence);
+	out->sequence = sa->heir ? load(&sa->former->sequence) : load(&sa->sequence);
 	out->inlined = sa->inlined ? load(&sa->inline_->packets) : 0;
 	out->stopped = sa->inlined && __atomic_load_n(&sa->inline_->stopped, __ATOMIC_RELAXED);
 }

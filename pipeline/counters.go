@@ -79,6 +79,8 @@ type Counters struct {
 	Punts []PuntCounters
 	// Devices is the crypto devices that workers use by enqueue and dequeue.
 	Devices []DeviceCounters
+	// LostPorts is the ports whose NICs do no ESP any more.
+	LostPorts []PortLoss
 	// Lost is packets of the gateway itself that found no buffer or no room in a ring.
 	Lost uint64
 }
@@ -141,6 +143,7 @@ type SACounters struct {
 	Idle          time.Duration // since the last packet; 0 when there was none yet
 	Memory        int           // bytes of DPDK memory beside the crypto session
 	Inline        SAInline      // what its port's NIC does of it
+	Wanted        Place         // where an operator wants its work done
 	// Drops is packets that came in by the SA and were not accepted, or should have left by it and did not, by reason; reasons
 	// that did not occur are left out.
 	Drops map[string]uint64
@@ -164,7 +167,7 @@ func (d *Dataplane) Counters() Counters {
 	c.Unattributed = d.unattributed()
 	c.OffloadSkippedSoft = d.soft.skipped
 	c.Punts = d.punts()
-	c.Devices = d.deviceCounters()
+	c.Devices, c.LostPorts = d.deviceCounters(), d.portLosses()
 	c.Lost = d.slow.lost
 	return c
 }
@@ -303,13 +306,14 @@ func (d *Dataplane) saCounters(drops map[uint32]dropCounts) []SACounters {
 		C.sp_sa_in_counters(sa.c, &c)
 		s := d.describe(&sa.association, &c, now, hz)
 		s.Memory = int(C.sp_sa_in_size(C.uint16_t(sa.child.ReplayWindow), C.uint32_t(len(selectorsOf(sa.child.Selectors, 4))), C.uint32_t(len(selectorsOf(sa.child.Selectors, 6)))))
-		s.Drops = drops[sa.subject]
+		s.Drops, s.Wanted = drops[sa.subject], d.sad.placeOf(sa.child.Cell, false)
 		list = append(list, s)
 	}
 	for _, sa := range d.sad.outbound {
 		C.sp_sa_out_counters(sa.c, &c)
 		s := d.describe(&sa.association, &c, now, hz)
 		s.Outbound, s.ReplayWindow, s.Drops, s.PathMTU = true, 0, drops[sa.subject], sa.path.mtu
+		s.Wanted = d.sad.placeOf(sa.child.Cell, true)
 		s.Memory = int(C.sp_sa_out_size(C.uint32_t(len(selectorsOf(sa.child.Selectors, 4))), C.uint32_t(len(selectorsOf(sa.child.Selectors, 6))), C.int(flag(sa.child.isAH() || sa.child.AH != nil))))
 		list = append(list, s)
 	}

@@ -61,21 +61,22 @@ type Dataplane struct {
 	// mu guards all below and is the one lock that fastpath.h asks control threads to hold.
 	mu sync.Mutex
 	// alive is held while a snapshot is built without mu.
-	alive    sync.RWMutex
-	c        *C.struct_sp_dataplane
-	secret   [2]C.uint64_t // the workers'; it never changes
-	graves   graveyard
-	policy   published
-	filters  *filterSlots
-	prepared *Prepared // the snapshot that waits for its end, nil for none
-	cells    cellTable
-	sad      sad
-	soft     softTable
-	devices  []queueDevice
-	slow     slowPath
-	running  sync.WaitGroup
-	started  bool
-	bursting []bool // workers inside RunBurst
+	alive     sync.RWMutex
+	c         *C.struct_sp_dataplane
+	secret    [2]C.uint64_t // the workers'; it never changes
+	graves    graveyard
+	policy    published
+	filters   *filterSlots
+	prepared  *Prepared // the snapshot that waits for its end, nil for none
+	cells     cellTable
+	sad       sad
+	soft      softTable
+	devices   []queueDevice
+	lostPorts map[uint16]*lostPort // by DPDK id: whose NIC does no ESP any more
+	slow      slowPath
+	running   sync.WaitGroup
+	started   bool
+	bursting  []bool // workers inside RunBurst
 }
 
 // New allocates every table and ring. Ports must have been configured with cfg.Workers queues each way. Until Apply all
@@ -108,18 +109,19 @@ func New(cfg Config) (*Dataplane, error) {
 		return nil, fmt.Errorf("pipeline: %s", cString(text))
 	}
 	d := &Dataplane{
-		cfg:      cfg,
-		portIDs:  cfg.portIDs(),
-		ports:    map[uint16]int{},
-		c:        handle,
-		secret:   c.secret,
-		filters:  newFilterSlots(maxFilters),
-		cells:    cellTable{byName: map[string]CellID{}},
-		sad:      newSAD(spis, &cfg),
-		soft:     newSoftTable(cfg.MaxSoft),
-		slow:     newSlowPath(&cfg),
-		devices:  devices,
-		bursting: make([]bool, cfg.Workers),
+		cfg:       cfg,
+		portIDs:   cfg.portIDs(),
+		ports:     map[uint16]int{},
+		c:         handle,
+		secret:    c.secret,
+		filters:   newFilterSlots(maxFilters),
+		cells:     cellTable{byName: map[string]CellID{}},
+		sad:       newSAD(spis, &cfg),
+		soft:      newSoftTable(cfg.MaxSoft),
+		slow:      newSlowPath(&cfg),
+		devices:   devices,
+		lostPorts: map[uint16]*lostPort{},
+		bursting:  make([]bool, cfg.Workers),
 	}
 	d.policy.own, _ = cfg.addressesOf(&Snapshot{})
 	for i, id := range d.portIDs {

@@ -219,7 +219,16 @@ struct sp_tx_buffer {
 	uint64_t bytes;
 	uint32_t n;
 	uint16_t in_port;
+	uint8_t refusing;  /* the port has not taken the last packets that its NIC was to encrypt */
+	uint8_t unused;
 	struct rte_mbuf *mbufs[SP_TX_BUFFER];
+};
+
+/* How long a NIC has done nothing of what it was asked for. */
+struct sp_nic_silence {
+	uint64_t silent;  /* TSC cycles */
+	uint64_t looked;  /* TSC when that was last counted */
+	uint64_t packets; /* that it has left undone */
 };
 
 /* Arguments of one cpu-crypto call. The pointers between the arrays never change: only lengths and contents do. */
@@ -326,6 +335,7 @@ struct sp_worker {
 	struct sp_port_counters counters[SP_PORT_SLOTS];
 	struct sp_job_scratch job;
 	struct sp_gcm_scratch gcm;
+	struct sp_nic_silence refused[SP_PORT_SLOTS], unopened[SP_PORT_SLOTS]; /* by the NIC of a port, since it last did such a thing; whole cache lines */
 	struct sp_cpu_vector cpu __rte_cache_aligned;
 	struct sp_punt_queue punt[SP_CLASS_COUNT];
 	struct sp_events events;
@@ -366,6 +376,7 @@ struct sp_dataplane {
 	uint32_t n_workers, max_cells, max_adjacencies, max_filters, max_counters, flow_entries, flow6_entries;
 	uint8_t idle;
 	uint8_t stop;
+	uint8_t silent[SP_MAX_PORTS]; /* enum sp_nic_loss: ports whose NIC does no ESP, by what a worker has found */
 	uint8_t lost[SP_MAX_CRYPTO_DEVICES]; /* devices that have stopped answering a worker, in the order of all workers: nothing is given to them any more */
 	uint32_t tick;                     /* counts the slow path's ticks: once in each Go is told of the same thing that is dropped */
 	uint32_t *heard;                   /* by position in `peers`: `tick` when Go was last told that something came from there to a port of IKE */

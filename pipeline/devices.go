@@ -62,9 +62,8 @@ func (d *Dataplane) deviceCounters() (list []DeviceCounters) {
 	return list
 }
 
-// watchDevices looks for devices that have stopped answering since. Their SAs carry nothing any more; IKE is asked for others, which get
-// their sessions elsewhere.
-func (d *Dataplane) watchDevices() (events []event) {
+// watchDevices looks for devices that have stopped answering since. Their SAs go on elsewhere.
+func (d *Dataplane) watchDevices() {
 	for i := range d.devices {
 		device := &d.devices[i]
 		if device.lost || C.sp_device_lost(d.c, device.id) == 0 {
@@ -73,9 +72,8 @@ func (d *Dataplane) watchDevices() (events []event) {
 		device.lost = true
 		d.cfg.Crypto.Lose(uint8(device.id))
 		d.retire(func() error { return d.stopDevice(device.id) })
-		events = append(events, d.replaceOn(uint8(device.id))...)
+		d.leaveDevice(device)
 	}
-	return events
 }
 
 // stopDevice ends a lost device, which no worker is using any more, and frees what it had.
@@ -83,25 +81,6 @@ func (d *Dataplane) stopDevice(id C.uint8_t) error {
 	err := d.cfg.Crypto.Stop(uint8(id))
 	C.sp_device_release(d.c, id)
 	return err
-}
-
-// replaceOn asks for SAs in place of those that a device carried.
-func (d *Dataplane) replaceOn(device uint8) (events []event) {
-	ask := func(sa *association, outbound bool) {
-		if sa.soft || !queued(sa.session) || sa.session.Device != device {
-			return
-		}
-		sa.soft = true
-		cell, spi := sa.child.Cell, sa.child.SPI
-		events = append(events, func(h Handler) { h.Expire(cell, spi, outbound, false) })
-	}
-	for _, sa := range d.sad.outbound {
-		ask(&sa.association, true)
-	}
-	for _, sa := range d.sad.inbound {
-		ask(&sa.association, false)
-	}
-	return events
 }
 
 // queued reports whether a session's operations go through queues.

@@ -24,7 +24,7 @@
 //     crypto_job.c, for all SAs of a burst together, or by a device in crypto_cpu.c. crypto_async.c: operations
 //     of a device that gives them back later; crypto_queue.c: its queues, what waits for it, and a device that stops answering; crypto_devices.c: how
 //     such queues come and go. crypto_whole.c: devices that do all of ESP. crypt.h: IVs and nonces.
-//     inline.c: SAs of which a port's NIC does the crypto, or all of it.
+//     inline.c: SAs of which a port's NIC does the crypto, or all of it; inline_lost.c: a NIC that does nothing any more.
 //  9. transmit.c: next hop, link-layer header, transmit queue. fragment.c: what has no room on a link or in a tunnel, cut.
 //
 // Called from stages 6 and 7: mss.c for TCP's segment size. fields.h for DF, DSCP, ECN and TTL of outer headers. checksum.h for
@@ -33,7 +33,8 @@
 // dataplane.h, sa.h, lengths.h, stages.h, vlan.h, inline.h, whole.h, mss.h, acl.h, ah.h, classify.h, esp.h, outer.h, frame.h, siphash.h, fragment.h, reassembly.h, mbuf.h, ipv4.h and ipv6.h are the workers' own shapes and helpers. publish.c,
 // publish_ipv6.c, acl.c, sa.c, sad.c, soft.c and next_hops.c change the tables under the workers' feet, dataplane.c and reassembly.c make them and counters.c reads the counts. tables.h, exceptions.h and
 // drop_reasons.h are the shapes and names that both sides share; fastpath.h and lab.h are what Go calls. tally.c ends what is dropped, and counts it. events.c tells Go of SAs
-// whose lifetime ends, with sequence.h, and of peers that move.
+// whose lifetime ends, with sequence.h, and of peers that move. relocate.c: SAs whose work is done
+// elsewhere from now on.
 //
 // # The Go side
 //
@@ -41,7 +42,8 @@
 //   - snapshot.go: policy, own addresses and routes, prepared and published. classifier.go: their C form, with addresses.go,
 //     ranges.go, routes.go, exempt.go and filterslots.go. reclaim.go: grace periods.
 //   - sad.go: SAs, with saconfig.go for their C form, spi.go for inbound SPIs, fields.go for their outer headers and
-//     inline.go for sessions of ports. devices.go: crypto devices that work beside the workers, and their loss.
+//     inline.go for sessions of ports. devices.go: crypto devices that work beside the workers. relocate.go: SAs that go from port to device to CPU, with place.go for where
+//     operators want them; losses.go: NICs and devices that do nothing any more.
 //     soft.go: soft SAs, which let traffic pass in clear; unheard.go: whether a peer's silence may be our own deafness.
 //     events.go: what workers tell of them. natt.go: peers and gateways behind a NAT. dummy.go: packets that hide when there are others.
 //   - slowpath.go: what workers punt, dispatched; punt.go: the classes of that, their shares, and whose IKE is a peer's. neighbour.go: ARP and the state of neighbours, with portshares.go for the room that each port has.

@@ -108,6 +108,16 @@ void sp_lifetime_out_start(struct sp_sa_out *sa, const struct sp_sa_config *c, i
 	set_due(sa);
 }
 
+void sp_lifetime_out_carry(struct sp_sa_out *sa, const struct sp_sa_out *former)
+{
+	sa->packets = __atomic_load_n(&former->packets, __ATOMIC_RELAXED);
+	sa->bytes = __atomic_load_n(&former->bytes, __ATOMIC_RELAXED);
+	sa->dummies = __atomic_load_n(&former->dummies, __ATOMIC_RELAXED);
+	sa->last_use = __atomic_load_n(&former->last_use, __ATOMIC_RELAXED);
+	sa->told = __atomic_load_n(&former->told, __ATOMIC_RELAXED);
+	set_due(sa);
+}
+
 uint32_t sp_within_lifetime(struct sp_worker *w, struct sp_sa_out *sa, struct sp_packet **packets, uint64_t last, uint32_t n)
 {
 	const uint32_t spi = rte_be_to_cpu_32(sa->transform.spi_be);

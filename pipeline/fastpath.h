@@ -94,6 +94,23 @@ void sp_cell_set_state(struct sp_dataplane *dp, uint16_t cell, uint8_t state);
 void sp_cell_reuse(struct sp_dataplane *dp, uint16_t cell);
 /* From now on packets of a reserved inbound SPI wait for its SA, with Go; a slot has one such SPI. */
 void sp_early_expect(struct sp_dataplane *dp, uint32_t spi);
+
+/* ---- SAs whose work is done elsewhere from now on ---- */
+
+/*
+ * Makes of an SA that no worker knows the successor of one with the same keys, SPI and, inbound, window. Outbound the counter of numbers stays the former one's until
+ * sp_sa_out_settle; a jump, if it is not 0, is the first number instead, above all that workers can take of the former one. Inbound the owner takes the window over when the next
+ * packet comes.
+ */
+void sp_sa_out_succeed(struct sp_sa_out *sa, struct sp_sa_out *former, uint64_t jump);
+void sp_sa_in_succeed(struct sp_sa_in *sa, struct sp_sa_in *former);
+/* A grace period after the successor was published: it counts by itself. `carried` is what sp_sa_out_carried said when it succeeded. The former one is free a grace period later. */
+void sp_sa_out_settle(struct sp_sa_out *sa, struct sp_sa_out *former, const struct sp_sa_counters *carried);
+/* Whether the successor has the window: the former SA is free a grace period after it was replaced, but no sooner. */
+int sp_sa_in_settled(const struct sp_sa_in *sa);
+/* Publishes the successor in the place of the former SA, whose SPI it has. */
+void sp_sa_in_replace(struct sp_dataplane *dp, struct sp_sa_in *sa);
+
 /* No packet of the SPI waits any more that does not yet. Before sp_sa_in_retire, so that none waits for an SA that is gone. */
 void sp_early_forget(struct sp_dataplane *dp, uint32_t spi);
 /* A packet that waited for the SA of the SPI is given back, or will be freed. */
@@ -119,6 +136,8 @@ int sp_inline_userdata(void);
 /* A NIC is about to have sessions of inbound SAs: packets that it has taken apart may come, before the SAs do. */
 void sp_inline_expect(struct sp_dataplane *dp, uint16_t device);
 void sp_sa_in_counters(const struct sp_sa_in *sa, struct sp_sa_counters *out);
+/* enum sp_nic_loss of a port, as workers have found since this was last called. */
+uint8_t sp_nic_take_loss(struct sp_dataplane *dp, uint16_t port);
 void sp_sa_out_counters(const struct sp_sa_out *sa, struct sp_sa_counters *out);
 /* Bytes of DPDK memory an SA takes beside its session. */
 size_t sp_sa_in_size(uint16_t window, uint32_t n_selectors, uint32_t n_selectors6);

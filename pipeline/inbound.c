@@ -292,6 +292,8 @@ static __rte_noinline uint32_t otherwise(struct sp_worker *w, struct others *oth
 {
 	uint32_t out = 0;
 
+	if (unlikely(sa->heir))
+		sp_sa_in_adopt(sa);
 	if (sa->inlined && !sa->expired)
 		out = sp_inline_unpack(w, sa, packets, &n, inner, others->wide, &others->n_wide);
 	if (n > 0)

@@ -363,6 +363,8 @@ static void unpack(struct sp_worker *w, struct sp_sa_in *sa, struct sp_esp *pack
 	const uint32_t narrow = in->n_narrow, wide = in->n_wide;
 	uint64_t origin;
 
+	if (unlikely(sa->handed))
+		sa = *sp_sa_in_kin_place(sa); /* while they were with a device, or waited for the rest of the burst */
 	if (sa->follow)
 		sp_note_remote(w, sa, packets, n);
 	if (unlikely(sa->inlined) && sp_sa_in_inline(sa)->protocol) {

@@ -234,14 +234,18 @@ uint32_t sp_whole_unpack(struct sp_worker *w, struct sp_sa_in *sa, struct sp_esp
 
 uint32_t sp_inline_unpack(struct sp_worker *w, struct sp_sa_in *sa, struct sp_esp *packets, uint32_t *n, struct sp_packet *inner, struct sp_packet6 *wide, uint32_t *n_wide)
 {
+	const uint16_t port = packets[0].mbuf->port;
 	const uint32_t all = *n, n_inner = sp_whole_unpack(w, sa, packets, n, inner, wide, n_wide);
 
+	if (unlikely(w->unopened[port].packets > 0) && all > *n)
+		w->unopened[port].packets = 0;
 	sp_add(0, &sp_sa_in_inline(sa)->packets, all - *n);
 	return n_inner;
 }
 
 void sp_inline_unnumbered(struct sp_worker *w, struct sp_sa_in *sa, const struct sp_esp *packets, uint32_t n)
 {
+	sp_inline_unopened(w, packets[0].mbuf->port, n);
 	for (uint32_t i = 0; i < n; i++)
 		sp_sa_in_drop(w, sa, packets[i].mbuf, SP_DROP_INLINE_WINDOW);
 	sp_tell_inline(w, sa);
@@ -336,8 +340,10 @@ uint32_t sp_inline_enter(struct sp_worker *w, struct sp_sa_out *sa, const struct
 			continue;
 		}
 		frame(p, sa, next);
-		if (unlikely(!sp_inline_leave(in, p->mbuf, sequence + good)))
+		if (unlikely(!sp_inline_leave(in, p->mbuf, sequence + good))) {
+			sp_inline_refused(w, next->port, 1);
 			break;
+		}
 		sp_mss_clamp(p, mss);
 		sp_whole_take_hop(p, ipv6);
 		bytes += p->length;
@@ -367,6 +373,8 @@ void sp_inline_seal(struct sp_worker *w, struct sp_sa_out *sa, const struct sp_a
 		else
 			sp_direct_encrypt(w, sa, &mbufs[i], sequence + i, 1);
 	}
+	if (unlikely(here && left < n))
+		sp_inline_refused(w, next->port, n - left);
 	sp_add(sa->shared, &in->packets, left);
 	sp_transmit_run(w, next->port, mbufs, n, frames);
 }
@@ -404,6 +412,8 @@ uint32_t sp_inline_mark(struct sp_worker *w, struct sp_sa_out *sa, const struct 
 		memcpy(rte_pktmbuf_mtod(m, uint8_t *), next->l2, SP_L2_LENGTH);
 		marked |= (uint32_t)sp_inline_leave(sa->inline_, m, crypts[i].sequence) << i;
 	}
+	if (unlikely((which & ~*failed) != marked))
+		sp_inline_refused(w, next->port, (uint32_t)__builtin_popcount(which & ~*failed & ~marked));
 	sp_add(sa->shared, &sa->inline_->packets, (uint64_t)__builtin_popcount(marked));
 	return marked;
 }

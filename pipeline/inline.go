@@ -9,6 +9,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"math"
 	"net/netip"
 	"unsafe"
 
@@ -26,6 +27,10 @@ type Inline interface {
 	Open(port uint16, sa *InlineSA) (InlineSession, error)
 	// Close takes a session away, whose keys the port forgets. It is called when no worker can be using it any more.
 	Close(session InlineSession) error
+	// Removed reports whether a port was taken out of the machine.
+	Removed(port uint16) bool
+	// Probe makes a session on a port that did nothing any more, and takes it away: nil if it could.
+	Probe(port uint16) error
 }
 
 // InlineSession is one direction of an SA on one port.
@@ -52,6 +57,7 @@ type InlineSA struct {
 
 	// NoCrypto and NoProtocol say why a kind of session is out of the question, "" if it is not.
 	NoCrypto, NoProtocol string
+	Wanted               bool // by an operator: whatever would come before the port in the order
 }
 
 // SAInline is what an SA has of its port's NIC.
@@ -68,33 +74,34 @@ type SAInline struct {
 type inlineSession struct {
 	InlineSession
 	refused string
+	past    uint64 // packets of sessions that the SA had before
+	marks   bool   // inbound: workers believe that its packets are opened; the session may be gone, or still to come
 }
 
 // openInline asks for a session of the port that leads to the peer. The SA works without one.
-func (d *Dataplane) openInline(sa *association, outbound bool) {
+func (d *Dataplane) openInline(sa *association, outbound bool, place Place, first uint64) {
 	if d.cfg.Inline == nil {
 		return
 	}
-	err := d.tryInline(sa, outbound)
+	err := d.tryInline(sa, outbound, place, first)
 	if err != nil {
 		sa.inline = inlineSession{refused: err.Error()}
 	}
 }
 
-func (d *Dataplane) tryInline(sa *association, outbound bool) error {
-	child := &sa.child
-	if err := noInline(sa); err != nil {
+func (d *Dataplane) tryInline(sa *association, outbound bool, place Place, first uint64) error {
+	port, err := d.inlinePort(sa, place)
+	if err != nil {
 		return err
 	}
-	hop, ok := nextHop(d.routesToPeers(), child.Remote.Addr())
-	if !ok {
-		return errors.New("no route to the peer says which port")
-	}
-	port := uint16(d.cfg.Ports[hop.Port].Port)
 	if !outbound {
 		C.sp_inline_expect(d.c, C.uint16_t(port))
 	}
-	wanted := child.inlineSA(outbound)
+	wanted := sa.child.inlineSA(outbound)
+	place.limit(&wanted)
+	if outbound {
+		wanted.beginAt(first)
+	}
 	session, err := d.cfg.Inline.Open(port, &wanted)
 	if err != nil {
 		return err
@@ -103,7 +110,27 @@ func (d *Dataplane) tryInline(sa *association, outbound bool) error {
 		return errors.Join(errors.New(why), d.cfg.Inline.Close(session))
 	}
 	sa.inline.InlineSession = session
+	sa.inline.marks = !outbound
 	return nil
+}
+
+// inlinePort is the DPDK port whose NIC could do the work of an SA.
+func (d *Dataplane) inlinePort(sa *association, place Place) (uint16, error) {
+	if !place.mayInline() {
+		return 0, errors.New(place.why())
+	}
+	if err := noInline(sa); err != nil {
+		return 0, err
+	}
+	hop, ok := nextHop(d.routesToPeers(), sa.child.Remote.Addr())
+	if !ok {
+		return 0, errors.New("no route to the peer says which port")
+	}
+	port := uint16(d.cfg.Ports[hop.Port].Port)
+	if d.lostPorts[port] != nil {
+		return 0, errors.New("the NIC has stopped doing ESP")
+	}
+	return port, nil
 }
 
 // routesToPeers are those in force. SAs with keys of the operator's are there before the first policy is, whose routes then count.
@@ -123,6 +150,17 @@ func noInline(sa *association) error {
 		return fmt.Errorf("what the NIC leaves to %s would come behind what it does itself", sa.session.DeviceName())
 	}
 	return nil
+}
+
+// tooFewNumbers is why nobody begins with numbers of his own behind those in use.
+const tooFewNumbers = "too few sequence numbers are left to begin anew behind those in use"
+
+// beginAt is the first number of whoever counts by himself.
+func (sa *InlineSA) beginAt(first uint64) {
+	sa.Sequence = max(first, 1)
+	if !sa.ESN && first > math.MaxUint32 {
+		sa.NoProtocol = tooFewNumbers
+	}
 }
 
 // refusal is why a session cannot be used, "" if it can.
@@ -207,34 +245,14 @@ func (d *Dataplane) closeInline(sa *association) error {
 		return nil
 	}
 	session := sa.inline.InlineSession
-	sa.inline = inlineSession{}
-	return d.cfg.Inline.Close(session)
-}
-
-// LoseInline says that a port's NIC does no ESP any more. What was sent by it the CPU sends, with inline protocol behind all numbers that the NIC can have
-// used. What comes in by inline crypto the CPU opens. Of inline protocol the window is lost: such an SA takes no packet, and Handler.Expire asks for
-// another at once. SAs installed later are for Inline to refuse.
-func (d *Dataplane) LoseInline(port uint16) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.c == nil {
-		return
+	sa.inline.InlineSession = InlineSession{}
+	err := d.cfg.Inline.Close(session)
+	if d.lostPorts[session.Port] != nil {
+		return nil // Inline tries it again when the port is back
 	}
-	for _, sa := range d.sad.outbound {
-		if sa.inline.Handle != nil && sa.inline.Port == port {
-			C.sp_sa_out_lose(sa.c)
-		}
-	}
-	for _, sa := range d.sad.inbound {
-		if sa.inline.Handle == nil || sa.inline.Port != port || !sa.inline.Protocol || sa.soft {
-			continue
-		}
-		sa.soft = true
-		cell, spi := sa.child.Cell, sa.child.SPI
-		d.sad.lost = append(d.sad.lost, func(h Handler) { h.Expire(cell, spi, false, false) })
-	}
+	return err
 }
 
 func (s *inlineSession) describe(c *C.struct_sp_sa_counters) SAInline {
-	return SAInline{Session: s.Handle != nil, Protocol: s.Protocol, Port: s.Port, Refused: s.refused, Packets: uint64(c.inlined), Stopped: c.stopped != 0}
+	return SAInline{Session: s.Handle != nil, Protocol: s.Protocol, Port: s.Port, Refused: s.refused, Packets: s.past + uint64(c.inlined), Stopped: c.stopped != 0}
 }

@@ -63,6 +63,10 @@ static inline int sp_inline_leave(const struct sp_inline *in, struct rte_mbuf *m
 	return 1;
 }
 
+/* inline_lost.c: so many packets of a worker's that the NIC of a port was to encrypt and has not taken, or has the window of and has not opened. */
+void sp_inline_refused(struct sp_worker *w, uint16_t port, uint32_t n);
+void sp_inline_unopened(struct sp_worker *w, uint16_t port, uint32_t n);
+
 /* ---- inbound ---- */
 
 /*

@@ -24,7 +24,10 @@ type card struct {
 	tamper   func(m unsafe.Pointer)  // after it has received a packet, whatever that is
 	sessions map[int]*cardSession
 	made     int
-	left     int // packets that it was left to send
+	past     []*cardSession // that were closed: what was left to them before may not have been sent
+	probes   int            // how often it was asked whether it is back
+	gone     bool           // it is out of the machine, and no probe finds it
+	left     int            // packets that it was left to send
 	opened   int
 }
 
@@ -63,11 +66,22 @@ func (c *card) Open(port uint16, sa *InlineSA) (InlineSession, error) {
 	return InlineSession{Handle: unsafe.Add(c.r.pool.Pointer(), c.made), Context: c.r.pool.Pointer(), Protocol: protocol, Port: port}, nil
 }
 
+func (c *card) Removed(port uint16) bool { return c.gone && port == uint16(c.r.wire(wan).port) }
+
+func (c *card) Probe(uint16) error {
+	c.probes++
+	if c.gone {
+		return errors.New("it is gone")
+	}
+	return c.refuse
+}
+
 func (c *card) Close(session InlineSession) error {
 	n := int(uintptr(session.Handle) - uintptr(session.Context))
 	if c.sessions[n] == nil {
 		return fmt.Errorf("session %d is closed twice", n)
 	}
+	c.past = append(c.past, c.sessions[n])
 	delete(c.sessions, n)
 	return nil
 }
@@ -210,13 +224,22 @@ func (c *card) send(m unsafe.Pointer, frame []byte) []byte {
 	if l2 != linkLayer(frame) {
 		c.r.t.Fatalf("frame with %d bytes of link layer is left as one with %d", linkLayer(frame), l2)
 	}
-	if s := c.session(true, 0); s != nil && s.protocol {
+	if at, _ := espAt(frame); at == 0 {
+		s := c.session(true, 0)
+		if s == nil || !s.protocol {
+			c.r.t.Fatalf("% x is left to a card that has no session of inline protocol", frame)
+		}
 		s.out.sequence++
 		outer := s.out.wrap(frame[l2:], s.out.sequence, 0)
 		return append(slices.Clone(frame[:l2]), outer...)
 	}
 	at, end := espAt(frame)
 	s := c.session(true, binary.BigEndian.Uint32(frame[max(at, 0):]))
+	for i := 0; s == nil && i < len(c.past); i++ {
+		if was := c.past[i]; was.outbound && !was.protocol && was.sa.SPI == binary.BigEndian.Uint32(frame[max(at, 0):]) {
+			s = was
+		}
+	}
 	if at == 0 || s == nil {
 		c.r.t.Fatalf("% x is left to a card that has no session for it", frame)
 	}

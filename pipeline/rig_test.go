@@ -121,6 +121,7 @@ type recorder struct {
 	expired  []string
 	echoes   []Echo
 	moved    []string
+	offload  []OffloadChange
 }
 
 func (r *recorder) IKE(d Datagram) { r.ike = append(r.ike, d) }
@@ -132,9 +133,10 @@ func (r *recorder) Acquire(a Acquire) {
 	r.acquired = append(r.acquired, a.Cell)
 	r.packets = append(r.packets, a.Packet)
 }
-func (r *recorder) Group(g Group)      { r.groups = append(r.groups, g) }
-func (r *recorder) Heard(a netip.Addr) { r.heard = append(r.heard, a) }
-func (r *recorder) Echo(e Echo)        { r.echoes = append(r.echoes, e) }
+func (r *recorder) Group(g Group)           { r.groups = append(r.groups, g) }
+func (r *recorder) Heard(a netip.Addr)      { r.heard = append(r.heard, a) }
+func (r *recorder) Offload(c OffloadChange) { r.offload = append(r.offload, c) }
+func (r *recorder) Echo(e Echo)             { r.echoes = append(r.echoes, e) }
 
 func (r *recorder) Moved(cell CellID, spi uint32, remote netip.AddrPort) {
 	r.moved = append(r.moved, fmt.Sprintf("cell %d spi %d %s", cell, spi, remote))

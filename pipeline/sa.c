@@ -23,7 +23,7 @@ static size_t selectors_size(uint32_t n_selectors, uint32_t n_selectors6)
 
 size_t sp_sa_in_size(uint16_t window, uint32_t n_selectors, uint32_t n_selectors6)
 {
-	return RTE_CACHE_LINE_ROUNDUP(offsetof(struct sp_sa_in, selectors) + (replay_words(window) + 1) * sizeof(uint64_t) + SP_IPV6_ADDRESS + sizeof(struct sp_inline *) + selectors_size(n_selectors, n_selectors6));
+	return RTE_CACHE_LINE_ROUNDUP(offsetof(struct sp_sa_in, selectors) + (replay_words(window) + 1) * sizeof(uint64_t) + SP_IPV6_ADDRESS + sizeof(struct sp_inline *) + sizeof(struct sp_sa_in *) + selectors_size(n_selectors, n_selectors6));
 }
 
 size_t sp_sa_out_size(uint32_t n_selectors, uint32_t n_selectors6, int ah)
@@ -268,7 +268,8 @@ struct sp_sa_in *sp_sa_in_create(struct sp_dataplane *dp, const struct sp_sa_con
 	memcpy(sp_sa_in_peer(sa), c->source, SP_IPV6_ADDRESS);
 	sp_lifetime_in_start(sa, c);
 	sa->subject = c->subject;
-	sp_tally_forget(dp, sa->subject);
+	if (sa->subject != 0)
+		sp_tally_forget(dp, sa->subject);
 	sa->transport = c->transport != 0;
 	sa->form = form_of(c);
 	sa->mss_automatic = c->encapsulation.mss_automatic;
@@ -398,7 +399,8 @@ struct sp_sa_out *sp_sa_out_create(struct sp_dataplane *dp, const struct sp_sa_c
 	sp_lifetime_out_start(sa, c, extended(c));
 	fill_header(sa, c);
 	sa->subject = c->subject;
-	sp_tally_forget(dp, sa->subject);
+	if (sa->subject != 0)
+		sp_tally_forget(dp, sa->subject);
 	sa->inlined = in != NULL;
 	sa->inline_ = in;
 	/* over IPv6, UDP has a checksum, of all that was encrypted */

@@ -83,7 +83,8 @@ struct sp_sa_out {
 
 	uint8_t unused2[6];
 	struct sp_inline *inline_; /* NULL without */
-	uint8_t unused3[32];       /* the session begins a cache line */
+	struct sp_sa_out *former;  /* of an heir: it has the numbers still */
+	uint8_t unused3[24];       /* the session begins a cache line */
 	struct sp_transform transform; /* from here on what every packet needs */
 	/*
 	 * Of an outer IPv4 header the bytes from the TTL on, and 4 more: as in `header`, but for the checksum, which is the sum of the constant words. They say where the
@@ -102,6 +103,7 @@ struct sp_sa_out {
 	uint8_t plain6 : 1;        /* but for this: the same in an IPv6 tunnel */
 	uint8_t shared : 1;        /* several workers send by it: its counters need atomics */
 	uint8_t inlined : 1;       /* it has a session of a port beside the CPU's */
+	uint8_t heir : 1;          /* it has come in the place of `former`, which workers may still send by; written by the control thread */
 
 	uint64_t sequence;         /* last number reserved */
 	uint64_t packets, bytes, last_use;
@@ -148,12 +150,15 @@ struct sp_sa_in {
 	uint8_t expired : 1;       /* its hard lifetime is over */
 	uint8_t hosted : 1;        /* its memory is that of its session */
 	uint8_t inlined : 1;       /* it has a session of a port beside the CPU's */
+	uint8_t heir : 1;          /* it has come in the place of its kin, which has the window still; not plain as long */
+	uint8_t handed : 1;        /* its kin has taken its window over */
+	uint8_t plain_then : 1;    /* of an heir: plain once it has the window */
 
 	uint64_t packets, bytes, last_use;
 	uint64_t due_packets;      /* when there is something to tell */
 	struct sp_selector_lanes selectors[] __rte_aligned(sizeof(struct sp_selector_lanes)); /* those of IPv6 and the bitmap stand behind them */
 } __rte_cache_aligned;
-_Static_assert(offsetof(struct sp_sa_in, selectors) + 21 * sizeof(uint64_t) + sizeof(struct sp_selector_lanes) <= 384, "an inbound SA with a window of 1024 packets takes at most 512 bytes, the 128 of DPDK's allocator included");
+_Static_assert(offsetof(struct sp_sa_in, selectors) + 22 * sizeof(uint64_t) + sizeof(struct sp_selector_lanes) <= 384, "an inbound SA with a window of 1024 packets takes at most 512 bytes, the 128 of DPDK's allocator included");
 _Static_assert(offsetof(struct sp_sa_in, transform.session) == RTE_CACHE_LINE_SIZE && offsetof(struct sp_sa_in, packets) == 2 * RTE_CACHE_LINE_SIZE &&
 	       offsetof(struct sp_sa_in, selectors) + sizeof(struct sp_selector_lanes) == 3 * RTE_CACHE_LINE_SIZE, "what a packet needs is two cache lines");
 
@@ -173,6 +178,12 @@ static inline uint8_t *sp_sa_in_peer(const struct sp_sa_in *sa)
 static inline struct sp_inline **sp_sa_in_inline_place(const struct sp_sa_in *sa)
 {
 	return (struct sp_inline **)(sp_sa_in_peer(sa) + 16);
+}
+
+/* The SA of the same SPI and keys that has come before this one, until its window is taken over, or after it, since then. NULL: none. */
+static inline struct sp_sa_in **sp_sa_in_kin_place(const struct sp_sa_in *sa)
+{
+	return (struct sp_sa_in **)(sp_sa_in_inline_place(sa) + 1);
 }
 
 static inline const struct sp_selector6 *sp_sa_in_selectors6(const struct sp_sa_in *sa)

@@ -6,6 +6,7 @@ package pipeline
 import "C"
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -108,8 +109,13 @@ func checkLayer(s crypto.Suite, ah bool, window *int) error {
 // newSessions gives an SA what it holds beside its memory: the keys of its layers in crypto sessions, and a number for its
 // drops.
 func (d *Dataplane) newSessions(sa *association, encrypt bool) (err error) {
-	child := &sa.child
-	if sa.session, err = d.newSession(child, child.Suite, child.Keymat, child.ESN, encrypt, child.whole(encrypt)...); err != nil {
+	child, place := &sa.child, d.sad.placeOf(sa.child.Cell, encrypt)
+	whole := child.whole(encrypt, child.FirstSequence, "")
+	if sa.session, err = d.newSession(child, child.Suite, child.Keymat, child.ESN, encrypt, append(place.only(), whole...)...); err != nil && place != PlaceAuto {
+		place = PlaceAuto // as if there had been no wish, rather than no SA
+		sa.session, err = d.newSession(child, child.Suite, child.Keymat, child.ESN, encrypt, whole...)
+	}
+	if err != nil {
 		return err
 	}
 	if child.AH != nil {
@@ -118,7 +124,10 @@ func (d *Dataplane) newSessions(sa *association, encrypt bool) (err error) {
 		}
 	}
 	sa.subject = d.sad.subjects.take()
-	d.openInline(sa, encrypt)
+	if child.movable() {
+		sa.key = child.Keymat.Clone()
+	}
+	d.openInline(sa, encrypt, place, child.FirstSequence)
 	return nil
 }
 
@@ -240,12 +249,16 @@ func pairToC(source, destination netip.Addr) C.struct_sp_pair {
 	return C.struct_sp_pair{addresses: [4]C.uint64_t{half(s[:8]), half(s[8:]), half(d[:8]), half(d[8:])}, ip: C.SP_IPV6}
 }
 
-// whole lets a crypto device do all of ESP, where AH does not go around it.
-func (c *ChildSA) whole(outbound bool) []cryptodev.SessionOption {
-	if c.isAH() || c.AH != nil {
+// whole lets a crypto device do all of ESP, outbound from a first number on, where AH does not go around it and nothing else is said against it.
+func (c *ChildSA) whole(outbound bool, first uint64, against string) []cryptodev.SessionOption {
+	if !c.movable() {
 		return nil
 	}
 	sa := c.inlineSA(outbound)
+	if outbound {
+		sa.beginAt(first)
+	}
+	sa.NoProtocol = cmp.Or(sa.NoProtocol, against)
 	return []cryptodev.SessionOption{cryptodev.Of(sa.ESP())}
 }
 

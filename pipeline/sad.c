@@ -20,6 +20,11 @@ int sp_sa_in_publish(struct sp_dataplane *dp, struct sp_sa_in *sa)
 	return 0;
 }
 
+void sp_sa_in_replace(struct sp_dataplane *dp, struct sp_sa_in *sa)
+{
+	__atomic_store_n(&dp->sad[sa->spi & dp->sad_mask], sa, __ATOMIC_RELEASE);
+}
+
 struct sp_sa_in *sp_sa_in_retire(struct sp_dataplane *dp, uint32_t spi)
 {
 	struct sp_sa_in **slot = &dp->sad[spi & dp->sad_mask];

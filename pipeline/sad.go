@@ -14,6 +14,7 @@ import (
 	"syscall"
 	"unsafe"
 
+	"sallyport/crypto"
 	"sallyport/crypto/cryptodev"
 )
 
@@ -28,13 +29,16 @@ type sad struct {
 	subjects subjects
 	paths    paths
 	dummies  dummies
-	lost     []event // to tell of SAs whose NIC is gone
+	moving   []relocation        // SAs whose work has moved, until their former halves are free
+	places   map[CellID][2]Place // inbound and outbound: where operators want the work done
+	lost     []event             // to tell of SAs whose NIC is gone
 }
 
 // association is what both directions have.
 type association struct {
-	child   ChildSA // without keys
-	subject uint32  // of its drops in the workers' tally
+	child   ChildSA       // without keys
+	subject uint32        // of its drops in the workers' tally
+	key     crypto.Secret // of ESP by itself, for a session elsewhere; wiped when the SA is gone
 	session *cryptodev.Session
 	ah      *cryptodev.Session // of the AH around the ESP of a bundle
 	soft    bool               // Handler.Expire was called
@@ -43,9 +47,10 @@ type association struct {
 
 type inboundSA struct {
 	association
-	c     *C.struct_sp_sa_in
-	outer *C.struct_sp_sa_in // the AH SA of a bundle
-	owner int
+	moving bool
+	c      *C.struct_sp_sa_in
+	outer  *C.struct_sp_sa_in // the AH SA of a bundle
+	owner  int
 }
 
 type outboundSA struct {
@@ -55,10 +60,11 @@ type outboundSA struct {
 	peer      netip.Addr // of child.Remote before it moved: in transport mode packets have it still
 	path      pathMTU
 	dummy     dummyTurn
+	moving    bool
 }
 
 func newSAD(spis *spiAllocator, cfg *Config) sad {
-	return sad{spis: spis, inbound: map[uint32]*inboundSA{}, around: map[uint32]*inboundSA{}, outbound: map[outboundPlace]*outboundSA{}, owned: make([]int, cfg.Workers), subjects: subjects{next: cfg.counters()}, paths: newPaths(), dummies: newDummies()}
+	return sad{spis: spis, inbound: map[uint32]*inboundSA{}, around: map[uint32]*inboundSA{}, outbound: map[outboundPlace]*outboundSA{}, owned: make([]int, cfg.Workers), subjects: subjects{next: cfg.counters()}, paths: newPaths(), dummies: newDummies(), places: map[CellID][2]Place{}}
 }
 
 // outboundPlace is where an outbound SA is found: by the worker that alone sends by it, counted from 1, or by all others of the
@@ -273,6 +279,7 @@ func (sa *inboundSA) discard(d *Dataplane) error {
 // freeSessions takes back what newSessions gave.
 func (sa *association) freeSessions(d *Dataplane) error {
 	d.sad.subjects.give(sa.subject)
+	sa.key.Wipe()
 	err := errors.Join(d.closeInline(sa), d.cfg.Crypto.Free(sa.session))
 	if sa.ah != nil {
 		err = errors.Join(err, d.cfg.Crypto.Free(sa.ah))
@@ -359,11 +366,12 @@ func (d *Dataplane) removeInbound(spi uint32) {
 	// with no memory for the change the pair stays: its packets find no SA and are dropped
 	_ = d.publishTransit(&sa.child)
 	d.sad.owned[sa.owner]--
+	former := d.endMove(sa, nil)
 	d.retire(func() error {
 		for _, spi := range spis {
 			d.sad.spis.release(spi)
 		}
-		return sa.discard(d)
+		return errors.Join(sa.discard(d), former())
 	})
 }
 
@@ -412,9 +420,10 @@ func (d *Dataplane) retireOutbound(sa *outboundSA) {
 	d.sad.paths.remove(sa)
 	d.sad.dummies.remove(sa)
 	d.part(sa.child.Remote.Addr())
+	former := d.endMove(nil, sa)
 	d.retire(func() error {
 		C.sp_sa_out_free(sa.c)
-		return sa.freeSessions(d)
+		return errors.Join(sa.freeSessions(d), former())
 	})
 }
 

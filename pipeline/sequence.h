@@ -18,13 +18,25 @@ void sp_expired_in(struct sp_worker *w, struct sp_sa_in *sa, const struct sp_esp
  */
 void sp_note_remote(struct sp_worker *w, struct sp_sa_in *sa, const struct sp_esp *packets, uint32_t n);
 
+/* events.c: an outbound SA goes on with what another has carried of its lifetimes. */
+void sp_lifetime_out_carry(struct sp_sa_out *sa, const struct sp_sa_out *former);
+
 /* events.c: authentic packets came that the NIC, which has the SA's window, has not opened. */
 void sp_tell_inline(struct sp_worker *w, struct sp_sa_in *sa);
+
+/* relocate.c: numbers of an SA that has come in the place of another, whose counter is that of both until no worker sends by the other. Returns the last one taken before. */
+uint64_t sp_inherited_numbers(struct sp_sa_out *sa, uint32_t n);
+
+/* The last number taken before those n, of an SA that several workers may send by. */
+static inline uint64_t sp_shared_numbers(struct sp_sa_out *sa, uint32_t n)
+{
+	return likely(!sa->heir) ? __atomic_fetch_add(&sa->sequence, n, __ATOMIC_RELAXED) : sp_inherited_numbers(sa, n);
+}
 
 /* Takes *n numbers off the counter and returns the first; lowers *n to those packets that the SA may still send (RFC 4303 3.3.3) and drops the others. */
 static inline uint64_t sp_reserve(struct sp_worker *w, struct sp_sa_out *sa, struct sp_packet **packets, uint32_t *n)
 {
-	uint64_t before = sa->shared ? __atomic_fetch_add(&sa->sequence, *n, __ATOMIC_RELAXED) : sa->sequence;
+	uint64_t before = sa->shared ? sp_shared_numbers(sa, *n) : sa->sequence;
 
 	/* a run has less bytes than a unit */
 	if (likely(before + *n < __atomic_load_n(&sa->due_sequence, __ATOMIC_RELAXED) &&

@@ -143,7 +143,8 @@ func (d *Dataplane) drain(now time.Time) (total int, more bool, events []event, 
 	if !now.Before(d.slow.nextTick) {
 		d.slow.nextTick = now.Add(slowPathTick)
 		d.tick(now)
-		events = append(events, d.watchDevices()...)
+		d.watchDevices()
+		d.watchPorts(now)
 	}
 	d.sendDummies(now)
 	events = append(events, d.heed()...)
@@ -198,6 +199,7 @@ func (d *Dataplane) tick(now time.Time) {
 		d.reclaimAdjacencies()
 	}
 	d.reclaim()
+	d.settleMoves()
 	d.sad.paths.age(now)
 	d.keepMappings(now)
 	d.admitRoomless()

@@ -106,6 +106,8 @@ void sp_process(struct sp_worker *w, struct sp_packet *packets, uint32_t n);
 
 /* outbound.c, inbound.c */
 void sp_outbound(struct sp_worker *w, struct sp_packet **packets, uint32_t n);
+/* relocate.c: an inbound SA that has come in the place of another takes over its window and its counts, which are the same worker's. */
+void sp_sa_in_adopt(struct sp_sa_in *sa);
 /* outbound.c: a packet of ours that hides when there are others, by the SA of verdict.cell. */
 void sp_outbound_dummy(struct sp_worker *w, struct sp_packet *packet);
 void sp_inbound(struct sp_worker *w, struct sp_esp *packets, uint32_t n);
@@ -170,6 +172,10 @@ uint32_t sp_queue_poll(struct sp_worker *w);
 
 /* transmit.c */
 void sp_forward(struct sp_worker *w, struct sp_packet **packets, uint32_t n);
+/* inline_lost.c: where the first packet stands that the NIC is to encrypt, of those that wait to be sent; their number if there is none. */
+uint32_t sp_inline_first(const struct sp_tx_buffer *tx);
+/* inline_lost.c: a port has taken `sent` packets of those that waited. Called when it has not taken all, or was refusing: `first` is sp_inline_first then, or UINT32_MAX. */
+void sp_inline_sent(struct sp_worker *w, uint16_t port, uint32_t first, uint32_t sent);
 /* Complete frames of one in-port, `bytes` long together. */
 void sp_transmit_run(struct sp_worker *w, uint16_t port, struct rte_mbuf **mbufs, uint32_t n, uint64_t bytes);
 /* Packets of one in-port from asynchronous encryption, whose outer IP header begins SP_L2_LENGTH into the frame. */

@@ -379,6 +379,13 @@ struct sp_sa_config {
 	void *inline_session, *inline_context; /* of rte_security, alive as long as `session`; NULL: none */
 };
 
+/* What the NIC of a port does not do any more, though it has sessions. */
+enum sp_nic_loss {
+	SP_NIC_WORKS,
+	SP_NIC_REFUSES, /* takes no packet that it is to encrypt */
+	SP_NIC_LEAVES,  /* opens no packet that it has the window of */
+};
+
 struct sp_sa_counters {
 	uint64_t packets, bytes; /* inner IP packets that passed, their bytes; dummy packets of ours included */
 	uint64_t dummies;        /* outbound: dummy packets sent (RFC 4303 2.6) */

@@ -130,7 +130,7 @@ void sp_tx_flush_port(struct sp_worker *w, uint16_t port)
 	struct sp_tx_buffer *tx = &w->tx[port];
 	struct sp_port_counters *in = &w->counters[tx->in_port], *out = &w->counters[port];
 	const struct sp_port *to = &w->dp->ports[port];
-	uint32_t sent = 0;
+	uint32_t sent = 0, first = UINT32_MAX;
 
 #ifdef SP_POISON
 	for (uint32_t i = 0; i < tx->n; i++)
@@ -138,6 +138,8 @@ void sp_tx_flush_port(struct sp_worker *w, uint16_t port)
 #endif
 	if (unlikely(to->vlan != 0))
 		sp_tag(w, to->vlan, tx);
+	if (unlikely(tx->refusing))
+		first = sp_inline_first(tx);
 	/* a driver may take less than it could for reasons of its own (a doorbell, a ring's edge): ask until it takes nothing */
 	while (sent < tx->n) {
 		uint32_t taken = rte_eth_tx_burst(to->device, w->id, tx->mbufs + sent, (uint16_t)(tx->n - sent));
@@ -146,6 +148,8 @@ void sp_tx_flush_port(struct sp_worker *w, uint16_t port)
 			break;
 		sent += taken;
 	}
+	if (unlikely(sent < tx->n || tx->refusing))
+		sp_inline_sent(w, port, first, sent);
 	for (uint32_t i = sent; i < tx->n; i++) {
 		tx->bytes -= tx->mbufs[i]->pkt_len;
 		sp_drop(w, tx->mbufs[i], SP_DROP_TX_FULL);

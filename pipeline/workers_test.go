@@ -212,6 +212,7 @@ func (e events) IKE(d Datagram)                            { e <- "ike " + strin
 func (e events) Acquire(a Acquire)                         { e <- fmt.Sprint("acquire ", a.Cell) }
 func (e events) Group(Group)                               {}
 func (e events) Heard(netip.Addr)                          {}
+func (e events) Offload(OffloadChange)                     {}
 func (e events) Echo(Echo)                                 {}
 func (e events) Moved(CellID, uint32, netip.AddrPort)      {}
 func (e events) Expire(_ CellID, spi uint32, _, hard bool) { e <- fmt.Sprint("expire ", spi, hard) }

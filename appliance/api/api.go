@@ -30,6 +30,8 @@ const (
 	PathUp        = "/v1/up"
 	PathDown      = "/v1/down"
 	PathRekey     = "/v1/rekey"
+	PathOffload   = "/v1/offload"      // []OffloadDevice
+	PathMove      = "/v1/offload/move" // POST MoveSAs, answers []MovedSA
 
 	PathReauthenticate = "/v1/reauthenticate"
 
@@ -135,6 +137,7 @@ type Offload struct {
 	Device        string           `json:"device"`                   // a port or a crypto device
 	InlinePackets uint64           `json:"inline_packets,omitempty"` // of packets: those that the port has worked on
 	Stopped       bool             `json:"stopped,omitempty"`        // it was a port's, and is the CPU's until the next rekey
+	Wanted        string           `json:"wanted,omitempty"`         // where the operator has moved the SA, and those after it
 	Refused       []OffloadRefusal `json:"refused,omitempty"`        // what would have come before the plan
 }
 
@@ -144,6 +147,43 @@ type OffloadRefusal struct {
 	Device string `json:"device"`
 	Reason string `json:"reason"`
 }
+
+// OffloadDevice is a port or a crypto device as a place for the work of SAs.
+type OffloadDevice struct {
+	Name  string   `json:"name"`
+	Kind  string   `json:"kind"`            // port or crypto
+	State string   `json:"state"`           // up, lost, or none: it can do nothing
+	Plans []string `json:"plans,omitempty"` // that it offers
+	SAs   int      `json:"sas"`
+	Why   string   `json:"why,omitempty"` // it is not up
+}
+
+// MoveSAs asks for SAs to move.
+type MoveSAs struct {
+	Name string `json:"name,omitempty"` // of an SA, a rule, or a peer; or its SPI
+	All  bool   `json:"all,omitempty"`
+	Plan string `json:"plan"` // inline, inline_protocol, inline_crypto, lookaside, lookaside_protocol, lookaside_crypto, cpu, or auto
+}
+
+// MovedSA is what came of it.
+type MovedSA struct {
+	Peer      string `json:"peer,omitempty"`
+	Child     string `json:"child"`
+	Direction string `json:"direction"`
+	SPI       string `json:"spi"`
+	From      string `json:"from"`
+	To        string `json:"to"`
+	Result    string `json:"result"` // moved, stays, rekeyed, failed
+	Why       string `json:"why,omitempty"`
+}
+
+// Results of a move.
+const (
+	MoveMoved   = "moved"
+	MoveStays   = "stays"   // it is there
+	MoveRekeyed = "rekeyed" // IKE is asked for the next SA, which will be there
+	MoveFailed  = "failed"  // it stays where it is
+)
 
 // Lifetime is how much an SA may carry, of which packets and bytes say what it has.
 // Zero is no limit. At a soft one it is replaced; beyond a hard one packets are dropped.

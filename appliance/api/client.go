@@ -113,6 +113,14 @@ func (c *Client) Act(ctx context.Context, path string, order Action) (outcomes [
 	return outcomes, err
 }
 
+// MoveSAs moves SAs to another plan.
+func (c *Client) MoveSAs(ctx context.Context, order MoveSAs) (moved []MovedSA, err error) {
+	ctx, cancel := context.WithTimeout(ctx, requestLimit)
+	defer cancel()
+	err = c.post(ctx, PathMove, order, &moved)
+	return moved, err
+}
+
 func (c *Client) post(ctx context.Context, path string, body, answer any) error {
 	text, err := json.Marshal(body)
 	if err != nil {

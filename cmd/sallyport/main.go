@@ -74,7 +74,7 @@ Exit codes: 0 good, 1 failed, 2 the configuration is bad and nothing has changed
 	}
 	root.AddCommand(runCommand(), checkCommand(), showCommand(), versionCommand(), labCommand(),
 		policyCommand(), configCommand(), filtersCommand(), exemptCommand(), saCommand(), explainCommand(),
-		addressCommand(), reloadCommand(), crlCommand(), importCommand(), doctorCommand(), ikeLogCommand())
+		addressCommand(), reloadCommand(), crlCommand(), importCommand(), doctorCommand(), ikeLogCommand(), offloadCommand())
 	root.AddCommand(actCommands()...)
 	return root
 }

@@ -47,3 +47,50 @@ func TestShowOffload(t *testing.T) {
 		t.Errorf("show sas: %+v", said)
 	}
 }
+
+// The command says what came of each SA, fails if one stays, and refuses what it cannot ask for before it asks.
+func TestOffloadMove(t *testing.T) {
+	moved := []api.MovedSA{
+		{Peer: "site-b", Child: "low", Direction: "outbound", SPI: "0x00001001", From: "inline_crypto", To: "cpu", Result: api.MoveMoved},
+		{Peer: "site-b", Child: "low", Direction: "inbound", SPI: "0x00001002", From: "cpu", To: "cpu", Result: api.MoveStays},
+		{Peer: "site-b", Child: "high", Direction: "inbound", SPI: "0x00001003", From: "inline_protocol", To: "inline_protocol", Result: api.MoveRekeyed, Why: "the window"},
+	}
+	g := newFakeGateway(t, map[string]any{"POST " + api.PathMove: moved})
+	said := g.ask(t, "offload", "move", "site-b", "cpu")
+	if want := "low out 0x00001001: inline_crypto to cpu\nlow in 0x00001002: cpu already\nhigh in 0x00001003: inline_protocol, is rekeyed: the window\n"; said.out != want || said.code != 0 {
+		t.Errorf("%+v, expected %q", said, want)
+	}
+	if asked := g.requests(); len(asked) != 1 || asked[0].body != `{"name":"site-b","plan":"cpu"}` {
+		t.Errorf("%+v", asked)
+	}
+	g.answers["POST "+api.PathMove] = append(moved, api.MovedSA{Child: "old", Direction: "inbound", SPI: "0x00001004", From: "cpu", To: "cpu", Result: api.MoveFailed, Why: "has no ENCR_DES"})
+	if said := g.ask(t, "offload", "move", "--all", "inline"); said.code != 1 || !strings.Contains(said.out, "old in 0x00001004: stays cpu: has no ENCR_DES\n") || !strings.Contains(said.err, "1 of 4 SAs stay where they were") {
+		t.Errorf("%+v", said)
+	}
+	for want, args := range map[string][]string{
+		"expected sallyport offload move SA PLAN, or --all PLAN, found 1 arguments":                                                      {"offload", "move", "cpu"},
+		"expected sallyport offload move SA PLAN, or --all PLAN, found 2 arguments":                                                      {"offload", "move", "--all", "site-b", "cpu"},
+		`plan: expected auto, inline, inline_protocol, inline_crypto, lookaside, lookaside_protocol, lookaside_crypto, cpu, found "gpu"`: {"offload", "move", "site-b", "gpu"},
+	} {
+		if said := g.ask(t, args...); said.code != 1 || !strings.Contains(said.err, want) {
+			t.Errorf("%q: %+v, expected %q", args, said, want)
+		}
+	}
+	if said := g.ask(t, "__complete", "offload", "move", "site-b", "in"); !strings.Contains(said.out, "inline_crypto\n") {
+		t.Errorf("completion: %+v", said)
+	}
+}
+
+// Ports and devices, and which are lost.
+func TestShowOffloadDevices(t *testing.T) {
+	g := newFakeGateway(t, map[string]any{"GET " + api.PathOffload: []api.OffloadDevice{
+		{Name: "wan", Kind: "port", State: "lost", Plans: []string{"inline_crypto"}, Why: "took none"},
+		{Name: "ipsec_mb", Kind: "crypto", State: "up", Plans: []string{"cpu"}, SAs: 4},
+	}})
+	said := g.ask(t, "show", "offload")
+	for _, want := range []string{"lost", "took none", "inline_crypto", "ipsec_mb"} {
+		if !strings.Contains(said.out, want) {
+			t.Errorf("expected %q in %+v", want, said)
+		}
+	}
+}

@@ -36,6 +36,7 @@ func showCommand() *cobra.Command {
 		flows,
 		view("counters", "Show the account of every packet by port", api.PathCounters, counterTable),
 		view("drops", "Show drops by port and reason", api.PathDrops, dropTable),
+		view("offload", "Show ports and crypto devices as places for the work of SAs, and which are lost", api.PathOffload, deviceTable),
 		eventsCommand(),
 	)
 	return show

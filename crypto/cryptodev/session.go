@@ -52,7 +52,9 @@ type Session struct {
 	PassedOver []PassedOver // what would have been preferred, in that order
 
 	viaDevice bool
-	esp       *ESP // nil: all that is known of the SA is said above
+	esp       *ESP                               // nil: all that is known of the SA is said above
+	only      func(class Class, whole bool) bool // the ways that it may come about by; nil: any
+	why       string
 	device    *device
 	library   *library
 }
@@ -88,6 +90,11 @@ func (s *Session) asked() *ESP {
 	}
 	sa.Suite, sa.ESN, sa.Outbound = s.Suite, s.ESN, s.Encrypt
 	return &sa
+}
+
+// Only keeps the session to some ways: by their class, and by whether the device does all of ESP. Why is the reason against the others in PassedOver.
+func Only(why string, may func(class Class, whole bool) bool) SessionOption {
+	return func(s *Session) { s.only, s.why = may, why }
 }
 
 // ErrNoDevice means that no device can do the suite. The SA must not carry traffic.
@@ -127,9 +134,12 @@ func (p *Pool) place(s *Session, keymat crypto.Secret) error {
 	}
 	asked := s.asked()
 	for _, w := range p.ways(asked, s.viaDevice) {
-		reason := p.take(w, s, asked, keymat)
+		reason := s.excludes(w.class, w.whole)
 		if reason == "" {
-			s.Class, s.esp = w.class, nil
+			reason = p.take(w, s, asked, keymat)
+		}
+		if reason == "" {
+			s.Class, s.esp, s.only = w.class, nil, nil
 			return nil
 		}
 		s.PassedOver = append(s.PassedOver, PassedOver{Device: w.name(), Class: w.class, Whole: w.whole, Reason: reason})
@@ -141,11 +151,24 @@ func (p *Pool) place(s *Session, keymat crypto.Secret) error {
 		}
 		return fmt.Errorf("%w; of %s none is of a class that may (%v)", ErrNoDevice, strings.Join(names, ", "), p.classes)
 	}
-	refusals := make([]string, 0, len(s.PassedOver))
+	var refusals []string
 	for _, passed := range s.PassedOver {
-		refusals = append(refusals, passed.Device+": "+passed.Reason)
+		if s.excludes(passed.Class, passed.Whole) == "" {
+			refusals = append(refusals, passed.Device+": "+passed.Reason)
+		}
+	}
+	if len(refusals) == 0 {
+		return fmt.Errorf("%w; the configuration has none that may: %s", ErrNoDevice, s.why)
 	}
 	return fmt.Errorf("%w; asked %s", ErrNoDevice, strings.Join(refusals, "; "))
+}
+
+// excludes says why a session may not come about by a way, nothing if it may.
+func (s *Session) excludes(class Class, whole bool) string {
+	if s.only == nil || s.only(class, whole) {
+		return ""
+	}
+	return s.why
 }
 
 // placeAH makes a session of AH, which no device knows.

@@ -197,6 +197,12 @@ func (g *gateway) configure() {
 // Offers is pipeline.Inline's.
 func (g *gateway) Offers(uint16) bool { return true }
 
+// Removed is pipeline.Inline's.
+func (g *gateway) Removed(uint16) bool { return false }
+
+// Probe is pipeline.Inline's.
+func (g *gateway) Probe(uint16) error { return errors.New("nobody has looked") }
+
 // Open is pipeline.Inline's.
 func (g *gateway) Open(port uint16, sa *pipeline.InlineSA) (pipeline.InlineSession, error) {
 	e := &sa.Encapsulation
@@ -452,7 +458,7 @@ func TestGatewayOfAFaultyNIC(t *testing.T) {
 			both(24, 24)
 			check(t, inline.nic.Inject(softnic.Fault{Vanished: true}))
 			both(0, 32)
-			inline.d.LoseInline(inline.wan)
+			inline.d.LoseInline(inline.wan, "the test says so")
 			both(32, 32)
 			check(t, inline.nic.Inject(softnic.Fault{}))
 			both(32, 32)
@@ -478,7 +484,7 @@ func TestGatewayOfAVanishedNIC(t *testing.T) {
 	arrive(32)
 	check(t, inline.nic.Inject(softnic.Fault{Vanished: true}))
 	arrive(0)
-	inline.d.LoseInline(inline.wan)
+	inline.d.LoseInline(inline.wan, "the test says so")
 	arrive(32)
 	check(t, inline.nic.Inject(softnic.Fault{}))
 	arrive(32)

@@ -80,6 +80,12 @@ func (c *card) Close(session pipeline.InlineSession) error {
 	return c.planner.Close(session)
 }
 
+// Removed implements pipeline.Inline.
+func (c *card) Removed(port uint16) bool { return c.planner.Removed(port) }
+
+// Probe implements pipeline.Inline.
+func (c *card) Probe(port uint16) error { return c.planner.Probe(port) }
+
 // InlineRow is one flow by inline protocol of a software NIC, beside the same by the CPU. Own is the gateway's own share: all that a packet costs but the floor, which is to take it
 // from the source and the crypto alone. By inline protocol that is what the NIC takes of the worker's time. The two take turns, and the ratio is the median of those within a round.
 type InlineRow struct {

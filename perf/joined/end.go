@@ -323,6 +323,9 @@ func (e *end) Group(pipeline.Group) {}
 // Heard is of soft SAs too.
 func (e *end) Heard(netip.Addr) {}
 
+// Offload takes word of a device that is lost.
+func (e *end) Offload(pipeline.OffloadChange) {}
+
 // Echo is not answered.
 func (e *end) Echo(pipeline.Echo) {}
 

@@ -9,6 +9,7 @@ import "C"
 import (
 	"encoding/binary"
 	"errors"
+	"sync/atomic"
 	"unsafe"
 
 	"sallyport/crypto"
@@ -83,11 +84,10 @@ func isIPv6(ip []byte) bool { return ip[0]>>4 == 6 }
 
 // seal makes ESP of an inner packet.
 func seal(s *C.struct_wholedev_session, sa *crypto.ESP, inner []byte) ([]byte, error) {
-	number := uint64(s.next)
+	number := atomic.AddUint64((*uint64)(unsafe.Pointer(&s.next)), 1) - 1 // packets may come by any queue pair
 	if s.esn == 0 && number > 1<<32-1 {
 		return nil, errors.New("no number left")
 	}
-	s.next++
 	next := uint8(protocolIPv4)
 	if isIPv6(inner) {
 		next = protocolIPv6

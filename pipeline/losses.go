@@ -1,0 +1,187 @@
+package pipeline
+
+/*
+#include "fastpath.h"
+*/
+import "C"
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// A NIC or a crypto device that does nothing any more: its SAs go on elsewhere, and new ones keep off it until it is back.
+
+// OffloadChange is the loss of a device, or its return.
+type OffloadChange struct {
+	Device  string // the crypto device; empty for a port
+	Port    uint16 // else DPDK id
+	Lost    bool   // else it is back
+	Why     string // it is taken for lost
+	Moved   int    // SAs that others go on with
+	Blocked int    // SAs that carry nothing until they are negotiated anew
+}
+
+// PortLoss is a port whose NIC does no ESP any more.
+type PortLoss struct {
+	Port uint16 // DPDK id
+	Why  string
+}
+
+// A NIC that is lost is asked for a session after a pause, which doubles each time.
+const (
+	firstPause   = time.Second
+	longestPause = 5 * time.Minute
+)
+
+// lostPort is a port whose NIC does no ESP any more.
+type lostPort struct {
+	why   string
+	pause time.Duration
+	next  time.Time // when it is asked again; zero: not worked out yet
+}
+
+var lossReasons = [...]string{
+	C.SP_NIC_REFUSES: "took none of the packets that it was to encrypt for a second",
+	C.SP_NIC_LEAVES:  "opened none of the packets whose replay window it has for a second",
+}
+
+// LoseInline says that a port's NIC does no ESP any more. What was sent by it the CPU sends, with inline protocol behind all numbers that the NIC can have
+// used. What comes in by inline crypto the CPU opens. Of inline protocol the window is lost: such an SA takes no packet, and Handler.Expire asks for
+// another at once. No SA gets a session there until Inline.Probe says that one can.
+func (d *Dataplane) LoseInline(port uint16, why string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.c != nil {
+		d.loseInline(port, why)
+	}
+}
+
+func (d *Dataplane) loseInline(port uint16, why string) {
+	if d.lostPorts[port] != nil || d.cfg.Inline == nil {
+		return
+	}
+	d.lostPorts[port] = &lostPort{why: why, pause: firstPause}
+	change := OffloadChange{Port: port, Lost: true, Why: why}
+	for _, sa := range d.sad.outbound {
+		if sa.inline.Handle != nil && sa.inline.Port == port {
+			C.sp_sa_out_lose(sa.c)
+			change.count(d.fleeOutbound(sa))
+		}
+	}
+	for _, sa := range d.sad.inbound {
+		if sa.inline.Handle != nil && sa.inline.Port == port {
+			change.count(d.fleeInbound(sa))
+		}
+	}
+	d.tellOffload(change)
+}
+
+func (c *OffloadChange) count(moved bool) {
+	if moved {
+		c.Moved++
+	} else {
+		c.Blocked++
+	}
+}
+
+func (d *Dataplane) tellOffload(change OffloadChange) {
+	d.sad.lost = append(d.sad.lost, func(h Handler) { h.Offload(change) })
+}
+
+// watchPorts looks for NICs that do no ESP any more, and for those that do again.
+func (d *Dataplane) watchPorts(now time.Time) {
+	if d.cfg.Inline == nil {
+		return
+	}
+	for i, id := range d.portIDs {
+		port := uint16(d.cfg.Ports[i].Port)
+		if loss := C.sp_nic_take_loss(d.c, id); loss != C.SP_NIC_WORKS {
+			d.loseInline(port, lossReasons[loss])
+		}
+		if d.cfg.Inline.Removed(port) {
+			d.loseInline(port, "was taken out of the machine")
+		}
+	}
+	for port, lost := range d.lostPorts {
+		switch {
+		case lost.next.IsZero():
+			lost.next = now.Add(lost.pause)
+		case now.Before(lost.next):
+		case d.cfg.Inline.Probe(port) == nil:
+			delete(d.lostPorts, port)
+			d.tellOffload(OffloadChange{Port: port})
+		default:
+			lost.pause = min(2*lost.pause, longestPause)
+			lost.next = now.Add(lost.pause)
+		}
+	}
+}
+
+// portLosses lists the ports whose NICs are lost.
+func (d *Dataplane) portLosses() (list []PortLoss) {
+	for port, lost := range d.lostPorts {
+		list = append(list, PortLoss{Port: port, Why: lost.why})
+	}
+	slices.SortFunc(list, func(a, b PortLoss) int { return int(a.Port) - int(b.Port) })
+	return list
+}
+
+// leaveDevice moves the SAs of a crypto device that is lost.
+func (d *Dataplane) leaveDevice(device *queueDevice) {
+	change := OffloadChange{Device: device.name, Lost: true, Why: "has stopped answering"}
+	for _, sa := range d.sad.outbound {
+		if queued(sa.session) && sa.session.Device == uint8(device.id) {
+			change.count(d.fleeOutbound(sa))
+		}
+	}
+	for _, sa := range d.sad.inbound {
+		if queued(sa.session) && sa.session.Device == uint8(device.id) {
+			change.count(d.fleeInbound(sa))
+		}
+	}
+	d.tellOffload(change)
+}
+
+// onLost reports whether an SA needs a device that does nothing any more.
+func (d *Dataplane) onLost(sa *association) bool {
+	if sa.inline.Handle != nil && d.lostPorts[sa.inline.Port] != nil {
+		return true
+	}
+	return queued(sa.session) && slices.ContainsFunc(d.devices, func(device queueDevice) bool { return device.lost && uint8(device.id) == sa.session.Device })
+}
+
+func (d *Dataplane) fleeOutbound(sa *outboundSA) bool {
+	return d.flee(&sa.association, true, func(place Place) error { return d.relocateOutbound(sa, place) })
+}
+
+func (d *Dataplane) fleeInbound(sa *inboundSA) bool {
+	return d.flee(&sa.association, false, func(place Place) error {
+		rekey, err := d.relocateInbound(sa, place)
+		if rekey {
+			err = errors.New("the replay window is lost with its device")
+		}
+		return err
+	})
+}
+
+// flee moves an SA off a device that is lost: to where the operator wants it, or by the order. Where nobody else can go on with it IKE is asked for another,
+// and it carries nothing until then: flee reports false.
+func (d *Dataplane) flee(sa *association, outbound bool, relocate func(Place) error) bool {
+	wish := d.sad.placeOf(sa.child.Cell, outbound)
+	err := relocate(wish)
+	if err != nil && wish != PlaceAuto && !errors.Is(err, errMoving) {
+		err = relocate(PlaceAuto)
+	}
+	if err == nil || errors.Is(err, errMoving) { // it looks again when it has come to rest
+		return true
+	}
+	if sa.inline.refused = fmt.Sprintf("blocked: %v", err); !sa.soft {
+		sa.soft = true
+		cell, spi := sa.child.Cell, sa.child.SPI
+		d.sad.lost = append(d.sad.lost, func(h Handler) { h.Expire(cell, spi, outbound, false) })
+	}
+	return false
+}
