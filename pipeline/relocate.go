@@ -336,15 +336,18 @@ func (d *Dataplane) settleMoves() {
 	d.sad.moving = nil
 	var left []relocation
 	for i := range under {
-		if !d.settleMove(&under[i]) {
-			left = append(left, under[i])
+		r := &under[i]
+		older := r.in != nil && slices.ContainsFunc(left, func(l relocation) bool { return l.in == r.in })
+		if !d.settleMove(r, older) {
+			left = append(left, *r)
 		}
 	}
 	d.sad.moving = append(left, d.sad.moving...) // of one SA the oldest first: what it leaves behind is needed no longer than what a later one does
 }
 
-// settleMove reports whether a move has come to its end.
-func (d *Dataplane) settleMove(r *relocation) bool {
+// settleMove reports whether a move has come to its end. While an older one of the same SA has not, what this one leaves behind is needed: its owner may have
+// taken all windows over just now.
+func (d *Dataplane) settleMove(r *relocation, older bool) bool {
 	if C.sp_grace_passed(d.c, C.uint64_t(r.token)) == 0 {
 		return false
 	}
@@ -366,7 +369,7 @@ func (d *Dataplane) settleMove(r *relocation) bool {
 			r.free, r.in.moving = true, false
 			d.lookAgain(r)
 		}
-		if C.sp_sa_in_settled(r.half) == 0 {
+		if older || C.sp_sa_in_settled(r.half) == 0 {
 			return false
 		}
 	}
