@@ -83,7 +83,7 @@ what there is so far also when it is interrupted. It needs root.`,
 			o.Target = &target
 		}
 		o.Scenarios, o.Out, o.Progress = names, c.OutOrStdout(), c.ErrOrStderr()
-		ctx, stop := untilSignal(c)
+		ctx, stop := untilHangup(c)
 		defer stop()
 		return hostile.Run(ctx, o)
 	}

@@ -32,7 +32,7 @@ fails if a packet between the LANs is seen in clear. It needs root.`,
 	}
 	keep := demo.Flags().Bool("keep", false, "leave everything running and say how to look around")
 	demo.RunE = func(c *cobra.Command, _ []string) error {
-		ctx, stop := untilSignal(c)
+		ctx, stop := untilHangup(c)
 		defer stop()
 		return lab.RunDemo(ctx, lab.Options{Keep: *keep, Out: c.OutOrStdout()})
 	}
@@ -96,7 +96,7 @@ It needs root; it reserves huge pages for as long as it runs if none are free.`,
 			o.Directions = append(o.Directions, bench.Direction(d))
 		}
 		o.Out = c.OutOrStdout()
-		ctx, stop := untilSignal(c)
+		ctx, stop := untilHangup(c)
 		defer stop()
 		return bench.Run(ctx, o)
 	}

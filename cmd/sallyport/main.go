@@ -27,6 +27,14 @@ func untilSignal(c *cobra.Command) (context.Context, context.CancelFunc) {
 	return signal.NotifyContext(c.Context(), os.Interrupt, syscall.SIGTERM)
 }
 
+// untilHangup is the same for one that somebody watches: a terminal that closes ends it too, unless nohup has it go on.
+func untilHangup(c *cobra.Command) (context.Context, context.CancelFunc) {
+	if signal.Ignored(syscall.SIGHUP) {
+		return untilSignal(c)
+	}
+	return signal.NotifyContext(c.Context(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+}
+
 // What a command leaves behind for scripts.
 const (
 	exitGood   = 0

@@ -56,7 +56,7 @@ It needs root, and takes about a minute.`,
 			}
 		}
 		o.Out, o.Progress = c.OutOrStdout(), c.ErrOrStderr()
-		ctx, stop := untilSignal(c)
+		ctx, stop := untilHangup(c)
 		defer stop()
 		return negotiate.Run(ctx, o)
 	}

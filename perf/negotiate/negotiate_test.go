@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -186,16 +187,16 @@ func TestFileThatCannotBeWritten(t *testing.T) {
 	}
 }
 
-// Ctrl-C ends a measurement at once, whatever it is at. Nothing stays behind, and the file of rows is whole.
+// Ctrl-C ends a measurement at once, whatever it is at, and so does a terminal that closes. Nothing stays behind, and the file of rows is whole.
 func TestInterrupt(t *testing.T) {
 	binary := program(t)
-	for _, at := range []string{"gateway 1 of 1", "it is up"} {
-		t.Run(at, func(t *testing.T) { interrupt(t, binary, at) })
+	for at, by := range map[string]os.Signal{"gateway 1 of 1": os.Interrupt, "it is up": syscall.SIGHUP} {
+		t.Run(at, func(t *testing.T) { interrupt(t, binary, at, by) })
 	}
 }
 
-// interrupt has a measurement of ten minutes get SIGINT when it says that it is at a point.
-func interrupt(t *testing.T, binary, at string) {
+// interrupt has a measurement of ten minutes get a signal when it says that it is at a point.
+func interrupt(t *testing.T, binary, at string, by os.Signal) {
 	dir := t.TempDir()
 	rows := filepath.Join(dir, "rows.json")
 	command := exec.CommandContext(t.Context(), binary, "lab", "negotiate", "--ike", "v1", "--interval", "250", "--time", "10m", "--json", rows)
@@ -215,7 +216,7 @@ func interrupt(t *testing.T, binary, at string) {
 		fmt.Fprintln(&said, lines.Text())
 		if !sent && strings.Contains(lines.Text(), at) {
 			sent = true
-			if err := command.Process.Signal(os.Interrupt); err != nil {
+			if err := command.Process.Signal(by); err != nil {
 				t.Error(err)
 			}
 		}
