@@ -30,3 +30,6 @@ func recorded(nanoseconds []uint64) Latency {
 func (t *Tester) setNumber(tunnel int, sequence uint64) {
 	t.toGateway.list()[tunnel].sequence = C.uint64_t(sequence)
 }
+
+// turn is an element of an order.
+type turn = C.uint32_t

@@ -6,6 +6,7 @@ package traffic
 import "C"
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
@@ -93,24 +94,57 @@ func gcd(a, b int) int {
 	return a
 }
 
-// hosts counts the addresses of a prefix that flows use: not its first, and of IPv4 not its last.
-func hosts(p netip.Prefix) int {
+// site is the hosts of one side: all of a prefix but its first address, of IPv4 its last, and the gateway's own.
+type site struct {
+	prefix  netip.Prefix
+	gateway netip.Addr
+}
+
+// usable counts a prefix's addresses but the first and, of IPv4, the last.
+func usable(p netip.Prefix) int {
 	bits := p.Addr().BitLen() - p.Bits()
 	switch {
 	case bits == 0:
 		return 1
-	case bits >= 17:
-		return hostsInPrefix
 	case bits == 1:
 		return 2
+	case bits > 16:
+		return hostsInPrefix
 	}
 	return 1<<bits - 2
 }
 
-// host is one of those addresses.
-func host(p netip.Prefix, number int) netip.Addr {
-	bits := p.Addr().BitLen() - p.Bits()
-	if bits > 1 {
+func (s site) hosts() int {
+	n := usable(s.prefix)
+	if at := s.index(); at >= 0 && at < n {
+		n--
+	}
+	return n
+}
+
+// index is the place of the gateway among the usable addresses, -1 if it has none.
+func (s site) index() int {
+	if !s.prefix.Contains(s.gateway) {
+		return -1
+	}
+	first, gateway := addressAt(s.prefix, 0).As16(), s.gateway.As16()
+	if !bytes.Equal(first[:12], gateway[:12]) {
+		return -1
+	}
+	return int(binary.BigEndian.Uint32(gateway[12:])) - int(binary.BigEndian.Uint32(first[12:]))
+}
+
+// host is one of them.
+func (s site) host(number int) netip.Addr {
+	if at := s.index(); at >= 0 && number >= at {
+		number++
+	}
+	return addressAt(s.prefix, number)
+}
+
+// addressAt is one of the usable addresses of a prefix.
+func addressAt(p netip.Prefix, number int) netip.Addr {
+	if p.Addr().BitLen()-p.Bits() > 1 {
 		number++
 	}
 	b := p.Masked().Addr().As16()
@@ -122,17 +156,17 @@ func host(p netip.Prefix, number int) netip.Addr {
 	return netip.AddrFrom16(b)
 }
 
-// pairs is how many flows a tunnel can have.
-func (t *Tunnel) pairs() int { return min(hosts(t.Near)*hosts(t.Far)*portsBetween, maxFlows) }
+// sites are the hosts of both sides of a tunnel.
+func (c *Config) sites(t *Tunnel) (near, far site) {
+	return site{t.Near, c.Protected.Gateway}, site{t.Far, c.Unprotected.Gateway}
+}
 
 // mostFlows is how many one stream can have: flow i takes tunnel i modulo their number.
 func (c *Config) mostFlows() int {
-	if len(c.Tunnels) == 0 {
-		return maxFlows
-	}
 	most := maxFlows
 	for i := range c.Tunnels {
-		most = min(most, c.Tunnels[i].pairs()*len(c.Tunnels))
+		near, far := c.sites(&c.Tunnels[i])
+		most = min(most, near.hosts()*far.hosts()*portsBetween*len(c.Tunnels))
 	}
 	return most
 }
@@ -147,8 +181,9 @@ type five struct {
 func (c *Config) flow(d Direction, i int) (tunnel int, f five) {
 	tunnel = i % len(c.Tunnels)
 	t, number := &c.Tunnels[tunnel], i/len(c.Tunnels)
-	near, far := hosts(t.Near), hosts(t.Far)
-	f = five{host(t.Near, number%near), host(t.Far, (number%near+number/near)%far), uint16(firstSource + number/near/far%portsBetween)}
+	nearby, faraway := c.sites(t)
+	near, far := nearby.hosts(), faraway.hosts()
+	f = five{nearby.host(number % near), faraway.host((number%near + number/near) % far), uint16(firstSource + number/near/far%portsBetween)}
 	if d == Inbound {
 		f.source, f.destination = f.destination, f.source
 	}

@@ -52,17 +52,26 @@ func octetsOf(o Order, flows int) uint64 {
 
 // checkMemory refuses more flows than fit half of what the kernel can give.
 func (c *Config) checkMemory(available uint64) error {
-	var wanted uint64
 	flows := 0
 	for i := range c.Streams {
-		s := &c.Streams[i]
-		wanted, flows = wanted+octetsOf(s.Order, s.Flows), flows+s.Flows
+		flows += c.Streams[i].Flows
 	}
-	if wanted <= available/2 {
+	// wanted is the memory of all streams with a share of their flows.
+	wanted := func(share float64) (octets uint64) {
+		for i := range c.Streams {
+			octets += octetsOf(c.Streams[i].Order, int(math.Ceil(share*float64(c.Streams[i].Flows))))
+		}
+		return octets
+	}
+	if wanted(1) <= available/2 {
 		return nil
 	}
-	most := float64(flows) * float64(available/2) / float64(wanted)
-	return &TooMuch{"flows", float64(flows), math.Floor(most), fmt.Sprintf("their tables take %d MB, and half of the %d MB that are free are for them", wanted>>20, available>>20)}
+	share := 1.0
+	for wanted(share) > available/2 && share*float64(flows) > 1 {
+		share *= 0.95
+	}
+	return &TooMuch{"flows", float64(flows), math.Floor(share * float64(flows)),
+		fmt.Sprintf("their tables take %d MB, and half of the %d MB that are free are for them", wanted(1)>>20, available>>20)}
 }
 
 // availableMemory is what the kernel thinks that processes can still have, in octets.

@@ -12,6 +12,8 @@ import (
 	"time"
 	"unsafe"
 
+	"golang.org/x/sys/unix"
+
 	"sallyport/pmd/ethdev"
 	"sallyport/pmd/mbuf"
 	"sallyport/pmd/mempool"
@@ -30,6 +32,7 @@ type path struct {
 	delay   time.Duration
 	idle    atomic.Bool // nothing was there in the last turn
 	lost    atomic.Uint64
+	further func() bool // more to carry in a turn: whether there was some
 	stopped atomic.Bool
 	running sync.WaitGroup
 }
@@ -113,7 +116,7 @@ func (p *path) turn() (moved bool) {
 			if p.echo && !arp {
 				p.hold(port, slices.Clone(frame))
 			}
-			if p.meddle == nil || arp {
+			if p.meddle == nil || arp && p.further == nil {
 				p.hold(to, frame)
 				continue
 			}
@@ -121,6 +124,9 @@ func (p *path) turn() (moved bool) {
 				p.hold(to, f)
 			}
 		}
+	}
+	if p.further != nil && p.further() {
+		moved = true
 	}
 	now, rest := time.Now(), p.held[:0]
 	for _, h := range p.held {
@@ -209,4 +215,20 @@ func want(t *testing.T, what string, got, want uint64) {
 	if got != want {
 		t.Errorf("%s: %d, want %d", what, got, want)
 	}
+}
+
+// firstCore is a CPU that this process may use.
+func firstCore(t *testing.T) int {
+	t.Helper()
+	var allowed unix.CPUSet
+	if err := unix.SchedGetaffinity(0, &allowed); err != nil {
+		t.Fatal(err)
+	}
+	for cpu := range len(allowed) * 64 {
+		if allowed.IsSet(cpu) {
+			return cpu
+		}
+	}
+	t.Fatal("no CPU")
+	return 0
 }
