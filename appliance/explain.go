@@ -57,6 +57,7 @@ func (g *Gateway) explain(ctx context.Context, ask url.Values) (api.Explanation,
 	}
 	state := g.negotiator.soft.state(now.peerOf(trace.Tunnel))
 	switch denied := now.deniedFallback(); {
+	case q.tunnel != "": // what came protected passes by no soft SA
 	case trace.Entry.Fallback:
 		if view.SoftSA = g.negotiator.soft.covering(trace.Entry.ID, q.packet); view.SoftSA == nil {
 			view.Fallback = fallbackText(state, trace.CellState == pipeline.CellClosed.String(), time.Now())

@@ -130,6 +130,10 @@ func TestClearTextThroughAWholeGateway(t *testing.T) {
 	if explained.SoftSA == nil || explained.Action != "forward" || explained.Disagreement != "" {
 		t.Errorf("explain: %+v", explained)
 	}
+	explained = get[api.Explanation](r, g, api.PathExplain, "src", server, "dst", lan, "proto", "udp", "sport", "445", "dport", "40000", "in", "smb")
+	if explained.SoftSA != nil || explained.Fallback != "" {
+		t.Errorf("explain, of what comes in protected: %+v", explained)
+	}
 	valid(t, "sa", "a soft SA", raw(g, "GET", api.PathSAD, nil))
 
 	r.send(g, rigWAN, server+":500", "192.0.2.1:500", "does anybody here speak IKE?")
