@@ -7,10 +7,12 @@ import (
 	"maps"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"sallyport/appliance/api"
 	"sallyport/ike"
+	"sallyport/policy"
 )
 
 // verb is an order of an operator's about tunnels.
@@ -175,6 +177,49 @@ func (g *Gateway) targets(wanted api.Action) ([]child, error) {
 		return g.negotiator.find(wanted.Name)
 	}
 	return []child{{wanted.Peer, wanted.Child}}, g.negotiator.known(wanted.Peer, wanted.Child)
+}
+
+// known checks that the configuration has the peer and, if named, the child.
+func (n *negotiator) known(peer, name string) error {
+	peers := n.names.Load().peers()
+	children := peers[peer]
+	switch {
+	case len(peers) == 0:
+		return noPeer(peer)
+	case len(children) == 0:
+		return fmt.Errorf("peer %q: expected one of %s", peer, strings.Join(slices.Sorted(maps.Keys(peers)), ", "))
+	case name != "" && !slices.Contains(children, name):
+		return fmt.Errorf("peer %s has no Child SA %q: expected one of %s", peer, name, strings.Join(children, ", "))
+	}
+	return nil
+}
+
+// find reads the name of a peer, of a tunnel that a peer has, or of a rule that has several.
+func (n *negotiator) find(name string) ([]child, error) {
+	peers := n.names.Load().peers()
+	if len(peers[name]) > 0 {
+		return []child{{peer: name}}, nil
+	}
+	var found []child
+	for _, peer := range slices.Sorted(maps.Keys(peers)) {
+		for _, tunnel := range peers[peer] {
+			if tunnel == name || policy.SplitFrom(tunnel) == name {
+				found = append(found, child{peer, tunnel})
+			}
+		}
+	}
+	switch {
+	case len(found) > 0:
+		return found, nil
+	case len(peers) == 0:
+		return nil, noPeer(name)
+	}
+	return nil, fmt.Errorf("%.64q: expected a peer (%s) or a rule that one protects", name, strings.Join(slices.Sorted(maps.Keys(peers)), ", "))
+}
+
+// noPeer is the error of a gateway that negotiates with no peer, whoever was meant.
+func noPeer(name string) error {
+	return fmt.Errorf("%.64q: expected a peer, found none with whom anything is negotiated: a rule of the active policy has to name it, and neither ike.enabled nor ports[].ike may be off", name)
 }
 
 // eachOf is every child of the peers that are named, unless it is about their IKE SAs.

@@ -3,12 +3,9 @@ package appliance
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
-	"maps"
 	"net/netip"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -433,42 +430,6 @@ func (n *negotiator) order(ctx context.Context, event ike.Event) (met metDown, e
 		n.step(event)
 	})
 	return met, errors.Join(err, failed)
-}
-
-// known checks that the configuration has the peer and, if named, the child.
-func (n *negotiator) known(peer, name string) error {
-	peers := n.names.Load().peers()
-	children := peers[peer]
-	switch {
-	case len(children) == 0:
-		return fmt.Errorf("peer %q: expected one of %s", peer, strings.Join(slices.Sorted(maps.Keys(peers)), ", "))
-	case name != "" && !slices.Contains(children, name):
-		return fmt.Errorf("peer %s has no Child SA %q: expected one of %s", peer, name, strings.Join(children, ", "))
-	}
-	return nil
-}
-
-// find reads the name of a peer, of a tunnel that a peer has, or of a rule that has several.
-func (n *negotiator) find(name string) ([]child, error) {
-	peers := n.names.Load().peers()
-	if len(peers[name]) > 0 {
-		return []child{{peer: name}}, nil
-	}
-	var found []child
-	for _, peer := range slices.Sorted(maps.Keys(peers)) {
-		for _, tunnel := range peers[peer] {
-			if tunnel == name || policy.SplitFrom(tunnel) == name {
-				found = append(found, child{peer, tunnel})
-			}
-		}
-	}
-	switch {
-	case len(found) > 0:
-		return found, nil
-	case len(peers) == 0:
-		return nil, fmt.Errorf("%.64q: expected a peer, found none with whom anything is negotiated: a rule of the active policy has to name it, and neither ike.enabled nor ports[].ike may be off", name)
-	}
-	return nil, fmt.Errorf("%.64q: expected a peer (%s) or a rule that one protects", name, strings.Join(slices.Sorted(maps.Keys(peers)), ", "))
 }
 
 // peers are the children of each peer, in the order of their names.

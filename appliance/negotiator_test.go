@@ -10,6 +10,7 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -19,6 +20,7 @@ import (
 	"sallyport/ike"
 	"sallyport/pipeline"
 	"sallyport/policy"
+	"sallyport/policy/soft"
 )
 
 // firstCell is the number of the cell that a twin opens first.
@@ -461,6 +463,17 @@ func TestOrdersNameKnownPeers(t *testing.T) {
 	}
 	if err := p.a.known("b", "tunnel"); err != nil {
 		t.Error(err)
+	}
+	p.a.names.Store(&directory{})
+	if err := p.a.known("b", ""); err == nil || !strings.Contains(err.Error(), "found none with whom anything is negotiated") {
+		t.Errorf("of a gateway that negotiates with nobody: %v", err)
+	}
+}
+
+// Where IKE is off no order opens a tunnel, and none is named.
+func TestFallbackTextWithoutIKE(t *testing.T) {
+	if text := fallbackText(soft.State{}, true, time.Now()); !strings.Contains(text, "IKE is off") || strings.Contains(text, "sallyport up") {
+		t.Errorf("found %q", text)
 	}
 }
 

@@ -428,6 +428,8 @@ func byKey(list []pipeline.SoftCounters) map[pipeline.SoftSA]pipeline.SoftCounte
 // fallbackText is why a peer's traffic does not pass in clear, for people. Closed is that no negotiation is begun, whose silence would let it.
 func fallbackText(st soft.State, closed bool, now time.Time) string {
 	switch {
+	case closed && !st.Fallback: // nobody that is negotiated with
+		return "refused: IKE is off (ike.enabled or ports[].ike), so nobody is asked by it, and there is no silence"
 	case closed && st.Shut != soft.Denied:
 		return "refused: the tunnel is closed until `sallyport up`, so nobody is asked by IKE, and there is no silence"
 	case st.Shut == soft.Heard:

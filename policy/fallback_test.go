@@ -42,6 +42,11 @@ func TestFallbackNeedsItsSecondKey(t *testing.T) {
 			}
 		}
 	}
+	off := fallbackSet(PortsAll, func(a *FilterAction) { a.FallbackClear, a.FallbackClearOnWAN = true, true })
+	off.IKEDisabled = true
+	if _, warnings := mustCompile(t, off, Environment{}); warned(warnings, "fall back") || !warned(warnings, "its traffic is dropped") {
+		t.Errorf("without IKE: warnings %v", warnings)
+	}
 	wantProblem(t, fallbackSet(PortsAll, func(a *FilterAction) { a.FallbackClearOnWAN = true }), "expected fallback_clear too")
 	wantProblem(t, fallbackSet(PortsAll, func(a *FilterAction) { a.Kind, a.Methods, a.FallbackClear = ActionPermit, nil, true }), "expected fallback_clear for negotiate only, found it for permit")
 }

@@ -46,7 +46,7 @@ func (c *compiler) warnRule(rule *Rule, list *FilterList, action *FilterAction) 
 		c.warn(names, "filter list %s has no date of its last review (updated)", quoted(list.Name, list.Origin))
 	}
 	switch {
-	case !action.FallbackClear || !action.FallbackClearOnWAN:
+	case !action.FallbackClear || !action.FallbackClearOnWAN || c.set.IKEDisabled: // without IKE nobody is silent
 	case c.set.SoftDenied:
 		c.warn(names, "rule %s may not fall back to clear text, though action %q says so (fallback_clear): soft_sa: deny forbids it to all", named, action.Name)
 	default:
