@@ -7,7 +7,9 @@ import (
 	"image/png"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -115,7 +117,7 @@ func wantDrawn(t *testing.T, b *browser, picture []byte, scheme string) {
 	rgba := image.NewRGBA(decoded.Bounds())
 	draw.Draw(rgba, rgba.Bounds(), decoded, decoded.Bounds().Min, draw.Src)
 	var colours map[string][3]uint8
-	b.look(`Object.fromEntries(["--paper", "--series-0", "--series-1", "--series-2", "--series-3", "--reference"].map(name => {
+	b.look(`Object.fromEntries(["--paper", "--series-0", "--series-1", "--series-2", "--series-3", "--series-4", "--series-5", "--reference"].map(name => {
 		const probe = document.createElement("i"); probe.style.color = "var(" + name + ")"; document.body.append(probe);
 		const colour = getComputedStyle(probe).color.match(/[0-9]+/g).map(Number); probe.remove(); return [name, colour] }))`, &colours)
 	for name, colour := range colours {
@@ -180,5 +182,34 @@ func TestPlotsOfLittle(t *testing.T) {
 				t.Errorf("%s, log %v: %v\n%s", name, log, err, drawing)
 			}
 		}
+	}
+}
+
+// A line goes through all of its points, from left to right, though not all of them have marks.
+func TestLinesAreWhole(t *testing.T) {
+	p := Plot{Title: "t", Description: "d", X: Axis{Label: "x"}, Y: Axis{Label: "y"}, Series: []Series{{Name: "s"}}}
+	for i := range 100 {
+		p.Series[0].Points = append(p.Series[0].Points, Point{X: float64(i), Y: float64(i % 7)})
+	}
+	drawing, err := p.svg(0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	line := regexp.MustCompile(`d="M([^"A]*)" style="fill:none;stroke:var\(--series-0\);stroke-width:1.75`).FindStringSubmatch(drawing)
+	if line == nil {
+		t.Fatalf("no line in\n%s", drawing)
+	}
+	points := strings.Split(line[1], "L")
+	before := -1.0
+	for _, text := range points {
+		x, _, _ := strings.Cut(text, ",")
+		at, err := strconv.ParseFloat(x, 64)
+		if err != nil || at <= before {
+			t.Fatalf("from %g to %s", before, text)
+		}
+		before = at
+	}
+	if marks := strings.Count(drawing, "A"); len(points) != 100 || marks < 6 || marks > 6*maxMarks {
+		t.Errorf("%d points and %d arcs of marks", len(points), marks)
 	}
 }

@@ -13,7 +13,7 @@ func sample() *Report {
 	r.Ended = r.Started.Add(200 * time.Second)
 	r.Verdict = Verdict{Good: false, Text: "1 of 3 targets missed: 1400 bytes, outbound"}
 	sizes := []string{"64", "128", "256", "512", "1024", "1280", "1518", "IMIX"}
-	series := []Series{{Name: "outbound, AES-GCM-128"}, {Name: "inbound, AES-GCM-128"}, {Name: "outbound, AES-CBC, SHA-256"}, {Name: "in clear"}}
+	series := []Series{{Name: "outbound, AES-GCM-128"}, {Name: "inbound, AES-GCM-128"}, {Name: "outbound, AES-CBC, SHA-256"}, {Name: "in clear"}, {Name: "fifth"}, {Name: "sixth"}}
 	for i := range sizes {
 		for j := range series {
 			y := 15 / (1 + 0.4*float64(i) + 0.3*float64(j))

@@ -34,8 +34,8 @@ var (
 // maxMarks is how many points of a line have a mark.
 const maxMarks = 12
 
-// shades is how many colours there are for series. A fifth series is drawn like the first.
-const shades = 4
+// shades is how many colours there are for series. A seventh series is drawn like the first.
+const shades = 6
 
 func shade(i int) color.Color { return color.RGBA{uint8(16 + i%shades), 0, 0, 255} }
 
@@ -52,7 +52,7 @@ var variables = func() *strings.Replacer {
 var marks = [shades]struct {
 	draw.GlyphDrawer
 	sign string // the same for a legend
-}{{draw.CircleGlyph{}, "●"}, {draw.BoxGlyph{}, "■"}, {draw.PyramidGlyph{}, "▲"}, {draw.RingGlyph{}, "○"}}
+}{{draw.CircleGlyph{}, "●"}, {draw.BoxGlyph{}, "■"}, {draw.PyramidGlyph{}, "▲"}, {draw.RingGlyph{}, "○"}, {draw.SquareGlyph{}, "□"}, {draw.TriangleGlyph{}, "△"}}
 
 func style(size vg.Length, c color.Color) text.Style {
 	return text.Style{Color: c, Font: font.From(font.Font{Typeface: "Liberation", Variant: "Sans"}, size), Handler: plot.DefaultTextHandler}
@@ -178,7 +178,7 @@ func addSeries(drawn *plot.Plot, s Series, i int) error {
 	line.LineStyle = draw.LineStyle{Color: shade(i), Width: 1.75}
 	points.GlyphStyle = draw.GlyphStyle{Color: shade(i), Radius: 3.2, Shape: marks[i%shades]}
 	if every := (len(s.Points) + maxMarks - 1) / maxMarks; every > 1 { // or the marks would hide the line
-		kept := points.XYs[:0]
+		var kept plotter.XYs // not in place: the line has the same points
 		for at := range points.XYs {
 			if at%every == 0 {
 				kept = append(kept, points.XYs[at])
