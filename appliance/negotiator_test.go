@@ -470,10 +470,15 @@ func TestOrdersNameKnownPeers(t *testing.T) {
 	}
 }
 
-// Where IKE is off no order opens a tunnel, and none is named.
-func TestFallbackTextWithoutIKE(t *testing.T) {
+// Where IKE is off no order opens a tunnel, and none is named; a limit that leaves no room is.
+func TestFallbackText(t *testing.T) {
 	if text := fallbackText(soft.State{}, true, time.Now()); !strings.Contains(text, "IKE is off") || strings.Contains(text, "sallyport up") {
 		t.Errorf("found %q", text)
+	}
+	for full, key := range map[soft.Reason]string{soft.Full: "soft.max says", soft.FullOfPeer: "soft.max_per_peer says"} {
+		if text := fallbackText(soft.State{Fallback: true, Full: full, Waiting: 1}, false, time.Now()); !strings.Contains(text, key) {
+			t.Errorf("%s: found %q", full, text)
+		}
 	}
 }
 

@@ -438,6 +438,10 @@ func fallbackText(st soft.State, closed bool, now time.Time) string {
 		return "refused: the peer has proved who it is before, so it speaks IPsec, and silence may be somebody who drops its packets"
 	case st.Shut == soft.Denied:
 		return "refused: soft_sa: deny forbids it on this gateway"
+	case st.Full == soft.FullOfPeer:
+		return "refused unless it waits already: there are as many soft SAs of this peer as soft.max_per_peer says, those counted that wait to be one"
+	case st.Full == soft.Full:
+		return "refused unless it waits already: there are as many soft SAs as soft.max says, those counted that wait to be one"
 	case st.Waiting > 0:
 		return "it waits: once four first messages have gone without any answer, three seconds and more, it passes in clear"
 	}

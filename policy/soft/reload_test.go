@@ -69,6 +69,9 @@ func TestALowerLimitWhileManyWait(t *testing.T) {
 	lower := generous
 	lower.MaxPerPeer = 3
 	r.configure(lower, fileServer)
+	if st := r.book.State(r.now, "files"); st.Full != FullOfPeer || st.Waiting != 3 {
+		t.Errorf("state %+v", st)
+	}
 	if o := r.silence("files"); len(o.Made) != 3 || r.book.Counts().Waiting != 0 {
 		t.Errorf("%d soft SAs of at most 3", len(o.Made))
 	}

@@ -127,6 +127,7 @@ type State struct {
 	Fallback      bool      // a filter of it may fall back
 	Shut          Reason    // why it gets no soft SA whatever happens, or nothing
 	Until         time.Time // the end of that, where it has one
+	Full          Reason    // which limit leaves no room for one more that would wait, or nothing
 	Live, Waiting int
 }
 
@@ -136,7 +137,7 @@ func (b *Book) State(now time.Time, name string) (s State) {
 	if p == nil {
 		return s
 	}
-	s = State{Fallback: p.fallback, Shut: b.shut(now, p), Live: len(p.sas), Waiting: len(p.waits)}
+	s = State{Fallback: p.fallback, Shut: b.shut(now, p), Full: b.full(p), Live: len(p.sas), Waiting: len(p.waits)}
 	if s.Shut == Heard {
 		s.Until = b.mutedUntil(p)
 	}
