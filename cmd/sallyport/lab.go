@@ -1,6 +1,7 @@
 package main
 
 import (
+	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -89,6 +90,8 @@ It needs root; it reserves huge pages for as long as it runs if none are free.`,
 	flags.StringVar(&o.HugePages, "huge-pages", "", "auto, on or off (default auto, which reserves them while it runs)")
 	flags.BoolVar(&o.Quick, "quick", false, "a few short windows and rows, to see that it works")
 	flags.StringVar(&o.JSON, "json", "", "also write the rows to this file, as a JSON array")
+	flags.StringVar(&o.Report, "report", "", "also write a report to this file, with all samples, for lab compare; without the table ike")
+	flags.StringVar(&o.HTML, "html", "", "also write the report as a page to this file")
 	flags.BoolVar(&o.Append, "append", false, "with --json: the rows come behind those of the file")
 	o.NIC = benchNIC
 	command.RunE = func(c *cobra.Command, _ []string) error {

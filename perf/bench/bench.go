@@ -4,7 +4,7 @@
 // Machines drift by a factor of two within a minute, so gateway and floor take turns in short windows of one process, and
 // the figure to look at is their ratio. options.go says what can be measured; load.go is what a row measures, network.go its
 // addresses, traffic.go and sealer.go its packets; bed.go is the gateway around them and beds.go several in turns; floor.c and
-// its neighbours are the loops of the floor, measure.go runs the windows and table.go shows the result. There is a table each
+// its neighbours are the loops of the floor, measure.go runs the windows and table.go and report.go show the result. There is a table each
 // of sizes and flows (sizes.go), transforms and encapsulations (transforms.go), numbers of tunnels (tunnels.go), two workers
 // (workers.go), policies of many filters (filters.go, with the policy and packets of site.go and the memory of memory.go), a
 // soft SA (soft.go), the queues of a crypto device (offload.go) and inline protocol of a NIC (inline.go). What IKE costs is measured by packages ikebench and joined (ike.go).
@@ -18,6 +18,7 @@ import (
 	"os"
 	"runtime"
 	"slices"
+	"time"
 
 	"sallyport/crypto"
 	"sallyport/perf/report"
@@ -145,18 +146,20 @@ func (o *Options) run(ctx context.Context, tables []table, folder string, cpus [
 	}
 	s.machine.RealTime, s.machine.HugePages = s.cores[0].realTime, hugePages
 	printHeading(o.Out, s.machine, o)
+	began := time.Now()
 	var all []any
 	for _, t := range tables {
-		rows, err := t.run(s)
-		if err != nil {
-			return err
-		}
+		rows, failed := t.run(s)
 		all = append(all, rows...)
+		if err = failed; err != nil {
+			break
+		}
 	}
-	if o.JSON == "" {
-		return nil
+	written := o.writeReport(s, began, all, err)
+	if err != nil || o.JSON == "" {
+		return errors.Join(err, written)
 	}
-	return writeJSON(o.JSON, all, o.Append)
+	return errors.Join(written, writeJSON(o.JSON, all, o.Append))
 }
 
 // measure makes the beds of loads, which take turns, and the rows of a table from them.

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"sallyport/perf/report"
 	"sallyport/pmd/eal"
 )
 
@@ -20,7 +21,8 @@ func TestTables(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "rows.json")
 	var out bytes.Buffer
 	workers := cpus(t) // before Run moves this thread to one of them
-	o := Options{Quick: true, HugePages: eal.HugePagesOff, Algorithms: []string{"aes128gcm16", "aes256-sha256"}, Tunnels: 3, NIC: attachNIC, JSON: name, Out: &out}
+	o := Options{Quick: true, HugePages: eal.HugePagesOff, Algorithms: []string{"aes128gcm16", "aes256-sha256"}, Tunnels: 3, NIC: attachNIC, JSON: name, Out: &out,
+		Report: filepath.Join(t.TempDir(), "report.json"), HTML: filepath.Join(t.TempDir(), "report.html"), Command: []string{"sallyport", "lab", "bench", "--quick"}}
 	if err := Run(t.Context(), o); err != nil {
 		t.Fatalf("%v\n%s", err, out.String())
 	}
@@ -39,6 +41,7 @@ func TestTables(t *testing.T) {
 			checkRow(t, row)
 		}
 	}
+	checkReport(t, o, rows)
 	checkPolicies(t, rows[""])
 	checkTransforms(t, rows[tableTransforms])
 	checkTunnels(t, rows[tableTunnels])
@@ -51,6 +54,38 @@ func TestTables(t *testing.T) {
 		if !strings.Contains(out.String(), part) {
 			t.Errorf("the report does not say %q:\n%s", part, out.String())
 		}
+	}
+}
+
+// The report has the rows too, with a sample for each window, and nothing else in them.
+func checkReport(t *testing.T, o Options, rows map[string][]map[string]any) {
+	t.Helper()
+	r, err := report.Read(o.Report)
+	if err != nil {
+		t.Fatal(err)
+	}
+	medians := map[string]report.Figure{}
+	for _, row := range r.Rows {
+		if len(row.Figures) > 1 {
+			medians[row.Name] = row.Figures[1]
+		}
+	}
+	for _, table := range []string{tableSizes, tableTransforms, tableTunnels, tableOffload, tableWorkers} {
+		for _, row := range rows[table] {
+			name := table + ": " + row["case"].(string)
+			if f, found := medians[name]; !found || f.Median() != row["cycles_per_packet"] || float64(len(f.Samples)) != row["windows"] {
+				t.Errorf("row %q of the report: expected %v cycles in %v windows, found %+v", name, row["cycles_per_packet"], row["windows"], f)
+			}
+		}
+	}
+	if r.Tool != "bench" || r.Interrupted || r.Verdict.Text == "" || len(r.Plots) != 2 || r.Ended.Before(r.Started) {
+		t.Errorf("expected a whole report with two plots, found %+v, %d plots", r.Verdict, len(r.Plots))
+	}
+	if d, err := report.Compare(r, r); err != nil || len(d.Figures) < 4*len(rows[tableSizes]) {
+		t.Errorf("%+v, %v", d, err)
+	}
+	if page, err := os.ReadFile(o.HTML); err != nil || bytes.Count(page, []byte("<svg ")) != 2 {
+		t.Errorf("the page has %d plots, %v", bytes.Count(page, []byte("<svg ")), err)
 	}
 }
 

@@ -54,6 +54,8 @@ type FilterRow struct {
 	Packets uint64         `json:"packets"`
 	TSCHz   uint64         `json:"tsc_hz"`
 	Machine report.Machine `json:"machine"`
+
+	rounds []filterRound // behind all that
 }
 
 // SwapRow is what putting a policy in force costs: compiling it, building its tables and publishing them, while those of
@@ -206,6 +208,7 @@ func (o *Options) filterRow(traffic string, rounds [][]filterRound, i int, machi
 		Windows: len(rounds), TSCHz: eal.TSCHz(), Machine: machine,
 	}
 	for _, r := range rounds {
+		row.rounds = append(row.rounds, r[i])
 		row.Packets += r[i].hit.packets + r[i].miss.packets + r[i].floodHit.packets
 	}
 	return row

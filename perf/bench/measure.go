@@ -194,6 +194,8 @@ type Row struct {
 	SABytes float64        `json:"sa_bytes"` // DPDK memory of an SA of this direction beside its crypto session
 	TSCHz   uint64         `json:"tsc_hz"`   // cycles in a second
 	Machine report.Machine `json:"machine"`
+
+	rounds []round // behind all that
 }
 
 func (b *bed) row(table string, rounds []round, machine report.Machine) Row {
@@ -217,6 +219,7 @@ func (b *bed) row(table string, rounds []round, machine report.Machine) Row {
 		FloorCrypto:           b.cryptoName(),
 		Ratio:                 cycles.median / floor.median, RatioMin: ratio.min, RatioMax: ratio.max, RatioTarget: b.load.target,
 		Windows: len(rounds), SABytes: b.saSize, TSCHz: eal.TSCHz(), Machine: machine,
+		rounds: rounds,
 	}
 	for _, r := range rounds {
 		row.Packets += r.gateway.packets

@@ -42,6 +42,9 @@ type Options struct {
 	NIC           func(port uint16, queues int) (NIC, error) // gives a port of these queues a NIC with inline protocol; nil: its table is left out
 	Quick         bool                                       // few short windows and few rows, where the options above are left open: proves that it works and measures nothing
 	JSON          string                                     // file for the rows as a JSON array, or empty
+	Report        string                                     // file for the report, or empty; it has the rows of all tables but ike
+	HTML          string                                     // file for its page, or empty
+	Command       []string                                   // as it was given, for the report
 	Append        bool                                       // the file's rows stay, and these come behind them
 	Out           io.Writer                                  // for the table; nil is standard output
 }

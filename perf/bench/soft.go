@@ -37,6 +37,8 @@ type SoftRow struct {
 	Packets uint64         `json:"packets"`
 	TSCHz   uint64         `json:"tsc_hz"`
 	Machine report.Machine `json:"machine"`
+
+	cycles [2][]float64 // permitted, by the soft SA
 }
 
 // softLoad is one flow in clear.
@@ -71,7 +73,6 @@ func (o *Options) measureSoft(s *stand) (row SoftRow, err error) {
 		return row, err
 	}
 	var sent uint64
-	var cycles [2][]float64 // permitted, by the soft SA
 	var ratios []float64
 	for range o.Windows {
 		var round [2]measured
@@ -95,13 +96,13 @@ func (o *Options) measureSoft(s *stand) (row SoftRow, err error) {
 			if err != nil {
 				return row, err
 			}
-			cycles[i] = append(cycles[i], round[i].perPacket())
+			row.cycles[i] = append(row.cycles[i], round[i].perPacket())
 			row.Packets += round[i].packets
 		}
 		ratios = append(ratios, round[1].perPacket()/round[0].perPacket())
 		collectGarbage()
 	}
-	permit, soft, ratio := spreadOfValues(cycles[0]), spreadOfValues(cycles[1]), spreadOfValues(ratios)
+	permit, soft, ratio := spreadOfValues(row.cycles[0]), spreadOfValues(row.cycles[1]), spreadOfValues(ratios)
 	row.Table, row.Case, row.Size = tableSoft, "one flow by a soft SA", siteSize
 	row.SoftCycles, row.SoftCyclesMin, row.SoftCyclesMax = soft.median, soft.min, soft.max
 	row.PermitCycles, row.PermitCyclesMin, row.PermitCyclesMax = permit.median, permit.min, permit.max
