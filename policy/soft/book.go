@@ -354,11 +354,16 @@ func (b *Book) Established(name string) []Ended {
 		return nil
 	}
 	p.authenticated = true
+	b.prove(p)
+	return b.endAll(p, Authenticated)
+}
+
+// prove remembers that a peer has proved its identity.
+func (b *Book) prove(p *peer) {
 	if b.proven[p.Identity] == nil {
 		b.proven[p.Identity] = map[string]bool{}
 	}
-	b.proven[p.Identity][name] = true
-	return b.endAll(p, Authenticated)
+	b.proven[p.Identity][p.Name] = true
 }
 
 // Down ends the soft SAs of a peer that an operator takes down.

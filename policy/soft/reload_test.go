@@ -99,3 +99,28 @@ func TestAnotherInboundRate(t *testing.T) {
 		t.Errorf("another rate: %+v", a)
 	}
 }
+
+// A peer that is to name itself otherwise from a reload on is the host that has proved to speak IPsec, as long as its key and its address are the same.
+// S-051
+func TestAnotherIdentityOfAProvedPeer(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		change func(*Peer)
+		kept   bool
+	}{
+		{"another identity", func(p *Peer) { p.Identity = "fqdn:files" }, true},
+		{"another key too", func(p *Peer) { p.Identity, p.Renewed = "fqdn:files", true }, false},
+		{"another host", func(p *Peer) { p.Identity, p.Remote = "fqdn:files", addr("192.0.2.77") }, false},
+	} {
+		r := newRig(t, generous, fileServer)
+		r.book.Established("files")
+		c.change(&r.cfg.Peers[0])
+		r.book.Configure(r.now, r.cfg)
+		r.book.Configure(r.now, Config{Limits: generous}) // without the peer
+		r.cfg.Peers[0].Renewed = false
+		r.book.Configure(r.now, r.cfg) // and with it again
+		if refused := r.ask(toServer, false).Refused; (refused == Authenticated) != c.kept {
+			t.Errorf("%s: refused for %q", c.name, refused)
+		}
+	}
+}

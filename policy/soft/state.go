@@ -28,11 +28,16 @@ func (b *Book) Configure(now time.Time, c Config) (ended []Ended) {
 		for _, tunnel := range cfg.Tunnels {
 			p.fallback = p.fallback || falls[tunnel]
 		}
-		if cfg.Renewed {
+		was := before[cfg.Name]
+		same := was != nil && was.Remote == cfg.Remote
+		switch {
+		case cfg.Renewed:
 			delete(b.proven[cfg.Identity], cfg.Name) // and not what others have proved by theirs
+		case same && b.proven[was.Identity][cfg.Name]:
+			b.prove(p) // the host speaks IPsec, whatever it is to be called from now on
 		}
 		p.authenticated = len(b.proven[cfg.Identity]) > 0
-		if was := before[cfg.Name]; was != nil && was.Remote == cfg.Remote {
+		if same {
 			b.keep(p, was)
 		}
 		b.peers[p.Name] = p
