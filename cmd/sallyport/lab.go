@@ -97,7 +97,7 @@ It needs root; it reserves huge pages for as long as it runs if none are free.`,
 		for _, d := range directions {
 			o.Directions = append(o.Directions, bench.Direction(d))
 		}
-		o.Out = c.OutOrStdout()
+		o.Out, o.Command = c.OutOrStdout(), os.Args
 		ctx, stop := untilHangup(c)
 		defer stop()
 		return bench.Run(ctx, o)
