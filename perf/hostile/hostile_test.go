@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 )
 
 // program builds the gateway.
@@ -117,6 +118,9 @@ func TestOptions(t *testing.T) {
 		if !strings.Contains(err.Error(), part) {
 			t.Errorf("expected a word about %s:\n%v", part, err)
 		}
+	}
+	if _, err = (Options{Load: 99, Window: time.Second}).withDefaults(); err == nil || !strings.Contains(err.Error(), "want 100 packets in a window") {
+		t.Errorf("a window with too few packets to judge: %v", err)
 	}
 	o, err := Options{}.withDefaults()
 	if err != nil || o.Messages != defaultMessages || len(o.Scenarios) != len(scenarios) {

@@ -40,6 +40,7 @@ const (
 	maxWindow       = time.Minute
 	defaultLoad     = 20_000
 	maxLoad         = 1_000_000
+	leastPackets    = 100 // in a window
 )
 
 func (o Options) withDefaults() (Options, error) {
@@ -101,6 +102,9 @@ func (o *Options) validate() error {
 	}
 	if o.Load < 1 || o.Load > maxLoad {
 		wrong("a load of %d packets/s: want 1 to %d", o.Load, maxLoad)
+	}
+	if packets := float64(o.Load) * o.Window.Seconds(); packets > 0 && packets < leastPackets {
+		wrong("a load of %d packets/s in windows of %s: want %d packets in a window or more, or nothing can be said of what gets through", o.Load, o.Window, leastPackets)
 	}
 	return errors.Join(errs...)
 }
