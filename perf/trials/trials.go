@@ -1,0 +1,74 @@
+// Package trials has the tester of package traffic make the trials of package rfc2544.
+package trials
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/HdrHistogram/hdrhistogram-go"
+
+	"sallyport/perf/rfc2544"
+	"sallyport/perf/traffic"
+)
+
+// Tester is a *traffic.Tester.
+type Tester interface {
+	Trial(context.Context, traffic.Load) (*traffic.Result, error)
+	Close() error
+}
+
+// New is a bed of a tester that sends in so many directions at once. The rate of a trial is that of all of them together, in equal parts.
+func New(t Tester, directions int) rfc2544.Bed { return &bed{t, directions} }
+
+type bed struct {
+	tester     Tester
+	directions int
+}
+
+func (b *bed) Close() error { return b.tester.Close() }
+
+// Trial implements rfc2544.Measurer.
+func (b *bed) Trial(ctx context.Context, rate float64, duration time.Duration) (rfc2544.Result, error) {
+	r, err := b.tester.Trial(ctx, traffic.Load{Duration: duration, Rate: traffic.Rate{Packets: rate / float64(b.directions)}})
+	if most := (*traffic.TooMuch)(nil); errors.As(err, &most) {
+		return rfc2544.Result{}, fmt.Errorf("%w: %w", rfc2544.ErrGenerator, err)
+	}
+	if err != nil {
+		return rfc2544.Result{}, err
+	}
+	return resultOf(r), nil
+}
+
+// resultOf adds up what the streams and the ports have counted.
+func resultOf(r *traffic.Result) rfc2544.Result {
+	out := rfc2544.Result{Down: r.Verdict == traffic.Down, Duration: time.Duration(r.Seconds * float64(time.Second))}
+	for i := range r.Streams {
+		s := &r.Streams[i]
+		out.Sent += s.Sent
+		out.Received += s.Received
+		out.Reordered += s.Reordered
+		out.Duplicated += s.Duplicates
+		merge(&out.Latency, s.Latency.Histogram)
+	}
+	for i := range r.Ports {
+		p := &r.Ports[i]
+		out.Cleartext += p.Cleartext
+		out.Reflected += p.Reflected
+		out.Mangled += p.Mangled
+		out.Strange += p.OtherAddress + p.OtherTunnel
+		out.Unreadable += p.Integrity + p.UnknownSPI + p.Malformed
+	}
+	return out
+}
+
+func merge(into **hdrhistogram.Histogram, from *hdrhistogram.Histogram) {
+	switch {
+	case from == nil || from.TotalCount() == 0:
+	case *into == nil:
+		*into = hdrhistogram.Import(from.Export())
+	default:
+		(*into).Merge(from)
+	}
+}
