@@ -55,7 +55,8 @@ type FilterRow struct {
 	TSCHz   uint64         `json:"tsc_hz"`
 	Machine report.Machine `json:"machine"`
 
-	rounds []filterRound // behind all that
+	rounds                          []filterRound // behind all that
+	hitRatio, missRatio, floodShare []float64
 }
 
 // SwapRow is what putting a policy in force costs: compiling it, building its tables and publishing them, while those of
@@ -72,6 +73,8 @@ type SwapRow struct {
 	TableMB       float64        `json:"table_mb"` // MiB of DPDK memory for the tables while they are in force
 	Swaps         int            `json:"swaps"`
 	Machine       report.Machine `json:"machine"`
+
+	seconds []float64
 }
 
 // filterRound is the windows with one policy.
@@ -192,20 +195,22 @@ func (o *Options) filterRow(traffic string, rounds [][]filterRound, i int, machi
 	hit := func(at int) figure { return func(r []filterRound) float64 { return r[at].hit.perPacket() } }
 	miss := func(at int) figure { return func(r []filterRound) float64 { return r[at].miss.perPacket() } }
 	floodHit := func(r []filterRound) float64 { return r[i].floodHit.perPacket() }
-	ratio := func(a, b figure) float64 {
-		return over(func(r []filterRound) float64 { return a(r) / b(r) }).median
+	ratio := func(a, b figure) spread {
+		return over(func(r []filterRound) float64 { return a(r) / b(r) })
 	}
 	base := max(slices.Index(o.Filters, missBase), 0)
 	hits, misses, floodHits := over(hit(i)), over(miss(i)), over(floodHit)
+	hitRatio, missRatio, share := ratio(hit(i), hit(0)), ratio(miss(i), miss(base)), ratio(floodHit, miss(i))
 	row := FilterRow{
 		Case: fmt.Sprintf("%s with %d filters", traffic, o.Filters[i]), Traffic: traffic, Filters: o.Filters[i], Size: siteSize,
 		HitCycles: hits.median, HitCyclesMin: hits.min, HitCyclesMax: hits.max,
 		MissCycles: misses.median, MissCyclesMin: misses.min, MissCyclesMax: misses.max,
 		FloodHitCycles: floodHits.median, FloodHitCyclesMin: floodHits.min, FloodHitCyclesMax: floodHits.max,
-		HitRatio: ratio(hit(i), hit(0)), HitTarget: hitTarget,
-		MissRatio: ratio(miss(i), miss(base)), MissTarget: missTarget,
-		FloodShare: ratio(floodHit, miss(i)), FloodTarget: floodTarget,
+		HitRatio: hitRatio.median, HitTarget: hitTarget,
+		MissRatio: missRatio.median, MissTarget: missTarget,
+		FloodShare: share.median, FloodTarget: floodTarget,
 		Windows: len(rounds), TSCHz: eal.TSCHz(), Machine: machine,
+		hitRatio: hitRatio.values, missRatio: missRatio.values, floodShare: share.values,
 	}
 	for _, r := range rounds {
 		row.rounds = append(row.rounds, r[i])
@@ -248,7 +253,7 @@ func (b *bed) measureSwap(small, large int, machine report.Machine) (row SwapRow
 		row.MemoryMB = max(row.MemoryMB, after.since(before, machine.HugePages)/(1<<20))
 	}
 	s := spreadOfValues(seconds)
-	row.Seconds, row.SecondsMin, row.SecondsMax = s.median, s.min, s.max
+	row.Seconds, row.SecondsMin, row.SecondsMax, row.seconds = s.median, s.min, s.max, seconds
 	return row, nil
 }
 

@@ -101,6 +101,8 @@ type InlineRow struct {
 	OwnRatioMin    float64 `json:"own_ratio_min"`
 	OwnRatioMax    float64 `json:"own_ratio_max"`
 	OwnRatioTarget float64 `json:"own_ratio_target"`
+
+	own, ownRatio []float64
 }
 
 // SessionsRow is how fast SAs with inline sessions come and go, one at a time, in the data plane: everything that is done for an SA is in it. Rate counts
@@ -117,6 +119,8 @@ type SessionsRow struct {
 	RateTarget float64        `json:"rate_per_second_target"`
 	Repeated   int            `json:"repeated"`
 	Machine    report.Machine `json:"machine"`
+
+	made, ended, rate []float64
 }
 
 func (o *Options) inlineTable() table {
@@ -176,7 +180,7 @@ func inlineRow(rows []Row, rounds [][]round) InlineRow {
 	ratio := ratios(rounds[1], rounds[0], round.own)
 	return InlineRow{Row: rows[1], Own: inline.median, OwnMin: inline.min, OwnMax: inline.max,
 		CPU: rows[0].CyclesPerPacket, CPUOwn: cpu.median, CPUOwnMin: cpu.min, CPUOwnMax: cpu.max,
-		OwnRatio: ratio.median, OwnRatioMin: ratio.min, OwnRatioMax: ratio.max, OwnRatioTarget: inlineTarget}
+		OwnRatio: ratio.median, OwnRatioMin: ratio.min, OwnRatioMax: ratio.max, OwnRatioTarget: inlineTarget, own: inline.values, ownRatio: ratio.values}
 }
 
 // sessions makes and ends the SAs of a load some times over.
@@ -221,7 +225,8 @@ func (s *stand) sessions(l load) (row SessionsRow, err error) {
 	}
 	of := spreadOfValues(rate)
 	return SessionsRow{Table: tableInline, Direction: string(l.direction), Sessions: l.sas(), Made: spreadOfValues(made).median, Ended: spreadOfValues(ended).median,
-		Rate: of.median, RateMin: of.min, RateMax: of.max, RateTarget: sessionsTarget, Repeated: repeated, Machine: s.machine}, nil
+		Rate: of.median, RateMin: of.min, RateMax: of.max, RateTarget: sessionsTarget, Repeated: repeated, Machine: s.machine,
+		made: made, ended: ended, rate: rate}, nil
 }
 
 const inlineHeading = `

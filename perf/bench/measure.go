@@ -122,6 +122,7 @@ func quietCollector() func() {
 
 // spread is a figure over all windows.
 type spread struct {
+	values           []float64 // in their order
 	median, min, max float64
 }
 
@@ -143,9 +144,9 @@ func ratios(of, to []round, figure func(round) float64) spread {
 }
 
 func spreadOfValues(values []float64) spread {
-	slices.Sort(values)
-	n := len(values)
-	return spread{median: (values[(n-1)/2] + values[n/2]) / 2, min: values[0], max: values[n-1]}
+	sorted := slices.Sorted(slices.Values(values))
+	n := len(sorted)
+	return spread{values: values, median: (sorted[(n-1)/2] + sorted[n/2]) / 2, min: sorted[0], max: sorted[n-1]}
 }
 
 // Row is a line of the table and an object of the JSON array. Figures without a suffix are medians over the windows, but

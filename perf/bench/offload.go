@@ -18,6 +18,8 @@ type OffloadRow struct {
 	CPURatioMin    float64 `json:"cpu_crypto_ratio_min"`
 	CPURatioMax    float64 `json:"cpu_crypto_ratio_max"`
 	CPURatioTarget float64 `json:"cpu_crypto_ratio_target,omitempty"`
+
+	cpuRatio []float64
 }
 
 func (o *Options) offloadTable() table {
@@ -48,7 +50,7 @@ func (o *Options) offloadTable() table {
 
 func offloadRow(row Row, cpu, lookaside []round) OffloadRow {
 	ratio := ratios(lookaside, cpu, round.perPacket)
-	r := OffloadRow{Row: row, CPURatio: ratio.median, CPURatioMin: ratio.min, CPURatioMax: ratio.max}
+	r := OffloadRow{Row: row, CPURatio: ratio.median, CPURatioMin: ratio.min, CPURatioMax: ratio.max, cpuRatio: ratio.values}
 	if row.Size == largeSize {
 		r.CPURatioTarget = lookasideTarget
 	}

@@ -42,13 +42,54 @@ func (r Row) report() report.Row {
 	}}
 }
 
+// with adds figures to those of a row.
+func (r Row) with(more ...report.Figure) report.Row {
+	row := r.report()
+	row.Figures = append(row.Figures, more...)
+	return row
+}
+
+func (r TunnelsRow) report() report.Row {
+	return r.with(report.Figure{Name: "to one tunnel", Better: report.Lower, Target: target(r.ToOneTarget), Samples: r.toOne})
+}
+
+func (r WorkersRow) report() report.Row {
+	return r.with(report.Figure{Name: "to one worker's rate", Better: report.Higher, Target: target(r.SpeedupTarget), Samples: r.speedup})
+}
+
+func (r OffloadRow) report() report.Row {
+	return r.with(report.Figure{Name: "to cpu-crypto", Better: report.Lower, Target: target(r.CPURatioTarget), Samples: r.cpuRatio})
+}
+
+func (r InlineRow) report() report.Row {
+	return r.with(report.Figure{Name: "own share", Unit: unitCycles, Better: report.Lower, Samples: r.own},
+		report.Figure{Name: "own share to the CPU's", Better: report.Lower, Target: target(r.OwnRatioTarget), Samples: r.ownRatio})
+}
+
+func (r SessionsRow) report() report.Row {
+	perSecond := func(name string, goal float64, samples []float64) report.Figure {
+		return report.Figure{Name: name, Unit: "1/s", Better: report.Higher, Target: target(goal), Samples: samples}
+	}
+	return report.Row{Name: fmt.Sprintf("%s: %d sessions, %s", r.Table, r.Sessions, r.Direction),
+		Figures: []report.Figure{perSecond("made", 0, r.made), perSecond("ended", 0, r.ended), perSecond("made and ended", r.RateTarget, r.rate)}}
+}
+
 func (r FilterRow) report() report.Row {
 	cycles := func(name string, of func(filterRound) measured) report.Figure {
 		return report.Figure{Name: name, Unit: unitCycles, Better: report.Lower, Samples: samples(r.rounds, func(round filterRound) float64 { return of(round).perPacket() })}
 	}
 	return report.Row{Name: tablePolicies + ": " + r.Case, Figures: []report.Figure{
 		cycles("hit", func(f filterRound) measured { return f.hit }), cycles("miss", func(f filterRound) measured { return f.miss }),
-		cycles("hit of the flood", func(f filterRound) measured { return f.floodHit })}}
+		cycles("hit of the flood", func(f filterRound) measured { return f.floodHit }),
+		{Name: "hit, to the fewest filters", Better: report.Lower, Target: target(r.HitTarget), Samples: r.hitRatio},
+		{Name: fmt.Sprintf("miss, to %d filters", missBase), Better: report.Lower, Target: target(r.MissTarget), Samples: r.missRatio},
+		{Name: "flood's share of the hit rate", Better: report.Higher, Target: target(r.FloodTarget), Samples: r.floodShare}}}
+}
+
+func (r SwapRow) report() report.Row {
+	return report.Row{Name: tablePolicies + ": " + r.Case, Figures: []report.Figure{
+		{Name: "swap", Unit: "s", Better: report.Lower, Target: target(r.SecondsTarget), Samples: r.seconds},
+		{Name: "memory", Unit: "MiB", Better: report.Lower, Target: target(r.MemoryTarget), Samples: []float64{r.MemoryMB}}}}
 }
 
 func (r SoftRow) report() report.Row {

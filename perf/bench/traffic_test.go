@@ -204,11 +204,11 @@ func TestSpread(t *testing.T) {
 		rounds []round
 		want   spread
 	}{
-		{rounds(5), spread{5, 5, 5}},
-		{rounds(9, 1), spread{5, 1, 9}},
-		{rounds(3, 100, 1), spread{3, 1, 100}},
+		{rounds(5), spread{[]float64{5}, 5, 5, 5}},
+		{rounds(9, 1), spread{[]float64{9, 1}, 5, 1, 9}},
+		{rounds(3, 100, 1), spread{[]float64{3, 100, 1}, 3, 1, 100}},
 	} {
-		if got := spreadOf(c.rounds, round.perPacket); got != c.want {
+		if got := spreadOf(c.rounds, round.perPacket); !reflect.DeepEqual(got, c.want) {
 			t.Errorf("found %v, expected %v", got, c.want)
 		}
 	}

@@ -19,6 +19,8 @@ type TunnelsRow struct {
 	ToOneMax    float64 `json:"one_tunnel_ratio_max"`
 	ToOneTarget float64 `json:"one_tunnel_ratio_target,omitempty"` // in the row with the most tunnels
 	Lead        int     `json:"lead_windows"`                      // before each window, without a measurement
+
+	toOne []float64
 }
 
 const tunnelsSize = 64 // bytes of an inner packet
@@ -70,7 +72,7 @@ func (o *Options) measureTunnels(s *stand, loads []load) (list []TunnelsRow, err
 	const one = 1
 	for i, row := range rows {
 		ratio := ratios(rounds[i], rounds[one], round.perPacket)
-		t := TunnelsRow{Row: row, ToOne: ratio.median, ToOneMin: ratio.min, ToOneMax: ratio.max, Lead: tunnelsLead}
+		t := TunnelsRow{Row: row, ToOne: ratio.median, ToOneMin: ratio.min, ToOneMax: ratio.max, Lead: tunnelsLead, toOne: ratio.values}
 		if i == len(rows)-1 {
 			t.ToOneTarget = tunnelsTarget
 		}

@@ -19,6 +19,8 @@ type WorkersRow struct {
 	SpeedupTarget float64 `json:"one_worker_rate_ratio_target"`
 	FloorSpeedup  float64 `json:"floor_rate_ratio"`
 	Siblings      bool    `json:"siblings"` // the two CPUs share a physical core: nothing runs twice as fast on both
+
+	speedup []float64
 }
 
 func (o *Options) workersTable() table {
@@ -59,7 +61,7 @@ func (o *Options) workersTable() table {
 func workersRow(row Row, one, two []round, siblings bool) WorkersRow {
 	speedup, floor := ratios(one, two, round.perPacket), ratios(one, two, round.floor)
 	return WorkersRow{Row: row, Speedup: speedup.median, SpeedupMin: speedup.min, SpeedupMax: speedup.max, SpeedupTarget: workersTarget,
-		FloorSpeedup: floor.median, Siblings: siblings}
+		FloorSpeedup: floor.median, Siblings: siblings, speedup: speedup.values}
 }
 
 func coreSharing(siblings bool) string {
