@@ -18,7 +18,7 @@ func labCommand() *cobra.Command {
 		Args:  noMore,
 		RunE:  func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
-	command.AddCommand(demoCommand(), benchCommand(), negotiateCommand(), hostileCommand(), compareCommand())
+	command.AddCommand(demoCommand(), benchCommand(), negotiateCommand(), trafficCommand(), hostileCommand(), compareCommand())
 	return command
 }
 

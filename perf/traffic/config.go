@@ -51,6 +51,8 @@ type Tunnel struct {
 type SA struct {
 	SPI uint32
 	Key crypto.Secret // in the order of RFC 7296 section 2.17: cipher key, salt, integrity key
+	// Sequence is the last number that was sent by the SA before: a gateway drops what it has had.
+	Sequence uint64
 }
 
 // Rate is how fast a stream is to be. The zero value is as fast as the machine can.
@@ -244,6 +246,9 @@ func (t *Tunnel) validate() error {
 	for _, sa := range []*SA{&t.ToGateway, &t.FromGateway} {
 		if sa.SPI < 256 {
 			return fmt.Errorf("SPI %d, expected 256 or more (RFC 4303 section 2.1)", sa.SPI)
+		}
+		if sa.Sequence >= 1<<32-1 {
+			return fmt.Errorf("sequence number %d, expected less than 2^32 - 1", sa.Sequence)
 		}
 		if err := t.Suite.CheckKeymat(sa.Key); err != nil {
 			return err

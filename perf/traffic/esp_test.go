@@ -113,7 +113,7 @@ func keyOf(s crypto.Suite, name string) crypto.Secret {
 
 func testTunnel(s crypto.Suite, inner6, outer6, udp bool) Tunnel {
 	t := Tunnel{Name: "peer", Near: near4, Far: far4, Gateway: netip.MustParseAddr("192.0.2.9"), Peer: netip.MustParseAddr("192.0.2.2"), UDP: udp, Suite: s,
-		ToGateway: SA{0x1001, keyOf(s, "to")}, FromGateway: SA{0x2001, keyOf(s, "from")}}
+		ToGateway: SA{SPI: 0x1001, Key: keyOf(s, "to")}, FromGateway: SA{SPI: 0x2001, Key: keyOf(s, "from")}}
 	if inner6 {
 		t.Near, t.Far = near6, far6
 	}

@@ -40,6 +40,7 @@ func (quiet) Acquire(pipeline.Acquire)                      {}
 func (quiet) Group(pipeline.Group)                          {}
 func (quiet) Heard(netip.Addr)                              {}
 func (quiet) Echo(pipeline.Echo)                            {}
+func (quiet) Offload(pipeline.OffloadChange)                {}
 func (quiet) Moved(pipeline.CellID, uint32, netip.AddrPort) {}
 
 var (
@@ -104,7 +105,7 @@ func (g *planeOnPath) install(suites []string) error {
 		tunnel := testTunnel(suite, false, false, false)
 		tunnel.Name, tunnel.Far = fmt.Sprintf("peer-%d", i), netip.MustParsePrefix(fmt.Sprintf("10.2.%d.0/24", i))
 		tunnel.Gateway, tunnel.Peer = gatewayWAN.Addr(), peerWAN
-		tunnel.ToGateway.Key, tunnel.FromGateway = keyOf(suite, "to"+tunnel.Name), SA{uint32(0x5000 + i), keyOf(suite, "from"+tunnel.Name)}
+		tunnel.ToGateway.Key, tunnel.FromGateway = keyOf(suite, "to"+tunnel.Name), SA{SPI: uint32(0x5000 + i), Key: keyOf(suite, "from"+tunnel.Name)}
 		if tunnel.ToGateway.SPI, err = g.plane.AllocateSPI(); err != nil {
 			return err
 		}

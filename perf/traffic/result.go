@@ -21,6 +21,8 @@ type Result struct {
 	Findings    []string       `json:"findings,omitempty"` // what is behind the verdict, in words
 	Streams     []StreamResult `json:"streams"`
 	Ports       []PortResult   `json:"ports"` // protected, unprotected
+	// Sequence is the highest sequence number that an SA to the gateway has sent, 0 in clear.
+	Sequence uint64 `json:"sequence"`
 }
 
 // StreamResult is of one stream. Packets count at the clear side of the gateway, octets are of Ethernet frames in clear with their check sequence.

@@ -115,6 +115,7 @@ func (s *sas) add(t *Tunnel, number int, toGateway bool, to *C.struct_traffic_sa
 	to.session, to.gcm = session.Handle, session.GCM
 	to.cipher = ciphers[t.Suite.Encr]
 	to.spi_be, to.tunnel = C.uint32_t(bigEndian32(keys.SPI)), C.uint32_t(number)
+	to.sequence = C.uint64_t(keys.Sequence)
 	to.salt_length, to.iv_length = C.uint8_t(t.Suite.SaltLen()), C.uint8_t(t.Suite.IVLen())
 	to.icv_length, to.block = C.uint8_t(t.Suite.ICVLen()), C.uint8_t(t.Suite.BlockSize())
 	copyOctets(to.salt[:], keys.Key.Bytes()[t.Suite.KeyLen():][:t.Suite.SaltLen()])
@@ -170,6 +171,14 @@ func (s *sas) left() uint64 {
 		least = min(least, 1<<32-1-uint64(sa.sequence))
 	}
 	return least
+}
+
+// last is the highest number that an SA has sent.
+func (s *sas) last() (number uint64) {
+	for _, sa := range s.list() {
+		number = max(number, uint64(sa.sequence))
+	}
+	return number
 }
 
 func flag(on bool) C.uint8_t {

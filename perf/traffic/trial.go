@@ -113,6 +113,9 @@ func (t *Tester) Trial(ctx context.Context, load Load) (*Result, error) {
 		}
 		r.Ports = append(r.Ports, p)
 	}
+	if t.toGateway != nil {
+		r.Sequence = t.toGateway.last()
+	}
 	if r.Verdict == "" {
 		r.judge()
 	}

@@ -1,0 +1,245 @@
+package traffic
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"sallyport/appliance/api"
+	"sallyport/perf/lab"
+	"sallyport/perf/report"
+)
+
+// page is docs/TRAFFIC.md.
+func page(t *testing.T) string {
+	t.Helper()
+	text, err := os.ReadFile("../../docs/TRAFFIC.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// block is the text of the page's first fenced block that begins so.
+func block(t *testing.T, text, head string) string {
+	t.Helper()
+	_, rest, found := strings.Cut(text, "```"+head+"\n")
+	body, _, ended := strings.Cut(rest, "```")
+	if !found || !ended {
+		t.Fatalf("docs/TRAFFIC.md has no block %q", head)
+	}
+	return body
+}
+
+// shape is a report without its numbers and without how columns are padded.
+func shape(report string) string {
+	report = regexp.MustCompile(`[0-9]+(\.[0-9]+)?`).ReplaceAllString(report, "N")
+	return strings.TrimSpace(regexp.MustCompile(` +`).ReplaceAllString(report, " "))
+}
+
+const labLimit = 5 * time.Minute
+
+// The gateway of the page runs in a namespace, and the page's command in another, joined to both of its ports; it prints what the page shows.
+func TestPage(t *testing.T) {
+	text := page(t)
+	l, err := lab.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := l.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	program := filepath.Join(l.Dir, "sallyport")
+	if out, err := exec.Command("go", "build", "-o", program, "sallyport/cmd/sallyport").CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	gateway, err := l.Namespace("gateway")
+	if err != nil {
+		t.Fatal(err)
+	}
+	tester, err := l.Namespace("tester")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, link := range [][2]string{{"lan0", "eth1"}, {"wan0", "eth2"}} {
+		if err := lab.Wire(t.Context(), gateway, link[0], tester, link[1], 1500); err != nil {
+			t.Fatal(err)
+		}
+		for _, end := range []struct {
+			in   *lab.Namespace
+			name string
+		}{{gateway, link[0]}, {tester, link[1]}} {
+			if err := end.in.Mute(end.name); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	configuration := fmt.Sprintf("%scontrol: {socket: %s/gw.sock}\nstate_dir: %s/state\n", block(t, text, "yaml gw.yaml"), l.Dir, l.Dir)
+	if err := os.WriteFile(filepath.Join(l.Dir, "gw.yaml"), []byte(configuration), 0o600); err != nil {
+		t.Fatal(err)
+	}
+
+	sample := block(t, text, "console")
+	command, printed, _ := strings.Cut(strings.TrimPrefix(sample, "$ sallyport "), "\n")
+	run := func(more ...string) (string, error) {
+		return tester.Run(t.Context(), append(append([]string{program}, strings.Fields(command)...), more...)...)
+	}
+	// A target that is not there is said to be down.
+	if out, err := run(); err == nil || !strings.Contains(out, "verdict: down") {
+		t.Errorf("without a gateway: %v\n%s", err, out)
+	}
+
+	process, err := gateway.Start(lab.Command{Name: "gateway", Args: []string{program, "run", "-c", "gw.yaml", "--lab"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := api.NewClient(filepath.Join(l.Dir, "gw.sock"))
+	err = lab.Until(t.Context(), nil, "the gateway to answer", labLimit, func() (bool, error) {
+		return client.Get(t.Context(), api.PathVersion, nil, nil) == nil, process.Alive()
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(l.Dir, "out.json")
+	out, err := run("--json", file)
+	if err != nil {
+		log, _ := os.ReadFile(process.LogPath)
+		t.Fatalf("%v\n%s\n%s", err, out, log)
+	}
+	t.Log(out)
+	checkReport(t, file)
+	if want, got := shape(quietly(printed)), shape(quietly(out)); want != got {
+		t.Errorf("docs/TRAFFIC.md shows\n%s\nand the command prints\n%s", want, got)
+	}
+
+	// An interrupted run has a result too.
+	began := time.Now()
+	started, err := tester.Start(lab.Command{Name: "interrupted", Args: append(append([]string{program}, strings.Fields(command)...), "--time", "1h", "--sequence", "100000", "--json", file)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = lab.Until(t.Context(), nil, "a line of progress", labLimit, func() (bool, error) {
+		text, err := os.ReadFile(started.LogPath)
+		return strings.Contains(string(text), " received, "), err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	started.Signal(syscall.SIGINT)
+	if err := started.Wait(t.Context()); err == nil {
+		t.Error("an interrupted run ended with exit code 0")
+	}
+	r, err := report.Read(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !r.Interrupted || time.Since(began) > time.Hour || len(r.Rows) != 4 {
+		t.Errorf("interrupted %v, %d rows", r.Interrupted, len(r.Rows))
+	}
+}
+
+// quietly leaves out what a busy machine may have lost, and who asked whom by ARP.
+func quietly(printed string) string {
+	var lines []string
+	for line := range strings.Lines(printed) {
+		if !strings.Contains(line, "beside them") && !strings.Contains(line, "this machine was late") && !strings.Contains(line, "own port lost") {
+			lines = append(lines, line)
+		}
+	}
+	return strings.Join(lines, "")
+}
+
+// checkReport has packets of both directions, and no more received than sent.
+func checkReport(t *testing.T, file string) {
+	t.Helper()
+	r, err := report.Read(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !r.Verdict.Good || r.Tool != "traffic" || len(r.Rows) != 4 {
+		t.Errorf("verdict %+v of %s, %d rows", r.Verdict, r.Tool, len(r.Rows))
+	}
+	for _, row := range r.Rows[:2] {
+		detail, _ := row.Detail.(map[string]any)
+		sent, _ := detail["sent"].(float64)
+		received, _ := detail["received"].(float64)
+		lost, _ := detail["lost"].(float64)
+		if received == 0 || sent != received+lost || sent > 1000 {
+			t.Errorf("%s: sent %v, received %v, lost %v", row.Name, sent, received, lost)
+		}
+	}
+}
+
+// The page has every counter and every verdict.
+func TestPageNamesAll(t *testing.T) {
+	text := page(t)
+	var p PortResult
+	for _, c := range p.counters() {
+		if !strings.Contains(text, "`"+c.name+"`") {
+			t.Errorf("docs/TRAFFIC.md does not explain the counter %s", c.name)
+		}
+	}
+	for _, v := range []Verdict{Down, Silent, Leaks, Reflects, Mangles, OtherAddress, Unreadable, Nothing, Forwards} {
+		if !strings.Contains(text, "| `"+string(v)+"` |") {
+			t.Errorf("docs/TRAFFIC.md does not explain the verdict %s", v)
+		}
+	}
+}
+
+// What the command cannot do is refused with what was expected.
+func TestOptions(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "gw.yaml")
+	whole := block(t, page(t), "yaml gw.yaml")
+	write := func(text string) {
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, c := range []struct {
+		says   string
+		change func(*Options, *string)
+	}{
+		{`rate "fast"`, func(o *Options, _ *string) { o.Rate = "fast" }},
+		{`rate "-1pps"`, func(o *Options, _ *string) { o.Rate = "-1pps" }},
+		{`size "x"`, func(o *Options, _ *string) { o.Sizes = "x" }},
+		{`clear "10.1.0.0/24": expected two prefixes`, func(o *Options, _ *string) { o.Clear = []string{"10.1.0.0/24"} }},
+		{"invalid MAC address", func(o *Options, _ *string) { o.ProtectedMAC = "here" }},
+		{`direction "up"`, func(o *Options, _ *string) { o.Directions = []string{"up"} }},
+		{`device "eth1" is of no known kind`, func(o *Options, _ *string) { o.Protected = "eth1" }},
+		{"at most 1464", func(o *Options, _ *string) { o.Sizes = "imix" }},
+		{"expected sequence numbers of 32 bits", func(_ *Options, text *string) {
+			*text = strings.Replace(*text, "algorithm: aes128gcm16\n", "algorithm: aes128gcm16\n    esn: true\n", 1)
+		}},
+		{"gw.yaml", func(_ *Options, text *string) { *text = "name: [" }},
+	} {
+		o, text := Options{Gateway: file, Protected: "net_null", Unprotected: "net_null"}, whole
+		c.change(&o, &text)
+		write(text)
+		err := Main(context.Background(), o)
+		if err == nil || !strings.Contains(err.Error(), c.says) {
+			t.Errorf("%v, want %q", err, c.says)
+		}
+	}
+}
+
+func TestParseRate(t *testing.T) {
+	for text, want := range map[string]Rate{"max": {}, "1000": {Packets: 1000}, "10kpps": {Packets: 10000}, "1.5Mpps": {Packets: 1.5e6}, "100Mbps": {Bits: 1e8}, "2Gbps": {Bits: 2e9}, "800bps": {Bits: 800}} {
+		if got, err := ParseRate(text); err != nil || got != want {
+			t.Errorf("%s: %+v, %v; want %+v", text, got, err, want)
+		}
+	}
+	for _, text := range []string{"", "0", "pps", "NaN", "Inf", "1e20", "-5kpps", "10 kpps"} {
+		if got, err := ParseRate(text); err == nil {
+			t.Errorf("%q: %+v, want an error", text, got)
+		}
+	}
+}

@@ -1,0 +1,198 @@
+package traffic
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"sallyport/perf/report"
+	"sallyport/pmd/eal"
+	"sallyport/pmd/ethdev"
+)
+
+// Options are those of the command. The zero value of each has a default but for the gateway and the devices.
+type Options struct {
+	Gateway                string // its configuration
+	Protected, Unprotected string // devices
+	// ProtectedMAC and UnprotectedMAC are the gateway's, for one that answers neither ARP nor ND.
+	ProtectedMAC, UnprotectedMAC string
+	Clear                        []string // pairs of prefixes, NEAR=FAR, in place of the gateway's SAs
+	Directions                   []string // outbound, inbound; none: both
+	Flows                        int
+	Sizes                        string
+	Order                        string
+	Exponent                     float64
+	Rate                         string
+	Burst                        int
+	Duration                     time.Duration
+	Sequence                     uint64 // the last number that SAs to the gateway have sent
+	Cores                        []int
+	Sleep                        bool
+	HugePages                    string
+	Quick                        bool
+	JSON                         string    // file for the report
+	Command                      []string  // as it was given, for the report
+	Out, Progress                io.Writer // nil: standard output and nowhere
+}
+
+// ErrVerdict says that the target does not forward as it should.
+var ErrVerdict = errors.New("traffic: the target does not forward as it should")
+
+// ErrInterrupted says that what was measured is a part.
+var ErrInterrupted = errors.New("traffic: interrupted")
+
+const memoryMB = 256
+
+func (o Options) withDefaults() Options {
+	duration, rate := 10*time.Second, "10kpps"
+	if o.Quick {
+		duration, rate = time.Second, "1kpps"
+	}
+	o.Sizes, o.Rate, o.Duration = cmp.Or(o.Sizes, "512"), cmp.Or(o.Rate, rate), cmp.Or(o.Duration, duration)
+	o.HugePages = cmp.Or(o.HugePages, eal.HugePagesAuto)
+	if len(o.Directions) == 0 {
+		o.Directions = []string{string(Outbound), string(Inbound)}
+	}
+	if o.Out == nil {
+		o.Out = os.Stdout
+	}
+	if o.Progress == nil {
+		o.Progress = io.Discard
+	}
+	return o
+}
+
+// config is what the options ask for.
+func (o *Options) config() (Config, error) {
+	var errs []error
+	var clear []Tunnel
+	for _, text := range o.Clear {
+		near, far, _ := strings.Cut(text, "=")
+		t := Tunnel{Name: text}
+		var nearErr, farErr error
+		t.Near, nearErr = netip.ParsePrefix(near)
+		t.Far, farErr = netip.ParsePrefix(far)
+		if nearErr != nil || farErr != nil {
+			errs = append(errs, fmt.Errorf("clear %q: expected two prefixes such as 10.1.0.0/24=10.2.0.0/24", text))
+		}
+		clear = append(clear, t)
+	}
+	c, err := mirror(o.Gateway, clear)
+	if err != nil {
+		return c, errors.Join(append(errs, err)...)
+	}
+	c.Duration, c.Cores, c.Sleep = o.Duration, o.Cores, o.Sleep
+	c.Protected.Device, c.Unprotected.Device = o.Protected, o.Unprotected
+	for i, text := range []string{o.ProtectedMAC, o.UnprotectedMAC} {
+		if text == "" {
+			continue
+		}
+		mac, err := net.ParseMAC(text)
+		errs = append(errs, err)
+		c.ports()[i].MAC = mac
+	}
+	for i := range c.Tunnels {
+		c.Tunnels[i].ToGateway.Sequence = o.Sequence
+	}
+	rate, err := ParseRate(o.Rate)
+	errs = append(errs, err)
+	sizes, err := ParseSizes(o.Sizes, c.Protected.MTU)
+	errs = append(errs, err)
+	for _, d := range o.Directions {
+		c.Streams = append(c.Streams, Stream{Direction: Direction(d), Flows: o.Flows, Sizes: sizes, Order: Order{OrderKind(o.Order), o.Exponent}, Rate: rate, Burst: o.Burst})
+	}
+	return c, errors.Join(errs...)
+}
+
+// ParseRate reads packets a second ("10000", "1.5Mpps"), bits a second ("100Mbps"), or "max".
+func ParseRate(text string) (Rate, error) {
+	if text == "max" {
+		return Rate{}, nil
+	}
+	number, bits := strings.CutSuffix(text, "bps")
+	if !bits {
+		number = strings.TrimSuffix(text, "pps")
+	}
+	scale := 1.0
+	for suffix, by := range map[string]float64{"k": 1e3, "M": 1e6, "G": 1e9} {
+		if rest, found := strings.CutSuffix(number, suffix); found {
+			number, scale = rest, by
+			break
+		}
+	}
+	rate, err := strconv.ParseFloat(number, 64)
+	if rate *= scale; err != nil || !(rate > 0) || rate > 1e15 {
+		return Rate{}, fmt.Errorf("rate %q: expected packets a second (10kpps, 1.5Mpps), bits a second (100Mbps), or max", text)
+	}
+	if bits {
+		return Rate{Bits: rate}, nil
+	}
+	return Rate{Packets: rate}, nil
+}
+
+// cpus are those of the loops, for the report: the first one where the kernel chooses.
+func (o *Options) cpus() []int {
+	if len(o.Cores) == 0 {
+		return []int{0}
+	}
+	return o.Cores
+}
+
+// Main does what the command does: it starts DPDK, runs a trial, prints and writes the report. A target that does not forward as it should is ErrVerdict.
+func Main(ctx context.Context, o Options) (err error) {
+	o = o.withDefaults()
+	started := time.Now()
+	c, err := o.config()
+	if err != nil {
+		return err
+	}
+	c.defaults()
+	if err := c.validate(); err != nil {
+		return fmt.Errorf("traffic: %w", err)
+	}
+	var allow []string
+	for _, p := range c.ports() {
+		if address, err := ethdev.ParseDevice(p.Device); err == nil && address != "" {
+			allow = append(allow, address)
+		}
+	}
+	log := slog.New(slog.NewTextHandler(o.Progress, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	environment, err := eal.Start(eal.Config{HugePages: o.HugePages, MemoryMB: memoryMB, AllowPCI: allow}, log)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, environment.Stop()) }()
+	c.Progress = func(p Progress) {
+		fmt.Fprintf(o.Progress, "%d packets sent, %d received, %s left\n", p.Sent, p.Received, p.Left.Round(time.Second))
+	}
+	o.printHeading(&c)
+	r, err := Run(ctx, c)
+	if err != nil {
+		return err
+	}
+	o.print(r)
+	machine, err := report.Describe(eal.Version(), o.cpus())
+	if err != nil {
+		return err
+	}
+	machine.HugePages = environment.HugePages
+	if err := o.report(r, machine, started).WriteJSON(o.JSON); err != nil {
+		return err
+	}
+	switch {
+	case !r.Verdict.Forwarded():
+		return fmt.Errorf("%w: %s", ErrVerdict, r.Verdict)
+	case r.Interrupted:
+		return ErrInterrupted
+	}
+	return nil
+}
