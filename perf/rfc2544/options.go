@@ -52,7 +52,7 @@ func tunnels(n int) string {
 // Options says what Run measures. The zero value is throughput without loss and latency.
 type Options struct {
 	Benchmarks  []string      // none: throughput and latency
-	Limits      Limits        // Min 0 is 100 frames/s; there is no default of Max
+	Limits      Limits        // Min 0 is 100 frames/s, Max 0 the most that can be offered
 	Trial       time.Duration // of those that decide; 0 is 2 s, which is for a look: RFC 2544 has 60 s
 	Initial     time.Duration // of the first ones; 0 is Trial
 	Width       float64       // how far apart the bounds of the throughput may be, as a share; 0 is 0.5 %
@@ -143,8 +143,8 @@ func (o *Options) validate() error {
 	for _, fraction := range o.Fractions {
 		share("a fraction of the throughput", fraction, 0.001, 1)
 	}
-	if !(o.Limits.Min >= 1 && o.Limits.Max > o.Limits.Min) || math.IsInf(o.Limits.Max, 0) {
-		wrong("rates of %g to %g frames/s: expected at least 1, and a highest rate above the least", o.Limits.Min, o.Limits.Max)
+	if low, high := o.Limits.Min, o.Limits.Max; !(low >= 1 && (high == 0 || high > low)) || math.IsInf(high, 0) {
+		wrong("rates of %g to %g frames/s: expected at least 1, and a highest rate above the least", low, high)
 	}
 	for _, d := range []struct {
 		what               string

@@ -33,17 +33,17 @@ func (o *outcome) rows(s *suite) (rows []report.Row) {
 		rows = append(rows, l.row(o.Case))
 	}
 	for _, l := range o.loss {
-		rows = append(rows, report.Row{Name: fmt.Sprintf("%s, loss at %.0f %% of the highest rate", o.Case, 100*l.Wished/s.Limits.Max), Figures: []report.Figure{
+		rows = append(rows, report.Row{Name: fmt.Sprintf("%s, loss at %.0f %% of the highest rate", o.Case, 100*l.Wished/o.limits.Max), Figures: []report.Figure{
 			{Name: "offered", Unit: "Mpps", Samples: []float64{l.Rate / 1e6}}, {Name: "lost", Unit: "%", Better: report.Lower, Samples: []float64{100 * l.Share}}}})
 	}
 	if b := o.bursts; b != nil && (b.Unlimited || len(b.Frames) > 0) {
-		row := report.Row{Name: fmt.Sprintf("%s, back-to-back at %.3g Mpps", o.Case, b.Rate/1e6)}
+		row := report.Row{Name: o.Case.String() + ", back-to-back"}
 		if b.Unlimited {
 			row.Note = fmt.Sprintf("no burst of up to %v is lost: the target keeps up", longestBurst)
 		} else {
-			row.Figures = []report.Figure{{Name: "longest burst", Unit: "frames", Better: report.Higher, Samples: b.Frames}}
+			row.Figures = []report.Figure{{Name: "rate", Unit: "Mpps", Samples: []float64{b.Rate / 1e6}}, {Name: "longest burst", Unit: "frames", Better: report.Higher, Samples: b.Frames}}
 			if len(o.throughput) > 0 { // without which the buffer is not known
-				row.Figures = append(row.Figures, report.Figure{Name: "buffer", Unit: "us", Samples: []float64{b.Buffer(o.rate(s)).Seconds() * 1e6}})
+				row.Figures = append(row.Figures, report.Figure{Name: "buffer", Unit: "us", Samples: []float64{b.Buffer(o.rate()).Seconds() * 1e6}})
 			}
 		}
 		rows = append(rows, row)

@@ -114,7 +114,7 @@ func (s *search) find(ctx context.Context, g Goal) error {
 // each time, since the first guess is mostly a good one; where they are near it halves what is between them.
 func (s *search) next(lowBefore, highBefore float64, tried map[float64]bool) (load float64, more bool) {
 	low, high := s.bounds(s.goal)
-	least, most := s.limits.Min, s.limits.Max
+	least, most := s.limits.Min, max(s.limits.Min, s.limits.Max)
 	switch {
 	case high == 0 && low >= most, low == 0 && high != 0 && high <= least: // nothing is beyond
 		return 0, false

@@ -15,6 +15,8 @@ import (
 type Bed interface {
 	Measurer
 	io.Closer
+	// Most is how many frames a second it can offer.
+	Most() float64
 }
 
 // Run measures each case in a bed of its own and adds what it has found to the report, in rows and plots, with a verdict. When ctx ends the report has what there was by then, and says
@@ -70,6 +72,7 @@ type suite struct {
 // outcome is what there is of a case.
 type outcome struct {
 	Case
+	limits     Limits
 	throughput [][]GoalResult // by search
 	latency    []Latency
 	loss       []LossRate
@@ -86,7 +89,10 @@ func (s *suite) measure(ctx context.Context, at int, c Case, open func(context.C
 	if err != nil {
 		return fmt.Errorf("rfc2544: %s: %w", c, err)
 	}
-	out := outcome{Case: c}
+	out := outcome{Case: c, limits: s.Limits}
+	if out.limits.Max == 0 {
+		out.limits.Max = bed.Most()
+	}
 	defer func() {
 		err = errors.Join(err, bed.Close())
 		s.add(&out, err == nil)
@@ -116,25 +122,25 @@ func (s *suite) bench(ctx context.Context, r *runner, bed Bed, bench string, out
 	switch bench {
 	case benchThroughput:
 		for range s.Repeat {
-			results, err := r.search(ctx, s.goals(), s.Limits)
+			results, err := r.search(ctx, s.goals(), out.limits)
 			if out.throughput = append(out.throughput, results); err != nil {
 				return err
 			}
 		}
 	case benchLatency:
-		out.latency, err = r.measureLatency(ctx, out.rate(s), s.Fractions, s.Latencies, s.Trial)
+		out.latency, err = r.measureLatency(ctx, out.rate(), s.Fractions, s.Latencies, s.Trial)
 	case benchLossRate:
-		out.loss, err = r.measureLossRate(ctx, s.Limits.Max, s.Trial)
+		out.loss, err = r.measureLossRate(ctx, out.limits.Max, s.Trial)
 	case benchBursts:
 		var b Bursts
-		b, err = r.measureBursts(ctx, s.Limits.Max, s.Bursts)
+		b, err = r.measureBursts(ctx, out.limits.Max, s.Bursts)
 		out.bursts = &b
 	case benchReconf:
 		of, can := bed.(Reconfigurer)
 		if !can {
 			return errors.New("rfc2544: expected a target whose tunnels can be changed under load, found one that cannot")
 		}
-		out.reconf, err = r.measureReconf(ctx, of, reconfLoad*out.rate(s), s.Trial)
+		out.reconf, err = r.measureReconf(ctx, of, reconfLoad*out.rate(), s.Trial)
 	}
 	return err
 }
@@ -143,9 +149,9 @@ func (s *suite) bench(ctx context.Context, r *runner, bed Bed, bench string, out
 const reconfLoad = 0.9
 
 // rate is the throughput that the other benchmarks refer to: the median of the strictest goal's, or the highest load where none was searched for.
-func (o *outcome) rate(s *suite) float64 {
+func (o *outcome) rate() float64 {
 	if len(o.throughput) == 0 {
-		return s.Limits.Max
+		return o.limits.Max
 	}
 	var lower []float64
 	for _, search := range o.throughput {
@@ -153,7 +159,7 @@ func (o *outcome) rate(s *suite) float64 {
 	}
 	rate := report.Figure{Samples: lower}.Median()
 	if rate == 0 { // not even the least load passed without loss
-		return s.Limits.Min
+		return o.limits.Min
 	}
 	return rate
 }

@@ -27,6 +27,18 @@ type bed struct {
 	directions int
 }
 
+// anyRate is one that no machine can make: a tester refuses it with what it can.
+const anyRate = 1e12
+
+// Most implements rfc2544.Bed.
+func (b *bed) Most() float64 {
+	_, err := b.tester.Trial(context.Background(), traffic.Load{Duration: time.Millisecond, Rate: traffic.Rate{Packets: anyRate / float64(b.directions)}})
+	if most := (*traffic.TooMuch)(nil); errors.As(err, &most) {
+		return most.Most
+	}
+	return anyRate
+}
+
 func (b *bed) Close() error { return b.tester.Close() }
 
 // Trial implements rfc2544.Measurer.
