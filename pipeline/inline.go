@@ -122,23 +122,15 @@ func (d *Dataplane) inlinePort(sa *association, place Place) (uint16, error) {
 	if err := noInline(sa); err != nil {
 		return 0, err
 	}
-	hop, ok := nextHop(d.routesToPeers(), sa.child.Remote.Addr())
-	if !ok {
+	toward := d.portToward(sa.child.Remote.Addr())
+	if toward == noPort {
 		return 0, errors.New("no route to the peer says which port")
 	}
-	port := uint16(d.cfg.Ports[hop.Port].Port)
+	port := uint16(toward)
 	if d.lostPorts[port] != nil {
 		return 0, errors.New("the NIC has stopped doing ESP")
 	}
 	return port, nil
-}
-
-// routesToPeers are those in force. SAs with keys of the operator's are there before the first policy is, whose routes then count.
-func (d *Dataplane) routesToPeers() []hop {
-	if d.policy.spd == nil && d.prepared != nil {
-		return d.prepared.next.routes
-	}
-	return d.policy.routes
 }
 
 // noInline says why an SA can have no session of a port of either kind.

@@ -20,6 +20,7 @@ type card struct {
 	r        *rig
 	protocol bool                    // its sessions are of inline protocol
 	refuse   error                   // what Open answers
+	bare     func(port uint16) bool  // ports that are no such card, nil: none
 	leave    func(frame []byte) bool // leaves received packets as they are
 	tamper   func(m unsafe.Pointer)  // after it has received a packet, whatever that is
 	sessions map[int]*cardSession
@@ -40,11 +41,14 @@ type cardSession struct {
 	in       *referenceIn
 }
 
-func (c *card) Offers(uint16) bool { return true }
+func (c *card) Offers(port uint16) bool { return c.bare == nil || !c.bare(port) }
 
 func (c *card) Open(port uint16, sa *InlineSA) (InlineSession, error) {
 	if c.refuse != nil {
 		return InlineSession{}, c.refuse
+	}
+	if !c.Offers(port) {
+		return InlineSession{}, errors.New("the port has no inline IPsec")
 	}
 	if c.sessions == nil {
 		c.sessions = map[int]*cardSession{}
@@ -139,14 +143,14 @@ func espAt(frame []byte) (at, end int) {
 	return at, end
 }
 
-// receive is a packet as the card hands it over.
-func (c *card) receive(m unsafe.Pointer) unsafe.Pointer {
+// receive is a packet as the card hands it over that a port has.
+func (c *card) receive(port uint16, m unsafe.Pointer) unsafe.Pointer {
 	if c == nil {
 		return m
 	}
 	frame := mbuf.Bytes(m)
 	if at, end := espAt(frame); at != 0 && (c.leave == nil || !c.leave(frame)) {
-		if s := c.session(false, binary.BigEndian.Uint32(frame[at:])); s != nil {
+		if s := c.session(false, binary.BigEndian.Uint32(frame[at:])); s != nil && s.port == port {
 			m = c.open(s, m, frame, at, end)
 		}
 	}
@@ -211,8 +215,8 @@ func (c *card) replace(m unsafe.Pointer, frame []byte, userdata uint64) unsafe.P
 	return made
 }
 
-// send is a packet as it is on the wire.
-func (c *card) send(m unsafe.Pointer, frame []byte) []byte {
+// send is a packet as it is on the wire of a port.
+func (c *card) send(port uint16, m unsafe.Pointer, frame []byte) []byte {
 	l2 := 0
 	if c != nil {
 		l2 = leftToNIC(m)
@@ -226,8 +230,8 @@ func (c *card) send(m unsafe.Pointer, frame []byte) []byte {
 	}
 	if at, _ := espAt(frame); at == 0 {
 		s := c.session(true, 0)
-		if s == nil || !s.protocol {
-			c.r.t.Fatalf("% x is left to a card that has no session of inline protocol", frame)
+		if s == nil || !s.protocol || s.port != port {
+			c.r.t.Fatalf("% x is left to a card that has no session of inline protocol for it", frame)
 		}
 		s.out.sequence++
 		outer := s.out.wrap(frame[l2:], s.out.sequence, 0)
@@ -236,11 +240,11 @@ func (c *card) send(m unsafe.Pointer, frame []byte) []byte {
 	at, end := espAt(frame)
 	s := c.session(true, binary.BigEndian.Uint32(frame[max(at, 0):]))
 	for i := 0; s == nil && i < len(c.past); i++ {
-		if was := c.past[i]; was.outbound && !was.protocol && was.sa.SPI == binary.BigEndian.Uint32(frame[max(at, 0):]) {
+		if was := c.past[i]; was.outbound && !was.protocol && was.port == port && was.sa.SPI == binary.BigEndian.Uint32(frame[max(at, 0):]) {
 			s = was
 		}
 	}
-	if at == 0 || s == nil {
+	if at == 0 || s == nil || s.port != port {
 		c.r.t.Fatalf("% x is left to a card that has no session for it", frame)
 	}
 	suite := s.sa.Suite

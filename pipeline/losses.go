@@ -170,18 +170,31 @@ func (d *Dataplane) fleeInbound(sa *inboundSA) bool {
 // flee moves an SA off a device that is lost: to where the operator wants it, or by the order. Where nobody else can go on with it IKE is asked for another,
 // and it carries nothing until then: flee reports false.
 func (d *Dataplane) flee(sa *association, outbound bool, relocate func(Place) error) bool {
+	err := d.relocateAnew(sa, outbound, relocate)
+	if err == nil || errors.Is(err, errMoving) { // it looks again when it has come to rest
+		return true
+	}
+	sa.inline.refused = fmt.Sprintf("blocked: %v", err)
+	d.askForNext(sa, outbound)
+	return false
+}
+
+// relocateAnew moves an SA to where the operator wants it, or where that cannot be by the order.
+func (d *Dataplane) relocateAnew(sa *association, outbound bool, relocate func(Place) error) error {
 	wish := d.sad.placeOf(sa.child.Cell, outbound)
 	err := relocate(wish)
 	if err != nil && wish != PlaceAuto && !errors.Is(err, errMoving) {
 		err = relocate(PlaceAuto)
 	}
-	if err == nil || errors.Is(err, errMoving) { // it looks again when it has come to rest
-		return true
+	return err
+}
+
+// askForNext has IKE asked, once, for the SA that comes after this one.
+func (d *Dataplane) askForNext(sa *association, outbound bool) {
+	if sa.soft {
+		return
 	}
-	if sa.inline.refused = fmt.Sprintf("blocked: %v", err); !sa.soft {
-		sa.soft = true
-		cell, spi := sa.child.Cell, sa.child.SPI
-		d.sad.lost = append(d.sad.lost, func(h Handler) { h.Expire(cell, spi, outbound, false) })
-	}
-	return false
+	sa.soft = true
+	cell, spi := sa.child.Cell, sa.child.SPI
+	d.sad.lost = append(d.sad.lost, func(h Handler) { h.Expire(cell, spi, outbound, false) })
 }

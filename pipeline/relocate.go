@@ -261,6 +261,9 @@ func (d *Dataplane) replaceInbound(sa *inboundSA, next association, place Place)
 	if why != nil && place.inline() {
 		return errors.Join(why, d.freeHalf(&next))
 	}
+	if why != nil && !sa.inline.marks && d.isThere(&sa.association, &next, false) {
+		return d.freeHalf(&next)
+	}
 	r := relocation{in: sa, formerIn: sa.c}
 	next.child = sa.child // its peer may have moved since
 	next.child.Keymat = sa.key
@@ -381,7 +384,7 @@ func (d *Dataplane) settleMove(r *relocation, older bool) bool {
 	return true
 }
 
-// lookAgain moves an SA on that has come to where it cannot stay: the device is lost meanwhile, or no NIC opens its packets after all.
+// lookAgain moves an SA on that has come to where it cannot stay: the device is lost meanwhile, no NIC opens its packets after all, or another port leads to the peer.
 func (d *Dataplane) lookAgain(r *relocation) {
 	switch {
 	case r.out != nil && d.onLost(&r.out.association):
@@ -394,6 +397,10 @@ func (d *Dataplane) lookAgain(r *relocation) {
 			_ = d.replaceInbound(r.in, next, PlaceCPU)
 			r.in.inline.refused = refused
 		}
+	case r.out != nil:
+		d.rerouteOutbound(r.out)
+	default:
+		d.rerouteInbound(r.in)
 	}
 }
 

@@ -102,10 +102,14 @@ func (r *rig) watch(far *referenceIn) *seenOnWire {
 	return &seenOnWire{r: r, far: far, numbers: map[uint32]bool{}, inside: map[int]bool{}}
 }
 
-// look takes what has left: each is ESP, authentic, and has a number that none before it had.
-func (s *seenOnWire) look() {
+// look takes what has left by the wan: each is ESP, authentic, and has a number that none before it had. It returns how many these are.
+func (s *seenOnWire) look() int { s.r.t.Helper(); return s.lookAt(wan) }
+
+// lookAt is the same for a port.
+func (s *seenOnWire) lookAt(port int) int {
 	s.r.t.Helper()
-	for _, frame := range s.r.packets(wan) {
+	frames := s.r.packets(port)
+	for _, frame := range frames {
 		ip := ipv4(frame[etherHeaderLen:])
 		if ip.protocol() != protocolESP {
 			s.r.t.Fatalf("in clear: % x", frame)
@@ -123,6 +127,7 @@ func (s *seenOnWire) look() {
 		s.highest = max(s.highest, number)
 		s.inside[int(binary.BigEndian.Uint32(payload[ipv4HeaderLen:]))] = true
 	}
+	return len(frames)
 }
 
 // jumped is how often numbers jump on the way: to whoever counts by himself, and from a crypto device that does, since workers that do not know of the move yet give it packets.

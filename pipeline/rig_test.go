@@ -473,7 +473,7 @@ func (r *rig) enqueueWire(worker, port int, frames ...[]byte) {
 		r.t.Fatal(err)
 	}
 	for i, m := range mbufs {
-		mbufs[i] = r.options.card.receive(m)
+		mbufs[i] = r.options.card.receive(uint16(r.wire(port).port), m)
 	}
 	if n := r.wire(port).rx[worker].EnqueueBurst(mbufs); n != len(mbufs) {
 		r.t.Fatalf("receive ring took %d of %d frames", n, len(mbufs))
@@ -520,7 +520,9 @@ func (r *rig) serveAll() (n int) {
 func (r *rig) sent(port int) [][]byte {
 	var frames [][]byte
 	for _, q := range r.wire(port).tx {
-		frames = append(frames, drainThrough(q, r.options.card.send)...)
+		frames = append(frames, drainThrough(q, func(m unsafe.Pointer, frame []byte) []byte {
+			return r.options.card.send(uint16(r.wire(port).port), m, frame)
+		})...)
 	}
 	if r.options.vlans != [2]uint16{} {
 		return r.untagged(port, frames)

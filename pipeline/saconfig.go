@@ -127,6 +127,7 @@ func (d *Dataplane) newSessions(sa *association, encrypt bool) (err error) {
 	if child.movable() {
 		sa.key = child.Keymat.Clone()
 	}
+	sa.toward = d.portToward(child.Remote.Addr())
 	d.openInline(sa, encrypt, place, child.FirstSequence)
 	return nil
 }

@@ -31,7 +31,7 @@ type sad struct {
 	dummies  dummies
 	moving   []relocation        // SAs whose work has moved, until their former halves are free
 	places   map[CellID][2]Place // inbound and outbound: where operators want the work done
-	lost     []event             // to tell of SAs whose NIC is gone
+	lost     []event             // to tell of SAs that have to be others, and of devices that are gone
 }
 
 // association is what both directions have.
@@ -43,6 +43,7 @@ type association struct {
 	ah      *cryptodev.Session // of the AH around the ESP of a bundle
 	soft    bool               // Handler.Expire was called
 	inline  inlineSession      // of a port, beside session
+	toward  int                // DPDK id of the port that led to the peer when that was last looked at, noPort for none
 }
 
 type inboundSA struct {
@@ -451,6 +452,9 @@ func (d *Dataplane) routeSAs() {
 	for _, sa := range d.sad.outbound {
 		d.routeSA(sa)
 	}
+	for _, sa := range d.sad.inbound {
+		d.rerouteInbound(sa)
+	}
 }
 
 func (d *Dataplane) routeSA(sa *outboundSA) {
@@ -463,6 +467,7 @@ func (d *Dataplane) routeSA(sa *outboundSA) {
 	}
 	sa.adjacency = i
 	C.sp_sa_out_set_adjacency(sa.c, C.uint16_t(i))
+	d.rerouteOutbound(sa)
 }
 
 func flag(on bool) C.uint8_t {
