@@ -49,7 +49,7 @@ func usesPorts(order []string) bool {
 // offloadOf is the plan of an SA and why not a better one.
 func (g *Gateway) offloadOf(sa *pipeline.SACounters) *api.Offload {
 	chosen := g.offload.Explain(sa)
-	view := &api.Offload{Plan: string(chosen.Plan), Device: chosen.Device, InlinePackets: sa.Inline.Packets, Stopped: sa.Inline.Stopped}
+	view := &api.Offload{Plan: string(chosen.Plan), Device: chosen.Device, InlinePackets: sa.Inline.Packets, Stopped: sa.Inline.Stopped, Stays: sa.Stays}
 	if sa.Wanted != pipeline.PlaceAuto {
 		view.Wanted = sa.Wanted.String()
 	}

@@ -96,6 +96,8 @@ func (g *Gateway) movedView(sa *api.SA, cell pipeline.CellID, m *pipeline.Moved)
 	case m.Rekey:
 		view.Result, view.Why = api.MoveRekeyed, "nobody can read or fill the replay window of a NIC or a crypto device: the next SA will be there"
 		g.negotiator.Expire(cell, m.SPI, m.Outbound, false)
+	case m.Stays:
+		view.Result, view.Why = api.MoveStays, "until its next rekey, from which on the order decides"
 	case m.From == m.To:
 		view.Result = api.MoveStays
 	}

@@ -144,6 +144,7 @@ type SACounters struct {
 	Memory        int           // bytes of DPDK memory beside the crypto session
 	Inline        SAInline      // what its port's NIC does of it
 	Wanted        Place         // where an operator wants its work done
+	Stays         bool          // inbound: an operator has left it to the order again, by which the next SA goes; this one stays where it was wanted
 	// Drops is packets that came in by the SA and were not accepted, or should have left by it and did not, by reason; reasons
 	// that did not occur are left out.
 	Drops map[string]uint64
@@ -306,7 +307,7 @@ func (d *Dataplane) saCounters(drops map[uint32]dropCounts) []SACounters {
 		C.sp_sa_in_counters(sa.c, &c)
 		s := d.describe(&sa.association, &c, now, hz)
 		s.Memory = int(C.sp_sa_in_size(C.uint16_t(sa.child.ReplayWindow), C.uint32_t(len(selectorsOf(sa.child.Selectors, 4))), C.uint32_t(len(selectorsOf(sa.child.Selectors, 6)))))
-		s.Drops, s.Wanted = drops[sa.subject], d.sad.placeOf(sa.child.Cell, false)
+		s.Drops, s.Wanted, s.Stays = drops[sa.subject], d.sad.placeOf(sa.child.Cell, false), sa.stays
 		list = append(list, s)
 	}
 	for _, sa := range d.sad.outbound {

@@ -22,6 +22,8 @@ type Moved struct {
 	From, To Place
 	// Rekey says that the SA stays as it is, and that the next one will be there: nobody can read the replay window of a NIC or a crypto device, or fill it.
 	Rekey bool
+	// Stays says that the SA is left to the order, by which the next one goes: from a NIC, or from a device that has its window, it goes nowhere before.
+	Stays bool
 	Err   error // it stays as it is
 }
 
@@ -72,7 +74,10 @@ func (d *Dataplane) Relocate(cell CellID, outbound bool, place Place, rekeys boo
 	} else {
 		for _, sa := range d.sad.inboundOf(cell) {
 			m := Moved{SPI: sa.child.SPI, From: sa.place(false)}
-			if !place.at(m.From) && (place != PlaceAuto || !m.From.inline() && !m.From.protocol()) {
+			if place == PlaceAuto && (m.From.inline() || m.From.protocol()) {
+				sa.stays = sa.stays || d.sad.placeOf(cell, false) != PlaceAuto
+				m.Stays = sa.stays
+			} else if sa.stays = false; !place.at(m.From) {
 				m.Rekey, m.Err = d.relocateInbound(sa, place)
 			}
 			if m.Rekey && !rekeys {

@@ -49,6 +49,7 @@ type association struct {
 type inboundSA struct {
 	association
 	moving bool
+	stays  bool // where an operator wanted it before he left it to the order
 	c      *C.struct_sp_sa_in
 	outer  *C.struct_sp_sa_in // the AH SA of a bundle
 	owner  int

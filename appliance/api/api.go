@@ -138,6 +138,7 @@ type Offload struct {
 	InlinePackets uint64           `json:"inline_packets,omitempty"` // of packets: those that the port has worked on
 	Stopped       bool             `json:"stopped,omitempty"`        // it was a port's, and is the CPU's until the next rekey
 	Wanted        string           `json:"wanted,omitempty"`         // where the operator has moved the SA, and those after it
+	Stays         bool             `json:"stays,omitempty"`          // where the operator had moved it before he left it to the order again; the next SA goes by the order
 	Refused       []OffloadRefusal `json:"refused,omitempty"`        // what would have come before the plan
 }
 

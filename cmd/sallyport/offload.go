@@ -48,6 +48,9 @@ func offloadTable(out io.Writer, sas []api.SA) error {
 		if plan.Wanted != "" {
 			state += ", moved"
 		}
+		if plan.Stays {
+			state += ", stays"
+		}
 		direction := strings.TrimSuffix(s.Direction, "bound")
 		t.row(cmp.Or(s.Peer, s.Manual), s.Child, direction, s.SPI, s.Suite, state, plan.Device, number(s.Packets), number(plan.InlinePackets))
 		for _, refused := range plan.Refused {
@@ -166,7 +169,7 @@ func movedLines(out io.Writer, moved []api.MovedSA) error {
 		case api.MoveMoved:
 			line += m.From + " to " + m.To
 		case api.MoveStays:
-			line += m.To + " already"
+			line += m.To + " " + cmp.Or(m.Why, "already")
 		case api.MoveRekeyed:
 			line += m.From + ", is rekeyed: " + m.Why
 		default:

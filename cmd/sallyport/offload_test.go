@@ -15,6 +15,7 @@ func TestOffloadTable(t *testing.T) {
 			Offload: &api.Offload{Plan: "inline_protocol", Device: "wan", InlinePackets: 999_999}},
 		{Peer: "site-b", Child: "low", Direction: "inbound", SPI: "0x00001002", Suite: "aes128gcm16", Offload: &api.Offload{Plan: "inline_crypto", Device: "wan"}},
 		{Peer: "site-b", Child: "mid", Direction: "outbound", SPI: "0x00001003", Suite: "aes128gcm16", Offload: &api.Offload{Plan: "inline_protocol", Device: "wan", Stopped: true}},
+		{Peer: "site-b", Child: "mid", Direction: "inbound", SPI: "0x00001004", Suite: "aes128gcm16", Offload: &api.Offload{Plan: "lookaside_protocol", Device: "ipsec_mb", Stays: true}},
 		{Manual: "lab", Child: "old"},
 	}
 	for _, spi := range []string{"0x00002001", "0x00002002", "0x00002003", "0x00002004"} {
@@ -28,7 +29,7 @@ func TestOffloadTable(t *testing.T) {
 	text := out.String()
 	for _, want := range []string{
 		"not inline_crypto on wan: has no ENCR_AES_CBC\n  high in 0x00002001, high in 0x00002002, high in 0x00002003 and 1 more\n",
-		"inline_protocol, stopped", "999999",
+		"inline_protocol, stopped", "lookaside_protocol, stays", "999999",
 	} {
 		if strings.Count(text, want) != 1 {
 			t.Errorf("expected %q once in\n%s", want, text)
@@ -53,18 +54,19 @@ func TestOffloadMove(t *testing.T) {
 	moved := []api.MovedSA{
 		{Peer: "site-b", Child: "low", Direction: "outbound", SPI: "0x00001001", From: "inline_crypto", To: "cpu", Result: api.MoveMoved},
 		{Peer: "site-b", Child: "low", Direction: "inbound", SPI: "0x00001002", From: "cpu", To: "cpu", Result: api.MoveStays},
+		{Peer: "site-b", Child: "mid", Direction: "inbound", SPI: "0x00001004", From: "inline_crypto", To: "inline_crypto", Result: api.MoveStays, Why: "until its next rekey"},
 		{Peer: "site-b", Child: "high", Direction: "inbound", SPI: "0x00001003", From: "inline_protocol", To: "inline_protocol", Result: api.MoveRekeyed, Why: "the window"},
 	}
 	g := newFakeGateway(t, map[string]any{"POST " + api.PathMove: moved})
 	said := g.ask(t, "offload", "move", "site-b", "cpu")
-	if want := "low out 0x00001001: inline_crypto to cpu\nlow in 0x00001002: cpu already\nhigh in 0x00001003: inline_protocol, is rekeyed: the window\n"; said.out != want || said.code != 0 {
+	if want := "low out 0x00001001: inline_crypto to cpu\nlow in 0x00001002: cpu already\nmid in 0x00001004: inline_crypto until its next rekey\nhigh in 0x00001003: inline_protocol, is rekeyed: the window\n"; said.out != want || said.code != 0 {
 		t.Errorf("%+v, expected %q", said, want)
 	}
 	if asked := g.requests(); len(asked) != 1 || asked[0].body != `{"name":"site-b","plan":"cpu"}` {
 		t.Errorf("%+v", asked)
 	}
-	g.answers["POST "+api.PathMove] = append(moved, api.MovedSA{Child: "old", Direction: "inbound", SPI: "0x00001004", From: "cpu", To: "cpu", Result: api.MoveFailed, Why: "has no ENCR_DES"})
-	if said := g.ask(t, "offload", "move", "--all", "inline"); said.code != 1 || !strings.Contains(said.out, "old in 0x00001004: stays cpu: has no ENCR_DES\n") || !strings.Contains(said.err, "1 of 4 SAs stay where they were") {
+	g.answers["POST "+api.PathMove] = append(moved, api.MovedSA{Child: "old", Direction: "inbound", SPI: "0x00001005", From: "cpu", To: "cpu", Result: api.MoveFailed, Why: "has no ENCR_DES"})
+	if said := g.ask(t, "offload", "move", "--all", "inline"); said.code != 1 || !strings.Contains(said.out, "old in 0x00001005: stays cpu: has no ENCR_DES\n") || !strings.Contains(said.err, "1 of 5 SAs stay where they were") {
 		t.Errorf("%+v", said)
 	}
 	for want, args := range map[string][]string{
