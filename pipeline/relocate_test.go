@@ -255,3 +255,46 @@ func TestInboundMoves(t *testing.T) {
 		}
 	}
 }
+
+// A crypto device that is slow gives back what it has when newer packets of the SA, which has left it, are long gone. These are all that come late, no more than the device and
+// what waits for it can be; what leaves meanwhile is in order, and nothing is lost here.
+func TestMoveOffASlowDevice(t *testing.T) {
+	const burst, held, newer = 32, 10 * 32, 45 * 32 // less than a second's looks at the device, or it would be lost
+	for _, to := range []Place{PlaceCPU, PlaceInlineCrypto} {
+		t.Run(to.String(), func(t *testing.T) {
+			r, device := everywhere(t, rigOptions{card: &card{}})
+			wire := r.watch(r.outbound(r.child("site", "aes128gcm16", false)))
+			r.goTo(true, PlaceLookasideCrypto)
+			r.rest()
+			device.Set(faulty.Mute)
+			sent := 0
+			feed := func(n int) {
+				for range n / burst {
+					r.send(sent, burst)
+					sent += burst
+					r.turns(1)
+				}
+			}
+			feed(held)
+			r.goTo(true, to)
+			for range newer / burst {
+				feed(burst)
+				highest := wire.highest
+				if got := wire.look(); got != burst || wire.highest != max(highest, held)+burst {
+					t.Fatalf("%d packets of %d after number %d, up to %d", got, burst, highest, wire.highest)
+				}
+			}
+			r.tick()
+			if len(r.d.sad.moving) != 1 {
+				t.Error("the former half is given up while the device has packets of it")
+			}
+			device.Set(faulty.None)
+			r.settle()
+			wire.look()
+			r.rest()
+			if wire.late != held || len(wire.inside) != sent || len(r.d.sad.moving) != 0 || len(r.seen.offload) != 0 {
+				t.Errorf("%d behind the window, want %d; %d packets of %d, %d moves not over, %v", wire.late, held, len(wire.inside), sent, len(r.d.sad.moving), r.seen.offload)
+			}
+		})
+	}
+}

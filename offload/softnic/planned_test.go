@@ -59,7 +59,12 @@ func newPlanned(t *testing.T, site int, o softnic.Options, pool *cryptodev.Pool)
 		if err != nil {
 			t.Fatal(err)
 		}
-		t.Cleanup(func() { check(t, k.Stop()) })
+		t.Cleanup(func() {
+			if len(k.keys) != 0 {
+				t.Errorf("%d sessions were not closed", len(k.keys))
+			}
+			check(t, k.Stop())
+		})
 		return k
 	})
 	return g, k
@@ -208,4 +213,29 @@ func TestFaultsOfPacketsByInlineProtocol(t *testing.T) {
 	}
 	check(t, inline.nic.Inject(softnic.Fault{}))
 	exchange(t, inline, far, n)
+}
+
+// The NIC forgets the key of an SA that has moved away, and of one that is gone before it has arrived.
+func TestKeysOfSAsThatMove(t *testing.T) {
+	pool := newCrypto(t)
+	for _, kind := range []softnic.Options{{InlineCrypto: true}, {InlineProtocol: true}} {
+		inline, k := newPlanned(t, 1, kind, pool)
+		far := newGateway(t, 2, nil, false, pool)
+		rekey(inline, far, "aes128gcm16", 0)
+		exchange(t, inline, far, 16)
+		for _, outbound := range []bool{true, false} {
+			moved, err := inline.d.Relocate(inline.cell, outbound, pipeline.PlaceCPU, true)
+			if err != nil || len(moved) != 1 || moved[0].Err != nil || moved[0].Rekey != (kind.InlineProtocol && !outbound) {
+				t.Fatalf("%+v, %v", moved, err)
+			}
+		}
+		exchange(t, inline, far, 16)
+		for number := range uint32(2) { // what the second takes the place of is freed with it
+			rekey(inline, far, "aes128gcm16", 1+number)
+			exchange(t, inline, far, 16)
+		}
+		if len(k.keys) != 0 || k.closed != 2 {
+			t.Errorf("%+v: %d sessions are open and %d closed, want 0 and 2", kind, len(k.keys), k.closed)
+		}
+	}
 }
