@@ -16,6 +16,7 @@ type station struct {
 
 	learned net.HardwareAddr // of the gateway, nil until it has answered
 	rivals  int              // answers for the gateway by another MAC address than the first
+	usurped int              // answers by others for hosts that are played here
 }
 
 const (
@@ -39,15 +40,15 @@ const (
 
 var broadcast = net.HardwareAddr{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
 
-// request asks for the gateway's MAC address.
-func (s *station) request() []byte {
-	if s.gateway.Is4() {
-		return s.arp(broadcast, arpRequest, make(net.HardwareAddr, 6), s.gateway)
+// request asks for the MAC address of the gateway, or of who else has an address of ours.
+func (s *station) request(target netip.Addr) []byte {
+	if target.Is4() {
+		return s.arp(broadcast, arpRequest, make(net.HardwareAddr, 6), target)
 	}
-	b := s.gateway.As16()
+	b := target.As16()
 	group := append([]byte{0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0xff}, b[13:]...) // solicited-node (RFC 4291 section 2.7.1)
 	to, _ := netip.AddrFromSlice(group)
-	return s.discovery(net.HardwareAddr{0x33, 0x33, 0xff, b[13], b[14], b[15]}, s.own, to, solicitation, 0, s.gateway, sourceLink)
+	return s.discovery(net.HardwareAddr{0x33, 0x33, 0xff, b[13], b[14], b[15]}, s.own, to, solicitation, 0, target, sourceLink)
 }
 
 // hear takes a frame of the port and says what to answer, nil for nothing.
@@ -88,7 +89,11 @@ func (s *station) answers(target netip.Addr) bool { return target != s.gateway &
 
 func (s *station) learn(who netip.Addr, mac net.HardwareAddr) {
 	switch {
-	case who != s.gateway || mac[0]&1 != 0 || bytes.Equal(mac, s.mac):
+	case mac[0]&1 != 0 || bytes.Equal(mac, s.mac):
+	case who != s.gateway:
+		if s.plays(who) {
+			s.usurped++
+		}
 	case s.learned == nil:
 		s.learned = mac
 	case !bytes.Equal(s.learned, mac):

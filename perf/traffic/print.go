@@ -91,7 +91,7 @@ type counter struct {
 func (p *PortResult) counters() []counter {
 	return []counter{{"arp", p.ARP}, {"icmp", p.ICMP}, {"ike", p.IKE}, {"foreign", p.Foreign}, {"fragments", p.Fragments}, {"mangled", p.Mangled},
 		{"reflected", p.Reflected}, {"cleartext", p.Cleartext}, {"other_address", p.OtherAddress}, {"other_tunnel", p.OtherTunnel}, {"stale", p.Stale},
-		{"unknown_spi", p.UnknownSPI}, {"integrity", p.Integrity}, {"malformed", p.Malformed}, {"unread", p.Unread},
+		{"unknown_spi", p.UnknownSPI}, {"integrity", p.Integrity}, {"malformed", p.Malformed}, {"unread", p.Unread}, {"rivals", p.Rivals}, {"usurped", p.Usurped},
 		{"rx_missed", p.Missed}, {"rx_errors", p.Errors}, {"rx_no_buffer", p.NoBuffer}, {"tx_errors", p.TxErrors}}
 }
 

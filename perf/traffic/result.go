@@ -83,6 +83,8 @@ type PortResult struct {
 	Integrity    uint64 `json:"integrity"` // ICV wrong
 	Malformed    uint64 `json:"malformed"` // ESP of a wrong length or padding, or without a packet inside
 	Unread       uint64 `json:"unread"`    // of ARP, ICMP and IKE: no time to look at them
+	Rivals       uint64 `json:"rivals"`    // answers for the gateway by a second MAC address
+	Usurped      uint64 `json:"usurped"`   // answers by others for the tester's own addresses
 
 	// What the port's driver says it lost before the tester saw it.
 	Missed   uint64 `json:"rx_missed"`
@@ -147,6 +149,8 @@ func (t *Tester) portResult(i int) (PortResult, error) {
 		Cleartext: uint64(s.cleartext), OtherAddress: uint64(s.other_address), OtherTunnel: uint64(s.other_tunnel), Stale: uint64(s.stale),
 		UnknownSPI: uint64(s.unknown_spi), Integrity: uint64(s.forged), Malformed: uint64(s.malformed), Unread: uint64(s.unread),
 	}
+	station := &t.ports[i].station // nobody hears any more
+	r.Rivals, r.Usurped = uint64(station.rivals), uint64(station.usurped)
 	stats, err := t.ports[i].device.Port.Stats()
 	before := t.ports[i].before
 	r.Missed, r.Errors = stats.RxMissed-before.RxMissed, stats.RxErrors-before.RxErrors

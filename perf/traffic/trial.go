@@ -103,7 +103,10 @@ func (t *Tester) Trial(ctx context.Context, load Load) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	for i := range t.streams {
+	for i, s := range t.streams {
+		if !r.Interrupted && r.Verdict == "" {
+			s.settle()
+		}
 		r.Streams = append(r.Streams, t.streamResult(i, r.Seconds))
 	}
 	for i := range t.ports {
@@ -162,6 +165,13 @@ func (s *stream) reset(load Load, config *Stream, all Config) {
 	c.built, c.sent, c.sent_octets, c.unsent, c.missed, c.no_buffer = 0, 0, 0, 0, 0, 0
 }
 
+// settle counts what was due and not even built, because a port kept the sender waiting, as missed.
+func (s *stream) settle() {
+	if c := s.c; c.limit != 0 && c.exhausted == 0 && c.per_packet > 0 {
+		c.missed += c.limit - c.built - c.missed
+	}
+}
+
 const (
 	look       = time.Millisecond // how often a trial looks at its streams
 	askAgain   = 200 * time.Millisecond
@@ -214,6 +224,10 @@ func (t *Tester) over() bool { return atomic.LoadUint32((*uint32)(&t.control.sto
 // resolve finds the gateway's MAC addresses, or says that it is down.
 func (t *Tester) resolve(ctx context.Context, r *Result) error {
 	deadline, asked := time.Now().Add(t.config.Resolve), time.Time{}
+	for _, p := range t.unresolved() {
+		// Nobody should answer for the tester's own address (RFC 5227 section 2.1.1).
+		t.order(t.ports[p], t.ports[p].station.request(t.ports[p].station.own))
+	}
 	for !t.over() {
 		missing := t.unresolved()
 		if len(missing) == 0 {
@@ -229,7 +243,7 @@ func (t *Tester) resolve(ctx context.Context, r *Result) error {
 		}
 		if now.Sub(asked) >= askAgain {
 			for _, p := range missing {
-				t.order(t.ports[p], t.ports[p].station.request())
+				t.order(t.ports[p], t.ports[p].station.request(t.ports[p].station.gateway))
 			}
 			asked = now
 		}

@@ -49,6 +49,8 @@ func (r *Result) judge() {
 	for _, p := range r.Ports {
 		say(OtherAddress, p.OtherAddress, "%s port: %d packets from or for other addresses than they should have", p.Name, p.OtherAddress)
 		say(OtherAddress, p.OtherTunnel, "%s port: %d packets by the SA of another tunnel", p.Name, p.OtherTunnel)
+		say(OtherAddress, p.Usurped, "%s port: %d answers by somebody else for addresses that are the tester's", p.Name, p.Usurped)
+		say(OtherAddress, p.Rivals, "%s port: %d answers for the gateway's address by a second MAC address", p.Name, p.Rivals)
 	}
 	for _, p := range r.Ports {
 		say(Unreadable, p.Integrity, "%s port: %d packets of ESP whose integrity check failed: the keys differ, or somebody changed them", p.Name, p.Integrity)

@@ -55,6 +55,11 @@ func TestVerdicts(t *testing.T) {
 				return [][]byte{frame}
 			}
 		}, nil},
+		{OtherAddress, "1 answers by somebody else for addresses that are the tester's", func(p *path, c *Config) {
+			// the other end has this end's address as well, and does not take it for the gateway's
+			c.Unprotected.Addresses = append(c.Unprotected.Addresses, c.Protected.Addresses...)
+			c.Unprotected.Gateway, c.Unprotected.MAC = netip.Addr{}, net.HardwareAddr{2, 'S', 'p', 0, 0, 1}
+		}, nil},
 		{Down, "unprotected port: nobody answers for 192.0.2.77", func(_ *path, c *Config) {
 			c.Unprotected.Gateway = netip.MustParseAddr("192.0.2.77")
 			c.Resolve = 500 * time.Millisecond
@@ -96,6 +101,8 @@ func TestNeverHangs(t *testing.T) {
 	s := r.Streams[0]
 	want(t, "sent", s.Sent, 1<<12-1)
 	want(t, "received", s.Received, 0)
+	want(t, "offered", s.Offered, 10000)
+	want(t, "missed", s.Missed, 10000-s.Sent-s.Unsent)
 	if s.Unsent == 0 || r.Verdict != Silent || !strings.Contains(strings.Join(r.Findings, "\n"), "the port had no room") {
 		t.Errorf("%d unsent, verdict %s, %q", s.Unsent, r.Verdict, r.Findings)
 	}
@@ -125,5 +132,37 @@ func TestInterrupted(t *testing.T) {
 	}
 	if s := r.Streams[0]; !r.Interrupted || s.Sent == 0 || s.Sent != s.Received+s.Lost {
 		t.Errorf("interrupted %v, sent %d, received %d, lost %d", r.Interrupted, s.Sent, s.Received, s.Lost)
+	}
+}
+
+// Over a link of IPv6, with neighbour discovery in place of ARP.
+func TestIPv6Link(t *testing.T) {
+	p := newPath(t)
+	p.start(t)
+	config := p.config(both(Stream{Flows: 9, Sizes: Sizes{84, 1518}, Rate: Rate{Packets: 10000}})...)
+	a, b := netip.MustParseAddr("2001:db8::1"), netip.MustParseAddr("2001:db8::2")
+	config.Protected.Addresses, config.Protected.Gateway = []netip.Addr{a}, b
+	config.Unprotected.Addresses, config.Unprotected.Gateway = []netip.Addr{b}, a
+	config.Tunnels = []Tunnel{{Name: "clear", Near: near6, Far: far6}}
+	r := p.trial(t, config, Load{})
+	for _, s := range r.Streams {
+		want(t, "sent", s.Sent, 1000)
+		want(t, "received", s.Received, 1000)
+	}
+	if r.Verdict != Forwards || r.Ports[0].ICMP == 0 || r.Ports[0].ARP != 0 {
+		t.Errorf("verdict %s, %q; %d of ICMP, %d of ARP", r.Verdict, r.Findings, r.Ports[0].ICMP, r.Ports[0].ARP)
+	}
+}
+
+// A rate in bits counts frames with their check sequence, and nothing is sent before it is due.
+func TestPace(t *testing.T) {
+	p := newPath(t)
+	p.start(t)
+	r := p.trial(t, p.config(Stream{Direction: Outbound, Sizes: Sizes{100, 300}, Burst: 4, Rate: Rate{Bits: 200 * 8 * 1000}}), Load{Duration: 200 * time.Millisecond})
+	s := r.Streams[0]
+	want(t, "sent at 1000 packets of 200 octets a second", s.Sent, 200)
+	want(t, "octets", s.SentOctets, 200*200)
+	if r.Seconds < 0.19 {
+		t.Errorf("sent in %.3f s what is due in 0.196", r.Seconds)
 	}
 }

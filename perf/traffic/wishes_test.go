@@ -217,7 +217,7 @@ func TestStations(t *testing.T) {
 		plays := func(own netip.Addr) func(netip.Addr) bool { return func(x netip.Addr) bool { return x == own } }
 		one := &station{mac: net.HardwareAddr{2, 0, 0, 0, 0, 1}, own: a, gateway: b, plays: plays(a)}
 		two := &station{mac: net.HardwareAddr{2, 0, 0, 0, 0, 2}, own: b, gateway: a, plays: plays(b)}
-		request := one.request()
+		request := one.request(one.gateway)
 		answer := two.hear(request)
 		if answer == nil || one.hear(answer) != nil || one.learned.String() != two.mac.String() {
 			t.Fatalf("%s: request %x, answer %x, learned %s", c.a, request, answer, one.learned)
@@ -226,7 +226,7 @@ func TestStations(t *testing.T) {
 		if one.hear(two.hear(request)); one.rivals != 1 || one.learned.String() != "02:00:00:00:00:02" {
 			t.Errorf("%s: another MAC address: %d rivals, learned %s", c.a, one.rivals, one.learned)
 		}
-		if one.gateway = netip.MustParseAddr(c.stranger); two.hear(one.request()) != nil {
+		if one.gateway = netip.MustParseAddr(c.stranger); two.hear(one.request(one.gateway)) != nil {
 			t.Errorf("%s: an answer for a stranger", c.a)
 		}
 		for n := range len(request) {
@@ -239,8 +239,8 @@ func TestStations(t *testing.T) {
 func FuzzStation(f *testing.F) {
 	a, b := netip.MustParseAddr("2001:db8::1"), netip.MustParseAddr("2001:db8::2")
 	s := &station{mac: net.HardwareAddr{2, 0, 0, 0, 0, 1}, own: a, gateway: b, plays: func(netip.Addr) bool { return true }}
-	f.Add(s.request())
-	f.Add((&station{mac: s.mac, own: netip.MustParseAddr("10.0.0.1"), gateway: netip.MustParseAddr("10.0.0.2")}).request())
+	f.Add(s.request(s.gateway))
+	f.Add((&station{mac: s.mac, own: netip.MustParseAddr("10.0.0.1"), gateway: b}).request(netip.MustParseAddr("10.0.0.2")))
 	f.Fuzz(func(t *testing.T, frame []byte) {
 		if answer := s.hear(frame); answer != nil && len(answer) < minFrame-4 {
 			t.Errorf("an answer of %d octets", len(answer))
