@@ -108,7 +108,7 @@ func TestCommandsOfPages(t *testing.T) {
 			t.Fatal(err)
 		}
 		root := rootCommand()
-		for _, m := range regexp.MustCompile(`sallyport((?: [a-z][a-z-]*\b)+)([^\n|;]*)`).FindAllStringSubmatch(strings.Join(codeSpans(string(text)), "\n"), -1) {
+		for _, m := range regexp.MustCompile(`sallyport((?: [a-z][a-z0-9-]*\b)+)([^\n|;]*)`).FindAllStringSubmatch(strings.Join(codeSpans(string(text)), "\n"), -1) {
 			found, rest, err := root.Find(strings.Fields(m[1]))
 			if err != nil || found == root || found.HasSubCommands() && found.Args != nil && len(rest) > 0 {
 				t.Errorf("%s says sallyport%s: no such command", page, m[1])

@@ -57,18 +57,18 @@ type table struct {
 	rows     []Row
 }
 
-// tables keep the order of the rows: a row with other figures than the one before begins another.
+// tables have the rows with the same figures together, in the order in which the first of each came.
 func (r *Report) tables() (list []table) {
 	for _, row := range r.Rows {
 		var headings []string
 		for _, f := range row.Figures {
 			headings = append(headings, f.heading())
 		}
-		if n := len(list); n > 0 && slices.Equal(list[n-1].headings, headings) {
-			list[n-1].rows = append(list[n-1].rows, row)
-			continue
+		i := slices.IndexFunc(list, func(t table) bool { return slices.Equal(t.headings, headings) })
+		if i < 0 {
+			i, list = len(list), append(list, table{headings: headings})
 		}
-		list = append(list, table{headings, []Row{row}})
+		list[i].rows = append(list[i].rows, row)
 	}
 	return list
 }

@@ -118,7 +118,13 @@ func (o Options) withDefaults() (Options, error) {
 	return o, o.validate()
 }
 
-// validate finds all that is wrong.
+// Validate finds all that is wrong, before anything is started.
+func (o Options) Validate() error {
+	_, err := o.withDefaults()
+	return err
+}
+
+// validate does, when the defaults are in their places.
 func (o *Options) validate() error {
 	var errs []error
 	wrong := func(format string, args ...any) { errs = append(errs, fmt.Errorf("rfc2544: "+format, args...)) }

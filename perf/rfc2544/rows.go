@@ -11,16 +11,18 @@ import (
 
 // rows.go: what a run has found, as rows and plots of its report.
 
-// add puts a case into the report.
+// add puts a case into the report, of which all was measured or not.
 func (s *suite) add(o *outcome, whole bool) {
+	if whole {
+		s.whole++
+	}
 	rows := o.rows(s)
+	if len(rows) == 0 {
+		return
+	}
 	s.report.Rows = append(s.report.Rows, rows...)
-	if len(rows) > 0 {
-		s.report.Plots = append(s.report.Plots, o.plots()...)
-	}
-	if whole || len(rows) > 0 {
-		s.done = append(s.done, *o)
-	}
+	s.report.Plots = append(s.report.Plots, o.plots()...)
+	s.done = append(s.done, *o)
 }
 
 func (o *outcome) rows(s *suite) (rows []report.Row) {
@@ -83,7 +85,10 @@ func (o *outcome) throughputRow(s *suite, n int, goal Goal) (report.Row, bool) {
 		gbps, upper = append(gbps, r.Lower*o.Octets*8/1e9), append(upper, r.Upper/1e6)
 	}
 	row.Figures = []report.Figure{{Name: "throughput", Unit: "Mpps", Better: report.Higher, Samples: mpps}, {Name: "frames", Unit: "Gbps", Better: report.Higher, Samples: gbps},
-		{Name: "forwarded", Unit: "Mpps", Samples: through}, {Name: "upper bound", Unit: "Mpps", Samples: upper}}
+		{Name: "forwarded", Unit: "Mpps", Samples: through}}
+	if !slices.Contains(upper, 0) {
+		row.Figures = append(row.Figures, report.Figure{Name: "upper bound", Unit: "Mpps", Samples: upper})
+	}
 	row.Detail = found
 	return row, len(found) > 0
 }

@@ -46,7 +46,7 @@ func Run(ctx context.Context, o Options, cases []Case, open func(context.Context
 	switch {
 	case into.Interrupted:
 		err = errInterrupted
-		into.Verdict = report.Verdict{Text: fmt.Sprintf("interrupted after %d of %d cases", len(s.done), len(cases))}
+		into.Verdict = report.Verdict{Text: fmt.Sprintf("interrupted after %d of %d cases", s.whole, len(cases))}
 	case err != nil:
 		into.Verdict = report.Verdict{Text: err.Error()}
 	case s.irregular > 0:
@@ -66,6 +66,7 @@ type suite struct {
 	progress *progress
 	done     []outcome
 
+	whole               int // cases of which all was measured
 	searched, irregular int
 }
 

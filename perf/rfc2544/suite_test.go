@@ -174,8 +174,8 @@ func TestRunThatEndsEarly(t *testing.T) {
 		rows    int
 	}{
 		"interrupted at first":  {1, nil, true, "interrupted after 0 of 2 cases", errInterrupted, 0},
-		"interrupted in search": {4, nil, true, "interrupted after 1 of 2 cases", errInterrupted, 1},
-		"interrupted later":     {25, nil, true, "interrupted after 1 of 2 cases", errInterrupted, 1 + 2},
+		"interrupted in search": {4, nil, true, "interrupted after 0 of 2 cases", errInterrupted, 1},
+		"interrupted later":     {25, nil, true, "interrupted after 0 of 2 cases", errInterrupted, 1 + 2},
 		"down":                  {1, func(r *Result) { *r = Result{Down: true} }, false, "64 bytes, 1 tunnel: the target is down", ErrDown, 0},
 		"drops everything":      {1, func(r *Result) { r.Received = 0 }, false, "64 bytes, 1 tunnel: the target drops everything: none of 100 frames at 100 frames/s arrived", ErrDropsAll, 0},
 		"mangles later":         {25, func(r *Result) { r.Mangled = 7 }, false, "64 bytes, 1 tunnel: the target mangles frames: 7 of", ErrMangles, 1 + 2},

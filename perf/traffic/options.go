@@ -147,17 +147,15 @@ func (o *Options) cpus() []int {
 	return o.Cores
 }
 
-// Main does what the command does: it starts DPDK, runs a trial, prints and writes the report. A target that does not forward as it should is ErrVerdict.
-func Main(ctx context.Context, o Options) (err error) {
+// Prepare does what comes before a trial: it reads the gateway's configuration, checks what is asked for and starts DPDK for the ports. Who makes trials of their own stops it.
+func Prepare(o Options) (c Config, environment *eal.Environment, err error) {
 	o = o.withDefaults()
-	started := time.Now()
-	c, err := o.config()
-	if err != nil {
-		return err
+	if c, err = o.config(); err != nil {
+		return c, nil, err
 	}
 	c.defaults()
 	if err := c.validate(); err != nil {
-		return fmt.Errorf("traffic: %w", err)
+		return c, nil, fmt.Errorf("traffic: %w", err)
 	}
 	var allow []string
 	for _, p := range c.ports() {
@@ -166,7 +164,28 @@ func Main(ctx context.Context, o Options) (err error) {
 		}
 	}
 	log := slog.New(slog.NewTextHandler(o.Progress, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	environment, err := eal.Start(eal.Config{HugePages: o.HugePages, MemoryMB: memoryMB, AllowPCI: allow}, log)
+	environment, err = eal.Start(eal.Config{HugePages: o.HugePages, MemoryMB: memoryMB, AllowPCI: allow}, log)
+	return c, environment, err
+}
+
+// Validate finds what a tester of this configuration would refuse without a look at the machine.
+func (c Config) Validate() error {
+	c.defaults()
+	return c.validate()
+}
+
+// Machine describes where it runs, for the report.
+func (o *Options) Machine(environment *eal.Environment) (report.Machine, error) {
+	machine, err := report.Describe(eal.Version(), o.cpus())
+	machine.HugePages = environment.HugePages
+	return machine, err
+}
+
+// Main does what the command does: it starts DPDK, runs a trial, prints and writes the report. A target that does not forward as it should is ErrVerdict.
+func Main(ctx context.Context, o Options) (err error) {
+	o = o.withDefaults()
+	started := time.Now()
+	c, environment, err := Prepare(o)
 	if err != nil {
 		return err
 	}
@@ -180,11 +199,10 @@ func Main(ctx context.Context, o Options) (err error) {
 		return err
 	}
 	o.print(r)
-	machine, err := report.Describe(eal.Version(), o.cpus())
+	machine, err := o.Machine(environment)
 	if err != nil {
 		return err
 	}
-	machine.HugePages = environment.HugePages
 	if err := o.report(r, machine, started).WriteJSON(o.JSON); err != nil {
 		return err
 	}

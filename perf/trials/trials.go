@@ -20,11 +20,12 @@ type Tester interface {
 }
 
 // New is a bed of a tester that sends in so many directions at once. The rate of a trial is that of all of them together, in equal parts.
-func New(t Tester, directions int) rfc2544.Bed { return &bed{t, directions} }
+func New(t Tester, directions int) rfc2544.Bed { return &bed{tester: t, directions: directions} }
 
 type bed struct {
 	tester     Tester
 	directions int
+	sequence   uint64 // the last number that an SA to the gateway has used
 }
 
 // anyRate is one that no machine can make: a tester refuses it with what it can.
@@ -50,6 +51,7 @@ func (b *bed) Trial(ctx context.Context, rate float64, duration time.Duration) (
 	if err != nil {
 		return rfc2544.Result{}, err
 	}
+	b.sequence = max(b.sequence, r.Sequence)
 	return resultOf(r), nil
 }
 

@@ -44,7 +44,7 @@ func (f *fake) Trial(_ context.Context, load traffic.Load) (*traffic.Result, err
 	return r, nil
 }
 
-func run(t *testing.T, f *fake, most float64) (*report.Report, error) {
+func runFake(t *testing.T, f *fake, most float64) (*report.Report, error) {
 	t.Helper()
 	r := report.New("rfc2544", []string{"test"}, report.Machine{}, time.Now())
 	err := rfc2544.Run(t.Context(), rfc2544.Options{Limits: rfc2544.Limits{Max: most}}, []rfc2544.Case{{Size: "64", Octets: 64, Tunnels: 1}},
@@ -57,7 +57,7 @@ func run(t *testing.T, f *fake, most float64) (*report.Report, error) {
 
 // The rate is that of both directions; so is what is found, and how long packets take.
 func TestBothDirections(t *testing.T) {
-	r, err := run(t, &fake{capacity: 6e5, most: 5e6}, 0)
+	r, err := runFake(t, &fake{capacity: 6e5, most: 5e6}, 0)
 	if err != nil || !r.Verdict.Good {
 		t.Fatalf("%v, %+v", err, r.Verdict)
 	}
@@ -90,12 +90,12 @@ func TestFaultsOfTheTarget(t *testing.T) {
 		"unknown SPI":       {func(r *traffic.Result) { r.Ports[1].UnknownSPI = 1 }, rfc2544.ErrUnreadable},
 		"malformed padding": {func(r *traffic.Result) { r.Ports[1].Malformed = 1 }, rfc2544.ErrUnreadable},
 	} {
-		r, err := run(t, &fake{capacity: 6e5, most: 5e6, fault: c.fault}, 3e6)
+		r, err := runFake(t, &fake{capacity: 6e5, most: 5e6, fault: c.fault}, 3e6)
 		if !errors.Is(err, c.want) || r.Verdict.Good || !strings.Contains(r.Verdict.Text, c.want.Error()) {
 			t.Errorf("%s: %v, %+v", name, err, r.Verdict)
 		}
 	}
-	if _, err := run(t, &fake{capacity: 6e5, most: 1e6}, 3e6); !errors.Is(err, rfc2544.ErrGenerator) || !strings.Contains(err.Error(), "this machine can do at most 1000000") {
+	if _, err := runFake(t, &fake{capacity: 6e5, most: 1e6}, 3e6); !errors.Is(err, rfc2544.ErrGenerator) || !strings.Contains(err.Error(), "this machine can do at most 1000000") {
 		t.Errorf("more than the machine can: %v", err)
 	}
 }

@@ -1,0 +1,172 @@
+package trials
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"time"
+
+	"sallyport/perf/report"
+	"sallyport/perf/rfc2544"
+	"sallyport/perf/traffic"
+)
+
+// Options are those of the command. Of the target's, sizes, rate, time and what it prints have no effect.
+type Options struct {
+	Target  traffic.Options
+	Bench   rfc2544.Options
+	Sizes   []string  // of frames, as traffic.ParseSizes has them; none: 64 to 1518 as in RFC 2544, section 9.1, those that fit, and imix if it does
+	Tunnels []int     // so many of the target's; none: all
+	JSON    string    // file for the report
+	HTML    string    // file for its page
+	Out     io.Writer // nil: standard output
+}
+
+var standardSizes = []string{"64", "128", "256", "512", "1024", "1280", "1518", "imix"}
+
+// run is one of the command.
+type run struct {
+	Options
+	target   traffic.Config
+	sequence uint64 // that the SAs to the gateway have used
+}
+
+// Main measures, prints and writes the report, of a run that was interrupted or failed too.
+func Main(ctx context.Context, o Options) (err error) {
+	if o.Out == nil {
+		o.Out = os.Stdout
+	}
+	if err := o.Bench.Validate(); err != nil {
+		return err
+	}
+	for _, file := range []string{o.JSON, o.HTML} { // before minutes have passed
+		if file == "" {
+			continue
+		}
+		f, err := os.Create(file)
+		if err != nil {
+			return fmt.Errorf("trials: %w", err)
+		}
+		f.Close()
+	}
+	r := &run{Options: o}
+	target := o.Target
+	target.Sizes = "" // which of them fit is found below
+	config, environment, err := traffic.Prepare(target)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, environment.Stop()) }()
+	config.Progress = nil
+	r.target, r.sequence = config, o.Target.Sequence
+	cases, err := r.cases()
+	if err != nil {
+		return err
+	}
+	machine, err := o.Target.Machine(environment)
+	if err != nil {
+		return err
+	}
+	into := report.New("rfc2544", o.Target.Command, machine, time.Now())
+	err = rfc2544.Run(ctx, o.Bench, cases, r.open, into)
+	return errors.Join(err, into.WriteText(o.Out), into.WriteJSON(o.JSON), into.WriteHTML(o.HTML))
+}
+
+// cases are all sizes over all numbers of tunnels.
+func (r *run) cases() (list []rfc2544.Case, err error) {
+	sizes, chosen := r.Sizes, len(r.Sizes) > 0
+	if !chosen {
+		sizes = standardSizes
+	}
+	tunnels := r.Tunnels
+	if len(tunnels) == 0 || len(r.Target.Clear) > 0 {
+		tunnels = []int{len(r.target.Tunnels)}
+	}
+	var errs []error
+	for i, n := range tunnels {
+		if n < 1 || n > len(r.target.Tunnels) || slices.Contains(tunnels[:i], n) {
+			errs = append(errs, fmt.Errorf("trials: %d tunnels: expected 1 to %d, which the gateway's configuration has, each number once", n, len(r.target.Tunnels)))
+			continue
+		}
+		for _, size := range sizes {
+			octets, err := r.octets(size, n)
+			switch {
+			case err == nil && slices.ContainsFunc(list, func(c rfc2544.Case) bool { return c.Size == size && c.Tunnels == r.named(n) }):
+				errs = append(errs, fmt.Errorf("trials: size %s: expected each once", size))
+			case err == nil:
+				list = append(list, rfc2544.Case{Size: size, Octets: octets, Tunnels: r.named(n)})
+			case chosen:
+				errs = append(errs, err)
+			}
+		}
+	}
+	if len(list) == 0 && len(errs) == 0 {
+		errs = append(errs, errors.New("trials: expected frames of a usual size to fit the ports, found that none does"))
+	}
+	return list, errors.Join(errs...)
+}
+
+// named is the number of tunnels of a case: none in clear.
+func (r *run) named(n int) int {
+	if len(r.Target.Clear) > 0 {
+		return 0
+	}
+	return n
+}
+
+// octets is the mean length of frames, of a size that the ports can carry.
+func (r *run) octets(size string, tunnels int) (float64, error) {
+	config, err := r.config(size, tunnels)
+	if err == nil {
+		err = config.Validate()
+	}
+	if err != nil {
+		return 0, fmt.Errorf("trials: size %s: %w", size, err)
+	}
+	sum := 0
+	for _, octets := range config.Streams[0].Sizes {
+		sum += octets
+	}
+	return float64(sum) / float64(len(config.Streams[0].Sizes)), nil
+}
+
+// config is what a tester of a case needs: at least a flow for each tunnel.
+func (r *run) config(size string, tunnels int) (traffic.Config, error) {
+	sizes, err := traffic.ParseSizes(size, r.target.Protected.MTU)
+	c := r.target
+	c.Tunnels, c.Streams = slices.Clone(c.Tunnels[:tunnels]), slices.Clone(c.Streams)
+	for i := range c.Tunnels {
+		c.Tunnels[i].ToGateway.Sequence = r.sequence
+	}
+	for i := range c.Streams {
+		c.Streams[i].Sizes, c.Streams[i].Flows = sizes, max(c.Streams[i].Flows, tunnels)
+	}
+	return c, err
+}
+
+func (r *run) open(_ context.Context, c rfc2544.Case) (rfc2544.Bed, error) {
+	config, err := r.config(c.Size, cmp.Or(c.Tunnels, len(r.target.Tunnels)))
+	if err != nil {
+		return nil, err
+	}
+	tester, err := traffic.Open(config)
+	if err != nil {
+		return nil, err
+	}
+	return &oneOf{bed{tester: tester, directions: len(config.Streams), sequence: r.sequence}, r}, nil
+}
+
+// oneOf is the bed of a case: those after it go on with the numbers of its SAs.
+type oneOf struct {
+	bed
+	run *run
+}
+
+func (b *oneOf) Close() error {
+	b.run.sequence = max(b.run.sequence, b.sequence)
+	return b.bed.Close()
+}
