@@ -48,6 +48,7 @@ measured. docs/TRAFFIC.md explains the counters. It needs root.`,
 	flags.StringVar(&o.Rate, "rate", "", "of each direction: 10kpps, 100Mbps, max (default 10kpps, with --quick 1kpps)")
 	flags.IntVar(&o.Burst, "burst", 0, "packets back to back (default 1)")
 	flags.DurationVar(&o.Duration, "time", 0, "how long to send (default 10s, with --quick 1s)")
+	flags.DurationVar(&o.Wait, "wait", 0, "how long the gateway may take to answer ARP or neighbour discovery (default 3s)")
 	flags.Uint64Var(&o.Sequence, "sequence", 0, "last sequence number that the SAs to the gateway have sent, which an earlier run has printed")
 	flags.IntSliceVar(&o.Cores, "core", nil, "CPU to send and receive on; of two the second receives (default any)")
 	flags.BoolVar(&o.Sleep, "sleep", false, "sleep when there is nothing to do: for a machine that has no core to spare, at the price of times that are too long")
@@ -60,7 +61,7 @@ measured. docs/TRAFFIC.md explains the counters. It needs root.`,
 				return fmt.Errorf("--%s is missing: expected a device such as net_af_packet,iface=eth1", flag)
 			}
 		}
-		for _, name := range []string{"flows", "burst", "time"} {
+		for _, name := range []string{"flows", "burst", "time", "wait"} {
 			if f := flags.Lookup(name); f.Changed && (f.Value.String() == "0" || f.Value.String() == "0s") { // which would be the default
 				return fmt.Errorf("--%s %s: expected more than 0", name, f.Value)
 			}

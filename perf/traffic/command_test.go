@@ -110,7 +110,7 @@ func TestPage(t *testing.T) {
 		t.Fatal(err)
 	}
 	file := filepath.Join(l.Dir, "out.json")
-	out, err := run("--json", file)
+	out, err := run("--json", file, "--wait", labLimit.String())
 	if err != nil {
 		log, _ := os.ReadFile(process.LogPath)
 		t.Fatalf("%v\n%s\n%s", err, out, log)
@@ -123,7 +123,7 @@ func TestPage(t *testing.T) {
 
 	// An interrupted run has a result too.
 	began := time.Now()
-	started, err := tester.Start(lab.Command{Name: "interrupted", Args: append(append([]string{program}, strings.Fields(command)...), "--time", "1h", "--sequence", "100000", "--json", file)})
+	started, err := tester.Start(lab.Command{Name: "interrupted", Args: append(append([]string{program}, strings.Fields(command)...), "--time", "1h", "--wait", labLimit.String(), "--sequence", "100000", "--json", file)})
 	if err != nil {
 		t.Fatal(err)
 	}

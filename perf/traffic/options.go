@@ -34,7 +34,8 @@ type Options struct {
 	Rate                         string
 	Burst                        int
 	Duration                     time.Duration
-	Sequence                     uint64 // the last number that SAs to the gateway have sent
+	Wait                         time.Duration // for an answer of the gateway to ARP or ND
+	Sequence                     uint64        // the last number that SAs to the gateway have sent
 	Cores                        []int
 	Sleep                        bool
 	HugePages                    string
@@ -90,7 +91,7 @@ func (o *Options) config() (Config, error) {
 	if err != nil {
 		return c, errors.Join(append(errs, err)...)
 	}
-	c.Duration, c.Cores, c.Sleep = o.Duration, o.Cores, o.Sleep
+	c.Duration, c.Resolve, c.Cores, c.Sleep = o.Duration, o.Wait, o.Cores, o.Sleep
 	c.Protected.Device, c.Unprotected.Device = o.Protected, o.Unprotected
 	for i, text := range []string{o.ProtectedMAC, o.UnprotectedMAC} {
 		if text == "" {

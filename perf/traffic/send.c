@@ -54,7 +54,7 @@ static int over(const struct traffic_stream *s)
 {
 	if (s->limit != 0)
 		return s->built + s->missed >= s->limit;
-	return s->due >= (double)s->duration;
+	return s->due + 1 >= (double)s->duration; /* sums of fractions may fall short of it by less than a cycle */
 }
 
 /* Collects what is due, up to a burst. */

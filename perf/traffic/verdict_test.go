@@ -99,11 +99,10 @@ func TestNeverHangs(t *testing.T) {
 	t.Cleanup(p.stop)
 	r := p.trial(t, config, Load{Duration: 100 * time.Millisecond})
 	s := r.Streams[0]
-	want(t, "sent", s.Sent, 1<<12-1)
 	want(t, "received", s.Received, 0)
 	want(t, "offered", s.Offered, 10000)
 	want(t, "missed", s.Missed, 10000-s.Sent-s.Unsent)
-	if s.Unsent == 0 || r.Verdict != Silent || !strings.Contains(strings.Join(r.Findings, "\n"), "the port had no room") {
+	if s.Sent > 1<<12-1 || s.Unsent == 0 || r.Verdict != Silent || !strings.Contains(strings.Join(r.Findings, "\n"), "the port had no room") {
 		t.Errorf("%d unsent, verdict %s, %q", s.Unsent, r.Verdict, r.Findings)
 	}
 }
