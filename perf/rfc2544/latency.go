@@ -2,7 +2,6 @@ package rfc2544
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	hdr "github.com/HdrHistogram/hdrhistogram-go"
@@ -17,7 +16,7 @@ type Latency struct {
 	P99      []float64
 	P999     []float64
 	Max      []float64
-	All      *hdr.Histogram // of all trials together
+	All      *hdr.Histogram // of all trials together; nil: no frame arrived
 	Lost     uint64         // of Sent, which at or below the throughput is none
 	Sent     uint64
 }
@@ -30,9 +29,6 @@ func (r *runner) measureLatency(ctx context.Context, throughput float64, fractio
 		for j := range trials {
 			left := time.Duration((len(fractions)-i)*trials-j) * (duration + r.overhead())
 			result, err := r.trial(ctx, l.Rate, duration, left)
-			if err == nil && (result.Latency == nil || result.Latency.TotalCount() == 0) {
-				err = fmt.Errorf("rfc2544: expected the latency of frames at %.0f frames/s, found that of none", l.Rate)
-			}
 			if err != nil {
 				if l.All != nil {
 					list = append(list, l)
@@ -47,7 +43,12 @@ func (r *runner) measureLatency(ctx context.Context, throughput float64, fractio
 }
 
 func (l *Latency) add(r *Result) {
+	l.Lost += r.Lost()
+	l.Sent += r.Sent
 	h := r.Latency
+	if h == nil || h.TotalCount() == 0 {
+		return
+	}
 	for _, part := range []struct {
 		of    *[]float64
 		value int64
@@ -58,6 +59,4 @@ func (l *Latency) add(r *Result) {
 		l.All = hdr.New(h.LowestTrackableValue(), h.HighestTrackableValue(), int(h.SignificantFigures()))
 	}
 	l.All.Merge(h)
-	l.Lost += r.Lost()
-	l.Sent += r.Sent
 }

@@ -95,6 +95,12 @@ func (o *outcome) throughputRow(s *suite, n int, goal Goal) (report.Row, bool) {
 
 func (l *Latency) row(c Case) report.Row {
 	row := report.Row{Name: fmt.Sprintf("%s, latency at %g %%", c, 100*l.Fraction)}
+	if l.Lost > 0 {
+		row.Note = fmt.Sprintf("%d of %d frames were lost", l.Lost, l.Sent)
+	}
+	if l.All == nil {
+		return row
+	}
 	for _, part := range []struct {
 		name string
 		of   []float64
@@ -105,15 +111,12 @@ func (l *Latency) row(c Case) report.Row {
 		}
 		row.Figures = append(row.Figures, f)
 	}
-	if l.Lost > 0 {
-		row.Note = fmt.Sprintf("%d of %d frames were lost", l.Lost, l.Sent)
-	}
 	return row
 }
 
 // plots are those of a single case.
 func (o *outcome) plots() (plots []report.Plot) {
-	if len(o.latency) > 0 {
+	if slices.ContainsFunc(o.latency, func(l Latency) bool { return l.All != nil }) {
 		p := report.Plot{Title: "Latency by percentile: " + o.Case.String(),
 			Description: "How long frames take, by the share of frames that take no longer, at fractions of the throughput. Lower is better.",
 			X:           report.Axis{Label: "Percentile", Unit: "%"}, Y: report.Axis{Label: "Latency", Unit: "us", Log: true}}
@@ -121,6 +124,9 @@ func (o *outcome) plots() (plots []report.Plot) {
 			p.X.Ticks = append(p.X.Ticks, report.Tick{At: float64(nines), Label: label})
 		}
 		for _, l := range o.latency {
+			if l.All == nil {
+				continue
+			}
 			p.Series = append(p.Series, report.Series{Name: fmt.Sprintf("at %g %%, %.3g Mpps", 100*l.Fraction, l.Rate/1e6), Points: l.curve()})
 		}
 		plots = append(plots, p)

@@ -177,7 +177,7 @@ func TestRunThatEndsEarly(t *testing.T) {
 		"interrupted in search": {4, nil, true, "interrupted after 0 of 2 cases", errInterrupted, 1},
 		"interrupted later":     {25, nil, true, "interrupted after 0 of 2 cases", errInterrupted, 1 + 2},
 		"down":                  {1, func(r *Result) { *r = Result{Down: true} }, false, "64 bytes, 1 tunnel: the target is down", ErrDown, 0},
-		"drops everything":      {1, func(r *Result) { r.Received = 0 }, false, "64 bytes, 1 tunnel: the target drops everything: none of 100 frames at 100 frames/s arrived", ErrDropsAll, 0},
+		"drops everything":      {1, func(r *Result) { r.Received = 0 }, false, "64 bytes, 1 tunnel: the target drops everything: none of 500 frames at 100 frames/s arrived", ErrDropsAll, 0},
 		"mangles later":         {25, func(r *Result) { r.Mangled = 7 }, false, "64 bytes, 1 tunnel: the target mangles frames: 7 of", ErrMangles, 1 + 2},
 	} {
 		ctx, cancel := context.WithCancel(t.Context())
@@ -322,5 +322,27 @@ func TestOptions(t *testing.T) {
 	}
 	if _, err := (Options{Limits: Limits{Max: 14.88e6}}).withDefaults(); err != nil {
 		t.Errorf("the defaults: %v", err)
+	}
+}
+
+// A target that has to learn of its neighbours first is no target that drops everything; one that loses all at some load has a row that says so, and no latency.
+func TestFirstFramesAndLastOnes(t *testing.T) {
+	s := newStub(1e6)
+	s.change = func(r *Result) {
+		if s.trials < probes {
+			r.Received = 0
+		}
+	}
+	if err := s.runner().probe(t.Context(), 100, time.Second); err != nil || s.trials != probes {
+		t.Errorf("%v after %d trials", err, s.trials)
+	}
+	s.change = func(r *Result) { r.Received, r.Latency = 0, nil }
+	list, err := s.runner().measureLatency(t.Context(), 1000, []float64{1}, 2, time.Second)
+	if err != nil || len(list) != 1 || list[0].All != nil || list[0].Lost != 2000 {
+		t.Fatalf("%+v, %v", list, err)
+	}
+	o := outcome{Case: Case{"64", 64, 1}, latency: list}
+	if row := list[0].row(o.Case); len(row.Figures) != 0 || row.Note != "2000 of 2000 frames were lost" || len(o.plots()) != 0 {
+		t.Errorf("%+v, %d plots", row, len(o.plots()))
 	}
 }

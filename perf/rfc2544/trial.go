@@ -131,16 +131,23 @@ func (r *runner) trial(ctx context.Context, rate float64, duration, left time.Du
 	return result, result.fault()
 }
 
+// probes is how often a target is asked before it counts as one that drops everything: it may have to learn of its neighbours first, or its machine is busy.
+const probes = 5
+
 // probe is a first trial at the least rate: what does not pass that needs no search.
 func (r *runner) probe(ctx context.Context, rate float64, duration time.Duration) error {
-	result, err := r.trial(ctx, rate, duration, 0)
-	if err == nil && result.Sent > 0 && result.Received == 0 {
-		err = fmt.Errorf("%w: none of %d frames at %.0f frames/s arrived", ErrDropsAll, result.Sent, rate)
+	var sent uint64
+	for range probes {
+		result, err := r.trial(ctx, rate, duration, 0)
+		if err != nil || result.Received > 0 {
+			return err
+		}
+		sent += result.Sent
 	}
-	if err == nil && result.Sent == 0 {
-		err = fmt.Errorf("%w: no frame was sent at %.0f frames/s for %v", ErrGenerator, rate, duration)
+	if sent == 0 {
+		return fmt.Errorf("%w: no frame was sent at %.0f frames/s for %v", ErrGenerator, rate, duration)
 	}
-	return err
+	return fmt.Errorf("%w: none of %d frames at %.0f frames/s arrived", ErrDropsAll, sent, rate)
 }
 
 // overhead is what a trial takes beyond its own time.
