@@ -480,6 +480,13 @@ func TestFallbackText(t *testing.T) {
 			t.Errorf("%s: found %q", full, text)
 		}
 	}
+	now := time.Now()
+	for doubt, words := range map[soft.Reason]string{soft.Lost: "5s ago that began anew, for silence proved nothing: messages to our IKE ports were dropped", soft.Unsent: "messages to it may not have left", "": "passes in clear"} {
+		text := fallbackText(soft.State{Fallback: true, Waiting: 1, Doubt: doubt, Doubted: now.Add(-5 * time.Second)}, false, now)
+		if !strings.Contains(text, words) || strings.Contains(text, "anew") != (doubt != "") {
+			t.Errorf("%s: found %q", doubt, text)
+		}
+	}
 }
 
 // The engine does not remove what was refused, so nothing may be kept of it.

@@ -111,7 +111,7 @@ func (s *softSAs) silent(peer string) *soft.Request {
 	defer s.unlock()
 	s.noteLost()
 	if to, at := s.book.LastSent(peer); to.IsValid() && !s.plane.Reaches(to, at) {
-		s.book.Unsent(to)
+		s.book.Unsent(s.clock(), to)
 	}
 	o := s.book.Silent(s.clock(), peer)
 	if len(o.Made) > 0 {
@@ -150,10 +150,10 @@ func (s *softSAs) install(peer string, made []soft.SA) (taken []soft.SA) {
 func (s *softSAs) noteLost() {
 	if lost := s.plane.LostIKE(); lost != s.lost {
 		s.lost = lost
-		s.book.Lost()
+		s.book.Lost(s.clock())
 	}
 	for _, to := range s.plane.UnsentIKE() {
-		s.book.Unsent(to)
+		s.book.Unsent(s.clock(), to)
 	}
 }
 
@@ -173,7 +173,7 @@ func (s *softSAs) sending(to netip.Addr) {
 func (s *softSAs) unsent(to netip.Addr) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.book.Unsent(to.Unmap())
+	s.book.Unsent(s.clock(), to.Unmap())
 }
 
 // established takes word that a peer has proved who it is.
@@ -423,29 +423,6 @@ func byKey(list []pipeline.SoftCounters) map[pipeline.SoftSA]pipeline.SoftCounte
 		counters[c.SoftSA] = c
 	}
 	return counters
-}
-
-// fallbackText is why a peer's traffic does not pass in clear, for people. Closed is that no negotiation is begun, whose silence would let it.
-func fallbackText(st soft.State, closed bool, now time.Time) string {
-	switch {
-	case closed && !st.Fallback: // nobody that is negotiated with
-		return "refused: IKE is off (ike.enabled or ports[].ike), so nobody is asked by it, and there is no silence"
-	case closed && st.Shut != soft.Denied:
-		return "refused: the tunnel is closed until `sallyport up`, so nobody is asked by IKE, and there is no silence"
-	case st.Shut == soft.Heard:
-		return fmt.Sprintf("refused for %s more: something came from the peer's address to our IKE ports, and who speaks IKE gets no clear text", st.Until.Sub(now).Round(time.Second))
-	case st.Shut == soft.Authenticated:
-		return "refused: the peer has proved who it is before, so it speaks IPsec, and silence may be somebody who drops its packets"
-	case st.Shut == soft.Denied:
-		return "refused: soft_sa: deny forbids it on this gateway"
-	case st.Full == soft.FullOfPeer:
-		return "refused unless it waits already: there are as many soft SAs of this peer as soft.max_per_peer says, those counted that wait to be one"
-	case st.Full == soft.Full:
-		return "refused unless it waits already: there are as many soft SAs as soft.max says, those counted that wait to be one"
-	case st.Waiting > 0:
-		return "it waits: once four first messages have gone without any answer, three seconds and more, it passes in clear"
-	}
-	return "possible: once four first messages have gone without any answer, three seconds and more, it passes in clear"
 }
 
 // softConfig is what the book is told of a policy in force. Before are the peers of the one before it.

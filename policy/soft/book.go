@@ -137,6 +137,8 @@ type peer struct {
 	waits         map[Key]*waiting // nil until there is one: most of many thousand peers never have any
 	sas           map[Key]*SA      // likewise
 	sent          time.Time        // the last message of IKE to it
+	doubted       time.Time        // when its silence was last in doubt while something waited for it
+	why           Reason           // why it was
 }
 
 func (b *Book) await(p *peer, key Key, w *waiting) {
@@ -311,6 +313,7 @@ func (b *Book) Silent(now time.Time, name string) (o Outcome) {
 		b.sas[key] = sa
 		b.counts.created++
 		o.Made = append(o.Made, *sa)
+		p.doubted, p.why = time.Time{}, ""
 	}
 	sortSAs(o.Made)
 	if next != nil {

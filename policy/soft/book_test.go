@@ -345,8 +345,8 @@ func TestAPolicyWithoutThePeer(t *testing.T) {
 // S-043, S-044, S-045
 func TestDoubt(t *testing.T) {
 	for reason, doubt := range map[Reason]func(*rig){
-		Lost:   func(r *rig) { r.book.Lost() },
-		Unsent: func(r *rig) { r.book.Unsent(addr(fileHost)) },
+		Lost:   func(r *rig) { r.book.Lost(r.now) },
+		Unsent: func(r *rig) { r.book.Unsent(r.now, addr(fileHost)) },
 	} {
 		r := newRig(t, generous, fileServer)
 		r.ask(toServer, false)
@@ -354,7 +354,14 @@ func TestDoubt(t *testing.T) {
 		if o := r.silence("files"); len(o.Made) != 0 || o.Next != nil || r.book.Counts().Refused[reason] != 1 {
 			t.Errorf("%s: made %+v, refused %v", reason, o.Made, r.book.Counts().Refused)
 		}
+		r.pass(time.Second)
+		if st := r.book.State(r.now, "files"); st.Doubt != reason || !st.Doubted.Equal(r.now.Add(-time.Second)) {
+			t.Errorf("%s: %+v", reason, st)
+		}
 		r.made(toServer)
+		if st := r.book.State(r.now, "files"); st.Doubt != "" || !st.Doubted.IsZero() {
+			t.Errorf("%s: silence was believed, and %+v", reason, st)
+		}
 	}
 }
 

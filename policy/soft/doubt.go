@@ -8,25 +8,26 @@ import (
 // What puts silence in doubt: the peer may have spoken, or may never have been spoken to.
 
 // Lost takes word that messages to an IKE port may have been dropped unread: nobody who waits can know that its peer is silent.
-func (b *Book) Lost() {
+func (b *Book) Lost(now time.Time) {
 	if b.waits == 0 {
 		return // a flood loses some all the time, and most of many thousand peers have nothing that waits
 	}
 	for _, p := range b.peers {
-		b.doubt(p, Lost)
+		b.doubt(now, p, Lost)
 	}
 }
 
 // Unsent takes word that a message to a peer did not leave: silence would be ours.
-func (b *Book) Unsent(to netip.Addr) {
+func (b *Book) Unsent(now time.Time, to netip.Addr) {
 	for _, p := range b.at[to] {
-		b.doubt(p, Unsent)
+		b.doubt(now, p, Unsent)
 	}
 }
 
 // doubt has what waits for a peer begin anew when it asks again.
-func (b *Book) doubt(p *peer, why Reason) {
+func (b *Book) doubt(now time.Time, p *peer, why Reason) {
 	if n := len(p.waits); n > 0 {
+		p.doubted, p.why = now, why
 		b.counts.refused[why] += uint64(n)
 		b.drop(p)
 	}

@@ -81,7 +81,7 @@ func (b *Book) keep(p, was *peer) {
 	if !b.limits.Allow || !p.fallback {
 		return
 	}
-	p.sent = was.sent
+	p.sent, p.doubted, p.why = was.sent, was.doubted, was.why
 	same := func(key Key, tunnel string) *Filter { // whose rule is this peer's still: the silence of one says nothing of another
 		if f := b.filters[key.Entry]; f != nil && f.Entry == key.Entry && f.Mirror == key.Mirror && f.Tunnel == tunnel && slices.Contains(p.Tunnels, tunnel) {
 			return f
@@ -134,6 +134,8 @@ type State struct {
 	Until         time.Time // the end of that, where it has one
 	Full          Reason    // which limit leaves no room for one more that would wait, or nothing
 	Live, Waiting int
+	Doubt         Reason    // why the silence that it last waited for proved nothing, or nothing
+	Doubted       time.Time // when that was
 }
 
 // State is how a peer stands now; the zero value for one that is not configured.
@@ -142,7 +144,7 @@ func (b *Book) State(now time.Time, name string) (s State) {
 	if p == nil {
 		return s
 	}
-	s = State{Fallback: p.fallback, Shut: b.shut(now, p), Full: b.full(p), Live: len(p.sas), Waiting: len(p.waits)}
+	s = State{Fallback: p.fallback, Shut: b.shut(now, p), Full: b.full(p), Live: len(p.sas), Waiting: len(p.waits), Doubt: p.why, Doubted: p.doubted}
 	if s.Shut == Heard {
 		s.Until = b.mutedUntil(p)
 	}
