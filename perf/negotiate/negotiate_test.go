@@ -9,6 +9,7 @@ import (
 	"math"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -190,6 +191,9 @@ func TestFileThatCannotBeWritten(t *testing.T) {
 // Ctrl-C ends a measurement at once, whatever it is at, and so does a terminal that closes. Nothing stays behind, and the file of rows is whole.
 func TestInterrupt(t *testing.T) {
 	binary := program(t)
+	handled := make(chan os.Signal, 1)
+	signal.Notify(handled, syscall.SIGHUP) // else what runs under nohup has a child that ignores it too
+	defer signal.Stop(handled)
 	for at, by := range map[string]os.Signal{"gateway 1 of 1": os.Interrupt, "it is up": syscall.SIGHUP} {
 		t.Run(at, func(t *testing.T) { interrupt(t, binary, at, by) })
 	}

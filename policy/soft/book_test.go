@@ -351,11 +351,11 @@ func TestDoubt(t *testing.T) {
 		r := newRig(t, generous, fileServer)
 		r.ask(toServer, false)
 		doubt(r)
+		at := r.now
 		if o := r.silence("files"); len(o.Made) != 0 || o.Next != nil || r.book.Counts().Refused[reason] != 1 {
 			t.Errorf("%s: made %+v, refused %v", reason, o.Made, r.book.Counts().Refused)
 		}
-		r.pass(time.Second)
-		if st := r.book.State(r.now, "files"); st.Doubt != reason || !st.Doubted.Equal(r.now.Add(-time.Second)) {
+		if st := r.book.State(r.now, "files"); st.Doubt != reason || !st.Doubted.Equal(at) {
 			t.Errorf("%s: %+v", reason, st)
 		}
 		r.made(toServer)
