@@ -78,6 +78,16 @@ func TestOffloadMove(t *testing.T) {
 		}
 	}
 	want("inline_crypto")
+	for _, m := range move("low", "auto") { // what the NIC has opened already would be lost for nothing
+		if inbound := m.Direction == "inbound"; m.Result != api.MoveStays || strings.Contains(m.Why, "until its next rekey") != inbound {
+			t.Errorf("%+v", m)
+		}
+	}
+	for _, sa := range get[[]api.SA](r, g, api.PathSAs) {
+		if sa.Child == "low" && (sa.Offload.Stays != (sa.Direction == "inbound") || sa.Offload.Wanted != "") {
+			t.Errorf("%s: %+v", sa.Direction, sa.Offload)
+		}
+	}
 	move("low", "lookaside")
 	want("lookaside_crypto")
 	var spi string

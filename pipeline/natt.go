@@ -14,7 +14,7 @@ import (
 // keepaliveInterval is how long a NAT before us may see nothing of an SA in UDP (RFC 3948 section 4).
 const keepaliveInterval = 20 * time.Second
 
-// follow sends to where an authenticated packet of the peer came from, newer than all before (RFC 7296 section 2.23). IKE is
+// follow sends to where an authenticated packet of the peer came from by an inbound SA, newer than all before (RFC 7296 section 2.23). IKE is
 // told too. An address that no peer can have is not believed, authentic or not.
 func (d *Dataplane) follow(sa *association, remote netip.AddrPort) event {
 	cell, spi := sa.child.Cell, sa.child.SPI
@@ -28,6 +28,7 @@ func (d *Dataplane) follow(sa *association, remote netip.AddrPort) event {
 			_ = d.moveOutbound(out, out.child.Local, remote) // without memory for it the old address remains
 		}
 	}
+	d.rerouteInbound(d.sad.inbound[spi])
 	return func(h Handler) { h.Moved(cell, spi, remote) }
 }
 

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"net/netip"
 	"testing"
+
+	"sallyport/policy"
 )
 
 // distant is a peer that both ports can lead to.
@@ -217,5 +219,31 @@ func TestInboundIsThere(t *testing.T) {
 	r.inbound(r.child("site", "aes128gcm16", true))
 	if m := r.relocate("site", false, PlaceAuto); m.Err != nil || m.Rekey || m.From != PlaceCPU || m.To != PlaceCPU || len(r.d.sad.moving) != 0 {
 		t.Errorf("%+v, %d moves", m, len(r.d.sad.moving))
+	}
+}
+
+// A peer behind a NAT that moves behind another port takes both its SAs along.
+func TestPeerMovesToAnotherPort(t *testing.T) {
+	c := &card{}
+	r, _ := everywhere(t, rigOptions{card: c, wanRole: policy.PortsLAN})
+	out, in := r.child("site", "aes128gcm16", false), r.child("site", "aes128gcm16", true)
+	out.UDPEncap, in.UDPEncap = true, true
+	r.outbound(out)
+	near := r.inbound(in)
+	near.sequence++
+	r.enqueue(0, wan, fromAddress(fromPeer(near.encapsulate(tcp(farHost, lanHost), near.sequence)), netip.AddrPortFrom(lanHost, 4500)))
+	r.settle()
+	r.serveAll()
+	r.rest()
+	if len(r.seen.moved) != 1 || c.opened != 1 {
+		t.Fatalf("moved: %v, %d packets opened by the NIC", r.seen.moved, c.opened)
+	}
+	for outbound, spi := range map[bool]uint32{true: out.SPI, false: in.SPI} {
+		if s := c.session(outbound, spi); s == nil || s.port != uint16(r.wire(lan).port) {
+			t.Errorf("outbound %t: session %+v, want one at the other port", outbound, s)
+		}
+	}
+	if len(c.sessions) != 2 {
+		t.Errorf("%d sessions, want 2", len(c.sessions))
 	}
 }
