@@ -29,7 +29,7 @@ func (g *Gateway) openOffload() error {
 	ports := make([]offload.Port, 0, len(g.devices))
 	for i, device := range g.devices {
 		p := g.cfg.Ports[i]
-		ports = append(ports, offload.Port{Name: p.Name, WAN: p.Role == policy.PortsWAN, ID: uint16(device.Port), Driver: device.Driver, Socket: device.Socket})
+		ports = append(ports, offload.Port{Name: p.Name, WAN: p.Role == policy.PortsWAN, ID: uint16(device.Port), VLAN: p.VLAN, Driver: device.Driver, Socket: device.Socket})
 	}
 	if g.offload, err = offload.New(offload.Config{Order: order, Ports: ports, Crypto: g.crypto, Sessions: 2 * d.MaxSAs}); err != nil {
 		return err

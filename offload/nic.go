@@ -111,11 +111,15 @@ func (n *nic) open(c *cryptodev.Capability, need *need, sa *pipeline.InlineSA) (
 	}
 	rule := C.struct_sp_offload_rule{
 		ipv6: truth(sa.Local.Addr().Is6()), udp: truth(sa.UDPEncap), spi: C.uint32_t(sa.SPI), destination: address(sa.Local), destination_port: C.uint16_t(sa.Local.Port()),
+		vlan: C.uint16_t(sa.VLAN),
 	}
 	text := make([]byte, 256)
 	if o.rule = C.sp_offload_rule(C.uint16_t(n.id), &rule, session, (*C.char)(unsafe.Pointer(&text[0])), C.size_t(len(text))); o.rule == nil {
 		said := C.GoString((*C.char)(unsafe.Pointer(&text[0])))
 		o.failed = fmt.Errorf("no rule for its packets: %s", said)
+		if sa.VLAN != 0 {
+			o.failed = fmt.Errorf("no rule for its packets of VLAN %d: %s", sa.VLAN, said)
+		}
 	}
 	return o, nil
 }

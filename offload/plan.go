@@ -85,13 +85,13 @@ func (p *Planner) Explain(sa *pipeline.SACounters) Chosen {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	ports := slices.DeleteFunc(slices.Clone(p.ports), func(port *port) bool { return !port.wan })
-	if asked := p.numbered(sa.Inline.Port); asked != nil && sa.Inline.Session {
+	if asked := p.at(sa.Inline.Port, sa.Inline.VLAN); asked != nil && sa.Inline.Session {
 		ports = []*port{asked}
 	}
 	chosen, asked := p.planOf(sa), map[Candidate]string{}
 	for _, port := range ports {
 		for _, plan := range inlinePlans(sa.Outbound) {
-			asked[Candidate{Plan: plan, Device: port.name}] = p.said(sa, plan)
+			asked[Candidate{Plan: plan, Device: port.name}] = p.said(sa, plan, port)
 		}
 	}
 	for _, passed := range sa.PassedOver {
@@ -109,15 +109,21 @@ func (p *Planner) Explain(sa *pipeline.SACounters) Chosen {
 	return chosen
 }
 
-// said is why an SA has no session of a plan although it was asked for, nothing if nobody has said so.
-func (p *Planner) said(sa *pipeline.SACounters, plan Plan) string {
-	if !sa.Inline.Session {
-		return cmp.Or(p.refused[keyOf(sa.Outbound, sa.SPI, sa.Remote)][plan], sa.Inline.Refused)
+// said is why an SA has no session of a plan although the port was asked for it, nothing if nobody has said so.
+func (p *Planner) said(sa *pipeline.SACounters, plan Plan, port *port) string {
+	key := keyOf(sa.Outbound, sa.SPI, sa.Remote)
+	refused := p.refused[key]
+	switch made := p.of[key]; {
+	case sa.Inline.Session && made != nil:
+		return made.before[plan]
+	case sa.Inline.Session:
+		return ""
+	case refused.port == nil || sa.Inline.Refused != joined(refused.why): // the data plane says it, and has asked no port
+		return sa.Inline.Refused
+	case refused.port != port:
+		return ""
 	}
-	if o := p.of[keyOf(sa.Outbound, sa.SPI, sa.Remote)]; o != nil {
-		return o.before[plan]
-	}
-	return ""
+	return refused.why[plan]
 }
 
 // PlanOf is the plan of an installed SA.
@@ -135,7 +141,7 @@ func (p *Planner) planOf(sa *pipeline.SACounters) Chosen {
 	if sa.Inline.Protocol {
 		chosen.Plan = InlineProtocol
 	}
-	if port := p.numbered(sa.Inline.Port); port != nil {
+	if port := p.at(sa.Inline.Port, sa.Inline.VLAN); port != nil {
 		chosen.Device = port.name
 	}
 	return chosen

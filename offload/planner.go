@@ -18,7 +18,8 @@ import (
 type Port struct {
 	Name   string // as in pipeline.PortSpec
 	WAN    bool   // SAs lead there
-	ID     uint16 // DPDK's; ports of one Ethernet port share it
+	ID     uint16 // DPDK's; ports of one Ethernet port share it, and differ in VLAN
+	VLAN   uint16 // of its frames, 0: without a tag
 	Driver string
 	Socket int // NUMA node
 }
@@ -40,8 +41,8 @@ type Planner struct {
 	mu      sync.Mutex
 	opened  map[unsafe.Pointer]*opened
 	of      map[saKey]*opened
-	stuck   []*opened                 // which their drivers did not take back
-	refused map[saKey]map[Plan]string // of SAs that have no session; at most maxRefused
+	stuck   []*opened         // which their drivers did not take back
+	refused map[saKey]refusal // of SAs that have no session; at most maxRefused
 }
 
 // maxRefused bounds what is remembered of SAs whose end nobody tells. Beyond it all is forgotten: the SA still has all reasons in one.
@@ -51,7 +52,14 @@ const maxRefused = 1 << 16
 type port struct {
 	name string
 	wan  bool
+	vlan uint16
 	*nic
+}
+
+// refusal is why an SA has no session of a port that was asked.
+type refusal struct {
+	port *port
+	why  map[Plan]string
 }
 
 // New asks all ports for what they can do.
@@ -59,13 +67,13 @@ func New(cfg Config) (*Planner, error) {
 	if cfg.Crypto == nil || cfg.Sessions < 1 {
 		return nil, fmt.Errorf("offload: %d sessions and crypto devices %v, expected at least 1 and some", cfg.Sessions, cfg.Crypto != nil)
 	}
-	p := &Planner{steps: steps(cfg.Order), crypto: cfg.Crypto, opened: map[unsafe.Pointer]*opened{}, of: map[saKey]*opened{}, refused: map[saKey]map[Plan]string{}}
+	p := &Planner{steps: steps(cfg.Order), crypto: cfg.Crypto, opened: map[unsafe.Pointer]*opened{}, of: map[saKey]*opened{}, refused: map[saKey]refusal{}}
 	nics := map[uint16]*nic{}
 	for _, spec := range cfg.Ports {
 		if nics[spec.ID] == nil {
 			nics[spec.ID] = p.openNIC(&spec, cfg.Sessions)
 		}
-		p.ports = append(p.ports, &port{name: spec.Name, wan: spec.WAN, nic: nics[spec.ID]})
+		p.ports = append(p.ports, &port{name: spec.Name, wan: spec.WAN, vlan: spec.VLAN, nic: nics[spec.ID]})
 	}
 	return p, nil
 }
@@ -123,9 +131,9 @@ func (p *Planner) Open(id uint16, sa *pipeline.InlineSA) (pipeline.InlineSession
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.retry(retries)
-	port := p.numbered(id)
+	port := p.at(id, sa.VLAN)
 	if port == nil {
-		return pipeline.InlineSession{}, fmt.Errorf("port %d is unknown", id)
+		return pipeline.InlineSession{}, fmt.Errorf("port %d with VLAN %d is unknown", id, sa.VLAN)
 	}
 	nic, need := port.nic, needOf(sa)
 	if reason := p.preferred(&need); reason != "" && !sa.Wanted {
@@ -147,7 +155,7 @@ func (p *Planner) Open(id uint16, sa *pipeline.InlineSA) (pipeline.InlineSession
 	if len(p.refused) >= maxRefused {
 		clear(p.refused)
 	}
-	p.refused[keyOf(sa.Outbound, sa.SPI, sa.Remote)] = before
+	p.refused[keyOf(sa.Outbound, sa.SPI, sa.Remote)] = refusal{port, before}
 	return pipeline.InlineSession{}, errors.New(joined(before))
 }
 
@@ -264,9 +272,18 @@ func (p *Planner) Probe(id uint16) error {
 	return p.takeBack(o)
 }
 
-// numbered is a port by DPDK's number, nil for none.
+// numbered is any port of those that have DPDK's number, nil for none.
 func (p *Planner) numbered(id uint16) *port {
-	if i := slices.IndexFunc(p.ports, func(port *port) bool { return port.id == id }); i >= 0 {
+	return p.find(func(port *port) bool { return port.id == id })
+}
+
+// at is the port of a VLAN of an Ethernet port, nil for none.
+func (p *Planner) at(id, vlan uint16) *port {
+	return p.find(func(port *port) bool { return port.id == id && port.vlan == vlan })
+}
+
+func (p *Planner) find(is func(*port) bool) *port {
+	if i := slices.IndexFunc(p.ports, is); i >= 0 {
 		return p.ports[i]
 	}
 	return nil

@@ -84,6 +84,11 @@ func TestRefusals(t *testing.T) {
 	if _, err := r.planner.Open(999, inlineSA(t, "aes128gcm16", true)); err == nil {
 		t.Error("a port that is none has a session")
 	}
+	elsewhere := inlineSA(t, "aes128gcm16", true)
+	elsewhere.VLAN = 7
+	if _, err := r.planner.Open(uint16(r.ports[wan]), elsewhere); err == nil {
+		t.Error("a VLAN that no port has has a session")
+	}
 }
 
 // S-102: a NIC that lacks an algorithm, by its word or in truth. That one goes by the next plan, the others stay with the NIC, and it is said why.

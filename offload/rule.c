@@ -22,25 +22,33 @@ struct rte_flow *sp_offload_rule(uint16_t port, const struct sp_offload_rule *to
 		{.type = RTE_FLOW_ACTION_TYPE_SECURITY, .conf = &security},
 		{.type = RTE_FLOW_ACTION_TYPE_END},
 	};
+	struct rte_flow_item_vlan vlan, vlan_mask;
 	struct rte_flow_item_ipv4 ipv4, ipv4_mask;
 	struct rte_flow_item_ipv6 ipv6, ipv6_mask;
 	struct rte_flow_item_udp udp, udp_mask;
 	struct rte_flow_item_esp esp, esp_mask;
-	struct rte_flow_item pattern[5] = {{.type = RTE_FLOW_ITEM_TYPE_ETH}};
+	struct rte_flow_item pattern[6] = {{.type = RTE_FLOW_ITEM_TYPE_ETH}};
 	const struct rte_flow_attr attributes = {.ingress = 1};
 	struct rte_flow_error error;
 	struct rte_flow *rule;
 	unsigned int n = 1;
 
+	memset(&vlan, 0, sizeof(vlan));
 	memset(&ipv4, 0, sizeof(ipv4));
 	memset(&ipv6, 0, sizeof(ipv6));
 	memset(&udp, 0, sizeof(udp));
 	memset(&esp, 0, sizeof(esp));
 	memset(&error, 0, sizeof(error));
+	vlan_mask = vlan;
 	ipv4_mask = ipv4;
 	ipv6_mask = ipv6;
 	udp_mask = udp;
 	esp_mask = esp;
+	if (to->vlan != 0) {
+		vlan.hdr.vlan_tci = rte_cpu_to_be_16(to->vlan);
+		vlan_mask.hdr.vlan_tci = RTE_BE16(0x0fff); /* the rest is priority (IEEE 802.1Q section 9.6) */
+		pattern[n++] = (struct rte_flow_item){.type = RTE_FLOW_ITEM_TYPE_VLAN, .spec = &vlan, .mask = &vlan_mask};
+	}
 	if (to->ipv6) {
 		memcpy(ipv6.hdr.dst_addr, to->destination, 16);
 		memset(ipv6_mask.hdr.dst_addr, 0xff, 16);

@@ -12,6 +12,7 @@ struct sp_offload_rule {
 	uint8_t udp, ipv6;
 	uint8_t destination[16]; /* IPv4 in the first 4 octets */
 	uint16_t destination_port;
+	uint16_t vlan; /* of their tag, 0: without one */
 	uint32_t spi;
 };
 

@@ -54,6 +54,7 @@ type InlineSA struct {
 	ReplayWindow  int    // packets, inbound only
 	Sequence      uint64 // outbound: the first number
 	Userdata      uint64 // comes back with each packet of inline protocol
+	VLAN          uint16 // of the port's frames, 0: without a tag
 
 	// NoCrypto and NoProtocol say why a kind of session is out of the question, "" if it is not.
 	NoCrypto, NoProtocol string
@@ -65,6 +66,7 @@ type SAInline struct {
 	Session  bool   // it has a session, beside the CPU's
 	Protocol bool   // of inline protocol, else inline crypto
 	Port     uint16 // DPDK port id
+	VLAN     uint16 // of the port's frames, 0: without a tag
 	Refused  string // why there is none, "" where none was asked for
 	Packets  uint64 // that the NIC has sealed or opened; the SA's others were the CPU's
 	Stopped  bool   // outbound: the CPU has taken over, until the next rekey
@@ -73,6 +75,7 @@ type SAInline struct {
 // inlineSession is what an association holds of a port.
 type inlineSession struct {
 	InlineSession
+	vlan    uint16
 	refused string
 	past    uint64 // packets of sessions that the SA had before
 	marks   bool   // inbound: workers believe that its packets are opened; the session may be gone, or still to come
@@ -90,14 +93,15 @@ func (d *Dataplane) openInline(sa *association, outbound bool, place Place, firs
 }
 
 func (d *Dataplane) tryInline(sa *association, outbound bool, place Place, first uint64) error {
-	port, err := d.inlinePort(sa, place)
+	spec, err := d.inlinePort(sa, place)
 	if err != nil {
 		return err
 	}
+	port := uint16(spec.Port)
 	if !outbound {
 		C.sp_inline_expect(d.c, C.uint16_t(port))
 	}
-	wanted := sa.child.inlineSA(outbound)
+	wanted := sa.child.inlineSA(outbound, spec.VLAN)
 	place.limit(&wanted)
 	if outbound {
 		wanted.beginAt(first)
@@ -109,28 +113,28 @@ func (d *Dataplane) tryInline(sa *association, outbound bool, place Place, first
 	if why := wanted.refusal(&session, port); why != "" {
 		return errors.Join(errors.New(why), d.cfg.Inline.Close(session))
 	}
-	sa.inline.InlineSession = session
+	sa.inline.InlineSession, sa.inline.vlan = session, spec.VLAN
 	sa.inline.marks = !outbound
 	return nil
 }
 
-// inlinePort is the DPDK port whose NIC could do the work of an SA.
-func (d *Dataplane) inlinePort(sa *association, place Place) (uint16, error) {
+// inlinePort is the port whose NIC could do the work of an SA.
+func (d *Dataplane) inlinePort(sa *association, place Place) (*PortSpec, error) {
 	if !place.mayInline() {
-		return 0, errors.New(place.why())
+		return nil, errors.New(place.why())
 	}
 	if err := noInline(sa); err != nil {
-		return 0, err
+		return nil, err
 	}
 	toward := d.portToward(sa.child.Remote.Addr())
 	if toward == noPort {
-		return 0, errors.New("no route to the peer says which port")
+		return nil, errors.New("no route to the peer says which port")
 	}
-	port := uint16(toward)
-	if d.lostPorts[port] != nil {
-		return 0, errors.New("the NIC has stopped doing ESP")
+	spec := &d.cfg.Ports[toward]
+	if d.lostPorts[uint16(spec.Port)] != nil {
+		return nil, errors.New("the NIC has stopped doing ESP")
 	}
-	return port, nil
+	return spec, nil
 }
 
 // noInline says why an SA can have no session of a port of either kind.
@@ -170,12 +174,12 @@ func (sa *InlineSA) refusal(session *InlineSession, port uint16) string {
 	return ""
 }
 
-// inlineSA is what a port has to know of the SA.
-func (c *ChildSA) inlineSA(outbound bool) InlineSA {
+// inlineSA is what a port has to know of the SA, whose frames have a VLAN there.
+func (c *ChildSA) inlineSA(outbound bool, vlan uint16) InlineSA {
 	sa := InlineSA{
 		Outbound: outbound, Transport: c.Transport, UDPEncap: c.UDPEncap, ESN: c.ESN,
 		SPI: c.SPI, Suite: c.Suite, Keymat: c.Keymat, Local: c.Local, Remote: c.Remote, Encapsulation: c.Encapsulation,
-		Userdata: uint64(c.SPI),
+		Userdata: uint64(c.SPI), VLAN: vlan,
 	}
 	if outbound {
 		sa.Sequence = max(c.FirstSequence, 1)
@@ -246,5 +250,5 @@ func (d *Dataplane) closeInline(sa *association) error {
 }
 
 func (s *inlineSession) describe(c *C.struct_sp_sa_counters) SAInline {
-	return SAInline{Session: s.Handle != nil, Protocol: s.Protocol, Port: s.Port, Refused: s.refused, Packets: s.past + uint64(c.inlined), Stopped: c.stopped != 0}
+	return SAInline{Session: s.Handle != nil, Protocol: s.Protocol, Port: s.Port, VLAN: s.vlan, Refused: s.refused, Packets: s.past + uint64(c.inlined), Stopped: c.stopped != 0}
 }

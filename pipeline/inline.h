@@ -40,7 +40,7 @@ static inline struct sp_inline *sp_sa_in_inline(const struct sp_sa_in *sa)
 	return sa->inlined ? *sp_sa_in_inline_place(sa) : NULL;
 }
 
-/* Whether the NIC of a port has the session, whatever VLAN the port is. */
+/* Whether the NIC of a port has the session, whatever VLAN the port is: some NICs look at no tag, and outbound none has to. */
 static inline int sp_inline_on(const struct sp_worker *w, const struct sp_inline *in, uint16_t port)
 {
 	return w->dp->ports[port].device == in->device;

@@ -257,7 +257,8 @@ func (d *Dataplane) relocateInbound(sa *inboundSA, place Place) (rekey bool, err
 
 // replaceInbound puts another half in the place of an SA. Where a NIC is to open its packets workers believe that before it does.
 func (d *Dataplane) replaceInbound(sa *inboundSA, next association, place Place) error {
-	port, why := uint16(0), error(nil)
+	var port *PortSpec
+	var why error
 	if d.cfg.Inline == nil {
 		why = errors.New("there is no inline IPsec in the configuration")
 	} else if port, why = d.inlinePort(&next, place); why == nil {
@@ -276,7 +277,7 @@ func (d *Dataplane) replaceInbound(sa *inboundSA, next association, place Place)
 	err := d.withConfig(&next, false, func(config *C.struct_sp_sa_config, text *C.char) int32 {
 		config.owner = C.uint8_t(sa.owner)
 		if why == nil {
-			config.inline_session, config.inline_device = unsafe.Pointer(d.c), C.uint16_t(port) // inbound nobody looks at the session itself
+			config.inline_session, config.inline_device = unsafe.Pointer(d.c), C.uint16_t(port.Port) // inbound nobody looks at the session itself
 		}
 		if c = C.sp_sa_in_create(d.c, config, text, errorTextLen); c == nil {
 			return -1
@@ -302,12 +303,12 @@ func (d *Dataplane) replaceInbound(sa *inboundSA, next association, place Place)
 }
 
 // unoffered is why a port has no sessions, whatever the SA; nil if it has.
-func (d *Dataplane) unoffered(port uint16, sa *association) error {
-	if d.cfg.Inline.Offers(port) {
+func (d *Dataplane) unoffered(port *PortSpec, sa *association) error {
+	if d.cfg.Inline.Offers(uint16(port.Port)) {
 		return nil
 	}
-	wanted := sa.child.inlineSA(false)
-	session, err := d.cfg.Inline.Open(port, &wanted)
+	wanted := sa.child.inlineSA(false, port.VLAN)
+	session, err := d.cfg.Inline.Open(uint16(port.Port), &wanted)
 	if err == nil {
 		return errors.Join(errors.New("the port says that it has no sessions"), d.cfg.Inline.Close(session))
 	}
@@ -315,20 +316,21 @@ func (d *Dataplane) unoffered(port uint16, sa *association) error {
 }
 
 // openMarked makes the session of an inbound SA whose packets workers take as opened already.
-func (d *Dataplane) openMarked(sa *inboundSA, port uint16, place Place) error {
-	C.sp_inline_expect(d.c, C.uint16_t(port))
-	wanted := sa.child.inlineSA(false)
+func (d *Dataplane) openMarked(sa *inboundSA, port *PortSpec, place Place) error {
+	id := uint16(port.Port)
+	C.sp_inline_expect(d.c, C.uint16_t(id))
+	wanted := sa.child.inlineSA(false, port.VLAN)
 	wanted.Keymat = sa.key
 	place.limit(&wanted)
 	wanted.NoProtocol = "its NIC would begin with an empty replay window: inline_protocol takes a rekey"
-	session, err := d.cfg.Inline.Open(port, &wanted)
+	session, err := d.cfg.Inline.Open(id, &wanted)
 	if err == nil {
-		if why := wanted.refusal(&session, port); why != "" {
+		if why := wanted.refusal(&session, id); why != "" {
 			err = errors.Join(errors.New(why), d.cfg.Inline.Close(session))
 		}
 	}
 	if err == nil {
-		sa.inline.InlineSession = session
+		sa.inline.InlineSession, sa.inline.vlan = session, port.VLAN
 		return nil
 	}
 	sa.inline.refused = err.Error()

@@ -11,13 +11,13 @@ import (
 // noPort stands for the port where no route leads to a peer.
 const noPort = -1
 
-// portToward is the DPDK id of the port that leads to an address, or noPort.
+// portToward is the place in Config.Ports of the port that leads to an address, or noPort.
 func (d *Dataplane) portToward(address netip.Addr) int {
 	hop, ok := nextHop(d.routesToPeers(), address)
 	if !ok {
 		return noPort
 	}
-	return int(d.cfg.Ports[hop.Port].Port)
+	return hop.Port
 }
 
 // routesToPeers are those in force. SAs with keys of the operator's are there before the first policy is, whose routes then count.
@@ -36,9 +36,14 @@ func (d *Dataplane) hasTurned(sa *association, outbound bool) bool {
 		return false
 	}
 	sa.toward = toward
-	port := uint16(toward)
+	spec := &d.cfg.Ports[toward]
+	port := uint16(spec.Port)
+	if sa.inline.Handle != nil && outbound && sa.inline.Port == port {
+		sa.inline.vlan = spec.VLAN // a tag is nothing to the NIC
+		return false
+	}
 	if sa.inline.Handle != nil {
-		return sa.inline.Port != port
+		return sa.inline.Port != port || sa.inline.vlan != spec.VLAN
 	}
 	return d.sad.placeOf(sa.child.Cell, outbound).mayInline() && d.lostPorts[port] == nil && d.cfg.Inline.Offers(port)
 }

@@ -255,7 +255,7 @@ func (c *ChildSA) whole(outbound bool, first uint64, against string) []cryptodev
 	if !c.movable() {
 		return nil
 	}
-	sa := c.inlineSA(outbound)
+	sa := c.inlineSA(outbound, 0)
 	if outbound {
 		sa.beginAt(first)
 	}

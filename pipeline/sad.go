@@ -43,7 +43,7 @@ type association struct {
 	ah      *cryptodev.Session // of the AH around the ESP of a bundle
 	soft    bool               // Handler.Expire was called
 	inline  inlineSession      // of a port, beside session
-	toward  int                // DPDK id of the port that led to the peer when that was last looked at, noPort for none
+	toward  int                // place in Config.Ports of the port that led to the peer when that was last looked at, noPort for none
 }
 
 type inboundSA struct {

@@ -97,6 +97,9 @@ func TestInlineCrypto(t *testing.T) {
 func bothWays(r *rig, out program.SA, tags int) {
 	t, in := r.t, out
 	in.Outbound, in.Userdata = false, 42
+	if tags == 1 {
+		in.VLAN = firstVLAN
+	}
 	sender := r.open(out)
 	r.open(in)
 	for _, length := range []int{0, 1, 46, 1300} {

@@ -21,6 +21,17 @@ static int whole(const uint8_t *value, const uint8_t *mask, uint32_t length)
 	return value != NULL;
 }
 
+/* The VLAN of the only tag. Priority is not looked at, and what follows the tag is for the next item to say. */
+static int read_vlan(const struct rte_flow_item *item, struct sp_nic_key *key)
+{
+	const struct rte_flow_item_vlan *spec = item->spec, *mask = item->mask != NULL ? item->mask : &rte_flow_item_vlan_mask;
+
+	if (spec == NULL || key->vlan != 0 || (mask->hdr.vlan_tci & RTE_BE16(SP_NIC_VLAN_MASK)) != RTE_BE16(SP_NIC_VLAN_MASK))
+		return -1;
+	key->vlan = SP_NIC_TAGGED | (rte_be_to_cpu_16(spec->hdr.vlan_tci) & SP_NIC_VLAN_MASK);
+	return 0;
+}
+
 static int read_ipv4(const struct rte_flow_item *item, struct sp_nic_key *key)
 {
 	const struct rte_flow_item_ipv4 *spec = item->spec, *mask = item->mask != NULL ? item->mask : &rte_flow_item_ipv4_mask;
@@ -53,8 +64,11 @@ static int read_esp(const struct rte_flow_item *item, struct sp_nic_key *key)
 	return 0;
 }
 
-/* Of Ethernet, VLAN and UDP a rule may say that they are there. The source is not looked at: an SA is its destination and its SPI. */
-static int read_pattern(const struct rte_flow_item *item, struct sp_nic_key *key, struct rte_flow_error *error)
+/*
+ * Of Ethernet and UDP a rule may say that they are there. Without a VLAN it is of all frames, tagged and not, as rte_flow has it. The source is not looked at: an SA is its
+ * destination and its SPI.
+ */
+static int read_pattern(const struct sp_nic *nic, const struct rte_flow_item *item, struct sp_nic_key *key, struct rte_flow_error *error)
 {
 	int ip = 0, esp = 0, wrong = 0;
 
@@ -62,8 +76,12 @@ static int read_pattern(const struct rte_flow_item *item, struct sp_nic_key *key
 		switch (item->type) {
 		case RTE_FLOW_ITEM_TYPE_VOID:
 		case RTE_FLOW_ITEM_TYPE_ETH:
+			wrong = ip || key->vlan != 0;
+			break;
 		case RTE_FLOW_ITEM_TYPE_VLAN:
-			wrong = ip;
+			if (nic->no_vlan)
+				return refuse(error, ENOTSUP, RTE_FLOW_ERROR_TYPE_ITEM, item, "VLANs are not matched");
+			wrong = ip || read_vlan(item, key) != 0;
 			break;
 		case RTE_FLOW_ITEM_TYPE_IPV4:
 			wrong = ip++ != 0 || read_ipv4(item, key) != 0;
@@ -82,7 +100,7 @@ static int read_pattern(const struct rte_flow_item *item, struct sp_nic_key *key
 		}
 	}
 	if (wrong || !esp)
-		return refuse(error, ENOTSUP, RTE_FLOW_ERROR_TYPE_ITEM, wrong ? item - 1 : item, "expected eth, vlan, ipv4 or ipv6 with destination, udp, esp with SPI");
+		return refuse(error, ENOTSUP, RTE_FLOW_ERROR_TYPE_ITEM, wrong ? item - 1 : item, "expected eth, vlan with VID, ipv4 or ipv6 with destination, udp, esp with SPI");
 	return 0;
 }
 
@@ -121,7 +139,7 @@ static struct sp_nic_session *read_rule(const struct sp_nic *nic, const struct r
 		(void)refuse(error, ENOTSUP, RTE_FLOW_ERROR_TYPE_ATTR, attributes, "rules are for what is received");
 		return NULL;
 	}
-	if (read_pattern(pattern, key, error) != 0)
+	if (read_pattern(nic, pattern, key, error) != 0)
 		return NULL;
 	handle = read_actions(actions, error);
 	if (handle == NULL)
@@ -172,7 +190,7 @@ struct rte_flow *sp_nic_flow_create(struct sp_nic *nic, const struct rte_flow_at
 	rte_rwlock_write_unlock(&nic->lock);
 	if (result != 0) {
 		rte_free(flow);
-		(void)refuse(error, -result, RTE_FLOW_ERROR_TYPE_HANDLE, NULL, result == -EEXIST ? "there is a rule of this destination and SPI" : "no room");
+		(void)refuse(error, -result, RTE_FLOW_ERROR_TYPE_HANDLE, NULL, result == -EEXIST ? "there is a rule of this VLAN, destination and SPI" : "no room");
 		return NULL;
 	}
 	return flow;

@@ -32,12 +32,15 @@ static inline void sp_nic_put16(uint8_t *at, uint16_t value)
 	at[1] = (uint8_t)value;
 }
 
+#define SP_NIC_ETHERNET 14
+#define SP_NIC_TAG 4
+
 /* Length of the Ethernet header with up to two VLAN tags, 0 if that is not all there. *type says what follows. */
 static inline uint32_t sp_nic_l2(const uint8_t *frame, uint32_t length, uint16_t *type)
 {
-	uint32_t at = 14;
+	uint32_t at = SP_NIC_ETHERNET;
 
-	for (int tags = 0; tags < 3; tags++, at += 4) {
+	for (int tags = 0; tags < 3; tags++, at += SP_NIC_TAG) {
 		if (length < at)
 			return 0;
 		*type = sp_nic_get16(frame + at - 2);

@@ -19,11 +19,14 @@ const (
 	protocolESP = 50
 )
 
+// firstVLAN is that of the outermost tag; further ones count up.
+const firstVLAN = 7
+
 // ethernet puts a header in front of an IP packet, with as many VLAN tags.
 func ethernet(tags int, ip []byte) []byte {
 	frame := []byte{2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1}
 	for i := range tags {
-		frame = append(frame, 0x81, 0, 0, byte(7+i))
+		frame = append(frame, 0x81, 0, 0, byte(firstVLAN+i))
 	}
 	if ip[0]>>4 == 6 {
 		frame = append(frame, 0x86, 0xdd)

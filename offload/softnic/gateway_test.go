@@ -39,6 +39,7 @@ type gateway struct {
 	pool     *mempool.Mempool
 	cell     pipeline.CellID
 	wan      uint16 // DPDK port id
+	vlans    []uint16
 }
 
 const (
@@ -50,6 +51,7 @@ var gateways int
 
 func (g *gateway) address(what string) netip.Addr {
 	return netip.MustParseAddr(fmt.Sprintf(map[string]string{"wan": "192.0.2.%d", "wan6": "2001:db8::%d", "peer": "192.0.2.%d", "peer6": "2001:db8::%d",
+		"wan2": "198.51.100.%d", "wan26": "2001:db8:ff::%d", "peer2": "198.51.100.%d", "peer26": "2001:db8:ff::%d",
 		"lan": "10.%d.0.1", "lan6": "2001:db8:%d::1", "host": "10.%d.0.7", "host6": "2001:db8:%d::7", "far": "10.%d.0.7", "far6": "2001:db8:%d::7"}[what],
 		map[bool]int{false: g.site, true: 3 - g.site}[what[0] == 'p' || what[0] == 'f']))
 }
@@ -71,11 +73,11 @@ func newGateway(t *testing.T, site int, o *softnic.Options, protocol bool, pool 
 	return newGatewayBy(t, site, o, protocol, pool, func(g *gateway) pipeline.Inline { return g })
 }
 
-// newGatewayBy makes one whose sessions of the NIC somebody makes.
-func newGatewayBy(t *testing.T, site int, o *softnic.Options, protocol bool, pool *cryptodev.Pool, by func(*gateway) pipeline.Inline) *gateway {
+// newGatewayBy makes one whose sessions of the NIC somebody makes. VLANs are those of its wan, and of wan2 on the same device; without any there is a wan without a tag.
+func newGatewayBy(t *testing.T, site int, o *softnic.Options, protocol bool, pool *cryptodev.Pool, by func(*gateway) pipeline.Inline, vlans ...uint16) *gateway {
 	t.Helper()
 	gateways++
-	g := &gateway{t: t, site: site, protocol: protocol, open: map[*program.Session]*program.Rule{}}
+	g := &gateway{t: t, site: site, protocol: protocol, vlans: vlans, open: map[*program.Session]*program.Rule{}}
 	name := fmt.Sprintf("gw%d", gateways)
 	var err error
 	if g.pool, err = mempool.CreateMbufPool(name, 1023, pipeline.DataRoom(1500), mempool.OptPrivateDataSize(pipeline.MbufPrivateSize)); err != nil {
@@ -89,9 +91,17 @@ func newGatewayBy(t *testing.T, site int, o *softnic.Options, protocol bool, poo
 	})
 	specs := []pipeline.PortSpec{{Name: "lan", Role: policy.PortsLAN}, {Name: "wan", Role: policy.PortsWAN}}
 	for i := range specs {
-		port := g.port(fmt.Sprintf("%s_%d", name, i), i)
-		prefixes := []netip.Prefix{netip.PrefixFrom(g.address(specs[i].Name), 24), netip.PrefixFrom(g.address(specs[i].Name+"6"), 64)}
-		specs[i].Port, specs[i].MAC, specs[i].MTU, specs[i].Addresses = port, g.mac(i, false), 1500, prefixes
+		specs[i].Port, specs[i].MAC, specs[i].MTU = g.port(fmt.Sprintf("%s_%d", name, i), i), g.mac(i, false), 1500
+	}
+	for i, vlan := range vlans {
+		if i > 0 {
+			specs = append(specs, specs[wan])
+			specs[wan+i].Name = "wan2"
+		}
+		specs[wan+i].VLAN = vlan
+	}
+	for i, s := range specs {
+		specs[i].Addresses = []netip.Prefix{netip.PrefixFrom(g.address(s.Name), 24), netip.PrefixFrom(g.address(s.Name+"6"), 64)}
 	}
 	g.wan = uint16(specs[wan].Port)
 	cfg := pipeline.Config{Ports: specs, Workers: 1, FlowEntries: 1024, MaxSAs: 64, MaxCells: 16, MaxAdjacencies: 64, Pool: g.pool, Crypto: pool}
@@ -174,6 +184,11 @@ func (g *gateway) configure() {
 		set.Policies[0].Rules = append(set.Policies[0].Rules, policy.Rule{Name: name, FilterList: name, FilterAction: "negotiate", Tunnel: "site", AuthMethods: []string{"psk"}})
 	}
 	environment := policy.Environment{LocalAddresses: []netip.Addr{g.address("wan"), g.address("wan6"), g.address("lan"), g.address("lan6")}}
+	neighbours := map[string]string{"peer": "wan", "peer6": "wan", "host": "lan", "host6": "lan"}
+	if len(g.vlans) > 1 {
+		environment.LocalAddresses = append(environment.LocalAddresses, g.address("wan2"), g.address("wan26"))
+		neighbours["peer2"], neighbours["peer26"] = "wan2", "wan2"
+	}
 	spd, _, err := policy.Compile(set, environment)
 	if err != nil {
 		g.t.Fatal(err)
@@ -185,8 +200,12 @@ func (g *gateway) configure() {
 	if err := g.d.Apply(pipeline.Snapshot{SPD: spd, Routes: routes, Tunnels: map[string]pipeline.CellID{"site": g.cell}}); err != nil {
 		g.t.Fatal(err)
 	}
-	for what, port := range map[string]int{"peer": wan, "peer6": wan, "host": lan, "host6": lan} {
-		check(g.t, g.d.LearnNeighbour(time.Unix(0, 0), []string{"lan", "wan"}[port], g.address(what), g.mac(port, true)))
+	for what, port := range neighbours {
+		device := wan
+		if port == "lan" {
+			device = lan
+		}
+		check(g.t, g.d.LearnNeighbour(time.Unix(0, 0), port, g.address(what), g.mac(device, true)))
 	}
 	g.turn()
 	for port := range g.tx {
@@ -353,13 +372,19 @@ func (g *gateway) burst(version, n int) (frames [][]byte) {
 // join makes both directions of a tunnel between gateways of the sites 1 and 2.
 func join(a, b *gateway, suite crypto.Suite, spi uint32, change func(*pipeline.ChildSA)) {
 	a.t.Helper()
+	joinBy(a, b, "wan", suite, spi, change)
+}
+
+// joinBy makes one between ports of theirs.
+func joinBy(a, b *gateway, port string, suite crypto.Suite, spi uint32, change func(*pipeline.ChildSA)) {
+	a.t.Helper()
 	for i, ends := range [][2]*gateway{{a, b}, {b, a}} {
 		from, to := ends[0], ends[1]
 		sa := pipeline.ChildSA{SPI: spi + uint32(i), Suite: suite, Keymat: keymat(suite),
-			Local: netip.AddrPortFrom(from.address("wan"), 4500), Remote: netip.AddrPortFrom(to.address("wan"), 4500)}
+			Local: netip.AddrPortFrom(from.address(port), 4500), Remote: netip.AddrPortFrom(to.address(port), 4500)}
 		change(&sa)
-		if sa.Local.Addr() != from.address("wan") { // by IPv6
-			sa.Local, sa.Remote = netip.AddrPortFrom(from.address("wan6"), 4500), netip.AddrPortFrom(to.address("wan6"), 4500)
+		if sa.Local.Addr() != from.address(port) { // by IPv6
+			sa.Local, sa.Remote = netip.AddrPortFrom(from.address(port+"6"), 4500), netip.AddrPortFrom(to.address(port+"6"), 4500)
 		}
 		from.install(to, sa)
 	}

@@ -129,6 +129,7 @@ int sp_nic_attach(uint16_t port, uint16_t queues, const struct sp_nic_options *o
 	nic->port = port;
 	nic->queues = queues;
 	nic->suites = options->suites;
+	nic->no_vlan = options->no_vlan;
 	nic->capacity = options->sessions;
 	nic->context = (struct rte_security_ctx){.device = nic, .ops = &sp_nic_security_ops, .flags = RTE_SEC_CTX_F_FAST_SET_MDATA};
 	rte_rwlock_init(&nic->lock);

@@ -37,10 +37,14 @@ struct sp_nic_session {
 	uint64_t seen[SP_NIC_WINDOW_WORDS];
 };
 
+#define SP_NIC_TAGGED 0x8000 /* beside a VLAN */
+#define SP_NIC_VLAN_MASK 0x0fff /* of a tag */
+
 /* IPv4 addresses are mapped into IPv6. */
 struct sp_nic_key {
 	uint8_t destination[16];
 	uint32_t spi_be;
+	uint32_t vlan; /* with SP_NIC_TAGGED; 0: frames with any tags, and without */
 };
 
 /* Faults that a test has asked for. Numbers: every nth; 0: none. */
@@ -74,6 +78,7 @@ struct sp_nic {
 	struct rte_security_ctx context;
 	uint16_t port, queues;
 	uint32_t suites; /* bits of enum sp_nic_suite */
+	uint8_t no_vlan; /* rules match no VLAN */
 	/* Callbacks hold it for reading while they work on a burst, so whoever has it for writing may take away what they use. */
 	rte_rwlock_t lock;
 	struct sp_nic_fault fault;
@@ -95,7 +100,7 @@ struct rte_flow {
 };
 
 struct sp_nic_options {
-	uint8_t crypto, protocol;
+	uint8_t crypto, protocol, no_vlan;
 	uint32_t suites, sessions;
 };
 

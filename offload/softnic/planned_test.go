@@ -49,13 +49,21 @@ func (k *keeper) Close(session pipeline.InlineSession) error {
 	return err
 }
 
-// newPlanned makes a gateway with a NIC, whose sessions are made as in a gateway.
-func newPlanned(t *testing.T, site int, o softnic.Options, pool *cryptodev.Pool) (*gateway, *keeper) {
+// newPlanned makes a gateway with a NIC, whose sessions are made as in a gateway; with wans of VLANs, if there are any.
+func newPlanned(t *testing.T, site int, o softnic.Options, pool *cryptodev.Pool, vlans ...uint16) (*gateway, *keeper) {
 	t.Helper()
 	k := &keeper{t: t, keys: map[unsafe.Pointer][]byte{}}
 	g := newGatewayBy(t, site, &o, false, pool, func(g *gateway) pipeline.Inline {
 		var err error
-		k.Planner, err = offload.New(offload.Config{Ports: []offload.Port{{Name: "wan", WAN: true, ID: g.wan, Driver: "net_ring", Socket: cryptodev.SocketAny}}, Crypto: pool, Sessions: 64})
+		ports := []offload.Port{{Name: "wan", WAN: true, ID: g.wan, Driver: "net_ring", Socket: cryptodev.SocketAny}}
+		for i, vlan := range vlans {
+			if i > 0 {
+				ports = append(ports, ports[0])
+				ports[i].Name = "wan2"
+			}
+			ports[i].VLAN = vlan
+		}
+		k.Planner, err = offload.New(offload.Config{Ports: ports, Crypto: pool, Sessions: 64})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -66,7 +74,7 @@ func newPlanned(t *testing.T, site int, o softnic.Options, pool *cryptodev.Pool)
 			check(t, k.Stop())
 		})
 		return k
-	})
+	}, vlans...)
 	return g, k
 }
 

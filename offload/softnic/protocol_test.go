@@ -34,6 +34,9 @@ func TestInlineProtocol(t *testing.T) {
 func wrapsAndUnwraps(r *rig, out program.SA, tags int) {
 	t, in := r.t, out
 	in.Outbound, in.CopyDF, in.Userdata = false, false, 43
+	if tags == 1 {
+		in.VLAN = firstVLAN
+	}
 	sender := r.open(out)
 	r.open(in)
 	for i, length := range []int{0, 1, 46, 1300} {

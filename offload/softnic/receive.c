@@ -14,11 +14,33 @@ enum outcome {
 	DUMMY,   /* to be thrown away */
 };
 
+/* The VLAN of a frame's only tag, whether it is there or the driver has taken it off; 0 for other frames. */
+static uint32_t vlan_of(const struct rte_mbuf *m, const uint8_t *frame, const struct sp_nic_esp *esp)
+{
+	const uint32_t stripped = (m->ol_flags & RTE_MBUF_F_RX_VLAN_STRIPPED) != 0, tags = (esp->l3 - SP_NIC_ETHERNET) / SP_NIC_TAG + stripped;
+
+	if (tags != 1)
+		return 0;
+	return SP_NIC_TAGGED | ((stripped ? m->vlan_tci : sp_nic_get16(frame + SP_NIC_ETHERNET)) & SP_NIC_VLAN_MASK);
+}
+
+/* The rule of the frame's VLAN, or one of any frame; NULL for none. */
+static const struct rte_flow *rule_of(const struct sp_nic *nic, struct sp_nic_key *key, uint32_t vlan)
+{
+	void *flow;
+
+	key->vlan = vlan;
+	if (vlan != 0 && rte_hash_lookup_data(nic->rules, key, &flow) >= 0)
+		return flow;
+	key->vlan = 0;
+	return rte_hash_lookup_data(nic->rules, key, &flow) >= 0 ? flow : NULL;
+}
+
 /* The session of a packet, NULL if no rule names it or if it is for the program to judge. */
-static struct sp_nic_session *session_of(const struct sp_nic *nic, const uint8_t *frame, const struct sp_nic_esp *esp)
+static struct sp_nic_session *session_of(const struct sp_nic *nic, const struct rte_mbuf *m, const uint8_t *frame, const struct sp_nic_esp *esp)
 {
 	struct sp_nic_key key = {0};
-	void *flow;
+	const struct rte_flow *flow;
 	struct sp_nic_session *s;
 	uint32_t text;
 
@@ -29,9 +51,8 @@ static struct sp_nic_session *session_of(const struct sp_nic *nic, const uint8_t
 		memcpy(key.destination + 12, frame + esp->l3 + 16, 4);
 	}
 	memcpy(&key.spi_be, frame + esp->esp, 4);
-	if (rte_hash_lookup_data(nic->rules, &key, &flow) < 0)
-		return NULL;
-	s = ((struct rte_flow *)flow)->session;
+	flow = rule_of(nic, &key, vlan_of(m, frame, esp));
+	s = flow != NULL ? flow->session : NULL;
 	if (s == NULL || s->slot == 0 || s->udp != esp->udp)
 		return NULL;
 	text = esp->end - esp->esp;
@@ -152,7 +173,7 @@ static enum outcome receive(struct sp_nic_queue *q, struct rte_mbuf *m)
 
 	if (!sp_nic_find_esp(frame, m->data_len, &esp))
 		return PASSED;
-	s = m->nb_segs == 1 ? session_of(nic, frame, &esp) : NULL;
+	s = m->nb_segs == 1 ? session_of(nic, m, frame, &esp) : NULL;
 	q->packets += s != NULL;
 	if (s == NULL || sp_nic_nth(q, nic->fault.undecrypted)) {
 		q->counters.rx_passed++;

@@ -19,6 +19,8 @@ import (
 type Options struct {
 	// InlineCrypto and InlineProtocol are for both directions, tunnel and transport mode.
 	InlineCrypto, InlineProtocol bool
+	// NoVLAN: its rules match no VLAN, and who asks for that is refused.
+	NoVLAN bool
 	// Suites that it offers, nil: AES-GCM-16 and AES-CBC with HMAC-SHA1-96 and with
 	// HMAC-SHA-256-128, with keys of 128 and of 256 bits.
 	Suites []crypto.Suite
@@ -84,7 +86,7 @@ func Attach(port uint16, queues int, o Options) (*NIC, error) {
 	if queues < 1 || queues > C.SP_NIC_QUEUES_MAX || o.Sessions < 0 {
 		return nil, fmt.Errorf("software NIC of port %d: %d queues and %d sessions, expected 1 to %d queues", port, queues, o.Sessions, C.SP_NIC_QUEUES_MAX)
 	}
-	options := C.struct_sp_nic_options{crypto: flag(o.InlineCrypto), protocol: flag(o.InlineProtocol), suites: set, sessions: C.uint32_t(o.Sessions)}
+	options := C.struct_sp_nic_options{crypto: flag(o.InlineCrypto), protocol: flag(o.InlineProtocol), no_vlan: flag(o.NoVLAN), suites: set, sessions: C.uint32_t(o.Sessions)}
 	if result := C.sp_nic_attach(C.uint16_t(port), C.uint16_t(queues), &options); result != 0 {
 		return nil, fmt.Errorf("software NIC of port %d: %w", port, syscall.Errno(-result))
 	}

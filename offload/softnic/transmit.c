@@ -14,7 +14,7 @@ static int encrypt(struct sp_nic_queue *q, struct sp_nic_session *s, struct rte_
 	struct sp_nic_esp esp;
 	uint32_t length;
 
-	if (!sp_nic_find_esp(frame, m->data_len, &esp) || esp.udp != s->udp || memcmp(frame + esp.esp, &s->spi_be, 4) != 0)
+	if (!sp_nic_find_esp(frame, m->data_len, &esp) || esp.l3 != m->l2_len || esp.udp != s->udp || memcmp(frame + esp.esp, &s->spi_be, 4) != 0)
 		return 0;
 	length = esp.end - esp.esp;
 	if (length < around + s->cipher.block || (length - around) % s->cipher.block != 0)
@@ -48,7 +48,7 @@ static int plan_of(const struct sp_nic_session *s, const struct rte_mbuf *m, str
 	uint16_t type;
 
 	p->l3 = sp_nic_l2(frame, m->data_len, &type);
-	if (p->l3 == 0 || !sp_nic_read_ip(frame + p->l3, m->data_len - p->l3, &p->ip))
+	if (p->l3 == 0 || p->l3 != m->l2_len || !sp_nic_read_ip(frame + p->l3, m->data_len - p->l3, &p->ip))
 		return 0;
 	p->front = SP_NIC_ESP_HEADER + s->cipher.iv_length + (s->udp ? SP_NIC_UDP : 0);
 	if (s->transport) {

@@ -15,6 +15,7 @@
 #define PAIRS_MAX 256
 #define FRAME_MAX 2048
 #define SPI 0x1000u
+#define VLAN 7 /* of all tags */
 
 #define CHECK(condition)                                                                  \
 	do {                                                                              \
@@ -28,6 +29,7 @@
 struct pair {
 	struct rte_security_session *out, *in;
 	uint8_t ipv6, udp, transport, protocol;
+	uint8_t vlan; /* its rule is of frames with one tag */
 };
 
 static struct pair pairs[PAIRS_MAX];
@@ -88,7 +90,9 @@ static void make_rule(const struct pair *p, uint32_t spi)
 	struct rte_flow_item_ipv6 six = {0}, six_mask = {0};
 	const struct rte_flow_item_ipv4 four_mask = {.hdr = {.dst_addr = RTE_BE32(UINT32_MAX)}};
 	const struct rte_flow_item_esp esp = {.hdr = {.spi = rte_cpu_to_be_32(spi)}};
+	const struct rte_flow_item_vlan vlan = {.hdr = {.vlan_tci = RTE_BE16(VLAN)}};
 	const struct rte_flow_item pattern[] = {
+		{.type = p->vlan ? RTE_FLOW_ITEM_TYPE_VLAN : RTE_FLOW_ITEM_TYPE_VOID, .spec = &vlan},
 		{.type = p->ipv6 ? RTE_FLOW_ITEM_TYPE_IPV6 : RTE_FLOW_ITEM_TYPE_IPV4, .spec = p->ipv6 ? (void *)&six : (void *)&four,
 		 .mask = p->ipv6 ? (const void *)&six_mask : (const void *)&four_mask},
 		{.type = RTE_FLOW_ITEM_TYPE_ESP, .spec = &esp},
@@ -112,7 +116,7 @@ static void make_pairs(void)
 			struct pair *p = &pairs[n_pairs];
 			uint32_t spi = SPI + n_pairs++;
 
-			*p = (struct pair){.ipv6 = form & 1, .udp = form >> 1 & 1, .transport = form >> 2 & 1, .protocol = form >= 8};
+			*p = (struct pair){.ipv6 = form & 1, .udp = form >> 1 & 1, .transport = form >> 2 & 1, .protocol = form >= 8, .vlan = (form ^ suite) & 1};
 			p->out = make_session(p, spi, suite, form >= 16, 1);
 			p->in = make_session(p, spi, suite, form >= 16, 0);
 			CHECK(p->out != NULL && p->in != NULL);
@@ -195,8 +199,10 @@ static uint32_t frame_of(struct rte_mbuf *m, uint8_t *frame)
 static int send_frame(const struct pair *p, uint8_t *frame, uint32_t *length, uint32_t front, uint32_t back)
 {
 	struct rte_mbuf *m = packet_of(frame, *length, front, back);
+	uint16_t type;
 	int sent;
 
+	m->l2_len = sp_nic_l2(frame, *length, &type);
 	m->ol_flags |= RTE_MBUF_F_TX_SEC_OFFLOAD;
 	CHECK(rte_security_set_pkt_metadata(&nic->context, p->out, m, NULL) == 0);
 	sent = sp_nic_transmit(port, 0, &m, 1, &nic->tx[0]);
@@ -226,7 +232,7 @@ static uint32_t ip_frame(uint8_t *frame, uint32_t tags, int ipv6, uint8_t protoc
 	memset(frame, 2, 12);
 	for (uint32_t i = 0; i < tags; i++, at += 4) {
 		sp_nic_put16(at, 0x8100);
-		sp_nic_put16(at + 2, 7);
+		sp_nic_put16(at + 2, VLAN);
 	}
 	sp_nic_put16(at, ipv6 ? SP_NIC_TYPE_IPV6 : SP_NIC_TYPE_IPV4);
 	at += 2;
@@ -316,6 +322,10 @@ static void round_trip(struct input *in, uint32_t index)
 	flags = receive_frame(frame, &length);
 	if (damage != 0)
 		return;
+	if (p->vlan && tags != 1) {
+		CHECK(flags == 0);
+		return;
+	}
 	CHECK(flags == RTE_MBUF_F_RX_SEC_OFFLOAD);
 	if (p->protocol)
 		CHECK(length == whole && memcmp(frame, before, whole) == 0);

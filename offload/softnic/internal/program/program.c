@@ -82,13 +82,14 @@ int sp_program_close(uint16_t port, void *session)
 	return rte_security_session_destroy(rte_eth_dev_get_sec_ctx(port), session);
 }
 
-void *sp_program_rule(uint16_t port, void *session, int ipv6, const uint8_t *destination, uint32_t spi, int udp, const char **why)
+void *sp_program_rule(uint16_t port, void *session, int ipv6, const uint8_t *destination, uint32_t spi, int udp, uint16_t vlan, const char **why)
 {
 	struct rte_flow_item_ipv4 four = {0}, four_mask = {.hdr = {.dst_addr = RTE_BE32(UINT32_MAX)}};
 	struct rte_flow_item_ipv6 six = {0}, six_mask = {0};
 	struct rte_flow_item_esp esp = {.hdr = {.spi = rte_cpu_to_be_32(spi)}};
-	struct rte_flow_item pattern[5] = {{.type = RTE_FLOW_ITEM_TYPE_ETH}};
-	unsigned int n = 2;
+	const struct rte_flow_item_vlan tag = {.hdr = {.vlan_tci = rte_cpu_to_be_16(vlan)}};
+	struct rte_flow_item pattern[6] = {{.type = RTE_FLOW_ITEM_TYPE_ETH}};
+	unsigned int n = 1;
 	const struct rte_flow_attr attributes = {.ingress = 1};
 	const struct rte_flow_action_security security = {.security_session = session};
 	const struct rte_flow_action actions[] = {{.type = RTE_FLOW_ACTION_TYPE_SECURITY, .conf = &security}, {.type = RTE_FLOW_ACTION_TYPE_END}};
@@ -96,12 +97,14 @@ void *sp_program_rule(uint16_t port, void *session, int ipv6, const uint8_t *des
 	struct rte_flow *rule;
 
 	memset(six_mask.hdr.dst_addr, 0xff, 16);
+	if (vlan != 0)
+		pattern[n++] = (struct rte_flow_item){.type = RTE_FLOW_ITEM_TYPE_VLAN, .spec = &tag};
 	if (ipv6) {
 		memcpy(six.hdr.dst_addr, destination, 16);
-		pattern[1] = (struct rte_flow_item){.type = RTE_FLOW_ITEM_TYPE_IPV6, .spec = &six, .mask = &six_mask};
+		pattern[n++] = (struct rte_flow_item){.type = RTE_FLOW_ITEM_TYPE_IPV6, .spec = &six, .mask = &six_mask};
 	} else {
 		memcpy(&four.hdr.dst_addr, destination, 4);
-		pattern[1] = (struct rte_flow_item){.type = RTE_FLOW_ITEM_TYPE_IPV4, .spec = &four, .mask = &four_mask};
+		pattern[n++] = (struct rte_flow_item){.type = RTE_FLOW_ITEM_TYPE_IPV4, .spec = &four, .mask = &four_mask};
 	}
 	if (udp)
 		pattern[n++].type = RTE_FLOW_ITEM_TYPE_UDP;
@@ -119,10 +122,27 @@ int sp_program_remove(uint16_t port, void *rule)
 	return rte_flow_destroy(port, rule, &error);
 }
 
+/* Length of the Ethernet header with its tags. */
+static uint32_t l2_length(struct rte_mbuf *mbuf)
+{
+	const uint8_t *frame = rte_pktmbuf_mtod(mbuf, const uint8_t *);
+	uint32_t length = RTE_ETHER_HDR_LEN;
+
+	while (length + RTE_VLAN_HLEN <= mbuf->data_len && ((frame[length - 2] == 0x81 && frame[length - 1] == 0) || (frame[length - 2] == 0x88 && frame[length - 1] == 0xa8)))
+		length += RTE_VLAN_HLEN;
+	return length;
+}
+
 int sp_program_mark(uint16_t port, void *session, struct rte_mbuf *mbuf)
 {
+	mbuf->l2_len = l2_length(mbuf);
 	mbuf->ol_flags |= RTE_MBUF_F_TX_SEC_OFFLOAD;
 	return rte_security_set_pkt_metadata(rte_eth_dev_get_sec_ctx(port), session, mbuf, NULL);
+}
+
+void sp_program_set_l2(struct rte_mbuf *mbuf, uint8_t length)
+{
+	mbuf->l2_len = length;
 }
 
 void sp_program_flags(const struct rte_mbuf *mbuf, int *secured, int *failed, uint64_t *userdata)

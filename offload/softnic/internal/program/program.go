@@ -38,6 +38,7 @@ type SA struct {
 	Keymat                                       crypto.Secret
 	Source, Destination                          netip.AddrPort // of the outer header
 	Window                                       int
+	VLAN                                         uint16 // of the frames that the rule is for, 0: any
 	Sequence, Userdata                           uint64
 }
 
@@ -154,7 +155,7 @@ func (s *Session) Rule() (*Rule, error) {
 	var destination [16]C.uint8_t
 	var why *C.char
 	setAddress(&destination, s.sa.Destination.Addr())
-	rule := C.sp_program_rule(s.of.port, s.handle, truth(s.sa.Destination.Addr().Is6()), &destination[0], C.uint32_t(s.sa.SPI), truth(s.sa.UDPEncap), &why)
+	rule := C.sp_program_rule(s.of.port, s.handle, truth(s.sa.Destination.Addr().Is6()), &destination[0], C.uint32_t(s.sa.SPI), truth(s.sa.UDPEncap), C.uint16_t(s.sa.VLAN), &why)
 	if rule == nil {
 		return nil, errors.New(C.GoString(why))
 	}
@@ -177,6 +178,11 @@ func (s *Session) Mark(mbufs ...unsafe.Pointer) error {
 		}
 	}
 	return nil
+}
+
+// SetLinkLayer says how long a packet's link layer is, which Mark finds out by itself.
+func SetLinkLayer(mbuf unsafe.Pointer, length int) {
+	C.sp_program_set_l2((*C.struct_rte_mbuf)(mbuf), C.uint8_t(length))
 }
 
 // Flags are what the card says of a received packet.

@@ -24,12 +24,13 @@ struct rte_mempool *sp_program_pool(uint16_t port, const char *name, uint32_t co
 void *sp_program_session(uint16_t port, const struct sp_program_sa *sa, struct rte_mempool *pool);
 int sp_program_close(uint16_t port, void *session);
 
-/* A rule for ESP, in UDP if so said. Returns NULL and in *why the card's words. */
-void *sp_program_rule(uint16_t port, void *session, int ipv6, const uint8_t *destination, uint32_t spi, int udp, const char **why);
+/* A rule for ESP: in UDP if so said, in a VLAN if that is not 0. Returns NULL and in *why the card's words. */
+void *sp_program_rule(uint16_t port, void *session, int ipv6, const uint8_t *destination, uint32_t spi, int udp, uint16_t vlan, const char **why);
 int sp_program_remove(uint16_t port, void *rule);
 
 /* Asks for the session on transmit. */
 int sp_program_mark(uint16_t port, void *session, struct rte_mbuf *mbuf);
+void sp_program_set_l2(struct rte_mbuf *mbuf, uint8_t length);
 void sp_program_flags(const struct rte_mbuf *mbuf, int *secured, int *failed, uint64_t *userdata);
 
 /* rte_security_ctx */
