@@ -142,22 +142,24 @@ uint64_t sp_tsc_hz(void)
 	return rte_get_tsc_hz();
 }
 
-uint64_t sp_groups_untold(const struct sp_dataplane *dp)
+/* Of all workers, the counter at an offset in them. */
+static uint64_t sum(const struct sp_dataplane *dp, size_t offset)
 {
 	uint64_t n = 0;
 
 	for (uint32_t i = 0; i < dp->n_workers; i++)
-		n += load(&dp->workers[i]->untold);
+		n += load(RTE_PTR_ADD(dp->workers[i], offset));
 	return n;
+}
+
+uint64_t sp_groups_untold(const struct sp_dataplane *dp)
+{
+	return sum(dp, offsetof(struct sp_worker, untold));
 }
 
 uint64_t sp_fragments_unheard(const struct sp_dataplane *dp)
 {
-	uint64_t n = 0;
-
-	for (uint32_t i = 0; i < dp->n_workers; i++)
-		n += load(&dp->workers[i]->unheard);
-	return n;
+	return sum(dp, offsetof(struct sp_worker, unheard));
 }
 
 static const char *const class_names[] = {

@@ -148,24 +148,17 @@ static enum sp_punt_class class_of_ike(const struct sp_dataplane *dp, const stru
 	return peer_of(dp, p->l3) >= 0 ? SP_CLASS_IKE_BEGIN : SP_CLASS_IKE_BEGIN_STRANGER;
 }
 
-/* Hands over for good. */
-static void deliver(struct sp_worker *w, struct rte_mbuf *m, enum sp_punt kind)
+void sp_punt_frame(struct sp_worker *w, struct rte_mbuf *m, enum sp_punt kind, uint32_t filter)
 {
-	uint16_t in_port = m->port;
+	struct sp_mbuf_priv *priv = sp_priv(m);
+	const uint16_t in_port = m->port;
 
+	priv->in_cell = SP_NO_CELL;
+	priv->filter = filter;
 	if (likely(punt(w, m, kind, class_of(kind))))
 		w->counters[in_port].delivered++;
 	else
 		sp_drop(w, m, SP_DROP_PUNT_FULL);
-}
-
-void sp_punt_frame(struct sp_worker *w, struct rte_mbuf *m, enum sp_punt kind, uint32_t filter)
-{
-	struct sp_mbuf_priv *priv = sp_priv(m);
-
-	priv->in_cell = SP_NO_CELL;
-	priv->filter = filter;
-	deliver(w, m, kind);
 }
 
 /* Notes what the slow path needs to know. A decrypted packet loses what was around it. */
