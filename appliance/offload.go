@@ -20,7 +20,7 @@ func (g *Gateway) openOffload() error {
 		return err
 	}
 	g.crypto, err = cryptodev.Open(cryptodev.Options{
-		Devices: d.CryptoDevices, QueuePairs: g.workers(), Sessions: 2 * d.MaxSAs, Socket: cryptodev.SocketAny, Classes: offload.CryptoClasses(order),
+		Devices: d.CryptoDevices, QueuePairs: g.workers(), Sessions: 2 * d.MaxSAs, Socket: cryptodev.SocketAny, Classes: offload.CryptoClasses(order), Room: pipeline.CryptoRoom(),
 	})
 	if err != nil {
 		return err

@@ -2,6 +2,7 @@ package offload
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -75,6 +76,67 @@ func TestLookasideProtocolRefusals(t *testing.T) {
 				t.Errorf("%+v, expected the next device, and %q of %s", chosen, c.says, device)
 			}
 		})
+	}
+}
+
+// S-102: a device that writes around packets gets those alone that leave it the room; what ESP itself needs is taken off before.
+func TestRoomAroundPackets(t *testing.T) {
+	room := pipeline.CryptoRoom()
+	const gcm, cbc = 3 + 2 + 16, 15 + 2 + 16 // padding, trailer and ICV
+	for name, c := range map[string]struct {
+		suite         string
+		inbound       bool
+		change        func(*pipeline.InlineSA)
+		front, behind int // that packets of the SA leave
+	}{
+		"inbound":   {suite: "aes128gcm16", inbound: true, front: room.Front, behind: room.Behind},
+		"IPv4":      {suite: "aes128gcm16", front: room.Front - 20 - 8 - 8, behind: room.Behind - gcm},
+		"CBC":       {suite: "aes128-sha256", front: room.Front - 20 - 8 - 16, behind: room.Behind - cbc},
+		"UDP":       {suite: "aes128gcm16", change: func(sa *pipeline.InlineSA) { sa.UDPEncap = true }, front: room.Front - 20 - 8 - 8 - 8, behind: room.Behind - gcm},
+		"transport": {suite: "aes128gcm16", change: func(sa *pipeline.InlineSA) { sa.Transport = true }, front: room.Front - 8 - 8, behind: room.Behind - gcm},
+		"IPv6": {suite: "aes128gcm16", front: room.Front - 40 - 8 - 8, behind: room.Behind - gcm, change: func(sa *pipeline.InlineSA) {
+			sa.Local, sa.Remote = netip.MustParseAddrPort("[2001:db8::1]:4500"), netip.MustParseAddrPort("[2001:db8::2]:4500")
+		}},
+	} {
+		for _, whole := range []bool{false, true} {
+			if whole && name == "transport" { // which the device has not
+				continue
+			}
+			t.Run(fmt.Sprintf("%s whole=%t", name, whole), func(t *testing.T) {
+				device, want := fmt.Sprintf("crypto_openssl_room%d", rigs), LookasideCrypto
+				if whole {
+					device, want = fmt.Sprintf("crypto_null_room%d", rigs), LookasideProtocol
+					offered, err := wholedev.Offer(device, wholedev.Options{})
+					must(t, err)
+					t.Cleanup(offered.Withdraw)
+				}
+				r := newRig(t, rigOptions{order: []Class{Lookaside, CPU}, devices: []string{device, "crypto_aesni_gcm0", "crypto_aesni_mb0"}})
+				fault, err := faulty.Attach(device, 1)
+				must(t, err)
+				t.Cleanup(func() { check(t, fault.Detach()) })
+				sa := inlineSA(t, c.suite, !c.inbound)
+				if c.change != nil {
+					c.change(sa)
+				}
+				for _, needs := range []struct {
+					front, behind int
+					says          string // nothing: it has the SA
+				}{
+					{c.front, c.behind, ""},
+					{c.front + 1, 0, fmt.Sprintf("needs %d bytes free in front of a packet, of this SA's there are %d", c.front+1, c.front)},
+					{0, c.behind + 1, fmt.Sprintf("needs %d bytes free behind a packet, of this SA's there are %d", c.behind+1, c.behind)},
+				} {
+					fault.NeedsRoom(needs.front, needs.behind)
+					chosen := r.planner.Explain(r.counted(sa, nil, ""))
+					if got := chosen.Plan == want && chosen.Device == device; got != (needs.says == "") {
+						t.Errorf("%+v: goes by %+v", needs, chosen)
+					}
+					if needs.says != "" && !slices.Contains(chosen.Refused, Candidate{want, device, needs.says}) {
+						t.Errorf("%+v: %+v", needs, chosen)
+					}
+				}
+			})
+		}
 	}
 }
 

@@ -70,7 +70,7 @@ func newRig(t testing.TB, o rigOptions) *rig {
 	if o.sessions == 0 {
 		o.sessions = 16
 	}
-	r.crypto, err = cryptodev.Open(cryptodev.Options{Devices: o.devices, QueuePairs: 1, Sessions: 16, Socket: cryptodev.SocketAny, Classes: CryptoClasses(o.order)})
+	r.crypto, err = cryptodev.Open(cryptodev.Options{Devices: o.devices, QueuePairs: 1, Sessions: 16, Socket: cryptodev.SocketAny, Classes: CryptoClasses(o.order), Room: pipeline.CryptoRoom()})
 	must(t, err)
 	t.Cleanup(func() { check(t, r.crypto.Close()) })
 	r.planner, err = New(Config{Order: o.order, Ports: ports, Crypto: r.crypto, Sessions: o.sessions})

@@ -19,6 +19,7 @@ import (
 	"time"
 	"unsafe"
 
+	"sallyport/crypto/cryptodev"
 	"sallyport/pmd/ethdev"
 	"sallyport/pmd/mempool"
 	"sallyport/policy"
@@ -42,8 +43,13 @@ func DataRoom(mtu int) uint16 {
 	return max(ethdev.DataRoom(mtu), uint16(min(mempool.Headroom+etherHeaderLen+mtu+growth, 65535)))
 }
 
-// growth is the bytes behind a frame that ESP may need.
+// growth is the bytes behind a frame that ESP and a crypto device may need.
 const growth = C.SP_GROWTH
+
+// CryptoRoom is what a packet has around it when it arrives, in the longest frame of a port and behind its tag too, and what one has that was put together.
+func CryptoRoom() cryptodev.Room {
+	return cryptodev.Room{Front: mempool.Headroom, Behind: growth - etherTagLen}
+}
 
 // LargeDataRoom is the data room in bytes of Config.LargePool's mbufs when the largest MTU of all ports is mtu: that of the
 // longest packet that fragments of such links make, as far as DPDK has room for it.

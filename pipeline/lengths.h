@@ -5,6 +5,7 @@
 /* Lengths of headers and of what stands around a payload, in bytes. */
 
 #define SP_L2_LENGTH 14
+#define SP_TAG_LENGTH 4     /* of a VLAN (IEEE 802.1Q 9.3) */
 #define SP_IPV4_LENGTH 20
 #define SP_UDP_LENGTH 8
 #define SP_IPV6_LENGTH 40   /* the fixed header */

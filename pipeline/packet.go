@@ -9,6 +9,7 @@ import (
 // Wire constants that the slow path and the reference share. Lengths are in bytes.
 const (
 	etherHeaderLen = 14
+	etherTagLen    = 4 // of IEEE 802.1Q
 	etherTypeIPv4  = 0x0800
 	etherTypeARP   = 0x0806
 	etherTypeIPv6  = 0x86dd

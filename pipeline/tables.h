@@ -30,7 +30,7 @@ struct rte_mempool;
 #define SP_SUBJECTS (1u << 24)          /* numbers by which drops are counted: filters, soft SAs, SAs */
 #define SP_NO_CELL UINT16_MAX           /* arrived in clear, or no tunnel */
 #define SP_NO_ADJACENCY UINT16_MAX
-#define SP_GROWTH 128                   /* bytes behind a packet that ESP may need: padding, trailer and ICV */
+#define SP_GROWTH 192                   /* bytes behind a packet that ESP may need, padding, trailer and ICV, and a crypto device beside them */
 #define SP_FRAGMENTS_MAX_IN 8           /* of one packet that rte_ip_frag puts together, RTE_LIBRTE_IP_FRAG_MAX_FRAG of the distribution's build */
 #define SP_MBUF_PRIVATE_SIZE 256        /* bytes the mbuf pool must reserve for struct sp_mbuf_priv */
 #define SP_EARLY_EACH 64                /* packets that may wait for one inbound SA */

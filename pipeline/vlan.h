@@ -8,7 +8,6 @@
 
 #define SP_ETHER_TYPE_VLAN RTE_BE16(0x8100)
 #define SP_ETHER_TYPE_QINQ RTE_BE16(0x88a8)
-#define SP_TAG_LENGTH 4
 #define SP_VLAN_END 4095 /* reserved, as all beyond (IEEE 802.1Q 9.6) */
 
 /* Frames as received from a device that several ports share, counted by port. */

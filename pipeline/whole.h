@@ -16,12 +16,12 @@ static inline uint32_t sp_whole_total(const struct sp_sa_out *sa, uint32_t lengt
 	return sa->header_length + ((length + SP_ESP_TRAILER + mask) & ~mask) + sa->transform.icv_length;
 }
 
-/* Whether nothing speaks against a packet but its length; sp_outbound_reject disposes of it otherwise. */
+/* Whether nothing speaks against a packet but its length; sp_outbound_reject disposes of it otherwise. A NIC may find a tag in front of it, and puts the header behind that. */
 static inline int sp_whole_enters(const struct sp_sa_out *sa, struct sp_packet *p, int ipv6, uint32_t total)
 {
 	const int transit = p->key.role != SP_ROLE_LOCAL;
 
-	return sp_selected_out(sa, p, ipv6) && (*sp_hops_left(p->l3) > 1 || !transit) && sp_mbuf_before(p->mbuf, p->l3) >= SP_L2_LENGTH + (uint32_t)sa->header_length &&
+	return sp_selected_out(sa, p, ipv6) && (*sp_hops_left(p->l3) > 1 || !transit) && sp_mbuf_before(p->mbuf, p->l3) >= SP_L2_LENGTH + SP_TAG_LENGTH + (uint32_t)sa->header_length &&
 	       sp_mbuf_after(p->mbuf, p->l3) >= total - sa->header_length;
 }
 

@@ -146,12 +146,17 @@ func (p *Pool) Ways(sa *ESP) []Way {
 
 // refuses says why a device cannot do its work for an SA, or nothing if it can.
 func (w way) refuses(sa *ESP) string {
-	if !w.whole {
-		return cmp.Or(w.dev.lacks(sa.Suite, sa.ESN), w.dev.full())
-	}
-	if w.dev.lost.declared {
+	var refusal string
+	switch {
+	case !w.whole:
+		refusal = w.dev.lacks(sa.Suite, sa.ESN)
+	case w.dev.lost.declared:
 		return stoppedAnswering
+	default:
+		_, refusal = w.dev.security.Find(LookasideProtocol, sa)
 	}
-	_, refusal := w.dev.security.Find(LookasideProtocol, sa)
+	if refusal == "" && w.class != ClassCPU { // which takes no packets, but their text
+		refusal = w.dev.cramped(sa)
+	}
 	return cmp.Or(refusal, w.dev.full())
 }

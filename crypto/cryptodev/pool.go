@@ -55,6 +55,8 @@ type Options struct {
 	// Socket is the NUMA node of queues and sessions, SocketAny where it is of no
 	// account.
 	Socket int
+	// Room is what packets have around them that come to a queue pair, before anything of ESP is put there.
+	Room Room
 	// Classes is where sessions go, the best first; what is not in it gets none. Nil: the order of
 	// Devices decides alone.
 	Classes []Class
@@ -72,6 +74,7 @@ type device struct {
 	hardware bool   // of its own, not the CPU's
 	size     uint32 // of its part of a session, octets
 	live     int    // sessions on it
+	room     Room   // of Options
 	lost     loss
 	members  []*device  // of a scheduler
 	security *Security  // of a device that does all of ESP and may be asked to; else nil
@@ -171,7 +174,7 @@ func openDevice(spec string, options Options) (*device, error) {
 	cName := C.CString(name)
 	defer C.free(unsafe.Pointer(cName))
 
-	dev := &device{name: name}
+	dev := &device{name: name, room: options.Room}
 	if err := dev.openMembers(arguments, options); err != nil {
 		return nil, err
 	}

@@ -84,6 +84,15 @@ unsigned int spcrypto_most_sessions(uint8_t id)
 	return info.sym.max_nb_sessions;
 }
 
+void spcrypto_room(uint8_t id, uint16_t *front, uint16_t *behind)
+{
+	struct rte_cryptodev_info info;
+
+	rte_cryptodev_info_get(id, &info);
+	*front = info.min_mbuf_headroom_req;
+	*behind = info.min_mbuf_tailroom_req;
+}
+
 static void fill_aead(struct rte_crypto_sym_xform *xform, const struct spcrypto_transform *transform,
 		      const uint8_t *key, int encrypt)
 {

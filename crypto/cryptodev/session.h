@@ -47,6 +47,9 @@ enum spcrypto_refusal {
 /* The most sessions that the device can have, 0 for as many as there is memory for. */
 unsigned int spcrypto_most_sessions(uint8_t id);
 
+/* Bytes that the device needs free in front of a packet and behind it. */
+void spcrypto_room(uint8_t id, uint16_t *front, uint16_t *behind);
+
 /* Asks the capabilities of the device. */
 enum spcrypto_refusal spcrypto_check(uint8_t id, const struct spcrypto_transform *transform);
 

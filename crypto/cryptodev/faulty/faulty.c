@@ -24,6 +24,7 @@ struct pair {
 struct faults {
 	uint32_t kind; /* enum faulty_kind */
 	uint32_t nth, sessions, most;
+	uint16_t front, behind;
 	int late;
 	uint16_t n_pairs;
 	struct pair *pairs;
@@ -167,6 +168,12 @@ void faulty_most_sessions(uint8_t device, uint32_t most)
 	table[device].most = most;
 }
 
+void faulty_room(uint8_t device, uint16_t front, uint16_t behind)
+{
+	table[device].front = front;
+	table[device].behind = behind;
+}
+
 struct search {
 	const uint8_t *octets;
 	uint32_t length, found;
@@ -256,4 +263,8 @@ void rte_cryptodev_info_get(uint8_t device, struct rte_cryptodev_info *info)
 	next(device, info);
 	if (table[device].most > 0)
 		info->sym.max_nb_sessions = table[device].most;
+	if (table[device].front > 0)
+		info->min_mbuf_headroom_req = table[device].front;
+	if (table[device].behind > 0)
+		info->min_mbuf_tailroom_req = table[device].behind;
 }

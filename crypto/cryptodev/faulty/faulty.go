@@ -70,6 +70,11 @@ func (d *Device) FailSessionsLate(nth int) { C.faulty_sessions(d.id, C.uint32_t(
 // HasRoomFor lets the device say that it can have so many sessions; 0: what its driver says.
 func (d *Device) HasRoomFor(sessions int) { C.faulty_most_sessions(d.id, C.uint32_t(sessions)) }
 
+// NeedsRoom lets the device say that it needs so many bytes free in front of a packet and behind it; 0: what its driver says.
+func (d *Device) NeedsRoom(front, behind int) {
+	C.faulty_room(d.id, C.uint16_t(front), C.uint16_t(behind))
+}
+
 // Traces is how often octets stand in DPDK's memory.
 func Traces(octets []byte) int {
 	return int(C.faulty_traces((*C.uint8_t)(&octets[0]), C.uint32_t(len(octets))))

@@ -25,6 +25,8 @@ void faulty_set(uint8_t device, enum faulty_kind kind);
 void faulty_sessions(uint8_t device, uint32_t nth, int late);
 /* What the device says is the most sessions that it can have, 0: what its driver says. */
 void faulty_most_sessions(uint8_t device, uint32_t most);
+/* What the device says it needs free in front of a packet and behind it, 0: what its driver says. */
+void faulty_room(uint8_t device, uint16_t front, uint16_t behind);
 /* How often so many octets, at least 1, stand in DPDK's memory. */
 uint32_t faulty_traces(const uint8_t *octets, uint32_t length);
 
