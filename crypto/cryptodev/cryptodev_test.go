@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"log/slog"
 	"math/rand/v2"
 	"os"
 	"slices"
@@ -15,7 +14,7 @@ import (
 	"sallyport/crypto"
 	"sallyport/crypto/cryptodev"
 	"sallyport/crypto/cryptodev/internal/devicetest"
-	"sallyport/pmd/eal"
+	"sallyport/pmd/eal/ealtest"
 )
 
 const queuePairs = 2
@@ -24,23 +23,12 @@ func TestMain(m *testing.M) {
 	os.Exit(run(m))
 }
 
-// run starts the EAL, which a process can do once.
 func run(m *testing.M) int {
 	if _, err := cryptodev.Open(cryptodev.Options{QueuePairs: 1, Sessions: 1}); err == nil || !strings.Contains(err.Error(), "EAL") {
 		fmt.Println("Open before the EAL runs: expected an error that says so, found", err)
 		return 1
 	}
-	environment, err := eal.Start(eal.Config{HugePages: eal.HugePagesOff, MemoryMB: 512, LogLevel: "error"}, slog.New(slog.DiscardHandler))
-	if err != nil {
-		fmt.Println(err)
-		return 1
-	}
-	code := m.Run()
-	if err := environment.Stop(); err != nil {
-		fmt.Println(err)
-		return 1
-	}
-	return code
+	return ealtest.Run(m, 512)
 }
 
 func open(t *testing.T, devices ...string) *cryptodev.Pool {

@@ -113,10 +113,10 @@ func unreachables(_ context.Context, b *bed) (attack, error) {
 			inner[9] = 50
 			binary.BigEndian.PutUint32(inner[20:], n) // an SPI
 		}
-		binary.BigEndian.PutUint16(message[2:], headerChecksum(message))
+		binary.BigEndian.PutUint16(message[2:], lab.HeaderChecksum(message))
 		binary.BigEndian.PutUint32(to[sourceAt:], 198<<24|51<<16|100<<8|n&0xff)
 		binary.BigEndian.PutUint16(to[checksumAt:], 0)
-		binary.BigEndian.PutUint16(to[checksumAt:], headerChecksum(to[ipAt:udpAt]))
+		binary.BigEndian.PutUint16(to[checksumAt:], lab.HeaderChecksum(to[ipAt:udpAt]))
 		return length
 	}), nil
 }

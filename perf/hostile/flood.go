@@ -88,7 +88,7 @@ func flood(version ike.Version, from origin) func(context.Context, *bed) (attack
 			a := address.As4()
 			copy(frame[sourceAt:], a[:])
 			binary.BigEndian.PutUint16(frame[checksumAt:], 0)
-			binary.BigEndian.PutUint16(frame[checksumAt:], headerChecksum(frame[ipAt:udpAt]))
+			binary.BigEndian.PutUint16(frame[checksumAt:], lab.HeaderChecksum(frame[ipAt:udpAt]))
 			binary.BigEndian.PutUint16(frame[udpAt:], port)
 			binary.BigEndian.PutUint64(frame[spi:], random.Uint64()|1)
 			return n
@@ -111,17 +111,6 @@ func firstMessage(version ike.Version, psk string) (d lab.Datagram, err error) {
 		}
 	}
 	return d, fmt.Errorf("hostile: expected a first message of IKE%s, the engine sends none", version)
-}
-
-func headerChecksum(header []byte) uint16 {
-	var sum uint32
-	for i := 0; i < len(header); i += 2 {
-		sum += uint32(binary.BigEndian.Uint16(header[i:]))
-	}
-	for sum > 0xffff {
-		sum = sum>>16 + sum&0xffff
-	}
-	return ^uint16(sum)
 }
 
 // What the tunnel that is measured carries: datagrams of 1400 octets.

@@ -27,7 +27,7 @@ func targets(_ context.Context, b *bed) (attack, error) {
 		binary.BigEndian.PutUint16(frame[targetAt+2:], uint16(n/uint32(len(silentPeers))*step%hosts))
 		n++
 		binary.BigEndian.PutUint16(frame[checksumAt:], 0)
-		binary.BigEndian.PutUint16(frame[checksumAt:], headerChecksum(frame[ipAt:udpAt]))
+		binary.BigEndian.PutUint16(frame[checksumAt:], lab.HeaderChecksum(frame[ipAt:udpAt]))
 		return length
 	}
 	return func(_ context.Context, messages int) (int, error) { return b.load.Send(messages, next) }, nil

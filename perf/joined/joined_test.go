@@ -2,27 +2,13 @@ package joined
 
 import (
 	"bytes"
-	"fmt"
-	"log/slog"
 	"os"
 	"testing"
 
-	"sallyport/pmd/eal"
+	"sallyport/pmd/eal/ealtest"
 )
 
-func TestMain(m *testing.M) {
-	environment, err := eal.Start(eal.Config{HugePages: eal.HugePagesOff, MemoryMB: MemoryMB, LogLevel: "error"}, slog.New(slog.DiscardHandler))
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	code := m.Run()
-	if err := environment.Stop(); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		code = 1
-	}
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { os.Exit(ealtest.Run(m, MemoryMB)) }
 
 // All that is measured is measured, in short; a rekey loses nothing whatever the machine does meanwhile.
 func TestRun(t *testing.T) {

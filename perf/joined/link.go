@@ -9,6 +9,7 @@ import (
 	"time"
 	"unsafe"
 
+	"sallyport/perf/lab"
 	"sallyport/pmd/mbuf"
 )
 
@@ -183,7 +184,7 @@ func numbered(from, to *end, number uint64, length int, flow uint64) []byte {
 	binary.BigEndian.PutUint16(ip[2:], uint16(length))
 	copy(ip[12:], address(from.host()))
 	copy(ip[16:], address(to.host()))
-	binary.BigEndian.PutUint16(ip[10:], checksum(ip[:ipHeader]))
+	binary.BigEndian.PutUint16(ip[10:], lab.HeaderChecksum(ip[:ipHeader]))
 	binary.BigEndian.PutUint16(ip[ipHeader:], uint16(firstPort+flow))
 	binary.BigEndian.PutUint16(ip[ipHeader+2:], 2000)
 	binary.BigEndian.PutUint16(ip[ipHeader+4:], uint16(length-ipHeader))
@@ -192,17 +193,6 @@ func numbered(from, to *end, number uint64, length int, flow uint64) []byte {
 }
 
 func address(a netip.Addr) []byte { return a.AsSlice() }
-
-func checksum(header []byte) uint16 {
-	var sum uint32
-	for i := 0; i < len(header); i += 2 {
-		sum += uint32(binary.BigEndian.Uint16(header[i:]))
-	}
-	for sum > 0xffff {
-		sum = sum>>16 + sum&0xffff
-	}
-	return ^uint16(sum)
-}
 
 // receive is the host behind a gateway.
 func (w *link) receive(at *end, l *load) int {

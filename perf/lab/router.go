@@ -146,7 +146,7 @@ func (r *Router) Frame(d Datagram, marked bool) []byte {
 	binary.BigEndian.PutUint16(ip[2:], uint16(length))
 	copy(ip[12:], d.From.Addr().AsSlice())
 	copy(ip[16:], d.To.Addr().AsSlice())
-	binary.BigEndian.PutUint16(ip[10:], checksum(ip[:ipHeader]))
+	binary.BigEndian.PutUint16(ip[10:], HeaderChecksum(ip[:ipHeader]))
 	udp := ip[ipHeader:]
 	binary.BigEndian.PutUint16(udp, d.From.Port())
 	binary.BigEndian.PutUint16(udp[2:], d.To.Port())
@@ -158,7 +158,8 @@ func (r *Router) Frame(d Datagram, marked bool) []byte {
 // Wait sleeps until something comes, for at most so long.
 func (r *Router) Wait(limit time.Duration) error { return r.Port.Wait(limit) }
 
-func checksum(header []byte) uint16 {
+// HeaderChecksum is that of an IPv4 header whose field for it is zero (RFC 791 section 3.1).
+func HeaderChecksum(header []byte) uint16 {
 	var sum uint32
 	for i := 0; i < len(header); i += 2 {
 		sum += uint32(binary.BigEndian.Uint16(header[i:]))

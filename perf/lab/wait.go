@@ -34,7 +34,7 @@ func Until(ctx context.Context, progress io.Writer, what string, limit time.Dura
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}
-			return fmt.Errorf("expected %s within %v, it did not come", what, limit)
+			return fmt.Errorf("expected %s within %v, it did not come", what, limit.Round(time.Millisecond))
 		}
 	}
 }

@@ -1,33 +1,17 @@
 package atstart
 
 import (
-	"fmt"
-	"log/slog"
 	"os"
 	"testing"
 
 	"sallyport/offload/softnic"
 	"sallyport/offload/softnic/internal/program"
-	"sallyport/pmd/eal"
+	"sallyport/pmd/eal/ealtest"
 	"sallyport/pmd/ethdev"
 	"sallyport/pmd/mempool"
 )
 
-func TestMain(m *testing.M) { os.Exit(runTests(m)) }
-
-func runTests(m *testing.M) int {
-	environment, err := eal.Start(eal.Config{HugePages: eal.HugePagesOff, MemoryMB: 256, LogLevel: "error"}, slog.New(slog.DiscardHandler))
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	code := m.Run()
-	if err := environment.Stop(); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	return code
-}
+func TestMain(m *testing.M) { os.Exit(ealtest.Run(m, 256)) }
 
 func TestOptions(t *testing.T) {
 	for value, want := range map[string]softnic.Options{
