@@ -31,8 +31,8 @@ func ParseOrder(words []string) ([]Class, error) {
 		}
 		order = append(order, c)
 	}
-	if order != nil && !slices.Contains(order, Lookaside) && !slices.Contains(order, CPU) {
-		return nil, fmt.Errorf("expected lookaside or cpu too, found %s alone: what a port leaves undone needs one of them", strings.Join(words, ", "))
+	if slices.Contains(order, Inline) && !slices.Contains(order, CPU) {
+		return nil, fmt.Errorf("expected cpu too, found %s: what a port leaves undone is the CPU's", strings.Join(words, ", "))
 	}
 	return order, nil
 }

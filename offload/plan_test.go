@@ -14,7 +14,9 @@ func TestParseOrder(t *testing.T) {
 		"":                     "[]",
 		"inline,lookaside,cpu": "[inline lookaside cpu]",
 		"cpu":                  "[cpu]",
-		"inline":               "lookaside or cpu too",
+		"inline":               "expected cpu too, found inline:",
+		"inline,lookaside":     "expected cpu too, found inline, lookaside:",
+		"lookaside,inline,cpu": "[lookaside inline cpu]",
 		"inline,cpu,inline":    "inline twice",
 		"gpu":                  `found "gpu"`,
 	} {

@@ -86,10 +86,38 @@ func (d *Dataplane) openInline(sa *association, outbound bool, place Place, firs
 	if d.cfg.Inline == nil {
 		return
 	}
-	err := d.tryInline(sa, outbound, place, first)
+	unused := sa.session
+	err := d.leaveQueue(sa, outbound, place)
+	if err == nil {
+		err = d.tryInline(sa, outbound, place, first)
+	}
 	if err != nil {
 		sa.inline = inlineSession{refused: err.Error()}
+		sa.session, unused = unused, sa.session
 	}
+	if unused != sa.session {
+		d.graves.failed = errors.Join(d.graves.failed, d.cfg.Crypto.Free(unused))
+	}
+}
+
+// leaveQueue gives an SA that the order would send to a crypto device's queue a session of the CPU, which alone can be beside one of a port: what the port leaves to a
+// queue would come behind what it does itself.
+func (d *Dataplane) leaveQueue(sa *association, outbound bool, place Place) error {
+	if !queued(sa.session) || place != PlaceAuto {
+		return nil
+	}
+	port, err := d.portToPeer(sa)
+	if err != nil || !d.cfg.Inline.Offers(uint16(port.Port)) {
+		return err
+	}
+	const why = "what a port leaves undone is the CPU's"
+	cpu, err := d.cfg.Crypto.NewSession(sa.child.Suite, sa.child.Keymat, outbound, cryptodev.WithESN(sa.child.ESN),
+		cryptodev.Only(why, func(class cryptodev.Class, _ bool) bool { return class == cryptodev.ClassCPU }))
+	if err != nil {
+		return fmt.Errorf("%s, and there is no such %w", why, err)
+	}
+	sa.session = cpu
+	return nil
 }
 
 func (d *Dataplane) tryInline(sa *association, outbound bool, place Place, first uint64) error {
@@ -123,8 +151,16 @@ func (d *Dataplane) inlinePort(sa *association, place Place) (*PortSpec, error) 
 	if !place.mayInline() {
 		return nil, errors.New(place.why())
 	}
-	if err := noInline(sa); err != nil {
-		return nil, err
+	if queued(sa.session) {
+		return nil, fmt.Errorf("what the NIC leaves to %s would come behind what it does itself", sa.session.DeviceName())
+	}
+	return d.portToPeer(sa)
+}
+
+// portToPeer is the port that leads to an SA's peer, if its NIC may have the SA.
+func (d *Dataplane) portToPeer(sa *association) (*PortSpec, error) {
+	if !sa.child.movable() {
+		return nil, errors.New("a NIC does ESP, not AH")
 	}
 	toward := d.portToward(sa.child.Remote.Addr())
 	if toward == noPort {
@@ -135,17 +171,6 @@ func (d *Dataplane) inlinePort(sa *association, place Place) (*PortSpec, error) 
 		return nil, errors.New("the NIC has stopped doing ESP")
 	}
 	return spec, nil
-}
-
-// noInline says why an SA can have no session of a port of either kind.
-func noInline(sa *association) error {
-	switch {
-	case sa.child.isAH() || sa.child.AH != nil:
-		return errors.New("a NIC does ESP, not AH")
-	case queued(sa.session):
-		return fmt.Errorf("what the NIC leaves to %s would come behind what it does itself", sa.session.DeviceName())
-	}
-	return nil
 }
 
 // tooFewNumbers is why nobody begins with numbers of his own behind those in use.

@@ -186,8 +186,8 @@ func (b *builder) offload() {
 	switch {
 	case words != nil && len(words) == 0:
 		b.add("dataplane.offload", "expected some of inline, lookaside and cpu, or no such key, found none")
-	case len(words) == 1 && words[0] == "inline":
-		b.add("dataplane.offload", "expected lookaside or cpu behind inline, found inline alone: what a port leaves undone needs one of them")
+	case slices.Contains(words, "inline") && !slices.Contains(words, "cpu"):
+		b.add("dataplane.offload", "expected cpu beside inline, found %s: what a port leaves undone is the CPU's, because the queue of a crypto device would put it behind what the port does itself", strings.Join(words, ", "))
 	}
 }
 

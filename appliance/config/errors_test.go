@@ -56,7 +56,8 @@ func TestErrors(t *testing.T) {
 		{"{workers: [1]}", "{crypto_devices: [aesni]}", `gw.yaml:2: dataplane.crypto_devices[0]: expected a virtual device (crypto_aesni_gcm0) or a PCI address, found "aesni"`},
 		{"{workers: [1]}", "{offload: [inline, nic]}", `gw.yaml:2: dataplane.offload[1]: expected inline, lookaside or cpu, found "nic"`},
 		{"{workers: [1]}", "{offload: [cpu, inline, cpu]}", "gw.yaml:2: dataplane.offload[2]: expected each at most once, found cpu twice"},
-		{"{workers: [1]}", "{offload: [inline]}", "gw.yaml:2: dataplane.offload: expected lookaside or cpu behind inline, found inline alone"},
+		{"{workers: [1]}", "{offload: [inline]}", "gw.yaml:2: dataplane.offload: expected cpu beside inline, found inline: what a port leaves undone is the CPU's"},
+		{"{workers: [1]}", "{offload: [inline, lookaside]}", "gw.yaml:2: dataplane.offload: expected cpu beside inline, found inline, lookaside: what a port leaves undone is the CPU's"},
 		{"{workers: [1]}", "{offload: []}", "gw.yaml:2: dataplane.offload: expected some of inline, lookaside and cpu, or no such key, found none"},
 		// ports and routes
 		{"role: protected", "role: lan", `gw.yaml:4: ports[0].role: expected protected or unprotected, found "lan"`},

@@ -52,6 +52,12 @@ func (k *keeper) Close(session pipeline.InlineSession) error {
 // newPlanned makes a gateway with a NIC, whose sessions are made as in a gateway; with wans of VLANs, if there are any.
 func newPlanned(t *testing.T, site int, o softnic.Options, pool *cryptodev.Pool, vlans ...uint16) (*gateway, *keeper) {
 	t.Helper()
+	return newOrdered(t, site, o, pool, nil, vlans...)
+}
+
+// newOrdered makes one with an order of classes.
+func newOrdered(t *testing.T, site int, o softnic.Options, pool *cryptodev.Pool, order []offload.Class, vlans ...uint16) (*gateway, *keeper) {
+	t.Helper()
 	k := &keeper{t: t, keys: map[unsafe.Pointer][]byte{}}
 	g := newGatewayBy(t, site, &o, false, pool, func(g *gateway) pipeline.Inline {
 		var err error
@@ -63,7 +69,7 @@ func newPlanned(t *testing.T, site int, o softnic.Options, pool *cryptodev.Pool,
 			}
 			ports[i].VLAN = vlan
 		}
-		k.Planner, err = offload.New(offload.Config{Ports: ports, Crypto: pool, Sessions: 64})
+		k.Planner, err = offload.New(offload.Config{Order: order, Ports: ports, Crypto: pool, Sessions: 64})
 		if err != nil {
 			t.Fatal(err)
 		}
