@@ -131,7 +131,7 @@ func (g *Gateway) startDPDK() error {
 	}
 	d := &g.cfg.Dataplane
 	g.env, err = eal.Start(eal.Config{
-		HugePages: d.HugePages, MemoryMB: d.MemoryMB, MainCore: d.MainCore, LogLevel: d.LogLevel, AllowPCI: g.pciPorts(),
+		HugePages: d.HugePages, MemoryMB: d.MemoryMB, MainCore: d.MainCore, LogLevel: d.LogLevel, AllowPCI: g.pciDevices(),
 	}, g.log)
 	if err != nil {
 		return err
@@ -140,15 +140,16 @@ func (g *Gateway) startDPDK() error {
 	return nil
 }
 
-// pciPorts are the ports that DPDK has to take from the kernel at start.
-func (g *Gateway) pciPorts() []string {
+// pciDevices are the ports and crypto devices that DPDK has to take from the kernel at start.
+func (g *Gateway) pciDevices() []string {
 	var list []string
 	for _, p := range g.cfg.Ports {
-		if eal.IsPCIAddress(p.Device) && !slices.Contains(list, p.Device) {
-			list = append(list, p.Device)
-		}
+		list = append(list, p.Device)
 	}
-	return list
+	list = append(list, g.cfg.Dataplane.CryptoDevices...)
+	list = slices.DeleteFunc(list, func(device string) bool { return !eal.IsPCIAddress(device) })
+	slices.Sort(list)
+	return slices.Compact(list)
 }
 
 // openPorts makes the buffer pool, sized by the largest MTU, and the ports.

@@ -2,10 +2,12 @@ package appliance
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
 	"sallyport/appliance/api"
+	"sallyport/appliance/config"
 )
 
 // offloadSites have two tunnels: by AES-GCM to the lower half of 10.2.0.0/24, by AES-CBC to the upper one. The wan port of the first has a NIC that
@@ -82,5 +84,16 @@ func TestNICWithoutAnAlgorithm(t *testing.T) {
 	}
 	if did := g.card.Counters(); did.SessionsLive != 2 || did.SessionsRefused != 0 || did.TxSecured != each || did.RxSecured != each {
 		t.Errorf("the NIC did %+v", did)
+	}
+}
+
+// DPDK is let at the PCI devices that the configuration names, as ports and as crypto devices, and at no others.
+func TestPCIDevices(t *testing.T) {
+	g := &Gateway{cfg: &config.Config{
+		Ports:     []config.Port{{Device: "0000:3b:00.1"}, {Device: "net_tap0"}, {Device: "0000:3b:00.0", VLAN: 10}, {Device: "0000:3b:00.0", VLAN: 20}},
+		Dataplane: config.Dataplane{CryptoDevices: []string{"0000:3d:01.0", "crypto_aesni_mb0"}},
+	}}
+	if got, want := g.pciDevices(), []string{"0000:3b:00.0", "0000:3b:00.1", "0000:3d:01.0"}; !slices.Equal(got, want) {
+		t.Errorf("found %v, want %v", got, want)
 	}
 }
