@@ -1,6 +1,7 @@
 package main
 
 import (
+	"os"
 	"strings"
 	"testing"
 
@@ -94,5 +95,28 @@ func TestShowOffloadDevices(t *testing.T) {
 		if !strings.Contains(said.out, want) {
 			t.Errorf("expected %q in %+v", want, said)
 		}
+	}
+}
+
+// Each command of the operator's page is one that there is, and asks for what there is.
+func TestOffloadPageCommands(t *testing.T) {
+	page, err := os.ReadFile("../../docs/OFFLOAD.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := newFakeGateway(t, map[string]any{"GET " + api.PathSAs: []api.SA{}, "GET " + api.PathOffload: []api.OffloadDevice{}, "POST " + api.PathMove: []api.MovedSA{}})
+	commands := 0
+	for line := range strings.Lines(string(page)) {
+		command, found := strings.CutPrefix(strings.Split(line, "#")[0], "sallyport ")
+		if !found {
+			continue
+		}
+		commands++
+		if said := g.ask(t, strings.Fields(command)...); said.code != 0 {
+			t.Errorf("sallyport %s: %+v", command, said)
+		}
+	}
+	if commands < 7 {
+		t.Errorf("%d commands found on the page, expected those of looking and moving", commands)
 	}
 }
