@@ -53,11 +53,19 @@ uint32_t sp_inline_first(const struct sp_tx_buffer *tx)
 	return i;
 }
 
+/*
+ * A ring without room says nothing of ESP: the link is down, or its other end asks for a pause. Not every driver tells (-ENOTSUP); of one that does not, Go knows the link's state.
+ */
+static int has_no_room(const struct sp_worker *w, uint16_t port)
+{
+	return rte_eth_tx_descriptor_status(w->dp->ports[port].device, w->id, 0) == RTE_ETH_TX_DESC_FULL; /* 0: the next one */
+}
+
 void sp_inline_sent(struct sp_worker *w, uint16_t port, uint32_t first, uint32_t sent)
 {
 	struct sp_tx_buffer *tx = &w->tx[port];
 
-	if (first < sent) {
+	if (first < sent || (sent < tx->n && has_no_room(w, port))) {
 		tx->refusing = 0;
 		w->refused[port].packets = 0;
 	} else if (sent < tx->n && is_secured(tx->mbufs[sent])) {

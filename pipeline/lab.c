@@ -153,6 +153,26 @@ void sp_lab_opened(struct rte_mbuf *m, int failed, uint64_t userdata)
 	*rte_security_dynfield(m) = userdata;
 }
 
+static int taken_descriptor(__rte_unused void *queue, __rte_unused uint16_t offset)
+{
+	return RTE_ETH_TX_DESC_FULL;
+}
+
+static int free_descriptor(__rte_unused void *queue, __rte_unused uint16_t offset)
+{
+	return RTE_ETH_TX_DESC_DONE;
+}
+
+void sp_lab_descriptors(uint16_t device, int taken)
+{
+	rte_eth_fp_ops[device].tx_descriptor_status = taken < 0 ? NULL : taken > 0 ? taken_descriptor : free_descriptor;
+}
+
+void sp_lab_skip(struct sp_sa_out *sa, uint64_t numbers)
+{
+	__atomic_fetch_add(&sa->sequence, numbers, __ATOMIC_RELAXED);
+}
+
 uint32_t sp_lab_left(const struct rte_mbuf *m)
 {
 	return m->ol_flags & RTE_MBUF_F_TX_SEC_OFFLOAD ? m->l2_len : 0;

@@ -168,6 +168,15 @@ func opened(mbuf unsafe.Pointer, failed bool, userdata uint64) {
 	C.sp_lab_opened((*C.struct_rte_mbuf)(mbuf), C.int(flag(failed)), C.uint64_t(userdata))
 }
 
+// descriptors has a port's driver say whether the next descriptor of a transmit queue is taken; -1: it does not tell.
+func descriptors(device uint16, taken int) { C.sp_lab_descriptors(C.uint16_t(device), C.int(taken)) }
+
+// burstLocked is a turn of a worker for who holds the lock of the data plane.
+func (d *Dataplane) burstLocked(worker int) { C.sp_worker_once(d.c, C.uint32_t(worker)) }
+
+// skip makes workers take so many numbers that no packet has.
+func (sa *outboundSA) skip(numbers int) { C.sp_lab_skip(sa.c, C.uint64_t(numbers)) }
+
 // leftToNIC is how many bytes of link layer a frame has whose SA is the NIC's work, 0 for all other frames.
 func leftToNIC(mbuf unsafe.Pointer) int { return int(C.sp_lab_left((*C.struct_rte_mbuf)(mbuf))) }
 

@@ -9,6 +9,7 @@
 #include "acl.h"
 
 struct sp_dataplane;
+struct sp_sa_out;
 
 /*
  * Runs turns of the worker until `cycles` of the TSC have passed and the packets received are a multiple of `pass`, the length of the endless file that feeds its queue, in whole
@@ -35,6 +36,10 @@ void sp_lab_strip(struct rte_mbuf *m, uint16_t tag);
 int sp_lab_userdata(void);
 /* Marks a received frame as one that a NIC has opened, or failed to. */
 void sp_lab_opened(struct rte_mbuf *m, int failed, uint64_t userdata);
+/* What a driver says that tells whether the next descriptor of a port's transmit queues is taken; -1: it does not tell. */
+void sp_lab_descriptors(uint16_t device, int taken);
+/* Workers take so many numbers of an SA that no packet has. */
+void sp_lab_skip(struct sp_sa_out *sa, uint64_t numbers);
 /* Bytes of link layer of a frame that is left to the NIC, 0 for all others. */
 uint32_t sp_lab_left(const struct rte_mbuf *m);
 

@@ -10,6 +10,8 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"sallyport/pmd/ethdev"
 )
 
 // A NIC or a crypto device that does nothing any more: its SAs go on elsewhere, and new ones keep off it until it is back.
@@ -98,7 +100,11 @@ func (d *Dataplane) watchPorts(now time.Time) {
 	}
 	for i, id := range d.portIDs {
 		port := uint16(d.cfg.Ports[i].Port)
-		if loss := C.sp_nic_take_loss(d.c, id); loss != C.SP_NIC_WORKS {
+		loss := C.sp_nic_take_loss(d.c, id)
+		if loss == C.SP_NIC_REFUSES && d.cfg.Ports[i].linkDown() {
+			loss = C.SP_NIC_WORKS // nobody could send there
+		}
+		if loss != C.SP_NIC_WORKS {
 			d.loseInline(port, lossReasons[loss])
 		}
 		if d.cfg.Inline.Removed(port) {
@@ -118,6 +124,19 @@ func (d *Dataplane) watchPorts(now time.Time) {
 			lost.next = now.Add(lost.pause)
 		}
 	}
+}
+
+// linkDown reports whether a port's link is known to be down.
+func (p *PortSpec) linkDown() bool {
+	link, err := p.link()
+	return err == nil && !link.Up
+}
+
+func (p *PortSpec) link() (ethdev.Link, error) {
+	if p.Link != nil {
+		return p.Link()
+	}
+	return p.Port.LinkStatus()
 }
 
 // portLosses lists the ports whose NICs are lost.

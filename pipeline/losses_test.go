@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"sallyport/pmd/ethdev"
 )
 
 // until turns and serves, with so much of the workers' time and the slow path's between, until something is so.
@@ -151,4 +153,39 @@ func TestNICIsRemoved(t *testing.T) {
 		}
 		same(t, "once more", ends(before, r.tally()), map[string]int{"replay_duplicate": len(frames)})
 	})
+}
+
+// A transmit ring stands full because the link is down, or because its other end asks for a pause: no NIC is lost. The same with a link that is up and a driver that has room, or does
+// not tell, is a NIC that refuses.
+func TestFullRingIsNoLoss(t *testing.T) {
+	for name, c := range map[string]struct {
+		up   bool
+		ring int
+		lost bool
+	}{
+		"link down":           {false, -1, false},
+		"pause":               {true, 1, false},
+		"driver says room":    {true, 0, true},
+		"driver says nothing": {true, -1, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t, rigOptions{card: &card{}})
+			r.outbound(r.child("site", "aes128gcm16", false))
+			r.d.cfg.Ports[wan].Link = func() (ethdev.Link, error) { return ethdev.Link{Up: c.up}, nil }
+			port := uint16(r.wire(wan).port)
+			t.Cleanup(func() { descriptors(port, -1) })
+			descriptors(port, c.ring)
+			feed := func() { r.send(0, 16) }
+			for range 20 {
+				r.send(0, 64)
+				r.settle()
+			}
+			steps := 0
+			r.until("told, or silent for 5 s", 100*time.Millisecond, func() { steps++; feed() }, func() bool { lost, _ := r.told(); return lost > 0 || steps == 50 })
+			if lost, _ := r.told(); (lost > 0) != c.lost || (len(r.d.Counters().LostPorts) > 0) != c.lost {
+				t.Errorf("after %d steps %+v, want a loss: %t", steps, r.seen.offload, c.lost)
+			}
+			r.sent(wan)
+		})
+	}
 }

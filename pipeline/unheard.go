@@ -100,12 +100,7 @@ func (d *Dataplane) Reaches(to netip.Addr, since time.Time) bool {
 	if !ok || n == nil || n.failed(to, d.statsOf(key.Port).TxErrors) || n.state == neighbourIncomplete || n.answered.Before(since) || d.slow.peers.roomless[to] {
 		return false
 	}
-	port := &d.cfg.Ports[key.Port]
-	read := port.Link
-	if read == nil {
-		read = port.Port.LinkStatus
-	}
-	link, err := read()
+	link, err := d.cfg.Ports[key.Port].link()
 	return err == nil && link.Up
 }
 
