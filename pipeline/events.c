@@ -64,9 +64,10 @@ static uint32_t due_units(uint64_t bytes)
 /* ---- outbound lifetimes ---- */
 
 /* When the next run of packets has something to tell. */
-static void set_due(struct sp_sa_out *sa)
+static uint64_t set_due_once(struct sp_sa_out *sa)
 {
-	uint64_t sequence = sa->sequence_limit, bytes = sa->hard_bytes;
+	const uint64_t limit = __atomic_load_n(&sa->sequence_limit, __ATOMIC_RELAXED);
+	uint64_t sequence = limit, bytes = sa->hard_bytes;
 
 	if (!was_told(&sa->told, SP_EVENT_SOFT)) {
 		sequence = RTE_MIN(sequence, sa->soft_sequence);
@@ -76,6 +77,18 @@ static void set_due(struct sp_sa_out *sa)
 		sequence = RTE_MIN(sequence, sa->near_sequence);
 	__atomic_store_n(&sa->due_sequence, sequence, __ATOMIC_RELAXED);
 	__atomic_store_n(&sa->due_bytes, due_units(bytes), __ATOMIC_RELAXED);
+	return limit;
+}
+
+/* The control thread may have changed the limit meanwhile: its own due number must not be undone. */
+static void set_due(struct sp_sa_out *sa)
+{
+	uint64_t limit;
+
+	do {
+		limit = set_due_once(sa);
+		__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	} while (unlikely(limit != __atomic_load_n(&sa->sequence_limit, __ATOMIC_RELAXED)));
 }
 
 /* A lifetime in packets as the last number of an SA that begins with first; 0 packets are no limit. */
@@ -108,14 +121,70 @@ void sp_lifetime_out_start(struct sp_sa_out *sa, const struct sp_sa_config *c, i
 	set_due(sa);
 }
 
-void sp_lifetime_out_carry(struct sp_sa_out *sa, const struct sp_sa_out *former)
+void sp_lifetime_out_inherit(struct sp_sa_out *sa, const struct sp_sa_out *former)
 {
-	sa->packets = __atomic_load_n(&former->packets, __ATOMIC_RELAXED);
-	sa->bytes = __atomic_load_n(&former->bytes, __ATOMIC_RELAXED);
-	sa->dummies = __atomic_load_n(&former->dummies, __ATOMIC_RELAXED);
-	sa->last_use = __atomic_load_n(&former->last_use, __ATOMIC_RELAXED);
-	sa->told = __atomic_load_n(&former->told, __ATOMIC_RELAXED);
+	sa->sequence_limit = former->sequence_limit;
+	sa->limit_reason = former->limit_reason;
+	sa->soft_sequence = former->soft_sequence;
+}
+
+/* Packets that a worker may have numbered before it sees a new limit, of all workers. */
+#define IN_FLIGHT (SP_BURST * SP_MAX_WORKERS)
+
+static void set_limit(struct sp_sa_out *sa, uint64_t limit, uint8_t reason)
+{
+	__atomic_store_n(&sa->limit_reason, reason, __ATOMIC_RELAXED);
+	__atomic_store_n(&sa->sequence_limit, limit, __ATOMIC_RELAXED);
 	set_due(sa);
+}
+
+static int is_held(const struct sp_sa_out *sa)
+{
+	return __atomic_load_n(&sa->limit_reason, __ATOMIC_RELAXED) == SP_DROP_CRYPTO_QUEUE_FULL;
+}
+
+int sp_numbers_hold(struct sp_sa_out *sa, uint64_t first)
+{
+	const uint64_t limit = sa->sequence_limit;
+	const uint8_t reason = sa->limit_reason;
+
+	if (limit < first)
+		return 1;
+	set_limit(sa, first - 1, SP_DROP_CRYPTO_QUEUE_FULL);
+	if (__atomic_load_n(&sa->sequence, __ATOMIC_RELAXED) + IN_FLIGHT < first)
+		return 1;
+	set_limit(sa, limit, reason);
+	return 0;
+}
+
+void sp_lifetime_out_carry(struct sp_sa_out *sa, const struct sp_sa_counters *carried, uint8_t told)
+{
+	sa->packets = carried->packets;
+	sa->bytes = carried->bytes;
+	sa->dummies = carried->dummies;
+	sa->last_use = carried->last_use;
+	sa->told = told;
+	set_due(sa);
+}
+
+static uint64_t later(uint64_t number, int64_t by)
+{
+	return by > 0 && number > UINT64_MAX - (uint64_t)by ? UINT64_MAX : number + (uint64_t)by;
+}
+
+void sp_lifetime_out_skip(struct sp_sa_out *sa, int64_t numbers)
+{
+	const uint64_t space = sa->near_sequence == UINT64_MAX ? UINT64_MAX >> 1 : UINT32_MAX; /* as in sp_lifetime_out_start */
+	uint64_t limit = sa->sequence_limit;
+	uint8_t reason = sa->limit_reason;
+
+	if (sa->soft_sequence != UINT64_MAX)
+		sa->soft_sequence = later(sa->soft_sequence, numbers);
+	if (reason == SP_DROP_LIFETIME_EXPIRED && (limit = later(limit, numbers)) > space) {
+		limit = space;
+		reason = SP_DROP_SEQ_EXHAUSTED;
+	}
+	set_limit(sa, limit, reason);
 }
 
 uint32_t sp_within_lifetime(struct sp_worker *w, struct sp_sa_out *sa, struct sp_packet **packets, uint64_t last, uint32_t n)
@@ -133,7 +202,7 @@ uint32_t sp_within_lifetime(struct sp_worker *w, struct sp_sa_out *sa, struct sp
 		tell(w, &sa->told, SP_EVENT_SOFT, spi, sa->cell, 1);
 	if (last >= sa->near_sequence)
 		tell(w, &sa->told, SP_EVENT_SEQUENCE, spi, sa->cell, 1);
-	if (fits < n || bytes >= sa->hard_bytes || last >= sa->sequence_limit)
+	if (fits < n || bytes >= sa->hard_bytes || (last >= __atomic_load_n(&sa->sequence_limit, __ATOMIC_RELAXED) && !is_held(sa)))
 		tell(w, &sa->told, SP_EVENT_HARD, spi, sa->cell, 1);
 	set_due(sa);
 	return fits;

@@ -99,12 +99,12 @@ void sp_early_expect(struct sp_dataplane *dp, uint32_t spi);
 
 /*
  * Makes of an SA that no worker knows the successor of one with the same keys, SPI and, inbound, window. Outbound the counter of numbers stays the former one's until
- * sp_sa_out_settle; a jump, if it is not 0, is the first number instead, above all that workers can take of the former one. Inbound the owner takes the window over when the next
- * packet comes.
+ * sp_sa_out_settle; a jump, if it is not 0, is the first number instead: workers that still send by the former one stay below it. Where they may have come that far already it returns 0, and
+ * the former one goes on alone. It fills `carried`. Inbound the owner takes the window over when the next packet comes.
  */
-void sp_sa_out_succeed(struct sp_sa_out *sa, struct sp_sa_out *former, uint64_t jump);
+int sp_sa_out_succeed(struct sp_sa_out *sa, struct sp_sa_out *former, uint64_t jump, struct sp_sa_counters *carried);
 void sp_sa_in_succeed(struct sp_sa_in *sa, struct sp_sa_in *former);
-/* A grace period after the successor was published: it counts by itself. `carried` is what sp_sa_out_carried said when it succeeded. The former one is free a grace period later. */
+/* A grace period after the successor was published: it counts by itself. `carried` is what sp_sa_out_succeed has filled. The former one is free a grace period later. */
 void sp_sa_out_settle(struct sp_sa_out *sa, struct sp_sa_out *former, const struct sp_sa_counters *carried);
 /* Whether the successor has the window: the former SA is free a grace period after it was replaced, but no sooner. */
 int sp_sa_in_settled(const struct sp_sa_in *sa);

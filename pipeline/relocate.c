@@ -16,18 +16,25 @@
 
 /* ---- outbound ---- */
 
-void sp_sa_out_succeed(struct sp_sa_out *sa, struct sp_sa_out *former, uint64_t jump)
+int sp_sa_out_succeed(struct sp_sa_out *sa, struct sp_sa_out *former, uint64_t jump, struct sp_sa_counters *carried)
 {
+	sp_lifetime_out_inherit(sa, former);
+	if (jump != 0 && !sp_numbers_hold(former, jump))
+		return 0;
+	sp_sa_out_counters(former, carried);
 	sa->subject = former->subject;
 	sa->path_mtu = __atomic_load_n(&former->path_mtu, __ATOMIC_RELAXED);
-	sp_lifetime_out_carry(sa, former);
+	sp_lifetime_out_carry(sa, carried, __atomic_load_n(&former->told, __ATOMIC_RELAXED));
 	sa->shared = 1; /* its counts are added to by the control thread too */
 	if (jump != 0) {
 		sa->sequence = jump - 1;
-		return;
+		if (carried->sequence < jump) /* else it ended before: what is beyond its limit was numbered and dropped */
+			sp_lifetime_out_skip(sa, (int64_t)(jump - 1 - carried->sequence));
+		return 1;
 	}
 	sa->former = former;
 	sa->heir = 1;
+	return 1;
 }
 
 uint64_t sp_inherited_numbers(struct sp_sa_out *sa, uint32_t n)
@@ -54,6 +61,11 @@ void sp_sa_out_settle(struct sp_sa_out *sa, struct sp_sa_out *former, const stru
 			__atomic_store_n(&sa->sequence, last, __ATOMIC_RELAXED);
 		while (!__atomic_compare_exchange_n(&former->sequence, &last, HANDED_ON, 0, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED));
 		sa->heir = 0;
+	} else { /* what has left by the former SA since then is of the lifetimes after all */
+		const uint64_t last = RTE_MIN(former->sequence, former->sequence_limit);
+
+		if (last > carried->sequence)
+			sp_lifetime_out_skip(sa, -(int64_t)(last - carried->sequence));
 	}
 	add(&sa->packets, former->packets, carried->packets);
 	add(&sa->bytes, former->bytes, carried->bytes);

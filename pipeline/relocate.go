@@ -155,9 +155,35 @@ func (sa *association) adopt(next *association, inlined uint64) (former associat
 	return former
 }
 
-// relocateOutbound moves an SA. Numbers go on: a NIC or a crypto device that numbers packets by itself begins behind all that workers can take meanwhile. So does whoever comes
-// after such a crypto device, which goes on to number what workers give it until they know of the other.
+// errOvertaken is why an SA stays where it is when all attempts have failed.
+var errOvertaken = errors.New("its packets had the numbers behind which the device was to begin before that was ready: ask again when there are fewer of them")
+
+const attempts = 4
+
+// relocateOutbound moves an SA. Numbers go on: a NIC or a crypto device that numbers packets by itself begins behind all that workers take meanwhile. So does whoever comes after such
+// a crypto device, which goes on to number what workers give it until they know of the other. A driver may take its time over a session, and the number is in it: where packets have
+// come too near to it until then, another session begins farther on.
 func (d *Dataplane) relocateOutbound(sa *outboundSA, place Place) error {
+	room := uint64(inHand)
+	for attempt := 1; ; attempt++ {
+		before := sa.number()
+		err := d.replaceOutbound(sa, place, before+room+1)
+		if attempt == attempts || !errors.Is(err, errOvertaken) {
+			return err
+		}
+		room = inHand + 4*(sa.number()-before)
+	}
+}
+
+// number is the last one that workers have taken.
+func (sa *outboundSA) number() uint64 {
+	var c C.struct_sp_sa_counters
+	C.sp_sa_out_counters(sa.c, &c)
+	return uint64(c.sequence)
+}
+
+// replaceOutbound puts another half in the place of an SA, which begins with a number of its own where it has to.
+func (d *Dataplane) replaceOutbound(sa *outboundSA, place Place, first uint64) error {
 	switch {
 	case !sa.child.movable():
 		return errors.New("AH, by itself or around ESP, is the CPU's")
@@ -168,7 +194,6 @@ func (d *Dataplane) relocateOutbound(sa *outboundSA, place Place) error {
 	}
 	r := relocation{out: sa, formerOut: sa.c}
 	C.sp_sa_out_counters(sa.c, &r.carried)
-	first := uint64(r.carried.sequence) + inHand + 1
 	if sa.session.Whole && !sa.child.ESN && first > math.MaxUint32 {
 		return errors.New(tooFewNumbers)
 	}
@@ -202,8 +227,11 @@ func (d *Dataplane) relocateOutbound(sa *outboundSA, place Place) error {
 	if !sa.session.Whole && !next.place(false).protocol() {
 		first = 0
 	}
+	if C.sp_sa_out_succeed(c, sa.c, C.uint64_t(first), &r.carried) == 0 {
+		C.sp_sa_out_free(c)
+		return errors.Join(errOvertaken, d.freeHalf(&next))
+	}
 	C.sp_sa_out_lose(sa.c) // before another can take numbers behind those of its NIC
-	C.sp_sa_out_succeed(c, sa.c, C.uint64_t(first))
 	d.publishOutbound(outboundPlace{sa.child.Cell, sa.child.Worker}, c)
 	sa.c, sa.moving, r.former = c, true, sa.adopt(&next, uint64(r.carried.inlined))
 	d.begin(r)

@@ -18,8 +18,15 @@ void sp_expired_in(struct sp_worker *w, struct sp_sa_in *sa, const struct sp_esp
  */
 void sp_note_remote(struct sp_worker *w, struct sp_sa_in *sa, const struct sp_esp *packets, uint32_t n);
 
-/* events.c: an outbound SA goes on with what another has carried of its lifetimes. */
-void sp_lifetime_out_carry(struct sp_sa_out *sa, const struct sp_sa_out *former);
+/* events.c: an outbound SA comes in the place of another: first it has that one's limits, then it goes on with what that has carried of them. */
+void sp_lifetime_out_inherit(struct sp_sa_out *sa, const struct sp_sa_out *former);
+void sp_lifetime_out_carry(struct sp_sa_out *sa, const struct sp_sa_counters *carried, uint8_t told);
+/* events.c: so many numbers of an SA are no packets of its lifetimes; fewer again if negative. */
+void sp_lifetime_out_skip(struct sp_sa_out *sa, int64_t numbers);
+/*
+ * events.c: workers take no number from `first` on of an SA any more, and drop what would need one. Returns 0, with all as it was, when they may have taken one already.
+ */
+int sp_numbers_hold(struct sp_sa_out *sa, uint64_t first);
 
 /* events.c: authentic packets came that the NIC, which has the SA's window, has not opened. */
 void sp_tell_inline(struct sp_worker *w, struct sp_sa_in *sa);
@@ -42,7 +49,7 @@ static inline uint64_t sp_reserve(struct sp_worker *w, struct sp_sa_out *sa, str
 	if (likely(before + *n < __atomic_load_n(&sa->due_sequence, __ATOMIC_RELAXED) &&
 		   (__atomic_load_n(&sa->bytes, __ATOMIC_RELAXED) >> SP_DUE_SHIFT) + 1 < __atomic_load_n(&sa->due_bytes, __ATOMIC_RELAXED)))
 		return before + 1;
-	while (*n > 0 && before + *n > sa->sequence_limit) /* which is never before due_sequence */
+	while (*n > 0 && before + *n > __atomic_load_n(&sa->sequence_limit, __ATOMIC_RELAXED)) /* which is never before due_sequence */
 		sp_drop_out(w, sa, packets[--*n]->mbuf, sa->limit_reason);
 	*n = sp_within_lifetime(w, sa, packets, before + *n, *n);
 	return before + 1;

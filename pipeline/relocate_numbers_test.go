@@ -1,0 +1,164 @@
+package pipeline
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+)
+
+// slowCard is a card whose driver takes its time over a session.
+type slowCard struct {
+	*card
+	during func() // while it makes an outbound one
+}
+
+func (s *slowCard) Open(port uint16, sa *InlineSA) (InlineSession, error) {
+	if sa.Outbound && s.during != nil {
+		s.during()
+	}
+	return s.card.Open(port, sa)
+}
+
+// slowRig is a rig with an SA that a slow card does not have yet, and what leaves by it.
+func slowRig(t *testing.T, from Place) (r *rig, slow *slowCard, wire *seenOnWire) {
+	t.Helper()
+	c := &card{protocol: true}
+	r, _ = everywhere(t, rigOptions{card: c})
+	slow = &slowCard{card: c}
+	r.d.cfg.Inline = slow
+	c.refuse = errors.New("not yet")
+	wire = r.watch(r.outbound(r.child("site", "aes128gcm16", false)))
+	c.refuse = nil
+	if from != PlaceCPU {
+		r.goTo(true, from)
+		r.rest()
+	}
+	return r, slow, wire
+}
+
+// skip makes the workers take so many numbers that no packet has.
+func (r *rig) skip(numbers int) {
+	for _, sa := range r.d.sad.outbound { // the only one
+		sa.skip(numbers)
+	}
+}
+
+// A driver makes a session while workers take more numbers than lie between theirs and its first one: no number is used twice, the SA goes to its place all the same, and nothing is lost.
+func TestNumbersWhileADriverIsSlow(t *testing.T) {
+	if err := giveUserdata(); err != nil {
+		t.Fatal(err)
+	}
+	for _, from := range []Place{PlaceCPU, PlaceLookasideProtocol} {
+		for _, numbers := range []int{0, inHand - 100, inHand + 4000} {
+			t.Run(fmt.Sprint(from, " ", numbers), func(t *testing.T) {
+				r, slow, wire := slowRig(t, from)
+				sent := 0
+				feed := func() {
+					r.send(sent, 32)
+					sent += 32
+					for range 3 {
+						r.d.burstLocked(0)
+					}
+					wire.look()
+				}
+				feed()
+				asked := 0
+				slow.during = func() {
+					asked++
+					r.skip(numbers)
+					feed()
+				}
+				m := r.relocate("site", true, PlaceInlineProtocol)
+				before := wire.highest
+				for range 3 {
+					feed()
+					r.rest()
+				}
+				wire.look()
+				late := 0
+				if from.lookaside() {
+					late = lookasideRoom + 1024 // what the device had, and what waited for it
+				}
+				if m.Err != nil || m.To != PlaceInlineProtocol || wire.late > late || wire.highest <= before {
+					t.Errorf("%+v, highest number %d then and %d now, %d behind the window", m, before, wire.highest, wire.late)
+				}
+				if want := min(1+numbers/(inHand/2), 2); asked != want || len(slow.sessions) != 1 {
+					t.Errorf("asked for %d sessions, want %d; has %d", asked, want, len(slow.sessions))
+				}
+				if sa := r.d.SACounters()[0]; len(wire.inside) != sent || sa.Packets != uint64(sent) {
+					t.Errorf("%d packets of %d, counted %d", len(wire.inside), sent, sa.Packets)
+				}
+			})
+		}
+	}
+}
+
+// Packets come faster than the driver ever makes a session: the SA stays where it is, says why, and goes on as it was.
+func TestNumbersThatOvertake(t *testing.T) {
+	if err := giveUserdata(); err != nil {
+		t.Fatal(err)
+	}
+	r, slow, wire := slowRig(t, PlaceCPU)
+	numbers := inHand
+	slow.during = func() {
+		r.skip(numbers)
+		numbers *= 8
+	}
+	if m := r.relocate("site", true, PlaceInlineProtocol); !errors.Is(m.Err, errOvertaken) || m.To != PlaceCPU || len(slow.sessions) != 0 {
+		t.Errorf("%+v with %d sessions, want it where it is", m, len(slow.sessions))
+	}
+	r.send(0, 20)
+	r.settle()
+	r.serveAll()
+	wire.look()
+	if len(wire.inside) != 20 || len(r.seen.expired) != 0 {
+		t.Errorf("%d packets of 20, asked for others: %v", len(wire.inside), r.seen.expired)
+	}
+}
+
+// Numbers that a move leaves out are no packets of the SA's lifetimes (S-078).
+func TestLifetimesOfWhatMoves(t *testing.T) {
+	if err := giveUserdata(); err != nil {
+		t.Fatal(err)
+	}
+	for _, places := range [][]Place{{PlaceInlineProtocol}, {PlaceLookasideProtocol}, {PlaceInlineProtocol, PlaceCPU}, {PlaceLookasideProtocol, PlaceInlineProtocol, PlaceCPU}} {
+		t.Run(fmt.Sprint(places), func(t *testing.T) {
+			c := &card{protocol: true}
+			r, _ := everywhere(t, rigOptions{card: c})
+			child := r.child("site", "aes128gcm16", false)
+			child.Soft, child.Hard = Lifetime{Packets: 30}, Lifetime{Packets: 40}
+			wire := r.watch(r.outbound(child))
+			sent := 0
+			feed := func(n int) {
+				for range n {
+					r.send(sent, 1)
+					sent++
+					r.settle()
+				}
+				r.serveAll()
+				wire.look()
+			}
+			r.goTo(true, PlaceCPU)
+			r.rest()
+			feed(5)
+			for _, place := range places {
+				r.goTo(true, place)
+				feed(5)
+				r.rest()
+			}
+			feed(29 - sent)
+			told := len(r.seen.expired)
+			feed(1)
+			soft := len(r.seen.expired)
+			feed(9)
+			feed(5)
+			if told != 0 || soft != 1 || len(r.seen.expired) != 2 || !strings.HasSuffix(r.seen.expired[1], "hard true") {
+				t.Errorf("told %d and %d times, then %v", told, soft, r.seen.expired)
+			}
+			if len(wire.inside) != 40 {
+				t.Errorf("%d packets of 40", len(wire.inside))
+			}
+		})
+	}
+}
