@@ -274,8 +274,8 @@ static __rte_always_inline uint32_t admit_run(struct sp_worker *w, struct sp_sa_
 	return (uint32_t)(good - packets);
 }
 
-/* No SA has the SPI. Two that none can have (RFC 4303 2.1) ask whether the path lets the protocol through, and answer that. One that is reserved will have its SA soon. */
-static __rte_noinline void stray(struct sp_worker *w, const struct sp_esp *p, uint32_t spi)
+/* Two SPIs that no SA can have (RFC 4303 2.1) ask whether the path lets the protocol through, and answer that. One that is reserved will have its SA soon. */
+void sp_inbound_stray(struct sp_worker *w, const struct sp_esp *p, uint32_t spi)
 {
 	if ((spi == SP_SPI_ECHO_REQUEST || spi == SP_SPI_ECHO_REPLY) && (p->form == SP_FORM_ESP || p->form == SP_FORM_AH))
 		sp_punt_frame(w, p->mbuf, SP_PUNT_ECHO, 0);
@@ -311,7 +311,7 @@ static __rte_always_inline uint32_t open_run(struct sp_worker *w, struct others 
 
 	if (unlikely(sa == NULL || sa->spi != spi)) {
 		for (uint32_t i = 0; i < n; i++)
-			stray(w, &packets[i], spi);
+			sp_inbound_stray(w, &packets[i], spi);
 		return 0;
 	}
 	if (unlikely(sa->owner != w->id)) {

@@ -94,11 +94,10 @@ void sp_inbound_general(struct sp_worker *w, struct sp_opening *o, struct sp_sa_
 }
 
 /* Whether the NIC has decrypted a packet of a batch; takes its mark off. */
-static int opened_before(const struct sp_sa_in *sa, struct rte_mbuf *m)
+static int opened_before(const struct sp_worker *w, const struct sp_sa_in *sa, struct rte_mbuf *m)
 {
-	if (likely(!sa->inlined) || !sp_secured(m))
+	if (likely(!sa->inlined) || !sp_inline_decrypted(w, sp_sa_in_inline(sa), m))
 		return 0;
-	m->ol_flags &= ~SP_SECURED;
 	sp_add(0, &sp_sa_in_inline(sa)->packets, 1);
 	return 1;
 }
@@ -123,7 +122,7 @@ static struct sp_opened open_esp(struct sp_worker *w, const struct sp_opening *o
 		const struct sp_sa_in *sa = o->sas[i];
 		const struct sp_esp *p = &o->packets[i];
 
-		if (unlikely(opened_before(sa, p->mbuf)))
+		if (unlikely(opened_before(w, sa, p->mbuf)))
 			continue;
 		which |= 1u << i;
 		crypts[n++] = (struct sp_crypt){

@@ -59,12 +59,12 @@ static int take(struct sp_worker *w, const struct sp_port *port, struct rte_mbuf
 	if (userdata > UINT32_MAX)
 		return 0;
 	sa = sa_of(w, spi);
-	if (sa == NULL) /* its session was made before it; what is too short for a header waits for nothing */
-		return m->data_len >= SP_L2_LENGTH + SP_IPV4_LENGTH && sp_early_keep(w, m, spi);
+	if (sa == NULL) /* its session was made before it; what is forged, or too short for a header, waits for nothing */
+		return !sp_found_forged(m) && m->data_len >= SP_L2_LENGTH + SP_IPV4_LENGTH && sp_early_keep(w, m, spi);
 	in = sp_sa_in_inline(sa);
 	if (in == NULL || !in->protocol || in->device != port->device)
 		return 0;
-	reason = m->ol_flags & RTE_MBUF_F_RX_SEC_OFFLOAD_FAILED ? SP_DROP_AUTH_FAILED : describe(port, m, spi, &opened[*n_opened]);
+	reason = sp_found_forged(m) ? SP_DROP_AUTH_FAILED : describe(port, m, spi, &opened[*n_opened]);
 	if (likely(reason == SP_PASS))
 		(*n_opened)++;
 	else
@@ -91,25 +91,38 @@ static uint8_t judge(const struct sp_worker *w, const struct sp_sa_in *sa, const
 
 	if (in == NULL || !sp_inline_on(w, in, p->mbuf->port))
 		return SP_DROP_INLINE_SESSION;
-	if (p->mbuf->ol_flags & RTE_MBUF_F_RX_SEC_OFFLOAD_FAILED)
+	if (sp_found_forged(p->mbuf))
 		return SP_DROP_AUTH_FAILED;
 	return (p->form == SP_FORM_OPENED) == (in->protocol != 0) ? SP_PASS : SP_DROP_INLINE_SESSION;
+}
+
+/* A marked packet: 1 if it is its SA's to open, else it is disposed of. One without an SA comes no further: one may be there a moment later, whose port has said nothing. */
+static int admit(struct sp_worker *w, const struct sp_esp *p)
+{
+	const uint32_t spi = rte_be_to_cpu_32(sp_load32(p->esp));
+	const struct sp_sa_in *sa = sa_of(w, spi);
+	uint8_t reason;
+
+	if (sa == NULL) {
+		if (sp_found_forged(p->mbuf))
+			sp_drop(w, p->mbuf, SP_DROP_AUTH_FAILED);
+		else
+			sp_inbound_stray(w, p, spi);
+		return 0;
+	}
+	reason = judge(w, sa, p);
+	if (unlikely(reason != SP_PASS))
+		sp_sa_in_drop(w, sa, p->mbuf, reason);
+	return reason == SP_PASS;
 }
 
 uint32_t sp_inline_admit(struct sp_worker *w, struct sp_esp *packets, uint32_t n)
 {
 	uint32_t good = 0;
 
-	for (uint32_t i = 0; i < n; i++) {
-		struct sp_esp *p = &packets[i];
-		const struct sp_sa_in *sa = sp_secured(p->mbuf) ? sa_of(w, rte_be_to_cpu_32(sp_load32(p->esp))) : NULL;
-		uint8_t reason = sa != NULL ? judge(w, sa, p) : SP_PASS; /* without an SA it is a stray, marked or not */
-
-		if (unlikely(reason != SP_PASS))
-			sp_sa_in_drop(w, sa, p->mbuf, reason);
-		else
-			packets[good++] = *p;
-	}
+	for (uint32_t i = 0; i < n; i++)
+		if (!sp_secured(packets[i].mbuf) || admit(w, &packets[i]))
+			packets[good++] = packets[i];
 	return good;
 }
 
@@ -259,8 +272,7 @@ uint32_t sp_inline_decrypt(struct sp_worker *w, struct sp_sa_in *sa, struct sp_e
 	for (uint32_t i = 0; i < n; i++) {
 		struct rte_mbuf *m = packets[i].mbuf;
 
-		if (likely(sp_secured(m))) {
-			m->ol_flags &= ~SP_SECURED;
+		if (likely(sp_inline_decrypted(w, in, m))) {
 			opened++;
 		} else if (sp_direct_decrypt(w, sa, &packets[i], 1) != 0) {
 			sp_sa_in_drop(w, sa, m, SP_DROP_AUTH_FAILED);

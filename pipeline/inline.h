@@ -34,6 +34,12 @@ static inline int sp_secured(const struct rte_mbuf *m)
 	return (m->ol_flags & SP_SECURED) != 0;
 }
 
+/* The NIC says that its ICV is wrong. */
+static inline int sp_found_forged(const struct rte_mbuf *m)
+{
+	return (m->ol_flags & RTE_MBUF_F_RX_SEC_OFFLOAD_FAILED) != 0;
+}
+
 /* NULL: none */
 static inline struct sp_inline *sp_sa_in_inline(const struct sp_sa_in *sa)
 {
@@ -46,7 +52,16 @@ static inline int sp_inline_on(const struct sp_worker *w, const struct sp_inline
 	return w->dp->ports[port].device == in->device;
 }
 
-/* The same of an outbound SA whose NIC still seals. */
+/* Takes the marks off a packet that is about to be opened by an SA with a session: whether its NIC has decrypted it. Whatever else the marks say, the CPU looks at the ICV. */
+static inline int sp_inline_decrypted(const struct sp_worker *w, const struct sp_inline *in, struct rte_mbuf *m)
+{
+	const uint64_t marks = m->ol_flags & SP_SECURED;
+
+	m->ol_flags &= ~SP_SECURED;
+	return marks == RTE_MBUF_F_RX_SEC_OFFLOAD && !in->protocol && sp_inline_on(w, in, m->port);
+}
+
+/* Whether the NIC of a port has the session of an outbound SA, and still seals. */
 static inline int sp_inline_by(const struct sp_worker *w, const struct sp_inline *in, uint16_t port)
 {
 	return sp_inline_on(w, in, port) && !__atomic_load_n(&in->stopped, __ATOMIC_SEQ_CST);
@@ -75,7 +90,10 @@ void sp_inline_unopened(struct sp_worker *w, uint16_t port, uint32_t n);
  */
 uint32_t sp_inline_take(struct sp_worker *w, const struct sp_port *port, struct rte_mbuf **mbufs, uint32_t n, struct sp_esp *opened, uint32_t *n_opened);
 
-/* Drops ESP and AH that is marked as opened, or as forged, by a port without a session of its SA. The others come to the front; returns their number. */
+/*
+ * Drops ESP and AH that is marked as forged, or as opened by a port without a session of its SA, and disposes of what is marked and has no SA. The others come to the front; returns
+ * their number.
+ */
 uint32_t sp_inline_admit(struct sp_worker *w, struct sp_esp *packets, uint32_t n);
 
 /* Refuses packets that are marked and no ESP for us: their verdict is to be dropped. They stand `size` bytes apart. */

@@ -453,7 +453,8 @@ func TestInlineMarksAreNotBelieved(t *testing.T) {
 			fragments := pieces(near.encapsulate(inner(version, 900, false), 77), 600)
 			userdata := uint64(0)
 			c.leave = func([]byte) bool { return true }
-			c.tamper = func(m unsafe.Pointer) { opened(m, false, userdata) }
+			wrong := false
+			c.tamper = func(m unsafe.Pointer) { opened(m, wrong, userdata) }
 			for _, x := range []struct {
 				what     string
 				userdata uint64
@@ -471,9 +472,10 @@ func TestInlineMarksAreNotBelieved(t *testing.T) {
 				{"a packet in clear, by a number that is no SPI", uint64(near.child.SPI) | 1<<32, clear, "inline_session"},
 				{"a fragment", 0, fromWAN(fragments[0]), "inline_session"},
 				{"no SA", 4711, fromWAN(withSPI(near.encapsulate(inner(version, 64, false), 1), 4711)), "no_inbound_sa"},
+				{"no SA, and found forged", 4711, fromWAN(withSPI(near.encapsulate(inner(version, 64, false), 1), 4711)), "auth_failed"},
 			} {
 				before := r.tally()
-				userdata = x.userdata
+				userdata, wrong = x.userdata, x.reason == "auth_failed"
 				port := wan
 				if bytes.HasPrefix(x.frame, lanMAC[:]) {
 					port = lan
@@ -484,7 +486,7 @@ func TestInlineMarksAreNotBelieved(t *testing.T) {
 			}
 			// ESP that an SA with inline protocol has left, marked, is not that SA's either; and a packet that inline crypto would have taken apart is none
 			before := r.tally()
-			userdata = 0
+			userdata, wrong = 0, false
 			if !protocol {
 				userdata = uint64(near.child.SPI)
 				r.enqueue(0, wan, clear)

@@ -111,6 +111,8 @@ void sp_sa_in_adopt(struct sp_sa_in *sa);
 /* outbound.c: a packet of ours that hides when there are others, by the SA of verdict.cell. */
 void sp_outbound_dummy(struct sp_worker *w, struct sp_packet *packet);
 void sp_inbound(struct sp_worker *w, struct sp_esp *packets, uint32_t n);
+/* inbound.c: disposes of ESP or AH whose SPI no SA has. */
+void sp_inbound_stray(struct sp_worker *w, const struct sp_esp *p, uint32_t spi);
 /* outbound.c: disposes of a packet that may not or cannot enter the SA; it would become one of `total` bytes, and `mtu` pass. */
 void sp_outbound_reject(struct sp_worker *w, struct sp_sa_out *sa, uint32_t mtu, struct sp_packet *p, uint32_t total);
 /* outbound.c: the longest packet that the SA makes fit into mtu bytes, 0 when none does. In transport mode `stays` bytes of it stay in front of what is protected. */
