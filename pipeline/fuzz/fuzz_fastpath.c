@@ -219,6 +219,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv);
 int LLVMFuzzerInitialize(int *argc __rte_unused, char ***argv __rte_unused)
 {
 	gateways_start();
+	nic_start();
 	return 0;
 }
 
@@ -268,6 +269,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	}
 	arrival = (struct arrival){0};
 	nic_refuse(0);
+	nic_awaits(TUNNELS);
 	run(&ours);
 	/* held packets get one more chance, as if the neighbour or the SA had come */
 	gateway_neighbours(&ours, 1);

@@ -141,6 +141,8 @@ void tunnels_bury(void);
 void tunnel_lose(enum tunnel t);
 /* From now on packets that come in by the tunnel wait for its SA, which is gone. */
 void tunnel_expect(const struct gateway *g, enum tunnel t);
+/* Our inbound SA of a tunnel that is no bundle comes, if there is none. */
+void tunnel_come(enum tunnel t);
 /* Where a gateway's side of a tunnel ends: its own address, or in transport mode a host's. */
 uint32_t tunnel_end(const struct gateway *g, enum tunnel t);
 int tunnel_transport(enum tunnel t);

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include <rte_mbuf_dyn.h>
 #include <rte_security.h>
 #include <rte_security_driver.h>
 
@@ -26,6 +27,8 @@ struct nic_session {
 
 static struct nic_session nic_sessions[SESSIONS];
 static uint32_t refusals;
+static enum tunnel coming = TUNNELS;
+static uint64_t forged_flag; /* in ol_flags: the NIC has found the packet forged. Nobody takes it off */
 
 static int announce(void *device __rte_unused, struct rte_security_session *session, struct rte_mbuf *m, void *parameters)
 {
@@ -54,6 +57,33 @@ void *nic_context(void)
 void nic_refuse(uint32_t n)
 {
 	refusals = n;
+}
+
+void nic_start(void)
+{
+	static const struct rte_mbuf_dynflag flag = {.name = "fuzz_forged"};
+	int bit = rte_mbuf_dynflag_register(&flag);
+
+	CHECK(bit >= 0, "no flag in mbufs");
+	forged_flag = RTE_BIT64((uint32_t)bit);
+}
+
+void nic_awaits(enum tunnel t)
+{
+	coming = t;
+}
+
+/* The linker has the fast path call this in place of sp_inline_admit: an SA may come at any moment, and here the marks have been looked at. */
+uint32_t __real_sp_inline_admit(struct sp_worker *w, struct sp_esp *packets, uint32_t n);
+uint32_t __wrap_sp_inline_admit(struct sp_worker *w, struct sp_esp *packets, uint32_t n);
+uint32_t __wrap_sp_inline_admit(struct sp_worker *w, struct sp_esp *packets, uint32_t n)
+{
+	n = __real_sp_inline_admit(w, packets, n);
+	if (coming != TUNNELS && w->dp == ours.dp) {
+		tunnel_come(coming);
+		coming = TUNNELS;
+	}
+	return n;
 }
 
 void *nic_open(enum tunnel t, struct sp_sa_out *twin, int protocol, uint64_t first_sequence)
@@ -150,7 +180,14 @@ void nic_receive(struct rte_mbuf *m)
 	if (cut > 0)
 		sp_mbuf_bounds(m, rte_pktmbuf_mtod(m, uint8_t *), m->data_len - cut);
 	m->ol_flags |= arrival.marks;
+	if (arrival.marks & RTE_MBUF_F_RX_SEC_OFFLOAD_FAILED)
+		m->ol_flags |= forged_flag;
 	*rte_security_dynfield(m) = arrival.userdata;
+}
+
+void nic_check(const struct rte_mbuf *m)
+{
+	CHECK((m->ol_flags & forged_flag) == 0, "a packet leaves that the NIC has found forged");
 }
 
 int op_nic(struct program *p, struct arrival *next)
@@ -171,5 +208,9 @@ int op_nic(struct program *p, struct arrival *next)
 	nic_refuse(what & 15);
 	if (what & 16)
 		tunnel_lose(t);
-	return what >> 4 & 1;
+	if (what & 32) {
+		tunnel_expect(&ours, t);
+		nic_awaits(t);
+	}
+	return (what & 48) != 0;
 }

@@ -9,7 +9,8 @@
 
 #include "wire.h"
 
-/* Says how the NIC marks the packets of the next operation, rightly or not, and what becomes of itself. Returns whether it lost a tunnel's SA. */
+void nic_start(void);
+/* Says how the NIC marks the packets of the next operation, rightly or not, and what becomes of itself. Returns whether it lost a tunnel's SA, or took one away that comes again. */
 int op_nic(struct program *p, struct arrival *next);
 /* struct rte_security_ctx */
 void *nic_context(void);
@@ -18,6 +19,10 @@ void *nic_open(enum tunnel t, struct sp_sa_out *twin, int protocol, uint64_t fir
 void nic_close(void *session);
 /* So many packets that are announced from now on it does not want. */
 void nic_refuse(uint32_t n);
+/* A tunnel's inbound SA comes once the marks of the next packets have been looked at, before their SAs are; TUNNELS: none. */
+void nic_awaits(enum tunnel t);
+/* A packet that leaves our gateway by any port was not found forged. */
+void nic_check(const struct rte_mbuf *m);
 /* A frame that is left to the NIC, as it goes to the wire. */
 void nic_send(struct rte_mbuf *m, struct frame *f);
 /* A frame of the wire, as it comes to the gateway. */

@@ -383,6 +383,16 @@ void tunnel_expect(const struct gateway *g, enum tunnel t)
 		sp_early_expect(g->dp, g->ah_spi[t]);
 }
 
+void tunnel_come(enum tunnel t)
+{
+	struct sp_sa_config c = tunnel_config(&ours, t, 0);
+
+	if (forms[t].bundle || ours.dp->sad[ours.spi[t] & ours.dp->sad_mask] != NULL)
+		return;
+	enter_card(&ours, t, &c, nic_context());
+	install_in(&ours, &c);
+}
+
 void tunnels_start(void)
 {
 	keys_start();

@@ -159,6 +159,8 @@ static int next_frame(const struct gateway *g, enum side side, uint32_t queue, s
 		return 0;
 	m = object;
 	sp_mbuf_unpoison(m);
+	if (g == &ours)
+		nic_check(m);
 	f->length = m->data_len;
 	CHECK(f->length <= sizeof(f->bytes) && m->pkt_len == f->length && m->nb_segs == 1, "frame of %u bytes", f->length);
 	if (sp_lab_left(m) != 0) {

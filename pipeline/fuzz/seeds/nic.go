@@ -12,7 +12,8 @@ const (
 	cutOff  = 0x20 // bytes are missing at its end
 	strange = 0x40 // its userdata is no SPI of ours
 
-	lost = 0x10 // the NIC sends nothing more for the tunnel
+	lost  = 0x10 // the NIC sends nothing more for the tunnel
+	comes = 0x20 // the tunnel's SA comes while packets are under way
 )
 
 // nic has the NIC say of what comes next that it is a tunnel's. So many packets that it is left to send it does not take.
@@ -28,6 +29,8 @@ func byNIC() map[string][]byte {
 		seeds["nic-opened-"+name] = openedBy(t)
 		seeds["nic-errs-"+name] = errs(t)
 		seeds["nic-lost-"+name] = lostUnderWay(t)
+		seeds["nic-comes-"+name] = comesUnderWay(t)
+		seeds["nic-short-"+name] = short(t)
 	}
 	return seeds
 }
@@ -138,6 +141,37 @@ func markedFrames() (b []byte) {
 		b = append(append(b, nic(opened|refused, t, 0)...), raw(1, make([]byte, 30)...)...)
 		b = append(append(b, nic(opened, t, 0)...), sealed(opSealed, t, false, 16, 0, packet(udp, 100))...)
 		b = append(b, cuts([3]int{0, 4, more}, [3]int{4, 200, 0})...)
+	}
+	return b
+}
+
+// comesUnderWay is an SA that comes between two looks at packets: sound ones, and those that the NIC has found forged.
+func comesUnderWay(t tunnel) (b []byte) {
+	inside, pad := trailed(t, contents(t)[0].bytes)
+	sequence := byte(0)
+	for _, form := range []byte{inPlace, bare} {
+		for _, says := range []byte{0, opened, refused, opened | refused} {
+			for _, queue := range []byte{0, 0x80} { // one is its owner's
+				sequence++
+				packet := forged(t, 0, sequence, pad, 4, inside)
+				packet[0] |= queue
+				b = append(append(b, nic(says|form, t, comes)...), packet...)
+				b = append(b, tables(15, t)...)
+			}
+		}
+	}
+	return b
+}
+
+// short is what the NIC has opened, cut off in the inner header or before it, for either worker.
+func short(t tunnel) (b []byte) {
+	inside, pad := trailed(t, contents(t)[0].bytes)
+	packet := forged(t, 0, 1, pad, 4, inside)
+	for left := range 21 {
+		for _, queue := range []byte{0, 0x80} {
+			packet[0], packet[3] = opForge|queue, packet[3]+1
+			b = append(append(b, nic(opened|bare|cutOff, t, 0, byte(len(packet)-8-left))...), packet...)
+		}
 	}
 	return b
 }
