@@ -79,6 +79,7 @@ func (d *Dataplane) CloseCell(id CellID) error {
 	d.setCellState(id, CellClosed)
 	delete(d.cells.byName, c.name)
 	delete(d.sad.places, id)
+	delete(d.sad.shunned, id)
 	*c = cell{}
 	d.retire(func() error {
 		d.cells.free = append(d.cells.free, id)

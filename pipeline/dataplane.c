@@ -235,17 +235,25 @@ static int create_ports(struct sp_dataplane *dp, const struct sp_config *c, char
 }
 
 /* The bit of ol_flags is the process's, not this data plane's: another one gets the same. */
-static int create_mark(struct sp_dataplane *dp, char *error, size_t size)
+static int create_mark(const struct rte_mbuf_dynflag *mark, uint64_t *flag, char *error, size_t size)
 {
-	static const struct rte_mbuf_dynflag mark = {.name = "sallyport_reassembled"};
-	int bit = rte_mbuf_dynflag_register(&mark);
+	int bit = rte_mbuf_dynflag_register(mark);
 
 	if (bit < 0) {
-		sp_fail(error, size, "a flag of packet buffers that says \"put together from fragments\": %s", rte_strerror(rte_errno));
+		sp_fail(error, size, "a flag of packet buffers, %s: %s", mark->name, rte_strerror(rte_errno));
 		return -1;
 	}
-	dp->reassembled_flag = RTE_BIT64((uint32_t)bit);
+	*flag = RTE_BIT64((uint32_t)bit);
 	return 0;
+}
+
+static int create_marks(struct sp_dataplane *dp, char *error, size_t size)
+{
+	static const struct rte_mbuf_dynflag reassembled = {.name = "sallyport_reassembled"}, outer = {.name = "sallyport_outer_reassembled"};
+
+	if (create_mark(&reassembled, &dp->reassembled_flag, error, size) != 0)
+		return -1;
+	return create_mark(&outer, &dp->outer_reassembled_flag, error, size);
 }
 
 static struct rte_ring *create_ring(struct sp_dataplane *dp, uint32_t entries, unsigned int flags)
@@ -417,7 +425,7 @@ struct sp_dataplane *sp_dataplane_create(const struct sp_config *c, char *error,
 	dp->idle = c->idle;
 	dp->secured = c->secured;
 	dp->tick = 1; /* cells have told of nothing yet */
-	if (create_mark(dp, error, error_size) != 0 || create_ports(dp, c, error, error_size) != 0 || create_tables(dp, c, error, error_size) != 0) {
+	if (create_marks(dp, error, error_size) != 0 || create_ports(dp, c, error, error_size) != 0 || create_tables(dp, c, error, error_size) != 0) {
 		sp_dataplane_destroy(dp);
 		return NULL;
 	}

@@ -229,6 +229,8 @@ struct sp_nic_silence {
 	uint64_t silent;  /* TSC cycles */
 	uint64_t looked;  /* TSC when that was last counted */
 	uint64_t packets; /* that it has left undone */
+	uint64_t done;    /* ever, for this worker */
+	uint64_t met;     /* `done` of all workers, when that was last looked at */
 };
 
 /* Arguments of one cpu-crypto call. The pointers between the arrays never change: only lengths and contents do. */
@@ -372,6 +374,7 @@ struct sp_dataplane {
 	struct rte_rcu_qsbr *rcu;
 	struct rte_mempool *pool, *large_pool;
 	uint64_t reassembled_flag;         /* in ol_flags: the packet was put together from fragments */
+	uint64_t outer_reassembled_flag;   /* so was ESP or AH that it came in */
 	uint64_t time_offset;              /* TSC cycles that the workers' clock is ahead, by sp_lab_advance */
 	uint32_t n_workers, max_cells, max_adjacencies, max_filters, max_counters, flow_entries, flow6_entries;
 	uint8_t idle;

@@ -5,20 +5,23 @@ package pipeline
 */
 import "C"
 
-import "net/netip"
+import (
+	"net/netip"
+	"time"
+)
 
 // eventBurst is how many events one crossing into C takes from a worker.
 const eventBurst = 64
 
 // heed takes what the workers tell of SAs. One that has been replaced or removed meanwhile is nobody's concern.
-func (d *Dataplane) heed() (events []event) {
+func (d *Dataplane) heed(now time.Time) (events []event) {
 	var batch [eventBurst]C.struct_sp_event
 	events, d.sad.lost = d.sad.lost, nil
 	for worker := range d.cfg.Workers {
 		for n := C.uint32_t(eventBurst); n == eventBurst; {
 			n = C.sp_event_dequeue(d.c, C.uint32_t(worker), &batch[0], eventBurst)
 			for i := range batch[:n] {
-				if e := d.settle(&batch[i]); e != nil {
+				if e := d.settle(now, &batch[i]); e != nil {
 					events = append(events, e)
 				}
 			}
@@ -27,7 +30,7 @@ func (d *Dataplane) heed() (events []event) {
 	return events
 }
 
-func (d *Dataplane) settle(e *C.struct_sp_event) event {
+func (d *Dataplane) settle(now time.Time, e *C.struct_sp_event) event {
 	cell, spi, outbound := CellID(e.cell), uint32(e.spi), e.outbound != 0
 	sa := d.sad.find(cell, spi, outbound)
 	if sa == nil {
@@ -38,6 +41,10 @@ func (d *Dataplane) settle(e *C.struct_sp_event) event {
 		return func(h Handler) { h.Expire(cell, spi, outbound, true) }
 	case C.SP_EVENT_MOVED:
 		return d.follow(sa, eventAddress(e))
+	case C.SP_EVENT_INLINE:
+		if spec, err := d.portToPeer(sa); err == nil && uint16(spec.Port) == sa.inline.Port && spec.VLAN == sa.inline.vlan { // else the next SA is elsewhere anyway
+			d.sad.shunned[cell] = now.Add(shunInline)
+		}
 	}
 	if sa.soft { // a lifetime and the sequence numbers may come to their ends one after the other
 		return nil

@@ -14,6 +14,7 @@
 #include "outer.h"
 #include "parse.h"
 #include "parse6.h"
+#include "replay.h"
 #include "sequence.h"
 #include "vlan.h"
 #include "whole.h"
@@ -252,17 +253,26 @@ uint32_t sp_inline_unpack(struct sp_worker *w, struct sp_sa_in *sa, struct sp_es
 	const uint16_t port = packets[0].mbuf->port;
 	const uint32_t all = *n, n_inner = sp_whole_unpack(w, sa, packets, n, inner, wide, n_wide);
 
-	if (unlikely(w->unopened[port].packets > 0) && all > *n)
-		w->unopened[port].packets = 0;
+	sp_add(0, &w->unopened[port].done, all - *n);
 	sp_add(0, &sp_sa_in_inline(sa)->packets, all - *n);
 	return n_inner;
 }
 
 void sp_inline_unnumbered(struct sp_worker *w, struct sp_sa_in *sa, const struct sp_esp *packets, uint32_t n)
 {
-	sp_inline_unopened(w, packets[0].mbuf->port, n);
-	for (uint32_t i = 0; i < n; i++)
+	const uint16_t port = packets[0].mbuf->port;
+	const int here = sp_inline_on(w, sp_sa_in_inline(sa), port);
+	uint32_t unopened = 0;
+
+	for (uint32_t i = 0; i < n; i++) {
+		const int whole = (packets[i].mbuf->ol_flags & w->dp->outer_reassembled_flag) == 0;
+
+		if (sp_replay_update(&sa->replay, packets[i].sequence) == SP_PASS && whole && here)
+			unopened++;
 		sp_sa_in_drop(w, sa, packets[i].mbuf, SP_DROP_INLINE_WINDOW);
+	}
+	if (unopened > 0)
+		sp_inline_unopened(w, port, unopened);
 	sp_tell_inline(w, sa);
 }
 

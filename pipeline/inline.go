@@ -9,8 +9,10 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"net/netip"
+	"time"
 	"unsafe"
 
 	"sallyport/crypto"
@@ -130,6 +132,9 @@ func (d *Dataplane) tryInline(sa *association, outbound bool, place Place, first
 		C.sp_inline_expect(d.c, C.uint16_t(port))
 	}
 	wanted := sa.child.inlineSA(outbound, spec.VLAN)
+	if !outbound && wanted.NoProtocol == "" {
+		wanted.NoProtocol = d.sad.whyShunned(sa.child.Cell)
+	}
 	place.limit(&wanted)
 	if outbound {
 		wanted.beginAt(first)
@@ -144,6 +149,23 @@ func (d *Dataplane) tryInline(sa *association, outbound bool, place Place, first
 	sa.inline.InlineSession, sa.inline.vlan = session, spec.VLAN
 	sa.inline.marks = !outbound
 	return nil
+}
+
+// shunInline is how long the inbound SAs of a tunnel have no inline protocol after packets came past a NIC that had the window. A path that cuts packets, or who repeats one of the
+// tunnel's in fragments, has it negotiated anew no more often than that.
+const shunInline = time.Hour
+
+// whyShunned is the reason against inline protocol for a tunnel's inbound SAs, "" for none.
+func (s *sad) whyShunned(cell CellID) string {
+	if s.shunned[cell].IsZero() {
+		return ""
+	}
+	return "packets of the tunnel came past the NIC within the hour, in fragments perhaps: with inline protocol they are lost"
+}
+
+// endShunning gives tunnels another chance.
+func (s *sad) endShunning(now time.Time) {
+	maps.DeleteFunc(s.shunned, func(_ CellID, end time.Time) bool { return !now.Before(end) })
 }
 
 // inlinePort is the port whose NIC could do the work of an SA.

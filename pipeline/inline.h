@@ -105,7 +105,10 @@ void sp_inline_refuse(struct sp_packet *packets, size_t size, uint32_t n);
  */
 uint32_t sp_inline_unpack(struct sp_worker *w, struct sp_sa_in *sa, struct sp_esp *packets, uint32_t *n, struct sp_packet *inner, struct sp_packet6 *wide, uint32_t *n_wide);
 
-/* Drops authentic packets of an SA whose window is the NIC's: nobody here can say whether they are new. IKE is asked for another SA. */
+/*
+ * Drops authentic packets of an SA whose window is the NIC's: nobody here can say whether they are new. IKE is asked for another SA. The NIC may be lost if it could have opened them:
+ * not if they came in fragments, by another port, or once more.
+ */
 void sp_inline_unnumbered(struct sp_worker *w, struct sp_sa_in *sa, const struct sp_esp *packets, uint32_t n);
 
 /* Takes the marks off packets of an SA with inline crypto and decrypts what has none. Packets whose ICV is right come to the front; returns their number. SP_SA_AEAD_INLINE. */

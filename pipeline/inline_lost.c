@@ -34,9 +34,27 @@ void sp_inline_refused(struct sp_worker *w, uint16_t port, uint32_t n)
 	count(w, &w->refused[port], port, n, SP_NIC_REFUSES);
 }
 
+/* What the NIC of a port has opened so far, whichever worker and VLAN it was for. */
+static uint64_t opened(const struct sp_dataplane *dp, uint16_t device)
+{
+	uint64_t n = 0;
+
+	for (uint32_t i = 0; i < dp->n_workers; i++)
+		for (uint16_t port = 0; port < SP_MAX_PORTS; port++)
+			if (dp->ports[port].device == device)
+				n += __atomic_load_n(&dp->workers[i]->unopened[port].done, __ATOMIC_RELAXED);
+	return n;
+}
+
 void sp_inline_unopened(struct sp_worker *w, uint16_t port, uint32_t n)
 {
-	count(w, &w->unopened[port], port, n, SP_NIC_LEAVES);
+	struct sp_nic_silence *s = &w->unopened[port];
+	const uint64_t done = opened(w->dp, w->dp->ports[port].device);
+
+	if (done != s->met) /* for whomever: the NIC is there */
+		s->packets = 0;
+	s->met = done;
+	count(w, s, port, n, SP_NIC_LEAVES);
 }
 
 static int is_secured(const struct rte_mbuf *m)

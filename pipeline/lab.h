@@ -9,6 +9,7 @@
 #include "acl.h"
 
 struct sp_dataplane;
+struct sp_sa_in;
 struct sp_sa_out;
 
 /*

@@ -75,6 +75,7 @@ func (d *Dataplane) loseInline(port uint16, why string) {
 	}
 	for _, sa := range d.sad.inbound {
 		if sa.inline.Handle != nil && sa.inline.Port == port {
+			delete(d.sad.shunned, sa.child.Cell) // it is not the path that had packets come past the NIC
 			change.count(d.fleeInbound(sa))
 		}
 	}

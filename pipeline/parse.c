@@ -377,7 +377,10 @@ int sp_demux_esp(struct sp_worker *w, const struct sp_packet *packet, struct sp_
 	const uint8_t *l3 = packet->l3;
 	const int ipv6 = sp_is_ipv6(l3);
 
-	packet->mbuf->ol_flags &= ~w->dp->reassembled_flag; /* how the outer packet came says nothing of the inner one */
+	if (unlikely(packet->mbuf->ol_flags & w->dp->reassembled_flag)) { /* which says nothing of the inner one */
+		packet->mbuf->ol_flags &= ~w->dp->reassembled_flag;
+		packet->mbuf->ol_flags |= w->dp->outer_reassembled_flag;
+	}
 	esp->mbuf = packet->mbuf;
 	esp->headers = ipv6 ? ((const struct sp_packet6 *)packet)->l4 : (uint16_t)sp_ipv4_header_length(l3);
 	esp->esp = packet->l3 + esp->headers;

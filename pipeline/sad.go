@@ -12,6 +12,7 @@ import (
 	"net/netip"
 	"slices"
 	"syscall"
+	"time"
 	"unsafe"
 
 	"sallyport/crypto"
@@ -29,9 +30,10 @@ type sad struct {
 	subjects subjects
 	paths    paths
 	dummies  dummies
-	moving   []relocation        // SAs whose work has moved, until their former halves are free
-	places   map[CellID][2]Place // inbound and outbound: where operators want the work done
-	lost     []event             // to tell of SAs that have to be others, and of devices that are gone
+	moving   []relocation         // SAs whose work has moved, until their former halves are free
+	places   map[CellID][2]Place  // inbound and outbound: where operators want the work done
+	lost     []event              // to tell of SAs that have to be others, and of devices that are gone
+	shunned  map[CellID]time.Time // until then inbound SAs have no session of inline protocol
 }
 
 // association is what both directions have.
@@ -66,7 +68,7 @@ type outboundSA struct {
 }
 
 func newSAD(spis *spiAllocator, cfg *Config) sad {
-	return sad{spis: spis, inbound: map[uint32]*inboundSA{}, around: map[uint32]*inboundSA{}, outbound: map[outboundPlace]*outboundSA{}, owned: make([]int, cfg.Workers), subjects: subjects{next: cfg.counters()}, paths: newPaths(), dummies: newDummies(), places: map[CellID][2]Place{}}
+	return sad{spis: spis, inbound: map[uint32]*inboundSA{}, around: map[uint32]*inboundSA{}, outbound: map[outboundPlace]*outboundSA{}, owned: make([]int, cfg.Workers), subjects: subjects{next: cfg.counters()}, paths: newPaths(), dummies: newDummies(), places: map[CellID][2]Place{}, shunned: map[CellID]time.Time{}}
 }
 
 // outboundPlace is where an outbound SA is found: by the worker that alone sends by it, counted from 1, or by all others of the

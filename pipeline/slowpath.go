@@ -147,7 +147,7 @@ func (d *Dataplane) drain(now time.Time) (total int, more bool, events []event, 
 		d.watchPorts(now)
 	}
 	d.sendDummies(now)
-	events = append(events, d.heed()...)
+	events = append(events, d.heed(now)...)
 	events = append(events, d.missedGroups()...)
 	return total, more, events, nil
 }
@@ -201,6 +201,7 @@ func (d *Dataplane) tick(now time.Time) {
 	d.reclaim()
 	d.settleMoves()
 	d.sad.paths.age(now)
+	d.sad.endShunning(now)
 	d.keepMappings(now)
 	d.admitRoomless()
 }
