@@ -59,6 +59,8 @@ static uint32_t admit_run(struct sp_worker *w, struct sp_opening *o, struct sp_s
 {
 	const uint32_t before = o->n;
 
+	if (unlikely(sa->inlined))
+		sp_inline_catch_up(sa);
 	for (uint32_t i = 0; i < n; i++) {
 		struct sp_esp *p = &o->packets[o->n];
 		uint8_t reason;

@@ -258,6 +258,14 @@ uint32_t sp_inline_unpack(struct sp_worker *w, struct sp_sa_in *sa, struct sp_es
 	return n_inner;
 }
 
+void sp_inline_catch_up(struct sp_sa_in *sa)
+{
+	const struct sp_inline *in = sp_sa_in_inline(sa);
+
+	if (in->protocol && in->packets > sa->replay.top)
+		sp_replay_advance(&sa->replay, in->packets);
+}
+
 void sp_inline_unnumbered(struct sp_worker *w, struct sp_sa_in *sa, const struct sp_esp *packets, uint32_t n)
 {
 	const uint16_t port = packets[0].mbuf->port;

@@ -106,6 +106,11 @@ void sp_inline_refuse(struct sp_packet *packets, size_t size, uint32_t n);
 uint32_t sp_inline_unpack(struct sp_worker *w, struct sp_sa_in *sa, struct sp_esp *packets, uint32_t *n, struct sp_packet *inner, struct sp_packet6 *wide, uint32_t *n_wide);
 
 /*
+ * Of an SA whose window is the NIC's: what that has opened were at least so many numbers. Those of ESN have their high half by it, and the window here is of what came past the NIC.
+ */
+void sp_inline_catch_up(struct sp_sa_in *sa);
+
+/*
  * Drops authentic packets of an SA whose window is the NIC's: nobody here can say whether they are new. IKE is asked for another SA. The NIC may be lost if it could have opened them:
  * not if they came in fragments, by another port, or once more.
  */

@@ -85,6 +85,30 @@ func TestInlineOpensForAnother(t *testing.T) {
 	r.until("lost", 100*time.Millisecond, func() { feed(b, 1); r.settle() }, func() bool { lost, _ := r.told(); return lost == 1 })
 }
 
+// With ESN the high half of what comes past the card is inferred from what that has opened: it is authentic, and told, after 2^32 packets as before (S-102).
+func TestInlineWindowIsTheCardsESN(t *testing.T) {
+	if err := giveUserdata(); err != nil {
+		t.Fatal(err)
+	}
+	c := &card{protocol: true, leave: func([]byte) bool { return true }}
+	r := newRig(t, rigOptions{card: c})
+	child := r.child("site", "aes128gcm16", true)
+	child.ESN = true
+	near := r.inbound(child)
+	const opened = 5<<32 - 100_000 // as many were lost on the way
+	r.d.sad.inbound[near.child.SPI].hasOpened(opened)
+	same(t, "packets by the card", r.inbounds()[0].Inline.Packets, uint64(opened))
+	before := r.tally()
+	for n := range uint64(4) {
+		r.enqueue(0, wan, fromPeer(near.encapsulate(tcp(farHost, lanHost), 5<<32-2+n)))
+	}
+	r.settle()
+	r.serveAll()
+	r.settle()
+	r.wantEnds("past the card", before, map[string]int{"inline_window": 4})
+	same(t, "told", len(r.seen.expired), 1)
+}
+
 // What is too short for a header is dropped before anyone reads one, also of an SA of another worker's.
 func TestInlineTooShort(t *testing.T) {
 	if err := giveUserdata(); err != nil {

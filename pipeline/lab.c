@@ -173,6 +173,11 @@ void sp_lab_skip(struct sp_sa_out *sa, uint64_t numbers)
 	__atomic_fetch_add(&sa->sequence, numbers, __ATOMIC_RELAXED);
 }
 
+void sp_lab_has_opened(const struct sp_sa_in *sa, uint64_t packets)
+{
+	sp_sa_in_inline(sa)->packets = packets;
+}
+
 uint32_t sp_lab_left(const struct rte_mbuf *m)
 {
 	return m->ol_flags & RTE_MBUF_F_TX_SEC_OFFLOAD ? m->l2_len : 0;

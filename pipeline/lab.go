@@ -163,6 +163,11 @@ func giveUserdata() error {
 	return nil
 }
 
+// hasOpened counts so many packets as opened by the NIC of an inbound SA.
+func (sa *inboundSA) hasOpened(packets uint64) {
+	C.sp_lab_has_opened(sa.c, C.uint64_t(packets))
+}
+
 // opened marks a received frame as one that a NIC has opened, or failed to.
 func opened(mbuf unsafe.Pointer, failed bool, userdata uint64) {
 	C.sp_lab_opened((*C.struct_rte_mbuf)(mbuf), C.int(flag(failed)), C.uint64_t(userdata))

@@ -41,6 +41,8 @@ void sp_lab_opened(struct rte_mbuf *m, int failed, uint64_t userdata);
 void sp_lab_descriptors(uint16_t device, int taken);
 /* Workers take so many numbers of an SA that no packet has. */
 void sp_lab_skip(struct sp_sa_out *sa, uint64_t numbers);
+/* An SA's NIC has opened so many packets. */
+void sp_lab_has_opened(const struct sp_sa_in *sa, uint64_t packets);
 /* Bytes of link layer of a frame that is left to the NIC, 0 for all others. */
 uint32_t sp_lab_left(const struct rte_mbuf *m);
 
