@@ -20,6 +20,7 @@
 #include "mss.h"
 #include "outer.h"
 #include "sequence.h"
+#include "whole.h"
 
 /* Lengths of a packet to be, in bytes. */
 struct shape {
@@ -165,17 +166,6 @@ static uint8_t write_headers(const struct sp_sa_out *sa, const struct sp_outer *
 	return next_header;
 }
 
-/* What comes from elsewhere has passed a router: us. */
-static void take_hop(const struct sp_packet *p)
-{
-	if (p->key.role == SP_ROLE_LOCAL)
-		return;
-	if (sp_is_ipv6(p->l3))
-		p->l3[SP_IPV6_HOP_LIMIT]--;
-	else
-		sp_ipv4_decrement_ttl(p->l3);
-}
-
 /* Turns an accepted packet into one that lacks nothing but its crypto. */
 static void encapsulate(const struct sp_sa_out *sa, const struct sp_outer *outer, struct sp_packet *p, const struct shape *s, uint64_t sequence, struct sp_crypt *c)
 {
@@ -183,7 +173,7 @@ static void encapsulate(const struct sp_sa_out *sa, const struct sp_outer *outer
 
 	sp_mbuf_bounds(p->mbuf, ip - SP_L2_LENGTH, SP_L2_LENGTH + s->total);
 	sp_set_mark_sa(p->mbuf, sa->subject);
-	take_hop(p);
+	sp_whole_take_hop(p, sp_is_ipv6(p->l3));
 	next_header = write_headers(sa, outer, ip, p->l3, s, sequence);
 	if (sa->protocol == SP_SA_ESP)
 		write_trailer(payload, s, p->length - s->stays, next_header);

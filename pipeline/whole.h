@@ -25,7 +25,7 @@ static inline int sp_whole_enters(const struct sp_sa_out *sa, struct sp_packet *
 	       sp_mbuf_after(p->mbuf, p->l3) >= total - sa->header_length;
 }
 
-/* As the general path's: what comes from elsewhere has passed a router. */
+/* What comes from elsewhere has passed a router: us. */
 static inline void sp_whole_take_hop(const struct sp_packet *p, int ipv6)
 {
 	if (p->key.role == SP_ROLE_LOCAL)
