@@ -141,7 +141,7 @@ func (d *Dataplane) newSession(child *ChildSA, suite crypto.Suite, keymat crypto
 }
 
 // withConfig lends create the C form of an SA. Afterwards the salt is wiped and the keys are forgotten: they live in the
-// sessions only.
+// sessions, and those of an SA that may move in its association.
 func (d *Dataplane) withConfig(sa *association, outbound bool, create func(*C.struct_sp_sa_config, *C.char) int32) error {
 	child := &sa.child
 	selectors, selectors6 := selectorsToC(child.Selectors, outbound), selectors6ToC(child.Selectors, outbound)
