@@ -87,7 +87,7 @@ func playMalice(t *testing.T, script, edits []byte) {
 	l.a.restore()
 	l.a.step(Initiate{Peer: "b"})
 	l.b.step(Initiate{Peer: "a"})
-	l.advance(6 * time.Minute)
+	l.advance(7 * time.Minute) // for who may find another path there are 80 s and responderPatience
 	l.run()
 	l.consistent()
 	if e := l.a.engine; len(e.sas) != 1 || e.timers.Len() > 20 || e.queued != 0 || len(l.a.cells) == 0 {
