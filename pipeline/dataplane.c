@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Creation and end of a data plane, and grace periods: the control thread's side of the tables. */
+/* Creation and end of a data plane. */
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -29,58 +29,6 @@ void *sp_fail(char *error, size_t size, const char *format, ...)
 void sp_object_name(struct sp_dataplane *dp, char name[32])
 {
 	snprintf(name, 32, "sp%08x_%u", (uint32_t)(uintptr_t)dp, __atomic_fetch_add(&dp->serial, 1, __ATOMIC_RELAXED));
-}
-
-/* ---- grace ---- */
-
-uint64_t sp_grace_start(struct sp_dataplane *dp)
-{
-	return rte_rcu_qsbr_start(dp->rcu);
-}
-
-int sp_grace_passed(struct sp_dataplane *dp, uint64_t token)
-{
-	return rte_rcu_qsbr_check(dp->rcu, token, false);
-}
-
-void sp_synchronise(struct sp_dataplane *dp)
-{
-	rte_rcu_qsbr_synchronize(dp->rcu, RTE_QSBR_THRID_INVALID);
-}
-
-/* Frees what has waited long enough, everything if forced. */
-static void reclaim(struct sp_dataplane *dp, int force)
-{
-	struct sp_deferred **link = &dp->deferred;
-
-	while (*link != NULL) {
-		struct sp_deferred *d = *link;
-
-		if (!force && !sp_grace_passed(dp, d->token)) {
-			link = &d->next;
-			continue;
-		}
-		*link = d->next;
-		rte_free(d->object);
-		rte_free(d);
-	}
-}
-
-void sp_free_later(struct sp_dataplane *dp, void *object)
-{
-	struct sp_deferred *d = rte_zmalloc("sp_deferred", sizeof(*d), 0);
-
-	reclaim(dp, 0);
-	if (d == NULL) {
-		/* out of memory for the note: wait instead, on the control thread */
-		sp_synchronise(dp);
-		rte_free(object);
-		return;
-	}
-	d->object = object;
-	d->token = sp_grace_start(dp);
-	d->next = dp->deferred;
-	dp->deferred = d;
 }
 
 /* ---- creation ---- */
@@ -487,7 +435,7 @@ void sp_dataplane_destroy(struct sp_dataplane *dp)
 		rte_free(dp->adjacencies[i]);
 	for (uint32_t i = 0; i < SP_MAX_DEVICES; i++)
 		rte_free(dp->trunks[i]);
-	reclaim(dp, 1);
+	sp_free_deferred(dp);
 	sp_snapshot_free(dp->snapshot);
 	rte_hash_free(dp->neighbours);
 	rte_hash_free(dp->neighbours6);

@@ -183,6 +183,8 @@ int sp_queue_create(const struct sp_dataplane *dp, struct sp_async_queue *q, uin
 void sp_queue_destroy(struct sp_async_queue *q);
 /* Frees an rte_malloc object after a grace period. */
 void sp_free_later(struct sp_dataplane *dp, void *object);
+/* Frees what waits for one: no worker is left. */
+void sp_free_deferred(struct sp_dataplane *dp);
 
 static inline struct sp_mbuf_priv *sp_priv(struct rte_mbuf *m)
 {

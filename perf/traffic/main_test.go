@@ -1,24 +1,10 @@
 package traffic
 
 import (
-	"fmt"
-	"log/slog"
 	"os"
 	"testing"
 
-	"sallyport/pmd/eal"
+	"sallyport/pmd/eal/ealtest"
 )
 
-func TestMain(m *testing.M) {
-	env, err := eal.Start(eal.Config{HugePages: eal.HugePagesOff, MemoryMB: 512}, slog.New(slog.DiscardHandler))
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	code := m.Run()
-	if err := env.Stop(); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		code = 1
-	}
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { os.Exit(ealtest.Run(m, 512)) }
