@@ -4,7 +4,9 @@
 
 #include <stdint.h>
 
+#include <immintrin.h>
 #include <rte_cryptodev.h>
+#include <rte_cycles.h>
 #include <rte_ethdev.h>
 #include <rte_flow.h>
 #include <rte_hash.h>
@@ -79,6 +81,7 @@ struct sp_nic {
 	uint16_t port, queues;
 	uint32_t suites; /* bits of enum sp_nic_suite */
 	uint8_t no_vlan; /* rules match no VLAN */
+	uint64_t clock;  /* cycles that it takes to read the clock */
 	/* Callbacks hold it for reading while they work on a burst, so whoever has it for writing may take away what they use. */
 	rte_rwlock_t lock;
 	struct sp_nic_fault fault;
@@ -152,6 +155,22 @@ void sp_nic_drop_rules(struct sp_nic *nic);
 static inline int sp_nic_nth(const struct sp_nic_queue *q, uint32_t n)
 {
 	return n != 0 && q->packets % n == 0;
+}
+
+/*
+ * The time stamp counter, read when all that stands before it is done. Read without waiting it charges a callback with what its caller has not finished, and the caller with the last
+ * packets of the callback.
+ */
+static inline uint64_t sp_nic_clock(void)
+{
+	_mm_lfence();
+	return rte_rdtsc();
+}
+
+/* Adds to the queue's cycles those of a callback that began at `start`. Of the two readings of the clock one is within what they measure, the other is not. */
+static inline void sp_nic_spent(struct sp_nic_queue *q, uint64_t start)
+{
+	q->counters.cycles += sp_nic_clock() - start + q->nic->clock;
 }
 
 /* The callbacks; the argument is the queue. */

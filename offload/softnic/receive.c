@@ -5,8 +5,6 @@
 
 #include <string.h>
 
-#include <rte_cycles.h>
-
 enum outcome {
 	PASSED,  /* as it came */
 	SECURED,
@@ -201,7 +199,7 @@ uint16_t sp_nic_receive(uint16_t port, uint16_t queue, struct rte_mbuf *packets[
 	(void)room;
 	if (n == 0)
 		return 0;
-	start = rte_rdtsc();
+	start = sp_nic_clock();
 	rte_rwlock_read_lock(&q->nic->lock);
 	for (uint16_t i = 0; i < n; i++) {
 		/* in-memory drivers leave what the sender had there */
@@ -212,6 +210,6 @@ uint16_t sp_nic_receive(uint16_t port, uint16_t queue, struct rte_mbuf *packets[
 			packets[kept++] = packets[i];
 	}
 	rte_rwlock_read_unlock(&q->nic->lock);
-	q->counters.cycles += rte_rdtsc() - start;
+	sp_nic_spent(q, start);
 	return kept;
 }

@@ -4,8 +4,6 @@
 
 #include <string.h>
 
-#include <rte_cycles.h>
-
 /* A complete packet: all but the encryption is done, and the ICV's room is there. */
 static int encrypt(struct sp_nic_queue *q, struct sp_nic_session *s, struct rte_mbuf *m)
 {
@@ -208,7 +206,7 @@ static int transmit(struct sp_nic_queue *q, struct rte_mbuf *m)
 uint16_t sp_nic_transmit(uint16_t port, uint16_t queue, struct rte_mbuf *packets[], uint16_t n, void *argument)
 {
 	struct sp_nic_queue *q = argument;
-	uint64_t start = rte_rdtsc();
+	uint64_t start = sp_nic_clock();
 	uint16_t i = 0, end = n;
 
 	(void)port;
@@ -226,6 +224,6 @@ uint16_t sp_nic_transmit(uint16_t port, uint16_t queue, struct rte_mbuf *packets
 		end--;
 	}
 	rte_rwlock_read_unlock(&q->nic->lock);
-	q->counters.cycles += rte_rdtsc() - start;
+	sp_nic_spent(q, start);
 	return end;
 }

@@ -87,7 +87,8 @@ func (c *card) Removed(port uint16) bool { return c.planner.Removed(port) }
 func (c *card) Probe(port uint16) error { return c.planner.Probe(port) }
 
 // InlineRow is one flow by inline protocol of a software NIC, beside the same by the CPU. Own is the gateway's own share: all that a packet costs but the floor, which is to take it
-// from the source and the crypto alone. By inline protocol that is what the NIC takes of the worker's time. The two take turns, and the ratio is the median of those within a round.
+// from the source and the crypto alone. By inline protocol that is what the NIC takes of the worker's time, in the same windows: its callbacks as a whole, headers, numbers and lookups with
+// the crypto, and the clock that they are measured by. The two take turns, and the ratio is the median of those within a round.
 type InlineRow struct {
 	Row
 	Own            float64 `json:"own_cycles_per_packet"`
@@ -231,7 +232,7 @@ func (s *stand) sessions(l load) (row SessionsRow, err error) {
 
 const inlineHeading = `
 inline: AES-GCM-128 by inline protocol of a software NIC, packets of %d bytes, beside the CPU; cycles per packet. The gateway's own share is all but source
-and crypto of the floor; inline, crypto is what the NIC takes of the worker's time
+and crypto: by the CPU that of the floor, by the NIC its callbacks in the same windows, headers and lookups with it. What either does to caches is in the share
             CPU                                            inline                                         own share, inline to CPU
 direction   total = source + crypto + own (min-max)        total = source +    NIC + own (min-max)        [%.2f]
 `
