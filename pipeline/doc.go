@@ -24,7 +24,7 @@
 //     crypto_job.c, for all SAs of a burst together, or by a device in crypto_cpu.c. crypto_async.c: operations
 //     of a device that gives them back later; crypto_queue.c: its queues, what waits for it, and a device that stops answering; crypto_devices.c: how
 //     such queues come and go. crypto_whole.c: devices that do all of ESP. crypt.h: IVs and nonces.
-//     inline.c: SAs of which a port's NIC does the crypto, or all of it; inline_lost.c: a NIC that does nothing any more.
+//     inline.c: SAs of which a port's NIC does the crypto, or all of it; inline_plain.c: the common packets of those of which it does all; inline_lost.c: a NIC that does nothing any more.
 //  9. transmit.c: next hop, link-layer header, transmit queue. fragment.c: what has no room on a link or in a tunnel, cut.
 //
 // Called from stages 6 and 7: mss.c for TCP's segment size. fields.h for DF, DSCP, ECN and TTL of outer headers. checksum.h for

@@ -19,8 +19,6 @@
 #include "vlan.h"
 #include "whole.h"
 
-#define MAC_BITS_UNUSED 16 /* of the 8 bytes loaded for 6 */
-
 /* ---- inbound ---- */
 
 static struct sp_sa_in *sa_of(const struct sp_worker *w, uint32_t spi)
@@ -43,7 +41,7 @@ static uint8_t describe(const struct sp_port *port, struct rte_mbuf *m, uint32_t
 		return m->data_len == SP_L2_LENGTH ? SP_DROP_NO_PAYLOAD : SP_DROP_INNER_HEADER;
 	sp_untag_priority(m);
 	frame = rte_pktmbuf_mtod(m, uint8_t *);
-	if (sp_load64(frame) << MAC_BITS_UNUSED != port->mac)
+	if (sp_load64(frame) << SP_MAC_BITS_UNUSED != port->mac)
 		return SP_DROP_OTHER_MAC;
 	*p = (struct sp_esp){.mbuf = m, .esp = frame + SP_L2_LENGTH - SP_ESP_LENGTH, .length = (uint32_t)(m->data_len - SP_L2_LENGTH), .form = SP_FORM_OPENED};
 	sp_store32(p->esp, rte_cpu_to_be_32(spi));
@@ -75,15 +73,27 @@ static int take(struct sp_worker *w, const struct sp_port *port, struct rte_mbuf
 	return 1;
 }
 
-uint32_t sp_inline_take(struct sp_worker *w, const struct sp_port *port, struct rte_mbuf **mbufs, uint32_t n, struct sp_esp *opened, uint32_t *n_opened)
+uint32_t sp_inline_take(struct sp_worker *w, const struct sp_port *port, struct rte_mbuf **mbufs, uint32_t n, struct sp_esp *opened, uint32_t *n_opened,
+			struct sp_packet *plain, uint32_t *n_plain)
 {
-	const int opens = __atomic_load_n(&port->opens, __ATOMIC_RELAXED);
-	uint32_t left = 0;
+	uint32_t left = 0, i = 0, run;
 
 	*n_opened = 0;
-	for (uint32_t i = 0; i < n; i++)
-		if (!sp_secured(mbufs[i]) || !opens || !take(w, port, mbufs[i], opened, n_opened))
+	*n_plain = 0;
+	if (!__atomic_load_n(&port->opens, __ATOMIC_RELAXED))
+		return n;
+	while (i < n) {
+		if (likely(sp_secured(mbufs[i]))) {
+			run = sp_inline_open_plain(w, port, mbufs + i, n - i, plain + *n_plain);
+			*n_plain += run;
+			i += run;
+			if (run > 0)
+				continue;
+		}
+		if (!sp_secured(mbufs[i]) || !take(w, port, mbufs[i], opened, n_opened))
 			mbufs[left++] = mbufs[i];
+		i++;
+	}
 	return left;
 }
 
@@ -127,19 +137,6 @@ uint32_t sp_inline_admit(struct sp_worker *w, struct sp_esp *packets, uint32_t n
 		if (!sp_secured(packets[i].mbuf) || admit(w, &packets[i]))
 			packets[good++] = packets[i];
 	return good;
-}
-
-void sp_inline_refuse(struct sp_packet *packets, size_t size, uint32_t n)
-{
-	for (uint32_t i = 0; i < n; i++) {
-		struct sp_packet *p = RTE_PTR_ADD(packets, i * size);
-
-		if (likely(!sp_secured(p->mbuf)) || p->verdict.action == SP_ACTION_INBOUND)
-			continue;
-		p->verdict.action = SP_ACTION_DROP;
-		p->verdict.reason = SP_DROP_INLINE_SESSION;
-		p->verdict.cell = SP_NO_CELL;
-	}
 }
 
 /* An IPv4 packet that is ready for the classifier, or the reason to drop it; SP_TAKEN for a fragment that waits. */
@@ -190,11 +187,6 @@ static uint8_t open_ipv6(struct sp_worker *w, const struct sp_sa_in *sa, struct 
 	return likely(sp_selected6(sp_sa_in_selectors6(sa), sa->n_selectors6, out)) ? SP_PASS : SP_DROP_SELECTOR_MISMATCH;
 }
 
-static int clamps(const struct sp_sa_in *sa)
-{
-	return sa->mss_automatic || sa->mss != 0;
-}
-
 /* What one opened packet holds: SP_PASS, and written to where either counter stands, or the reason to drop it. */
 static uint8_t open_one(struct sp_worker *w, const struct sp_sa_in *sa, struct sp_esp *p, struct sp_packet *inner, uint32_t *n_inner, struct sp_packet6 *wide, uint32_t *n_wide,
 			uint64_t origin, uint64_t *bytes)
@@ -208,7 +200,7 @@ static uint8_t open_one(struct sp_worker *w, const struct sp_sa_in *sa, struct s
 	if (sp_is_ipv6(l3)) {
 		reason = open_ipv6(w, sa, p, l3, &wide[*n_wide], origin);
 		if (reason == SP_PASS) {
-			if (unlikely(clamps(sa)))
+			if (unlikely(sp_sa_in_clamps(sa)))
 				sp_mss_clamp(&wide[*n_wide].p, sp_mss_in(w, sa, 1));
 			*bytes += wide[(*n_wide)++].p.length;
 		}
@@ -216,7 +208,7 @@ static uint8_t open_one(struct sp_worker *w, const struct sp_sa_in *sa, struct s
 	}
 	reason = open_ipv4(w, sa, p, l3, &inner[*n_inner], origin);
 	if (likely(reason == SP_PASS)) {
-		if (unlikely(clamps(sa)))
+		if (unlikely(sp_sa_in_clamps(sa)))
 			sp_mss_clamp(&inner[*n_inner], sp_mss_in(w, sa, 0));
 		*bytes += inner[(*n_inner)++].length;
 	}
@@ -326,17 +318,12 @@ void sp_inline_stop(struct sp_sa_out *sa)
 		sp_sa_out_lose(sa);
 }
 
-/* Whether the NIC can send all of these as they are, or none that it cannot is the CPU's to send. */
-static int can_enter(const struct sp_worker *w, const struct sp_sa_out *sa, uint16_t port, uint32_t mtu, struct sp_packet *const *packets, uint32_t n)
+/* Whether a packet is the CPU's to send, in pieces. */
+static int cut_after(const struct sp_worker *w, const struct sp_sa_out *sa, const struct sp_packet *p)
 {
 	const struct sp_fields fields = sp_fields_of(&sa->encapsulation);
 
-	if (!sp_inline_by(w, sa->inline_, port))
-		return 0;
-	for (uint32_t i = 0; i < n; i++)
-		if (unlikely(sp_whole_total(sa, packets[i]->length) > mtu && sp_cut_after(w, sa, &fields, packets[i])))
-			return 0;
-	return 1;
+	return sp_cut_after(w, sa, &fields, p);
 }
 
 /* Makes a frame of an inner packet. */
@@ -353,20 +340,24 @@ uint32_t sp_inline_enter(struct sp_worker *w, struct sp_sa_out *sa, const struct
 	const uint16_t mtu = sp_sa_out_mtu(sa, next), mss = sp_mss_out(sa, mtu, ipv6);
 	struct sp_inline *in = sa->inline_;
 	struct rte_mbuf *mbufs[SP_BURST];
-	uint64_t sequence, bytes = 0, frames = 0;
-	uint32_t good = 0, i = 0;
+	uint64_t sequence, bytes, frames = 0;
+	uint32_t plain, good, i;
 
-	if (unlikely(!can_enter(w, sa, next->port, mtu, packets, *n)))
+	if (unlikely(!sp_inline_by(w, in, next->port)))
 		return 0;
 	sequence = sp_reserve(w, sa, packets, n);
 	if (unlikely(stopped(in))) { /* by another worker, meanwhile */
 		sp_reserved(sa, sequence, 0);
 		return 0;
 	}
-	for (; i < *n; i++) {
+	plain = sp_inline_enter_plain(w, sa, next, packets, *n, &bytes);
+	good = plain;
+	for (i = plain; i < *n; i++) {
 		struct sp_packet *p = packets[i];
 		const uint32_t total = sp_whole_total(sa, p->length);
 
+		if (unlikely(total > mtu && cut_after(w, sa, p)))
+			break;
 		if (unlikely(total > mtu || !sp_whole_enters(sa, p, ipv6, total))) {
 			sp_outbound_reject(w, sa, mtu, p, total);
 			continue;
@@ -380,7 +371,7 @@ uint32_t sp_inline_enter(struct sp_worker *w, struct sp_sa_out *sa, const struct
 		sp_whole_take_hop(p, ipv6);
 		bytes += p->length;
 		frames += SP_L2_LENGTH + (uint64_t)p->length;
-		mbufs[good++] = p->mbuf;
+		mbufs[good++ - plain] = p->mbuf;
 	}
 	sp_reserved(sa, sequence, good);
 	if (unlikely(good == 0))
@@ -389,7 +380,7 @@ uint32_t sp_inline_enter(struct sp_worker *w, struct sp_sa_out *sa, const struct
 	sp_add(sa->shared, &sa->bytes, bytes);
 	sp_add(sa->shared, &in->packets, good);
 	__atomic_store_n(&sa->last_use, w->now, __ATOMIC_RELAXED);
-	sp_transmit_run(w, next->port, mbufs, good, frames);
+	sp_transmit_run(w, next->port, mbufs, good - plain, frames);
 	return i;
 }
 

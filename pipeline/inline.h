@@ -14,6 +14,8 @@
 /* The NIC says that it has opened a packet, or failed to. */
 #define SP_SECURED (RTE_MBUF_F_RX_SEC_OFFLOAD | RTE_MBUF_F_RX_SEC_OFFLOAD_FAILED)
 
+#define SP_INLINE_TX_OFFLOAD ((uint64_t)SP_L2_LENGTH << RTE_MBUF_L2_LEN_OFS) /* of packets for the NIC: l2_len, and no other */
+
 /* What workers need to know of a session. Made with its SA, and gone with it. */
 struct sp_inline {
 	struct rte_security_ctx *context;
@@ -27,7 +29,14 @@ struct sp_inline {
 	 * twice; each number is reserved here before the NIC gives it, and those of the CPU come behind.
 	 */
 	uint8_t stopped;
+	/*
+	 * Outbound: the only selector as bits of a packet's key, those that it asks for and what they must be, where bits can tell: addresses are prefixes, ports and protocol one or any,
+	 * as those of most tunnels are.
+	 */
+	uint8_t by_bits;
+	uint64_t asked[2], wanted[2];
 };
+_Static_assert(sizeof(struct sp_inline) <= RTE_CACHE_LINE_SIZE, "what a run reads of a session is one cache line");
 
 static inline int sp_secured(const struct rte_mbuf *m)
 {
@@ -70,8 +79,7 @@ static inline int sp_inline_by(const struct sp_worker *w, const struct sp_inline
 /* Leaves a complete frame but for its encryption, or an inner packet, to the NIC. Returns 0, and nothing done, when the driver does not want it. */
 static inline int sp_inline_leave(const struct sp_inline *in, struct rte_mbuf *m, uint64_t sequence)
 {
-	m->tx_offload = 0;
-	m->l2_len = SP_L2_LENGTH;
+	m->tx_offload = SP_INLINE_TX_OFFLOAD;
 	if (in->metadata && rte_security_set_pkt_metadata(in->context, in->session, m, &sequence) != 0)
 		return 0;
 	m->ol_flags |= RTE_MBUF_F_TX_SEC_OFFLOAD;
@@ -85,10 +93,17 @@ void sp_inline_unopened(struct sp_worker *w, uint16_t port, uint32_t n);
 /* ---- inbound ---- */
 
 /*
- * What a port with inline protocol has opened, out of a burst as received: described in `opened`, their number in *n_opened. Returns how many packets are left, at the front and in
- * their order.
+ * What a port with inline protocol has opened, out of a burst as received. Most are ready for the classifier, in `plain`, their number in *n_plain; the others are described in
+ * `opened`, their number in *n_opened. Returns how many packets are left, at the front and in their order.
  */
-uint32_t sp_inline_take(struct sp_worker *w, const struct sp_port *port, struct rte_mbuf **mbufs, uint32_t n, struct sp_esp *opened, uint32_t *n_opened);
+uint32_t sp_inline_take(struct sp_worker *w, const struct sp_port *port, struct rte_mbuf **mbufs, uint32_t n, struct sp_esp *opened, uint32_t *n_opened,
+			struct sp_packet *plain, uint32_t *n_plain);
+
+/*
+ * inline_plain.c: of n > 0 opened packets of a port with inline protocol, those at the front that are of one SA and plain, checked, counted and ready for the classifier. Returns how
+ * many.
+ */
+uint32_t sp_inline_open_plain(struct sp_worker *w, const struct sp_port *port, struct rte_mbuf **mbufs, uint32_t n, struct sp_packet *inner);
 
 /*
  * Drops ESP and AH that is marked as forged, or as opened by a port without a session of its SA, and disposes of what is marked and has no SA. The others come to the front; returns
@@ -96,8 +111,15 @@ uint32_t sp_inline_take(struct sp_worker *w, const struct sp_port *port, struct 
  */
 uint32_t sp_inline_admit(struct sp_worker *w, struct sp_esp *packets, uint32_t n);
 
-/* Refuses packets that are marked and no ESP for us: their verdict is to be dropped. They stand `size` bytes apart. */
-void sp_inline_refuse(struct sp_packet *packets, size_t size, uint32_t n);
+/* Refuses a packet that is marked and no ESP for us: its verdict is to be dropped. */
+static __rte_always_inline void sp_inline_refuse(struct sp_packet *p)
+{
+	if (likely(!sp_secured(p->mbuf)) || p->verdict.action == SP_ACTION_INBOUND)
+		return;
+	p->verdict.action = SP_ACTION_DROP;
+	p->verdict.reason = SP_DROP_INLINE_SESSION;
+	p->verdict.cell = SP_NO_CELL;
+}
 
 /*
  * Packets of one SA with inline protocol: those that its port has opened are written to inner and to wide; returns how many to inner and adds the others to *n_wide. What came as ESP
@@ -126,6 +148,10 @@ uint32_t sp_inline_decrypt(struct sp_worker *w, struct sp_sa_in *sa, struct sp_e
  * then all that follow.
  */
 uint32_t sp_inline_enter(struct sp_worker *w, struct sp_sa_out *sa, const struct sp_adjacency *next, struct sp_packet **packets, uint32_t *n);
+
+/* inline_plain.c: of n > 0 packets that have their numbers, those at the front that are plain, sent, and their bytes in *bytes. Returns how many. */
+void sp_inline_select(struct sp_inline *in, const struct sp_selector_lanes *s, uint32_t n);
+uint32_t sp_inline_enter_plain(struct sp_worker *w, const struct sp_sa_out *sa, const struct sp_adjacency *next, struct sp_packet **packets, uint32_t n, uint64_t *bytes);
 
 /* Packets of one SA of SP_SA_AEAD_INLINE that lack their encryption. */
 void sp_inline_seal(struct sp_worker *w, struct sp_sa_out *sa, const struct sp_adjacency *next, struct rte_mbuf **mbufs, uint64_t sequence, uint32_t n, uint64_t frames);

@@ -73,6 +73,9 @@ func TestInlineIsTheSame(t *testing.T) {
 // inlineRig is a rig with a card, a pair of SAs in a form, and what their peer sends with.
 func inlineRig(t *testing.T, c *card, f form, o rigOptions) (r *rig, near *referenceOut) {
 	t.Helper()
+	if err := giveUserdata(); err != nil {
+		t.Fatal(err)
+	}
 	o.card, o.rules = c, []rule{siteRule, siteRule6}
 	r = newRig6(t, o)
 	out, in := r.formed(f, false), r.formed(f, true)

@@ -37,6 +37,12 @@ static inline uint16_t sp_mss_out(const struct sp_sa_out *sa, uint16_t mtu, int 
 	return sa->encapsulation.mss_automatic ? sp_mss_of(sp_sa_out_largest_inner(sa, mtu), ipv6) : sa->encapsulation.mss;
 }
 
+/* Whether there is a limit for SYNs that come in by an SA. */
+static inline int sp_sa_in_clamps(const struct sp_sa_in *sa)
+{
+	return sa->mss_automatic || sa->mss != 0;
+}
+
 /* mss.c: the same of a SYN that came in by an SA: what it announces is sent by the SA that its cell sends with. */
 uint16_t sp_mss_in(const struct sp_worker *w, const struct sp_sa_in *sa, int ipv6);
 

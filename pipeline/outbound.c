@@ -395,13 +395,14 @@ static __rte_noinline void outbound_mixed(struct sp_worker *w, struct sp_sealing
 	}
 }
 
-static int many_cells(struct sp_packet *const *packets, uint32_t n)
+/* How often the next packet is of another cell. */
+static uint32_t cell_changes(struct sp_packet *const *packets, uint32_t n)
 {
-	uint32_t runs = 0;
+	uint32_t changes = 0;
 
 	for (uint32_t i = 1; i < n; i++)
-		runs += packets[i]->verdict.cell != packets[i - 1]->verdict.cell;
-	return runs > 1;
+		changes += packets[i]->verdict.cell != packets[i - 1]->verdict.cell;
+	return changes;
 }
 
 static void outbound_runs(struct sp_worker *w, struct sp_sealing *batch, struct sp_packet **packets, uint32_t n)
@@ -420,13 +421,16 @@ static void outbound_runs(struct sp_worker *w, struct sp_sealing *batch, struct 
 
 void sp_outbound(struct sp_worker *w, struct sp_packet **packets, uint32_t n)
 {
+	const uint32_t changes = cell_changes(packets, n);
 	struct sp_sealing batch;
 
 	batch.n = 0;
-	if (unlikely(many_cells(packets, n)))
-		outbound_mixed(w, &batch, packets, n);
-	else
+	if (likely(changes == 0))
+		outbound_run(w, &batch, sp_cell_sa(w, packets[0]->verdict.cell), packets, n);
+	else if (changes == 1)
 		outbound_runs(w, &batch, packets, n);
+	else
+		outbound_mixed(w, &batch, packets, n);
 	if (unlikely(batch.n > 0))
 		sp_outbound_seal(w, &batch);
 }

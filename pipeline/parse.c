@@ -14,11 +14,9 @@
 #include "stages.h"
 #include "vlan.h"
 
-#define ETHER_TYPE_IPV4 RTE_BE16(0x0800)
 #define ETHER_TYPE_ARP RTE_BE16(0x0806)
 #define ETHER_TYPE_IPV6 RTE_BE16(0x86dd)
 
-#define MAC_BITS_UNUSED 16 /* of the 8 bytes loaded for 6 */
 #define MAC_GROUP 1ull
 
 #define OPTION_END 0
@@ -108,9 +106,9 @@ static __rte_noinline int unusual_frame(struct sp_worker *w, const struct sp_por
 	}
 	if (sp_untag_priority(m))
 		frame = rte_pktmbuf_mtod(m, uint8_t *);
-	station = sp_load64(frame) << MAC_BITS_UNUSED;
+	station = sp_load64(frame) << SP_MAC_BITS_UNUSED;
 	type = sp_load16(frame + 12);
-	if (station != port->mac && !(station >> MAC_BITS_UNUSED & MAC_GROUP)) {
+	if (station != port->mac && !(station >> SP_MAC_BITS_UNUSED & MAC_GROUP)) {
 		reason = SP_DROP_OTHER_MAC;
 	} else if (type == ETHER_TYPE_ARP) {
 		sp_link_arp(w, m);
@@ -120,7 +118,7 @@ static __rte_noinline int unusual_frame(struct sp_worker *w, const struct sp_por
 		return 0;
 	} else if (type == SP_ETHER_TYPE_VLAN || type == SP_ETHER_TYPE_QINQ) {
 		reason = SP_DROP_UNKNOWN_VLAN;
-	} else if (type != ETHER_TYPE_IPV4) {
+	} else if (type != SP_ETHER_TYPE_IPV4) {
 		reason = SP_DROP_ETHER_TYPE;
 	} else {
 		const uint64_t origin = sp_key_origin(w->snapshot->port[m->port].role, SP_NO_CELL);
@@ -147,17 +145,10 @@ static int own_address(const struct sp_port_addresses *own, uint32_t address)
 	return 0;
 }
 
-/* The common frame: one segment, for this station, an IPv4 header without options, not a fragment. */
-static __rte_always_inline int plain_frame(const struct rte_mbuf *m, const uint8_t *frame, uint64_t mac, int verified, struct sp_header *h)
-{
-	return m->nb_segs == 1 && m->data_len >= SP_L2_LENGTH + SP_IPV4_LENGTH && sp_load64(frame) << MAC_BITS_UNUSED == mac &&
-	       sp_load16(frame + 12) == ETHER_TYPE_IPV4 && sp_header_plain(h, frame + SP_L2_LENGTH, m->data_len - SP_L2_LENGTH, verified);
-}
-
-/* The same of IPv6: its header is for parse_ipv6.c to read. */
+/* As sp_frame_plain of IPv6: its header is for parse_ipv6.c to read. */
 static __rte_always_inline int plain_frame6(const struct rte_mbuf *m, const uint8_t *frame, uint64_t mac)
 {
-	return m->nb_segs == 1 && m->data_len >= SP_L2_LENGTH + SP_IPV6_LENGTH && sp_load64(frame) << MAC_BITS_UNUSED == mac && sp_load16(frame + 12) == ETHER_TYPE_IPV6;
+	return m->nb_segs == 1 && m->data_len >= SP_L2_LENGTH + SP_IPV6_LENGTH && sp_load64(frame) << SP_MAC_BITS_UNUSED == mac && sp_load16(frame + 12) == ETHER_TYPE_IPV6;
 }
 
 /* The hot way in: ESP for the port it arrived on needs no policy decision before it is decrypted. Returns 0 for anything else. */
@@ -258,7 +249,7 @@ void sp_ingest(struct sp_worker *w, uint16_t port_id, struct rte_mbuf **mbufs, u
 	struct sp_packet packets[SP_BURST], *packet = packets;
 	struct sp_esp inbound[SP_BURST], *esp = inbound;
 	struct udp_run udp = {.origin = origin, .left = UDP_SOURCES};
-	uint32_t bytes = 0, opened;
+	uint32_t bytes = 0, opened, plain;
 	const uint32_t received = n;
 
 	for (uint32_t i = 0; i < n; i++) {
@@ -268,8 +259,9 @@ void sp_ingest(struct sp_worker *w, uint16_t port_id, struct rte_mbuf **mbufs, u
 		bytes += mbufs[i]->pkt_len;
 	}
 	if (unlikely(port->secured)) {
-		n = sp_inline_take(w, port, mbufs, n, inbound, &opened);
+		n = sp_inline_take(w, port, mbufs, n, inbound, &opened, packets, &plain);
 		esp += opened;
+		packet += plain;
 	}
 	for (struct rte_mbuf **next = mbufs; next < mbufs + n; next++) {
 		struct rte_mbuf *m = *next;
@@ -277,7 +269,7 @@ void sp_ingest(struct sp_worker *w, uint16_t port_id, struct rte_mbuf **mbufs, u
 		int verified = trust && (m->ol_flags & RTE_MBUF_F_RX_IP_CKSUM_MASK) == RTE_MBUF_F_RX_IP_CKSUM_GOOD;
 		struct sp_header h;
 
-		if (likely(plain_frame(m, frame, mac, verified, &h))) {
+		if (likely(sp_frame_plain(m, frame, mac, verified, &h))) {
 			if (h.destination == own_be &&
 			    (plain_esp(m, frame + SP_L2_LENGTH, &h, esp) || plain_udp(w, &udp, m, frame + SP_L2_LENGTH, &h, esp))) {
 				esp++;

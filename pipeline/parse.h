@@ -7,6 +7,9 @@
 #include "ipv4.h"
 #include "stages.h"
 
+#define SP_ETHER_TYPE_IPV4 RTE_BE16(0x0800)
+#define SP_MAC_BITS_UNUSED 16 /* of the 8 bytes loaded for 6 */
+
 /* The fixed header as loaded. */
 struct sp_header {
 	uint64_t second;      /* TTL, protocol, checksum, source */
@@ -54,6 +57,13 @@ static __rte_always_inline int sp_header_plain(struct sp_header *h, const uint8_
 		return 0;
 	sum = (uint32_t)first + (first >> 32) + (uint32_t)h->second + (h->second >> 32) + h->destination;
 	return likely(sp_fold(sum) == 0xffff) || verified;
+}
+
+/* The common frame: one segment, for the station with the address `mac`, an IPv4 header without options, not a fragment. */
+static __rte_always_inline int sp_frame_plain(const struct rte_mbuf *m, const uint8_t *frame, uint64_t mac, int verified, struct sp_header *h)
+{
+	return m->nb_segs == 1 && m->data_len >= SP_L2_LENGTH + SP_IPV4_LENGTH && sp_load64(frame) << SP_MAC_BITS_UNUSED == mac &&
+	       sp_load16(frame + 12) == SP_ETHER_TYPE_IPV4 && sp_header_plain(h, frame + SP_L2_LENGTH, m->data_len - SP_L2_LENGTH, verified);
 }
 
 /* The rest of a plain packet; 0 if its ports are cut off. */

@@ -403,6 +403,8 @@ struct sp_sa_out *sp_sa_out_create(struct sp_dataplane *dp, const struct sp_sa_c
 		sp_tally_forget(dp, sa->subject);
 	sa->inlined = in != NULL;
 	sa->inline_ = in;
+	if (in != NULL)
+		sp_inline_select(in, sa->selectors, sa->n_selectors);
 	/* over IPv6, UDP has a checksum, of all that was encrypted */
 	outer_plain = c->outer == SP_IPV4 ? sp_fields_plain(&fields) : sp_fields_copied(&fields) && !c->udp;
 	if (plain_out(c) && outer_plain && plain_with(in, &sa->transform)) {

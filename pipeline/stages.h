@@ -430,13 +430,18 @@ static inline void sp_add(int shared, uint64_t *counter, uint64_t n)
 		__atomic_store_n(counter, *counter + n, __ATOMIC_RELAXED);
 }
 
-/* Whether any of n selectors holds the addresses, protocol and ports of a key. Role and tunnel of arrival are no part of a selector. */
+#define SP_SELECTOR_FIELDS UINT64_C(0x000000ffffffffff) /* of the second word of a key. Role and tunnel of arrival are no part of a selector */
+
+/* In halves: the two words may have been stored a moment ago, and one wide load would wait for them to reach the cache. */
+static __rte_always_inline __m128i sp_key_halves(const uint64_t words[2])
+{
+	return _mm_castps_si128(_mm_loadh_pi(_mm_castsi128_ps(_mm_loadl_epi64((const __m128i *)&words[0])), (const __m64 *)&words[1]));
+}
+
+/* Whether any of n selectors holds the addresses, protocol and ports of a key. */
 static __rte_always_inline int sp_selected_key(const struct sp_selector_lanes *s, uint32_t n, const uint64_t words[2])
 {
-	const __m128i selector_fields = _mm_set_epi64x(0x000000ffffffffff, -1);
-	/* in halves: the two words may have been stored a moment ago, and one wide load would wait for them to reach the cache */
-	__m128i halves = _mm_castps_si128(_mm_loadh_pi(_mm_castsi128_ps(_mm_loadl_epi64((const __m128i *)&words[0])), (const __m64 *)&words[1]));
-	__m128i key = _mm_and_si128(halves, selector_fields);
+	__m128i key = _mm_and_si128(sp_key_halves(words), _mm_set_epi64x(SP_SELECTOR_FIELDS, -1));
 
 	for (uint32_t i = 0; i < n; i++) {
 		__m128i first = _mm_loadu_si128((const __m128i *)&s[i]), span = _mm_loadu_si128((const __m128i *)&s[i] + 1);

@@ -34,8 +34,8 @@ static void finish_here(struct sp_worker *w, const struct sp_packet *p)
 		sp_drop(w, p->mbuf, p->verdict.reason);
 }
 
-/* Packets with their verdicts to their next stages. They stand `size` bytes apart, and are of one IP version. */
-static __rte_always_inline void distribute(struct sp_worker *w, struct sp_packet *packets, size_t size, uint32_t n)
+/* Packets with their verdicts to their next stages. They stand `size` bytes apart, and are of one IP version. secured: a NIC may have marked them. */
+static __rte_always_inline void distribute(struct sp_worker *w, struct sp_packet *packets, size_t size, uint32_t n, int secured)
 {
 	struct sp_packet *outbound[SP_BURST], *forward[SP_BURST];
 	struct sp_esp inbound[SP_BURST];
@@ -47,6 +47,8 @@ static __rte_always_inline void distribute(struct sp_worker *w, struct sp_packet
 	for (uint32_t i = 0; i < n; i++) {
 		struct sp_packet *p = RTE_PTR_ADD(packets, i * size);
 
+		if (secured)
+			sp_inline_refuse(p);
 		/* filters count what they decide; neighbours in a burst mostly share theirs */
 		if (unlikely(p->verdict.filter != filter)) {
 			sp_count_filter(w, filter, i - first, bytes);
@@ -77,17 +79,19 @@ static __rte_always_inline void distribute(struct sp_worker *w, struct sp_packet
 void sp_process(struct sp_worker *w, struct sp_packet *packets, uint32_t n)
 {
 	sp_flow_verdicts(w, packets, n);
-	if (unlikely(w->dp->secured))
-		sp_inline_refuse(packets, sizeof(*packets), n);
-	distribute(w, packets, sizeof(*packets), n);
+	if (likely(!w->dp->secured))
+		distribute(w, packets, sizeof(*packets), n, 0);
+	else
+		distribute(w, packets, sizeof(*packets), n, 1);
 }
 
 void sp_process6(struct sp_worker *w, struct sp_packet6 *packets, uint32_t n)
 {
 	sp_flow_verdicts6(w, packets, n);
-	if (unlikely(w->dp->secured))
-		sp_inline_refuse(&packets->p, sizeof(*packets), n);
-	distribute(w, &packets->p, sizeof(*packets), n);
+	if (likely(!w->dp->secured))
+		distribute(w, &packets->p, sizeof(*packets), n, 0);
+	else
+		distribute(w, &packets->p, sizeof(*packets), n, 1);
 }
 
 static uint32_t poll_ports(struct sp_worker *w)
