@@ -134,6 +134,13 @@ func (s *sad) movesOf(sa *inboundSA) (n int) {
 	return n
 }
 
+// leavesTooMuch reports whether an SA that moved on would leave behind too much that only its packets free. An SA may always move once; what idle SAs leave beyond that has a bound in
+// all, so that sessions are left for the next ones of a rekey.
+func (d *Dataplane) leavesTooMuch(sa *inboundSA) bool {
+	moves := d.sad.movesOf(sa)
+	return moves >= idleMoves || moves > 0 && len(d.sad.moving) >= d.cfg.MaxSAs/4
+}
+
 // anew is an SA with the keys of another and a crypto session at a place. Outbound a crypto device that counts by itself begins at `first`. Inbound it would begin with an
 // empty window, and is asked only where that alone is wanted: to see that it could have the next SA.
 func (d *Dataplane) anew(sa *association, outbound bool, place Place, first uint64) (next association, err error) {
@@ -260,7 +267,7 @@ func (d *Dataplane) relocateInbound(sa *inboundSA, place Place) (rekey bool, err
 	switch {
 	case !sa.child.movable():
 		return false, errors.New("AH, by itself or around ESP, is the CPU's")
-	case sa.moving || d.sad.movesOf(sa) >= idleMoves:
+	case sa.moving || d.leavesTooMuch(sa):
 		return false, errMoving
 	case at.protocol() || place == PlaceInlineProtocol:
 		return true, nil
