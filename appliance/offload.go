@@ -63,7 +63,7 @@ func (g *Gateway) offloadOf(sa *pipeline.SACounters) *api.Offload {
 func (g *Gateway) collectOffload(sas []pipeline.SACounters, gauge func(d *prometheus.Desc, n uint64, labels ...string)) {
 	counts := map[offload.Plan]uint64{}
 	for i := range sas {
-		counts[g.offload.PlanOf(&sas[i])]++
+		counts[g.offload.PlaceOf(&sas[i]).Plan]++
 	}
 	for _, d := range g.offloadDevices() {
 		lost := uint64(0)

@@ -148,7 +148,7 @@ func TestLookasideProtocolOrCrypto(t *testing.T) {
 	r := newRig(t, rigOptions{order: []Class{Lookaside, CPU}, devices: []string{"crypto_openssl_both"}})
 	for outbound, want := range map[bool]Plan{true: LookasideProtocol, false: LookasideCrypto} {
 		sa := inlineSA(t, "aes128gcm16", outbound)
-		if chosen := r.planner.Explain(r.counted(sa, nil, "")); chosen.Plan != want || r.planner.PlanOf(r.counted(sa, nil, "")) != want {
+		if chosen := r.planner.Explain(r.counted(sa, nil, "")); chosen.Plan != want || r.planner.PlaceOf(r.counted(sa, nil, "")).Plan != want {
 			t.Errorf("outbound %t: %+v, expected %s", outbound, chosen, want)
 		}
 	}

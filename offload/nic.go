@@ -26,7 +26,8 @@ type nic struct {
 	id       uint16
 	missing  string // why nothing can be done with it
 	security *cryptodev.Security
-	stuck    int // sessions that the driver did not take back
+	stuck    int  // sessions that the driver did not take back
+	lost     bool // it does nothing any more: only Planner.Probe asks it for anything
 }
 
 // openNIC asks a port for what it can do, and takes memory for its sessions if it can do something.

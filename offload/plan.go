@@ -88,7 +88,7 @@ func (p *Planner) Explain(sa *pipeline.SACounters) Chosen {
 	if asked := p.at(sa.Inline.Port, sa.Inline.VLAN); asked != nil && sa.Inline.Session {
 		ports = []*port{asked}
 	}
-	chosen, asked := p.planOf(sa), map[Candidate]string{}
+	chosen, asked := p.placeOf(sa), map[Candidate]string{}
 	for _, port := range ports {
 		for _, plan := range inlinePlans(sa.Outbound) {
 			asked[Candidate{Plan: plan, Device: port.name}] = p.said(sa, plan, port)
@@ -126,14 +126,14 @@ func (p *Planner) said(sa *pipeline.SACounters, plan Plan, port *port) string {
 	return refused.why[plan]
 }
 
-// PlanOf is the plan of an installed SA.
-func (p *Planner) PlanOf(sa *pipeline.SACounters) Plan { return p.planOf(sa).Plan }
-
 // PlaceOf is the plan of an installed SA, and who does the work.
-func (p *Planner) PlaceOf(sa *pipeline.SACounters) Chosen { return p.planOf(sa) }
+func (p *Planner) PlaceOf(sa *pipeline.SACounters) Chosen {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.placeOf(sa)
+}
 
-// planOf is the plan of an installed SA and who does the work.
-func (p *Planner) planOf(sa *pipeline.SACounters) Chosen {
+func (p *Planner) placeOf(sa *pipeline.SACounters) Chosen {
 	if !sa.Inline.Session || sa.Inline.Stopped {
 		return Chosen{Plan: step{crypto: sa.Class}.plan(sa.Whole), Device: sa.Device}
 	}

@@ -104,12 +104,12 @@ func (p *Planner) Stop() error {
 	return nil
 }
 
-// retry asks again for some of the sessions that drivers did not take back: a device may have come back.
+// retry asks again for some of the sessions that drivers did not take back. A NIC that is lost is not asked.
 func (p *Planner) retry(most int) {
 	again := p.stuck[:min(most, len(p.stuck))]
 	p.stuck = p.stuck[len(again):]
 	for _, o := range again {
-		if o.close() == nil {
+		if !o.nic.lost && o.close() == nil {
 			o.nic.stuck--
 		} else {
 			p.stuck = append(p.stuck, o)
@@ -122,6 +122,8 @@ const retries = 4
 
 // Offers implements pipeline.Inline.
 func (p *Planner) Offers(id uint16) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	port := p.numbered(id)
 	return port != nil && port.missing == ""
 }
@@ -134,6 +136,9 @@ func (p *Planner) Open(id uint16, sa *pipeline.InlineSA) (pipeline.InlineSession
 	port := p.at(id, sa.VLAN)
 	if port == nil {
 		return pipeline.InlineSession{}, fmt.Errorf("port %d with VLAN %d is unknown", id, sa.VLAN)
+	}
+	if port.lost {
+		return pipeline.InlineSession{}, fmt.Errorf("port %d: %w", id, errLost)
 	}
 	nic, need := port.nic, needOf(sa)
 	if reason := p.preferred(&need); reason != "" && !sa.Wanted {
@@ -237,7 +242,10 @@ func (p *Planner) Close(session pipeline.InlineSession) error {
 
 // takeBack closes a session, or keeps it for another attempt.
 func (p *Planner) takeBack(o *opened) error {
-	err := o.close()
+	err := errLost
+	if !o.nic.lost {
+		err = o.close()
+	}
 	if err != nil {
 		o.nic.stuck++
 		p.stuck = append(p.stuck, o)
@@ -253,23 +261,79 @@ func (p *Planner) Removed(id uint16) bool {
 	return port != nil && port.removed()
 }
 
-// Probe implements pipeline.Inline: it makes a session of the first kind that the port says it has, and takes it away.
+// errLost is why a NIC is not asked: a driver whose card is dead may wait for an answer for a second each time.
+var errLost = errors.New("the NIC has stopped doing ESP")
+
+// Lose implements pipeline.Inline.
+func (p *Planner) Lose(id uint16) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if port := p.numbered(id); port != nil {
+		port.lost = true
+	}
+}
+
+// Probe implements pipeline.Inline: it makes a session of the first kind that the port says it has, and takes it away. Then the NIC is asked for what it did not take back. The planner
+// is there for others meanwhile, who leave this NIC alone.
 func (p *Planner) Probe(id uint16) error {
+	n, err := p.toProbe(id)
+	if err != nil {
+		return err
+	}
+	o, err := n.probe()
+	if err != nil {
+		return err
+	}
+	if err := o.close(); err != nil {
+		p.keep(n, o)
+		return err
+	}
+	stuck := p.stuckOf(n)
+	for len(stuck) > 0 && stuck[0].close() == nil {
+		stuck = stuck[1:]
+	}
+	p.keep(n, stuck...)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	n.lost = false
+	return nil
+}
+
+// toProbe is the NIC of a port, which nobody but Probe asks any more until that has an answer.
+func (p *Planner) toProbe(id uint16) (*nic, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	port := p.numbered(id)
 	switch {
 	case port == nil || port.missing != "":
-		return fmt.Errorf("port %d has no sessions", id)
+		return nil, fmt.Errorf("port %d has no sessions", id)
 	case port.removed():
-		return fmt.Errorf("port %d was taken out of the machine", id)
+		return nil, fmt.Errorf("port %d was taken out of the machine", id)
 	}
-	p.retry(len(p.stuck))
-	o, err := port.probe()
-	if err != nil {
-		return err
-	}
-	return p.takeBack(o)
+	port.lost = true
+	return port.nic, nil
+}
+
+// stuckOf takes what a NIC did not take back.
+func (p *Planner) stuckOf(n *nic) (list []*opened) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.stuck = slices.DeleteFunc(p.stuck, func(o *opened) bool {
+		if o.nic == n {
+			list = append(list, o)
+		}
+		return o.nic == n
+	})
+	n.stuck = 0
+	return list
+}
+
+// keep has sessions for another attempt.
+func (p *Planner) keep(n *nic, list ...*opened) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	n.stuck += len(list)
+	p.stuck = append(p.stuck, list...)
 }
 
 // numbered is any port of those that have DPDK's number, nil for none.
@@ -299,6 +363,8 @@ type PortInfo struct {
 
 // Ports lists what each port offers.
 func (p *Planner) Ports() []PortInfo {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	list := make([]PortInfo, 0, len(p.ports))
 	for _, port := range p.ports {
 		info := PortInfo{Name: port.name, ID: port.id, Why: port.missing}

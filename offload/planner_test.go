@@ -2,6 +2,7 @@ package offload
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -207,6 +208,45 @@ func TestNICVanishes(t *testing.T) {
 	if counters := r.nic.Counters(); counters.SessionsLive != 1 || counters.FlowsLive != 0 {
 		t.Errorf("the NIC is back and has %+v, expected the new session alone", counters)
 	}
+}
+
+// A NIC that is lost is asked for nothing, however many sessions are to be closed, until it is probed: then all is given back.
+func TestLostNICIsLeftAlone(t *testing.T) {
+	r := newRig(t, rigOptions{card: &softnic.Options{InlineCrypto: true}})
+	id := uint16(r.ports[wan])
+	var sessions []pipeline.InlineSession
+	for spi := range uint32(8) {
+		sa := inlineSA(t, "aes128gcm16", spi%2 == 0)
+		sa.SPI += spi
+		session, err := r.planner.Open(id, sa)
+		must(t, err)
+		sessions = append(sessions, session)
+	}
+	r.planner.Lose(id)
+	for _, session := range sessions {
+		if err := r.planner.Close(session); !errors.Is(err, errLost) {
+			t.Errorf("closed: %v", err)
+		}
+	}
+	if _, err := r.planner.Open(id, inlineSA(t, "aes128gcm16", true)); !errors.Is(err, errLost) {
+		t.Errorf("opened: %v", err)
+	}
+	if c := r.nic.Counters(); c.SessionsLive != 8 || c.SessionsMade != 8 || c.FlowsLive != 4 {
+		t.Errorf("the NIC was asked: %+v", c)
+	}
+	must(t, r.nic.Inject(softnic.Fault{Vanished: true}))
+	if err := r.planner.Probe(id); err == nil {
+		t.Error("a NIC that is gone is back")
+	}
+	if _, err := r.planner.Open(id, inlineSA(t, "aes128gcm16", true)); !errors.Is(err, errLost) {
+		t.Errorf("opened: %v", err)
+	}
+	must(t, r.nic.Inject(softnic.Fault{}))
+	must(t, r.planner.Probe(id))
+	if c := r.nic.Counters(); c.SessionsLive != 0 || c.FlowsLive != 0 {
+		t.Errorf("the NIC is back and has %+v", c)
+	}
+	r.open(inlineSA(t, "aes128gcm16", true))
 }
 
 // The planner does not end under its sessions.

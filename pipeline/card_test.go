@@ -69,6 +69,8 @@ func (c *card) Open(port uint16, sa *InlineSA) (InlineSession, error) {
 
 func (c *card) Removed(port uint16) bool { return c.gone && port == uint16(c.r.wire(wan).port) }
 
+func (c *card) Lose(uint16) {}
+
 func (c *card) Probe(uint16) error {
 	c.probes++
 	if c.gone {

@@ -79,6 +79,7 @@ type Dataplane struct {
 	soft      softTable
 	devices   []queueDevice
 	lostPorts map[uint16]*lostPort // by DPDK id: whose NIC does no ESP any more
+	probes    sync.WaitGroup       // of those
 	slow      slowPath
 	running   sync.WaitGroup
 	started   bool
@@ -141,6 +142,7 @@ func (d *Dataplane) Close() error {
 	d.Stop()
 	d.alive.Lock()
 	defer d.alive.Unlock()
+	d.probes.Wait()
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.c == nil {

@@ -31,7 +31,10 @@ type Inline interface {
 	Close(session InlineSession) error
 	// Removed reports whether a port was taken out of the machine.
 	Removed(port uint16) bool
-	// Probe makes a session on a port that did nothing any more, and takes it away: nil if it could.
+	// Lose says that a port does nothing any more. It is asked for nothing until Probe finds that it is back: what Close is called for waits for that.
+	Lose(port uint16)
+	// Probe makes a session on a port that did nothing any more, and takes it away: nil if it could. A dead one may take its time over that:
+	// Probe is called beside all else.
 	Probe(port uint16) error
 }
 

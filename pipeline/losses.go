@@ -32,7 +32,7 @@ type PortLoss struct {
 	Why  string
 }
 
-// A NIC that is lost is asked for a session after a pause, which doubles each time.
+// A NIC that is lost is asked for a session after a pause, which doubles each time. Nobody waits for its answer: a driver may give up on a dead card after a second, or later.
 const (
 	firstPause   = time.Second
 	longestPause = 5 * time.Minute
@@ -42,7 +42,8 @@ const (
 type lostPort struct {
 	why   string
 	pause time.Duration
-	next  time.Time // when it is asked again; zero: not worked out yet
+	next  time.Time  // when it is asked again; zero: not worked out yet
+	reply chan error // of Inline.Probe, which is under way; nil: it is not
 }
 
 var lossReasons = [...]string{
@@ -66,6 +67,7 @@ func (d *Dataplane) loseInline(port uint16, why string) {
 		return
 	}
 	d.lostPorts[port] = &lostPort{why: why, pause: firstPause}
+	d.cfg.Inline.Lose(port)
 	change := OffloadChange{Port: port, Lost: true, Why: why}
 	for _, sa := range d.sad.outbound {
 		if sa.inline.Handle != nil && sa.inline.Port == port {
@@ -116,14 +118,26 @@ func (d *Dataplane) watchPorts(now time.Time) {
 		switch {
 		case lost.next.IsZero():
 			lost.next = now.Add(lost.pause)
-		case now.Before(lost.next):
-		case d.cfg.Inline.Probe(port) == nil:
-			delete(d.lostPorts, port)
-			d.tellOffload(OffloadChange{Port: port})
-		default:
+		case lost.reply != nil:
+			d.hearProbe(port, lost)
+		case !now.Before(lost.next):
 			lost.pause = min(2*lost.pause, longestPause)
 			lost.next = now.Add(lost.pause)
+			lost.reply = make(chan error, 1)
+			d.probes.Go(func() { lost.reply <- d.cfg.Inline.Probe(port) })
 		}
+	}
+}
+
+// hearProbe takes the answer of a NIC that was asked, if there is one yet.
+func (d *Dataplane) hearProbe(port uint16, lost *lostPort) {
+	select {
+	case err := <-lost.reply:
+		if lost.reply = nil; err == nil {
+			delete(d.lostPorts, port)
+			d.tellOffload(OffloadChange{Port: port})
+		}
+	default:
 	}
 }
 

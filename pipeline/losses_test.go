@@ -25,6 +25,7 @@ func (r *rig) until(what string, step time.Duration, each func(), is func() bool
 		r.turns(2)
 		r.now = r.now.Add(step)
 		r.serveAll()
+		r.d.probes.Wait() // what a NIC answers is there at the next tick
 	}
 }
 
@@ -187,5 +188,49 @@ func TestFullRingIsNoLoss(t *testing.T) {
 			}
 			r.sent(wan)
 		})
+	}
+}
+
+// deadCard is a card whose driver waits for an answer when it is asked.
+type deadCard struct {
+	*card
+	answered chan error
+}
+
+func (c *deadCard) Probe(uint16) error { return <-c.answered }
+
+// Nobody waits for a driver that waits for a dead card: while it does packets pass, and the gateway answers.
+func TestProbeOfADeadCard(t *testing.T) {
+	c := &deadCard{card: &card{}, answered: make(chan error)}
+	r := newRig(t, rigOptions{card: c.card})
+	r.d.cfg.Inline = c
+	r.outbound(r.child("site", "aes128gcm16", false))
+	r.d.LoseInline(uint16(r.wire(wan).port), "a test says so")
+	c.refuse = errors.New("dead")
+	serve := func() {
+		r.now = r.now.Add(10 * slowPathTick)
+		if _, _, err := r.d.serve(r.now, &r.seen); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, answer := range []error{c.refuse, nil} {
+		for range 10 {
+			serve() // it is asked, and has not answered
+		}
+		r.packets(wan)
+		r.send(0, 10)
+		r.settle()
+		if got := len(r.packets(wan)); got != 10 {
+			t.Errorf("%d packets of 10", got)
+		}
+		if lost := r.d.Counters().LostPorts; len(lost) != 1 {
+			t.Errorf("lost: %+v", lost)
+		}
+		c.answered <- answer
+		r.d.probes.Wait()
+	}
+	serve()
+	if _, back := r.told(); back != 1 || len(r.d.Counters().LostPorts) != 0 {
+		t.Errorf("told %d times that it is back, lost: %+v", back, r.d.Counters().LostPorts)
 	}
 }

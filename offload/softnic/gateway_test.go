@@ -219,6 +219,9 @@ func (g *gateway) Offers(uint16) bool { return true }
 // Removed is pipeline.Inline's.
 func (g *gateway) Removed(uint16) bool { return false }
 
+// Lose is pipeline.Inline's.
+func (g *gateway) Lose(uint16) {}
+
 // Probe is pipeline.Inline's.
 func (g *gateway) Probe(uint16) error { return errors.New("nobody has looked") }
 

@@ -83,6 +83,9 @@ func (c *card) Close(session pipeline.InlineSession) error {
 // Removed implements pipeline.Inline.
 func (c *card) Removed(port uint16) bool { return c.planner.Removed(port) }
 
+// Lose implements pipeline.Inline.
+func (c *card) Lose(port uint16) { c.planner.Lose(port) }
+
 // Probe implements pipeline.Inline.
 func (c *card) Probe(port uint16) error { return c.planner.Probe(port) }
 
