@@ -4,23 +4,14 @@ import (
 	"encoding/json"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
 	"time"
-)
 
-// program builds the gateway.
-func program(t *testing.T) string {
-	t.Helper()
-	path := filepath.Join(t.TempDir(), "sallyport")
-	if out, err := exec.CommandContext(t.Context(), "../../scripts/go", "build", "-o", path, "../../cmd/sallyport").CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
-	return path
-}
+	"sallyport/perf/lab/labtest"
+)
 
 // run attacks in small, and has the rows from the file that they are also written to.
 func run(t *testing.T, o Options) (rows []Row, text string) {
@@ -47,7 +38,7 @@ func run(t *testing.T, o Options) (rows []Row, text string) {
 // S-090: of soft SAs with silent targets there are no more than their limit.
 // S-089: the slow path is behind a bounded queue, whose overflow is counted.
 func TestScenarios(t *testing.T) {
-	rows, text := run(t, Options{Binary: program(t)})
+	rows, text := run(t, Options{Binary: labtest.Program(t)})
 	if len(rows) != len(scenarios) {
 		t.Fatalf("%d rows of %d scenarios", len(rows), len(scenarios))
 	}

@@ -2,20 +2,18 @@ package interop
 
 import (
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"maps"
 	"net/netip"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
 
 	"sallyport/perf/lab"
+	"sallyport/perf/lab/labtest"
 	"sallyport/perf/peers"
 )
 
@@ -39,12 +37,7 @@ func TestMain(m *testing.M) {
 
 // build makes the gateway's program once for all tests.
 var build = sync.OnceValues(func() (string, error) {
-	path := filepath.Join(scratch, "sallyport")
-	out, err := exec.Command("go", "build", "-o", path, "sallyport/cmd/sallyport").CombinedOutput()
-	if err != nil {
-		return "", errors.New(string(out))
-	}
-	return path, nil
+	return labtest.Build(scratch)
 })
 
 // bed is what all cases of a test share: two sites, of which B is a guest that is gateway and hosts in one.

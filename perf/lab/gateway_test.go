@@ -13,16 +13,12 @@ import (
 	"time"
 
 	"sallyport/perf/lab"
+	"sallyport/perf/lab/labtest"
 )
 
 // build makes the gateway's program once for all tests of this package.
 var build = sync.OnceValues(func() (string, error) {
-	path := filepath.Join(lab.ScratchDir, "sallyport")
-	out, err := exec.Command("go", "build", "-o", path, "sallyport/cmd/sallyport").CombinedOutput()
-	if err != nil {
-		return "", errors.New(string(out))
-	}
-	return path, nil
+	return labtest.Build(lab.ScratchDir)
 })
 
 // binary returns the gateway's program.

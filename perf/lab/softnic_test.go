@@ -2,10 +2,7 @@ package lab_test
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
-	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -16,17 +13,13 @@ import (
 	"sallyport/crypto"
 	"sallyport/offload/softnic"
 	"sallyport/perf/lab"
+	"sallyport/perf/lab/labtest"
 	"sallyport/perf/peers"
 )
 
 // buildSoftNIC makes the program of the lab, whose ports have software NICs where SALLYPORT_SOFTNIC says so.
 var buildSoftNIC = sync.OnceValues(func() (string, error) {
-	path := filepath.Join(lab.ScratchDir, "sallyport-softnic")
-	out, err := exec.Command("go", "build", "-tags", "softnic", "-o", path, "sallyport/cmd/sallyport").CombinedOutput()
-	if err != nil {
-		return "", errors.New(string(out))
-	}
-	return path, nil
+	return labtest.Build(lab.ScratchDir, "softnic")
 })
 
 // withSoftNIC are the options of a gateway whose WAN port has a software NIC of a kind: "crypto", "protocol", or "" for one that offers both.

@@ -16,17 +16,9 @@ import (
 	"syscall"
 	"testing"
 	"time"
-)
 
-// program builds the gateway.
-func program(t *testing.T) string {
-	t.Helper()
-	path := filepath.Join(t.TempDir(), "sallyport")
-	if out, err := exec.CommandContext(t.Context(), "../../scripts/go", "build", "-o", path, "../../cmd/sallyport").CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
-	return path
-}
+	"sallyport/perf/lab/labtest"
+)
 
 // run measures, and has the rows and verdicts from the file that they are also written to.
 func run(t *testing.T, o Options) (rows []Row, verdicts []Verdict, costs []Cost, text string) {
@@ -73,7 +65,7 @@ const referenceBest = 19.38969
 // C-14: the gateway has 1 MM and 2 QM SAs for each first connection that has completed, the rule is printed, and no rate is above what the starts allow.
 // S-083: the sweep has rates without PFS, with that of session keys, and with that of master keys, for which only the peers are set.
 func TestRun(t *testing.T) {
-	binary := program(t)
+	binary := labtest.Program(t)
 	t.Run("sweep", func(t *testing.T) {
 		rows, verdicts, _, text := run(t, Options{Binary: binary, Time: 300 * time.Millisecond, Peers: 60, Outstanding: 20})
 		var found []string
@@ -190,7 +182,7 @@ func TestFileThatCannotBeWritten(t *testing.T) {
 
 // Ctrl-C ends a measurement at once, whatever it is at, and so does a terminal that closes. Nothing stays behind, and the file of rows is whole.
 func TestInterrupt(t *testing.T) {
-	binary := program(t)
+	binary := labtest.Program(t)
 	handled := make(chan os.Signal, 1)
 	signal.Notify(handled, syscall.SIGHUP) // else what runs under nohup has a child that ignores it too
 	defer signal.Stop(handled)

@@ -2,9 +2,7 @@ package traffic
 
 import (
 	"context"
-	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -12,8 +10,8 @@ import (
 	"testing"
 	"time"
 
-	"sallyport/appliance/api"
 	"sallyport/perf/lab"
+	"sallyport/perf/lab/labtest"
 	"sallyport/perf/report"
 )
 
@@ -44,49 +42,12 @@ func shape(report string) string {
 	return strings.TrimSpace(regexp.MustCompile(` +`).ReplaceAllString(report, " "))
 }
 
-const labLimit = 5 * time.Minute
-
 // The gateway of the page runs in a namespace, and the page's command in another, joined to both of its ports; it prints what the page shows.
 func TestPage(t *testing.T) {
 	text := page(t)
-	l, err := lab.New()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := l.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	program := filepath.Join(l.Dir, "sallyport")
-	if out, err := exec.Command("go", "build", "-o", program, "sallyport/cmd/sallyport").CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
-	gateway, err := l.Namespace("gateway")
-	if err != nil {
-		t.Fatal(err)
-	}
-	tester, err := l.Namespace("tester")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, link := range [][2]string{{"lan0", "eth1"}, {"wan0", "eth2"}} {
-		if err := lab.Wire(t.Context(), gateway, link[0], tester, link[1], 1500); err != nil {
-			t.Fatal(err)
-		}
-		for _, end := range []struct {
-			in   *lab.Namespace
-			name string
-		}{{gateway, link[0]}, {tester, link[1]}} {
-			if err := end.in.Mute(end.name); err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
-	configuration := fmt.Sprintf("%scontrol: {socket: %s/gw.sock}\nstate_dir: %s/state\n", block(t, text, "yaml gw.yaml"), l.Dir, l.Dir)
-	if err := os.WriteFile(filepath.Join(l.Dir, "gw.yaml"), []byte(configuration), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	l := labtest.NewBetween(t)
+	program, tester := l.Program, l.Tester
+	l.Configure(t, block(t, text, "yaml gw.yaml"))
 
 	sample := block(t, text, "console")
 	command, printed, _ := strings.Cut(strings.TrimPrefix(sample, "$ sallyport "), "\n")
@@ -98,19 +59,9 @@ func TestPage(t *testing.T) {
 		t.Errorf("without a gateway: %v\n%s", err, out)
 	}
 
-	process, err := gateway.Start(lab.Command{Name: "gateway", Args: []string{program, "run", "-c", "gw.yaml", "--lab"}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	client := api.NewClient(filepath.Join(l.Dir, "gw.sock"))
-	err = lab.Until(t.Context(), nil, "the gateway to answer", labLimit, func() (bool, error) {
-		return client.Get(t.Context(), api.PathVersion, nil, nil) == nil, process.Alive()
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	process := l.Start(t)
 	file := filepath.Join(l.Dir, "out.json")
-	out, err := run("--json", file, "--wait", labLimit.String())
+	out, err := run("--json", file, "--wait", labtest.Limit.String())
 	if err != nil {
 		log, _ := os.ReadFile(process.LogPath)
 		t.Fatalf("%v\n%s\n%s", err, out, log)
@@ -123,11 +74,11 @@ func TestPage(t *testing.T) {
 
 	// An interrupted run has a result too.
 	began := time.Now()
-	started, err := tester.Start(lab.Command{Name: "interrupted", Args: append(append([]string{program}, strings.Fields(command)...), "--time", "1h", "--wait", labLimit.String(), "--sequence", "100000", "--json", file)})
+	started, err := tester.Start(lab.Command{Name: "interrupted", Args: append(append([]string{program}, strings.Fields(command)...), "--time", "1h", "--wait", labtest.Limit.String(), "--sequence", "100000", "--json", file)})
 	if err != nil {
 		t.Fatal(err)
 	}
-	err = lab.Until(t.Context(), nil, "a line of progress", labLimit, func() (bool, error) {
+	err = lab.Until(t.Context(), nil, "a line of progress", labtest.Limit, func() (bool, error) {
 		text, err := os.ReadFile(started.LogPath)
 		return strings.Contains(string(text), " received, "), err
 	})

@@ -1,26 +1,21 @@
 package trials
 
 import (
-	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
-	"sallyport/appliance/api"
 	"sallyport/perf/lab"
+	"sallyport/perf/lab/labtest"
 	"sallyport/perf/report"
 )
 
-const labLimit = 5 * time.Minute
-
 // gatewayOf is the configuration of docs/TRAFFIC.md, which has two tunnels.
-func gatewayOf(t *testing.T, folder string) string {
+func gatewayOf(t *testing.T) string {
 	t.Helper()
 	text, err := os.ReadFile("../../docs/TRAFFIC.md")
 	if err != nil {
@@ -30,7 +25,7 @@ func gatewayOf(t *testing.T, folder string) string {
 	if sample == nil {
 		t.Fatal("docs/TRAFFIC.md has no gw.yaml")
 	}
-	return fmt.Sprintf("%scontrol: {socket: %s/gw.sock}\nstate_dir: %s/state\n", sample[1], folder, folder)
+	return string(sample[1])
 }
 
 // sampleOf is the command of docs/LAB.md with these words, without its comment.
@@ -52,23 +47,9 @@ func sampleOf(t *testing.T, words string) []string {
 
 // The command of the page measures a gateway as shipped, of two sizes over one and two tunnels; before the gateway is there it says so, and what it has when it is interrupted it writes.
 func TestCommand(t *testing.T) {
-	l, err := lab.New()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := l.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	program := filepath.Join(l.Dir, "sallyport")
-	if out, err := exec.Command("go", "build", "-o", program, "sallyport/cmd/sallyport").CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
-	gateway, tester := link(t, l)
-	if err := os.WriteFile(filepath.Join(l.Dir, "gw.yaml"), []byte(gatewayOf(t, l.Dir)), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	l := labtest.NewBetween(t)
+	program, tester := l.Program, l.Tester
+	l.Configure(t, gatewayOf(t))
 	command := append([]string{program}, sampleOf(t, "--max-rate 2kpps")...)
 	file := filepath.Join(l.Dir, "out.json")
 	read := func() *report.Report {
@@ -87,17 +68,7 @@ func TestCommand(t *testing.T) {
 		t.Errorf("without a gateway: %+v", r)
 	}
 
-	process, err := gateway.Start(lab.Command{Name: "gateway", Args: []string{program, "run", "-c", "gw.yaml", "--lab"}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	client := api.NewClient(filepath.Join(l.Dir, "gw.sock"))
-	err = lab.Until(t.Context(), nil, "the gateway to answer", labLimit, func() (bool, error) {
-		return client.Get(t.Context(), api.PathVersion, nil, nil) == nil, process.Alive()
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	process := l.Start(t)
 	out, err := tester.Run(t.Context(), command...)
 	if err != nil {
 		log, _ := os.ReadFile(process.LogPath)
@@ -122,7 +93,7 @@ func TestCommand(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	err = lab.Until(t.Context(), nil, "the first of a thousand trials for latency", labLimit, func() (bool, error) {
+	err = lab.Until(t.Context(), nil, "the first of a thousand trials for latency", labtest.Limit, func() (bool, error) {
 		text, err := os.ReadFile(started.LogPath)
 		return regexp.MustCompile(`128 bytes, 1 tunnel, latency: trial [0-9]+, [0-9]+ frames/s for 200ms; about [0-9hms.]+ left, [0-9hms.]+ of all`).Match(text), err
 	})
@@ -136,27 +107,4 @@ func TestCommand(t *testing.T) {
 	if r := read(); !r.Interrupted || r.Verdict.Text != "interrupted after 0 of 4 cases" || len(r.Rows) == 0 || r.Rows[0].Name != "128 bytes, 1 tunnel" {
 		t.Errorf("interrupted: %+v", r)
 	}
-}
-
-// link joins both ports of the gateway with the tester's.
-func link(t *testing.T, l *lab.Lab) (gateway, tester *lab.Namespace) {
-	t.Helper()
-	gateway, err := l.Namespace("gateway")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if tester, err = l.Namespace("tester"); err != nil {
-		t.Fatal(err)
-	}
-	for _, ends := range [][2]string{{"lan0", "eth1"}, {"wan0", "eth2"}} {
-		if err := lab.Wire(t.Context(), gateway, ends[0], tester, ends[1], 1500); err != nil {
-			t.Fatal(err)
-		}
-		for end, in := range map[string]*lab.Namespace{ends[0]: gateway, ends[1]: tester} {
-			if err := in.Mute(end); err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
-	return gateway, tester
 }
