@@ -325,7 +325,18 @@ func TestNegotiateFlags(t *testing.T) {
 		{"--time 0s", "--time 0s: expected more than 0"},
 		{"--time 1ns", "1ns for each interval: want 1ms to 10m0s"},
 		{"--time 11m", "11m0s for each interval"},
+		{"--repeat 0", "--repeat 0: expected more than 0"},
+		{"--repeat 101", "101 measurements of each interval: want 1 to 100"},
 		{"--json /none/such/rows.json", "/none/such/rows.json: no such file or directory"},
+		{"--report /none/such/out.json", "/none/such/out.json: no such file or directory"},
+		{"--html /none/such/out.html", "/none/such/out.html: no such file or directory"},
+		{"--psk-file x", "--psk-file is of a target: say which by --target"},
+		{"--target 192.0.2.1", "--source is missing: expected one of the target's link that nobody has"},
+		{"--target gw --source 192.0.2.2 --interface lo", `--target "gw": expected an IPv4 address`},
+		{"--target 192.0.2.1 --source 192.0.2.2 --interface lo", "--psk-file is missing: expected a file with the preshared key"},
+		{"--target 192.0.2.1 --source 192.0.2.2 --interface lo --auth certificate", "--ca-key is missing: expected a file with the CA's private key"},
+		{"--target 192.0.2.1 --source 192.0.2.2 --interface lo --peer-net 10.64", `--peer-net "10.64": expected a network`},
+		{"--target 192.0.2.1 --source 192.0.2.2 --interface lo --peer-net 10.64.0.0/24 --psk-file /dev/null", "there are addresses for 254"},
 		{"extra", `unknown command "extra"`},
 	} {
 		var out, errOut strings.Builder

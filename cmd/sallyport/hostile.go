@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"net/netip"
 
 	"github.com/spf13/cobra"
 
@@ -92,27 +91,10 @@ what there is so far also when it is interrupted. It needs root.`,
 
 // readTarget reads the addresses of a target's flags.
 func readTarget(t *hostile.Target, gateway, source, via string, peers []string) error {
-	var errs []error
-	address := func(flag, text, what string) netip.Addr {
-		a, err := netip.ParseAddr(text)
-		switch {
-		case text == "":
-			errs = append(errs, fmt.Errorf("--%s is missing: expected %s", flag, what))
-		case err != nil:
-			errs = append(errs, fmt.Errorf("--%s %q: expected an IPv4 address, %s", flag, text, what))
-		}
-		return a
-	}
-	t.Gateway = address("target", gateway, "that of the gateway to attack")
-	t.Source = address("source", source, "one of the target's link that nobody has")
-	if via != "" {
-		t.Via = address("via", via, "that of the router before the target")
-	}
+	errs := []error{readAddresses(&t.Target, gateway, source, via)}
 	for _, text := range peers {
-		t.Peers = append(t.Peers, address("peer", text, "that of a peer of the target's"))
-	}
-	if t.Interface == "" {
-		errs = append(errs, errors.New("--interface is missing: expected the one by which the target is reached"))
+		a, err := readAddress("peer", text, "that of a peer of the target's")
+		t.Peers, errs = append(t.Peers, a), append(errs, err)
 	}
 	return errors.Join(errs...)
 }

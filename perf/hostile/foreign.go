@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"time"
 
@@ -18,11 +17,8 @@ import (
 
 // Target is a gateway that is attacked as it is.
 type Target struct {
-	Gateway   netip.Addr   // IPv4
-	Interface string       // that the gateway is attached to, or the router before it
-	Source    netip.Addr   // who asks: an address of that link that nobody has
-	Via       netip.Addr   // the router before the gateway; not valid: there is none
-	Peers     []netip.Addr // in whose names forged messages are
+	lab.Target
+	Peers []netip.Addr // in whose names forged messages are
 }
 
 // Times of one that is asked.
@@ -31,9 +27,6 @@ const (
 	askLimit    = 20 * time.Second // after which it counts as down
 	longestSoak = 10 * time.Second // that an attack waits for a link that takes nothing
 )
-
-// ErrDown says that the gateway answers nobody.
-var ErrDown = errors.New("hostile: the target is down")
 
 // ForeignRow is what came of a scenario against a target.
 type ForeignRow struct {
@@ -57,78 +50,15 @@ func foreign(t *Target) map[string]func(context.Context, *bed) (attack, error) {
 	return list
 }
 
-// validate finds what is wrong with a target whatever host it is attacked from.
-func (t *Target) validate() error {
-	var errs []error
-	wrong := func(format string, args ...any) { errs = append(errs, fmt.Errorf("hostile: "+format, args...)) }
-	has := map[netip.Addr]string{}
-	address := func(what string, a netip.Addr) {
-		switch other := has[a]; {
-		case !a.Is4() || a.IsMulticast() || a.IsUnspecified() || a.IsLoopback() || a == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
-			wrong("%s %s: expected the IPv4 address of one host", what, a)
-		case other != "" && (what != "peer" || other != "peer"): // one peer may be named twice: so often is forged in its name
-			wrong("%s %s: expected another address than the %s's", what, a, other)
-		default:
-			has[a] = what
-		}
-	}
-	address("target", t.Gateway)
-	address("source", t.Source)
-	if t.Via.IsValid() {
-		address("router", t.Via)
-	}
-	for _, a := range t.Peers {
-		address("peer", a)
-	}
-	if t.Interface == "" {
-		wrong("no interface: expected the one by which the target is reached")
-	}
-	return errors.Join(errs...)
-}
-
-// reachable finds what is wrong with the interface of a target: that it is none, is down, or that this host has the address of who asks, and would answer for itself.
-func (t *Target) reachable() error {
-	device, err := net.InterfaceByName(t.Interface)
-	if err != nil {
-		return fmt.Errorf("hostile: interface %q: %w: expected one of this host, see \"ip link\"", t.Interface, err)
-	}
-	switch {
-	case device.Flags&net.FlagUp == 0:
-		return fmt.Errorf("hostile: interface %s: expected an Ethernet interface that is up: ip link set %s up", t.Interface, t.Interface)
-	case len(device.HardwareAddr) != 6:
-		return fmt.Errorf("hostile: interface %s: expected an Ethernet interface that is up, found one without a MAC address", t.Interface)
-	}
-	own, err := net.InterfaceAddrs()
-	if err != nil {
-		return fmt.Errorf("hostile: addresses of this host: %w", err)
-	}
-	for _, a := range own {
-		if p, err := netip.ParsePrefix(a.String()); err == nil && p.Addr() == t.Source {
-			return fmt.Errorf("hostile: source %s: expected an address of the link of %s that nobody has, found one of this host, whose kernel would answer too", t.Source, t.Interface)
-		}
-	}
-	return nil
-}
-
 // runForeign attacks a target from a namespace.
 func (o *Options) runForeign(ctx context.Context, l *lab.Lab, from *lab.Namespace) (rows []ForeignRow, err error) {
 	t := o.Target
-	if err := from.Do(t.reachable); err != nil {
-		return nil, err
-	}
 	b := &bed{Lab: l, psk: rand.Text(), target: t.Gateway}
-	b.wire = &lab.Router{Gateway: t.Gateway, Address: t.Source}
-	if t.Via.IsValid() {
-		b.wire.Gateway = t.Via
-	}
-	if b.wire.Port, err = from.RawPort(t.Interface); err != nil {
+	if b.wire, err = t.Reach(ctx, from, o.askLimit); err != nil {
 		return nil, err
 	}
 	if b.sender, err = from.Sender(t.Interface); err != nil {
 		return nil, err
-	}
-	if err := b.wire.Find(ctx, o.askLimit); err != nil {
-		return nil, fmt.Errorf("%w: nobody answers ARP for %s on %s: expected the target, or the router before it (--via), on that link: %w", ErrDown, b.wire.Gateway, t.Interface, err)
 	}
 	attacks := foreign(t)
 	for _, name := range o.Scenarios {
@@ -196,7 +126,7 @@ func (a *asking) await(ctx context.Context, when string, limit time.Duration) (t
 	began, answered := time.Now(), a.answered
 	for a.answered == answered {
 		if time.Since(began) > limit {
-			return 0, fmt.Errorf("%w: %s %s gives %s no answer to a first message of IKE within %s: expected one that answers strangers, or has %[4]s as a peer's address", ErrDown, when, a.message.To.Addr(), a.message.From.Addr(), limit)
+			return 0, fmt.Errorf("%w: %s %s gives %s no answer to a first message of IKE within %s: expected one that answers strangers, or has %[4]s as a peer's address", lab.ErrDown, when, a.message.To.Addr(), a.message.From.Addr(), limit)
 		}
 		if err := errors.Join(a.turn(), ctx.Err()); err != nil {
 			return 0, err
@@ -248,7 +178,7 @@ func (o *Options) siegeForeign(ctx context.Context, b *bed, name string, attack 
 	after, err := a.await(ctx, "after the attack", o.askLimit)
 	row.After, row.Slowest = after.Seconds(), a.slowest.Seconds()
 	alive := err == nil
-	if err != nil && !errors.Is(err, ErrDown) {
+	if err != nil && !errors.Is(err, lab.ErrDown) {
 		return row, err
 	}
 	row.Verdicts = []Verdict{
@@ -265,7 +195,7 @@ func (o *Options) byOtherVersion(ctx context.Context, b *bed, silent ike.Version
 		speaks, try = ike.V1, "main-random and main-forged"
 	}
 	a, err := newAsking(b, o.Target, speaks)
-	if !errors.Is(down, ErrDown) || err != nil {
+	if !errors.Is(down, lab.ErrDown) || err != nil {
 		return errors.Join(down, err)
 	}
 	if _, err := a.await(ctx, "before the attack", o.askLimit); err != nil {

@@ -43,7 +43,7 @@ func TestForeignTarget(t *testing.T) {
 		t.Fatal(err)
 	}
 	var out strings.Builder
-	o, err := Options{Target: &Target{Gateway: gatewayAddress, Interface: peersLink, Source: routerAddress, Peers: []netip.Addr{peerAddress(0)}}, Quick: true, Out: &out}.withDefaults()
+	o, err := Options{Target: &Target{Target: lab.Target{Gateway: gatewayAddress, Interface: peersLink, Source: routerAddress}, Peers: []netip.Addr{peerAddress(0)}}, Quick: true, Out: &out}.withDefaults()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -67,7 +67,7 @@ func TestForeignTarget(t *testing.T) {
 	if err := b.wire.Find(t.Context(), o.askLimit); err != nil {
 		t.Fatal(err)
 	}
-	if err := o.byOtherVersion(t.Context(), b, ike.V1, ErrDown); errors.Is(err, ErrDown) || !strings.Contains(err.Error(), "no answer to a first message of IKEv1, and one to a message of IKEv2") ||
+	if err := o.byOtherVersion(t.Context(), b, ike.V1, lab.ErrDown); errors.Is(err, lab.ErrDown) || !strings.Contains(err.Error(), "no answer to a first message of IKEv1, and one to a message of IKEv2") ||
 		!strings.Contains(err.Error(), "try init-random and init-forged") {
 		t.Errorf("a gateway that answers by IKEv2 alone: %v", err)
 	}
@@ -93,7 +93,7 @@ func TestForeignTarget(t *testing.T) {
 		target := good
 		c.change(&target)
 		o.Target = &target
-		if rows, err := o.runForeign(t.Context(), l, outside); errors.Is(err, ErrDown) != c.down || err == nil || !strings.Contains(err.Error(), c.want) || len(rows) != 0 {
+		if rows, err := o.runForeign(t.Context(), l, outside); errors.Is(err, lab.ErrDown) != c.down || err == nil || !strings.Contains(err.Error(), c.want) || len(rows) != 0 {
 			t.Errorf("%s: %d rows, %v, expected %q", name, len(rows), err, c.want)
 		}
 	}
@@ -101,7 +101,7 @@ func TestForeignTarget(t *testing.T) {
 
 // What cannot be a target is refused before anything is sent.
 func TestForeignOptions(t *testing.T) {
-	good := Target{Gateway: gatewayAddress, Interface: "lo", Source: routerAddress}
+	good := Target{Target: lab.Target{Gateway: gatewayAddress, Interface: "lo", Source: routerAddress}}
 	for name, change := range map[string]func(*Options){
 		"no address":         func(o *Options) { o.Target.Gateway = netip.Addr{} },
 		"IPv6":               func(o *Options) { o.Target.Source = netip.MustParseAddr("2001:db8::1") },

@@ -84,7 +84,7 @@ func (o *Options) validate() error {
 		}
 	}
 	if o.Target != nil {
-		errs = append(errs, o.Target.validate())
+		errs = append(errs, o.Target.Validate(o.Target.Peers...))
 		for _, name := range o.Scenarios {
 			if foreign(o.Target)[name] == nil {
 				wrong("scenario %q: against a target want init-random, main-random, and with peers init-forged and main-forged", name)

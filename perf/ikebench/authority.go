@@ -7,6 +7,7 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
+	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"errors"
@@ -54,7 +55,9 @@ type Authority struct {
 	kind    Keys
 	key     std.Signer
 	shared  std.Signer // of all that it certifies, where making one takes long
-	serial  int64
+	serial  *big.Int   // of the next
+	from    time.Time  // what it certifies is good from then on
+	until   time.Time
 	trust   *pki.Trust
 	checker *pki.Checker
 }
@@ -65,21 +68,51 @@ func NewAuthority(kind Keys) (*Authority, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &Authority{kind: kind, key: key, serial: 1}
+	a := &Authority{kind: kind, key: key, serial: big.NewInt(1), from: epoch.AddDate(-1, 0, 0), until: epoch.AddDate(9, 0, 0)}
 	a.Certificate, err = a.sign(&x509.Certificate{Subject: pkix.Name{CommonName: "Benchmark CA"}, IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign}, nil, key.Public())
 	if err != nil {
 		return nil, err
 	}
-	a.trust = &pki.Trust{Authorities: pki.NewAuthorities(a.Certificate)}
-	settings := pki.DefaultSettings()
-	settings.Mode = pki.CRLOff
-	a.checker = pki.NewChecker("", settings, func() time.Time { return epoch }, slog.New(slog.DiscardHandler))
+	a.check(func() time.Time { return epoch })
 	return a, nil
 }
 
+// lifetime is how long what a LoadAuthority certifies is good: a measurement takes less.
+const lifetime = 7 * 24 * time.Hour
+
+// LoadAuthority makes one of a CA that there is, by its certificate and key in PEM. The keys that it certifies are of a kind of their own. Serial numbers begin at random,
+// since others have certificates of that CA too.
+func LoadAuthority(kind Keys, certificate, key []byte, now func() time.Time) (*Authority, error) {
+	pair, err := tls.X509KeyPair(certificate, key)
+	if err != nil {
+		return nil, fmt.Errorf("ikebench: CA: %w", err)
+	}
+	a := &Authority{Certificate: pair.Leaf, kind: kind}
+	signer, signs := pair.PrivateKey.(std.Signer)
+	if !a.Certificate.IsCA || !signs {
+		return nil, fmt.Errorf("ikebench: expected the certificate of a CA, found that of %s", a.Certificate.Subject)
+	}
+	a.key = signer
+	const serialBits = 127 // positive in the 16 octets that many make room for
+	if a.serial, err = rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), serialBits)); err != nil {
+		return nil, err
+	}
+	a.from, a.until = now().Add(-time.Hour), now().Add(lifetime)
+	a.check(now)
+	return a, nil
+}
+
+// check has it trusted, and no other.
+func (a *Authority) check(now func() time.Time) {
+	a.trust = &pki.Trust{Authorities: pki.NewAuthorities(a.Certificate)}
+	settings := pki.DefaultSettings()
+	settings.Mode = pki.CRLOff
+	a.checker = pki.NewChecker("", settings, now, slog.New(slog.DiscardHandler))
+}
+
 func (a *Authority) sign(template, parent *x509.Certificate, public std.PublicKey) (*x509.Certificate, error) {
-	template.SerialNumber, template.NotBefore, template.NotAfter = big.NewInt(a.serial), epoch.AddDate(-1, 0, 0), epoch.AddDate(9, 0, 0)
-	a.serial++
+	template.SerialNumber, template.NotBefore, template.NotAfter = new(big.Int).Set(a.serial), a.from, a.until
+	a.serial.Add(a.serial, big.NewInt(1))
 	if parent == nil {
 		parent = template
 	}

@@ -14,6 +14,9 @@ type Router struct {
 	Port             *RawPort
 	Gateway, Address netip.Addr       // of the gateway's port, and of the router's
 	GatewayMAC       net.HardwareAddr // not known until it has been asked for
+
+	Usurped int // messages of ARP by somebody else who has the router's address
+	Rivals  int // and by a second MAC address for the gateway's
 }
 
 // RouterMAC is the hardware address of a Router.
@@ -78,11 +81,17 @@ func (r *Router) Receive() (list []Datagram, err error) {
 
 // learn notes where the gateway is, and tells it where the router is.
 func (r *Router) learn(message []byte) error {
-	sender := netip.AddrFrom4([4]byte(message[14:]))
+	sender, from := netip.AddrFrom4([4]byte(message[14:])), net.HardwareAddr(bytes.Clone(message[8:14]))
+	if sender == r.Address && !bytes.Equal(from, RouterMAC) {
+		r.Usurped++
+	}
 	if sender != r.Gateway {
 		return nil
 	}
-	r.GatewayMAC = bytes.Clone(message[8:14])
+	if r.GatewayMAC != nil && !bytes.Equal(r.GatewayMAC, from) {
+		r.Rivals++
+	}
+	r.GatewayMAC = from
 	if binary.BigEndian.Uint16(message[6:]) != arpRequest || netip.AddrFrom4([4]byte(message[24:])) != r.Address {
 		return nil
 	}

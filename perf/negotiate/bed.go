@@ -27,7 +27,8 @@ type series struct {
 	pfs        string
 	auth       string
 	quickModes int
-	callers    int // peers of the gateway
+	peers      int // of the gateway
+	site       site
 
 	psk       string
 	authority *ikebench.Authority // nil: preshared keys
@@ -42,9 +43,9 @@ const (
 
 func (s *series) espProposal() string {
 	if s.pfs == PFSSession {
-		return childProposal + childGroup
+		return s.site.espPFS
 	}
-	return childProposal
+	return s.site.esp
 }
 
 var gatewayLAN = netip.MustParsePrefix("10.1.0.0/24")
@@ -55,12 +56,13 @@ var (
 	routerAddress  = netip.MustParseAddr("192.0.2.2")
 )
 
-// bed is a gateway on a CPU of its own, and the link to it.
+// bed is a gateway on a CPU of its own, or one that is there already, and the link to it.
 type bed struct {
 	*lab.Lab
 	gateway *lab.Namespace
 	process *lab.Process
 	wire    *lab.Router
+	target  *Target // in place of gateway and process
 }
 
 // startLimit is how long a gateway of thousands of peers may take to start, on a busy machine.
@@ -130,6 +132,14 @@ func (b *bed) start(ctx context.Context, binary string, s series, cpu int) (err 
 	return b.wire.Find(ctx, startLimit)
 }
 
+// alive is an error when the gateway that was started here has ended.
+func (b *bed) alive() error {
+	if b.target != nil {
+		return nil
+	}
+	return b.process.Alive()
+}
+
 func (b *bed) socket() string { return filepath.Join(b.Dir, "gateway.sock") }
 
 // configuration is that of the gateway: a peer, and a rule that needs it, for each caller. What is not here is as shipped: limits and log, too. The worker and
@@ -178,13 +188,13 @@ type configuredPeer struct {
 
 // configure writes the gateway's files.
 func (b *bed) configure(s series, cpu int) error {
-	values := configurationValues{CPU: cpu, Callers: max(s.callers, 16), Version: s.version.String(), Address: gatewayAddress, Router: routerAddress, LAN: gatewayLAN,
+	values := configurationValues{CPU: cpu, Callers: max(s.peers, 16), Version: s.version.String(), Address: gatewayAddress, Router: routerAddress, LAN: gatewayLAN,
 		LANAddress: netip.PrefixFrom(gatewayLAN.Addr().Next(), gatewayLAN.Bits()), Link: wanLink, State: filepath.Join(b.Dir, "state"), Socket: b.socket(),
 		Metrics: metricsAddress, IKEProposal: ikeProposal, ESPProposal: s.espProposal()}
-	for i := range s.callers {
-		values.Peers = append(values.Peers, configuredPeer{callerName(i), callerAddress(i), hostAddress(i)})
+	for i := range s.peers {
+		values.Peers = append(values.Peers, configuredPeer{callerName(i), s.site.callerAddress(i), s.site.hostAddress(i)})
 	}
-	pairs := s.callers * s.quickModes // a replaced one stays for a while
+	pairs := s.peers * s.quickModes // a replaced one stays for a while
 	const least, pairBytes, fixedMB = 1024, 24 << 10, 256
 	for values.SAs = least; values.SAs < 2*pairs; {
 		values.SAs *= 2
@@ -227,10 +237,21 @@ func (s *series) certificates(values *configurationValues, files map[string]stri
 	return nil
 }
 
-// spent is the CPU time that the gateway has had: fields 14 and 15 of proc(5)'s stat, in ticks of 10 ms.
+// spent is the CPU time that the gateway has had.
 func (b *bed) spent() (time.Duration, error) {
+	switch {
+	case b.target == nil:
+		return CPUTime(b.process.PID())
+	case b.target.Spent == nil:
+		return 0, nil
+	}
+	return b.target.Spent()
+}
+
+// CPUTime is what a process has had of it: fields 14 and 15 of proc(5)'s stat, in ticks of 10 ms.
+func CPUTime(pid int) (time.Duration, error) {
 	const tick, first = 10 * time.Millisecond, 11 // of the fields behind the name, which may have blanks
-	name := fmt.Sprintf("/proc/%d/stat", b.process.PID())
+	name := fmt.Sprintf("/proc/%d/stat", pid)
 	text, err := os.ReadFile(name)
 	if err != nil {
 		return 0, fmt.Errorf("negotiate: %w", err)

@@ -11,9 +11,7 @@ import (
 	"sallyport/crypto"
 	"sallyport/ike"
 	"sallyport/ike/ikev1"
-	"sallyport/perf/ikebench"
 	"sallyport/perf/lab"
-	"sallyport/policy"
 )
 
 // engine is one of IKEv1 or IKEv2.
@@ -24,17 +22,20 @@ type engine interface {
 // callers are the peers of the gateway, all in one engine. Each calls once: it makes an IKE SA and as many pairs of Child SAs as wanted, each in place of
 // the one before, and lets them be.
 type callers struct {
-	engine     engine
-	wire       *lab.Router
-	authority  *ikebench.Authority // nil: preshared keys
-	quickModes int
-	list       []*caller
-	byName     map[string]*caller
-	spi        uint32
-	armed      time.Time // the engine's next tick; zero: none
-	called     int       // of list
-	round      *round    // under way
-	failed     error     // of the wire
+	engine engine
+	wire   *lab.Router
+	series
+	list     []*caller
+	byName   map[string]*caller
+	spi      uint32
+	armed    time.Time  // the engine's next tick; zero: none
+	called   int        // of list
+	tunnels  int        // that rounds before have made
+	left     int        // IKE SAs that are gone again
+	heard    int        // datagrams of the gateway's
+	stranger netip.Addr // who has answered in its place; not valid: nobody
+	round    *round     // under way
+	failed   error      // of the wire
 }
 
 // caller is one peer.
@@ -43,24 +44,16 @@ type caller struct {
 	quickModes int
 	began      time.Time // not zero and not over: it is under way
 	over       bool
-}
-
-// callerAddress is where a peer is, and hostAddress the one host behind it, by the peer's number.
-func callerAddress(number int) netip.Addr { return numbered(64, number) }
-func hostAddress(number int) netip.Addr   { return numbered(128, number) }
-
-func numbered(network byte, number int) netip.Addr {
-	number++ // no address ends the network
-	return netip.AddrFrom4([4]byte{10, network + byte(number>>16), byte(number >> 8), byte(number)})
+	connected  bool // it has an IKE SA
 }
 
 func callerName(number int) string { return fmt.Sprintf("peer-%d", number) }
 
 // newCallers makes those that a series needs, to call by the wire.
 func newCallers(ctx context.Context, s series, w *lab.Router) (*callers, error) {
-	c := &callers{wire: w, authority: s.authority, quickModes: s.quickModes, byName: map[string]*caller{}, spi: 0x1000}
+	c := &callers{wire: w, series: s, byName: map[string]*caller{}, spi: 0x1000}
 	var peers []ike.Peer
-	for i := range s.callers {
+	for i := range s.peers {
 		p, err := s.peer(i)
 		if err = errors.Join(err, ctx.Err()); err != nil { // thousands of certificates take a while
 			return nil, err
@@ -86,7 +79,7 @@ func newCallers(ctx context.Context, s series, w *lab.Router) (*callers, error) 
 
 // peer is one of them as the engine knows it.
 func (s *series) peer(number int) (ike.Peer, error) {
-	p := ike.Peer{Name: callerName(number), Version: s.version, Local: callerAddress(number), Remote: gatewayAddress, PSK: crypto.NewSecret([]byte(s.psk)),
+	p := ike.Peer{Name: callerName(number), Version: s.version, Local: s.site.callerAddress(number), Remote: s.site.gateway, RemoteID: s.site.id, PSK: crypto.NewSecret([]byte(s.psk)),
 		DPDDelay: -1, MasterPFS: s.pfs == PFSMaster}
 	if s.authority != nil {
 		var err error
@@ -95,7 +88,7 @@ func (s *series) peer(number int) (ike.Peer, error) {
 		}
 		p.LocalAuth, p.RemoteAuth, p.Authorities, p.PSK = ike.AuthSignature, ike.AuthSignature, s.authority.KeyIDs(), crypto.Secret{}
 	}
-	own, err := crypto.ParseIKEProposal(ikeProposal)
+	own, err := crypto.ParseIKEProposal(s.site.ike)
 	if err != nil {
 		return p, err
 	}
@@ -104,8 +97,7 @@ func (s *series) peer(number int) (ike.Peer, error) {
 		return p, err
 	}
 	p.IKEProposals = []crypto.IKEProposal{own}
-	p.Children = []ike.Child{{Name: p.Name, Start: ike.StartOnDemand, IdleTimeout: -1, Proposals: []crypto.Proposal{child}, Selectors: []policy.Selector{{
-		Local: policy.HostRange(hostAddress(number)), Remote: policy.RangeOf(gatewayLAN), LocalPort: policy.AnyPort, RemotePort: policy.AnyPort}}}}
+	p.Children = []ike.Child{{Name: p.Name, Start: ike.StartOnDemand, IdleTimeout: -1, Proposals: []crypto.Proposal{child}, Selectors: s.site.selectors(number)}}
 	return p, nil
 }
 
@@ -120,22 +112,11 @@ func (c *callers) run(ctx context.Context, r *round) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		datagrams, err := c.wire.Receive()
+		received, err := c.turn()
 		if err != nil {
 			return err
 		}
-		for _, d := range datagrams {
-			c.step(ike.Datagram{Local: d.To, Remote: d.From, Payload: d.Payload})
-		}
-		began := c.call(r)
-		if !c.armed.IsZero() && !time.Now().Before(c.armed) {
-			c.armed = time.Time{}
-			c.step(ike.Tick{})
-		}
-		if c.failed != nil {
-			return c.failed
-		}
-		if len(datagrams) == 0 && began == 0 {
+		if began := c.call(r); c.failed == nil && received == 0 && began == 0 {
 			if err := c.wire.Wait(r.pause(time.Now(), c.armed)); err != nil {
 				return err
 			}
@@ -143,6 +124,30 @@ func (c *callers) run(ctx context.Context, r *round) error {
 		c.giveUp(time.Now())
 	}
 	return r.wrong
+}
+
+// turn takes what has come, and does what is due.
+func (c *callers) turn() (received int, err error) {
+	datagrams, err := c.wire.Receive()
+	if err != nil {
+		return 0, err
+	}
+	for _, d := range datagrams {
+		if !c.site.peers.Contains(d.To.Addr()) {
+			continue
+		}
+		if d.From.Addr() != c.site.gateway {
+			c.stranger = d.From.Addr()
+		} else {
+			c.heard++
+		}
+		c.step(ike.Datagram{Local: d.To, Remote: d.From, Payload: d.Payload})
+	}
+	if !c.armed.IsZero() && !time.Now().Before(c.armed) {
+		c.armed = time.Time{}
+		c.step(ike.Tick{})
+	}
+	return len(datagrams), c.failed
 }
 
 // callsAtOnce is how many are begun before what has come is looked at.
@@ -189,6 +194,11 @@ func (c *callers) step(event ike.Event) {
 // take counts what a fact says, and goes on with the peer's next quick mode.
 func (c *callers) take(f ike.Fact) ike.Event {
 	from, now := c.byName[f.Peer], time.Now()
+	if from != nil && f.Kind == ike.IKEEstablished {
+		from.connected = true
+	} else if f.Kind == ike.IKEDeleted {
+		c.left++
+	}
 	if from == nil || from.over || from.began.IsZero() {
 		return nil // what comes of SAs that are counted
 	}
@@ -211,16 +221,19 @@ func (c *callers) take(f ike.Fact) ike.Event {
 	return nil
 }
 
+// noEnd is why a call fails of which nothing is heard any longer.
+const noEnd = "no end in sight"
+
 // giveUp ends a round in which nothing happens any longer.
 func (c *callers) giveUp(now time.Time) {
-	if now.Sub(c.round.last) < silence {
+	if now.Sub(c.round.last) < c.round.silence {
 		return
 	}
 	c.round.end(now)
 	for _, from := range c.list[c.round.from:c.called] {
 		if !from.over {
 			from.over = true
-			c.round.failed("no end in sight")
+			c.round.failed(noEnd)
 		}
 	}
 }

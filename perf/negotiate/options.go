@@ -39,10 +39,17 @@ type Options struct {
 	Time        time.Duration // of each interval but 0 ms; 0 is 4 s
 	Peers       int           // that connect at 0 ms; 0 is 4000
 	Outstanding int           // most of them at once; 0 is 1500
+	Repeat      int           // how often each interval is measured; 0 is 1
+	Target      *Target       // a gateway that is there already; nil: one of ours is started
 	JSON        string        // file for the rows as a JSON array, or empty
+	Report      string        // file for a report of the lab, or empty
+	HTML        string        // file for it as a page, or empty
+	Command     []string      // as it was given, for the report
 	Binary      string        // the sallyport program; this one when empty
 	Out         io.Writer     // for the table; nil is standard output
 	Progress    io.Writer     // for what is under way; nil is nowhere
+
+	askLimit time.Duration // after which a target that does not answer counts as down; 0: askLimit
 }
 
 // Defaults, and what there can be.
@@ -55,6 +62,8 @@ const (
 	maxPeers           = 20_000
 	maxInterval        = 60_000
 	maxTime            = 10 * time.Minute
+	maxRepeat          = 100
+	askLimit           = 30 * time.Second
 )
 
 func (o Options) withDefaults() (Options, error) {
@@ -79,6 +88,12 @@ func (o Options) withDefaults() (Options, error) {
 	o.Time = cmp.Or(o.Time, defaultTime)
 	o.Peers = cmp.Or(o.Peers, defaultPeers)
 	o.Outstanding = cmp.Or(o.Outstanding, defaultOutstanding)
+	o.Repeat = cmp.Or(o.Repeat, 1)
+	o.askLimit = cmp.Or(o.askLimit, askLimit)
+	if o.Target != nil {
+		own := *o.Target // what is read of files stays here
+		o.Target = &own
+	}
 	if o.Out == nil {
 		o.Out = os.Stdout
 	}
@@ -120,7 +135,8 @@ func (o *Options) validate() error {
 	for _, number := range []struct {
 		what              string
 		given, least, max int
-	}{{"quick modes of each connection", o.QuickModes, 1, maxQuickModes}, {"peers", o.Peers, 1, maxPeers}, {"connections at once", o.Outstanding, 1, maxPeers}} {
+	}{{"quick modes of each connection", o.QuickModes, 1, maxQuickModes}, {"peers", o.Peers, 1, maxPeers}, {"connections at once", o.Outstanding, 1, maxPeers},
+		{"measurements of each interval", o.Repeat, 1, maxRepeat}} {
 		if number.given < number.least || number.given > number.max {
 			wrong("%d %s: want %d to %d", number.given, number.what, number.least, number.max)
 		}
@@ -131,6 +147,9 @@ func (o *Options) validate() error {
 	if n := o.crowd(); n > maxPeers && len(errs) == 0 {
 		wrong("%d peers would be needed, each for one connection: want at most %d: less time, fewer intervals or --peers", n, maxPeers)
 	}
+	if o.Target != nil {
+		errs = append(errs, o.Target.validate(o.crowd(), o.Auth))
+	}
 	return errors.Join(errs...)
 }
 
@@ -138,8 +157,15 @@ func (o *Options) validate() error {
 // never has to turn one away.
 const unhurried = 32
 
-// rounds are the measurements of one gateway: a row for each interval, and for that of 0 ms what it is compared with.
+// rounds are the measurements of one gateway: a row for each interval, and for that of 0 ms what it is compared with, all as often as wished.
 func (o *Options) rounds() (list []plan) {
+	for range max(o.Repeat, 1) {
+		list = append(list, o.sweep()...)
+	}
+	return list
+}
+
+func (o *Options) sweep() (list []plan) {
 	for _, ms := range o.Intervals {
 		if ms > 0 {
 			interval := time.Duration(ms) * time.Millisecond
@@ -151,8 +177,11 @@ func (o *Options) rounds() (list []plan) {
 	return list
 }
 
-// crowd is how many peers they take together.
+// crowd is how many peers they take together; a target has one more that goes before them.
 func (o *Options) crowd() (n int) {
+	if o.Target != nil {
+		n++
+	}
 	for _, p := range o.rounds() {
 		n += p.callers
 	}

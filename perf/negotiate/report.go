@@ -12,8 +12,17 @@ negotiated: IKE by %s, ESP by %s; packets go by a link of the kernel (veth) and 
 counting rule: on the gateway alone; a main mode (MM; IKEv2: IKE_SA_INIT and IKE_AUTH) makes 1 SA, a quick mode (QM; a Child SA) 2, one for each direction:
 %s. Rates are of the time in which connections begin
 at 0 ms as many at once as possible, at most %d%s; the same with %d at once, of which none has to be turned away, is what it could do
-                               time between                                                                             set-up, ms              turned away,  CPU, %%
-ike  authentication  PFS       initiations   initiated completed  failed     MM/s     QM/s     SAs/s   median       99 %%  repeated      gateway  gateway  peers
+%s`
+
+const targetHeading = `%s, a gateway that is there already, and its %d peers of %s behind %s on %s, each with an address of its own and %s
+negotiated: IKE by %s, ESP by %s
+counting rule: as the peers have it; a main mode (MM; IKEv2: IKE_SA_INIT and IKE_AUTH) makes 1 SA, a quick mode (QM; a Child SA) 2, one for each direction:
+%s. Rates are of the time in which connections begin
+at 0 ms as many at once as possible, at most %d; the same with %d at once is what 0 ms is compared with
+%s`
+
+const columns = `                               time between                                                                             set-up, ms              turned away,  CPU, %
+ike  authentication  PFS       initiations   initiated completed  failed     MM/s     QM/s     SAs/s   median       99 %  repeated      gateway  gateway  peers
 `
 
 // What a gateway takes at a time by its defaults: half-open IKE SAs (ike.Limits), and messages of IKE that wait.
@@ -39,7 +48,12 @@ func (o *Options) printHeading(cpu, others int) {
 	if min(o.Outstanding, o.Peers) > halfOpen {
 		why = fmt.Sprintf(", which is more than the gateway lets be half-open (%d) or wait for it (%d), so that it has to shed load", halfOpen, queued)
 	}
-	fmt.Fprintf(o.Out, heading, cpu, o.crowd(), where, times, ikeProposal, childProposal, rule, o.Outstanding, why, unhurried)
+	if o.Target != nil {
+		site := o.Target.site()
+		fmt.Fprintf(o.Out, targetHeading, site.gateway, o.crowd(), site.peers, o.Target.Source, o.Target.Interface, times, site.ike, site.esp, rule, o.Outstanding, unhurried, columns)
+		return
+	}
+	fmt.Fprintf(o.Out, heading, cpu, o.crowd(), where, times, ikeProposal, childProposal, rule, o.Outstanding, why, unhurried, columns)
 }
 
 func (o *Options) printRow(r *Row) {
@@ -48,8 +62,15 @@ func (o *Options) printRow(r *Row) {
 		interval = fmt.Sprintf("%d at once", r.Outstanding)
 	}
 	turnedAway := counts{shed: r.Shed}.turnedAway()
-	fmt.Fprintf(o.Out, "%-4s %-15s %-9s %-12s %10d %9d %7d %8.1f %8.1f %9.1f %8.1f %10.1f %9d %12.0f %8.0f %6.0f\n", r.Version, r.Authentication, r.PFS, interval,
-		r.Initiated, r.Completed, r.Failed, r.MMRate, r.QMRate, r.SARate, r.SetUpMedian, r.SetUp99, r.Repeated, turnedAway, r.GatewayCPU, r.PeersCPU)
+	inside := [2]string{fmt.Sprintf("%.0f", turnedAway), fmt.Sprintf("%.0f", r.GatewayCPU)} // what only the gateway knows
+	if r.Target != "" {
+		inside[0] = "-"
+		if r.GatewayCPU == 0 {
+			inside[1] = "-"
+		}
+	}
+	fmt.Fprintf(o.Out, "%-4s %-15s %-9s %-12s %10d %9d %7d %8.1f %8.1f %9.1f %8.1f %10.1f %9d %12s %8s %6.0f\n", r.Version, r.Authentication, r.PFS, interval,
+		r.Initiated, r.Completed, r.Failed, r.MMRate, r.QMRate, r.SARate, r.SetUpMedian, r.SetUp99, r.Repeated, inside[0], inside[1], r.PeersCPU)
 	for _, why := range slices.Sorted(maps.Keys(r.Failures)) {
 		fmt.Fprintf(o.Out, "     %d failed: %s\n", r.Failures[why], why)
 	}

@@ -19,9 +19,12 @@ type plan struct {
 // round is one measurement: a window in which calls begin and SAs are counted, and then the wait for those calls that are still under way.
 type round struct {
 	plan
-	from  int                           // number of the first caller
-	spent func() (time.Duration, error) // CPU time of the gateway
+	from    int                           // number of the first caller
+	silence time.Duration                 // nothing may happen for so long before the calls that are still under way count as failed
+	limit   time.Duration                 // of the window; 0: none
+	spent   func() (time.Duration, error) // CPU time of the gateway
 
+	first        time.Time // when it began, before the window
 	began, ended time.Time // the window; not ended: calls begin
 	full         bool      // there have been as many at once as may be
 	last         time.Time // something happened
@@ -30,12 +33,16 @@ type round struct {
 	mainModes, quickModes                  int // within the window
 	allMainModes, allQuickModes            int // and after it
 	setUps                                 []time.Duration
+	ends                                   []time.Time    // of calls that were completed within the window
 	gateway, own                           time.Duration  // CPU time within the window, of the gateway and of this process
 	failures                               map[string]int // by what failed
 	wrong                                  error
 }
 
 func (r *round) begin(now time.Time) {
+	if r.first.IsZero() {
+		r.first = now
+	}
 	r.began, r.last = now, now
 	r.account(-1)
 }
@@ -58,6 +65,9 @@ func (r *round) open() int { return r.Initiated - r.Completed - r.Failed }
 func (r *round) due(now time.Time) bool {
 	switch {
 	case !r.ended.IsZero():
+		return false
+	case r.limit > 0 && now.Sub(r.first) >= r.limit:
+		r.end(now)
 		return false
 	case r.interval > 0 && r.Initiated == r.callers:
 		if end := r.began.Add(time.Duration(r.callers) * r.interval); !now.Before(end) {
@@ -88,7 +98,7 @@ func (r *round) initiated(now time.Time) {
 	r.last = now
 	if r.steady() && !r.full && r.open() == r.bound {
 		r.full = true
-		r.gateway, r.own, r.mainModes, r.quickModes = 0, 0, 0, 0
+		r.gateway, r.own, r.mainModes, r.quickModes, r.ends = 0, 0, 0, 0, nil
 		r.begin(now)
 	}
 }
@@ -112,6 +122,9 @@ func (r *round) quickMode(now time.Time) {
 
 func (r *round) completed(now, began time.Time) {
 	r.Completed++
+	if r.counts(now) {
+		r.ends = append(r.ends, now)
+	}
 	r.setUps = append(r.setUps, now.Sub(began))
 }
 
@@ -126,7 +139,7 @@ func (r *round) failed(why string) {
 // over reports whether all calls have come to an end.
 func (r *round) over() bool { return !r.ended.IsZero() && r.open() == 0 }
 
-// silence is how long nothing may happen before the calls that are still under way count as failed. The engine gives up before.
+// silence is how long nothing may happen with a gateway of our own. The engine gives up before.
 const silence = 2 * time.Minute
 
 // end ends the window, unless that has been.

@@ -28,6 +28,8 @@ type Row struct {
 	QuickModes     int    `json:"quick_modes_per_connection"`
 	Interval       int    `json:"interval_ms"`
 	Outstanding    int    `json:"outstanding_most"` // at 0 ms; otherwise 0, and as many as there are
+	Run            int    `json:"run"`              // of those that were asked for, from 1
+	Target         string `json:"target,omitempty"` // that is there already, of which nothing is known but what it answers
 	Reference      bool   `json:"reference"`        // not of the sweep: what 0 ms is compared with
 
 	Seconds   float64 `json:"seconds"` // of the window in which connections begin; rates are of it
@@ -52,6 +54,10 @@ type Row struct {
 	PeersQM   int `json:"peers_quick_modes"`
 
 	Machine report.Machine `json:"machine"` // the gateway's CPU counts as the one that is measured
+
+	from    time.Time   // when the window began
+	ends    []time.Time // of connections that were completed within it
+	tunnels int         // that were there before
 }
 
 // Verdict says of a series whether overload is shed (S-117).
@@ -90,11 +96,12 @@ const shedTarget = 0.9
 
 // Run measures and prints, and cleans up after itself, also when ctx ends.
 func Run(ctx context.Context, o Options) error {
+	began := time.Now()
 	o, err := o.withDefaults()
 	if err != nil {
 		return err
 	}
-	if err := lab.WriteRows[any](o.JSON, nil); err != nil { // before minutes have passed
+	if err := errors.Join(lab.WriteRows[any](o.JSON, nil), o.begins()); err != nil { // before minutes have passed
 		return err
 	}
 	cpus, err := splitCPUs()
@@ -105,28 +112,54 @@ func Run(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
+	all, err := o.all(ctx, cpus.gateway, cpus.others, machine)
+	interrupted := ctx.Err() != nil
+	if interrupted { // what else went wrong comes of that
+		err = errInterrupted
+	}
+	return errors.Join(err, lab.WriteRows(o.JSON, all), o.writeReport(machine, began, all, err))
+}
+
+// all measures each series. A target that does not negotiate by one of them may do so by the next.
+func (o *Options) all(ctx context.Context, cpu, others int, machine report.Machine) (all []any, err error) {
 	list, err := o.series()
 	if err != nil {
-		return err
+		return nil, err
 	}
-	o.printHeading(cpus.gateway, cpus.others)
-	var all []any
-	for i, s := range list {
-		fmt.Fprintf(o.Progress, "gateway %d of %d: IKE%s, %s, %s PFS; about %v each\n", i+1, len(list), s.version, s.auth, s.pfs, o.length())
-		rows, err := o.measure(ctx, s, machine)
-		all = append(all, rows...)
-		if ctx.Err() != nil { // what else went wrong comes of that
-			err = errInterrupted
+	var there *bed
+	if o.Target != nil {
+		if there, err = o.reach(ctx); err != nil {
+			return nil, err
 		}
-		if err != nil {
-			return errors.Join(err, lab.WriteRows(o.JSON, all))
+		defer func() { err = errors.Join(err, there.close()) }()
+	}
+	o.printHeading(cpu, others)
+	var blamed []error
+	for i, s := range list {
+		fmt.Fprintf(o.Progress, "%s %d of %d: IKE%s, %s, %s PFS; about %v each\n", o.subject(), i+1, len(list), s.version, s.auth, s.pfs, o.length())
+		rows, err := o.measure(ctx, there, s, machine)
+		all = append(all, rows...)
+		switch {
+		case err != nil && o.Target != nil && ctx.Err() == nil:
+			fmt.Fprintf(o.Out, "%-4s %-15s %-9s %v\n", s.version, s.auth, s.pfs, err)
+			blamed = append(blamed, err)
+		case err != nil:
+			return all, err
 		}
 		if c, ok := cost(all, s); ok {
 			o.printCost(&c)
 			all = append(all, c)
 		}
 	}
-	return lab.WriteRows(o.JSON, all)
+	return all, errors.Join(blamed...)
+}
+
+// subject is what is measured.
+func (o *Options) subject() string {
+	if o.Target != nil {
+		return "series"
+	}
+	return "gateway"
 }
 
 // errInterrupted is for whoever ended it, and knows why.
@@ -154,9 +187,13 @@ func (o *Options) series() (list []series, err error) {
 	for _, version := range o.Versions {
 		for _, auth := range o.Auth {
 			for _, pfs := range o.PFS {
-				s := series{version: versions[version], pfs: pfs, auth: auth, quickModes: o.QuickModes, callers: o.crowd(), psk: rand.Text() + rand.Text()}
+				s := series{version: versions[version], pfs: pfs, auth: auth, quickModes: o.QuickModes, peers: o.crowd(), site: ours, psk: rand.Text() + rand.Text()}
+				authority := ikebench.NewAuthority
+				if o.Target != nil {
+					s.site, s.psk, authority = o.Target.site(), o.Target.psk, o.Target.authority
+				}
 				if kind, certified := keys[auth]; certified {
-					if s.authority, err = ikebench.NewAuthority(kind); err != nil {
+					if s.authority, err = authority(kind); err != nil {
 						return nil, err
 					}
 				}
@@ -172,28 +209,37 @@ func (o *Options) length() time.Duration {
 	return (10*time.Second + time.Duration(len(o.rounds()))*o.Time).Round(time.Second)
 }
 
-// measure starts a gateway and goes through the rounds with it.
-func (o *Options) measure(ctx context.Context, s series, machine report.Machine) (all []any, err error) {
-	began := time.Now()
-	b, err := newBed(ctx, o.Binary, s, machine.Core)
-	if err != nil {
-		return nil, err
+// measure starts a gateway, unless one is there, and goes through the rounds with it.
+func (o *Options) measure(ctx context.Context, there *bed, s series, machine report.Machine) (all []any, err error) {
+	began, b := time.Now(), there
+	if b == nil {
+		if b, err = newBed(ctx, o.Binary, s, machine.Core); err != nil {
+			return nil, err
+		}
+		defer func() { err = errors.Join(err, b.close()) }()
+		fmt.Fprintf(o.Progress, "it is up after %.0f s\n", time.Since(began).Seconds())
 	}
-	fmt.Fprintf(o.Progress, "it is up after %.0f s\n", time.Since(began).Seconds())
-	defer func() { err = errors.Join(err, b.Close()) }()
 	c, err := newCallers(ctx, s, b.wire)
 	if err != nil {
 		return nil, err
 	}
+	if o.Target != nil {
+		if err := c.begin(ctx, o); err != nil {
+			return nil, err
+		}
+		defer func() { err = errors.Join(err, c.leave(ctx)) }()
+	}
 	var rows []Row
-	for _, p := range o.rounds() {
-		row, err := b.row(ctx, s, c, p)
+	for i, p := range o.rounds() {
+		row, err := o.row(ctx, b, c, p)
+		if row.Initiated > 0 {
+			row.Run, row.Machine = 1+i/len(o.sweep()), machine
+			o.printRow(&row)
+			rows, all = append(rows, row), append(all, row)
+		}
 		if err != nil {
 			return all, err
 		}
-		row.Machine = machine
-		o.printRow(&row)
-		rows, all = append(rows, row), append(all, row)
 	}
 	if v, ok := verdict(rows); ok {
 		o.printVerdict(&v)
@@ -203,7 +249,8 @@ func (o *Options) measure(ctx context.Context, s series, machine report.Machine)
 }
 
 // row measures one round.
-func (b *bed) row(ctx context.Context, s series, c *callers, p plan) (Row, error) {
+func (o *Options) row(ctx context.Context, b *bed, c *callers, p plan) (Row, error) {
+	s := c.series
 	row := Row{Table: tableRows, Version: s.version.String(), Authentication: s.auth, PFS: s.pfs, QuickModes: s.quickModes, Interval: int(p.interval.Milliseconds()),
 		Reference: p.reference}
 	if p.interval == 0 {
@@ -213,11 +260,16 @@ func (b *bed) row(ctx context.Context, s series, c *callers, p plan) (Row, error
 	if err != nil {
 		return row, err
 	}
-	r := &round{plan: p, spent: b.spent}
-	if err := c.run(ctx, r); err != nil {
-		return row, errors.Join(err, b.process.Alive())
+	r := &round{plan: p, spent: b.spent, silence: silence}
+	if o.Target != nil {
+		r.silence, r.limit, row.Target = o.askLimit, max(p.length(), windowLimit), s.site.gateway.String()
 	}
-	if err := b.process.Alive(); err != nil {
+	row.tunnels = c.tunnels
+	if err := c.run(ctx, r); err != nil {
+		return row, errors.Join(err, b.alive())
+	}
+	c.tunnels += r.Completed
+	if err := b.alive(); err != nil {
 		return row, err
 	}
 	counted, err := b.countUntil(ctx, before, r)
@@ -230,8 +282,18 @@ func (b *bed) row(ctx context.Context, s series, c *callers, p plan) (Row, error
 	row.SetUpMedian, row.SetUp99, row.Shed = r.setUp(0.5), r.setUp(0.99), counted.shed
 	row.GatewayMM, row.GatewayQM, row.PeersMM, row.PeersQM = int(counted.mainModes), int(counted.quickModes), r.allMainModes, r.allQuickModes
 	row.GatewayCPU, row.PeersCPU = 100*r.gateway.Seconds()/row.Seconds, 100*r.own.Seconds()/row.Seconds
+	row.from, row.ends = r.began, r.ends
+	if o.Target != nil && r.Completed == 0 {
+		return row, c.blame(r)
+	}
 	return row, nil
 }
+
+// windowLimit is how long calls begin at a target at the most, unless more was asked for: one that is slow does not take hours.
+const windowLimit = 2 * time.Minute
+
+// length is how long the calls of a slow round take to begin.
+func (p plan) length() time.Duration { return time.Duration(p.callers+1) * p.interval }
 
 // verdict compares 0 ms with the best of all.
 func verdict(rows []Row) (Verdict, bool) {
@@ -239,10 +301,18 @@ func verdict(rows []Row) (Verdict, bool) {
 	if hurried < 0 {
 		return Verdict{}, false
 	}
+	rates := map[plan][]float64{} // of each interval, as often as it was measured
+	of := func(r *Row) plan {
+		return plan{interval: time.Duration(r.Interval), reference: r.Reference}
+	}
+	for i := range rows {
+		rates[of(&rows[i])] = append(rates[of(&rows[i])], rows[i].SARate)
+	}
+	median := func(samples []float64) float64 { return report.Figure{Samples: samples}.Median() }
 	r := rows[hurried]
-	v := Verdict{Table: tableVerdict, Version: r.Version, Authentication: r.Authentication, PFS: r.PFS, Rate: r.SARate, Target: shedTarget}
-	for _, row := range rows {
-		v.Best = max(v.Best, row.SARate)
+	v := Verdict{Table: tableVerdict, Version: r.Version, Authentication: r.Authentication, PFS: r.PFS, Rate: median(rates[of(&r)]), Target: shedTarget}
+	for _, samples := range rates {
+		v.Best = max(v.Best, median(samples))
 	}
 	if v.Best > 0 {
 		v.Share = v.Rate / v.Best

@@ -55,8 +55,13 @@ func (g *Guest) seen(dir, file string) string { return filepath.Join(guestDir, d
 
 // writeFiles writes files into a folder of the guest's, by names that may have folders in them.
 func (g *Guest) writeFiles(dir string, files map[string][]byte) error {
+	return writeFiles(filepath.Join(g.HostDir, dir), files)
+}
+
+// writeFiles does so into a folder of the host's.
+func writeFiles(dir string, files map[string][]byte) error {
 	for name, content := range files {
-		path := filepath.Join(g.HostDir, dir, name)
+		path := filepath.Join(dir, name)
 		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 			return fmt.Errorf("peers: %w", err)
 		}

@@ -2,9 +2,11 @@ package peers
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"sallyport/perf/lab"
@@ -41,7 +43,7 @@ const (
 // namespace's kernel never sees a key. Its packets are always ESP in UDP.
 func StartStrongSwan(ctx context.Context, l *lab.Lab, in *lab.Namespace, name string, t Tunnel) (*StrongSwan, error) {
 	dir := filepath.Join(l.Dir, name)
-	if err := writeStrongSwan(dir, dir, t, userlandESP); err != nil {
+	if err := errors.Join(writeStrongSwan(dir, dir, t, userlandESP), writeFiles(dir, t.Files)); err != nil {
 		return nil, err
 	}
 	// Run from copies: Debian's AppArmor profiles go by path and know no private sockets.
@@ -54,7 +56,7 @@ func StartStrongSwan(ctx context.Context, l *lab.Lab, in *lab.Namespace, name st
 		return nil, err
 	}
 	s := &StrongSwan{machine: in, tunnel: t, hostDir: dir, dir: dir, swanctl: swanctl}
-	s.Process, err = in.Start(lab.Command{Name: name + "-charon", Args: []string{charon}, Env: s.environment()})
+	s.Process, err = in.Start(lab.Command{Name: name + "-charon", Args: append(slices.Clone(t.Wrap), charon), Env: s.environment()})
 	if err != nil {
 		return nil, err
 	}

@@ -30,6 +30,7 @@ type Tunnel struct {
 	Children, Secrets                        string
 	Settings                                 string            // the same for the daemon's section of strongswan.conf
 	Files                                    map[string][]byte // certificates and keys by name in the daemon's folder: x509ca/ca.pem
+	Wrap                                     []string          // before the daemon's command line, of one in a namespace
 }
 
 // espKind says who does ESP for the daemon.
