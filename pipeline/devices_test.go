@@ -535,12 +535,14 @@ func sessionsFail(t *testing.T, whole bool) {
 	r.wantNoKeys(keys...)
 }
 
-// Several devices serve as one, by DPDK's scheduler.
+// Several devices serve as one, by DPDK's scheduler: also those whose work a worker could do itself, which says nothing of a scheduler.
 func TestScheduler(t *testing.T) {
-	for _, mode := range []string{"round-robin", "fail-over"} {
-		t.Run(mode, func(t *testing.T) {
+	for _, x := range []struct{ mode, one, other string }{
+		{"round-robin", "openssl", "openssl"}, {"fail-over", "openssl", "openssl"}, {"round-robin", "aesni_mb", "aesni_mb"}, {"round-robin", "openssl", "aesni_mb"},
+	} {
+		t.Run(fmt.Sprint(x), func(t *testing.T) {
 			n := lookasideNumber.Add(1)
-			name := fmt.Sprintf("crypto_scheduler_%d,worker=crypto_openssl_s%da,worker=crypto_openssl_s%db,mode=%s,ordering=enable", n, n, n, mode)
+			name := fmt.Sprintf("crypto_scheduler_%d,worker=crypto_%s_s%da,worker=crypto_%s_s%db,mode=%s,ordering=enable", n, x.one, n, x.other, n, x.mode)
 			r := newRig(t, rigOptions{crypto: openLookaside(t, name)})
 			far := r.outbound(r.child("site", "aes128gcm16", false))
 			near := r.inbound(r.child("site", "aes128-sha256", true))

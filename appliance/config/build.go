@@ -35,6 +35,8 @@ const (
 	maxAddresses = 8    // of a port
 	maxReplay    = 8192 // packets
 
+	maxSchedulerWorkers = 8 // DPDK's
+
 	maxSoft        = 1 << 16 // soft SAs
 	maxSoftQueue   = 1024    // packets: as many as may wait for all SAs together
 	maxInboundRate = 60_000  // negotiations a minute
@@ -141,34 +143,6 @@ func (b *builder) dataplane() {
 	b.cores()
 	b.offload()
 	b.cryptoDevices()
-}
-
-// cryptoDrivers are the drivers of virtual crypto devices in DPDK 22.11; a device is a driver's name and what tells it from others of its.
-var cryptoDrivers = []string{"crypto_aesni_gcm", "crypto_aesni_mb", "crypto_armv8", "crypto_caam_jr", "crypto_chacha20_poly1305", "crypto_dpaa2_sec", "crypto_dpaa_sec", "crypto_kasumi",
-	"crypto_mvsam", "crypto_null", "crypto_openssl", "crypto_scheduler", "crypto_snow3g", "crypto_uadk", "crypto_virtio_user", "crypto_zuc"}
-
-// cpuDrivers are those whose work a worker can do itself, without a queue.
-var cpuDrivers = []string{"crypto_aesni_gcm", "crypto_aesni_mb"}
-
-// cryptoDevices checks the names of crypto devices, and that one can do what dataplane.offload leaves to it.
-func (b *builder) cryptoDevices() {
-	raw := &b.raw.Dataplane
-	of := func(device string, drivers []string) bool {
-		return slices.ContainsFunc(drivers, func(driver string) bool { return strings.HasPrefix(device, driver) })
-	}
-	for i, device := range raw.CryptoDevices {
-		key := fmt.Sprintf("dataplane.crypto_devices[%d]", i)
-		switch {
-		case pciForm.MatchString(device):
-		case !cryptoForm.MatchString(device):
-			b.add(key, "expected a virtual device (crypto_aesni_gcm0) or a PCI address, found %q", device)
-		case !of(device, cryptoDrivers):
-			b.add(key, "expected a device of one of DPDK's drivers (%s), found %q", strings.Join(cryptoDrivers, ", "), device)
-		}
-	}
-	if len(raw.CryptoDevices) > 0 && len(raw.Offload) > 0 && !slices.Contains(raw.Offload, "lookaside") && !slices.ContainsFunc(raw.CryptoDevices, func(device string) bool { return of(device, cpuDrivers) }) {
-		b.warn("dataplane.offload leaves ESP to the CPU, and none of dataplane.crypto_devices has a part that runs there: no SA with encryption can be made; expected crypto_aesni_gcm0 and crypto_aesni_mb0 among them, no such key, or lookaside in dataplane.offload")
-	}
 }
 
 // offload checks where SAs may be worked on. A port leaves some packets of an SA undone, which somebody has to do.

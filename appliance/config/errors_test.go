@@ -236,3 +236,32 @@ func TestOffloadWithoutADeviceForIt(t *testing.T) {
 		}
 	}
 }
+
+// A list of crypto devices that DPDK would not start, or end by, is refused as a file.
+func TestCryptoDevicesTwiceAndSchedulers(t *testing.T) {
+	const scheduler = "crypto_scheduler0,"
+	for devices, want := range map[string]string{
+		`crypto_openssl0, crypto_openssl0`:                        "each device once, by itself or as one worker of a scheduler, found crypto_openssl0 twice",
+		`crypto_openssl0, "crypto_openssl0,a=b"`:                  "found crypto_openssl0 twice",
+		`"0000:3d:01.0", "0000:3d:01.0"`:                          "found 0000:3d:01.0 twice",
+		`"crypto_scheduler0"`:                                     "expected one of mode=round-robin, mode=packet-size-distr and mode=fail-over in a scheduler",
+		`"` + scheduler + `worker=crypto_openssl1"`:               "expected one of mode=round-robin,",
+		`"` + scheduler + `mode=round-robin"`:                     "expected 1 to 8 workers of a scheduler with mode=round-robin (worker=crypto_openssl1), found 0",
+		`"` + scheduler + `mode=nonsense,worker=crypto_openssl1"`: "expected one of mode=round-robin,",
+		`"` + scheduler + `mode=multi-core,corelist=1,worker=crypto_openssl1,worker=crypto_openssl2"`:                        "expected one of mode=round-robin,",
+		`"` + scheduler + `mode=fail-over,worker=crypto_openssl1"`:                                                           "expected 2 to 8 workers of a scheduler with mode=fail-over",
+		`"` + scheduler + `mode=round-robin,worker=crypto_openssl1,worker=crypto_openssl1"`:                                  "found crypto_openssl1 twice",
+		`"` + scheduler + `mode=round-robin,worker=crypto_openssl1", crypto_openssl1`:                                        "found crypto_openssl1 twice",
+		`"` + scheduler + `mode=round-robin,worker=crypto_scheduler1"`:                                                       `and no scheduler, found "crypto_scheduler1"`,
+		`"` + scheduler + `mode=round-robin,worker=openssl1"`:                                                                `expected virtual devices (crypto_openssl1) as workers of a scheduler, and no scheduler, found "openssl1"`,
+		`"` + scheduler + `mode=round-robin,worker=crypto_openssl1,ordering=maybe"`:                                          `expected ordering=enable or ordering=disable in a scheduler, found "maybe"`,
+		`"` + scheduler + `worker=crypto_openssl1,worker=crypto_openssl2,mode=round-robin,ordering=enable", crypto_openssl3`: "",
+		`"` + scheduler + `worker=crypto_openssl1,mode=round-robin"`:                                                         "",
+		`"` + scheduler + `worker=crypto_openssl1,worker=crypto_openssl2,mode=packet-size-distr"`:                            "",
+	} {
+		_, err := parseBase(t, strings.Replace(base, "{workers: [1]}", "{workers: [1], crypto_devices: ["+devices+"]}", 1))
+		if want == "" && err != nil || want != "" && !strings.Contains(fmt.Sprint(err), want) {
+			t.Errorf("%s: %v, expected %q", devices, err, want)
+		}
+	}
+}

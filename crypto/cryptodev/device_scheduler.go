@@ -17,6 +17,9 @@ import (
 // A device of the driver crypto_scheduler stands for several others, its members: crypto_scheduler0,worker=crypto_openssl1,worker=crypto_openssl2,mode=round-robin.
 // DPDK wants them to be there before it is. A session on it is one on each member too.
 
+// schedulerDriver says of its devices what is true of any member, cpu-crypto too, and has no function for that.
+const schedulerDriver = "crypto_scheduler"
+
 // openMembers creates the virtual devices that a scheduler's arguments name.
 func (d *device) openMembers(arguments string, options Options) error {
 	for argument := range strings.SplitSeq(arguments, ",") {

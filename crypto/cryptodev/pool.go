@@ -203,7 +203,7 @@ func openDevice(spec string, options Options) (*device, error) {
 		return nil, errors.Join(err, dev.remove())
 	}
 	dev.driver = C.GoString(about.driver)
-	dev.cpu, dev.chaining, dev.hardware = about.cpu != 0, about.chaining != 0, about.hardware != 0
+	dev.cpu, dev.chaining, dev.hardware = about.cpu != 0 && dev.driver != schedulerDriver, about.chaining != 0, about.hardware != 0
 	dev.size = max(uint32(about.session_size), dev.memberSize())
 	return dev, nil
 }
