@@ -8,6 +8,8 @@ import (
 
 	"sallyport/appliance/api"
 	"sallyport/appliance/config"
+	"sallyport/crypto"
+	"sallyport/crypto/cryptodev"
 )
 
 // offloadSites have two tunnels: by AES-GCM to the lower half of 10.2.0.0/24, by AES-CBC to the upper one. The wan port of the first has a NIC that
@@ -95,5 +97,29 @@ func TestPCIDevices(t *testing.T) {
 	}}
 	if got, want := g.pciDevices(), []string{"0000:3b:00.0", "0000:3b:00.1", "0000:3d:01.0"}; !slices.Equal(got, want) {
 		t.Errorf("found %v, want %v", got, want)
+	}
+}
+
+// A crypto device is shown with the plans that the order has use for, and one without any with the reason.
+func TestCryptoView(t *testing.T) {
+	suites := []crypto.Suite{{Encr: crypto.EncrAESGCM16, KeyBits: 128}}
+	for want, x := range map[string]struct {
+		device cryptodev.DeviceInfo
+		order  []string
+	}{
+		"up [cpu lookaside_crypto] ":                                       {cryptodev.DeviceInfo{CPU: true, Queued: true, Suites: suites}, nil},
+		"up [lookaside_crypto] ":                                           {cryptodev.DeviceInfo{CPU: true, Queued: true, Suites: suites}, []string{"lookaside"}},
+		"up [cpu] ":                                                        {cryptodev.DeviceInfo{Direct: true, Suites: suites}, []string{"inline", "cpu"}},
+		"none [] cpu is not in the order":                                  {cryptodev.DeviceInfo{Direct: true, Suites: suites}, []string{"lookaside"}},
+		"none [] lookaside is not in the order":                            {cryptodev.DeviceInfo{Suites: suites}, []string{"cpu"}},
+		"none [] has no algorithm of ESP":                                  {cryptodev.DeviceInfo{Queued: true}, nil},
+		"none [] dataplane.crypto_devices leaves no algorithm to it":       {cryptodev.DeviceInfo{Direct: true}, nil},
+		"none [] no such device":                                           {cryptodev.DeviceInfo{Missing: "no such device"}, nil},
+		"lost [lookaside_protocol lookaside_crypto] has stopped answering": {cryptodev.DeviceInfo{Whole: true, Queued: true, Suites: suites, Lost: true}, nil},
+	} {
+		d := cryptoView(&x.device, 0, x.order)
+		if got := fmt.Sprint(d.State, " ", d.Plans, " ", d.Why); got != want {
+			t.Errorf("found %q, want %q", got, want)
+		}
 	}
 }

@@ -148,27 +148,39 @@ func (g *Gateway) offloadDevices() []api.OffloadDevice {
 		list = append(list, d)
 	}
 	for _, device := range g.crypto.Describe() {
-		list = append(list, cryptoView(&device, has[device.Name]))
+		list = append(list, cryptoView(&device, has[device.Name], g.cfg.Dataplane.Offload))
 	}
 	return list
 }
 
-func cryptoView(device *cryptodev.DeviceInfo, sas int) api.OffloadDevice {
-	d := api.OffloadDevice{Name: device.Name, Kind: "crypto", State: "up", SAs: sas, Why: device.Missing}
-	if device.Direct || device.CPU {
+// cryptoView is what a crypto device, or libIPSec_MB, is good for with an order of dataplane.offload.
+func cryptoView(device *cryptodev.DeviceInfo, sas int, order []string) api.OffloadDevice {
+	d := api.OffloadDevice{Name: device.Name, Kind: "crypto", State: "up", SAs: sas}
+	cpu, wanted := device.Direct || device.CPU, order == nil || slices.Contains(order, string(offload.CPU))
+	some := len(device.Suites) > 0
+	if some && cpu && wanted {
 		d.Plans = append(d.Plans, string(offload.CPUCrypto))
 	}
 	if device.Whole {
 		d.Plans = append(d.Plans, string(offload.LookasideProtocol))
 	}
-	if device.Queued && len(device.Suites) > 0 {
+	if some && device.Queued {
 		d.Plans = append(d.Plans, string(offload.LookasideCrypto))
 	}
 	switch {
 	case device.Lost:
 		d.State, d.Why = "lost", "has stopped answering"
+	case len(d.Plans) > 0:
 	case device.Missing != "":
-		d.State = "none"
+		d.State, d.Why = "none", device.Missing
+	case !some && device.Direct:
+		d.State, d.Why = "none", "dataplane.crypto_devices leaves no algorithm to it"
+	case !some:
+		d.State, d.Why = "none", "has no algorithm of ESP"
+	case cpu && !wanted:
+		d.State, d.Why = "none", "cpu is not in the order"
+	default:
+		d.State, d.Why = "none", "lookaside is not in the order"
 	}
 	return d
 }

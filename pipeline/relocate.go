@@ -11,6 +11,8 @@ import (
 	"math"
 	"slices"
 	"unsafe"
+
+	"sallyport/crypto/cryptodev"
 )
 
 // SAs go to another port, device or the CPU while packets flow (relocate.c): another one with the same keys and SPI takes the place of the one that is there.
@@ -28,6 +30,15 @@ type Moved struct {
 }
 
 var errMoving = errors.New("it is being moved: ask again in a moment")
+
+// idleError is errMoving of an SA that no moment brings to rest: only its next packet does.
+type idleError struct{}
+
+func (idleError) Error() string {
+	return "it has moved before and carries nothing: what it left behind is free with its next packet, so ask again then"
+}
+
+func (idleError) Is(target error) bool { return target == errMoving }
 
 // movable reports whether the SA's work can be done elsewhere than by the CPU.
 func (c *ChildSA) movable() bool { return !c.isAH() && c.AH == nil }
@@ -87,7 +98,8 @@ func (d *Dataplane) Relocate(cell CellID, outbound bool, place Place, rekeys boo
 			moved = append(moved, m)
 		}
 	}
-	if !slices.ContainsFunc(moved, func(m Moved) bool { return m.Err != nil }) {
+	// one that stays is no reason against those that come after the others: what a rekey has left behind may carry nothing any more, and stay for good
+	if len(moved) == 0 || slices.ContainsFunc(moved, func(m Moved) bool { return m.Err == nil }) {
 		d.sad.wish(cell, outbound, place)
 	}
 	return moved, nil
@@ -151,6 +163,9 @@ func (d *Dataplane) anew(sa *association, outbound bool, place Place, first uint
 		against = "the device would begin with an empty replay window: lookaside_protocol takes a rekey"
 	}
 	next.session, err = d.newSession(&next.child, next.child.Suite, sa.key, next.child.ESN, outbound, append(place.only(), next.child.whole(outbound, first, against)...)...)
+	if errors.Is(err, cryptodev.ErrNoneMay) {
+		err = fmt.Errorf("no crypto device of the configuration does %s: see show offload", place)
+	}
 	return next, err
 }
 
@@ -267,8 +282,10 @@ func (d *Dataplane) relocateInbound(sa *inboundSA, place Place) (rekey bool, err
 	switch {
 	case !sa.child.movable():
 		return false, errors.New("AH, by itself or around ESP, is the CPU's")
-	case sa.moving || d.leavesTooMuch(sa):
+	case sa.moving:
 		return false, errMoving
+	case d.leavesTooMuch(sa):
+		return false, idleError{}
 	case at.protocol() || place == PlaceInlineProtocol:
 		return true, nil
 	}
@@ -434,15 +451,26 @@ func (d *Dataplane) lookAgain(r *relocation) {
 	case r.in != nil && d.onLost(&r.in.association):
 		d.fleeInbound(r.in)
 	case r.in != nil && r.in.inline.marks && r.in.inline.Handle == nil:
-		refused := r.in.inline.refused
-		if next, err := d.anew(&r.in.association, false, PlaceCPU, 0); err == nil {
-			_ = d.replaceInbound(r.in, next, PlaceCPU)
-			r.in.inline.refused = refused
-		}
+		d.goBack(r)
 	case r.out != nil:
 		d.rerouteOutbound(r.out)
 	default:
 		d.rerouteInbound(r.in)
+	}
+}
+
+// goBack moves an SA to where it was before it was to go to a NIC that has no session for it after all; without room there to the CPU.
+func (d *Dataplane) goBack(r *relocation) {
+	refused := r.in.inline.refused
+	for _, place := range []Place{r.former.place(false), PlaceCPU} {
+		if place.inline() {
+			continue
+		}
+		if next, err := d.anew(&r.in.association, false, place, 0); err == nil {
+			_ = d.replaceInbound(r.in, next, place)
+			r.in.inline.refused = refused
+			return
+		}
 	}
 }
 

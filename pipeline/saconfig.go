@@ -128,8 +128,22 @@ func (d *Dataplane) newSessions(sa *association, encrypt bool) (err error) {
 		sa.key = child.Keymat.Clone()
 	}
 	sa.toward = d.portToward(child.Remote.Addr())
-	d.openInline(sa, encrypt, place, child.FirstSequence)
+	if d.openInline(sa, encrypt, place, child.FirstSequence); place.inline() && sa.inline.Handle == nil {
+		d.goByOrder(sa, encrypt, whole)
+	}
 	return nil
+}
+
+// goByOrder gives an SA that cannot be in its port, where an operator wants it, what it would have had without him. Without room for that it keeps the CPU's session.
+func (d *Dataplane) goByOrder(sa *association, encrypt bool, whole []cryptodev.SessionOption) {
+	child := &sa.child
+	session, err := d.newSession(child, child.Suite, child.Keymat, child.ESN, encrypt, whole...)
+	if err != nil {
+		return
+	}
+	session, sa.session = sa.session, session
+	d.graves.failed = errors.Join(d.graves.failed, d.cfg.Crypto.Free(session))
+	d.openInline(sa, encrypt, PlaceAuto, child.FirstSequence)
 }
 
 func (d *Dataplane) newSession(child *ChildSA, suite crypto.Suite, keymat crypto.Secret, esn, encrypt bool, of ...cryptodev.SessionOption) (*cryptodev.Session, error) {

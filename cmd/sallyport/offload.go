@@ -45,8 +45,12 @@ func offloadTable(out io.Writer, sas []api.SA) error {
 		if plan.Stopped {
 			state += ", stopped"
 		}
-		if plan.Wanted != "" {
+		switch {
+		case plan.Wanted == "":
+		case plan.Plan == plan.Wanted || strings.HasPrefix(plan.Plan, plan.Wanted+"_"):
 			state += ", moved"
+		default:
+			state += ", wanted " + plan.Wanted
 		}
 		if plan.Stays {
 			state += ", stays"

@@ -17,6 +17,8 @@ func TestOffloadTable(t *testing.T) {
 		{Peer: "site-b", Child: "low", Direction: "inbound", SPI: "0x00001002", Suite: "aes128gcm16", Offload: &api.Offload{Plan: "inline_crypto", Device: "wan"}},
 		{Peer: "site-b", Child: "mid", Direction: "outbound", SPI: "0x00001003", Suite: "aes128gcm16", Offload: &api.Offload{Plan: "inline_protocol", Device: "wan", Stopped: true}},
 		{Peer: "site-b", Child: "mid", Direction: "inbound", SPI: "0x00001004", Suite: "aes128gcm16", Offload: &api.Offload{Plan: "lookaside_protocol", Device: "ipsec_mb", Stays: true}},
+		{Peer: "site-b", Child: "far", Direction: "outbound", SPI: "0x00001005", Suite: "aes128gcm16", Offload: &api.Offload{Plan: "inline_crypto", Device: "wan", Wanted: "inline"}},
+		{Peer: "site-b", Child: "far", Direction: "inbound", SPI: "0x00001006", Suite: "aes128gcm16", Offload: &api.Offload{Plan: "cpu", Device: "ipsec_mb", Wanted: "inline_crypto"}},
 		{Manual: "lab", Child: "old"},
 	}
 	for _, spi := range []string{"0x00002001", "0x00002002", "0x00002003", "0x00002004"} {
@@ -30,7 +32,7 @@ func TestOffloadTable(t *testing.T) {
 	text := out.String()
 	for _, want := range []string{
 		"not inline_crypto on wan: has no ENCR_AES_CBC\n  high in 0x00002001, high in 0x00002002, high in 0x00002003 and 1 more\n",
-		"inline_protocol, stopped", "lookaside_protocol, stays", "999999",
+		"inline_protocol, stopped", "lookaside_protocol, stays", "inline_crypto, moved", "cpu, wanted inline_crypto", "999999",
 	} {
 		if strings.Count(text, want) != 1 {
 			t.Errorf("expected %q once in\n%s", want, text)

@@ -100,6 +100,9 @@ func Only(why string, may func(class Class, whole bool) bool) SessionOption {
 // ErrNoDevice means that no device can do the suite. The SA must not carry traffic.
 var ErrNoDevice = errors.New("no crypto device can do it")
 
+// ErrNoneMay is ErrNoDevice where Only leaves none to be asked.
+var ErrNoneMay = fmt.Errorf("%w; the configuration has none that may", ErrNoDevice)
+
 // NewSession makes a session in the first way that can do the suite: of the order of classes, or of devices. Keymat is laid
 // out as crypto.NewESP takes it; it is read and not kept, and the salt, which is part
 // of the IV, is not used. A device that refuses is passed over; if all do, the error
@@ -158,7 +161,7 @@ func (p *Pool) place(s *Session, keymat crypto.Secret) error {
 		}
 	}
 	if len(refusals) == 0 {
-		return fmt.Errorf("%w; the configuration has none that may: %s", ErrNoDevice, s.why)
+		return fmt.Errorf("%w: %s", ErrNoneMay, s.why)
 	}
 	return fmt.Errorf("%w; asked %s", ErrNoDevice, strings.Join(refusals, "; "))
 }
