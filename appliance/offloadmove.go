@@ -94,7 +94,7 @@ func (g *Gateway) movedView(sa *api.SA, cell pipeline.CellID, m *pipeline.Moved)
 	case m.Err != nil:
 		view.Result, view.Why = api.MoveFailed, m.Err.Error()
 	case m.Rekey:
-		view.Result, view.Why = api.MoveRekeyed, "nobody can read or fill the replay window of a NIC or a crypto device: the next SA will be there"
+		view.Result, view.Why = api.MoveRekeyed, "nobody can read or fill the replay window of a NIC or a crypto device: the next SA will be there if it can"
 		g.negotiator.Expire(cell, m.SPI, m.Outbound, false)
 	case m.Stays:
 		view.Result, view.Why = api.MoveStays, "until its next rekey, from which on the order decides"

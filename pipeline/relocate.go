@@ -31,15 +31,6 @@ type Moved struct {
 
 var errMoving = errors.New("it is being moved: ask again in a moment")
 
-// idleError is errMoving of an SA that no moment brings to rest: only its next packet does.
-type idleError struct{}
-
-func (idleError) Error() string {
-	return "it has moved before and carries nothing: what it left behind is free with its next packet, so ask again then"
-}
-
-func (idleError) Is(target error) bool { return target == errMoving }
-
 // movable reports whether the SA's work can be done elsewhere than by the CPU.
 func (c *ChildSA) movable() bool { return !c.isAH() && c.AH == nil }
 
@@ -132,25 +123,6 @@ func (d *Dataplane) placeOut(sa *outboundSA) Place {
 	var c C.struct_sp_sa_counters
 	C.sp_sa_out_counters(sa.c, &c)
 	return sa.place(c.stopped != 0)
-}
-
-// idleMoves is how often an inbound SA moves that carries nothing: what it leaves behind stays until a packet comes.
-const idleMoves = 4
-
-func (s *sad) movesOf(sa *inboundSA) (n int) {
-	for i := range s.moving {
-		if s.moving[i].in == sa {
-			n++
-		}
-	}
-	return n
-}
-
-// leavesTooMuch reports whether an SA that moved on would leave behind too much that only its packets free. An SA may always move once; what idle SAs leave beyond that has a bound in
-// all, so that sessions are left for the next ones of a rekey.
-func (d *Dataplane) leavesTooMuch(sa *inboundSA) bool {
-	moves := d.sad.movesOf(sa)
-	return moves >= idleMoves || moves > 0 && len(d.sad.moving) >= d.cfg.MaxSAs/4
 }
 
 // anew is an SA with the keys of another and a crypto session at a place. Outbound a crypto device that counts by itself begins at `first`. Inbound it would begin with an
@@ -286,14 +258,12 @@ func (d *Dataplane) relocateInbound(sa *inboundSA, place Place) (rekey bool, err
 		return false, errMoving
 	case d.leavesTooMuch(sa):
 		return false, idleError{}
-	case at.protocol() || place == PlaceInlineProtocol:
-		return true, nil
 	}
 	next, err := d.anew(&sa.association, false, place, 0)
-	if err != nil {
+	if err != nil { // nor can the next one be there
 		return false, err
 	}
-	if next.session.Whole {
+	if next.session.Whole || at.protocol() || place == PlaceInlineProtocol {
 		return true, d.freeHalf(&next)
 	}
 	if at != PlaceInlineCrypto {

@@ -109,3 +109,18 @@ func TestRefusedMoveEndsWhereItBegan(t *testing.T) {
 		t.Errorf("%d sessions of the NIC, %d moves not at rest", len(c.sessions), len(r.d.sad.moving))
 	}
 }
+
+// An SA whose window a NIC has is rekeyed for what the next one can have, and not for what nobody does.
+func TestNoRekeyForWhatNobodyDoes(t *testing.T) {
+	r := queueFirst(t, &card{protocol: true})
+	a := &arrivals{r: r, near: r.inbound(r.child("site", "aes128gcm16", true))}
+	a.feed(5)
+	if m := r.relocate("site", false, PlaceLookasideProtocol); m.Rekey || m.From != PlaceInlineProtocol || m.Err == nil || !strings.Contains(m.Err.Error(), "no crypto device of the configuration does lookaside_protocol") {
+		t.Errorf("%+v", m)
+	}
+	if m := r.relocate("site", false, PlaceCPU); !m.Rekey || m.Err != nil {
+		t.Errorf("%+v, want a rekey", m)
+	}
+	a.feed(5)
+	a.again()
+}
