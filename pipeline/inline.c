@@ -32,6 +32,7 @@ static struct sp_sa_in *sa_of(const struct sp_worker *w, uint32_t spi)
 static uint8_t describe(const struct sp_port *port, struct rte_mbuf *m, uint32_t spi, struct sp_esp *p)
 {
 	uint8_t *frame;
+	uint16_t type;
 
 	if (m->nb_segs != 1)
 		return SP_DROP_SEGMENTS;
@@ -43,6 +44,9 @@ static uint8_t describe(const struct sp_port *port, struct rte_mbuf *m, uint32_t
 	frame = rte_pktmbuf_mtod(m, uint8_t *);
 	if (sp_load64(frame) << SP_MAC_BITS_UNUSED != port->mac)
 		return SP_DROP_OTHER_MAC;
+	type = sp_load16(frame + 12);
+	if (type != SP_ETHER_TYPE_IPV4 && type != SP_ETHER_TYPE_IPV6) /* a rule without a VLAN is of frames with any tag */
+		return sp_ether_type_reason(type);
 	*p = (struct sp_esp){.mbuf = m, .esp = frame + SP_L2_LENGTH - SP_ESP_LENGTH, .length = (uint32_t)(m->data_len - SP_L2_LENGTH), .form = SP_FORM_OPENED};
 	sp_store32(p->esp, rte_cpu_to_be_32(spi));
 	return SP_PASS;

@@ -15,7 +15,6 @@
 #include "vlan.h"
 
 #define ETHER_TYPE_ARP RTE_BE16(0x0806)
-#define ETHER_TYPE_IPV6 RTE_BE16(0x86dd)
 
 #define MAC_GROUP 1ull
 
@@ -113,13 +112,11 @@ static __rte_noinline int unusual_frame(struct sp_worker *w, const struct sp_por
 	} else if (type == ETHER_TYPE_ARP) {
 		sp_link_arp(w, m);
 		return 0;
-	} else if (type == ETHER_TYPE_IPV6) {
+	} else if (type == SP_ETHER_TYPE_IPV6) {
 		w->aside[w->n_aside++] = m;
 		return 0;
-	} else if (type == SP_ETHER_TYPE_VLAN || type == SP_ETHER_TYPE_QINQ) {
-		reason = SP_DROP_UNKNOWN_VLAN;
 	} else if (type != SP_ETHER_TYPE_IPV4) {
-		reason = SP_DROP_ETHER_TYPE;
+		reason = sp_ether_type_reason(type);
 	} else {
 		const uint64_t origin = sp_key_origin(w->snapshot->port[m->port].role, SP_NO_CELL);
 
@@ -148,7 +145,7 @@ static int own_address(const struct sp_port_addresses *own, uint32_t address)
 /* As sp_frame_plain of IPv6: its header is for parse_ipv6.c to read. */
 static __rte_always_inline int plain_frame6(const struct rte_mbuf *m, const uint8_t *frame, uint64_t mac)
 {
-	return m->nb_segs == 1 && m->data_len >= SP_L2_LENGTH + SP_IPV6_LENGTH && sp_load64(frame) << SP_MAC_BITS_UNUSED == mac && sp_load16(frame + 12) == ETHER_TYPE_IPV6;
+	return m->nb_segs == 1 && m->data_len >= SP_L2_LENGTH + SP_IPV6_LENGTH && sp_load64(frame) << SP_MAC_BITS_UNUSED == mac && sp_load16(frame + 12) == SP_ETHER_TYPE_IPV6;
 }
 
 /* The hot way in: ESP for the port it arrived on needs no policy decision before it is decrypted. Returns 0 for anything else. */

@@ -8,6 +8,7 @@
 #include "stages.h"
 
 #define SP_ETHER_TYPE_IPV4 RTE_BE16(0x0800)
+#define SP_ETHER_TYPE_IPV6 RTE_BE16(0x86dd)
 #define SP_MAC_BITS_UNUSED 16 /* of the 8 bytes loaded for 6 */
 
 /* The fixed header as loaded. */

@@ -13,6 +13,12 @@
 /* Frames as received from a device that several ports share, counted by port. */
 void sp_ingest_trunk(struct sp_worker *w, uint16_t device, struct rte_mbuf **mbufs, uint32_t n);
 
+/* Why a frame whose EtherType is not one of ours is dropped: it has a tag that is no port's, or is of another protocol. */
+static inline uint8_t sp_ether_type_reason(uint16_t type)
+{
+	return type == SP_ETHER_TYPE_VLAN || type == SP_ETHER_TYPE_QINQ ? SP_DROP_UNKNOWN_VLAN : SP_DROP_ETHER_TYPE;
+}
+
 /* Whether a frame has a tag. */
 int sp_tagged(const struct rte_mbuf *m);
 
