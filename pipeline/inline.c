@@ -101,6 +101,15 @@ uint32_t sp_inline_take(struct sp_worker *w, const struct sp_port *port, struct 
 	return left;
 }
 
+/*
+ * Whether the NIC that has marked a packet may have meant another SA. A port that takes packets apart may have found this one in a tunnel whose SA is gone: it is ESP that no NIC has
+ * decrypted, and whoever is at the tunnel's other end wrote it. Such ports say whose a packet was.
+ */
+static int of_another(const struct sp_worker *w, struct rte_mbuf *m, uint32_t spi)
+{
+	return __atomic_load_n(&w->dp->ports[m->port].opens, __ATOMIC_RELAXED) && *rte_security_dynfield(m) != spi;
+}
+
 /* A marked packet of an SA: SP_PASS or the reason to drop it. */
 static uint8_t judge(const struct sp_worker *w, const struct sp_sa_in *sa, const struct sp_esp *p)
 {
@@ -110,6 +119,8 @@ static uint8_t judge(const struct sp_worker *w, const struct sp_sa_in *sa, const
 		return SP_DROP_INLINE_SESSION;
 	if (sp_found_forged(p->mbuf))
 		return SP_DROP_AUTH_FAILED;
+	if (of_another(w, p->mbuf, sa->spi))
+		return SP_DROP_INLINE_SESSION;
 	return (p->form == SP_FORM_OPENED) == (in->protocol != 0) ? SP_PASS : SP_DROP_INLINE_SESSION;
 }
 
@@ -123,6 +134,8 @@ static int admit(struct sp_worker *w, const struct sp_esp *p)
 	if (sa == NULL) {
 		if (sp_found_forged(p->mbuf))
 			sp_drop(w, p->mbuf, SP_DROP_AUTH_FAILED);
+		else if (of_another(w, p->mbuf, spi))
+			sp_drop(w, p->mbuf, SP_DROP_INLINE_SESSION);
 		else
 			sp_inbound_stray(w, p, spi);
 		return 0;

@@ -1,8 +1,11 @@
 package pipeline
 
 import (
+	"encoding/binary"
 	"fmt"
+	"slices"
 	"testing"
+	"unsafe"
 )
 
 // What a card says of a packet, and what its bytes say.
@@ -30,4 +33,70 @@ func TestInlineForeignTag(t *testing.T) {
 	if c.opened != 6 {
 		t.Errorf("the card has opened %d packets of 6", c.opened)
 	}
+}
+
+// A packet that a card has opened is not taken for one that it has decrypted: what a peer puts into its tunnel is neither another SA's packet, nor IKE or an echo in clear, though
+// its own SA be gone before the packet comes.
+func TestInlineOpenedIsNotDecrypted(t *testing.T) {
+	if err := giveUserdata(); err != nil {
+		t.Fatal(err)
+	}
+	c := &card{protocol: true, leave: func([]byte) bool { return true }}
+	r := newRig(t, rigOptions{card: c})
+	gone := r.inbound(r.child("site", "aes128gcm16", true)).child.SPI
+	c.protocol = false
+	other := r.inbound(r.child("site", "aes128gcm16", true))
+	child := r.child("site", "aes128gcm16", true)
+	child.UDPEncap, child.BehindNAT = true, true
+	otherUDP := r.inbound(child)
+	r.removeInbound(gone)
+	userdata := uint64(0)
+	c.tamper = func(m unsafe.Pointer) { opened(m, false, userdata) }
+
+	// as a card leaves it that has decrypted it
+	decrypted := func(near *referenceOut) []byte {
+		near.sequence++
+		packet := near.encapsulate(tcp(farHost, lanHost), near.sequence)
+		esp := packet[headersOf(packet):]
+		if near.child.UDPEncap {
+			esp = esp[udpHeaderLen:]
+		}
+		inner := tcp(farHost, lanHost)
+		text := esp[espHeaderLen+8 : len(esp)-16]
+		copy(text, inner)
+		pad := len(text) - len(inner) - 2
+		for i := range pad {
+			text[len(inner)+i] = byte(i + 1)
+		}
+		text[len(text)-2], text[len(text)-1] = byte(pad), 4
+		return packet
+	}
+	ike := udpPacket(peer, wanOwn, 4500, 4500)
+	ike = append(ike[:ipv4HeaderLen+udpHeaderLen], make([]byte, 40)...)
+	binary.BigEndian.PutUint16(ike[ipv4HeaderLen+4:], udpHeaderLen+40)
+	binary.BigEndian.PutUint16(ike[ipv4HeaderLen+6:], 0)
+	putIPv4(ike, 0, 64, protocolUDP, flagDontFragment, peer, wanOwn)
+	for _, x := range []struct {
+		what     string
+		userdata uint64
+		packet   []byte
+		end      string
+	}{
+		{"ESP of another SA, by its card", uint64(other.child.SPI), decrypted(other), "forwarded"},
+		{"the same, of a tunnel's that is gone", uint64(gone), decrypted(other), "inline_session"},
+		{"by no SA's number", uint64(other.child.SPI) | 1<<32, decrypted(other), "inline_session"},
+		{"ESP in UDP of another SA, by its card", uint64(otherUDP.child.SPI), decrypted(otherUDP), "forwarded"},
+		{"the same, of a tunnel's that is gone", uint64(gone), decrypted(otherUDP), "inline_session"},
+		{"an echo", uint64(gone), withSPI(slices.Clone(decrypted(other)), 7), "inline_session"},
+		{"IKE", uint64(gone), ike, "inline_session"},
+	} {
+		userdata = x.userdata
+		before := r.tally()
+		r.enqueue(0, wan, fromPeer(x.packet))
+		r.settle()
+		r.wantEnds(x.what, before, map[string]int{x.end: 1})
+		r.sent(lan)
+	}
+	r.serveAll()
+	same(t, "messages for IKE", len(r.seen.ike), 0)
 }

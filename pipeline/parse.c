@@ -325,6 +325,10 @@ static int demux_udp(struct sp_worker *w, const struct sp_packet *packet, struct
 		return 0;
 	}
 	ike = length >= SP_UDP_LENGTH + 4 && sp_load32(udp + SP_UDP_LENGTH) == 0;
+	if (unlikely(ike && sp_secured(packet->mbuf))) { /* nobody encrypts IKE by ESP: it was inside a tunnel */
+		sp_drop(w, packet->mbuf, SP_DROP_INLINE_SESSION);
+		return 0;
+	}
 	if (unlikely(!udp_checksum_right(packet->l3, udp, length, ike))) {
 		sp_punt_heard(w, packet, SP_DROP_UDP_CHECKSUM);
 		return 0;
