@@ -100,3 +100,34 @@ func TestInlineOpenedIsNotDecrypted(t *testing.T) {
 	r.serveAll()
 	same(t, "messages for IKE", len(r.seen.ike), 0)
 }
+
+// A datagram of ESP may have a checksum, though most have none (RFC 3948 2.1). It is of the ciphertext, so that nothing can be said of it when a card has decrypted that.
+func TestInlineUDPChecksum(t *testing.T) {
+	eachCard(t, func(t *testing.T, protocol bool) {
+		c := &card{protocol: protocol}
+		r, near := inlineRig(t, c, form{suite: "aes128gcm16", udp: true}, rigOptions{})
+		for _, wrong := range []byte{0, 1} {
+			for _, leave := range []bool{false, true} {
+				if leave && protocol {
+					continue // the window is the card's
+				}
+				c.leave = func([]byte) bool { return leave }
+				near.sequence++
+				frame := fromPeer(near.encapsulate(tcp(farHost, lanHost), near.sequence))
+				ip := ipv4(frame[etherHeaderLen:])
+				udp := ip.payload()
+				binary.BigEndian.PutUint16(udp[6:], fold(pseudoSum(ip, len(udp))+sum(0, udp)))
+				udp[7] ^= wrong
+				before := r.tally()
+				r.enqueue(0, wan, frame)
+				r.settle()
+				end := "forwarded" // the ICV is right
+				if wrong != 0 && leave {
+					end = "udp_checksum"
+				}
+				r.wantEnds("a datagram with a checksum", before, map[string]int{end: 1})
+				r.sent(lan)
+			}
+		}
+	})
+}

@@ -318,6 +318,7 @@ static int demux_udp(struct sp_worker *w, const struct sp_packet *packet, struct
 {
 	const uint8_t *udp = esp->esp;
 	uint32_t length = esp->length < SP_UDP_LENGTH ? 0 : rte_be_to_cpu_16(sp_load16(udp + 4));
+	const int secured = sp_secured(packet->mbuf); /* if a NIC has decrypted it, its sender's checksum is of other bytes */
 	int ike;
 
 	if (length < SP_UDP_LENGTH || length > esp->length) {
@@ -325,11 +326,11 @@ static int demux_udp(struct sp_worker *w, const struct sp_packet *packet, struct
 		return 0;
 	}
 	ike = length >= SP_UDP_LENGTH + 4 && sp_load32(udp + SP_UDP_LENGTH) == 0;
-	if (unlikely(ike && sp_secured(packet->mbuf))) { /* nobody encrypts IKE by ESP: it was inside a tunnel */
+	if (unlikely(ike && secured)) { /* nobody encrypts IKE by ESP: it was inside a tunnel */
 		sp_drop(w, packet->mbuf, SP_DROP_INLINE_SESSION);
 		return 0;
 	}
-	if (unlikely(!udp_checksum_right(packet->l3, udp, length, ike))) {
+	if (unlikely(!secured && !udp_checksum_right(packet->l3, udp, length, ike))) {
 		sp_punt_heard(w, packet, SP_DROP_UDP_CHECKSUM);
 		return 0;
 	}
