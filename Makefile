@@ -7,9 +7,11 @@ export CGO_ENABLED := 1
 FUZZTIME ?= 5m
 KEEP ?=
 JSON ?=
+HTML ?=
+ROUNDS ?=
 
 .DEFAULT_GOAL := build
-.PHONY: help deps build test interop demo bench fuzz lint requirements clean
+.PHONY: help deps build test interop demo bench bench-peers fuzz lint requirements clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,6 +35,10 @@ bench: build ## cycles per packet beside the floor; JSON=FILE also writes the ro
 	@bin/sallyport lab bench $(if $(JSON),--json $(JSON))
 	@$(GO) build -trimpath -tags softnic -o bin/sallyport-softnic ./cmd/sallyport # what is shipped has no software NIC
 	@bin/sallyport-softnic lab bench --table inline $(if $(JSON),--json $(JSON) --append)
+
+bench-peers: build ## this gateway beside strongSwan and DPDK's ipsec-secgw, in turns, as one table; JSON=FILE, HTML=FILE and ROUNDS=N
+	@scripts/secgw >/dev/null || echo "bench-peers: ipsec-secgw cannot be built here: its rows are without it"
+	@bin/sallyport lab peers $(if $(JSON),--json $(JSON)) $(if $(HTML),--html $(HTML)) $(if $(ROUNDS),--rounds $(ROUNDS))
 
 fuzz: build ## every Go fuzz target and the C fuzzers, FUZZTIME each (default 5m)
 	@scripts/fuzz $(FUZZTIME)

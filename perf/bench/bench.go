@@ -50,7 +50,7 @@ func Run(ctx context.Context, o Options) (err error) {
 		return err
 	}
 	// The pages are free again only when the EAL has let go of them.
-	defer func() { err = errors.Join(err, releaseHugePages(pages)) }()
+	defer func() { err = errors.Join(err, ReleaseHugePages(pages)) }()
 	environment, err := eal.Start(eal.Config{HugePages: o.HugePages, MemoryMB: memory, LogLevel: "error"}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return err
@@ -104,7 +104,7 @@ func (o *Options) reserve(memory int) (pages int, err error) {
 	if o.HugePages == eal.HugePagesOff {
 		return 0, nil
 	}
-	pages, why, err := reserveHugePages(memory)
+	pages, why, err := ReserveHugePages(memory)
 	if err != nil {
 		return 0, err
 	}

@@ -15,9 +15,9 @@ const (
 	hugePageMB   = 2
 )
 
-// reserveHugePages asks the kernel for memoryMB more of huge pages. It returns how many pages that were, to be given back,
+// ReserveHugePages asks the kernel for memoryMB more of huge pages. It returns how many pages that were, to be given back,
 // and a word for the operator; 0 pages when the kernel has none, this process may not ask or memory is too scattered.
-func reserveHugePages(memoryMB int) (pages int, why string, err error) {
+func ReserveHugePages(memoryMB int) (pages int, why string, err error) {
 	before, err := hugePages()
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -36,13 +36,13 @@ func reserveHugePages(memoryMB int) (pages int, why string, err error) {
 		return 0, "", err
 	}
 	if after-before < wanted {
-		return 0, fmt.Sprintf("the kernel found room for %d of %d huge pages only", after-before, wanted), releaseHugePages(after - before)
+		return 0, fmt.Sprintf("the kernel found room for %d of %d huge pages only", after-before, wanted), ReleaseHugePages(after - before)
 	}
 	return wanted, fmt.Sprintf("reserved %d huge pages of %d MB until the end of the run", wanted, hugePageMB), nil
 }
 
-// releaseHugePages takes them from what there is now: others may have reserved some meanwhile.
-func releaseHugePages(pages int) error {
+// ReleaseHugePages takes them from what there is now: others may have reserved some meanwhile.
+func ReleaseHugePages(pages int) error {
 	if pages <= 0 {
 		return nil
 	}

@@ -10,6 +10,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -100,6 +101,12 @@ func LoadAuthority(kind Keys, certificate, key []byte, now func() time.Time) (*A
 	a.from, a.until = now().Add(-time.Hour), now().Add(lifetime)
 	a.check(now)
 	return a, nil
+}
+
+// PEM is the CA's certificate and its key, as a LoadAuthority reads them.
+func (a *Authority) PEM() (certificate, key []byte, err error) {
+	der, err := x509.MarshalPKCS8PrivateKey(a.key)
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: a.Certificate.Raw}), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), err
 }
 
 // check has it trusted, and no other.

@@ -1,0 +1,113 @@
+package peerbench
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/santhosh-tekuri/jsonschema/v6"
+
+	"sallyport/perf/bench"
+	"sallyport/perf/lab/labtest"
+	"sallyport/perf/report"
+)
+
+// The comparison in small: strongSwan and, where it has been built, ipsec-secgw stand beside this gateway in one table; without it the row says why.
+func TestRun(t *testing.T) {
+	dir, binary := t.TempDir(), labtest.Program(t)
+	for name, secgw := range map[string]string{"built": "", "absent": filepath.Join(dir, "none")} {
+		t.Run(name, func(t *testing.T) {
+			var out strings.Builder
+			file := filepath.Join(t.TempDir(), "out.json")
+			o := Options{Quick: true, Secgw: secgw, JSON: file, HTML: file + ".html", Binary: binary, Out: &out}
+			if err := Run(t.Context(), o); err != nil {
+				t.Fatalf("%v\n%s", err, out.String())
+			}
+			t.Log(out.String())
+			r := wantReport(t, file)
+			if r.Interrupted || !r.Verdict.Good || len(r.Rows) != 4 || len(r.Plots) != 1 {
+				t.Errorf("%d rows, %d plots, %+v", len(r.Rows), len(r.Plots), r.Verdict)
+			}
+			for _, row := range r.Rows {
+				whole, missing := len(row.Figures) == figures, strings.Contains(row.Note, "not measured here: ")
+				if strings.Contains(row.Name, "strongSwan") && !whole || whole == missing {
+					t.Errorf("%s has %d figures and the note %q", row.Name, len(row.Figures), row.Note)
+				}
+				if strings.Contains(row.Name, "ipsec-secgw") && secgw != "" && (whole || !strings.Contains(row.Note, "scripts/secgw builds it")) {
+					t.Errorf("%s without that program: %d figures, %q", row.Name, len(row.Figures), row.Note)
+				}
+			}
+			if heads := strings.Count(out.String(), "times the peer"); heads != 1 {
+				t.Errorf("%d tables, expected one:\n%s", heads, out.String())
+			}
+		})
+	}
+}
+
+// Who is interrupted gets what there is, and an error.
+func TestInterrupt(t *testing.T) {
+	ctx, stop := context.WithCancel(t.Context())
+	stop()
+	file := filepath.Join(t.TempDir(), "out.json")
+	var out strings.Builder
+	if err := Run(ctx, Options{Quick: true, JSON: file, Binary: "/none/such", Out: &out}); !errors.Is(err, errInterrupted) {
+		t.Errorf("found %v, expected %v", err, errInterrupted)
+	}
+	if r := wantReport(t, file); !r.Interrupted || r.Verdict.Good {
+		t.Errorf("%+v, expected a report of an interruption", r.Verdict)
+	}
+}
+
+func TestOptions(t *testing.T) {
+	for _, c := range []struct {
+		o    Options
+		want string
+	}{{Options{Rounds: 101}, "101 rounds: want 1 to 100"}, {Options{Rounds: -1}, "-1 rounds"}, {Options{Peers: 5001}, "5001 peers: want 1 to 5000"}, {Options{JSON: "/none/such/out.json"}, "/none/such/out.json"}} {
+		if err := Run(t.Context(), c.o); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("found %v, expected %q", err, c.want)
+		}
+	}
+}
+
+// What ipsec-secgw gets has the sizes that lab bench says it has.
+func TestFrames(t *testing.T) {
+	const fileHeader, record, ethernet = 24, 16, 14
+	for direction, longer := range map[bench.Direction]int{bench.Outbound: 0, bench.Inbound: ipLen + 8 + 8 + 2 + 2 + 16} { // header, ESP, IV, padding, trailer, ICV
+		file, err := frames(direction, 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want := fileHeader + sourcePackets*(record+ethernet+64+longer); len(file) != want {
+			t.Errorf("%s: %d octets, expected %d", direction, len(file), want)
+		}
+	}
+}
+
+// wantReport reads a report that fits the schema.
+func wantReport(t *testing.T, file string) *report.Report {
+	t.Helper()
+	schema, err := jsonschema.NewCompiler().Compile("../../docs/schema/lab.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	value, err := jsonschema.UnmarshalJSON(bytes.NewReader(text))
+	if err == nil {
+		err = schema.Validate(value)
+	}
+	if err != nil {
+		t.Errorf("%s: %v", file, err)
+	}
+	r, err := report.Read(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
