@@ -9,6 +9,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"sallyport/crypto"
@@ -347,5 +348,26 @@ func TestIVRoomHoldsTheIV(t *testing.T) {
 	}
 	if cryptodev.IVOffset%binary.Size(uint64(0)) != 0 {
 		t.Errorf("IV offset %d is not aligned", cryptodev.IVOffset)
+	}
+}
+
+// plugged counts devices that stay.
+var plugged atomic.Int32
+
+// A driver may name what it makes of a device as it likes, as that of QAT does: it is found by the device, as by a PCI address.
+func TestDeviceOfAnotherName(t *testing.T) {
+	name := fmt.Sprintf("crypto_openssl_named%d", plugged.Add(1))
+	if err := devicetest.Plug(name, "name=else_"+name); err != nil {
+		t.Fatal(err)
+	}
+	pool := open(t, name)
+	if found := pool.Describe(); found[len(found)-1].Name != name || len(found[len(found)-1].Suites) == 0 {
+		t.Errorf("%+v", found)
+	}
+	for _, address := range []string{"0000:99:00.0", "99:00.0"} {
+		_, err := cryptodev.Open(cryptodev.Options{Devices: []string{address}, QueuePairs: 1, Sessions: 1, Socket: cryptodev.SocketAny})
+		if err == nil || !strings.Contains(err.Error(), address+": no driver has made a crypto device of it") {
+			t.Errorf("%s: %v", address, err)
+		}
 	}
 }

@@ -5,13 +5,46 @@
 #include <string.h>
 
 #include <rte_cryptodev.h>
+#include <rte_dev.h>
 #include <rte_errno.h>
 #include <rte_lcore.h>
+#include <rte_pci.h>
 #include <rte_ring.h>
 
 int spcrypto_eal_running(void)
 {
 	return rte_lcore_count() > 0;
+}
+
+int spcrypto_is_pci(const char *name)
+{
+	struct rte_pci_addr address;
+
+	return rte_pci_addr_parse(name, &address) == 0;
+}
+
+int spcrypto_find(const char *name)
+{
+	char full[PCI_PRI_STR_SIZE + 1];
+	struct rte_pci_addr address;
+	int id = rte_cryptodev_get_dev_id(name);
+
+	if (id >= 0)
+		return id;
+	if (rte_pci_addr_parse(name, &address) == 0) {
+		rte_pci_device_name(&address, full, sizeof(full));
+		name = full;
+	}
+	for (id = 0; id < RTE_CRYPTO_MAX_DEVS; id++) {
+		struct rte_cryptodev_info info;
+
+		if (!rte_cryptodev_is_valid_dev((uint8_t)id))
+			continue;
+		rte_cryptodev_info_get((uint8_t)id, &info);
+		if (info.device != NULL && strcmp(rte_dev_name(info.device), name) == 0 && (info.feature_flags & RTE_CRYPTODEV_FF_SYMMETRIC_CRYPTO) != 0)
+			return id;
+	}
+	return -ENODEV;
 }
 
 int spcrypto_configure(uint8_t id, uint16_t queue_pairs, int socket, struct spcrypto_device *out)

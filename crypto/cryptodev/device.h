@@ -17,6 +17,12 @@ struct spcrypto_device {
 
 int spcrypto_eal_running(void);
 
+/* Whether a name is a PCI address. */
+int spcrypto_is_pci(const char *name);
+
+/* The number of the crypto device of that name; or of the symmetric one that a driver has made of the device that has the name, a PCI address perhaps, and named as it likes. */
+int spcrypto_find(const char *name);
+
 /* Reads what the device is and gives it its number of queue pairs. The session size
  * depends on that number with some drivers, so it is read afterwards. */
 int spcrypto_configure(uint8_t id, uint16_t queue_pairs, int socket, struct spcrypto_device *out);

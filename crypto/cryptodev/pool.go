@@ -178,7 +178,10 @@ func openDevice(spec string, options Options) (*device, error) {
 	if err := dev.openMembers(arguments, options); err != nil {
 		return nil, err
 	}
-	id := C.rte_cryptodev_get_dev_id(cName)
+	id := C.spcrypto_find(cName)
+	if id < 0 && C.spcrypto_is_pci(cName) != 0 {
+		return nil, errors.Join(fmt.Errorf("%s: no driver has made a crypto device of it; expected the address of one that is bound to vfio-pci, and that a driver of DPDK knows", name), dev.removeMembers())
+	}
 	if id < 0 {
 		// The driver's own default of 8 queue pairs would cap the workers.
 		arguments = strings.TrimPrefix(fmt.Sprintf("%s,max_nb_queue_pairs=%d", arguments, options.QueuePairs), ",")
