@@ -14,6 +14,7 @@
 
 #include "fastpath.h"
 #include "lengths.h"
+#include "profile.h"
 #include "sa.h"
 
 struct rte_hash;
@@ -344,6 +345,9 @@ struct sp_worker {
 	struct sp_punt_queue punt[SP_CLASS_COUNT];
 	struct sp_events events;
 	struct sp_tx_buffer tx[SP_MAX_PORTS] __rte_cache_aligned;
+#ifdef SP_PROFILE
+	struct sp_profile profile;
+#endif
 } __rte_cache_aligned;
 
 /* ---- the whole ---- */

@@ -53,7 +53,7 @@
 //   - accounts.go: drops by filter and by SA. counters.go, flows.go, explain.go with explain.c: what operators see. layout.go: Go and C agree on sizes.
 //   - packet.go, packet6.go, tuple.go: headers. reference.go, reference6.go, reference_esp.go, reference_ah.go, reference_fields.go, reference_fragment.go, reference_mss.go, reference_natt.go: all packet functions once more
 //     in plain Go, which tests compare the fast path with. lab.go with lab.c, lab_crypt.go with lab_crypt.c: what the benchmark and tests need and a
-//     gateway never calls.
+//     gateway never calls. profile.go with profile.c and profile.h: cycles by stage, in the build of make profile alone.
 //
 // # Rules
 //

@@ -69,6 +69,7 @@ static void flow_misses(struct sp_worker *w, struct sp_packet *packets, const ui
 	struct sp_packet *misses[SP_BURST];
 	uint8_t memo[SP_BURST];
 
+	SP_ENTER(w, CLASSIFY);
 	for (uint32_t i = 0; i < n; i++)
 		misses[i] = &packets[missed[i]];
 	sp_classify_misses(w->dp, w->snapshot, misses, memo, n);
@@ -109,6 +110,7 @@ void sp_flow_verdicts(struct sp_worker *w, struct sp_packet *packets, uint32_t n
 {
 	uint32_t bucket[SP_BURST], missed[SP_BURST], n_missed = 0;
 
+	SP_ENTER(w, FLOWS);
 	for (uint32_t i = 0; i < n; i++) {
 		bucket[i] = (flow_hash(packets[i].words) & w->flow_mask) * 2;
 		rte_prefetch0(&w->flows[bucket[i]]);

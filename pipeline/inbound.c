@@ -201,6 +201,7 @@ static __rte_always_inline uint32_t unpack(struct sp_worker *w, struct sp_sa_in 
 	uint32_t n_ipv6 = 0;
 	uint64_t bytes = 0;
 
+	SP_ENTER(w, DECAPSULATE);
 	if (unlikely(n == 0))
 		return 0;
 	if (unlikely(sa->follow))
@@ -323,6 +324,7 @@ static __rte_always_inline uint32_t open_run(struct sp_worker *w, struct others 
 	n = admit_run(w, sa, packets, n);
 	if (unlikely(n == 0))
 		return 0;
+	SP_ENTER(w, DECRYPT);
 	if (likely(sa->transform.kind == SP_SA_AEAD_DIRECT))
 		return unpack(w, sa, others, packets, decrypt_direct(w, sa, packets, n), inner);
 	if (sa->transform.kind == SP_SA_AEAD_INLINE)
@@ -374,6 +376,7 @@ static __rte_noinline uint32_t inbound_mixed(struct sp_worker *w, struct others 
 	while (start < n) {
 		uint32_t spi_be = sp_load32(packets[start].esp), end = start;
 
+		SP_ENTER(w, SA);
 		do {
 			fetch_key(sas[end + KEY_AHEAD]);
 			end++;
@@ -417,6 +420,7 @@ void sp_inbound(struct sp_worker *w, struct sp_esp *packets, uint32_t n)
 	struct others others;
 	uint32_t out;
 
+	SP_ENTER(w, SA);
 	others.general.n = others.n_wide = 0;
 	if (unlikely(w->dp->secured)) {
 		n = sp_inline_admit(w, packets, n);

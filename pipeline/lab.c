@@ -33,10 +33,12 @@ static int run_pass(struct sp_dataplane *dp, struct sp_worker *w, uint64_t pass)
 	uint64_t end = received(w) + pass, at;
 	uint32_t empty = 0;
 
+	SP_RESUME(w);
 	sp_worker_online(w);
 	while ((at = received(w)) < end && empty < EMPTY_TURNS)
 		empty = sp_worker_turn(w) == 0 ? empty + 1 : 0;
 	sp_worker_drain(dp, w->id);
+	SP_ENTER(w, HOUSEKEEPING); /* what is behind the last turn */
 	if (at < end)
 		return -ENODATA;
 	return at == end ? 0 : -EPROTO;

@@ -151,8 +151,10 @@ static __rte_always_inline void seal_run(struct sp_worker *w, struct sp_sa_out *
 {
 	struct rte_mbuf *mbufs[SP_BURST];
 	const int ipv6 = sp_is_ipv6(packets[0]->l3); /* before packets that find no number are gone */
-	uint64_t sequence = sp_reserve(w, sa, packets, &n), frames;
+	uint64_t sequence, frames;
 
+	SP_ENTER(w, ENCAPSULATE);
+	sequence = sp_reserve(w, sa, packets, &n);
 	if (likely(!ipv6))
 		n = encapsulate_run(w, sa, next, packets, mbufs, sequence, n, &frames, 0, outer6);
 	else
@@ -161,8 +163,10 @@ static __rte_always_inline void seal_run(struct sp_worker *w, struct sp_sa_out *
 	if (unlikely(n == 0))
 		return;
 	__atomic_store_n(&sa->last_use, w->now, __ATOMIC_RELAXED);
+	SP_ENTER(w, ENCRYPT);
 	if (likely(sa->transform.kind == SP_SA_AEAD_DIRECT)) {
 		sp_direct_encrypt(w, sa, mbufs, sequence, n);
+		SP_ENTER(w, TRANSMIT);
 		sp_transmit_run(w, next->port, mbufs, n, frames);
 	} else if (sa->transform.kind == SP_SA_AEAD_INLINE) {
 		sp_inline_seal(w, sa, next, mbufs, sequence, n, frames);
@@ -351,6 +355,7 @@ static __rte_always_inline int outbound_single(struct sp_worker *w, struct sp_sa
 
 	if (unlikely(sa == NULL || !sa->plain || sa->transform.kind != SP_SA_AEAD_DIRECT))
 		return 0;
+	SP_ENTER(w, ENCAPSULATE);
 	next = sp_adjacency_get(w, __atomic_load_n(&sa->adjacency, __ATOMIC_RELAXED));
 	if (unlikely(next == NULL))
 		return 0;
@@ -365,7 +370,9 @@ static __rte_always_inline int outbound_single(struct sp_worker *w, struct sp_sa
 	sp_add(sa->shared, &sa->bytes, p->length);
 	sp_reserved(sa, sequence, 1);
 	__atomic_store_n(&sa->last_use, w->now, __ATOMIC_RELAXED);
+	SP_ENTER(w, ENCRYPT);
 	sp_direct_encrypt(w, sa, &p->mbuf, sequence, 1);
+	SP_ENTER(w, TRANSMIT);
 	sp_tx_append(sp_tx_reserve(w, next->port, p->mbuf->port, 1), p->mbuf, SP_L2_LENGTH + l.total);
 	return 1;
 }
@@ -385,6 +392,7 @@ static __rte_noinline void outbound_mixed(struct sp_worker *w, struct sp_sealing
 	while (start < n) {
 		uint32_t cell = packets[start]->verdict.cell, end = start;
 
+		SP_ENTER(w, SA);
 		do {
 			fetch_key(sas[end + KEY_AHEAD]);
 			end++;
@@ -421,9 +429,11 @@ static void outbound_runs(struct sp_worker *w, struct sp_sealing *batch, struct 
 
 void sp_outbound(struct sp_worker *w, struct sp_packet **packets, uint32_t n)
 {
-	const uint32_t changes = cell_changes(packets, n);
 	struct sp_sealing batch;
+	uint32_t changes;
 
+	SP_ENTER(w, SA);
+	changes = cell_changes(packets, n);
 	batch.n = 0;
 	if (likely(changes == 0))
 		outbound_run(w, &batch, sp_cell_sa(w, packets[0]->verdict.cell), packets, n);

@@ -249,6 +249,7 @@ void sp_ingest(struct sp_worker *w, uint16_t port_id, struct rte_mbuf **mbufs, u
 	uint32_t bytes = 0, opened, plain;
 	const uint32_t received = n;
 
+	SP_ENTER(w, PARSE);
 	for (uint32_t i = 0; i < n; i++) {
 		rte_prefetch0(rte_pktmbuf_mtod(mbufs[i], void *));
 		mbufs[i]->port = port_id;

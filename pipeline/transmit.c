@@ -75,6 +75,7 @@ static __rte_always_inline void forward(struct sp_worker *w, struct sp_packet **
 /* Packets that leave in clear, because a filter permitted them or because they came out of their tunnel. All have one in-port and one IP version. */
 void sp_forward(struct sp_worker *w, struct sp_packet **packets, uint32_t n)
 {
+	SP_ENTER(w, TRANSMIT);
 	if (likely(!sp_is_ipv6(packets[0]->l3)))
 		forward(w, packets, n, 0);
 	else

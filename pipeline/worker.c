@@ -43,6 +43,7 @@ static __rte_always_inline void distribute(struct sp_worker *w, struct sp_packet
 	uint32_t filter, first = 0;
 	uint64_t bytes = 0;
 
+	SP_ENTER(w, SORT);
 	filter = packets[0].verdict.filter;
 	for (uint32_t i = 0; i < n; i++) {
 		struct sp_packet *p = RTE_PTR_ADD(packets, i * size);
@@ -101,8 +102,11 @@ static uint32_t poll_ports(struct sp_worker *w)
 
 	for (uint32_t i = 0; i < w->n_sources; i++) {
 		uint16_t device = w->sources[i];
-		const uint32_t n = rte_eth_rx_burst(device, w->id, mbufs, SP_BURST);
+		uint32_t n;
 
+		SP_ENTER(w, RECEIVE);
+		n = rte_eth_rx_burst(device, w->id, mbufs, SP_BURST);
+		SP_ENTER(w, HOUSEKEEPING);
 		if (n == 0)
 			continue;
 		if (likely(w->dp->trunks[device] == NULL))
@@ -186,6 +190,7 @@ static uint32_t turn(struct sp_worker *w)
 
 	enter_generation(w);
 	n = poll_ports(w);
+	SP_ENTER(w, HOUSEKEEPING);
 	if (unlikely(!rte_ring_empty(w->inject)))
 		n += sp_inject_poll(w);
 	if (unlikely(!rte_ring_empty(w->handover)))
@@ -194,7 +199,9 @@ static uint32_t turn(struct sp_worker *w)
 		n += sp_queue_poll(w);
 	if (unlikely(w->n_fragments > 0))
 		sp_reassembly_expire(w);
+	SP_ENTER(w, TRANSMIT);
 	sp_tx_flush(w);
+	SP_ENTER(w, HOUSEKEEPING);
 	return n;
 }
 

@@ -43,6 +43,9 @@ fails if a packet between the LANs is seen in clear. It needs root.`,
 // benchNIC gives a port a software NIC in the lab's build, which alone has one.
 var benchNIC func(port uint16, queues int) (bench.NIC, error)
 
+// benchProfile reads what a worker's stages have counted in the build of make profile, which alone counts.
+var benchProfile bench.Profiler
+
 func benchCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use:   "bench",
@@ -65,6 +68,8 @@ so compare ratios, not absolute figures; targets stand in brackets. Its tables:
   offload     the queues of a crypto device beside cpu-crypto
   inline      inline protocol of a software NIC beside the CPU, and how fast SAs with
               sessions come and go; for a program that has such a NIC (make bench)
+  profile     cycles by stage of the fast path, for a program that counts them
+              (make profile)
   ike         IKE SAs a second of both versions, by preshared key and by certificate,
               in memory and over the data plane, their memory, what it takes to keep
               10,000 tunnels up, and what rekeys do to traffic; lab negotiate has
@@ -93,7 +98,7 @@ It needs root; it reserves huge pages for as long as it runs if none are free.`,
 	flags.StringVar(&o.Report, "report", "", "also write a report to this file, with all samples, for lab compare; without the table ike")
 	flags.StringVar(&o.HTML, "html", "", "also write the report as a page to this file")
 	flags.BoolVar(&o.Append, "append", false, "with --json: the rows come behind those of the file")
-	o.NIC = benchNIC
+	o.NIC, o.Profile = benchNIC, benchProfile
 	command.RunE = func(c *cobra.Command, _ []string) error {
 		for _, d := range directions {
 			o.Directions = append(o.Directions, bench.Direction(d))

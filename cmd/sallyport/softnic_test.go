@@ -21,6 +21,9 @@ func TestNoSoftwareNIC(t *testing.T) {
 				t.Errorf("tags %q: %s, of a crypto device for tests, is in the program", tags, symbol)
 			}
 		}
+		if slices.Contains(defined, "sp_profile_take") {
+			t.Errorf("tags %q: the program counts cycles by stage, expected that of make profile alone", tags)
+		}
 		for _, symbol := range []string{"sp_nic_attach", "sp_nic_receive", "sallyport/offload/softnic.Attach", "rte_eth_dev_get_sec_ctx", "rte_flow_create", "rte_eth_dev_start"} {
 			if slices.Contains(defined, symbol) != expected {
 				t.Errorf("tags %q: %s is in the program: %v", tags, symbol, !expected)

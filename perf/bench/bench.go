@@ -7,7 +7,8 @@
 // its neighbours are the loops of the floor, measure.go runs the windows and table.go and report.go show the result. There is a table each
 // of sizes and flows (sizes.go), transforms and encapsulations (transforms.go), numbers of tunnels (tunnels.go), two workers
 // (workers.go), policies of many filters (filters.go, with the policy and packets of site.go and the memory of memory.go), a
-// soft SA (soft.go), the queues of a crypto device (offload.go) and inline protocol of a NIC (inline.go). What IKE costs is measured by packages ikebench and joined (ike.go).
+// soft SA (soft.go), the queues of a crypto device (offload.go) inline protocol of a NIC (inline.go)
+// and cycles by stage (profile.go). What IKE costs is measured by packages ikebench and joined (ike.go).
 package bench
 
 import (
@@ -79,6 +80,7 @@ func (o *Options) tables(suites []crypto.Suite) (list []table) {
 		tableSoft:       o.softTable(),
 		tableOffload:    o.offloadTable(),
 		tableInline:     o.inlineTable(),
+		tableProfile:    o.profileTable(),
 		tableIKE:        o.ikeTable(),
 	}
 	for _, name := range Tables {

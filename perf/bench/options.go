@@ -40,6 +40,7 @@ type Options struct {
 	Core          int                                        // CPU of the measured thread; 0 is the last one that this process may use. A second worker has the last of the others
 	HugePages     string                                     // auto, on or off, as in the configuration. Empty is auto, which reserves them for as long as it runs
 	NIC           func(port uint16, queues int) (NIC, error) // gives a port of these queues a NIC with inline protocol; nil: its table is left out
+	Profile       Profiler                                   // reads the counters of the fast path's stages; nil: its table is left out
 	Quick         bool                                       // few short windows and few rows, where the options above are left open: proves that it works and measures nothing
 	JSON          string                                     // file for the rows as a JSON array, or empty
 	Report        string                                     // file for the report, or empty; it has the rows of all tables but ike
@@ -59,11 +60,12 @@ const (
 	tableSoft       = "soft"
 	tableOffload    = "offload"
 	tableInline     = "inline"
+	tableProfile    = "profile"
 	tableIKE        = "ike"
 )
 
 // Tables are the names of all tables.
-var Tables = []string{tableSizes, tableTransforms, tableTunnels, tableWorkers, tablePolicies, tableSoft, tableOffload, tableInline, tableIKE}
+var Tables = []string{tableSizes, tableTransforms, tableTunnels, tableWorkers, tablePolicies, tableSoft, tableOffload, tableInline, tableProfile, tableIKE}
 
 const (
 	minSize = 28   // IPv4 and UDP headers
