@@ -22,7 +22,6 @@ type card struct {
 	tamper   func(m unsafe.Pointer)  // after it has received a packet, whatever that is
 	sessions map[int]*cardSession
 	made     int
-	past     []*cardSession // that were closed: what was left to them before may not have been sent
 	probes   int            // how often it was asked whether it is back
 	gone     bool           // it is out of the machine, and no probe finds it
 	left     int            // packets that it was left to send
@@ -84,7 +83,6 @@ func (c *card) Close(session InlineSession) error {
 	if c.sessions[n] == nil {
 		return fmt.Errorf("session %d is closed twice", n)
 	}
-	c.past = append(c.past, c.sessions[n])
 	delete(c.sessions, n)
 	return nil
 }
@@ -238,11 +236,6 @@ func (c *card) send(port uint16, m unsafe.Pointer, frame []byte) []byte {
 	}
 	at, end := espAt(frame)
 	s := c.session(true, binary.BigEndian.Uint32(frame[max(at, 0):]))
-	for i := 0; s == nil && i < len(c.past); i++ {
-		if was := c.past[i]; was.outbound && !was.protocol && was.port == port && was.sa.SPI == binary.BigEndian.Uint32(frame[max(at, 0):]) {
-			s = was
-		}
-	}
 	if at == 0 || s == nil || s.port != port {
 		c.r.t.Fatalf("% x is left to a card that has no session for it", frame)
 	}

@@ -163,6 +163,7 @@ func (d *Dataplane) Close() error {
 	d.removeAllSAs()
 	C.sp_synchronise(d.c)
 	d.graves.bury(math.MaxInt, func(uint64) bool { return true })
+	d.awaitLeaving()
 	C.sp_dataplane_destroy(d.c)
 	d.c = nil
 	return d.graves.failed

@@ -327,6 +327,7 @@ struct sp_worker {
 	uint32_t phase;                     /* of operations that begin now: 0 or 1 */
 	uint32_t unfinished[2];             /* operations of each phase, in_flight together */
 	uint32_t n_fragments;               /* that wait for others */
+	uint32_t rings_looked;              /* `rings_asked` when that was last answered */
 	uint64_t pending_epoch;             /* RCU token to report once the operations of its time are done, 0 none */
 	struct sp_async_queue devices[SP_MAX_CRYPTO_DEVICES];
 	struct rte_ring *inject, *handover;
@@ -340,6 +341,7 @@ struct sp_worker {
 	struct sp_port_counters counters[SP_PORT_SLOTS];
 	struct sp_job_scratch job;
 	struct sp_gcm_scratch gcm;
+	uint8_t ring[SP_MAX_DEVICES];       /* enum sp_ring: its transmit queue of each device, when last looked at */
 	struct sp_nic_silence refused[SP_PORT_SLOTS], unopened[SP_PORT_SLOTS]; /* by the NIC of a port, since it last did such a thing; whole cache lines */
 	struct sp_cpu_vector cpu __rte_cache_aligned;
 	struct sp_punt_queue punt[SP_CLASS_COUNT];
@@ -369,6 +371,7 @@ struct sp_dataplane {
 	struct sp_transit *transit;        /* NULL: none */
 	uint8_t esp_in_udp;                /* there are inbound SAs of ESP in UDP */
 	uint8_t secured;                   /* ports are */
+	uint32_t rings_asked;              /* how often workers were asked what their transmit queues have to send */
 	struct sp_cell *cells;
 	struct sp_sa_out **outbound;       /* by cell: the SA that every worker sends by; NULL: the cell says */
 	struct sp_adjacency **adjacencies; /* NULL: unresolved */

@@ -24,7 +24,8 @@
 //     crypto_job.c, for all SAs of a burst together, or by a device in crypto_cpu.c. crypto_async.c: operations
 //     of a device that gives them back later; crypto_queue.c: its queues, what waits for it, and a device that stops answering; crypto_devices.c: how
 //     such queues come and go. crypto_whole.c: devices that do all of ESP. crypt.h: IVs and nonces.
-//     inline.c: SAs of which a port's NIC does the crypto, or all of it; inline_plain.c: the common packets of those of which it does all; inline_lost.c: a NIC that does nothing any more.
+//     inline.c: SAs of which a port's NIC does the crypto, or all of it; inline_plain.c: the common packets of those of which it does all; inline_lost.c: a NIC that does nothing any more; inline_sent.c: packets that a NIC
+//     has to send still.
 //  9. transmit.c: next hop, link-layer header, transmit queue. fragment.c: what has no room on a link or in a tunnel, cut.
 //
 // Called from stages 6 and 7: mss.c for TCP's segment size. fields.h for DF, DSCP, ECN and TTL of outer headers. checksum.h for
@@ -43,7 +44,8 @@
 //     ranges.go, routes.go, exempt.go and filterslots.go. reclaim.go: grace periods.
 //   - sad.go: SAs, with saconfig.go for their C form, spi.go for inbound SPIs, fields.go for their outer headers and
 //     inline.go for sessions of ports. devices.go: crypto devices that work beside the workers. relocate.go: SAs that go from port to device to CPU, with place.go for where
-//     operators want them, losses.go for NICs and devices that do nothing any more, relocate_idle.go for SAs that carry nothing, and reroute.go for SAs whose peers come to be behind other ports.
+//     operators want them, leaving.go for sessions of ports that have ended, losses.go for NICs and devices that do nothing any more, relocate_idle.go for SAs that carry nothing, and
+//     reroute.go for SAs whose peers come to be behind other ports.
 //     soft.go: soft SAs, which let traffic pass in clear; unheard.go: whether a peer's silence may be our own deafness.
 //     events.go: what workers tell of them. natt.go: peers and gateways behind a NAT. dummy.go: packets that hide when there are others.
 //   - slowpath.go: what workers punt, dispatched; punt.go: the classes of that, their shares, and whose IKE is a peer's. neighbour.go: ARP and the state of neighbours, with portshares.go for the room that each port has.

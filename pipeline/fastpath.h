@@ -139,6 +139,21 @@ void sp_sa_in_counters(const struct sp_sa_in *sa, struct sp_sa_counters *out);
 /* enum sp_nic_loss of a port, as workers have found since this was last called. */
 uint8_t sp_nic_take_loss(struct sp_dataplane *dp, uint16_t port);
 void sp_sa_out_counters(const struct sp_sa_out *sa, struct sp_sa_counters *out);
+
+/* A transmit queue of a worker, as its driver tells. */
+enum sp_ring {
+	SP_RING_UNKNOWN, /* the worker has not answered yet */
+	SP_RING_UNTOLD,  /* the driver says nothing */
+	SP_RING_SENDING,
+	SP_RING_SENT,    /* all that the worker gave it, but for what the driver does not hear of one by one */
+};
+/* Asks all workers for the state of their transmit queues; returns what sp_ring_state knows the answer by. A worker that takes no turns does not answer: whoever has its place calls sp_rings_answer. */
+uint32_t sp_rings_ask(struct sp_dataplane *dp);
+void sp_rings_answer(struct sp_dataplane *dp, uint32_t worker);
+uint8_t sp_ring_state(const struct sp_dataplane *dp, uint32_t worker, uint16_t device, uint32_t asked);
+/* Packets that a worker's transmit queue of a device has ever taken. No ring of DPDK's has more than 65,535 places: what was in it so many packets ago is sent. */
+uint64_t sp_ring_taken(const struct sp_dataplane *dp, uint32_t worker, uint16_t device);
+
 /* Bytes of DPDK memory an SA takes beside its session. */
 size_t sp_sa_in_size(uint16_t window, uint32_t n_selectors, uint32_t n_selectors6);
 size_t sp_sa_out_size(uint32_t n_selectors, uint32_t n_selectors6, int ah);

@@ -27,7 +27,7 @@ type Inline interface {
 	// Open makes the session of one direction of an SA on a port, or says why there is none: the error's text is the refusal that operators see.
 	// It reads the key and does not keep it.
 	Open(port uint16, sa *InlineSA) (InlineSession, error)
-	// Close takes a session away, whose keys the port forgets. It is called when no worker can be using it any more.
+	// Close takes a session away, whose keys the port forgets. It is called when no worker can be using it any more, and the port has sent what was left to it.
 	Close(session InlineSession) error
 	// Removed reports whether a port was taken out of the machine.
 	Removed(port uint16) bool
@@ -292,6 +292,10 @@ func (d *Dataplane) closeInline(sa *association) error {
 	}
 	session := sa.inline.InlineSession
 	sa.inline.InlineSession = InlineSession{}
+	return d.closeSession(session)
+}
+
+func (d *Dataplane) closeSession(session InlineSession) error {
 	err := d.cfg.Inline.Close(session)
 	if d.lostPorts[session.Port] != nil {
 		return nil // Inline tries it again when the port is back

@@ -358,6 +358,7 @@ func TestInlineRekey(t *testing.T) {
 			r.settle()
 			same(t, "by the new SA", r.sent(lan), want)
 			former = near
+			r.rest()
 		}
 		if c.made != 10 || len(c.sessions) > 4 || c.left != 50 || c.opened != 90 {
 			t.Errorf("%d sessions made, %d open, %d packets sent and %d opened", c.made, len(c.sessions), c.left, c.opened)

@@ -170,6 +170,35 @@ void sp_lab_descriptors(uint16_t device, int taken)
 	rte_eth_fp_ops[device].tx_descriptor_status = taken < 0 ? NULL : taken > 0 ? taken_descriptor : free_descriptor;
 }
 
+/* By device and worker: rings that are transmit queues. */
+static const struct rte_ring *lab_rings[RTE_MAX_ETHPORTS][SP_MAX_WORKERS];
+
+static const struct rte_ring *ring_of(const void *queue)
+{
+	for (uint32_t device = 0; device < RTE_MAX_ETHPORTS; device++)
+		for (uint32_t i = 0; i < SP_MAX_WORKERS; i++)
+			if (rte_eth_fp_ops[device].txq.data != NULL && rte_eth_fp_ops[device].txq.data[i] == queue)
+				return lab_rings[device][i];
+	return NULL;
+}
+
+static int ring_descriptor(void *queue, uint16_t offset)
+{
+	const struct rte_ring *ring = ring_of(queue);
+
+	if (ring == NULL)
+		return -ENOTSUP;
+	if (offset >= rte_ring_get_size(ring))
+		return -EINVAL;
+	return offset >= rte_ring_get_size(ring) - rte_ring_count(ring) ? RTE_ETH_TX_DESC_FULL : RTE_ETH_TX_DESC_DONE;
+}
+
+void sp_lab_ring(uint16_t device, uint16_t worker, const struct rte_ring *ring)
+{
+	lab_rings[device][worker] = ring;
+	rte_eth_fp_ops[device].tx_descriptor_status = ring_descriptor;
+}
+
 void sp_lab_skip(struct sp_sa_out *sa, uint64_t numbers)
 {
 	__atomic_fetch_add(&sa->sequence, numbers, __ATOMIC_RELAXED);

@@ -67,6 +67,16 @@ func (d *Dataplane) LearnNeighbour(now time.Time, port string, address netip.Add
 	return nil
 }
 
+// EndSessions does for sessions of ports what the slow path does at a time: it closes those whose SAs have ended and whose packets are sent.
+func (d *Dataplane) EndSessions(now time.Time) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.c != nil {
+		d.reclaim()
+		d.watchLeaving(now, ringTime)
+	}
+}
+
 // advance makes the workers' clock go ahead of the time stamp counter by t: what ages in a worker ages at once.
 func (d *Dataplane) advance(t time.Duration) {
 	d.mu.Lock()
@@ -175,6 +185,11 @@ func opened(mbuf unsafe.Pointer, failed bool, userdata uint64) {
 
 // descriptors has a port's driver say whether the next descriptor of a transmit queue is taken; -1: it does not tell.
 func descriptors(device uint16, taken int) { C.sp_lab_descriptors(C.uint16_t(device), C.int(taken)) }
+
+// descriptorsOf has a port's driver tell of a worker's transmit queue what stands in a ring.
+func descriptorsOf(device uint16, worker int, ring unsafe.Pointer) {
+	C.sp_lab_ring(C.uint16_t(device), C.uint16_t(worker), (*C.struct_rte_ring)(ring))
+}
 
 // burstLocked is a turn of a worker for who holds the lock of the data plane.
 func (d *Dataplane) burstLocked(worker int) { C.sp_worker_once(d.c, C.uint32_t(worker)) }

@@ -8,6 +8,7 @@
 
 #include "acl.h"
 
+struct rte_ring;
 struct sp_dataplane;
 struct sp_sa_in;
 struct sp_sa_out;
@@ -39,6 +40,8 @@ int sp_lab_userdata(void);
 void sp_lab_opened(struct rte_mbuf *m, int failed, uint64_t userdata);
 /* What a driver says that tells whether the next descriptor of a port's transmit queues is taken; -1: it does not tell. */
 void sp_lab_descriptors(uint16_t device, int taken);
+/* A port's driver tells of a transmit queue's descriptors what is in a ring, until the port is stopped. */
+void sp_lab_ring(uint16_t device, uint16_t worker, const struct rte_ring *ring);
 /* Workers take so many numbers of an SA that no packet has. */
 void sp_lab_skip(struct sp_sa_out *sa, uint64_t numbers);
 /* An SA's NIC has opened so many packets. */

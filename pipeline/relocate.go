@@ -449,6 +449,7 @@ func (d *Dataplane) freeFormer(r *relocation) error {
 	case r.waits:
 		return d.freeHalf(&r.next)
 	case r.out != nil:
+		d.leave(&r.former, r.formerOut)
 		C.sp_sa_out_free(r.formerOut)
 	default:
 		C.sp_sa_in_free(r.formerIn)

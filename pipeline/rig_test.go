@@ -202,6 +202,11 @@ func newRig(t testing.TB, o rigOptions) *rig {
 	if o.card != nil {
 		o.card.r = r
 		r.cfg.Inline = o.card
+		for _, w := range r.twins {
+			for worker := range w.tx {
+				descriptorsOf(uint16(w.port), worker, w.tx[worker].Pointer())
+			}
+		}
 	}
 	if r.d, err = New(r.cfg); err != nil {
 		t.Fatal(err)
@@ -246,6 +251,11 @@ func (r *rig) close() {
 		c := r.d.Counters()
 		if err := c.Conserved(); err != nil {
 			r.t.Error(err)
+		}
+		for _, w := range r.twins {
+			for _, q := range w.tx { // what a NIC has to send the data plane waits for
+				drainRing(q)
+			}
 		}
 	}
 	if err := r.d.Close(); err != nil {

@@ -32,6 +32,7 @@ type sad struct {
 	dummies  dummies
 	moving   []relocation         // SAs whose work has moved, until their former halves are free
 	places   map[CellID][2]Place  // inbound and outbound: where operators want the work done
+	leaving  []*leaving           // sessions that may have packets in transmit queues still
 	lost     []event              // to tell of SAs that have to be others, and of devices that are gone
 	shunned  map[CellID]time.Time // until then inbound SAs have no session of inline protocol
 }
@@ -426,6 +427,7 @@ func (d *Dataplane) retireOutbound(sa *outboundSA) {
 	d.part(sa.child.Remote.Addr())
 	former := d.endMove(nil, sa)
 	d.retire(func() error {
+		d.leave(&sa.association, sa.c)
 		C.sp_sa_out_free(sa.c)
 		return errors.Join(sa.freeSessions(d), former())
 	})

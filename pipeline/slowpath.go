@@ -200,6 +200,7 @@ func (d *Dataplane) tick(now time.Time) {
 	}
 	d.reclaim()
 	d.settleMoves()
+	d.watchLeaving(now, ringTime)
 	d.sad.paths.age(now)
 	d.sad.endShunning(now)
 	d.keepMappings(now)

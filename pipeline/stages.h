@@ -178,6 +178,8 @@ void sp_forward(struct sp_worker *w, struct sp_packet **packets, uint32_t n);
 uint32_t sp_inline_first(const struct sp_tx_buffer *tx);
 /* inline_lost.c: a port has taken `sent` packets of those that waited. Called when it has not taken all, or was refusing: `first` is sp_inline_first then, or UINT32_MAX. */
 void sp_inline_sent(struct sp_worker *w, uint16_t port, uint32_t first, uint32_t sent);
+/* inline_sent.c: says of the worker's transmit queues whether they have sent all that they had. */
+void sp_rings_look(struct sp_worker *w);
 /* Complete frames of one in-port, `bytes` long together. */
 void sp_transmit_run(struct sp_worker *w, uint16_t port, struct rte_mbuf **mbufs, uint32_t n, uint64_t bytes);
 /* Packets of one in-port from asynchronous encryption, whose outer IP header begins SP_L2_LENGTH into the frame. */

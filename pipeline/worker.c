@@ -202,6 +202,8 @@ static uint32_t turn(struct sp_worker *w)
 	SP_ENTER(w, TRANSMIT);
 	sp_tx_flush(w);
 	SP_ENTER(w, HOUSEKEEPING);
+	if (unlikely(w->rings_looked != __atomic_load_n(&w->dp->rings_asked, __ATOMIC_RELAXED)))
+		sp_rings_look(w);
 	return n;
 }
 

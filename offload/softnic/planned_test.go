@@ -159,6 +159,7 @@ func TestFaultsOfSessionsUnderTraffic(t *testing.T) {
 						}
 					}
 					exchange(t, inline, far, 16)
+					inline.rest()
 				}
 				turn(0, false)
 				check(t, inline.nic.Inject(x.fault))
@@ -187,6 +188,7 @@ func TestRoomUnderTraffic(t *testing.T) {
 		for number := range uint32(6) {
 			rekey(inline, far, "aes128gcm16", number)
 			exchange(t, inline, far, 16)
+			inline.rest()
 		}
 		if c := inline.nic.Counters(); c.SessionsRefused == 0 || c.SessionsMade < 6 || c.SessionsLive > 2 || k.closed == 0 {
 			t.Errorf("the NIC counts %+v", c)
@@ -247,6 +249,7 @@ func TestKeysOfSAsThatMove(t *testing.T) {
 		for number := range uint32(2) { // what the second takes the place of is freed with it
 			rekey(inline, far, "aes128gcm16", 1+number)
 			exchange(t, inline, far, 16)
+			inline.rest()
 		}
 		if len(k.keys) != 0 || k.closed != 2 {
 			t.Errorf("%+v: %d sessions are open and %d closed, want 0 and 2", kind, len(k.keys), k.closed)
