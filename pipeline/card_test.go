@@ -22,9 +22,9 @@ type card struct {
 	tamper   func(m unsafe.Pointer)  // after it has received a packet, whatever that is
 	sessions map[int]*cardSession
 	made     int
-	probes   int            // how often it was asked whether it is back
-	gone     bool           // it is out of the machine, and no probe finds it
-	left     int            // packets that it was left to send
+	probes   int  // how often it was asked whether it is back
+	gone     bool // it is out of the machine, and no probe finds it
+	left     int  // packets that it was left to send
 	opened   int
 }
 

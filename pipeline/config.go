@@ -93,7 +93,8 @@ type Config struct {
 
 	tally uint32 // drop counts of filters and SAs that each worker has room for, a power of two; 0: as many as should do
 
-	portStats func(ethdev.Port) (ethdev.Stats, error) // nil: those of the port's driver
+	portPauses func(ethdev.Port) (uint64, error)       // nil: those that the port's driver counts
+	portStats  func(ethdev.Port) (ethdev.Stats, error) // nil: those of the port's driver
 }
 
 // What a Config that does not say has for fragments.

@@ -78,8 +78,9 @@ type Dataplane struct {
 	sad       sad
 	soft      softTable
 	devices   []queueDevice
-	lostPorts map[uint16]*lostPort // by DPDK id: whose NIC does no ESP any more
-	probes    sync.WaitGroup       // of those
+	lostPorts map[uint16]*lostPort   // by DPDK id: whose NIC does no ESP any more
+	probes    sync.WaitGroup         // of those
+	pauses    map[ethdev.Port]uint64 // that the other end of its link had asked for when a port was last blocked
 	slow      slowPath
 	running   sync.WaitGroup
 	started   bool
@@ -128,6 +129,7 @@ func New(cfg Config) (*Dataplane, error) {
 		slow:      newSlowPath(&cfg),
 		devices:   devices,
 		lostPorts: map[uint16]*lostPort{},
+		pauses:    map[ethdev.Port]uint64{},
 		bursting:  make([]bool, cfg.Workers),
 	}
 	d.policy.own, _ = cfg.addressesOf(&Snapshot{})

@@ -28,10 +28,15 @@ static void count(struct sp_worker *w, struct sp_nic_silence *s, uint16_t port, 
 	__atomic_store_n(&w->dp->silent[port], (uint8_t)loss, __ATOMIC_RELAXED);
 }
 
-void sp_inline_refused(struct sp_worker *w, uint16_t port, uint32_t n)
+static void refused(struct sp_worker *w, uint16_t port, uint32_t n, enum sp_nic_loss loss)
 {
 	w->tx[port].refusing = 1;
-	count(w, &w->refused[port], port, n, SP_NIC_REFUSES);
+	count(w, &w->refused[port], port, n, loss);
+}
+
+void sp_inline_refused(struct sp_worker *w, uint16_t port, uint32_t n)
+{
+	refused(w, port, n, SP_NIC_REFUSES);
 }
 
 /* What the NIC of a port has opened so far, whichever worker and VLAN it was for. */
@@ -71,23 +76,25 @@ uint32_t sp_inline_first(const struct sp_tx_buffer *tx)
 	return i;
 }
 
-/*
- * A ring without room says nothing of ESP: the link is down, or its other end asks for a pause. Not every driver tells (-ENOTSUP); of one that does not, Go knows the link's state.
- */
-static int has_no_room(const struct sp_worker *w, uint16_t port)
+/* The next place in a port's queue (0): RTE_ETH_TX_DESC_FULL if there is none, below 0 where the driver does not tell. */
+static int next_place(const struct sp_worker *w, uint16_t port)
 {
-	return rte_eth_tx_descriptor_status(w->dp->ports[port].device, w->id, 0) == RTE_ETH_TX_DESC_FULL; /* 0: the next one */
+	return rte_eth_tx_descriptor_status(w->dp->ports[port].device, w->id, 0);
 }
 
+/*
+ * A ring without room says nothing of ESP: the link is down, or its other end asks for a pause. Of a driver that does not tell Go knows the link's state, and may know of pauses.
+ */
 void sp_inline_sent(struct sp_worker *w, uint16_t port, uint32_t first, uint32_t sent)
 {
 	struct sp_tx_buffer *tx = &w->tx[port];
+	const int next = sent < tx->n ? next_place(w, port) : RTE_ETH_TX_DESC_DONE;
 
-	if (first < sent || (sent < tx->n && has_no_room(w, port))) {
+	if (first < sent || next == RTE_ETH_TX_DESC_FULL) {
 		tx->refusing = 0;
 		w->refused[port].packets = 0;
 	} else if (sent < tx->n && is_secured(tx->mbufs[sent])) {
-		sp_inline_refused(w, port, tx->n - sent);
+		refused(w, port, tx->n - sent, next < 0 ? SP_NIC_BLOCKED : SP_NIC_REFUSES);
 	}
 }
 

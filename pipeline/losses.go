@@ -47,6 +47,7 @@ type lostPort struct {
 }
 
 var lossReasons = [...]string{
+	C.SP_NIC_BLOCKED: "took none of the packets that it was to encrypt for a second",
 	C.SP_NIC_REFUSES: "took none of the packets that it was to encrypt for a second",
 	C.SP_NIC_LEAVES:  "opened none of the packets whose replay window it has for a second",
 }
@@ -104,7 +105,8 @@ func (d *Dataplane) watchPorts(now time.Time) {
 	for i, id := range d.portIDs {
 		port := uint16(d.cfg.Ports[i].Port)
 		loss := C.sp_nic_take_loss(d.c, id)
-		if loss == C.SP_NIC_REFUSES && d.cfg.Ports[i].linkDown() {
+		refuses := loss == C.SP_NIC_REFUSES || loss == C.SP_NIC_BLOCKED
+		if refuses && d.cfg.Ports[i].linkDown() || loss == C.SP_NIC_BLOCKED && d.isPaused(d.cfg.Ports[i].Port) {
 			loss = C.SP_NIC_WORKS // nobody could send there
 		}
 		if loss != C.SP_NIC_WORKS {
@@ -139,6 +141,22 @@ func (d *Dataplane) hearProbe(port uint16, lost *lostPort) {
 		}
 	default:
 	}
+}
+
+// isPaused reports whether the other end of a link has asked for a pause since a port was last blocked. When that was long ago, or never, it may have: who is blocked still a second
+// later is asked again.
+func (d *Dataplane) isPaused(port ethdev.Port) bool {
+	pauses := d.cfg.portPauses
+	if pauses == nil {
+		pauses = ethdev.Port.Pauses
+	}
+	n, err := pauses(port)
+	if err != nil { // the driver counts none
+		return false
+	}
+	before, asked := d.pauses[port]
+	d.pauses[port] = n
+	return !asked || n != before
 }
 
 // linkDown reports whether a port's link is known to be down.

@@ -156,23 +156,34 @@ func TestNICIsRemoved(t *testing.T) {
 	})
 }
 
-// A transmit ring stands full because the link is down, or because its other end asks for a pause: no NIC is lost. The same with a link that is up and a driver that has room, or does
-// not tell, is a NIC that refuses.
+// A transmit ring stands full because the link is down, or because its other end asks for a pause: no NIC is lost. The same with a link that is up and a driver that has room, or
+// knows of no pause, is a NIC that refuses.
 func TestFullRingIsNoLoss(t *testing.T) {
+	const uncounted = -1
 	for name, c := range map[string]struct {
-		up   bool
-		ring int
-		lost bool
+		up     bool
+		ring   int
+		pauses int // in a tick
+		lost   bool
 	}{
-		"link down":           {false, -1, false},
-		"pause":               {true, 1, false},
-		"driver says room":    {true, 0, true},
-		"driver says nothing": {true, -1, true},
+		"link down":                       {false, -1, uncounted, false},
+		"pause":                           {true, 1, uncounted, false},
+		"driver says room":                {true, 0, 3, true},
+		"driver says nothing":             {true, -1, uncounted, true},
+		"driver counts pauses":            {true, -1, 3, false},
+		"driver counts pauses, of before": {true, -1, 0, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t, rigOptions{card: &card{}})
 			r.outbound(r.child("site", "aes128gcm16", false))
 			r.d.cfg.Ports[wan].Link = func() (ethdev.Link, error) { return ethdev.Link{Up: c.up}, nil }
+			pauses := uint64(100)
+			r.d.cfg.portPauses = func(ethdev.Port) (uint64, error) {
+				if c.pauses == uncounted {
+					return 0, ethdev.ErrNoPauses
+				}
+				return pauses, nil
+			}
 			port := uint16(r.wire(wan).port)
 			t.Cleanup(func() { descriptors(port, -1) })
 			descriptors(port, c.ring)
@@ -182,7 +193,11 @@ func TestFullRingIsNoLoss(t *testing.T) {
 				r.settle()
 			}
 			steps := 0
-			r.until("told, or silent for 5 s", 100*time.Millisecond, func() { steps++; feed() }, func() bool { lost, _ := r.told(); return lost > 0 || steps == 50 })
+			r.until("told, or silent for 5 s", 100*time.Millisecond, func() {
+				steps++
+				pauses += uint64(max(c.pauses, 0))
+				feed()
+			}, func() bool { lost, _ := r.told(); return lost > 0 || steps == 50 })
 			if lost, _ := r.told(); (lost > 0) != c.lost || (len(r.d.Counters().LostPorts) > 0) != c.lost {
 				t.Errorf("after %d steps %+v, want a loss: %t", steps, r.seen.offload, c.lost)
 			}

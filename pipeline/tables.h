@@ -384,6 +384,7 @@ enum sp_nic_loss {
 	SP_NIC_WORKS,
 	SP_NIC_REFUSES, /* takes no packet that it is to encrypt */
 	SP_NIC_LEAVES,  /* opens no packet that it has the window of */
+	SP_NIC_BLOCKED, /* takes none either, and its driver does not say whether there is room for any */
 };
 
 struct sp_sa_counters {

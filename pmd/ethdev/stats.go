@@ -5,6 +5,11 @@ package ethdev
 */
 import "C"
 
+import (
+	"errors"
+	"strings"
+)
+
 // Stats are a port's counters since it was started or reset.
 type Stats struct {
 	RxPackets, RxBytes uint64
@@ -29,6 +34,34 @@ func (p Port) Stats() (Stats, error) {
 // ResetStats sets the counters to zero.
 func (p Port) ResetStats() error {
 	return p.check("reset the statistics", func() C.int { return C.rte_eth_stats_reset(C.uint16_t(p)) })
+}
+
+// ErrNoPauses says that a driver does not count what Pauses asks for.
+var ErrNoPauses = errors.New("the driver counts no pause frames")
+
+// Pauses is how often the other end of the link has asked the port to pause (IEEE 802.3 annex 31B), as far as the driver counts that: by one frame or several kinds of them.
+func (p Port) Pauses() (n uint64, err error) {
+	xstats, err := p.Xstats()
+	if err != nil {
+		return 0, err
+	}
+	counted := false
+	for _, x := range xstats {
+		if isPause(x.Name) {
+			n += x.Value
+			counted = true
+		}
+	}
+	if !counted {
+		return 0, ErrNoPauses
+	}
+	return n, nil
+}
+
+// isPause reports whether an extended counter is of pause frames received, which drivers name as they like.
+func isPause(name string) bool {
+	name = strings.ToLower(name)
+	return strings.Contains(name, "rx") && (strings.Contains(name, "pause") || strings.Contains(name, "xoff"))
 }
 
 // Xstat is one of a driver's extended counters.
