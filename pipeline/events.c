@@ -131,16 +131,34 @@ void sp_lifetime_out_inherit(struct sp_sa_out *sa, const struct sp_sa_out *forme
 /* Packets that a worker may have numbered before it sees a new limit, of all workers. */
 #define IN_FLIGHT (SP_BURST * SP_MAX_WORKERS)
 
+/* A limit is never there without its reason: that comes first where it is to be held, and goes last. */
 static void set_limit(struct sp_sa_out *sa, uint64_t limit, uint8_t reason)
 {
-	__atomic_store_n(&sa->limit_reason, reason, __ATOMIC_RELAXED);
-	__atomic_store_n(&sa->sequence_limit, limit, __ATOMIC_RELAXED);
+	if (reason == SP_DROP_CRYPTO_QUEUE_FULL)
+		__atomic_store_n(&sa->limit_reason, reason, __ATOMIC_RELEASE);
+	__atomic_store_n(&sa->sequence_limit, limit, __ATOMIC_RELEASE);
+	__atomic_store_n(&sa->limit_reason, reason, __ATOMIC_RELEASE);
 	set_due(sa);
 }
 
-static int is_held(const struct sp_sa_out *sa)
+/*
+ * What is to be told of an SA whose last number is taken, -1 before that. Of one that is held, for another to begin behind it, that there should be a next one: the other should be here
+ * before that, and if it is not nothing else would end what is dropped.
+ */
+static int at_limit(const struct sp_sa_out *sa, uint64_t last)
 {
-	return __atomic_load_n(&sa->limit_reason, __ATOMIC_RELAXED) == SP_DROP_CRYPTO_QUEUE_FULL;
+	uint64_t limit = __atomic_load_n(&sa->sequence_limit, __ATOMIC_ACQUIRE), again;
+	uint8_t reason;
+
+	for (;; limit = again) {
+		reason = __atomic_load_n(&sa->limit_reason, __ATOMIC_ACQUIRE);
+		again = __atomic_load_n(&sa->sequence_limit, __ATOMIC_ACQUIRE);
+		if (likely(again == limit)) /* else the reason may be that of another */
+			break;
+	}
+	if (last < limit)
+		return -1;
+	return reason == SP_DROP_CRYPTO_QUEUE_FULL ? SP_EVENT_SOFT : SP_EVENT_HARD;
 }
 
 int sp_numbers_hold(struct sp_sa_out *sa, uint64_t first)
@@ -192,17 +210,19 @@ uint32_t sp_within_lifetime(struct sp_worker *w, struct sp_sa_out *sa, struct sp
 	const uint32_t spi = rte_be_to_cpu_32(sa->transform.spi_be);
 	uint64_t bytes = __atomic_load_n(&sa->bytes, __ATOMIC_RELAXED);
 	uint32_t fits = 0;
+	int limit;
 
 	while (fits < n && bytes + packets[fits]->length <= sa->hard_bytes)
 		bytes += packets[fits++]->length;
 	for (uint32_t i = fits; i < n; i++)
 		sp_drop_out(w, sa, packets[i]->mbuf, SP_DROP_LIFETIME_EXPIRED);
 	last -= n - fits;
-	if (bytes >= sa->soft_bytes || last >= sa->soft_sequence)
+	limit = at_limit(sa, last);
+	if (bytes >= sa->soft_bytes || last >= sa->soft_sequence || limit == SP_EVENT_SOFT)
 		tell(w, &sa->told, SP_EVENT_SOFT, spi, sa->cell, 1);
 	if (last >= sa->near_sequence)
 		tell(w, &sa->told, SP_EVENT_SEQUENCE, spi, sa->cell, 1);
-	if (fits < n || bytes >= sa->hard_bytes || (last >= __atomic_load_n(&sa->sequence_limit, __ATOMIC_RELAXED) && !is_held(sa)))
+	if (fits < n || bytes >= sa->hard_bytes || limit == SP_EVENT_HARD)
 		tell(w, &sa->told, SP_EVENT_HARD, spi, sa->cell, 1);
 	set_due(sa);
 	return fits;

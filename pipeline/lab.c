@@ -14,6 +14,7 @@
 #include "fields.h"
 #include "inline.h"
 #include "mss.h"
+#include "sequence.h"
 #include "stages.h"
 
 /* A source in memory is never empty: so many turns without a packet mean that it has none, or that no buffer is free. */
@@ -202,6 +203,11 @@ void sp_lab_ring(uint16_t device, uint16_t worker, const struct rte_ring *ring)
 void sp_lab_skip(struct sp_sa_out *sa, uint64_t numbers)
 {
 	__atomic_fetch_add(&sa->sequence, numbers, __ATOMIC_RELAXED);
+}
+
+int sp_lab_hold(struct sp_sa_out *sa, uint64_t first)
+{
+	return sp_numbers_hold(sa, first);
 }
 
 void sp_lab_has_opened(const struct sp_sa_in *sa, uint64_t packets)

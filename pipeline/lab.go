@@ -197,6 +197,9 @@ func (d *Dataplane) burstLocked(worker int) { C.sp_worker_once(d.c, C.uint32_t(w
 // skip makes workers take so many numbers that no packet has.
 func (sa *outboundSA) skip(numbers int) { C.sp_lab_skip(sa.c, C.uint64_t(numbers)) }
 
+// hold keeps workers from taking numbers from `first` on, as long as nobody takes the SA's place; false when they may have.
+func (sa *outboundSA) hold(first uint64) bool { return C.sp_lab_hold(sa.c, C.uint64_t(first)) != 0 }
+
 // leftToNIC is how many bytes of link layer a frame has whose SA is the NIC's work, 0 for all other frames.
 func leftToNIC(mbuf unsafe.Pointer) int { return int(C.sp_lab_left((*C.struct_rte_mbuf)(mbuf))) }
 

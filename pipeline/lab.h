@@ -44,6 +44,8 @@ void sp_lab_descriptors(uint16_t device, int taken);
 void sp_lab_ring(uint16_t device, uint16_t worker, const struct rte_ring *ring);
 /* Workers take so many numbers of an SA that no packet has. */
 void sp_lab_skip(struct sp_sa_out *sa, uint64_t numbers);
+/* An SA is held as one is that another comes for: its workers take no number from `first` on. Returns 0 when they may have taken one already. */
+int sp_lab_hold(struct sp_sa_out *sa, uint64_t first);
 /* An SA's NIC has opened so many packets. */
 void sp_lab_has_opened(const struct sp_sa_in *sa, uint64_t packets);
 /* Bytes of link layer of a frame that is left to the NIC, 0 for all others. */

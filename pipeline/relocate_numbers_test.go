@@ -117,6 +117,45 @@ func TestNumbersThatOvertake(t *testing.T) {
 	}
 }
 
+// While the control side makes another half workers use up the numbers before those of that: what has none is dropped, and IKE is asked for the next SA, once. So the drops end whatever
+// becomes of the move. A limit that is taken back, because the numbers were gone before, tells nothing.
+func TestHeldNumbersRunOut(t *testing.T) {
+	r := newRig(t, rigOptions{})
+	child := r.child("site", "aes128gcm16", false)
+	wire := r.watch(r.outbound(child))
+	sa := r.d.sad.outboundOf(child.Cell)[0]
+	if sa.hold(5) {
+		t.Error("held before numbers that workers may have taken")
+	}
+	r.send(0, 10)
+	r.settle()
+	r.serveAll()
+	wire.look()
+	if len(wire.inside) != 10 || len(r.seen.expired) != 0 {
+		t.Fatalf("%d packets of 10, asked for others: %v", len(wire.inside), r.seen.expired)
+	}
+	const first, before = 1 << 20, 5
+	if !sa.hold(first) {
+		t.Fatal("not held")
+	}
+	r.skip(first - 1 - before - 10)
+	tally := r.tally()
+	for range 4 {
+		r.send(10, 10)
+		r.settle()
+		r.serveAll()
+	}
+	same(t, "ends", ends(tally, r.tally()), map[string]int{"forwarded": before, "crypto_queue_full": 40 - before})
+	same(t, "asked for others", r.seen.expired, []string{fmt.Sprintf("cell %d spi %d outbound true hard false", child.Cell, child.SPI)})
+	wire.look()
+	next := r.watch(r.outbound(r.child("site", "aes128gcm16", false)))
+	r.send(50, 10)
+	r.settle()
+	if got := next.look(); got != 10 {
+		t.Errorf("%d packets of 10 by the next SA", got)
+	}
+}
+
 // Numbers that a move leaves out are no packets of the SA's lifetimes (S-078).
 func TestLifetimesOfWhatMoves(t *testing.T) {
 	if err := giveUserdata(); err != nil {
