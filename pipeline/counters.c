@@ -38,7 +38,7 @@ void sp_filter_counters_read(const struct sp_dataplane *dp, uint32_t counter, st
 	}
 }
 
-/* Until it has the window an heir has carried nothing: its kin, which the control thread frees later, has. */
+/* Until it has the window an heir has carried nothing: its kin, which the control thread frees later, has. What NICs have opened is each one's own. */
 static const struct sp_sa_in *counting(const struct sp_sa_in *sa)
 {
 	const struct sp_sa_in *kin;
@@ -57,7 +57,7 @@ void sp_sa_in_counters(const struct sp_sa_in *of, struct sp_sa_counters *out)
 	out->dummies = 0;
 	out->last_use = load(&sa->last_use);
 	out->sequence = load(&sa->replay.top);
-	out->inlined = sa->inlined ? load(&sp_sa_in_inline(sa)->packets) : 0;
+	out->inlined = of->inlined ? load(&sp_sa_in_inline(of)->packets) : 0;
 	out->stopped = 0;
 }
 

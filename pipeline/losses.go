@@ -211,7 +211,7 @@ func (d *Dataplane) fleeOutbound(sa *outboundSA) bool {
 
 func (d *Dataplane) fleeInbound(sa *inboundSA) bool {
 	return d.flee(&sa.association, false, func(place Place) error {
-		rekey, err := d.relocateInbound(sa, place)
+		rekey, err := d.moveInbound(sa, place)
 		if rekey {
 			err = errors.New("the replay window is lost with its device")
 		}

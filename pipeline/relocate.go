@@ -248,16 +248,22 @@ func (d *Dataplane) begin(r relocation) {
 	d.sad.moving = append(d.sad.moving, r)
 }
 
-// relocateInbound moves an SA, or says that only the next one can be there. Its window is the same one all the time.
+// relocateInbound is moveInbound for an SA that may as well stay.
 func (d *Dataplane) relocateInbound(sa *inboundSA, place Place) (rekey bool, err error) {
+	if !sa.moving && d.leavesTooMuch(sa) {
+		return false, idleError{}
+	}
+	return d.moveInbound(sa, place)
+}
+
+// moveInbound moves an SA, or says that only the next one can be there. Its window is the same one all the time.
+func (d *Dataplane) moveInbound(sa *inboundSA, place Place) (rekey bool, err error) {
 	at := sa.place(false)
 	switch {
 	case !sa.child.movable():
 		return false, errors.New("AH, by itself or around ESP, is the CPU's")
 	case sa.moving:
 		return false, errMoving
-	case d.leavesTooMuch(sa):
-		return false, idleError{}
 	}
 	next, err := d.anew(&sa.association, false, place, 0)
 	if err != nil { // nor can the next one be there
@@ -404,18 +410,20 @@ func (d *Dataplane) settleMove(r *relocation, older bool) bool {
 		if older || C.sp_sa_in_settled(r.half) == 0 {
 			return false
 		}
+		var c C.struct_sp_sa_counters
+		C.sp_sa_in_counters(r.formerIn, &c)
+		r.in.inline.past += uint64(c.inlined - r.carried.inlined)
 	}
 	former := *r
 	d.retire(func() error { return d.freeFormer(&former) })
-	if r.out != nil {
-		d.lookAgain(r)
-	}
+	d.lookAgain(r)
 	return true
 }
 
 // lookAgain moves an SA on that has come to where it cannot stay: the device is lost meanwhile, no NIC opens its packets after all, or another port leads to the peer.
 func (d *Dataplane) lookAgain(r *relocation) {
 	switch {
+	case r.in != nil && r.in.moving: // again, meanwhile
 	case r.out != nil && d.onLost(&r.out.association):
 		d.fleeOutbound(r.out)
 	case r.in != nil && d.onLost(&r.in.association):
