@@ -278,7 +278,7 @@ void sp_inline_catch_up(struct sp_sa_in *sa)
 void sp_inline_unnumbered(struct sp_worker *w, struct sp_sa_in *sa, const struct sp_esp *packets, uint32_t n)
 {
 	const uint16_t port = packets[0].mbuf->port;
-	const int here = sp_inline_on(w, sp_sa_in_inline(sa), port);
+	const int here = sp_sa_in_inline(sa)->port == port;
 	uint32_t unopened = 0;
 
 	for (uint32_t i = 0; i < n; i++) {

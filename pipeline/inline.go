@@ -278,10 +278,10 @@ func (sa *InlineSA) ESP() cryptodev.ESP {
 	return esp
 }
 
-// fill puts the session into an SA's C form.
-func (s *inlineSession) fill(config *C.struct_sp_sa_config) {
+// fillInline puts a session into an SA's C form.
+func (d *Dataplane) fillInline(config *C.struct_sp_sa_config, s *inlineSession) {
 	config.inline_session, config.inline_context = s.Handle, s.Context
-	config.inline_device = C.uint16_t(s.Port)
+	config.inline_device, config.inline_port = C.uint16_t(s.Port), d.portID(s.Port, s.vlan)
 	config.inline_protocol, config.inline_metadata = flag(s.Protocol), flag(s.Metadata)
 }
 

@@ -34,6 +34,7 @@ struct sp_inline {
 	 * as those of most tunnels are.
 	 */
 	uint8_t by_bits;
+	uint16_t port;     /* the workers': inbound, the NIC finds what comes by this one, and in other VLANs if it looks at no tag */
 	uint64_t asked[2], wanted[2];
 };
 _Static_assert(sizeof(struct sp_inline) <= RTE_CACHE_LINE_SIZE, "what a run reads of a session is one cache line");
@@ -55,7 +56,10 @@ static inline struct sp_inline *sp_sa_in_inline(const struct sp_sa_in *sa)
 	return sa->inlined ? *sp_sa_in_inline_place(sa) : NULL;
 }
 
-/* Whether the NIC of a port has the session, whatever VLAN the port is: some NICs look at no tag, and outbound none has to. */
+/*
+ * Whether the NIC of a port has the session, whatever VLAN the port is: some NICs look at no tag, and outbound none has to. What it leaves as it came it could have opened in its own
+ * VLAN alone (`port`).
+ */
 static inline int sp_inline_on(const struct sp_worker *w, const struct sp_inline *in, uint16_t port)
 {
 	return w->dp->ports[port].device == in->device;
@@ -134,7 +138,7 @@ void sp_inline_catch_up(struct sp_sa_in *sa);
 
 /*
  * Drops authentic packets of an SA whose window is the NIC's: nobody here can say whether they are new. IKE is asked for another SA. The NIC may be lost if it could have opened them:
- * not if they came in fragments, by another port, or once more.
+ * not if they came in fragments, by another port or VLAN, or once more.
  */
 void sp_inline_unnumbered(struct sp_worker *w, struct sp_sa_in *sa, const struct sp_esp *packets, uint32_t n);
 

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 	"unsafe"
+
+	"sallyport/policy"
 )
 
 // What comes past a card that has the window.
@@ -83,6 +85,69 @@ func TestInlineOpensForAnother(t *testing.T) {
 		t.Errorf("%d packets opened, taken for lost: %+v", c.opened, r.seen.offload)
 	}
 	r.until("lost", 100*time.Millisecond, func() { feed(b, 1); r.settle() }, func() bool { lost, _ := r.told(); return lost == 1 })
+}
+
+// The route to a peer turns to another VLAN of the port, or to another port, and what comes by it is nobody's to open until IKE has made the next SA, which may take its time. The NIC
+// is there all the while: it opens what still comes by the former way, and the next SA's by the new one. When it leaves that too it is lost.
+func TestInlineByAnotherWay(t *testing.T) {
+	if err := giveUserdata(); err != nil {
+		t.Fatal(err)
+	}
+	for name, vlans := range map[string][2]uint16{"VLAN": {10, 20}, "port": {}} {
+		t.Run(name, func(t *testing.T) {
+			c := &card{protocol: true}
+			r := newRig(t, rigOptions{card: c, vlans: vlans, wanRole: policy.PortsLAN})
+			r.routeBy(wan)
+			in := func() *referenceOut {
+				child := r.child("site", "aes128gcm16", true)
+				child.Remote = distant
+				return r.inbound(child)
+			}
+			feed := func(near *referenceOut, port int) {
+				near.sequence++
+				packet := near.encapsulate(tcp(farHost, lanHost), near.sequence)
+				if port == wan {
+					r.enqueue(0, wan, fromPeer(packet))
+				} else {
+					r.enqueue(0, lan, etherFrame(lanMAC[:], hostMAC[:], etherTypeIPv4, packet))
+				}
+			}
+			near := in()
+			// this NIC looks at the tag
+			byPort := func(frame []byte) int {
+				if vlans == [2]uint16{} || binary.BigEndian.Uint16(frame[14:]) == vlans[wan] {
+					return wan
+				}
+				return lan
+			}
+			c.leave = func(frame []byte) bool { return vlans[wan] != 0 && byPort(frame) == lan }
+			feed(near, wan)
+			r.settle()
+			same(t, "by the former way", len(r.packets(lan)), 1)
+			r.routeBy(lan)
+			before, start := r.tally(), r.now
+			r.until("three seconds on", 100*time.Millisecond, func() { feed(near, lan) }, func() bool { return r.now.Sub(start) >= 3*time.Second })
+			r.wantEnds("by the new way", before, map[string]int{"inline_window": 30})
+			same(t, "asked for others", r.seen.expired, []string{fmt.Sprintf("cell %d spi %d outbound false hard false", near.child.Cell, near.child.SPI)})
+			if lost, _ := r.told(); lost > 0 {
+				t.Errorf("taken for lost: %+v", r.seen.offload)
+			}
+			r.packets(lan)
+			feed(near, wan)
+			r.settle()
+			same(t, "by the former way, later", len(r.packets(lan)), 1)
+			next := in()
+			c.leave = func(frame []byte) bool { return vlans[wan] != 0 && byPort(frame) == wan }
+			feed(next, lan)
+			r.settle()
+			same(t, "by the next SA", len(r.packets(lan)), 1)
+			if !r.d.sad.inbound[next.child.SPI].inline.Protocol || c.opened != 3 {
+				t.Errorf("%+v, %d packets by the card", r.d.sad.inbound[next.child.SPI].inline, c.opened)
+			}
+			c.leave = func([]byte) bool { return true }
+			r.until("lost", 100*time.Millisecond, func() { feed(next, lan) }, func() bool { lost, _ := r.told(); return lost == 1 })
+		})
+	}
 }
 
 // With ESN the high half of what comes past the card is inferred from what that has opened: it is authentic, and told, after 2^32 packets as before (S-102).

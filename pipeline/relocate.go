@@ -305,7 +305,8 @@ func (d *Dataplane) replaceInbound(sa *inboundSA, next association, place Place)
 	err := d.withConfig(&next, false, func(config *C.struct_sp_sa_config, text *C.char) int32 {
 		config.owner = C.uint8_t(sa.owner)
 		if why == nil {
-			config.inline_session, config.inline_device = unsafe.Pointer(d.c), C.uint16_t(port.Port) // inbound nobody looks at the session itself
+			config.inline_session = unsafe.Pointer(d.c) // inbound nobody looks at the session itself
+			config.inline_device, config.inline_port = C.uint16_t(port.Port), d.portID(uint16(port.Port), port.VLAN)
 		}
 		if c = C.sp_sa_in_create(d.c, config, text, errorTextLen); c == nil {
 			return -1

@@ -204,6 +204,7 @@ static int make_inline(const struct sp_dataplane *dp, const struct sp_sa_config 
 	in->session = c->inline_session;
 	in->context = c->inline_context;
 	in->device = c->inline_device;
+	in->port = c->inline_port;
 	in->protocol = c->inline_protocol != 0;
 	in->metadata = c->inline_metadata != 0;
 	*out = in;

@@ -169,7 +169,7 @@ func (d *Dataplane) withConfig(sa *association, outbound bool, create func(*C.st
 	config.selectors, config.n_selectors = pinned(&pin, selectors), C.uint32_t(len(selectors))
 	config.selectors6, config.n_selectors6 = pinned(&pin, selectors6), C.uint32_t(len(selectors6))
 	*outer = *config
-	sa.inline.fill(config)
+	d.fillInline(config, &sa.inline)
 	config.soft_packets, config.soft_bytes = C.uint64_t(child.Soft.Packets), C.uint64_t(child.Soft.Bytes)
 	config.hard_packets, config.hard_bytes = C.uint64_t(child.Hard.Packets), C.uint64_t(child.Hard.Bytes)
 	config.follow = flag(child.UDPEncap && !child.BehindNAT)

@@ -376,6 +376,7 @@ struct sp_sa_config {
 	uint8_t inline_protocol; /* not 0: of the session below; else inline crypto */
 	uint8_t inline_metadata; /* not 0: outbound, rte_security_set_pkt_metadata for each packet */
 	uint16_t inline_device; /* DPDK port id */
+	uint16_t inline_port;   /* the workers': the one whose VLAN the session is for */
 	void *inline_session, *inline_context; /* of rte_security, alive as long as `session`; NULL: none */
 };
 

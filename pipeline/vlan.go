@@ -26,6 +26,12 @@ func (cfg *Config) portIDs() []C.uint16_t {
 	return ids
 }
 
+// portID is the workers' id of a VLAN's port on a device, as one that is there.
+func (d *Dataplane) portID(device, vlan uint16) C.uint16_t {
+	i := slices.IndexFunc(d.cfg.Ports, func(p PortSpec) bool { return uint16(p.Port) == device && p.VLAN == vlan })
+	return d.portIDs[max(i, 0)]
+}
+
 // validVLANs checks that frames of each VLAN have one port.
 func (cfg *Config) validVLANs() error {
 	type link struct {

@@ -252,7 +252,7 @@ static void enter_card(const struct gateway *g, enum tunnel t, struct sp_sa_conf
 		return;
 	c->inline_session = session;
 	c->inline_context = nic_context();
-	c->inline_device = g->device[UNPROTECTED];
+	c->inline_device = c->inline_port = g->device[UNPROTECTED];
 	c->inline_protocol = forms[t].card == CARD_PROTOCOL;
 	c->inline_metadata = 1;
 }
