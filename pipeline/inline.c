@@ -9,11 +9,9 @@
 
 #include "crypt.h"
 #include "esp.h"
-#include "fragment.h"
 #include "mss.h"
 #include "outer.h"
 #include "parse.h"
-#include "parse6.h"
 #include "replay.h"
 #include "sequence.h"
 #include "vlan.h"
@@ -154,107 +152,6 @@ uint32_t sp_inline_admit(struct sp_worker *w, struct sp_esp *packets, uint32_t n
 		if (!sp_secured(packets[i].mbuf) || admit(w, &packets[i]))
 			packets[good++] = packets[i];
 	return good;
-}
-
-/* An IPv4 packet that is ready for the classifier, or the reason to drop it; SP_TAKEN for a fragment that waits. */
-static uint8_t open_ipv4(struct sp_worker *w, const struct sp_sa_in *sa, struct sp_esp *p, uint8_t *inner, struct sp_packet *out, uint64_t origin)
-{
-	struct sp_header h;
-	uint8_t reason;
-
-	if (unlikely(p->length < SP_IPV4_LENGTH || !sp_header_plain(&h, inner, p->length, 0) || !sp_packet_plain(out, p->mbuf, inner, &h, origin))) {
-		reason = sp_parse_ipv4(out, p->mbuf, inner, p->length, origin);
-		if (reason == SP_FRAGMENT) {
-			sp_set_mark_sa(p->mbuf, sa->subject); /* as long as it waits */
-			reason = sp_reassemble(w, out, p->mbuf, inner, origin);
-			if (reason == SP_PASS) {
-				p->mbuf = out->mbuf;
-				sp_set_mark_sa(p->mbuf, 0);
-			}
-		} else if (reason != SP_PASS) {
-			reason = SP_DROP_INNER_HEADER;
-		}
-		if (reason != SP_PASS)
-			return reason;
-	}
-	return likely(sp_selected(sa->selectors, sa->n_selectors, out)) ? SP_PASS : SP_DROP_SELECTOR_MISMATCH;
-}
-
-/* The same of IPv6. */
-static uint8_t open_ipv6(struct sp_worker *w, const struct sp_sa_in *sa, struct sp_esp *p, uint8_t *inner, struct sp_packet6 *out, uint64_t origin)
-{
-	struct sp_header6 h;
-	uint8_t reason;
-
-	if (unlikely(p->length < SP_IPV6_LENGTH || !sp_header6_plain(&h, inner, p->length) || !sp_packet6_plain(out, p->mbuf, inner, &h, origin))) {
-		reason = sp_parse_ipv6(out, p->mbuf, inner, p->length, origin);
-		if (reason == SP_FRAGMENT) {
-			sp_set_mark_sa(p->mbuf, sa->subject);
-			reason = sp_reassemble6(w, out, p->mbuf, inner, origin);
-			if (reason == SP_PASS) {
-				p->mbuf = out->p.mbuf;
-				sp_set_mark_sa(p->mbuf, 0);
-			}
-		} else if (reason != SP_PASS) {
-			reason = SP_DROP_INNER_HEADER;
-		}
-		if (reason != SP_PASS)
-			return reason;
-	}
-	return likely(sp_selected6(sp_sa_in_selectors6(sa), sa->n_selectors6, out)) ? SP_PASS : SP_DROP_SELECTOR_MISMATCH;
-}
-
-/* What one opened packet holds: SP_PASS, and written to where either counter stands, or the reason to drop it. */
-static uint8_t open_one(struct sp_worker *w, const struct sp_sa_in *sa, struct sp_esp *p, struct sp_packet *inner, uint32_t *n_inner, struct sp_packet6 *wide, uint32_t *n_wide,
-			uint64_t origin, uint64_t *bytes)
-{
-	uint8_t *l3 = p->esp + SP_ESP_LENGTH;
-	uint8_t reason;
-
-	p->mbuf->ol_flags &= ~(SP_SECURED | w->dp->reassembled_flag); /* how the outer packet came says nothing of the inner one */
-	if (unlikely(p->length == 0))
-		return SP_DROP_NO_PAYLOAD;
-	if (sp_is_ipv6(l3)) {
-		reason = open_ipv6(w, sa, p, l3, &wide[*n_wide], origin);
-		if (reason == SP_PASS) {
-			if (unlikely(sp_sa_in_clamps(sa)))
-				sp_mss_clamp(&wide[*n_wide].p, sp_mss_in(w, sa, 1));
-			*bytes += wide[(*n_wide)++].p.length;
-		}
-		return reason;
-	}
-	reason = open_ipv4(w, sa, p, l3, &inner[*n_inner], origin);
-	if (likely(reason == SP_PASS)) {
-		if (unlikely(sp_sa_in_clamps(sa)))
-			sp_mss_clamp(&inner[*n_inner], sp_mss_in(w, sa, 0));
-		*bytes += inner[(*n_inner)++].length;
-	}
-	return reason;
-}
-
-uint32_t sp_whole_unpack(struct sp_worker *w, struct sp_sa_in *sa, struct sp_esp *packets, uint32_t *n, struct sp_packet *inner, struct sp_packet6 *wide, uint32_t *n_wide)
-{
-	const uint64_t origin = sp_key_origin(w->dp->ports[packets[0].mbuf->port].role, sa->cell);
-	uint32_t left = 0, n_inner = 0, opened = 0;
-	const uint32_t before = *n_wide;
-	uint64_t bytes = 0;
-
-	for (struct sp_esp *p = packets; p < packets + *n; p++) {
-		uint8_t reason;
-
-		if (unlikely(p->form != SP_FORM_OPENED)) {
-			packets[left++] = *p;
-			continue;
-		}
-		opened++;
-		reason = open_one(w, sa, p, inner, &n_inner, wide, n_wide, origin, &bytes);
-		if (unlikely(reason != SP_PASS))
-			sp_sa_in_drop(w, sa, p->mbuf, reason);
-	}
-	*n = left;
-	if (likely(opened > 0))
-		sp_carried_in(w, sa, n_inner + *n_wide - before, bytes);
-	return n_inner;
 }
 
 uint32_t sp_inline_unpack(struct sp_worker *w, struct sp_sa_in *sa, struct sp_esp *packets, uint32_t *n, struct sp_packet *inner, struct sp_packet6 *wide, uint32_t *n_wide)

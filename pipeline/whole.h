@@ -37,7 +37,7 @@ static inline void sp_whole_take_hop(const struct sp_packet *p, int ipv6)
 }
 
 /*
- * inline.c: the inner packets among those of one SA, SP_FORM_OPENED, checked and written to inner and to wide; returns how many to inner and adds the others to *n_wide. The rest is
+ * crypto_whole.c: the inner packets among those of one SA, SP_FORM_OPENED, checked and written to inner and to wide; returns how many to inner and adds the others to *n_wide. The rest is
  * left in packets, *n then.
  */
 uint32_t sp_whole_unpack(struct sp_worker *w, struct sp_sa_in *sa, struct sp_esp *packets, uint32_t *n, struct sp_packet *inner, struct sp_packet6 *wide, uint32_t *n_wide);
