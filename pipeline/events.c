@@ -239,6 +239,18 @@ void sp_lifetime_in_start(struct sp_sa_in *sa, const struct sp_sa_config *c)
 	sa->due_bytes = due_units(sa->next_bytes);
 }
 
+void sp_lifetime_in_carry(struct sp_sa_in *sa, const struct sp_sa_in *former)
+{
+	sa->packets = former->packets;
+	sa->bytes = former->bytes;
+	sa->last_use = former->last_use;
+	sa->due_packets = former->due_packets;
+	sa->next_bytes = former->next_bytes;
+	sa->due_bytes = former->due_bytes;
+	sa->expired = former->expired;
+	sa->told = __atomic_load_n(&former->told, __ATOMIC_RELAXED);
+}
+
 void sp_lifetime_in(struct sp_worker *w, struct sp_sa_in *sa)
 {
 	if (sa->packets < sa->due_packets && sa->bytes < sa->next_bytes)

@@ -203,18 +203,7 @@ func (d *Dataplane) replaceOutbound(sa *outboundSA, place Place, first uint64) e
 		}
 		return err
 	}
-	var c *C.struct_sp_sa_out
-	err = d.withConfig(&next, true, func(config *C.struct_sp_sa_config, text *C.char) int32 {
-		config.owner = C.SP_ANY_WORKER
-		if sa.child.Worker > 0 {
-			config.owner = C.uint8_t(sa.child.Worker - 1)
-		}
-		config.adjacency, config.first_sequence = C.uint16_t(sa.adjacency), C.uint64_t(max(sa.child.FirstSequence, 1))
-		if c = C.sp_sa_out_create(d.c, config, text, errorTextLen); c == nil {
-			return -1
-		}
-		return 0
-	})
+	c, err := d.createOutbound(&next, sa.adjacency)
 	if err != nil {
 		return errors.Join(err, d.freeHalf(&next))
 	}

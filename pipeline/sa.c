@@ -264,9 +264,7 @@ struct sp_sa_in *sp_sa_in_create(struct sp_dataplane *dp, const struct sp_sa_con
 	sa->partner = c->partner;
 	sa->owner = c->owner;
 	sa->follow = c->udp && c->follow;
-	sa->remote_port = c->source_port;
-	memcpy(sa->remote, c->source, sizeof(sa->remote));
-	memcpy(sp_sa_in_peer(sa), c->source, SP_IPV6_ADDRESS);
+	sp_sa_in_locate(sa, c->source, c->source, c->source_port);
 	sp_lifetime_in_start(sa, c);
 	sa->subject = c->subject;
 	if (sa->subject != 0)

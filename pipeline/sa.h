@@ -174,6 +174,14 @@ static inline uint8_t *sp_sa_in_peer(const struct sp_sa_in *sa)
 	return (uint8_t *)(sp_sa_in_stays_until(sa) + 1);
 }
 
+/* Where the peer was when the SA was made, and where its newest packet came from. */
+static inline void sp_sa_in_locate(struct sp_sa_in *sa, const uint8_t peer[16], const uint8_t remote[16], uint16_t remote_port)
+{
+	memcpy(sp_sa_in_peer(sa), peer, 16);
+	memcpy(sa->remote, remote, sizeof(sa->remote));
+	sa->remote_port = remote_port;
+}
+
 /* Where an SA that is inlined has what workers know of its session. */
 static inline struct sp_inline **sp_sa_in_inline_place(const struct sp_sa_in *sa)
 {

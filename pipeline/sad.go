@@ -312,20 +312,11 @@ func (d *Dataplane) InstallOutbound(child ChildSA) error {
 	if err := d.newSessions(&sa.association, true); err != nil {
 		return err
 	}
-	err := d.withConfig(&sa.association, true, func(config *C.struct_sp_sa_config, text *C.char) int32 {
-		config.owner = C.SP_ANY_WORKER
-		if child.Worker > 0 {
-			config.owner = C.uint8_t(child.Worker - 1)
-		}
-		config.adjacency, config.first_sequence = C.uint16_t(sa.adjacency), C.uint64_t(max(child.FirstSequence, 1))
-		if sa.c = C.sp_sa_out_create(d.c, config, text, errorTextLen); sa.c == nil {
-			return -1
-		}
-		return 0
-	})
+	c, err := d.createOutbound(&sa.association, sa.adjacency)
 	if err != nil {
 		return errors.Join(err, sa.freeSessions(d))
 	}
+	sa.c = c
 	place := outboundPlace{child.Cell, child.Worker}
 	former := d.sad.outbound[place]
 	d.sad.paths.add(sa, former)
@@ -340,6 +331,22 @@ func (d *Dataplane) InstallOutbound(child ChildSA) error {
 	d.retireOutbound(former)
 	d.release(d.slow.held.take(child.Cell))
 	return nil
+}
+
+// createOutbound makes an SA of its sessions, which nobody sends by yet.
+func (d *Dataplane) createOutbound(sa *association, adjacency uint16) (c *C.struct_sp_sa_out, err error) {
+	err = d.withConfig(sa, true, func(config *C.struct_sp_sa_config, text *C.char) int32 {
+		config.owner = C.SP_ANY_WORKER
+		if sa.child.Worker > 0 {
+			config.owner = C.uint8_t(sa.child.Worker - 1)
+		}
+		config.adjacency, config.first_sequence = C.uint16_t(adjacency), C.uint64_t(max(sa.child.FirstSequence, 1))
+		if c = C.sp_sa_out_create(d.c, config, text, errorTextLen); c == nil {
+			return -1
+		}
+		return 0
+	})
+	return c, err
 }
 
 // RemoveInbound makes packets with the SPI unacceptable and gives the SPI back once no worker can be using the SA.

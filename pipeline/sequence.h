@@ -21,6 +21,8 @@ void sp_note_remote(struct sp_worker *w, struct sp_sa_in *sa, const struct sp_es
 /* events.c: an outbound SA comes in the place of another: first it has that one's limits, then it goes on with what that has carried of them. */
 void sp_lifetime_out_inherit(struct sp_sa_out *sa, const struct sp_sa_out *former);
 void sp_lifetime_out_carry(struct sp_sa_out *sa, const struct sp_sa_counters *carried, uint8_t told);
+/* events.c: the same inbound, where the owner of both SAs does it. */
+void sp_lifetime_in_carry(struct sp_sa_in *sa, const struct sp_sa_in *former);
 /* events.c: so many numbers of an SA are no packets of its lifetimes; fewer again if negative. */
 void sp_lifetime_out_skip(struct sp_sa_out *sa, int64_t numbers);
 /*
