@@ -2,6 +2,7 @@ package config
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"fmt"
 	"slices"
 	"strings"
@@ -44,12 +45,15 @@ func (b *builder) saKeys(key string, raw *fileSA, sa *ManualSA, seen *seenSAs) {
 // ownKey refuses a key that another SA sends by: both would count from the same number, and in counter modes no number may come twice
 // under one key (RFC 4106 section 3.1).
 func (b *builder) ownKey(key, name, sa string, layer *Layer, seen *seenSAs) {
-	for _, other := range seen.senders {
-		if layer.KeyOut.Len() > 0 && layer.KeyOut.Equal(other.key) {
-			b.add(key, "expected a %s that no other SA has, found that of SA %q: two SAs that send by one key use its numbers twice", name, other.sa)
-		}
+	if layer.KeyOut.Len() == 0 {
+		return
 	}
-	seen.senders = append(seen.senders, sender{sa, layer.KeyOut})
+	digest := sha256.Sum256(layer.KeyOut.Bytes())
+	if other, taken := seen.senders[digest]; taken {
+		b.add(key, "expected a %s that no other SA has, found that of SA %q: two SAs that send by one key use its numbers twice", name, other)
+		return
+	}
+	seen.senders[digest] = sa
 }
 
 // keyLength checks a key against what the algorithms need.

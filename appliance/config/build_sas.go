@@ -1,6 +1,7 @@
 package config
 
 import (
+	"crypto/sha256"
 	"fmt"
 	"math"
 	"net/netip"
@@ -42,18 +43,12 @@ func (b *builder) manualSAs() {
 // seenSAs is what no two manual SAs may have in common, each with the key of who has it.
 type seenSAs struct {
 	names, slots, outbound map[string]string
-	inFile                 bool // a key stands in the configuration itself
-	senders                []sender
-}
-
-// sender is an SA that sends by a key.
-type sender struct {
-	sa  string
-	key crypto.Secret
+	inFile                 bool                         // a key stands in the configuration itself
+	senders                map[[sha256.Size]byte]string // by digest of the key that an SA sends by
 }
 
 func newSeenSAs() *seenSAs {
-	return &seenSAs{names: map[string]string{}, slots: map[string]string{}, outbound: map[string]string{}}
+	return &seenSAs{names: map[string]string{}, slots: map[string]string{}, outbound: map[string]string{}, senders: map[[sha256.Size]byte]string{}}
 }
 
 func (b *builder) manualSA(key string, raw *fileSA, seen *seenSAs) ManualSA {

@@ -195,8 +195,9 @@ func (p *plan) single() map[string]bool {
 // choosePeers keeps the peers with which IKE can negotiate and warns of what an operator should know of each. Package
 // policy has warned where IKE is off, and where the end of a tunnel is gone.
 func (out *compilation) choosePeers(c *Config) {
+	tunnels := c.plan.tunnels()
 	for i, peer := range out.peers {
-		rules := strings.Join(c.plan.tunnels(i), ", ")
+		rules := strings.Join(tunnels[i], ", ")
 		port, off := c.plan.ikeOff[peer.Local]
 		switch {
 		case !c.IKEEnabled || !slices.Contains(out.Environment.LocalAddresses, peer.Local):
@@ -214,13 +215,11 @@ func (out *compilation) choosePeers(c *Config) {
 	}
 }
 
-// tunnels names the rules of the active policy that negotiate with the peer.
-func (p *plan) tunnels(peer int) []string {
-	var names []string
+// tunnels names the rules of the active policy that negotiate with each peer.
+func (p *plan) tunnels() map[int][]string {
+	names := map[int][]string{}
 	for _, planned := range p.children {
-		if planned.peer == peer {
-			names = append(names, planned.child.Name)
-		}
+		names[planned.peer] = append(names[planned.peer], planned.child.Name)
 	}
 	return names
 }

@@ -70,7 +70,7 @@ func TestReadFileWaitsForNobody(t *testing.T) {
 	}
 	for path, want := range map[string]string{
 		pipe: "expected a regular file, found a pipe", "/dev/zero": "expected a regular file, found a device",
-		folder: "expected a regular file, found a folder", huge: "expected a file of at most 16 MiB, found more",
+		folder: "expected a regular file, found a folder", huge: "expected a file of at most 64 MiB, found more",
 	} {
 		if _, err := ReadFile(path); err == nil || !strings.Contains(err.Error(), path+": "+want) {
 			t.Errorf("%s: expected %q, found %v", path, want, err)

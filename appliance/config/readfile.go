@@ -8,7 +8,7 @@ import (
 )
 
 // MaxFile is the largest configuration that is read, in bytes.
-const MaxFile = 16 << 20
+const MaxFile = 64 << 20
 
 // ReadFile reads a configuration file whole. It waits for nobody: a named pipe or a device in the place of the file is
 // an error, and so is a file larger than MaxFile.
