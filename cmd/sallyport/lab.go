@@ -18,7 +18,7 @@ func labCommand() *cobra.Command {
 		Args:  noMore,
 		RunE:  func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
-	command.AddCommand(demoCommand(), benchCommand(), negotiateCommand(), trafficCommand(), rfc2544Command(), hostileCommand(), peersCommand(), compareCommand())
+	command.AddCommand(demoCommand(), benchCommand(), negotiateCommand(), gatewayCommand(), trafficCommand(), rfc2544Command(), hostileCommand(), peersCommand(), compareCommand())
 	return command
 }
 

@@ -139,7 +139,7 @@ func TestPageNamesAll(t *testing.T) {
 			t.Errorf("docs/TRAFFIC.md does not explain the counter %s", c.name)
 		}
 	}
-	for _, v := range []Verdict{Down, Silent, Leaks, Reflects, Mangles, OtherAddress, Unreadable, Nothing, Forwards} {
+	for _, v := range []Verdict{Down, NoTunnels, SomeTunnels, Silent, Leaks, Reflects, Mangles, OtherAddress, Unreadable, Nothing, Forwards} {
 		if !strings.Contains(text, "| `"+string(v)+"` |") {
 			t.Errorf("docs/TRAFFIC.md does not explain the verdict %s", v)
 		}
@@ -167,9 +167,8 @@ func TestOptions(t *testing.T) {
 		{`direction "up"`, func(o *Options, _ *string) { o.Directions = []string{"up"} }},
 		{`device "eth1" is of no known kind`, func(o *Options, _ *string) { o.Protected = "eth1" }},
 		{"at most 1464", func(o *Options, _ *string) { o.Sizes = "imix" }},
-		{"expected sequence numbers of 32 bits", func(_ *Options, text *string) {
-			*text = strings.Replace(*text, "algorithm: aes128gcm16\n", "algorithm: aes128gcm16\n    esn: true\n", 1)
-		}},
+		{"3 tunnels, expected 1 to 2", func(o *Options, _ *string) { o.Tunnels = 3 }},
+		{`proposal "rot13"`, func(o *Options, _ *string) { o.Proposal = "rot13" }},
 		{"gw.yaml", func(_ *Options, text *string) { *text = "name: [" }},
 	} {
 		o, text := Options{Gateway: file, Protected: "net_null", Unprotected: "net_null"}, whole

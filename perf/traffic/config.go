@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"sallyport/crypto"
+	"sallyport/ike"
 	"sallyport/pmd/ethdev"
 )
 
@@ -34,6 +35,7 @@ type Port struct {
 	Addresses []netip.Addr     // of the port: it asks from the first of the gateway's family, and answers for all
 	Gateway   netip.Addr       // whom it sends to
 	MAC       net.HardwareAddr // of the gateway; nil: ARP or ND finds it
+	VLAN      uint16           // tag of all frames (IEEE 802.1Q); 0: none
 }
 
 // Tunnel is what one or more flows take. Without a suite they stay in clear on both sides.
@@ -43,9 +45,17 @@ type Tunnel struct {
 	Gateway, Peer netip.Addr   // outer addresses
 	UDP           bool         // ESP in UDP, port 4500 on both sides (RFC 3948)
 	Suite         crypto.Suite
-	ToGateway     SA // by which the peer sends
+	ESN           bool // extended sequence numbers
+	ToGateway     SA   // by which the peer sends
 	FromGateway   SA
+
+	IKE Negotiated // in place of the two SAs
 }
+
+// Negotiated says which Child SA of Config.Peers a tunnel is. The zero value is none: its SAs are given by hand.
+type Negotiated struct{ Peer, Child string }
+
+func (n Negotiated) none() bool { return n == Negotiated{} }
 
 // SA is one direction of a tunnel's SA pair.
 type SA struct {
@@ -65,6 +75,8 @@ type Rate struct {
 type Stream struct {
 	Name      string // empty: the direction
 	Direction Direction
+	First     int   // tunnel
+	Tunnels   int   // from that on, that the stream takes; 0 is all
 	Flows     int   // UDP flows with addresses and ports of their own, spread over the tunnels; 0 is 1
 	Sizes     Sizes // of the clear packets; none: 64
 	Order     Order
@@ -76,8 +88,14 @@ type Stream struct {
 type Config struct {
 	Protected, Unprotected Port
 	Tunnels                []Tunnel // at least one
-	Streams                []Stream // at least one, at most 16
-	Duration               time.Duration
+	// Peers are those of the gateway, as which the tester negotiates.
+	Peers []ike.Peer
+	// AtOnce is how many tunnels may be under way; 0 is 64.
+	AtOnce int
+	// Patience is how long nothing may come of them before those under way count as failed; 0 is 30 s. A peer gives up by itself after about 80 s.
+	Patience time.Duration
+	Streams  []Stream // at least one, at most 16
+	Duration time.Duration
 	// Drain is how long a trial waits for packets under way after the last one that arrived; 0 is 500 ms.
 	Drain time.Duration
 	// Resolve is how long the gateway may take to answer ARP or ND; 0 is 3 s.
@@ -93,12 +111,16 @@ type Config struct {
 
 	// drained says that nothing is under way any more, in place of Drain: a test knows.
 	drained func() bool
+	// enough says that a trial need send no more: a test has seen what it was for.
+	enough func() bool
 }
 
 // Progress is what a trial has counted so far.
 type Progress struct {
 	Elapsed, Left  time.Duration
 	Sent, Received uint64
+
+	Up, Tunnels int // while tunnels are negotiated; else 0
 }
 
 const (
@@ -112,6 +134,10 @@ const (
 	defaultDrain   = 500 * time.Millisecond
 	defaultResolve = 3 * time.Second
 	defaultCatchUp = 256
+
+	defaultAtOnce   = 64
+	defaultPatience = 30 * time.Second
+	vlanEnd         = 4095 // reserved (IEEE 802.1Q 9.6)
 )
 
 func (c *Config) ports() [2]*Port { return [2]*Port{&c.Protected, &c.Unprotected} }
@@ -127,6 +153,7 @@ func (d Direction) ends() (from, to int) {
 }
 
 func (c *Config) defaults() {
+	c.AtOnce, c.Patience = cmp.Or(c.AtOnce, defaultAtOnce), cmp.Or(c.Patience, defaultPatience)
 	c.Drain, c.Resolve, c.CatchUp = cmp.Or(c.Drain, defaultDrain), cmp.Or(c.Resolve, defaultResolve), cmp.Or(c.CatchUp, defaultCatchUp)
 	for _, p := range c.ports() {
 		p.MTU = cmp.Or(p.MTU, 1500)
@@ -136,6 +163,7 @@ func (c *Config) defaults() {
 	c.Streams = streams
 	for i := range streams {
 		s := &streams[i]
+		s.Tunnels = cmp.Or(s.Tunnels, len(c.Tunnels)-s.First)
 		s.Name, s.Flows, s.Burst = cmp.Or(s.Name, string(s.Direction)), cmp.Or(s.Flows, 1), cmp.Or(s.Burst, 1)
 		if len(s.Sizes) == 0 {
 			s.Sizes = Sizes{minFrame}
@@ -180,6 +208,9 @@ func (p *Port) validate(name string) error {
 	if p.MTU < ethdev.MinMTU || p.MTU > ethdev.MaxMTU {
 		return fmt.Errorf("%s port: MTU of %d octets, expected %d to %d", name, p.MTU, ethdev.MinMTU, ethdev.MaxMTU)
 	}
+	if p.VLAN >= vlanEnd {
+		return fmt.Errorf("%s port: VLAN %d, expected 1 to %d, or 0 for frames without a tag", name, p.VLAN, vlanEnd-1)
+	}
 	if p.MAC != nil {
 		if len(p.MAC) != 6 || p.MAC[0]&1 != 0 {
 			return fmt.Errorf("%s port: MAC address %s of the gateway, expected one of 6 octets that is no group's", name, p.MAC)
@@ -216,7 +247,7 @@ func (c *Config) validateTunnels() error {
 		if t.clear() != c.Tunnels[0].clear() || t.Near.Addr().Is4() != c.Tunnels[0].Near.Addr().Is4() {
 			errs = append(errs, fmt.Errorf("tunnel %s: expected all tunnels in clear or none, and hosts of one family, found others than those of %s", t.Name, c.Tunnels[0].Name))
 		}
-		if t.clear() {
+		if t.clear() || !t.IKE.none() {
 			continue
 		}
 		if other, taken := spis[t.FromGateway.SPI]; taken {
@@ -243,11 +274,17 @@ func (t *Tunnel) validate() error {
 	if !t.Gateway.IsValid() || !t.Peer.IsValid() || t.Gateway.Is4() != t.Peer.Is4() {
 		return fmt.Errorf("outer addresses %s and %s, expected two of one family", t.Gateway, t.Peer)
 	}
+	if t.ESN && t.Suite.Encr == crypto.EncrNullAESGMAC {
+		return fmt.Errorf("%s with extended sequence numbers, expected another suite, or numbers of 32 bits", t.Suite)
+	}
+	if !t.IKE.none() {
+		return nil
+	}
 	for _, sa := range []*SA{&t.ToGateway, &t.FromGateway} {
 		if sa.SPI < 256 {
 			return fmt.Errorf("SPI %d, expected 256 or more (RFC 4303 section 2.1)", sa.SPI)
 		}
-		if sa.Sequence >= 1<<32-1 {
+		if !t.ESN && sa.Sequence >= 1<<32-1 {
 			return fmt.Errorf("sequence number %d, expected less than 2^32 - 1", sa.Sequence)
 		}
 		if err := t.Suite.CheckKeymat(sa.Key); err != nil {
@@ -266,7 +303,11 @@ func (c *Config) validateStream(s *Stream) error {
 		wrong("direction %q, expected %s or %s", s.Direction, Outbound, Inbound)
 		return errors.Join(errs...)
 	}
-	if most := c.mostFlows(); s.Flows < 1 || s.Flows > most {
+	if s.First < 0 || s.Tunnels < 1 || s.First+s.Tunnels > len(c.Tunnels) {
+		wrong("%d tunnels from number %d on, expected some of %d", s.Tunnels, s.First, len(c.Tunnels))
+		return errors.Join(errs...)
+	}
+	if most := c.mostFlows(s); s.Flows < 1 || s.Flows > most {
 		wrong("%d flows, expected 1 to %d", s.Flows, most)
 	}
 	if s.Burst < 1 || s.Burst > maxBurst {

@@ -15,12 +15,15 @@
 #include "packet.h"
 
 #define HIGHEST 0xffffffffULL /* sequence number without ESN */
+#define HIGH 4 /* octets of its upper half */
 
 struct traffic_crypto {
 	IMB_MGR *manager;
 	struct gcm_context_data context;
 	uint8_t nonces[TRAFFIC_BURST][TRAFFIC_IV];
+	uint8_t heads[TRAFFIC_BURST][ESP_LENGTH + HIGH]; /* of ESP with the whole number, for combined modes */
 	uint8_t tags[TRAFFIC_BURST][TRAFFIC_ICV * 2];
+	uint8_t received[TRAFFIC_BURST][TRAFFIC_ICV];
 };
 
 static const uint8_t zeros[TRAFFIC_IV];
@@ -56,20 +59,23 @@ struct traffic_sa *traffic_find(const struct traffic_sas *sas, uint32_t spi_be)
 {
 	if (sas == NULL)
 		return NULL;
-	for (uint32_t at = (spi_be * 0x9e3779b1U) >> 7;; at++) {
-		const struct traffic_spi *place = &sas->spis[at & sas->mask];
+	for (uint32_t step = 0, at = (spi_be * 0x9e3779b1U) >> 7; step <= sas->mask; step++, at++) {
+		uint64_t place = __atomic_load_n(&sas->spis[at & sas->mask], __ATOMIC_ACQUIRE);
+		uint32_t number = (uint32_t)(place >> 32);
 
-		if (place->index == 0 || place->index > sas->n)
+		if (number == 0)
 			return NULL;
-		if (place->spi_be == spi_be)
-			return &sas->sas[place->index - 1];
+		if ((uint32_t)place == spi_be && number <= sas->n)
+			return &sas->sas[number - 1];
 	}
+	return NULL;
 }
 
 /* One packet of ESP while its crypto is done: from its SPI to its ICV. */
 struct work {
 	const struct traffic_sa *sa;
 	uint8_t *esp;
+	uint64_t sequence;
 	uint32_t text, end; /* where the ciphertext begins and ends */
 };
 
@@ -81,12 +87,25 @@ static uint8_t *nonce(uint8_t *to, const struct work *w)
 	return to;
 }
 
+/* What a combined mode authenticates beside the ciphertext: with ESN the whole number stands in the place of its lower half (RFC 4106 section 5, RFC 4309 section 5, RFC 7634
+ * section 2.1). */
+static const uint8_t *head(struct traffic_crypto *c, const struct work *w, uint32_t i)
+{
+	uint64_t sequence_be = rte_cpu_to_be_64(w->sequence);
+
+	if (!w->sa->esn)
+		return w->esp;
+	memcpy(c->heads[i], w->esp, 4);
+	memcpy(c->heads[i] + 4, &sequence_be, 8);
+	return c->heads[i];
+}
+
 static void run_gcm(struct traffic_crypto *c, const struct work *w, uint32_t i, uint8_t *tag)
 {
 	aes_gcm_enc_dec_t gcm;
 
 	memcpy(&gcm, &w->sa->gcm, sizeof(gcm));
-	gcm(w->sa->session, &c->context, w->esp + w->text, w->esp + w->text, w->end - w->text, nonce(c->nonces[i], w), w->esp, ESP_LENGTH, tag, w->sa->icv_length);
+	gcm(w->sa->session, &c->context, w->esp + w->text, w->esp + w->text, w->end - w->text, nonce(c->nonces[i], w), head(c, w, i), ESP_LENGTH + (w->sa->esn ? HIGH : 0), tag, w->sa->icv_length);
 }
 
 /* The IV of CBC outbound is made by encryption of the number under an IV of zeros, so that nobody can predict it (SP 800-38A appendix C). */
@@ -99,6 +118,15 @@ static void fill_cbc(const struct work *w, IMB_JOB *job, int encrypt)
 	job->dst -= w->sa->iv_length;
 	job->cipher_start_src_offset_in_bytes -= w->sa->iv_length;
 	job->msg_len_to_cipher_in_bytes += w->sa->iv_length;
+}
+
+/* An HMAC takes the upper half of the number behind the packet (RFC 4303 section 2.2.1), where the ICV is, which is longer. */
+static void append_high(const struct work *w, IMB_JOB *job)
+{
+	uint32_t high_be = rte_cpu_to_be_32((uint32_t)(w->sequence >> 32));
+
+	memcpy(w->esp + w->end, &high_be, HIGH);
+	job->msg_len_to_hash_in_bytes += HIGH;
 }
 
 static void fill_job(struct traffic_crypto *c, IMB_JOB *job, const struct work *w, uint32_t i, int encrypt)
@@ -126,13 +154,15 @@ static void fill_job(struct traffic_crypto *c, IMB_JOB *job, const struct work *
 		job->hash_start_src_offset_in_bytes = w->text;
 		job->msg_len_to_hash_in_bytes = w->end - w->text;
 		if (w->sa->cipher == TRAFFIC_CCM)
-			job->u.CCM.aad = w->esp;
+			job->u.CCM.aad = head(c, w, i);
 		else
-			job->u.CHACHA20_POLY1305.aad = w->esp;
-		break;
+			job->u.CHACHA20_POLY1305.aad = head(c, w, i);
+		return;
 	default:
 		break;
 	}
+	if (w->sa->esn)
+		append_high(w, job);
 }
 
 /* Does the crypto of all packets and returns a mask of those that failed; the tags are in c->tags. */
@@ -212,7 +242,7 @@ static int wrap(struct traffic_sa *sa, struct rte_mbuf *m, struct work *w)
 	uint32_t header = (uint32_t)sa->outer_length + ESP_LENGTH + sa->iv_length, sequence_be;
 	uint8_t *outer;
 
-	if (sa->sequence >= HIGHEST || append_trailer(sa, m) != 0)
+	if (sa->sequence >= (sa->esn ? UINT64_MAX : HIGHEST) || append_trailer(sa, m) != 0)
 		return -1;
 	outer = (uint8_t *)rte_pktmbuf_prepend(m, (uint16_t)header);
 	if (outer == NULL)
@@ -220,6 +250,7 @@ static int wrap(struct traffic_sa *sa, struct rte_mbuf *m, struct work *w)
 	sa->sequence++;
 	sa->packets++;
 	w->sa = sa;
+	w->sequence = sa->sequence;
 	w->esp = outer + sa->outer_length;
 	w->text = ESP_LENGTH + sa->iv_length;
 	w->end = m->data_len - (uint32_t)sa->outer_length - sa->icv_length;
@@ -253,6 +284,17 @@ uint32_t traffic_seal(struct traffic_crypto *c, struct traffic_sa **sas, struct 
 }
 
 /* ---- receiving ---- */
+
+/* The whole number of which the packet has the lower half: the one nearest to the highest received (RFC 4303 appendix A2). */
+static uint64_t whole_number(const struct traffic_esp *p)
+{
+	uint32_t low = (uint32_t)load16(p->start + 4) << 16 | load16(p->start + 6);
+	int64_t ahead = (int32_t)(low - (uint32_t)p->sa->sequence);
+
+	if (!p->sa->esn || (ahead < 0 && (uint64_t)-ahead > p->sa->sequence))
+		return low;
+	return p->sa->sequence + (uint64_t)ahead;
+}
 
 /* Whether the lengths allow what the library is asked for. */
 static int fits(const struct traffic_esp *p)
@@ -291,20 +333,24 @@ void traffic_open(struct traffic_crypto *c, struct traffic_esp *packets, uint32_
 		p->forged = 0;
 		if (p->malformed)
 			continue;
+		p->sequence = whole_number(p);
 		work[ready] = (struct work){
-			.sa = p->sa, .esp = p->start, .text = ESP_LENGTH + (uint32_t)p->sa->iv_length, .end = p->length - p->sa->icv_length,
+			.sa = p->sa, .esp = p->start, .sequence = p->sequence, .text = ESP_LENGTH + (uint32_t)p->sa->iv_length, .end = p->length - p->sa->icv_length,
 		};
+		memcpy(c->received[ready], p->start + work[ready].end, p->sa->icv_length);
 		which[ready++] = i;
 	}
 	if (ready == 0)
 		return;
-	/* A tag is compared with what was received, which decryption in place leaves as it was. */
 	failed = run(c, work, ready, 0);
 	for (uint32_t i = 0; i < ready; i++) {
 		struct traffic_esp *p = &packets[which[i]];
 
-		p->forged = (failed >> i & 1) || memcmp(c->tags[i], work[i].esp + work[i].end, p->sa->icv_length) != 0;
-		if (!p->forged)
-			unwrap(p, &work[i]);
+		p->forged = (failed >> i & 1) || memcmp(c->tags[i], c->received[i], p->sa->icv_length) != 0;
+		if (p->forged)
+			continue;
+		if (p->sequence > p->sa->sequence)
+			p->sa->sequence = p->sequence;
+		unwrap(p, &work[i]);
 	}
 }

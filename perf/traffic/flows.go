@@ -161,12 +161,12 @@ func (c *Config) sites(t *Tunnel) (near, far site) {
 	return site{t.Near, c.Protected.Gateway}, site{t.Far, c.Unprotected.Gateway}
 }
 
-// mostFlows is how many one stream can have: flow i takes tunnel i modulo their number.
-func (c *Config) mostFlows() int {
+// mostFlows is how many a stream can have: flow i takes its tunnel i modulo their number.
+func (c *Config) mostFlows(s *Stream) int {
 	most := maxFlows
-	for i := range c.Tunnels {
-		near, far := c.sites(&c.Tunnels[i])
-		most = min(most, near.hosts()*far.hosts()*portsBetween*len(c.Tunnels))
+	for i := range s.Tunnels {
+		near, far := c.sites(&c.Tunnels[s.First+i])
+		most = min(most, near.hosts()*far.hosts()*portsBetween*s.Tunnels)
 	}
 	return most
 }
@@ -177,14 +177,14 @@ type five struct {
 	port                uint16 // source
 }
 
-// flow is number i of a direction: hosts change before ports do.
-func (c *Config) flow(d Direction, i int) (tunnel int, f five) {
-	tunnel = i % len(c.Tunnels)
-	t, number := &c.Tunnels[tunnel], i/len(c.Tunnels)
+// flow is number i of a stream: hosts change before ports do.
+func (c *Config) flow(s *Stream, i int) (tunnel int, f five) {
+	tunnel = s.First + i%s.Tunnels
+	t, number := &c.Tunnels[tunnel], i/s.Tunnels
 	nearby, faraway := c.sites(t)
 	near, far := nearby.hosts(), faraway.hosts()
 	f = five{nearby.host(number % near), faraway.host((number%near + number/near) % far), uint16(firstSource + number/near/far%portsBetween)}
-	if d == Inbound {
+	if s.Direction == Inbound {
 		f.source, f.destination = f.destination, f.source
 	}
 	return tunnel, f

@@ -2,10 +2,12 @@ package traffic
 
 import (
 	"context"
+	"encoding/binary"
 	"fmt"
 	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 	"unsafe"
@@ -24,11 +26,17 @@ import (
 //
 //	tester 10.1.0.0/24 ── 10.1.0.1 [gateway] 192.0.2.1 ── 192.0.2.2 tester, the peer of all tunnels
 type planeOnPath struct {
-	path     *path
-	plane    *pipeline.Dataplane
-	pool     *mempool.Mempool
-	to, from [2]*ring.Ring
-	tunnels  []Tunnel
+	path       *path
+	plane      *pipeline.Dataplane
+	pool       *mempool.Mempool
+	to, from   [2]*ring.Ring
+	tunnels    []Tunnel
+	cells      map[string]pipeline.CellID
+	handler    pipeline.Handler
+	negotiated bool // the tunnels' SAs are whose handler it is
+	drops      bool // the path loses each hundredth packet behind the gateway
+	passed     [2]uint64
+	dropped    atomic.Int64
 }
 
 // quiet is what the gateway asks of whoever negotiates: nothing, for keys are given by hand.
@@ -50,7 +58,15 @@ var (
 
 func newPlaneOnPath(t *testing.T, suites ...string) *planeOnPath {
 	t.Helper()
-	g := &planeOnPath{path: newPath(t)}
+	g := &planeOnPath{path: newPath(t), handler: quiet{}}
+	g.open(t, suites)
+	g.start(t)
+	return g
+}
+
+// open makes the data plane.
+func (g *planeOnPath) open(t *testing.T, suites []string) {
+	t.Helper()
 	must := func(err error) {
 		t.Helper()
 		if err != nil {
@@ -79,17 +95,15 @@ func newPlaneOnPath(t *testing.T, suites ...string) *planeOnPath {
 		p.MAC, p.MTU = net.HardwareAddr{2, 0, 0, 0, 7, byte(i)}, 1500
 		ports = append(ports, p)
 	}
-	devices, err := cryptodev.Open(cryptodev.Options{Devices: []string{"crypto_aesni_gcm_" + name, "crypto_aesni_mb_" + name}, QueuePairs: 1, Sessions: 2*len(suites) + 2,
+	devices, err := cryptodev.Open(cryptodev.Options{Devices: []string{"crypto_aesni_gcm_" + name, "crypto_aesni_mb_" + name}, QueuePairs: 1, Sessions: 8*len(suites) + 8,
 		Socket: cryptodev.SocketAny})
 	must(err)
 	t.Cleanup(func() { _ = devices.Close() })
-	g.plane, err = pipeline.New(pipeline.Config{Ports: ports, Workers: 1, FlowEntries: 4096, MaxSAs: 64, MaxCells: 16, MaxAdjacencies: 1024, Pool: g.pool, Crypto: devices,
+	g.plane, err = pipeline.New(pipeline.Config{Ports: ports, Workers: 1, FlowEntries: 4096, MaxSAs: 1024, MaxCells: len(suites) + 1, MaxAdjacencies: 1024, Pool: g.pool, Crypto: devices,
 		Idle: pipeline.IdleSleep})
 	must(err)
 	t.Cleanup(func() { _ = g.plane.Close() })
 	must(g.install(suites))
-	g.start(t)
-	return g
 }
 
 // install gives each tunnel a filter and a pair of SAs.
@@ -97,6 +111,7 @@ func (g *planeOnPath) install(suites []string) error {
 	set := &policy.Set{Active: "test", FilterActions: []policy.FilterAction{{Name: "protect", Kind: policy.ActionNegotiate, Methods: []string{"aes128gcm16"}}}}
 	rules := policy.Policy{Name: "test"}
 	cells := map[string]pipeline.CellID{}
+	g.cells = cells
 	for i, word := range suites {
 		suite, err := crypto.ParseSuite(word)
 		if err != nil {
@@ -106,7 +121,9 @@ func (g *planeOnPath) install(suites []string) error {
 		tunnel.Name, tunnel.Far = fmt.Sprintf("peer-%d", i), netip.MustParsePrefix(fmt.Sprintf("10.2.%d.0/24", i))
 		tunnel.Gateway, tunnel.Peer = gatewayWAN.Addr(), peerWAN
 		tunnel.ToGateway.Key, tunnel.FromGateway = keyOf(suite, "to"+tunnel.Name), SA{SPI: uint32(0x5000 + i), Key: keyOf(suite, "from"+tunnel.Name)}
-		if tunnel.ToGateway.SPI, err = g.plane.AllocateSPI(); err != nil {
+		if g.negotiated {
+			tunnel.IKE = Negotiated{tunnel.Name, tunnel.Name}
+		} else if tunnel.ToGateway.SPI, err = g.plane.AllocateSPI(); err != nil {
 			return err
 		}
 		if cells[tunnel.Name], err = g.plane.OpenCell(tunnel.Name); err != nil {
@@ -123,10 +140,13 @@ func (g *planeOnPath) install(suites []string) error {
 		return err
 	}
 	far := netip.MustParsePrefix("10.2.0.0/16")
-	if err := g.plane.Apply(pipeline.Snapshot{SPD: spd, Tunnels: cells, Routes: []pipeline.Route{{To: far, Via: peerWAN}}}); err != nil {
+	if err := g.plane.Apply(pipeline.Snapshot{SPD: spd, Tunnels: cells, Routes: []pipeline.Route{{To: far, Via: peerWAN}, {To: netip.MustParsePrefix("198.51.100.0/24"), Via: peerWAN}}}); err != nil {
 		return err
 	}
 	for i := range g.tunnels {
+		if g.negotiated {
+			break
+		}
 		tunnel := &g.tunnels[i]
 		child := pipeline.ChildSA{Cell: cells[tunnel.Name], Suite: tunnel.Suite, Local: netip.AddrPortFrom(tunnel.Gateway, 0), Remote: netip.AddrPortFrom(tunnel.Peer, 0),
 			Selectors: []policy.Selector{{Local: policy.RangeOf(tunnel.Near), Remote: policy.RangeOf(tunnel.Far), LocalPort: policy.AnyPort, RemotePort: policy.AnyPort}}}
@@ -142,6 +162,15 @@ func (g *planeOnPath) install(suites []string) error {
 	return nil
 }
 
+// carriesTest says whether a frame has a packet of ESP, or one in clear that is no message for a host or a router.
+func carriesTest(frame []byte) bool {
+	const next = etherLen + 9
+	if len(frame) < etherLen+ipv4Len+udpLen || frame[12] != 8 || frame[13] != 0 {
+		return false
+	}
+	return frame[next] == protocolESP || frame[next] == protocolUDP && binary.BigEndian.Uint16(frame[etherLen+ipv4Len+2:]) == listenPort
+}
+
 // start has the gateway run, and the path lead through it.
 func (g *planeOnPath) start(t *testing.T) {
 	t.Helper()
@@ -150,7 +179,7 @@ func (g *planeOnPath) start(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
-	running.Go(func() { _ = g.plane.Exceptions(ctx, quiet{}) }) // ends with ctx
+	running.Go(func() { _ = g.plane.Exceptions(ctx, g.handler) }) // ends with ctx
 	t.Cleanup(func() { cancel(); running.Wait() })
 	g.path.meddle = func(from int, frame []byte) [][]byte {
 		m, err := mbuf.FromBytes(g.pool, frame)
@@ -167,6 +196,12 @@ func (g *planeOnPath) start(t *testing.T) {
 			var batch [32]unsafe.Pointer
 			n := from.DequeueBurst(batch[:])
 			for _, frame := range mbuf.Frames(batch[:n]) {
+				if g.drops && carriesTest(frame) {
+					if g.passed[i]++; g.passed[i]%100 == 0 {
+						g.dropped.Add(1)
+						continue
+					}
+				}
 				g.path.hold(i, frame)
 			}
 			mbuf.FreeBulk(batch[:n])

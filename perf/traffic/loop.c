@@ -31,6 +31,7 @@ void traffic_run(struct traffic_loop *l)
 			nanosleep(&(struct timespec){.tv_nsec = NAP}, NULL);
 		else if (worked == 0)
 			rte_pause();
+		__atomic_store_n(&l->rounds, l->rounds + 1, __ATOMIC_RELEASE);
 	}
 }
 

@@ -14,9 +14,9 @@ import (
 // manyCores lets a configuration pass that is for a machine with more cores than this one.
 const manyCores = 1024
 
-// mirror reads the configuration of a gateway, or of one that is like it, and makes the other side of its links and of its SAs with keys given by hand. With
-// clear the tunnels are in clear, between these prefixes.
-func mirror(file string, clear []Tunnel) (c Config, err error) {
+// mirror reads the configuration of a gateway, or of one that is like it, and makes the other side of its links and of its tunnels: of SAs with keys given by hand, and of
+// those that IKE negotiates, by the proposal, or where that is none by what the gateway's rules have. With clear the tunnels are in clear, between these prefixes.
+func mirror(file string, clear []Tunnel, proposal *crypto.Proposal) (c Config, err error) {
 	machine := config.ThisMachine()
 	machine.Cores, machine.MemoryMB = nil, 0
 	for core := range manyCores {
@@ -31,17 +31,14 @@ func mirror(file string, clear []Tunnel) (c Config, err error) {
 		if at < 0 {
 			return c, fmt.Errorf("%s: expected a port with the role %s and an address, found none", file, portName(i))
 		}
-		if gateway.Ports[at].VLAN != 0 {
-			return c, fmt.Errorf("%s: port %s has VLAN %d, expected frames without a tag", file, gateway.Ports[at].Name, gateway.Ports[at].VLAN)
-		}
 		reflected(c.ports()[i], &gateway.Ports[at], gateway)
 	}
 	if len(clear) > 0 {
 		c.Tunnels = clear
 		return c, nil
 	}
-	if len(gateway.Manual) == 0 {
-		return c, fmt.Errorf("%s: expected SAs with keys given by hand (sas:) that rules of the active policy use, found none; or try prefixes in clear", file)
+	if len(gateway.Manual)+len(gateway.Peers) == 0 {
+		return c, fmt.Errorf("%s: expected peers, or SAs with keys given by hand (sas:), that rules of the active policy use, found none; or try prefixes in clear", file)
 	}
 	var errs []error
 	for i := range gateway.Manual {
@@ -51,12 +48,17 @@ func mirror(file string, clear []Tunnel) (c Config, err error) {
 		}
 		c.Tunnels = append(c.Tunnels, t)
 	}
+	for i := range gateway.Peers {
+		if err := c.play(&gateway.Peers[i], proposal); err != nil {
+			errs = append(errs, fmt.Errorf("%s: peer %s: %w", file, gateway.Peers[i].Name, err))
+		}
+	}
 	return c, errors.Join(errs...)
 }
 
 // reflected makes the tester's end of a link: it has the addresses of all routers and peers that the gateway knows there, or the one beside the gateway's.
 func reflected(p *Port, of *config.Port, gateway *config.Config) {
-	p.MTU, p.Gateway = of.MTU, of.Addresses[0].Addr()
+	p.VLAN, p.MTU, p.Gateway = of.VLAN, of.MTU, of.Addresses[0].Addr()
 	add := func(a netip.Addr) {
 		on := slices.ContainsFunc(of.Addresses, func(subnet netip.Prefix) bool { return subnet.Contains(a) && subnet.Addr() != a })
 		if on && !slices.Contains(p.Addresses, a) {
@@ -69,6 +71,9 @@ func reflected(p *Port, of *config.Port, gateway *config.Config) {
 	if of.Role == policy.PortsWAN {
 		for _, tunnel := range gateway.Manual {
 			add(tunnel.SA.Remote.Addr())
+		}
+		for _, peer := range gateway.Peers {
+			add(peer.Remote)
 		}
 	}
 	if !p.own(p.Gateway).IsValid() {
@@ -84,20 +89,23 @@ func turned(m *config.ManualTunnel) (t Tunnel, err error) {
 		return t, errors.New("expected ESP alone, found AH")
 	case sa.Transport:
 		return t, errors.New("expected tunnel mode, found transport mode")
-	case sa.ESN:
-		return t, errors.New("expected sequence numbers of 32 bits, found esn: true")
 	case sa.UDP && sa.Remote.Port() != portNATT:
 		return t, fmt.Errorf("expected UDP port %d of the peer, found %d", portNATT, sa.Remote.Port())
 	}
-	t = Tunnel{Name: sa.Name, Gateway: sa.Local.Addr(), Peer: sa.Remote.Addr(), UDP: sa.UDP, Suite: sa.Suite,
+	t = Tunnel{Name: sa.Name, Gateway: sa.Local.Addr(), Peer: sa.Remote.Addr(), UDP: sa.UDP, Suite: sa.Suite, ESN: sa.ESN,
 		ToGateway: SA{SPI: sa.SPIIn, Key: sa.KeyIn}, FromGateway: SA{SPI: sa.SPIOut, Key: sa.KeyOut}}
-	for _, s := range m.Selectors {
+	return t, t.between(m.Selectors)
+}
+
+// between finds hosts of both sides whose packets the gateway protects.
+func (t *Tunnel) between(selectors []policy.Selector) error {
+	for _, s := range selectors {
 		if (s.Protocol == 0 || s.Protocol == protocolUDP) && s.LocalPort == policy.AnyPort && s.RemotePort == policy.AnyPort && s.Local.First.Is4() == s.Remote.First.Is4() {
 			t.Near, t.Far = within(s.Local), within(s.Remote)
-			return t, nil
+			return nil
 		}
 	}
-	return t, errors.New("expected traffic of UDP from and to any port among what it protects")
+	return errors.New("expected traffic of UDP from and to any port among what it protects")
 }
 
 // within is the largest prefix that begins where a range does and does not reach beyond it.

@@ -10,10 +10,13 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
+	"sallyport/crypto"
+	"sallyport/ike"
 	"sallyport/perf/report"
 	"sallyport/pmd/eal"
 	"sallyport/pmd/ethdev"
@@ -26,6 +29,9 @@ type Options struct {
 	// ProtectedMAC and UnprotectedMAC are the gateway's, for one that answers neither ARP nor ND.
 	ProtectedMAC, UnprotectedMAC string
 	Clear                        []string // pairs of prefixes, NEAR=FAR, in place of the gateway's SAs
+	Tunnels                      int      // so many of the gateway's, the first ones; 0: all
+	Proposal                     string   // that IKE offers for ESP; empty: the first of the gateway's own
+	AtOnce                       int      // tunnels that are negotiated at once
 	Directions                   []string // outbound, inbound; none: both
 	Flows                        int
 	Sizes                        string
@@ -34,7 +40,7 @@ type Options struct {
 	Rate                         string
 	Burst                        int
 	Duration                     time.Duration
-	Wait                         time.Duration // for an answer of the gateway to ARP or ND
+	Wait                         time.Duration // for an answer of the gateway to ARP or ND, and for anything to come of IKE
 	Sequence                     uint64        // the last number that SAs to the gateway have sent
 	Cores                        []int
 	Sleep                        bool
@@ -51,7 +57,42 @@ var ErrVerdict = errors.New("traffic: the target does not forward as it should")
 // ErrInterrupted says that what was measured is a part.
 var ErrInterrupted = errors.New("traffic: interrupted")
 
-const memoryMB = 256
+const (
+	memoryMB   = 256      // of DPDK, without SAs
+	octetsOfSA = 4 << 10  // of DPDK's memory, for its keys
+	mostMemory = 64 << 10 // MB that are asked for at most
+)
+
+// memory is what DPDK needs for the SAs, in MB. More tunnels than fit half of what the kernel can give are refused.
+func (c *Config) memory(available uint64) (int, error) {
+	if len(c.Tunnels) == 0 || c.Tunnels[0].clear() {
+		return memoryMB, nil
+	}
+	each := uint64(2 * octetsOfSA * c.mostSAs() / len(c.Tunnels))
+	most := min(available/2, mostMemory<<20) / each
+	if uint64(len(c.Tunnels)) > most {
+		return 0, &TooMuch{"tunnels", float64(len(c.Tunnels)), float64(most), fmt.Sprintf("the keys of their SAs take %d MB, and half of the %d MB that are free are for them",
+			uint64(len(c.Tunnels))*each>>20, available>>20)}
+	}
+	return memoryMB + int(uint64(len(c.Tunnels))*each>>20), nil
+}
+
+// First leaves so many tunnels, and of the peers those that have some of them.
+func (c *Config) First(tunnels int) {
+	c.Tunnels = slices.Clone(c.Tunnels[:tunnels])
+	left := map[Negotiated]bool{}
+	for i := range c.Tunnels {
+		left[c.Tunnels[i].IKE] = true
+	}
+	var peers []ike.Peer
+	for _, p := range c.Peers {
+		p.Children = slices.DeleteFunc(slices.Clone(p.Children), func(child ike.Child) bool { return !left[Negotiated{p.Name, child.Name}] })
+		if len(p.Children) > 0 {
+			peers = append(peers, p)
+		}
+	}
+	c.Peers = peers
+}
 
 func (o Options) withDefaults() Options {
 	duration, rate := 10*time.Second, "10kpps"
@@ -87,10 +128,25 @@ func (o *Options) config() (Config, error) {
 		}
 		clear = append(clear, t)
 	}
-	c, err := mirror(o.Gateway, clear)
+	var proposal *crypto.Proposal
+	if o.Proposal != "" {
+		p, err := crypto.ParseESPProposal(o.Proposal)
+		errs, proposal = append(errs, err), &p
+	}
+	if err := errors.Join(errs...); err != nil {
+		return Config{}, err
+	}
+	c, err := mirror(o.Gateway, clear, proposal)
 	if err != nil {
 		return c, errors.Join(append(errs, err)...)
 	}
+	if o.Tunnels > 0 {
+		if o.Tunnels > len(c.Tunnels) {
+			return c, fmt.Errorf("%d tunnels, expected 1 to %d, which the gateway's configuration has", o.Tunnels, len(c.Tunnels))
+		}
+		c.First(o.Tunnels)
+	}
+	c.AtOnce, c.Patience = o.AtOnce, o.Wait
 	c.Duration, c.Resolve, c.Cores, c.Sleep = o.Duration, o.Wait, o.Cores, o.Sleep
 	c.Protected.Device, c.Unprotected.Device = o.Protected, o.Unprotected
 	for i, text := range []string{o.ProtectedMAC, o.UnprotectedMAC} {
@@ -164,8 +220,16 @@ func Prepare(o Options) (c Config, environment *eal.Environment, err error) {
 			allow = append(allow, address)
 		}
 	}
+	available, err := availableMemory()
+	if err != nil {
+		return c, nil, err
+	}
+	memory, err := c.memory(available)
+	if err != nil {
+		return c, nil, fmt.Errorf("traffic: %w", err)
+	}
 	log := slog.New(slog.NewTextHandler(o.Progress, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	environment, err = eal.Start(eal.Config{HugePages: o.HugePages, MemoryMB: memoryMB, AllowPCI: allow}, log)
+	environment, err = eal.Start(eal.Config{HugePages: o.HugePages, MemoryMB: memory, AllowPCI: allow}, log)
 	return c, environment, err
 }
 
@@ -192,6 +256,10 @@ func Main(ctx context.Context, o Options) (err error) {
 	}
 	defer func() { err = errors.Join(err, environment.Stop()) }()
 	c.Progress = func(p Progress) {
+		if p.Tunnels > 0 {
+			fmt.Fprintf(o.Progress, "%d of %d tunnels are up\n", p.Up, p.Tunnels)
+			return
+		}
 		fmt.Fprintf(o.Progress, "%d packets sent, %d received, %s left\n", p.Sent, p.Received, p.Left.Round(time.Second))
 	}
 	o.printHeading(&c)

@@ -9,7 +9,10 @@
 #define ETHER 14
 #define ETHER_TYPE_IPV4 0x0800
 #define ETHER_TYPE_ARP 0x0806
+#define ETHER_TYPE_VLAN 0x8100
 #define ETHER_TYPE_IPV6 0x86dd
+#define VLAN_TAG 4
+#define VLAN_MASK 0x0fff
 #define IPV4_LENGTH 20
 #define IPV6_LENGTH 40
 #define UDP_LENGTH 8
@@ -75,6 +78,7 @@ uint32_t traffic_seal(struct traffic_crypto *crypto, struct traffic_sa **sas, st
 struct traffic_esp {
 	struct traffic_sa *sa;
 	uint8_t *start;
+	uint64_t sequence; /* with ESN: what it is taken for */
 	uint32_t length;
 	uint8_t next;
 	uint8_t forged, malformed;

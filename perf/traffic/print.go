@@ -39,6 +39,9 @@ const perMicrosecond = 1000 // ns
 
 // print says what came of it.
 func (o *Options) print(r *Result) {
+	if n := r.Negotiation; n != nil {
+		fmt.Fprintf(o.Out, "IKE          %d of %d tunnels are up after %.3gs\n", n.Up, n.Tunnels, n.Seconds)
+	}
 	w := tabwriter.NewWriter(o.Out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "\npackets\toffered\tsent\treceived\tlost\tloss %\treordered\tduplicates\tsent/s\treceived/s")
 	for _, s := range r.Streams {

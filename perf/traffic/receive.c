@@ -191,9 +191,10 @@ static int take_udp(struct arrival *a, struct rte_mbuf *m, const struct traffic_
 	return report(r, m);
 }
 
-static int take_ip(struct arrival *a, struct rte_mbuf *m, uint8_t version, uint32_t length, int other)
+static int take_ip(struct arrival *a, struct rte_mbuf *m, uint8_t version, uint32_t header, int other)
 {
-	const uint8_t *packet = rte_pktmbuf_mtod_offset(m, const uint8_t *, ETHER);
+	const uint8_t *packet = rte_pktmbuf_mtod_offset(m, const uint8_t *, header);
+	const uint32_t length = m->data_len - header;
 	struct traffic_receiver *r = a->r;
 	struct traffic_ip ip;
 
@@ -221,17 +222,34 @@ static int take_ip(struct arrival *a, struct rte_mbuf *m, uint8_t version, uint3
 	}
 }
 
+/* The length of the Ethernet header of a frame of our VLAN, 0 of another one or of none at all. A port may have taken the tag off. */
+static uint32_t header_of(const struct traffic_receiver *r, const struct rte_mbuf *m)
+{
+	const uint8_t *ether = rte_pktmbuf_mtod(m, const uint8_t *);
+	uint32_t vlan = (m->ol_flags & RTE_MBUF_F_RX_VLAN_STRIPPED) != 0 ? m->vlan_tci & VLAN_MASK : 0, length = ETHER;
+
+	if (m->data_len < ETHER || m->nb_segs != 1)
+		return 0;
+	if (vlan == 0 && load16(ether + 12) == ETHER_TYPE_VLAN) {
+		length += VLAN_TAG;
+		if (m->data_len < length)
+			return 0;
+		vlan = load16(ether + 14) & VLAN_MASK;
+	}
+	return vlan == r->vlan ? length : 0;
+}
+
 /* Sorts a frame; returns whether it was reported, and is no longer ours. */
 static int take(struct arrival *a, struct rte_mbuf *m)
 {
 	struct traffic_receiver *r = a->r;
 	const uint8_t *ether = rte_pktmbuf_mtod(m, const uint8_t *);
-	uint32_t length = m->data_len;
+	uint32_t header = header_of(r, m);
 	int other;
 
 	r->seen.frames++;
 	r->seen.octets += m->pkt_len + 4;
-	if (length < ETHER || m->nb_segs != 1) {
+	if (header == 0) {
 		r->seen.foreign++;
 		return 0;
 	}
@@ -240,14 +258,14 @@ static int take(struct arrival *a, struct rte_mbuf *m)
 		return 0;
 	}
 	other = (ether[0] & 1) == 0 && memcmp(ether, r->mac, 6) != 0;
-	switch (load16(ether + 12)) {
+	switch (load16(ether + header - 2)) {
 	case ETHER_TYPE_ARP:
 		r->seen.arp++;
 		return report(r, m);
 	case ETHER_TYPE_IPV4:
-		return take_ip(a, m, 4, length - ETHER, other);
+		return take_ip(a, m, 4, header, other);
 	case ETHER_TYPE_IPV6:
-		return take_ip(a, m, 6, length - ETHER, other);
+		return take_ip(a, m, 6, header, other);
 	default:
 		r->seen.foreign++;
 		return 0;

@@ -21,6 +21,8 @@ type Result struct {
 	Findings    []string       `json:"findings,omitempty"` // what is behind the verdict, in words
 	Streams     []StreamResult `json:"streams"`
 	Ports       []PortResult   `json:"ports"` // protected, unprotected
+	// Negotiation is how the tunnels came up; nil: their keys were given by hand.
+	Negotiation *Negotiation `json:"negotiation,omitempty"`
 	// Sequence is the highest sequence number that an SA to the gateway has sent, 0 in clear.
 	Sequence uint64 `json:"sequence"`
 }
@@ -36,6 +38,7 @@ type StreamResult struct {
 	SentOctets  uint64    `json:"sent_octets"`   // of frames as they left, ESP included
 	Missed      uint64    `json:"missed"`        // due when the tester was late, and given up
 	NoBuffer    uint64    `json:"no_buffer"`     // of those missed: there was no buffer
+	Withheld    uint64    `json:"withheld"`      // due while their tunnel was not there
 	Unsent      uint64    `json:"unsent"`        // that the port had no room for until the end
 	Received    uint64    `json:"received"`      // intact, without duplicates
 	Octets      uint64    `json:"octets"`        // received, duplicates included
@@ -111,7 +114,7 @@ func (t *Tester) streamResult(i int, seconds float64) StreamResult {
 	c, sink, s := t.streams[i].c, t.streams[i].sink, &t.config.Streams[i]
 	r := StreamResult{
 		Name: s.Name, Direction: s.Direction, Flows: s.Flows, Wished: s.Rate,
-		Offered: uint64(c.built + c.missed), Sent: uint64(c.sent), SentOctets: uint64(c.sent_octets), Missed: uint64(c.missed), NoBuffer: uint64(c.no_buffer),
+		Offered: uint64(c.built + c.missed + c.withheld), Withheld: uint64(c.withheld), Sent: uint64(c.sent), SentOctets: uint64(c.sent_octets), Missed: uint64(c.missed), NoBuffer: uint64(c.no_buffer),
 		Unsent: uint64(c.unsent), Exhausted: c.exhausted != 0,
 		Octets: uint64(sink.octets), Duplicates: uint64(sink.duplicates), Reordered: uint64(sink.reordered), TooOld: uint64(sink.too_old),
 		Received: uint64(sink.packets - sink.duplicates - sink.too_old),

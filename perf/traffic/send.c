@@ -13,18 +13,34 @@
 /* What is to be sent now. */
 struct batch {
 	uint32_t flows[TRAFFIC_BURST], lengths[TRAFFIC_BURST];
+	struct traffic_sa *sas[TRAFFIC_BURST];
 	struct rte_mbuf *mbufs[TRAFFIC_BURST];
 	uint32_t n;
 };
 
+/* Whether the tunnel of a flow is there, and its SA, which stays until the loop has gone round. */
+static int is_there(const struct traffic_stream *s, uint32_t flow, struct traffic_sa **sa)
+{
+	uint32_t tunnel = s->flows[flow].tunnel;
+
+	*sa = s->sas == NULL ? NULL : __atomic_load_n(&s->sas->of[tunnel], __ATOMIC_ACQUIRE);
+	if (s->sas != NULL)
+		return *sa != NULL;
+	return s->open == NULL || __atomic_load_n(&s->open[tunnel], __ATOMIC_RELAXED) != 0;
+}
+
 /* The next packet takes its turn: its flow, its length, and when the one after it is due. */
 static void take_turn(struct traffic_stream *s, struct batch *b)
 {
-	uint32_t length = s->lengths[s->length_at];
+	uint32_t length = s->lengths[s->length_at], flow = s->order[s->order_at];
 
-	b->flows[b->n] = s->order[s->order_at];
-	b->lengths[b->n++] = length;
-	s->built++;
+	if (likely(is_there(s, flow, &b->sas[b->n]))) {
+		b->flows[b->n] = flow;
+		b->lengths[b->n++] = length;
+		s->built++;
+	} else {
+		s->withheld++;
+	}
 	s->due += s->per_packet + s->per_octet * (length + TRAFFIC_AROUND);
 	s->burst_at = s->burst_at + 1 < s->burst ? s->burst_at + 1 : 0;
 	s->length_at++;
@@ -33,6 +49,12 @@ static void take_turn(struct traffic_stream *s, struct batch *b)
 		s->length_at += s->extra;
 	}
 	s->length_at %= s->n_lengths;
+}
+
+/* Packets that were due until now. */
+static uint64_t had_turn(const struct traffic_stream *s)
+{
+	return s->built + s->missed + s->withheld;
 }
 
 /* A sender that is too late gives up what was due meanwhile, rather than send it all at once. */
@@ -44,8 +66,8 @@ static void give_up(struct traffic_stream *s, double elapsed)
 	if (s->mean <= 0 || late <= s->catch_up)
 		return;
 	lost = (uint64_t)((late - s->catch_up) / s->mean);
-	if (s->limit != 0 && lost > s->limit - s->built - s->missed)
-		lost = s->limit - s->built - s->missed;
+	if (s->limit != 0 && lost > s->limit - had_turn(s))
+		lost = s->limit - had_turn(s);
 	s->missed += lost;
 	s->due += (double)lost * s->mean;
 }
@@ -53,7 +75,7 @@ static void give_up(struct traffic_stream *s, double elapsed)
 static int over(const struct traffic_stream *s)
 {
 	if (s->limit != 0)
-		return s->built + s->missed >= s->limit;
+		return had_turn(s) >= s->limit;
 	return s->due + 1 >= (double)s->duration; /* sums of fractions may fall short of it by less than a cycle */
 }
 
@@ -63,14 +85,14 @@ static void collect(struct traffic_stream *s, uint64_t elapsed, struct batch *b)
 	give_up(s, (double)elapsed);
 	if (s->mean <= 0 && elapsed >= s->duration) /* as fast as it goes, until the time is over */
 		s->ended = 1;
-	while (!s->ended && b->n < TRAFFIC_BURST) {
+	for (uint32_t turns = 0; !s->ended && turns < TRAFFIC_BURST; turns++) {
 		if (s->burst_at == 0 && over(s)) {
 			s->ended = 1;
 			return;
 		}
 		if (s->burst_at == 0 && s->due > (double)elapsed)
 			return;
-		if (s->limit != 0 && s->built + s->missed >= s->limit) {
+		if (s->limit != 0 && had_turn(s) >= s->limit) {
 			s->ended = 1;
 			return;
 		}
@@ -81,12 +103,8 @@ static void collect(struct traffic_stream *s, uint64_t elapsed, struct batch *b)
 /* Encrypts the batch and leaves out what cannot be: the SA is used up. */
 static void seal(const struct traffic_sender *sender, struct traffic_stream *s, struct batch *b)
 {
-	struct traffic_sa *sas[TRAFFIC_BURST];
-	uint32_t failed, n = 0;
+	uint32_t failed = traffic_seal(sender->crypto, b->sas, b->mbufs, b->n), n = 0;
 
-	for (uint32_t i = 0; i < b->n; i++)
-		sas[i] = &s->sas->sas[s->flows[b->flows[i]].tunnel];
-	failed = traffic_seal(sender->crypto, sas, b->mbufs, b->n);
 	if (likely(failed == 0))
 		return;
 	s->exhausted = 1;
@@ -103,11 +121,16 @@ static void seal(const struct traffic_sender *sender, struct traffic_stream *s, 
 static void write_ether(const struct traffic_sender *sender, struct rte_mbuf *m)
 {
 	uint8_t version = *rte_pktmbuf_mtod(m, uint8_t *) >> 4;
-	uint8_t *ether = (uint8_t *)rte_pktmbuf_prepend(m, ETHER); /* the headroom is larger than all headers */
+	uint16_t length = sender->vlan == 0 ? ETHER : ETHER + VLAN_TAG;
+	uint8_t *ether = (uint8_t *)rte_pktmbuf_prepend(m, length); /* the headroom is larger than all headers */
 
 	memcpy(ether, sender->gateway, 6);
 	memcpy(ether + 6, sender->mac, 6);
-	store16(ether + 12, version == 6 ? ETHER_TYPE_IPV6 : ETHER_TYPE_IPV4);
+	store16(ether + length - 2, version == 6 ? ETHER_TYPE_IPV6 : ETHER_TYPE_IPV4);
+	if (sender->vlan == 0)
+		return;
+	store16(ether + 12, ETHER_TYPE_VLAN);
+	store16(ether + 14, sender->vlan);
 }
 
 /* Makes the packets of a batch; without buffers for all there are none. */
@@ -219,8 +242,11 @@ uint64_t traffic_rehearse(struct traffic_sender *sender, struct traffic_stream *
 	for (uint32_t done = 0; done < n; done += TRAFFIC_BURST) {
 		struct batch b;
 
-		for (b.n = 0; b.n < TRAFFIC_BURST;)
+		b.n = 0;
+		for (uint32_t i = 0; i < TRAFFIC_BURST; i++)
 			take_turn(s, &b);
+		if (b.n < TRAFFIC_BURST)
+			return 0;
 		if (build(sender, s, &b) != 0)
 			return 0;
 		rte_pktmbuf_free_bulk(b.mbufs, b.n);

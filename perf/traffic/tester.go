@@ -32,7 +32,10 @@ type Tester struct {
 	pool                   *mempool.Mempool
 	ports                  [2]*port
 	streams                []*stream
-	toGateway, fromGateway *sas // nil in clear
+	toGateway, fromGateway *sas        // nil in clear
+	there                  []C.uint8_t // by tunnel, whether it is there; nil if none is negotiated
+	ike                    *negotiator // nil if none is
+	retired                []retired
 	loops                  []*C.struct_traffic_loop
 	number                 uint8 // of the trial
 	undo                   []func() error
@@ -44,6 +47,7 @@ type port struct {
 	sender          *C.struct_traffic_sender
 	receiver        *C.struct_traffic_receiver
 	orders, reports *ring.Ring // frames to send, and those that were received
+	vlan            uint16
 	before          ethdev.Stats
 
 	mu      sync.Mutex
@@ -68,6 +72,7 @@ const (
 	buffers       = 1<<14 - 1
 	rxDescriptors = 4096
 	largeMTU      = 4096 // from which there are half as many buffers
+	leastSpare    = 64   // SAs beside two of each tunnel
 )
 
 // Open opens the ports and makes what the streams need, and measures how fast this machine makes their packets. A wish that cannot be met is a *TooMuch.
@@ -85,11 +90,11 @@ func Open(config Config) (*Tester, error) {
 
 // Close gives everything back. No trial runs.
 func (t *Tester) Close() error {
-	var errs []error
+	errs := []error{t.farewell()}
 	for i := len(t.undo) - 1; i >= 0; i-- {
 		errs = append(errs, t.undo[i]())
 	}
-	t.undo = nil
+	t.undo, t.ike = nil, nil
 	return errors.Join(errs...)
 }
 
@@ -115,7 +120,7 @@ func (t *Tester) open() error {
 		return err
 	}
 	t.sinks = &sinks[0]
-	for _, step := range []func() error{t.openPool, t.openSAs, t.openPorts, t.openStreams, t.openLoops, t.rehearse} {
+	for _, step := range []func() error{t.openPool, t.openSAs, t.openPorts, t.openStreams, t.openLoops, t.openIKE} {
 		if err := step(); err != nil {
 			return err
 		}
@@ -156,11 +161,18 @@ func (t *Tester) openPool() (err error) {
 	return err
 }
 
-func (t *Tester) openSAs() (err error) {
+func (t *Tester) openSAs() error {
 	if t.config.Tunnels[0].clear() {
 		return nil
 	}
-	devices, err := openDevices(len(t.config.Tunnels))
+	if len(t.config.Peers) > 0 {
+		var err error
+		if t.there, err = table[C.uint8_t](t, len(t.config.Tunnels)); err != nil {
+			return err
+		}
+	}
+	most := t.config.mostSAs()
+	devices, err := openDevices(most)
 	if err != nil {
 		return err
 	}
@@ -169,14 +181,35 @@ func (t *Tester) openSAs() (err error) {
 		to        **sas
 		toGateway bool
 	}{{&t.toGateway, true}, {&t.fromGateway, false}} {
-		made, err := newSAs(t.config.Tunnels, direction.toGateway, devices)
+		made, err := newSAs(len(t.config.Tunnels), most, direction.toGateway, devices)
 		if err != nil {
 			return err
 		}
 		*direction.to = made
 		t.onClose(made.close)
 	}
+	for i := range t.config.Tunnels {
+		tunnel := &t.config.Tunnels[i]
+		if !tunnel.IKE.none() {
+			continue
+		}
+		if err := errors.Join(t.toGateway.add(tunnel, i, tunnel.ToGateway), t.fromGateway.add(tunnel, i, tunnel.FromGateway)); err != nil {
+			return fmt.Errorf("tunnel %s: %w", tunnel.Name, err)
+		}
+		t.toGateway.use(i, tunnel.ToGateway.SPI)
+		if t.there != nil {
+			t.there[i] = 1
+		}
+	}
 	return nil
+}
+
+// mostSAs is how many there may be at once in each direction. While the keys of a tunnel change it has two.
+func (c *Config) mostSAs() int {
+	if len(c.Peers) == 0 {
+		return len(c.Tunnels)
+	}
+	return 2*len(c.Tunnels) + leastSpare
 }
 
 func (t *Tester) openPorts() error {
@@ -198,6 +231,7 @@ func (t *Tester) openPorts() error {
 			return err
 		}
 		t.onClose(func() error { return p.close(config.Attached == nil) })
+		p.vlan = config.VLAN
 		p.station = station{mac: p.address(i), own: config.own(config.Gateway), gateway: config.Gateway, learned: config.MAC, plays: t.plays(i)}
 		if err := t.openSides(i); err != nil {
 			return err
@@ -276,6 +310,7 @@ func (t *Tester) openSides(index int) (err error) {
 	s.pool, s.orders, s.fill = (*C.struct_rte_mempool)(t.pool.Pointer()), (*C.struct_rte_ring)(p.orders.Pointer()), t.fill
 	r.reports, r.fill, r.sinks = (*C.struct_rte_ring)(p.reports.Pointer()), t.fill, t.sinks
 	s.port, r.port, r.index = C.uint16_t(p.device.Port), C.uint16_t(p.device.Port), C.uint16_t(index)
+	s.vlan, r.vlan = C.uint16_t(p.vlan), C.uint16_t(p.vlan)
 	r.listen_be = C.uint16_t(bigEndian16(listenPort))
 	r.nanoseconds = C.uint64_t(1e9 * float64(1<<32) / float64(eal.TSCHz()))
 	copyOctets(s.mac[:], p.station.mac)
@@ -325,7 +360,7 @@ func (t *Tester) newStream(index int) (s *stream, err error) {
 		return s, err
 	}
 	for i := range flows {
-		tunnel, f := t.config.flow(config.Direction, i)
+		tunnel, f := t.config.flow(config, i)
 		f.write(&flows[i], tunnel)
 	}
 	order, err := table[C.uint32_t](t, config.Order.turns(config.Flows))
@@ -351,6 +386,9 @@ func (t *Tester) newStream(index int) (s *stream, err error) {
 	c.source_port, c.destination_port = C.uint16_t(s.from), C.uint16_t(s.to)
 	if s.from == unprotected && t.toGateway != nil {
 		c.sas = t.toGateway.table
+	}
+	if t.there != nil {
+		c.open = &t.there[0]
 	}
 	return s, nil
 }

@@ -34,17 +34,18 @@ struct traffic_flow {
 	uint32_t tunnel;                     /* whose SA it takes */
 };
 
-/* One direction of an SA. */
+/* One direction of an SA. What packets change is written by one loop alone. */
 struct traffic_sa {
 	void *session;      /* the key of AES-GCM, else a job that lacks the packet */
 	void *gcm;          /* the function that takes the key; NULL: a job */
-	uint64_t sequence;  /* the last one sent, or the highest received */
+	uint64_t sequence;  /* the last one sent, or with ESN the highest received */
 	uint64_t packets;
 	uint32_t spi_be;
 	uint32_t tunnel;
 	uint8_t salt[4];
 	uint8_t salt_length, iv_length, icv_length, block;
 	uint8_t cipher;     /* enum traffic_cipher */
+	uint8_t esn;        /* extended sequence numbers (RFC 4303 section 2.2.1) */
 	uint8_t udp;        /* ESP in UDP (RFC 3948) */
 	uint8_t ipv6;       /* outside */
 	uint8_t outer_length;
@@ -62,17 +63,21 @@ enum traffic_cipher {
 	TRAFFIC_CHACHA,
 };
 
-/* Open addressing: an SPI is in the first place from its hash on that has it, and a place with index 0 ends the search. */
-struct traffic_spi {
-	uint32_t spi_be;
-	uint32_t index; /* from 1 on */
-};
-
+/*
+ * SAs of one direction. Go adds and removes some while loops look at them: it writes an SA whole before it publishes its place, and uses the place again when all
+ * loops have gone round once since nobody can find it any more.
+ *
+ * spis is open addressing: an SPI is in the first place from its hash on that has it, and an empty place ends the search. A place has the SPI in its low half, in network
+ * order, and in its high half the number of the SA from 1 on, 0 when it is empty, TRAFFIC_GONE when an SPI was taken out of it.
+ */
 struct traffic_sas {
 	struct traffic_sa *sas;
-	struct traffic_spi *spis;
-	uint32_t n, mask; /* of spis */
+	uint64_t *spis;
+	struct traffic_sa **of; /* by which to send into each tunnel; NULL: none now */
+	uint32_t n, mask;       /* of sas, and of spis */
 };
+
+#define TRAFFIC_GONE 0xffffffffU
 
 /* Packets of one way. */
 struct traffic_stream {
@@ -81,6 +86,7 @@ struct traffic_stream {
 	const uint16_t *lengths; /* of IP packets as they take turns */
 	uint64_t *next;          /* sequence numbers by flow */
 	struct traffic_sas *sas; /* NULL: in clear */
+	const uint8_t *open;     /* by tunnel, whether it is there; NULL: all are, or sas says so */
 	uint32_t n_flows, n_order, n_lengths;
 	uint32_t extra;          /* lengths to pass over when all of the order has had its turn, so that each flow gets all lengths */
 	uint8_t number, ipv6;
@@ -102,6 +108,7 @@ struct traffic_stream {
 	uint64_t unsent;         /* the port did not take them before the end */
 	uint64_t missed;         /* were due when the sender was late */
 	uint64_t no_buffer;      /* of those missed */
+	uint64_t withheld;       /* were due while their tunnel was not there */
 };
 
 struct traffic_track {
@@ -145,6 +152,7 @@ struct traffic_sender {
 	struct traffic_crypto *crypto;
 	uint32_t n_streams, turn;
 	uint16_t port;
+	uint16_t vlan;           /* tag of frames (IEEE 802.1Q); 0: none */
 	uint8_t trial;
 	uint8_t mac[6], gateway[6];
 	uint64_t orders_lost;
@@ -165,6 +173,7 @@ struct traffic_receiver {
 	uint32_t n_streams;
 	uint16_t port, index;      /* DPDK's number, and that of streams */
 	uint16_t listen_be;        /* UDP port of all flows */
+	uint16_t vlan;             /* tag of frames; 0: none */
 	uint8_t trial;
 	uint8_t mac[6];
 	struct traffic_seen seen;
@@ -176,6 +185,7 @@ struct traffic_loop {
 	struct traffic_receiver *receivers[2];
 	uint32_t n_senders, n_receivers;
 	uint32_t sleep; /* when there is nothing to do */
+	uint64_t rounds; /* that the loop has gone */
 };
 
 void traffic_fill_make(struct traffic_fill *fill);

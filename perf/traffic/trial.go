@@ -58,14 +58,14 @@ func (l Load) of(s *Stream, all []Stream) Rate {
 	return Rate{Packets: l.Rate.Packets * own, Bits: l.Rate.Bits * own}
 }
 
-// share is what a stream weighs beside the others of its direction: its rate, or the same as any other.
+// share is what a stream weighs beside the others of its direction: its rate, or its flows.
 func (s *Stream) share(bits bool) float64 {
 	rate := s.Rate.perSecond(s.Sizes)
 	if bits {
 		rate *= s.Sizes.mean()
 	}
 	if rate == 0 {
-		return 1
+		return float64(s.Flows)
 	}
 	return rate
 }
@@ -89,14 +89,20 @@ func (t *Tester) Trial(ctx context.Context, load Load) (*Result, error) {
 	if load.Duration <= 0 {
 		return nil, errors.New("traffic: expected a duration above 0")
 	}
+	if r, err := t.ready(ctx); r != nil || err != nil {
+		return r, err
+	}
 	if err := errors.Join(t.checkRates(load), t.checkNumbers(load)); err != nil {
 		return nil, err
 	}
 	if err := t.reset(load); err != nil {
 		return nil, err
 	}
-	r := &Result{Started: time.Now()}
-	err := t.run(ctx, load, r)
+	r := &Result{Started: time.Now(), Negotiation: t.negotiation()}
+	err := t.run(ctx, r, func(failed <-chan error) {
+		t.send(ctx, load, r, failed)
+		t.drain(ctx, failed)
+	})
 	for _, p := range t.ports {
 		C.traffic_sender_finish(p.sender)
 	}
@@ -116,7 +122,7 @@ func (t *Tester) Trial(ctx context.Context, load Load) (*Result, error) {
 		}
 		r.Ports = append(r.Ports, p)
 	}
-	if t.toGateway != nil {
+	if t.toGateway != nil && t.ike == nil {
 		r.Sequence = t.toGateway.last()
 	}
 	if r.Verdict == "" {
@@ -162,13 +168,13 @@ func (s *stream) reset(load Load, config *Stream, all Config) {
 	c.mean = c.per_packet + c.per_octet*C.double(config.Sizes.mean())
 	c.catch_up = C.double(max(all.CatchUp, config.Burst)) * c.mean
 	c.due, c.order_at, c.length_at, c.burst_at, c.ended, c.exhausted = 0, 0, 0, 0, 0, 0
-	c.built, c.sent, c.sent_octets, c.unsent, c.missed, c.no_buffer = 0, 0, 0, 0, 0, 0
+	c.built, c.sent, c.sent_octets, c.unsent, c.missed, c.no_buffer, c.withheld = 0, 0, 0, 0, 0, 0, 0
 }
 
 // settle counts what was due and not even built, because a port kept the sender waiting, as missed.
 func (s *stream) settle() {
 	if c := s.c; c.limit != 0 && c.exhausted == 0 && c.per_packet > 0 {
-		c.missed += c.limit - c.built - c.missed
+		c.missed += c.limit - c.built - c.missed - c.withheld
 	}
 }
 
@@ -179,8 +185,8 @@ const (
 	mostDrains = 10          // a target that reflects in circles is not waited for
 )
 
-// run has the loops run for as long as the trial lasts.
-func (t *Tester) run(ctx context.Context, load Load, r *Result) error {
+// run has the loops run while work lasts, which begins when the gateway has been found.
+func (t *Tester) run(ctx context.Context, r *Result, work func(failed <-chan error)) error {
 	var loops []<-chan error
 	for i, l := range t.loops {
 		loops = append(loops, onCore(t.core(i), func() { C.traffic_run(l) }))
@@ -191,15 +197,14 @@ func (t *Tester) run(ctx context.Context, load Load, r *Result) error {
 	failed := t.watch(loops)
 
 	if err := t.resolve(ctx, r); err == nil && r.Verdict == "" && !r.Interrupted {
-		t.send(ctx, load, r, failed)
-		t.drain(ctx, failed)
+		work(failed)
 	}
 	atomic.StoreUint32((*uint32)(&t.control.stop), 1)
 	err := <-failed
 	close(stopped)
 	serving.Wait()
 	t.forget()
-	return err
+	return errors.Join(err, t.reclaim(true))
 }
 
 // watch gives what the loops have to say when all of them are over.
@@ -285,8 +290,11 @@ func (t *Tester) unresolved() (missing []int) {
 func (t *Tester) serve(stopped <-chan struct{}) {
 	for {
 		heard := 0
-		for _, p := range t.ports {
-			heard += t.hear(p)
+		for i, p := range t.ports {
+			heard += t.hear(p, i == unprotected)
+		}
+		if t.ike != nil {
+			heard += t.ike.turn(time.Now())
 		}
 		if heard > 0 {
 			continue
@@ -300,15 +308,19 @@ func (t *Tester) serve(stopped <-chan struct{}) {
 }
 
 // hear takes a port's reports and answers them.
-func (t *Tester) hear(p *port) int {
+func (t *Tester) hear(p *port, ike bool) int {
 	var batch [32]unsafe.Pointer
 	n := p.reports.DequeueBurst(batch[:])
 	for _, frame := range mbuf.Frames(batch[:n]) {
+		frame = untagged(frame)
 		p.mu.Lock()
 		answer := p.station.hear(frame)
 		p.mu.Unlock()
 		if answer != nil {
 			t.order(p, answer)
+		}
+		if ike && t.ike != nil {
+			t.ike.hear(frame)
 		}
 	}
 	mbuf.FreeBulk(batch[:n])
@@ -317,7 +329,7 @@ func (t *Tester) hear(p *port) int {
 
 // order has a port's sender send a frame. What does not fit is lost, as on a wire.
 func (t *Tester) order(p *port, frame []byte) {
-	m, err := mbuf.FromBytes(t.pool, frame)
+	m, err := mbuf.FromBytes(t.pool, p.tagged(frame))
 	if err == nil && p.orders.EnqueueBurst([]unsafe.Pointer{m}) == 0 {
 		mbuf.Free(m)
 	}
@@ -346,6 +358,9 @@ func (t *Tester) send(ctx context.Context, load Load, r *Result, failed <-chan e
 	for !t.ended() && len(failed) == 0 && time.Since(began) < load.Duration+patience {
 		if !pause(ctx) {
 			r.Interrupted = true
+			break
+		}
+		if t.config.enough != nil && t.config.enough() {
 			break
 		}
 		if t.config.Progress != nil && time.Since(told) >= time.Second {

@@ -8,6 +8,8 @@ type Verdict string
 // From the worst to the best. Loss is no fault of a target that is offered more than it can take: it is in the counts.
 const (
 	Down         Verdict = "down"          // nobody answers for the gateway's address
+	NoTunnels    Verdict = "no-tunnels"    // IKE has made none of the tunnels: nothing was sent
+	SomeTunnels  Verdict = "some-tunnels"  // IKE has made some of them: nothing was sent
 	Silent       Verdict = "silent"        // nothing came back
 	Leaks        Verdict = "leaks"         // what should have been protected arrived in clear
 	Reflects     Verdict = "reflects"      // frames come back by the port that sent them
@@ -75,6 +77,7 @@ func (r *Result) remark() {
 	for _, s := range r.Streams {
 		remark(s.Missed, "stream %s: this machine was late for %d of %d packets: it makes %.0f packets/s of the %.0f that were wished", s.Name, s.Missed, s.Offered,
 			s.SentPackets, s.SentPackets*float64(s.Offered)/float64(max(s.Sent, 1)))
+		remark(s.Withheld, "stream %s: %d packets were due while their tunnel was not there, and not sent", s.Name, s.Withheld)
 		remark(s.Unsent, "stream %s: the port had no room for %d packets until the end", s.Name, s.Unsent)
 		if s.Exhausted {
 			remark(1, "stream %s: an SA has no sequence number left, or a packet did not fit: the stream ended early", s.Name)

@@ -84,7 +84,7 @@ func TestFlows(t *testing.T) {
 	for _, d := range []Direction{Outbound, Inbound} {
 		seen := map[five]bool{}
 		for i := range 5000 {
-			tunnel, f := config.flow(d, i)
+			tunnel, f := config.flow(&Stream{Direction: d, Tunnels: 2}, i)
 			near, far := f.source, f.destination
 			if d == Inbound {
 				near, far = far, near
@@ -99,7 +99,7 @@ func TestFlows(t *testing.T) {
 	if near.hosts() != 5 {
 		t.Errorf("%d hosts in 10.1.0.0/29 beside the gateway, want 5", near.hosts())
 	}
-	if most := config.mostFlows(); most != 5*1*portsBetween*2 {
+	if most := config.mostFlows(&Stream{Tunnels: 2}); most != 5*1*portsBetween*2 {
 		t.Errorf("at most %d flows, want %d", most, 5*portsBetween*2)
 	}
 }
