@@ -24,6 +24,9 @@ and numbers of tunnels. --benchmark says what else it measures:
   latency       at fractions of the throughput (26.2)
   loss-rate     from the highest rate downward, until nothing is lost (26.3)
   back-to-back  the longest burst that loses nothing (26.4, RFC 9004)
+  reconf        what is lost, out of order and twice while tunnels get new keys,
+                are removed and are added, at 90 % of the throughput: of those
+                tunnels and of the others; by IKE alone
 
 A rate is that of all directions together. Trials of --trial 60s comply with the RFC;
 the default is for a look. With --repeat 4 and more, lab compare can tell noise from
@@ -46,6 +49,9 @@ written. docs/LAB.md explains the figures. It needs root.`,
 	flags.StringVar(&o.Target.ProtectedMAC, "protected-mac", "", "MAC address of the gateway's protected port (default: asked for)")
 	flags.StringVar(&o.Target.UnprotectedMAC, "unprotected-mac", "", "MAC address of its unprotected port (default: asked for)")
 	flags.StringArrayVar(&o.Target.Clear, "clear", nil, "hosts of both sides, NEAR=FAR, that exchange packets in clear, in place of the SAs")
+	flags.StringVar(&o.Target.Proposal, "proposal", "", "what IKE offers for ESP, such as aes128gcm16-esn (default the first of the gateway's own)")
+	flags.IntVar(&o.Target.AtOnce, "at-once", 0, "tunnels that are negotiated at once (default 64)")
+	flags.DurationVar(&o.Target.Wait, "wait", 0, "how long the gateway may take to answer ARP or neighbour discovery, or for the next tunnel (default 3s, and 30s)")
 	flags.StringSliceVar(&o.Target.Directions, "direction", nil, "outbound, inbound (default both)")
 	flags.IntVar(&o.Target.Flows, "flows", 0, "UDP flows of each direction (default one for each tunnel)")
 	flags.Uint64Var(&o.Target.Sequence, "sequence", 0, "last sequence number that the SAs to the gateway have sent")
@@ -54,7 +60,8 @@ written. docs/LAB.md explains the figures. It needs root.`,
 	flags.StringVar(&o.Target.HugePages, "huge-pages", "", "auto, on or off (default auto)")
 	flags.StringSliceVar(&o.Sizes, "size", nil, "octets of Ethernet frames in clear, imix, or a genome of RFC 6985 (default 64,128,256,512,1024,1280,1518,imix, those that fit)")
 	flags.IntSliceVar(&o.Tunnels, "tunnels", nil, "how many of the gateway's tunnels take part (default all)")
-	flags.StringSliceVar(&o.Bench.Benchmarks, "benchmark", nil, "throughput, latency, loss-rate, back-to-back (default throughput,latency)")
+	flags.StringSliceVar(&o.Bench.Benchmarks, "benchmark", nil, "throughput, latency, loss-rate, back-to-back, reconf (default throughput,latency)")
+	flags.IntVar(&o.Change, "change", 0, "tunnels that are changed by reconf, the last ones (default a tenth of them)")
 	flags.StringVar(&highest, "max-rate", "", "highest rate, such as 1.5Mpps (default what this machine can send)")
 	flags.StringVar(&lowest, "min-rate", "", "least rate, at which any target that works passes something (default 100pps)")
 	flags.DurationVar(&o.Bench.Trial, "trial", 0, "length of a trial that decides (default 2s)")
@@ -75,7 +82,7 @@ written. docs/LAB.md explains the figures. It needs root.`,
 				return fmt.Errorf("--%s is missing: expected a device such as net_af_packet,iface=eth1", flag)
 			}
 		}
-		for _, name := range []string{"flows", "trial", "first", "sum", "width", "repeat", "latency-trials", "bursts"} {
+		for _, name := range []string{"flows", "trial", "first", "sum", "width", "repeat", "latency-trials", "bursts", "change", "at-once", "wait"} {
 			if f := flags.Lookup(name); f.Changed && strings.Trim(f.Value.String(), "0s") == "" { // which would be the default
 				return fmt.Errorf("--%s %s: expected more than 0", name, f.Value)
 			}

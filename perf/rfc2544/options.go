@@ -20,6 +20,9 @@ const (
 	benchReconf     = "reconf"
 )
 
+// Reconfiguration is the benchmark that needs a Bed which is a Reconfigurer.
+const Reconfiguration = benchReconf
+
 // Benchmarks are all of them.
 var Benchmarks = []string{benchThroughput, benchLatency, benchLossRate, benchBursts, benchReconf}
 

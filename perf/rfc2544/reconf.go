@@ -23,6 +23,8 @@ type Reconf struct {
 	Lost     uint64 // with the change
 	LostIdle uint64 // without
 	Sent     uint64 // with the change
+
+	Staying, Changing Part // of the frames with the change: those of tunnels that stay as they are, and of those that change
 }
 
 // Blocked is the time for which nothing would have to pass to lose as much at that rate, as if that were the reason.
@@ -45,7 +47,7 @@ func (r *runner) measureReconf(ctx context.Context, of Reconfigurer, rate float6
 		if err != nil {
 			return list, err
 		}
-		c.Lost, c.Sent = busy.Lost(), busy.Sent
+		c.Lost, c.Sent, c.Staying, c.Changing = busy.Lost(), busy.Sent, busy.staying(), busy.Changing
 		list = append(list, c)
 	}
 	return list, nil

@@ -51,12 +51,28 @@ func (o *outcome) rows(s *suite) (rows []report.Row) {
 		rows = append(rows, row)
 	}
 	for _, c := range o.reconf {
-		rows = append(rows, report.Row{Name: fmt.Sprintf("%s, %s", o.Case, c.Change), Figures: []report.Figure{
+		row := report.Row{Name: fmt.Sprintf("%s, %s", o.Case, c.Change), Figures: []report.Figure{
 			{Name: "tunnels", Samples: []float64{float64(c.Tunnels)}},
 			{Name: "lost", Unit: "frames", Better: report.Lower, Samples: []float64{float64(c.Lost)}},
 			{Name: "lost without", Unit: "frames", Samples: []float64{float64(c.LostIdle)}},
 			{Name: "as if blocked for", Unit: "ms", Better: report.Lower, Samples: []float64{c.Blocked().Seconds() * 1e3}},
-			{Name: "change took", Unit: "s", Better: report.Lower, Samples: []float64{c.Took.Seconds()}}}})
+			{Name: "change took", Unit: "s", Better: report.Lower, Samples: []float64{c.Took.Seconds()}}}}
+		for _, part := range []struct {
+			name string
+			of   Part
+		}{{"staying", c.Staying}, {"changing", c.Changing}} {
+			for _, count := range []struct {
+				name   string
+				frames uint64
+			}{{"sent", part.of.Sent}, {"lost", part.of.Lost()}, {"reordered", part.of.Reordered}, {"duplicated", part.of.Duplicated}} {
+				f := report.Figure{Name: part.name + " tunnels, " + count.name, Unit: "frames", Better: report.Lower, Samples: []float64{float64(count.frames)}}
+				if count.name == "sent" {
+					f.Better = report.Neither
+				}
+				row.Figures = append(row.Figures, f)
+			}
+		}
+		rows = append(rows, row)
 	}
 	return rows
 }

@@ -99,6 +99,10 @@ func TestRun(t *testing.T) {
 		b := newBed(capacityOf(c), &closed)
 		b.noise, b.cost, current = 0.002, 1500, b.stub
 		b.change = func(r *Result) {
+			if b.lost > 0 { // all but 500 of tunnels that change
+				r.Changing = Part{Sent: 2000, Received: 2000 - (b.lost - 500), Reordered: 7, Duplicated: 3}
+				r.Reordered, r.Duplicated = 9, 3
+			}
 			r.Received -= min(b.lost, r.Received)
 			b.lost = 0
 		}
@@ -132,8 +136,14 @@ func TestRun(t *testing.T) {
 		if f := rows[c.String()+", back-to-back"].Figures; len(f) != 3 || len(f[1].Samples) != 10 {
 			t.Errorf("%s: bursts %+v", c, f)
 		}
-		if f := rows[c.String()+", 100 tunnels added"].Figures; len(f) != 5 || f[0].Median() != 100 || f[1].Median() != 1500 || f[2].Median() != 0 {
+		if f := rows[c.String()+", 100 tunnels added"].Figures; len(f) != 5+8 || f[0].Median() != 100 || f[1].Median() != 1500 || f[2].Median() != 0 {
 			t.Errorf("%s: changes %+v", c, f)
+		} else {
+			for i, want := range []float64{500, 2, 0, 2000, 1000, 7, 3} { // lost, reordered and duplicated of those that stay, and all of those that change
+				if f[6+i].Median() != want {
+					t.Errorf("%s: %s %g, expected %g", c, f[6+i].Name, f[6+i].Median(), want)
+				}
+			}
 		}
 		if f := rows[c.String()+", loss at 100 % of the highest rate"].Figures; len(f) != 2 || math.Abs(f[1].Median()-100*(1-capacityOf(c)/14.88e6)) > 1 {
 			t.Errorf("%s: loss %+v", c, f)

@@ -20,10 +20,13 @@ type Measurer interface {
 
 // Result is what came of a trial.
 type Result struct {
-	Down     bool          // the target had no link, or nobody answered for it: nothing was sent
-	Sent     uint64        // frames
-	Received uint64        // of those, at the place where they belong, each counted once
-	Duration time.Duration // in which they were sent
+	Down      bool          // the target had no link, or nobody answered for it: nothing was sent
+	NoTunnels string        // why the target has not made all tunnels: nothing was sent; empty: it has
+	Sent      uint64        // frames
+	Received  uint64        // of those, at the place where they belong, each counted once
+	Duration  time.Duration // in which they were sent
+
+	Changing Part // of all that, the frames of tunnels that change meanwhile
 
 	Reordered  uint64 // frames behind one that was sent later (RFC 4737, section 3.3)
 	Duplicated uint64 // frames beyond the first of their number
@@ -35,6 +38,17 @@ type Result struct {
 	Unreadable uint64 // frames of ESP that the SAs cannot open
 
 	Latency *hdr.Histogram // of the frames received, in nanoseconds; nil: it was not measured
+}
+
+// Part is some of the frames of a trial.
+type Part struct{ Sent, Received, Reordered, Duplicated uint64 }
+
+// Lost is those that did not arrive.
+func (p Part) Lost() uint64 { return p.Sent - min(p.Received, p.Sent) }
+
+// staying is the frames of tunnels that stay as they are.
+func (r *Result) staying() Part {
+	return Part{r.Sent - r.Changing.Sent, r.Received - r.Changing.Received, r.Reordered - r.Changing.Reordered, r.Duplicated - r.Changing.Duplicated}
 }
 
 // Lost is the frames that did not arrive.
@@ -64,6 +78,7 @@ const pacing = 0.005
 // What a target does that makes all figures of it meaningless.
 var (
 	ErrDown       = errors.New("the target is down: it has no link, or nobody answers for its address")
+	ErrTunnels    = errors.New("the target does not make the tunnels")
 	ErrDropsAll   = errors.New("the target drops everything")
 	ErrLeaks      = errors.New("the target sends in clear what it should protect")
 	ErrReflects   = errors.New("the target sends frames back to where they came from")
@@ -77,6 +92,9 @@ var (
 func (r *Result) fault() error {
 	if r.Down {
 		return ErrDown
+	}
+	if r.NoTunnels != "" {
+		return fmt.Errorf("%w: %s", ErrTunnels, r.NoTunnels)
 	}
 	for _, found := range []struct {
 		frames uint64

@@ -21,6 +21,7 @@ type Options struct {
 	Bench   rfc2544.Options
 	Sizes   []string  // of frames, as traffic.ParseSizes has them; none: 64 to 1518 as in RFC 2544, section 9.1, those that fit, and imix if it does
 	Tunnels []int     // so many of the target's; none: all
+	Change  int       // tunnels that are changed under load, the last ones; 0: a tenth of them, and at least one
 	JSON    string    // file for the report
 	HTML    string    // file for its page
 	Out     io.Writer // nil: standard output
@@ -138,12 +139,19 @@ func (r *run) octets(size string, tunnels int) (float64, error) {
 func (r *run) config(size string, tunnels int) (traffic.Config, error) {
 	sizes, err := traffic.ParseSizes(size, r.target.Protected.MTU)
 	c := r.target
-	c.Tunnels, c.Streams = slices.Clone(c.Tunnels[:tunnels]), slices.Clone(c.Streams)
+	c.First(tunnels)
+	c.Streams = slices.Clone(c.Streams)
 	for i := range c.Tunnels {
 		c.Tunnels[i].ToGateway.Sequence = r.sequence
 	}
 	for i := range c.Streams {
-		c.Streams[i].Sizes, c.Streams[i].Flows = sizes, max(c.Streams[i].Flows, tunnels)
+		c.Streams[i].Sizes, c.Streams[i].Flows, c.Streams[i].Tunnels = sizes, max(c.Streams[i].Flows, tunnels), tunnels
+	}
+	if r.reconf() {
+		if r.Change > tunnels {
+			return c, fmt.Errorf("%d tunnels that change, expected at most the %d that there are", r.Change, tunnels)
+		}
+		c.Streams = apart(c.Streams, tunnels, r.changing(tunnels))
 	}
 	return c, err
 }
@@ -157,7 +165,11 @@ func (r *run) open(_ context.Context, c rfc2544.Case) (rfc2544.Bed, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &oneOf{bed{tester: tester, directions: len(config.Streams), sequence: r.sequence}, r}, nil
+	one := &oneOf{bed{tester: tester, directions: len(r.target.Streams), sequence: r.sequence}, r}
+	if r.reconf() {
+		return &changeable{one, tester, config.Streams, len(config.Tunnels)}, nil
+	}
+	return one, nil
 }
 
 // oneOf is the bed of a case: those after it go on with the numbers of its SAs.

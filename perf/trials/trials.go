@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/HdrHistogram/hdrhistogram-go"
@@ -58,12 +59,21 @@ func (b *bed) Trial(ctx context.Context, rate float64, duration time.Duration) (
 // resultOf adds up what the streams and the ports have counted.
 func resultOf(r *traffic.Result) rfc2544.Result {
 	out := rfc2544.Result{Down: r.Verdict == traffic.Down, Duration: time.Duration(r.Seconds * float64(time.Second))}
+	if r.Verdict == traffic.NoTunnels || r.Verdict == traffic.SomeTunnels {
+		out.NoTunnels = strings.Join(r.Findings, "; ")
+	}
 	for i := range r.Streams {
 		s := &r.Streams[i]
 		out.Sent += s.Sent
 		out.Received += s.Received
 		out.Reordered += s.Reordered
 		out.Duplicated += s.Duplicates
+		if strings.HasSuffix(s.Name, changing) {
+			out.Changing.Sent += s.Sent
+			out.Changing.Received += s.Received
+			out.Changing.Reordered += s.Reordered
+			out.Changing.Duplicated += s.Duplicates
+		}
 		merge(&out.Latency, s.Latency.Histogram)
 	}
 	for i := range r.Ports {

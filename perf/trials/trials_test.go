@@ -79,7 +79,11 @@ func TestFaultsOfTheTarget(t *testing.T) {
 		fault func(*traffic.Result)
 		want  error
 	}{
-		"down":              {func(r *traffic.Result) { *r = traffic.Result{Verdict: traffic.Down} }, rfc2544.ErrDown},
+		"down": {func(r *traffic.Result) { *r = traffic.Result{Verdict: traffic.Down} }, rfc2544.ErrDown},
+		"no tunnels": {func(r *traffic.Result) {
+			*r = traffic.Result{Verdict: traffic.NoTunnels, Findings: []string{"nobody answers"}}
+		}, rfc2544.ErrTunnels},
+		"some tunnels":      {func(r *traffic.Result) { *r = traffic.Result{Verdict: traffic.SomeTunnels, Findings: []string{"half"}} }, rfc2544.ErrTunnels},
 		"silent":            {func(r *traffic.Result) { r.Streams[0].Received, r.Streams[1].Received = 0, 0 }, rfc2544.ErrDropsAll},
 		"leaks":             {func(r *traffic.Result) { r.Ports[1].Cleartext = 1 }, rfc2544.ErrLeaks},
 		"reflects":          {func(r *traffic.Result) { r.Ports[0].Reflected = 1 }, rfc2544.ErrReflects},

@@ -1,0 +1,63 @@
+package trials
+
+import (
+	"context"
+	"slices"
+
+	"sallyport/perf/rfc2544"
+	"sallyport/perf/traffic"
+)
+
+// reconf says whether tunnels are to change under load, which those with keys given by hand cannot.
+func (r *run) reconf() bool {
+	return slices.Contains(r.Bench.Benchmarks, rfc2544.Reconfiguration) && len(r.target.Peers) > 0
+}
+
+// changing is how many of so many tunnels change.
+func (r *run) changing(tunnels int) int {
+	if r.Change > 0 {
+		return r.Change
+	}
+	return max(1, tunnels/10)
+}
+
+// changing ends the names of streams of tunnels that change.
+const changing = ", changing"
+
+// apart has the last tunnels carried by streams of their own, each with its part of the flows.
+func apart(streams []traffic.Stream, tunnels, change int) (list []traffic.Stream) {
+	for _, s := range streams {
+		stay := s
+		stay.Name, stay.Tunnels = string(s.Direction), tunnels-change
+		s.Name, s.First, s.Tunnels = string(s.Direction)+changing, tunnels-change, change
+		s.Flows = max(stay.Flows*change/tunnels, change)
+		stay.Flows = max(stay.Flows-s.Flows, stay.Tunnels)
+		if stay.Tunnels > 0 {
+			list = append(list, stay)
+		}
+		list = append(list, s)
+	}
+	return list
+}
+
+// changeable is the bed of a case whose last tunnels can be changed.
+type changeable struct {
+	*oneOf
+	tester  *traffic.Tester
+	streams []traffic.Stream
+	tunnels int
+}
+
+// Changes implements rfc2544.Reconfigurer: in the end all is as it was.
+func (*changeable) Changes() []string {
+	return []string{string(traffic.Rekey), string(traffic.Remove), string(traffic.Add)}
+}
+
+// Reconfigure implements rfc2544.Reconfigurer.
+func (b *changeable) Reconfigure(ctx context.Context, change string) (int, error) {
+	var which []int
+	for i := b.streams[len(b.streams)-1].First; i < b.tunnels; i++ {
+		which = append(which, i)
+	}
+	return len(which), b.tester.Change(ctx, traffic.Change(change), which)
+}
