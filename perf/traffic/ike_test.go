@@ -183,7 +183,7 @@ func TestCountsByNegotiatedSAs(t *testing.T) {
 				want(t, s.Name+": sent", s.Sent, packets)
 				want(t, s.Name+": lost", s.Lost, lost)
 				want(t, s.Name+": received", s.Received, packets-lost)
-				want(t, s.Name+": reordered and duplicates", s.Reordered+s.Duplicates, 0)
+				want(t, s.Name+": duplicates", s.Duplicates, 0) // the first of a host may be late: the gateway has to ask for it
 				want(t, s.Name+": withheld", s.Withheld, 0)
 			}
 			counters := g.plane.Counters()

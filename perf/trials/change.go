@@ -43,7 +43,7 @@ func apart(streams []traffic.Stream, tunnels, change int) (list []traffic.Stream
 // changeable is the bed of a case whose last tunnels can be changed.
 type changeable struct {
 	*oneOf
-	tester  *traffic.Tester
+	tester  changes
 	streams []traffic.Stream
 	tunnels int
 }
@@ -60,4 +60,9 @@ func (b *changeable) Reconfigure(ctx context.Context, change string) (int, error
 		which = append(which, i)
 	}
 	return len(which), b.tester.Change(ctx, traffic.Change(change), which)
+}
+
+// changes is a *traffic.Tester.
+type changes interface {
+	Change(ctx context.Context, kind traffic.Change, tunnels []int) error
 }
