@@ -146,6 +146,10 @@ func newRigGateway(t *testing.T, resolver config.Resolver, text string, number i
 	}
 	g.Gateway = &Gateway{loaded: loaded, cfg: loaded.Config, started: time.Now(), facts: newFactCounter(), events: newEventLog(), env: testEnvironment,
 		log: slog.New(slog.NewTextHandler(g.logs, &slog.HandlerOptions{Level: slog.LevelDebug}))}
+	if strings.Contains(text, onlyAttempt) {
+		l := &loaded.Config.Limits
+		l.RetryMin, l.RetryMax, l.Attempts, l.SilentAfter, l.Retransmit.Tries = time.Hour, time.Hour, 1000, time.Hour, 1000
+	}
 	if strings.Contains(text, "# keylog") {
 		loaded.KeyLog = filepath.Join(dir, "keys")
 		if err := g.openKeyLog(); err != nil {
@@ -167,6 +171,9 @@ func newRigGateway(t *testing.T, resolver config.Resolver, text string, number i
 	g.api = api.NewClient(filepath.Join(dir, "sock"))
 	return g
 }
+
+// onlyAttempt in a configuration lets each negotiation begin once, and wait for an answer as long as it takes: what a test sees of it does not depend on when it looks.
+const onlyAttempt = "# only attempt"
 
 // cardOf is the NIC that the wan port has by a comment in the configuration, nil for none.
 func cardOf(text string) *softnic.Options {

@@ -94,6 +94,9 @@ func TestWhyScreens(t *testing.T) {
 			if c.spoil != nil {
 				texts = certified(t, c.spoil)
 			}
+			for i := range texts {
+				texts[i] += "\n" + onlyAttempt + "\n" // a second one fails in another exchange
+			}
 			r := newRig(t, texts...)
 			if c.before != nil {
 				c.before(r)
