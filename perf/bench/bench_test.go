@@ -30,7 +30,7 @@ func TestTables(t *testing.T) {
 	for table, want := range map[string]int{
 		tableSizes:      2 * 2 * 2 * 2,           // algorithms, directions, flows, sizes
 		tableTransforms: 2 * (8*2 + 1),           // directions, ways to protect in two sizes and the IMIX
-		tableTunnels:    2 * 4,                   // directions, numbers of tunnels and one flow
+		tableTunnels:    2 * 5,                   // directions, numbers of tunnels, one flow and more flows
 		tableOffload:    2 * 2 * 2,               // directions, sizes, cpu-crypto and lookaside
 		tableWorkers:    workers / 2 * 2 * 2 * 2, // none on one CPU; directions, sizes, one and two workers
 	} {
@@ -190,13 +190,20 @@ func checkTunnels(t *testing.T, rows []map[string]any) {
 	t.Helper()
 	var found []string
 	for _, row := range rows {
-		found = append(found, fmt.Sprint(row["direction"], " ", row["flows"], " ", row["tunnels"], " ", row["one_tunnel_ratio_target"]))
+		found = append(found, fmt.Sprint(row["direction"], " ", row["flows"], " ", row["tunnels"], " ", row["one_tunnel_ratio_target"], " ", row["one_flow_ratio_target"]))
 		if row["flows"] == 100.0 && row["tunnels"] == 1.0 && row["one_tunnel_ratio"] != 1.0 {
 			t.Errorf("one tunnel is compared with itself, found %v", row)
 		}
+		if row["flows"] == 1.0 && row["one_flow_ratio"] != 1.0 {
+			t.Errorf("one flow is compared with itself, found %v", row)
+		}
 	}
-	want := []string{"outbound 1 1 <nil>", "outbound 100 1 <nil>", "outbound 100 10 <nil>", "outbound 100 100 1.8",
-		"inbound 1 1 <nil>", "inbound 100 1 <nil>", "inbound 100 10 <nil>", "inbound 100 100 1.8"}
+	var want []string
+	for _, direction := range []Direction{Outbound, Inbound} {
+		for _, row := range []string{"1 1 <nil> <nil>", "100 1 <nil> <nil>", "100 10 <nil> <nil>", "100 100 1.8 <nil>", "200 10 <nil> 2.2"} {
+			want = append(want, string(direction)+" "+row)
+		}
+	}
 	if !reflect.DeepEqual(found, want) {
 		t.Errorf("rows\n%q\nexpected\n%q", found, want)
 	}

@@ -50,7 +50,8 @@ func (r Row) with(more ...report.Figure) report.Row {
 }
 
 func (r TunnelsRow) report() report.Row {
-	return r.with(report.Figure{Name: "to one tunnel", Better: report.Lower, Target: target(r.ToOneTarget), Samples: r.toOne})
+	return r.with(report.Figure{Name: "to one tunnel", Better: report.Lower, Target: target(r.ToOneTarget), Samples: r.toOne},
+		report.Figure{Name: "to one flow", Better: report.Lower, Target: target(r.ToFlowTarget), Samples: r.toFlow})
 }
 
 func (r WorkersRow) report() report.Row {

@@ -9,18 +9,25 @@ import (
 // costs more: figures of a noisy machine are for people.
 const tunnelsTarget = 1.8
 
+// flowsTarget is the same for many flows over some tunnels, to one flow.
+const flowsTarget = 2.2
+
 // TunnelsRow is what the same packets cost when they are spread over some number of tunnels: a flow for each of the most
-// tunnels, in random order, in every row but the first, which has one flow and is there for scale. All rows of a direction
-// take turns, each with a lead, and the ratio is the median of those within a round.
+// tunnels, in random order, in every row but the first, which has one flow, and the last, which has many flows for each of its tunnels. All rows of a direction
+// take turns, each with a lead, and ratios are medians of those within a round.
 type TunnelsRow struct {
 	Row
-	ToOne       float64 `json:"one_tunnel_ratio"` // cycles, to those of one tunnel with as many flows
-	ToOneMin    float64 `json:"one_tunnel_ratio_min"`
-	ToOneMax    float64 `json:"one_tunnel_ratio_max"`
-	ToOneTarget float64 `json:"one_tunnel_ratio_target,omitempty"` // in the row with the most tunnels
-	Lead        int     `json:"lead_windows"`                      // before each window, without a measurement
+	ToOne        float64 `json:"one_tunnel_ratio"` // cycles, to those of one tunnel with a flow for each of the most tunnels
+	ToOneMin     float64 `json:"one_tunnel_ratio_min"`
+	ToOneMax     float64 `json:"one_tunnel_ratio_max"`
+	ToOneTarget  float64 `json:"one_tunnel_ratio_target,omitempty"` // in the row with the most tunnels
+	ToFlow       float64 `json:"one_flow_ratio"`                    // cycles, to those of one flow in one tunnel
+	ToFlowMin    float64 `json:"one_flow_ratio_min"`
+	ToFlowMax    float64 `json:"one_flow_ratio_max"`
+	ToFlowTarget float64 `json:"one_flow_ratio_target,omitempty"` // in the row with the most flows
+	Lead         int     `json:"lead_windows"`                    // before each window, without a measurement
 
-	toOne []float64
+	toOne, toFlow []float64
 }
 
 const tunnelsSize = 64 // bytes of an inner packet
@@ -30,9 +37,9 @@ const tunnelsSize = 64 // bytes of an inner packet
 const tunnelsLead = 2
 
 func (o *Options) tunnelsTable() table {
-	steps := []int{1, 1000, 10000, maxTunnels}
+	steps, mostFlows, someTunnels := []int{1, 1000, 10000, maxTunnels}, 100000, 1000
 	if o.Quick {
-		steps = []int{1, 10, 100}
+		steps, mostFlows, someTunnels = []int{1, 10, 100}, 200, 10
 	}
 	flows := steps[len(steps)-1]
 	var t table
@@ -44,10 +51,13 @@ func (o *Options) tunnelsTable() table {
 			many.flows, many.tunnels, many.order = flows, tunnels, randomOrder(flows)
 			loads = append(loads, many)
 		}
+		most := one
+		most.flows, most.tunnels, most.order = mostFlows, someTunnels, randomOrder(mostFlows)
+		loads = append(loads, most)
 		t.loads = append(t.loads, loads)
 	}
 	t.run = func(s *stand) (all []any, err error) {
-		fmt.Fprintf(o.Out, tunnelsHeading, tunnelsSize, flows, tunnelsLead, tunnelsTarget, flows)
+		fmt.Fprintf(o.Out, tunnelsHeading, tunnelsSize, flows, tunnelsLead, tunnelsTarget, flowsTarget, flows)
 		for _, loads := range t.loads {
 			rows, err := o.measureTunnels(s, loads)
 			if err != nil {
@@ -63,18 +73,22 @@ func (o *Options) tunnelsTable() table {
 	return t
 }
 
-// measureTunnels makes the rows of a direction: one flow, then one tunnel with all flows, then the others.
+// measureTunnels makes the rows of a direction: one flow, then one tunnel with all flows, then more tunnels, then more flows.
 func (o *Options) measureTunnels(s *stand, loads []load) (list []TunnelsRow, err error) {
 	rows, rounds, err := s.measure(tableTunnels, o.Windows, loads...)
 	if err != nil {
 		return nil, err
 	}
-	const one = 1
+	const flow, one = 0, 1
 	for i, row := range rows {
-		ratio := ratios(rounds[i], rounds[one], round.perPacket)
-		t := TunnelsRow{Row: row, ToOne: ratio.median, ToOneMin: ratio.min, ToOneMax: ratio.max, Lead: tunnelsLead, toOne: ratio.values}
-		if i == len(rows)-1 {
+		ratio, toFlow := ratios(rounds[i], rounds[one], round.perPacket), ratios(rounds[i], rounds[flow], round.perPacket)
+		t := TunnelsRow{Row: row, ToOne: ratio.median, ToOneMin: ratio.min, ToOneMax: ratio.max, ToFlow: toFlow.median, ToFlowMin: toFlow.min, ToFlowMax: toFlow.max,
+			Lead: tunnelsLead, toOne: ratio.values, toFlow: toFlow.values}
+		switch i {
+		case len(rows) - 2:
 			t.ToOneTarget = tunnelsTarget
+		case len(rows) - 1:
+			t.ToFlowTarget = flowsTarget
 		}
 		list = append(list, t)
 	}
@@ -82,17 +96,16 @@ func (o *Options) measureTunnels(s *stand, loads []load) (list []TunnelsRow, err
 }
 
 const tunnelsHeading = `
-many tunnels: AES-GCM-128, packets of %d bytes, %d flows in random order over so many tunnels; first one flow alone, for scale; before each window %d without a measurement
-                    cycles per packet      to one tunnel [%.2f]   floor          ratio
-direction  tunnels  median (min-max)       with %d flows       median         to the floor
+many tunnels: AES-GCM-128, packets of %d bytes, %d flows in random order over so many tunnels; first one flow alone, last more flows; before each window %d without a measurement
+                            cycles per packet      to one tunnel [%.2f]    to one flow [%.2f]     floor   ratio
+direction    flows tunnels  median (min-max)       with %d flows        in one tunnel          median  to the floor
 `
 
 func printTunnelsRow(w io.Writer, r *TunnelsRow) {
-	tunnels := fmt.Sprint(r.Tunnels)
-	if r.Flows == 1 {
-		tunnels = "1 flow"
+	spread := func(format string, median, low, high float64) string {
+		return fmt.Sprintf(format+" ("+format+"-"+format+")", median, low, high)
 	}
-	fmt.Fprintf(w, "%-10s %7s  %-21s  %-22s  %-13s  %.2f\n", r.Direction, tunnels,
-		fmt.Sprintf("%.0f (%.0f-%.0f)", r.CyclesPerPacket, r.CyclesPerPacketMin, r.CyclesPerPacketMax),
-		fmt.Sprintf("%.2f (%.2f-%.2f)", r.ToOne, r.ToOneMin, r.ToOneMax), fmt.Sprintf("%.0f", r.FloorCyclesPerPacket), r.Ratio)
+	fmt.Fprintf(w, "%-10s %7d %7d  %-21s  %-23s  %-21s  %-6.0f  %.2f\n", r.Direction, r.Flows, r.Tunnels,
+		spread("%.0f", r.CyclesPerPacket, r.CyclesPerPacketMin, r.CyclesPerPacketMax), spread("%.2f", r.ToOne, r.ToOneMin, r.ToOneMax),
+		spread("%.2f", r.ToFlow, r.ToFlowMin, r.ToFlowMax), r.FloorCyclesPerPacket, r.Ratio)
 }
