@@ -27,6 +27,7 @@ const changing = ", changing"
 // apart has the last tunnels carried by streams of their own, each with its part of the flows.
 func apart(streams []traffic.Stream, tunnels, change int) (list []traffic.Stream) {
 	for _, s := range streams {
+		s.Rate = traffic.Rate{} // a trial has one, of which each flow gets as much
 		stay := s
 		stay.Name, stay.Tunnels = string(s.Direction), tunnels-change
 		s.Name, s.First, s.Tunnels = string(s.Direction)+changing, tunnels-change, change
