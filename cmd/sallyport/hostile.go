@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"os"
 
 	"github.com/spf13/cobra"
 
@@ -30,8 +31,8 @@ whatever make: on --interface, from this host, where somebody at --source asks i
 before, meanwhile and afterwards. Each --peer is an address of a peer of its, in
 whose name forged messages are; without one there are none. Attack your own.
 
-With --quick what depends on the speed of the machine is not judged. --json writes
-what there is so far also when it is interrupted. It needs root.`,
+With --quick what depends on the speed of the machine is not judged. --json, --report
+and --html write what there is so far also when it is interrupted. It needs root.`,
 		Example: `  sallyport lab hostile
   sallyport lab hostile init-forged main-forged --messages 10000000
   sallyport lab hostile --quick --json out.json
@@ -50,6 +51,8 @@ what there is so far also when it is interrupted. It needs root.`,
 	flags.IntVar(&o.Load, "load", 0, "packets a second through that tunnel (default 20000)")
 	flags.BoolVar(&o.Quick, "quick", false, "few messages, and no judgement of speed")
 	flags.StringVar(&o.JSON, "json", "", "also write the rows to this file, as a JSON array")
+	flags.StringVar(&o.Report, "report", "", "also write a report to this file, for lab compare")
+	flags.StringVar(&o.HTML, "html", "", "also write the report as a page to this file")
 	flags.StringVar(&gateway, "target", "", "attack this gateway, by its IPv4 address, and start none")
 	flags.StringVar(&target.Interface, "interface", "", "that the target is reached by")
 	flags.StringVar(&source, "source", "", "an address of that link that nobody has, who asks the target")
@@ -81,7 +84,7 @@ what there is so far also when it is interrupted. It needs root.`,
 			}
 			o.Target = &target
 		}
-		o.Scenarios, o.Out, o.Progress = names, c.OutOrStdout(), c.ErrOrStderr()
+		o.Scenarios, o.Out, o.Progress, o.Command = names, c.OutOrStdout(), c.ErrOrStderr(), os.Args
 		ctx, stop := untilHangup(c)
 		defer stop()
 		return hostile.Run(ctx, o)

@@ -11,13 +11,15 @@ import (
 	"time"
 
 	"sallyport/perf/lab/labtest"
+	"sallyport/perf/report"
 )
 
 // run attacks in small, and has the rows from the file that they are also written to.
 func run(t *testing.T, o Options) (rows []Row, text string) {
 	t.Helper()
 	var out strings.Builder
-	o.Quick, o.JSON, o.Out = true, filepath.Join(t.TempDir(), "rows.json"), &out
+	dir := t.TempDir()
+	o.Quick, o.JSON, o.Report, o.HTML, o.Out = true, filepath.Join(dir, "rows.json"), filepath.Join(dir, "report.json"), filepath.Join(dir, "page.html"), &out
 	if err := Run(t.Context(), o); err != nil {
 		t.Errorf("%v\n%s", err, out.String())
 	}
@@ -29,7 +31,32 @@ func run(t *testing.T, o Options) (rows []Row, text string) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	wantReport(t, o, rows)
 	return rows, out.String()
+}
+
+// wantReport expects a report of what the rows say, and its page.
+func wantReport(t *testing.T, o Options, rows []Row) {
+	t.Helper()
+	r, err := report.Read(o.Report)
+	if err != nil || r.Interrupted || len(r.Rows) != len(rows) {
+		t.Fatalf("a report of %d rows was expected, found %+v, %v", len(rows), r, err)
+	}
+	good := true
+	for i, row := range r.Rows {
+		if row.Name != rows[i].Scenario || len(row.Figures) != 1+len(rows[i].Verdicts) {
+			t.Errorf("row %s of the report has %d figures, expected the rate and what is judged of %s: %d", row.Name, len(row.Figures), rows[i].Scenario, len(rows[i].Verdicts))
+		}
+		for k, v := range rows[i].Verdicts {
+			good = good && v.Met
+			if f := row.Figures[1+k]; f.Met() != v.Met || f.Median() != v.Value {
+				t.Errorf("%s: the report has %+v for %+v", row.Name, f, v)
+			}
+		}
+	}
+	if page, err := os.ReadFile(o.HTML); err != nil || r.Verdict.Good != good || !strings.Contains(string(page), r.Verdict.Text) {
+		t.Errorf("%+v, expected good to be %t and the page to say the text: %v", r.Verdict, good, err)
+	}
 }
 
 // Each attack in small on a gateway as shipped. What it sends is refused, by the counters that are expected; the memory that it costs is bounded; and peers of the
@@ -163,6 +190,9 @@ func TestJudge(t *testing.T) {
 		}
 		if missed != c.missed {
 			t.Errorf("%d lines missed, expected %d: %+v", missed, c.missed, r.Verdicts)
+		}
+		if row := r.report(); (row.Note != "") != (missed > 0) {
+			t.Errorf("%d lines missed, and the report's row notes %q", missed, row.Note)
 		}
 	}
 }

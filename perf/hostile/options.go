@@ -21,6 +21,9 @@ type Options struct {
 	Target    *Target       // a gateway that is there already; nil: one of ours is started
 	Quick     bool          // 20,000 messages, no throughput, and what depends on the speed of the machine is not judged
 	JSON      string        // file for the rows as a JSON array, or empty
+	Report    string        // file for a report of the lab, or empty
+	HTML      string        // file for it as a page, or empty
+	Command   []string      // as it was given, for the report
 	Binary    string        // the sallyport program; this one when empty
 	Out       io.Writer     // for the report; nil is standard output
 	Progress  io.Writer     // for what is under way; nil is nowhere
@@ -59,6 +62,9 @@ func (o Options) withDefaults() (Options, error) {
 	o.Window = cmp.Or(o.Window, defaultWindow)
 	o.Load = cmp.Or(o.Load, defaultLoad)
 	o.askLimit = cmp.Or(o.askLimit, askLimit)
+	if len(o.Command) == 0 {
+		o.Command = []string{"sallyport", "lab", "hostile"}
+	}
 	if o.Out == nil {
 		o.Out = os.Stdout
 	}

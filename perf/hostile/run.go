@@ -24,15 +24,16 @@ var errInterrupted = errors.New("hostile: interrupted")
 
 // Run attacks and prints, and cleans up after itself, also when ctx ends.
 func Run(ctx context.Context, o Options) error {
+	began := time.Now()
 	o, err := o.withDefaults()
 	if err != nil {
 		return err
 	}
-	if err := lab.WriteRows[Row](o.JSON, nil); err != nil { // before minutes have passed
+	if err := errors.Join(lab.WriteRows[Row](o.JSON, nil), o.begins(began)); err != nil { // before minutes have passed
 		return err
 	}
 	if o.Target != nil {
-		return o.attackTarget(ctx)
+		return o.attackTarget(ctx, began)
 	}
 	cpus, err := splitCPUs()
 	if err != nil {
@@ -43,7 +44,16 @@ func Run(ctx context.Context, o Options) error {
 		return err
 	}
 	o.printHeading(cpus)
-	var rows []Row
+	rows, err := o.attackOurs(ctx, cpus, machine)
+	var list []report.Row
+	for i := range rows {
+		list = append(list, rows[i].report())
+	}
+	return errors.Join(err, lab.WriteRows(o.JSON, rows), o.writeReport(began, []int{cpus.worker, cpus.main}, list, err))
+}
+
+// attackOurs goes through the scenarios with gateways that are started for them.
+func (o *Options) attackOurs(ctx context.Context, cpus cpus, machine report.Machine) (rows []Row, err error) {
 	missed, judged := 0, 0
 	for _, s := range scenarios {
 		if !slices.Contains(o.Scenarios, s.Name) {
@@ -54,7 +64,7 @@ func Run(ctx context.Context, o Options) error {
 			err = errInterrupted
 		}
 		if err != nil {
-			return errors.Join(err, lab.WriteRows(o.JSON, rows))
+			return rows, err
 		}
 		row.Machine = machine
 		o.printRow(&row)
@@ -65,17 +75,14 @@ func Run(ctx context.Context, o Options) error {
 			}
 		}
 	}
-	if err := lab.WriteRows(o.JSON, rows); err != nil {
-		return err
-	}
 	if missed > 0 {
-		return fmt.Errorf("%w: %d of %d lines", ErrMissed, missed, judged)
+		return rows, fmt.Errorf("%w: %d of %d lines", ErrMissed, missed, judged)
 	}
-	return nil
+	return rows, nil
 }
 
 // attackTarget attacks a gateway that is there already, from this host.
-func (o *Options) attackTarget(ctx context.Context) error {
+func (o *Options) attackTarget(ctx context.Context, began time.Time) error {
 	l, err := lab.New()
 	if err != nil {
 		return err
@@ -84,7 +91,12 @@ func (o *Options) attackTarget(ctx context.Context) error {
 	if ctx.Err() != nil {
 		err = errInterrupted
 	}
-	return errors.Join(err, l.Close(), lab.WriteRows(o.JSON, rows), judgeForeign(rows))
+	var list []report.Row
+	for i := range rows {
+		list = append(list, rows[i].report())
+	}
+	err = errors.Join(err, l.Close(), judgeForeign(rows))
+	return errors.Join(err, lab.WriteRows(o.JSON, rows), o.writeReport(began, []int{0}, list, err))
 }
 
 func judgeForeign(rows []ForeignRow) error {

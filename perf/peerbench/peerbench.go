@@ -22,6 +22,7 @@ type item struct {
 	absent string  // why the peer is not measured here
 	ours   []float64
 	theirs []float64
+	failed []error // of turns that did not come off
 }
 
 // turns are what both reach of an item: more is better.
@@ -75,8 +76,15 @@ func (o *Options) rounds(ctx context.Context, subjects []subject) error {
 		for _, s := range subjects {
 			fmt.Fprintf(o.Progress, "round %d of %d: %s\n", round+1, o.Rounds, s.items[0].name)
 			reached, err := s.measure(ctx)
-			if err = errors.Join(err, ctx.Err()); err != nil {
-				return fmt.Errorf("%s: %w", s.items[0].name, err)
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			if err != nil { // others on the machine may have taken memory away: the next turn may do
+				fmt.Fprintf(o.Progress, "no figures: %v\n", err)
+				for _, i := range s.items {
+					i.failed = append(i.failed, err)
+				}
+				continue
 			}
 			for n, i := range s.items {
 				i.ours = append(i.ours, reached[n].ours)
@@ -86,7 +94,18 @@ func (o *Options) rounds(ctx context.Context, subjects []subject) error {
 			}
 		}
 	}
-	return nil
+	return missing(subjects)
+}
+
+// missing is an error when there is something of which no turn has come off.
+func missing(subjects []subject) error {
+	var errs []error
+	for _, s := range subjects {
+		if i := s.items[0]; len(i.ours) == 0 && len(i.failed) > 0 {
+			errs = append(errs, fmt.Errorf("%s: %w", i.name, i.failed[0]))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // fill makes the rows, the plot and the verdict of what there is.
@@ -142,6 +161,9 @@ func (i *item) row() report.Row {
 	row := report.Row{Name: i.name, Note: i.note}
 	if i.absent != "" {
 		row.Note = "not measured here: " + i.absent
+	}
+	if len(i.failed) > 0 {
+		row.Note += fmt.Sprintf("; turns that did not come off: %d", len(i.failed))
 	}
 	n := min(len(i.ours), len(i.theirs))
 	if i.absent != "" {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -59,6 +60,29 @@ func TestInterrupt(t *testing.T) {
 	}
 	if r := wantReport(t, file); !r.Interrupted || r.Verdict.Good {
 		t.Errorf("%+v, expected a report of an interruption", r.Verdict)
+	}
+}
+
+// A turn that does not come off is one figure less, unless there is none at all.
+func TestTurnsThatDoNotComeOff(t *testing.T) {
+	turn, wrong := 0, errors.New("no memory")
+	s := subject{[]*item{{name: "now and then"}}, func(context.Context) ([]turns, error) {
+		if turn++; turn%2 == 0 {
+			return nil, wrong
+		}
+		return []turns{{6, 2}}, nil
+	}}
+	o := Options{Rounds: 3, Progress: io.Discard}
+	if err := o.rounds(t.Context(), []subject{s}); err != nil {
+		t.Error(err)
+	}
+	row := s.items[0].row()
+	if len(row.Figures) != figures || len(row.Figures[2].Samples) != 2 || row.Figures[2].Median() != 3 || !strings.Contains(row.Note, "turns that did not come off: 1") {
+		t.Errorf("%+v", row)
+	}
+	s.items, s.measure = []*item{{name: "never"}}, func(context.Context) ([]turns, error) { return nil, wrong }
+	if err := o.rounds(t.Context(), []subject{s}); !errors.Is(err, wrong) {
+		t.Errorf("found %v, expected %v", err, wrong)
 	}
 }
 
