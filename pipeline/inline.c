@@ -260,7 +260,7 @@ uint32_t sp_inline_enter(struct sp_worker *w, struct sp_sa_out *sa, const struct
 	if (unlikely(!sp_inline_by(w, in, next->port)))
 		return 0;
 	sequence = sp_reserve(w, sa, packets, n);
-	if (unlikely(stopped(in))) { /* by another worker, meanwhile */
+	if (unlikely(*n == 0 || stopped(in))) { /* without a number they are gone; by another worker, meanwhile */
 		sp_reserved(sa, sequence, 0);
 		return 0;
 	}

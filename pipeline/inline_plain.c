@@ -141,7 +141,7 @@ uint32_t sp_inline_enter_plain(struct sp_worker *w, const struct sp_sa_out *sa, 
 	const uint16_t mtu = sp_sa_out_mtu(sa, next), mss = sp_mss_out(sa, mtu, 0);
 	const struct run r = {
 		.longest = sp_sa_out_largest_inner(sa, mtu),
-		.front = sa->header_length,
+		.front = SP_TAG_LENGTH + (uint32_t)sa->header_length, /* behind a tag, if the port is a VLAN's */
 		.behind = SP_L2_LENGTH + SP_ESP_TRAILER + (uint32_t)sa->transform.block_mask + sa->transform.icv_length,
 		.subject = sa->subject,
 		.l2_first = sp_load64(next->l2),

@@ -5,9 +5,9 @@ set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 output=${1:?"usage: build.sh OUTPUT"}
 # -fno-sanitize=alignment: DPDK's own inline functions read packet headers unaligned; ours go through memcpy.
-# --wrap: nic.c has something happen between two stages.
+# --wrap: nic.c has something happen between two stages, wire.c poisons what is dropped.
 # shellcheck disable=SC2046
 exec clang -g -O1 -fno-omit-frame-pointer -Wall -Wextra -Werror -DALLOW_EXPERIMENTAL_API \
 	-fsanitize=address,undefined,fuzzer -fno-sanitize=alignment -fno-sanitize-recover=all \
 	$(pkg-config --cflags libdpdk) "$here"/../*.c "$here"/*.c "$here"/../../crypto/cryptodev/job.c $(pkg-config --libs libdpdk) -lrte_net_ring -lIPSec_MB \
-	-Wl,--wrap=sp_inline_admit -o "$output"
+	-Wl,--wrap=sp_inline_admit,--wrap=sp_drop -o "$output"

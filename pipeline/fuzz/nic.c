@@ -8,6 +8,7 @@
 #include <rte_security_driver.h>
 
 #include "../esp.h"
+#include "../inline.h"
 #include "../ipv6.h"
 #include "../mbuf.h"
 #include "../stages.h"
@@ -18,7 +19,9 @@
 
 /* Of one outbound SA. */
 struct nic_session {
-	struct sp_sa_out *twin; /* NULL: closed */
+	struct rte_security_session fast; /* which has the mark of the SA's packets, where the driver has nothing to do for one */
+	struct sp_sa_out *twin;           /* NULL: closed */
+	const struct sp_sa_out *sa;       /* that has the session */
 	enum tunnel tunnel;
 	int protocol;
 	uint64_t next;     /* of inline protocol: the number of its next packet */
@@ -46,12 +49,12 @@ static int announce(void *device __rte_unused, struct rte_security_session *sess
 	return 0;
 }
 
-void *nic_context(void)
+void *nic_context(int fast)
 {
 	static const struct rte_security_ops ops = {.set_pkt_metadata = announce};
-	static struct rte_security_ctx context = {.ops = &ops};
+	static struct rte_security_ctx contexts[] = {{.ops = &ops}, {.ops = &ops, .flags = RTE_SEC_CTX_F_FAST_SET_MDATA}};
 
-	return &context;
+	return &contexts[fast != 0];
 }
 
 void nic_refuse(uint32_t n)
@@ -94,7 +97,13 @@ void *nic_open(enum tunnel t, struct sp_sa_out *twin, int protocol, uint64_t fir
 		s++;
 	CHECK(s < nic_sessions + SESSIONS, "too many sessions");
 	*s = (struct nic_session){.twin = twin, .tunnel = t, .protocol = protocol, .next = first_sequence};
+	rte_security_session_fast_mdata_set(&s->fast, (uint64_t)(s - nic_sessions));
 	return s;
+}
+
+void nic_attach(void *session, const struct sp_sa_out *sa)
+{
+	((struct nic_session *)session)->sa = sa;
 }
 
 void nic_close(void *session)
@@ -138,12 +147,15 @@ static void enclose(struct nic_session *s, const struct rte_mbuf *m, struct fram
 	static struct forgery f;
 	const uint8_t *l3 = rte_pktmbuf_mtod(m, const uint8_t *) + SP_L2_LENGTH;
 	const uint32_t mask = s->twin->transform.block_mask;
+	const int fast = s->sa->inline_->context == nic_context(1);
 	struct rte_mbuf *made = rte_pktmbuf_alloc(pool);
 
 	CHECK(made != NULL, "mbuf pool empty: leak");
-	CHECK(s->next <= s->reserved, "number %lu is the NIC's next, and those up to %lu are reserved", s->next, s->reserved);
+	CHECK(s->next <= (fast ? s->sa->sequence : s->reserved), "number %lu is the NIC's next, and those up to %lu are reserved", s->next, fast ? s->sa->sequence : s->reserved);
 	f = (struct forgery){.tunnel = s->tunnel, .sequence = (uint32_t)s->next++, .next_header = sp_is_ipv6(l3) ? SP_PROTOCOL_IPV6 : SP_NEXT_HEADER_IPV4};
 	f.length = (length_of(l3) + SP_ESP_TRAILER + mask) & ~mask;
+	CHECK(rte_pktmbuf_headroom(m) >= SP_TAG_LENGTH + (uint32_t)s->twin->header_length && rte_pktmbuf_tailroom(m) >= f.length - length_of(l3) + s->twin->transform.icv_length,
+	      "a packet of %u bytes is left with %u in front and %u behind", length_of(l3), rte_pktmbuf_headroom(m), rte_pktmbuf_tailroom(m));
 	f.pad = (uint8_t)(f.length - length_of(l3) - SP_ESP_TRAILER);
 	memcpy(f.plain, l3, length_of(l3));
 	for (uint8_t i = 0; i < f.pad; i++)

@@ -12,10 +12,12 @@
 void nic_start(void);
 /* Says how the NIC marks the packets of the next operation, rightly or not, and what becomes of itself. Returns whether it lost a tunnel's SA, or took one away that comes again. */
 int op_nic(struct program *p, struct arrival *next);
-/* struct rte_security_ctx */
-void *nic_context(void);
+/* struct rte_security_ctx; fast: its driver need not be told of packets. */
+void *nic_context(int fast);
 /* A session for what an SA sends; `twin` is the same SA without one, and the session's from now on. */
 void *nic_open(enum tunnel t, struct sp_sa_out *twin, int protocol, uint64_t first_sequence);
+/* The SA that has a session, before it sends. */
+void nic_attach(void *session, const struct sp_sa_out *sa);
 void nic_close(void *session);
 /* So many packets that are announced from now on it does not want. */
 void nic_refuse(uint32_t n);

@@ -56,7 +56,7 @@ static const struct form forms[TUNNELS] = {
 	[TUNNEL_CLAMP] = {AES_GCM(DIRECT, 16), .encapsulation = {PLAIN, .mss_automatic = 1}},
 	[TUNNEL_INLINE] = {AES_GCM(DIRECT, 16), .card = CARD_CRYPTO},
 	[TUNNEL_INLINE_CBC] = {JOB(CBC, HMAC_SHA_256, CBC, 16, 32, 16), .iv = 16, .block = 16, .esn = 1, .udp = 1, .card = CARD_CRYPTO},
-	[TUNNEL_CARD] = {AES_GCM(DIRECT, 16), .card = CARD_PROTOCOL},
+	[TUNNEL_CARD] = {AES_GCM(DIRECT, 16), .hard = 12, .card = CARD_PROTOCOL},
 	[TUNNEL_CARD6] = {JOB(CBC, HMAC_SHA_1, CBC, 16, 20, 12), .iv = 16, .block = 16, .wide = 1, .card = CARD_PROTOCOL},
 };
 
@@ -251,7 +251,7 @@ static void enter_card(const struct gateway *g, enum tunnel t, struct sp_sa_conf
 	if (!g->card || forms[t].card == 0)
 		return;
 	c->inline_session = session;
-	c->inline_context = nic_context();
+	c->inline_context = nic_context(t == TUNNEL_CARD);
 	c->inline_device = c->inline_port = g->device[UNPROTECTED];
 	c->inline_protocol = forms[t].card == CARD_PROTOCOL;
 	c->inline_metadata = 1;
@@ -282,6 +282,7 @@ static struct sp_sa_out *create_out(const struct gateway *g, enum tunnel t, uint
 	if (g->card && forms[t].card != 0 && sa != NULL) {
 		enter_card(g, t, &c, nic_open(t, sa, forms[t].card == CARD_PROTOCOL, c.first_sequence));
 		sa = sp_sa_out_create(g->dp, &c, error, sizeof(error));
+		nic_attach(c.inline_session, sa);
 	}
 	CHECK(sa != NULL, "%s", error);
 	sp_sa_out_set_path_mtu(sa, forms[t].path);
@@ -292,7 +293,7 @@ static void install(const struct gateway *g, enum tunnel t)
 {
 	struct sp_sa_config c = tunnel_config(g, t, 0);
 
-	enter_card(g, t, &c, nic_context());
+	enter_card(g, t, &c, nic_context(0));
 	install_in(g, &c);
 	if (forms[t].bundle) {
 		c = ah_config(g, t, 0);
@@ -389,7 +390,7 @@ void tunnel_come(enum tunnel t)
 
 	if (forms[t].bundle || ours.dp->sad[ours.spi[t] & ours.dp->sad_mask] != NULL)
 		return;
-	enter_card(&ours, t, &c, nic_context());
+	enter_card(&ours, t, &c, nic_context(0));
 	install_in(&ours, &c);
 }
 

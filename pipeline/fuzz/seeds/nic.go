@@ -23,7 +23,7 @@ func nic(says byte, t tunnel, wants byte, more ...byte) []byte {
 
 // byNIC has what a NIC may say of packets, rightly and wrongly.
 func byNIC() map[string][]byte {
-	seeds := map[string][]byte{"nic-others": markedOthers(), "nic-frames": markedFrames()}
+	seeds := map[string][]byte{"nic-others": markedOthers(), "nic-frames": markedFrames(), "nic-room": littleRoom(named("card")), "nic-ends": atItsEnd(named("card"))}
 	for _, name := range []string{"inline", "inline-cbc", "card", "card6"} {
 		t := named(name)
 		seeds["nic-opened-"+name] = openedBy(t)
@@ -33,6 +33,24 @@ func byNIC() map[string][]byte {
 		seeds["nic-short-"+name] = short(t)
 	}
 	return seeds
+}
+
+// littleRoom is packets with ever more room in front of them: the first ones have what the NIC needs, but for a tag.
+func littleRoom(t tunnel) (b []byte) {
+	for room := byte(32); room < 40; room++ {
+		packet := out(t, false, packet(udp, 60))
+		packet[4] = room
+		b = append(b, packet...)
+	}
+	return b
+}
+
+// atItsEnd is more packets than the SA may send.
+func atItsEnd(t tunnel) (b []byte) {
+	for range 80 {
+		b = append(b, out(t, false, packet(udp, 60))...)
+	}
+	return b
 }
 
 // content is what stands under ESP, and of what protocol it is.
