@@ -36,9 +36,9 @@ static uint8_t describe(const struct sp_port *port, struct rte_mbuf *m, uint32_t
 		return SP_DROP_SEGMENTS;
 	if (m->data_len < SP_L2_LENGTH)
 		return SP_DROP_TRUNCATED;
+	sp_untag_priority(m);
 	if (m->data_len < SP_L2_LENGTH + SP_IPV4_LENGTH) /* from here on everyone may look at its length */
 		return m->data_len == SP_L2_LENGTH ? SP_DROP_NO_PAYLOAD : SP_DROP_INNER_HEADER;
-	sp_untag_priority(m);
 	frame = rte_pktmbuf_mtod(m, uint8_t *);
 	if (sp_load64(frame) << SP_MAC_BITS_UNUSED != port->mac)
 		return SP_DROP_OTHER_MAC;
