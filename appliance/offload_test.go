@@ -115,7 +115,7 @@ func TestCryptoView(t *testing.T) {
 		"none [] has no algorithm of ESP":                                  {cryptodev.DeviceInfo{Queued: true}, nil},
 		"none [] dataplane.crypto_devices leaves no algorithm to it":       {cryptodev.DeviceInfo{Direct: true}, nil},
 		"none [] no such device":                                           {cryptodev.DeviceInfo{Missing: "no such device"}, nil},
-		"lost [lookaside_protocol lookaside_crypto] has stopped answering": {cryptodev.DeviceInfo{Whole: true, Queued: true, Suites: suites, Lost: true}, nil},
+		"lost [lookaside_protocol lookaside_crypto] has stopped answering": {cryptodev.DeviceInfo{Whole: true, Queued: true, Suites: suites, Lost: "has stopped answering"}, nil},
 	} {
 		d := cryptoView(&x.device, 0, x.order)
 		if got := fmt.Sprint(d.State, " ", d.Plans, " ", d.Why); got != want {

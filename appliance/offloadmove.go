@@ -168,8 +168,8 @@ func cryptoView(device *cryptodev.DeviceInfo, sas int, order []string) api.Offlo
 		d.Plans = append(d.Plans, string(offload.LookasideCrypto))
 	}
 	switch {
-	case device.Lost:
-		d.State, d.Why = "lost", "has stopped answering"
+	case device.Lost != "":
+		d.State, d.Why = "lost", device.Lost
 	case len(d.Plans) > 0:
 	case device.Missing != "":
 		d.State, d.Why = "none", device.Missing

@@ -177,7 +177,7 @@ void sp_async_decrypt(struct sp_worker *w, struct sp_sa_in *sa, struct sp_esp *p
 static void complete_encrypt(struct sp_worker *w, struct sp_sa_out *sa, struct rte_crypto_op **ops, uint32_t n)
 {
 	struct rte_mbuf *mbufs[SP_BURST];
-	uint32_t good = 0;
+	uint32_t good = 0, failed = 0;
 
 	if (sa->transform.kind == SP_SA_WHOLE_ASYNC) {
 		sp_whole_sealed(w, sa, ops, n);
@@ -187,13 +187,16 @@ static void complete_encrypt(struct sp_worker *w, struct sp_sa_out *sa, struct r
 		struct rte_mbuf *m = ops[i]->sym->m_src;
 
 		if (unlikely(ops[i]->status != RTE_CRYPTO_OP_STATUS_SUCCESS)) {
+			failed++;
 			sp_drop_out(w, sa, m, SP_DROP_CRYPTO_ERROR);
 			continue;
 		}
+		failed = 0;
 		sp_set_mark_sa(m, 0);
 		sp_async_restore(m, &sa->transform);
 		mbufs[good++] = m;
 	}
+	sp_queue_failed(w, sa->transform.device, n, failed);
 	sp_outbound_sealed(w, sa, mbufs, good);
 }
 

@@ -41,7 +41,7 @@ int sp_device_lost(const struct sp_dataplane *dp, uint8_t device)
 {
 	uint32_t i = index_of(dp, device);
 
-	return i < dp->workers[0]->n_devices && __atomic_load_n(&dp->lost[i], __ATOMIC_ACQUIRE);
+	return i < dp->workers[0]->n_devices ? __atomic_load_n(&dp->lost[i], __ATOMIC_ACQUIRE) : SP_DEVICE_WORKS;
 }
 
 void sp_device_release(struct sp_dataplane *dp, uint8_t device)

@@ -4,7 +4,7 @@
  * The worker's end of a crypto device. Each worker has one queue pair of each device, and operations that find it full wait behind it, in order. The device gives back what it has
  * finished in whatever order; only what it was given and has not given back yet counts.
  *
- * A device that gives no sign of life is lost: what it has is dropped, but stays where it is, since the device may write to it until it is stopped (sp_device_release).
+ * A device that gives no sign of life is lost, and so is one that fails all outbound packets: what it has is dropped, but stays where it is, since the device may write to it until it is stopped (sp_device_release).
  */
 
 #include "crypt.h"
@@ -55,7 +55,7 @@ static void unanswered(struct sp_worker *w, struct sp_async_queue *q)
 	q->silent += RTE_MIN(w->now - q->looked, LOOK_MILLISECONDS * millisecond);
 	q->looked = w->now;
 	if (unlikely(q->silent >= LOST_MILLISECONDS * millisecond))
-		__atomic_store_n(&w->dp->lost[q - w->devices], 1, __ATOMIC_RELEASE);
+		__atomic_store_n(&w->dp->lost[q - w->devices], SP_DEVICE_SILENT, __ATOMIC_RELEASE);
 }
 
 /* What the device has is dropped in all accounts, and its SAs are free to go; the buffers stay. */
@@ -138,6 +138,15 @@ static struct sp_async_queue *queue_of(struct sp_worker *w, uint8_t device)
 	while (q->device != device) /* sa.c has looked whether it is there */
 		q++;
 	return q;
+}
+
+void sp_queue_failed(struct sp_worker *w, uint8_t device, uint32_t n, uint32_t failed)
+{
+	struct sp_async_queue *q = queue_of(w, device);
+
+	q->failed = failed < n ? failed : RTE_MIN(q->failed + n, (uint32_t)SP_QUEUE_FAILURES);
+	if (unlikely(q->failed >= SP_QUEUE_FAILURES))
+		__atomic_store_n(&w->dp->lost[q - w->devices], SP_DEVICE_FAILS, __ATOMIC_RELEASE);
 }
 
 void sp_queue_put(struct sp_worker *w, uint8_t device, struct rte_crypto_op **ops, uint32_t n)

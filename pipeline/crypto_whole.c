@@ -113,7 +113,7 @@ static void let_cut(const struct sp_sa_out *sa, uint8_t *ip, uint64_t sequence)
 void sp_whole_sealed(struct sp_worker *w, struct sp_sa_out *sa, struct rte_crypto_op **ops, uint32_t n)
 {
 	struct rte_mbuf *mbufs[SP_BURST];
-	uint32_t good = 0;
+	uint32_t good = 0, failed = 0;
 
 	for (uint32_t i = 0; i < n; i++) {
 		struct rte_mbuf *m = ops[i]->sym->m_src;
@@ -122,9 +122,11 @@ void sp_whole_sealed(struct sp_worker *w, struct sp_sa_out *sa, struct rte_crypt
 
 		sp_mbuf_unpoison(m);
 		if (unlikely(ops[i]->status != RTE_CRYPTO_OP_STATUS_SUCCESS || !is_sealed(sa, m))) {
+			failed++;
 			sp_drop_out(w, sa, m, SP_DROP_CRYPTO_ERROR);
 			continue;
 		}
+		failed = 0;
 		if (unlikely(__atomic_load_n(&sa->moved, __ATOMIC_RELAXED) != NULL))
 			readdress(sa, ip);
 		if (unlikely(priv->cut))
@@ -133,6 +135,7 @@ void sp_whole_sealed(struct sp_worker *w, struct sp_sa_out *sa, struct rte_crypt
 		sp_set_mark_sa(m, 0);
 		mbufs[good++] = m;
 	}
+	sp_queue_failed(w, sa->transform.device, n, failed);
 	sp_outbound_sealed(w, sa, mbufs, good);
 }
 

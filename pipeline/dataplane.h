@@ -299,6 +299,7 @@ struct sp_async_queue {
 	uint64_t looked;                /* TSC of the last look that found no sign of life */
 	uint64_t silent;                /* TSC cycles since there was one */
 	uint64_t unknown;               /* operations that it gave back and did not have */
+	uint32_t failed;                /* outbound operations that have failed since one was good */
 	uint8_t device;
 	uint8_t lost;                   /* this worker is done with the device: what `held` has stays there until the device is stopped */
 };
@@ -389,7 +390,7 @@ struct sp_dataplane {
 	uint8_t idle;
 	uint8_t stop;
 	uint8_t silent[SP_MAX_PORTS]; /* enum sp_nic_loss: ports whose NIC does no ESP, by what a worker has found */
-	uint8_t lost[SP_MAX_CRYPTO_DEVICES]; /* devices that have stopped answering a worker, in the order of all workers: nothing is given to them any more */
+	uint8_t lost[SP_MAX_CRYPTO_DEVICES]; /* enum sp_device_loss, as a worker has found, in the order of all workers: nothing is given to a lost one any more */
 	uint32_t tick;                     /* counts the slow path's ticks: once in each Go is told of the same thing that is dropped */
 	uint32_t *heard;                   /* by position in `peers`: `tick` when Go was last told that something came from there to a port of IKE */
 	uint64_t told[SP_TOLD];            /* who sent to a group, as a hash whose last bits are those of `tick` when Go was told */

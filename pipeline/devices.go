@@ -8,6 +8,7 @@ package pipeline
 import "C"
 
 import (
+	"fmt"
 	"unsafe"
 
 	"sallyport/crypto/cryptodev"
@@ -49,7 +50,7 @@ type DeviceCounters struct {
 	Unknown    uint64 // that it gave back and did not have
 	Held       int    // packets that it has, at this moment
 	Waiting    int    // packets that wait for room in it
-	Lost       bool   // has stopped answering: packets that it had are dropped, but their buffers stay in Held until it is stopped
+	Lost       bool   // has stopped answering, or fails all: packets that it had are dropped, but their buffers stay in Held until it is stopped
 }
 
 // deviceCounters reads the counters of each device.
@@ -62,18 +63,24 @@ func (d *Dataplane) deviceCounters() (list []DeviceCounters) {
 	return list
 }
 
-// watchDevices looks for devices that have stopped answering since. Their SAs go on elsewhere.
+// watchDevices looks for devices that have stopped working since. Their SAs go on elsewhere.
 func (d *Dataplane) watchDevices() {
 	for i := range d.devices {
 		device := &d.devices[i]
-		if device.lost || C.sp_device_lost(d.c, device.id) == 0 {
+		loss := C.sp_device_lost(d.c, device.id)
+		if device.lost || loss == C.SP_DEVICE_WORKS {
 			continue
 		}
 		device.lost = true
-		d.cfg.Crypto.Lose(uint8(device.id))
+		d.cfg.Crypto.Lose(uint8(device.id), deviceLosses[loss])
 		d.retire(func() error { return d.stopDevice(device.id) })
-		d.leaveDevice(device)
+		d.leaveDevice(device, deviceLosses[loss])
 	}
+}
+
+var deviceLosses = [...]string{
+	C.SP_DEVICE_SILENT: "has stopped answering",
+	C.SP_DEVICE_FAILS:  fmt.Sprintf("has failed %d outbound packets in sequence", C.SP_QUEUE_FAILURES),
 }
 
 // stopDevice ends a lost device, which no worker is using any more, and frees what it had.

@@ -38,7 +38,7 @@ uint32_t sp_worker_in_flight(const struct sp_dataplane *dp, uint32_t worker);
 
 /* ---- crypto devices ---- */
 
-/* 1 when a device of sp_config has stopped answering. Its SAs carry nothing any more. */
+/* enum sp_device_loss of a device of sp_config. The SAs of one that does not work carry nothing any more. */
 int sp_device_lost(const struct sp_dataplane *dp, uint8_t device);
 /* Frees the packets that a lost device had, which is stopped now: a grace period after it was found lost no worker is using it. */
 void sp_device_release(struct sp_dataplane *dp, uint8_t device);

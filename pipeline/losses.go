@@ -182,8 +182,8 @@ func (d *Dataplane) portLosses() (list []PortLoss) {
 }
 
 // leaveDevice moves the SAs of a crypto device that is lost.
-func (d *Dataplane) leaveDevice(device *queueDevice) {
-	change := OffloadChange{Device: device.name, Lost: true, Why: "has stopped answering"}
+func (d *Dataplane) leaveDevice(device *queueDevice, why string) {
+	change := OffloadChange{Device: device.name, Lost: true, Why: why}
 	for _, sa := range d.sad.outbound {
 		if queued(sa.session) && sa.session.Device == uint8(device.id) {
 			change.count(d.fleeOutbound(sa))

@@ -169,6 +169,8 @@ void sp_async_decrypt(struct sp_worker *w, struct sp_sa_in *sa, struct sp_esp *p
 void sp_async_finish(struct sp_worker *w, struct rte_crypto_op **ops, uint32_t n);
 /* crypto_queue.c: operations of one SA for the worker's queue pair of a device, behind those that wait for it. */
 void sp_queue_put(struct sp_worker *w, uint8_t device, struct rte_crypto_op **ops, uint32_t n);
+/* A device has given back n outbound operations, of which so many at the end have failed. No peer can have brought that about: one that fails all is lost. */
+void sp_queue_failed(struct sp_worker *w, uint8_t device, uint32_t n, uint32_t failed);
 /* crypto_queue.c: takes what the devices have finished, and gives them what waits; returns the number of operations that came back. */
 uint32_t sp_queue_poll(struct sp_worker *w);
 

@@ -21,6 +21,7 @@ struct rte_mempool;
 #define SP_PORT_SLOTS (SP_MAX_PORTS + 1)
 #define SP_MAX_WORKERS 64
 #define SP_MAX_CRYPTO_DEVICES 8
+#define SP_QUEUE_FAILURES 64  /* outbound packets that a device may fail one after the other, of each worker, until it is lost */
 #define SP_QUEUE_WAITING 1024 /* operations that may wait for room in a device, of each worker: a power of two */
 #define SP_PORT_ADDRESSES 8             /* own addresses per port */
 #define SP_BURST 32
@@ -386,6 +387,13 @@ enum sp_nic_loss {
 	SP_NIC_REFUSES, /* takes no packet that it is to encrypt */
 	SP_NIC_LEAVES,  /* opens no packet that it has the window of */
 	SP_NIC_BLOCKED, /* takes none either, and its driver does not say whether there is room for any */
+};
+
+/* Why a crypto device is given nothing any more. */
+enum sp_device_loss {
+	SP_DEVICE_WORKS,
+	SP_DEVICE_SILENT, /* has stopped answering */
+	SP_DEVICE_FAILS,  /* has failed SP_QUEUE_FAILURES outbound packets of a worker in sequence */
 };
 
 struct sp_sa_counters {

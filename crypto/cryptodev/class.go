@@ -151,7 +151,7 @@ func (w way) refuses(sa *ESP) string {
 	case !w.whole:
 		refusal = w.dev.lacks(sa.Suite, sa.ESN)
 	case w.dev.lost.declared:
-		return stoppedAnswering
+		return w.dev.lost.why
 	default:
 		_, refusal = w.dev.security.Find(LookasideProtocol, sa)
 	}

@@ -8,10 +8,11 @@ import "C"
 
 import "errors"
 
-// loss is a device that has stopped answering. It may still read a session that it was given, and write to it, so sessions stay
+// loss is a device that has stopped working. It may still read a session that it was given, and write to it, so sessions stay
 // in memory until it is stopped.
 type loss struct {
 	declared, stopped bool
+	why               string
 	limbo             []*Session // that their users are done with
 }
 
@@ -28,12 +29,12 @@ func (l *loss) keeps(s *Session) bool {
 // Descriptors is how many operations each queue pair has room for.
 func (p *Pool) Descriptors() int { return p.queueLen }
 
-// Lose says that a device has stopped answering: it gets no more sessions.
-func (p *Pool) Lose(id uint8) {
+// Lose says that a device has stopped working, and why: it gets no more sessions.
+func (p *Pool) Lose(id uint8, why string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if dev := p.deviceOf(id); dev != nil {
-		dev.lost.declared = true
+		dev.lost.declared, dev.lost.why = true, why
 	}
 }
 

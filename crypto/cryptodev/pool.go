@@ -295,7 +295,7 @@ type DeviceInfo struct {
 	Whole      bool           // does all of ESP
 	Suites     []crypto.Suite // that it can do
 	Refused    []Refusal
-	Lost       bool   // has stopped answering
+	Lost       string // why it gets no more sessions, "" for one that works
 	Missing    string // why the device is not there
 }
 
@@ -316,7 +316,7 @@ func (p *Pool) Describe() []DeviceInfo {
 	}
 	for _, dev := range p.devices {
 		info := DeviceInfo{Name: dev.name, Driver: dev.driver, CPU: dev.cpu, Hardware: dev.hardware, Queued: p.usesQueues(dev), QueuePairs: p.queuePairs, Sessions: dev.live,
-			Most: int(C.spcrypto_most_sessions(C.uint8_t(dev.id))), Whole: dev.security != nil, Lost: dev.lost.declared}
+			Most: int(C.spcrypto_most_sessions(C.uint8_t(dev.id))), Whole: dev.security != nil, Lost: dev.lost.why}
 		for _, s := range crypto.Suites() {
 			if reason := dev.lacks(s, false); reason != "" {
 				info.Refused = append(info.Refused, Refusal{s, reason})

@@ -332,9 +332,6 @@ func transformOf(s crypto.Suite, esn bool) C.struct_spcrypto_transform {
 	return t
 }
 
-// stoppedAnswering is why a device that is lost gets no sessions.
-const stoppedAnswering = "has stopped answering"
-
 // full says that the device has no room for another session, or nothing if it has.
 func (d *device) full() string {
 	if most := uint(C.spcrypto_most_sessions(C.uint8_t(d.id))); most > 0 && uint(d.live) >= most {
@@ -346,7 +343,7 @@ func (d *device) full() string {
 // lacks says why the device cannot do the crypto of a suite, or nothing if it can.
 func (d *device) lacks(s crypto.Suite, esn bool) string {
 	if d.lost.declared {
-		return stoppedAnswering
+		return d.lost.why
 	}
 	t := transformOf(s, esn)
 	if t.shape == C.SPCRYPTO_CHAIN && !d.chaining {

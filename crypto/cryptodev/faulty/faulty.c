@@ -94,6 +94,10 @@ static uint16_t on_dequeue(uint16_t device, uint16_t pair, struct rte_crypto_op 
 			if (p->seen++ % 2 == 1)
 				ops[i]->status = RTE_CRYPTO_OP_STATUS_ERROR;
 		return n;
+	case FAULTY_BROKEN:
+		for (uint16_t i = 0; i < n; i++)
+			ops[i]->status = RTE_CRYPTO_OP_STATUS_ERROR;
+		return n;
 	case FAULTY_REPEAT:
 		for (uint16_t i = n; i > 0 && n < BURST; i--)
 			ops[n++] = ops[i - 1];

@@ -28,6 +28,7 @@ const (
 	Keep    Fault = C.FAULTY_KEEP    // keeps the first operation, and gives back those after it
 	Shuffle Fault = C.FAULTY_SHUFFLE // gives back in another order
 	Error   Fault = C.FAULTY_ERROR   // says of each second operation that it failed
+	Broken  Fault = C.FAULTY_BROKEN  // says of all operations that they failed
 	Repeat  Fault = C.FAULTY_REPEAT  // gives back twice
 	Refuse  Fault = C.FAULTY_REFUSE  // takes nothing
 	Few     Fault = C.FAULTY_FEW     // takes one of a burst

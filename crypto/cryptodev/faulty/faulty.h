@@ -10,6 +10,7 @@ enum faulty_kind {
 	FAULTY_KEEP,    /* keeps the first operation, and gives back those after it */
 	FAULTY_SHUFFLE, /* gives back in another order */
 	FAULTY_ERROR,   /* says of each second operation that it failed */
+	FAULTY_BROKEN,  /* says of all operations that they failed */
 	FAULTY_REPEAT,  /* gives back twice */
 	FAULTY_REFUSE,  /* takes nothing */
 	FAULTY_FEW,     /* takes one of a burst */
