@@ -1,15 +1,12 @@
 package pipeline
 
 /*
-#include <stdlib.h>
-#include <rte_cryptodev.h>
 #include "fastpath.h"
 */
 import "C"
 
 import (
 	"fmt"
-	"unsafe"
 
 	"sallyport/crypto/cryptodev"
 )
@@ -33,11 +30,8 @@ func (cfg *Config) queueDevices() (list []queueDevice) {
 		if !device.Queued {
 			continue
 		}
-		name := C.CString(device.Name)
-		id := C.rte_cryptodev_get_dev_id(name)
-		C.free(unsafe.Pointer(name))
-		if id >= 0 && len(list) < C.SP_MAX_CRYPTO_DEVICES {
-			list = append(list, queueDevice{id: C.uint8_t(id), name: device.Name})
+		if len(list) < C.SP_MAX_CRYPTO_DEVICES {
+			list = append(list, queueDevice{id: C.uint8_t(device.ID), name: device.Name})
 		}
 	}
 	return list

@@ -49,9 +49,14 @@ const schedulerDriver = "crypto_scheduler"
 // schedulerModes are those that a gateway can use, with the fewest workers of each. There is multi-core too: it wants cores of its own, and takes nothing without.
 var schedulerModes = map[string]int{"round-robin": 1, "packet-size-distr": 2, "fail-over": 2}
 
-// names are the device's and those of its workers.
+// names are the device's, as DPDK writes it, and those of its workers.
 func names(device string) []string {
 	name, arguments, _ := strings.Cut(device, ",")
+	if pciForm.MatchString(name) {
+		if name = strings.ToLower(name); strings.Count(name, ":") == 1 {
+			name = "0000:" + name
+		}
+	}
 	return append([]string{name}, valuesOf(arguments, "worker")...)
 }
 

@@ -53,6 +53,7 @@ func TestErrors(t *testing.T) {
 		{"{workers: [1]}", "{max_tunnels: 65535}", "gw.yaml:2: dataplane.max_tunnels: expected 1 to 65534 tunnels, found 65535"},
 		{"{workers: [1]}", "{idle: fast}", `gw.yaml:2: dataplane.idle: expected poll, yield or sleep, found "fast"`},
 		{"{workers: [1]}", "{huge_pages: maybe}", `gw.yaml:2: dataplane.huge_pages: expected auto, on or off, found "maybe"`},
+		{"{workers: [1]}", `{crypto_devices: ["3D:01.0", "0000:3d:01.0"]}`, "dataplane.crypto_devices[1]: expected each device once, by itself or as one worker of a scheduler, found 0000:3d:01.0 twice"},
 		{"{workers: [1]}", "{crypto_devices: [aesni]}", `gw.yaml:2: dataplane.crypto_devices[0]: expected a virtual device (crypto_aesni_gcm0) or a PCI address, found "aesni"`},
 		{"{workers: [1]}", "{offload: [inline, nic]}", `gw.yaml:2: dataplane.offload[1]: expected inline, lookaside or cpu, found "nic"`},
 		{"{workers: [1]}", "{offload: [cpu, inline, cpu]}", "gw.yaml:2: dataplane.offload[2]: expected each at most once, found cpu twice"},

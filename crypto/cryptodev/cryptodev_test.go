@@ -361,13 +361,25 @@ func TestDeviceOfAnotherName(t *testing.T) {
 		t.Fatal(err)
 	}
 	pool := open(t, name)
-	if found := pool.Describe(); found[len(found)-1].Name != name || len(found[len(found)-1].Suites) == 0 {
-		t.Errorf("%+v", found)
+	devices := pool.Describe()
+	if last := devices[len(devices)-1]; last.Name != name || len(last.Suites) == 0 || devicetest.NameOf(last.ID) != "else_"+name {
+		t.Errorf("%+v", devices)
 	}
 	for _, address := range []string{"0000:99:00.0", "99:00.0"} {
 		_, err := cryptodev.Open(cryptodev.Options{Devices: []string{address}, QueuePairs: 1, Sessions: 1, Socket: cryptodev.SocketAny})
-		if err == nil || !strings.Contains(err.Error(), address+": no driver has made a crypto device of it") {
+		if err == nil || !strings.Contains(err.Error(), address+": no driver has made a crypto device of it") || !strings.Contains(err.Error(), "else_"+name) {
 			t.Errorf("%s: %v", address, err)
 		}
+	}
+}
+
+func TestDeviceByTwoNames(t *testing.T) {
+	name := fmt.Sprintf("crypto_openssl_named%d", plugged.Add(1))
+	if err := devicetest.Plug(name, "name=else_"+name); err != nil {
+		t.Fatal(err)
+	}
+	_, err := cryptodev.Open(cryptodev.Options{Devices: []string{name, "else_" + name}, QueuePairs: 1, Sessions: 1, Socket: cryptodev.SocketAny})
+	if want := "else_" + name + ": expected each device once, it is " + name; err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("%v, want %q", err, want)
 	}
 }

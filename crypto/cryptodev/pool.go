@@ -133,7 +133,7 @@ func (p *Pool) open(options Options) error {
 	var size uint32
 	var each int // of the memory of sessions that one takes
 	for _, name := range names {
-		dev, err := openDevice(name, options)
+		dev, err := openDevice(name, options, p.deviceOf)
 		if err != nil {
 			if !optional {
 				return err
@@ -169,7 +169,7 @@ func (p *Pool) open(options Options) error {
 
 // openDevice finds or creates a device and configures it. A device that it created
 // does not outlive a failure.
-func openDevice(spec string, options Options) (*device, error) {
+func openDevice(spec string, options Options, open func(id uint8) *device) (*device, error) {
 	name, arguments, _ := strings.Cut(spec, ",")
 	cName := C.CString(name)
 	defer C.free(unsafe.Pointer(cName))
@@ -180,7 +180,9 @@ func openDevice(spec string, options Options) (*device, error) {
 	}
 	id := C.spcrypto_find(cName)
 	if id < 0 && C.spcrypto_is_pci(cName) != 0 {
-		return nil, errors.Join(fmt.Errorf("%s: no driver has made a crypto device of it; expected the address of one that is bound to vfio-pci, and that a driver of DPDK knows", name), dev.removeMembers())
+		err := fmt.Errorf("%s: no driver has made a crypto device of it; expected the address of one that is bound to vfio-pci, and that a driver of DPDK knows, found %s", name,
+			cmp.Or(strings.Join(found(), ", "), "none"))
+		return nil, errors.Join(err, dev.removeMembers())
 	}
 	if id < 0 {
 		// The driver's own default of 8 queue pairs would cap the workers.
@@ -198,6 +200,9 @@ func openDevice(spec string, options Options) (*device, error) {
 		return nil, errors.Join(fmt.Errorf("%s: not a crypto device", name), dev.remove())
 	}
 	dev.id = uint8(id)
+	if there := open(dev.id); there != nil {
+		return nil, errors.Join(fmt.Errorf("%s: expected each device once, it is %s", name, there.name), dev.remove())
+	}
 
 	var about C.struct_spcrypto_device
 	ret := C.spcrypto_configure(C.uint8_t(id), C.uint16_t(options.QueuePairs), C.int(options.Socket), &about)
@@ -209,6 +214,16 @@ func openDevice(spec string, options Options) (*device, error) {
 	dev.cpu, dev.chaining, dev.hardware = about.cpu != 0 && dev.driver != schedulerDriver, about.chaining != 0, about.hardware != 0
 	dev.size = max(uint32(about.session_size), dev.memberSize())
 	return dev, nil
+}
+
+// found lists the crypto devices that there are, as their drivers name them.
+func found() (names []string) {
+	for id := range C.RTE_CRYPTO_MAX_DEVS {
+		if name := C.rte_cryptodev_name_get(C.uint8_t(id)); name != nil {
+			names = append(names, C.GoString(name))
+		}
+	}
+	return names
 }
 
 // createSessionPool makes one pool for all devices, with elements for the largest:
@@ -283,7 +298,8 @@ func errno(ret C.int) error { return syscall.Errno(-ret) }
 
 // DeviceInfo is what an operator may want to know of a device.
 type DeviceInfo struct {
-	Name       string
+	Name       string // of the configuration
+	ID         uint8  // rte_cryptodev id, of no account if Direct or Missing
 	Driver     string
 	CPU        bool // offers cpu-crypto
 	Direct     bool // no device, but libIPSec_MB itself
@@ -315,7 +331,7 @@ func (p *Pool) Describe() []DeviceInfo {
 		list = append(list, p.describeLibrary())
 	}
 	for _, dev := range p.devices {
-		info := DeviceInfo{Name: dev.name, Driver: dev.driver, CPU: dev.cpu, Hardware: dev.hardware, Queued: p.usesQueues(dev), QueuePairs: p.queuePairs, Sessions: dev.live,
+		info := DeviceInfo{Name: dev.name, ID: dev.id, Driver: dev.driver, CPU: dev.cpu, Hardware: dev.hardware, Queued: p.usesQueues(dev), QueuePairs: p.queuePairs, Sessions: dev.live,
 			Most: int(C.spcrypto_most_sessions(C.uint8_t(dev.id))), Whole: dev.security != nil, Lost: dev.lost.why}
 		for _, s := range crypto.Suites() {
 			if reason := dev.lacks(s, false); reason != "" {

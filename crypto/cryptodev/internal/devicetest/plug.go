@@ -2,6 +2,7 @@ package devicetest
 
 /*
 #include <stdlib.h>
+#include <rte_cryptodev.h>
 #include <rte_dev.h>
 */
 import "C"
@@ -23,3 +24,6 @@ func Plug(name, arguments string) error {
 	}
 	return nil
 }
+
+// NameOf is what its driver calls a crypto device.
+func NameOf(id uint8) string { return C.GoString(C.rte_cryptodev_name_get(C.uint8_t(id))) }
