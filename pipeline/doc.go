@@ -33,7 +33,7 @@
 //
 // dataplane.h, sa.h, lengths.h, stages.h, vlan.h, inline.h, whole.h, mss.h, acl.h, ah.h, classify.h, esp.h, outer.h, frame.h, siphash.h, fragment.h, reassembly.h, mbuf.h, ipv4.h and ipv6.h are the workers' own shapes and helpers. publish.c,
 // publish_ipv6.c, acl.c, sa.c, sad.c, soft.c and next_hops.c change the tables under the workers' feet, dataplane.c and reassembly.c make them, grace.c frees what was in them when no
-// worker reads it any more, and counters.c reads the counts. tables.h, exceptions.h and drop_reasons.h are the shapes and names that both sides share; fastpath.h and lab.h are what Go
+// worker reads it any more, and counters.c reads the counts. tables.h, flow_entry.h, exceptions.h and drop_reasons.h are the shapes and names that both sides share; fastpath.h and lab.h are what Go
 // calls. tally.c ends what is dropped, and counts it. events.c tells Go of SAs whose lifetime ends, with sequence.h, and of peers that move. relocate.c: SAs whose work is done
 // elsewhere from now on.
 //

@@ -3,14 +3,15 @@
 #define SP_TABLES_H
 
 /*
- * The shapes that Go and C share: configuration that Go hands over as flat arrays, packets that cross a ring, counters, flow-cache entries. Addresses and ports
- * are in host byte order unless a name ends in _be. Sizes are asserted here and in layout_test.go.
+ * The shapes that Go and C share: configuration that Go hands over as flat arrays, packets that cross a ring, counters. Addresses and ports are in host byte
+ * order unless a name ends in _be. Sizes are asserted here and in layout.go.
  */
 
 #include <stdint.h>
 
 #include "drop_reasons.h"
 #include "exceptions.h"
+#include "flow_entry.h"
 
 struct rte_mbuf;
 struct rte_mempool;
@@ -404,44 +405,6 @@ struct sp_sa_counters {
 	uint64_t inlined;        /* packets that a NIC has sealed or opened */
 	uint8_t stopped;         /* outbound: the CPU has taken over from the NIC */
 };
-
-/* ---- flow cache ---- */
-
-/* Key of the flow cache, compared as 16 bytes. in_cell: SP_NO_CELL when the packet arrived in clear. */
-struct sp_flow_key {
-	uint32_t source, destination;
-	uint16_t source_port, destination_port;
-	uint8_t protocol;
-	uint8_t role;
-	uint16_t in_cell;
-};
-_Static_assert(sizeof(struct sp_flow_key) == 16, "sp_flow_key layout");
-
-/* A memo of a policy decision, valid while `generation` is the dataplane's (S-021): never state that lets a reverse packet in. */
-struct sp_flow_entry {
-	struct sp_flow_key key;
-	uint32_t generation; /* 0: never used */
-	uint32_t filter;     /* filter counter slot */
-	uint32_t cell;       /* OUTBOUND */
-	uint16_t adjacency;  /* FORWARD */
-	uint8_t action;      /* enum sp_action */
-	uint8_t reason;      /* DROP: enum sp_drop_reason */
-};
-_Static_assert(sizeof(struct sp_flow_entry) == 32, "sp_flow_entry layout: two to a cache line");
-
-/* The same for IPv6. `rest` is the second half of an sp_flow_key: ports, protocol, role and in_cell. */
-struct sp_flow_entry6 {
-	uint64_t addresses[4]; /* source and destination as they stand in the packet */
-	uint64_t rest;
-	uint32_t generation;
-	uint32_t filter;
-	uint32_t cell;
-	uint16_t adjacency;
-	uint8_t action;
-	uint8_t reason;
-	uint64_t reserved;
-};
-_Static_assert(sizeof(struct sp_flow_entry6) == 64, "sp_flow_entry6 layout: a cache line");
 
 /* ---- explanations ---- */
 
