@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -16,6 +17,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"sallyport/perf/lab/labtest"
 )
@@ -271,5 +274,24 @@ func TestWindow(t *testing.T) {
 		if got := float64(r.mainModes) / r.seconds(); r.seconds() <= 0 || got < 0.5 || got > 1 || r.mainModes < c.counted {
 			t.Errorf("%d of %d at once: %d main modes in %.0f s, expected at least %d and one a second", c.bound, c.callers, r.mainModes, r.seconds(), c.counted)
 		}
+	}
+}
+
+func TestCPUTime(t *testing.T) {
+	var before, after unix.Rusage
+	if err := unix.Getrusage(unix.RUSAGE_SELF, &before); err != nil {
+		t.Fatal(err)
+	}
+	spent, err := CPUTime(os.Getpid())
+	if err := errors.Join(err, unix.Getrusage(unix.RUSAGE_SELF, &after)); err != nil {
+		t.Fatal(err)
+	}
+	total := func(u unix.Rusage) time.Duration { return time.Duration(u.Utime.Nano() + u.Stime.Nano()) }
+	const rounding = 50 * time.Millisecond // of user and system time, which a kernel may count in ticks
+	if spent < total(before)-rounding || spent > total(after)+rounding {
+		t.Errorf("CPU time %v: want it between %v and %v", spent, total(before), total(after))
+	}
+	if _, err := CPUTime(1 << 22); err == nil {
+		t.Error("CPU time of a process that is not there: want an error") // the kernel has no number as high
 	}
 }
