@@ -286,9 +286,8 @@ func (g *Gateway) portSpecs() []pipeline.PortSpec {
 
 // manage makes the negotiator and the manager, and puts the first policy in force.
 func (g *Gateway) manage() error {
-	use := newLastUse(g.plane)
 	g.certificates = newCertificates(g.cfg.State, g.log)
-	cfg := ike.Config{Random: rand.Reader, LastInbound: use.inbound, LastOutbound: use.outbound, MayMove: g.plane.Plausible, NameSPI: g.plane.IKESPI}
+	cfg := ike.Config{Random: rand.Reader, LastInbound: g.plane.LastInbound, LastOutbound: g.plane.LastOutbound, MayMove: g.plane.Plausible, NameSPI: g.plane.IKESPI}
 	if g.keyLog != nil {
 		cfg.KeyLog = g.keyLog.write
 	}

@@ -183,6 +183,36 @@ func (d *Dataplane) SACounters() []SACounters {
 	return d.saCounters(d.drops())
 }
 
+// LastInbound is when the inbound SA with this SPI last accepted a packet, the zero time if never.
+func (d *Dataplane) LastInbound(spi uint32) time.Time {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	sa := d.sad.inbound[spi]
+	if d.c == nil || sa == nil {
+		return time.Time{}
+	}
+	var c C.struct_sp_sa_counters
+	C.sp_sa_in_counters(sa.c, &c)
+	return lastUse(&c)
+}
+
+// LastOutbound is when what sends beside the inbound SA with this SPI last sent a packet, the zero time if never.
+func (d *Dataplane) LastOutbound(spi uint32) time.Time {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	in := d.sad.inbound[spi]
+	if d.c == nil || in == nil {
+		return time.Time{}
+	}
+	sa := d.sad.outbound[outboundPlace{in.child.Cell, in.child.Worker}]
+	if sa == nil {
+		return time.Time{}
+	}
+	var c C.struct_sp_sa_counters
+	C.sp_sa_out_counters(sa.c, &c)
+	return lastUse(&c)
+}
+
 // Conserved checks that no packet came from nowhere or went missing, and that filters and SAs have dropped nothing that no
 // port has. It holds at rest: a packet inside a worker, a ring or a crypto device counts as received only.
 func (c *Counters) Conserved() error {
@@ -345,8 +375,22 @@ func (d *Dataplane) describe(sa *association, c *C.struct_sp_sa_counters, now, h
 	if child.AH != nil {
 		s.Around, s.AroundSPI = child.AH.Suite, child.AH.SPI
 	}
-	if c.last_use != 0 && now > c.last_use {
-		s.Idle = time.Duration(float64(now-c.last_use) / float64(hz) * float64(time.Second))
-	}
+	s.Idle = idleFor(c, now, hz)
 	return s
+}
+
+// lastUse is when an SA had its last packet, the zero time if it had none.
+func lastUse(c *C.struct_sp_sa_counters) time.Time {
+	if c.packets == 0 {
+		return time.Time{}
+	}
+	return time.Now().Add(-idleFor(c, C.sp_tsc(), C.sp_tsc_hz()))
+}
+
+// idleFor is how long ago an SA had its last packet, 0 if it had none.
+func idleFor(c *C.struct_sp_sa_counters, now, hz C.uint64_t) time.Duration {
+	if c.last_use == 0 || now <= c.last_use {
+		return 0
+	}
+	return time.Duration(float64(now-c.last_use) / float64(hz) * float64(time.Second))
 }
