@@ -1,12 +1,16 @@
 package ike
 
 import (
+	"bytes"
 	"crypto/hmac"
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/binary"
 	"hash"
+	"slices"
 	"time"
+
+	"sallyport/ike/wire"
 )
 
 // cookies makes and checks the cookies of RFC 7296 2.6: <version of secret> | HMAC(<secret>, Ni | IPi | port | SPIi). Nothing is kept for a
@@ -62,4 +66,16 @@ func (c *cookies) cookie(to []byte, age int, d Datagram, spi uint64, nonce []byt
 	mac.Reset()
 	mac.Write(b)
 	return mac.Sum(append(to, c.version-uint8(age)))
+}
+
+// returned takes note of a request that comes again with a cookie. A request and its retransmission may meet with different answers while there are about as many half-open IKE SAs as make
+// us ask for cookies: one of them begins the IKE SA, the other is asked for a cookie and comes with it. That is the same IKE SA, and AUTH covers the request that was sent last (RFC 7296 2.15).
+func (e *Engine) returned(sa *ikeSA, d Datagram, h wire.Header) {
+	if sa.state != stateHalfOpen || bytes.Equal(sa.initRequest, d.Payload) {
+		return
+	}
+	e.cookies.rotate(e)
+	if s, err := wire.SkimInit(d.Payload); err == nil && s.Cookie != nil && e.cookies.valid(s.Cookie, d, h.InitiatorSPI, s.Nonce) {
+		sa.initRequest = slices.Clone(d.Payload)
+	}
 }

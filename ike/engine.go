@@ -31,7 +31,8 @@ type Engine struct {
 	stray     Note                // the same of all other paths
 	touched   []*peer             // whose wants may have changed in this Step
 	sas       map[uint64]*ikeSA   // by our SPI
-	inits     map[digest]*ikeSA   // by the IKE_SA_INIT request that a peer began them with
+	inits     map[digest]*ikeSA   // by the IKE_SA_INIT request that a peer began them with, less its cookie
+	request   []byte              // of those, the last one; nothing is kept in it
 	children  map[uint32]*childSA // installed, by our inbound SPI
 	calls     silence.Calls
 	halfOpen  admission.HalfOpen

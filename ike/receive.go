@@ -155,8 +155,10 @@ func (e *Engine) initRequest(d Datagram, h wire.Header) {
 		e.drop(d, h, DropNoPolicy)
 		return
 	}
-	id := digestOf(d)
+	e.request = wire.WithoutCookie(e.request[:0], d.Payload)
+	id := digestOf(Datagram{Payload: e.request})
 	if sa := e.inits[id]; sa != nil {
+		e.returned(sa, d, h)
 		sa.tasks.repeatInit(d, h)
 		return
 	}

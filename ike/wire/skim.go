@@ -58,3 +58,25 @@ func SkimInit(message []byte) (s Skim, err error) {
 	}
 	return s, nil
 }
+
+// messageLengthAt is where the header has the length of the message (RFC 7296 3.1).
+const messageLengthAt = 24
+
+// WithoutCookie appends an IKE_SA_INIT request as it was before its sender put a cookie in front (RFC 7296 2.6).
+func WithoutCookie(to, message []byte) []byte {
+	h, err := ParseHeader(message)
+	const cookieHeader = payloadHeaderLength + 4
+	if err != nil || h.NextPayload != PayloadNotify || len(message) < HeaderLength+cookieHeader {
+		return append(to, message...)
+	}
+	payload := message[HeaderLength:]
+	length := int(binary.BigEndian.Uint16(payload[2:]))
+	if length < cookieHeader || length > len(payload) || NotifyType(binary.BigEndian.Uint16(payload[6:])) != NotifyCookie {
+		return append(to, message...)
+	}
+	header := len(to)
+	to = append(append(to, message[:HeaderLength]...), payload[length:]...)
+	to[header+nextPayloadAt] = payload[0]
+	binary.BigEndian.PutUint32(to[header+messageLengthAt:], uint32(len(message)-length))
+	return to
+}

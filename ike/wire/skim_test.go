@@ -73,3 +73,29 @@ func TestSkimInit(t *testing.T) {
 		t.Errorf("%g allocations", n)
 	}
 }
+
+// A request is the same with any cookie and without, and what is no cookie in front stays.
+func TestWithoutCookie(t *testing.T) {
+	plain := func(payloads ...Payload) []byte {
+		m := Message{Header: Header{InitiatorSPI: 7, Exchange: ExchangeIKESAInit, Flags: FlagInitiator}, Payloads: payloads}
+		b, err := m.Marshal()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	ke, nonce := &KE{Group: 31, Data: make([]byte, 32)}, &Nonce{Data: bytes.Repeat([]byte{9}, 32)}
+	want := plain(ke, nonce)
+	for name, message := range map[string][]byte{"without": want, "a cookie": plain(Cookie([]byte("one")), ke, nonce), "another": plain(Cookie(make([]byte, 64)), ke, nonce)} {
+		before := bytes.Clone(message)
+		if got := WithoutCookie([]byte{1}, message); !bytes.Equal(got[1:], want) || !bytes.Equal(message, before) {
+			t.Errorf("%s: %x, expected %x", name, got[1:], want)
+		}
+	}
+	for name, message := range map[string][]byte{"another notification": plain(NewNotify(NotifyFragmentationSupported, nil), ke), "a cookie at the end": plain(ke, Cookie([]byte("one"))),
+		"empty": {}, "a header": want[:HeaderLength], "cut off": plain(Cookie([]byte("one")), ke)[:HeaderLength+9]} {
+		if got := WithoutCookie(nil, message); !bytes.Equal(got, message) {
+			t.Errorf("%s: %x, expected %x", name, got, message)
+		}
+	}
+}
