@@ -59,11 +59,23 @@ func (p *progress) line(trial int, rate float64, duration, left time.Duration) s
 
 // tell prints it.
 func (p *progress) tell(r *runner, rate float64, duration, left time.Duration) {
-	before, after := "", "\n"
-	if p.terminal {
-		before, after = "\r", "\x1b[K"
+	say(p.out, p.terminal, p.line(r.trials+1, rate, duration, left))
+}
+
+// Say prints a line of progress of what is not a trial.
+func (o *Options) Say(line string) {
+	if o.Progress != nil {
+		say(o.Progress, o.Terminal, line)
 	}
-	fmt.Fprint(p.out, before+p.line(r.trials+1, rate, duration, left)+after)
+}
+
+func say(to io.Writer, terminal bool, line string) {
+	if terminal {
+		line = "\r" + line + "\x1b[K"
+	} else {
+		line += "\n"
+	}
+	fmt.Fprint(to, line)
 }
 
 // over leaves the line as it is.

@@ -3,6 +3,7 @@ package rfc2544
 import (
 	"context"
 	"fmt"
+	"math"
 	"time"
 )
 
@@ -32,20 +33,32 @@ func (r *Reconf) Blocked() time.Duration {
 	return time.Duration(float64(r.Lost) / r.Rate * 1e9)
 }
 
-// measureReconf offers a load for some time, once without and once with each change: that begins when a quarter of the time is over, and has to be over before the load is.
+// mostChange is for how long a change is waited for beyond its trial.
+const mostChange = time.Minute
+
+// measureReconf offers a load for some time, without and with each change. That begins when a quarter of the time is over; one that is not over by the end gets another trial, and then there
+// are as many without.
 func (r *runner) measureReconf(ctx context.Context, of Reconfigurer, rate float64, duration time.Duration) ([]Reconf, error) {
 	var list []Reconf
 	changes := of.Changes()
 	for i, change := range changes {
 		left := 2 * time.Duration(len(changes)-i) * (duration + r.overhead())
+		c := Reconf{Change: change, Rate: rate}
 		idle, err := r.trial(ctx, rate, duration, left)
 		if err != nil {
 			return list, err
 		}
-		c := Reconf{Change: change, Rate: rate, LostIdle: idle.Lost()}
-		busy, err := r.changing(ctx, of, &c, duration, left-duration-r.overhead())
+		c.LostIdle = idle.Lost()
+		left -= duration + r.overhead()
+		busy, trials, err := r.changing(ctx, of, &c, duration, left)
 		if err != nil {
 			return list, err
+		}
+		for range trials - 1 {
+			if idle, err = r.trial(ctx, rate, duration, left); err != nil {
+				return list, err
+			}
+			c.LostIdle += idle.Lost()
 		}
 		c.Lost, c.Sent, c.Staying, c.Changing = busy.Lost(), busy.Sent, busy.staying(), busy.Changing
 		list = append(list, c)
@@ -53,8 +66,8 @@ func (r *runner) measureReconf(ctx context.Context, of Reconfigurer, rate float6
 	return list, nil
 }
 
-// changing makes a trial with a change in it.
-func (r *runner) changing(ctx context.Context, of Reconfigurer, c *Reconf, duration, left time.Duration) (Result, error) {
+// changing makes trials with a change in them, most often one, and says how many.
+func (r *runner) changing(ctx context.Context, of Reconfigurer, c *Reconf, duration, left time.Duration) (sum Result, trials int, err error) {
 	type done struct {
 		tunnels int
 		took    time.Duration
@@ -72,15 +85,40 @@ func (r *runner) changing(ctx context.Context, of Reconfigurer, c *Reconf, durat
 		tunnels, err := of.Reconfigure(limited, c.Change)
 		ended <- done{tunnels, r.clock().Sub(began), err}
 	}()
-	result, err := r.trial(ctx, c.Rate, duration, left)
-	cancel()     // what has not been done by now is not
-	d := <-ended // nothing changes the target once its trial is over
+	var d done
+	for over := false; !over; {
+		var result Result
+		result, err = r.trial(ctx, c.Rate, duration, left)
+		sum.add(&result)
+		trials++
+		patience := settling
+		if err != nil || time.Duration(trials-1)*duration >= mostChange {
+			cancel() // what has not been done by now is not
+			patience = math.MaxInt64
+		}
+		select {
+		case d = <-ended: // nothing changes the target once its trials are over
+			over = true
+		case <-time.After(patience):
+		}
+	}
 	if err != nil {
-		return result, err
+		return sum, trials, err
 	}
 	if d.err != nil {
-		return result, fmt.Errorf("rfc2544: %s under load, within a trial of %v: %w", c.Change, duration, d.err)
+		return sum, trials, fmt.Errorf("rfc2544: %s under load, within trials of %v: %w", c.Change, duration, d.err)
 	}
 	c.Tunnels, c.Took = d.tunnels, d.took
-	return result, nil
+	return sum, trials, nil
+}
+
+// settling is for a change that has been over when its trial was, and is about to say so.
+const settling = 50 * time.Millisecond
+
+// add counts frames of another trial, too.
+func (r *Result) add(other *Result) {
+	r.Sent, r.Received = r.Sent+other.Sent, r.Received+other.Received
+	r.Reordered, r.Duplicated = r.Reordered+other.Reordered, r.Duplicated+other.Duplicated
+	r.Changing.Sent, r.Changing.Received = r.Changing.Sent+other.Changing.Sent, r.Changing.Received+other.Changing.Received
+	r.Changing.Reordered, r.Changing.Duplicated = r.Changing.Reordered+other.Changing.Reordered, r.Changing.Duplicated+other.Changing.Duplicated
 }

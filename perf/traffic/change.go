@@ -41,6 +41,7 @@ type change struct {
 	failures map[string]int    // tunnels, by why
 	details  map[string]string // of the first of each
 	last     time.Time         // something happened
+	spared   bool              // of tunnels that are as they should be already
 	quiet    time.Time         // when packets of tunnels that are to be removed have arrived; zero: they are sent
 	over     chan struct{}
 	closed   bool
@@ -110,6 +111,9 @@ func (c *change) begin(n *negotiator, now time.Time) (began bool) {
 		n.current = nil
 		return false
 	}
+	if !c.spared {
+		c.spare(n)
+	}
 	if c.kind == Remove && c.quiet.IsZero() {
 		c.quiet = now.Add(underWay)
 		for _, s := range c.steps {
@@ -125,6 +129,9 @@ func (c *change) begin(n *negotiator, now time.Time) (began bool) {
 	for c.begun < len(c.steps) && c.open < n.tester.config.AtOnce {
 		s := c.steps[c.begun]
 		c.begun++
+		if len(s.left) == 0 {
+			continue
+		}
 		c.open += len(s.left)
 		c.last, began = now, true
 		if c.kind == Add {
@@ -132,7 +139,7 @@ func (c *change) begin(n *negotiator, now time.Time) (began bool) {
 		}
 		n.step(s.engine, s.event)
 	}
-	if c.open > 0 && now.Sub(c.last) > n.tester.config.Patience {
+	if c.open > 0 && n.tester.config.outOfPatience(now.Sub(c.last), n.up.Load()) {
 		for i := range c.steps[:c.begun] {
 			c.end(&c.steps[i], "", fmt.Sprintf("nothing came of it for %s", n.tester.config.Patience))
 		}
@@ -143,6 +150,27 @@ func (c *change) begin(n *negotiator, now time.Time) (began bool) {
 	}
 	return began
 }
+
+// spare leaves out what is not to be asked for, since no answer would end it: tunnels that are there already, or gone already, and new keys of one that is down.
+func (c *change) spare(n *negotiator) {
+	c.spared = true
+	for _, s := range c.steps {
+		for child := range s.left {
+			tunnel := n.tunnels[Negotiated{c.peer(s), child}]
+			there := n.tester.there[tunnel] != 0
+			switch {
+			case c.kind == Rekey && !there:
+				c.failures[tunnelDown]++
+			case c.kind == Add && !there, c.kind == Remove && (there || n.wanted[tunnel]), c.kind == Rekey:
+				continue
+			}
+			delete(s.left, child)
+		}
+	}
+}
+
+// tunnelDown is why there are no new keys.
+const tunnelDown = "the tunnel is down"
 
 // want has tunnels of a step carry packets as soon as they are there, or none from now on.
 func (c *change) want(n *negotiator, s step, on bool) {

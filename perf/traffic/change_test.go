@@ -55,9 +55,12 @@ func TestChangesUnderLoad(t *testing.T) {
 			}
 		}
 		close(began)
-		for _, kind := range []Change{Rekey, Rekey, Remove, Add, Rekey} {
-			if err := tester.Change(t.Context(), kind, which); err != nil {
-				changed = fmt.Errorf("%s: %w", kind, err)
+		for i, kind := range []Change{Rekey, Rekey, Remove, Remove, Rekey, Add, Add, Rekey} { // what is done already takes no time
+			err := tester.Change(t.Context(), kind, which)
+			if down := i == 4; down && errors.Is(err, ErrNotChanged) && strings.HasSuffix(err.Error(), "4 by the tunnel is down") {
+				continue
+			} else if down || err != nil {
+				changed = fmt.Errorf("%d, %s: %w", i, kind, err)
 				return
 			}
 		}
@@ -102,8 +105,9 @@ func TestTunnelsThatDoNotComeUp(t *testing.T) {
 				peers[i].PSK = crypto.NewSecret([]byte("another key"))
 			}
 		}, nil, NoTunnels, 0, "IKE: 0 of 6 tunnels are up: 6 by authentication_failed"},
-		"half of them": {func(s *speaker, _ []ike.Peer) { s.mute = func(a netip.Addr) bool { return a.As4()[3]%2 == 0 } }, func(c *Config) { c.Patience = 10 * time.Second },
-			SomeTunnels, 3, "IKE: 3 of 6 tunnels are up: 3 by nothing came of it for 10s"},
+		"half of them": {func(s *speaker, _ []ike.Peer) { s.mute = func(a netip.Addr) bool { return a.As4()[3]%2 == 0 } }, func(c *Config) {
+			c.Patience, c.hopeless = 10*time.Second, func(up int) bool { return up == 3 }
+		}, SomeTunnels, 3, "IKE: 3 of 6 tunnels are up: 3 by nothing came of it for 10s"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := newSpeakingGateway(t, tunnels, "aes128gcm16", c.change)

@@ -113,6 +113,16 @@ type Config struct {
 	drained func() bool
 	// enough says that a trial need send no more: a test has seen what it was for.
 	enough func() bool
+	// hopeless says, of so many tunnels that are up, that no more will be, in place of Patience: a test knows.
+	hopeless func(up int) bool
+}
+
+// outOfPatience says whether a gateway that has made so many tunnels, and none for some time, is waited for no longer.
+func (c *Config) outOfPatience(quiet time.Duration, up int64) bool {
+	if c.hopeless != nil {
+		return c.hopeless(int(up))
+	}
+	return quiet > c.Patience
 }
 
 // Progress is what a trial has counted so far.
@@ -120,7 +130,8 @@ type Progress struct {
 	Elapsed, Left  time.Duration
 	Sent, Received uint64
 
-	Up, Tunnels int // while tunnels are negotiated; else 0
+	Up, Tunnels int    // while tunnels are negotiated; else 0
+	Change      Change // what is done with those: Add or Remove
 }
 
 const (

@@ -92,10 +92,38 @@ func (t *Tester) bringUp(ctx context.Context, c *change, failed <-chan error) er
 				return nil // whoever runs the loops says why
 			}
 			if t.config.Progress != nil {
-				t.config.Progress(Progress{Elapsed: time.Since(began), Up: int(t.ike.up.Load()), Tunnels: len(t.negotiated())})
+				t.config.Progress(t.ike.progress(c, time.Since(began)))
 			}
 		}
 	}
+}
+
+// progress says how far a change of all tunnels is, and how long the others take if they take as long as those so far.
+func (n *negotiator) progress(c *change, elapsed time.Duration) Progress {
+	p := Progress{Elapsed: elapsed, Up: int(n.up.Load()), Tunnels: len(n.tunnels), Change: c.kind}
+	done := p.Up
+	if c.kind == Remove {
+		done = p.Tunnels - p.Up
+	}
+	if done > 0 {
+		p.Left = time.Duration(float64(elapsed) * float64(p.Tunnels-done) / float64(done))
+	}
+	return p
+}
+
+// String is a line for whoever waits.
+func (p Progress) String() string {
+	if p.Tunnels == 0 {
+		return fmt.Sprintf("%d packets sent, %d received, %s left", p.Sent, p.Received, p.Left.Round(time.Second))
+	}
+	line := fmt.Sprintf("%d of %d tunnels are up", p.Up, p.Tunnels)
+	if p.Change == Remove {
+		line = fmt.Sprintf("%d of %d tunnels are not deleted yet", p.Up, p.Tunnels)
+	}
+	if p.Left > 0 {
+		line += fmt.Sprintf(", about %s left", p.Left.Round(time.Second))
+	}
+	return line
 }
 
 // farewells is how long a gateway may take to answer all deletes at the end.

@@ -256,11 +256,7 @@ func Main(ctx context.Context, o Options) (err error) {
 	}
 	defer func() { err = errors.Join(err, environment.Stop()) }()
 	c.Progress = func(p Progress) {
-		if p.Tunnels > 0 {
-			fmt.Fprintf(o.Progress, "%d of %d tunnels are up\n", p.Up, p.Tunnels)
-			return
-		}
-		fmt.Fprintf(o.Progress, "%d packets sent, %d received, %s left\n", p.Sent, p.Received, p.Left.Round(time.Second))
+		fmt.Fprintln(o.Progress, p)
 	}
 	o.printHeading(&c)
 	r, err := Run(ctx, c)

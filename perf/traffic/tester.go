@@ -258,9 +258,9 @@ func (p *port) close(opened bool) error {
 	return p.device.Port.Stop()
 }
 
-// address is the port's MAC address; rings have none, and get one.
+// address is the port's MAC address. Rings have none, and memif another one each time, which a gateway that remembers the one before would have to learn anew: they get one.
 func (p *port) address(index int) net.HardwareAddr {
-	if slices.Max(p.device.MAC) != 0 {
+	if slices.Max(p.device.MAC) != 0 && p.device.Driver != "net_memif" {
 		return p.device.MAC
 	}
 	return net.HardwareAddr{0x02, 'S', 'p', 0, 0, byte(index + 1)}

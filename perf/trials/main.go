@@ -62,7 +62,6 @@ func Main(ctx context.Context, o Options) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, environment.Stop()) }()
-	config.Progress = nil
 	r.target, r.sequence = config, o.Target.Sequence
 	cases, err := r.cases()
 	if err != nil {
@@ -160,6 +159,11 @@ func (r *run) open(_ context.Context, c rfc2544.Case) (rfc2544.Bed, error) {
 	config, err := r.config(c.Size, cmp.Or(c.Tunnels, len(r.target.Tunnels)))
 	if err != nil {
 		return nil, err
+	}
+	config.Progress = func(p traffic.Progress) { // of trials the suite tells
+		if p.Tunnels > 0 {
+			r.Bench.Say(c.String() + ": " + p.String())
+		}
 	}
 	tester, err := traffic.Open(config)
 	if err != nil {

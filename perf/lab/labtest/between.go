@@ -66,7 +66,13 @@ func (b *Between) socket() string { return filepath.Join(b.Dir, "gw.sock") }
 // Start starts the gateway and waits until it answers.
 func (b *Between) Start(t testing.TB) *lab.Process {
 	t.Helper()
-	process, err := b.Gateway.Start(lab.Command{Name: "gateway", Args: []string{b.Program, "run", "-c", "gw.yaml", "--lab"}})
+	return b.StartIn(t, b.Gateway)
+}
+
+// StartIn starts it in one of the namespaces: its sockets for memif are that namespace's.
+func (b *Between) StartIn(t testing.TB, where *lab.Namespace) *lab.Process {
+	t.Helper()
+	process, err := where.Start(lab.Command{Name: "gateway", Args: []string{b.Program, "run", "-c", "gw.yaml", "--lab"}})
 	if err != nil {
 		t.Fatal(err)
 	}
