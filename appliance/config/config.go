@@ -158,7 +158,11 @@ func ParseWith(path string, data []byte, o Options) (*Config, error) {
 		report.addAt(root.Line, "", "expected keys with values, found %s", found(root, ""))
 		return nil, report.err()
 	}
-	raw := report.decode(report.checkKeys(root))
+	tree := report.checkKeys(root)
+	if tree == nil {
+		return nil, report.err()
+	}
+	raw := report.decode(tree)
 	b := &builder{report: report, raw: raw, options: o, config: &Config{Path: path}}
 	b.build()
 	if err := report.err(); err != nil {

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+
+	"go.yaml.in/yaml/v3"
 )
 
 // Each mistake is reported at its line and key, with what was expected and what was found.
@@ -264,5 +266,34 @@ func TestCryptoDevicesTwiceAndSchedulers(t *testing.T) {
 		if want == "" && err != nil || want != "" && !strings.Contains(fmt.Sprint(err), want) {
 			t.Errorf("%s: %v, expected %q", devices, err, want)
 		}
+	}
+}
+
+// A file may have as many values as it likes, which 60,000 tunnels do, but aliases may not multiply them.
+// S-118
+func TestValuesAndAliases(t *testing.T) {
+	const multiplied = 1000
+	text := func(value string) *yaml.Node {
+		return &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: value, Line: 1}
+	}
+	filter := func() *yaml.Node {
+		return &yaml.Node{Kind: yaml.MappingNode, Content: []*yaml.Node{text("source"), text("any"), text("destination"), text("any")}}
+	}
+	filters := func(one func(int) *yaml.Node) *yaml.Node {
+		list := &yaml.Node{Kind: yaml.SequenceNode}
+		for i := range 2 * multiplied {
+			list.Content = append(list.Content, one(i))
+		}
+		named := &yaml.Node{Kind: yaml.MappingNode, Content: []*yaml.Node{text("name"), text("many"), text("filters"), list}}
+		return &yaml.Node{Kind: yaml.MappingNode, Content: []*yaml.Node{text("filter_lists"), {Kind: yaml.SequenceNode, Content: []*yaml.Node{named}}}}
+	}
+	r := newReport("gw.yaml")
+	if tree := r.checkKeysWith(filters(func(int) *yaml.Node { return filter() }), multiplied); tree == nil || r.err() != nil && strings.Contains(r.err().Error(), "values") {
+		t.Errorf("values of its own: %v", r.err())
+	}
+	r = newReport("gw.yaml")
+	shared := filter()
+	if tree := r.checkKeysWith(filters(func(int) *yaml.Node { return &yaml.Node{Kind: yaml.AliasNode, Alias: shared} }), multiplied); tree != nil || r.err() == nil || !strings.Contains(r.err().Error(), "more than 1000 values by aliases") {
+		t.Errorf("values by aliases: %v", r.err())
 	}
 }

@@ -14,8 +14,8 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// maxNodes bounds what aliases in a file can multiply to.
-const maxNodes = 1 << 20
+// maxMultiplied bounds how many values aliases can add to those that a file has.
+const maxMultiplied = 1 << 20
 
 // parse reads the file as one YAML document; nil after an error that leaves nothing to check.
 func (r *report) parse(data []byte) *yaml.Node {
@@ -75,6 +75,7 @@ func (r *report) addSyntaxError(err error, data []byte) {
 type walker struct {
 	*report
 	nodes   int
+	most    int // nodes
 	schemas map[reflect.Type]*schema
 }
 
@@ -85,17 +86,32 @@ type schema struct {
 	defaults map[string]any // of keys that need not be there
 }
 
-// checkKeys is the tree of the file, with everything that cannot be decoded reported and left out.
-func (r *report) checkKeys(root *yaml.Node) map[string]any {
-	w := &walker{report: r, schemas: map[reflect.Type]*schema{}}
+// checkKeys is the tree of the file, with everything that cannot be decoded reported and left out; nil after an error that leaves nothing to check.
+func (r *report) checkKeys(root *yaml.Node) map[string]any { return r.checkKeysWith(root, maxMultiplied) }
+
+// checkKeysWith is checkKeys with another bound of what aliases add.
+func (r *report) checkKeysWith(root *yaml.Node, multiplied int) map[string]any {
+	w := &walker{report: r, most: nodes(root) + multiplied, schemas: map[reflect.Type]*schema{}}
 	tree, _ := w.mapping(root, reflect.TypeFor[fileRoot](), "").(map[string]any)
+	if w.nodes > w.most {
+		w.add("", "more than %d values by aliases: expected a configuration file, without aliases that multiply", multiplied)
+		return nil
+	}
 	return tree
+}
+
+// nodes is how many there are, each alias for one.
+func nodes(node *yaml.Node) int {
+	n := 1
+	for _, child := range node.Content {
+		n += nodes(child)
+	}
+	return n
 }
 
 // value is the node as a value for the type, or nil where it cannot be one.
 func (w *walker) value(node *yaml.Node, want reflect.Type, path string) any {
-	if w.nodes++; w.nodes > maxNodes {
-		w.add("", "more than %d values: expected a configuration file, without aliases that multiply", maxNodes)
+	if w.nodes++; w.nodes > w.most {
 		return nil
 	}
 	switch {
