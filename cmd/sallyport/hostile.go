@@ -68,10 +68,8 @@ and --html write what there is so far also when it is interrupted. It needs root
 		if gateway == "" && (target.Interface != "" || source != "" || via != "" || len(peers) > 0) {
 			return errors.New("--interface, --source, --via and --peer are of a target: say which by --target")
 		}
-		for flag, value := range map[string]int64{"messages": int64(o.Messages), "windows": int64(o.Windows), "window": int64(o.Window), "load": int64(o.Load)} {
-			if flags.Changed(flag) && value == 0 { // which stands for the default below
-				return fmt.Errorf("--%s 0: expected more than 0, or no such flag", flag)
-			}
+		if err := moreThanNone(flags, "messages", "windows", "window", "load"); err != nil {
+			return err
 		}
 		if flags.Changed("target") {
 			for _, flag := range []string{"windows", "window", "load"} {

@@ -1,10 +1,12 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"sallyport/perf/bench"
 	"sallyport/perf/lab"
@@ -91,7 +93,7 @@ It needs root; it reserves huge pages for as long as it runs if none are free.`,
 	flags.IntVar(&o.SourcePackets, "source-packets", 0, "in the first two tables: packets in a source, in whole bursts (default 4096 for sizes, 512 for transforms)")
 	flags.DurationVar(&o.Window, "window", 0, "length of one measurement (default 50ms)")
 	flags.IntVar(&o.Windows, "windows", 0, "measurements of each kind for a row (default 15)")
-	flags.IntVar(&o.Core, "core", 0, "CPU to measure on (default the last one)")
+	flags.IntVar(&o.Core, "core", 0, "CPU to measure on, from 1 on (default the last one)")
 	flags.StringVar(&o.HugePages, "huge-pages", "", "auto, on or off (default auto, which reserves them while it runs)")
 	flags.BoolVar(&o.Quick, "quick", false, "a few short windows and rows, to see that it works")
 	flags.StringVar(&o.JSON, "json", "", "also write the rows to this file, as a JSON array")
@@ -100,6 +102,9 @@ It needs root; it reserves huge pages for as long as it runs if none are free.`,
 	flags.BoolVar(&o.Append, "append", false, "with --json: the rows come behind those of the file")
 	o.NIC, o.Profile = benchNIC, benchProfile
 	command.RunE = func(c *cobra.Command, _ []string) error {
+		if err := moreThanNone(flags, "tunnels", "source-packets", "window", "windows", "core"); err != nil {
+			return err
+		}
 		for _, d := range directions {
 			o.Directions = append(o.Directions, bench.Direction(d))
 		}
@@ -109,4 +114,14 @@ It needs root; it reserves huge pages for as long as it runs if none are free.`,
 		return bench.Run(ctx, o)
 	}
 	return command
+}
+
+// moreThanNone refuses numbers, times and shares that are given as 0, which below would stand for their defaults.
+func moreThanNone(flags *pflag.FlagSet, names ...string) error {
+	for _, name := range names {
+		if f := flags.Lookup(name); f.Changed && strings.Trim(f.Value.String(), "0s") == "" {
+			return fmt.Errorf("--%s %s: expected more than 0", name, f.Value)
+		}
+	}
+	return nil
 }

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
-	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -69,10 +68,8 @@ It needs root, and takes about a minute.`,
 	flags.StringVar(&o.HTML, "html", "", "also write the report as a page to this file")
 	target.add(flags)
 	command.RunE = func(c *cobra.Command, _ []string) error {
-		for _, name := range []string{"quick-modes", "time", "peers", "outstanding", "repeat"} {
-			if f := flags.Lookup(name); f.Changed && strings.Trim(f.Value.String(), "0s") == "" { // which would be the default
-				return fmt.Errorf("--%s %s: expected more than 0", name, f.Value)
-			}
+		if err := moreThanNone(flags, "quick-modes", "time", "peers", "outstanding", "repeat"); err != nil {
+			return err
 		}
 		var err error
 		if o.Target, err = target.read(flags); err != nil {

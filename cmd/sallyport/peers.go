@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"os"
 
 	"github.com/spf13/cobra"
@@ -33,10 +32,8 @@ make bench-peers builds what it takes and runs it. It needs root, and some minut
 	flags.StringVar(&o.JSON, "json", "", "also write the report to this file, for lab compare")
 	flags.StringVar(&o.HTML, "html", "", "also write it as a page to this file")
 	command.RunE = func(c *cobra.Command, _ []string) error {
-		for _, name := range []string{"rounds", "peers"} {
-			if f := flags.Lookup(name); f.Changed && f.Value.String() == "0" { // which would be the default
-				return fmt.Errorf("--%s 0: expected more than 0", name)
-			}
+		if err := moreThanNone(flags, "rounds", "peers"); err != nil {
+			return err
 		}
 		o.Out, o.Progress, o.Command = c.OutOrStdout(), c.ErrOrStderr(), os.Args
 		ctx, stop := untilHangup(c)

@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"os"
-	"strings"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
@@ -82,10 +81,8 @@ written. docs/LAB.md explains the figures. It needs root.`,
 				return fmt.Errorf("--%s is missing: expected a device such as net_af_packet,iface=eth1", flag)
 			}
 		}
-		for _, name := range []string{"flows", "trial", "first", "sum", "width", "repeat", "latency-trials", "bursts", "change", "at-once", "wait"} {
-			if f := flags.Lookup(name); f.Changed && strings.Trim(f.Value.String(), "0s") == "" { // which would be the default
-				return fmt.Errorf("--%s %s: expected more than 0", name, f.Value)
-			}
+		if err := moreThanNone(flags, "flows", "trial", "first", "sum", "width", "repeat", "latency-trials", "bursts", "change", "at-once", "wait"); err != nil {
+			return err
 		}
 		for flag, rate := range map[string]struct {
 			text string

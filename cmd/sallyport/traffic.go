@@ -66,10 +66,8 @@ measured. docs/TRAFFIC.md explains the counters. It needs root.`,
 				return fmt.Errorf("--%s is missing: expected a device such as net_af_packet,iface=eth1", flag)
 			}
 		}
-		for _, name := range []string{"flows", "burst", "time", "wait", "tunnels", "at-once"} {
-			if f := flags.Lookup(name); f.Changed && (f.Value.String() == "0" || f.Value.String() == "0s") { // which would be the default
-				return fmt.Errorf("--%s %s: expected more than 0", name, f.Value)
-			}
+		if err := moreThanNone(flags, "flows", "burst", "time", "wait", "tunnels", "at-once"); err != nil {
+			return err
 		}
 		o.Gateway, o.Command = args[0], os.Args
 		o.Out, o.Progress = c.OutOrStdout(), c.ErrOrStderr()

@@ -16,6 +16,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"os"
 	"runtime"
 	"slices"
@@ -33,6 +34,9 @@ func Run(ctx context.Context, o Options) (err error) {
 	o = o.withDefaults()
 	suites, err := o.validate()
 	if err != nil {
+		return err
+	}
+	if err := o.checkFiles(); err != nil { // before minutes have passed
 		return err
 	}
 	folder, err := os.MkdirTemp("", "sallyport-bench-")
@@ -93,9 +97,12 @@ func (o *Options) tables(suites []crypto.Suite) (list []table) {
 
 // cpus are the measured one and, if there is another, that of a second worker.
 func (o *Options) cpus() ([]int, error) {
-	cpus, err := lastCores(3)
+	cpus, err := lastCores(math.MaxInt)
 	if err != nil || o.Core == 0 {
 		return cpus[:min(len(cpus), 2)], err
+	}
+	if !slices.Contains(cpus, o.Core) {
+		return nil, fmt.Errorf("bench: CPU %d: want one of those allowed to this process, %v", o.Core, slices.Sorted(slices.Values(cpus)))
 	}
 	cpus = slices.DeleteFunc(cpus, func(cpu int) bool { return cpu == o.Core })
 	return append([]int{o.Core}, cpus[:min(len(cpus), 1)]...), nil
@@ -157,12 +164,13 @@ func (o *Options) run(ctx context.Context, tables []table, folder string, cpus [
 			break
 		}
 	}
-	written := o.writeReport(s, began, all, err)
-	if err != nil || o.JSON == "" {
-		return errors.Join(err, written)
+	if ctx.Err() != nil { // what else went wrong comes of that
+		err = errInterrupted
 	}
-	return errors.Join(written, writeJSON(o.JSON, all, o.Append))
+	return errors.Join(err, o.writeReport(s, began, all, err), writeJSON(o.JSON, all, o.Append))
 }
+
+var errInterrupted = errors.New("bench: interrupted")
 
 // measure makes the beds of loads, which take turns, and the rows of a table from them.
 func (s *stand) measure(table string, windows int, loads ...load) (rows []Row, rounds [][]round, err error) {

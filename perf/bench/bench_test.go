@@ -105,6 +105,31 @@ func TestAppendedRows(t *testing.T) {
 	}
 }
 
+// What is measured has somewhere to go, and a CPU, before anything is.
+func TestRefused(t *testing.T) {
+	folder := t.TempDir()
+	report := filepath.Join(folder, "report.json")
+	if err := os.WriteFile(report, []byte(`{"format": "a report"}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for want, o := range map[string]Options{
+		"no such file":    {JSON: filepath.Join(folder, "none", "rows.json")},
+		"found a folder":  {HTML: folder},
+		"found it twice":  {Report: report, HTML: report},
+		"want the file":   {Append: true},
+		"rows to add to":  {Append: true, JSON: report},
+		"CPU 4000":        {Core: 4000},
+		"CPU -1":          {Core: -1},
+		`pages "perhaps"`: {HugePages: "perhaps"},
+	} {
+		var out bytes.Buffer
+		o.Quick, o.Out = true, &out
+		if err := Run(t.Context(), o); err == nil || !strings.Contains(err.Error(), want) || out.Len() > 0 {
+			t.Errorf("%v, and printed %q; expected %q and nothing", err, out.String(), want)
+		}
+	}
+}
+
 // One flow by a soft SA stands beside the same flow by a filter that permits it. Run fails by itself when a packet of either
 // does not leave in clear.
 func checkSoft(t *testing.T, rows []map[string]any) {

@@ -149,6 +149,12 @@ func (o *Options) validate() ([]crypto.Suite, error) {
 	if o.Window < 0 || o.Windows < 1 {
 		wrong("%d windows of %s: want at least 1, of a time above 0", o.Windows, o.Window)
 	}
+	if o.Append && o.JSON == "" {
+		wrong("rows to add to: want the file that has them")
+	}
+	if !slices.Contains([]string{eal.HugePagesAuto, eal.HugePagesOn, eal.HugePagesOff}, o.HugePages) {
+		wrong("huge pages %q: want %s, %s or %s", o.HugePages, eal.HugePagesAuto, eal.HugePagesOn, eal.HugePagesOff)
+	}
 	return suites, errors.Join(errs...)
 }
 

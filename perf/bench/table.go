@@ -49,25 +49,43 @@ func printSAs(w io.Writer, rows []Row) {
 	}
 }
 
-// writeJSON makes the file, or adds to its rows.
-func writeJSON(name string, rows []any, add bool) error {
-	if add {
-		b, err := os.ReadFile(name)
-		var before []any
-		if err == nil {
-			err = json.Unmarshal(b, &before)
+// checkFiles finds out whether what is measured can be written.
+func (o *Options) checkFiles() error {
+	if o.Append {
+		if _, err := readJSON(o.JSON); err != nil {
+			return err
 		}
+	}
+	return report.Writable(o.JSON, o.Report, o.HTML)
+}
+
+// readJSON reads rows to add to.
+func readJSON(name string) (rows []any, err error) {
+	b, err := os.ReadFile(name)
+	if err == nil {
+		err = json.Unmarshal(b, &rows)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("bench: rows to add to: %w", err)
+	}
+	return rows, nil
+}
+
+// writeJSON makes the file, or adds to its rows. Without a name it writes nothing.
+func writeJSON(name string, rows []any, add bool) error {
+	if name == "" {
+		return nil
+	}
+	if add {
+		before, err := readJSON(name)
 		if err != nil {
-			return fmt.Errorf("bench: rows to add to: %w", err)
+			return err
 		}
 		rows = append(before, rows...)
 	}
-	b, err := json.MarshalIndent(rows, "", "  ")
+	b, err := json.MarshalIndent(append([]any{}, rows...), "", "  ")
 	if err != nil {
 		return fmt.Errorf("bench: %w", err)
 	}
-	if err := os.WriteFile(name, append(b, '\n'), 0o644); err != nil {
-		return fmt.Errorf("bench: %w", err)
-	}
-	return nil
+	return report.WriteFile(name, append(b, '\n'))
 }

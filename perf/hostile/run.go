@@ -29,6 +29,9 @@ func Run(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
+	if err := report.Writable(o.JSON, o.Report, o.HTML); err != nil {
+		return err
+	}
 	if err := errors.Join(lab.WriteRows[Row](o.JSON, nil), o.begins(began)); err != nil { // before minutes have passed
 		return err
 	}

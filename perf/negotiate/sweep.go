@@ -101,6 +101,9 @@ func Run(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
+	if err := report.Writable(o.JSON, o.Report, o.HTML); err != nil {
+		return err
+	}
 	if err := errors.Join(lab.WriteRows[any](o.JSON, nil), o.begins()); err != nil { // before minutes have passed
 		return err
 	}

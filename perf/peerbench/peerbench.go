@@ -43,6 +43,9 @@ func Run(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
+	if err := report.Writable(o.JSON, o.HTML); err != nil {
+		return err
+	}
 	all, err := processors()
 	if err != nil {
 		return err

@@ -1,11 +1,11 @@
 package report
 
 import (
+	"bytes"
 	_ "embed"
 	"fmt"
 	"html/template"
 	"io"
-	"os"
 )
 
 // page is the whole of it: no script, nothing to be fetched, and a policy in its head by which the browser would refuse both.
@@ -69,18 +69,11 @@ func (r *Report) WriteHTML(name string) error {
 	if name == "" {
 		return nil
 	}
-	file, err := os.Create(name)
-	if err != nil {
-		return fmt.Errorf("report: %w", err)
-	}
-	if err := r.writePage(file); err != nil {
-		file.Close()
+	var b bytes.Buffer
+	if err := r.writePage(&b); err != nil {
 		return err
 	}
-	if err := file.Close(); err != nil {
-		return fmt.Errorf("report: %w", err)
-	}
-	return nil
+	return WriteFile(name, b.Bytes())
 }
 
 func (r *Report) writePage(w io.Writer) error {

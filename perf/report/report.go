@@ -158,13 +158,10 @@ func (r *Report) WriteJSON(name string) error {
 		return fmt.Errorf("report: %s: %w", name, err)
 	}
 	b, err := json.MarshalIndent(r, "", "  ")
-	if err == nil {
-		err = os.WriteFile(name, append(b, '\n'), 0o644)
-	}
 	if err != nil {
 		return fmt.Errorf("report: %w", err)
 	}
-	return nil
+	return WriteFile(name, append(b, '\n'))
 }
 
 // Read reads a file that WriteJSON has written.

@@ -44,15 +44,8 @@ func Main(ctx context.Context, o Options) (err error) {
 	if err := o.Bench.Validate(); err != nil {
 		return err
 	}
-	for _, file := range []string{o.JSON, o.HTML} { // before minutes have passed
-		if file == "" {
-			continue
-		}
-		f, err := os.Create(file)
-		if err != nil {
-			return fmt.Errorf("trials: %w", err)
-		}
-		f.Close()
+	if err := report.Writable(o.JSON, o.HTML); err != nil {
+		return err
 	}
 	r := &run{Options: o}
 	target := o.Target

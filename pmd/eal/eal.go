@@ -107,6 +107,15 @@ func (e *Environment) mainThread(ready chan<- error) {
 	e.stopped <- err
 }
 
+// failed says why DPDK has not started. Huge pages that were free a moment ago may be another's by now.
+func (e *Environment) failed(code syscall.Errno) error {
+	advice := ""
+	if e.HugePages && code == syscall.ENOMEM {
+		advice = fmt.Sprintf("; %s, which another process may have taken meanwhile: start again, or do without huge pages (%s)", e.Reason, HugePagesOff)
+	}
+	return fmt.Errorf("starting DPDK with %q: %w%s", strings.Join(e.Args[1:], " "), code, advice)
+}
+
 // initialize runs rte_eal_init on the calling thread and restores the thread's affinity. Go makes new threads from a clean one
 // while a goroutine is locked, so no Go thread inherits the mask; DPDK's own threads do, as they should: with one CPU in the mask
 // the EAL has no other to put them on, and keeps off the data cores.
@@ -125,7 +134,7 @@ func (e *Environment) initialize() error {
 	}
 	var errs []error
 	if code != 0 {
-		errs = append(errs, fmt.Errorf("starting DPDK with %q: %w", strings.Join(e.Args[1:], " "), syscall.Errno(-code)))
+		errs = append(errs, e.failed(syscall.Errno(-code)))
 	}
 	// The EAL makes a runtime directory even when it has nothing to put there. Removed now, none stays after a kill.
 	if dir := C.GoString(C.rte_eal_get_runtime_dir()); dir != "" {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io/fs"
 	"strings"
+	"syscall"
 	"testing"
 	"testing/fstest"
 )
@@ -71,5 +72,20 @@ func TestReadHugePagesBadInput(t *testing.T) {
 	pools, err := readHugePages(fstest.MapFS{"other/file": &fstest.MapFile{}})
 	if err != nil || len(pools) != 0 {
 		t.Errorf("a strange directory gave %v, %v; want nothing", pools, err)
+	}
+}
+
+// Who finds that free huge pages were taken a moment later is told what to do.
+func TestTakenMeanwhile(t *testing.T) {
+	env := &Environment{Args: []string{"sallyport", "-m", "64"}, HugePages: true, Reason: "512 MB of huge pages are free, 64 MB are wanted"}
+	for code, advised := range map[syscall.Errno]bool{syscall.ENOMEM: true, syscall.EACCES: false} {
+		err := env.failed(code)
+		if !errors.Is(err, code) || strings.Contains(err.Error(), "another process may have taken meanwhile: start again, or do without huge pages (off)") != advised {
+			t.Errorf("%v, expected advice: %v", err, advised)
+		}
+	}
+	env.HugePages = false
+	if err := env.failed(syscall.ENOMEM); strings.Contains(err.Error(), "meanwhile") {
+		t.Errorf("without huge pages: %v", err)
 	}
 }
