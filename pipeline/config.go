@@ -19,7 +19,7 @@ type IdleMode uint8
 const (
 	IdlePoll  IdleMode = iota // poll again at once: lowest latency, a core of its own
 	IdleYield                 // offer the core to others after an empty round
-	IdleSleep                 // sleep some tens of microseconds after a while without work
+	IdleSleep                 // sleep 50 to 200 microseconds after a while without work
 )
 
 // String is the keyword of the configuration.

@@ -15,7 +15,9 @@
 #include "vlan.h"
 
 #define EMPTY_TURNS_BEFORE_NAP 64
-#define NAP_NANOSECONDS 50000
+#define LEAST_NAP_NANOSECONDS 50000
+#define MOST_NAP_NANOSECONDS 200000
+#define PACKETS_WORTH_WAKING 8
 
 /* Packets that neither leave nor wait: those for us, and the refused. */
 static void finish_here(struct sp_worker *w, const struct sp_packet *p)
@@ -229,16 +231,34 @@ uint32_t sp_worker_once(struct sp_dataplane *dp, uint32_t worker)
 	return n;
 }
 
-static void idle(const struct sp_dataplane *dp, uint32_t empty_turns)
-{
-	static const struct timespec nap = {.tv_nsec = NAP_NANOSECONDS};
+/* How a worker without packets passes its time. */
+struct idleness {
+	uint32_t empty_turns;
+	bool slept;
+	struct timespec nap;
+};
 
-	if (dp->idle == SP_IDLE_YIELD)
+static void idle(const struct sp_dataplane *dp, struct idleness *of)
+{
+	of->empty_turns++;
+	if (dp->idle == SP_IDLE_YIELD) {
 		sched_yield();
-	else if (dp->idle == SP_IDLE_SLEEP && empty_turns >= EMPTY_TURNS_BEFORE_NAP)
-		nanosleep(&nap, NULL);
-	else
+	} else if (dp->idle == SP_IDLE_SLEEP && of->empty_turns >= EMPTY_TURNS_BEFORE_NAP) {
+		nanosleep(&of->nap, NULL);
+		of->slept = true;
+	} else {
 		rte_pause();
+	}
+}
+
+/*
+ * A nap at whose end hardly anything waited is followed by one that is twice as long: each costs whoever else is on the core two changes of thread. One at whose end a burst waited is
+ * followed by the shortest, so that no ring runs full.
+ */
+static void wake(struct idleness *of, uint32_t packets)
+{
+	of->slept = false;
+	of->nap.tv_nsec = packets >= PACKETS_WORTH_WAKING ? LEAST_NAP_NANOSECONDS : RTE_MIN(2 * of->nap.tv_nsec, MOST_NAP_NANOSECONDS);
 }
 
 /* Takes back what the devices still hold; nothing new comes in. */
@@ -255,17 +275,18 @@ static void drain(struct sp_worker *w)
 void sp_worker_loop(struct sp_dataplane *dp, uint32_t worker)
 {
 	struct sp_worker *w = dp->workers[worker];
-	uint32_t empty_turns = 0;
+	struct idleness of = {.nap.tv_nsec = LEAST_NAP_NANOSECONDS};
 
 	sp_worker_online(w);
 	while (likely(!__atomic_load_n(&dp->stop, __ATOMIC_RELAXED))) {
 		uint32_t n = sp_worker_turn(w);
 
-		if (likely(n > 0)) {
-			empty_turns = 0;
-		} else {
-			idle(dp, ++empty_turns);
-		}
+		if (unlikely(of.slept))
+			wake(&of, n);
+		if (likely(n > 0))
+			of.empty_turns = 0;
+		else
+			idle(dp, &of);
 	}
 	drain(w);
 	go_offline(w);
