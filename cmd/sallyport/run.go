@@ -51,6 +51,7 @@ these names into a profile's directory, they open captures of IKE and of ESP.`,
 			return errors.New("--keylog gives all traffic away: expected --lab with it; never in production")
 		}
 		loaded.KeyLog = *keyLog
+		collectSeldom()
 		ctx, stop := untilSignal(c)
 		defer stop()
 		return appliance.Run(ctx, loaded, hangup, newLog(c.ErrOrStderr(), loaded.Config.Log))
