@@ -79,7 +79,7 @@ func TestEveryFactKindHasARow(t *testing.T) {
 // wholeFact has every field.
 func wholeFact() ike.Fact {
 	return ike.Fact{Time: time.Date(2026, 11, 22, 3, 0, 0, 0, time.UTC), Kind: ike.Failed, Peer: "far", Child: "nets", Reason: ike.FailProposal, Detail: "two words",
-		Local: netip.MustParseAddrPort("192.0.2.1:500"), Remote: netip.MustParseAddrPort("192.0.2.2:4500"), Role: ike.RoleResponder, SPIi: 1, SPIr: 2, SPIIn: 3, SPIOut: 4,
+		Local: netip.MustParseAddrPort("192.0.2.1:500"), Remote: netip.MustParseAddrPort("192.0.2.2:4500"), Role: ike.RoleResponder, SPIi: 1, SPIr: 2, SPIIn: 3, SPIOut: 4, AHSPIIn: 5, AHSPIOut: 6,
 		Suite: "aes128gcm16", Tries: 5, Message: 6, NextAttempt: time.Date(2026, 11, 22, 3, 0, 1, 0, time.UTC),
 		Selectors: []policy.Selector{{Local: policy.HostRange(netip.MustParseAddr("10.1.0.1")), Remote: policy.HostRange(netip.MustParseAddr("10.2.0.1")),
 			LocalPort: policy.AnyPort, RemotePort: policy.AnyPort}}}
@@ -109,7 +109,7 @@ func TestLogAndEventsSayTheSame(t *testing.T) {
 	for _, own := range []string{"kind", "number", "time"} {
 		delete(shown, own)
 	}
-	if len(shown) != 15 || !maps.EqualFunc(logged, shown, func(a, b any) bool { return fmt.Sprint(a) == fmt.Sprint(b) }) {
+	if len(shown) != 17 || !maps.EqualFunc(logged, shown, func(a, b any) bool { return fmt.Sprint(a) == fmt.Sprint(b) }) {
 		t.Errorf("logged %v\nshown  %v", logged, shown)
 	}
 }

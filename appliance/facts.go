@@ -2,10 +2,9 @@ package appliance
 
 import (
 	"context"
-	"fmt"
+	"encoding/binary"
+	"encoding/hex"
 	"log/slog"
-	"reflect"
-	"strings"
 
 	"sallyport/appliance/api"
 	"sallyport/ike"
@@ -13,10 +12,18 @@ import (
 )
 
 // spiText is an SPI as every view and log line shows it.
-func spiText(spi uint32) string { return fmt.Sprintf("0x%08x", spi) }
+func spiText(spi uint32) string {
+	var octets [4]byte
+	binary.BigEndian.PutUint32(octets[:], spi)
+	return "0x" + hex.EncodeToString(octets[:])
+}
 
 // ikeSPIText is an IKE SPI as every view and log line shows it.
-func ikeSPIText(spi uint64) string { return fmt.Sprintf("%016x", spi) }
+func ikeSPIText(spi uint64) string {
+	var octets [8]byte
+	binary.BigEndian.PutUint64(octets[:], spi)
+	return hex.EncodeToString(octets[:])
+}
 
 // factKinds says of every kind of fact how loud its log line is, and whether strangers can cause it at will. Those are never louder than debug, and
 // are kept apart, so that a flood of them takes neither the log nor the place of what matters.
@@ -75,25 +82,42 @@ func eventOf(f ike.Fact) api.Event {
 	return e
 }
 
-// eventFields are the fields of an event that its log line has as attributes, by name and place.
-var eventFields = func() (fields []struct {
-	name string
-	at   int
-}) {
-	shape := reflect.TypeFor[api.Event]()
-	for i := range shape.NumField() {
-		name, _, _ := strings.Cut(shape.Field(i).Tag.Get("json"), ",")
-		switch name {
-		case "number", "lost", "time", "kind": // the line's own time and message
-			continue
+// logAttributes are the fields of an event that apply, as its log line has them.
+func logAttributes(e *api.Event) []slog.Attr {
+	attrs := make([]slog.Attr, 0, 18)
+	text := func(name, value string) {
+		if value != "" {
+			attrs = append(attrs, slog.String(name, value))
 		}
-		fields = append(fields, struct {
-			name string
-			at   int
-		}{name, i})
 	}
-	return fields
-}()
+	number := func(name string, value int) {
+		if value != 0 {
+			attrs = append(attrs, slog.Int(name, value))
+		}
+	}
+	number("version", e.Version)
+	text("peer", e.Peer)
+	text("child", e.Child)
+	text("reason", e.Reason)
+	text("detail", e.Detail)
+	text("local", e.Local)
+	text("remote", e.Remote)
+	text("role", e.Role)
+	text("ike_spi", e.IKESPI)
+	text("spi_in", e.SPIIn)
+	text("spi_out", e.SPIOut)
+	text("ah_spi_in", e.AHSPIIn)
+	text("ah_spi_out", e.AHSPIOut)
+	text("suite", e.Suite)
+	number("tries", e.Tries)
+	if !e.NextAttempt.IsZero() {
+		attrs = append(attrs, slog.Time("next_attempt", e.NextAttempt))
+	}
+	if len(e.Selectors) > 0 {
+		attrs = append(attrs, slog.Any("selectors", e.Selectors))
+	}
+	return attrs
+}
 
 // logFact writes a fact as one log line with the attributes that apply to it.
 func logFact(log *slog.Logger, f ike.Fact) {
@@ -102,12 +126,5 @@ func logFact(log *slog.Logger, f ike.Fact) {
 		return // before any text is made: strangers cause facts at will
 	}
 	event := eventOf(f)
-	values := reflect.ValueOf(event)
-	var attrs []any
-	for _, field := range eventFields {
-		if value := values.Field(field.at); !value.IsZero() && (value.Kind() != reflect.Slice || value.Len() > 0) {
-			attrs = append(attrs, field.name, value.Interface())
-		}
-	}
-	log.Log(context.Background(), level, event.Kind, attrs...)
+	log.LogAttrs(context.Background(), level, event.Kind, logAttributes(&event)...)
 }
