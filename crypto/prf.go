@@ -38,8 +38,17 @@ func PRFPlus(id PRFID, key, seed []byte, n int) []byte {
 	}
 	out := make([]byte, 0, n+row.size)
 	var block []byte
+	m := row.mac(key)
+	kept, keeps := m.(interface{ Reset() }) // of a hash: what the key makes of it
 	for counter := byte(1); len(out) < n; counter++ {
-		next := PRF(id, key, block, seed, []byte{counter})
+		switch {
+		case counter == 1:
+		case keeps:
+			kept.Reset()
+		default:
+			m = row.mac(key)
+		}
+		next := sum(m, row.size, block, seed, []byte{counter})
 		Wipe(block)
 		block = next
 		out = append(out, block...)
