@@ -210,12 +210,11 @@ func keyOf(outbound bool, spi uint32, remote netip.AddrPort) saKey {
 
 // preferred says what comes before any port in the order and can do it, nothing if there is no such thing.
 func (p *Planner) preferred(n *need) string {
-	ways := p.crypto.Ways(&n.ESP)
 	for _, s := range p.steps {
 		if s.inline {
 			return ""
 		}
-		for _, w := range ways {
+		for _, w := range p.crypto.Ways(&n.ESP) {
 			if w.Class == s.crypto && w.Refusal == "" {
 				return w.Device + " comes first in the order"
 			}
