@@ -7,7 +7,6 @@ import (
 	"crypto/subtle"
 	"encoding/binary"
 	"hash"
-	"slices"
 	"time"
 
 	"sallyport/ike/wire"
@@ -68,14 +67,23 @@ func (c *cookies) cookie(to []byte, age int, d Datagram, spi uint64, nonce []byt
 	return mac.Sum(append(to, c.version-uint8(age)))
 }
 
-// returned takes note of a request that comes again with a cookie. A request and its retransmission may meet with different answers while there are about as many half-open IKE SAs as make
-// us ask for cookies: one of them begins the IKE SA, the other is asked for a cookie and comes with it. That is the same IKE SA, and AUTH covers the request that was sent last (RFC 7296 2.15).
-func (e *Engine) returned(sa *ikeSA, d Datagram, h wire.Header) {
-	if sa.state != stateHalfOpen || bytes.Equal(sa.initRequest, d.Payload) {
-		return
+// asked are the requests that the initiator of an IKE SA may have sent in place of the one that began it: the same with a cookie of ours. A request and its retransmission may meet with
+// different answers while there are about as many half-open IKE SAs as make us ask for cookies: one of them begins the IKE SA, the other is asked for a cookie. AUTH covers the request that was
+// sent last (RFC 7296 2.15), and that may be on its way still, or lost.
+func (sa *ikeSA) asked() (requests [][]byte) {
+	e := sa.engine
+	if sa.role != RoleResponder || sa.initRequest == nil {
+		return nil
 	}
-	e.cookies.rotate(e)
-	if s, err := wire.SkimInit(d.Payload); err == nil && s.Cookie != nil && e.cookies.valid(s.Cookie, d, h.InitiatorSPI, s.Nonce) {
-		sa.initRequest = slices.Clone(d.Payload)
+	plain := wire.WithoutCookie(nil, sa.initRequest)
+	for age, secret := range e.cookies.secrets {
+		if secret == nil {
+			continue
+		}
+		cookie := e.cookies.cookie(nil, age, Datagram{Remote: sa.initFrom}, sa.remoteSPI, sa.ni)
+		if request := wire.WithCookie(plain, cookie); !bytes.Equal(request, sa.initRequest) {
+			requests = append(requests, request)
+		}
 	}
+	return requests
 }

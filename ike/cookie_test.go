@@ -14,26 +14,41 @@ func (l *link) trusting() {
 	e.limitRates()
 }
 
-// a: IKE_SA_INIT, twice; b: COOKIE to the first. By the second there is no need of cookies any more, and it begins the IKE SA; then comes the one with the cookie. It is one IKE SA, and
-// AUTH covers what a sent last (RFC 7296 2.15).
+// a: IKE_SA_INIT, twice; b: COOKIE to the first. By the second there is no need of cookies any more, and it begins the IKE SA; the one with the cookie comes behind it, or first, or never. It is
+// one IKE SA, and AUTH covers what a sent last (RFC 7296 2.15).
 // S-118
 func TestCookieBehindRetransmission(t *testing.T) {
-	for name, reversed := range map[string]bool{"the cookie comes last": false, "the cookie comes first": true} {
+	for name, arrive := range map[string]func(l *link, again packet){
+		"the cookie comes last": func(l *link, again packet) {
+			l.trusting()
+			l.wire = []packet{again, l.wire[0]}
+		},
+		"the cookie comes first": func(l *link, again packet) {
+			l.deliver(0)
+			l.trusting()
+			l.wire = append(l.wire, again)
+		},
+		"the cookie is lost": func(l *link, again packet) {
+			l.trusting()
+			l.wire = []packet{again}
+		},
+		"the cookie is overtaken by AUTH": func(l *link, again packet) {
+			l.trusting()
+			late := l.wire[0]
+			l.wire = []packet{again}
+			for range 3 { // the request, its answer, AUTH
+				l.deliver(0)
+			}
+			l.wire = append(l.wire, late)
+		},
+	} {
 		l := join(t, nil, func(c *Config) { c.Limits.CookieThreshold = -1 })
 		l.a.step(Tick{})
 		again := l.wire[0]
 		again.payload = slices.Clone(again.payload)
 		l.deliver(0) // COOKIE
 		l.deliver(0) // the request with it
-		if !reversed {
-			l.trusting()
-		}
-		l.wire = append(l.wire, again)
-		if !reversed {
-			slices.Reverse(l.wire)
-		}
-		l.deliver(0)
-		l.trusting()
+		arrive(l, again)
 		l.run()
 		l.established("net")
 		if n := l.b.count(NegotiationStarted, ""); n != 1 {

@@ -12,14 +12,35 @@ import (
 // then all that came between IKE_SA_INIT and IKE_AUTH (RFC 9242 3.3.1). The first three differ between the ends, so what one end has signed is
 // never what the other has to.
 func (sa *ikeSA) signedOctets(initiator bool, id *wire.ID) []byte {
-	octets := func(skP crypto.Secret, firstMessage, nonce []byte) []byte {
-		return append(signedOctets(sa.keys.prf, skP, firstMessage, nonce, id.SignedOctets()), sa.intermediate.intAuth()...)
-	}
-	skPI, skPR := sa.skP()
 	if initiator {
-		return octets(skPI, sa.initRequest, sa.nr)
+		return sa.signedRequest(sa.initRequest, id)
 	}
-	return octets(skPR, sa.initResponse, sa.ni)
+	_, skPR := sa.skP()
+	return sa.signedMessage(skPR, sa.initResponse, sa.ni, id)
+}
+
+// signedRequest is the same of an initiator that has sent this request.
+func (sa *ikeSA) signedRequest(request []byte, id *wire.ID) []byte {
+	skPI, _ := sa.skP()
+	return sa.signedMessage(skPI, request, sa.nr, id)
+}
+
+func (sa *ikeSA) signedMessage(skP crypto.Secret, message, nonce []byte, id *wire.ID) []byte {
+	return append(signedOctets(sa.keys.prf, skP, message, nonce, id.SignedOctets()), sa.intermediate.intAuth()...)
+}
+
+// signed has what the peer may have signed tried until something passes. The error is that of what came.
+func (sa *ikeSA) signed(id *wire.ID, try func(octets []byte) error) error {
+	err := try(sa.signedOctets(id.Initiator, id))
+	if err == nil || !id.Initiator {
+		return err
+	}
+	for _, request := range sa.asked() {
+		if try(sa.signedRequest(request, id)) == nil {
+			return nil
+		}
+	}
+	return err
 }
 
 // prove makes the AUTH payload of ours.
@@ -63,17 +84,19 @@ func (t *proof) verify(m *message, p *peer, id *wire.ID) error {
 	if err := signing.CheckKey(answer.Key, p.cfg.Legacy); err != nil {
 		return failf(CertKeyType, "the certificate of %v has %v", p.cfg.RemoteID, err) // the check should have found it
 	}
-	return s.verify(answer.Key, m.sa.signedOctets(id.Initiator, id), signature)
+	return m.sa.signed(id, func(octets []byte) error { return s.verify(answer.Key, octets, signature) })
 }
 
 func verifyKey(sa *ikeSA, p *peer, id *wire.ID, auth *wire.Auth) error {
 	if auth.Method != wire.AuthSharedKeyMIC {
 		return failf(AuthOtherMethod, "peer %v proves itself by %v, expected the pre-shared key", p.cfg.RemoteID, auth.Method)
 	}
-	if subtle.ConstantTimeCompare(auth.Data, sharedKeyMIC(sa.keys.prf, p.cfg.PSK, sa.signedOctets(id.Initiator, id))) != 1 {
-		return failf(AuthKey, "peer %v does not hold our pre-shared key", p.cfg.RemoteID)
-	}
-	return nil
+	return sa.signed(id, func(octets []byte) error {
+		if subtle.ConstantTimeCompare(auth.Data, sharedKeyMIC(sa.keys.prf, p.cfg.PSK, octets)) != 1 {
+			return failf(AuthKey, "peer %v does not hold our pre-shared key", p.cfg.RemoteID)
+		}
+		return nil
+	})
 }
 
 // abandon ends the wait for an answer.

@@ -158,7 +158,6 @@ func (e *Engine) initRequest(d Datagram, h wire.Header) {
 	e.request = wire.WithoutCookie(e.request[:0], d.Payload)
 	id := digestOf(Datagram{Payload: e.request})
 	if sa := e.inits[id]; sa != nil {
-		e.returned(sa, d, h)
 		sa.tasks.repeatInit(d, h)
 		return
 	}
@@ -194,7 +193,7 @@ func (e *Engine) initRequest(d Datagram, h wire.Header) {
 	if (stranger || !e.trusts(place)) && (e.demandCookie(d, m) || !e.affords(d, m.InitiatorSPI, peers, stranger)) {
 		return
 	}
-	sa.initDigest = id
+	sa.initDigest, sa.initFrom = id, d.Remote
 	sa.tasks.handle(m)
 }
 

@@ -87,9 +87,10 @@ type ikeSA struct {
 	// a rekey.
 	origin origin
 
-	initRequest, initResponse []byte   // until IKE_AUTH has covered them
-	initDigest                digest   // of the request, for a responder
-	peerHashes                []hashID // what the peer takes signatures with (RFC 7427), nil if it did not say
+	initRequest, initResponse []byte         // until IKE_AUTH has covered them
+	initDigest                digest         // of the request, for a responder
+	initFrom                  netip.AddrPort // where that came from
+	peerHashes                []hashID       // what the peer takes signatures with (RFC 7427), nil if it did not say
 
 	children    []*childSA
 	made        int    // Child SAs by its keys

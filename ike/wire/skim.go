@@ -80,3 +80,15 @@ func WithoutCookie(to, message []byte) []byte {
 	binary.BigEndian.PutUint32(to[header+messageLengthAt:], uint32(len(message)-length))
 	return to
 }
+
+// WithCookie is an IKE_SA_INIT request with a cookie in front of its payloads.
+func WithCookie(message, cookie []byte) []byte {
+	const cookieHeader = payloadHeaderLength + 4
+	with := append(make([]byte, 0, len(message)+cookieHeader+len(cookie)), message[:HeaderLength]...)
+	with[nextPayloadAt] = byte(PayloadNotify)
+	binary.BigEndian.PutUint32(with[messageLengthAt:], uint32(len(message)+cookieHeader+len(cookie)))
+	with = append(with, message[nextPayloadAt], 0)
+	with = binary.BigEndian.AppendUint16(with, uint16(cookieHeader+len(cookie)))
+	with = binary.BigEndian.AppendUint16(append(with, 0, 0), uint16(NotifyCookie))
+	return append(append(with, cookie...), message[HeaderLength:]...)
+}

@@ -92,6 +92,9 @@ func TestWithoutCookie(t *testing.T) {
 			t.Errorf("%s: %x, expected %x", name, got[1:], want)
 		}
 	}
+	if got := WithCookie(want, []byte("one")); !bytes.Equal(got, plain(Cookie([]byte("one")), ke, nonce)) {
+		t.Errorf("with a cookie: %x", got)
+	}
 	for name, message := range map[string][]byte{"another notification": plain(NewNotify(NotifyFragmentationSupported, nil), ke), "a cookie at the end": plain(ke, Cookie([]byte("one"))),
 		"empty": {}, "a header": want[:HeaderLength], "cut off": plain(Cookie([]byte("one")), ke)[:HeaderLength+9]} {
 		if got := WithoutCookie(nil, message); !bytes.Equal(got, message) {
