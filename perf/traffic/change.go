@@ -8,6 +8,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"sallyport/ike"
@@ -32,16 +33,18 @@ type Negotiation struct {
 
 // change is one under way: a list of exchanges with peers, of which so many are made at once.
 type change struct {
-	kind  Change
-	steps []step
-	place map[Negotiated]int // of steps; of a whole peer with an empty Child
-	begun int
-	open  int // tunnels of steps that have begun and have not ended
+	kind    Change
+	steps   []step
+	place   map[Negotiated]int // of steps; of a whole peer with an empty Child
+	begun   int
+	tunnels int
+	open    int // tunnels of steps that have begun and have not ended
 
 	failures map[string]int    // tunnels, by why
 	details  map[string]string // of the first of each
 	last     time.Time         // something happened
 	spared   bool              // of tunnels that are as they should be already
+	done     atomic.Int64      // tunnels that nothing is to be done for any more
 	quiet    time.Time         // when packets of tunnels that are to be removed have arrived; zero: they are sent
 	over     chan struct{}
 	closed   bool
@@ -70,7 +73,7 @@ const underWay = 50 * time.Millisecond
 
 // newChange plans one of tunnels. Of a peer all of whose tunnels come or go the IKE SA does, too.
 func (n *negotiator) newChange(kind Change, tunnels []int) *change {
-	c := &change{kind: kind, place: map[Negotiated]int{}, failures: map[string]int{}, details: map[string]string{}, over: make(chan struct{})}
+	c := &change{kind: kind, tunnels: len(tunnels), place: map[Negotiated]int{}, failures: map[string]int{}, details: map[string]string{}, over: make(chan struct{})}
 	children := map[string]map[string]bool{}
 	var order []string
 	for _, i := range tunnels {
@@ -165,6 +168,7 @@ func (c *change) spare(n *negotiator) {
 				continue
 			}
 			delete(s.left, child)
+			c.done.Add(1)
 		}
 	}
 }
@@ -253,6 +257,7 @@ func (c *change) end(s *step, child, failed string) {
 			continue
 		}
 		delete(s.left, name)
+		c.done.Add(1)
 		c.open--
 		if failed != "" {
 			c.failures[failed]++

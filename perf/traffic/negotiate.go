@@ -101,12 +101,12 @@ func (t *Tester) bringUp(ctx context.Context, c *change, failed <-chan error) er
 // progress says how far a change of all tunnels is, and how long the others take if they take as long as those so far.
 func (n *negotiator) progress(c *change, elapsed time.Duration) Progress {
 	p := Progress{Elapsed: elapsed, Up: int(n.up.Load()), Tunnels: len(n.tunnels), Change: c.kind}
-	done := p.Up
 	if c.kind == Remove {
-		done = p.Tunnels - p.Up
+		p.Tunnels = c.tunnels
+		p.Up = p.Tunnels - int(c.done.Load())
 	}
-	if done > 0 {
-		p.Left = time.Duration(float64(elapsed) * float64(p.Tunnels-done) / float64(done))
+	if done := c.done.Load(); done > 0 {
+		p.Left = time.Duration(float64(elapsed) * (float64(c.tunnels)/float64(done) - 1))
 	}
 	return p
 }
