@@ -11,7 +11,7 @@ HTML ?=
 ROUNDS ?=
 
 .DEFAULT_GOAL := build
-.PHONY: help deps build test interop demo bench bench-peers profile fuzz lint requirements clean
+.PHONY: help deps build test interop demo bench bench-peers results profile fuzz lint requirements clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,6 +39,9 @@ bench: build ## cycles per packet beside the floor; JSON=FILE also writes the ro
 bench-peers: build ## this gateway beside strongSwan and DPDK's ipsec-secgw, in turns, as one table; JSON=FILE, HTML=FILE and ROUNDS=N
 	@scripts/secgw >/dev/null || echo "bench-peers: ipsec-secgw cannot be built here: its rows are without it"
 	@bin/sallyport lab peers $(if $(JSON),--json $(JSON)) $(if $(HTML),--html $(HTML)) $(if $(ROUNDS),--rounds $(ROUNDS))
+
+results: build ## what a gateway can do by frame size and by number of tunnels, with changes under load, into perf/results: an hour of a machine that does nothing else; scripts/results says how to make it shorter
+	@scripts/results
 
 profile: build ## cycles per packet by stage of the fast path, counted by a build of its own; JSON=FILE also writes the rows there
 	@$(GO) build -trimpath -tags profile -o bin/sallyport-profile ./cmd/sallyport # what is shipped counts none

@@ -13,10 +13,10 @@ func (r *run) reconf() bool {
 	return slices.Contains(r.Bench.Benchmarks, rfc2544.Reconfiguration) && len(r.target.Peers) > 0
 }
 
-// changing is how many of so many tunnels change.
+// changing is how many of so many tunnels change: where there are fewer than wished, all.
 func (r *run) changing(tunnels int) int {
 	if r.Change > 0 {
-		return r.Change
+		return min(r.Change, tunnels)
 	}
 	return max(1, tunnels/10)
 }

@@ -36,6 +36,12 @@ func TestApart(t *testing.T) {
 			t.Errorf("of %d tunnels %d change, expected %d", tunnels, got, want)
 		}
 	}
+	r.Change = 100
+	for tunnels, want := range map[int]int{1: 1, 1000: 100} {
+		if got := r.changing(tunnels); got != want {
+			t.Errorf("of %d tunnels %d of 100 change, expected %d", tunnels, got, want)
+		}
+	}
 }
 
 // changer is a tester whose tunnels change, or do not.

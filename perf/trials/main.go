@@ -140,8 +140,8 @@ func (r *run) config(size string, tunnels int) (traffic.Config, error) {
 		c.Streams[i].Sizes, c.Streams[i].Flows, c.Streams[i].Tunnels = sizes, max(c.Streams[i].Flows, tunnels), tunnels
 	}
 	if r.reconf() {
-		if r.Change > tunnels {
-			return c, fmt.Errorf("%d tunnels that change, expected at most the %d that there are", r.Change, tunnels)
+		if most := len(r.target.Tunnels); r.Change > most {
+			return c, fmt.Errorf("%d tunnels that change, expected at most the %d that there are", r.Change, most)
 		}
 		c.Streams = apart(c.Streams, tunnels, r.changing(tunnels))
 	}
