@@ -8,6 +8,8 @@ import (
 	"net"
 	"net/netip"
 	"os"
+
+	"sallyport/perf/lab"
 )
 
 const (
@@ -65,32 +67,18 @@ func appendIP(b []byte, length int, protocol byte, source, destination netip.Add
 	start := len(b)
 	b = append(b, 0x45, 0, byte(length>>8), byte(length), 0, 0, 0x40, 0, 64, protocol, 0, 0)
 	b = append(append(b, source.AsSlice()...), destination.AsSlice()...)
-	binary.BigEndian.PutUint16(b[start+10:], ^onesSum(b[start:], 0))
+	binary.BigEndian.PutUint16(b[start+10:], lab.HeaderChecksum(b[start:]))
 	return b
 }
 
 // setUDPChecksum fills in what UDP over IPv6 may not leave out (RFC 8200 section 8.1).
 func setUDPChecksum(packet []byte) {
 	udp := packet[ipv6Len:]
-	sum := ^onesSum(packet[8:], uint32(len(udp))+protocolUDP) // addresses and datagram; the pseudo-header's other fields
+	sum := ^lab.OnesSum(uint32(len(udp))+protocolUDP, packet[8:]) // addresses and datagram; the pseudo-header's other fields
 	if sum == 0 {
 		sum = 0xffff
 	}
 	binary.BigEndian.PutUint16(udp[6:], sum)
-}
-
-// onesSum adds the 16-bit words of b to sum (RFC 1071).
-func onesSum(b []byte, sum uint32) uint16 {
-	for ; len(b) > 1; b = b[2:] {
-		sum += uint32(binary.BigEndian.Uint16(b))
-	}
-	if len(b) == 1 {
-		sum += uint32(b[0]) << 8
-	}
-	for sum>>16 != 0 {
-		sum = sum&0xffff + sum>>16
-	}
-	return uint16(sum)
 }
 
 // createFile makes a capture file (classic format) without frames: enough for the driver to make a port of it.

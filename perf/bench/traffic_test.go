@@ -15,6 +15,7 @@ import (
 	"testing"
 
 	"sallyport/crypto"
+	"sallyport/perf/lab"
 )
 
 func testLoad(t *testing.T, direction Direction, size, flows, tunnels int) load {
@@ -73,12 +74,12 @@ func TestInnerPackets(t *testing.T) {
 func checkInnerPacket(t *testing.T, p []byte, six bool) string {
 	t.Helper()
 	if !six {
-		if len(p) != 64 || p[0] != 0x45 || int(binary.BigEndian.Uint16(p[2:])) != 64 || onesSum(p[:ipv4Len], 0) != 0xffff {
+		if len(p) != 64 || p[0] != 0x45 || int(binary.BigEndian.Uint16(p[2:])) != 64 || lab.OnesSum(0, p[:ipv4Len]) != 0xffff {
 			t.Fatalf("packet %x", p)
 		}
 		return string(p[12:24])
 	}
-	if len(p) != 64 || p[0] != 0x60 || int(binary.BigEndian.Uint16(p[4:])) != 64-ipv6Len || onesSum(p[8:], 64-ipv6Len+protocolUDP) != 0xffff {
+	if len(p) != 64 || p[0] != 0x60 || int(binary.BigEndian.Uint16(p[4:])) != 64-ipv6Len || lab.OnesSum(64-ipv6Len+protocolUDP, p[8:]) != 0xffff {
 		t.Fatalf("packet %x", p)
 	}
 	return string(p[8:44])

@@ -75,7 +75,7 @@ func checksummed(from, to netip.Addr) map[string][]byte {
 		segment  []byte
 	}{{"UDP", protocolUDP, 6, marked()}, {"TCP", protocolTCP, 16, tcpSYN()}} {
 		pseudo := pseudoSum(from, to, l4.protocol, len(l4.segment))
-		right := ^onesSum(uint32(pseudo), l4.segment)
+		right := ^lab.OnesSum(uint32(pseudo), l4.segment)
 		for name, sum := range map[string]uint16{"right": right, "wrong": right ^ 0x0101, "unfinished": pseudo, "all ones": 0xffff, "none": 0} {
 			s := slices.Clone(l4.segment)
 			put16(s[l4.at:], sum)
@@ -89,7 +89,7 @@ func checksummed(from, to netip.Addr) map[string][]byte {
 // to finish.
 func pseudoSum(from, to netip.Addr, protocol byte, length int) uint16 {
 	s, d := from.As4(), to.As4()
-	return onesSum(uint32(protocol)+uint32(length), slices.Concat(s[:], d[:]))
+	return lab.OnesSum(uint32(protocol)+uint32(length), slices.Concat(s[:], d[:]))
 }
 
 // testUnfinished lets the kernel of host A leave its checksums to the veth pair, where nobody finishes them.

@@ -4,6 +4,8 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+
+	"sallyport/perf/lab"
 )
 
 // Protocol numbers of IPv4 (IANA).
@@ -80,7 +82,7 @@ func seal(p []byte) []byte {
 		header = ipv4Len
 	}
 	p[10], p[11] = 0, 0
-	put16(p[10:], ^onesSum(0, p[:header]))
+	put16(p[10:], ^lab.OnesSum(0, p[:header]))
 	return p
 }
 
@@ -88,20 +90,6 @@ func seal(p []byte) []byte {
 func put16(b []byte, n uint16)           { b[0], b[1] = byte(n>>8), byte(n) }
 func append16(b []byte, n uint16) []byte { return append(b, byte(n>>8), byte(n)) }
 func get16(b []byte) uint16              { return uint16(b[0])<<8 | uint16(b[1]) }
-
-// onesSum is the one's complement sum of RFC 1071.
-func onesSum(sum uint32, b []byte) uint16 {
-	for ; len(b) >= 2; b = b[2:] {
-		sum += uint32(get16(b))
-	}
-	if len(b) == 1 {
-		sum += uint32(b[0]) << 8
-	}
-	for sum > 0xffff {
-		sum = sum&0xffff + sum>>16
-	}
-	return uint16(sum)
-}
 
 // udp is a datagram without checksum, which IPv4 allows (RFC 768).
 func udp(from, to uint16, payload []byte) []byte {

@@ -249,7 +249,7 @@ func echoMessage(kind byte, id, sequence uint16) []byte {
 	b[0] = kind
 	put16(b[4:], id)
 	put16(b[6:], sequence)
-	put16(b[2:], ^onesSum(0, b))
+	put16(b[2:], ^lab.OnesSum(0, b))
 	return b
 }
 

@@ -6,6 +6,8 @@ import (
 	"net/netip"
 	"slices"
 	"testing"
+
+	"sallyport/perf/lab"
 )
 
 // TestHostileFrames sends each kind of bad frame to both ports of a gateway with a tunnel. Each is dropped and
@@ -203,7 +205,7 @@ func commonAddresses(r *hostileRig, port attackedPort, neighbour string) (b batc
 // echo is an ICMP echo request with the marker.
 func echo() []byte {
 	b := append([]byte{8, 0, 0, 0, 0x66, 0x66, 0, 1}, attackMarker...)
-	put16(b[2:], ^onesSum(0, b))
+	put16(b[2:], ^lab.OnesSum(0, b))
 	return b
 }
 

@@ -42,7 +42,7 @@ func echoICMP(host *lab.Namespace, to netip.Addr) error {
 	for sequence, size := range pingSizes {
 		message := append([]byte{request, 0, 0, 0, 0x5a, 0x11, 0, byte(sequence)}, lab.EchoContent(size)...)
 		if to.Is4() {
-			put16(message[2:], ^onesSum(0, message))
+			put16(message[2:], ^lab.OnesSum(0, message))
 		}
 		if _, err := conn.Write(message); err != nil {
 			return err

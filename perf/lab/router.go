@@ -166,15 +166,3 @@ func (r *Router) Frame(d Datagram, marked bool) []byte {
 
 // Wait sleeps until something comes, for at most so long.
 func (r *Router) Wait(limit time.Duration) error { return r.Port.Wait(limit) }
-
-// HeaderChecksum is that of an IPv4 header whose field for it is zero (RFC 791 section 3.1).
-func HeaderChecksum(header []byte) uint16 {
-	var sum uint32
-	for i := 0; i < len(header); i += 2 {
-		sum += uint32(binary.BigEndian.Uint16(header[i:]))
-	}
-	for sum > 0xffff {
-		sum = sum>>16 + sum&0xffff
-	}
-	return ^uint16(sum)
-}

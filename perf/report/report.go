@@ -157,6 +157,9 @@ func (r *Report) WriteJSON(name string) error {
 	if err := r.validate(); err != nil {
 		return fmt.Errorf("report: %s: %w", name, err)
 	}
+	if r.Rows == nil {
+		r.Rows = []Row{} // which is an array in JSON
+	}
 	b, err := json.MarshalIndent(r, "", "  ")
 	if err != nil {
 		return fmt.Errorf("report: %w", err)

@@ -15,8 +15,8 @@ import (
 type Bed interface {
 	Measurer
 	io.Closer
-	// Most is how many frames a second it can offer.
-	Most() float64
+	// Most is how many frames a second it can offer; when ctx ends before that is known, any number.
+	Most(ctx context.Context) float64
 }
 
 // Run measures each case in a bed of its own and adds what it has found to the report, in rows and plots, with a verdict. When ctx ends the report has what there was by then, and says
@@ -92,7 +92,7 @@ func (s *suite) measure(ctx context.Context, at int, c Case, open func(context.C
 	}
 	out := outcome{Case: c, limits: s.Limits}
 	if out.limits.Max == 0 {
-		out.limits.Max = bed.Most()
+		out.limits.Max = bed.Most(ctx)
 	}
 	defer func() {
 		err = errors.Join(err, bed.Close())

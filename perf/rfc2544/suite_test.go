@@ -33,7 +33,7 @@ func (b *bed) Close() error {
 	return nil
 }
 
-func (b *bed) Most() float64 { return 14.88e6 }
+func (b *bed) Most(context.Context) float64 { return 14.88e6 }
 
 func (b *bed) Changes() []string { return []string{"100 tunnels added", "all tunnels rekeyed"} }
 

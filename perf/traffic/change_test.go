@@ -34,7 +34,7 @@ func TestChangesUnderLoad(t *testing.T) {
 	config := g.negotiating(t, "aes128gcm16-esn", apart(tunnels, changing, 500)...)
 	var done atomic.Bool
 	config.enough = done.Load
-	tester, err := Open(config)
+	tester, err := Open(t.Context(), config)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -115,7 +115,7 @@ func TestTunnelsThatDoNotComeUp(t *testing.T) {
 			if c.wish != nil {
 				c.wish(&config)
 			}
-			tester, err := Open(config)
+			tester, err := Open(t.Context(), config)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -144,7 +144,7 @@ func TestNegotiationInterrupted(t *testing.T) {
 		}
 		cancel()
 	}
-	tester, err := Open(config)
+	tester, err := Open(t.Context(), config)
 	if err != nil {
 		t.Fatal(err)
 	}

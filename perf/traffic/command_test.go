@@ -171,7 +171,7 @@ func TestOptions(t *testing.T) {
 		{`proposal "rot13"`, func(o *Options, _ *string) { o.Proposal = "rot13" }},
 		{"gw.yaml", func(_ *Options, text *string) { *text = "name: [" }},
 	} {
-		o, text := Options{Gateway: file, Protected: "net_null", Unprotected: "net_null"}, whole
+		o, text := Options{Gateway: file, Protected: "net_null0", Unprotected: "net_null1"}, whole
 		c.change(&o, &text)
 		write(text)
 		err := Main(context.Background(), o)

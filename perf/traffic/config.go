@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"time"
 
 	"sallyport/crypto"
@@ -148,6 +149,7 @@ const (
 
 	defaultAtOnce   = 64
 	defaultPatience = 30 * time.Second
+	mostTime        = 30 * 24 * time.Hour
 	vlanEnd         = 4095 // reserved (IEEE 802.1Q 9.6)
 )
 
@@ -194,6 +196,25 @@ func (c *Config) validate() error {
 	}
 	if len(c.Cores) > 2 {
 		wrong("%d CPUs, expected 1 or 2", len(c.Cores))
+	}
+	for i, core := range c.Cores {
+		if core < 0 || slices.Contains(c.Cores[:i], core) {
+			wrong("CPU %d, expected a number from 0 on, each once", core)
+		}
+	}
+	for _, time := range []struct {
+		what  string
+		given time.Duration
+	}{{"to send", c.Duration}, {"for the gateway to answer", c.Resolve}, {"for tunnels", c.Patience}} {
+		if time.given < 0 || time.given > mostTime {
+			wrong("%v %s, expected more than 0, at most %v", time.given, time.what, mostTime)
+		}
+	}
+	if c.AtOnce < 1 {
+		wrong("%d tunnels at once, expected 1 or more", c.AtOnce)
+	}
+	if device := c.Protected.Device; device != "" && device == c.Unprotected.Device {
+		wrong("both ports are %s, expected two devices", device)
 	}
 	for i, p := range c.ports() {
 		errs = append(errs, p.validate(portName(i)))

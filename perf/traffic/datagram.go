@@ -6,6 +6,7 @@ import (
 	"net/netip"
 
 	"sallyport/ike"
+	"sallyport/perf/lab"
 )
 
 const (
@@ -72,7 +73,7 @@ func writeDatagram(s ike.Send) (kind uint16, packet []byte) {
 	}
 	udp = append(append(udp, marker...), s.Payload...)
 	from, to := s.Local.Addr().AsSlice(), s.Remote.Addr().AsSlice()
-	sum := ^onesSum(append(append([]byte{}, from...), to...), uint32(length)+protocolUDP, udp)
+	sum := ^lab.OnesSum(uint32(length)+protocolUDP, from, to, udp)
 	if sum == 0 {
 		sum = 0xffff
 	}
@@ -81,7 +82,7 @@ func writeDatagram(s ike.Send) (kind uint16, packet []byte) {
 		packet = []byte{0x45, 0, 0, 0, 0, 0, 0, 0, ttl, protocolUDP, 0, 0}
 		packet = append(append(packet, from...), to...)
 		binary.BigEndian.PutUint16(packet[2:], uint16(ipv4Len+length))
-		binary.BigEndian.PutUint16(packet[10:], ^onesSum(packet, 0, nil))
+		binary.BigEndian.PutUint16(packet[10:], lab.HeaderChecksum(packet))
 		return etherTypeIPv4, append(packet, udp...)
 	}
 	packet = []byte{0x60, 0, 0, 0, 0, 0, protocolUDP, ttl}

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"sallyport/crypto"
+	"sallyport/perf/lab"
 )
 
 // referenceGateway has the pure-Go reference do what a gateway does with clear packets and with ESP, by one tunnel.
@@ -71,7 +72,7 @@ func (g *referenceGateway) protect(frame []byte) [][]byte {
 		binary.BigEndian.PutUint16(frame[12:], etherTypeIPv6)
 	} else {
 		binary.BigEndian.PutUint16(packet[2:], uint16(len(packet)))
-		binary.BigEndian.PutUint16(packet[10:], ^onesSum(packet[:ip], 0, nil))
+		binary.BigEndian.PutUint16(packet[10:], lab.HeaderChecksum(packet[:ip]))
 		binary.BigEndian.PutUint16(frame[12:], etherTypeIPv4)
 	}
 	if g.tunnel.UDP {
@@ -83,7 +84,7 @@ func (g *referenceGateway) protect(frame []byte) [][]byte {
 func (g *referenceGateway) unprotect(frame []byte) [][]byte {
 	packet := frame[etherLen:]
 	header := g.tunnel.outerHeader()
-	if packet[0]>>4 == 4 && (onesSum(packet[:ipv4Len], 0, nil) != 0xffff || int(binary.BigEndian.Uint16(packet[2:])) != len(packet)) {
+	if packet[0]>>4 == 4 && (lab.OnesSum(0, packet[:ipv4Len]) != 0xffff || int(binary.BigEndian.Uint16(packet[2:])) != len(packet)) {
 		return g.fail("outer header %x of %d octets", packet[:ipv4Len], len(packet))
 	}
 	if packet[0]>>4 == 6 && int(binary.BigEndian.Uint16(packet[4:])) != len(packet)-ipv6Len {
@@ -267,7 +268,7 @@ func TestESPNumbersEnd(t *testing.T) {
 	p.start(t)
 	config := p.config(Stream{Direction: Inbound, Rate: Rate{Packets: 10000}})
 	config.Tunnels = []Tunnel{tunnel}
-	tester, err := Open(config)
+	tester, err := Open(t.Context(), config)
 	if err != nil {
 		t.Fatal(err)
 	}

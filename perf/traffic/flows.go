@@ -35,7 +35,7 @@ func (o Order) validate() error {
 	switch {
 	case o.Kind != RoundRobin && o.Kind != Random && o.Kind != Zipf:
 		return fmt.Errorf("order %q, expected %s or %s, or none: round robin", o.Kind, Random, Zipf)
-	case o.Exponent != 0 && (o.Kind != Zipf || o.Exponent <= 1 || o.Exponent > 10):
+	case o.Exponent != 0 && !(o.Kind == Zipf && o.Exponent > 1 && o.Exponent <= 10):
 		return fmt.Errorf("exponent %g, expected one above 1, at most 10, of %s", o.Exponent, Zipf)
 	}
 	return nil
@@ -166,7 +166,7 @@ func (c *Config) mostFlows(s *Stream) int {
 	most := maxFlows
 	for i := range s.Tunnels {
 		near, far := c.sites(&c.Tunnels[s.First+i])
-		most = min(most, near.hosts()*far.hosts()*portsBetween*s.Tunnels)
+		most = min(most, min(near.hosts()*far.hosts()*portsBetween, maxFlows)*s.Tunnels)
 	}
 	return most
 }
@@ -177,17 +177,26 @@ type five struct {
 	port                uint16 // source
 }
 
-// flow is number i of a stream: hosts change before ports do.
-func (c *Config) flow(s *Stream, i int) (tunnel int, f five) {
-	tunnel = s.First + i%s.Tunnels
-	t, number := &c.Tunnels[tunnel], i/s.Tunnels
-	nearby, faraway := c.sites(t)
-	near, far := nearby.hosts(), faraway.hosts()
-	f = five{nearby.host(number % near), faraway.host((number%near + number/near) % far), uint16(firstSource + number/near/far%portsBetween)}
-	if s.Direction == Inbound {
-		f.source, f.destination = f.destination, f.source
+// flows gives the flows of a stream by their numbers: hosts change before ports do.
+func (c *Config) flows(s *Stream) func(i int) (tunnel int, f five) {
+	type ends struct {
+		near, far   site
+		nears, fars int // hosts
 	}
-	return tunnel, f
+	all := make([]ends, s.Tunnels) // there are few of them, and many flows
+	for i := range all {
+		e := &all[i]
+		e.near, e.far = c.sites(&c.Tunnels[s.First+i])
+		e.nears, e.fars = e.near.hosts(), e.far.hosts()
+	}
+	return func(i int) (tunnel int, f five) {
+		e, number := &all[i%s.Tunnels], i/s.Tunnels
+		f = five{e.near.host(number % e.nears), e.far.host((number%e.nears + number/e.nears) % e.fars), uint16(firstSource + number/e.nears/e.fars%portsBetween)}
+		if s.Direction == Inbound {
+			f.source, f.destination = f.destination, f.source
+		}
+		return s.First + i%s.Tunnels, f
+	}
 }
 
 func (f five) write(to *C.struct_traffic_flow, tunnel int) {

@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"testing"
 	"time"
+
+	"sallyport/perf/lab"
 )
 
 // TestFuzzTraffic runs the loops of senders and receivers under AddressSanitizer and UndefinedBehaviorSanitizer: streams in clear and in tunnels, whose frames come as they were sent
@@ -61,7 +63,7 @@ func fuzzSeeds() (seeds [][]byte) {
 	datagram := func(port uint16, payload ...byte) []byte {
 		udp := []byte{0x50, 0, byte(port >> 8), byte(port), 0, byte(udpLen + len(payload)), 0, 0}
 		ip := []byte{0x45, 0, 0, byte(ipv4Len + udpLen + len(payload)), 0, 0, 0, 0, ttl, protocolUDP, 0, 0, 10, 1, 0, 1, 10, 2, 0, 1}
-		sum := ^onesSum(ip, 0, nil)
+		sum := lab.HeaderChecksum(ip)
 		ip[10], ip[11] = byte(sum>>8), byte(sum)
 		return append(append(ip, udp...), payload...)
 	}

@@ -225,7 +225,7 @@ func (g *planeOnPath) config(streams ...Stream) Config {
 func TestThroughAGateway(t *testing.T) {
 	g := newPlaneOnPath(t, "aes128gcm16", "aes256-sha256", "chacha20poly1305")
 	config := g.config(both(Stream{Flows: 30, Sizes: Sizes{64, 594, 1400}, Rate: Rate{Packets: 3000}})...)
-	tester, err := Open(config)
+	tester, err := Open(t.Context(), config)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -158,7 +158,7 @@ func TestCountsByNegotiatedSAs(t *testing.T) {
 			const tunnels, packets = 20, 1000
 			g := newSpeakingGateway(t, tunnels, c.proposal, nil)
 			g.drops = c.drops
-			tester, err := Open(g.negotiating(t, c.proposal, both(Stream{Flows: 40, Sizes: Sizes{64, 594, 1400}, Rate: Rate{Packets: 3000}})...))
+			tester, err := Open(t.Context(), g.negotiating(t, c.proposal, both(Stream{Flows: 40, Sizes: Sizes{64, 594, 1400}, Rate: Rate{Packets: 3000}})...))
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -5,6 +5,8 @@ import (
 	"encoding/binary"
 	"net"
 	"net/netip"
+
+	"sallyport/perf/lab"
 )
 
 // station speaks ARP (RFC 826) and neighbour discovery (RFC 4861) on one port: it asks for the gateway, and answers for the hosts that are played there.
@@ -139,7 +141,7 @@ func (s *station) hearDiscovery(b []byte) []byte {
 		message = message[:length]
 	}
 	from, target := netip.AddrFrom16([16]byte(b[8:24])), netip.AddrFrom16([16]byte(message[8:24]))
-	if onesSum(b[8:ipv6Len], uint32(len(message))+protocolICMP6, message) != 0xffff {
+	if lab.OnesSum(uint32(len(message))+protocolICMP6, b[8:ipv6Len], message) != 0xffff {
 		return nil
 	}
 	switch message[0] {
@@ -177,23 +179,7 @@ func (s *station) discovery(mac net.HardwareAddr, from, to netip.Addr, kind, fla
 	b = append(append(b, from.AsSlice()...), to.AsSlice()...)
 	message := append([]byte{kind, 0, 0, 0, flags, 0, 0, 0}, target.AsSlice()...)
 	message = append(append(message, option, 1), s.mac...)
-	sum := ^onesSum(b[etherLen+8:], uint32(len(message))+protocolICMP6, message)
+	sum := ^lab.OnesSum(uint32(len(message))+protocolICMP6, b[etherLen+8:], message)
 	binary.BigEndian.PutUint16(message[2:], sum)
 	return append(b, message...)
-}
-
-// onesSum adds the 16-bit words of two runs of whole words, the second of which may end in half of one, to sum (RFC 1071).
-func onesSum(first []byte, sum uint32, second []byte) uint16 {
-	for _, b := range [][]byte{first, second} {
-		for ; len(b) > 1; b = b[2:] {
-			sum += uint32(binary.BigEndian.Uint16(b))
-		}
-		if len(b) == 1 {
-			sum += uint32(b[0]) << 8
-		}
-	}
-	for sum>>16 != 0 {
-		sum = sum&0xffff + sum>>16
-	}
-	return uint16(sum)
 }

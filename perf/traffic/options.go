@@ -128,6 +128,7 @@ func (o *Options) config() (Config, error) {
 		}
 		clear = append(clear, t)
 	}
+	errs = append(errs, o.contradictions())
 	var proposal *crypto.Proposal
 	if o.Proposal != "" {
 		p, err := crypto.ParseESPProposal(o.Proposal)
@@ -140,8 +141,11 @@ func (o *Options) config() (Config, error) {
 	if err != nil {
 		return c, errors.Join(append(errs, err)...)
 	}
-	if o.Tunnels > 0 {
-		if o.Tunnels > len(c.Tunnels) {
+	if o.Proposal != "" && len(c.Peers) == 0 {
+		return c, errors.New("a proposal is what IKE offers: expected none, since the gateway's tunnels have keys given by hand")
+	}
+	if o.Tunnels != 0 {
+		if o.Tunnels < 0 || o.Tunnels > len(c.Tunnels) {
 			return c, fmt.Errorf("%d tunnels, expected 1 to %d, which the gateway's configuration has", o.Tunnels, len(c.Tunnels))
 		}
 		c.First(o.Tunnels)
@@ -168,6 +172,22 @@ func (o *Options) config() (Config, error) {
 		c.Streams = append(c.Streams, Stream{Direction: Direction(d), Flows: o.Flows, Sizes: sizes, Order: Order{OrderKind(o.Order), o.Exponent}, Rate: rate, Burst: o.Burst})
 	}
 	return c, errors.Join(errs...)
+}
+
+// contradictions finds options that say nothing beside others, or twice the same.
+func (o *Options) contradictions() error {
+	var errs []error
+	for what, given := range map[string]bool{"a number of tunnels": o.Tunnels != 0, "a proposal": o.Proposal != "", "tunnels at once": o.AtOnce != 0, "a sequence number": o.Sequence != 0} {
+		if given && len(o.Clear) > 0 {
+			errs = append(errs, fmt.Errorf("%s: expected none for packets in clear", what))
+		}
+	}
+	for i, d := range o.Directions {
+		if slices.Contains(o.Directions[:i], d) {
+			errs = append(errs, fmt.Errorf("direction %s: expected each once", d))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // ParseRate reads packets a second ("10000", "1.5Mpps"), bits a second ("100Mbps"), or "max".
@@ -249,6 +269,9 @@ func (o *Options) Machine(environment *eal.Environment) (report.Machine, error) 
 // Main does what the command does: it starts DPDK, runs a trial, prints and writes the report. A target that does not forward as it should is ErrVerdict.
 func Main(ctx context.Context, o Options) (err error) {
 	o = o.withDefaults()
+	if err := report.Writable(o.JSON); err != nil {
+		return err
+	}
 	started := time.Now()
 	c, environment, err := Prepare(o)
 	if err != nil {
@@ -272,10 +295,10 @@ func Main(ctx context.Context, o Options) (err error) {
 		return err
 	}
 	switch {
+	case r.Interrupted && (r.Verdict == "" || r.Verdict.Forwarded()):
+		return ErrInterrupted
 	case !r.Verdict.Forwarded():
 		return fmt.Errorf("%w: %s", ErrVerdict, r.Verdict)
-	case r.Interrupted:
-		return ErrInterrupted
 	}
 	return nil
 }

@@ -71,7 +71,7 @@ func (o *Options) print(r *Result) {
 	if r.Interrupted {
 		fmt.Fprintln(o.Out, "interrupted: this is a part of what was asked for")
 	}
-	fmt.Fprintf(o.Out, "verdict: %s\n", r.Verdict)
+	fmt.Fprintf(o.Out, "verdict: %s\n", r.Verdict.text())
 }
 
 // others are the frames of a port that are no stream's, by the names of their counters.
@@ -102,7 +102,7 @@ func (p *PortResult) counters() []counter {
 func (o *Options) report(r *Result, machine report.Machine, started time.Time) *report.Report {
 	rep := report.New("traffic", o.Command, machine, started)
 	rep.Ended, rep.Interrupted = time.Now(), r.Interrupted
-	rep.Verdict = report.Verdict{Good: r.Verdict.Forwarded() && !r.Interrupted, Text: strings.Join(slices.Concat([]string{string(r.Verdict)}, r.Findings), "; ")}
+	rep.Verdict = report.Verdict{Good: r.Verdict.Forwarded() && !r.Interrupted, Text: strings.Join(slices.Concat([]string{r.Verdict.text()}, r.Findings), "; ")}
 	for _, s := range r.Streams {
 		figure := func(name, unit string, better report.Better, value float64) report.Figure {
 			return report.Figure{Name: name, Unit: unit, Better: better, Samples: []float64{value}}

@@ -17,7 +17,7 @@ type Result struct {
 	Started     time.Time      `json:"started"`
 	Seconds     float64        `json:"seconds"` // from the first packet that was due to the last one sent
 	Interrupted bool           `json:"interrupted,omitempty"`
-	Verdict     Verdict        `json:"verdict"`
+	Verdict     Verdict        `json:"verdict"`            // empty: interrupted before there was something to judge
 	Findings    []string       `json:"findings,omitempty"` // what is behind the verdict, in words
 	Streams     []StreamResult `json:"streams"`
 	Ports       []PortResult   `json:"ports"` // protected, unprotected

@@ -192,7 +192,7 @@ func (p *path) config(streams ...Stream) Config {
 // trial runs one on a path that lasts as long as the test.
 func (p *path) trial(t *testing.T, config Config, load Load) *Result {
 	t.Helper()
-	tester, err := Open(config)
+	tester, err := Open(t.Context(), config)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,6 +9,7 @@ package traffic
 import "C"
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -73,16 +74,17 @@ const (
 	rxDescriptors = 4096
 	largeMTU      = 4096 // from which there are half as many buffers
 	leastSpare    = 64   // SAs beside two of each tunnel
+	flowsAtOnce   = 1 << 16
 )
 
 // Open opens the ports and makes what the streams need, and measures how fast this machine makes their packets. A wish that cannot be met is a *TooMuch.
-func Open(config Config) (*Tester, error) {
+func Open(ctx context.Context, config Config) (*Tester, error) {
 	config.defaults()
 	if err := config.validate(); err != nil {
 		return nil, fmt.Errorf("traffic: %w", err)
 	}
 	t := &Tester{config: config}
-	if err := t.open(); err != nil {
+	if err := t.open(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("traffic: %w", err), t.Close())
 	}
 	return t, nil
@@ -100,7 +102,7 @@ func (t *Tester) Close() error {
 
 func (t *Tester) onClose(f func() error) { t.undo = append(t.undo, f) }
 
-func (t *Tester) open() error {
+func (t *Tester) open(ctx context.Context) error {
 	available, err := availableMemory()
 	if err != nil {
 		return err
@@ -120,8 +122,8 @@ func (t *Tester) open() error {
 		return err
 	}
 	t.sinks = &sinks[0]
-	for _, step := range []func() error{t.openPool, t.openSAs, t.openPorts, t.openStreams, t.openLoops, t.openIKE} {
-		if err := step(); err != nil {
+	for _, step := range []func() error{t.openPool, t.openSAs, t.openPorts, func() error { return t.openStreams(ctx) }, t.openLoops, t.openIKE} {
+		if err := errors.Join(ctx.Err(), step()); err != nil {
 			return err
 		}
 	}
@@ -330,9 +332,9 @@ func (t *Tester) openSides(index int) (err error) {
 	return nil
 }
 
-func (t *Tester) openStreams() error {
+func (t *Tester) openStreams(ctx context.Context) error {
 	for i := range t.config.Streams {
-		s, err := t.newStream(i)
+		s, err := t.newStream(ctx, i)
 		if err != nil {
 			return err
 		}
@@ -348,7 +350,7 @@ func (t *Tester) openStreams() error {
 	return nil
 }
 
-func (t *Tester) newStream(index int) (s *stream, err error) {
+func (t *Tester) newStream(ctx context.Context, index int) (s *stream, err error) {
 	config := &t.config.Streams[index]
 	s = &stream{sink: &unsafe.Slice(t.sinks, maxStreams)[index]}
 	s.from, s.to = config.Direction.ends()
@@ -359,8 +361,12 @@ func (t *Tester) newStream(index int) (s *stream, err error) {
 	if err != nil {
 		return s, err
 	}
+	of := t.config.flows(config)
 	for i := range flows {
-		tunnel, f := t.config.flow(config, i)
+		if i%flowsAtOnce == 0 && ctx.Err() != nil {
+			return s, ctx.Err()
+		}
+		tunnel, f := of(i)
 		f.write(&flows[i], tunnel)
 	}
 	order, err := table[C.uint32_t](t, config.Order.turns(config.Flows))

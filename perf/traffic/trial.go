@@ -35,7 +35,7 @@ type Load struct {
 
 // Run opens a tester, runs one trial and closes it. A trial that ctx ends early is a result too.
 func Run(ctx context.Context, config Config) (_ *Result, err error) {
-	t, err := Open(config)
+	t, err := Open(ctx, config)
 	if err != nil {
 		return nil, err
 	}

@@ -1,6 +1,9 @@
 package traffic
 
-import "fmt"
+import (
+	"cmp"
+	"fmt"
+)
 
 // Verdict is what a trial says of the target, in a word: the worst that was found.
 type Verdict string
@@ -23,8 +26,18 @@ const (
 // Forwarded says whether counts and times are those of a gateway that does what it should.
 func (v Verdict) Forwarded() bool { return v == Forwards }
 
-// judge finds the verdict, and what there is to say beside it.
+// text is the verdict as it is printed.
+func (v Verdict) text() string {
+	return cmp.Or(string(v), "interrupted before there was something to judge")
+}
+
+// judge finds the verdict, and what there is to say beside it. Of who was interrupted before anything arrived there is none: it may have been under way.
 func (r *Result) judge() {
+	defer func() {
+		if r.Interrupted && (r.Verdict == Silent || r.Verdict == Nothing) {
+			r.Verdict = ""
+		}
+	}()
 	r.Verdict = Forwards
 	say := func(v Verdict, count uint64, format string, args ...any) {
 		if count == 0 {

@@ -5,10 +5,14 @@ import (
 	"encoding/binary"
 	"net"
 	"net/netip"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"sallyport/perf/lab"
+	"sallyport/perf/report"
 )
 
 // A target of each kind, and what is said of it.
@@ -40,7 +44,7 @@ func TestVerdicts(t *testing.T) {
 			p.meddle = func(_ int, frame []byte) [][]byte { // an address translator, all checksums right
 				ip := frame[etherLen:]
 				ip[15], ip[10], ip[11] = ip[15]+1, 0, 0
-				binary.BigEndian.PutUint16(ip[10:], ^onesSum(ip[:ipv4Len], 0, nil))
+				binary.BigEndian.PutUint16(ip[10:], lab.HeaderChecksum(ip[:ipv4Len]))
 				sum := binary.BigEndian.Uint16(ip[ipv4Len+6:])
 				if sum--; sum == 0 {
 					sum = 0xffff
@@ -120,7 +124,7 @@ func TestInterrupted(t *testing.T) {
 		cancel()
 	}
 	config.drained, config.Drain = nil, time.Millisecond
-	tester, err := Open(config)
+	tester, err := Open(t.Context(), config)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -163,5 +167,42 @@ func TestPace(t *testing.T) {
 	want(t, "octets", s.SentOctets, 200*200)
 	if r.Seconds < 0.19 {
 		t.Errorf("sent in %.3f s what is due in 0.196", r.Seconds)
+	}
+}
+
+// Of a target that was interrupted before anything arrived nothing is said: neither that it is silent nor that it is down. The report says so, and has what there is.
+func TestInterruptedBefore(t *testing.T) {
+	p := newPath(t)
+	p.meddle = func(int, []byte) [][]byte { return nil }
+	p.start(t)
+	for name, meanwhile := range map[string]bool{"before the gateway was found": false, "while packets were sent": true} {
+		t.Run(name, func(t *testing.T) {
+			config := p.config(both(Stream{Rate: Rate{Packets: 1000}})...)
+			ctx, interrupt := context.WithCancel(t.Context())
+			defer interrupt()
+			if meanwhile {
+				config.Protected.MAC, config.Unprotected.MAC = net.HardwareAddr{2, 0, 0, 0, 0, 8}, net.HardwareAddr{2, 0, 0, 0, 0, 9}
+				config.Duration = time.Hour
+				config.Progress = func(Progress) { interrupt() }
+			} else {
+				interrupt()
+			}
+			tester, err := Open(t.Context(), config)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer tester.Close()
+			r, err := tester.Trial(ctx, Load{})
+			if err != nil || !r.Interrupted || r.Verdict != "" || len(r.Streams) != 2 || meanwhile != (r.Streams[0].Sent > 0) {
+				t.Fatalf("%+v, %v", r, err)
+			}
+			o, file := Options{Sizes: "64"}, filepath.Join(t.TempDir(), "out.json")
+			if err := o.report(r, report.Machine{}, time.Now()).WriteJSON(file); err != nil {
+				t.Fatal(err)
+			}
+			if read, err := report.Read(file); err != nil || !read.Interrupted || read.Verdict.Good || !strings.HasPrefix(read.Verdict.Text, "interrupted before") {
+				t.Errorf("the report: %+v, %v", read, err)
+			}
+		})
 	}
 }

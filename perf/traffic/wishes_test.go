@@ -1,13 +1,18 @@
 package traffic
 
 import (
+	"context"
 	"errors"
+	"io"
 	"math"
 	"net"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"sallyport/crypto"
 )
@@ -83,8 +88,9 @@ func TestFlows(t *testing.T) {
 	}
 	for _, d := range []Direction{Outbound, Inbound} {
 		seen := map[five]bool{}
+		of := config.flows(&Stream{Direction: d, Tunnels: 2})
 		for i := range 5000 {
-			tunnel, f := config.flow(&Stream{Direction: d, Tunnels: 2}, i)
+			tunnel, f := of(i)
 			near, far := f.source, f.destination
 			if d == Inbound {
 				near, far = far, near
@@ -101,6 +107,10 @@ func TestFlows(t *testing.T) {
 	}
 	if most := config.mostFlows(&Stream{Tunnels: 2}); most != 5*1*portsBetween*2 {
 		t.Errorf("at most %d flows, want %d", most, 5*portsBetween*2)
+	}
+	wide := Config{Tunnels: slices.Repeat([]Tunnel{{Near: netip.MustParsePrefix("10.0.0.0/8"), Far: netip.MustParsePrefix("11.0.0.0/8")}}, maxTunnels)}
+	if most := wide.mostFlows(&Stream{Tunnels: maxTunnels}); most != maxFlows {
+		t.Errorf("at most %d flows of %d tunnels between wide networks, want %d", most, maxTunnels, maxFlows)
 	}
 }
 
@@ -165,11 +175,21 @@ func TestRefused(t *testing.T) {
 			c.Tunnels = []Tunnel{testTunnel(suite, false, false, false), testTunnel(suite, false, false, false)}
 		}},
 		{"in clear or none", func(c *Config) { c.Tunnels = append(c.Tunnels, testTunnel(suite, false, false, false)) }},
+		{"exponent NaN", func(c *Config) { c.Streams[0].Order = Order{Zipf, math.NaN()} }},
+		{"-3 flows", func(c *Config) { c.Streams[0].Flows = -3 }},
+		{"-1s to send, expected more than 0", func(c *Config) { c.Duration = -time.Second }},
+		{"to send, expected more than 0, at most 720h0m0s", func(c *Config) { c.Duration = math.MaxInt64 }},
+		{"-1s for the gateway to answer", func(c *Config) { c.Resolve = -time.Second }},
+		{"-1s for tunnels", func(c *Config) { c.Patience = -time.Second }},
+		{"-1 tunnels at once", func(c *Config) { c.AtOnce = -1 }},
+		{"CPU -1, expected a number from 0 on", func(c *Config) { c.Cores = []int{-1} }},
+		{"CPU 1, expected a number from 0 on, each once", func(c *Config) { c.Cores = []int{1, 1} }},
+		{"both ports are net_null0", func(c *Config) { c.Protected.Device, c.Unprotected.Device = "net_null0", "net_null0" }},
 		{"CPU 4000", func(c *Config) { c.Cores = []int{4000} }},
 	} {
 		config := p.config(Stream{Direction: Outbound})
 		c.change(&config)
-		tester, err := Open(config)
+		tester, err := Open(t.Context(), config)
 		if err == nil {
 			tester.Close()
 		}
@@ -182,11 +202,53 @@ func TestRefused(t *testing.T) {
 	}
 }
 
+// Who is interrupted while many flows are made need not wait for all of them.
+func TestInterruptedOpening(t *testing.T) {
+	p := newPath(t)
+	p.start(t)
+	ctx, interrupt := context.WithCancel(t.Context())
+	interrupt()
+	if _, err := Open(ctx, p.config(both(Stream{Flows: 1 << 18})...)); !errors.Is(err, context.Canceled) {
+		t.Errorf("%v, want that it was interrupted", err)
+	}
+	if free := p.pool.InUse(); free != 0 {
+		t.Errorf("%d buffers in use", free)
+	}
+}
+
+// Options that say nothing beside others, or cannot be, are refused before DPDK is started.
+func TestContradictions(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "gw.yaml")
+	if err := os.WriteFile(file, []byte(block(t, page(t), "yaml gw.yaml")), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	clear := []string{"10.1.0.0/24=10.2.0.0/24"}
+	for want, o := range map[string]Options{
+		"a number of tunnels: expected none":    {Clear: clear, Tunnels: 2},
+		"a proposal: expected none":             {Clear: clear, Proposal: "aes128gcm16"},
+		"tunnels at once: expected none":        {Clear: clear, AtOnce: 7},
+		"a sequence number: expected none":      {Clear: clear, Sequence: 7},
+		"direction inbound: expected each once": {Directions: []string{"inbound", "outbound", "inbound"}},
+		"a proposal is what IKE offers":         {Proposal: "aes128gcm16"},
+		"-1 tunnels, expected 1 to 2":           {Tunnels: -1},
+		"-1 tunnels at once, expected 1":        {AtOnce: -1},
+		"-1s to send":                           {Duration: -time.Second},
+		"no such file or directory":             {JSON: filepath.Join(dir, "none", "out.json")},
+		"expected a file, found a folder":       {JSON: dir},
+	} {
+		o.Gateway, o.Protected, o.Unprotected, o.Out = file, "net_null0", "net_null1", io.Discard
+		if err := Main(t.Context(), o); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, want %q", err, want)
+		}
+	}
+}
+
 // What the machine cannot do is refused with what it can.
 func TestTooMuch(t *testing.T) {
 	p := newPath(t)
 	p.start(t)
-	tester, err := Open(p.config(both(Stream{Rate: Rate{Packets: 1000}})...))
+	tester, err := Open(t.Context(), p.config(both(Stream{Rate: Rate{Packets: 1000}})...))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,15 +2,18 @@ package trials
 
 import (
 	"context"
-	"slices"
+	"fmt"
 
 	"sallyport/perf/rfc2544"
 	"sallyport/perf/traffic"
 )
 
-// reconf says whether tunnels are to change under load, which those with keys given by hand cannot.
-func (r *run) reconf() bool {
-	return slices.Contains(r.Bench.Benchmarks, rfc2544.Reconfiguration) && len(r.target.Peers) > 0
+// checkChanges refuses to change tunnels with keys given by hand, and none.
+func (r *run) checkChanges() error {
+	if r.reconf() && len(r.target.Peers) == 0 {
+		return fmt.Errorf("trials: benchmark %s: expected tunnels that IKE makes, found packets in clear or keys given by hand, which nothing changes", rfc2544.Reconfiguration)
+	}
+	return nil
 }
 
 // changing is how many of so many tunnels change: where there are fewer than wished, all.

@@ -68,6 +68,19 @@ func TestCommand(t *testing.T) {
 		t.Errorf("without a gateway: %+v", r)
 	}
 
+	// What would come out in the end is said at once.
+	for want, more := range map[string][]string{
+		"which nothing changes":                     {"--benchmark", "throughput,reconf"},
+		"-1 tunnels that change: expected 1":        {"--benchmark", "reconf", "--change", "-1"},
+		"1 tunnels that change: expected 1 or more": {"--change", "1"},
+		"expected none for packets in clear":        {"--clear", "10.1.0.0/24=10.2.0.0/24", "--tunnels", "1"},
+		"expected a file for each":                  {"--html", "out.json"},
+	} {
+		if out, err := tester.Run(t.Context(), append(command, more...)...); err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "target is down") {
+			t.Errorf("%q: %v, expected %q and no trial\n%s", more, err, want, out)
+		}
+	}
+
 	process := l.Start(t)
 	out, err := tester.Run(t.Context(), command...)
 	if err != nil {

@@ -41,7 +41,7 @@ func Main(ctx context.Context, o Options) (err error) {
 	if o.Out == nil {
 		o.Out = os.Stdout
 	}
-	if err := o.Bench.Validate(); err != nil {
+	if err := errors.Join(o.Bench.Validate(), o.validate()); err != nil {
 		return err
 	}
 	if err := report.Writable(o.JSON, o.HTML); err != nil {
@@ -56,6 +56,9 @@ func Main(ctx context.Context, o Options) (err error) {
 	}
 	defer func() { err = errors.Join(err, environment.Stop()) }()
 	r.target, r.sequence = config, o.Target.Sequence
+	if err := r.checkChanges(); err != nil { // which would come out when all else has been measured
+		return err
+	}
 	cases, err := r.cases()
 	if err != nil {
 		return err
@@ -68,6 +71,21 @@ func Main(ctx context.Context, o Options) (err error) {
 	err = rfc2544.Run(ctx, o.Bench, cases, r.open, into)
 	return errors.Join(err, into.WriteText(o.Out), into.WriteJSON(o.JSON), into.WriteHTML(o.HTML))
 }
+
+// validate finds what the target's options and those of the benchmarks do not.
+func (o *Options) validate() error {
+	var errs []error
+	if o.Change < 0 || o.Change > 0 && !o.reconf() {
+		errs = append(errs, fmt.Errorf("trials: %d tunnels that change: expected 1 or more, and benchmark %s, which changes them", o.Change, rfc2544.Reconfiguration))
+	}
+	if len(o.Target.Clear) > 0 && len(o.Tunnels) > 0 {
+		errs = append(errs, errors.New("trials: a number of tunnels: expected none for packets in clear"))
+	}
+	return errors.Join(errs...)
+}
+
+// reconf says whether tunnels are to change under load.
+func (o *Options) reconf() bool { return slices.Contains(o.Bench.Benchmarks, rfc2544.Reconfiguration) }
 
 // cases are all sizes over all numbers of tunnels.
 func (r *run) cases() (list []rfc2544.Case, err error) {
@@ -148,7 +166,7 @@ func (r *run) config(size string, tunnels int) (traffic.Config, error) {
 	return c, err
 }
 
-func (r *run) open(_ context.Context, c rfc2544.Case) (rfc2544.Bed, error) {
+func (r *run) open(ctx context.Context, c rfc2544.Case) (rfc2544.Bed, error) {
 	config, err := r.config(c.Size, cmp.Or(c.Tunnels, len(r.target.Tunnels)))
 	if err != nil {
 		return nil, err
@@ -158,7 +176,7 @@ func (r *run) open(_ context.Context, c rfc2544.Case) (rfc2544.Bed, error) {
 			r.Bench.Say(c.String() + ": " + p.String())
 		}
 	}
-	tester, err := traffic.Open(config)
+	tester, err := traffic.Open(ctx, config)
 	if err != nil {
 		return nil, err
 	}

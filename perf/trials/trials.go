@@ -33,8 +33,8 @@ type bed struct {
 const anyRate = 1e12
 
 // Most implements rfc2544.Bed.
-func (b *bed) Most() float64 {
-	_, err := b.tester.Trial(context.Background(), traffic.Load{Duration: time.Millisecond, Rate: traffic.Rate{Packets: anyRate / float64(b.directions)}})
+func (b *bed) Most(ctx context.Context) float64 {
+	_, err := b.tester.Trial(ctx, traffic.Load{Duration: time.Millisecond, Rate: traffic.Rate{Packets: anyRate / float64(b.directions)}})
 	if most := (*traffic.TooMuch)(nil); errors.As(err, &most) {
 		return most.Most
 	}

@@ -103,3 +103,20 @@ func TestFaultsOfTheTarget(t *testing.T) {
 		t.Errorf("more than the machine can: %v", err)
 	}
 }
+
+// deaf waits for a target that does not answer.
+type deaf struct{ fake }
+
+func (d *deaf) Trial(ctx context.Context, _ traffic.Load) (*traffic.Result, error) {
+	<-ctx.Done()
+	return nil, ctx.Err()
+}
+
+// Who is interrupted while tunnels come up does not wait for them.
+func TestInterruptedBefore(t *testing.T) {
+	ctx, interrupt := context.WithCancel(t.Context())
+	asked := make(chan float64)
+	go func() { asked <- New(&deaf{}, 1).Most(ctx) }()
+	interrupt()
+	<-asked
+}
