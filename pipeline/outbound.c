@@ -341,10 +341,45 @@ static __rte_always_inline void fetch_key(const struct sp_sa_out *sa)
 }
 
 /*
+ * A packet of a run of one that is a frame but for the encryption. The library loads whole vectors of it, and would have to wait for narrower stores of a moment ago to reach the
+ * cache, with all packets before it done by then: LATE others are framed first, and the encryption of one goes on while the next begins.
+ */
+#define LATE 4
+
+struct framed {
+	struct sp_sa_out *sa;
+	struct rte_mbuf *mbuf;
+	uint64_t sequence;
+	uint16_t port;
+};
+
+/* First in, first out: packets of an SA leave in their order. */
+struct late {
+	uint32_t begin, end; /* of all that were ever in it */
+	struct framed frames[LATE];
+};
+
+static __rte_always_inline void encrypt_first(struct sp_worker *w, struct late *late)
+{
+	struct framed *f = &late->frames[late->begin++ % LATE];
+
+	SP_ENTER(w, ENCRYPT);
+	sp_direct_encrypt(w, f->sa, &f->mbuf, f->sequence, 1);
+	SP_ENTER(w, TRANSMIT);
+	sp_tx_append(sp_tx_reserve(w, f->port, f->mbuf->port, 1), f->mbuf, f->mbuf->pkt_len);
+}
+
+static __rte_noinline void encrypt_late(struct sp_worker *w, struct late *late)
+{
+	while (late->begin != late->end)
+		encrypt_first(w, late);
+}
+
+/*
  * A run of one packet of a plain SA, as most runs are where tunnels are many: what a run asks once for all of its packets is no saving then. Returns 0, and nothing done, when
  * the packet is one that something speaks against, or the SA another one.
  */
-static __rte_always_inline int outbound_single(struct sp_worker *w, struct sp_sa_out *sa, struct sp_packet **packet, int ipv6)
+static __rte_always_inline int outbound_single(struct sp_worker *w, struct late *late, struct sp_sa_out *sa, struct sp_packet **packet, int ipv6)
 {
 	const struct sp_adjacency *next;
 	struct sp_packet *p = *packet;
@@ -370,10 +405,9 @@ static __rte_always_inline int outbound_single(struct sp_worker *w, struct sp_sa
 	sp_add(sa->shared, &sa->bytes, p->length);
 	sp_reserved(sa, sequence, 1);
 	__atomic_store_n(&sa->last_use, w->now, __ATOMIC_RELAXED);
-	SP_ENTER(w, ENCRYPT);
-	sp_direct_encrypt(w, sa, &p->mbuf, sequence, 1);
-	SP_ENTER(w, TRANSMIT);
-	sp_tx_append(sp_tx_reserve(w, next->port, p->mbuf->port, 1), p->mbuf, SP_L2_LENGTH + l.total);
+	if (likely(late->end - late->begin == LATE))
+		encrypt_first(w, late);
+	late->frames[late->end++ % LATE] = (struct framed){.sa = sa, .mbuf = p->mbuf, .sequence = sequence, .port = next->port};
 	return 1;
 }
 
@@ -381,8 +415,10 @@ static __rte_noinline void outbound_mixed(struct sp_worker *w, struct sp_sealing
 {
 	struct sp_sa_out *sas[SP_BURST + KEY_AHEAD] = {NULL};
 	const int ipv6 = sp_is_ipv6(packets[0]->l3); /* one IP version */
+	struct late late;
 	uint32_t start = 0;
 
+	late.begin = late.end = 0;
 	for (uint32_t i = 0; i < n; i++)
 		sas[i] = sp_cell_sa(w, packets[i]->verdict.cell);
 	for (uint32_t i = 0; i < n; i++)
@@ -397,10 +433,13 @@ static __rte_noinline void outbound_mixed(struct sp_worker *w, struct sp_sealing
 			fetch_key(sas[end + KEY_AHEAD]);
 			end++;
 		} while (end < n && packets[end]->verdict.cell == cell);
-		if (end - start > 1 || !outbound_single(w, sas[start], packets + start, ipv6))
+		if (end - start > 1 || !outbound_single(w, &late, sas[start], packets + start, ipv6)) {
+			encrypt_late(w, &late);
 			outbound_run(w, batch, sas[start], packets + start, end - start);
+		}
 		start = end;
 	}
+	encrypt_late(w, &late);
 }
 
 /* How often the next packet is of another cell. */
