@@ -5,16 +5,7 @@
  * the generation that took it (S-021).
  */
 
-#include <nmmintrin.h>
-
-#include "stages.h"
-
-static __rte_always_inline uint32_t flow_hash(const uint64_t words[2])
-{
-	uint64_t h = _mm_crc32_u64(0, words[0]);
-
-	return (uint32_t)_mm_crc32_u64(h, words[1]);
-}
+#include "parse.h"
 
 static __rte_always_inline int flow_matches(const struct sp_flow_entry *e, const struct sp_packet *p, uint32_t generation)
 {
@@ -112,7 +103,7 @@ void sp_flow_verdicts(struct sp_worker *w, struct sp_packet *packets, uint32_t n
 
 	SP_ENTER(w, FLOWS);
 	for (uint32_t i = 0; i < n; i++) {
-		bucket[i] = (flow_hash(packets[i].words) & w->flow_mask) * 2;
+		bucket[i] = (packets[i].hash & w->flow_mask) * 2;
 		rte_prefetch0(&w->flows[bucket[i]]);
 	}
 	for (uint32_t i = 0; i < n; i++)
@@ -132,7 +123,7 @@ uint32_t sp_flow_find(const struct sp_dataplane *dp, uint32_t worker, const stru
 	uint32_t bucket, n = 0;
 
 	memcpy(words, key, sizeof(words));
-	bucket = (flow_hash(words) & w->flow_mask) * 2;
+	bucket = (sp_flow_hash(words[0], words[1]) & w->flow_mask) * 2;
 	for (uint32_t i = 0; i < (w->flow_mask == 0 ? 2 : 4) && n < 2; i++) {
 		const struct sp_flow_entry *at = &w->flows[i < 2 ? bucket + i : beside(w, bucket) + i - 2];
 		struct sp_flow_entry e = *at;

@@ -224,6 +224,8 @@ static __rte_always_inline uint32_t unpack(struct sp_worker *w, struct sp_sa_in 
 				continue;
 			}
 		}
+		if (n == 1) /* packets of other SAs are decrypted before it is read */
+			sp_flow_fetch(w, out);
 		bytes += out->length;
 		out++;
 	}

@@ -4,6 +4,8 @@
 
 /* The IPv4 header of the common packet: no options, no fragment. Loaded as words and taken apart in registers; used for received and for decrypted packets. */
 
+#include <nmmintrin.h>
+
 #include "ipv4.h"
 #include "stages.h"
 
@@ -24,16 +26,30 @@ static __rte_always_inline uint8_t sp_header_protocol(const struct sp_header *h)
 	return (uint8_t)(h->second >> 8);
 }
 
+/* Of a flow's key: where in the cache its memo is. */
+static __rte_always_inline uint32_t sp_flow_hash(uint64_t low, uint64_t high)
+{
+	return (uint32_t)_mm_crc32_u64(_mm_crc32_u64(0, low), high);
+}
+
+/* Asks for the memo of a packet's flow. */
+static __rte_always_inline void sp_flow_fetch(const struct sp_worker *w, const struct sp_packet *p)
+{
+	rte_prefetch0(&w->flows[(p->hash & w->flow_mask) * 2]);
+}
+
 /* ports as loaded, 0 if there are none */
 static __rte_always_inline void sp_packet_fill(struct sp_packet *packet, struct rte_mbuf *m, uint8_t *l3, const struct sp_header *h, uint32_t ports,
 					       uint64_t origin)
 {
-	uint64_t low = rte_be_to_cpu_32((uint32_t)(h->second >> 32)) | (uint64_t)rte_be_to_cpu_32(h->destination) << 32;
+	uint64_t low = rte_be_to_cpu_32((uint32_t)(h->second >> 32)) | (uint64_t)rte_be_to_cpu_32(h->destination) << 32, high;
 
 	ports = rte_be_to_cpu_32(ports);
+	high = (ports >> 16 | ports << 16) | (h->second & 0xff00) << 24 | origin;
 	/* volatile: gcc would gather the two words in a vector register first, at four times the instructions */
 	*(volatile uint64_t *)&packet->words[0] = low;
-	*(volatile uint64_t *)&packet->words[1] = (ports >> 16 | ports << 16) | (h->second & 0xff00) << 24 | origin;
+	*(volatile uint64_t *)&packet->words[1] = high;
+	packet->hash = sp_flow_hash(low, high);
 	packet->mbuf = m;
 	packet->l3 = l3;
 	packet->length = (uint16_t)h->total;

@@ -31,6 +31,7 @@ struct sp_packet {
 	uint16_t out_port;
 	uint16_t length;       /* IP total length; the mbuf may hold more, before and behind */
 	struct rte_mbuf *mbuf;
+	uint32_t hash;         /* of the key, sp_flow_hash */
 } __rte_cache_aligned;
 _Static_assert(sizeof(struct sp_packet) == 64, "sp_packet is one cache line");
 
