@@ -10,7 +10,7 @@ func TestCollectorPercent(t *testing.T) {
 	for _, row := range []struct {
 		used uint64
 		want int
-	}{{0, 300}, {8 << 20, 300}, {42 << 20, 300}, {64 << 20, 200}, {100 << 20, 128}, {128 << 20, 100}, {1 << 40, 100}} {
+	}{{0, 200}, {8 << 20, 200}, {16 << 20, 300}, {42 << 20, 300}, {64 << 20, 200}, {100 << 20, 128}, {128 << 20, 100}, {1 << 40, 100}} {
 		if got := collectorPercent(row.used); got != row.want {
 			t.Errorf("%d octets in use: %d %%, want %d", row.used, got, row.want)
 		}
