@@ -158,16 +158,27 @@ func (d *Dataplane) takePunts(worker int) int {
 	return int(C.sp_punt_dequeue(d.c, C.uint32_t(worker), &puntShares[0], first))
 }
 
-// dispatchAll settles what was taken from a worker, and frees what is done with in one go.
+// dispatchAll settles what was taken from a worker, and frees what is done with in one go. Packets that wait for a neighbour come first: they arrived before what is taken with them
+// tells where it is, and are to leave before those of their flows that need not wait any more.
 func (d *Dataplane) dispatchAll(now time.Time, worker int, batch []C.struct_sp_exception) (events []event) {
 	done := d.slow.done[:0]
-	for i := range batch {
-		e, ended := d.dispatch(now, worker, &batch[i])
+	settle := func(x *C.struct_sp_exception) {
+		e, ended := d.dispatch(now, worker, x)
 		if ended {
-			done = append(done, batch[i].mbuf)
+			done = append(done, x.mbuf)
 		}
 		if e != nil {
 			events = append(events, e)
+		}
+	}
+	for i := range batch {
+		if batch[i].kind == C.SP_PUNT_NEIGHBOUR {
+			settle(&batch[i])
+		}
+	}
+	for i := range batch {
+		if batch[i].kind != C.SP_PUNT_NEIGHBOUR {
+			settle(&batch[i])
 		}
 	}
 	if len(done) > 0 {

@@ -51,6 +51,35 @@ func TestNeighbourReleaseOrder(t *testing.T) {
 	same(t, "released", r.sent(lan), want)
 }
 
+// What follows packets that wait leaves behind them: what came before the answer is in the same round of the slow path, or has just been released when the next one is received.
+func TestNeighbourKeepsOrder(t *testing.T) {
+	r := newRig(t, rigOptions{rules: []rule{{name: "all", source: "any", destination: "any"}}})
+	outside := netip.MustParseAddr("198.51.100.9")
+	var want [][]byte
+	send := func(packets int) {
+		for range packets {
+			p := packetOfLength(outside, stranger, 253, 60+len(want))
+			r.enqueue(0, wan, fromPeer(p))
+			want = append(want, etherFrame(macB[:], lanMAC[:], etherTypeIPv4, decrementTTL(p)))
+		}
+	}
+	send(3)
+	r.settle()
+	r.serveAll()
+	r.settle()
+	r.sent(lan) // the request
+	send(4)     // and nobody serves them before the answer comes
+	r.settle()
+	r.enqueue(0, lan, arpMessage{op: arpReplyOp, senderMAC: macB, senderAddr: stranger, targetMAC: lanMAC, targetAddr: lanOwn}.frame(lanMAC))
+	r.settle()
+	if _, _, err := r.d.serve(r.now, &r.seen); err != nil {
+		t.Fatal(err)
+	}
+	send(5) // there before the worker looks at what was released
+	r.settle()
+	same(t, "in order", r.sent(lan), want)
+}
+
 // arp delivers an ARP message and lets the gateway react.
 func (r *rig) arp(port int, m arpMessage, to macAddress) {
 	r.t.Helper()

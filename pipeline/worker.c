@@ -191,10 +191,9 @@ static uint32_t turn(struct sp_worker *w)
 	uint32_t n;
 
 	enter_generation(w);
-	n = poll_ports(w);
+	n = unlikely(!rte_ring_empty(w->inject)) ? sp_inject_poll(w) : 0; /* packets that waited go before those of their flows that need not */
+	n += poll_ports(w);
 	SP_ENTER(w, HOUSEKEEPING);
-	if (unlikely(!rte_ring_empty(w->inject)))
-		n += sp_inject_poll(w);
 	if (unlikely(!rte_ring_empty(w->handover)))
 		n += poll_handover(w);
 	if (w->in_flight > 0)
