@@ -7,6 +7,7 @@
 #include "traffic.h"
 
 #define ETHER 14
+#define ETHER_MULTICAST_IPV6 0x3333 /* how its addresses begin (RFC 2464, section 7) */
 #define ETHER_TYPE_IPV4 0x0800
 #define ETHER_TYPE_ARP 0x0806
 #define ETHER_TYPE_VLAN 0x8100

@@ -254,7 +254,11 @@ static int take(struct arrival *a, struct rte_mbuf *m)
 		return 0;
 	}
 	if (memcmp(ether + 6, r->mac, 6) == 0) {
-		r->seen.reflected++;
+		/* AF_PACKET also hands over what this end's own kernel sends by the interface, such as IPv6's router solicitations. No test packet is a multicast. */
+		if (load16(ether) == ETHER_MULTICAST_IPV6)
+			r->seen.foreign++;
+		else
+			r->seen.reflected++;
 		return 0;
 	}
 	other = (ether[0] & 1) == 0 && memcmp(ether, r->mac, 6) != 0;

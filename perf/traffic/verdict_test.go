@@ -77,6 +77,16 @@ func TestVerdicts(t *testing.T) {
 			want(t, "received", r.Streams[0].Received, 100)
 			want(t, "ARP", r.Ports[0].ARP+r.Ports[1].ARP, 0)
 		}},
+		{Forwards, "", func(p *path, _ *Config) {
+			p.meddle = func(_ int, frame []byte) [][]byte { // the kernel of the tester's own machine solicits routers, by its MAC address
+				solicitation := slices.Concat([]byte{0x33, 0x33, 0, 0, 0, 2}, frame[6:12], []byte{0x86, 0xdd}, make([]byte, 48))
+				p.hold(protected, solicitation)
+				return [][]byte{frame}
+			}
+		}, func(t *testing.T, r *Result) {
+			want(t, "received", r.Streams[0].Received, 100)
+			want(t, "foreign", r.Ports[0].Foreign, 100)
+		}},
 	} {
 		t.Run(string(c.verdict), func(t *testing.T) {
 			p := newPath(t)
