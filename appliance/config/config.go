@@ -136,7 +136,7 @@ func Load(path string) (*Config, error) {
 func LoadWith(path string, o Options) (*Config, error) {
 	data, err := ReadFile(path)
 	if err != nil {
-		return nil, fmt.Errorf("configuration: %w; name the file with -c FILE", err)
+		return nil, fmt.Errorf("configuration: %w", err)
 	}
 	return ParseWith(path, data, o)
 }

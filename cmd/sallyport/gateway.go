@@ -37,7 +37,7 @@ Only their owner can read the files; those that are there are not written over.`
 	flags.StringVar(&o.Version, "ike", "", "v1 or v2 (default v2)")
 	flags.StringVar(&o.Protected, "protected", "", "the gateway's protected device (default net_af_packet0,iface=lan0)")
 	flags.StringVar(&o.Unprotected, "unprotected", "", "its unprotected device (default net_af_packet1,iface=wan0)")
-	command.RunE = func(_ *cobra.Command, args []string) error {
+	command.RunE = func(c *cobra.Command, args []string) error {
 		if o.Tunnels < 1 {
 			return fmt.Errorf("--tunnels %d: expected more than 0", o.Tunnels)
 		}
@@ -53,7 +53,11 @@ Only their owner can read the files; those that are there are not written over.`
 			o.Seed = append([]byte{}, bytes.TrimSpace(line)...)
 		}
 		o.File = args[0]
-		return manytunnels.Write(o)
+		if err := manytunnels.Write(o); err != nil {
+			return err
+		}
+		fmt.Fprintf(c.OutOrStdout(), "%s is written; tunnels: %d; sallyport run -c %s --lab runs it\n", o.File, o.Tunnels, o.File)
+		return nil
 	}
 	return command
 }

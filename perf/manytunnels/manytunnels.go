@@ -174,8 +174,11 @@ func (v *values) fill() error {
 // create writes a file that nobody else can read and that was not there.
 func create(name string, write func(io.Writer) error) (err error) {
 	f, err := os.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if errors.Is(err, os.ErrExist) {
+		return fmt.Errorf("manytunnels: %w: expected a name that is free; remove what an earlier run wrote, or give another name", err)
+	}
 	if err != nil {
-		return fmt.Errorf("manytunnels: %w: expected a name that is free", err)
+		return fmt.Errorf("manytunnels: %w", err)
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
 	w := bufio.NewWriter(f)
