@@ -47,7 +47,7 @@ written. docs/LAB.md explains the figures. It needs root.`,
 	flags.StringVar(&o.Target.Unprotected, "unprotected", "", "device that is joined to its unprotected port")
 	flags.StringVar(&o.Target.ProtectedMAC, "protected-mac", "", "MAC address of the gateway's protected port (default: asked for)")
 	flags.StringVar(&o.Target.UnprotectedMAC, "unprotected-mac", "", "MAC address of its unprotected port (default: asked for)")
-	flags.StringArrayVar(&o.Target.Clear, "clear", nil, "hosts of both sides, NEAR=FAR, that exchange packets in clear, in place of the SAs")
+	flags.StringArrayVar(&o.Target.Clear, "clear", nil, "hosts of both sides, `NEAR=FAR`, that exchange packets in clear, in place of the SAs")
 	flags.StringVar(&o.Target.Proposal, "proposal", "", "what IKE offers for ESP, such as aes128gcm16-esn (default the first of the gateway's own)")
 	flags.IntVar(&o.Target.AtOnce, "at-once", 0, "tunnels that are negotiated at once (default 64)")
 	flags.DurationVar(&o.Target.Wait, "wait", 0, "how long the gateway may take to answer ARP or neighbour discovery, or for the next tunnel (default 3s, and 30s)")
@@ -67,14 +67,17 @@ written. docs/LAB.md explains the figures. It needs root.`,
 	flags.DurationVar(&o.Bench.Initial, "first", 0, "length of the first trials, which look for the region (default that of --trial)")
 	flags.DurationVar(&o.Bench.Sum, "sum", 0, "length of the trials at a load together (default that of --trial)")
 	flags.Float64Var(&o.Bench.Width, "width", 0, "how near the throughput is found, as a share of it (default 0.005)")
-	flags.Float64SliceVar(&o.Bench.LossRatios, "loss", nil, "shares that may be lost, a search for each (default 0)")
+	flags.Float64SliceVar(&o.Bench.LossRatios, "loss", nil, "`shares` that may be lost, a search for each (default 0)")
 	flags.Float64Var(&o.Bench.ExceedRatio, "exceed", 0, "share of the time at a load in which more may be lost")
 	flags.IntVar(&o.Bench.Repeat, "repeat", 0, "searches for each throughput (default 1)")
-	flags.Float64SliceVar(&o.Bench.Fractions, "latency-at", nil, "fractions of the throughput at which latency is measured (default 0.1,0.5,0.9,1)")
+	flags.Float64SliceVar(&o.Bench.Fractions, "latency-at", nil, "`fractions` of the throughput at which latency is measured (default 0.1,0.5,0.9,1)")
 	flags.IntVar(&o.Bench.Latencies, "latency-trials", 0, "trials at each (default 5)")
 	flags.IntVar(&o.Bench.Bursts, "bursts", 0, "searches for the longest burst (default 10)")
 	flags.StringVar(&o.JSON, "json", "", "also write the report to this file, for lab compare")
 	flags.StringVar(&o.HTML, "html", "", "also write it as a page to this file")
+	for _, flag := range []string{"loss", "latency-at"} { // pflag would show the empty default as [], behind the true one
+		flags.Lookup(flag).DefValue = ""
+	}
 	command.RunE = func(c *cobra.Command, args []string) error {
 		for flag, device := range map[string]string{"protected": o.Target.Protected, "unprotected": o.Target.Unprotected} {
 			if device == "" {

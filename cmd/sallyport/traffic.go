@@ -41,7 +41,7 @@ measured. docs/TRAFFIC.md explains the counters. It needs root.`,
 	flags.StringVar(&o.Unprotected, "unprotected", "", "device that is joined to its unprotected port")
 	flags.StringVar(&o.ProtectedMAC, "protected-mac", "", "MAC address of the gateway's protected port (default: asked for)")
 	flags.StringVar(&o.UnprotectedMAC, "unprotected-mac", "", "MAC address of its unprotected port (default: asked for)")
-	flags.StringArrayVar(&o.Clear, "clear", nil, "hosts of both sides, NEAR=FAR, that exchange packets in clear, in place of the SAs")
+	flags.StringArrayVar(&o.Clear, "clear", nil, "hosts of both sides, `NEAR=FAR`, that exchange packets in clear, in place of the SAs")
 	flags.IntVar(&o.Tunnels, "tunnels", 0, "how many of the gateway's tunnels take part, the first ones (default all)")
 	flags.StringVar(&o.Proposal, "proposal", "", "what IKE offers for ESP, such as aes128gcm16-esn (default the first of the gateway's own)")
 	flags.IntVar(&o.AtOnce, "at-once", 0, "tunnels that are negotiated at once (default 64)")
