@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"sync"
 	"syscall"
 	"unsafe"
 
@@ -26,8 +27,9 @@ type nic struct {
 	id       uint16
 	missing  string // why nothing can be done with it
 	security *cryptodev.Security
-	stuck    int  // sessions that the driver did not take back
-	lost     bool // it does nothing any more: only Planner.Probe asks it for anything
+	driver   sync.Mutex // while its driver is asked, which may take its time; before Planner.mu
+	stuck    int        // sessions that the driver did not take back
+	lost     bool       // it does nothing any more: only Planner.Probe asks it for anything
 }
 
 // openNIC asks a port for what it can do, and takes memory for its sessions if it can do something.
@@ -93,8 +95,10 @@ type opened struct {
 	session unsafe.Pointer
 	rule    *C.struct_rte_flow // inbound
 	of      saKey
-	before  map[Plan]string // why not what would have been better
-	failed  error           // why it is of no use, and has to be closed
+
+	metadata bool            // of the capability by which it was made
+	before   map[Plan]string // why not what would have been better
+	failed   error           // why it is of no use, and has to be closed
 }
 
 // open makes a session, and inbound its rule.

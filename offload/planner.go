@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"math"
 	"net/netip"
 	"slices"
 	"strings"
@@ -32,7 +33,8 @@ type Config struct {
 	Sessions int             // of each Ethernet port, at most
 }
 
-// Planner makes sessions of ports for SAs and says by which plan each SA goes. It implements pipeline.Inline. Its methods may be called from any goroutine.
+// Planner makes sessions of ports for SAs and says by which plan each SA goes. It implements pipeline.Inline. Its methods may be called from any goroutine. A driver is asked one thing at
+// a time, and who asks others, or for no session, does not wait for it.
 type Planner struct {
 	steps  []step
 	ports  []*port
@@ -93,9 +95,12 @@ func (p *Planner) Stop() error {
 	if len(p.opened) > 0 {
 		return fmt.Errorf("offload: %d sessions of ports not closed", len(p.opened))
 	}
-	p.retry(len(p.stuck))
 	for _, o := range p.stuck {
-		o.forget()
+		if o.nic.lost || o.close() != nil {
+			o.forget()
+		} else {
+			o.nic.stuck--
+		}
 	}
 	for _, port := range p.ports {
 		port.close()
@@ -104,21 +109,23 @@ func (p *Planner) Stop() error {
 	return nil
 }
 
-// retry asks again for some of the sessions that drivers did not take back. A NIC that is lost is not asked.
-func (p *Planner) retry(most int) {
-	again := p.stuck[:min(most, len(p.stuck))]
-	p.stuck = p.stuck[len(again):]
-	for _, o := range again {
-		if !o.nic.lost && o.close() == nil {
-			o.nic.stuck--
-		} else {
-			p.stuck = append(p.stuck, o)
+// retry asks a NIC, whose driver is ours, again for some of the sessions that it did not take back.
+func (p *Planner) retry(n *nic, most int) {
+	for _, o := range p.stuckOf(n, most) {
+		if p.isLost(n) || o.close() != nil {
+			p.keep(n, o)
 		}
 	}
 }
 
 // retries at each session that comes or goes.
 const retries = 4
+
+func (p *Planner) isLost(n *nic) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return n.lost
+}
 
 // Offers implements pipeline.Inline.
 func (p *Planner) Offers(id uint16) bool {
@@ -130,15 +137,9 @@ func (p *Planner) Offers(id uint16) bool {
 
 // Open implements pipeline.Inline.
 func (p *Planner) Open(id uint16, sa *pipeline.InlineSA) (pipeline.InlineSession, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.retry(retries)
-	port := p.at(id, sa.VLAN)
-	if port == nil {
-		return pipeline.InlineSession{}, fmt.Errorf("port %d with VLAN %d is unknown", id, sa.VLAN)
-	}
-	if port.lost {
-		return pipeline.InlineSession{}, fmt.Errorf("port %d: %w", id, errLost)
+	port, err := p.toAsk(id, sa.VLAN)
+	if err != nil {
+		return pipeline.InlineSession{}, err
 	}
 	nic, need := port.nic, needOf(sa)
 	if reason := p.preferred(&need); reason != "" && !sa.Wanted {
@@ -147,21 +148,54 @@ func (p *Planner) Open(id uint16, sa *pipeline.InlineSA) (pipeline.InlineSession
 	if err := sa.Suite.CheckKeymat(sa.Keymat); err != nil {
 		return pipeline.InlineSession{}, err
 	}
-	before := map[Plan]string{}
+	nic.driver.Lock()
+	defer nic.driver.Unlock()
+	if _, err := p.toAsk(id, sa.VLAN); err != nil { // it may have been lost while another asked
+		return pipeline.InlineSession{}, err
+	}
+	p.retry(nic, retries)
+	before, key := map[Plan]string{}, keyOf(sa.Outbound, sa.SPI, sa.Remote)
 	for _, plan := range inlinePlans(sa.Outbound) {
 		session, reason := p.try(nic, plan, &need, sa)
 		if reason == "" {
-			p.opened[session.Handle].before = before
-			delete(p.refused, keyOf(sa.Outbound, sa.SPI, sa.Remote))
-			return session, nil
+			session.of, session.before = key, before
+			p.note(session)
+			return pipeline.InlineSession{Handle: session.session, Context: nic.security.Context(), Protocol: plan == InlineProtocol, Metadata: session.metadata, Port: id}, nil
 		}
 		before[plan] = reason
 	}
+	p.noteRefusal(key, refusal{port, before})
+	return pipeline.InlineSession{}, errors.New(joined(before))
+}
+
+// toAsk is a port that may be asked for a session.
+func (p *Planner) toAsk(id, vlan uint16) (*port, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	port := p.at(id, vlan)
+	switch {
+	case port == nil:
+		return nil, fmt.Errorf("port %d with VLAN %d is unknown", id, vlan)
+	case port.lost:
+		return nil, fmt.Errorf("port %d: %w", id, errLost)
+	}
+	return port, nil
+}
+
+func (p *Planner) note(o *opened) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.opened[o.session], p.of[o.of] = o, o
+	delete(p.refused, o.of)
+}
+
+func (p *Planner) noteRefusal(key saKey, r refusal) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	if len(p.refused) >= maxRefused {
 		clear(p.refused)
 	}
-	p.refused[keyOf(sa.Outbound, sa.SPI, sa.Remote)] = refusal{port, before}
-	return pipeline.InlineSession{}, errors.New(joined(before))
+	p.refused[key] = r
 }
 
 // joined is all reasons against a port, each once, for who has room for one.
@@ -175,26 +209,25 @@ func joined(refusals map[Plan]string) string {
 	return strings.Join(list, "; ")
 }
 
-// try makes the session of one plan, or says why not.
-func (p *Planner) try(n *nic, plan Plan, need *need, sa *pipeline.InlineSA) (pipeline.InlineSession, string) {
+// try makes the session of one plan, or says why not. The driver is ours.
+func (p *Planner) try(n *nic, plan Plan, need *need, sa *pipeline.InlineSA) (*opened, string) {
 	never := sa.NoCrypto
 	if plan == InlineProtocol {
 		never = sa.NoProtocol
 	}
 	c, refusal := n.entry(plan, need)
 	if reason := cmp.Or(refusal, never); reason != "" {
-		return pipeline.InlineSession{}, reason
+		return nil, reason
 	}
 	o, err := n.open(c, need, sa)
 	if err != nil {
-		return pipeline.InlineSession{}, err.Error()
+		return nil, err.Error()
 	}
 	if o.failed != nil {
-		return pipeline.InlineSession{}, errors.Join(o.failed, p.takeBack(o)).Error()
+		return nil, errors.Join(o.failed, p.takeBack(o)).Error()
 	}
-	o.of = keyOf(sa.Outbound, sa.SPI, sa.Remote)
-	p.opened[o.session], p.of[o.of] = o, o
-	return pipeline.InlineSession{Handle: o.session, Context: n.security.Context(), Protocol: plan == InlineProtocol, Metadata: c.Metadata, Port: n.id}, ""
+	o.metadata = c.Metadata
+	return o, ""
 }
 
 // saKey names one direction of an SA.
@@ -225,29 +258,43 @@ func (p *Planner) preferred(n *need) string {
 
 // Close implements pipeline.Inline.
 func (p *Planner) Close(session pipeline.InlineSession) error {
+	o := p.forget(session)
+	if o == nil {
+		return fmt.Errorf("offload: port %d has no such session", session.Port)
+	}
+	if p.isLost(o.nic) { // who asks it now may wait long
+		p.keep(o.nic, o)
+		return errLost
+	}
+	o.nic.driver.Lock()
+	defer o.nic.driver.Unlock()
+	p.retry(o.nic, retries)
+	return p.takeBack(o)
+}
+
+// forget takes a session out of the tables, nil for one that is not there.
+func (p *Planner) forget(session pipeline.InlineSession) *opened {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	o := p.opened[session.Handle]
 	if o == nil {
-		return fmt.Errorf("offload: port %d has no such session", session.Port)
+		return nil
 	}
 	delete(p.opened, session.Handle)
 	if p.of[o.of] == o {
 		delete(p.of, o.of)
 	}
-	p.retry(retries)
-	return p.takeBack(o)
+	return o
 }
 
-// takeBack closes a session, or keeps it for another attempt.
+// takeBack closes a session of a NIC whose driver is ours, or keeps it for another attempt.
 func (p *Planner) takeBack(o *opened) error {
 	err := errLost
-	if !o.nic.lost {
+	if !p.isLost(o.nic) {
 		err = o.close()
 	}
 	if err != nil {
-		o.nic.stuck++
-		p.stuck = append(p.stuck, o)
+		p.keep(o.nic, o)
 	}
 	return err
 }
@@ -279,6 +326,8 @@ func (p *Planner) Probe(id uint16) error {
 	if err != nil {
 		return err
 	}
+	n.driver.Lock()
+	defer n.driver.Unlock()
 	o, err := n.probe()
 	if err != nil {
 		return err
@@ -287,7 +336,7 @@ func (p *Planner) Probe(id uint16) error {
 		p.keep(n, o)
 		return err
 	}
-	stuck := p.stuckOf(n)
+	stuck := p.stuckOf(n, math.MaxInt)
 	for len(stuck) > 0 && stuck[0].close() == nil {
 		stuck = stuck[1:]
 	}
@@ -313,17 +362,21 @@ func (p *Planner) toProbe(id uint16) (*nic, error) {
 	return port.nic, nil
 }
 
-// stuckOf takes what a NIC did not take back.
-func (p *Planner) stuckOf(n *nic) (list []*opened) {
+// stuckOf takes some of what a NIC did not take back, those first that have waited longest.
+func (p *Planner) stuckOf(n *nic, most int) (list []*opened) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if n.stuck == 0 {
+		return nil
+	}
 	p.stuck = slices.DeleteFunc(p.stuck, func(o *opened) bool {
-		if o.nic == n {
+		is := o.nic == n && len(list) < most
+		if is {
 			list = append(list, o)
 		}
-		return o.nic == n
+		return is
 	})
-	n.stuck = 0
+	n.stuck -= len(list)
 	return list
 }
 

@@ -288,3 +288,39 @@ func TestKeysAreGone(t *testing.T) {
 		}
 	}
 }
+
+// While a driver takes its time over a session SAs and ports are shown, other ports are asked, and the NIC may be found lost, which ends what was still to be asked of it.
+func TestSlowDriverHoldsUpNobody(t *testing.T) {
+	r := newRig(t, rigOptions{card: &softnic.Options{InlineCrypto: true}})
+	sa, id := inlineSA(t, "aes128gcm16", true), uint16(r.ports[wan])
+	session, err := r.planner.Open(id, sa)
+	must(t, err)
+	nic := r.planner.at(id, 0).nic
+	nic.driver.Lock() // as long as a driver does not answer
+	next := *sa
+	next.SPI++
+	refused := make(chan error)
+	go func() {
+		_, err := r.planner.Open(id, &next)
+		refused <- err
+	}()
+	shown := r.planner.Explain(r.counted(sa, &session, ""))
+	if shown.Plan != InlineCrypto || len(r.planner.Ports()) != 2 || !r.planner.Offers(id) || r.planner.Removed(id) {
+		t.Errorf("%+v", shown)
+	}
+	if _, err := r.planner.Open(uint16(r.ports[lan]), sa); err == nil || errors.Is(err, errLost) {
+		t.Errorf("a port without IPsec: %v", err)
+	}
+	r.planner.Lose(id)
+	if err := r.planner.Close(session); !errors.Is(err, errLost) {
+		t.Errorf("closed: %v", err)
+	}
+	nic.driver.Unlock()
+	if err := <-refused; !errors.Is(err, errLost) {
+		t.Errorf("opened by a NIC that was found lost: %v", err)
+	}
+	must(t, r.planner.Probe(id))
+	if c := r.nic.Counters(); c.SessionsLive != 0 {
+		t.Errorf("%+v", c)
+	}
+}
