@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"unsafe"
 
 	"sallyport/crypto"
@@ -15,6 +16,7 @@ import (
 // must be what the reference is by itself.
 type card struct {
 	r        *rig
+	mu       sync.Mutex              // of sessions, which others than the test make and end
 	protocol bool                    // its sessions are of inline protocol
 	refuse   error                   // what Open answers
 	bare     func(port uint16) bool  // ports that are no such card, nil: none
@@ -40,6 +42,8 @@ type cardSession struct {
 func (c *card) Offers(port uint16) bool { return c.bare == nil || !c.bare(port) }
 
 func (c *card) Open(port uint16, sa *InlineSA) (InlineSession, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	if c.refuse != nil {
 		return InlineSession{}, c.refuse
 	}
@@ -79,6 +83,8 @@ func (c *card) Probe(uint16) error {
 }
 
 func (c *card) Close(session InlineSession) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	n := int(uintptr(session.Handle) - uintptr(session.Context))
 	if c.sessions[n] == nil {
 		return fmt.Errorf("session %d is closed twice", n)
@@ -89,6 +95,8 @@ func (c *card) Close(session InlineSession) error {
 
 // session is that of an SA in one direction, or nil; SPI 0 is for the newest.
 func (c *card) session(outbound bool, spi uint32) (found *cardSession) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	newest := 0
 	for n, s := range c.sessions {
 		if s.outbound == outbound && (s.sa.SPI == spi || spi == 0 && n > newest) {

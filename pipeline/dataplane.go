@@ -67,24 +67,26 @@ type Dataplane struct {
 	// mu guards all below and is the one lock that fastpath.h asks control threads to hold.
 	mu sync.Mutex
 	// alive is held while a snapshot is built without mu.
-	alive     sync.RWMutex
-	c         *C.struct_sp_dataplane
-	secret    [2]C.uint64_t // the workers'; it never changes
-	graves    graveyard
-	policy    published
-	filters   *filterSlots
-	prepared  *Prepared // the snapshot that waits for its end, nil for none
-	cells     cellTable
-	sad       sad
-	soft      softTable
-	devices   []queueDevice
-	lostPorts map[uint16]*lostPort   // by DPDK id: whose NIC does no ESP any more
-	probes    sync.WaitGroup         // of those
-	pauses    map[ethdev.Port]uint64 // that the other end of its link had asked for when a port was last blocked
-	slow      slowPath
-	running   sync.WaitGroup
-	started   bool
-	bursting  []bool // workers inside RunBurst
+	alive      sync.RWMutex
+	c          *C.struct_sp_dataplane
+	secret     [2]C.uint64_t // the workers'; it never changes
+	graves     graveyard
+	policy     published
+	filters    *filterSlots
+	prepared   *Prepared // the snapshot that waits for its end, nil for none
+	cells      cellTable
+	sad        sad
+	soft       softTable
+	devices    []queueDevice
+	lostPorts  map[uint16]*lostPort // by DPDK id: whose NIC does no ESP any more
+	probes     sync.WaitGroup       // of those
+	drivers    drivers
+	background sync.WaitGroup         // errands and closings
+	pauses     map[ethdev.Port]uint64 // that the other end of its link had asked for when a port was last blocked
+	slow       slowPath
+	running    sync.WaitGroup
+	started    bool
+	bursting   []bool // workers inside RunBurst
 }
 
 // New allocates every table and ring. Ports must have been configured with cfg.Workers queues each way. Until Apply all
@@ -144,6 +146,8 @@ func (d *Dataplane) Close() error {
 	d.Stop()
 	d.alive.Lock()
 	defer d.alive.Unlock()
+	d.endErrands()
+	d.background.Wait()
 	d.probes.Wait()
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -151,6 +155,7 @@ func (d *Dataplane) Close() error {
 		return nil
 	}
 	if slices.Contains(d.bursting, true) {
+		d.drivers.ending = false
 		return errors.New("pipeline: Close while a worker is inside RunBurst: end that first")
 	}
 	C.sp_dataplane_stop(d.c)
@@ -166,6 +171,7 @@ func (d *Dataplane) Close() error {
 	C.sp_synchronise(d.c)
 	d.graves.bury(math.MaxInt, func(uint64) bool { return true })
 	d.awaitLeaving()
+	d.giveAllBack()
 	C.sp_dataplane_destroy(d.c)
 	d.c = nil
 	return d.graves.failed

@@ -43,9 +43,9 @@
 //   - snapshot.go: policy, own addresses and routes, prepared and published. classifier.go: their C form, with addresses.go,
 //     ranges.go, routes.go, exempt.go and filterslots.go. reclaim.go: grace periods.
 //   - sad.go: SAs, with saconfig.go for their C form, spi.go for inbound SPIs, fields.go for their outer headers and
-//     inline.go for sessions of ports. devices.go: crypto devices that work beside the workers. relocate.go: SAs that go from port to device to CPU, with place.go for where
-//     operators want them, leaving.go for sessions of ports that have ended, losses.go for NICs and devices that do nothing any more, relocate_idle.go for SAs that carry nothing, and
-//     reroute.go for SAs whose peers come to be behind other ports.
+//     inline.go for sessions of ports. devices.go: crypto devices that work beside the workers. drivers.go: who is asked without the lock. relocate.go: SAs that go from port to device
+//     to CPU, with settle.go for how that ends, place.go for where operators want them, leaving.go for sessions of ports that have ended, losses.go for NICs and devices that do nothing
+//     any more, relocate_idle.go for SAs that carry nothing, and reroute.go for SAs whose peers come to be behind other ports.
 //     soft.go: soft SAs, which let traffic pass in clear; unheard.go: whether a peer's silence may be our own deafness.
 //     events.go: what workers tell of them. natt.go: peers and gateways behind a NAT. dummy.go: packets that hide when there are others.
 //   - slowpath.go: what workers punt, dispatched; punt.go: the classes of that, their shares, and whose IKE is a peer's. neighbour.go: ARP and the state of neighbours, with portshares.go for the room that each port has.

@@ -20,7 +20,7 @@ import (
 )
 
 // Inline makes sessions of a port for SAs: a NIC that does the work of ESP while it sends and receives. Package offload has the one for rte_security.
-// The data plane calls it from the control plane only, one call at a time.
+// The control plane calls it from any goroutine: a driver that takes its time is waited for by those alone who need it.
 type Inline interface {
 	// Offers reports whether a port can have sessions. Where none can, workers look at no packet for what a port says of it.
 	Offers(port uint16) bool
@@ -101,7 +101,7 @@ func (d *Dataplane) openInline(sa *association, outbound bool, place Place, firs
 		sa.session, unused = unused, sa.session
 	}
 	if unused != sa.session {
-		d.graves.failed = errors.Join(d.graves.failed, d.cfg.Crypto.Free(unused))
+		d.giveSessionsBack(&association{session: unused}, nil)
 	}
 }
 
@@ -116,7 +116,7 @@ func (d *Dataplane) leaveQueue(sa *association, outbound bool, place Place) erro
 		return err
 	}
 	const why = "what a port leaves undone is the CPU's"
-	cpu, err := d.cfg.Crypto.NewSession(sa.child.Suite, sa.child.Keymat, outbound, cryptodev.WithESN(sa.child.ESN),
+	cpu, err := d.newSession(&sa.child, sa.child.Suite, sa.child.Keymat, sa.child.ESN, outbound,
 		cryptodev.Only(why, func(class cryptodev.Class, _ bool) bool { return class == cryptodev.ClassCPU }))
 	if err != nil {
 		return fmt.Errorf("%s, and there is no such %w", why, err)
@@ -142,17 +142,34 @@ func (d *Dataplane) tryInline(sa *association, outbound bool, place Place, first
 	if outbound {
 		wanted.beginAt(first)
 	}
-	session, err := d.cfg.Inline.Open(port, &wanted)
+	session, err := d.openSession(port, &wanted)
 	if err != nil {
 		return err
-	}
-	if why := wanted.refusal(&session, port); why != "" {
-		return errors.Join(errors.New(why), d.cfg.Inline.Close(session))
 	}
 	sa.inline.InlineSession, sa.inline.vlan = session, spec.VLAN
 	sa.inline.marks = !outbound
 	return nil
 }
+
+// openSession asks a port for a session that can be used.
+func (d *Dataplane) openSession(port uint16, wanted *InlineSA) (session InlineSession, err error) {
+	d.unlocked(func() { session, err = d.cfg.Inline.Open(port, wanted) })
+	if err != nil {
+		return session, err
+	}
+	why := wanted.refusal(&session, port)
+	if d.lostPorts[port] != nil {
+		why = nicStopped // meanwhile
+	}
+	if why == "" {
+		return session, nil
+	}
+	d.giveSessionBack(session)
+	return InlineSession{}, errors.New(why)
+}
+
+// nicStopped is why no SA goes to a port.
+const nicStopped = "the NIC has stopped doing ESP"
 
 // shunInline is how long the inbound SAs of a tunnel have no inline protocol after packets came past a NIC that had the window. A path that cuts packets, or who repeats one of the
 // tunnel's in fragments, has it negotiated anew no more often than that.
@@ -193,7 +210,7 @@ func (d *Dataplane) portToPeer(sa *association) (*PortSpec, error) {
 	}
 	spec := &d.cfg.Ports[toward]
 	if d.lostPorts[uint16(spec.Port)] != nil {
-		return nil, errors.New("the NIC has stopped doing ESP")
+		return nil, errors.New(nicStopped)
 	}
 	return spec, nil
 }
@@ -285,22 +302,51 @@ func (d *Dataplane) fillInline(config *C.struct_sp_sa_config, s *inlineSession) 
 	config.inline_protocol, config.inline_metadata = flag(s.Protocol), flag(s.Metadata)
 }
 
-// closeInline takes the session back when no worker can be using it.
-func (d *Dataplane) closeInline(sa *association) error {
+// closeInline takes the session back that no worker can be using, while others have the lock.
+func (d *Dataplane) closeInline(sa *association) {
 	if sa.inline.Handle == nil {
-		return nil
+		return
 	}
 	session := sa.inline.InlineSession
 	sa.inline.InlineSession = InlineSession{}
-	return d.closeSession(session)
+	var err error
+	d.unlocked(func() { err = d.cfg.Inline.Close(session) })
+	d.closed(session.Port, err)
 }
 
-func (d *Dataplane) closeSession(session InlineSession) error {
-	err := d.cfg.Inline.Close(session)
-	if d.lostPorts[session.Port] != nil {
-		return nil // Inline tries it again when the port is back
+// closed notes what came of taking a session back.
+func (d *Dataplane) closed(port uint16, err error) {
+	if d.lostPorts[port] == nil { // else Inline tries it again when the port is back
+		d.graves.failed = errors.Join(d.graves.failed, err)
 	}
-	return err
+}
+
+// giveSessionsBack has drivers take back what an SA had, which no worker can be using, and does something afterwards.
+func (d *Dataplane) giveSessionsBack(sa *association, then func()) {
+	inline, sessions := sa.inline.InlineSession, []*cryptodev.Session{sa.session, sa.ah}
+	sa.inline.InlineSession = InlineSession{}
+	var notClosed error
+	d.giveBack(func() (failed error) {
+		if inline.Handle != nil {
+			notClosed = d.cfg.Inline.Close(inline)
+		}
+		for _, session := range sessions {
+			if session != nil {
+				failed = errors.Join(failed, d.cfg.Crypto.Free(session))
+			}
+		}
+		return failed
+	}, func() {
+		d.closed(inline.Port, notClosed)
+		if then != nil {
+			then()
+		}
+	})
+}
+
+// giveSessionBack is giveSessionsBack for one of a port alone.
+func (d *Dataplane) giveSessionBack(session InlineSession) {
+	d.giveSessionsBack(&association{inline: inlineSession{InlineSession: session}}, nil)
 }
 
 func (s *inlineSession) describe(c *C.struct_sp_sa_counters) SAInline {

@@ -6,7 +6,6 @@ package pipeline
 import "C"
 
 import (
-	"errors"
 	"slices"
 	"time"
 )
@@ -59,7 +58,7 @@ func (d *Dataplane) watchLeaving(now time.Time, blind time.Duration) {
 		if !d.hasSent(l, now, blind) {
 			return false
 		}
-		d.graves.failed = errors.Join(d.graves.failed, d.closeSession(l.session))
+		d.giveSessionBack(l.session)
 		return true
 	})
 	C.sp_rings_ask(d.c)
@@ -98,7 +97,7 @@ func (d *Dataplane) awaitLeaving() {
 		d.watchLeaving(time.Now(), ringBlind)
 	}
 	for _, l := range d.sad.leaving {
-		d.graves.failed = errors.Join(d.graves.failed, d.closeSession(l.session))
+		d.giveSessionBack(l.session)
 	}
 	d.sad.leaving = nil
 }

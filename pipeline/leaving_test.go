@@ -44,6 +44,34 @@ func TestSessionOutlivesItsPackets(t *testing.T) {
 	})
 }
 
+// A driver takes its time over the end of a session whose packets it has sent: nobody waits for that.
+func TestSessionOutlivesItsPacketsWithASlowDriver(t *testing.T) {
+	r, c := sealed(t, false)
+	w := newWaitingCard()
+	w.card, w.closes, w.holds = c, true, func(outbound bool, _ uint32) bool { return outbound }
+	r.d.cfg.Inline = w
+	r.rest()
+	if len(w.entered) != 0 {
+		t.Fatal("the session is closed while packets of it are to be sent")
+	}
+	if got := len(r.packets(wan)); got != 20 {
+		t.Errorf("%d packets", got)
+	}
+	for len(w.entered) == 0 {
+		r.turns(2)
+		r.now = r.now.Add(slowPathTick)
+		if _, _, err := r.d.serve(r.now, &r.seen); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r.goesOn(w)
+	w.goOn <- struct{}{}
+	r.rests()
+	if len(c.sessions) != 0 || len(r.d.sad.leaving) != 0 {
+		t.Errorf("%d sessions are left", len(c.sessions))
+	}
+}
+
 // A driver that says nothing of its queues has a second, or as many packets as no queue has places for.
 func TestSessionOfASilentDriver(t *testing.T) {
 	r, c := sealed(t, false)

@@ -73,24 +73,16 @@ func (d *Dataplane) loseInline(port uint16, why string) {
 	for _, sa := range d.sad.outbound {
 		if sa.inline.Handle != nil && sa.inline.Port == port {
 			C.sp_sa_out_lose(sa.c)
-			change.count(d.fleeOutbound(sa))
+			d.fleeOutbound(sa, &change)
 		}
 	}
 	for _, sa := range d.sad.inbound {
 		if sa.inline.Handle != nil && sa.inline.Port == port {
 			delete(d.sad.shunned, sa.child.Cell) // it is not the path that had packets come past the NIC
-			change.count(d.fleeInbound(sa))
+			d.fleeInbound(sa, &change)
 		}
 	}
-	d.tellOffload(change)
-}
-
-func (c *OffloadChange) count(moved bool) {
-	if moved {
-		c.Moved++
-	} else {
-		c.Blocked++
-	}
+	d.later(func() { d.tellOffload(change) })
 }
 
 func (d *Dataplane) tellOffload(change OffloadChange) {
@@ -122,7 +114,7 @@ func (d *Dataplane) watchPorts(now time.Time) {
 			lost.next = now.Add(lost.pause)
 		case lost.reply != nil:
 			d.hearProbe(port, lost)
-		case !now.Before(lost.next):
+		case !now.Before(lost.next) && !d.drivers.ending:
 			lost.pause = min(2*lost.pause, longestPause)
 			lost.next = now.Add(lost.pause)
 			lost.reply = make(chan error, 1)
@@ -186,15 +178,15 @@ func (d *Dataplane) leaveDevice(device *queueDevice, why string) {
 	change := OffloadChange{Device: device.name, Lost: true, Why: why}
 	for _, sa := range d.sad.outbound {
 		if queued(sa.session) && sa.session.Device == uint8(device.id) {
-			change.count(d.fleeOutbound(sa))
+			d.fleeOutbound(sa, &change)
 		}
 	}
 	for _, sa := range d.sad.inbound {
 		if queued(sa.session) && sa.session.Device == uint8(device.id) {
-			change.count(d.fleeInbound(sa))
+			d.fleeInbound(sa, &change)
 		}
 	}
-	d.tellOffload(change)
+	d.later(func() { d.tellOffload(change) })
 }
 
 // onLost reports whether an SA needs a device that does nothing any more.
@@ -205,12 +197,12 @@ func (d *Dataplane) onLost(sa *association) bool {
 	return queued(sa.session) && slices.ContainsFunc(d.devices, func(device queueDevice) bool { return device.lost && uint8(device.id) == sa.session.Device })
 }
 
-func (d *Dataplane) fleeOutbound(sa *outboundSA) bool {
-	return d.flee(&sa.association, true, func(place Place) error { return d.relocateOutbound(sa, place) })
+func (d *Dataplane) fleeOutbound(sa *outboundSA, change *OffloadChange) {
+	d.flee(&sa.association, true, change, func(place Place) error { return d.relocateOutbound(sa, place) })
 }
 
-func (d *Dataplane) fleeInbound(sa *inboundSA) bool {
-	return d.flee(&sa.association, false, func(place Place) error {
+func (d *Dataplane) fleeInbound(sa *inboundSA, change *OffloadChange) {
+	d.flee(&sa.association, false, change, func(place Place) error {
 		rekey, err := d.moveInbound(sa, place)
 		if rekey {
 			err = errors.New("the replay window is lost with its device")
@@ -219,23 +211,31 @@ func (d *Dataplane) fleeInbound(sa *inboundSA) bool {
 	})
 }
 
-// flee moves an SA off a device that is lost: to where the operator wants it, or by the order. Where nobody else can go on with it IKE is asked for another,
-// and it carries nothing until then: flee reports false.
-func (d *Dataplane) flee(sa *association, outbound bool, relocate func(Place) error) bool {
-	err := d.relocateAnew(sa, outbound, relocate)
-	if err == nil || errors.Is(err, errMoving) { // it looks again when it has come to rest
-		return true
-	}
-	sa.inline.refused = fmt.Sprintf("blocked: %v", err)
-	d.askForNext(sa, outbound)
-	return false
+// flee has an SA moved off a device that is lost: to where the operator wants it, or by the order. Where nobody else can go on with it IKE is asked for another,
+// and it carries nothing until then. Change counts it.
+func (d *Dataplane) flee(sa *association, outbound bool, change *OffloadChange, relocate func(Place) error) {
+	d.later(func() {
+		var err error
+		if d.onLost(sa) { // else somebody has moved it meanwhile
+			err = d.relocateAnew(sa, outbound, relocate)
+		}
+		switch {
+		case errors.Is(err, errGone):
+		case err == nil || errors.Is(err, errMoving): // it looks again when it has come to rest
+			change.Moved++
+		default:
+			change.Blocked++
+			sa.inline.refused = fmt.Sprintf("blocked: %v", err)
+			d.askForNext(sa, outbound)
+		}
+	})
 }
 
 // relocateAnew moves an SA to where the operator wants it, or where that cannot be by the order.
 func (d *Dataplane) relocateAnew(sa *association, outbound bool, relocate func(Place) error) error {
 	wish := d.sad.placeOf(sa.child.Cell, outbound)
 	err := relocate(wish)
-	if err != nil && wish != PlaceAuto && !errors.Is(err, errMoving) {
+	if err != nil && (wish != PlaceAuto || errors.Is(err, errTurned)) && !errors.Is(err, errMoving) && !errors.Is(err, errGone) {
 		err = relocate(PlaceAuto)
 	}
 	return err

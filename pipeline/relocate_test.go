@@ -56,6 +56,7 @@ func everywhere(t *testing.T, o rigOptions) (*rig, *faulty.Device) {
 func (r *rig) relocate(cell string, outbound bool, place Place) Moved {
 	r.t.Helper()
 	moved, err := r.d.Relocate(r.cell(cell), outbound, place, true)
+	r.rests()
 	if err != nil || len(moved) != 1 {
 		r.t.Fatalf("to %s: %+v, %v", place, moved, err)
 	}

@@ -52,6 +52,11 @@ func (d *Dataplane) rerouteOutbound(sa *outboundSA) {
 	if d.cfg.Inline == nil || !d.hasTurned(&sa.association, true) {
 		return
 	}
+	d.sendOutbound(sa)
+}
+
+// sendOutbound has an SA moved to where it is wanted now.
+func (d *Dataplane) sendOutbound(sa *outboundSA) {
 	d.reroute(&sa.association, true, func(place Place) error { return d.relocateOutbound(sa, place) })
 }
 
@@ -60,6 +65,10 @@ func (d *Dataplane) rerouteInbound(sa *inboundSA) {
 	if d.cfg.Inline == nil || !d.hasTurned(&sa.association, false) || sa.place(false) == PlaceLookasideProtocol {
 		return
 	}
+	d.sendInbound(sa)
+}
+
+func (d *Dataplane) sendInbound(sa *inboundSA) {
 	d.reroute(&sa.association, false, func(place Place) error {
 		rekey, err := d.relocateInbound(sa, place)
 		if rekey { // the next SA will be there; until then this one takes what comes by the former port
@@ -69,9 +78,21 @@ func (d *Dataplane) rerouteInbound(sa *inboundSA) {
 	})
 }
 
-// reroute moves an SA. Where it cannot go it stays: what the NIC of the former port does not do the CPU does, with the same numbers and the same window.
+// reroute has an SA moved. Where it cannot go it stays: what the NIC of the former port does not do the CPU does, with the same numbers and the same window.
 func (d *Dataplane) reroute(sa *association, outbound bool, relocate func(Place) error) {
-	if err := d.relocateAnew(sa, outbound, relocate); errors.Is(err, errMoving) {
-		sa.toward = noPort // it looks again when it has come to rest
+	d.later(func() {
+		if err := d.relocateAnew(sa, outbound, relocate); errors.Is(err, errMoving) {
+			sa.toward = noPort // it looks again when it has come to rest
+		}
+	})
+}
+
+// routeSAs points the outbound SAs at their next hops anew, after the routes have changed.
+func (d *Dataplane) routeSAs() {
+	for _, sa := range d.sad.outbound {
+		d.routeSA(sa)
+	}
+	for _, sa := range d.sad.inbound {
+		d.rerouteInbound(sa)
 	}
 }

@@ -336,6 +336,7 @@ func (r *rig) publish(s Snapshot) {
 	if err := r.d.Apply(s); err != nil {
 		r.t.Fatal(err)
 	}
+	r.rests()
 	r.mirror(s)
 }
 
@@ -519,11 +520,21 @@ func (r *rig) serveAll() (n int) {
 		if err != nil {
 			r.t.Fatal(err)
 		}
-		if m == 0 {
+		if r.rests(); m == 0 && !r.untold() {
 			return n
 		}
 		n += m
 	}
+}
+
+// rests waits until drivers have nothing to do.
+func (r *rig) rests() { r.d.AwaitDrivers() }
+
+// untold reports whether the handler has still to hear of something.
+func (r *rig) untold() bool {
+	r.d.mu.Lock()
+	defer r.d.mu.Unlock()
+	return len(r.d.sad.lost) > 0
 }
 
 // sent takes what was transmitted on a port.

@@ -109,7 +109,7 @@ func checkLayer(s crypto.Suite, ah bool, window *int) error {
 // newSessions gives an SA what it holds beside its memory: the keys of its layers in crypto sessions, and a number for its
 // drops.
 func (d *Dataplane) newSessions(sa *association, encrypt bool) (err error) {
-	child, place := &sa.child, d.sad.placeOf(sa.child.Cell, encrypt)
+	child, place, tunnel := &sa.child, d.sad.placeOf(sa.child.Cell, encrypt), d.cellName(sa.child.Cell)
 	whole := child.whole(encrypt, child.FirstSequence, "")
 	if sa.session, err = d.newSession(child, child.Suite, child.Keymat, child.ESN, encrypt, append(place.only(), whole...)...); err != nil && place != PlaceAuto {
 		place = PlaceAuto // as if there had been no wish, rather than no SA
@@ -120,7 +120,8 @@ func (d *Dataplane) newSessions(sa *association, encrypt bool) (err error) {
 	}
 	if child.AH != nil {
 		if sa.ah, err = d.newSession(child, child.AH.Suite, child.AH.Keymat, child.AH.ESN, encrypt); err != nil {
-			return errors.Join(err, d.cfg.Crypto.Free(sa.session))
+			d.giveSessionsBack(sa, nil)
+			return err
 		}
 	}
 	sa.subject = d.sad.subjects.take()
@@ -130,6 +131,10 @@ func (d *Dataplane) newSessions(sa *association, encrypt bool) (err error) {
 	sa.toward = d.portToward(child.Remote.Addr())
 	if d.openInline(sa, encrypt, place, child.FirstSequence); place.inline() && sa.inline.Handle == nil {
 		d.goByOrder(sa, encrypt, whole)
+	}
+	if d.cellName(child.Cell) != tunnel {
+		sa.freeSessions(d, nil)
+		return fmt.Errorf("pipeline: SA %#08x: tunnel %q has ended meanwhile", child.SPI, tunnel)
 	}
 	return nil
 }
@@ -142,12 +147,14 @@ func (d *Dataplane) goByOrder(sa *association, encrypt bool, whole []cryptodev.S
 		return
 	}
 	session, sa.session = sa.session, session
-	d.graves.failed = errors.Join(d.graves.failed, d.cfg.Crypto.Free(session))
+	d.giveSessionsBack(&association{session: session}, nil)
 	d.openInline(sa, encrypt, PlaceAuto, child.FirstSequence)
 }
 
-func (d *Dataplane) newSession(child *ChildSA, suite crypto.Suite, keymat crypto.Secret, esn, encrypt bool, of ...cryptodev.SessionOption) (*cryptodev.Session, error) {
-	session, err := d.cfg.Crypto.NewSession(suite, keymat, encrypt, append(of, cryptodev.WithESN(esn))...)
+func (d *Dataplane) newSession(child *ChildSA, suite crypto.Suite, keymat crypto.Secret, esn, encrypt bool, of ...cryptodev.SessionOption) (session *cryptodev.Session, err error) {
+	d.unlocked(func() {
+		session, err = d.cfg.Crypto.NewSession(suite, keymat, encrypt, append(of, cryptodev.WithESN(esn))...)
+	})
 	if err != nil {
 		return nil, fmt.Errorf("pipeline: SA %#08x of %s: %w", child.SPI, d.cellName(child.Cell), err)
 	}

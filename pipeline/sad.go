@@ -6,7 +6,6 @@ package pipeline
 import "C"
 
 import (
-	"errors"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -46,13 +45,17 @@ type association struct {
 	ah      *cryptodev.Session // of the AH around the ESP of a bundle
 	soft    bool               // Handler.Expire was called
 	inline  inlineSession      // of a port, beside session
+	moving  bool               // or its next sessions are being opened
+	again   bool               // somebody wanted it elsewhere meanwhile
+	gone    bool               // out of the tables
 	toward  int                // place in Config.Ports of the port that led to the peer when that was last looked at, noPort for none
 }
 
 type inboundSA struct {
 	association
-	moving bool
-	stays  bool // where an operator wanted it before he left it to the order
+	stays  bool  // where an operator wanted it before he left it to the order
+	before Place // where it was before it went to a NIC
+	comes  bool  // its NIC is being asked for the session that workers know of already
 	c      *C.struct_sp_sa_in
 	outer  *C.struct_sp_sa_in // the AH SA of a bundle
 	owner  int
@@ -65,7 +68,6 @@ type outboundSA struct {
 	peer      netip.Addr // of child.Remote before it moved: in transport mode packets have it still
 	path      pathMTU
 	dummy     dummyTurn
-	moving    bool
 }
 
 func newSAD(spis *spiAllocator, cfg *Config) sad {
@@ -182,26 +184,31 @@ func (s *sad) having(spi uint32) *inboundSA {
 
 // InstallInbound makes packets with the SA's SPI acceptable, also those that came before. Its SPI comes from AllocateSPI.
 func (d *Dataplane) InstallInbound(child ChildSA) error {
+	d.alive.RLock()
+	defer d.alive.RUnlock()
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if err := d.checkChild(&child); err != nil {
 		return err
 	}
-	spis := child.spis()
-	for _, spi := range spis {
-		if !d.sad.spis.used[spi] || d.sad.having(spi) != nil {
-			return fmt.Errorf("pipeline: inbound SA %#08x: its SPI is installed already, or not reserved", spi)
-		}
+	if err := d.sad.awaits(&child); err != nil {
+		return err
 	}
-	sa := &inboundSA{association: association{child: child}, owner: d.sad.leastOwner()}
-	if child.Worker > 0 {
-		sa.owner = child.Worker - 1
-	}
+	sa, wish := &inboundSA{association: association{child: child}}, d.sad.placeOf(child.Cell, false)
 	if err := d.newSessions(&sa.association, false); err != nil {
 		return err
 	}
+	if err := d.sad.awaits(&child); err != nil {
+		sa.freeSessions(d, nil)
+		return err
+	}
+	spis := child.spis()
+	if sa.owner = d.sad.leastOwner(); child.Worker > 0 {
+		sa.owner = child.Worker - 1
+	}
 	if err := d.withConfig(&sa.association, false, func(config *C.struct_sp_sa_config, text *C.char) int32 { return d.createInbound(sa, config, text) }); err != nil {
-		return errors.Join(err, sa.discard(d))
+		sa.discard(d, nil)
+		return err
 	}
 	d.endSoftOf(child.Cell)
 	d.sad.inbound[child.SPI] = sa
@@ -216,6 +223,19 @@ func (d *Dataplane) InstallInbound(child ChildSA) error {
 	}
 	for _, spi := range spis {
 		d.passEarly(spi, sa.owner, d.slow.early.take(spi))
+	}
+	if d.lookAgain(sa, nil); d.sad.placeOf(child.Cell, false) != wish {
+		d.sendInbound(sa)
+	}
+	return nil
+}
+
+// awaits refuses an inbound SA whose SPIs are not there for it.
+func (s *sad) awaits(child *ChildSA) error {
+	for _, spi := range child.spis() {
+		if !s.spis.used[spi] || s.having(spi) != nil {
+			return fmt.Errorf("pipeline: inbound SA %#08x: its SPI is installed already, or not reserved", spi)
+		}
 	}
 	return nil
 }
@@ -274,24 +294,6 @@ func (d *Dataplane) createInbound(sa *inboundSA, config *C.struct_sp_sa_config, 
 	return int32(rc)
 }
 
-// discard frees what no worker can be using.
-func (sa *inboundSA) discard(d *Dataplane) error {
-	C.sp_sa_in_free(sa.c)
-	C.sp_sa_in_free(sa.outer)
-	return sa.freeSessions(d)
-}
-
-// freeSessions takes back what newSessions gave.
-func (sa *association) freeSessions(d *Dataplane) error {
-	d.sad.subjects.give(sa.subject)
-	sa.key.Wipe()
-	err := errors.Join(d.closeInline(sa), d.cfg.Crypto.Free(sa.session))
-	if sa.ah != nil {
-		err = errors.Join(err, d.cfg.Crypto.Free(sa.ah))
-	}
-	return err
-}
-
 // leastOwner is the worker with the fewest inbound SAs.
 func (s *sad) leastOwner() int {
 	return slices.Index(s.owned, slices.Min(s.owned))
@@ -300,21 +302,24 @@ func (s *sad) leastOwner() int {
 // InstallOutbound makes the SA the one that its cell sends with, and sends what was held for it. A former SA of the cell
 // is retired: a rekey is this one call. With ChildSA.Worker the SA is that worker's alone: it takes nobody else's place.
 func (d *Dataplane) InstallOutbound(child ChildSA) error {
+	d.alive.RLock()
+	defer d.alive.RUnlock()
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if err := d.checkChild(&child); err != nil {
 		return err
 	}
-	sa := &outboundSA{association: association{child: child}, adjacency: C.SP_NO_ADJACENCY, peer: child.Remote.Addr()}
-	if i, ok := d.nextHopIndex(child.Remote.Addr()); ok {
-		sa.adjacency = i
-	}
+	sa, wish := &outboundSA{association: association{child: child}, adjacency: C.SP_NO_ADJACENCY, peer: child.Remote.Addr()}, d.sad.placeOf(child.Cell, true)
 	if err := d.newSessions(&sa.association, true); err != nil {
 		return err
 	}
+	if i, ok := d.nextHopIndex(child.Remote.Addr()); ok {
+		sa.adjacency = i
+	}
 	c, err := d.createOutbound(&sa.association, sa.adjacency)
 	if err != nil {
-		return errors.Join(err, sa.freeSessions(d))
+		sa.freeSessions(d, nil)
+		return err
 	}
 	sa.c = c
 	place := outboundPlace{child.Cell, child.Worker}
@@ -330,6 +335,9 @@ func (d *Dataplane) InstallOutbound(child ChildSA) error {
 	_ = d.meet(child.Remote.Addr()) // without room it goes on as a stranger's
 	d.retireOutbound(former)
 	d.release(d.slow.held.take(child.Cell))
+	if d.lookAgain(nil, sa); d.sad.placeOf(child.Cell, true) != wish {
+		d.sendOutbound(sa)
+	}
 	return nil
 }
 
@@ -378,12 +386,16 @@ func (d *Dataplane) removeInbound(spi uint32) {
 	// with no memory for the change the pair stays: its packets find no SA and are dropped
 	_ = d.publishTransit(&sa.child)
 	d.sad.owned[sa.owner]--
+	sa.gone = true
 	former := d.endMove(sa, nil)
 	d.retire(func() error {
-		for _, spi := range spis {
-			d.sad.spis.release(spi)
-		}
-		return errors.Join(sa.discard(d), former())
+		sa.discard(d, func() { // a NIC has forgotten the SPI by then
+			for _, spi := range spis {
+				d.sad.spis.release(spi)
+			}
+		})
+		former()
+		return nil
 	})
 }
 
@@ -432,11 +444,14 @@ func (d *Dataplane) retireOutbound(sa *outboundSA) {
 	d.sad.paths.remove(sa)
 	d.sad.dummies.remove(sa)
 	d.part(sa.child.Remote.Addr())
+	sa.gone = true
 	former := d.endMove(nil, sa)
 	d.retire(func() error {
 		d.leave(&sa.association, sa.c)
 		C.sp_sa_out_free(sa.c)
-		return errors.Join(sa.freeSessions(d), former())
+		sa.freeSessions(d, nil)
+		former()
+		return nil
 	})
 }
 
@@ -457,16 +472,6 @@ func (d *Dataplane) nextHopIndex(address netip.Addr) (uint16, bool) {
 	}
 	i, err := d.adjacency(key)
 	return i, err == nil
-}
-
-// routeSAs points the outbound SAs at their next hops anew, after the routes have changed.
-func (d *Dataplane) routeSAs() {
-	for _, sa := range d.sad.outbound {
-		d.routeSA(sa)
-	}
-	for _, sa := range d.sad.inbound {
-		d.rerouteInbound(sa)
-	}
 }
 
 func (d *Dataplane) routeSA(sa *outboundSA) {

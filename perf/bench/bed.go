@@ -345,6 +345,7 @@ func (b *bed) remove() error {
 			}
 		}
 	}
+	b.plane.AwaitDrivers()
 	if b.card != nil && b.card.live != 0 {
 		return fmt.Errorf("%d sessions of the NIC are left of %d", b.card.live, b.load.sas())
 	}
