@@ -177,10 +177,11 @@ const shunInline = time.Hour
 
 // whyShunned is the reason against inline protocol for a tunnel's inbound SAs, "" for none.
 func (s *sad) whyShunned(cell CellID) string {
-	if s.shunned[cell].IsZero() {
+	end := s.shunned[cell]
+	if end.IsZero() {
 		return ""
 	}
-	return "packets of the tunnel came past the NIC within the hour, in fragments perhaps: with inline protocol they are lost"
+	return "packets of the tunnel came past the NIC within the hour, in fragments perhaps: with inline protocol they are lost, so that it has none until " + end.UTC().Format(time.RFC3339)
 }
 
 // endShunning gives tunnels another chance.

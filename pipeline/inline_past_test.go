@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 	"unsafe"
@@ -54,6 +55,21 @@ func TestInlineCutOnTheWay(t *testing.T) {
 	protocol := func() bool { return r.d.sad.inbound[near.child.SPI].inline.Protocol }
 	if protocol() {
 		t.Error("the next SA is the card's too")
+	}
+	// an operator who wants it there all the same is told why not, and until when
+	until := r.d.sad.shunned[near.child.Cell].UTC().Format(time.RFC3339)
+	said := func(text string) bool {
+		return strings.Contains(text, "came past the NIC") && strings.Contains(text, until)
+	}
+	moved, err := r.d.Relocate(near.child.Cell, false, PlaceInlineProtocol, true)
+	r.rests()
+	if err != nil || len(moved) == 0 {
+		t.Fatalf("%+v, %v", moved, err)
+	}
+	for _, m := range moved {
+		if m.SPI == near.child.SPI && (m.Rekey || m.Err == nil || !said(m.Err.Error())) {
+			t.Errorf("asked for inline protocol: %+v, want it to say until %s", m, until)
+		}
 	}
 	r.until("an hour on", 5*time.Minute, nil, after(shunInline+time.Minute))
 	if near = r.inbound(r.child("site", "aes128gcm16", true)); !protocol() {

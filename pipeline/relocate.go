@@ -148,6 +148,9 @@ func (d *Dataplane) orderInbound(sa *inboundSA, place Place, rekeys bool) Moved 
 	} else if sa.stays = false; !place.at(m.From) {
 		m.Rekey, m.Err = d.relocateInbound(sa, place)
 	}
+	if why := d.sad.whyShunned(sa.child.Cell); m.Rekey && place == PlaceInlineProtocol && why != "" { // the next one would not be there
+		m.Rekey, m.Err = false, errors.New(why)
+	}
 	if m.Rekey && !rekeys {
 		m.Rekey, m.Err = false, errors.New("nobody can read the replay window of a NIC or a crypto device, or fill it, so that only a rekey moves the SA: one with keys of your own has none")
 	}
