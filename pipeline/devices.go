@@ -67,7 +67,7 @@ func (d *Dataplane) watchDevices() {
 		}
 		device.lost = true
 		d.cfg.Crypto.Lose(uint8(device.id), deviceLosses[loss])
-		d.retire(func() error { return d.stopDevice(device.id) })
+		d.retire(func() error { d.stopDevice(device.id); return nil })
 		d.leaveDevice(device, deviceLosses[loss])
 	}
 }
@@ -77,11 +77,9 @@ var deviceLosses = [...]string{
 	C.SP_DEVICE_FAILS:  fmt.Sprintf("has failed %d outbound packets in sequence", C.SP_QUEUE_FAILURES),
 }
 
-// stopDevice ends a lost device, which no worker is using any more, and frees what it had.
-func (d *Dataplane) stopDevice(id C.uint8_t) error {
-	err := d.cfg.Crypto.Stop(uint8(id))
-	C.sp_device_release(d.c, id)
-	return err
+// stopDevice ends a lost device, which no worker is using any more, while others have the lock, and then frees what it had.
+func (d *Dataplane) stopDevice(id C.uint8_t) {
+	d.giveBack(func() error { return d.cfg.Crypto.Stop(uint8(id)) }, func() { C.sp_device_release(d.c, id) })
 }
 
 // queued reports whether a session's operations go through queues.

@@ -52,6 +52,11 @@ func (w *waitingCard) open(session InlineSession) *cardSession {
 func (r *rig) goesOn(w *waitingCard) {
 	r.t.Helper()
 	<-w.entered
+	r.besides()
+}
+
+func (r *rig) besides() {
+	r.t.Helper()
 	in := r.child("other", "aes128gcm16", true)
 	if err := r.d.InstallInbound(in); err != nil {
 		r.t.Fatal(err)

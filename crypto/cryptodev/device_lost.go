@@ -17,7 +17,10 @@ type loss struct {
 }
 
 // keeps takes a session that may not be freed yet.
-func (l *loss) keeps(s *Session) bool {
+func (p *Pool) keeps(s *Session) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	l := &s.device.lost
 	if !l.declared || l.stopped {
 		return false
 	}
@@ -39,30 +42,45 @@ func (p *Pool) Lose(id uint8, why string) {
 }
 
 // Stop stops a device that is lost, when nobody gives it operations or asks for them any more, and clears the keys of the
-// sessions that were freed since. What it was given it does not touch afterwards.
+// sessions that were freed since. What it was given it does not touch afterwards. It may take its time over that.
 func (p *Pool) Stop(id uint8) error {
 	p.mu.Lock()
-	defer p.mu.Unlock()
-	if dev := p.deviceOf(id); dev != nil {
+	dev := p.deviceOf(id)
+	p.mu.Unlock()
+	if dev != nil {
 		return p.stop(dev)
 	}
 	return nil
 }
 
 func (p *Pool) stop(dev *device) error {
-	l := &dev.lost
-	if !l.declared || l.stopped {
+	dev.busy.Lock()
+	defer dev.busy.Unlock()
+	if !p.mayStop(dev) {
 		return nil
 	}
 	C.rte_cryptodev_stop(C.uint8_t(dev.id))
-	l.stopped = true
 	var errs []error
-	for _, session := range l.limbo {
-		errs = append(errs, dev.freeSession(session))
+	for _, session := range p.stopped(dev) {
+		errs = append(errs, dev.freeSession(session, &p.memory))
 	}
-	p.live -= len(l.limbo)
-	l.limbo = nil
 	return errors.Join(errs...)
+}
+
+func (p *Pool) mayStop(dev *device) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return dev.lost.declared && !dev.lost.stopped
+}
+
+// stopped takes the sessions that a device kept, which does not touch them any more.
+func (p *Pool) stopped(dev *device) []*Session {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	limbo := dev.lost.limbo
+	dev.lost.stopped, dev.lost.limbo = true, nil
+	p.live -= len(limbo)
+	return limbo
 }
 
 // inLimbo is how many sessions wait for their device to be stopped.

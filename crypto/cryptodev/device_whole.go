@@ -38,7 +38,7 @@ func (d *device) createWhole(s *Session, sa *ESP, keymat crypto.Secret) error {
 		return err
 	}
 	s.Device, s.Handle, s.Whole, s.device = d.id, handle, true, d
-	d.live++
+	d.live.Add(1)
 	return nil
 }
 
@@ -50,7 +50,7 @@ func (d *device) freeWhole(s *Session) error {
 		d.stuck = append(d.stuck, &kept)
 		return nil
 	}
-	d.live--
+	d.live.Add(-1)
 	return nil
 }
 
@@ -64,7 +64,7 @@ func (d *device) retry(most int) {
 		if d.security.Destroy(session.Handle) != nil {
 			d.stuck = append(d.stuck, session)
 		} else {
-			d.live--
+			d.live.Add(-1)
 		}
 	}
 }

@@ -108,6 +108,6 @@ func (l *library) createJob(s *Session, keymat []byte) error {
 		return ErrSessions
 	}
 	s.Handle, s.Job, s.library = unsafe.Pointer(job), true, l
-	l.live++
+	l.live.Add(1)
 	return nil
 }

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"unsafe"
 
 	"sallyport/crypto"
@@ -48,7 +49,8 @@ var ipsecMB = sync.OnceValue(func() (l struct {
 // device: AES-GCM by a call for each packet, the rest as jobs.
 type library struct {
 	sessions *C.struct_rte_mempool
-	live     int
+	live     atomic.Int64
+	mu       sync.Mutex // while a session is made
 }
 
 // openLibrary gives the library memory for as many sessions as there can be. Without a usable
@@ -90,6 +92,13 @@ func (l *library) refuses(s crypto.Suite) string {
 	return reason
 }
 
+// create makes a session.
+func (l *library) create(s *Session, keymat []byte) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.createSession(s, keymat)
+}
+
 func (l *library) createSession(s *Session, keymat []byte) error {
 	if !isGCM(s.Suite) {
 		return l.createJob(s, keymat)
@@ -101,20 +110,20 @@ func (l *library) createSession(s *Session, keymat []byte) error {
 	}
 	s.Handle, s.GCM, s.Direct, s.library = unsafe.Pointer(&key.key), *(*unsafe.Pointer)(unsafe.Pointer(&function)), true, l
 	s.Room = unsafe.Pointer(&key.room)
-	l.live++
+	l.live.Add(1)
 	return nil
 }
 
 func (l *library) free(s *Session) {
 	C.spcrypto_library_free(s.Handle)
-	l.live--
+	l.live.Add(-1)
 }
 
 func (l *library) close() { C.rte_mempool_free(l.sessions) }
 
 // describeLibrary says which suites the library does in place of the pool's devices.
 func (p *Pool) describeLibrary() DeviceInfo {
-	info := DeviceInfo{Name: libraryName, Driver: "libIPSec_MB", Direct: true, Sessions: p.library.live}
+	info := DeviceInfo{Name: libraryName, Driver: "libIPSec_MB", Direct: true, Sessions: int(p.library.live.Load())}
 	for _, s := range crypto.Suites() {
 		switch reason := p.library.refuses(s); {
 		case reason != "":

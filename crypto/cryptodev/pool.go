@@ -73,28 +73,36 @@ type device struct {
 	chaining bool
 	hardware bool   // of its own, not the CPU's
 	size     uint32 // of its part of a session, octets
-	live     int    // sessions on it
 	room     Room   // of Options
+	live     atomic.Int64
 	lost     loss
-	members  []*device  // of a scheduler
-	security *Security  // of a device that does all of ESP and may be asked to; else nil
-	stuck    []*Session // of security, which the device did not take back
+	members  []*device // of a scheduler
+	security *Security // of a device that does all of ESP and may be asked to; else nil
+
+	busy  sync.Mutex // while it is asked for a session or its end, or to stop, which may take its time; before Pool.mu
+	stuck []*Session // of security, which the device did not take back
 }
 
 // Pool is a set of running crypto devices and the memory their sessions come from.
-// Its methods may be called from any goroutine.
+// Its methods may be called from any goroutine. Nobody waits for a device that stops but who asks that one, and nobody for one that makes a session but who has one made or freed.
 type Pool struct {
 	mu         sync.Mutex
 	devices    []*device
 	missing    []DeviceInfo // default devices that this machine does not have, and why libIPSec_MB is not called directly
 	library    *library     // nil if it is missing
-	sessions   *C.struct_rte_mempool
+	memory     memory
 	queuePairs int
 	queueLen   int
 	socket     int
 	capacity   int
 	live       int
 	classes    []Class
+}
+
+// memory is that of the sessions of all devices. Of one that has failed the driver may have left keys in what was given back last: whoever takes of it, or gives back, does so alone.
+type memory struct {
+	mu       sync.Mutex // after device.busy
+	sessions *C.struct_rte_mempool
 }
 
 // ErrSessions means that every session the pool was opened for is in use.
@@ -158,7 +166,7 @@ func (p *Pool) open(options Options) error {
 	}
 	for _, dev := range p.devices {
 		ret := C.spcrypto_start(C.uint8_t(dev.id), C.uint16_t(options.QueuePairs), C.uint32_t(options.Descriptors),
-			C.int(options.Socket), p.sessions)
+			C.int(options.Socket), p.memory.sessions)
 		if ret < 0 {
 			return fmt.Errorf("%s: start with %d queue pairs of %d: %w", dev.name, options.QueuePairs, options.Descriptors, errno(ret))
 		}
@@ -232,8 +240,8 @@ func (p *Pool) createSessionPool(size uint32, each, socket int) error {
 	name := C.CString(fmt.Sprintf("crypto_sessions_%d", poolNumber.Add(1)))
 	defer C.free(unsafe.Pointer(name))
 	var ret C.int
-	p.sessions = C.spcrypto_session_pool(name, C.uint32_t(p.capacity*each), C.uint32_t(size), C.int(socket), &ret)
-	if p.sessions == nil {
+	p.memory.sessions = C.spcrypto_session_pool(name, C.uint32_t(p.capacity*each), C.uint32_t(size), C.int(socket), &ret)
+	if p.memory.sessions == nil {
 		return fmt.Errorf("memory for %d sessions of %d octets: %w; give DPDK more memory or lower the number of SAs",
 			p.capacity, size, errno(ret))
 	}
@@ -243,25 +251,34 @@ func (p *Pool) createSessionPool(size uint32, each, socket int) error {
 // Close stops and removes the devices. It refuses while sessions live, because a
 // worker may be using them.
 func (p *Pool) Close() error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if live := p.live - p.inLimbo(); live > 0 {
-		return fmt.Errorf("crypto devices: %d sessions not freed, free them before closing", live)
+	devices, library, err := p.empty()
+	if err != nil {
+		return err
 	}
 	var errs []error
-	for _, dev := range p.devices {
+	for _, dev := range devices {
 		errs = append(errs, p.stop(dev))
 		dev.closeSecurity()
 		errs = append(errs, dev.close(p.socket), dev.remove())
 	}
-	p.devices = nil
-	if p.library != nil {
-		p.library.close()
-		p.library = nil
+	if library != nil {
+		library.close()
 	}
-	C.rte_mempool_free(p.sessions)
-	p.sessions = nil
+	C.rte_mempool_free(p.memory.sessions)
+	p.memory.sessions = nil
 	return errors.Join(errs...)
+}
+
+// empty takes the devices out of a pool without sessions: nobody gets one any more.
+func (p *Pool) empty() ([]*device, *library, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if live := p.live - p.inLimbo(); live > 0 {
+		return nil, nil, fmt.Errorf("crypto devices: %d sessions not freed, free them before closing", live)
+	}
+	devices, library := p.devices, p.library
+	p.devices, p.library = nil, nil
+	return devices, library, nil
 }
 
 // close ends what was started.
@@ -331,7 +348,7 @@ func (p *Pool) Describe() []DeviceInfo {
 		list = append(list, p.describeLibrary())
 	}
 	for _, dev := range p.devices {
-		info := DeviceInfo{Name: dev.name, ID: dev.id, Driver: dev.driver, CPU: dev.cpu, Hardware: dev.hardware, Queued: p.usesQueues(dev), QueuePairs: p.queuePairs, Sessions: dev.live,
+		info := DeviceInfo{Name: dev.name, ID: dev.id, Driver: dev.driver, CPU: dev.cpu, Hardware: dev.hardware, Queued: p.usesQueues(dev), QueuePairs: p.queuePairs, Sessions: int(dev.live.Load()),
 			Most: int(C.spcrypto_most_sessions(C.uint8_t(dev.id))), Whole: dev.security != nil, Lost: dev.lost.why}
 		for _, s := range crypto.Suites() {
 			if reason := dev.lacks(s, false); reason != "" {

@@ -118,16 +118,31 @@ func (p *Pool) NewSession(s crypto.Suite, keymat crypto.Secret, encrypt bool, op
 	for _, option := range options {
 		option(session)
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.live == p.capacity {
+	if !p.claim() {
 		return nil, fmt.Errorf("%w: all %d are in use, configure more SAs", ErrSessions, p.capacity)
 	}
 	if err := p.place(session, keymat); err != nil {
+		p.unclaim()
 		return nil, fmt.Errorf("crypto session for %s: %w", s, err)
 	}
-	p.live++
 	return session, nil
+}
+
+// claim counts a session that is to be made. While there is one the pool keeps its devices.
+func (p *Pool) claim() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.live == p.capacity {
+		return false
+	}
+	p.live++
+	return true
+}
+
+func (p *Pool) unclaim() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.live--
 }
 
 // place makes the session in the first way that can do its suite.
@@ -180,7 +195,7 @@ func (p *Pool) placeAH(s *Session, keymat []byte) error {
 		return fmt.Errorf("%w: %s", ErrNoDevice, reason)
 	}
 	s.Class = ClassCPU
-	return p.library.createSession(s, keymat)
+	return p.library.create(s, keymat)
 }
 
 // refusesAH says why there is no AH, or nothing if there is.
@@ -195,68 +210,93 @@ func (p *Pool) refusesAH() string {
 }
 
 // take makes the session in one way, or says why that cannot be.
-func (p *Pool) take(w way, s *Session, asked *ESP, keymat crypto.Secret) (reason string) {
-	var err error
+func (p *Pool) take(w way, s *Session, asked *ESP, keymat crypto.Secret) string {
 	if w.library {
-		err = p.library.createSession(s, keymat.Bytes())
-	} else if reason = w.refuses(asked); reason == "" {
-		err = w.dev.sessionBy(w, s, asked, keymat, p.sessions)
+		return textOf(p.library.create(s, keymat.Bytes()))
 	}
+	if reason := p.refusal(w, asked); reason != "" { // one that is lost may be busy for long
+		return reason
+	}
+	w.dev.busy.Lock()
+	defer w.dev.busy.Unlock()
+	if reason := p.refusal(w, asked); reason != "" {
+		return reason
+	}
+	return textOf(w.dev.sessionBy(w, s, asked, keymat, &p.memory))
+}
+
+func textOf(err error) string {
 	if err != nil {
 		return err.Error()
 	}
-	return reason
+	return ""
 }
 
-func (d *device) sessionBy(w way, s *Session, asked *ESP, keymat crypto.Secret, pool *C.struct_rte_mempool) error {
+func (p *Pool) refusal(w way, asked *ESP) string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return w.refuses(asked)
+}
+
+func (d *device) sessionBy(w way, s *Session, asked *ESP, keymat crypto.Secret, from *memory) error {
 	if w.whole {
 		return d.createWhole(s, asked, keymat)
 	}
-	return d.createSession(s, keymat.Bytes(), w.class == ClassCPU, pool)
+	return d.createSession(s, keymat.Bytes(), w.class == ClassCPU, from)
 }
 
 // Free returns the session to its device, which clears the keys. No worker may use it
 // any more.
 func (p *Pool) Free(s *Session) error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if s.Handle == nil {
+	switch {
+	case s.Handle == nil:
 		return errors.New("crypto session: freed already or never made")
-	}
-	if s.library != nil {
+	case s.library != nil:
 		s.library.free(s)
-	} else if s.device.lost.keeps(s) {
+	case p.keeps(s):
 		s.Handle = nil
 		return nil
-	} else if err := s.device.freeSession(s); err != nil {
-		return err
+	default:
+		if err := s.device.free(s, &p.memory); err != nil {
+			return err
+		}
 	}
 	s.Handle = nil
-	p.live--
+	p.unclaim()
 	return nil
 }
 
-func (d *device) freeSession(s *Session) error {
+func (d *device) free(s *Session, to *memory) error {
+	d.busy.Lock()
+	defer d.busy.Unlock()
+	return d.freeSession(s, to)
+}
+
+func (d *device) freeSession(s *Session, to *memory) error {
 	if s.Whole {
 		return d.freeWhole(s)
 	}
+	to.mu.Lock()
+	defer to.mu.Unlock()
 	if ret := C.rte_cryptodev_sym_session_free(C.uint8_t(s.Device), s.Handle); ret < 0 {
 		return fmt.Errorf("crypto session on %s: free: %w", d.name, errno(ret))
 	}
-	d.live--
+	d.live.Add(-1)
 	return nil
 }
 
-func (d *device) createSession(s *Session, keymat []byte, cpu bool, pool *C.struct_rte_mempool) error {
+func (d *device) createSession(s *Session, keymat []byte, cpu bool, from *memory) error {
+	from.mu.Lock()
+	defer from.mu.Unlock()
 	t := transformOf(s.Suite, s.ESN)
 	key, integKey := keysIn(keymat, s.Suite)
 	var ret C.int
-	handle := C.spcrypto_session_create(C.uint8_t(d.id), &t, key, integKey, truth(s.Encrypt), pool, &ret)
+	handle := C.spcrypto_session_create(C.uint8_t(d.id), &t, key, integKey, truth(s.Encrypt), from.sessions, &ret)
 	if handle == nil {
 		return fmt.Errorf("session refused: %w", syscall.Errno(-ret))
 	}
 	s.Device, s.Handle, s.CPU, s.device = d.id, handle, cpu, d
-	d.live++
+	d.live.Add(1)
 	return nil
 }
 
@@ -334,8 +374,8 @@ func transformOf(s crypto.Suite, esn bool) C.struct_spcrypto_transform {
 
 // full says that the device has no room for another session, or nothing if it has.
 func (d *device) full() string {
-	if most := uint(C.spcrypto_most_sessions(C.uint8_t(d.id))); most > 0 && uint(d.live) >= most {
-		return fmt.Sprintf("no room for another session: %d of %d are used", d.live, most)
+	if most, live := uint(C.spcrypto_most_sessions(C.uint8_t(d.id))), d.live.Load(); most > 0 && uint(live) >= most {
+		return fmt.Sprintf("no room for another session: %d of %d are used", live, most)
 	}
 	return ""
 }

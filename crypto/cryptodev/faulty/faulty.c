@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include <rte_cryptodev.h>
+#include <rte_cycles.h>
 #include <rte_errno.h>
 #include <rte_memory.h>
 
@@ -21,11 +22,18 @@ struct pair {
 	uint32_t n_kept, seen;
 };
 
+enum stops {
+	AT_ONCE,
+	SLOWLY,
+	STOPPING, /* slowly */
+};
+
 struct faults {
 	uint32_t kind; /* enum faulty_kind */
 	uint32_t nth, sessions, most;
 	uint16_t front, behind;
 	int late;
+	uint32_t stops; /* enum stops */
 	uint16_t n_pairs;
 	struct pair *pairs;
 };
@@ -178,6 +186,16 @@ void faulty_room(uint8_t device, uint16_t front, uint16_t behind)
 	table[device].behind = behind;
 }
 
+void faulty_stops_slowly(uint8_t device, int on)
+{
+	__atomic_store_n(&table[device].stops, on ? SLOWLY : AT_ONCE, __ATOMIC_RELEASE);
+}
+
+int faulty_is_stopping(uint8_t device)
+{
+	return __atomic_load_n(&table[device].stops, __ATOMIC_ACQUIRE) == STOPPING;
+}
+
 struct search {
 	const uint8_t *octets;
 	uint32_t length, found;
@@ -239,6 +257,18 @@ static void *library(const char *name)
 	if (function == NULL)
 		abort();
 	return function;
+}
+
+void rte_cryptodev_stop(uint8_t device)
+{
+	void (*next)(uint8_t);
+	uint32_t slowly = SLOWLY;
+
+	*(void **)&next = library("rte_cryptodev_stop");
+	__atomic_compare_exchange_n(&table[device].stops, &slowly, STOPPING, 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
+	while (__atomic_load_n(&table[device].stops, __ATOMIC_ACQUIRE) != AT_ONCE)
+		rte_delay_us_sleep(1000);
+	next(device);
 }
 
 void *rte_cryptodev_sym_session_create(uint8_t device, struct rte_crypto_sym_xform *xforms, struct rte_mempool *pool)

@@ -76,6 +76,18 @@ func (d *Device) NeedsRoom(front, behind int) {
 	C.faulty_room(d.id, C.uint16_t(front), C.uint16_t(behind))
 }
 
+// StopsSlowly lets the device take its time when it is to stop: until this is off.
+func (d *Device) StopsSlowly(on bool) {
+	slowly := C.int(0)
+	if on {
+		slowly = 1
+	}
+	C.faulty_stops_slowly(d.id, slowly)
+}
+
+// Stopping reports whether it is taking its time.
+func (d *Device) Stopping() bool { return C.faulty_is_stopping(d.id) != 0 }
+
 // Traces is how often octets stand in DPDK's memory.
 func Traces(octets []byte) int {
 	return int(C.faulty_traces((*C.uint8_t)(&octets[0]), C.uint32_t(len(octets))))

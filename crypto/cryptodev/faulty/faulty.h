@@ -28,6 +28,9 @@ void faulty_sessions(uint8_t device, uint32_t nth, int late);
 void faulty_most_sessions(uint8_t device, uint32_t most);
 /* What the device says it needs free in front of a packet and behind it, 0: what its driver says. */
 void faulty_room(uint8_t device, uint16_t front, uint16_t behind);
+/* Whether a device that is to stop goes on with that for as long as this is on. */
+void faulty_stops_slowly(uint8_t device, int on);
+int faulty_is_stopping(uint8_t device);
 /* How often so many octets, at least 1, stand in DPDK's memory. */
 uint32_t faulty_traces(const uint8_t *octets, uint32_t length);
 
