@@ -80,6 +80,7 @@ func (b *builder) build() {
 	b.warnOfChecks()
 	b.manualSAs()
 	b.policy()
+	b.uselessDevices()
 	b.config.Control.Socket = string(b.raw.Control.Socket)
 	b.config.Metrics.Listen = b.raw.Metrics.Listen
 	b.config.Log = Log{Level: slog.Level(b.raw.Log.Level), Format: string(b.raw.Log.Format)}

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"sallyport/crypto"
 )
 
 // cryptoDrivers are the drivers of virtual crypto devices in DPDK 22.11; a device is a driver's name and what tells it from others of its.
@@ -41,6 +43,54 @@ func (b *builder) cryptoDevices() {
 	if len(raw.CryptoDevices) > 0 && len(raw.Offload) > 0 && !slices.Contains(raw.Offload, "lookaside") && !slices.ContainsFunc(raw.CryptoDevices, func(device string) bool { return of(device, cpuDrivers) }) {
 		b.warn("dataplane.offload leaves ESP to the CPU, and none of dataplane.crypto_devices has a part that runs there: no SA with encryption can be made; expected crypto_aesni_gcm0 and crypto_aesni_mb0 among them, no such key, or lookaside in dataplane.offload")
 	}
+}
+
+// narrowDrivers are those of few ciphers of ESP, or of none. What other devices do they say themselves at the start.
+var narrowDrivers = []struct {
+	driver, does string
+	ciphers      []crypto.EncrID
+}{
+	{"crypto_aesni_gcm", "AES-GCM and AES-GMAC alone", []crypto.EncrID{crypto.EncrAESGCM8, crypto.EncrAESGCM12, crypto.EncrAESGCM16, crypto.EncrNullAESGMAC}},
+	{"crypto_chacha20_poly1305", "ChaCha20-Poly1305 alone", []crypto.EncrID{crypto.EncrChaCha20Poly1305}},
+	{"crypto_kasumi", "KASUMI alone, which ESP does not have", nil},
+	{"crypto_null", "no encryption", nil},
+	{"crypto_snow3g", "SNOW 3G alone, which ESP does not have", nil},
+	{"crypto_zuc", "ZUC alone, which ESP does not have", nil},
+}
+
+// uselessDevices warns of crypto devices that can do none of what SAs of ESP may have.
+func (b *builder) uselessDevices() {
+	ciphers := b.config.ciphers()
+	if len(ciphers) == 0 {
+		return
+	}
+	for i, device := range b.raw.Dataplane.CryptoDevices {
+		for _, d := range narrowDrivers {
+			if strings.HasPrefix(device, d.driver) && !slices.ContainsFunc(d.ciphers, func(c crypto.EncrID) bool { return slices.Contains(ciphers, c) }) {
+				b.warn("dataplane.crypto_devices[%d]: %s does %s, and no SA here may have that: expected a device for one of %v, or none", i, device, d.does, ciphers)
+			}
+		}
+	}
+}
+
+// ciphers are those that SAs of ESP may have.
+func (c *Config) ciphers() (list []crypto.EncrID) {
+	for _, peer := range slices.Concat(c.Peers, c.DefaultResponse) {
+		for _, child := range peer.Children {
+			for _, proposal := range child.Proposals {
+				for _, cipher := range proposal.Ciphers {
+					list = append(list, cipher.Encr)
+				}
+			}
+		}
+	}
+	for _, tunnel := range c.Manual {
+		if !tunnel.SA.Suite.AH() {
+			list = append(list, tunnel.SA.Suite.Encr)
+		}
+	}
+	slices.Sort(list)
+	return slices.Compact(list)
 }
 
 // schedulerDriver is that of devices that stand for several others, their workers.

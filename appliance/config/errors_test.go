@@ -240,6 +240,27 @@ func TestOffloadWithoutADeviceForIt(t *testing.T) {
 	}
 }
 
+// A crypto device that can do none of what SAs may have is told, with what it can do.
+func TestUselessCryptoDevices(t *testing.T) {
+	const cbc, both = "aes128-sha256", "aes128-sha256, aes128gcm16"
+	for _, c := range []struct{ devices, proposals, says string }{
+		{"crypto_kasumi0, crypto_aesni_mb0", both, "dataplane.crypto_devices[0]: crypto_kasumi0 does KASUMI alone, which ESP does not have, and no SA here may have that: expected a device for one of [ENCR_AES_CBC ENCR_AES_GCM_16], or none"},
+		{"crypto_aesni_mb0, crypto_aesni_gcm0", cbc, "dataplane.crypto_devices[1]: crypto_aesni_gcm0 does AES-GCM and AES-GMAC alone"},
+		{"crypto_aesni_mb0, crypto_aesni_gcm0", both, ""},
+		{"crypto_openssl0, crypto_null0", cbc, "crypto_null0 does no encryption"},
+		{"crypto_chacha20_poly13050", both, "does ChaCha20-Poly1305 alone"},
+		{"crypto_chacha20_poly13050", "chacha20poly1305", ""},
+		{`"0000:3d:01.0", crypto_virtio_user0, crypto_aesni_mb0`, cbc, ""},
+	} {
+		text := strings.Replace(base, "{workers: [1]}", "{workers: [1], crypto_devices: ["+c.devices+"]}", 1)
+		warnings := mustParse(t, strings.Replace(text, "action: negotiate", "action: negotiate, esp_proposals: ["+c.proposals+"]", 1)).Warnings
+		said := strings.Join(warnings, "\n")
+		if told := strings.Contains(said, "dataplane.crypto_devices["); told != (c.says != "") || !strings.Contains(said, c.says) {
+			t.Errorf("%s for %s: warnings %q, want %q", c.devices, c.proposals, warnings, c.says)
+		}
+	}
+}
+
 // A list of crypto devices that DPDK would not start, or end by, is refused as a file.
 func TestCryptoDevicesTwiceAndSchedulers(t *testing.T) {
 	const scheduler = "crypto_scheduler0,"
