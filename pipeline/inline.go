@@ -57,7 +57,8 @@ type InlineSA struct {
 	Local, Remote netip.AddrPort // outer addresses; the ports count only with UDPEncap
 	Encapsulation Encapsulation
 	ReplayWindow  int    // packets, inbound only
-	Sequence      uint64 // outbound: the first number
+	Sequence      uint64 // outbound: the first number of a port that numbers by itself
+	Next          uint64 // outbound: the number of the next packet that the gateway numbers
 	Userdata      uint64 // comes back with each packet of inline protocol
 	VLAN          uint16 // of the port's frames, 0: without a tag
 
@@ -86,15 +87,21 @@ type inlineSession struct {
 	marks   bool   // inbound: workers believe that its packets are opened; the session may be gone, or still to come
 }
 
+// numbers are those with which the session of an outbound SA begins.
+type numbers struct {
+	next  uint64 // where the gateway numbers packets: the one that it has not used yet
+	apart uint64 // where somebody else does: behind all that workers may use meanwhile
+}
+
 // openInline asks for a session of the port that leads to the peer. The SA works without one.
-func (d *Dataplane) openInline(sa *association, outbound bool, place Place, first uint64) {
+func (d *Dataplane) openInline(sa *association, outbound bool, place Place, begin numbers) {
 	if d.cfg.Inline == nil {
 		return
 	}
 	unused := sa.session
 	err := d.leaveQueue(sa, outbound, place)
 	if err == nil {
-		err = d.tryInline(sa, outbound, place, first)
+		err = d.tryInline(sa, outbound, place, begin)
 	}
 	if err != nil {
 		sa.inline = inlineSession{refused: err.Error()}
@@ -125,7 +132,7 @@ func (d *Dataplane) leaveQueue(sa *association, outbound bool, place Place) erro
 	return nil
 }
 
-func (d *Dataplane) tryInline(sa *association, outbound bool, place Place, first uint64) error {
+func (d *Dataplane) tryInline(sa *association, outbound bool, place Place, begin numbers) error {
 	spec, err := d.inlinePort(sa, place)
 	if err != nil {
 		return err
@@ -140,7 +147,8 @@ func (d *Dataplane) tryInline(sa *association, outbound bool, place Place, first
 	}
 	place.limit(&wanted)
 	if outbound {
-		wanted.beginAt(first)
+		wanted.beginAt(begin.apart)
+		wanted.Next = max(begin.next, 1)
 	}
 	session, err := d.openSession(port, &wanted)
 	if err != nil {
@@ -251,6 +259,7 @@ func (c *ChildSA) inlineSA(outbound bool, vlan uint16) InlineSA {
 	}
 	if outbound {
 		sa.Sequence = max(c.FirstSequence, 1)
+		sa.Next = sa.Sequence
 	} else {
 		sa.ReplayWindow = c.ReplayWindow
 	}
@@ -287,7 +296,7 @@ func (sa *InlineSA) ESP() cryptodev.ESP {
 	e := &sa.Encapsulation
 	esp := cryptodev.ESP{
 		Outbound: sa.Outbound, Transport: sa.Transport, UDPEncap: sa.UDPEncap, ESN: sa.ESN, SPI: sa.SPI, Suite: sa.Suite, Local: sa.Local, Remote: sa.Remote,
-		Window: sa.ReplayWindow, Sequence: sa.Sequence, Userdata: sa.Userdata, NotWhole: cmp.Or(sa.NoProtocol, notWhole(sa.Outbound, sa.Transport, e)),
+		Window: sa.ReplayWindow, Sequence: sa.Sequence, Next: sa.Next, Userdata: sa.Userdata, NotWhole: cmp.Or(sa.NoProtocol, notWhole(sa.Outbound, sa.Transport, e)),
 		Outer: cryptodev.Outer{ECN: !e.ECNOff, CopyDSCP: e.DSCP == nil, CopyDF: e.DF == DFCopy, DF: e.DF == DFSet, TTL: cmp.Or(e.TTL, defaultTTL)},
 	}
 	if e.DSCP != nil {

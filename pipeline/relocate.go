@@ -265,7 +265,11 @@ func (d *Dataplane) replaceOutbound(sa *outboundSA, place Place, first uint64) (
 		return false, err
 	}
 	defer next.key.Wipe()
-	d.openInline(&next, true, place, first)
+	begin := numbers{sa.number() + 1, first}
+	if sa.session.Whole { // the crypto device numbers up to there
+		begin.next = first
+	}
+	d.openInline(&next, true, place, begin)
 	r := relocation{out: sa, formerOut: sa.c}
 	C.sp_sa_out_counters(sa.c, &r.carried)
 	if err := d.misses(sa, &next, place); err != nil || d.isThere(&sa.association, &next, r.carried.stopped != 0) {

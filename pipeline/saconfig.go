@@ -129,7 +129,7 @@ func (d *Dataplane) newSessions(sa *association, encrypt bool) (err error) {
 		sa.key = child.Keymat.Clone()
 	}
 	sa.toward = d.portToward(child.Remote.Addr())
-	if d.openInline(sa, encrypt, place, child.FirstSequence); place.inline() && sa.inline.Handle == nil {
+	if d.openInline(sa, encrypt, place, numbers{child.FirstSequence, child.FirstSequence}); place.inline() && sa.inline.Handle == nil {
 		d.goByOrder(sa, encrypt, whole)
 	}
 	if d.cellName(child.Cell) != tunnel {
@@ -148,7 +148,7 @@ func (d *Dataplane) goByOrder(sa *association, encrypt bool, whole []cryptodev.S
 	}
 	session, sa.session = sa.session, session
 	d.giveSessionsBack(&association{session: session}, nil)
-	d.openInline(sa, encrypt, PlaceAuto, child.FirstSequence)
+	d.openInline(sa, encrypt, PlaceAuto, numbers{child.FirstSequence, child.FirstSequence})
 }
 
 func (d *Dataplane) newSession(child *ChildSA, suite crypto.Suite, keymat crypto.Secret, esn, encrypt bool, of ...cryptodev.SessionOption) (session *cryptodev.Session, err error) {

@@ -36,7 +36,8 @@ type ESP struct {
 	Suite         crypto.Suite
 	Local, Remote netip.AddrPort // outer addresses; the ports count only with UDPEncap
 	Window        int            // inbound, packets
-	Sequence      uint64         // outbound: the first number
+	Sequence      uint64         // outbound: the first number of a device that numbers packets
+	Next          uint64         // outbound: the first number of packets that come with one to a port, for their crypto
 	Userdata      uint64         // comes back with each packet of inline protocol
 	Outer         Outer
 	NotWhole      string // why nobody else than the CPU makes whole packets of it, "" if others may
@@ -136,6 +137,9 @@ func (sa *ESP) toC(c *Capability) C.struct_spcrypto_esp {
 		config.sequence = C.uint64_t(max(sa.Sequence, 1))
 	}
 	if !c.Action.whole() {
+		if sa.Outbound { // drivers that take the high half of ESN from here would be wrong with one far ahead
+			config.sequence = C.uint64_t(max(sa.Next, 1))
+		}
 		return config
 	}
 	outer := &sa.Outer

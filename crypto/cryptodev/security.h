@@ -26,7 +26,7 @@ struct spcrypto_esp {
 	uint8_t copy_df, df, copy_dscp, dscp, ecn, ttl;
 	uint8_t salt[4];
 	uint8_t source[16], destination[16]; /* IPv4 in the first 4 octets */
-	uint64_t sequence; /* outbound: the first number */
+	uint64_t sequence; /* outbound: the first number, of whoever numbers */
 	uint64_t userdata;
 };
 
