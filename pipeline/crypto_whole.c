@@ -75,7 +75,23 @@ static uint32_t outer_length(const struct sp_sa_out *sa)
 	return sa->outer == SP_IPV6 ? SP_IPV6_LENGTH : SP_IPV4_LENGTH;
 }
 
-/* Whether the device has made ESP of the SA, as it says: what it left as it was must not leave. */
+static uint32_t addresses_length(const struct sp_sa_out *sa)
+{
+	return sa->outer == SP_IPV6 ? 2 * SP_IPV6_ADDRESS : 8;
+}
+
+/* Whether a header has the ends of the tunnel. The device knows them as they were when the SA was made, as `header` does. */
+static int is_between(const struct sp_sa_out *sa, const uint8_t *ip)
+{
+	const uint32_t n = addresses_length(sa), at = outer_length(sa) - n;
+
+	return memcmp(ip + at, sa->header + at, n) == 0;
+}
+
+/*
+ * Whether the device has made ESP of the SA, as it says: what it left as it was must not leave. A host of ours may send what looks like ESP of the SA, but not between the ends of the
+ * tunnel; and a driver that has its addresses the wrong way around would send all to nowhere.
+ */
 static int is_sealed(const struct sp_sa_out *sa, const struct rte_mbuf *m)
 {
 	const uint8_t *ip = rte_pktmbuf_mtod(m, const uint8_t *);
@@ -83,15 +99,14 @@ static int is_sealed(const struct sp_sa_out *sa, const struct rte_mbuf *m)
 
 	if (m->nb_segs != 1 || m->data_off < SP_L2_LENGTH || m->data_len < sa->header_length + SP_ESP_TRAILER + sa->transform.icv_length)
 		return 0;
-	return sp_is_ipv6(ip) == (sa->outer == SP_IPV6) && sp_ip_length(ip) == m->data_len && sp_load32(ip + esp) == sa->transform.spi_be &&
+	return sp_is_ipv6(ip) == (sa->outer == SP_IPV6) && sp_ip_length(ip) == m->data_len && sp_load32(ip + esp) == sa->transform.spi_be && is_between(sa, ip) &&
 	       ip[sa->outer == SP_IPV6 ? SP_IPV6_NEXT_HEADER : SP_IPV4_PROTOCOL] == (sa->udp ? SP_PROTOCOL_UDP : SP_PROTOCOL_ESP);
 }
 
-/* The device knows the ends of the tunnel as they were when the SA was made. */
 static void readdress(const struct sp_sa_out *sa, uint8_t *ip)
 {
 	const uint8_t *header = sp_outer_header(sa);
-	const uint32_t length = outer_length(sa), addresses = sa->outer == SP_IPV6 ? 2 * SP_IPV6_ADDRESS : 8;
+	const uint32_t length = outer_length(sa), addresses = addresses_length(sa);
 
 	memcpy(ip + length - addresses, header + length - addresses, addresses);
 	if (sa->udp)

@@ -135,7 +135,7 @@ func TestWholeMoves(t *testing.T) {
 
 // What the device leaves undone, or does for another SA, does not leave, whatever it says of it (S-102).
 func TestWholeLies(t *testing.T) {
-	for name, lie := range map[string]wholedev.Lie{"undone": wholedev.Untouched, "another SA": wholedev.OtherSPI, "too long": wholedev.Longer} {
+	for name, lie := range map[string]wholedev.Lie{"undone": wholedev.Untouched, "another SA": wholedev.OtherSPI, "too long": wholedev.Longer, "addresses": wholedev.Turned} {
 		t.Run(name, func(t *testing.T) {
 			pool, device := wholeDevice(t, wholedev.Options{})
 			r := newRig(t, rigOptions{crypto: pool})

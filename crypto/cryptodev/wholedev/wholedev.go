@@ -76,6 +76,7 @@ const (
 	Untouched     // it leaves the packet as it was
 	OtherSPI      // it is that of another SA
 	Longer        // the header tells of more octets than there are
+	Turned        // the outer addresses are the wrong way around
 )
 
 // Lie lets it, and all others of the process, lie from now on.

@@ -62,6 +62,14 @@ func wholedev_work(session unsafe.Pointer, mbuf unsafe.Pointer) C.uint8_t {
 		result[len(outer(s, packet, 0, 0))+int(s.udp)*udpLength] ^= 1
 	case Longer:
 		result[3]++
+	case Turned:
+		header := result[:len(outer(s, packet, 0, 0))]
+		addresses := header[len(header)-8:]
+		if isIPv6(header) {
+			addresses = header[len(header)-32:]
+		}
+		half := len(addresses) / 2
+		copy(addresses, append(append([]byte(nil), addresses[half:]...), addresses[:half]...)) // which leaves the checksum of IPv4 as it was
 	}
 	return put(m, result, s.outbound != 0)
 }
