@@ -185,6 +185,15 @@ func TestPlotsOfLittle(t *testing.T) {
 	}
 }
 
+// The axis of a loss that is 0 throughout begins there: less cannot be lost.
+func TestAxisOfNothing(t *testing.T) {
+	p := Plot{Title: "loss", Description: "d", X: Axis{Label: "x"}, Y: Axis{Label: "y"}, Series: []Series{{Name: "s", Points: []Point{{X: 1, Y: 0}, {X: 2, Y: 0}}}}}
+	drawing, err := p.svg(0)
+	if err != nil || strings.Contains(drawing, ">-") {
+		t.Errorf("%v, expected no label below 0\n%s", err, drawing)
+	}
+}
+
 // A line goes through all of its points, from left to right, though not all of them have marks.
 func TestLinesAreWhole(t *testing.T) {
 	p := Plot{Title: "t", Description: "d", X: Axis{Label: "x"}, Y: Axis{Label: "y"}, Series: []Series{{Name: "s"}}}

@@ -189,7 +189,7 @@ func Read(name string) (*Report, error) {
 
 func parse(b []byte) (*Report, error) {
 	if bytes.HasPrefix(bytes.TrimSpace(b), []byte("[")) {
-		return nil, errors.New("expected a report, found rows without one, as --json of lab bench, negotiate and hostile writes them")
+		return nil, errors.New("expected a report, found rows without one, as --json of lab bench, negotiate and hostile writes them; their --report writes one")
 	}
 	var head struct {
 		Format  string `json:"format"`

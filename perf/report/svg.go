@@ -234,7 +234,10 @@ func (p *Plot) ranges(drawn *plot.Plot) {
 		if axis.of.Log {
 			axis.a.Min, axis.a.Max = axis.a.Min/2, axis.a.Max*2
 		} else {
-			axis.a.Min, axis.a.Max = axis.a.Min-1, axis.a.Max+1
+			axis.a.Max++
+			if !axis.y { // where 0 is the least that there is
+				axis.a.Min--
+			}
 		}
 	}
 	if p.Y.Log { // to the next ticks
