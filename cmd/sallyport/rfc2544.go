@@ -53,7 +53,7 @@ written. docs/LAB.md explains the figures. It needs root.`,
 	flags.DurationVar(&o.Target.Wait, "wait", 0, "how long the gateway may take to answer ARP or neighbour discovery, or for the next tunnel (default 3s, and 30s)")
 	flags.StringSliceVar(&o.Target.Directions, "direction", nil, "outbound, inbound (default both)")
 	flags.IntVar(&o.Target.Flows, "flows", 0, "UDP flows of each direction (default one for each tunnel)")
-	flags.Uint64Var(&o.Target.Sequence, "sequence", 0, "last sequence number that the SAs to the gateway have sent")
+	flags.Uint64Var(&o.Target.Sequence, "sequence", 0, "last sequence number that the SAs to the gateway have sent, which an earlier run has printed")
 	flags.IntSliceVar(&o.Target.Cores, "core", nil, "CPU to send and receive on; of two the second receives (default any)")
 	flags.BoolVar(&o.Target.Sleep, "sleep", false, "sleep when there is nothing to do: for a machine that has no core to spare, at the price of times that are too long")
 	flags.StringVar(&o.Target.HugePages, "huge-pages", "", "auto, on or off (default auto)")

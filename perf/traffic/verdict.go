@@ -75,6 +75,9 @@ func (r *Result) judge() {
 	for _, s := range r.Streams {
 		if s.Sent > 0 && s.Received == 0 {
 			say(Silent, 1, "stream %s: none of %d packets arrived", s.Name, s.Sent)
+			if r.Sequence > 0 && s.Direction == Inbound {
+				say(Silent, 1, "a gateway drops sequence numbers that it has had: after an earlier run by the same SAs, give the --sequence that it printed")
+			}
 		}
 	}
 	r.remark()

@@ -104,6 +104,17 @@ func TestVerdicts(t *testing.T) {
 	}
 }
 
+// Of numbers that the gateway has had nothing arrives inbound, and the reader is told what to do. IKE makes new SAs, which have none.
+func TestUsedNumbers(t *testing.T) {
+	for sequence, want := range map[uint64]bool{0: false, 3572: true} {
+		r := Result{Sequence: sequence, Streams: []StreamResult{{Name: "inbound", Direction: Inbound, Sent: 10}}}
+		r.judge()
+		if said := strings.Contains(strings.Join(r.Findings, "\n"), "--sequence"); r.Verdict != Silent || said != want {
+			t.Errorf("sequence %d: verdict %s, %q", sequence, r.Verdict, r.Findings)
+		}
+	}
+}
+
 // A port that takes nothing: the trial ends all the same, and says what has become of the packets.
 func TestNeverHangs(t *testing.T) {
 	p := newPath(t) // nobody empties its rings

@@ -69,7 +69,11 @@ func Main(ctx context.Context, o Options) (err error) {
 	}
 	into := report.New("rfc2544", o.Target.Command, machine, time.Now())
 	err = rfc2544.Run(ctx, o.Bench, cases, r.open, into)
-	return errors.Join(err, into.WriteText(o.Out), into.WriteJSON(o.JSON), into.WriteHTML(o.HTML))
+	err = errors.Join(err, into.WriteText(o.Out), into.WriteJSON(o.JSON), into.WriteHTML(o.HTML))
+	if r.sequence > o.Target.Sequence {
+		fmt.Fprintf(o.Out, "the next run by these SAs goes on with --sequence %d\n", r.sequence)
+	}
+	return err
 }
 
 // validate finds what the target's options and those of the benchmarks do not.
