@@ -87,7 +87,9 @@ type schema struct {
 }
 
 // checkKeys is the tree of the file, with everything that cannot be decoded reported and left out; nil after an error that leaves nothing to check.
-func (r *report) checkKeys(root *yaml.Node) map[string]any { return r.checkKeysWith(root, maxMultiplied) }
+func (r *report) checkKeys(root *yaml.Node) map[string]any {
+	return r.checkKeysWith(root, maxMultiplied)
+}
 
 // checkKeysWith is checkKeys with another bound of what aliases add.
 func (r *report) checkKeysWith(root *yaml.Node, multiplied int) map[string]any {
