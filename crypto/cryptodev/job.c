@@ -62,7 +62,7 @@ static void set_cipher(const IMB_MGR *library, struct spcrypto_job *session, con
 /* The states after the first block of the inner and the outer hash (RFC 2104 section 4). Keys of IPsec are never longer than a block. */
 static void set_hmac(struct spcrypto_job *session, const uint8_t *key, unsigned int key_length, hash_one_block_t one_block, unsigned int block_length)
 {
-	uint8_t block[HMAC_BLOCK_MAX] __rte_aligned(16);
+	uint8_t block[HMAC_BLOCK_MAX] __rte_aligned(16) = {0};
 
 	memset(block, 0x36, block_length);
 	for (unsigned int i = 0; i < key_length; i++)

@@ -4,6 +4,7 @@
 
 #include <rte_errno.h>
 
+#include "gcm.h"
 #include "job.h"
 
 _Static_assert(RTE_CACHE_LINE_SIZE % 64 == 0, "a mempool's elements are aligned as the library wants expanded keys");
@@ -57,7 +58,7 @@ struct rte_mempool *spcrypto_library_sessions(const char *name, uint32_t count, 
 	return sessions;
 }
 
-struct spcrypto_gcm *spcrypto_gcm_create(const IMB_MGR *library, const uint8_t *key, unsigned int key_length, int encrypt, struct rte_mempool *sessions,
+struct spcrypto_gcm *spcrypto_gcm_create(const IMB_MGR *library, const uint8_t *key, unsigned int key_length, int encrypt, int vectors, struct rte_mempool *sessions,
 					 aes_gcm_enc_dec_t *function)
 {
 	void *element;
@@ -77,6 +78,8 @@ struct spcrypto_gcm *spcrypto_gcm_create(const IMB_MGR *library, const uint8_t *
 		IMB_AES256_GCM_PRE(library, key, element);
 		*function = encrypt ? library->gcm256_enc : library->gcm256_dec;
 	}
+	if (vectors)
+		*function = spcrypto_gcm_function(key_length, encrypt);
 	return element;
 }
 

@@ -26,8 +26,11 @@ struct spcrypto_gcm {
 /* A pool whose elements hold any session below, aligned to the cache line, which is what the library wants of keys. */
 struct rte_mempool *spcrypto_library_sessions(const char *name, uint32_t count, int socket, int *error);
 
-/* AES-GCM: an expanded key with its room, and in *function what a worker calls with it, once a packet. NULL when the pool has no element left. The key is read and not kept. */
-struct spcrypto_gcm *spcrypto_gcm_create(const IMB_MGR *library, const uint8_t *key, unsigned int key_length, int encrypt, struct rte_mempool *sessions,
+/*
+ * AES-GCM: an expanded key with its room, and in *function what a worker calls with it, once a packet: the library's, or with `vectors` those of gcm.h. NULL when the pool has no
+ * element left. The key is read and not kept.
+ */
+struct spcrypto_gcm *spcrypto_gcm_create(const IMB_MGR *library, const uint8_t *key, unsigned int key_length, int encrypt, int vectors, struct rte_mempool *sessions,
 					 aes_gcm_enc_dec_t *function);
 
 /* Wipes a session of either kind and gives its memory back. */

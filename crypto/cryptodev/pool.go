@@ -2,7 +2,7 @@ package cryptodev
 
 /*
 #cgo pkg-config: libdpdk
-#cgo CFLAGS: -O2 -Wall -Wextra -Werror -DALLOW_EXPERIMENTAL_API
+#cgo CFLAGS: -O3 -Wall -Wextra -Werror -DALLOW_EXPERIMENTAL_API
 
 #include <stdlib.h>
 #include <rte_cryptodev.h>

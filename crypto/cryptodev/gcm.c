@@ -1,0 +1,320 @@
+/*
+ * AES-GCM (SP 800-38D) with VAES and VPCLMULQDQ. A packet is a few vectors of four blocks: two are encrypted side by side, the last two under masks instead of block by block, and what
+ * is added up for the tag is reduced once for up to 46 blocks. Nothing depends on what is secret but data: no branch, no address.
+ *
+ * Blocks are multiplied in reversed octet order by powers of the hash key as the library keeps them: doubled modulo the polynomial (Gueron, Kounaves: Intel carry-less multiplication
+ * and its usage for computing the GCM mode).
+ */
+#include "gcm.h"
+
+#include <immintrin.h>
+#include <string.h>
+
+#define VECTORS __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,vaes,vpclmulqdq,aes,pclmul,bmi2")))
+#define INLINE static inline __attribute__((always_inline)) VECTORS
+
+#define BLOCK 16
+#define VECTOR 64
+#define LANES 4        /* blocks of a vector */
+#define POWERS 48      /* of the hash key that the library computes, the highest first */
+#define PART 44        /* blocks that a part takes of a longer text: whole vectors, so that its powers are there */
+#define LAST_PART 46   /* blocks that the last part may have, with AAD and lengths beside them */
+#define ROUND_KEYS 15
+#define NARROW 252     /* blocks of which the counter's last octet does not wrap */
+
+_Static_assert(LAST_PART + 2 == POWERS && PART % LANES == 0 && PART + 1 <= POWERS, "all powers are there");
+_Static_assert(sizeof(((struct gcm_key_data *)0)->ghash_keys.vaes_avx512.shifted_hkey) == POWERS * BLOCK, "the library's table");
+
+/* Products that are not reduced: their halves, and what lies across. */
+struct sum {
+	__m512i low, across, high;
+};
+
+/* What does not change from block to block. */
+struct stream {
+	__m512i reversed;      /* octets of each block */
+	__m512i counters, step;
+	__m512i round_keys[ROUND_KEYS];
+	const struct gcm_key_data *key;
+	unsigned int rounds;
+	int encrypt, wide;     /* wide: counters stand reversed, so that they carry */
+};
+
+/* Where the power stands, and after it the lower ones. */
+INLINE const uint8_t *power(const struct stream *s, uint32_t exponent)
+{
+	return s->key->ghash_keys.vaes_avx512.shifted_hkey + (size_t)(POWERS - exponent) * BLOCK;
+}
+
+INLINE void multiply(struct sum *sum, __m512i blocks, __m512i powers)
+{
+	__m512i one = _mm512_clmulepi64_epi128(blocks, powers, 0x01), other = _mm512_clmulepi64_epi128(blocks, powers, 0x10);
+
+	sum->low = _mm512_xor_si512(sum->low, _mm512_clmulepi64_epi128(blocks, powers, 0x00));
+	sum->high = _mm512_xor_si512(sum->high, _mm512_clmulepi64_epi128(blocks, powers, 0x11));
+	sum->across = _mm512_ternarylogic_epi64(sum->across, one, other, 0x96);
+}
+
+/* Modulo x^128 + x^127 + x^126 + x^121 + 1, a half at a time, and all lanes in one. */
+INLINE __m128i reduce(const struct sum *sum)
+{
+	const __m512i polynomial = _mm512_set1_epi64((long long)0xc200000000000000);
+	__m512i folded = _mm512_clmulepi64_epi128(polynomial, sum->low, 0x00);
+	__m512i across = _mm512_ternarylogic_epi64(sum->across, _mm512_shuffle_epi32(sum->low, 0x4e), folded, 0x96);
+	__m512i lanes;
+	__m256i pair;
+
+	folded = _mm512_clmulepi64_epi128(polynomial, across, 0x00);
+	lanes = _mm512_ternarylogic_epi64(sum->high, _mm512_shuffle_epi32(across, 0x4e), folded, 0x96);
+	pair = _mm256_xor_si256(_mm512_castsi512_si256(lanes), _mm512_extracti64x4_epi64(lanes, 1));
+	return _mm_xor_si128(_mm256_castsi256_si128(pair), _mm256_extracti128_si256(pair, 1));
+}
+
+INLINE void encrypt_blocks(const struct stream *s, __m512i *vectors, uint32_t n)
+{
+	for (uint32_t i = 0; i < n; i++)
+		vectors[i] = _mm512_xor_si512(vectors[i], s->round_keys[0]);
+	for (uint32_t round = 1; round < s->rounds; round++)
+		for (uint32_t i = 0; i < n; i++)
+			vectors[i] = _mm512_aesenc_epi128(vectors[i], s->round_keys[round]);
+	for (uint32_t i = 0; i < n; i++)
+		vectors[i] = _mm512_aesenclast_epi128(vectors[i], s->round_keys[s->rounds]);
+}
+
+INLINE __m512i next_counters(struct stream *s)
+{
+	__m512i counters = s->counters;
+
+	s->counters = _mm512_add_epi32(counters, s->step);
+	return s->wide ? _mm512_shuffle_epi8(counters, s->reversed) : counters;
+}
+
+/* En- or decrypts a vector. `exponent` is that of its first block. */
+INLINE void apply(const struct stream *s, struct sum *sum, __m512i key_stream, uint8_t *out, const uint8_t *in, uint32_t exponent)
+{
+	__m512i text = _mm512_loadu_si512(in), made = _mm512_xor_si512(text, key_stream);
+
+	_mm512_storeu_si512(out, made);
+	multiply(sum, _mm512_shuffle_epi8(s->encrypt ? made : text, s->reversed), _mm512_loadu_si512(power(s, exponent)));
+}
+
+/* The same of the last octets of a text, at most a vector, with zeros behind them up to a block. */
+INLINE void apply_end(const struct stream *s, struct sum *sum, __m512i key_stream, uint8_t *out, const uint8_t *in, uint32_t octets, uint32_t exponent)
+{
+	const __mmask64 mask = _bzhi_u64(~0ULL, octets);
+	__m512i text = _mm512_maskz_loadu_epi8(mask, in), made = _mm512_xor_si512(text, key_stream), powers;
+
+	made = _mm512_maskz_mov_epi8(mask, made);
+	_mm512_mask_storeu_epi8(out, mask, made);
+	powers = _mm512_maskz_loadu_epi64((__mmask8)_bzhi_u32(0xff, 2 * (exponent - 1)), power(s, exponent)); /* behind the first power there is nothing to read */
+	multiply(sum, _mm512_shuffle_epi8(s->encrypt ? made : text, s->reversed), powers);
+}
+
+INLINE void two(struct stream *s, struct sum *sum, uint8_t *out, const uint8_t *in, uint32_t exponent)
+{
+	__m512i key_stream[2];
+
+	key_stream[0] = next_counters(s);
+	key_stream[1] = next_counters(s);
+	encrypt_blocks(s, key_stream, 2);
+	apply(s, sum, key_stream[0], out, in, exponent);
+	apply(s, sum, key_stream[1], out + VECTOR, in + VECTOR, exponent - LANES);
+}
+
+INLINE void one(struct stream *s, struct sum *sum, uint8_t *out, const uint8_t *in, uint32_t exponent)
+{
+	__m512i key_stream = next_counters(s);
+
+	encrypt_blocks(s, &key_stream, 1);
+	apply(s, sum, key_stream, out, in, exponent);
+}
+
+/* Whole vectors of a part that is not the last. */
+INLINE void whole_part(struct stream *s, struct sum *sum, uint8_t *out, const uint8_t *in)
+{
+	uint32_t at = 0;
+
+	for (; at + 2 * LANES <= PART; at += 2 * LANES)
+		two(s, sum, out + (size_t)at * BLOCK, in + (size_t)at * BLOCK, PART - at);
+	if (at < PART)
+		one(s, sum, out + (size_t)at * BLOCK, in + (size_t)at * BLOCK, PART - at);
+}
+
+/* The rest of the text, of which the lengths are one block more: pairs of vectors, and at the end one or two. */
+INLINE void last_part(struct stream *s, struct sum *sum, uint8_t *out, const uint8_t *in, uint32_t length, uint32_t exponent)
+{
+	__m512i key_stream[2];
+
+	for (; length > 2 * VECTOR; length -= 2 * VECTOR, exponent -= 2 * LANES) {
+		two(s, sum, out, in, exponent);
+		out += 2 * VECTOR;
+		in += 2 * VECTOR;
+	}
+	key_stream[0] = next_counters(s);
+	if (length > VECTOR) {
+		key_stream[1] = next_counters(s);
+		encrypt_blocks(s, key_stream, 2);
+		apply(s, sum, key_stream[0], out, in, exponent);
+		apply_end(s, sum, key_stream[1], out + VECTOR, in + VECTOR, length - VECTOR, exponent - LANES);
+	} else {
+		encrypt_blocks(s, key_stream, 1);
+		apply_end(s, sum, key_stream[0], out, in, length, exponent);
+	}
+}
+
+/* What has been added up so far, or AAD, and behind the text its lengths: two blocks beside those of a part. */
+INLINE struct sum beside(const struct stream *s, __m128i before, uint32_t exponent, __m128i lengths)
+{
+	const __m256i blocks = _mm256_inserti128_si256(_mm256_castsi128_si256(before), lengths, 1);
+	const __m256i powers = _mm256_inserti128_si256(_mm256_castsi128_si256(_mm_loadu_si128((const __m128i *)power(s, exponent))),
+						       _mm_loadu_si128((const __m128i *)power(s, 1)), 1);
+	const __m256i across = _mm256_xor_si256(_mm256_clmulepi64_epi128(blocks, powers, 0x01), _mm256_clmulepi64_epi128(blocks, powers, 0x10));
+
+	return (struct sum){
+		.low = _mm512_zextsi256_si512(_mm256_clmulepi64_epi128(blocks, powers, 0x00)),
+		.across = _mm512_zextsi256_si512(across),
+		.high = _mm512_zextsi256_si512(_mm256_clmulepi64_epi128(blocks, powers, 0x11)),
+	};
+}
+
+/* The tag before it is encrypted, in reversed order. */
+INLINE __m128i run(struct stream *s, uint8_t *out, const uint8_t *in, uint32_t length, __m128i aad, __m128i lengths)
+{
+	uint32_t blocks = (length + BLOCK - 1) / BLOCK, first = 1; /* AAD is a block more */
+	struct sum sum;
+
+	for (; blocks > LAST_PART; blocks -= PART, first = 0) {
+		sum = beside(s, aad, PART + first, _mm_setzero_si128());
+		whole_part(s, &sum, out, in);
+		aad = reduce(&sum);
+		out += PART * BLOCK;
+		in += PART * BLOCK;
+		length -= PART * BLOCK;
+	}
+	sum = beside(s, aad, blocks + 1 + first, lengths);
+	last_part(s, &sum, out, in, length, blocks + 1);
+	return reduce(&sum);
+}
+
+/* Counters of the first four blocks; that of the nonce itself is 1 (7.1). */
+INLINE void set_counters(struct stream *s, __m128i first)
+{
+	if (s->wide) {
+		first = _mm_shuffle_epi8(first, _mm512_castsi512_si128(s->reversed));
+		s->counters = _mm512_add_epi32(_mm512_broadcast_i32x4(first), _mm512_set_epi32(0, 0, 0, 4, 0, 0, 0, 3, 0, 0, 0, 2, 0, 0, 0, 1));
+		s->step = _mm512_broadcast_i32x4(_mm_set_epi32(0, 0, 0, LANES));
+	} else {
+		s->counters = _mm512_add_epi32(_mm512_broadcast_i32x4(first),
+					       _mm512_set_epi32(4 << 24, 0, 0, 0, 3 << 24, 0, 0, 0, 2 << 24, 0, 0, 0, 1 << 24, 0, 0, 0));
+		s->step = _mm512_broadcast_i32x4(_mm_set_epi32(LANES << 24, 0, 0, 0));
+	}
+}
+
+/* A packet. Compiled for each length of key and direction. */
+INLINE void pass(const struct gcm_key_data *key, uint8_t *out, const uint8_t *in, uint32_t length, const uint8_t *nonce, const uint8_t *aad, uint32_t aad_length, uint8_t *tag,
+		 uint32_t tag_length, unsigned int rounds, int encrypt, int wide)
+{
+	struct stream s = {.key = key, .rounds = rounds, .encrypt = encrypt, .wide = wide};
+	const __m128i first = _mm_or_si128(_mm_maskz_loadu_epi32(0x7, nonce), _mm_set_epi32(1 << 24, 0, 0, 0));
+	const __m128i lengths = _mm_set_epi64x((long long)aad_length * 8, (long long)length * 8);
+	__m128i mask, made;
+
+	s.reversed = _mm512_broadcast_i32x4(_mm_set_epi64x(0x0001020304050607, 0x08090a0b0c0d0e0f));
+	for (uint32_t i = 0; i <= rounds; i++)
+		s.round_keys[i] = _mm512_broadcast_i32x4(_mm_load_si128((const __m128i *)key->expanded_keys + i));
+	set_counters(&s, first);
+	mask = _mm_xor_si128(first, _mm512_castsi512_si128(s.round_keys[0]));
+	for (uint32_t i = 1; i < rounds; i++)
+		mask = _mm_aesenc_si128(mask, _mm512_castsi512_si128(s.round_keys[i]));
+	mask = _mm_aesenclast_si128(mask, _mm512_castsi512_si128(s.round_keys[rounds]));
+	made = run(&s, out, in, length, _mm_shuffle_epi8(_mm_maskz_loadu_epi32((__mmask8)_bzhi_u32(0xf, aad_length / 4), aad), _mm512_castsi512_si128(s.reversed)), lengths);
+	made = _mm_xor_si128(_mm_shuffle_epi8(made, _mm512_castsi512_si128(s.reversed)), mask);
+	_mm_mask_storeu_epi8(tag, (__mmask16)_bzhi_u32(0xffff, tag_length), made);
+}
+
+/* Texts of more blocks than a packet of the usual MTU has pay for counters that carry. */
+#define FUNCTION(name, rounds, encrypt) \
+	VECTORS static void name(const struct gcm_key_data *key, __attribute__((unused)) struct gcm_context_data *context, uint8_t *out, const uint8_t *in, uint64_t length, \
+				 const uint8_t *nonce, const uint8_t *aad, uint64_t aad_length, uint8_t *tag, uint64_t tag_length) \
+	{ \
+		if (__builtin_expect(length <= (uint64_t)NARROW * BLOCK, 1)) \
+			pass(key, out, in, (uint32_t)length, nonce, aad, (uint32_t)aad_length, tag, (uint32_t)tag_length, rounds, encrypt, 0); \
+		else \
+			pass(key, out, in, (uint32_t)length, nonce, aad, (uint32_t)aad_length, tag, (uint32_t)tag_length, rounds, encrypt, 1); \
+	}
+
+FUNCTION(encrypt128, 10, 1)
+FUNCTION(decrypt128, 10, 0)
+FUNCTION(encrypt192, 12, 1)
+FUNCTION(decrypt192, 12, 0)
+FUNCTION(encrypt256, 14, 1)
+FUNCTION(decrypt256, 14, 0)
+
+aes_gcm_enc_dec_t spcrypto_gcm_function(unsigned int key_length, int encrypt)
+{
+	switch (key_length) {
+	case IMB_KEY_128_BYTES:
+		return encrypt ? encrypt128 : decrypt128;
+	case IMB_KEY_192_BYTES:
+		return encrypt ? encrypt192 : decrypt192;
+	default:
+		return encrypt ? encrypt256 : decrypt256;
+	}
+}
+
+int spcrypto_gcm_vectors(const IMB_MGR *library)
+{
+	const uint64_t needed = IMB_FEATURE_AVX512_SKX | IMB_FEATURE_VAES | IMB_FEATURE_VPCLMULQDQ | IMB_FEATURE_BMI2 | IMB_FEATURE_AESNI | IMB_FEATURE_PCLMULQDQ;
+
+	return (library->features & needed) == needed;
+}
+
+/* ---- beside the library ---- */
+
+/* The library's functions for keys of a length. */
+static void of_library(const IMB_MGR *library, unsigned int key_length, const uint8_t *octets, struct gcm_key_data *key, aes_gcm_enc_dec_t functions[2])
+{
+	switch (key_length) {
+	case IMB_KEY_128_BYTES:
+		IMB_AES128_GCM_PRE(library, octets, key);
+		functions[0] = library->gcm128_dec;
+		functions[1] = library->gcm128_enc;
+		break;
+	case IMB_KEY_192_BYTES:
+		IMB_AES192_GCM_PRE(library, octets, key);
+		functions[0] = library->gcm192_dec;
+		functions[1] = library->gcm192_enc;
+		break;
+	default:
+		IMB_AES256_GCM_PRE(library, octets, key);
+		functions[0] = library->gcm256_dec;
+		functions[1] = library->gcm256_enc;
+	}
+}
+
+int spcrypto_gcm_agrees(const IMB_MGR *library, unsigned int key_length, uint8_t *room, uint32_t length, uint32_t aad_length, uint32_t tag_length)
+{
+	struct gcm_key_data key;
+	struct gcm_context_data context;
+	aes_gcm_enc_dec_t functions[2];
+	uint8_t octets[32], nonce[12], aad[12], tags[4][16] = {{0}};
+
+	for (uint32_t i = 0; i < sizeof(octets); i++)
+		octets[i] = (uint8_t)(i * 29 + key_length + length);
+	for (uint32_t i = 0; i < sizeof(nonce); i++)
+		nonce[i] = aad[i] = (uint8_t)(i * 53 + length);
+	of_library(library, key_length, octets, &key, functions);
+	for (uint32_t i = 0; i < length; i++)
+		room[i] = (uint8_t)(i * 7 + i / 251);
+	spcrypto_gcm_function(key_length, 1)(&key, &context, room, room, length, nonce, aad, aad_length, tags[0], tag_length);
+	functions[0](&key, &context, room, room, length, nonce, aad, aad_length, tags[1], tag_length); /* undoes what the other has done */
+	for (uint32_t i = 0; i < length; i++)
+		if (room[i] != (uint8_t)(i * 7 + i / 251))
+			return 0;
+	functions[1](&key, &context, room, room, length, nonce, aad, aad_length, tags[2], tag_length);
+	spcrypto_gcm_function(key_length, 0)(&key, &context, room, room, length, nonce, aad, aad_length, tags[3], tag_length);
+	for (uint32_t i = 0; i < length; i++)
+		if (room[i] != (uint8_t)(i * 7 + i / 251))
+			return 0;
+	return memcmp(tags[0], tags[1], sizeof(tags[0])) == 0 && memcmp(tags[0], tags[2], sizeof(tags[0])) == 0 && memcmp(tags[0], tags[3], sizeof(tags[0])) == 0;
+}
