@@ -323,6 +323,7 @@ func (g *gateway) rest() {
 	for minute := range int64(3) { // they end, are asked about, and have had their time
 		g.turn()
 		g.d.EndSessions(time.Unix(60*minute, 0))
+		g.d.AwaitDrivers()
 	}
 }
 
@@ -506,6 +507,7 @@ func TestGatewayOfAFaultyNIC(t *testing.T) {
 			check(t, inline.nic.Inject(softnic.Fault{Vanished: true}))
 			both(0, 32)
 			inline.d.LoseInline(inline.wan, "the test says so")
+			inline.d.AwaitDrivers() // its SAs have moved
 			both(32, 32)
 			check(t, inline.nic.Inject(softnic.Fault{}))
 			both(32, 32)
@@ -532,6 +534,7 @@ func TestGatewayOfAVanishedNIC(t *testing.T) {
 	check(t, inline.nic.Inject(softnic.Fault{Vanished: true}))
 	arrive(0)
 	inline.d.LoseInline(inline.wan, "the test says so")
+	inline.d.AwaitDrivers() // its SAs have moved
 	arrive(32)
 	check(t, inline.nic.Inject(softnic.Fault{}))
 	arrive(32)
