@@ -324,8 +324,8 @@ func (b *bed) install(keymat crypto.Secret) error {
 			}
 		}
 	}
-	if b.card != nil && b.card.live != b.load.sas() {
-		return fmt.Errorf("%d sessions of the NIC for %d SAs: %s", b.card.live, b.load.sas(), b.plane.Counters().SAs[0].Inline.Refused)
+	if b.card != nil && int(b.card.live.Load()) != b.load.sas() {
+		return fmt.Errorf("%d sessions of the NIC for %d SAs: %s", b.card.live.Load(), b.load.sas(), b.plane.Counters().SAs[0].Inline.Refused)
 	}
 	return nil
 }
@@ -346,8 +346,8 @@ func (b *bed) remove() error {
 		}
 	}
 	b.plane.AwaitDrivers()
-	if b.card != nil && b.card.live != 0 {
-		return fmt.Errorf("%d sessions of the NIC are left of %d", b.card.live, b.load.sas())
+	if b.card != nil && b.card.live.Load() != 0 {
+		return fmt.Errorf("%d sessions of the NIC are left of %d", b.card.live.Load(), b.load.sas())
 	}
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync/atomic"
 	"time"
 
 	"sallyport/crypto"
@@ -34,7 +35,7 @@ type card struct {
 	port    uint16
 	nic     NIC
 	planner *offload.Planner
-	live    int // sessions
+	live    atomic.Int64 // sessions, which drivers are asked for beside all else
 }
 
 func (c *card) open(l load, devices *cryptodev.Pool) error {
@@ -69,14 +70,14 @@ func (c *card) Open(port uint16, sa *pipeline.InlineSA) (pipeline.InlineSession,
 	wanted.ReplayWindow = 0
 	session, err := c.planner.Open(port, &wanted)
 	if err == nil {
-		c.live++
+		c.live.Add(1)
 	}
 	return session, err
 }
 
 // Close implements pipeline.Inline.
 func (c *card) Close(session pipeline.InlineSession) error {
-	c.live--
+	c.live.Add(-1)
 	return c.planner.Close(session)
 }
 
