@@ -98,16 +98,26 @@ INLINE void apply(const struct stream *s, struct sum *sum, __m512i key_stream, u
 	multiply(sum, _mm512_shuffle_epi8(s->encrypt ? made : text, s->reversed), _mm512_loadu_si512(power(s, exponent)));
 }
 
-/* The same of the last octets of a text, at most a vector, with zeros behind them up to a block. */
+/*
+ * The powers of the last blocks of a text, at most four, and anything in the lanes that have none. Nothing is loaded across the end of the table, not even under a mask: the cache
+ * line behind it is one that nobody has asked for.
+ */
+INLINE __m512i last_powers(const struct stream *s, uint32_t exponent)
+{
+	const uint32_t from = exponent < LANES ? LANES : exponent;
+	const __m512i words = _mm512_add_epi64(_mm512_set1_epi64(2LL * (from - exponent)), _mm512_set_epi64(7, 6, 5, 4, 3, 2, 1, 0));
+
+	return _mm512_permutexvar_epi64(words, _mm512_loadu_si512(power(s, from)));
+}
+
+/* The same of the last octets of a text, at most a vector, with zeros behind them. */
 INLINE void apply_end(const struct stream *s, struct sum *sum, __m512i key_stream, uint8_t *out, const uint8_t *in, uint32_t octets, uint32_t exponent)
 {
 	const __mmask64 mask = _bzhi_u64(~0ULL, octets);
-	__m512i text = _mm512_maskz_loadu_epi8(mask, in), made = _mm512_xor_si512(text, key_stream), powers;
+	__m512i text = _mm512_maskz_loadu_epi8(mask, in), made = _mm512_maskz_mov_epi8(mask, _mm512_xor_si512(text, key_stream));
 
-	made = _mm512_maskz_mov_epi8(mask, made);
 	_mm512_mask_storeu_epi8(out, mask, made);
-	powers = _mm512_maskz_loadu_epi64((__mmask8)_bzhi_u32(0xff, 2 * (exponent - 1)), power(s, exponent)); /* behind the first power there is nothing to read */
-	multiply(sum, _mm512_shuffle_epi8(s->encrypt ? made : text, s->reversed), powers);
+	multiply(sum, _mm512_shuffle_epi8(s->encrypt ? made : text, s->reversed), last_powers(s, exponent));
 }
 
 INLINE void two(struct stream *s, struct sum *sum, uint8_t *out, const uint8_t *in, uint32_t exponent)
