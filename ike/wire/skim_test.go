@@ -6,17 +6,21 @@ import (
 	"testing"
 )
 
+// plainRequest is an IKE_SA_INIT request of these payloads.
+func plainRequest(t *testing.T, payloads ...Payload) []byte {
+	t.Helper()
+	m := Message{Header: Header{InitiatorSPI: 7, Exchange: ExchangeIKESAInit, Flags: FlagInitiator}, Payloads: payloads}
+	b, err := m.Marshal()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
 // What SkimInit takes, Parse takes too or refuses for something inside a payload; and both see the same nonce and cookie. What a request without anything
 // unusual is, SkimInit takes.
 func TestSkimInit(t *testing.T) {
-	plain := func(payloads ...Payload) []byte {
-		m := Message{Header: Header{InitiatorSPI: 7, Exchange: ExchangeIKESAInit, Flags: FlagInitiator}, Payloads: payloads}
-		b, err := m.Marshal()
-		if err != nil {
-			t.Fatal(err)
-		}
-		return b
-	}
+	plain := func(payloads ...Payload) []byte { return plainRequest(t, payloads...) }
 	sa := &SA{Proposals: []Proposal{{Number: 1, Protocol: ProtocolIKE, Transforms: []Transform{{Type: TransformEncr, ID: 20, KeyBits: 128}}}}}
 	ke, nonce := &KE{Group: 31, Data: make([]byte, 32)}, &Nonce{Data: bytes.Repeat([]byte{9}, 32)}
 	cookie := Cookie([]byte("a cookie"))
@@ -76,14 +80,7 @@ func TestSkimInit(t *testing.T) {
 
 // A request is the same with any cookie and without, and what is no cookie in front stays.
 func TestWithoutCookie(t *testing.T) {
-	plain := func(payloads ...Payload) []byte {
-		m := Message{Header: Header{InitiatorSPI: 7, Exchange: ExchangeIKESAInit, Flags: FlagInitiator}, Payloads: payloads}
-		b, err := m.Marshal()
-		if err != nil {
-			t.Fatal(err)
-		}
-		return b
-	}
+	plain := func(payloads ...Payload) []byte { return plainRequest(t, payloads...) }
 	ke, nonce := &KE{Group: 31, Data: make([]byte, 32)}, &Nonce{Data: bytes.Repeat([]byte{9}, 32)}
 	want := plain(ke, nonce)
 	for name, message := range map[string][]byte{"without": want, "a cookie": plain(Cookie([]byte("one")), ke, nonce), "another": plain(Cookie(make([]byte, 64)), ke, nonce)} {
