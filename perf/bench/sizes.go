@@ -7,8 +7,11 @@ import (
 	"sallyport/crypto"
 )
 
-// What a packet of one flow may cost at most, to the floor, by its size (of AES-GCM-128), and at 1400 bytes in any row.
-var sizeTargets = map[int]float64{64: 1.4, 512: 1.25, 1400: 1.15}
+// What a packet of one flow may cost at most, to the floor, by its size (of AES-GCM-128), and at 1400 bytes in any other row.
+var (
+	outboundTargets = map[int]float64{64: 1.2, 512: 1.1, 1400: 1.05}
+	inboundTargets  = map[int]float64{64: 1.3, 512: 1.2, 1400: 1.15}
+)
 
 const largeTarget = 1.4
 
@@ -31,7 +34,10 @@ func (o *Options) sizesTable(suites []crypto.Suite) table {
 						l.target = largeTarget
 					}
 					if flows == 1 && suite == cheapest {
-						l.target = sizeTargets[size]
+						l.target = outboundTargets[size]
+						if direction == Inbound {
+							l.target = inboundTargets[size]
+						}
 					}
 					t.loads = append(t.loads, []load{l})
 				}
