@@ -72,13 +72,14 @@ func testReplayed(t *testing.T, r *hostileRig) {
 
 	// Move the window on by true packets.
 	packet := r.silentPacket(t)
+	before := r.windowTop(t)
 	for sent := 0; sent < replayWindow+len(captured); sent += bunch {
 		for range bunch {
 			if err := r.farLAN.Send(packet); err != nil {
 				t.Fatal(err)
 			}
 		}
-		taken := uint64(sent + bunch)
+		taken := before + uint64(sent+bunch)
 		err := lab.Until(t.Context(), nil, "the replay window to move", takeLimit, func() (bool, error) {
 			return r.windowTop(t) >= taken, nil
 		})
