@@ -19,6 +19,8 @@ import (
 // They are tried one after the other, and of one that is given up nothing is kept: there is one IKE SA with the peer under way, whoever answers. The attempt
 // fails with the last of them. What it gives up to a forger is time, and more of it the oftener attempts fail: the first is quick to believe, the next ones
 // leave more time for the peer's own response and for its proof (carefulness).
+//
+// What keys come from is in a response once only (unheardOf): a response that was given up and comes again, by itself or with other words around it, ends the attempt with what it has proved before.
 type claims struct {
 	opening       *exchange      // our IKE_SA_INIT, with its private values
 	local, remote netip.AddrPort // between which it went: a response may find a NAT

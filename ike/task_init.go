@@ -1,6 +1,7 @@
 package ike
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -22,7 +23,8 @@ type initInitiator struct {
 	cookie   []byte
 	sent     []opening
 	hints    []hint
-	computed int // how often a private value was used since the last sending
+	computed int      // how often a private value was used since the last sending
+	keyed    []digest // of what the keys of each answer come from
 }
 
 // hint is something that an answer asked for and that was not done at once.
@@ -119,6 +121,9 @@ func (t *initInitiator) process(m *message) error {
 		return failf(FailKE, "%v", err)
 	}
 	defer shared.Wipe()
+	if !t.unheardOf(m, shared) {
+		return failf(FailTimeout, "the answer leads to the keys of one that was given up, which had not proved in time to be the peer's")
+	}
 	sa.remoteSPI = m.ResponderSPI
 	sa.nr = wire.Find[*wire.Nonce](m.Payloads).Data
 	if sa.keys, err = deriveKeys(sa.chosen, seedInit(sa.chosen.prf, sa.ni, sa.nr, shared), sa.ni, sa.nr, sa.localSPI, sa.remoteSPI, RoleInitiator, sa.engine.cfg.KeyLog); err != nil {
@@ -135,6 +140,23 @@ func (t *initInitiator) process(m *message) error {
 	sa.claimed(m)
 	sa.begin()
 	return nil
+}
+
+// unheardOf reports whether nothing was encrypted yet by the keys that an answer leads to, whatever else is in it. Their IVs would begin anew, and the peer, if it is the peer's own that comes
+// again, has perhaps taken the request that they encrypted first. The secret says so and not the public value, which can be written in several ways (RFC 7748 5).
+func (t *initInitiator) unheardOf(m *message, shared crypto.Secret) bool {
+	nonce := wire.Find[*wire.Nonce](m.Payloads).Data
+	b := make([]byte, 0, 12+len(nonce)+len(shared.Bytes())) // no copy of the secret stays behind
+	b = binary.BigEndian.AppendUint64(b, m.ResponderSPI)
+	b = append(binary.BigEndian.AppendUint32(b, uint32(len(nonce))), nonce...)
+	b = append(b, shared.Bytes()...)
+	d := digestOf(Datagram{Payload: b})
+	crypto.Wipe(b)
+	if slices.Contains(t.keyed, d) {
+		return false
+	}
+	t.keyed = append(t.keyed, d)
+	return true
 }
 
 // heed does at once what an honest peer may ask for before it answers, and gives errLost or errRepeat then.
