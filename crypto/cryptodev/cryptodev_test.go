@@ -32,7 +32,7 @@ func run(m *testing.M) int {
 	return ealtest.Run(m, 512)
 }
 
-func open(t *testing.T, devices ...string) *cryptodev.Pool {
+func open(t testing.TB, devices ...string) *cryptodev.Pool {
 	t.Helper()
 	pool, err := cryptodev.Open(cryptodev.Options{Devices: devices, QueuePairs: queuePairs, Sessions: 8, Socket: cryptodev.SocketAny})
 	if err != nil {

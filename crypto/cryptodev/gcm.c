@@ -25,6 +25,15 @@
 _Static_assert(LAST_PART + 2 == POWERS && PART % LANES == 0 && PART + 1 <= POWERS, "all powers are there");
 _Static_assert(sizeof(((struct gcm_key_data *)0)->ghash_keys.vaes_avx512.shifted_hkey) == POWERS * BLOCK, "the library's table");
 
+/* Counters of the first blocks of a text, in the last octet of each: a load where addition would take a vector unit, which the rounds and products keep busy. */
+#define COUNTER(n) 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, (n) + 2
+#define COUNTERS(n) COUNTER(n), COUNTER((n) + 1), COUNTER((n) + 2), COUNTER((n) + 3)
+#define COUNTERS_4(n) COUNTERS(n), COUNTERS((n) + 4), COUNTERS((n) + 8), COUNTERS((n) + 12)
+#define COUNTERS_16(n) COUNTERS_4(n), COUNTERS_4((n) + 16), COUNTERS_4((n) + 32), COUNTERS_4((n) + 48)
+static const uint8_t narrow_counters[NARROW * BLOCK] __attribute__((aligned(VECTOR))) = {
+	COUNTERS_16(0), COUNTERS_16(64), COUNTERS_16(128), COUNTERS_4(192), COUNTERS_4(208), COUNTERS_4(224), COUNTERS(240), COUNTERS(244), COUNTERS(248),
+};
+
 /* Products that are not reduced: their halves, and what lies across. */
 struct sum {
 	__m512i low, across, high;
@@ -33,8 +42,9 @@ struct sum {
 /* What does not change from block to block. */
 struct stream {
 	__m512i reversed;      /* octets of each block */
-	__m512i counters, step;
+	__m512i counters;      /* wide: of the next blocks. Narrow: what those of all blocks have in common, with the first round's key */
 	__m512i round_keys[ROUND_KEYS];
+	const uint8_t *narrow; /* what the next blocks add to it */
 	const struct gcm_key_data *key;
 	unsigned int rounds;
 	int encrypt, wide;     /* wide: counters stand reversed, so that they carry */
@@ -55,6 +65,15 @@ INLINE void multiply(struct sum *sum, __m512i blocks, __m512i powers)
 	sum->across = _mm512_ternarylogic_epi64(sum->across, one, other, 0x96);
 }
 
+/* The same of two vectors, in fewer additions. */
+INLINE void multiply_two(struct sum *sum, const __m512i blocks[2], __m512i first, __m512i second)
+{
+	sum->low = _mm512_ternarylogic_epi64(sum->low, _mm512_clmulepi64_epi128(blocks[0], first, 0x00), _mm512_clmulepi64_epi128(blocks[1], second, 0x00), 0x96);
+	sum->across = _mm512_ternarylogic_epi64(sum->across, _mm512_clmulepi64_epi128(blocks[0], first, 0x01), _mm512_clmulepi64_epi128(blocks[0], first, 0x10), 0x96);
+	sum->across = _mm512_ternarylogic_epi64(sum->across, _mm512_clmulepi64_epi128(blocks[1], second, 0x01), _mm512_clmulepi64_epi128(blocks[1], second, 0x10), 0x96);
+	sum->high = _mm512_ternarylogic_epi64(sum->high, _mm512_clmulepi64_epi128(blocks[0], first, 0x11), _mm512_clmulepi64_epi128(blocks[1], second, 0x11), 0x96);
+}
+
 /* Modulo x^128 + x^127 + x^126 + x^121 + 1, a half at a time, and all lanes in one. */
 INLINE __m128i reduce(const struct sum *sum)
 {
@@ -70,32 +89,42 @@ INLINE __m128i reduce(const struct sum *sum)
 	return _mm_xor_si128(_mm256_castsi256_si128(pair), _mm256_extracti128_si256(pair, 1));
 }
 
-INLINE void encrypt_blocks(const struct stream *s, __m512i *vectors, uint32_t n)
-{
-	for (uint32_t i = 0; i < n; i++)
-		vectors[i] = _mm512_xor_si512(vectors[i], s->round_keys[0]);
-	for (uint32_t round = 1; round < s->rounds; round++)
-		for (uint32_t i = 0; i < n; i++)
-			vectors[i] = _mm512_aesenc_epi128(vectors[i], s->round_keys[round]);
-	for (uint32_t i = 0; i < n; i++)
-		vectors[i] = _mm512_aesenclast_epi128(vectors[i], s->round_keys[s->rounds]);
-}
-
 INLINE __m512i next_counters(struct stream *s)
 {
 	__m512i counters = s->counters;
 
-	s->counters = _mm512_add_epi32(counters, s->step);
-	return s->wide ? _mm512_shuffle_epi8(counters, s->reversed) : counters;
+	if (s->wide) {
+		s->counters = _mm512_add_epi32(counters, _mm512_broadcast_i32x4(_mm_set_epi32(0, 0, 0, LANES)));
+		return _mm512_xor_si512(_mm512_shuffle_epi8(counters, s->reversed), s->round_keys[0]);
+	}
+	counters = _mm512_xor_si512(counters, _mm512_load_si512(s->narrow));
+	s->narrow += VECTOR;
+	return counters;
 }
 
-/* En- or decrypts a vector. `exponent` is that of its first block. */
-INLINE void apply(const struct stream *s, struct sum *sum, __m512i key_stream, uint8_t *out, const uint8_t *in, uint32_t exponent)
+/* The next n vectors of counters, behind all rounds but the last. */
+INLINE void all_but_last(struct stream *s, __m512i *vectors, uint32_t n)
 {
-	__m512i text = _mm512_loadu_si512(in), made = _mm512_xor_si512(text, key_stream);
+	for (uint32_t i = 0; i < n; i++)
+		vectors[i] = next_counters(s);
+	for (uint32_t round = 1; round < s->rounds; round++)
+		for (uint32_t i = 0; i < n; i++)
+			vectors[i] = _mm512_aesenc_epi128(vectors[i], s->round_keys[round]);
+}
+
+/* The last round, of which the text takes the key along. */
+INLINE __m512i last(const struct stream *s, __m512i vector, __m512i text)
+{
+	return _mm512_aesenclast_epi128(vector, _mm512_xor_si512(text, s->round_keys[s->rounds]));
+}
+
+/* En- or decrypts a vector; the ciphertext, as it is multiplied. */
+INLINE __m512i apply(const struct stream *s, __m512i vector, uint8_t *out, const uint8_t *in)
+{
+	__m512i text = _mm512_loadu_si512(in), made = last(s, vector, text);
 
 	_mm512_storeu_si512(out, made);
-	multiply(sum, _mm512_shuffle_epi8(s->encrypt ? made : text, s->reversed), _mm512_loadu_si512(power(s, exponent)));
+	return _mm512_shuffle_epi8(s->encrypt ? made : text, s->reversed);
 }
 
 /*
@@ -111,32 +140,32 @@ INLINE __m512i last_powers(const struct stream *s, uint32_t exponent)
 }
 
 /* The same of the last octets of a text, at most a vector, with zeros behind them. */
-INLINE void apply_end(const struct stream *s, struct sum *sum, __m512i key_stream, uint8_t *out, const uint8_t *in, uint32_t octets, uint32_t exponent)
+INLINE __m512i apply_end(const struct stream *s, __m512i vector, uint8_t *out, const uint8_t *in, uint32_t octets)
 {
 	const __mmask64 mask = _bzhi_u64(~0ULL, octets);
-	__m512i text = _mm512_maskz_loadu_epi8(mask, in), made = _mm512_maskz_mov_epi8(mask, _mm512_xor_si512(text, key_stream));
+	__m512i text = _mm512_maskz_loadu_epi8(mask, in), made = _mm512_maskz_mov_epi8(mask, last(s, vector, text));
 
 	_mm512_mask_storeu_epi8(out, mask, made);
-	multiply(sum, _mm512_shuffle_epi8(s->encrypt ? made : text, s->reversed), last_powers(s, exponent));
+	return _mm512_shuffle_epi8(s->encrypt ? made : text, s->reversed);
 }
 
+/* `exponent` is that of the first block. */
 INLINE void two(struct stream *s, struct sum *sum, uint8_t *out, const uint8_t *in, uint32_t exponent)
 {
-	__m512i key_stream[2];
+	__m512i vectors[2], blocks[2];
 
-	key_stream[0] = next_counters(s);
-	key_stream[1] = next_counters(s);
-	encrypt_blocks(s, key_stream, 2);
-	apply(s, sum, key_stream[0], out, in, exponent);
-	apply(s, sum, key_stream[1], out + VECTOR, in + VECTOR, exponent - LANES);
+	all_but_last(s, vectors, 2);
+	blocks[0] = apply(s, vectors[0], out, in);
+	blocks[1] = apply(s, vectors[1], out + VECTOR, in + VECTOR);
+	multiply_two(sum, blocks, _mm512_loadu_si512(power(s, exponent)), _mm512_loadu_si512(power(s, exponent - LANES)));
 }
 
 INLINE void one(struct stream *s, struct sum *sum, uint8_t *out, const uint8_t *in, uint32_t exponent)
 {
-	__m512i key_stream = next_counters(s);
+	__m512i vector;
 
-	encrypt_blocks(s, &key_stream, 1);
-	apply(s, sum, key_stream, out, in, exponent);
+	all_but_last(s, &vector, 1);
+	multiply(sum, apply(s, vector, out, in), _mm512_loadu_si512(power(s, exponent)));
 }
 
 /* Whole vectors of a part that is not the last. */
@@ -153,22 +182,20 @@ INLINE void whole_part(struct stream *s, struct sum *sum, uint8_t *out, const ui
 /* The rest of the text, of which the lengths are one block more: pairs of vectors, and at the end one or two. */
 INLINE void last_part(struct stream *s, struct sum *sum, uint8_t *out, const uint8_t *in, uint32_t length, uint32_t exponent)
 {
-	__m512i key_stream[2];
+	__m512i vectors[2];
 
 	for (; length > 2 * VECTOR; length -= 2 * VECTOR, exponent -= 2 * LANES) {
 		two(s, sum, out, in, exponent);
 		out += 2 * VECTOR;
 		in += 2 * VECTOR;
 	}
-	key_stream[0] = next_counters(s);
 	if (length > VECTOR) {
-		key_stream[1] = next_counters(s);
-		encrypt_blocks(s, key_stream, 2);
-		apply(s, sum, key_stream[0], out, in, exponent);
-		apply_end(s, sum, key_stream[1], out + VECTOR, in + VECTOR, length - VECTOR, exponent - LANES);
+		all_but_last(s, vectors, 2);
+		multiply(sum, apply(s, vectors[0], out, in), _mm512_loadu_si512(power(s, exponent)));
+		multiply(sum, apply_end(s, vectors[1], out + VECTOR, in + VECTOR, length - VECTOR), last_powers(s, exponent - LANES));
 	} else {
-		encrypt_blocks(s, key_stream, 1);
-		apply_end(s, sum, key_stream[0], out, in, length, exponent);
+		all_but_last(s, vectors, 1);
+		multiply(sum, apply_end(s, vectors[0], out, in, length), last_powers(s, exponent));
 	}
 }
 
@@ -206,17 +233,15 @@ INLINE __m128i run(struct stream *s, uint8_t *out, const uint8_t *in, uint32_t l
 	return reduce(&sum);
 }
 
-/* Counters of the first four blocks; that of the nonce itself is 1 (7.1). */
+/* The first block's counter is 2, since that of the nonce itself is 1 (7.1). */
 INLINE void set_counters(struct stream *s, __m128i first)
 {
 	if (s->wide) {
 		first = _mm_shuffle_epi8(first, _mm512_castsi512_si128(s->reversed));
 		s->counters = _mm512_add_epi32(_mm512_broadcast_i32x4(first), _mm512_set_epi32(0, 0, 0, 4, 0, 0, 0, 3, 0, 0, 0, 2, 0, 0, 0, 1));
-		s->step = _mm512_broadcast_i32x4(_mm_set_epi32(0, 0, 0, LANES));
 	} else {
-		s->counters = _mm512_add_epi32(_mm512_broadcast_i32x4(first),
-					       _mm512_set_epi32(4 << 24, 0, 0, 0, 3 << 24, 0, 0, 0, 2 << 24, 0, 0, 0, 1 << 24, 0, 0, 0));
-		s->step = _mm512_broadcast_i32x4(_mm_set_epi32(LANES << 24, 0, 0, 0));
+		s->counters = _mm512_xor_si512(_mm512_broadcast_i32x4(_mm_maskz_mov_epi32(0x7, first)), s->round_keys[0]);
+		s->narrow = narrow_counters;
 	}
 }
 
@@ -272,11 +297,18 @@ aes_gcm_enc_dec_t spcrypto_gcm_function(unsigned int key_length, int encrypt)
 	}
 }
 
+/* The library asks the processor alone. A kernel or hypervisor that saves no vectors of 64 octets, or no masks, is found by this, which reads XCR0 too. */
+static int registers_are_saved(void)
+{
+	return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
+	       __builtin_cpu_supports("bmi2");
+}
+
 int spcrypto_gcm_vectors(const IMB_MGR *library)
 {
 	const uint64_t needed = IMB_FEATURE_AVX512_SKX | IMB_FEATURE_VAES | IMB_FEATURE_VPCLMULQDQ | IMB_FEATURE_BMI2 | IMB_FEATURE_AESNI | IMB_FEATURE_PCLMULQDQ;
 
-	return (library->features & needed) == needed;
+	return (library->features & needed) == needed && registers_are_saved();
 }
 
 /* ---- beside the library ---- */
@@ -304,7 +336,7 @@ static void of_library(const IMB_MGR *library, unsigned int key_length, const ui
 
 int spcrypto_gcm_agrees(const IMB_MGR *library, unsigned int key_length, uint8_t *room, uint32_t length, uint32_t aad_length, uint32_t tag_length)
 {
-	struct gcm_key_data key;
+	struct gcm_key_data key = {0}; /* where a library has no powers, there are none */
 	struct gcm_context_data context;
 	aes_gcm_enc_dec_t functions[2];
 	uint8_t octets[32], nonce[12], aad[12], tags[4][16] = {{0}};

@@ -9,7 +9,10 @@
 /* Whether the processor has the instructions, and the library the tables of keys that go with them. */
 int spcrypto_gcm_vectors(const IMB_MGR *library);
 
-/* In the place of the library's function for keys of so many octets: nonces of 12 octets, AAD of 8 or 12, tags of 8, 12 or 16, less than 4 GiB of text. The context is not touched. */
+/*
+ * In the place of the library's function for keys of so many octets: nonces of 12 octets, AAD of 16 at most in whole words, tags of 8, 12 or 16, less than 4 GiB of text. The
+ * context is not touched.
+ */
 aes_gcm_enc_dec_t spcrypto_gcm_function(unsigned int key_length, int encrypt);
 
 /*

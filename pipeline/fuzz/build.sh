@@ -9,5 +9,5 @@ output=${1:?"usage: build.sh OUTPUT"}
 # shellcheck disable=SC2046
 exec clang -g -O1 -fno-omit-frame-pointer -Wall -Wextra -Werror -DALLOW_EXPERIMENTAL_API \
 	-fsanitize=address,undefined,fuzzer -fno-sanitize=alignment -fno-sanitize-recover=all \
-	$(pkg-config --cflags libdpdk) "$here"/../*.c "$here"/*.c "$here"/../../crypto/cryptodev/job.c $(pkg-config --libs libdpdk) -lrte_net_ring -lIPSec_MB \
+	$(pkg-config --cflags libdpdk) "$here"/../*.c "$here"/*.c "$here"/../../crypto/cryptodev/gcm.c "$here"/../../crypto/cryptodev/job.c $(pkg-config --libs libdpdk) -lrte_net_ring -lIPSec_MB \
 	-Wl,--wrap=sp_inline_admit,--wrap=sp_drop -o "$output"

@@ -217,7 +217,7 @@ static struct sp_sa_config config_of(const struct form *f, const struct gateway 
 	if (c.encapsulation.ttl == 0)
 		c.encapsulation = (struct sp_encapsulation){PLAIN};
 	if (f->kind == SP_SA_AEAD_DIRECT)
-		c.gcm = key_function(outbound);
+		c.gcm = key_function(g == &ours, outbound); /* so that each is held against the other */
 	fill_ends(&c, g, t);
 	return c;
 }
