@@ -3,50 +3,24 @@ package traffic
 import (
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strconv"
 	"testing"
 	"time"
 
 	"sallyport/perf/lab"
+	"sallyport/pmd/eal/ealtest"
 )
 
 // TestFuzzTraffic runs the loops of senders and receivers under AddressSanitizer and UndefinedBehaviorSanitizer: streams in clear and in tunnels, whose frames come as they were sent
 // or damaged, frames of anybody in between, and ESP of a target that has the keys and puts anything into it.
 func TestFuzzTraffic(t *testing.T) {
-	limit := 5 * time.Second
-	if text := os.Getenv("SALLYPORT_FUZZ_TIME"); text != "" { // make fuzz sets it
-		var err error
-		if limit, err = time.ParseDuration(text); err != nil {
-			t.Fatal(err)
-		}
-	}
-	dir := t.TempDir()
-	binary, corpus := filepath.Join(dir, "fuzz_traffic"), filepath.Join(dir, "corpus")
-	if out, err := exec.CommandContext(t.Context(), "fuzz/build.sh", binary).CombinedOutput(); err != nil {
-		t.Fatalf("building the fuzzer: %v\n%s", err, out)
-	}
-	if err := os.Mkdir(corpus, 0o755); err != nil {
-		t.Fatal(err)
-	}
+	corpus := t.TempDir()
 	for i, seed := range fuzzSeeds() {
 		if err := os.WriteFile(filepath.Join(corpus, fmt.Sprint(i)), seed, 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
-	fuzzer := exec.CommandContext(t.Context(), binary, "-max_len=1600", "-max_total_time="+strconv.Itoa(int(limit.Seconds())), corpus)
-	fuzzer.Dir = dir // where libFuzzer writes an input that fails
-	// DPDK makes a folder below the first; its memory is not the sanitizer's to search for pointers.
-	fuzzer.Env = append(os.Environ(), "RUNTIME_DIRECTORY="+dir, "ASAN_OPTIONS=detect_leaks=0")
-	if out, err := fuzzer.CombinedOutput(); err != nil {
-		inputs, _ := filepath.Glob(filepath.Join(dir, "crash-*"))
-		for _, name := range inputs {
-			input, _ := os.ReadFile(name)
-			t.Logf("%s: %x", filepath.Base(name), input)
-		}
-		t.Fatalf("%v\n%s", err, out)
-	}
+	ealtest.Fuzzer{Build: "fuzz/build.sh", Limit: 5 * time.Second, Arguments: []string{"-max_len=1600"}, Corpus: corpus}.Run(t)
 }
 
 // fuzzSeeds are inputs that each go one of the ways that there are, as fuzz/fuzz_traffic.c reads them.

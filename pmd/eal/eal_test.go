@@ -234,6 +234,22 @@ func TestExplainAddsDPDKsReason(t *testing.T) {
 	}
 }
 
+// That a size of huge pages has none free is no warning, and still a reason for what fails by it.
+func TestNoFreePagesIsNoWarning(t *testing.T) {
+	const line, other = "EAL: No free 1048576 kB hugepages reported on node 0", "EAL: No free hugepages at all"
+	cause := errors.New("cause")
+	err := Explain(func() error {
+		environment.log.take(record(5, line+"\n"+other+"\n"))
+		return cause
+	})
+	if !errors.Is(err, cause) || !strings.Contains(err.Error(), line) {
+		t.Errorf("got %v", err)
+	}
+	if log := startLog.String(); !strings.Contains(log, `level=INFO msg="`+line) || !strings.Contains(log, `level=WARN msg="`+other) {
+		t.Errorf("the log has other levels:\n%s", log[max(0, len(log)-500):])
+	}
+}
+
 // record is a record as the C side sends it, without losses.
 func record(level byte, text string) []byte {
 	header := make([]byte, recordHeaderSize)

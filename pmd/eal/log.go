@@ -138,7 +138,11 @@ func (s *logSink) flushPartial(level slog.Level) {
 	if line == "" {
 		return
 	}
-	s.log.Log(context.Background(), level, line)
+	shown := level
+	if noFreePages(line) {
+		shown = min(level, slog.LevelInfo)
+	}
+	s.log.Log(context.Background(), shown, line)
 	if level < slog.LevelWarn {
 		return
 	}
@@ -147,6 +151,11 @@ func (s *logSink) flushPartial(level slog.Level) {
 		c.lines = append(c.lines, line)
 	}
 	s.mu.Unlock()
+}
+
+// noFreePages says whether DPDK warns of a size of huge pages none of which is free. It does so of each size, whatever is wanted; chooseHugePages has said what there is.
+func noFreePages(line string) bool {
+	return strings.HasPrefix(line, "EAL: No free ") && strings.Contains(line, " kB hugepages reported on node ")
 }
 
 // slogLevel maps an RTE_LOG_ level, where a smaller number is more severe.
