@@ -23,6 +23,7 @@ func (g *Gateway) openOffload() error {
 		Devices: d.CryptoDevices, QueuePairs: g.workers(), Sessions: 2 * d.MaxSAs, Socket: cryptodev.SocketAny, Classes: offload.CryptoClasses(order), Room: pipeline.CryptoRoom(),
 	})
 	if err != nil {
+		g.log.Error("the gateway does not start", "error", err) // now: DPDK does not survive its own end with a scheduler that it could not start
 		return err
 	}
 	g.onStop(g.crypto.Close)

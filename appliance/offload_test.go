@@ -1,7 +1,9 @@
 package appliance
 
 import (
+	"encoding/json"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"testing"
@@ -120,6 +122,27 @@ func TestCryptoView(t *testing.T) {
 		d := cryptoView(&x.device, 0, x.order)
 		if got := fmt.Sprint(d.State, " ", d.Plans, " ", d.Why); got != want {
 			t.Errorf("found %q, want %q", got, want)
+		}
+	}
+}
+
+// Crypto devices that DPDK refuses are told at once, with all that it says: its end may be the program's.
+func TestRefusedCryptoDeviceIsTold(t *testing.T) {
+	for _, device := range []string{
+		"crypto_scheduler_told,worker=crypto_openssl_told,mode=round-robin,socket_id=99",
+		"crypto_nosuch_told",
+	} {
+		var said strings.Builder
+		cfg := &config.Config{Dataplane: config.Dataplane{CryptoDevices: []string{device}, Workers: []int{1}, MaxSAs: 16}}
+		g := &Gateway{cfg: cfg, log: slog.New(slog.NewJSONHandler(&said, nil))}
+		err := g.openOffload()
+		if err == nil || len(g.undo) > 0 {
+			t.Fatalf("%s: %v, with %d things to undo", device, err, len(g.undo))
+		}
+		name, _, _ := strings.Cut(device, ",")
+		var line struct{ Level, Error string }
+		if json.Unmarshal([]byte(said.String()), &line) != nil || line.Level != "ERROR" || line.Error != err.Error() || !strings.Contains(line.Error, name+": creating it") {
+			t.Errorf("%s: found %q, expected %q", device, said.String(), err)
 		}
 	}
 }

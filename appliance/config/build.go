@@ -61,6 +61,7 @@ type builder struct {
 	authorities    map[string][]*x509.Certificate // by file
 	ways           []ways                         // by index of the peer
 	keyOwners      map[[sha256.Size]byte]string   // by digest: whose preshared keys there are
+	weakKeys       int                            // preshared keys that pass although they are weak
 }
 
 func (b *builder) build() {
@@ -89,6 +90,9 @@ func (b *builder) build() {
 func (b *builder) warn(format string, args ...any) {
 	b.config.Warnings = append(b.config.Warnings, fmt.Sprintf(format, args...))
 }
+
+// warnedInLab is how many peers of a lab have a warning of one kind for themselves; a last one counts the others, which may be thousands.
+const warnedInLab = 4
 
 var nameForm = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
 

@@ -29,6 +29,10 @@ func (b *builder) buildPeers() {
 	names, pairs := map[string]string{}, map[identityPair]string{}
 	b.keyOwners = map[[sha256.Size]byte]string{}
 	b.peers = map[string]int{}
+	b.config.plan.warned = max(1, len(b.raw.Peers))
+	if b.raw.Lab {
+		b.config.plan.warned = warnedInLab
+	}
 	for i := range b.raw.Peers {
 		raw, key := &b.raw.Peers[i], fmt.Sprintf("peers[%d]", i)
 		b.name(key+".name", raw.Name, names)
@@ -57,6 +61,10 @@ func (b *builder) buildPeers() {
 		b.within(key+".replay_window", raw.ReplayWindow, minReplay, maxReplay, "packets")
 		b.config.plan.peers = append(b.config.plan.peers, peer)
 	}
+	if more := b.weakKeys - b.config.plan.warned; more > 0 {
+		b.warn("peers with a weak preshared key that allow_weak_psk lets pass, beside these: %d", more)
+	}
+	b.weakKeys = 0 // that of the default response has its own line
 }
 
 // keyExchange gives a peer its IKE lifetime and proposals: its own, or those of the active policy (S-003).
@@ -255,7 +263,9 @@ func (b *builder) psk(key, user string, auth *fileAuth) crypto.Secret {
 	case weakness != "" && !auth.AllowWeakPSK:
 		b.add(key+".psk_file", "%s", weakness+allow)
 	case weakness != "":
-		b.warn("%s has a weak preshared key, and allow_weak_psk lets it pass: %s", user, weakness)
+		if b.weakKeys++; b.weakKeys <= b.config.plan.warned {
+			b.warn("%s has a weak preshared key, and allow_weak_psk lets it pass: %s", user, weakness)
+		}
 	}
 	return psk
 }

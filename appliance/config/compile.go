@@ -25,6 +25,8 @@ type plan struct {
 	encapsulations map[string]Encapsulation // by the name of the Child SA
 
 	templates []ike.Peer // of the active policy's default response rule
+
+	warned int // peers that have a warning of one kind for themselves
 }
 
 // plannedManual is the manual SA of a rule.
@@ -195,7 +197,7 @@ func (p *plan) single() map[string]bool {
 // choosePeers keeps the peers with which IKE can negotiate and warns of what an operator should know of each. Package
 // policy has warned where IKE is off, and where the end of a tunnel is gone.
 func (out *compilation) choosePeers(c *Config) {
-	tunnels := c.plan.tunnels()
+	tunnels, preshared := c.plan.tunnels(), 0
 	for i, peer := range out.peers {
 		rules := strings.Join(tunnels[i], ", ")
 		port, off := c.plan.ikeOff[peer.Local]
@@ -207,11 +209,16 @@ func (out *compilation) choosePeers(c *Config) {
 		case off: // S-041
 			out.warn("peer %q: IKE is off at port %q, which has its local address %s: what %s protects is dropped", peer.Name, port, peer.Local, rules)
 		case peer.LocalAuth == ike.AuthPSK || peer.RemoteAuth == ike.AuthPSK: // S-068
-			out.warn("peer %q of %s authenticates by preshared key: a certificate is the stronger method (docs/CERTIFICATES.md)", peer.Name, rules)
+			if preshared++; preshared <= c.plan.warned {
+				out.warn("peer %q of %s authenticates by preshared key: a certificate is the stronger method (docs/CERTIFICATES.md)", peer.Name, rules)
+			}
 		}
 		if !off {
 			out.Peers = append(out.Peers, peer)
 		}
+	}
+	if more := preshared - c.plan.warned; more > 0 {
+		out.warn("peers that authenticate by preshared key, beside these: %d (docs/CERTIFICATES.md)", more)
 	}
 }
 

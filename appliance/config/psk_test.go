@@ -45,6 +45,35 @@ func TestWeakKeys(t *testing.T) {
 	}
 }
 
+// A lab with thousands of peers has a line each for the first ones, and a number for the others.
+// S-067, S-068
+func TestKeysOfManyPeers(t *testing.T) {
+	const peers = 20
+	folder, text := t.TempDir(), base
+	writeKey(t, folder, "site-b.psk", goodKey)
+	text = strings.Replace(text, "psk_file: site-b.psk", "psk_file: site-b.psk, allow_weak_psk: true", 1)
+	for i := 1; i < peers; i++ {
+		name := fmt.Sprintf("p%d", i)
+		text = strings.Replace(text, "filter_lists:\n", fmt.Sprintf("  - {name: %s, local: 192.0.2.1, remote: 198.18.0.%d, auth: {psk_file: site-b.psk, allow_weak_psk: true}}\nfilter_lists:\n", name, i), 1)
+		text = strings.Replace(text, "filter_actions:\n", fmt.Sprintf("  - {name: %s, updated: 2026-11-21, filters: [{source: 10.1.0.0/24, destination: 10.3.%d.0/24}]}\nfilter_actions:\n", name, i), 1)
+		text = strings.Replace(text, "active_policy:", fmt.Sprintf("      - {name: %s, filter_list: %s, filter_action: protect, peer: %s}\nactive_policy:", name, name, name), 1)
+	}
+	parse := func(text string) *Config {
+		c, err := Parse(filepath.Join(folder, "gw.yaml"), []byte(text), twoCores())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	if c := parse(text); len(c.Warnings) != 2*peers-1 || !warns(c, `peer "p19" of p19`) || warns(c, "beside these") {
+		t.Errorf("no lab: warnings %q", c.Warnings)
+	}
+	if c := parse("lab: true\n" + text); len(c.Warnings) != 2*(warnedInLab+1) || !warns(c, `peer "p4" has a weak`) || warns(c, `peer "p5" has a weak`) || !warns(c, `peer "p3" of p3`) || warns(c, `peer "p4" of p4`) ||
+		!warns(c, "lets pass, beside these: 15") || !warns(c, "by preshared key, beside these: 16") {
+		t.Errorf("warnings %q", c.Warnings)
+	}
+}
+
 // Random keys of 25 characters pass, whatever their alphabet.
 // S-067
 func TestRandomKeysPass(t *testing.T) {
