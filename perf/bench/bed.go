@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -41,13 +42,14 @@ type bed struct {
 
 	site pipeline.CellID // the tunnel of a site
 
-	undo []func() error // in reverse order
+	interrupted func() error   // why it is not to be built any further
+	undo        []func() error // in reverse order
 }
 
 // newBed makes the gateway with its traffic in folder, up to the point where RunFor finds packets. Beds of one folder have
-// different names.
-func newBed(l load, name, folder string, devices *cryptodev.Pool) (*bed, error) {
-	b := &bed{load: l, name: name, devices: devices}
+// different names. When ctx ends there is none.
+func newBed(ctx context.Context, l load, name, folder string, devices *cryptodev.Pool) (*bed, error) {
+	b := &bed{load: l, name: name, devices: devices, interrupted: ctx.Err}
 	for worker := range l.workers {
 		b.files = append(b.files, filepath.Join(folder, fmt.Sprintf("%s-%d.pcap", name, worker)))
 	}
@@ -214,6 +216,9 @@ func (b *bed) writeFiles(keymat crypto.Secret) error {
 		return err
 	}
 	for worker, file := range b.files {
+		if err := b.interrupted(); err != nil {
+			return err
+		}
 		var peer *sealer
 		if b.load.direction == Inbound {
 			if peer, err = newSealer(b.load, worker, b.spis[worker], keymat); err != nil {
@@ -266,6 +271,9 @@ func (b *bed) apply() ([]pipeline.CellID, error) {
 	site := policy.Policy{Name: "bench"}
 	cells, tunnels := make([]pipeline.CellID, b.load.tunnels), map[string]pipeline.CellID{}
 	for t := range cells {
+		if err := b.interrupted(); err != nil {
+			return nil, err
+		}
 		name := fmt.Sprintf("tunnel-%d", t)
 		set.FilterLists = append(set.FilterLists, policy.FilterList{Name: name, Filters: []policy.Filter{{
 			Source: policy.Range(policy.RangeOf(b.load.lan())), Destination: policy.Range(b.load.protected(t)),
@@ -318,6 +326,9 @@ func (b *bed) install(keymat crypto.Secret) error {
 		install = b.plane.InstallInbound
 	}
 	for t, cell := range b.cells {
+		if err := b.interrupted(); err != nil {
+			return err
+		}
 		for worker := range b.load.workers {
 			if err := install(b.load.child(cell, t, worker, b.spis[worker][t], keymat)); err != nil {
 				return err

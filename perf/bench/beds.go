@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"context"
 	"errors"
 	"fmt"
 
@@ -13,7 +14,7 @@ type beds struct {
 	devices *cryptodev.Pool
 }
 
-func newBeds(folder string, loads ...load) (*beds, error) {
+func newBeds(ctx context.Context, folder string, loads ...load) (*beds, error) {
 	s, queuePairs, sessions := &beds{}, 0, 0
 	for _, l := range loads {
 		queuePairs = max(queuePairs, 2*l.workers)
@@ -24,7 +25,7 @@ func newBeds(folder string, loads ...load) (*beds, error) {
 		return nil, fmt.Errorf("bench: %w", err)
 	}
 	for i, l := range loads {
-		b, err := newBed(l, fmt.Sprintf("bench%d", i), folder, s.devices)
+		b, err := newBed(ctx, l, fmt.Sprintf("bench%d", i), folder, s.devices)
 		if err != nil {
 			return nil, errors.Join(err, s.close())
 		}

@@ -177,7 +177,7 @@ func (s *stand) measure(table string, windows int, loads ...load) (rows []Row, r
 	if err := s.ctx.Err(); err != nil {
 		return nil, nil, err
 	}
-	beds, err := newBeds(s.folder, loads...)
+	beds, err := newBeds(s.ctx, s.folder, loads...)
 	if err != nil {
 		return nil, nil, err
 	}

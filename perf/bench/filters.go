@@ -131,7 +131,7 @@ func siteLoad(tunnel, flood bool) load {
 
 // measureSite fills in what the rounds have of hits or of the flood; with the flood it measures swaps.
 func (o *Options) measureSite(s *stand, l load, flood bool, rounds [][]filterRound) (swap SwapRow, err error) {
-	beds, err := newBeds(s.folder, l)
+	beds, err := newBeds(s.ctx, s.folder, l)
 	if err != nil {
 		return swap, err
 	}

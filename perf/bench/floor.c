@@ -67,11 +67,17 @@ static int fill(struct bench_crypto *c, struct rte_mempool *pool, const struct b
 	return 0;
 }
 
-static uint32_t process(struct bench_crypto *c, struct burst *b)
+/* Returns how many packets were done; good are those of them whose ICV was right, if somebody compared it. */
+static uint32_t process(struct bench_crypto *c, struct burst *b, uint32_t *good)
 {
+	uint32_t done;
+
 	if (c->session.kind == BENCH_DIRECT || c->session.kind == BENCH_JOBS)
-		return bench_process_library(c, b);
-	return bench_process_device(c, b);
+		done = *good = bench_process_library(c, b);
+	else
+		done = bench_process_device(c, b, good);
+	c->lost = c->lost || done < BENCH_BURST;
+	return done;
 }
 
 /* Whether the first run made or found the ICVs that it should: then it had the keys and the bytes that it should. */
@@ -79,9 +85,14 @@ static int verify(struct bench_crypto *c, const struct bench_packets *packets)
 {
 	const uint32_t icv_length = c->session.icv_length;
 
-	for (uint32_t i = 0; i < packets->n; i += BENCH_BURST)
-		if (process(c, &c->bursts[i / BENCH_BURST]) != BENCH_BURST)
+	for (uint32_t i = 0; i < packets->n; i += BENCH_BURST) {
+		uint32_t good;
+
+		if (process(c, &c->bursts[i / BENCH_BURST], &good) != BENCH_BURST)
+			return -ETIMEDOUT;
+		if (good != BENCH_BURST)
 			return -EBADMSG;
+	}
 	for (uint32_t i = 0; i < packets->n; i++) {
 		const struct burst *b = &c->bursts[i / BENCH_BURST];
 
@@ -114,23 +125,29 @@ struct bench_crypto *bench_crypto_create(struct rte_mempool *pool, const struct 
 
 void bench_crypto_free(struct bench_crypto *c)
 {
-	for (uint32_t i = 0; i < c->n_bursts; i++)
+	for (uint32_t i = 0; i < c->n_bursts && !c->lost; i++)
 		rte_pktmbuf_free_bulk(c->bursts[i].mbufs, BENCH_BURST);
 	bench_close_library(c);
-	rte_free(c);
+	if (!c->lost)
+		rte_free(c);
 }
 
-void bench_crypto_run(struct bench_crypto *c, uint64_t cycles, uint64_t *packets, uint64_t *spent)
+int bench_crypto_run(struct bench_crypto *c, uint64_t cycles, uint64_t *packets, uint64_t *spent)
 {
 	uint64_t start = rte_rdtsc();
 
 	*packets = 0;
 	do {
-		for (uint32_t i = 0; i < c->n_bursts; i++)
-			process(c, &c->bursts[i]);
-		*packets += (uint64_t)c->n_bursts * BENCH_BURST;
+		for (uint32_t i = 0; i < c->n_bursts; i++) {
+			uint32_t good, done = process(c, &c->bursts[i], &good);
+
+			*packets += done;
+			if (unlikely(done < BENCH_BURST))
+				return -ETIMEDOUT;
+		}
 		*spent = rte_rdtsc() - start;
 	} while (*spent < cycles);
+	return 0;
 }
 
 uint64_t bench_heap_bytes(void)

@@ -124,10 +124,12 @@ func (l load) cryptOffset(front int) int {
 	return frame + l.inFront()
 }
 
-func (f *cryptoFloor) run(cycles uint64) measured {
+func (f *cryptoFloor) run(cycles uint64) (measured, error) {
 	var packets, spent C.uint64_t
-	C.bench_crypto_run(f.c, C.uint64_t(cycles), &packets, &spent)
-	return measured{uint64(packets), float64(spent)}
+	if rc := C.bench_crypto_run(f.c, C.uint64_t(cycles), &packets, &spent); rc != 0 {
+		return measured{}, fmt.Errorf("bench: crypto floor by %s: %w: of a burst of packets the device has not given back all for seconds", f.who, syscall.Errno(-rc))
+	}
+	return measured{uint64(packets), float64(spent)}, nil
 }
 
 func (f *cryptoFloor) free() { C.bench_crypto_free(f.c) }

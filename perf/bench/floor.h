@@ -45,11 +45,12 @@ struct bench_packets {
 	uint32_t offset;        /* of a packet behind the start of a buffer's headroom, where the gateway has it */
 };
 
-/* Copies the packets into mbufs and works on them once. NULL with a negative errno in error when memory is short or an ICV comes out differently. */
+/* Copies the packets into mbufs and works on them once. NULL with a negative errno in error when memory is short, an ICV comes out differently, or the device does not give back all. */
 struct bench_crypto *bench_crypto_create(struct rte_mempool *pool, const struct bench_session *session, const struct bench_packets *packets, int *error);
 void bench_crypto_free(struct bench_crypto *crypto);
-/* Encrypts or decrypts the bursts over and over, in place, until `cycles` have passed. After the first time a decryption finds a wrong ICV, which costs the same. */
-void bench_crypto_run(struct bench_crypto *crypto, uint64_t cycles, uint64_t *packets, uint64_t *spent);
+/* Encrypts or decrypts the bursts over and over, in place, until `cycles` have passed. After the first time a decryption finds a wrong ICV, which costs the same.
+ * Returns 0, or -ETIMEDOUT when the device does not give back all for seconds. */
+int bench_crypto_run(struct bench_crypto *crypto, uint64_t cycles, uint64_t *packets, uint64_t *spent);
 
 /* Bytes allocated from DPDK's heaps, overhead included. */
 uint64_t bench_heap_bytes(void);

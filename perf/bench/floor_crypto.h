@@ -46,6 +46,7 @@ struct bench_crypto {
 	IMB_MGR *manager;
 	struct gcm_context_data context;
 	uint32_t n_bursts;
+	int lost; /* the device has not given back all: it may write to the buffers still */
 	struct burst bursts[];
 };
 
@@ -73,7 +74,7 @@ void bench_prepare_library(struct bench_crypto *c, struct burst *b, uint32_t i);
 uint32_t bench_process_library(struct bench_crypto *c, struct burst *b);
 
 void bench_prepare_device(struct bench_crypto *c, struct burst *b, uint32_t i);
-/* Returns how many packets were done, and when decrypting had the right ICV. */
-uint32_t bench_process_device(struct bench_crypto *c, struct burst *b);
+/* Returns how many packets were done, and in good how many of them had the right ICV when decrypting. */
+uint32_t bench_process_device(struct bench_crypto *c, struct burst *b, uint32_t *good);
 
 #endif

@@ -3,8 +3,11 @@
 /* A crypto device of DPDK alone, asked as the pipeline asks it. */
 
 #include <rte_cryptodev.h>
+#include <rte_cycles.h>
 
 #include "floor_crypto.h"
+
+#define PATIENCE 5 /* seconds with a device that does nothing: it has lost something */
 
 /* Vectors for cpu-crypto as RFC 4106 wants them: nonce of salt and IV, AAD of SPI and sequence number where they stand. */
 static void prepare_cpu(struct bench_crypto *c, struct burst *b, uint32_t i)
@@ -87,25 +90,40 @@ static uint32_t process_cpu(const struct bench_crypto *c, struct burst *b)
 	return rte_cryptodev_sym_cpu_crypto_process(c->session.device, c->session.handle, (union rte_crypto_sym_ofs){.raw = 0}, &vector);
 }
 
-static uint32_t process_queued(const struct bench_crypto *c, struct burst *b)
+/* Offers the device what it has not taken yet, until it has given back all, or neither takes nor gives back anything any longer. */
+static uint32_t process_queued(const struct bench_crypto *c, struct burst *b, uint32_t *good)
 {
+	const uint8_t device = c->session.device;
+	const uint16_t queue_pair = c->session.queue_pair;
 	struct rte_crypto_op *done[BENCH_BURST];
-	uint32_t good = 0, n = 0, enqueued;
+	uint32_t n = 0, taken = 0;
+	uint64_t last = 0; /* when nothing happened for the first time; 0: something has */
 
+	*good = 0;
 	for (uint32_t i = 0; i < BENCH_BURST; i++)
 		b->ops[i]->status = RTE_CRYPTO_OP_STATUS_NOT_PROCESSED;
-	enqueued = rte_cryptodev_enqueue_burst(c->session.device, c->session.queue_pair, b->ops, BENCH_BURST);
-	while (n < enqueued) {
-		uint32_t got = rte_cryptodev_dequeue_burst(c->session.device, c->session.queue_pair, done, BENCH_BURST);
+	while (n < BENCH_BURST) {
+		uint16_t took = taken == BENCH_BURST ? 0 : rte_cryptodev_enqueue_burst(device, queue_pair, b->ops + taken, (uint16_t)(BENCH_BURST - taken));
+		uint16_t got = rte_cryptodev_dequeue_burst(device, queue_pair, done, BENCH_BURST);
 
-		for (uint32_t i = 0; i < got; i++)
-			good += done[i]->status == RTE_CRYPTO_OP_STATUS_SUCCESS;
+		for (uint16_t i = 0; i < got; i++)
+			*good += done[i]->status == RTE_CRYPTO_OP_STATUS_SUCCESS;
 		n += got;
+		taken += took;
+		if (likely(took + got > 0))
+			last = 0;
+		else if (last == 0)
+			last = rte_rdtsc();
+		else if (rte_rdtsc() - last > PATIENCE * rte_get_tsc_hz())
+			break;
 	}
-	return good;
+	return n;
 }
 
-uint32_t bench_process_device(struct bench_crypto *c, struct burst *b)
+uint32_t bench_process_device(struct bench_crypto *c, struct burst *b, uint32_t *good)
 {
-	return c->session.kind == BENCH_CPU ? process_cpu(c, b) : process_queued(c, b);
+	if (c->session.kind == BENCH_QUEUED)
+		return process_queued(c, b, good);
+	*good = process_cpu(c, b);
+	return BENCH_BURST;
 }

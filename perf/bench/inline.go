@@ -191,7 +191,7 @@ func inlineRow(rows []Row, rounds [][]round) InlineRow {
 // sessions makes and ends the SAs of a load some times over.
 func (s *stand) sessions(l load) (row SessionsRow, err error) {
 	const repeated = 5
-	beds, err := newBeds(s.folder, l)
+	beds, err := newBeds(s.ctx, s.folder, l)
 	if err != nil {
 		return row, err
 	}

@@ -78,7 +78,7 @@ func (b *bed) round(cores []*thread, window uint64, sent []uint64) (r round, err
 		}
 		return r, nil
 	}
-	r.crypto, err = together(cores, func(worker int) (measured, error) { return b.crypto[worker].run(window), nil })
+	r.crypto, err = together(cores, func(worker int) (measured, error) { return b.crypto[worker].run(window) })
 	return r, err
 }
 
@@ -89,6 +89,9 @@ func (s *beds) measure(ctx context.Context, cores []*thread, window uint64, wind
 	rounds = make([][]round, len(s.list))
 	sent := make([][]uint64, len(s.list))
 	for i, b := range s.list {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
 		sent[i] = make([]uint64, b.load.workers)
 		if _, err := b.gatewayWindow(cores[:b.load.workers], 0, sent[i]); err != nil {
 			return nil, err

@@ -85,7 +85,7 @@ func (o *Options) profileTable() table {
 
 // profile measures one load. The gateway runs a window before each that counts: its tables are in the caches as in a gateway at work.
 func (o *Options) profile(s *stand, l load) (row ProfileRow, err error) {
-	beds, err := newBeds(s.folder, l)
+	beds, err := newBeds(s.ctx, s.folder, l)
 	if err != nil {
 		return row, err
 	}

@@ -62,7 +62,7 @@ func (o *Options) softTable() table {
 }
 
 func (o *Options) measureSoft(s *stand) (row SoftRow, err error) {
-	beds, err := newBeds(s.folder, softLoad())
+	beds, err := newBeds(s.ctx, s.folder, softLoad())
 	if err != nil {
 		return row, err
 	}
