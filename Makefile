@@ -9,6 +9,7 @@ KEEP ?=
 JSON ?=
 HTML ?=
 ROUNDS ?=
+VPP_SOURCE ?=
 
 .DEFAULT_GOAL := build
 .PHONY: help deps build test interop demo bench bench-peers results profile fuzz lint requirements clean
@@ -36,8 +37,9 @@ bench: build ## cycles per packet beside the floor; JSON=FILE also writes the ro
 	@$(GO) build -trimpath -tags softnic -o bin/sallyport-softnic ./cmd/sallyport # what is shipped has no software NIC
 	@bin/sallyport-softnic lab bench --table inline $(if $(JSON),--json $(JSON) --append)
 
-bench-peers: build ## this gateway beside strongSwan and DPDK's ipsec-secgw, in turns, as one table; JSON=FILE, HTML=FILE and ROUNDS=N
+bench-peers: build ## this gateway beside strongSwan, DPDK's ipsec-secgw and VPP, in turns, as one table; JSON=FILE, HTML=FILE, ROUNDS=N, VPP_SOURCE=FOLDER
 	@scripts/secgw >/dev/null || echo "bench-peers: ipsec-secgw cannot be built here: its rows are without it"
+	@[ -z "$(VPP_SOURCE)" ] || VPP_SOURCE="$(VPP_SOURCE)" scripts/vpp >/dev/null
 	@bin/sallyport lab peers $(if $(JSON),--json $(JSON)) $(if $(HTML),--html $(HTML)) $(if $(ROUNDS),--rounds $(ROUNDS))
 
 results: build ## what a gateway can do by frame size and by number of tunnels, with changes under load, into perf/results: an hour of a machine that does nothing else; scripts/results says how to make it shorter

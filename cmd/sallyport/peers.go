@@ -14,7 +14,7 @@ func peersCommand() *cobra.Command {
 		Short: "Measure this gateway beside those of others, in turns, and print one table",
 		Long: `Peers puts this gateway beside others on this machine: connections a second of both
 versions of IKE beside strongSwan, and packets a second of one core beside DPDK's
-ipsec-secgw. Each has a turn in each round, on the same core and by the same tools,
+ipsec-secgw and VPP. Each has a turn in each round, on the same core and by the same tools,
 lab negotiate and lab bench, and the table has the ratio of each round in median and
 spread. What is not to be had here is said in its row.
 
@@ -28,6 +28,7 @@ make bench-peers builds what it takes and runs it. It needs root, and some minut
 	flags.IntVar(&o.Rounds, "rounds", 0, "in which each has a turn (default 5)")
 	flags.IntVar(&o.Peers, "peers", 0, "that connect to a gateway in its turn (default 1000)")
 	flags.StringVar(&o.Secgw, "secgw", "", "DPDK's ipsec-secgw (default where scripts/secgw builds it)")
+	flags.StringVar(&o.VPP, "vpp", "", "the vpp program (default where scripts/vpp builds it)")
 	flags.BoolVar(&o.Quick, "quick", false, "one round of a few rows, to see that it works")
 	flags.StringVar(&o.JSON, "json", "", "also write the report to this file, for lab compare")
 	flags.StringVar(&o.HTML, "html", "", "also write it as a page to this file")

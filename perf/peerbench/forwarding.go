@@ -18,27 +18,63 @@ import (
 // espTargets are how many times as many packets as a peer this gateway is to forward, by size.
 var espTargets = map[int]float64{64: 1.6, 1400: 1.25}
 
+// forwarder is a gateway of others that has a turn beside ours.
+type forwarder struct {
+	name   string
+	figure string // what is measured, in the row's name
+	label  string // in the plot, behind direction and size
+	absent string
+	note   string
+	ours   func(row bench.Row) (mpps float64) // what stands beside its rate
+	rate   func(ctx context.Context, cpus []int, direction bench.Direction, size int) (mpps float64, err error)
+}
+
+func (o *Options) forwarders() []forwarder {
+	absent := func(program, how string) string {
+		if _, err := os.Stat(program); errors.Is(err, fs.ErrNotExist) {
+			return how
+		}
+		return ""
+	}
+	return []forwarder{
+		{name: "DPDK's ipsec-secgw", figure: "Mpps", ours: func(row bench.Row) float64 { return row.Mpps }, rate: o.secgw, absent: absent(o.Secgw, "there is no ipsec-secgw: scripts/secgw builds it from Debian's source of DPDK"),
+			note: "each on one core with real-time priority, packets out of a file that never ends; the peer's better way of three: cpu-crypto, or lookaside with and without librte_ipsec"},
+		{name: "VPP", figure: "Mpps without source and sink", label: ", VPP", ours: withoutSource, rate: o.vpp, absent: absent(o.VPP, "there is no VPP, of which Debian 12 has no package: VPP_SOURCE=FOLDER scripts/vpp builds it from its source"),
+			note: "each on one core with real-time priority, without what it takes to receive packets from the source and to free them; the peer's best crypto engine of three, with an ipsec interface"},
+	}
+}
+
+// withoutSource is the rate without what source and free take in the same windows. If others have taken the CPU away in these, that may be nearly all of it, or more: then
+// nothing is left out. Of what is measured at rest more than half is left.
+func withoutSource(row bench.Row) float64 {
+	left := row.CyclesPerPacket - row.SourceCyclesPerPacket
+	if left < row.CyclesPerPacket/4 {
+		return row.Mpps
+	}
+	return float64(row.TSCHz) / left / 1e6
+}
+
 // forwardings are packets in a second of one core that receives, protects or opens, and sends, of one flow in one tunnel by AES-GCM-128.
 func (o *Options) forwardings(cpus []int) (list []subject) {
-	absent := ""
-	if _, err := os.Stat(o.Secgw); errors.Is(err, fs.ErrNotExist) {
-		absent = "there is no ipsec-secgw: scripts/secgw builds it from Debian's source of DPDK"
-	}
 	for _, size := range []int{64, 1400} {
 		for _, direction := range []bench.Direction{bench.Outbound, bench.Inbound} {
 			if o.Quick && (size != 64 || direction != bench.Outbound) {
 				continue
 			}
-			i := &item{name: fmt.Sprintf("ESP %s, %d bytes, Mpps: DPDK's ipsec-secgw", direction, size), label: fmt.Sprintf("%s %d", direction, size), target: espTargets[size], absent: absent,
-				note: "each on one core with real-time priority, packets out of a file that never ends; the peer's better way of three: cpu-crypto, or lookaside with and without librte_ipsec"}
-			list = append(list, subject{[]*item{i}, func(ctx context.Context) ([]turns, error) {
-				var t turns
-				var err error
-				if t.ours, err = o.bench(ctx, cpus, direction, size); err == nil && absent == "" {
-					t.theirs, err = o.secgw(ctx, cpus, direction, size)
-				}
-				return []turns{t}, err
-			}})
+			for _, f := range o.forwarders() {
+				i := &item{name: fmt.Sprintf("ESP %s, %d bytes, %s: %s", direction, size, f.figure, f.name), label: fmt.Sprintf("%s %d%s", direction, size, f.label), target: espTargets[size], absent: f.absent, note: f.note}
+				list = append(list, subject{[]*item{i}, func(ctx context.Context) ([]turns, error) {
+					row, err := o.bench(ctx, cpus, direction, size)
+					if err != nil {
+						return nil, err
+					}
+					t := turns{ours: f.ours(row)}
+					if f.absent == "" {
+						t.theirs, err = f.rate(ctx, cpus, direction, size)
+					}
+					return []turns{t}, err
+				}})
+			}
 		}
 	}
 	return list
@@ -54,15 +90,15 @@ func cpuList(cpus []int) string {
 }
 
 // bench has lab bench measure one row. It is a process of its own, with all CPUs: this one has been moved away from one.
-func (o *Options) bench(ctx context.Context, cpus []int, direction bench.Direction, size int) (mpps float64, err error) {
+func (o *Options) bench(ctx context.Context, cpus []int, direction bench.Direction, size int) (row bench.Row, err error) {
 	l, err := lab.New()
 	if err != nil {
-		return 0, err
+		return row, err
 	}
 	defer func() { err = errors.Join(err, l.Close()) }()
 	in, err := l.Namespace("bench")
 	if err != nil {
-		return 0, err
+		return row, err
 	}
 	rows := filepath.Join(l.Dir, "rows.json")
 	args := []string{"taskset", "--cpu-list", cpuList(cpus), o.Binary, "lab", "bench", "--table", "sizes", "--direction", string(direction), "--size", strconv.Itoa(size), "--flows", "1", "--json", rows}
@@ -72,19 +108,19 @@ func (o *Options) bench(ctx context.Context, cpus []int, direction bench.Directi
 		args = append(args, "--windows", "7", "--window", "30ms")
 	}
 	if _, err := in.Run(ctx, args...); err != nil {
-		return 0, err
+		return row, err
 	}
 	text, err := os.ReadFile(rows)
 	if err != nil {
-		return 0, fmt.Errorf("peerbench: %w", err)
+		return row, fmt.Errorf("peerbench: %w", err)
 	}
 	var list []bench.Row
 	if err := json.Unmarshal(text, &list); err != nil {
-		return 0, fmt.Errorf("peerbench: rows of lab bench: %w", err)
+		return row, fmt.Errorf("peerbench: rows of lab bench: %w", err)
 	}
 	if len(list) != 1 || list[0].Mpps <= 0 {
-		return 0, fmt.Errorf("peerbench: expected one row of lab bench, found %d", len(list))
+		return row, fmt.Errorf("peerbench: expected one row of lab bench, found %d", len(list))
 	}
 	o.measured = list[0].Machine
-	return list[0].Mpps, nil
+	return list[0], nil
 }

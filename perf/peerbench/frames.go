@@ -11,7 +11,7 @@ import (
 	"sallyport/perf/lab"
 )
 
-// frames.go makes what ipsec-secgw receives over and over: as many packets of one flow as lab bench has in its source.
+// frames.go makes what ipsec-secgw receives over and over, as many packets of one flow as lab bench has in its source, and the one that VPP's source repeats.
 
 const (
 	sourcePackets = 4096
@@ -27,6 +27,8 @@ var (
 	key    = []byte("a key of 16 byte")
 	salt   = []byte("salt")
 	remote = netip.MustParsePrefix("10.2.0.0/16")
+
+	nearHost, farHost = protected.Addr().Next(), remote.Addr().Next()
 )
 
 // frames are a capture file (classic format) with packets of an inner size, in clear or as ESP.
@@ -42,19 +44,26 @@ func frames(direction bench.Direction, size int) (file []byte, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("peerbench: %w", err)
 	}
-	near, far := protected.Addr().Next(), remote.Addr().Next()
 	for i := range sourcePackets {
-		packet := ipv4(near, far, protocolUDP, datagram(size-ipLen))
+		frame := clearFrame(size)
 		if direction == bench.Inbound {
-			packet = ipv4(routerAddress, gatewayAddress, protocolESP, seal(aead, uint32(i+1), ipv4(far, near, protocolUDP, datagram(size-ipLen))))
+			frame = ethernet(ipv4(routerAddress, gatewayAddress, protocolESP, seal(aead, uint32(i+1), ipv4(farHost, nearHost, protocolUDP, datagram(size-ipLen)))))
 		}
-		frame := append([]byte{2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0}, packet...)
 		for _, field := range []uint32{0, 0, uint32(len(frame)), uint32(len(frame))} { // time, lengths
 			file = binary.LittleEndian.AppendUint32(file, field)
 		}
 		file = append(file, frame...)
 	}
 	return file, nil
+}
+
+// clearFrame is what a host behind the gateway sends, of an IP length.
+func clearFrame(size int) []byte {
+	return ethernet(ipv4(nearHost, farHost, protocolUDP, datagram(size-ipLen)))
+}
+
+func ethernet(packet []byte) []byte {
+	return append([]byte{2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0}, packet...)
 }
 
 // datagram is one of UDP without a checksum (RFC 768).

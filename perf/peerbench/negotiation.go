@@ -55,7 +55,7 @@ func (o *Options) negotiations(cpu int) (list []subject) {
 			continue
 		}
 		what := fmt.Sprintf("IKE%s by %s", kind.version, kind.auth)
-		note := "each a whole process on one CPU, with ESP: strongSwan's in user space"
+		note := "each a whole process on one CPU, with ESP: strongSwan's in user space, which makes it slower the more tunnels there are"
 		items := []*item{{name: what + ", connections a second: strongSwan", label: kind.version + " " + kind.auth, target: ikeTarget, absent: absent, note: note}}
 		if !o.Quick { // few connections say nothing of it
 			items = append(items, &item{name: what + ", connections in a second of the gateway's CPU time: strongSwan", label: kind.version + " " + kind.auth + ", CPU", absent: absent, target: ikeTarget,

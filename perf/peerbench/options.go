@@ -16,6 +16,7 @@ type Options struct {
 	Rounds   int       // in which each has a turn; 0 is 5
 	Peers    int       // that connect to a gateway in its turn; 0 is 1000
 	Secgw    string    // DPDK's ipsec-secgw; empty: where scripts/secgw builds it
+	VPP      string    // the vpp program; empty: where scripts/vpp builds it
 	Quick    bool      // one round of a few rows: proves that it works and measures nothing
 	JSON     string    // file for the report, or empty
 	HTML     string    // file for it as a page, or empty
@@ -50,19 +51,18 @@ func (o Options) withDefaults() (Options, error) {
 	if len(o.Command) == 0 {
 		o.Command = []string{"sallyport", "lab", "peers"}
 	}
-	var err error
 	if o.Binary == "" {
+		var err error
 		if o.Binary, err = os.Executable(); err != nil {
 			return o, fmt.Errorf("peerbench: finding the sallyport program: %w", err)
 		}
 	}
-	if o.Secgw == "" {
-		cache, err := os.UserCacheDir()
-		if err != nil {
-			return o, fmt.Errorf("peerbench: %w", err)
-		}
-		o.Secgw = filepath.Join(cache, "sallyport", "ipsec-secgw", "ipsec-secgw")
+	cache, err := os.UserCacheDir()
+	if err != nil && (o.Secgw == "" || o.VPP == "") {
+		return o, fmt.Errorf("peerbench: %w", err)
 	}
+	o.Secgw = cmp.Or(o.Secgw, filepath.Join(cache, "sallyport", "ipsec-secgw", "ipsec-secgw"))
+	o.VPP = cmp.Or(o.VPP, filepath.Join(cache, "sallyport", "vpp", "bin", "vpp"))
 	var errs []error
 	for _, number := range []struct {
 		what       string

@@ -141,7 +141,6 @@ func (o *Options) fill(r *report.Report, subjects []subject) {
 			}
 		}
 	}
-	r.Rows = append(r.Rows, vpp)
 	if len(line.Points) > 1 {
 		plot.Series = []report.Series{line}
 		r.Plots = append(r.Plots, plot)
@@ -189,10 +188,6 @@ func (i *item) row() report.Row {
 	row.Figures = append(row.Figures, report.Figure{Name: "peer", Samples: i.theirs[:n]}, ratio)
 	return row
 }
-
-// vpp is a peer that Debian 12 does not have. Its figures are of another machine, and no part of a comparison.
-var vpp = report.Row{Name: "ESP outbound, 64 bytes, Mpps: VPP 26.06", Note: "not measured here: Debian 12 has no package of it. On another machine it took 223 to 305 cycles a packet with an ipsec interface, " +
-	"371 to 401 with an SPD, without what it takes to receive one"}
 
 // processors are those that this process may use, before it is moved away from the one that is measured.
 var processors = sync.OnceValues(func() (list []int, err error) {

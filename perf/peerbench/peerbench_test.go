@@ -17,14 +17,14 @@ import (
 	"sallyport/perf/report"
 )
 
-// The comparison in small: strongSwan and, where it has been built, ipsec-secgw stand beside this gateway in one table; without it the row says why.
+// The comparison in small: strongSwan and, where they have been built, ipsec-secgw and VPP stand beside this gateway in one table; without them their rows say why.
 func TestRun(t *testing.T) {
 	dir, binary := t.TempDir(), labtest.Program(t)
-	for name, secgw := range map[string]string{"built": "", "absent": filepath.Join(dir, "none")} {
+	for name, program := range map[string]string{"built": "", "absent": filepath.Join(dir, "none")} {
 		t.Run(name, func(t *testing.T) {
 			var out strings.Builder
 			file := filepath.Join(t.TempDir(), "out.json")
-			o := Options{Quick: true, Secgw: secgw, JSON: file, HTML: file + ".html", Binary: binary, Out: &out}
+			o := Options{Quick: true, Secgw: program, VPP: program, JSON: file, HTML: file + ".html", Binary: binary, Out: &out}
 			if err := Run(t.Context(), o); err != nil {
 				t.Fatalf("%v\n%s", err, out.String())
 			}
@@ -38,8 +38,10 @@ func TestRun(t *testing.T) {
 				if strings.Contains(row.Name, "strongSwan") && !whole || whole == missing {
 					t.Errorf("%s has %d figures and the note %q", row.Name, len(row.Figures), row.Note)
 				}
-				if strings.Contains(row.Name, "ipsec-secgw") && secgw != "" && (whole || !strings.Contains(row.Note, "scripts/secgw builds it")) {
-					t.Errorf("%s without that program: %d figures, %q", row.Name, len(row.Figures), row.Note)
+				for peer, how := range map[string]string{"ipsec-secgw": "scripts/secgw builds it", "VPP": "scripts/vpp builds it"} {
+					if strings.HasSuffix(row.Name, peer) && program != "" && (whole || !strings.Contains(row.Note, how)) {
+						t.Errorf("%s without that program: %d figures, %q", row.Name, len(row.Figures), row.Note)
+					}
 				}
 			}
 			if heads := strings.Count(out.String(), "times the peer"); heads != 1 {
