@@ -76,7 +76,7 @@ enum sp_target {
 enum sp_idle {
 	SP_IDLE_POLL,  /* never leave the core */
 	SP_IDLE_YIELD, /* sched_yield after an empty loop */
-	SP_IDLE_SLEEP, /* nap 50 us after a run of empty loops */
+	SP_IDLE_SLEEP, /* nap 50 to 200 us after a run of empty loops */
 };
 
 enum sp_sa_kind {

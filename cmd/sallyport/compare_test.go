@@ -60,10 +60,18 @@ func TestCompareRefuses(t *testing.T) {
 	if err := os.WriteFile(rows, []byte("[]"), 0o644); err != nil {
 		t.Fatal(err)
 	}
+	begun, empty := filepath.Join(folder, "begun.json"), filepath.Join(folder, "empty.json")
+	for file, text := range map[string]string{begun: `{"format": "sallyport-lab-report", "version": 1, "rows": [{"name": "64 by`, empty: ""} {
+		if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
 	for name, c := range map[string]struct {
 		args []string
 		want string
 	}{
+		"cut off":   {[]string{begun, begun}, "begun.json: expected a whole report of the lab, found one that is cut off after 73 bytes"},
+		"empty":     {[]string{empty, empty}, "empty.json: expected a report of the lab in JSON, found an empty file"},
 		"one file":  {[]string{rows}, "expected sallyport lab compare A.json B.json, found 1 arguments"},
 		"no file":   {[]string{filepath.Join(folder, "none"), rows}, "no such file"},
 		"no report": {[]string{rows, rows}, "rows.json: expected a report, found rows without one"},

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -53,6 +54,7 @@ Only their owner can read the files; those that are there are not written over.`
 			o.Seed = append([]byte{}, bytes.TrimSpace(line)...)
 		}
 		o.File = args[0]
+		o.Updated = time.Now().Format(time.DateOnly)
 		if err := manytunnels.Write(o); err != nil {
 			return err
 		}

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -29,10 +30,41 @@ func untilSignal(c *cobra.Command) (context.Context, context.CancelFunc) {
 
 // untilHangup is the same for one that somebody watches: a terminal that closes ends it too, unless nohup has it go on.
 func untilHangup(c *cobra.Command) (context.Context, context.CancelFunc) {
-	if signal.Ignored(syscall.SIGHUP) {
-		return untilSignal(c)
+	ends := []os.Signal{os.Interrupt, syscall.SIGTERM}
+	if !signal.Ignored(syscall.SIGHUP) {
+		ends = append(ends, syscall.SIGHUP)
 	}
-	return signal.NotifyContext(c.Context(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, ends...)
+	ctx, cancel := context.WithCancel(c.Context())
+	go func() {
+		if untilAgain(ctx, signals, cancel, c.ErrOrStderr(), time.Now) {
+			os.Exit(exitFailed)
+		}
+	}()
+	return ctx, func() { signal.Stop(signals); cancel() }
+}
+
+// impatience is how long after the first Ctrl-C another one counts: a key may bounce, and some send it to a process and its group.
+const impatience = time.Second
+
+// untilAgain ends a command's context by the first signal, and says whether another Ctrl-C wants it to end at once: a report that is written, and what there is to clean up, may take a while.
+// It returns only then, or when the context ends by itself.
+func untilAgain(ctx context.Context, signals <-chan os.Signal, cancel func(), say io.Writer, now func() time.Time) bool {
+	select {
+	case <-ctx.Done():
+		return false
+	case <-signals:
+	}
+	first := now()
+	cancel()
+	for s := range signals {
+		if s == os.Interrupt && now().Sub(first) >= impatience {
+			fmt.Fprintln(say, "sallyport: ended at once: what was measured may not be written, and what it made may be left: huge pages that it reserved stay, network namespaces (sp-PID-*) the next run of the lab takes away")
+			return true
+		}
+	}
+	return false
 }
 
 // What a command leaves behind for scripts.

@@ -8,8 +8,12 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"text/tabwriter"
 	"time"
+
+	"sallyport/appliance/api"
 )
 
 // Options of the demo.
@@ -143,6 +147,7 @@ type demoResult struct {
 	ping         PingResult
 	tcp, udp     StreamResult
 	packets      [2]uint64 // sent through the tunnel by gw-a and gw-b
+	plans        [2]string // by which their SAs go
 	sentA, sentB Tally
 }
 
@@ -191,8 +196,21 @@ func demoTraffic(ctx context.Context, s *Sites, gateways [2]*Gateway, out io.Wri
 				r.packets[i] += sa.Packets
 			}
 		}
+		r.plans[i] = plansOf(sas)
 	}
 	return r, nil
+}
+
+// plansOf is where the work of a gateway's SAs is done.
+func plansOf(sas []api.SA) string {
+	var plans []string
+	for _, sa := range sas {
+		if sa.Offload != nil {
+			plans = append(plans, sa.Direction+" by "+sa.Offload.Plan)
+		}
+	}
+	slices.Sort(plans)
+	return strings.Join(slices.Compact(plans), ", ")
 }
 
 // print writes the table.
@@ -204,6 +222,7 @@ func (r demoResult) print(out io.Writer) {
 	fmt.Fprintf(w, "TCP\t%.0f Mbit/s\n", r.tcp.Mbps)
 	fmt.Fprintf(w, "UDP\t%.0f Mbit/s, %d of %d datagrams lost\n", r.udp.Mbps, r.udp.Lost, r.udp.Packets)
 	fmt.Fprintf(w, "packets\t%d into the tunnel by gw-a, %d by gw-b; counters add up\n", r.packets[0], r.packets[1])
+	fmt.Fprintf(w, "work\tgw-a: %s; gw-b: %s\n", r.plans[0], r.plans[1])
 	fmt.Fprintf(w, "on the wire\tgw-a: %v\n", r.sentA)
 	fmt.Fprintf(w, "\tgw-b: %v\n", r.sentB)
 	_ = w.Flush()

@@ -166,10 +166,16 @@ func (p *RawPort) Receive() ([][]byte, error) {
 	return frames, nil
 }
 
-// read keeps all frames that the kernel holds.
+// What the kernel counts against a socket's buffer, which it makes twice as large as it is asked to: a frame, and at least so many octets beside it.
+const (
+	heldAtMost   = 2 * rawPortBuffer
+	besideAFrame = 512
+)
+
+// read keeps all frames that the kernel held when it was asked, and not many more: under a flood there are always others.
 func (p *RawPort) read() error {
 	buffer := make([]byte, wholeFrame)
-	for {
+	for held := 0; held < heldAtMost; {
 		n, err := unix.Read(p.fd, buffer)
 		if err == unix.EAGAIN {
 			return nil
@@ -182,7 +188,9 @@ func (p *RawPort) read() error {
 		}
 		p.kept = append(p.kept, append([]byte(nil), buffer[:n]...))
 		p.octets += n
+		held += n + besideAFrame
 	}
+	return nil
 }
 
 // Unplug takes a site's link out of the WAN: what the site sends is seen at its RawWAN and goes no further.

@@ -3,6 +3,8 @@ package lab_test
 import (
 	"encoding/json"
 	"fmt"
+	"os"
+	"os/exec"
 	"slices"
 	"strings"
 	"sync"
@@ -169,5 +171,32 @@ func TestKernelMatrixByNIC(t *testing.T) {
 				t.Errorf("the NIC's report: %+v, want what the gateway says that it has done: %v", report, inline)
 			}
 		})
+	}
+}
+
+// The commands of the operator's page by which all of offload is tried without a card: two gateways with software NICs and a tunnel between them.
+func TestTryOffload(t *testing.T) {
+	text, err := os.ReadFile("../../docs/OFFLOAD.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, page, _ := strings.Cut(string(text), "## Without a card")
+	_, page, _ = strings.Cut(page, "```\n")
+	page, _, _ = strings.Cut(page, "```")
+	commands := strings.Split(strings.TrimSpace(page), "\n")
+	if len(commands) != 2 || commands[0] != "scripts/go build -tags softnic -o bin/sallyport-softnic ./cmd/sallyport" {
+		t.Fatalf("found %q, expected a build and a demo", commands)
+	}
+	program, err := buildSoftNIC() // as the first command does
+	if err != nil {
+		t.Fatalf("building the gateway: %v", err)
+	}
+	command := strings.ReplaceAll(commands[1], "bin/sallyport-softnic", program)
+	out, err := exec.CommandContext(t.Context(), "bash", "-c", command).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%s: %v\n%s", command, err, out)
+	}
+	if want := "inbound by inline_crypto, outbound by inline_protocol"; strings.Count(string(out), want) != 2 {
+		t.Errorf("%s: expected %s of both gateways, found\n%s", command, want, out)
 	}
 }

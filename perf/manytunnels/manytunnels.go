@@ -29,6 +29,7 @@ type Options struct {
 	Algorithm              string // of ESP, for IKE a proposal; empty: aes128gcm16
 	Version                string // of IKE: v1, v2; empty: v2
 	Protected, Unprotected string // devices; empty: net_af_packet with lan0 and wan0
+	Updated                string // day of the filter lists' review, as 2026-11-23; empty: none, and a warning for each
 }
 
 // Most is how many tunnels there can be.
@@ -112,13 +113,17 @@ func Write(o Options) (err error) {
 	if err := v.fill(); err != nil {
 		return fmt.Errorf("manytunnels: %w", err)
 	}
-	if !o.Manual {
-		key := rand.Text() + rand.Text()
-		if err := create(filepath.Join(filepath.Dir(o.File), v.PSKFile), func(w io.Writer) error { _, err := fmt.Fprintln(w, key); return err }); err != nil {
-			return err
-		}
+	if o.Manual {
+		return create(o.File, func(w io.Writer) error { return text.Execute(w, v) })
 	}
-	return create(o.File, func(w io.Writer) error { return text.Execute(w, v) })
+	key, beside := rand.Text()+rand.Text(), filepath.Join(filepath.Dir(o.File), v.PSKFile)
+	if err := create(beside, func(w io.Writer) error { _, err := fmt.Fprintln(w, key); return err }); err != nil {
+		return err
+	}
+	if err := create(o.File, func(w io.Writer) error { return text.Execute(w, v) }); err != nil {
+		return errors.Join(err, os.Remove(beside)) // alone it is of no use, and in the way of the next run
+	}
+	return nil
 }
 
 // check finds all that is wrong with what is asked for.
@@ -171,7 +176,7 @@ func (v *values) fill() error {
 	return nil
 }
 
-// create writes a file that nobody else can read and that was not there.
+// create writes a file that nobody else can read and that was not there, whole or not at all.
 func create(name string, write func(io.Writer) error) (err error) {
 	f, err := os.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if errors.Is(err, os.ErrExist) {
@@ -180,12 +185,12 @@ func create(name string, write func(io.Writer) error) (err error) {
 	if err != nil {
 		return fmt.Errorf("manytunnels: %w", err)
 	}
-	defer func() { err = errors.Join(err, f.Close()) }()
 	w := bufio.NewWriter(f)
-	if err := write(w); err != nil {
-		return fmt.Errorf("manytunnels: %s: %w", name, err)
+	err = write(w)
+	if err = errors.Join(err, w.Flush(), f.Close()); err != nil {
+		return errors.Join(fmt.Errorf("manytunnels: %s: %w", name, err), os.Remove(name))
 	}
-	return w.Flush()
+	return nil
 }
 
 var text = template.Must(template.New("gateway").Parse(`# A gateway of a lab, with tunnels for sallyport lab traffic and lab rfc2544.
@@ -203,7 +208,7 @@ routes:
 {{end}}{{else}}peers:
 {{range .List}}  - {name: {{.Name}}, ike: {{$.Version}}, local: 192.0.2.1, remote: {{.Peer}}, auth: {psk_file: {{$.PSKFile}}, allow_weak_psk: true}, start: on-demand, idle_timeout: 0s, dpd_delay: 1h}
 {{end}}{{end}}filter_lists:
-{{range .List}}  - {name: {{.Name}}, filters: [{source: 10.1.0.0/24, destination: {{.Far}}}]}
+{{range .List}}  - {name: {{.Name}}, {{with $.Updated}}updated: {{.}}, {{end}}filters: [{source: 10.1.0.0/24, destination: {{.Far}}}]}
 {{end}}filter_actions:
   - {name: protect, action: negotiate{{if not .Manual}}, esp_proposals: [{{.Algorithm}}]{{end}}}
 policies:

@@ -4,6 +4,8 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -26,7 +28,7 @@ func load(t *testing.T, file string) *config.Config {
 
 // A gateway takes what is written, with peers and with keys, and nobody else can read it.
 func TestWrite(t *testing.T) {
-	for _, o := range []Options{{}, {Tunnels: 300}, {Tunnels: 300, Version: "v1", Algorithm: "aes128-sha256"}, {Tunnels: 300, Manual: true, Algorithm: "aes256-sha256-esn"}} {
+	for _, o := range []Options{{}, {Tunnels: 300, Updated: "2026-11-23"}, {Tunnels: 300, Version: "v1", Algorithm: "aes128-sha256"}, {Tunnels: 300, Manual: true, Algorithm: "aes256-sha256-esn"}} {
 		o.File = filepath.Join(t.TempDir(), "gw.yaml")
 		if err := Write(o); err != nil {
 			t.Fatal(err)
@@ -35,6 +37,9 @@ func TestWrite(t *testing.T) {
 		want := map[bool]int{true: len(c.Manual), false: len(c.Peers)}
 		if want[o.Manual] != tunnels || len(c.Manual)+len(c.Peers) != tunnels {
 			t.Errorf("%+v: %d peers, %d SAs", o, len(c.Peers), len(c.Manual))
+		}
+		if o.Updated != "" && len(c.Warnings) > 10 {
+			t.Errorf("%d warnings: %q", len(c.Warnings), c.Warnings)
 		}
 		if o.Manual && !c.Manual[0].SA.ESN {
 			t.Error("without extended sequence numbers")
@@ -106,5 +111,23 @@ func TestRefused(t *testing.T) {
 	}
 	if _, err := os.Stat(file); !os.IsNotExist(err) {
 		t.Errorf("something was written: %v", err)
+	}
+}
+
+// What cannot be written whole leaves nothing behind, nor what has been written beside it.
+func TestNothingIsLeftOfAFailure(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "gw.yaml")
+	if err := os.Mkdir(file, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := Write(Options{File: file}); !errors.Is(err, os.ErrExist) {
+		t.Errorf("%v, expected to be told that the name is taken", err)
+	}
+	full := errors.New("no space")
+	if err := create(file+".part", func(io.Writer) error { return full }); !errors.Is(err, full) {
+		t.Errorf("%v, expected %v", err, full)
+	}
+	if left, err := filepath.Glob(filepath.Dir(file) + "/*"); err != nil || len(left) != 1 {
+		t.Errorf("%v, %v: expected nothing but what was there", left, err)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 )
 
 const heading = `a gateway on CPU %d, configured as shipped but for its %d peers; these on %s, each with an address of its own and %s
@@ -71,6 +72,9 @@ func (o *Options) printRow(r *Row) {
 	}
 	fmt.Fprintf(o.Out, "%-4s %-15s %-9s %-12s %10d %9d %7d %8.1f %8.1f %9.1f %8.1f %10.1f %9d %12s %8s %6.0f\n", r.Version, r.Authentication, r.PFS, interval,
 		r.Initiated, r.Completed, r.Failed, r.MMRate, r.QMRate, r.SARate, r.SetUpMedian, r.SetUp99, r.Repeated, inside[0], inside[1], r.PeersCPU)
+	if r.CutShort {
+		fmt.Fprintf(o.Out, "     cut short after %.1f s: %d were under way\n", r.Seconds, r.Initiated-r.Completed-r.Failed)
+	}
 	for _, why := range slices.Sorted(maps.Keys(r.Failures)) {
 		fmt.Fprintf(o.Out, "     %d failed: %s\n", r.Failures[why], why)
 	}
@@ -83,14 +87,32 @@ func (o *Options) printRow(r *Row) {
 	}
 }
 
+// teller tells how far a row is.
+func (o *Options) teller(r *Row) func(*round, time.Time) {
+	name := r.name()
+	return func(r *round, now time.Time) {
+		line := fmt.Sprintf("%s: %d of %d connections have begun, %d are complete", name, r.Initiated, r.callers, r.Completed)
+		if left := r.left(now); left > 0 {
+			line += fmt.Sprintf("; about %v left", left.Round(time.Second))
+		}
+		fmt.Fprintln(o.Progress, line)
+	}
+}
+
 func (o *Options) printCost(c *Cost) {
 	fmt.Fprintf(o.Out, "     with %s PFS %.0f quick modes/s at 0 ms, %.0f %% of the %.0f without\n", c.PFS, c.QMRate, 100*c.Share, c.Without)
 }
 
 func (o *Options) printVerdict(v *Verdict) {
-	verdict := "overload is shed"
-	if !v.Shed {
+	verdict, margin := "overload is shed", ""
+	switch {
+	case v.Undecided != "":
+		verdict = "no verdict, " + v.Undecided
+	case !v.Shed:
 		verdict = "overload is not shed as it should be"
 	}
-	fmt.Fprintf(o.Out, "     at 0 ms %.0f SAs/s, %.0f %% of the best, %.0f [%.0f %%]: %s\n", v.Rate, 100*v.Share, v.Best, 100*v.Target, verdict)
+	if v.Margin > 0 && v.Margin < 1 {
+		margin = fmt.Sprintf(" +- %.0f", 100*v.Margin)
+	}
+	fmt.Fprintf(o.Out, "     at 0 ms %.0f SAs/s, %.0f%s %% of the best, %.0f [%.0f %%]: %s\n", v.Rate, 100*v.Share, margin, v.Best, 100*v.Target, verdict)
 }

@@ -21,6 +21,9 @@ func (r *Row) name() string {
 	case r.Interval == 0:
 		name += fmt.Sprintf(", at most %d at once", r.Outstanding)
 	}
+	if r.CutShort { // beside whole ones it would be no sample
+		name += ", cut short"
+	}
 	return name
 }
 
@@ -94,7 +97,7 @@ func plots(all []any) (list []report.Plot) {
 	series := map[string]int{}
 	for _, of := range all {
 		row, is := of.(Row)
-		if !is || row.Run > 1 {
+		if !is || row.Run > 1 || row.CutShort {
 			continue
 		}
 		name := fmt.Sprintf("IKE%s, %s, %s PFS", row.Version, row.Authentication, row.PFS)
@@ -153,20 +156,28 @@ func (o *Options) writeReport(machine report.Machine, began time.Time, all []any
 
 // judged is a run that nothing came in the way of.
 func judged(all []any) report.Verdict {
-	initiated, failed, shed, overloads := 0, 0, 0, 0
+	initiated, complete, failed, shed, overloads, undecided := 0, 0, 0, 0, 0, 0
 	for _, of := range all {
 		switch row := of.(type) {
 		case Row:
-			initiated, failed = initiated+row.Initiated, failed+row.Failed
+			initiated, complete, failed = initiated+row.Initiated, complete+row.Completed, failed+row.Failed
 		case Verdict:
-			if overloads++; row.Shed {
-				shed++
+			switch {
+			case row.Undecided != "":
+				undecided++
+			case row.Shed:
+				shed, overloads = shed+1, overloads+1
+			default:
+				overloads++
 			}
 		}
 	}
-	v := report.Verdict{Good: failed == 0 && shed == overloads, Text: fmt.Sprintf("%d of %d connections are complete", initiated-failed, initiated)}
+	v := report.Verdict{Good: failed == 0 && shed == overloads, Text: fmt.Sprintf("%d of %d connections are complete", complete, initiated)}
 	if overloads > 0 {
 		v.Text += fmt.Sprintf("; overload is shed in %d of %d series", shed, overloads)
+	}
+	if undecided > 0 {
+		v.Text += fmt.Sprintf("; whether overload is shed is undecided in %d", undecided)
 	}
 	return v
 }

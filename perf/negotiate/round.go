@@ -24,6 +24,8 @@ type round struct {
 	limit   time.Duration                 // of the window; 0: none
 	spent   func() (time.Duration, error) // CPU time of the gateway
 
+	tell         func(r *round, now time.Time) // how far it is, once a second; nil: nobody
+	told         time.Time
 	first        time.Time // when it began, before the window
 	began, ended time.Time // the window; not ended: calls begin
 	full         bool      // there have been as many at once as may be
@@ -56,6 +58,31 @@ func (r *round) account(sign time.Duration) {
 	}
 	r.gateway += sign * gateway
 	r.own += sign * time.Duration(usage.Utime.Nano()+usage.Stime.Nano())
+}
+
+// progress tells once a second how far the round is.
+func (r *round) progress(now time.Time) {
+	if r.tell == nil || now.Sub(r.told) < time.Second || now.Sub(r.first) < time.Second {
+		return
+	}
+	r.told = now
+	r.tell(r, now)
+}
+
+// left is about how long the round still takes: what is planned, or as long for each connection that is to come as for those so far. 0: nobody knows.
+func (r *round) left(now time.Time) time.Duration {
+	elapsed, ended := now.Sub(r.first), r.Completed+r.Failed
+	switch {
+	case r.interval > 0:
+		return max(0, time.Duration(r.callers)*r.interval-elapsed)
+	case ended == 0:
+		return 0
+	}
+	left := time.Duration(float64(elapsed) / float64(ended) * float64(r.callers-ended))
+	if r.limit > 0 {
+		left = min(left, max(0, r.limit-elapsed))
+	}
+	return left
 }
 
 // open is how many calls are under way.

@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"slices"
 	"sync"
 	"time"
 
@@ -27,10 +26,11 @@ type Row struct {
 	PFS            string `json:"pfs"`
 	QuickModes     int    `json:"quick_modes_per_connection"`
 	Interval       int    `json:"interval_ms"`
-	Outstanding    int    `json:"outstanding_most"` // at 0 ms; otherwise 0, and as many as there are
-	Run            int    `json:"run"`              // of those that were asked for, from 1
-	Target         string `json:"target,omitempty"` // that is there already, of which nothing is known but what it answers
-	Reference      bool   `json:"reference"`        // not of the sweep: what 0 ms is compared with
+	Outstanding    int    `json:"outstanding_most"`    // at 0 ms; otherwise 0, and as many as there are
+	Run            int    `json:"run"`                 // of those that were asked for, from 1
+	Target         string `json:"target,omitempty"`    // that is there already, of which nothing is known but what it answers
+	Reference      bool   `json:"reference"`           // not of the sweep: what 0 ms is compared with
+	CutShort       bool   `json:"cut_short,omitempty"` // interrupted: it has what there was by then
 
 	Seconds   float64 `json:"seconds"` // of the window in which connections begin; rates are of it
 	Initiated int     `json:"initiated"`
@@ -60,19 +60,6 @@ type Row struct {
 	tunnels int         // that were there before
 }
 
-// Verdict says of a series whether overload is shed (S-117).
-type Verdict struct {
-	Table          string  `json:"table"`
-	Version        string  `json:"ike"`
-	Authentication string  `json:"authentication"`
-	PFS            string  `json:"pfs"`
-	Rate           float64 `json:"sas_per_second"` // at 0 ms
-	Best           float64 `json:"best_sas_per_second"`
-	Share          float64 `json:"share_of_best"`
-	Target         float64 `json:"share_of_best_target"`
-	Shed           bool    `json:"overload_is_shed"`
-}
-
 // Cost says what PFS costs at 0 ms: both kinds cost throughput (S-083).
 type Cost struct {
 	Table          string  `json:"table"`
@@ -90,9 +77,6 @@ const (
 	tableVerdict = "negotiate-verdict"
 	tableCost    = "negotiate-pfs"
 )
-
-// shedTarget is the share of its best rate that a gateway keeps when it is asked for more than it can do.
-const shedTarget = 0.9
 
 // Run measures and prints, and cleans up after itself, also when ctx ends.
 func Run(ctx context.Context, o Options) error {
@@ -268,7 +252,13 @@ func (o *Options) row(ctx context.Context, b *bed, c *callers, p plan) (Row, err
 		r.silence, r.limit, row.Target = o.askLimit, max(p.length(), windowLimit), s.site.gateway.String()
 	}
 	row.tunnels = c.tunnels
-	if err := c.run(ctx, r); err != nil {
+	r.tell = o.teller(&row)
+	if err := c.run(ctx, r); ctx.Err() != nil {
+		r.end(time.Now())
+		row.CutShort = true
+		row.take(r)
+		return row, err
+	} else if err != nil {
 		return row, errors.Join(err, b.alive())
 	}
 	c.tunnels += r.Completed
@@ -279,17 +269,24 @@ func (o *Options) row(ctx context.Context, b *bed, c *callers, p plan) (Row, err
 	if err != nil {
 		return row, err
 	}
-	row.Seconds, row.Initiated, row.Completed, row.Failed, row.Repeated, row.Failures = r.seconds(), r.Initiated, r.Completed, r.Failed, r.Repeated, r.failures
-	row.MMRate, row.QMRate = float64(r.mainModes)/row.Seconds, float64(r.quickModes)/row.Seconds
-	row.SARate = row.MMRate + 2*row.QMRate
-	row.SetUpMedian, row.SetUp99, row.Shed = r.setUp(0.5), r.setUp(0.99), counted.shed
-	row.GatewayMM, row.GatewayQM, row.PeersMM, row.PeersQM = int(counted.mainModes), int(counted.quickModes), r.allMainModes, r.allQuickModes
-	row.GatewayCPU, row.PeersCPU = 100*r.gateway.Seconds()/row.Seconds, 100*r.own.Seconds()/row.Seconds
-	row.from, row.ends = r.began, r.ends
+	row.take(r)
+	row.Shed, row.GatewayMM, row.GatewayQM = counted.shed, int(counted.mainModes), int(counted.quickModes)
 	if o.Target != nil && r.Completed == 0 {
 		return row, c.blame(r)
 	}
 	return row, nil
+}
+
+// take takes what a round has counted.
+func (row *Row) take(r *round) {
+	row.Seconds, row.Initiated, row.Completed, row.Failed, row.Repeated, row.Failures = r.seconds(), r.Initiated, r.Completed, r.Failed, r.Repeated, r.failures
+	row.SetUpMedian, row.SetUp99, row.PeersMM, row.PeersQM = r.setUp(0.5), r.setUp(0.99), r.allMainModes, r.allQuickModes
+	row.from, row.ends = r.began, r.ends
+	if row.Seconds > 0 {
+		row.MMRate, row.QMRate = float64(r.mainModes)/row.Seconds, float64(r.quickModes)/row.Seconds
+		row.SARate = row.MMRate + 2*row.QMRate
+		row.GatewayCPU, row.PeersCPU = 100*r.gateway.Seconds()/row.Seconds, 100*r.own.Seconds()/row.Seconds
+	}
 }
 
 // windowLimit is how long calls begin at a target at the most, unless more was asked for: one that is slow does not take hours.
@@ -298,39 +295,13 @@ const windowLimit = 2 * time.Minute
 // length is how long the calls of a slow round take to begin.
 func (p plan) length() time.Duration { return time.Duration(p.callers+1) * p.interval }
 
-// verdict compares 0 ms with the best of all.
-func verdict(rows []Row) (Verdict, bool) {
-	hurried := slices.IndexFunc(rows, func(r Row) bool { return r.Interval == 0 && !r.Reference })
-	if hurried < 0 {
-		return Verdict{}, false
-	}
-	rates := map[plan][]float64{} // of each interval, as often as it was measured
-	of := func(r *Row) plan {
-		return plan{interval: time.Duration(r.Interval), reference: r.Reference}
-	}
-	for i := range rows {
-		rates[of(&rows[i])] = append(rates[of(&rows[i])], rows[i].SARate)
-	}
-	median := func(samples []float64) float64 { return report.Figure{Samples: samples}.Median() }
-	r := rows[hurried]
-	v := Verdict{Table: tableVerdict, Version: r.Version, Authentication: r.Authentication, PFS: r.PFS, Rate: median(rates[of(&r)]), Target: shedTarget}
-	for _, samples := range rates {
-		v.Best = max(v.Best, median(samples))
-	}
-	if v.Best > 0 {
-		v.Share = v.Rate / v.Best
-	}
-	v.Shed = v.Share >= shedTarget
-	return v, true
-}
-
 // cost compares the quick modes a second of a series with those of the like without PFS, at 0 ms, if both have been measured. SAs a second would not do: with master
 // PFS each quick mode has a main mode, which counts too.
 func cost(all []any, s series) (Cost, bool) {
 	c := Cost{Table: tableCost, Version: s.version.String(), Authentication: s.auth, PFS: s.pfs}
 	for _, row := range all {
 		r, ok := row.(Row)
-		if !ok || r.Interval > 0 || r.Reference || r.Version != c.Version || r.Authentication != c.Authentication {
+		if !ok || r.Interval > 0 || r.Reference || r.CutShort || r.Version != c.Version || r.Authentication != c.Authentication {
 			continue
 		}
 		switch r.PFS {

@@ -15,6 +15,7 @@ import (
 const (
 	significance = 0.05
 	resamples    = 2000
+	mostSamples  = 10_000 // of a figure: they are drawn and sorted so often that more would take minutes
 )
 
 // Comparison is one figure in two reports.
@@ -69,6 +70,8 @@ func Compare(a, b *Report) (*Difference, error) {
 				d.OnlyA = append(d.OnlyA, row.Name+": "+f.Name)
 			case other.Unit != f.Unit:
 				return nil, fmt.Errorf("report: row %q: expected figure %q in one unit, found %q in A and %q in B", row.Name, f.Name, f.Unit, other.Unit)
+			case max(len(f.Samples), len(other.Samples)) > mostSamples:
+				return nil, fmt.Errorf("report: row %q, figure %q: expected at most %d samples, found %d in A and %d in B", row.Name, f.Name, mostSamples, len(f.Samples), len(other.Samples))
 			default:
 				d.Figures = append(d.Figures, compare(row.Name, f, other))
 			}
@@ -191,7 +194,8 @@ func (d *Difference) WriteText(w io.Writer) error {
 		if c.Ratio != 0 {
 			ratio, spread = fmt.Sprintf("%.3f", c.Ratio), fmt.Sprintf("%.3f-%.3f", c.Low, c.High)
 		}
-		fmt.Fprintf(columns, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", c.Row, Figure{Name: c.Figure, Unit: c.Unit}.heading(), number(c.A), number(c.B), ratio, spread, c.Verdict)
+		unit, factor := shownUnit(c.Unit, max(c.A, c.B))
+		fmt.Fprintf(columns, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", c.Row, Figure{Name: c.Figure, Unit: unit}.heading(), number(c.A*factor), number(c.B*factor), ratio, spread, c.Verdict)
 	}
 	if err := columns.Flush(); err != nil {
 		return fmt.Errorf("report: %w", err)

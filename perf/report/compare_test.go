@@ -92,6 +92,9 @@ func TestCompareRefusesAndWarns(t *testing.T) {
 	other = ofOne(Higher, 1, 2, 3)
 	other.Machine.CPU, other.Machine.CPUs, other.Interrupted, other.Verdict = "Another CPU", 64, true, Verdict{Text: "the target drops everything"}
 	other.Rows = append(other.Rows, Row{Name: "new", Figures: []Figure{{Name: "figure", Samples: []float64{1}}}})
+	if _, err := Compare(ofOne(Higher, 1, 2), ofOne(Higher, make([]float64, mostSamples+1)...)); err == nil || !strings.Contains(err.Error(), "expected at most 10000 samples, found 2 in A and 10001 in B") {
+		t.Errorf("more samples than can be compared: %v", err)
+	}
 	d, err := Compare(ofOne(Higher, 1, 2, 3), other)
 	if err != nil {
 		t.Fatal(err)

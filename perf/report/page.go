@@ -82,7 +82,8 @@ func (r *Report) writePage(w io.Writer) error {
 	}
 	s := shown{Report: r, Ends: r.ends(), Facts: r.facts()}
 	for i := range r.Plots {
-		p, err := r.Plots[i].show(i)
+		plot := r.Plots[i].scaled()
+		p, err := plot.show(i)
 		if err != nil {
 			return err
 		}

@@ -195,7 +195,14 @@ func parse(b []byte) (*Report, error) {
 		Format  string `json:"format"`
 		Version int    `json:"version"`
 	}
-	if err := json.Unmarshal(b, &head); err != nil {
+	if len(bytes.TrimSpace(b)) == 0 {
+		return nil, errors.New("expected a report of the lab in JSON, found an empty file")
+	}
+	err := json.Unmarshal(b, &head)
+	if end := (*json.SyntaxError)(nil); errors.As(err, &end) && end.Offset >= int64(len(b)) {
+		return nil, fmt.Errorf("expected a whole report of the lab, found one that is cut off after %d bytes: copy or measure it again", len(b))
+	}
+	if err != nil {
 		return nil, fmt.Errorf("expected a report of the lab in JSON: %w", err)
 	}
 	if head.Format != format {

@@ -57,18 +57,24 @@ type table struct {
 	rows     []Row
 }
 
-// tables have the rows with the same figures together, in the order in which the first of each came.
+// tables have the rows with the same figures together, in the order in which the first of each came, as they are shown.
 func (r *Report) tables() (list []table) {
 	for _, row := range r.Rows {
-		var headings []string
-		for _, f := range row.Figures {
-			headings = append(headings, f.heading())
+		for _, part := range row.parts() {
+			var headings []string
+			for _, f := range part {
+				headings = append(headings, f.heading())
+			}
+			i := slices.IndexFunc(list, func(t table) bool { return slices.Equal(t.headings, headings) })
+			if i < 0 {
+				i, list = len(list), append(list, table{headings: headings})
+			}
+			list[i].rows = append(list[i].rows, Row{Name: row.Name, Figures: slices.Clone(part), Note: row.Note})
+			row.Note = "" // once is enough
 		}
-		i := slices.IndexFunc(list, func(t table) bool { return slices.Equal(t.headings, headings) })
-		if i < 0 {
-			i, list = len(list), append(list, table{headings: headings})
-		}
-		list[i].rows = append(list[i].rows, row)
+	}
+	for i := range list {
+		list[i].scale()
 	}
 	return list
 }
@@ -104,7 +110,9 @@ func (r *Report) WriteText(w io.Writer) error {
 	for _, t := range r.tables() {
 		fmt.Fprintln(&b)
 		columns := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
-		fmt.Fprintln(columns, strings.Join(append([]string{""}, t.headings...), "\t"))
+		if len(t.headings) > 0 { // of rows with a note alone
+			fmt.Fprintln(columns, strings.Join(append([]string{""}, t.headings...), "\t"))
+		}
 		for _, row := range t.rows {
 			cells := []string{row.Name}
 			for _, f := range row.Figures {

@@ -75,6 +75,9 @@ func (r *runner) changing(ctx context.Context, of Reconfigurer, c *Reconf, durat
 	}
 	limited, cancel := context.WithCancel(ctx)
 	defer cancel()
+	ask := r.alive
+	r.alive = nil // without its tunnels a target forwards nothing
+	defer func() { r.alive = ask }()
 	ended := make(chan done, 1)
 	go func() {
 		if err := r.wait(limited, duration/4); err != nil {

@@ -143,7 +143,7 @@ func (o *outcome) plots() (plots []report.Plot) {
 			if l.All == nil {
 				continue
 			}
-			p.Series = append(p.Series, report.Series{Name: fmt.Sprintf("at %g %%, %.3g Mpps", 100*l.Fraction, l.Rate/1e6), Points: l.curve()})
+			p.Series = append(p.Series, report.Series{Name: fmt.Sprintf("at %g %%, %s", 100*l.Fraction, report.Rate(l.Rate/1e6, "Mpps")), Points: l.curve()})
 		}
 		plots = append(plots, p)
 	}

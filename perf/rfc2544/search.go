@@ -163,11 +163,10 @@ func (s *search) measure(ctx context.Context, load float64) error {
 		if s.made >= maxTrials {
 			return fmt.Errorf("rfc2544: %d trials and no end: the target is not the same from one to the next", s.made)
 		}
-		result, err := s.trial(ctx, load, s.goal.Final, s.left())
+		result, err := s.offer(ctx, load)
 		if err != nil {
 			return err
 		}
-		s.made++
 		if rate := result.offered(s.goal.Final); rate < load*(1-pacing) && result.Received >= result.Sent-min(result.Sent, uint64(s.goal.LossRatio*float64(result.Sent))) {
 			s.unsent[load] = rate
 		}
@@ -175,6 +174,25 @@ func (s *search) measure(ctx context.Context, load float64) error {
 	}
 	s.rose = s.goal.classify(s.loads[load]) == lower
 	return nil
+}
+
+// attempts are how often a trial is made that says more of this machine than of the target.
+const attempts = 3
+
+// offer makes a trial. One in which the load was not even sent, or the least load did not pass, is made again: on a machine with others at work it may have stood still, and a single such trial
+// would be the result.
+func (s *search) offer(ctx context.Context, load float64) (result Result, err error) {
+	for range attempts {
+		if result, err = s.trial(ctx, load, s.goal.Final, s.left()); err != nil {
+			return result, err
+		}
+		s.made++
+		stalled := result.offered(s.goal.Final) < load*(1-pacing)
+		if !stalled && (load > s.limits.Min || result.lossRatio(load, s.goal.Final) <= s.goal.LossRatio) {
+			break
+		}
+	}
+	return result, nil
 }
 
 // bounds are the relevant ones of a goal, each 0 if there is none: the least upper one, and the highest lower one below it.

@@ -77,6 +77,35 @@ func TestIrregularResults(t *testing.T) {
 	}
 }
 
+// A trial in which the machine stood still is made again: neither the generator that sent next to nothing nor the least load of which all was lost is the result.
+func TestStalledTrials(t *testing.T) {
+	for name, stall := range map[string]func(r *Result){
+		"generator": func(r *Result) { r.Sent, r.Received = 10, 10 },
+		"least":     func(r *Result) { r.Received = 1 },
+	} {
+		const capacity = 2e6
+		s := newStub(capacity)
+		s.buffer = 0
+		if name == "least" {
+			s.capacity = 1000
+		}
+		stalled := false
+		s.change = func(r *Result) {
+			if atLeast := r.Sent == uint64(testLimits.Min*10); !stalled && atLeast == (name == "least") {
+				stalled = true
+				stall(r)
+			}
+		}
+		results, err := s.runner().search(t.Context(), []Goal{Throughput(10*time.Second, 0.005)}, testLimits)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r := results[0]; !stalled || !r.Regular || math.Abs(r.Lower-s.capacity) > 0.02*s.capacity {
+			t.Errorf("%s: stalled %v, %+v", name, stalled, r)
+		}
+	}
+}
+
 // A target that is of no use ends the search with its name, at whatever trial that shows.
 func TestFaults(t *testing.T) {
 	for name, c := range map[string]struct {

@@ -50,7 +50,7 @@ func Run(ctx context.Context, o Options, cases []Case, open func(context.Context
 	case err != nil:
 		into.Verdict = report.Verdict{Text: err.Error()}
 	case s.irregular > 0:
-		into.Verdict = report.Verdict{Text: fmt.Sprintf("%d of %d throughputs are no more than bounds: see the notes", s.irregular, s.searched)}
+		into.Verdict = report.Verdict{Good: true, Text: fmt.Sprintf("all %d cases are measured; %d of %d throughputs are no more than bounds: see the notes", len(cases), s.irregular, s.searched)}
 	default:
 		into.Verdict = report.Verdict{Good: true, Text: fmt.Sprintf("all %d cases are measured", len(cases))}
 	}
@@ -99,13 +99,15 @@ func (s *suite) measure(ctx context.Context, at int, c Case, open func(context.C
 		s.add(&out, err == nil)
 	}()
 	r := &runner{Measurer: bed, grace: s.Grace, clock: s.clock, wait: s.wait, tell: s.progress.tell}
+	probe := func(ctx context.Context) error { return r.probe(ctx, s.Limits.Min, s.Initial) }
 	for _, bench := range Benchmarks {
 		if !slices.Contains(s.Benchmarks, bench) {
 			continue
 		}
 		s.progress.begin(at)
 		if at%len(s.Benchmarks) == 0 {
-			err = r.probe(ctx, s.Limits.Min, s.Initial)
+			err = probe(ctx)
+			r.alive = probe
 		}
 		if err == nil {
 			err = s.bench(ctx, r, bed, bench, &out)
@@ -115,6 +117,11 @@ func (s *suite) measure(ctx context.Context, at int, c Case, open func(context.C
 		}
 		s.progress.end()
 		at++
+	}
+	if r.last.Lost() > 0 { // it may have died in the last trial
+		if err := r.still(ctx); err != nil {
+			return fmt.Errorf("%s: %w", c, err)
+		}
 	}
 	return nil
 }

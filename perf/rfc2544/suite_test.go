@@ -216,6 +216,52 @@ func TestRunThatEndsEarly(t *testing.T) {
 	}
 }
 
+// A target that dies at any time has the run end with that: what is lost from then on is no figure of it, and no search finds a throughput in it.
+func TestTargetThatDies(t *testing.T) {
+	for _, bench := range Benchmarks {
+		trials := 0
+		for dies := 1; dies == 1 || dies <= trials; dies++ { // before each trial of the whole run
+			var current *stub
+			closed := 0
+			o := testOptions(&current)
+			o.Benchmarks, o.Repeat, o.LossRatios, o.Width, o.Bursts, o.Latencies = []string{bench}, 1, nil, 0.1, 1, 2
+			if dies == 1 {
+				dies = math.MaxInt // to see how many there are
+			}
+			r := newReport()
+			err := Run(t.Context(), o, []Case{{"64", 64, 1}}, func(context.Context, Case) (Bed, error) {
+				b := newBed(3e6, &closed)
+				current = b.stub
+				b.until = func(float64, time.Duration) {
+					select {
+					case <-b.changes:
+					default:
+					}
+				}
+				b.change = func(r *Result) {
+					if b.trials >= dies {
+						r.Received = 0
+					}
+				}
+				return b, nil
+			}, r)
+			if dies == math.MaxInt {
+				trials, dies = current.trials, 1
+				if err != nil || !r.Verdict.Good {
+					t.Errorf("%s: %v, %+v", bench, err, r.Verdict)
+				}
+				continue
+			}
+			if bench == benchReconf && current.trials < dies {
+				continue // a change takes as many trials as it happens to
+			}
+			if !errors.Is(err, ErrDropsAll) || r.Verdict.Good || closed != 1 {
+				t.Errorf("%s: the target dies before trial %d of %d: %v, %+v", bench, dies, trials, err, r.Verdict)
+			}
+		}
+	}
+}
+
 // A change that fails, or is not over when the load is, ends the run by its name.
 func TestChangesThatFail(t *testing.T) {
 	closed := 0

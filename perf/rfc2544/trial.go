@@ -36,6 +36,7 @@ type Result struct {
 	Strange    uint64 // frames of ours with other addresses than were asked for, or by another tunnel
 	Cleartext  uint64 // frames that came in clear and should have been protected
 	Unreadable uint64 // frames of ESP that the SAs cannot open
+	Rivals     uint64 // answers to ARP or neighbour discovery by who should not: for the target by a second one, or for an address of ours
 
 	Latency *hdr.Histogram // of the frames received, in nanoseconds; nil: it was not measured
 }
@@ -85,6 +86,7 @@ var (
 	ErrMangles    = errors.New("the target mangles frames")
 	ErrStrange    = errors.New("the target answers for addresses that are not its own")
 	ErrUnreadable = errors.New("the target sends ESP that the SAs cannot open")
+	ErrRivals     = errors.New("somebody else answers for the target's address, or for the tester's")
 	ErrGenerator  = errors.New("the generator cannot offer that much")
 )
 
@@ -104,6 +106,9 @@ func (r *Result) fault() error {
 			return fmt.Errorf("%w: %d of %d frames", found.what, found.frames, r.Sent)
 		}
 	}
+	if r.Rivals > 0 {
+		return fmt.Errorf("%w: %d answers", ErrRivals, r.Rivals)
+	}
 	return nil
 }
 
@@ -114,7 +119,9 @@ type runner struct {
 	clock func() time.Time
 	wait  func(ctx context.Context, d time.Duration) error
 	tell  func(runner *runner, rate float64, duration, left time.Duration)
+	alive func(ctx context.Context) error // asks a target that has lost everything whether it still forwards; nil: it has not yet, or nobody asks
 
+	last    Result // of the trial before
 	trials  int
 	running time.Duration // that trials took
 	asked   time.Duration // that they were asked to take
@@ -146,7 +153,22 @@ func (r *runner) trial(ctx context.Context, rate float64, duration, left time.Du
 	r.trials++
 	r.running += r.clock().Sub(began)
 	r.asked += duration
-	return result, result.fault()
+	r.last = result
+	if err = result.fault(); err == nil && result.Sent > 0 && result.Received == 0 {
+		err = r.still(ctx)
+	}
+	return result, err
+}
+
+// still says whether the target forwards anything: one that has died since it was probed has no figures, and loss of all frames is not one.
+func (r *runner) still(ctx context.Context) error {
+	ask := r.alive
+	if ask == nil {
+		return nil
+	}
+	r.alive = nil // what is asked now are trials, too
+	defer func() { r.alive = ask }()
+	return ask(ctx)
 }
 
 // probes is how often a target is asked before it counts as one that drops everything: it may have to learn of its neighbours first, or its machine is busy.

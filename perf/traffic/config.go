@@ -110,6 +110,8 @@ type Config struct {
 	// Progress is told once a second what there is so far; nil: nobody is.
 	Progress func(Progress)
 
+	// learn is how long nothing may come of learning frames before they end; 0 is 2 s, less: none are sent, for all on a test's path know each other.
+	learn time.Duration
 	// drained says that nothing is under way any more, in place of Drain: a test knows.
 	drained func() bool
 	// enough says that a trial need send no more: a test has seen what it was for.
@@ -168,6 +170,7 @@ func (d Direction) ends() (from, to int) {
 func (c *Config) defaults() {
 	c.AtOnce, c.Patience = cmp.Or(c.AtOnce, defaultAtOnce), cmp.Or(c.Patience, defaultPatience)
 	c.Drain, c.Resolve, c.CatchUp = cmp.Or(c.Drain, defaultDrain), cmp.Or(c.Resolve, defaultResolve), cmp.Or(c.CatchUp, defaultCatchUp)
+	c.learn = cmp.Or(c.learn, defaultLearn)
 	for _, p := range c.ports() {
 		p.MTU = cmp.Or(p.MTU, 1500)
 	}

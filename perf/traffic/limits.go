@@ -132,6 +132,9 @@ func (t *Tester) checkNumbers(load Load) error {
 		s := &t.config.Streams[i]
 		if s.Direction == Inbound {
 			packets += float64(load.limit(s, t.config.Streams))
+			if t.untaught() {
+				packets += float64(len(t.streams[i].pupils))
+			}
 		}
 	}
 	if most := float64(t.toGateway.left()) * float64(min(len(t.config.Tunnels), t.inboundFlows())); packets > most {

@@ -52,6 +52,10 @@ func (o *Options) print(r *Result) {
 		l := s.Latency
 		fmt.Fprintf(w, "%s", s.Name)
 		for _, ns := range []uint64{l.Min, l.Median, l.P99, l.P999, l.Max} {
+			if s.Received == 0 {
+				fmt.Fprint(w, "\t-")
+				continue
+			}
 			fmt.Fprintf(w, "\t%.1f", float64(ns)/perMicrosecond)
 		}
 		fmt.Fprintln(w)

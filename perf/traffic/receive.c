@@ -120,6 +120,7 @@ static void count_test(const struct arrival *a, const struct traffic_ip *ip, con
 		r->seen.other_tunnel++;
 	else {
 		k->packets++;
+		k->last = a->now;
 		k->octets += (s->ipv6 ? IPV6_LENGTH : IPV4_LENGTH) + ip->length + TRAFFIC_AROUND;
 		if (track(k, mark->flow, mark->sequence))
 			traffic_record(k, (uint64_t)((unsigned __int128)((a->now - mark->stamp) & TRAFFIC_MASK) * r->nanoseconds >> 32));

@@ -1,6 +1,7 @@
 package traffic
 
 import (
+	"errors"
 	"net/netip"
 	"strings"
 	"testing"
@@ -40,5 +41,18 @@ func TestRefusedTunnels(t *testing.T) {
 		if c.err == nil || !strings.Contains(c.err.Error(), c.says) {
 			t.Errorf("%s: %v, expected %q", name, c.err, c.says)
 		}
+	}
+}
+
+// A memif without its server is no matter of drivers: the gateway has to run first.
+func TestNoServer(t *testing.T) {
+	refused := errors.New("port protected: start: the driver refused (DPDK says: memif_connect_client(): Failed to connect socket: /run/memif.sock.)")
+	for device, advised := range map[string]bool{"net_memif0,id=0": true, "net_af_packet0,iface=eth0": false} {
+		if got := withAdvice(device, refused); !errors.Is(got, refused) || strings.Contains(got.Error(), "start the gateway first") != advised {
+			t.Errorf("%s: %v", device, got)
+		}
+	}
+	if err := withAdvice("net_memif0,id=0", nil); err != nil {
+		t.Error(err)
 	}
 }

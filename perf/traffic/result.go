@@ -10,6 +10,8 @@ import (
 	"unsafe"
 
 	"github.com/HdrHistogram/hdrhistogram-go"
+
+	"sallyport/pmd/eal"
 )
 
 // Result is what a trial has counted. Counts are exact.
@@ -50,6 +52,7 @@ type StreamResult struct {
 	GotPackets  float64   `json:"received_rate"` // packets a second
 	LossRatio   float64   `json:"loss_ratio"`    // of those sent
 	Latency     Latency   `json:"latency"`       // of those received
+	Quiet       float64   `json:"quiet"`         // seconds that packets were sent for after the last one had arrived
 	Exhausted   bool      `json:"sa_used_up"`    // an SA had no sequence number left, or no room for a packet
 }
 
@@ -125,6 +128,9 @@ func (t *Tester) streamResult(i int, seconds float64) StreamResult {
 	}
 	if seconds > 0 {
 		r.SentPackets, r.GotPackets = float64(r.Sent)/seconds, float64(r.Received)/seconds
+	}
+	if r.Received > 0 && c.last > sink.last {
+		r.Quiet = float64(c.last-sink.last) / float64(eal.TSCHz())
 	}
 	r.Latency = latencyOf(sink)
 	return r

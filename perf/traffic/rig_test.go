@@ -185,7 +185,7 @@ func (p *path) config(streams ...Stream) Config {
 	return Config{
 		Protected: Port{Attached: &p.ports[0], Addresses: []netip.Addr{a}, Gateway: b}, Unprotected: Port{Attached: &p.ports[1], Addresses: []netip.Addr{b}, Gateway: a},
 		Tunnels: []Tunnel{{Name: "clear", Near: near4, Far: far4}}, Streams: streams, Duration: 100 * time.Millisecond,
-		Resolve: 5 * time.Minute, CatchUp: math.MaxInt32, Sleep: true, drained: p.drained,
+		Resolve: 5 * time.Minute, CatchUp: math.MaxInt32, Sleep: true, drained: p.drained, learn: -1,
 	}
 }
 

@@ -169,6 +169,8 @@ static uint32_t flush(struct traffic_sender *sender)
 	for (uint32_t i = 0; i < sent; i++)
 		s->sent_octets += lengths[i];
 	s->sent += sent;
+	if (sent > 0)
+		s->last = rte_rdtsc();
 	sender->pending_at += sent;
 	sender->n_pending -= sent;
 	return sent;

@@ -15,7 +15,9 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync"
+	"time"
 	"unsafe"
 
 	"sallyport/pmd/eal"
@@ -38,7 +40,8 @@ type Tester struct {
 	ike                    *negotiator // nil if none is
 	retired                []retired
 	loops                  []*C.struct_traffic_loop
-	number                 uint8 // of the trial
+	number                 uint8     // of the trial
+	taught                 time.Time // when the gateway has last had packets to all
 	undo                   []func() error
 }
 
@@ -60,11 +63,14 @@ type stream struct {
 	c        *C.struct_traffic_stream
 	sink     *C.struct_traffic_sink
 	from, to int
+	flows    []C.struct_traffic_flow
 	tracks   []C.struct_traffic_track
 	bits     []C.uint64_t
 	counts   []C.uint64_t
 	next     []C.uint64_t
 	cycles   float64 // to build a packet
+	pupils   []C.uint32_t
+	lesson   []C.uint32_t // the order in which they take turns
 }
 
 const (
@@ -229,6 +235,11 @@ func (t *Tester) openPorts() error {
 			*r.ring = made
 			t.onClose(func() error { made.Free(); return nil })
 		}
+		giveBack, err := claim(config.Device)
+		if err != nil {
+			return fmt.Errorf("%s port: %w", portName(i), err)
+		}
+		t.onClose(giveBack)
 		if err := p.open(config, portName(i), t.pool); err != nil {
 			return err
 		}
@@ -249,7 +260,15 @@ func (p *port) open(config *Port, name string, pool *mempool.Mempool) (err error
 	} else {
 		p.device, err = ethdev.Open(c)
 	}
-	return err
+	return withAdvice(config.Device, err)
+}
+
+// withAdvice says of a client of memif that nobody listens: a driver's words are of its socket alone.
+func withAdvice(device string, err error) error {
+	if err == nil || !strings.HasPrefix(device, "net_memif") || !strings.Contains(err.Error(), "Failed to connect socket") {
+		return err
+	}
+	return fmt.Errorf("%w: no server of memif is there: start the gateway first, in the same network namespace", err)
 }
 
 // close stops the port; what was attached by somebody else is left to them.
@@ -359,6 +378,10 @@ func (t *Tester) newStream(ctx context.Context, index int) (s *stream, err error
 	}
 	flows, err := table[C.struct_traffic_flow](t, config.Flows)
 	if err != nil {
+		return s, err
+	}
+	s.flows, s.pupils = flows, t.config.pupils(config)
+	if s.lesson, err = table[C.uint32_t](t, lesson); err != nil {
 		return s, err
 	}
 	of := t.config.flows(config)

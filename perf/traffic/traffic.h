@@ -109,6 +109,7 @@ struct traffic_stream {
 	uint64_t missed;         /* were due when the sender was late */
 	uint64_t no_buffer;      /* of those missed */
 	uint64_t withheld;       /* were due while their tunnel was not there */
+	uint64_t last;           /* TSC when the last one was sent */
 };
 
 struct traffic_track {
@@ -124,6 +125,7 @@ struct traffic_sink {
 	uint64_t packets, octets;     /* intact, by the right way; frames with their check sequence, as if in clear */
 	uint64_t duplicates, reordered, too_old;
 	uint64_t shortest, longest;   /* ns */
+	uint64_t last;                /* TSC when the last one arrived */
 };
 
 /* Frames by what they are beside those of sinks. */

@@ -95,19 +95,24 @@ func (t *Tester) Trial(ctx context.Context, load Load) (*Result, error) {
 	if err := errors.Join(t.checkRates(load), t.checkNumbers(load)); err != nil {
 		return nil, err
 	}
-	if err := t.reset(load); err != nil {
-		return nil, err
-	}
 	r := &Result{Started: time.Now(), Negotiation: t.negotiation()}
-	err := t.run(ctx, r, func(failed <-chan error) {
-		t.send(ctx, load, r, failed)
-		t.drain(ctx, failed)
-	})
+	err := t.teach(ctx, r)
+	if err = errors.Join(err, t.reset(load)); err == nil && r.Verdict == "" && !r.Interrupted && ctx.Err() == nil {
+		r.Started = time.Now()
+		err = t.run(ctx, r, func(failed <-chan error) {
+			t.send(ctx, load, r, failed)
+			t.drain(ctx, failed)
+		})
+	}
+	r.Interrupted = r.Interrupted || ctx.Err() != nil && r.Seconds == 0
 	for _, p := range t.ports {
 		C.traffic_sender_finish(p.sender)
 	}
 	if err != nil {
 		return nil, err
+	}
+	if !t.taught.IsZero() { // its packets were for all, too
+		t.taught = time.Now()
 	}
 	for i, s := range t.streams {
 		if !r.Interrupted && r.Verdict == "" {
@@ -168,7 +173,7 @@ func (s *stream) reset(load Load, config *Stream, all Config) {
 	c.mean = c.per_packet + c.per_octet*C.double(config.Sizes.mean())
 	c.catch_up = C.double(max(all.CatchUp, config.Burst)) * c.mean
 	c.due, c.order_at, c.length_at, c.burst_at, c.ended, c.exhausted = 0, 0, 0, 0, 0, 0
-	c.built, c.sent, c.sent_octets, c.unsent, c.missed, c.no_buffer, c.withheld = 0, 0, 0, 0, 0, 0, 0
+	c.built, c.sent, c.sent_octets, c.unsent, c.missed, c.no_buffer, c.withheld, c.last = 0, 0, 0, 0, 0, 0, 0, 0
 }
 
 // settle counts what was due and not even built, because a port kept the sender waiting, as missed.
@@ -354,7 +359,7 @@ func (t *Tester) send(ctx context.Context, load Load, r *Result, failed <-chan e
 		patience = math.MaxInt64 - load.Duration
 	}
 	began, told := time.Now(), time.Now()
-	atomic.StoreUint64((*uint64)(&t.control.start), uint64(C.traffic_now()))
+	t.start()
 	for !t.ended() && len(failed) == 0 && time.Since(began) < load.Duration+patience {
 		if !pause(ctx) {
 			r.Interrupted = true
@@ -374,6 +379,11 @@ func (t *Tester) send(ctx context.Context, load Load, r *Result, failed <-chan e
 		// The streams ended somewhat before somebody looked.
 		r.Seconds = min(r.Seconds, load.Duration.Seconds())
 	}
+}
+
+// start lets the streams go.
+func (t *Tester) start() {
+	atomic.StoreUint64((*uint64)(&t.control.start), uint64(C.traffic_now()))
 }
 
 func (t *Tester) ended() bool {

@@ -3,6 +3,7 @@ package traffic
 import (
 	"cmp"
 	"fmt"
+	"time"
 )
 
 // Verdict is what a trial says of the target, in a word: the worst that was found.
@@ -19,6 +20,7 @@ const (
 	Mangles      Verdict = "mangles"       // packets arrive changed
 	OtherAddress Verdict = "other-address" // packets arrive from or for other addresses, or by another tunnel
 	Unreadable   Verdict = "unreadable"    // ESP arrives that the SAs cannot open
+	Stopped      Verdict = "stopped"       // what was sent last did not arrive
 	Nothing      Verdict = "nothing-sent"  // the tester sent nothing
 	Forwards     Verdict = "forwards"
 )
@@ -76,12 +78,23 @@ func (r *Result) judge() {
 		if s.Sent > 0 && s.Received == 0 {
 			say(Silent, 1, "stream %s: none of %d packets arrived", s.Name, s.Sent)
 			if r.Sequence > 0 && s.Direction == Inbound {
-				say(Silent, 1, "a gateway drops sequence numbers that it has had: after an earlier run by the same SAs, give the --sequence that it printed")
+				say(Silent, 1, UsedNumbers)
 			}
+		} else if s.Quiet >= stopsAfter.Seconds() && s.Quiet*s.SentPackets >= stopsBehind {
+			say(Stopped, 1, "stream %s: nothing arrived of what was sent in the last %.2g s: the target has stopped, or stood still", s.Name, s.Quiet)
 		}
 	}
 	r.remark()
 }
+
+// Who forwards nothing for so long, of so many packets that were sent meanwhile, has stopped; loss alone leaves no such gaps.
+const (
+	stopsAfter  = 500 * time.Millisecond
+	stopsBehind = 100
+)
+
+// UsedNumbers is why a gateway may drop all that comes by SAs with keys given by hand.
+const UsedNumbers = "a gateway drops sequence numbers that it has had: after an earlier run by the same SAs, give the --sequence that it printed"
 
 // remark says what is no fault of the target.
 func (r *Result) remark() {

@@ -159,6 +159,25 @@ func TestInterrupted(t *testing.T) {
 	}
 }
 
+// A target that dies while packets are sent, or loses most of them to the end.
+func TestStopped(t *testing.T) {
+	for verdict, last := range map[Verdict]int{Stopped: 200, Forwards: 0} {
+		p := newPath(t)
+		n := 0
+		p.meddle = func(_ int, frame []byte) [][]byte {
+			if n++; last > 0 && n > last || last == 0 && n%9 != 0 {
+				return nil
+			}
+			return [][]byte{frame}
+		}
+		p.start(t)
+		r := p.trial(t, p.config(Stream{Direction: Outbound, Rate: Rate{Packets: 1000}}), Load{Duration: 3 * time.Second})
+		if r.Verdict != verdict || (verdict == Stopped) != (len(r.Findings) > 0 && strings.Contains(r.Findings[0], "nothing arrived of what was sent in the last ")) {
+			t.Errorf("%s, %q, expected %s", r.Verdict, r.Findings, verdict)
+		}
+	}
+}
+
 // Over a link of IPv6, with neighbour discovery in place of ARP.
 func TestIPv6Link(t *testing.T) {
 	p := newPath(t)

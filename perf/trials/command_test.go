@@ -88,7 +88,7 @@ func TestCommand(t *testing.T) {
 		t.Fatalf("%v\n%s\n%s", err, out, log)
 	}
 	t.Log(out)
-	if !strings.Contains(out, "throughput, Mpps") || !strings.Contains(out, "latency at 50 %") || !strings.Contains(out, "goes on with --sequence") {
+	if !strings.Contains(out, "throughput, kpps") || !strings.Contains(out, "latency at 50 %") || !strings.Contains(out, "goes on with --sequence") {
 		t.Errorf("it does not print what it has measured:\n%s", out)
 	}
 	r := read()

@@ -34,6 +34,7 @@ type run struct {
 	Options
 	target   traffic.Config
 	sequence uint64 // that the SAs to the gateway have used
+	replays  bool   // in a case nothing inbound arrived
 }
 
 // Main measures, prints and writes the report, of a run that was interrupted or failed too.
@@ -70,6 +71,9 @@ func Main(ctx context.Context, o Options) (err error) {
 	into := report.New("rfc2544", o.Target.Command, machine, time.Now())
 	err = rfc2544.Run(ctx, o.Bench, cases, r.open, into)
 	err = errors.Join(err, into.WriteText(o.Out), into.WriteJSON(o.JSON), into.WriteHTML(o.HTML))
+	if r.replays {
+		fmt.Fprintf(o.Out, "inbound nothing arrived: %s\n", traffic.UsedNumbers)
+	}
 	if r.sequence > o.Target.Sequence {
 		fmt.Fprintf(o.Out, "the next run by these SAs goes on with --sequence %d\n", r.sequence)
 	}
@@ -198,6 +202,6 @@ type oneOf struct {
 }
 
 func (b *oneOf) Close() error {
-	b.run.sequence = max(b.run.sequence, b.sequence)
+	b.run.sequence, b.run.replays = max(b.run.sequence, b.sequence), b.run.replays || b.replays()
 	return b.bed.Close()
 }

@@ -27,7 +27,12 @@ type bed struct {
 	tester     Tester
 	directions int
 	sequence   uint64 // the last number that an SA to the gateway has used
+
+	inbound struct{ sent, received uint64 } // by SAs with keys given by hand, in all trials
 }
+
+// replays says that all packets inbound were lost, as those are whose numbers the gateway has had.
+func (b *bed) replays() bool { return b.inbound.sent > 0 && b.inbound.received == 0 }
 
 // anyRate is one that no machine can make: a tester refuses it with what it can.
 const anyRate = 1e12
@@ -53,6 +58,12 @@ func (b *bed) Trial(ctx context.Context, rate float64, duration time.Duration) (
 		return rfc2544.Result{}, err
 	}
 	b.sequence = max(b.sequence, r.Sequence)
+	for i := range r.Streams {
+		if s := &r.Streams[i]; r.Sequence > 0 && s.Direction == traffic.Inbound {
+			b.inbound.sent += s.Sent
+			b.inbound.received += s.Received
+		}
+	}
 	return resultOf(r), nil
 }
 
@@ -82,6 +93,7 @@ func resultOf(r *traffic.Result) rfc2544.Result {
 		out.Reflected += p.Reflected
 		out.Mangled += p.Mangled
 		out.Strange += p.OtherAddress + p.OtherTunnel
+		out.Rivals += p.Rivals + p.Usurped
 		out.Unreadable += p.Integrity + p.UnknownSPI + p.Malformed
 	}
 	return out

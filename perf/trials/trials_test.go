@@ -90,6 +90,8 @@ func TestFaultsOfTheTarget(t *testing.T) {
 		"mangles":           {func(r *traffic.Result) { r.Ports[0].Mangled = 1 }, rfc2544.ErrMangles},
 		"other address":     {func(r *traffic.Result) { r.Ports[0].OtherAddress = 1 }, rfc2544.ErrStrange},
 		"other tunnel":      {func(r *traffic.Result) { r.Ports[1].OtherTunnel = 1 }, rfc2544.ErrStrange},
+		"second gateway":    {func(r *traffic.Result) { r.Ports[0].Rivals = 1 }, rfc2544.ErrRivals},
+		"usurper":           {func(r *traffic.Result) { r.Ports[1].Usurped = 1 }, rfc2544.ErrRivals},
 		"other keys":        {func(r *traffic.Result) { r.Ports[1].Integrity = 1 }, rfc2544.ErrUnreadable},
 		"unknown SPI":       {func(r *traffic.Result) { r.Ports[1].UnknownSPI = 1 }, rfc2544.ErrUnreadable},
 		"malformed padding": {func(r *traffic.Result) { r.Ports[1].Malformed = 1 }, rfc2544.ErrUnreadable},
@@ -101,6 +103,23 @@ func TestFaultsOfTheTarget(t *testing.T) {
 	}
 	if _, err := runFake(t, &fake{capacity: 6e5, most: 1e6}, 3e6); !errors.Is(err, rfc2544.ErrGenerator) || !strings.Contains(err.Error(), "this machine can do at most 1000000") {
 		t.Errorf("more than the machine can: %v", err)
+	}
+}
+
+// A gateway that has had the sequence numbers lets everything pass but what is inbound: that is told from loss.
+func TestUsedNumbers(t *testing.T) {
+	for _, c := range []struct {
+		sequence uint64
+		received uint64
+		want     bool
+	}{{3000, 0, true}, {3000, 1, false}, {0, 0, false}} { // the last one is of SAs by IKE
+		b := &bed{tester: &fake{capacity: 6e5, most: 5e6, fault: func(r *traffic.Result) {
+			r.Sequence = c.sequence
+			r.Streams[0].Direction, r.Streams[1].Direction, r.Streams[1].Received = traffic.Outbound, traffic.Inbound, c.received
+		}}, directions: 2}
+		if _, err := b.Trial(t.Context(), 1000, time.Second); err != nil || b.replays() != c.want {
+			t.Errorf("%+v: %t, %v", c, b.replays(), err)
+		}
 	}
 }
 
