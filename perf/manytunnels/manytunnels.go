@@ -18,6 +18,7 @@ import (
 	"text/template"
 
 	"sallyport/crypto"
+	"sallyport/pmd/ethdev"
 )
 
 // Options say what the gateway is to have. Zero values have defaults.
@@ -141,7 +142,13 @@ func (v *values) check() error {
 	for _, device := range []string{v.Protected, v.Unprotected} {
 		if strings.ContainsAny(device, "\"\\\n") {
 			errs = append(errs, fmt.Errorf("device %q, expected one without quotes", device))
+		} else if _, err := ethdev.ParseDevice(device); err != nil {
+			errs = append(errs, err)
 		}
+	}
+	name, _, _ := strings.Cut(v.Protected, ",")
+	if other, _, _ := strings.Cut(v.Unprotected, ","); other == name {
+		errs = append(errs, fmt.Errorf("device %s for both ports, expected one for each", name))
 	}
 	_, err := crypto.ParseESPProposal(v.Algorithm)
 	if v.Manual {

@@ -101,6 +101,9 @@ func TestRefused(t *testing.T) {
 		`IKE "v3", expected v1 or v2`:        {Version: "v3"},
 		"a seed of 3 octets, expected":       {Manual: true, Seed: []byte("abc")},
 		"expected one without quotes":        {Protected: `a"b`},
+		`device "bogus" is of no known kind`: {Protected: "bogus"},
+		"expected the argument iface":        {Unprotected: "net_af_packet1"},
+		"net_memif0 for both ports":          {Protected: "net_memif0,role=server,id=0", Unprotected: "net_memif0,role=server,id=1"},
 		`suite "rot13"`:                      {Manual: true, Algorithm: "rot13"},
 		`ESP proposal "rot13"`:               {Algorithm: "rot13"},
 	} {
