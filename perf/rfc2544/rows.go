@@ -85,6 +85,7 @@ func (o *outcome) throughputRow(s *suite, n int, goal Goal) (report.Row, bool) {
 	}
 	row := report.Row{Name: name}
 	var found []GoalResult
+	irregular := 0
 	var mpps, gbps, through, upper []float64
 	for _, search := range o.throughput {
 		if len(search) <= n {
@@ -94,11 +95,14 @@ func (o *outcome) throughputRow(s *suite, n int, goal Goal) (report.Row, bool) {
 		found = append(found, r)
 		s.searched++
 		if !r.Regular {
-			s.irregular++
+			irregular++
 			row.Note = r.Note
 		}
 		mpps, through = append(mpps, r.Lower/1e6), append(through, r.Conditional/1e6)
 		gbps, upper = append(gbps, r.Lower*o.Octets*8/1e9), append(upper, r.Upper/1e6)
+	}
+	if s.irregular += irregular; irregular > 0 && len(found) > 1 { // the figures are those of all
+		row.Note = fmt.Sprintf("in %d of %d searches: %s", irregular, len(found), row.Note)
 	}
 	row.Figures = []report.Figure{{Name: "throughput", Unit: "Mpps", Better: report.Higher, Samples: mpps}, {Name: "frames", Unit: "Gbps", Better: report.Higher, Samples: gbps},
 		{Name: "forwarded", Unit: "Mpps", Samples: through}}

@@ -219,8 +219,10 @@ func (s *search) result(g Goal) GoalResult {
 	}
 	rate, unsent := s.unsent[result.Upper]
 	switch {
+	case unsent && rate < result.Lower*(1-pacing): // it can send more, and did not
+		result.Note = fmt.Sprintf("%v in all trials: of %.0f frames/s it has sent %.0f in one, which is not what limits the target", ErrGenerator, result.Upper, rate)
 	case unsent:
-		result.Note = fmt.Sprintf("%v: no more than %.0f frames/s, which is not what limits the target", ErrGenerator, rate)
+		result.Note = fmt.Sprintf("%v: no more than %.0f frames/s, which is not what limits the target", ErrGenerator, max(rate, result.Lower))
 	case result.Upper == 0:
 		result.Note = fmt.Sprintf("the highest load, %.0f frames/s, meets the goal: the target can do more", s.limits.Max)
 	case result.Lower == 0:

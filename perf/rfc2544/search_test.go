@@ -3,6 +3,7 @@ package rfc2544
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math"
 	"strings"
 	"testing"
@@ -61,7 +62,7 @@ func TestIrregularResults(t *testing.T) {
 	}{
 		"more than there is":     {20e6, 0, 14.88e6, 0, "the highest load, 14880000 frames/s, meets the goal"},
 		"less than the least":    {900, 0, 0, 1000, "the least load, 1000 frames/s, does not meet the goal"},
-		"the generator is slow":  {20e6, 5e6, 5e6, 5e6, "the generator cannot offer that much: no more than 5000000 frames/s"},
+		"the generator is slow":  {20e6, 5e6, 5e6, 5e6, "the generator cannot offer that much: no more than 5024999 frames/s"},
 		"the target just slower": {4.9e6, 5e6, 4.9e6, 4.9e6, ""},
 	} {
 		s := newStub(c.capacity)
@@ -103,6 +104,28 @@ func TestStalledTrials(t *testing.T) {
 		if r := results[0]; !stalled || !r.Regular || math.Abs(r.Lower-s.capacity) > 0.02*s.capacity {
 			t.Errorf("%s: stalled %v, %+v", name, stalled, r)
 		}
+	}
+}
+
+// A generator that stands still in one trial of a load, and in all that repeat it, is not said to be slower than what it has sent at another load.
+func TestGeneratorThatStalls(t *testing.T) {
+	s := newStub(20e6)
+	s.buffer = 0
+	var load float64
+	s.until = func(rate float64, _ time.Duration) { load = rate }
+	s.change = func(r *Result) {
+		if load > 5e6 {
+			r.Sent, r.Received = r.Sent/10, r.Sent/10
+		}
+	}
+	results, err := s.runner().search(t.Context(), []Goal{Throughput(10*time.Second, 0.005)}, testLimits)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := results[0]
+	want := "the generator cannot offer that much in all trials: of " + fmt.Sprintf("%.0f frames/s it has sent %.0f in one", r.Upper, r.Upper/10)
+	if r.Regular || math.Abs(r.Lower-5e6) > 0.02*5e6 || !strings.HasPrefix(r.Note, want) {
+		t.Errorf("%+v, expected %q", r, want)
 	}
 }
 
@@ -218,5 +241,18 @@ func TestLoadClassificationOfTheRFC(t *testing.T) {
 		if got := goals[i].conditional(1e6, trials); math.Abs(got-want) > 1 {
 			t.Errorf("goal %d: %g gets through, expected %g", i+1, got, want)
 		}
+	}
+}
+
+// A note about one of several searches, whose median is in the row, says that it is about one.
+func TestNoteOfOneSearch(t *testing.T) {
+	o := &outcome{Case: Case{Size: "64", Octets: 64, Tunnels: 1}, throughput: [][]GoalResult{{{Lower: 6e6, Upper: 6.01e6, Regular: true}}, {{Lower: 5e6, Upper: 5.1e6, Note: "it stood still"}}}}
+	s := &suite{}
+	if row, any := o.throughputRow(s, 0, Goal{}); !any || row.Note != "in 1 of 2 searches: it stood still" || s.irregular != 1 || s.searched != 2 {
+		t.Errorf("%+v, %d of %d irregular", row, s.irregular, s.searched)
+	}
+	o.throughput = o.throughput[1:]
+	if row, _ := o.throughputRow(s, 0, Goal{}); row.Note != "it stood still" {
+		t.Errorf("%+v", row)
 	}
 }
