@@ -47,7 +47,11 @@ func writable(name string) error {
 	if err := file.Close(); err != nil || there {
 		return err
 	}
-	return os.Remove(name)
+	made, err := filepath.EvalSymlinks(name) // where a link leads to nothing yet, the link was there
+	if err != nil {
+		return err
+	}
+	return os.Remove(made)
 }
 
 // WriteFile writes a file whole or, where a disk is full, not at all: what it had stays. What is no regular file, such as a pipe, is written as it is.

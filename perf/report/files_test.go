@@ -25,6 +25,25 @@ func TestWritable(t *testing.T) {
 	if _, err := os.Stat(absent); !os.IsNotExist(err) {
 		t.Errorf("a file that was not there: %v", err)
 	}
+	link := filepath.Join(dir, "link.json")
+	if err := os.Symlink(absent, link); err != nil {
+		t.Fatal(err)
+	}
+	if err := Writable(link); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Stat(absent); !os.IsNotExist(err) {
+		t.Errorf("what a link leads to and was not there: %v", err)
+	}
+	if err := WriteFile(link, []byte("whole")); err != nil {
+		t.Error(err)
+	}
+	if content, err := os.ReadFile(absent); err != nil || string(content) != "whole" {
+		t.Errorf("what a link leads to has %q, %v", content, err)
+	}
+	if err := os.Remove(absent); err != nil {
+		t.Fatal(err)
+	}
 	for want, names := range map[string][]string{
 		"no such file":   {filepath.Join(dir, "none", "out.json")},
 		"found a folder": {dir},
