@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 
 	"sallyport/perf/bench"
 	"sallyport/perf/lab"
@@ -89,6 +90,9 @@ func cpuList(cpus []int) string {
 	return strings.Join(words, ",")
 }
 
+// benchEnds is how long lab bench may take to end when it is interrupted: some windows, and what there is to clean up.
+const benchEnds = 20 * time.Second
+
 // bench has lab bench measure one row. It is a process of its own, with all CPUs: this one has been moved away from one.
 func (o *Options) bench(ctx context.Context, cpus []int, direction bench.Direction, size int) (row bench.Row, err error) {
 	l, err := lab.New()
@@ -107,7 +111,14 @@ func (o *Options) bench(ctx context.Context, cpus []int, direction bench.Directi
 	} else {
 		args = append(args, "--windows", "7", "--window", "30ms")
 	}
-	if _, err := in.Run(ctx, args...); err != nil {
+	process, err := in.Start(lab.Command{Name: "bench", Args: args})
+	if err != nil {
+		return row, err
+	}
+	if err := process.Wait(ctx); ctx.Err() != nil {
+		_ = process.Stop(benchEnds) // in order, for it has reserved huge pages; that it was interrupted is no news
+		return row, err
+	} else if err != nil {
 		return row, err
 	}
 	text, err := os.ReadFile(rows)

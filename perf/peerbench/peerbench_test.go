@@ -4,15 +4,18 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
 
 	"sallyport/perf/bench"
+	"sallyport/perf/lab"
 	"sallyport/perf/lab/labtest"
 	"sallyport/perf/report"
 )
@@ -62,6 +65,37 @@ func TestInterrupt(t *testing.T) {
 	}
 	if r := wantReport(t, file); !r.Interrupted || r.Verdict.Good {
 		t.Errorf("%+v, expected a report of an interruption", r.Verdict)
+	}
+}
+
+// Who is interrupted while lab bench measures lets it end in order: it gives back what it has taken of the machine.
+func TestInterruptedBench(t *testing.T) {
+	dir := t.TempDir()
+	began, ended, program := filepath.Join(dir, "began"), filepath.Join(dir, "ended"), filepath.Join(dir, "bench")
+	script := fmt.Sprintf("#!/bin/sh\ntrap 'touch %s; exit 1' TERM\ntouch %s\nwhile :; do sleep 0.05; done\n", ended, began)
+	if err := os.WriteFile(program, []byte(script), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	cpus, err := processors()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, interrupt := context.WithCancel(t.Context())
+	measuring := make(chan error)
+	go func() {
+		_, err := (&Options{Binary: program}).bench(ctx, cpus, bench.Outbound, 64)
+		measuring <- err
+	}()
+	err = lab.Until(t.Context(), nil, "a run of lab bench", time.Minute, func() (bool, error) {
+		_, err := os.Stat(began)
+		return err == nil, nil
+	})
+	interrupt()
+	if found := <-measuring; !errors.Is(found, context.Canceled) || err != nil {
+		t.Errorf("%v, %v: expected %v", err, found, context.Canceled)
+	}
+	if _, err := os.Stat(ended); err != nil {
+		t.Errorf("lab bench could not clean up: %v", err)
 	}
 }
 
