@@ -6,7 +6,6 @@ import (
 	"crypto/sha256"
 	"crypto/sha512"
 	"fmt"
-	"hash"
 )
 
 // The transform identifiers of IKEv2 (RFC 7296 section 3.3.2, numbers from the
@@ -179,20 +178,20 @@ type prfRow struct {
 	id         PRFID
 	name       string
 	mac        func(key []byte) mac // for keys of any length
-	hash       func() hash.Hash     // of an HMAC; nil for the others
+	hashes     *hashes              // of an HMAC; nil for the others
 	size       int
 	halfNonces bool // see PRFNonceKey
 	use        use
 }
 
 var prfTable = []prfRow{
-	{PRFHMACSHA1, "PRF_HMAC_SHA1", hmacOf(sha1.New), sha1.New, 20, false, useIKE},
-	{PRFHMACSHA256, "PRF_HMAC_SHA2_256", hmacOf(sha256.New), sha256.New, 32, false, useIKE},
-	{PRFHMACSHA384, "PRF_HMAC_SHA2_384", hmacOf(sha512.New384), sha512.New384, 48, false, useIKE},
-	{PRFHMACSHA512, "PRF_HMAC_SHA2_512", hmacOf(sha512.New), sha512.New, 64, false, useIKE},
+	{PRFHMACSHA1, "PRF_HMAC_SHA1", hmacOf(sha1.New), hashesOf(sha1.New), 20, false, useIKE},
+	{PRFHMACSHA256, "PRF_HMAC_SHA2_256", hmacOf(sha256.New), hashesOf(sha256.New), 32, false, useIKE},
+	{PRFHMACSHA384, "PRF_HMAC_SHA2_384", hmacOf(sha512.New384), hashesOf(sha512.New384), 48, false, useIKE},
+	{PRFHMACSHA512, "PRF_HMAC_SHA2_512", hmacOf(sha512.New), hashesOf(sha512.New), 64, false, useIKE},
 	{PRFAESXCBC, "PRF_AES128_XCBC", newXCBCPRF, nil, 16, true, useIKE},
 	{PRFAESCMAC, "PRF_AES128_CMAC", newCMACPRF, nil, 16, true, useIKE},
-	{PRFHMACMD5, "PRF_HMAC_MD5", hmacOf(md5.New), md5.New, 16, false, useIKE | useLegacy},
+	{PRFHMACMD5, "PRF_HMAC_MD5", hmacOf(md5.New), hashesOf(md5.New), 16, false, useIKE | useLegacy},
 }
 
 func encrByID(id EncrID) (encrRow, bool) {
@@ -211,6 +210,14 @@ func integByID(id IntegID) (integRow, bool) {
 		}
 	}
 	return integRow{}, false
+}
+
+// authenticate is the ICV over the parts in a row.
+func (r integRow) authenticate(key []byte, parts [][]byte) []byte {
+	if prf, ok := prfByID(r.prf); ok && prf.hashes != nil {
+		return prf.hashes.hmac(key, parts)[:r.icv]
+	}
+	return sum(r.mac(key), r.icv, parts...)
 }
 
 func prfByID(id PRFID) (prfRow, bool) {

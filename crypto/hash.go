@@ -6,8 +6,8 @@ import "fmt"
 // from (RFC 2409 appendix B, RFC 3947 3.2). The id must come from a validated proposal: it panics on one without a hash.
 func Hash(id PRFID, parts ...[]byte) []byte {
 	row := mustPRF(id)
-	if row.hash == nil {
+	if row.hashes == nil {
 		panic(fmt.Sprintf("crypto: %s has no hash; IKEv1 has PRFs of HMAC only", row.name))
 	}
-	return sum(row.hash(), row.size, parts...)
+	return row.hashes.sum(parts)
 }

@@ -50,7 +50,7 @@ func newProtection(s Suite, keymat Secret) (protection, error) {
 		return nil, err
 	}
 	return &cipherMAC{
-		cipher: conceal(text), mac: s.integ().mac, key: copySecret(integKey),
+		cipher: conceal(text), integ: s.Integ, key: copySecret(integKey),
 		ivLen: s.IVLen(), icvLen: s.ICVLen(),
 	}, nil
 }
@@ -59,7 +59,7 @@ func newProtection(s Suite, keymat Secret) (protection, error) {
 // section 3.3.2.1).
 type cipherMAC struct {
 	cipher        func() textCipher
-	mac           func(key []byte) mac
+	integ         IntegID
 	key           Secret
 	ivLen, icvLen int
 }
@@ -82,7 +82,8 @@ func (c *cipherMAC) open(header, sealed, trailer []byte) ([]byte, error) {
 }
 
 func (c *cipherMAC) icv(parts ...[]byte) []byte {
-	return sum(c.mac(c.key.Bytes()), c.icvLen, parts...)
+	row, _ := integByID(c.integ)
+	return row.authenticate(c.key.Bytes(), parts)
 }
 
 func (c *cipherMAC) deriveIV(number uint64) []byte { return c.cipher().deriveIV(number) }
