@@ -44,8 +44,8 @@ func ParsePayloads(first PayloadType, plaintext []byte) (*Chain, error) {
 // PrependHash puts a HASH payload before a chain that [MarshalPayloads] emitted, whose first payload is of type first: the hash covers the
 // octets of that chain, so they come before it. The result begins with a payload of type [PayloadHash]. An empty chain has the type [PayloadNone].
 func PrependHash(hash []byte, first PayloadType, chain []byte) ([]byte, error) {
-	var builder cryptobyte.Builder
-	if err := writePayload(&builder, &Hash{Data: hash}, first); err != nil {
+	builder := cryptobyte.NewBuilder(make([]byte, 0, payloadHeaderLength+len(hash)+len(chain)))
+	if err := writePayload(builder, &Hash{Data: hash}, first); err != nil {
 		return nil, fmt.Errorf("isakmp message: %v payload to send: %w", PayloadHash, err)
 	}
 	b, err := builder.Bytes()

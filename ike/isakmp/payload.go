@@ -1,6 +1,7 @@
 package isakmp
 
 import (
+	"encoding/binary"
 	"fmt"
 	"math"
 
@@ -88,8 +89,8 @@ func Body(p Payload) ([]byte, error) {
 	if err := p.check(); err != nil {
 		return nil, fmt.Errorf("isakmp message: body of a %v payload: %w", p.PayloadType(), err)
 	}
-	var builder cryptobyte.Builder
-	p.write(&builder)
+	builder := cryptobyte.NewBuilder(make([]byte, 0, usualBody))
+	p.write(builder)
 	return builder.Bytes()
 }
 
@@ -111,6 +112,9 @@ func (r *reader) read() ([]Payload, error) {
 		p, err := r.readPayload()
 		if err != nil {
 			return nil, err
+		}
+		if payloads == nil {
+			payloads = make([]Payload, 0, usualPayloads)
 		}
 		payloads = append(payloads, p)
 	}
@@ -156,13 +160,13 @@ func MarshalPayloads(payloads []Payload) (first PayloadType, b []byte, err error
 	if len(payloads) > MaxPayloads {
 		return PayloadNone, nil, fmt.Errorf("isakmp message: %d payloads to send, expected at most %d", len(payloads), MaxPayloads)
 	}
-	var builder cryptobyte.Builder
+	builder := cryptobyte.NewBuilder(make([]byte, 0, usualLength))
 	for i, p := range payloads {
 		next := PayloadNone
 		if i+1 < len(payloads) {
 			next = payloads[i+1].PayloadType()
 		}
-		if err := writePayload(&builder, p, next); err != nil {
+		if err := writePayload(builder, p, next); err != nil {
 			return PayloadNone, nil, fmt.Errorf("isakmp message: %v payload to send: %w", p.PayloadType(), err)
 		}
 	}
@@ -183,18 +187,32 @@ func writePayload(b *cryptobyte.Builder, p Payload, next PayloadType) error {
 	if err := p.check(); err != nil {
 		return err
 	}
-	var builder cryptobyte.Builder
-	p.write(&builder)
-	body, err := builder.Bytes()
+	before, err := b.Bytes()
 	if err != nil {
 		return err
 	}
-	if len(body) > math.MaxUint16-payloadHeaderLength {
-		return fmt.Errorf("%d octets of body, expected at most %d", len(body), math.MaxUint16-payloadHeaderLength)
-	}
 	b.AddUint8(uint8(next))
 	b.AddUint8(0)
-	b.AddUint16(uint16(payloadHeaderLength + len(body)))
-	b.AddBytes(body)
+	b.AddUint16(0) // the length, which is known behind the body
+	p.write(b)
+	after, err := b.Bytes()
+	if err != nil {
+		return err
+	}
+	length := len(after) - len(before)
+	if length > math.MaxUint16 {
+		return fmt.Errorf("%d octets of body, expected at most %d", length-payloadHeaderLength, math.MaxUint16-payloadHeaderLength)
+	}
+	binary.BigEndian.PutUint16(after[len(before)+lengthAt:], uint16(length))
 	return nil
 }
+
+// Messages are mostly no longer than usualLength, in octets, the bodies of payloads no longer than usualBody, and they have no more payloads than usualPayloads.
+const (
+	usualLength   = 512
+	usualBody     = 64
+	usualPayloads = 8
+)
+
+// lengthAt is where the header of a payload, a proposal or a transform has the length.
+const lengthAt = 2

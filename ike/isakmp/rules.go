@@ -147,7 +147,7 @@ func (k *messageKind) checkHeader(h Header) error {
 }
 
 func (k *messageKind) checkCounts(kind Kind, payloads []Payload) error {
-	var counts [1 << 8]int
+	var counts [1 << 8]uint16
 	for _, p := range payloads {
 		t := p.PayloadType()
 		if _, unknown := p.(*Unknown); !unknown {
@@ -157,15 +157,19 @@ func (k *messageKind) checkCounts(kind Kind, payloads []Payload) error {
 		}
 	}
 	for _, r := range k.rules {
-		if found := counts[r.payload]; found < r.min || found > r.max {
+		if found := int(counts[r.payload]); found < r.min || found > r.max {
 			return &SyntaxError{Notify: NotifyPayloadMalformed, Err: &RuleError{Message: kind, Payload: r.payload, Min: r.min, Max: r.max, Found: found}}
 		}
 		counts[r.payload] = 0
 	}
-	for t, found := range counts {
-		if found > 0 {
-			return &SyntaxError{Notify: NotifyPayloadMalformed, Err: &RuleError{Message: kind, Payload: PayloadType(t), Found: found}}
+	misplaced := PayloadNone // the first by number
+	for _, p := range payloads {
+		if t := p.PayloadType(); counts[t] > 0 && (misplaced == PayloadNone || t < misplaced) {
+			misplaced = t
 		}
+	}
+	if misplaced != PayloadNone {
+		return &SyntaxError{Notify: NotifyPayloadMalformed, Err: &RuleError{Message: kind, Payload: misplaced, Found: int(counts[misplaced])}}
 	}
 	return nil
 }

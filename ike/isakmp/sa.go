@@ -1,6 +1,7 @@
 package isakmp
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"math"
@@ -222,25 +223,29 @@ func (p *SA) write(body *cryptobyte.Builder) {
 	}
 }
 
-// addSubstructure writes one proposal or transform; its length takes in the header, so the inner part is built first.
+// addSubstructure writes one proposal or transform; its length takes in the header, and is known behind the rest.
 func addSubstructure(b *cryptobyte.Builder, kind PayloadType, last bool, write func(*cryptobyte.Builder)) {
-	var builder cryptobyte.Builder
-	write(&builder)
-	inner, err := builder.Bytes()
-	if err == nil && len(inner) > math.MaxUint16-subHeaderLength {
-		err = fmt.Errorf("%d octets in a proposal or transform, expected at most %d", len(inner), math.MaxUint16-subHeaderLength)
-	}
+	before, err := b.Bytes()
 	if err != nil {
-		b.SetError(err)
-		return
+		return // which b keeps
 	}
 	if last {
 		kind = PayloadNone
 	}
 	b.AddUint8(uint8(kind))
 	b.AddUint8(0)
-	b.AddUint16(uint16(subHeaderLength + len(inner)))
-	b.AddBytes(inner)
+	b.AddUint16(0)
+	write(b)
+	after, err := b.Bytes()
+	if err != nil {
+		return
+	}
+	length := len(after) - len(before)
+	if length > math.MaxUint16 {
+		b.SetError(fmt.Errorf("%d octets in a proposal or transform, expected at most %d", length-subHeaderLength, math.MaxUint16-subHeaderLength))
+		return
+	}
+	binary.BigEndian.PutUint16(after[len(before)+lengthAt:], uint16(length))
 }
 
 func (p *Proposal) write(b *cryptobyte.Builder) {

@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"encoding/binary"
 	"fmt"
 	"math"
 	"slices"
@@ -98,6 +99,9 @@ func (c *chain) read() ([]Payload, error) {
 		if err != nil {
 			return nil, err
 		}
+		if payloads == nil {
+			payloads = make([]Payload, 0, usualPayloads)
+		}
 		payloads = append(payloads, p)
 	}
 	if !c.unread.Empty() {
@@ -179,13 +183,13 @@ func MarshalPayloads(payloads []Payload) (first PayloadType, b []byte, err error
 	if len(payloads) > MaxPayloads {
 		return PayloadNone, nil, fmt.Errorf("ike message: %d payloads to send, expected at most %d", len(payloads), MaxPayloads)
 	}
-	var builder cryptobyte.Builder
+	builder := cryptobyte.NewBuilder(make([]byte, 0, usualLength))
 	for i, p := range payloads {
 		next := PayloadNone
 		if i+1 < len(payloads) {
 			next = payloads[i+1].PayloadType()
 		}
-		if err := writePayload(&builder, p, next); err != nil {
+		if err := writePayload(builder, p, next); err != nil {
 			return PayloadNone, nil, fmt.Errorf("ike message: %v payload to send: %w", p.PayloadType(), err)
 		}
 	}
@@ -223,21 +227,34 @@ func writePayload(b *cryptobyte.Builder, p Payload, next PayloadType) error {
 	if err := p.check(); err != nil {
 		return err
 	}
-	var builder cryptobyte.Builder
-	p.write(&builder)
-	body, err := builder.Bytes()
+	before, err := b.Bytes()
 	if err != nil {
 		return err
 	}
-	if len(body) > math.MaxUint16-payloadHeaderLength {
-		return fmt.Errorf("%d octets of body, expected at most %d", len(body), math.MaxUint16-payloadHeaderLength)
-	}
 	b.AddUint8(uint8(next))
 	b.AddUint8(flags)
-	b.AddUint16(uint16(payloadHeaderLength + len(body)))
-	b.AddBytes(body)
+	b.AddUint16(0) // the length, which is known behind the body
+	p.write(b)
+	after, err := b.Bytes()
+	if err != nil {
+		return err
+	}
+	length := len(after) - len(before)
+	if length > math.MaxUint16 {
+		return fmt.Errorf("%d octets of body, expected at most %d", length-payloadHeaderLength, math.MaxUint16-payloadHeaderLength)
+	}
+	binary.BigEndian.PutUint16(after[len(before)+lengthAt:], uint16(length))
 	return nil
 }
+
+// Messages are mostly no longer than usualLength, in octets, and have no more payloads than usualPayloads.
+const (
+	usualLength   = 512
+	usualPayloads = 8
+)
+
+// lengthAt is where the header of a payload, a proposal or a transform has the length.
+const lengthAt = 2
 
 // take cuts n octets off s, which has them, without spare capacity; none are nil.
 func take(s *cryptobyte.String, n int) []byte {

@@ -174,22 +174,26 @@ func Check(exchange ExchangeType, response bool, payloads []Payload) error {
 }
 
 func (k *messageKind) checkCounts(payloads []Payload) error {
-	var counts [1 << 8]int
+	var counts [1 << 8]uint16
 	for _, p := range payloads {
 		if _, unknown := p.(*Unknown); !unknown {
 			counts[p.PayloadType()]++
 		}
 	}
 	for _, r := range k.rules {
-		if found := counts[r.payload]; found < r.min || found > r.max {
+		if found := int(counts[r.payload]); found < r.min || found > r.max {
 			return &RuleError{Message: k.name, Payload: r.payload, Min: r.min, Max: r.max, Found: found}
 		}
 		counts[r.payload] = 0
 	}
-	for t, found := range counts {
-		if found > 0 {
-			return &RuleError{Message: k.name, Payload: PayloadType(t), Found: found}
+	misplaced := PayloadNone // the first by number
+	for _, p := range payloads {
+		if t := p.PayloadType(); counts[t] > 0 && (misplaced == PayloadNone || t < misplaced) {
+			misplaced = t
 		}
+	}
+	if misplaced != PayloadNone {
+		return &RuleError{Message: k.name, Payload: misplaced, Found: int(counts[misplaced])}
 	}
 	return nil
 }

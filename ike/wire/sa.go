@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"encoding/binary"
 	"fmt"
 	"math"
 
@@ -221,25 +222,29 @@ func (p *SA) write(body *cryptobyte.Builder) {
 	}
 }
 
-// addSubstructure writes one proposal or transform; its length takes in the header, so the inner part is built first.
+// addSubstructure writes one proposal or transform; its length takes in the header, and is known behind the rest.
 func addSubstructure(b *cryptobyte.Builder, marker uint8, last bool, write func(*cryptobyte.Builder)) {
-	var builder cryptobyte.Builder
-	write(&builder)
-	inner, err := builder.Bytes()
-	if err == nil && len(inner) > math.MaxUint16-4 {
-		err = fmt.Errorf("%d octets in a proposal or transform, expected at most %d", len(inner), math.MaxUint16-4)
-	}
+	before, err := b.Bytes()
 	if err != nil {
-		b.SetError(err)
-		return
+		return // which b keeps
 	}
 	if last {
 		marker = 0
 	}
 	b.AddUint8(marker)
 	b.AddUint8(0)
-	b.AddUint16(uint16(4 + len(inner)))
-	b.AddBytes(inner)
+	b.AddUint16(0)
+	write(b)
+	after, err := b.Bytes()
+	if err != nil {
+		return
+	}
+	length := len(after) - len(before)
+	if length > math.MaxUint16 {
+		b.SetError(fmt.Errorf("%d octets in a proposal or transform, expected at most %d", length-4, math.MaxUint16-4))
+		return
+	}
+	binary.BigEndian.PutUint16(after[len(before)+lengthAt:], uint16(length))
 }
 
 func (p *Proposal) write(b *cryptobyte.Builder) {
