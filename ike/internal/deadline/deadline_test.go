@@ -1,6 +1,9 @@
 package deadline
 
 import (
+	"cmp"
+	"maps"
+	"math/rand/v2"
 	"slices"
 	"testing"
 	"time"
@@ -52,5 +55,42 @@ func TestAgainAtOnce(t *testing.T) {
 	ts.Run(at(1))
 	if times != 2 || !timer.Pending() {
 		t.Errorf("fired %d times, expected once by hand and once by the run", times)
+	}
+}
+
+// Timers fire in the order that sorting them gives, however they were set, moved and stopped before.
+func TestAgainstSorting(t *testing.T) {
+	type set struct {
+		number, at, order int
+	}
+	random := rand.New(rand.NewPCG(1, 2))
+	for range 50 {
+		var ts Timers
+		timers, pending := make([]Timer, 200), map[int]set{}
+		var fired []int
+		for order := range 1000 {
+			number := random.IntN(len(timers))
+			if random.IntN(3) == 0 {
+				ts.Stop(&timers[number])
+				delete(pending, number)
+				continue
+			}
+			s := set{number, random.IntN(100), order}
+			ts.Set(&timers[number], at(s.at), func() { fired = append(fired, number) })
+			pending[number] = s
+		}
+		expected := slices.SortedFunc(maps.Values(pending), func(a, b set) int { return cmp.Or(a.at-b.at, a.order-b.order) })
+		if ts.Len() != len(expected) || ts.Next() != at(expected[0].at) {
+			t.Fatalf("%d timers, the first at %v; expected %d, the first at %v", ts.Len(), ts.Next(), len(expected), at(expected[0].at))
+		}
+		for second := range 100 {
+			ts.Run(at(second))
+		}
+		if !slices.EqualFunc(fired, expected, func(number int, s set) bool { return number == s.number }) {
+			t.Fatalf("fired %v, expected %v", fired, expected)
+		}
+		if i := slices.IndexFunc(timers, func(timer Timer) bool { return timer.Pending() }); i >= 0 || ts.Len() != 0 {
+			t.Fatalf("timer %d is pending, %d are left", i, ts.Len())
+		}
 	}
 }
