@@ -318,6 +318,6 @@ func (c *childSA) engine() *Engine { return c.slot.peer.engine }
 // fact begins a Fact about the Child SA.
 func (c *childSA) fact(kind FactKind) Fact {
 	f := c.ike.fact(kind)
-	f.Child, f.Role, f.SPIIn, f.SPIOut, f.Suite, f.Worker = c.slot.cfg.Name, c.role, c.spiIn, c.spiOut, c.chosen.String(), c.slot.worker
+	f.Child, f.Role, f.SPIIn, f.SPIOut, f.Suite, f.Worker = c.slot.cfg.Name, c.role, c.spiIn, c.spiOut, c.engine().describe(c.chosen), c.slot.worker
 	return f
 }

@@ -44,6 +44,7 @@ type Engine struct {
 	unproven  admission.Bucket // IKE_SA_INIT requests without a cookie
 	most      mosts
 	queued    int // octets of fragments that wait for others of their message
+	described map[chosen]string
 }
 
 // NewEngine takes a configuration whose peers ValidatePeers has passed. Nothing happens before the first Step: a Tick begins the work.

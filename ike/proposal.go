@@ -47,6 +47,23 @@ func (c chosen) String() string {
 	return p.String()
 }
 
+// mostDescribed bounds the texts that are kept of what was agreed on. A configuration has few of them, and thousands of SAs have each in common.
+const mostDescribed = 64
+
+// describe is what was agreed on, in the words of the configuration.
+func (e *Engine) describe(c chosen) string {
+	text, known := e.described[c]
+	if !known {
+		if text = c.String(); e.described == nil {
+			e.described = map[chosen]string{}
+		}
+		if len(e.described) < mostDescribed {
+			e.described[c] = text
+		}
+	}
+	return text
+}
+
 // withoutDH is what a Child SA can be made from in IKE_AUTH, where there is no KE payload for it (RFC 7296 1.2).
 func withoutDH(proposals []crypto.Proposal) []crypto.Proposal {
 	stripped := slices.Clone(proposals)

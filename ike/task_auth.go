@@ -232,7 +232,7 @@ func (sa *ikeSA) authenticated() {
 	sa.authentication.established, sa.confirmed = sa.engine.now, sa.role == RoleInitiator
 	sa.limitAuthentication()
 	f := sa.fact(IKEEstablished)
-	f.Suite = sa.chosen.String()
+	f.Suite = sa.engine.describe(sa.chosen)
 	sa.engine.fact(f)
 	if sa.endedFor != "" {
 		sa.terminate(sa.endedFor)

@@ -185,7 +185,7 @@ func (sa *ikeSA) handOver(next *ikeSA) {
 		}
 	}
 	f := next.fact(IKERekeyed)
-	f.Suite = next.chosen.String()
+	f.Suite = sa.engine.describe(next.chosen)
 	sa.engine.fact(f)
 	sa.passOn(next)
 	next.forgetSuspects()

@@ -429,11 +429,27 @@ func (c *childSA) fact(kind ike.FactKind) ike.Fact {
 
 // describe is the algorithms in the words of the configuration.
 func (c *childSA) describe() string {
-	text := c.proposal(c.group).String()
+	named := agreedAlgorithms{protocol: c.protocol, suite: c.suite, esn: c.esn, group: c.group}
 	if c.around != nil {
-		text = fmt.Sprintf("AH by %s around %s", c.around.proposal(crypto.DHNone), text)
+		named.around, named.aroundESN = c.around.suite, c.around.esn
 	}
-	return text
+	return c.engine().described.of(named, func() string {
+		text := c.proposal(c.group).String()
+		if c.around != nil {
+			text = fmt.Sprintf("AH by %s around %s", c.around.proposal(crypto.DHNone), text)
+		}
+		return text
+	})
+}
+
+// agreedAlgorithms are those of a pair, and of a bundle those of the AH around it.
+type agreedAlgorithms struct {
+	protocol  crypto.Protocol
+	suite     crypto.Suite
+	esn       bool
+	group     crypto.DHID
+	around    crypto.Suite
+	aroundESN bool
 }
 
 // byPeerSPI finds the pair of which the peer names one SA by its own inbound SPI.

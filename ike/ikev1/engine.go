@@ -55,6 +55,8 @@ type Engine struct {
 	asks      uint64               // how many there have been
 	untaken   map[path]*untaken    // on the paths of peers
 	stray     ike.Note             // the same of all other paths
+
+	described wordings
 }
 
 // asker names a main mode until its responder's cookie is known to both.

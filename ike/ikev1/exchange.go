@@ -54,11 +54,12 @@ type task interface {
 
 // receive takes a message for this exchange.
 func (x *exchange) receive(d ike.Datagram, h isakmp.Header) {
-	if digestOf(d) == x.answered {
+	of := digestOf(d)
+	if of == x.answered {
 		x.repeat(d)
 		return
 	}
-	m, err := parse(d)
+	m, err := parse(d, of)
 	if err == nil {
 		err = x.open(m)
 	}

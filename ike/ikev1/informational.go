@@ -235,7 +235,7 @@ func (sa *isakmpSA) meant(n *isakmp.Notify) *quickInitiator {
 // hint takes what a message in clear says for a hint, for anybody may have sent it: about a negotiation it is told when that fails, and where it says that the
 // peer has lost an SA the peer is asked, so many times a second.
 func (sa *isakmpSA) hint(d ike.Datagram) {
-	m, err := parse(d)
+	m, err := parse(d, digestOf(d))
 	if err != nil || m.kind != isakmp.KindInformationalClear {
 		return
 	}

@@ -89,12 +89,12 @@ func (f *failure) answer() isakmp.NotifyType {
 }
 
 // parse reads a message in clear, or an encrypted one down to its ciphertext.
-func parse(d ike.Datagram) (*message, error) {
+func parse(d ike.Datagram, of digest) (*message, error) {
 	outer, err := isakmp.Parse(d.Payload)
 	if err != nil {
 		return nil, &unauthenticated{ike.DropMalformed, err}
 	}
-	m := &message{Message: *outer, local: d.Local, remote: d.Remote, digest: digestOf(d)}
+	m := &message{Message: *outer, local: d.Local, remote: d.Remote, digest: of}
 	if outer.Encrypted() {
 		return m, nil
 	}
@@ -136,8 +136,6 @@ func (sa *isakmpSA) seal(h isakmp.Header, iv *[]byte, payloads []isakmp.Payload,
 	if err != nil {
 		return nil, err
 	}
-	block := sa.keys.cipher.BlockSize()
-	plain = append(plain, make([]byte, (block-len(plain)%block)%block)...) // RFC 2409 appendix B
 	ciphertext, last := sa.keys.cipher.Encrypt(*iv, plain)
 	b, err := h.Prefix(first, len(ciphertext))
 	if err != nil {

@@ -22,10 +22,10 @@ const (
 // natVendors are those that we speak, in the order in which we like them. Drafts 00 and 01 stay on port 500, where ESP cannot be told from IKE.
 var natVendors = []isakmp.Vendor{isakmp.VendorNATT, isakmp.VendorNATTDraft03, isakmp.VendorNATTDraft02Newline, isakmp.VendorNATTDraft02}
 
-// chooseNAT picks from the vendor IDs of the peer's message.
-func chooseNAT(payloads []isakmp.Payload) (isakmp.Vendor, natVersion) {
+// chooseNAT picks from the vendors of the peer's message.
+func chooseNAT(theirs []isakmp.Vendor) (isakmp.Vendor, natVersion) {
 	for _, v := range natVendors {
-		if isakmp.FindVendor(payloads, v) != nil {
+		if slices.Contains(theirs, v) {
 			return v, versionOf(v)
 		}
 	}

@@ -183,7 +183,7 @@ func (e *Engine) resume(d ike.Datagram, h isakmp.Header) *isakmpSA {
 		return nil
 	}
 	first := ike.Datagram{Local: d.Local, Remote: d.Remote, Payload: slices.Concat(d.Payload[:initiatorCookie], opening[initiatorCookie:])}
-	m, err := parse(first)
+	m, err := parse(first, digestOf(first))
 	if err != nil {
 		return nil
 	}

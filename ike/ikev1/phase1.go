@@ -163,7 +163,7 @@ func (sa *isakmpSA) establish() {
 	e.ledger.Establish(&p.account, 1)
 	p.known = true
 	f := sa.fact(ike.IKEEstablished)
-	f.Suite = sa.chosen.String()
+	f.Suite = e.described.of(ageless(sa.chosen.Phase1), sa.chosen.String)
 	e.fact(f)
 	for _, former := range p.sas {
 		former.giveWay(sa)

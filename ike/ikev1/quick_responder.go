@@ -84,7 +84,7 @@ func (sa *isakmpSA) openPhase2(d ike.Datagram, h isakmp.Header) (*message, error
 
 // openWith reads a message that begins with HASH(1).
 func (sa *isakmpSA) openWith(d ike.Datagram, h isakmp.Header, iv []byte) (*message, error) {
-	m, err := parse(d)
+	m, err := parse(d, digestOf(d))
 	if err == nil {
 		err = m.decrypt(sa.keys, iv)
 	}

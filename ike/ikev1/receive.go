@@ -111,7 +111,7 @@ func (e *Engine) mainRequest(d ike.Datagram, h isakmp.Header) {
 		refuse(reason)
 		return
 	}
-	m, err := parse(d)
+	m, err := parse(d, digestOf(d))
 	if err == nil && m.kind != isakmp.KindMainSA {
 		err = &unauthenticated{ike.DropExchange, errors.New("not message 1 of main mode")}
 	}

@@ -48,16 +48,25 @@ func (c capabilities) agreed() (list []isakmp.Payload) {
 
 // readVendors finds out what the peer's message 1 or 2 makes common.
 func readVendors(p *ike.Peer, payloads []isakmp.Payload) capabilities {
-	c := capabilities{dpd: isakmp.FindVendor(payloads, isakmp.VendorDPD) != nil}
-	c.natVendor, c.nat = chooseNAT(payloads)
+	var c capabilities
+	var theirs []isakmp.Vendor
 	for _, v := range isakmp.FindAll[*isakmp.VendorID](payloads) {
-		if v.Fragmentation() && mayFragment(p) {
+		vendor := v.Vendor()
+		if vendor == isakmp.VendorUnknown {
+			continue
+		}
+		theirs = append(theirs, vendor)
+		if vendor == isakmp.VendorFragmentation && v.Fragmentation() && mayFragment(p) {
 			c.fragments = true
 		}
-		if name := v.Name(); name != "" && len(c.names) < maxVendors && !slices.Contains(c.names, name) {
-			c.names = append(c.names, name)
+		if len(c.names) < maxVendors {
+			if name := v.Name(); !slices.Contains(c.names, name) {
+				c.names = append(c.names, name)
+			}
 		}
 	}
+	c.dpd = slices.Contains(theirs, isakmp.VendorDPD)
+	c.natVendor, c.nat = chooseNAT(theirs)
 	return c
 }
 

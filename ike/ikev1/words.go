@@ -17,6 +17,26 @@ const (
 	maxText      = 1000 // octets of a list, beyond which its entries are counted only
 )
 
+// wordings are the texts of what was agreed on, by [agreedAlgorithms] or [isakmp.Phase1]. A configuration has few of them, and thousands of SAs have each in common.
+type wordings map[any]string
+
+// mostDescribed bounds them.
+const mostDescribed = 64
+
+// of is the text of something, which is made when it is not there.
+func (t *wordings) of(named any, describe func() string) string {
+	text, known := (*t)[named]
+	if !known {
+		if text = describe(); *t == nil {
+			*t = wordings{}
+		}
+		if len(*t) < mostDescribed {
+			(*t)[named] = text
+		}
+	}
+	return text
+}
+
 // listed joins texts as far as they fit.
 func listed(texts []string, separator string) string {
 	length := 0
