@@ -20,8 +20,16 @@ func (o *Options) printHeading(c *Config) {
 		what = c.Tunnels[0].Suite.String()
 	}
 	for _, s := range c.Streams {
-		fmt.Fprintf(o.Out, "%-12s %d flows over %d tunnels (%s), frames of %s octets, %s, for %s\n", s.Name, s.Flows, len(c.Tunnels), what, o.Sizes, s.Rate, c.Duration)
+		fmt.Fprintf(o.Out, "%-12s %s over %s (%s), frames of %s octets, %s, for %s\n", s.Name, counted(s.Flows, "flow"), counted(len(c.Tunnels), "tunnel"), what, o.Sizes, s.Rate, c.Duration)
 	}
+}
+
+// counted is a number of things.
+func counted(n int, thing string) string {
+	if n == 1 {
+		return "1 " + thing
+	}
+	return fmt.Sprintf("%d %ss", n, thing)
 }
 
 // String is the rate as it is printed.
@@ -111,7 +119,7 @@ func (o *Options) report(r *Result, machine report.Machine, started time.Time) *
 		figure := func(name, unit string, better report.Better, value float64) report.Figure {
 			return report.Figure{Name: name, Unit: unit, Better: better, Samples: []float64{value}}
 		}
-		row := report.Row{Name: fmt.Sprintf("%s, %s octets, %d flows", s.Name, o.Sizes, s.Flows), Detail: s}
+		row := report.Row{Name: fmt.Sprintf("%s, %s octets, %s", s.Name, o.Sizes, counted(s.Flows, "flow")), Detail: s}
 		row.Figures = append(row.Figures, figure("sent", "packets/s", report.Neither, s.SentPackets), figure("received", "packets/s", report.Higher, s.GotPackets),
 			figure("loss", "%", report.Lower, 100*s.LossRatio), figure("reordered", "packets", report.Lower, float64(s.Reordered)),
 			figure("duplicates", "packets", report.Lower, float64(s.Duplicates)))
