@@ -37,7 +37,7 @@ verdict; Ctrl-C ends it too, and what has been measured by then is printed and
 written. docs/LAB.md explains the figures. It needs root.`,
 		Example: `  sallyport lab rfc2544 gw.yaml --protected net_af_packet,iface=eth1 --unprotected net_af_packet,iface=eth2
   sallyport lab rfc2544 gw.yaml --protected 0000:00:05.0 --unprotected 0000:00:06.0 --core 2,3 --trial 60s --first 1s --json out.json --html out.html
-  sallyport lab rfc2544 gw.yaml --protected net_memif,id=0 --unprotected net_memif,id=1 --size 64,imix --tunnels 1,1000 --loss 0,0.005`,
+  sallyport lab rfc2544 gw.yaml --protected net_memif,id=0 --unprotected net_memif,id=1 --size 64,1280 --tunnels 1,1000 --loss 0,0.005`,
 		Args: between(1, 1),
 	}
 	var o trials.Options

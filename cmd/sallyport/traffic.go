@@ -31,7 +31,7 @@ A rate, flows or frames that this machine or the ports cannot do are refused wit
 the number that they can. Ctrl-C ends it and still prints and writes what was
 measured. docs/TRAFFIC.md explains the counters. It needs root.`,
 		Example: `  sallyport lab traffic gw.yaml --protected net_af_packet,iface=eth1 --unprotected net_af_packet,iface=eth2
-  sallyport lab traffic gw.yaml --protected 0000:00:05.0 --unprotected 0000:00:06.0 --size imix --rate 1Mpps --flows 10000 --core 2,3
+  sallyport lab traffic gw.yaml --protected 0000:00:05.0 --unprotected 0000:00:06.0 --size 64:7,594:4,1464:1 --rate 1Mpps --flows 10000 --core 2,3
   sallyport lab traffic router.yaml --protected net_memif,id=0 --unprotected net_memif,id=1 --clear 10.1.0.0/24=10.2.0.0/24`,
 		Args: between(1, 1),
 	}
@@ -47,7 +47,7 @@ measured. docs/TRAFFIC.md explains the counters. It needs root.`,
 	flags.IntVar(&o.AtOnce, "at-once", 0, "tunnels that are negotiated at once (default 64)")
 	flags.StringSliceVar(&o.Directions, "direction", nil, "outbound, inbound (default both)")
 	flags.IntVar(&o.Flows, "flows", 0, "UDP flows of each direction, spread over the tunnels (default 1)")
-	flags.StringVar(&o.Sizes, "size", "", "octets of Ethernet frames in clear: 512, a mix 64:7,594:4,1518:1, imix, or a genome of RFC 6985, genome:aafg (default 512)")
+	flags.StringVar(&o.Sizes, "size", "", "octets of Ethernet frames in clear: 512, a mix 64:7,594:4,1518:1, imix, or a genome of RFC 6985, genome:aafg; ESP around them has to fit the unprotected port's MTU (default 512)")
 	flags.StringVar(&o.Order, "order", "", "how flows take turns: random, zipf (default round robin)")
 	flags.Float64Var(&o.Exponent, "exponent", 0, "of zipf (default 1.1)")
 	flags.StringVar(&o.Rate, "rate", "", "of each direction: 10kpps, 100Mbps, max (default 10kpps, with --quick 1kpps)")

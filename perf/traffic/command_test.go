@@ -181,6 +181,32 @@ func TestOptions(t *testing.T) {
 	}
 }
 
+// The frames of all examples fit the tunnels of the page's gateway.
+func TestExamplesFit(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "gw.yaml")
+	if err := os.WriteFile(file, []byte(block(t, page(t), "yaml gw.yaml")), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	help, err := os.ReadFile("../../cmd/sallyport/traffic.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	examples := regexp.MustCompile(`sallyport lab traffic gw\.yaml .*--size (\S+)`).FindAllStringSubmatch(page(t)+string(help), -1)
+	if len(examples) < 2 {
+		t.Errorf("%d examples with a size", len(examples))
+	}
+	for _, e := range examples {
+		o := Options{Gateway: file, Protected: "net_null0", Unprotected: "net_null1", Sizes: e[1]}.withDefaults()
+		c, err := o.config()
+		if err == nil {
+			err = c.Validate()
+		}
+		if err != nil {
+			t.Errorf("%s: %v", e[0], err)
+		}
+	}
+}
+
 func TestParseRate(t *testing.T) {
 	for text, want := range map[string]Rate{"max": {}, "1000": {Packets: 1000}, "10kpps": {Packets: 10000}, "1.5Mpps": {Packets: 1.5e6}, "100Mbps": {Bits: 1e8}, "2Gbps": {Bits: 2e9}, "800bps": {Bits: 800}} {
 		if got, err := ParseRate(text); err != nil || got != want {
