@@ -29,6 +29,7 @@ const (
 	remembered  = 20 * time.Second       // gateways ask for neighbours again after a minute or more
 
 	defaultLearn = 2 * time.Second
+	mostLearning = 10 // times as long for all streams: who loses a packet of each lesson is not waited for 4096 times, and trials have to end (rfc2544.defaultGrace)
 )
 
 // pupils are flows of a stream, one to each address that the gateway may have to ask for: of hosts, or of the peer that ESP goes to.
@@ -64,8 +65,9 @@ func (t *Tester) teach(ctx context.Context, r *Result) error {
 	}
 	err := t.run(ctx, r, func(failed <-chan error) {
 		t.start()
+		each := mostLearning * t.config.learn / time.Duration(len(t.streams))
 		for _, s := range t.streams {
-			t.teachStream(ctx, s, failed)
+			t.teachStream(ctx, s, each, failed)
 		}
 	})
 	for _, p := range t.ports {
@@ -77,12 +79,12 @@ func (t *Tester) teach(ctx context.Context, r *Result) error {
 	return err
 }
 
-// teachStream sends to the pupils of a stream until each has got a packet, or none of them has for some time.
-func (t *Tester) teachStream(ctx context.Context, s *stream, failed <-chan error) {
+// teachStream sends to the pupils of a stream until each has got a packet, none of them has for some time, or the limit is over.
+func (t *Tester) teachStream(ctx context.Context, s *stream, limit time.Duration, failed <-chan error) {
 	order, length := s.c.order, s.c.n_order
 	defer func() { s.c.order, s.c.n_order = order, length }()
-	waiting, last := t.present(s), time.Now()
-	for len(waiting) > 0 && time.Since(last) < t.config.learn {
+	waiting, first := t.present(s), time.Now()
+	for last := first; len(waiting) > 0 && time.Since(last) < t.config.learn && time.Since(first) < limit; {
 		class := waiting[:min(len(waiting), lesson)]
 		s.begin(class)
 		for began := time.Now(); !t.ended() || len(s.missing(class)) > 0 && time.Since(began) < lessonAgain; {

@@ -2,6 +2,7 @@ package traffic
 
 import (
 	"context"
+	"net/netip"
 	"testing"
 	"time"
 )
@@ -60,6 +61,29 @@ func TestGatewayLearnsNothing(t *testing.T) {
 	}
 	if r.Verdict != Silent {
 		t.Errorf("verdict %s, %q", r.Verdict, r.Findings)
+	}
+}
+
+// A target that loses one packet of each lesson is not waited for once for each: a trial begins while there are lessons left.
+func TestGatewayLearnsTooSlowly(t *testing.T) {
+	p := newPath(t)
+	const hosts, packets = 1024, 16
+	lessons := 0
+	p.meddle = func(from int, frame []byte) [][]byte {
+		if lessons++; lessons%lesson == 0 {
+			return nil
+		}
+		return [][]byte{frame}
+	}
+	p.start(t)
+	config := p.config(Stream{Direction: Outbound, Flows: hosts, Rate: Rate{Packets: 1000}})
+	config.Tunnels[0].Near, config.Tunnels[0].Far = netip.MustParsePrefix("10.1.0.0/16"), netip.MustParsePrefix("10.2.0.0/16")
+	config.learn = time.Second // a lesson may take longer where others are at work, and would end with that
+	r := p.trial(t, config, Load{Packets: packets})
+	p.stop()
+	want(t, "sent", r.Streams[0].Sent, packets)
+	if taught := lessons - packets; taught < lesson || taught >= hosts {
+		t.Errorf("%d learning frames, expected less than %d", taught, hosts)
 	}
 }
 
