@@ -27,6 +27,7 @@ func (g *Gateway) openOffload() error {
 		return err
 	}
 	g.onStop(g.crypto.Close)
+	g.tellWrong(g.crypto.Describe())
 	ports := make([]offload.Port, 0, len(g.devices))
 	for i, device := range g.devices {
 		p := g.cfg.Ports[i]
@@ -40,6 +41,15 @@ func (g *Gateway) openOffload() error {
 		g.log.Info("offload", "port", port.Name, "inline", port.Plans, "why_not", port.Why)
 	}
 	return nil
+}
+
+// tellWrong writes down what is wrong with crypto devices that work all the same.
+func (g *Gateway) tellWrong(devices []cryptodev.DeviceInfo) {
+	for _, d := range devices {
+		if d.Wrong != "" {
+			g.log.Error("crypto_device", "device", d.Name, "why", d.Wrong)
+		}
+	}
 }
 
 // usesPorts reports whether an order of dataplane.offload has use for inline IPsec.

@@ -116,6 +116,7 @@ func TestCryptoView(t *testing.T) {
 		"none [] lookaside is not in the order":                            {cryptodev.DeviceInfo{Suites: suites}, []string{"cpu"}},
 		"none [] has no algorithm of ESP":                                  {cryptodev.DeviceInfo{Queued: true}, nil},
 		"none [] dataplane.crypto_devices leaves no algorithm to it":       {cryptodev.DeviceInfo{Direct: true}, nil},
+		"up [cpu] makes other octets":                                      {cryptodev.DeviceInfo{Direct: true, Suites: suites, Wrong: "makes other octets"}, nil},
 		"none [] no such device":                                           {cryptodev.DeviceInfo{Missing: "no such device"}, nil},
 		"lost [lookaside_protocol lookaside_crypto] has stopped answering": {cryptodev.DeviceInfo{Whole: true, Queued: true, Suites: suites, Lost: "has stopped answering"}, nil},
 	} {
@@ -123,6 +124,17 @@ func TestCryptoView(t *testing.T) {
 		if got := fmt.Sprint(d.State, " ", d.Plans, " ", d.Why); got != want {
 			t.Errorf("found %q, want %q", got, want)
 		}
+	}
+}
+
+// What is wrong with a crypto device that works all the same is told at the start, as an error.
+func TestWrongCryptoDeviceIsTold(t *testing.T) {
+	var said strings.Builder
+	g := &Gateway{log: slog.New(slog.NewJSONHandler(&said, nil))}
+	g.tellWrong([]cryptodev.DeviceInfo{{Name: "ipsec_mb", Wrong: "makes other octets"}, {Name: "crypto_openssl0"}})
+	var line struct{ Level, Msg, Device, Why string }
+	if err := json.Unmarshal([]byte(said.String()), &line); err != nil || line.Level != "ERROR" || line.Msg != "crypto_device" || line.Device != "ipsec_mb" || line.Why != "makes other octets" {
+		t.Errorf("found %q, expected one error of ipsec_mb", said.String())
 	}
 }
 

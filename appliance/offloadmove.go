@@ -171,6 +171,7 @@ func cryptoView(device *cryptodev.DeviceInfo, sas int, order []string) api.Offlo
 	case device.Lost != "":
 		d.State, d.Why = "lost", device.Lost
 	case len(d.Plans) > 0:
+		d.Why = device.Wrong
 	case device.Missing != "":
 		d.State, d.Why = "none", device.Missing
 	case !some && device.Direct:

@@ -156,7 +156,7 @@ type OffloadDevice struct {
 	State string   `json:"state"`           // up, lost, or none: it can do nothing
 	Plans []string `json:"plans,omitempty"` // that it offers
 	SAs   int      `json:"sas"`
-	Why   string   `json:"why,omitempty"` // it is not up
+	Why   string   `json:"why,omitempty"` // it is not up, or what is wrong with it all the same
 }
 
 // MoveSAs asks for SAs to move.

@@ -5,6 +5,7 @@ import (
 	"crypto/aes"
 	"crypto/cipher"
 	"math/rand/v2"
+	"strings"
 	"syscall"
 	"testing"
 	"unsafe"
@@ -152,4 +153,25 @@ func TestOtherKeysAreFoundOut(t *testing.T) {
 		}
 		devicetest.FreeManager(manager)
 	}
+}
+
+// Where gcm.c makes other octets than the library, sessions have the library's functions, and Describe says so.
+func TestFailedSelfTestIsToldOf(t *testing.T) {
+	vectors := cryptodev.Vectors() // as the processor has them
+	defer cryptodev.WithoutAgreement()()
+	pool := open(t, cryptodev.DefaultDevices()...)
+	if cryptodev.Vectors() {
+		t.Fatal("gcm.c is used though it has failed its test")
+	}
+	for _, d := range pool.Describe() {
+		if is := strings.Contains(d.Wrong, "makes other octets than libIPSec_MB"); is != (d.Name == "ipsec_mb" && vectors) {
+			t.Errorf("%s: found %q", d.Name, d.Wrong)
+		}
+	}
+	key, nonce, aad := make([]byte, 16), make([]byte, 12), make([]byte, 8)
+	withGCM(t, pool, key, func(keys gcmSessions) {
+		if !newGCMPlaces(t).compare(keys, make([]byte, 68), nonce, aad, goGCM(t, key).Seal(nil, nonce, make([]byte, 68), aad), 16, false) {
+			t.Error("expected what Go makes")
+		}
+	})
 }

@@ -32,22 +32,30 @@ const (
 // RoomSize is the length of Session.Room in octets.
 const RoomSize = C.SPCRYPTO_ROOM
 
-// ipsecMB is libIPSec_MB on this machine, or why it cannot be used: at all, or for AES-GCM.
-var ipsecMB = sync.OnceValue(func() (l struct {
+// libIPSecMB is the library on this machine, or why it cannot be used: at all, or for AES-GCM.
+type libIPSecMB struct {
 	manager             *C.IMB_MGR
 	missing, gcmMissing string
-	vectors             bool // AES-GCM is done by gcm.c with the library's keys
-}) {
+	vectors             bool   // AES-GCM is done by gcm.c with the library's keys
+	wrong               string // why it is not, though the processor could; else ""
+}
+
+var ipsecMB = sync.OnceValue(func() libIPSecMB { return findIPSecMB(selfTest) })
+
+// findIPSecMB looks for the library; agrees is asked before gcm.c takes the place of its AES-GCM.
+func findIPSecMB(agrees func(*C.IMB_MGR) bool) (l libIPSecMB) {
 	var why *C.char
 	if l.manager = C.spcrypto_library(&why); l.manager == nil {
 		l.missing = C.GoString(why)
 	} else if why = C.spcrypto_gcm_missing(l.manager); why != nil {
 		l.gcmMissing = C.GoString(why)
-	} else {
-		l.vectors = C.spcrypto_gcm_vectors(l.manager) != 0 && selfTest(l.manager)
+	} else if C.spcrypto_gcm_vectors(l.manager) != 0 {
+		if l.vectors = agrees(l.manager); !l.vectors {
+			l.wrong = fmt.Sprintf("the program's own AES-GCM makes other octets than libIPSec_MB %s: the library does all of it, which takes longer", C.GoString(C.imb_get_version_str()))
+		}
 	}
 	return l
-})
+}
 
 // vectorsAgree reports whether gcm.c makes what the library makes with keys of any length, of a text that ends where room does.
 func vectorsAgree(library *C.IMB_MGR, room []byte, length, aad, tag int) bool {
@@ -149,7 +157,7 @@ func (l *library) close() { C.rte_mempool_free(l.sessions) }
 
 // describeLibrary says which suites the library does in place of the pool's devices.
 func (p *Pool) describeLibrary() DeviceInfo {
-	info := DeviceInfo{Name: libraryName, Driver: "libIPSec_MB", Direct: true, Sessions: int(p.library.live.Load())}
+	info := DeviceInfo{Name: libraryName, Driver: "libIPSec_MB", Direct: true, Sessions: int(p.library.live.Load()), Wrong: ipsecMB().wrong}
 	for _, s := range crypto.Suites() {
 		switch reason := p.library.refuses(s); {
 		case reason != "":

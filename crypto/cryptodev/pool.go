@@ -330,6 +330,7 @@ type DeviceInfo struct {
 	Refused    []Refusal
 	Lost       string // why it gets no more sessions, "" for one that works
 	Missing    string // why the device is not there
+	Wrong      string // what is wrong with one that works all the same, "" for nothing
 }
 
 // Refusal says why a device does not do a suite.
