@@ -1,6 +1,6 @@
 /*
- * AES-GCM (SP 800-38D) with VAES and VPCLMULQDQ. A packet is a few vectors of four blocks: two are encrypted side by side, the last two under masks instead of block by block, and what
- * is added up for the tag is reduced once for up to 46 blocks. Nothing depends on what is secret but data: no branch, no address.
+ * AES-GCM (SP 800-38D) with VAES and VPCLMULQDQ. A packet is a few vectors of four blocks: three are encrypted side by side while those before them are multiplied, or two
+ * decrypted, the last one under a mask instead of block by block, and what is added up for the tag is reduced once for up to 46 blocks. Nothing depends on what is secret but data: no branch, no address.
  *
  * Blocks are multiplied in reversed octet order by powers of the hash key as the library keeps them: doubled modulo the polynomial (Gueron, Kounaves: Intel carry-less multiplication
  * and its usage for computing the GCM mode).
@@ -17,12 +17,14 @@
 #define VECTOR 64
 #define LANES 4        /* blocks of a vector */
 #define POWERS 48      /* of the hash key that the library computes, the highest first */
+#define GROUP 3        /* vectors that are encrypted side by side */
 #define PART 44        /* blocks that a part takes of a longer text: whole vectors, so that its powers are there */
 #define LAST_PART 46   /* blocks that the last part may have, with AAD and lengths beside them */
 #define ROUND_KEYS 15
 #define NARROW 252     /* blocks of which the counter's last octet does not wrap */
 
 _Static_assert(LAST_PART + 2 == POWERS && PART % LANES == 0 && PART + 1 <= POWERS, "all powers are there");
+_Static_assert(GROUP == 3 && PART % (GROUP * LANES) != 0 && PART > 2 * GROUP * LANES, "seal_end and seal_part");
 _Static_assert(sizeof(((struct gcm_key_data *)0)->ghash_keys.vaes_avx512.shifted_hkey) == POWERS * BLOCK, "the library's table");
 
 /* Counters of the first blocks of a text, in the last octet of each: a load where addition would take a vector unit, which the rounds and products keep busy. */
@@ -149,54 +151,126 @@ INLINE __m512i apply_end(const struct stream *s, __m512i vector, uint8_t *out, c
 	return _mm512_shuffle_epi8(s->encrypt ? made : text, s->reversed);
 }
 
-/* `exponent` is that of the first block. */
-INLINE void two(struct stream *s, struct sum *sum, uint8_t *out, const uint8_t *in, uint32_t exponent)
+/* n vectors, of which the first block has the exponent. */
+INLINE void multiply_all(const struct stream *s, struct sum *sum, const __m512i *blocks, uint32_t exponent, uint32_t n)
+{
+	uint32_t i = 0;
+
+	for (; i + 2 <= n; i += 2)
+		multiply_two(sum, blocks + i, _mm512_loadu_si512(power(s, exponent - i * LANES)), _mm512_loadu_si512(power(s, exponent - (i + 1) * LANES)));
+	if (i < n)
+		multiply(sum, blocks[i], _mm512_loadu_si512(power(s, exponent - i * LANES)));
+}
+
+/* What is decrypted is there to be multiplied from the beginning. In both directions `exponent` is that of the first block. */
+INLINE void open_vectors(struct stream *s, struct sum *sum, uint8_t *out, const uint8_t *in, uint32_t exponent, uint32_t n)
 {
 	__m512i vectors[2], blocks[2];
 
-	all_but_last(s, vectors, 2);
-	blocks[0] = apply(s, vectors[0], out, in);
-	blocks[1] = apply(s, vectors[1], out + VECTOR, in + VECTOR);
-	multiply_two(sum, blocks, _mm512_loadu_si512(power(s, exponent)), _mm512_loadu_si512(power(s, exponent - LANES)));
+	all_but_last(s, vectors, n);
+	for (uint32_t i = 0; i < n; i++)
+		blocks[i] = apply(s, vectors[i], out + i * VECTOR, in + i * VECTOR);
+	multiply_all(s, sum, blocks, exponent, n);
 }
 
-INLINE void one(struct stream *s, struct sum *sum, uint8_t *out, const uint8_t *in, uint32_t exponent)
+/*
+ * What is encrypted has first to be made: a group of vectors is encrypted while the one before it is multiplied, `before` vectors that stand in `blocks`. Then those of this one do, at
+ * most GROUP.
+ */
+INLINE void seal_group(struct stream *s, struct sum *sum, __m512i *blocks, uint8_t *out, const uint8_t *in, uint32_t exponent, uint32_t before, uint32_t n)
 {
-	__m512i vector;
+	__m512i vectors[GROUP];
 
-	all_but_last(s, &vector, 1);
-	multiply(sum, apply(s, vector, out, in), _mm512_loadu_si512(power(s, exponent)));
+	all_but_last(s, vectors, n);
+	multiply_all(s, sum, blocks, exponent + before * LANES, before);
+	for (uint32_t i = 0; i < n; i++)
+		blocks[i] = apply(s, vectors[i], out + i * VECTOR, in + i * VECTOR);
+}
+
+/* The end of a text in n vectors, multiplied to the end. Opening, no vector is before it. */
+INLINE void end(struct stream *s, struct sum *sum, __m512i *blocks, uint8_t *out, const uint8_t *in, uint32_t length, uint32_t exponent, uint32_t before, uint32_t n)
+{
+	const uint32_t whole = (n - 1) * VECTOR;
+	__m512i vectors[GROUP];
+
+	all_but_last(s, vectors, n);
+	multiply_all(s, sum, blocks, exponent + before * LANES, before);
+	for (uint32_t i = 0; i + 1 < n; i++)
+		blocks[i] = apply(s, vectors[i], out + i * VECTOR, in + i * VECTOR);
+	multiply_all(s, sum, blocks, exponent, n - 1);
+	multiply(sum, apply_end(s, vectors[n - 1], out + whole, in + whole, length - whole), last_powers(s, exponent - (n - 1) * LANES));
+}
+
+INLINE void seal_end(struct stream *s, struct sum *sum, __m512i *blocks, uint8_t *out, const uint8_t *in, uint32_t length, uint32_t exponent, uint32_t before)
+{
+	if (length <= VECTOR)
+		end(s, sum, blocks, out, in, length, exponent, before, 1);
+	else if (length <= 2 * VECTOR)
+		end(s, sum, blocks, out, in, length, exponent, before, 2);
+	else
+		end(s, sum, blocks, out, in, length, exponent, before, 3);
 }
 
 /* Whole vectors of a part that is not the last. */
-INLINE void whole_part(struct stream *s, struct sum *sum, uint8_t *out, const uint8_t *in)
+INLINE void seal_part(struct stream *s, struct sum *sum, uint8_t *out, const uint8_t *in)
+{
+	const uint32_t step = GROUP * LANES, rest = PART % step / LANES;
+	uint32_t at = step;
+	__m512i blocks[GROUP];
+
+	seal_group(s, sum, blocks, out, in, PART, 0, GROUP);
+	for (; at + step <= PART; at += step)
+		seal_group(s, sum, blocks, out + (size_t)at * BLOCK, in + (size_t)at * BLOCK, PART - at, GROUP, GROUP);
+	seal_group(s, sum, blocks, out + (size_t)at * BLOCK, in + (size_t)at * BLOCK, PART - at, GROUP, rest);
+	multiply_all(s, sum, blocks, PART - at, rest);
+}
+
+INLINE void open_part(struct stream *s, struct sum *sum, uint8_t *out, const uint8_t *in)
 {
 	uint32_t at = 0;
 
 	for (; at + 2 * LANES <= PART; at += 2 * LANES)
-		two(s, sum, out + (size_t)at * BLOCK, in + (size_t)at * BLOCK, PART - at);
+		open_vectors(s, sum, out + (size_t)at * BLOCK, in + (size_t)at * BLOCK, PART - at, 2);
 	if (at < PART)
-		one(s, sum, out + (size_t)at * BLOCK, in + (size_t)at * BLOCK, PART - at);
+		open_vectors(s, sum, out + (size_t)at * BLOCK, in + (size_t)at * BLOCK, PART - at, 1);
 }
 
-/* The rest of the text, of which the lengths are one block more: pairs of vectors, and at the end one or two. */
-INLINE void last_part(struct stream *s, struct sum *sum, uint8_t *out, const uint8_t *in, uint32_t length, uint32_t exponent)
+/* The rest of the text, of which the lengths are one block more. */
+INLINE void seal_last(struct stream *s, struct sum *sum, uint8_t *out, const uint8_t *in, uint32_t length, uint32_t exponent)
 {
-	__m512i vectors[2];
+	const uint32_t step = GROUP * VECTOR;
+	__m512i blocks[GROUP];
+
+	if (length <= step) {
+		seal_end(s, sum, blocks, out, in, length, exponent, 0);
+		return;
+	}
+	seal_group(s, sum, blocks, out, in, exponent, 0, GROUP);
+	for (;;) {
+		out += step;
+		in += step;
+		length -= step;
+		exponent -= GROUP * LANES;
+		if (length <= step)
+			break;
+		seal_group(s, sum, blocks, out, in, exponent, GROUP, GROUP);
+	}
+	seal_end(s, sum, blocks, out, in, length, exponent, GROUP);
+}
+
+INLINE void open_last(struct stream *s, struct sum *sum, uint8_t *out, const uint8_t *in, uint32_t length, uint32_t exponent)
+{
+	__m512i blocks[2];
 
 	for (; length > 2 * VECTOR; length -= 2 * VECTOR, exponent -= 2 * LANES) {
-		two(s, sum, out, in, exponent);
+		open_vectors(s, sum, out, in, exponent, 2);
 		out += 2 * VECTOR;
 		in += 2 * VECTOR;
 	}
-	if (length > VECTOR) {
-		all_but_last(s, vectors, 2);
-		multiply(sum, apply(s, vectors[0], out, in), _mm512_loadu_si512(power(s, exponent)));
-		multiply(sum, apply_end(s, vectors[1], out + VECTOR, in + VECTOR, length - VECTOR), last_powers(s, exponent - LANES));
-	} else {
-		all_but_last(s, vectors, 1);
-		multiply(sum, apply_end(s, vectors[0], out, in, length), last_powers(s, exponent));
-	}
+	if (length > VECTOR)
+		end(s, sum, blocks, out, in, length, exponent, 0, 2);
+	else
+		end(s, sum, blocks, out, in, length, exponent, 0, 1);
 }
 
 /* What has been added up so far, or AAD, and behind the text its lengths: two blocks beside those of a part. */
@@ -222,14 +296,20 @@ INLINE __m128i run(struct stream *s, uint8_t *out, const uint8_t *in, uint32_t l
 
 	for (; blocks > LAST_PART; blocks -= PART, first = 0) {
 		sum = beside(s, aad, PART + first, _mm_setzero_si128());
-		whole_part(s, &sum, out, in);
+		if (s->encrypt)
+			seal_part(s, &sum, out, in);
+		else
+			open_part(s, &sum, out, in);
 		aad = reduce(&sum);
 		out += PART * BLOCK;
 		in += PART * BLOCK;
 		length -= PART * BLOCK;
 	}
 	sum = beside(s, aad, blocks + 1 + first, lengths);
-	last_part(s, &sum, out, in, length, blocks + 1);
+	if (s->encrypt)
+		seal_last(s, &sum, out, in, length, blocks + 1);
+	else
+		open_last(s, &sum, out, in, length, blocks + 1);
 	return reduce(&sum);
 }
 
