@@ -17,7 +17,8 @@ func TestLatencyOfKnownDelay(t *testing.T) {
 	p.start(t)
 	r := p.trial(t, p.config(Stream{Direction: Outbound, Rate: Rate{Packets: 2000}}), Load{})
 	l := r.Streams[0].Latency
-	if least := uint64(p.delay); l.Count != 200 || l.Min < least || l.Median < least || l.Max < l.P999 {
+	// The delay is by the clock of the kernel, and what is measured by the CPU's counter, whose rate DPDK rounds to 10 MHz.
+	if least := uint64(p.delay) * 995 / 1000; l.Count != 200 || l.Min < least || l.Median < least || l.Max < l.P999 {
 		t.Errorf("latency %+v, want 200 of at least %d ns", l, least)
 	}
 }
