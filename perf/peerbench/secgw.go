@@ -32,7 +32,7 @@ var ways = []way{{"type cpu-crypto", []string{"-l"}}, {"", []string{"-l"}}, {"",
 
 const (
 	secgwDevice   = "crypto_aesni_gcm0"
-	secgwMemoryMB = 256
+	secgwMemoryMB = 512
 	secgwPrefix   = "sg"
 	startLimit    = 3 * time.Minute // on a busy machine
 	window        = 200 * time.Millisecond
