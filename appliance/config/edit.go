@@ -89,6 +89,9 @@ func spelling(name string, first byte) string {
 
 // confirm reports an edited text whose tree is not the one that was meant.
 func (d *document) confirm(edited []byte) error {
+	if err := d.root.Decode(new(struct{})); err != nil { // a key that is there twice, which the tree lets pass
+		return fmt.Errorf("not valid YAML: %w", err)
+	}
 	after, err := openDocument(edited)
 	if err == nil && !same(d.root, after.root, map[*yaml.Node]*yaml.Node{}) {
 		err = errors.New("other values would change too")

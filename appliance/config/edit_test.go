@@ -199,8 +199,9 @@ func TestPurgeElsewhere(t *testing.T) {
 	for text, want := range map[string]string{
 		"policies: [{name: &a x}]\nname: *a\n":          "unknown anchor",
 		"a: &a y\npolicies: [{name: &a x}]\nname: *a\n": "other values would change too",
-		"policies: []\n": "the file is empty",
-		"a: [":           "not valid YAML",
+		"policies: []\n":             "the file is empty",
+		"a: [":                       "not valid YAML",
+		"s: 1\npolicies: []\ns: 2\n": "\"s\" already defined",
 	} {
 		if got, err := Purge([]byte(text)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: error %v, want %q; found %q", text, err, want, got)
